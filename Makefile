@@ -1,0 +1,43 @@
+# The only commands that people and CI need. PYTHON may name another interpreter (3.11 or later).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup demo test test-slow lint clean
+
+help:
+	@echo "make setup   install asr-edge into $(VENV), with all that training and the tests need"
+	@echo "make demo    hear the embedded recordings, and count the wrong words"
+	@echo "make test    run the tests (make test-slow: the long ones too)"
+	@echo "make lint    ruff, mypy, import-linter"
+
+setup: .setup-dev
+
+# A device needs no torch, so the demo does not wait for it.
+.setup-device: pyproject.toml
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "Python 3.11 or later is needed" >&2; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { echo "venv is missing: sudo apt install python3-venv" >&2; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.setup-dev: .setup-device
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[train,dev]'
+	@touch $@
+
+demo: .setup-device
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
+
+test: .setup-dev
+	$(BIN)/pytest
+
+test-slow: .setup-dev
+	$(BIN)/pytest -m "slow or not slow"
+
+lint: .setup-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) .setup-device .setup-dev

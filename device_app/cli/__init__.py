@@ -1,0 +1,57 @@
+"""The command line: one file a verb, each of them parses, calls and prints."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from device_app.cli import bench, evaluate, export, model, transcribe
+from editing.errors import AsrEdgeError
+
+app = typer.Typer(
+    name="asr-edge",
+    help="Offline speech recognition that learns from its owner.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("transcribe")(transcribe.transcribe)
+app.command("evaluate")(evaluate.evaluate)
+app.command("bench")(bench.bench)
+app.command("export")(export.export)
+app.add_typer(model.app, name="model")
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"asr-edge {version('asr-edge')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Runs the command line; what a user can mend becomes one line and exit code 1."""
+    try:
+        app()
+    except AsrEdgeError as error:
+        sys.exit(f"asr-edge: {error}")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # the reader, "head" for instance, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,70 @@
+"""asr-edge bench: how fast the recogniser is on this machine."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from device_app.cli import options
+from device_app.cli.progress import progress
+
+
+def bench(
+    recordings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILES|FOLDERS]...", help="Speech, 10 s or more. [default: the embedded recordings]"
+        ),
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Medians are over this many runs.")] = 5,
+    model: options.Model = None,
+    precision: options.Precision = "int8",
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+) -> None:
+    """Measure speed, latency and memory on this machine."""
+    import time
+
+    from device_app.audio import SAMPLE_RATE, read
+    from device_app.benchmark import measure, peak_memory_mb, steps
+    from device_app.models import RECORDINGS
+    from device_app.recordings import find_recordings
+    from editing.errors import BadInputError
+
+    paths = [r.path for r in find_recordings(recordings or [str(RECORDINGS)])]
+    if None in paths:
+        raise BadInputError("bench reads files, not standard input")
+    audio = [read(path) for path in paths if path is not None]
+    if sum(map(len, audio)) < 10 * SAMPLE_RATE:
+        raise BadInputError(f"{', '.join(map(str, paths))}: less than 10 s in all; bench needs more speech")
+    options.load(model, threads, precision)  # bakes, where that has not been done
+    began = time.perf_counter()
+    bundle, transcriber = options.load(model, threads, precision)
+    load_s = time.perf_counter() - began
+    with progress("measuring", steps(repeats)) as advance:
+        figures = measure(transcriber, audio, repeats, on_done=lambda: advance(1))
+    report = {
+        "model": bundle.name,
+        "precision": precision,
+        "load_s": round(load_s, 3),
+        **figures,
+        "peak_memory_mb": round(peak_memory_mb(), 1),
+    }
+    if as_json:
+        typer.echo(json.dumps(report, indent=2))
+        return
+    typer.echo(f"{bundle.name} ({precision})")
+    typer.echo(f"  load               {report['load_s']:.3f} s")
+    typer.echo(f"  first text         {report['first_text_s']:.3f} s  (3 s of speech, just after loading)")
+    typer.echo(f"  real-time factor   {report['rtf']:.4f}  ({1 / report['rtf']:.0f} x real time)")
+    typer.echo(
+        f"  clips              {', '.join(f'{s} s: {ms:.0f} ms' for s, ms in report['clips_ms'].items())}"
+    )
+    latency = report["end_of_speech_ms"]
+    typer.echo(
+        f"  end of speech      {latency['median']:.1f} ms median, {latency['p95']:.1f} ms p95, "
+        f"after {report['silence_s']:g} s of silence"
+    )
+    typer.echo(f"  peak memory        {report['peak_memory_mb']:.0f} MB")

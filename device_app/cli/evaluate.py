@@ -1,0 +1,73 @@
+"""asr-edge evaluate: how many words are wrong, on recordings whose words are known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from device_app.cli import options
+from device_app.cli.progress import progress
+
+
+def evaluate(
+    manifests: Annotated[
+        list[Path], typer.Argument(metavar="MANIFEST...", help="JSON lines: audio, text, speaker.")
+    ],
+    split: Annotated[str | None, typer.Option(help="Only the lines of this split.")] = None,
+    worst: Annotated[int, typer.Option(min=0, metavar="N", help="Show the N worst utterances, aligned.")] = 0,
+    model: options.Model = None,
+    precision: options.Precision = "int8",
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+) -> None:
+    """Measure word and character error rates.
+
+    Two normalisers are always shown: "english" evens out spelling and numbers, "basic" only takes
+    case and punctuation off.
+    """
+    from device_app.evaluation import evaluate as measure
+    from device_app.manifest import read_manifest
+
+    entries = {manifest: read_manifest(manifest, split) for manifest in manifests}
+    _, transcriber = options.load(model, threads, precision)
+    with progress("evaluating", sum(map(len, entries.values()))) as advance:
+        report = measure(transcriber, entries, worst=worst, on_done=lambda: advance(1))
+    if as_json:
+        typer.echo(json.dumps(report, ensure_ascii=False, indent=2))
+    else:
+        _print(report)
+
+
+def _print(report: dict[str, Any]) -> None:
+    rows: list[tuple[str, ...]] = [("", "utterances", "english WER", "CER", "basic WER", "CER")]
+    for manifest in report["manifests"]:
+        rows.append((manifest["manifest"], *_figures(manifest)))
+        if len(manifest["speakers"]) > 1:
+            rows += [
+                (f"  {name or '(no speaker)'}", *_figures(part))
+                for name, part in manifest["speakers"].items()
+            ]
+    if len(report["manifests"]) > 1:
+        rows.append(("all", *_figures(report)))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = [
+            row[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+        ]
+        typer.echo("  ".join(cells).rstrip())
+    typer.echo(
+        f"{report['duration_s']:.0f} s of audio in {report['seconds']:.1f} s (RTF {report['rtf']:.3f})"
+    )
+    for utterance in report.get("worst", []):
+        typer.echo(
+            f"\n{utterance['id']}  ({utterance['english']['wer']:.0%} of words wrong)\n{utterance['aligned']}"
+        )
+
+
+def _figures(part: dict[str, Any]) -> tuple[str, ...]:
+    rates = (part[normaliser][rate] for normaliser in ("english", "basic") for rate in ("wer", "cer"))
+    return (str(part["utterances"]), *(f"{rate:.1%}" for rate in rates))

@@ -1,0 +1,50 @@
+"""The line a person watches while they speak: level meter and partial text."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+
+QUIETEST_DBFS = -60.0
+METER_WIDTH = 10
+METER_PARTS = " ▏▎▍▌▋▊▉█"
+
+
+def meter(level_dbfs: float) -> str:
+    """A bar of 10 characters: empty at -60 dBFS and below, full at 0.
+
+    >>> meter(-30.0)
+    '█████     '
+    """
+    share = min(1.0, max(0.0, 1 - level_dbfs / QUIETEST_DBFS))
+    eighths = round(share * METER_WIDTH * 8)
+    full, part = divmod(eighths, 8)
+    return ("█" * full + (METER_PARTS[part] if part else "")).ljust(METER_WIDTH)
+
+
+class LiveLine:
+    """The last line of a terminal, rewritten in place; on anything else it shows nothing.
+
+    Attributes:
+        text: what has been heard so far of the utterance that is being spoken.
+    """
+
+    def __init__(self) -> None:
+        self.is_visible = sys.stderr.isatty() and sys.stdout.isatty()
+        self.text = ""
+
+    def show(self, level_dbfs: float) -> None:
+        """Draws the meter and as much of the text's end as fits."""
+        if not self.is_visible:
+            return
+        room = shutil.get_terminal_size().columns - METER_WIDTH - 4
+        text = self.text if len(self.text) <= room else "…" + self.text[-room + 1 :]
+        sys.stderr.write(f"\r\x1b[K[{meter(level_dbfs)}] {text}")
+        sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Takes the line away, so that other text can be printed."""
+        self.text = ""
+        if self.is_visible:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()

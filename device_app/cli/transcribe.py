@@ -1,0 +1,207 @@
+"""asr-edge transcribe: recordings, standard input, or the microphone -> text."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from device_app.cli import options
+from device_app.cli.progress import progress
+from device_app.formats import Format
+from editing.errors import AsrEdgeError, BadInputError
+
+if TYPE_CHECKING:
+    from device_app.recordings import Recording
+    from device_app.transcriber import Transcriber, Transcript, Utterance
+
+TO_FILES_ONLY = (Format.SRT, Format.VTT, Format.TSV)
+
+
+def transcribe(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILES|FOLDERS|-]...", help="Recordings; - is standard input. None: the microphone."
+        ),
+    ] = None,
+    form: Annotated[Format, typer.Option("--format", "-f", help="What to write.")] = Format.TXT,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="A file, or for several recordings a folder. [default: standard output]"
+        ),
+    ] = None,
+    model: options.Model = None,
+    precision: options.Precision = "int8",
+    threads: options.Threads = None,
+    device: Annotated[str | None, typer.Option(help="Microphone: its number or a part of its name.")] = None,
+    list_devices: Annotated[
+        bool, typer.Option("--list-devices", help="Show the microphones and exit.")
+    ] = False,
+    silence: Annotated[
+        float, typer.Option(min=0.1, max=5.0, help="Microphone: seconds of silence that end an utterance.")
+    ] = 0.5,
+) -> None:
+    """Turn speech into text, offline.
+
+    With no argument it listens to the microphone until Ctrl-C.
+    """
+    if list_devices:
+        _list_devices(as_json=form == Format.JSON)
+    elif sources:
+        _transcribe_recordings(sources, form, output, lambda: options.load(model, threads, precision)[1])
+    else:
+        if output is not None:
+            raise BadInputError("--output is for recordings; from the microphone, use the shell's '> FILE'")
+        if form not in (Format.TXT, Format.JSONL):
+            raise BadInputError(f"--format {form} is for recordings; the microphone gives txt or jsonl")
+        _listen(form, device, silence, options.load(model, threads, precision)[1])
+
+
+def _list_devices(as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from device_app.microphone import input_devices
+
+    devices = input_devices()
+    if as_json:
+        typer.echo(json.dumps([asdict(device) for device in devices], indent=2))
+    elif not devices:
+        options.tell("No microphone was found.")
+    else:
+        for device in devices:
+            mark = "*" if device.is_default else " "
+            typer.echo(
+                f"{mark} {device.index:3}  {device.name}  ({device.channels} ch, {device.sample_rate:g} Hz)"
+            )
+
+
+def _transcribe_recordings(
+    sources: list[str], form: Format, output: Path | None, load: Callable[[], Transcriber]
+) -> None:
+    from device_app.formats import document, render
+    from device_app.recordings import find_recordings, output_paths
+    from export.files import check_writable, write_atomically
+
+    recordings = find_recordings(sources)
+    if output is None and len(recordings) > 1 and form in TO_FILES_ONLY:
+        raise BadInputError(f"--format {form} with several recordings needs --output FOLDER")
+    targets: list[Path | None] = [None] * len(recordings)
+    if output is not None:
+        targets = [*output_paths(recordings, output, form.value)]
+        for target in targets:
+            if target is not None:
+                check_writable(target)
+    transcriber = load()
+    failed, documents = 0, []
+    for recording, target in zip(recordings, targets, strict=True):
+        show = _shower(form, recording.name, len(recordings) > 1) if target is None else None
+        try:
+            transcript = _transcribe_one(transcriber, recording, show)
+        except AsrEdgeError as error:
+            if len(recordings) == 1:
+                raise
+            failed += 1
+            options.tell(f"asr-edge: {error}")
+            continue
+        if target is not None:
+            write_atomically(target, render(transcript, form, recording.name).encode())
+        elif form == Format.JSON:
+            documents.append(document(transcript, recording.name))
+        elif show is None:
+            typer.echo(render(transcript, form, recording.name), nl=False)
+    if form == Format.JSON and output is None:
+        typer.echo(
+            json.dumps(documents[0] if len(recordings) == 1 else documents, ensure_ascii=False, indent=2)
+        )
+    if failed:
+        raise AsrEdgeError(f"{failed} of {len(recordings)} recordings could not be transcribed")
+
+
+def _shower(form: Format, name: str, several: bool) -> Callable[[Utterance], None] | None:
+    """How to print an utterance as soon as it is heard, in the formats that allow it."""
+    from device_app.formats import json_line
+
+    if form == Format.TXT:
+        prefix = f"{name}: " if several else ""
+        return lambda utterance: typer.echo(prefix + utterance.text)
+    if form == Format.JSONL:
+        return lambda utterance: typer.echo(json_line(utterance, name))
+    return None
+
+
+def _transcribe_one(
+    transcriber: Transcriber, recording: Recording, show: Callable[[Utterance], None] | None
+) -> Transcript:
+    from device_app.audio import BLOCK_S, SAMPLE_RATE, duration_s, read_blocks
+    from device_app.transcriber import Transcript
+
+    samples = 0
+    utterances = []
+    with recording.opened() as source:
+        length_s = duration_s(recording.path) if recording.path is not None else 0.0
+        # A bar would be torn by text that is printed to the same terminal as it is heard.
+        shown = length_s > 10 and not (show is not None and sys.stdout.isatty())
+        with progress(recording.name, length_s) if shown else nullcontext(lambda _done: None) as advance:
+
+            def blocks() -> Iterator[Any]:
+                nonlocal samples
+                for block in read_blocks(source, recording.name):
+                    samples += len(block)
+                    yield block
+                    advance(BLOCK_S)
+
+            for utterance in transcriber.utterances(blocks()):
+                utterances.append(utterance)
+                if show is not None:
+                    show(utterance)
+    return Transcript(utterances, samples / SAMPLE_RATE)
+
+
+def _listen(form: Format, device: str | None, silence_s: float, transcriber: Transcriber) -> None:
+    from device_app.audio import level_dbfs
+    from device_app.cli.live import LiveLine
+    from device_app.formats import json_line
+    from device_app.microphone import Microphone
+    from device_app.vad import SegmentSettings
+
+    line = LiveLine()
+    lost = 0
+
+    def show(updates: list[Any]) -> None:
+        for update in updates:
+            if not update.is_final:
+                line.text = update.utterance.text
+                continue
+            line.clear()
+            typer.echo(
+                update.utterance.text if form == Format.TXT else json_line(update.utterance, "microphone")
+            )
+            sys.stdout.flush()
+
+    with Microphone(int(device) if device is not None and device.isdecimal() else device) as microphone:
+        stream = transcriber.stream(
+            microphone.sample_rate,
+            settings=SegmentSettings(silence_s=silence_s),
+            partial_s=0.5 if line.is_visible else 0,
+        )
+        options.tell(f"Listening to {microphone.name}; Ctrl-C stops.")
+        try:
+            for block in microphone:
+                show(stream.feed(block))
+                line.show(level_dbfs(block))
+                if microphone.lost > lost:
+                    lost = microphone.lost
+                    line.clear()
+                    options.tell("Some audio was lost: this computer cannot keep up. Close other programs.")
+        except KeyboardInterrupt:
+            pass
+        finally:
+            line.clear()
+            show(stream.finish())

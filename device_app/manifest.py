@@ -1,0 +1,90 @@
+"""Manifests: recordings and what is said in them, one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from editing.errors import BadInputError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One utterance of a manifest.
+
+    Attributes:
+        id: the line's "id", or else its audio path as written; unique in its manifest.
+        audio: an existing file.
+        text: what is said.
+        speaker, split: as given, or "".
+    """
+
+    id: str
+    audio: Path
+    text: str
+    speaker: str
+    split: str
+
+
+def read_manifest(path: Path, split: str | None = None) -> list[Entry]:
+    """Reads a manifest as NeMo, Moonshine and Hugging Face tools write it.
+
+    A line has "audio_filepath" or "audio" (absolute, or relative to the manifest and inside its
+    folder) and "text"; "speaker", "split" and "id" if there are any.
+
+    Args:
+        path: the manifest.
+        split: only lines of this split.
+
+    Raises:
+        BadInputError: it cannot be read, a line is not as above, a recording is missing, or
+            nothing is left. The text names the line.
+    """
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except FileNotFoundError:
+        raise BadInputError(f"{path}: there is no such manifest") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path}: cannot be read as a manifest ({error})") from error
+    entries = [_entry(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    chosen = [entry for entry in entries if split is None or entry.split == split]
+    if not chosen:
+        having = sorted({entry.split for entry in entries} - {""})
+        of_split = f" of split {split!r} (it has {', '.join(having) or 'no splits'})" if split else ""
+        raise BadInputError(f"{path}: has no utterances{of_split}")
+    twice = [identity for identity, count in Counter(entry.id for entry in chosen).items() if count > 1]
+    if twice:
+        raise BadInputError(
+            f'{path}: {twice[0]!r} stands there more than once; give each line an "id" of its own'
+        )
+    return chosen
+
+
+def _entry(manifest: Path, number: int, line: str) -> Entry:
+    place = f"{manifest}, line {number}"
+    try:
+        record: Any = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise BadInputError(f"{place}: not JSON ({error.msg}); expected one object a line") from error
+    if not isinstance(record, dict):
+        raise BadInputError(f"{place}: expected a JSON object")
+    audio = record.get("audio_filepath", record.get("audio"))
+    if not isinstance(audio, str) or not audio:
+        raise BadInputError(f'{place}: has no "audio" (or "audio_filepath")')
+    if not isinstance(record.get("text"), str):
+        raise BadInputError(f'{place}: has no "text"')
+    found = manifest.parent / audio
+    if not Path(audio).is_absolute() and not found.resolve().is_relative_to(manifest.parent.resolve()):
+        raise BadInputError(f"{place}: {audio} climbs out of the manifest's folder")
+    if not found.is_file():
+        raise BadInputError(f"{place}: the recording {audio} is missing")
+    return Entry(
+        id=str(record.get("id", audio)),
+        audio=found,
+        text=record["text"],
+        speaker=str(record.get("speaker", "")),
+        split=str(record.get("split", "")),
+    )

@@ -1,0 +1,112 @@
+"""Where models are: the embedded bundle, bundles by name or folder, and their baked files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from editing.errors import BundleError
+from export.bundle import BAKE_VERSION, GRAPHS, WEIGHTS, Bundle, Precision
+from export.files import sha256, write_atomically
+
+ASSETS = Path(__file__).parent / "assets"
+EMBEDDED = ASSETS / "moonshine-tiny"
+RECORDINGS = ASSETS / "recordings"
+RECORD = "baked.json"
+
+
+def data_folder() -> Path:
+    """Where models, recordings and baked files are kept: ASR_EDGE_HOME, or the platform's place."""
+    if home := os.environ.get("ASR_EDGE_HOME"):
+        return Path(home).expanduser()
+    import platformdirs
+
+    return platformdirs.user_data_path("asr-edge", appauthor=False)
+
+
+def embedded_bundle() -> Bundle:
+    """The model that comes with asr-edge: Moonshine Tiny, English, MIT.
+
+    Raises:
+        BundleError: the installation is incomplete.
+    """
+    return Bundle.open(EMBEDDED)
+
+
+def models_folder() -> Path:
+    return data_folder() / "models"
+
+
+def installed() -> list[Bundle]:
+    """The embedded bundle, then those that `asr-edge model pull` has installed, by name."""
+    pulled = sorted(path.parent for path in models_folder().glob("*/model.json"))
+    return [embedded_bundle(), *(Bundle.open(folder) for folder in pulled)]
+
+
+def find_bundle(model: str | None) -> Bundle:
+    """The bundle of an installed model's name, or in a folder; None is the embedded one.
+
+    Raises:
+        BundleError: there is none.
+    """
+    if model is None or model == "embedded":
+        return embedded_bundle()
+    for folder in sorted(models_folder().glob("*/model.json")):
+        if folder.parent.name == model:
+            return Bundle.open(folder.parent)
+    if Path(model).is_dir():
+        return Bundle.open(Path(model))
+    names = ", ".join(["embedded", *sorted(p.parent.name for p in models_folder().glob("*/model.json"))])
+    raise BundleError(f"{model}: neither an installed model ({names}) nor a folder with a bundle")
+
+
+def baked(bundle: Bundle, precision: Precision = "int8", on_bake: Callable[[], None] | None = None) -> Path:
+    """The folder with the bundle's runnable graphs, baked now if they are not there yet.
+
+    A bundle that was exported brings its own; others are baked once into the data folder, under
+    a name made of everything the result depends on. All files are compared with their hashes.
+
+    Args:
+        bundle: the model.
+        precision: "int8" or "fp32".
+        on_bake: called before a bake, which takes a second or two.
+
+    Raises:
+        BundleError: a file of the bundle is missing or damaged.
+        StorageError: the data folder cannot be written.
+    """
+    bundle.check()
+    if any(name.startswith(f"{precision}/") for name in bundle.files):
+        return bundle.folder / precision
+    sources = {
+        name: digest
+        for name, digest in bundle.files.items()
+        if name == WEIGHTS or name.startswith(f"{GRAPHS}/")
+    }
+    if WEIGHTS not in sources or len(sources) < 2:
+        raise BundleError(
+            f"{bundle.folder}: has neither {precision} files nor the weights and graphs to bake them from"
+        )
+    identity = json.dumps([BAKE_VERSION, precision, sources], sort_keys=True)
+    folder = data_folder() / "baked" / f"{bundle.name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+    if not _is_whole(folder):
+        from export.bake import bake  # brings in onnx, which a device needs only here
+
+        if on_bake is not None:
+            on_bake()
+        written = bake(bundle, bundle.weights(), precision, folder)
+        record = {path.name: sha256(path) for path in written}
+        write_atomically(folder / RECORD, json.dumps(record, indent=2).encode())
+    return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a bake into this folder came to its end and its bytes are as they were."""
+    try:
+        record = json.loads((folder / RECORD).read_text("utf-8"))
+        return bool(record) and all(sha256(folder / name) == digest for name, digest in record.items())
+    except (OSError, ValueError, AttributeError):
+        return False

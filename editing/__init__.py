@@ -1,0 +1,1 @@
+"""Model editing: task vectors and how they are merged. Needs numpy and safetensors only."""

@@ -1,0 +1,36 @@
+"""Errors that are somebody's to act on: one line, naming the file and the remedy."""
+
+
+class AsrEdgeError(Exception):
+    """Something the user can mend. The command line shows the text alone and exits with 1.
+
+    Children also inherit the builtin that fits, so a library's caller can catch either.
+    """
+
+
+class BadInputError(AsrEdgeError, ValueError):
+    """A file or an argument that cannot be used; nothing was changed."""
+
+
+class BadAudioError(BadInputError):
+    """Audio that cannot be read, or that no recogniser should be given."""
+
+
+class BundleError(BadInputError):
+    """A model bundle that is missing, damaged or of an unknown kind."""
+
+
+class MissingDependencyError(AsrEdgeError, ImportError):
+    """An optional part is not installed; the text names what to install."""
+
+
+class MicrophoneError(AsrEdgeError, OSError):
+    """No microphone, or it went away."""
+
+
+class StorageError(AsrEdgeError, OSError):
+    """A place that cannot be written: read-only, full, or not a folder."""
+
+
+class NetworkError(AsrEdgeError, OSError):
+    """Something to be fetched cannot be reached; the text says what works without it."""

@@ -1,0 +1,211 @@
+"""Weights + weightless graph -> an ONNX file that runs. Needs numpy and onnx; no torch.
+
+int8 is dynamic: activations are quantised as they come (uint8, per tensor), weights beforehand,
+per output channel, and only those of matrix products. The convolutional front end stays in
+float, stored as float16 (per-tensor int8 scales there cost Moonshine three points of WER).
+
+Weights are stored as uint8 around 128 rather than int8 around 0, the same values: on x86 without
+VNNI, ONNX Runtime multiplies uint8 by int8 with an instruction that saturates at 16 bits, and
+wrong sums would come out on just the older laptops. Around 128 every processor is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from editing.errors import BundleError
+from export.bundle import Bundle, Precision
+from export.files import write_atomically
+
+Arrays = dict[str, NDArray[np.generic]]
+
+ZERO_POINT = 128
+
+
+def bake(
+    bundle: Bundle, weights: Mapping[str, NDArray[np.float32]], precision: Precision, out: Path
+) -> list[Path]:
+    """Bakes every graph of the bundle with these weights into `out`, named as the graphs.
+
+    Args:
+        bundle: whose graphs to fill; damaged graphs are an error.
+        weights: float32 by parameter name; the bundle's own, or a merge's result.
+        precision: "fp32" or "int8".
+        out: a folder, made if it does not exist. Files appear there whole or not at all.
+
+    Raises:
+        BundleError: a graph asks for a weight that is missing or of another shape.
+        StorageError: `out` cannot be written.
+    """
+    written = []
+    for name, path in bundle.graphs().items():
+        bundle.check(path.relative_to(bundle.folder).as_posix())
+        model = bake_graph(onnx.load(path, load_external_data=False), weights, precision)
+        target = out / f"{name}.onnx"
+        write_atomically(target, model.SerializeToString())
+        written.append(target)
+    return written
+
+
+def bake_graph(
+    model: onnx.ModelProto, weights: Mapping[str, NDArray[np.float32]], precision: Precision
+) -> onnx.ModelProto:
+    """A new model: the graph with its weights in it, at this precision.
+
+    Raises:
+        BundleError: as `bake`.
+    """
+    arrays = _fill(model.graph, weights)
+    nodes, transposed = _fold(model.graph.node, arrays)
+    if precision == "int8":
+        nodes = _quantise_products(nodes, arrays, transposed)
+        nodes = _halve_convolutions(nodes, arrays)
+    used = {name for node in nodes for name in node.input}
+    graph = helper.make_graph(
+        nodes,
+        model.graph.name,
+        model.graph.input,
+        model.graph.output,
+        [numpy_helper.from_array(array, name) for name, array in arrays.items() if name in used],
+    )
+    return helper.make_model(
+        graph, opset_imports=model.opset_import, ir_version=model.ir_version, producer_name="asr-edge"
+    )
+
+
+def _fill(graph: onnx.GraphProto, weights: Mapping[str, NDArray[np.float32]]) -> Arrays:
+    """The graph's initialisers as arrays, the weightless ones from `weights`."""
+    arrays: Arrays = {}
+    for tensor in graph.initializer:
+        if tensor.data_location != TensorProto.EXTERNAL:
+            arrays[tensor.name] = numpy_helper.to_array(tensor)
+        elif tensor.name not in weights:
+            raise BundleError(f"the graph needs the weight {tensor.name}, which is missing")
+        elif weights[tensor.name].shape != tuple(tensor.dims):
+            raise BundleError(
+                f"the weight {tensor.name} has shape {weights[tensor.name].shape}; "
+                f"the graph needs {tuple(tensor.dims)}"
+            )
+        else:
+            arrays[tensor.name] = weights[tensor.name]
+    return arrays
+
+
+def _fold(nodes: Iterable[NodeProto], arrays: Arrays) -> tuple[list[NodeProto], dict[str, str]]:
+    """Computes now what depends on weights alone: transposes, and joins of several weights.
+
+    Returns:
+        the nodes that are left, and which of the new arrays is whose transpose.
+    """
+    left, transposed = [], {}
+    for node in nodes:
+        if node.op_type not in ("Transpose", "Concat") or any(name not in arrays for name in node.input):
+            left.append(node)
+            continue
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        inputs = [arrays[name] for name in node.input]
+        if node.op_type == "Transpose":
+            arrays[node.output[0]] = inputs[0].transpose(attributes["perm"])
+            transposed[node.output[0]] = node.input[0]
+        else:
+            arrays[node.output[0]] = np.concatenate(inputs, attributes["axis"])
+    return left, transposed
+
+
+def quantise(weight: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Codes and scales of a weight (inputs, outputs), symmetric, one scale per output channel.
+
+    Returns:
+        codes (inputs, outputs) from 1 to 255 and scales (outputs,), such that
+        weight ~ (codes - 128) * scales. A channel of zeros has scale 1.
+    """
+    largest = np.abs(weight).max(axis=0, initial=0)
+    scales = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+    # float32 division of the largest entry by its own scale may round to a hair above 127.
+    codes = np.clip(np.rint(weight / scales), -127, 127) + ZERO_POINT
+    return codes.astype(np.uint8), scales
+
+
+def _quantise_products(
+    nodes: list[NodeProto], arrays: Arrays, transposed: Mapping[str, str]
+) -> list[NodeProto]:
+    """MatMul by a weight -> DynamicQuantizeLinear, MatMulInteger, and back to float.
+
+    ONNX Runtime fuses the group into one kernel. An embedding that is also the output layer's
+    weight (tied) is looked up in the codes, so that it is stored once.
+    """
+    arrays["weight_zero_point"] = np.array(ZERO_POINT, np.uint8)
+    quantised: list[NodeProto] = []
+    activations: set[str] = set()
+    codes_of: dict[str, str] = {}  # an array -> its quantised transpose
+    for node in nodes:
+        if node.op_type != "MatMul" or node.input[1] not in arrays:
+            quantised.append(node)
+            continue
+        activation, weight = node.input
+        if activation not in activations:
+            activations.add(activation)
+            outputs = [f"{activation}.codes", f"{activation}.scale", f"{activation}.zero_point"]
+            quantised.append(helper.make_node("DynamicQuantizeLinear", [activation], outputs))
+        if f"{weight}.codes" not in arrays:
+            array = arrays[weight].astype(np.float32, copy=False)
+            arrays[f"{weight}.codes"], arrays[f"{weight}.scale"] = quantise(array)
+            if weight in transposed:
+                codes_of[transposed[weight]] = weight
+        output = node.output[0]
+        quantised += [
+            helper.make_node(
+                "MatMulInteger",
+                [f"{activation}.codes", f"{weight}.codes", f"{activation}.zero_point", "weight_zero_point"],
+                [f"{output}.sum"],
+            ),
+            helper.make_node("Cast", [f"{output}.sum"], [f"{output}.float"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", [f"{activation}.scale", f"{weight}.scale"], [f"{output}.scale"]),
+            helper.make_node("Mul", [f"{output}.float", f"{output}.scale"], [output]),
+        ]
+    looked_up: list[NodeProto] = []
+    for node in quantised:
+        if node.op_type == "Gather" and node.input[0] in codes_of:
+            looked_up += _look_up(node, codes_of[node.input[0]], arrays)
+        else:
+            looked_up.append(node)
+    return looked_up
+
+
+def _look_up(gather: NodeProto, weight: str, arrays: Arrays) -> list[NodeProto]:
+    """Rows of an embedding, from the codes (hidden, vocabulary) of its transpose.
+
+    Ids (batch, time) -> codes (hidden, batch, time) -> (batch, time, hidden), dequantised.
+    """
+    arrays["embedding_zero_point"] = np.array(ZERO_POINT, np.float32)
+    arrays["last_axis"] = np.array([-1], np.int64)
+    ids, output = gather.input[1], gather.output[0]
+    return [
+        helper.make_node("Gather", [f"{weight}.codes", ids], [f"{output}.columns"], axis=1),
+        helper.make_node("Transpose", [f"{output}.columns"], [f"{output}.rows"], perm=[1, 2, 0]),
+        helper.make_node("Cast", [f"{output}.rows"], [f"{output}.codes"], to=TensorProto.FLOAT),
+        helper.make_node("Sub", [f"{output}.codes", "embedding_zero_point"], [f"{output}.centred"]),
+        helper.make_node("Gather", [f"{weight}.scale", ids], [f"{output}.scales"], axis=0),
+        helper.make_node("Unsqueeze", [f"{output}.scales", "last_axis"], [f"{output}.scale"]),
+        helper.make_node("Mul", [f"{output}.centred", f"{output}.scale"], [output]),
+    ]
+
+
+def _halve_convolutions(nodes: list[NodeProto], arrays: Arrays) -> list[NodeProto]:
+    """Stores convolutions' weights as float16; the runtime widens them once, when it loads."""
+    casts = []
+    for node in nodes:
+        if node.op_type == "Conv" and node.input[1] in arrays:
+            weight = node.input[1]
+            half = arrays.pop(weight).astype(np.float16)
+            if not np.isfinite(half).all():
+                raise BundleError(f"the weight {weight} is too large for float16")
+            arrays[f"{weight}.half"] = half
+            casts.append(helper.make_node("Cast", [f"{weight}.half"], [weight], to=TensorProto.FLOAT))
+    return casts + nodes

@@ -1,0 +1,174 @@
+"""A model bundle: one folder that says what it holds, from where, and under which licence.
+
+model.json            this module's record of all below
+weights.safetensors   master weights; tensor names are the torch parameter names
+tokenizer.json
+LICENSE               of the weights
+graphs/*.onnx         the network without weights: initialisers are named as the parameters
+int8/*.onnx           (or fp32/) baked from the two above; can always be rebuilt
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from editing.errors import BundleError
+from export.files import sha256, write_atomically
+from export.weights import Tensors, read_weights
+
+Precision = Literal["fp32", "int8"]
+
+FORMAT_VERSION = 1
+# Part of a baked file's identity: raise it when the same weights and graphs bake to other bytes.
+BAKE_VERSION = 1
+WEIGHTS = "weights.safetensors"
+TOKENIZER = "tokenizer.json"
+LICENCE = "LICENSE"
+GRAPHS = "graphs"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What `model.json` says, and where it was found.
+
+    Attributes:
+        folder: where the files are.
+        name: the model's name, for people.
+        family: which module of `device_app.families` can run it.
+        sampling_rate: in Hz, of the audio the graphs take.
+        config: the network's settings, as torch's configuration class takes them.
+        licence: SPDX identifier of the weights' licence.
+        origin: where the weights were had from.
+        files: path inside the bundle -> SHA-256 in hexadecimal, of every file but `model.json`.
+    """
+
+    folder: Path
+    name: str
+    family: str
+    sampling_rate: int
+    config: Mapping[str, Any]
+    licence: str
+    origin: str
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, folder: Path) -> Bundle:
+        """Reads `model.json`, and nothing else; `check` compares the files.
+
+        Raises:
+            BundleError: there is no bundle here, or its record cannot be understood.
+        """
+        path = folder / "model.json"
+        try:
+            record = json.loads(path.read_text("utf-8"))
+        except FileNotFoundError:
+            raise BundleError(f"{folder}: no model bundle here (model.json is missing)") from None
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise BundleError(f"{path}: cannot be read ({error})") from error
+        return cls._from_record(folder, path, record)
+
+    @classmethod
+    def _from_record(cls, folder: Path, path: Path, record: Any) -> Bundle:
+        if not isinstance(record, dict):
+            raise BundleError(f"{path}: expected a JSON object")
+        if record.get("format_version") != FORMAT_VERSION:
+            raise BundleError(
+                f"{path}: format version {record.get('format_version')!r}; "
+                f"this asr-edge reads version {FORMAT_VERSION}"
+            )
+        kinds: dict[str, type] = {
+            "name": str,
+            "family": str,
+            "sampling_rate": int,
+            "config": dict,
+            "licence": str,
+            "origin": str,
+            "files": dict,
+        }
+        wrong = [key for key, kind in kinds.items() if not isinstance(record.get(key), kind)]
+        if wrong:
+            raise BundleError(f"{path}: missing or of the wrong type: {', '.join(wrong)}")
+        for name in record["files"]:
+            inside = PurePosixPath(name)
+            if inside.is_absolute() or ".." in inside.parts or "\\" in name:
+                raise BundleError(f"{path}: names a file outside the bundle: {name!r}")
+        return cls(folder=folder, **{key: record[key] for key in kinds})
+
+    def path(self, name: str) -> Path:
+        """Where the file of this name is; it must be one that `model.json` lists.
+
+        Raises:
+            BundleError: the bundle has no such file.
+        """
+        if name not in self.files:
+            raise BundleError(f"{self.folder}: the bundle {self.name} has no {name}")
+        return self.folder / name
+
+    def check(self, *names: str) -> None:
+        """Compares the files (all of them, if none is named) with the hashes in `model.json`.
+
+        Raises:
+            BundleError: a file is missing or its bytes have changed.
+        """
+        for name in names or self.files:
+            path = self.path(name)
+            try:
+                found = sha256(path)
+            except OSError as error:
+                raise BundleError(
+                    f"{path}: cannot be read ({error.strerror}); install the bundle again"
+                ) from error
+            if found != self.files[name]:
+                raise BundleError(
+                    f"{path}: damaged (sha256 {found[:8]}, expected {self.files[name][:8]}); "
+                    "install the bundle again"
+                )
+
+    def graphs(self) -> dict[str, Path]:
+        """Name -> path of each weightless graph."""
+        found = [name for name in self.files if PurePosixPath(name).parent.name == GRAPHS]
+        return {PurePosixPath(name).stem: self.folder / name for name in sorted(found)}
+
+    def weights(self) -> Tensors:
+        """The master weights as float32, by parameter name.
+
+        Raises:
+            BundleError: the bundle was exported without them, or they are damaged.
+        """
+        path = self.path(WEIGHTS)
+        self.check(WEIGHTS)
+        return read_weights(path)
+
+    @property
+    def weights_hash(self) -> str:
+        """SHA-256 of the master weights' file: what a task vector names as its base."""
+        self.path(WEIGHTS)
+        return self.files[WEIGHTS]
+
+
+def write_record(bundle: Bundle) -> Bundle:
+    """Hashes every file in the bundle's folder and writes `model.json` last.
+
+    Until then the folder is no bundle, so a kill half-way leaves nothing that could be taken for one.
+    """
+    files = {
+        path.relative_to(bundle.folder).as_posix(): sha256(path)
+        for path in sorted(bundle.folder.rglob("*"))
+        if path.is_file() and path.name != "model.json"
+    }
+    record = {
+        "format_version": FORMAT_VERSION,
+        "name": bundle.name,
+        "family": bundle.family,
+        "sampling_rate": bundle.sampling_rate,
+        "config": dict(bundle.config),
+        "licence": bundle.licence,
+        "origin": bundle.origin,
+        "files": files,
+    }
+    write_atomically(bundle.folder / "model.json", (json.dumps(record, indent=2) + "\n").encode())
+    return Bundle.open(bundle.folder)

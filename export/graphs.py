@@ -1,0 +1,275 @@
+"""torch -> weightless ONNX graphs. The one file of this package that needs torch.
+
+A graph's initialisers are named exactly as the model's parameters and hold no data: each refers
+to `weights.safetensors` as ONNX external data without an offset. So a merge on the device is
+numpy on that file, and a new ONNX file needs no torch and no re-tracing (`export.bake`).
+
+The forward passes below compute what transformers' modules compute, from the same parameters,
+written for a lean graph: queries, keys and values in one product, attention for a single new
+token without transposes. `export.verify` and the tests hold them to transformers' own numbers.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from export.bundle import WEIGHTS
+from export.files import write_atomically
+
+OPSET = 23  # the first with RotaryEmbedding as an operator
+
+# Word times come from the last third of the decoder's layers. Of spelled and digit strings whose
+# words' places are known (training parts), it covers 0.88 of each word; all layers 0.66, the
+# later half 0.76, the twelve best single heads 0.87.
+ALIGNING_SHARE = 3
+
+
+class MoonshineEncoderGraph(nn.Module):
+    """Audio in; what every decoder layer's cross-attention needs of it out."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model.model  # under this name, parameters keep their names
+
+    def forward(self, audio: Tensor) -> tuple[Tensor, ...]:
+        """Encodes audio of shape (batch, samples).
+
+        Returns:
+            For every decoder layer the keys, (batch, heads, head_dim, frames), then for every
+            decoder layer the values, (batch, heads, frames, head_dim). Keys come transposed, as
+            each decoder step multiplies by them.
+        """
+        encoder, decoder = self.model.encoder, self.model.decoder
+        hidden = torch.tanh(encoder.conv1(audio.unsqueeze(1)))
+        hidden = encoder.groupnorm(hidden)
+        hidden = nn.functional.gelu(encoder.conv2(hidden))
+        hidden = nn.functional.gelu(encoder.conv3(hidden)).transpose(1, 2)
+        cos, sin = _rotation(encoder.rotary_emb, torch.arange(hidden.shape[1], device=hidden.device))
+        for layer in encoder.layers:
+            attention = layer.self_attn
+            query, key, value = _project(
+                layer.input_layernorm(hidden), attention.q_proj, attention.k_proj, attention.v_proj
+            )
+            query = _split_heads(_rotate(query, cos, sin, attention), attention) * attention.scaling
+            key = _split_heads(_rotate(key, cos, sin, attention), attention)
+            weight = torch.softmax(torch.matmul(query, key.transpose(2, 3)), dim=-1)
+            mixed = torch.matmul(weight, _split_heads(value, attention))
+            hidden = hidden + attention.o_proj(mixed.transpose(1, 2).flatten(2))
+            hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+        attentions = [layer.encoder_attn for layer in decoder.layers]
+        projected = _project(
+            encoder.layer_norm(hidden), *(a.k_proj for a in attentions), *(a.v_proj for a in attentions)
+        )
+        heads = [_split_heads(x, attentions[0]) for x in projected]
+        count = len(attentions)
+        return *(key.transpose(2, 3) for key in heads[:count]), *heads[count:]
+
+
+class MoonshineDecoderGraph(nn.Module):
+    """One decoder step: one token in; logits, cross-attention and the longer cache out."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model.model
+
+    def forward(
+        self,
+        token: Tensor,
+        position: Tensor,
+        past_keys: Sequence[Tensor],
+        past_values: Sequence[Tensor],
+        cross_keys: Sequence[Tensor],
+        cross_values: Sequence[Tensor],
+    ) -> tuple[Tensor, ...]:
+        """Advances by one token.
+
+        Args:
+            token: (batch, 1), int64.
+            position: (1,), int64: how many tokens came before.
+            past_keys, past_values: per layer (batch, heads, past, head_dim); past may be 0.
+            cross_keys, cross_values: as the encoder graph gives them.
+
+        Returns:
+            logits (batch, 1, vocabulary); attention (batch, frames), the mean weight that the
+            last third of the layers gave each frame, which is where word times come from; then
+            past_keys and past_values of every layer, one longer.
+        """
+        decoder = self.model.decoder
+        batch = token.shape[0]
+        hidden = decoder.embed_tokens(token)
+        cos, sin = _rotation(decoder.rotary_emb, position)
+        keys, values, weights = [], [], []
+        for index, layer in enumerate(decoder.layers):
+            attention = layer.self_attn
+            query, key, value = _project(
+                layer.input_layernorm(hidden), attention.q_proj, attention.k_proj, attention.v_proj
+            )
+            query = _one_token(_rotate(query, cos, sin, attention), attention) * attention.scaling
+            key = _one_token(_rotate(key, cos, sin, attention), attention)
+            keys.append(torch.cat([past_keys[index], key], dim=2))
+            values.append(torch.cat([past_values[index], _one_token(value, attention)], dim=2))
+            weight = torch.softmax(torch.matmul(query, keys[-1].transpose(2, 3)), dim=-1)
+            mixed = torch.matmul(weight, values[-1])
+            hidden = hidden + attention.o_proj(mixed.reshape(batch, 1, -1))
+
+            attention = layer.encoder_attn
+            query = attention.q_proj(layer.post_attention_layernorm(hidden))
+            query = _one_token(query, attention) * attention.scaling
+            weights.append(torch.softmax(torch.matmul(query, cross_keys[index]), dim=-1))
+            mixed = torch.matmul(weights[-1], cross_values[index])
+            hidden = hidden + attention.o_proj(mixed.reshape(batch, 1, -1))
+
+            # Not layer.mlp(): its chunk() becomes a sequence of tensors, which no runtime fuses.
+            up = layer.mlp.fc1(layer.final_layernorm(hidden))
+            half = layer.mlp.fc2.in_features
+            hidden = hidden + layer.mlp.fc2(nn.functional.silu(up[..., half:]) * up[..., :half])
+        logits = nn.functional.linear(decoder.norm(hidden), decoder.embed_tokens.weight)
+        attention_weights = torch.cat(weights[-max(1, len(weights) // ALIGNING_SHARE) :], dim=1)
+        return logits, attention_weights.mean(dim=1)[:, 0], *keys, *values
+
+
+def export_moonshine(model: Any, folder: Path) -> None:
+    """Writes `encoder.onnx` and `decoder.onnx`, without weights, into `folder`.
+
+    Args:
+        model: transformers' MoonshineForConditionalGeneration, any size, eager attention.
+        folder: made if it does not exist.
+    """
+    config = model.config
+    layers, heads = config.decoder_num_hidden_layers, config.decoder_num_attention_heads
+    head_dim = config.hidden_size // heads
+    batch, past, frames = (torch.export.Dim(name) for name in ("batch", "past", "frames"))
+    names = {
+        kind: [f"{kind}.{index}" for index in range(layers)]
+        for kind in ("past_key", "past_value", "cross_key", "cross_value", "key", "value")
+    }
+
+    def example(*shape: int) -> list[Tensor]:
+        return [torch.zeros(shape) for _ in range(layers)]
+
+    _export(
+        MoonshineEncoderGraph(model),
+        folder / "encoder.onnx",
+        args=(torch.zeros(2, 16000),),
+        dynamic_shapes=({0: batch, 1: torch.export.Dim("samples")},),
+        inputs=["audio"],
+        outputs=[*names["cross_key"], *names["cross_value"]],
+    )
+    _export(
+        MoonshineDecoderGraph(model),
+        folder / "decoder.onnx",
+        args=(
+            torch.zeros(2, 1, dtype=torch.int64),
+            torch.tensor([5]),
+            *(example(2, heads, 5, head_dim) for _ in range(2)),
+            example(2, heads, head_dim, 41),
+            example(2, heads, 41, head_dim),
+        ),
+        dynamic_shapes=(
+            {0: batch},
+            {},
+            *([{0: batch, 2: past}] * layers for _ in range(2)),
+            [{0: batch, 3: frames}] * layers,
+            [{0: batch, 2: frames}] * layers,
+        ),
+        inputs=[
+            "token",
+            "position",
+            *names["past_key"],
+            *names["past_value"],
+            *names["cross_key"],
+            *names["cross_value"],
+        ],
+        outputs=["logits", "attention", *names["key"], *names["value"]],
+    )
+
+
+def _export(
+    module: nn.Module,
+    path: Path,
+    *,
+    args: tuple[Any, ...],
+    dynamic_shapes: tuple[Any, ...],
+    inputs: list[str],
+    outputs: list[str],
+) -> None:
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it reports absent torchvision operators
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's own deprecations, nothing a caller can act on
+        program = torch.onnx.export(
+            module.eval(),
+            args,
+            dynamo=True,
+            optimize=False,  # optimising folds transposes into the weights, and names are lost
+            opset_version=OPSET,
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_shapes=dynamic_shapes,
+            verbose=False,
+        )
+    assert program is not None
+    graph = without_weights(program.model_proto, dict(module.named_parameters()))
+    write_atomically(path, graph.SerializeToString())
+
+
+def without_weights(model: onnx.ModelProto, parameters: Mapping[str, Any]) -> onnx.ModelProto:
+    """Takes the data out of every initialiser that is a parameter, and the traces out of the nodes."""
+    for tensor in model.graph.initializer:
+        if tensor.name in parameters:
+            tensor.ClearField("raw_data")
+            tensor.ClearField("float_data")
+            tensor.data_location = onnx.TensorProto.EXTERNAL
+            del tensor.external_data[:]
+            tensor.external_data.add(key="location", value=WEIGHTS)
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    del model.graph.value_info[:]
+    del model.graph.metadata_props[:]
+    return model
+
+
+def _rotation(module: Any, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """cos and sin, each (1, positions, rotary_dim / 2)."""
+    angles = positions[:, None].float() * module.inv_freq
+    return angles.cos()[None], angles.sin()[None]
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor, attention: Any) -> Tensor:
+    """Rotary embedding of x (batch, time, heads * head_dim), neighbouring entries as pairs."""
+    return torch.onnx.ops.rotary_embedding(
+        x,
+        cos.expand(x.shape[0], -1, -1),
+        sin.expand(x.shape[0], -1, -1),
+        interleaved=True,
+        num_heads=attention.config.num_attention_heads,
+        rotary_embedding_dim=2 * cos.shape[-1],
+    )
+
+
+def _project(x: Tensor, *layers: nn.Linear) -> list[Tensor]:
+    """What each of `layers` (without biases) makes of x, computed as one product."""
+    joint = nn.functional.linear(x, torch.cat([layer.weight for layer in layers]))
+    parts, start = [], 0
+    for layer in layers:  # slices, as split() becomes a sequence of tensors in the graph
+        parts.append(joint[..., start : start + layer.out_features])
+        start += layer.out_features
+    return parts
+
+
+def _split_heads(x: Tensor, attention: Any) -> Tensor:
+    """(batch, time, heads * head_dim) -> (batch, heads, time, head_dim)."""
+    return x.unflatten(2, (-1, attention.head_dim)).transpose(1, 2)
+
+
+def _one_token(x: Tensor, attention: Any) -> Tensor:
+    """(batch, 1, heads * head_dim) -> (batch, heads, 1, head_dim), without a transpose."""
+    return x.reshape(x.shape[0], -1, 1, attention.head_dim)

@@ -1,0 +1,66 @@
+"""Parity: do the graphs say what torch says? Numbers and tokens are handed in; no torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from editing.errors import BundleError
+
+TOLERANCE = 1e-4
+
+
+class ParityError(BundleError):
+    """A graph does not compute what the model it was exported from computes."""
+
+
+def largest_difference(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+    """The largest error, relative to the largest expected value where that exceeds 1.
+
+    Raises:
+        ParityError: the shapes differ, or what was found is not finite.
+    """
+    if expected.shape != found.shape:
+        raise ParityError(f"shape {found.shape}, expected {expected.shape}")
+    if not np.isfinite(found).all():
+        raise ParityError("values that are not finite")
+    scale = max(1.0, float(np.abs(expected).max(initial=0)))
+    return float(np.abs(expected - found).max(initial=0)) / scale
+
+
+def check_numbers(
+    expected: Mapping[str, NDArray[np.float32]],
+    found: Mapping[str, NDArray[np.float32]],
+    tolerance: float = TOLERANCE,
+) -> float:
+    """Compares outputs by name; returns the largest difference.
+
+    Raises:
+        ParityError: an output is missing or differs by more than the tolerance; says which.
+    """
+    worst = 0.0
+    for name, values in expected.items():
+        if name not in found:
+            raise ParityError(f"{name}: the graph does not give it")
+        try:
+            difference = largest_difference(values, found[name])
+        except ParityError as error:
+            raise ParityError(f"{name}: {error}") from error
+        if difference > tolerance:
+            raise ParityError(f"{name}: differs by {difference:.1e}, more than {tolerance:.0e}")
+        worst = max(worst, difference)
+    return worst
+
+
+def check_tokens(expected: Sequence[int], found: Sequence[int]) -> None:
+    """
+    Raises:
+        ParityError: the sequences differ; says where first.
+    """
+    for position, (one, other) in enumerate(zip(expected, found, strict=False)):
+        if one != other:
+            raise ParityError(f"token {position}: {other}, expected {one}")
+    if len(expected) != len(found):
+        raise ParityError(f"{len(found)} tokens, expected {len(expected)}")

@@ -1,0 +1,131 @@
+"""Moonshine in torch: the module whose parameter names a bundle's weights carry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import MoonshineConfig, MoonshineForConditionalGeneration
+
+from device_app.runtime import session
+from editing.errors import BundleError
+from export.bake import bake
+from export.bundle import Bundle
+from export.verify import check_numbers
+
+
+def build(config: Mapping[str, Any]) -> MoonshineForConditionalGeneration:
+    """A model of this shape with random weights, in evaluation mode, with eager attention.
+
+    Args:
+        config: the settings that `model.json` keeps under "config"; what is absent has
+            transformers' default.
+    """
+    model = MoonshineForConditionalGeneration(MoonshineConfig(**config, attn_implementation="eager"))
+    return model.eval()
+
+
+def load_weights(
+    model: MoonshineForConditionalGeneration, weights: Mapping[str, NDArray[np.float32]]
+) -> None:
+    """Copies `weights` into `model`; names and shapes must be exactly the model's.
+
+    The output projection is the embedding (tied), so it has no entry of its own.
+
+    Raises:
+        BundleError: a tensor is missing, unknown, or of another shape.
+    """
+    expected = dict(model.named_parameters())
+    problems = [f"{name} is missing" for name in expected.keys() - weights.keys()]
+    problems += [f"{name} is unknown" for name in weights.keys() - expected.keys()]
+    problems += [
+        f"{name} has shape {weights[name].shape}, expected {tuple(parameter.shape)}"
+        for name, parameter in expected.items()
+        if name in weights and weights[name].shape != tuple(parameter.shape)
+    ]
+    if problems:
+        raise BundleError(f"weights do not fit the moonshine model: {'; '.join(sorted(problems)[:5])}")
+    with torch.no_grad():
+        for name, parameter in expected.items():
+            parameter.copy_(torch.from_numpy(np.array(weights[name])))
+
+
+def reference(
+    model: MoonshineForConditionalGeneration, audio: NDArray[np.float32], tokens: NDArray[np.int64]
+) -> dict[str, NDArray[np.float32]]:
+    """What transformers itself computes, under the names of the graphs' outputs.
+
+    Args:
+        model: eager, in evaluation mode.
+        audio: (batch, samples).
+        tokens: (batch, steps), fed one after another.
+
+    Returns:
+        cross_key.N and cross_value.N of every decoder layer, and logits (batch, steps, vocabulary).
+    """
+    with torch.no_grad():
+        hidden = model.model.encoder(torch.from_numpy(audio)).last_hidden_state
+        decoder = model.model.decoder(
+            input_ids=torch.from_numpy(tokens), encoder_hidden_states=hidden, use_cache=False
+        ).last_hidden_state
+        outputs = {"logits": model.proj_out(decoder)}
+        for index, layer in enumerate(model.model.decoder.layers):
+            attention = layer.encoder_attn
+            split = (hidden.shape[0], hidden.shape[1], -1, attention.head_dim)
+            outputs[f"cross_key.{index}"] = attention.k_proj(hidden).view(split).permute(0, 2, 3, 1)
+            outputs[f"cross_value.{index}"] = attention.v_proj(hidden).view(split).transpose(1, 2)
+    return {name: output.numpy() for name, output in outputs.items()}
+
+
+def run_graphs(
+    encoder: Any,
+    decoder: Any,
+    config: Mapping[str, Any],
+    audio: NDArray[np.float32],
+    tokens: NDArray[np.int64],
+) -> dict[str, NDArray[np.float32]]:
+    """The same from ONNX Runtime sessions, the decoder step by step from an empty cache."""
+    cross = dict(
+        zip([o.name for o in encoder.get_outputs()], encoder.run(None, {"audio": audio}), strict=True)
+    )
+    heads = config["decoder_num_attention_heads"]
+    names = [f"{kind}.{i}" for kind in ("key", "value") for i in range(config["decoder_num_hidden_layers"])]
+    cache = [np.zeros((len(audio), heads, 0, config["hidden_size"] // heads), np.float32)] * len(names)
+    logits = []
+    for position in range(tokens.shape[1]):
+        past = {f"past_{name}": array for name, array in zip(names, cache, strict=True)}
+        feed = {"token": tokens[:, position : position + 1], "position": np.array([position])}
+        step, _, *cache = decoder.run(None, {**cross, **past, **feed})
+        logits.append(step)
+    return {**cross, "logits": np.concatenate(logits, axis=1)}
+
+
+def verify_graphs(
+    model: MoonshineForConditionalGeneration, bundle: Bundle, weights: Mapping[str, NDArray[np.float32]]
+) -> float:
+    """Bakes the bundle to fp32 and holds it to transformers on random lengths and batch sizes.
+
+    Returns:
+        The largest difference, at most 1e-4.
+
+    Raises:
+        ParityError: a graph computes something else.
+    """
+    random = np.random.default_rng(0)
+    worst = 0.0
+    with TemporaryDirectory() as folder:
+        bake(bundle, weights, "fp32", Path(folder))
+        encoder, decoder = (session(Path(folder) / f"{name}.onnx", 2) for name in ("encoder", "decoder"))
+        for batch, seconds, steps in ((1, 0.1, 1), (1, 3.7, 9), (2, 1.3, 5), (3, 2.0, 12)):
+            audio = (0.1 * random.standard_normal((batch, round(seconds * bundle.sampling_rate)))).astype(
+                np.float32
+            )
+            tokens = random.integers(3, bundle.config["vocab_size"], (batch, steps))
+            found = run_graphs(encoder, decoder, bundle.config, audio, tokens)
+            worst = max(worst, check_numbers(reference(model, audio, tokens), found))
+    return worst
