@@ -123,10 +123,10 @@ def quantise(weight: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np
 
     Returns:
         codes (inputs, outputs) from 1 to 255 and scales (outputs,), such that
-        weight ~ (codes - 128) * scales. A channel of zeros has scale 1.
+        weight ~ (codes - 128) * scales. A channel of zeros (or subnormal numbers) has scale 1.
     """
-    largest = np.abs(weight).max(axis=0, initial=0)
-    scales = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+    scales = np.abs(weight).max(axis=0, initial=0) / np.float32(127)
+    scales[scales < np.finfo(np.float32).tiny] = 1
     # float32 division of the largest entry by its own scale may round to a hair above 127.
     codes = np.clip(np.rint(weight / scales), -127, 127) + ZERO_POINT
     return codes.astype(np.uint8), scales
@@ -189,11 +189,11 @@ def _look_up(gather: NodeProto, weight: str, arrays: Arrays) -> list[NodeProto]:
     return [
         helper.make_node("Gather", [f"{weight}.codes", ids], [f"{output}.columns"], axis=1),
         helper.make_node("Transpose", [f"{output}.columns"], [f"{output}.rows"], perm=[1, 2, 0]),
-        helper.make_node("Cast", [f"{output}.rows"], [f"{output}.codes"], to=TensorProto.FLOAT),
-        helper.make_node("Sub", [f"{output}.codes", "embedding_zero_point"], [f"{output}.centred"]),
-        helper.make_node("Gather", [f"{weight}.scale", ids], [f"{output}.scales"], axis=0),
-        helper.make_node("Unsqueeze", [f"{output}.scales", "last_axis"], [f"{output}.scale"]),
-        helper.make_node("Mul", [f"{output}.centred", f"{output}.scale"], [output]),
+        helper.make_node("Cast", [f"{output}.rows"], [f"{output}.row_codes"], to=TensorProto.FLOAT),
+        helper.make_node("Sub", [f"{output}.row_codes", "embedding_zero_point"], [f"{output}.centred"]),
+        helper.make_node("Gather", [f"{weight}.scale", ids], [f"{output}.row_scales"], axis=0),
+        helper.make_node("Unsqueeze", [f"{output}.row_scales", "last_axis"], [f"{output}.row_scale"]),
+        helper.make_node("Mul", [f"{output}.centred", f"{output}.row_scale"], [output]),
     ]
 
 

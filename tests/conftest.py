@@ -1,0 +1,203 @@
+"""What the tests share: real recordings, the real model, and a microphone without hardware."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from device_app.audio import SAMPLE_RATE, Samples, read
+from device_app.models import RECORDINGS, embedded_bundle
+from device_app.transcriber import Transcriber
+from export.bundle import Bundle
+
+REPOSITORY = Path(__file__).parent.parent
+CORPUS = REPOSITORY.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data folder for the whole run: the model is baked into it once, and nothing of the user's is touched."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ASR_EDGE_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def bundle() -> Bundle:
+    return embedded_bundle()
+
+
+@pytest.fixture(scope="session")
+def transcriber(bundle: Bundle, home: Path) -> Transcriber:
+    return Transcriber(bundle, threads=2)
+
+
+@pytest.fixture(scope="session")
+def prompt() -> Samples:
+    """Five seconds of a real speaker: "The number you have dialed is not in service. ..."."""
+    return read(RECORDINGS / "ss-noservice.flac")
+
+
+@pytest.fixture(scope="session")
+def reading() -> Samples:
+    """44 s of a real reader: the opening of A Tale of Two Cities."""
+    return read(RECORDINGS / "two_cities.flac")
+
+
+@pytest.fixture
+def noise() -> Callable[..., Samples]:
+    """Makes noise at a level in dBFS, always the same for the same arguments."""
+
+    def make(seconds: float, dbfs: float = -40.0, seed: int = 0) -> Samples:
+        samples = np.random.default_rng(seed).standard_normal(round(seconds * SAMPLE_RATE))
+        return (samples * 10 ** (dbfs / 20)).astype(np.float32)
+
+    return make
+
+
+@pytest.fixture
+def corpus() -> Callable[[str], Path]:
+    """Gives the manifest of one of the development sets; skips where they are absent."""
+
+    def manifest(name: str) -> Path:
+        path = CORPUS / name / "manifest.jsonl"
+        if not path.is_file():
+            pytest.skip(f"the development recordings are not here: {path}")
+        return path
+
+    return manifest
+
+
+@pytest.fixture
+def run(home: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the real command line in its own process, in an empty folder."""
+
+    def call(*arguments: object, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "device_app", *map(str, arguments)],
+            input=stdin,
+            capture_output=True,
+            cwd=tmp_path,
+            env={**os.environ, "COLUMNS": "100", "TERM": "dumb", **environment},
+            timeout=120,
+            check=False,
+        )
+        return subprocess.CompletedProcess(
+            done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
+        )
+
+    return call
+
+
+@pytest.fixture
+def copied_bundle(bundle: Bundle, tmp_path: Path) -> Bundle:
+    """A copy of the embedded bundle that a test may damage."""
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundle.folder, folder)
+    return Bundle.open(folder)
+
+
+def edit_record(bundle: Bundle, **changes: object) -> None:
+    """Changes model.json of a copied bundle, as a person's hand might."""
+    path = bundle.folder / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **changes}), "utf-8")
+
+
+@dataclass(frozen=True)
+class VirtualMicrophone:
+    """A microphone that hears what is played: PulseAudio's null sink and its monitor."""
+
+    environment: dict[str, str]
+
+    def play(self, recording: Path) -> None:
+        subprocess.run(
+            ["paplay", "--device=speaker", str(recording)],
+            env={**os.environ, **self.environment},
+            check=True,
+            timeout=60,
+        )
+
+
+def microphone_is_missing() -> str:
+    """Why there can be no virtual microphone here; empty if there can."""
+    missing = [name for name in ("pulseaudio", "pactl", "paplay") if shutil.which(name) is None]
+    if missing:
+        return f"{', '.join(missing)} not installed (Debian: pulseaudio pulseaudio-utils libasound2-plugins)"
+    try:
+        import sounddevice  # noqa: F401
+    except OSError:
+        return "PortAudio is not installed (Debian: libportaudio2)"
+    return ""
+
+
+@pytest.fixture(scope="session")
+def virtual_microphone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualMicrophone]:
+    """A PulseAudio server of the tests' own; skips, with the reason, where there can be none."""
+    if reason := microphone_is_missing():
+        pytest.skip(reason)
+    runtime = tmp_path_factory.mktemp("xdg")
+    runtime.chmod(0o700)
+    environment = {
+        "XDG_RUNTIME_DIR": str(runtime),
+        "XDG_CONFIG_HOME": str(runtime),
+        "PULSE_RUNTIME_PATH": str(runtime / "pulse"),
+        "PULSE_SERVER": f"unix:{runtime}/native",
+    }
+    modules = (
+        f"module-native-protocol-unix socket={runtime}/native auth-anonymous=1",
+        "module-null-sink sink_name=speaker",
+    )
+    command = [
+        "pulseaudio",
+        "-n",
+        "--daemonize=no",
+        "--exit-idle-time=-1",
+        "--disable-shm=yes",
+        "--use-pid-file=no",
+    ]
+    with (runtime / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [*command, *(f"--load={module}" for module in modules)],
+            env={**os.environ, **environment},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        _wait_for_server(environment)
+        yield VirtualMicrophone(environment)
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def _wait_for_server(environment: dict[str, str]) -> None:
+    command = ["pactl", "set-default-source", "speaker.monitor"]
+    for _ in range(100):
+        if (
+            subprocess.run(
+                command, env={**os.environ, **environment}, capture_output=True, check=False
+            ).returncode
+            == 0
+        ):
+            return
+        time.sleep(0.1)
+    pytest.fail("PulseAudio did not start in 10 s")
+
+
+def write_audio(path: Path, audio: np.ndarray, sample_rate: int = SAMPLE_RATE, **options: str) -> Path:
+    """Writes a file that a test then reads back; returns its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, audio, sample_rate, **options)
+    return path

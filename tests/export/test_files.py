@@ -1,0 +1,101 @@
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from editing.errors import BadInputError, StorageError
+from export.files import check_writable, folder_in_one_step, sha256, write_atomically
+
+
+def test_replaces_a_file_and_leaves_nothing_beside_it(tmp_path):
+    path = tmp_path / "new" / "file"
+    write_atomically(path, b"old")
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert [p.name for p in path.parent.iterdir()] == ["file"]
+
+
+def test_a_file_gets_the_rights_that_the_umask_gives(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_atomically(tmp_path / "file", b"")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_folder_in_the_way_is_an_error_that_says_so(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(StorageError, match="cannot be written"):
+        write_atomically(tmp_path / "file" / "below", b"data")
+    with pytest.raises(StorageError, match="cannot be written"):
+        check_writable(tmp_path / "file" / "below")
+    with pytest.raises(StorageError, match="Is a directory"):
+        check_writable(tmp_path)
+
+
+def test_a_full_disk_leaves_the_old_file_and_says_to_free_space(tmp_path):
+    """The limit on file size stands in for the disk: the write fails half-way all the same."""
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    code = (
+        "import resource, signal, sys; from pathlib import Path\n"
+        "from export.files import write_atomically\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "write_atomically(Path(sys.argv[1]), bytes(100_000))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
+    assert "StorageError" in done.stderr
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_kill_at_any_moment_leaves_the_old_file_or_the_new_one(tmp_path):
+    path = tmp_path / "file"
+    old, new = b"o" * 1_000_000, b"n" * 1_000_000
+    code = (
+        "import sys; from pathlib import Path; from export.files import write_atomically\n"
+        "print('ready', flush=True)\n"
+        "while True:\n"
+        "    write_atomically(Path(sys.argv[1]), b'n' * 1_000_000)\n"
+        "    write_atomically(Path(sys.argv[1]), b'o' * 1_000_000)\n"
+    )
+    path.write_bytes(old)
+    for turn in range(10):
+        with subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(0.003 * turn)
+            process.kill()
+        assert path.read_bytes() in (old, new)
+
+
+def test_a_folder_appears_whole(tmp_path):
+    with folder_in_one_step(tmp_path / "made") as folder:
+        (folder / "file").write_text("data")
+        assert not (tmp_path / "made").exists()
+    assert (tmp_path / "made" / "file").read_text() == "data"
+    assert [p.name for p in tmp_path.iterdir()] == ["made"]
+
+
+def test_a_folder_that_failed_does_not_appear(tmp_path):
+    with pytest.raises(RuntimeError), folder_in_one_step(tmp_path / "made") as folder:
+        (folder / "file").write_text("data")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_use_is_not_touched(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(BadInputError, match="already in use"), folder_in_one_step(tmp_path):
+        pass
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_sha256_of_nothing_is_the_published_one(tmp_path):
+    Path(tmp_path / "empty").touch()
+    assert sha256(tmp_path / "empty") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
