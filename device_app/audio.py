@@ -144,9 +144,7 @@ def as_mono(audio: NDArray[Any], name: str = "audio") -> Samples:
         raise BadAudioError(f"{name}: samples of type {audio.dtype}; expected floats or signed integers")
     mono = (audio if audio.ndim == 1 else audio.mean(axis=1)).astype(np.float32, copy=False)
     if not np.isfinite(mono).all():
-        raise BadAudioError(
-            f"{name}: holds samples that are not numbers (NaN or infinite); record or convert it again"
-        )
+        raise BadAudioError(f"{name}: holds samples that are not numbers (NaN or infinite); record or convert it again")
     return mono
 
 
@@ -158,9 +156,7 @@ def check_length(samples: int, sample_rate: float, name: str = "audio") -> None:
     if samples == 0:
         raise BadAudioError(f"{name}: holds no audio")
     if samples < MINIMUM_S * sample_rate:
-        raise BadAudioError(
-            f"{name}: {samples / sample_rate:.3f} s is too short; {MINIMUM_S:g} s is the least"
-        )
+        raise BadAudioError(f"{name}: {samples / sample_rate:.3f} s is too short; {MINIMUM_S:g} s is the least")
 
 
 def to_model_rate(audio: NDArray[Any], sample_rate: float, name: str = "audio") -> Samples:

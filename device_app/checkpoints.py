@@ -165,6 +165,5 @@ def _check_tensors(checkpoint: Path, embedded: Bundle, tensors: Mapping[str, np.
                 continue
             if wanted.name not in tensors or tensors[wanted.name].shape != tuple(wanted.dims):
                 raise BadInputError(
-                    f"{checkpoint / 'model.safetensors'}: {wanted.name} is missing or not of shape "
-                    f"{tuple(wanted.dims)}"
+                    f"{checkpoint / 'model.safetensors'}: {wanted.name} is missing or not of shape {tuple(wanted.dims)}"
                 )

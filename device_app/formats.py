@@ -56,10 +56,7 @@ def utterance_record(utterance: Utterance) -> dict[str, Any]:
         "end_s": round(utterance.end_s, 3),
         "text": utterance.text,
         "words": [
-            {
-                key: round(value, 3) if isinstance(value, float) else value
-                for key, value in asdict(word).items()
-            }
+            {key: round(value, 3) if isinstance(value, float) else value for key, value in asdict(word).items()}
             for word in utterance.words
         ],
     }
@@ -99,9 +96,7 @@ def timestamp(seconds: float, separator: str) -> str:
     """
     milliseconds = round(seconds * 1000)
     minutes, milliseconds = divmod(milliseconds, 60_000)
-    return (
-        f"{minutes // 60:02}:{minutes % 60:02}:{milliseconds // 1000:02}{separator}{milliseconds % 1000:03}"
-    )
+    return f"{minutes // 60:02}:{minutes % 60:02}:{milliseconds // 1000:02}{separator}{milliseconds % 1000:03}"
 
 
 def _txt(transcript: Transcript, _name: str) -> str:

@@ -57,9 +57,7 @@ def read_manifest(path: Path, split: str | None = None) -> list[Entry]:
         raise BadInputError(f"{path}: has no utterances{of_split}")
     twice = [identity for identity, count in Counter(entry.id for entry in chosen).items() if count > 1]
     if twice:
-        raise BadInputError(
-            f'{path}: {twice[0]!r} stands there more than once; give each line an "id" of its own'
-        )
+        raise BadInputError(f'{path}: {twice[0]!r} stands there more than once; give each line an "id" of its own')
     return chosen
 
 

@@ -82,9 +82,7 @@ def baked(bundle: Bundle, precision: Precision = "int8", on_bake: Callable[[], N
     if any(name.startswith(f"{precision}/") for name in bundle.files):
         return bundle.folder / precision
     sources = {
-        name: digest
-        for name, digest in bundle.files.items()
-        if name == WEIGHTS or name.startswith(f"{GRAPHS}/")
+        name: digest for name, digest in bundle.files.items() if name == WEIGHTS or name.startswith(f"{GRAPHS}/")
     }
     if WEIGHTS not in sources or len(sources) < 2:
         raise BundleError(

@@ -48,9 +48,7 @@ class Recording:
                 while data := sys.stdin.buffer.read(1 << 20):
                     spool.write(data)
             except OSError as error:
-                raise StorageError(
-                    f"standard input: cannot be kept ({error.strerror}); free some space"
-                ) from error
+                raise StorageError(f"standard input: cannot be kept ({error.strerror}); free some space") from error
             if not spool.tell():
                 raise BadAudioError("standard input: no data came")
             spool.seek(0)
@@ -93,7 +91,5 @@ def output_paths(recordings: Sequence[Recording], output: Path, suffix: str) -> 
         paths.append(output / recording.place.with_name(f"{recording.place.name}{own}.{suffix}"))
     twice = [path for path, count in Counter(paths).items() if count > 1]
     if twice:
-        raise BadInputError(
-            f"{twice[0]}: two recordings would be written there; transcribe them one folder at a time"
-        )
+        raise BadInputError(f"{twice[0]}: two recordings would be written there; transcribe them one folder at a time")
     return paths

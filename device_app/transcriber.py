@@ -85,13 +85,9 @@ class Transcriber:
             StorageError: it had to be baked and the data folder cannot be written.
         """
         if bundle.sampling_rate != SAMPLE_RATE:
-            raise BundleError(
-                f"{bundle.folder}: takes audio at {bundle.sampling_rate} Hz; expected {SAMPLE_RATE} Hz"
-            )
+            raise BundleError(f"{bundle.folder}: takes audio at {bundle.sampling_rate} Hz; expected {SAMPLE_RATE} Hz")
         families.check(bundle)
-        self._recogniser = families.load(
-            bundle, baked(bundle, precision, on_bake), threads or default_threads()
-        )
+        self._recogniser = families.load(bundle, baked(bundle, precision, on_bake), threads or default_threads())
         self._voice = VoiceActivity()
 
     def transcribe(self, audio: NDArray[Any], sample_rate: float) -> Transcript:

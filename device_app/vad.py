@@ -105,9 +105,7 @@ class Segmenter:
         self._rest = np.zeros(0, np.float32)
         self._padding = max(1, round(self.settings.padding_s / FRAME_S))
         self._silence = max(1, round(self.settings.silence_s / FRAME_S))
-        self._longest = max(
-            2 * self._padding + MINIMUM_SPEECH_FRAMES, round(self.settings.longest_s / FRAME_S)
-        )
+        self._longest = max(2 * self._padding + MINIMUM_SPEECH_FRAMES, round(self.settings.longest_s / FRAME_S))
         self._taken = 0  # frames of the stream that went before
         self._before: deque[Samples] = deque(maxlen=self._padding)
         self._open: _OpenSegment | None = None

@@ -28,9 +28,7 @@ Arrays = dict[str, NDArray[np.generic]]
 ZERO_POINT = 128
 
 
-def bake(
-    bundle: Bundle, weights: Mapping[str, NDArray[np.float32]], precision: Precision, out: Path
-) -> list[Path]:
+def bake(bundle: Bundle, weights: Mapping[str, NDArray[np.float32]], precision: Precision, out: Path) -> list[Path]:
     """Bakes every graph of the bundle with these weights into `out`, named as the graphs.
 
     Args:
@@ -89,8 +87,7 @@ def _fill(graph: onnx.GraphProto, weights: Mapping[str, NDArray[np.float32]]) ->
             raise BundleError(f"the graph needs the weight {tensor.name}, which is missing")
         elif weights[tensor.name].shape != tuple(tensor.dims):
             raise BundleError(
-                f"the weight {tensor.name} has shape {weights[tensor.name].shape}; "
-                f"the graph needs {tuple(tensor.dims)}"
+                f"the weight {tensor.name} has shape {weights[tensor.name].shape}; the graph needs {tuple(tensor.dims)}"
             )
         else:
             arrays[tensor.name] = weights[tensor.name]
@@ -132,9 +129,7 @@ def quantise(weight: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np
     return codes.astype(np.uint8), scales
 
 
-def _quantise_products(
-    nodes: list[NodeProto], arrays: Arrays, transposed: Mapping[str, str]
-) -> list[NodeProto]:
+def _quantise_products(nodes: list[NodeProto], arrays: Arrays, transposed: Mapping[str, str]) -> list[NodeProto]:
     """MatMul by a weight -> DynamicQuantizeLinear, MatMulInteger, and back to float.
 
     ONNX Runtime fuses the group into one kernel. An embedding that is also the output layer's

@@ -77,8 +77,7 @@ class Bundle:
             raise BundleError(f"{path}: expected a JSON object")
         if record.get("format_version") != FORMAT_VERSION:
             raise BundleError(
-                f"{path}: format version {record.get('format_version')!r}; "
-                f"this asr-edge reads version {FORMAT_VERSION}"
+                f"{path}: format version {record.get('format_version')!r}; this asr-edge reads version {FORMAT_VERSION}"
             )
         kinds: dict[str, type] = {
             "name": str,
@@ -119,13 +118,10 @@ class Bundle:
             try:
                 found = sha256(path)
             except OSError as error:
-                raise BundleError(
-                    f"{path}: cannot be read ({error.strerror}); install the bundle again"
-                ) from error
+                raise BundleError(f"{path}: cannot be read ({error.strerror}); install the bundle again") from error
             if found != self.files[name]:
                 raise BundleError(
-                    f"{path}: damaged (sha256 {found[:8]}, expected {self.files[name][:8]}); "
-                    "install the bundle again"
+                    f"{path}: damaged (sha256 {found[:8]}, expected {self.files[name][:8]}); install the bundle again"
                 )
 
     def graphs(self) -> dict[str, Path]:

@@ -82,9 +82,7 @@ def check_writable(path: Path) -> None:
 def cannot_write(path: Path, error: OSError) -> StorageError:
     """The error to raise when `path` could not be written: what, why, and the remedy."""
     remedy = "free some space" if error.errno == errno.ENOSPC else "choose a place you can write to"
-    return StorageError(
-        f"{path}: cannot be written ({error.strerror or error}); nothing was changed; {remedy}"
-    )
+    return StorageError(f"{path}: cannot be written ({error.strerror or error}); nothing was changed; {remedy}")
 
 
 def _sync(path: Path) -> None:

@@ -27,7 +27,7 @@ CORPUS = REPOSITORY.parent / "shared" / "data"
 
 @pytest.fixture(scope="session", autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A data folder for the whole run: the model is baked into it once, and nothing of the user's is touched."""
+    """A data folder for the whole run: the model is baked there once, the user's is not touched."""
     folder = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ASR_EDGE_HOME", str(folder))
@@ -81,8 +81,8 @@ def corpus() -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def run(home: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs the real command line in its own process, in an empty folder."""
+def run(transcriber: Transcriber, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the real command line in its own process, in an empty folder, on a model that is baked."""
 
     def call(*arguments: object, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -94,9 +94,7 @@ def run(home: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess
             timeout=120,
             check=False,
         )
-        return subprocess.CompletedProcess(
-            done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
-        )
+        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
     return call
 
@@ -121,13 +119,16 @@ class VirtualMicrophone:
 
     environment: dict[str, str]
 
+    def playing(self, recording: Path) -> subprocess.Popen[bytes]:
+        """Plays in the background; as a context manager it waits for the end."""
+        return subprocess.Popen(["paplay", "--device=speaker", str(recording)], env={**os.environ, **self.environment})
+
     def play(self, recording: Path) -> None:
-        subprocess.run(
-            ["paplay", "--device=speaker", str(recording)],
-            env={**os.environ, **self.environment},
-            check=True,
-            timeout=60,
-        )
+        with self.playing(recording) as player:
+            assert player.wait(60) == 0
+
+    def control(self, *arguments: str) -> None:
+        subprocess.run(["pactl", *arguments], env={**os.environ, **self.environment}, check=True, timeout=10)
 
 
 def microphone_is_missing() -> str:
@@ -185,12 +186,7 @@ def virtual_microphone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vir
 def _wait_for_server(environment: dict[str, str]) -> None:
     command = ["pactl", "set-default-source", "speaker.monitor"]
     for _ in range(100):
-        if (
-            subprocess.run(
-                command, env={**os.environ, **environment}, capture_output=True, check=False
-            ).returncode
-            == 0
-        ):
+        if subprocess.run(command, env={**os.environ, **environment}, capture_output=True, check=False).returncode == 0:
             return
         time.sleep(0.1)
     pytest.fail("PulseAudio did not start in 10 s")

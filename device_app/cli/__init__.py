@@ -47,11 +47,22 @@ def _root(
 def main() -> None:
     """Runs the command line; what a user can mend becomes one line and exit code 1."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # here, where a full disk can still be told
     except AsrEdgeError as error:
         sys.exit(f"asr-edge: {error}")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader, "head" for instance, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         sys.exit(1)
+    except OSError as error:
+        _forget_output()
+        sys.exit(f"asr-edge: {error.filename or 'standard output'}: {error.strerror}")
+
+
+def _forget_output() -> None:
+    """What could not be written must not be tried again when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -14,9 +14,7 @@ from device_app.cli.progress import progress
 def bench(
     recordings: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[FILES|FOLDERS]...", help="Speech, 10 s or more. [default: the embedded recordings]"
-        ),
+        typer.Argument(metavar="[FILES|FOLDERS]...", help="Speech, 10 s or more. [default: the embedded recordings]"),
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Medians are over this many runs.")] = 5,
     model: options.Model = None,
@@ -59,9 +57,7 @@ def bench(
     typer.echo(f"  load               {report['load_s']:.3f} s")
     typer.echo(f"  first text         {report['first_text_s']:.3f} s  (3 s of speech, just after loading)")
     typer.echo(f"  real-time factor   {report['rtf']:.4f}  ({1 / report['rtf']:.0f} x real time)")
-    typer.echo(
-        f"  clips              {', '.join(f'{s} s: {ms:.0f} ms' for s, ms in report['clips_ms'].items())}"
-    )
+    typer.echo(f"  clips              {', '.join(f'{s} s: {ms:.0f} ms' for s, ms in report['clips_ms'].items())}")
     latency = report["end_of_speech_ms"]
     typer.echo(
         f"  end of speech      {latency['median']:.1f} ms median, {latency['p95']:.1f} ms p95, "

@@ -13,9 +13,7 @@ from device_app.cli.progress import progress
 
 
 def evaluate(
-    manifests: Annotated[
-        list[Path], typer.Argument(metavar="MANIFEST...", help="JSON lines: audio, text, speaker.")
-    ],
+    manifests: Annotated[list[Path], typer.Argument(metavar="MANIFEST...", help="JSON lines: audio, text, speaker.")],
     split: Annotated[str | None, typer.Option(help="Only the lines of this split.")] = None,
     worst: Annotated[int, typer.Option(min=0, metavar="N", help="Show the N worst utterances, aligned.")] = 0,
     model: options.Model = None,
@@ -46,10 +44,7 @@ def _print(report: dict[str, Any]) -> None:
     for manifest in report["manifests"]:
         rows.append((manifest["manifest"], *_figures(manifest)))
         if len(manifest["speakers"]) > 1:
-            rows += [
-                (f"  {name or '(no speaker)'}", *_figures(part))
-                for name, part in manifest["speakers"].items()
-            ]
+            rows += [(f"  {name or '(no speaker)'}", *_figures(part)) for name, part in manifest["speakers"].items()]
     if len(report["manifests"]) > 1:
         rows.append(("all", *_figures(report)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -59,13 +54,9 @@ def _print(report: dict[str, Any]) -> None:
             *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
         ]
         typer.echo("  ".join(cells).rstrip())
-    typer.echo(
-        f"{report['duration_s']:.0f} s of audio in {report['seconds']:.1f} s (RTF {report['rtf']:.3f})"
-    )
+    typer.echo(f"{report['duration_s']:.0f} s of audio in {report['seconds']:.1f} s (RTF {report['rtf']:.3f})")
     for utterance in report.get("worst", []):
-        typer.echo(
-            f"\n{utterance['id']}  ({utterance['english']['wer']:.0%} of words wrong)\n{utterance['aligned']}"
-        )
+        typer.echo(f"\n{utterance['id']}  ({utterance['english']['wer']:.0%} of words wrong)\n{utterance['aligned']}")
 
 
 def _figures(part: dict[str, Any]) -> tuple[str, ...]:

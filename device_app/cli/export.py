@@ -12,9 +12,7 @@ from device_app.cli import options
 
 def export(
     out: Annotated[Path, typer.Option(help="The folder to make; it must be new or empty.")],
-    precision: Annotated[
-        options.PrecisionName, typer.Option(help="int8 is small and fast, fp32 exact.")
-    ] = "int8",
+    precision: Annotated[options.PrecisionName, typer.Option(help="int8 is small and fast, fp32 exact.")] = "int8",
     version: Annotated[int, typer.Option(min=0, help="Which version of the model; 0 is the base.")] = 0,
     model: options.Model = None,
 ) -> None:
@@ -24,9 +22,7 @@ def export(
     from editing.errors import BadInputError
 
     if version != 0:
-        raise BadInputError(
-            f"--version {version}: this model has no edits yet, so only version 0 (the base) exists"
-        )
+        raise BadInputError(f"--version {version}: this model has no edits yet, so only version 0 (the base) exists")
     exported = export_bundle(find_bundle(model), precision, out)
     for name in exported.files:
         typer.echo(f"{(exported.folder / name).stat().st_size / 1e6:8.2f} MB  {exported.folder / name}")

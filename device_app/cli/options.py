@@ -37,9 +37,7 @@ def tell(message: str) -> None:
     typer.echo(message, err=True)
 
 
-def load(
-    model: str | None, threads: int | None, precision: PrecisionName = "int8"
-) -> tuple[Bundle, Transcriber]:
+def load(model: str | None, threads: int | None, precision: PrecisionName = "int8") -> tuple[Bundle, Transcriber]:
     """The bundle and its transcriber; says so where the model has to be baked first."""
     from device_app.models import find_bundle
     from device_app.transcriber import Transcriber

@@ -26,24 +26,18 @@ TO_FILES_ONLY = (Format.SRT, Format.VTT, Format.TSV)
 def transcribe(
     sources: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[FILES|FOLDERS|-]...", help="Recordings; - is standard input. None: the microphone."
-        ),
+        typer.Argument(metavar="[FILES|FOLDERS|-]...", help="Recordings; - is standard input. None: the microphone."),
     ] = None,
     form: Annotated[Format, typer.Option("--format", "-f", help="What to write.")] = Format.TXT,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output", "-o", help="A file, or for several recordings a folder. [default: standard output]"
-        ),
+        typer.Option("--output", "-o", help="A file, or for several recordings a folder. [default: standard output]"),
     ] = None,
     model: options.Model = None,
     precision: options.Precision = "int8",
     threads: options.Threads = None,
     device: Annotated[str | None, typer.Option(help="Microphone: its number or a part of its name.")] = None,
-    list_devices: Annotated[
-        bool, typer.Option("--list-devices", help="Show the microphones and exit.")
-    ] = False,
+    list_devices: Annotated[bool, typer.Option("--list-devices", help="Show the microphones and exit.")] = False,
     silence: Annotated[
         float, typer.Option(min=0.1, max=5.0, help="Microphone: seconds of silence that end an utterance.")
     ] = 0.5,
@@ -77,9 +71,7 @@ def _list_devices(as_json: bool) -> None:
     else:
         for device in devices:
             mark = "*" if device.is_default else " "
-            typer.echo(
-                f"{mark} {device.index:3}  {device.name}  ({device.channels} ch, {device.sample_rate:g} Hz)"
-            )
+            typer.echo(f"{mark} {device.index:3}  {device.name}  ({device.channels} ch, {device.sample_rate:g} Hz)")
 
 
 def _transcribe_recordings(
@@ -117,9 +109,7 @@ def _transcribe_recordings(
         elif show is None:
             typer.echo(render(transcript, form, recording.name), nl=False)
     if form == Format.JSON and output is None:
-        typer.echo(
-            json.dumps(documents[0] if len(recordings) == 1 else documents, ensure_ascii=False, indent=2)
-        )
+        typer.echo(json.dumps(documents[0] if len(recordings) == 1 else documents, ensure_ascii=False, indent=2))
     if failed:
         raise AsrEdgeError(f"{failed} of {len(recordings)} recordings could not be transcribed")
 
@@ -180,9 +170,7 @@ def _listen(form: Format, device: str | None, silence_s: float, transcriber: Tra
                 line.text = update.utterance.text
                 continue
             line.clear()
-            typer.echo(
-                update.utterance.text if form == Format.TXT else json_line(update.utterance, "microphone")
-            )
+            typer.echo(update.utterance.text if form == Format.TXT else json_line(update.utterance, "microphone"))
             sys.stdout.flush()
 
     with Microphone(int(device) if device is not None and device.isdecimal() else device) as microphone:

@@ -49,9 +49,11 @@ def load(bundle: Bundle, baked: Path, threads: int) -> MoonshineRecogniser:
         config = Config.of(bundle.config)
     except Exception as error:  # tokenizers raises bare Exception
         raise BundleError(f"{bundle.folder}: tokenizer or configuration is damaged ({error})") from error
-    return MoonshineRecogniser(
-        session(baked / "encoder.onnx", threads), session(baked / "decoder.onnx", threads), tokenizer, config
-    )
+    encoder, decoder = (session(baked / f"{name}.onnx", threads) for name in ("encoder", "decoder"))
+    cache = [value.shape for value in decoder.get_inputs() if value.name.startswith("past_key.")]
+    if len(cache) != config.layers or any(s[1::2] != [config.heads, config.head_dim] for s in cache):
+        raise BundleError(f"{bundle.folder}: the configuration in model.json is not that of the graphs")
+    return MoonshineRecogniser(encoder, decoder, tokenizer, config)
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,7 @@ from tests.conftest import write_audio
 
 
 def tone(seconds, sample_rate, hertz=440.0):
-    return (0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * sample_rate)) / sample_rate)).astype(
-        np.float32
-    )
+    return (0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * sample_rate)) / sample_rate)).astype(np.float32)
 
 
 @pytest.mark.parametrize("sample_rate", [8000, 11025, 16000, 22050, 44100, 48000, 96000, 192000])
@@ -61,9 +59,7 @@ def test_every_format_keeps_the_sound(tmp_path, suffix, options):
 def test_blocks_are_the_whole_recording(tmp_path):
     path = write_audio(tmp_path / "tone.wav", tone(3.3, 44100), 44100)
     whole = to_model_rate(soundfile.read(path, dtype="float32")[0], 44100)
-    np.testing.assert_allclose(
-        np.concatenate(list(read_blocks(path, "tone", block_s=0.17))), whole, atol=1e-6
-    )
+    np.testing.assert_allclose(np.concatenate(list(read_blocks(path, "tone", block_s=0.17))), whole, atol=1e-6)
 
 
 def test_a_stream_is_read_as_a_file(tmp_path):

@@ -20,9 +20,7 @@ def checkpoint(bundle, tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoint")
     save_file(bundle.weights(), folder / "model.safetensors")
     shutil.copyfile(bundle.folder / "tokenizer.json", folder / "tokenizer.json")
-    config = {
-        key: value for key, value in bundle.config.items() if key not in ("rope_parameters", "pad_token_id")
-    }
+    config = {key: value for key, value in bundle.config.items() if key not in ("rope_parameters", "pad_token_id")}
     config |= {
         "model_type": "moonshine",
         "rope_theta": 10000.0,
@@ -113,7 +111,7 @@ class Hub(BaseHTTPRequestHandler):
             return self.answer(path.read_bytes(), ETag=f'"{path.name}"')
         return self.send_error(404)
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815
 
     def answer(self, data, **headers):
         self.send_response(200)

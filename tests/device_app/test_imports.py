@@ -18,9 +18,7 @@ sys.meta_path.insert(0, Blocked())
 
 
 def python(code):
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
-    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
 
 
 def test_every_device_module_works_where_torch_cannot_be_imported():

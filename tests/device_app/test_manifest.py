@@ -16,9 +16,7 @@ def manifest(tmp_path):
 
     def write(*records):
         path = tmp_path / "manifest.jsonl"
-        path.write_text(
-            "".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in records), "utf-8"
-        )
+        path.write_text("".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in records), "utf-8")
         return path
 
     return write

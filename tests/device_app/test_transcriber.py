@@ -1,5 +1,6 @@
 import re
 import threading
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from device_app.audio import SAMPLE_RATE
 from device_app.evaluation import evaluate
 from device_app.manifest import read_manifest
 from device_app.models import RECORDINGS, baked
-from device_app.scoring import error_rates, english
+from device_app.scoring import english, error_rates
 from device_app.transcriber import LARGEST_PARTIAL_SHARE
 from device_app.vad import SegmentSettings
 from editing.errors import BadAudioError, BundleError
@@ -35,7 +36,7 @@ def test_words_join_to_the_text_and_follow_each_other(transcriber, reading):
         assert 0 <= word.start_s <= word.end_s <= 44.4
         assert word.end_s - word.start_s < 1.5
         assert 0 < word.confidence <= 1
-    for word, after in zip(words, words[1:]):
+    for word, after in pairwise(words):
         assert word.end_s <= after.start_s + 1e-9
 
 
@@ -46,7 +47,7 @@ def test_words_are_where_they_are_spoken(transcriber, prompt, noise):
     joined = np.concatenate([prompt, noise(gap_s, -70), prompt])
     words = transcriber.transcribe(joined, SAMPLE_RATE).words
     assert len(words) == 2 * len(second.words)
-    for word, alone in zip(words[len(second.words) :], second.words):
+    for word, alone in zip(words[len(second.words) :], second.words, strict=True):
         assert word.start_s == pytest.approx(alone.start_s + first_s + gap_s, abs=0.25)
     assert words[len(second.words) - 1].end_s <= first_s + 0.1
 
@@ -154,8 +155,7 @@ def test_more_patience_joins_utterances(transcriber, prompt, noise):
     audio = np.concatenate([prompt, noise(0.8, -65), prompt, noise(3, -65)])
     counts = {
         silence_s: sum(
-            u.is_final
-            for u in updates(transcriber.stream(settings=SegmentSettings(silence_s=silence_s)), audio)
+            u.is_final for u in updates(transcriber.stream(settings=SegmentSettings(silence_s=silence_s)), audio)
         )
         for silence_s in (0.3, 2.0)
     }

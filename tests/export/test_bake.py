@@ -12,9 +12,7 @@ from export.bake import bake, bake_graph, quantise
 
 
 def weightless(name, shape):
-    tensor = TensorProto(
-        name=name, data_type=TensorProto.FLOAT, dims=shape, data_location=TensorProto.EXTERNAL
-    )
+    tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=shape, data_location=TensorProto.EXTERNAL)
     tensor.external_data.add(key="location", value="weights.safetensors")
     return tensor
 
@@ -98,9 +96,7 @@ def test_a_tied_embedding_is_stored_once_and_looked_up(precision, tolerance):
 
 
 def test_a_joint_product_is_one_product():
-    weights = {
-        name: np.random.default_rng(i).standard_normal((4, 4), np.float32) for i, name in enumerate("qkv")
-    }
+    weights = {name: np.random.default_rng(i).standard_normal((4, 4), np.float32) for i, name in enumerate("qkv")}
     model = graph(
         [
             helper.make_node("Concat", ["q", "k", "v"], ["joint"], axis=0),

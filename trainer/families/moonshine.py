@@ -30,9 +30,7 @@ def build(config: Mapping[str, Any]) -> MoonshineForConditionalGeneration:
     return model.eval()
 
 
-def load_weights(
-    model: MoonshineForConditionalGeneration, weights: Mapping[str, NDArray[np.float32]]
-) -> None:
+def load_weights(model: MoonshineForConditionalGeneration, weights: Mapping[str, NDArray[np.float32]]) -> None:
     """Copies `weights` into `model`; names and shapes must be exactly the model's.
 
     The output projection is the embedding (tied), so it has no entry of its own.
@@ -90,9 +88,7 @@ def run_graphs(
     tokens: NDArray[np.int64],
 ) -> dict[str, NDArray[np.float32]]:
     """The same from ONNX Runtime sessions, the decoder step by step from an empty cache."""
-    cross = dict(
-        zip([o.name for o in encoder.get_outputs()], encoder.run(None, {"audio": audio}), strict=True)
-    )
+    cross = dict(zip([o.name for o in encoder.get_outputs()], encoder.run(None, {"audio": audio}), strict=True))
     heads = config["decoder_num_attention_heads"]
     names = [f"{kind}.{i}" for kind in ("key", "value") for i in range(config["decoder_num_hidden_layers"])]
     cache = [np.zeros((len(audio), heads, 0, config["hidden_size"] // heads), np.float32)] * len(names)
@@ -122,9 +118,7 @@ def verify_graphs(
         bake(bundle, weights, "fp32", Path(folder))
         encoder, decoder = (session(Path(folder) / f"{name}.onnx", 2) for name in ("encoder", "decoder"))
         for batch, seconds, steps in ((1, 0.1, 1), (1, 3.7, 9), (2, 1.3, 5), (3, 2.0, 12)):
-            audio = (0.1 * random.standard_normal((batch, round(seconds * bundle.sampling_rate)))).astype(
-                np.float32
-            )
+            audio = (0.1 * random.standard_normal((batch, round(seconds * bundle.sampling_rate)))).astype(np.float32)
             tokens = random.integers(3, bundle.config["vocab_size"], (batch, steps))
             found = run_graphs(encoder, decoder, bundle.config, audio, tokens)
             worst = max(worst, check_numbers(reference(model, audio, tokens), found))

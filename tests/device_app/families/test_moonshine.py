@@ -1,3 +1,5 @@
+from itertools import combinations, pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -58,11 +60,7 @@ def test_alignment_is_the_best_monotonic_split(tokens, frames, seed):
     if tokens <= 3 and frames <= 12:  # few enough to try every split
 
         def score(split):
-            return sum(
-                np.log(attention[i, a:b] + 1e-6).sum() for i, (a, b) in enumerate(zip(split, split[1:]))
-            )
-
-        from itertools import combinations
+            return sum(np.log(attention[i, a:b] + 1e-6).sum() for i, (a, b) in enumerate(pairwise(split)))
 
         best = max(score([0, *inner, frames]) for inner in combinations(range(1, frames), tokens - 1))
         assert score(bounds.tolist()) == pytest.approx(best, rel=1e-6)

@@ -1,0 +1,81 @@
+import json
+import shutil
+from itertools import pairwise
+
+import pytest
+import soundfile
+
+from device_app.models import RECORDINGS
+
+SERVICE = RECORDINGS / "ss-noservice.flac"
+INVALID = RECORDINGS / "invalid.flac"
+
+
+def test_one_recording_gives_its_text(run):
+    done = run("transcribe", INVALID)
+    assert done.returncode == 0
+    assert done.stdout.count("\n") == 1
+    assert "that is not a valid extension. Please try again." in done.stdout
+    assert done.stderr == ""
+
+
+def test_several_recordings_give_lines_with_their_names(run):
+    done = run("transcribe", INVALID, SERVICE)
+    assert [line.split(": ")[0] for line in done.stdout.splitlines()] == [str(INVALID), str(SERVICE)]
+
+
+def test_standard_input(run):
+    done = run("transcribe", "-", "--format", "json", stdin=INVALID.read_bytes())
+    assert json.loads(done.stdout)["file"] == "standard input"
+    assert "valid extension" in json.loads(done.stdout)["text"]
+
+
+def test_json_of_several_is_one_document(run):
+    done = run("transcribe", INVALID, SERVICE, "-f", "json")
+    first, second = json.loads(done.stdout)
+    assert first["file"] == str(INVALID)
+    assert second["utterances"][0]["words"][0]["text"] == "The"
+
+
+def test_a_folder_into_a_folder(run, tmp_path):
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    shutil.copy(INVALID, tmp_path / "in" / "one.flac")
+    shutil.copy(SERVICE, tmp_path / "in" / "deep" / "two.flac")
+    done = run("transcribe", "in", "-o", "out", "-f", "srt")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "-->" in (tmp_path / "out" / "one.srt").read_text()
+    assert "in service" in (tmp_path / "out" / "deep" / "two.srt").read_text()
+
+
+@pytest.mark.parametrize("form", ["srt", "vtt", "tsv"])
+def test_subtitles_of_several_recordings_need_a_folder(run, form):
+    done = run("transcribe", INVALID, SERVICE, "-f", form)
+    assert done.returncode == 1
+    assert "needs --output FOLDER" in done.stderr
+
+
+def test_a_long_recording_is_cut_at_pauses(run, tmp_path):
+    audio, sample_rate = soundfile.read(RECORDINGS / "two_cities.flac", dtype="float32")
+    soundfile.write(tmp_path / "long.wav", audio, sample_rate)
+    done = run("transcribe", "long.wav", "-f", "jsonl")
+    utterances = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(utterances) >= 3
+    assert all(u["end_s"] - u["start_s"] <= 20.1 for u in utterances)
+    assert all(one["end_s"] <= two["start_s"] + 0.7 for one, two in pairwise(utterances))
+    text = " ".join(u["text"] for u in utterances)
+    assert text.count("It was") + text.count("it was") == 10
+    assert text.endswith("superlative degree of comparison only.")
+
+
+def test_a_wrong_option_is_exit_code_2(run):
+    assert run("transcribe", INVALID, "--format", "doc").returncode == 2
+    assert run("transcribe", INVALID, "--threads", "0").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "message"), [(("-o", "x.txt"), "--output is for recordings"), (("-f", "srt"), "srt is for")]
+)
+def test_the_microphone_takes_no_options_of_files(run, option, message):
+    done = run("transcribe", *option)
+    assert done.returncode == 1
+    assert message in done.stderr
