@@ -89,7 +89,7 @@ def baked(bundle: Bundle, precision: Precision = "int8", on_bake: Callable[[], N
             f"{bundle.folder}: has neither {precision} files nor the weights and graphs to bake them from"
         )
     identity = json.dumps([BAKE_VERSION, precision, sources], sort_keys=True)
-    folder = data_folder() / "baked" / f"{bundle.name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+    folder = data_folder() / "baked" / hashlib.sha256(identity.encode()).hexdigest()[:16]
     if not _is_whole(folder):
         from export.bake import bake  # brings in onnx, which a device needs only here
 

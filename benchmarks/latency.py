@@ -1,0 +1,206 @@
+"""Speed, memory and accuracy beside other recognisers: same audio, same threads, one process tree.
+
+    python benchmarks/latency.py [--threads 2] [--rounds 5] [--manifest MANIFEST] [--published FOLDER]
+
+Each engine runs in a process of its own, so that memory is its own; rounds take turns, so that a
+busy moment of the machine hits all of them. Ratios are of medians, asr-edge over the other: below
+1 asr-edge is faster or smaller. What is not installed is left out and said.
+
+For the published Moonshine pair under its own runtime: pip install useful-moonshine-onnx, and
+--published names a folder with `encoder_model.onnx` and `decoder_model_merged.onnx` (from
+`npm pack @moonshine-ai/moonshine-js@0.1.29`, package/dist/model/tiny/quantized). faster-whisper
+wants a model of its own on this disk: --whisper FOLDER. pocketsphinx brings its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from device_app.audio import SAMPLE_RATE, Samples, read
+from device_app.benchmark import CLIPS_S, peak_memory_mb
+from device_app.manifest import read_manifest
+from device_app.models import RECORDINGS
+from device_app.scoring import english, error_rates
+
+Hear = Callable[[Samples], str]
+
+CLIP_REPEATS = 5
+
+
+def load_asr_edge(arguments: argparse.Namespace) -> Hear:
+    from device_app import Transcriber, embedded_bundle
+
+    transcriber = Transcriber(embedded_bundle(), threads=arguments.threads)
+    return lambda audio: transcriber.transcribe(audio, SAMPLE_RATE).text
+
+
+def load_published(arguments: argparse.Namespace) -> Hear:
+    from moonshine_onnx.model import MoonshineOnnxModel
+    from moonshine_onnx.transcribe import load_tokenizer
+
+    model = MoonshineOnnxModel(models_dir=str(arguments.published), model_name="tiny")
+    tokenizer = load_tokenizer()
+
+    def hear(audio: Samples) -> str:
+        longest = max(8, round(len(audio) / SAMPLE_RATE * 6.5))  # its authors' own guard
+        return str(tokenizer.decode_batch(model.generate(audio[None], longest))[0])
+
+    return hear
+
+
+def load_faster_whisper(arguments: argparse.Namespace) -> Hear:
+    from faster_whisper import WhisperModel
+
+    model = WhisperModel(str(arguments.whisper), compute_type="int8", cpu_threads=arguments.threads)
+    return lambda audio: " ".join(segment.text.strip() for segment in model.transcribe(audio, language="en")[0])
+
+
+def load_pocketsphinx(_arguments: argparse.Namespace) -> Hear:
+    from pocketsphinx import Decoder
+
+    decoder = Decoder(samprate=SAMPLE_RATE, loglevel="FATAL")
+
+    def hear(audio: Samples) -> str:
+        decoder.start_utt()
+        decoder.process_raw((audio * 32767).astype(np.int16).tobytes(), full_utt=True)
+        decoder.end_utt()
+        return decoder.hyp().hypstr if decoder.hyp() else ""
+
+    return hear
+
+
+ENGINES: dict[str, Callable[[argparse.Namespace], Hear]] = {
+    "asr-edge": load_asr_edge,
+    "published": load_published,
+    "faster-whisper": load_faster_whisper,
+    "pocketsphinx": load_pocketsphinx,
+}
+
+
+def missing(arguments: argparse.Namespace) -> dict[str, str]:
+    """Engines that cannot run here, and why."""
+    reasons = {}
+    if importlib.util.find_spec("moonshine_onnx") is None:
+        reasons["published"] = "pip install useful-moonshine-onnx"
+    elif arguments.published is None:
+        reasons["published"] = "name its files with --published"
+    if importlib.util.find_spec("faster_whisper") is None:
+        reasons["faster-whisper"] = "pip install faster-whisper"
+    elif arguments.whisper is None:
+        reasons["faster-whisper"] = "name a converted model with --whisper"
+    if importlib.util.find_spec("pocketsphinx") is None:
+        reasons["pocketsphinx"] = "pip install pocketsphinx"
+    return reasons
+
+
+def work(arguments: argparse.Namespace) -> dict[str, Any]:
+    """One round of one engine, in this process."""
+    if hasattr(os, "sched_setaffinity"):  # engines that take no number of threads use the cores they see
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
+    entries = read_manifest(arguments.manifest)
+    audio = [read(entry.audio) for entry in entries]
+    speech = np.concatenate(audio)
+    import onnxruntime  # noqa: F401  imported beforehand: loading is to time the model, not the library
+
+    began = time.perf_counter()
+    hear = ENGINES[arguments.engine](arguments)
+    load_s = time.perf_counter() - began
+    hear(speech[: 2 * SAMPLE_RATE])
+    began = time.perf_counter()
+    heard = [hear(piece) for piece in audio]
+    whole_s = time.perf_counter() - began
+    clips = {}
+    for length_s in CLIPS_S:
+        clip = speech[SAMPLE_RATE : (1 + length_s) * SAMPLE_RATE]
+        times = []
+        for _ in range(CLIP_REPEATS):
+            began = time.perf_counter()
+            hear(clip)
+            times.append(time.perf_counter() - began)
+        clips[f"{length_s} s clip"] = statistics.median(times)
+    return {
+        "seconds": {"loading": load_s, "all recordings": whole_s, **clips},
+        "memory_mb": peak_memory_mb(),
+        "wer": error_rates([entry.text for entry in entries], heard, english).wer,
+        "audio_s": len(speech) / SAMPLE_RATE,
+    }
+
+
+def run_round(engine: str, arguments: list[str]) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, __file__, *arguments, "--engine", engine], stdout=subprocess.PIPE, text=True, check=True
+    )
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--manifest", type=Path, default=RECORDINGS / "manifest.jsonl")
+    parser.add_argument("--published", type=Path)
+    parser.add_argument("--whisper", type=Path)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--engine", choices=ENGINES, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.engine:
+        print(json.dumps(work(arguments)))
+        return
+    reasons = missing(arguments)
+    for engine, reason in reasons.items():
+        print(f"{engine} is left out: {reason}", file=sys.stderr)
+    engines = [engine for engine in ENGINES if engine not in reasons]
+    passed_on = [argument for argument in sys.argv[1:] if argument != "--json"]
+    run_round("asr-edge", passed_on)  # bakes, and fills the disk cache
+    rounds: dict[str, list[dict[str, Any]]] = {engine: [] for engine in engines}
+    for turn in range(arguments.rounds):
+        for engine in engines:
+            print(f"round {turn + 1} of {arguments.rounds}: {engine}", file=sys.stderr)
+            rounds[engine].append(run_round(engine, passed_on))
+    report = {engine: summarise(results) for engine, results in rounds.items()}
+    print(json.dumps(report, indent=2) if arguments.json else table(report))
+
+
+def summarise(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Medians over the rounds."""
+    return {
+        "seconds": {name: statistics.median(r["seconds"][name] for r in results) for name in results[0]["seconds"]},
+        "memory_mb": statistics.median(r["memory_mb"] for r in results),
+        "wer": results[0]["wer"],
+        "audio_s": results[0]["audio_s"],
+    }
+
+
+def table(report: dict[str, Any]) -> str:
+    ours = report["asr-edge"]
+    lines = [f"{ours['audio_s']:.0f} s of audio; ratios are asr-edge over the other", ""]
+    head = ["", *report, *(f"ratio to {engine}" for engine in report if engine != "asr-edge")]
+    rows = [head]
+    for name in ours["seconds"]:
+        values = [result["seconds"][name] for result in report.values()]
+        rows.append([name, *(f"{1000 * v:.0f} ms" for v in values), *(f"{values[0] / v:.2f}" for v in values[1:])])
+    memory = [result["memory_mb"] for result in report.values()]
+    rows.append(["peak memory", *(f"{m:.0f} MB" for m in memory), *(f"{memory[0] / m:.2f}" for m in memory[1:])])
+    rows.append(["WER (english)", *(f"{result['wer']:.1%}" for result in report.values())])
+    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(len(head))]
+    for row in rows:
+        cells = [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=False))]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
