@@ -62,9 +62,10 @@ def utterance_record(utterance: Utterance) -> dict[str, Any]:
     }
 
 
-def json_line(utterance: Utterance, name: str) -> str:
-    """One utterance as one line of JSON, without the line break."""
-    return json.dumps({"file": name, **utterance_record(utterance)}, ensure_ascii=False)
+def json_line(utterance: Utterance, name: str | None) -> str:
+    """One utterance as one line of JSON, without the line break; "file" where there is a name."""
+    file = {} if name is None else {"file": name}
+    return json.dumps({**file, **utterance_record(utterance)}, ensure_ascii=False)
 
 
 def cues(transcript: Transcript) -> Iterator[tuple[float, float, str]]:

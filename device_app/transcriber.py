@@ -103,8 +103,21 @@ class Transcriber:
         converted = to_model_rate(audio, sample_rate)
         return Transcript(list(self.utterances([converted])), len(converted) / SAMPLE_RATE)
 
-    def transcribe_file(self, source: Path | IO[bytes], name: str | None = None) -> Transcript:
+    def transcribe_file(
+        self,
+        source: Path | IO[bytes],
+        name: str | None = None,
+        *,
+        on_utterance: Callable[[Utterance], None] = lambda _utterance: None,
+        on_progress: Callable[[float], None] = lambda _seconds: None,
+    ) -> Transcript:
         """Hears a file of any length, rate and channel count, or a seekable binary stream.
+
+        Args:
+            source: the file.
+            name: what to call it in errors; by default its path.
+            on_utterance: called with each utterance as soon as it is heard.
+            on_progress: called with the seconds of audio that have been heard since the last call.
 
         Raises:
             BadAudioError: it cannot be read.
@@ -116,8 +129,12 @@ class Transcriber:
             for block in read_blocks(source, name or str(source)):
                 samples += len(block)
                 yield block
+                on_progress(len(block) / SAMPLE_RATE)
 
-        utterances = list(self.utterances(blocks()))
+        utterances = []
+        for utterance in self.utterances(blocks()):
+            utterances.append(utterance)
+            on_utterance(utterance)
         return Transcript(utterances, samples / SAMPLE_RATE)
 
     def utterances(self, blocks: Iterable[Samples]) -> Iterator[Utterance]:

@@ -160,7 +160,8 @@ class Segmenter:
             self._open = None
         elif len(segment.frames) >= self._longest:
             head, self._open = segment.split()
-            yield head
+            if segment.is_speech:
+                yield head
 
 
 class _OpenSegment:

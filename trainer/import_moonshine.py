@@ -21,7 +21,10 @@ import typer
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from device_app.audio import SAMPLE_RATE, read
 from device_app.checkpoints import LICENCE_TEXT, read_checkpoint
+from device_app.manifest import read_manifest
+from device_app.models import RECORDINGS
 from editing.errors import AsrEdgeError, BadInputError
 from export.bundle import GRAPHS, LICENCE, TOKENIZER, WEIGHTS, Bundle, write_record
 from export.files import folder_in_one_step
@@ -46,6 +49,8 @@ TINY: Mapping[str, Any] = {
     "pad_token_id": 2,
     "decoder_start_token_id": 1,
 }
+
+LONGEST_S = 20  # of a recording that the graphs are verified on: what the device hears in one piece
 
 PublishedTensors = dict[str, NDArray[np.float32] | QuantisedTensor]
 
@@ -99,7 +104,8 @@ def import_moonshine(source: Path, out: Path, name: str = "moonshine-tiny") -> B
                 origin=origin,
             )
         )
-        moonshine.verify_graphs(model, bundle, values)
+        speech = [read(entry.audio) for entry in read_manifest(RECORDINGS / "manifest.jsonl")]
+        moonshine.verify_graphs(model, bundle, values, [audio[: LONGEST_S * SAMPLE_RATE] for audio in speech])
     return Bundle.open(out)
 
 

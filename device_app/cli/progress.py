@@ -8,12 +8,12 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress(label: str, total: float) -> Iterator[Callable[[float], None]]:
+def progress(label: str, total: float, is_shown: bool = True) -> Iterator[Callable[[float], None]]:
     """Gives a function to call with how much more is done; it shows a bar and the time left.
 
-    Where standard error is not a terminal, nothing is shown.
+    Where standard error is not a terminal, or `is_shown` is false, nothing is shown.
     """
-    if not sys.stderr.isatty():
+    if not is_shown or not sys.stderr.isatty():
         yield lambda _done: None
         return
     from rich.console import Console

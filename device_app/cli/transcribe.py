@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from device_app.transcriber import Transcriber, Transcript, Utterance
 
 TO_FILES_ONLY = (Format.SRT, Format.VTT, Format.TSV)
+PROGRESS_FROM_S = 10.0  # a shorter recording is done before a bar could be read
 
 
 def transcribe(
@@ -82,44 +82,44 @@ def _transcribe_recordings(
     from export.files import check_writable, write_atomically
 
     recordings = find_recordings(sources)
-    if output is None and len(recordings) > 1 and form in TO_FILES_ONLY:
+    several = len(recordings) > 1
+    if output is None and several and form in TO_FILES_ONLY:
         raise BadInputError(f"--format {form} with several recordings needs --output FOLDER")
-    targets: list[Path | None] = [None] * len(recordings)
-    if output is not None:
-        targets = [*output_paths(recordings, output, form.value)]
-        for target in targets:
-            if target is not None:
-                check_writable(target)
+    targets = [] if output is None else output_paths(recordings, output, form.value)
+    for target in targets:
+        check_writable(target)
     transcriber = load()
     failed, documents = 0, []
-    for recording, target in zip(recordings, targets, strict=True):
-        show = _shower(form, recording.name, len(recordings) > 1) if target is None else None
+    for index, recording in enumerate(recordings):
+        show = None if targets else _shower(form, recording.name if several else None)
         try:
             transcript = _transcribe_one(transcriber, recording, show)
         except AsrEdgeError as error:
-            if len(recordings) == 1:
+            if not several:
                 raise
             failed += 1
             options.tell(f"asr-edge: {error}")
             continue
-        if target is not None:
-            write_atomically(target, render(transcript, form, recording.name).encode())
+        if not transcript.utterances:
+            options.tell(f"{recording.name}: no speech was heard")
+        if targets:
+            write_atomically(targets[index], render(transcript, form, recording.name).encode())
         elif form == Format.JSON:
             documents.append(document(transcript, recording.name))
         elif show is None:
             typer.echo(render(transcript, form, recording.name), nl=False)
-    if form == Format.JSON and output is None:
-        typer.echo(json.dumps(documents[0] if len(recordings) == 1 else documents, ensure_ascii=False, indent=2))
+    if documents:
+        typer.echo(json.dumps(documents if several else documents[0], ensure_ascii=False, indent=2))
     if failed:
         raise AsrEdgeError(f"{failed} of {len(recordings)} recordings could not be transcribed")
 
 
-def _shower(form: Format, name: str, several: bool) -> Callable[[Utterance], None] | None:
+def _shower(form: Format, name: str | None) -> Callable[[Utterance], None] | None:
     """How to print an utterance as soon as it is heard, in the formats that allow it."""
     from device_app.formats import json_line
 
     if form == Format.TXT:
-        prefix = f"{name}: " if several else ""
+        prefix = f"{name}: " if name else ""
         return lambda utterance: typer.echo(prefix + utterance.text)
     if form == Format.JSONL:
         return lambda utterance: typer.echo(json_line(utterance, name))
@@ -129,29 +129,15 @@ def _shower(form: Format, name: str, several: bool) -> Callable[[Utterance], Non
 def _transcribe_one(
     transcriber: Transcriber, recording: Recording, show: Callable[[Utterance], None] | None
 ) -> Transcript:
-    from device_app.audio import BLOCK_S, SAMPLE_RATE, duration_s, read_blocks
-    from device_app.transcriber import Transcript
+    from device_app.audio import duration_s
 
-    samples = 0
-    utterances = []
-    with recording.opened() as source:
-        length_s = duration_s(recording.path) if recording.path is not None else 0.0
-        # A bar would be torn by text that is printed to the same terminal as it is heard.
-        shown = length_s > 10 and not (show is not None and sys.stdout.isatty())
-        with progress(recording.name, length_s) if shown else nullcontext(lambda _done: None) as advance:
-
-            def blocks() -> Iterator[Any]:
-                nonlocal samples
-                for block in read_blocks(source, recording.name):
-                    samples += len(block)
-                    yield block
-                    advance(BLOCK_S)
-
-            for utterance in transcriber.utterances(blocks()):
-                utterances.append(utterance)
-                if show is not None:
-                    show(utterance)
-    return Transcript(utterances, samples / SAMPLE_RATE)
+    length_s = duration_s(recording.path) if recording.path is not None else 0.0
+    # A bar would be torn by text that is printed to the same terminal as it is heard.
+    is_shown = length_s > PROGRESS_FROM_S and not (show is not None and sys.stdout.isatty())
+    with recording.opened() as source, progress(recording.name, length_s, is_shown) as advance:
+        return transcriber.transcribe_file(
+            source, recording.name, on_utterance=show or (lambda _utterance: None), on_progress=advance
+        )
 
 
 def _listen(form: Format, device: str | None, silence_s: float, transcriber: Transcriber) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,11 +12,13 @@ import torch
 from numpy.typing import NDArray
 from transformers import MoonshineConfig, MoonshineForConditionalGeneration
 
+from device_app.audio import Samples
+from device_app.families.moonshine import load
 from device_app.runtime import session
 from editing.errors import BundleError
 from export.bake import bake
 from export.bundle import Bundle
-from export.verify import check_numbers
+from export.verify import check_numbers, check_tokens
 
 
 def build(config: Mapping[str, Any]) -> MoonshineForConditionalGeneration:
@@ -102,24 +104,51 @@ def run_graphs(
 
 
 def verify_graphs(
-    model: MoonshineForConditionalGeneration, bundle: Bundle, weights: Mapping[str, NDArray[np.float32]]
+    model: MoonshineForConditionalGeneration,
+    bundle: Bundle,
+    weights: Mapping[str, NDArray[np.float32]],
+    recordings: Sequence[Samples] = (),
 ) -> float:
-    """Bakes the bundle to fp32 and holds it to transformers on random lengths and batch sizes.
+    """Bakes the bundle to fp32 and holds it to transformers.
+
+    Numbers are compared on noise of several lengths and batch sizes, and the tokens that greedy
+    decoding gives on real recordings.
+
+    Args:
+        model: with `weights` loaded.
+        bundle: whose graphs are to be verified.
+        weights: float32 by parameter name.
+        recordings: (samples,) each, at 16 kHz.
 
     Returns:
-        The largest difference, at most 1e-4.
+        The largest difference in numbers, at most 1e-4.
 
     Raises:
         ParityError: a graph computes something else.
     """
     random = np.random.default_rng(0)
     worst = 0.0
-    with TemporaryDirectory() as folder:
-        bake(bundle, weights, "fp32", Path(folder))
-        encoder, decoder = (session(Path(folder) / f"{name}.onnx", 2) for name in ("encoder", "decoder"))
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        bake(bundle, weights, "fp32", folder)
+        encoder, decoder = (session(folder / f"{graph}.onnx", 2) for graph in ("encoder", "decoder"))
         for batch, seconds, steps in ((1, 0.1, 1), (1, 3.7, 9), (2, 1.3, 5), (3, 2.0, 12)):
             audio = (0.1 * random.standard_normal((batch, round(seconds * bundle.sampling_rate)))).astype(np.float32)
             tokens = random.integers(3, bundle.config["vocab_size"], (batch, steps))
             found = run_graphs(encoder, decoder, bundle.config, audio, tokens)
             worst = max(worst, check_numbers(reference(model, audio, tokens), found))
+        if recordings:
+            recogniser = load(bundle, folder, 2)
+            for audio in recordings:
+                heard = recogniser.decode(audio).tokens
+                # One token more than was heard: torch, too, must want to end there.
+                check_tokens(generated(model, audio, len(heard) + 1), heard)
     return worst
+
+
+def generated(model: MoonshineForConditionalGeneration, audio: Samples, most: int) -> list[int]:
+    """What transformers' own greedy generation hears: at most `most` tokens, no special ones."""
+    with torch.no_grad():
+        tokens = model.generate(torch.from_numpy(audio)[None], max_new_tokens=most, do_sample=False)[0]
+    special = {model.config.bos_token_id, model.config.eos_token_id}
+    return [token for token in tokens.tolist() if token not in special]
