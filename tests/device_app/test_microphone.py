@@ -27,6 +27,8 @@ def start(virtual_microphone, transcriber):
             process = subprocess.Popen(
                 [sys.executable, "-m", "device_app", "transcribe", *arguments],
                 env={**os.environ, **virtual_microphone.environment, "TERM": "xterm", "COLUMNS": "100"},
+                # Where the tests run in a script's background, children would ignore Ctrl-C.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
                 **pipes,
             )
             started.enter_context(process)
