@@ -7,7 +7,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,20 +20,35 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         StorageError: the folder cannot be written or the disk is full; `path` is as it was.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    write_all_atomically({path: data})
+
+
+def write_all_atomically(files: Mapping[Path, bytes]) -> None:
+    """`write_atomically` of several files, each whole or absent, with one sync a folder.
+
+    Raises:
+        StorageError: one of them cannot be written. None of them has appeared or changed, unless
+            it was the renaming itself that failed.
+    """
+    temporaries = {path: path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp") for path in files}
+    path = Path()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync(path.parent)
+        for path, data in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporaries[path].open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, temporary in temporaries.items():
+            temporary.replace(path)
+        for folder in {path.parent for path in files}:
+            _sync(folder)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
-        with suppress(OSError):  # it is there only if the write failed
-            temporary.unlink()
+        for temporary in temporaries.values():
+            with suppress(OSError):  # it is there only if the write failed
+                temporary.unlink()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from device_app.cli import bench, evaluate, export, model, transcribe
+from device_app.cli import bench, dataset, doctor, evaluate, export, import_, model, transcribe
 from editing.errors import AsrEdgeError
 
 app = typer.Typer(
@@ -20,10 +20,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("transcribe")(transcribe.transcribe)
+app.command("import")(import_.import_)
+app.add_typer(dataset.app, name="dataset")
 app.command("evaluate")(evaluate.evaluate)
 app.command("bench")(bench.bench)
 app.command("export")(export.export)
 app.add_typer(model.app, name="model")
+app.command("doctor")(doctor.doctor)
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 

@@ -1,0 +1,165 @@
+"""asr-edge dataset: what has been recorded and imported, and what becomes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from device_app.cli import options
+from device_app.cli.progress import progress
+from device_app.dataset_format import DatasetFormat
+
+if TYPE_CHECKING:
+    from device_app.store import StoredUtterance
+
+app = typer.Typer(help="See and manage recordings, domain by domain.", no_args_is_help=True)
+
+
+def _complete_domain(typed: str) -> list[str]:
+    from device_app.store import Store
+
+    with Store() as store:
+        return [stats.domain for stats in store.stats() if stats.domain.startswith(typed)]
+
+
+Domain = Annotated[str, typer.Argument(help="A domain's name.", autocompletion=_complete_domain)]
+OptionalDomain = Annotated[str | None, typer.Argument(help="Only this domain.", autocompletion=_complete_domain)]
+Ids = Annotated[list[int], typer.Argument(metavar="ID...", help="Utterances, as 'dataset show' numbers them.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@app.command("list")
+def list_domains(as_json: options.Json = False) -> None:
+    """Show the domains, and how much there is of each."""
+    stats(None, as_json)
+
+
+@app.command()
+def stats(domain: OptionalDomain = None, as_json: options.Json = False) -> None:
+    """Count utterances, speakers and minutes."""
+    from device_app.store import Store
+
+    with Store() as store:
+        found = store.stats(domain)
+    if as_json:
+        typer.echo(json.dumps([asdict(one) for one in found], ensure_ascii=False, indent=2))
+    elif not found:
+        options.tell("Nothing is there yet; 'asr-edge import' takes recordings in.")
+    else:
+        head = ("domain", "utterances", "unlabelled", "held out", "speakers", "minutes")
+        rows = [
+            (one.domain, one.utterances, one.unlabelled, one.test, one.speakers, f"{one.seconds / 60:.1f}")
+            for one in found
+        ]
+        _table(head, rows)
+
+
+@app.command()
+def show(
+    domain: Domain,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 50,
+    after: Annotated[int, typer.Option(min=0, metavar="ID", help="Only those with a higher number.")] = 0,
+    as_json: options.Json = False,
+) -> None:
+    """Show the utterances of a domain."""
+    from device_app.store import Store
+
+    with Store() as store:
+        found = list(store.utterances(domain, limit=limit, after=after))
+    if as_json:
+        typer.echo(json.dumps([_record(one) for one in found], ensure_ascii=False, indent=2))
+        return
+    rows = [(u.id, u.split, u.speaker or "", f"{u.duration_s:.1f} s", u.text or "(not labelled)") for u in found]
+    _table(("id", "part", "speaker", "length", "text"), rows)
+    if len(found) == limit:
+        options.tell(f"There may be more: --after {found[-1].id}")
+
+
+@app.command()
+def rename(domain: Domain, name: Annotated[str, typer.Argument(help="Its new name.")]) -> None:
+    """Give a domain another name."""
+    from device_app.store import Store
+
+    with Store() as store:
+        store.rename(domain, name)
+
+
+@app.command()
+def move(ids: Ids, to: Annotated[str, typer.Option(metavar="DOMAIN", help="Made if it does not exist.")]) -> None:
+    """Put utterances into another domain. What was held out stays held out."""
+    from device_app.store import Store
+
+    with Store() as store:
+        store.move(ids, to)
+
+
+@app.command()
+def delete(
+    ids: Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="Utterances.")] = None,
+    domain: Annotated[str | None, typer.Option(help="All of a domain.", autocompletion=_complete_domain)] = None,
+    yes: Yes = False,
+) -> None:
+    """Delete utterances, their audio included."""
+    from device_app.store import Store
+    from editing.errors import BadInputError
+
+    if bool(ids) == (domain is not None):
+        raise BadInputError("name either utterances or a --domain to delete")
+    with Store() as store:
+        chosen = list(ids or [u.id for u in store.utterances(domain)])
+        _confirm(f"Delete {len(chosen)} utterances and their audio?", yes)
+        store.delete(chosen)
+    typer.echo(f"{len(chosen)} deleted")
+
+
+@app.command()
+def forget(speaker: Annotated[str, typer.Option(help="A speaker's name.")], yes: Yes = False) -> None:
+    """Delete everything a speaker has said, in all domains."""
+    from device_app.store import Store
+
+    with Store() as store:
+        chosen = [u.id for u in store.utterances(speaker=speaker)]
+        _confirm(f"Delete all {len(chosen)} utterances of {speaker} and their audio?", yes)
+        store.delete(chosen)
+    typer.echo(f"{len(chosen)} deleted")
+
+
+@app.command()
+def export(
+    domain: Annotated[str, typer.Option(help="Which domain.", autocompletion=_complete_domain)],
+    out: Annotated[Path, typer.Option(help="The folder to make; it must be new or empty.")],
+    form: Annotated[DatasetFormat, typer.Option("--format", help="What others are to read.")] = DatasetFormat.NEMO,
+) -> None:
+    """Write a domain's labelled utterances for other tools."""
+    from device_app.dataset_export import export_domain
+    from device_app.store import Store
+
+    with Store() as store:
+        (counts,) = store.stats(domain)
+        with progress("exporting", counts.utterances) as advance:
+            count = export_domain(store, domain, form, out, on_done=advance)
+    typer.echo(f"{count} utterances in {out}")
+
+
+def _confirm(question: str, yes: bool) -> None:
+    if not yes and not typer.confirm(question, err=True):
+        raise typer.Exit(1)
+
+
+def _record(utterance: StoredUtterance) -> dict[str, Any]:
+    return {**asdict(utterance), "audio": str(utterance.audio)}
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Plain columns: numbers to the right, and the last one as long as it is."""
+    cells = [list(map(str, row)) for row in (head, *rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    numeric = [bool(rows) and isinstance(rows[0][i], int) for i in range(len(head))]
+    for row in cells:
+        padded = [c.rjust(w) if n else c.ljust(w) for c, w, n in zip(row, widths, numeric, strict=True)]
+        typer.echo("  ".join(padded).rstrip())

@@ -1,0 +1,71 @@
+"""asr-edge import: a corpus from elsewhere becomes a domain."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from device_app.cli import options
+from device_app.cli.progress import progress
+
+if TYPE_CHECKING:
+    from device_app.importing import ImportReport
+
+SHOWN = 5  # of the recordings that were left out for one reason
+
+
+def import_(
+    path: Annotated[Path, typer.Argument(help="A manifest, or a folder with recordings and texts.")],
+    domain: Annotated[
+        str | None, typer.Option(help="The domain they belong to; Common Voice has accents of its own.")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Take recordings and their texts into the store.
+
+    Reads JSON-lines manifests, Common Voice, audiofolder, LibriSpeech, and recordings with .txt files beside them.
+    """
+    from device_app.corpora import find_candidates
+    from device_app.importing import import_candidates, is_all_capitals
+    from device_app.store import Store, checked_name
+    from editing.errors import BadInputError
+
+    kind, candidates = find_candidates(path)
+    if domain is None and any(candidate.domain is None for candidate in candidates):
+        raise BadInputError(f"{path}: a {kind}; name the domain its recordings belong to with --domain")
+    for name in {domain or candidate.domain or "" for candidate in candidates}:
+        checked_name(name, "domain")
+    lower_case = is_all_capitals(candidates)
+    options.tell(f"{path}: a {kind} with {len(candidates)} recordings")
+    if lower_case:
+        options.tell("Its texts are all in capitals, which say nothing: they are written in lower case.")
+    with Store() as store, progress("importing", len(candidates)) as advance:
+        report = import_candidates(store, candidates, domain, lower_case=lower_case, on_done=advance)
+    if as_json:
+        typer.echo(json.dumps({"kind": kind, "lower_cased": lower_case, **asdict(report)}, indent=2))
+    else:
+        _print(report)
+    if report.unreadable or report.bad_texts or report.too_long:
+        raise typer.Exit(1)
+
+
+def _print(report: ImportReport) -> None:
+    typer.echo(
+        f"{report.imported} imported ({report.seconds / 60:.1f} min), {report.unlabelled} of them without a text"
+    )
+    for what, lines in (
+        ("there already", report.duplicates),
+        ("cannot be read", report.unreadable),
+        ("too long", report.too_long),
+        ("with a text that cannot be used", report.bad_texts),
+    ):
+        if lines:
+            options.tell(f"{len(lines)} {what}:")
+            for line in lines[:SHOWN]:
+                options.tell(f"  {line}")
+            if len(lines) > SHOWN:
+                options.tell(f"  and {len(lines) - SHOWN} more (--json lists all)")

@@ -1,0 +1,170 @@
+"""Recordings from elsewhere -> utterances of the store: read, checked, and kept as 16 kHz mono FLAC."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from device_app.audio import SAMPLE_RATE, Samples, level_dbfs, read
+from device_app.corpora import Candidate
+from device_app.store import NewUtterance, Source, Store, checked_text
+from editing.errors import BadAudioError, BadInputError
+
+LONGEST_S = 30.0  # what the recogniser was made for; a longer clip cannot be learnt from in one piece
+BATCH = 64  # utterances that are confirmed together
+FULL_SCALE = 0.999
+CAPITALS_SHARE = 0.95
+
+
+@dataclass
+class ImportReport:
+    """What became of the candidates; lists hold a line for each recording that was left out."""
+
+    imported: int = 0
+    unlabelled: int = 0
+    seconds: float = 0.0
+    duplicates: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    bad_texts: list[str] = field(default_factory=list)
+    too_long: list[str] = field(default_factory=list)
+
+
+def import_candidates(
+    store: Store,
+    candidates: Iterable[Candidate],
+    domain: str | None,
+    *,
+    lower_case: bool = False,
+    on_done: Callable[[int], None] = lambda _count: None,
+) -> ImportReport:
+    """Keeps the candidates, a batch at a time: memory stays flat, and each batch is confirmed.
+
+    After a kill, importing again goes on where it stopped, as recordings that the domain has
+    already are passed over.
+
+    Args:
+        store: where they go.
+        candidates: as `find_candidates` lists them.
+        domain: where they belong; None for what the corpus says.
+        lower_case: write all texts in lower case.
+        on_done: called with how many more have been dealt with.
+
+    Raises:
+        StorageError: the disk is full or cannot be written; what was confirmed before is kept.
+    """
+    report = ImportReport()
+    remaining = iter(candidates)
+    with ThreadPoolExecutor(2) as pool:
+        while batch := list(islice(remaining, BATCH)):
+            results = pool.map(lambda candidate: _read(candidate, domain, lower_case), batch)
+            new: dict[tuple[str, str], NewUtterance] = {}
+            for candidate, result in zip(batch, results, strict=True):
+                if isinstance(result, _LeftOut):
+                    result.where(report).append(f"{candidate.audio}: {result.reason}")
+                elif (key := (result.domain, result.sha256)) in new or store.holds(*key):
+                    report.duplicates.append(str(candidate.audio))
+                else:
+                    new[key] = result
+            store.add(list(new.values()))
+            report.imported += len(new)
+            report.seconds += sum(utterance.duration_s for utterance in new.values())
+            report.unlabelled += sum(utterance.text is None for utterance in new.values())
+            on_done(len(batch))
+    return report
+
+
+def is_all_capitals(candidates: Sequence[Candidate]) -> bool:
+    """Whether the corpus was published in capitals, so that its case says nothing."""
+    texts = [c.text for c in candidates if c.text and any(letter.isalpha() for letter in c.text)]
+    return bool(texts) and sum(text.isupper() for text in texts) >= CAPITALS_SHARE * len(texts)
+
+
+def new_utterance(
+    audio: Samples,
+    *,
+    domain: str,
+    text: str | None,
+    speaker: str | None,
+    source: Source,
+    flac: bytes | None = None,
+    held_out: bool = False,
+) -> NewUtterance:
+    """An utterance with its figures.
+
+    Args:
+        audio: (samples,) at 16 kHz.
+        domain, text, speaker, source, held_out: as in `NewUtterance`.
+        flac: the audio as a FLAC file, where there is one already.
+    """
+    peak = float(np.abs(audio).max(initial=0))
+    return NewUtterance(
+        domain=domain,
+        audio=encode(audio) if flac is None else flac,
+        text=text,
+        source=source,
+        duration_s=len(audio) / SAMPLE_RATE,
+        level_dbfs=_finite(level_dbfs(audio)),
+        peak_dbfs=_finite(20 * math.log10(peak) if peak > 0 else -math.inf),
+        clipped=float(np.mean(np.abs(audio) >= FULL_SCALE)),
+        speaker=speaker,
+        held_out=held_out,
+    )
+
+
+def encode(audio: Samples) -> bytes:
+    """A FLAC file, 16 bits, of audio (samples,) at 16 kHz; what exceeds full scale is clipped."""
+    import soundfile
+
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.clip(audio, -1, 1), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class _LeftOut:
+    where: Callable[[ImportReport], list[str]]
+    reason: str
+
+
+def _read(candidate: Candidate, domain: str | None, lower_case: bool) -> NewUtterance | _LeftOut:
+    text = candidate.text.lower() if candidate.text and lower_case else candidate.text
+    try:
+        text = None if text is None else checked_text(text)
+    except BadInputError as error:
+        return _LeftOut(lambda report: report.bad_texts, str(error))
+    try:
+        audio = read(candidate.audio)
+    except BadAudioError as error:
+        return _LeftOut(lambda report: report.unreadable, str(error).removeprefix(f"{candidate.audio}: "))
+    if len(audio) > LONGEST_S * SAMPLE_RATE:
+        reason = f"{len(audio) / SAMPLE_RATE:.1f} s; {LONGEST_S:g} s is the most"
+        return _LeftOut(lambda report: report.too_long, reason)
+    return new_utterance(
+        audio,
+        domain=domain or candidate.domain or "",
+        text=text,
+        speaker=candidate.speaker,
+        source="imported",
+        flac=candidate.audio.read_bytes() if _is_stored_form(candidate.audio) else None,
+        held_out=candidate.held_out,
+    )
+
+
+def _is_stored_form(path: Path) -> bool:
+    """Whether a file is as the store keeps its own, so that its bytes can be taken over."""
+    import soundfile
+
+    information = soundfile.info(path)
+    form = (information.format, information.subtype, information.samplerate, information.channels)
+    return form == ("FLAC", "PCM_16", SAMPLE_RATE, 1)
+
+
+def _finite(decibels: float) -> float:
+    return max(decibels, -200.0)  # of digital silence

@@ -1,0 +1,482 @@
+"""A person's utterances: SQLite for what is known of them, one FLAC file each for the sound.
+
+Audio is written first, synced and renamed, then its row; a deletion marks the row, removes the
+audio, then the row. So a kill at any moment leaves an utterance whole, or something that
+`device_app.doctor` can tell apart and mend.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from device_app.migrations import migrate
+from device_app.models import data_folder
+from editing.errors import BadInputError, StorageError
+from export.files import write_all_atomically
+
+Source = Literal["recorded", "imported", "corrected"]
+Split = Literal["train", "test"]
+
+TEST_SHARE = 5  # one of five is held out
+SEVERAL_SPEAKERS = 3  # from here on whole speakers are held out, not utterances
+
+BUSY_S = 30.0  # how long to wait for another process that is writing
+
+
+@dataclass(frozen=True)
+class NewUtterance:
+    """What is to be kept: a FLAC file's bytes (16 kHz, mono) and what is known of them.
+
+    Attributes:
+        domain: name of the domain it belongs to.
+        audio: the whole FLAC file.
+        text: what is said; None where it is not labelled yet.
+        duration_s: of the audio.
+        level_dbfs, peak_dbfs: loudness and peak in dB below full scale.
+        clipped: share of samples at full scale.
+        speaker: a name, or None.
+        held_out: it comes from a test part, and must never be trained on.
+    """
+
+    domain: str
+    audio: bytes
+    text: str | None
+    source: Source
+    duration_s: float
+    level_dbfs: float
+    peak_dbfs: float
+    clipped: float
+    speaker: str | None = None
+    held_out: bool = False
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.audio).hexdigest()
+
+
+@dataclass(frozen=True)
+class StoredUtterance:
+    """An utterance in the store; `audio` is its FLAC file."""
+
+    id: int
+    domain: str
+    speaker: str | None
+    text: str | None
+    source: Source
+    split: Split
+    audio: Path
+    sha256: str
+    created: str
+    duration_s: float
+    level_dbfs: float | None
+    peak_dbfs: float | None
+    clipped: float | None
+
+
+@dataclass(frozen=True)
+class DomainStats:
+    """Counts of one domain; seconds are of audio."""
+
+    domain: str
+    utterances: int
+    unlabelled: int
+    test: int
+    speakers: int
+    seconds: float
+
+
+SELECT = """
+    SELECT utterance.id, domain.name, speaker.name, text, source, split, file, sha256, created,
+           duration_s, level_dbfs, peak_dbfs, clipped
+    FROM utterance JOIN domain ON domain.id = domain_id LEFT JOIN speaker ON speaker.id = speaker_id
+    WHERE deleted = 0
+"""
+
+
+class Store:
+    """The utterances of this machine. One object for one thread; several processes may each have one."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """Opens the store in a folder (by default the data folder), or makes it.
+
+        Raises:
+            StorageError: it cannot be opened or written, is damaged, or of a later asr-edge.
+        """
+        self.folder = folder or data_folder()
+        self.audio_folder = self.folder / "audio"
+        self.path = self.folder / "store.sqlite3"
+        try:
+            self.audio_folder.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")  # a confirmed utterance survives a power cut
+            self._connection.execute("PRAGMA foreign_keys = ON")
+            migrate(self._connection, self.path)
+        except OSError as error:
+            if isinstance(error, StorageError):
+                raise
+            raise StorageError(f"{self.folder}: cannot be written ({error.strerror or error})") from error
+        except sqlite3.Error as error:
+            raise StorageError(f"{self.path}: cannot be opened ({error}); nothing was changed") from error
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Adding
+
+    def add(self, new: Sequence[NewUtterance]) -> list[StoredUtterance]:
+        """Keeps utterances; when it returns, they survive a power cut.
+
+        Raises:
+            BadInputError: a domain's or speaker's name is not one (see `checked_name`).
+            StorageError: the disk is full or cannot be written; none of them was kept.
+        """
+        for utterance in new:
+            checked_name(utterance.domain, "domain")
+            if utterance.speaker is not None:
+                checked_name(utterance.speaker, "speaker")
+        names = [_file_name() for _ in new]
+        paths = [self.audio_folder / name for name in names]
+        # Files and rows under one lock: audio without a row is then nobody's who is still at work.
+        with self._transaction():
+            write_all_atomically({path: u.audio for path, u in zip(paths, new, strict=True)})
+            try:
+                splits = self._splits(new)
+                ids = [self._insert(u, name, split) for u, name, split in zip(new, names, splits, strict=True)]
+            except BaseException:
+                for path in paths:
+                    path.unlink(missing_ok=True)
+                raise
+        return [self.get(identity) for identity in ids]
+
+    def _insert(self, new: NewUtterance, file: str, split: Split) -> int:
+        cursor = self._connection.execute(
+            """
+            INSERT INTO utterance (domain_id, speaker_id, text, source, split, file, sha256, created,
+                                   duration_s, level_dbfs, peak_dbfs, clipped)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            """,
+            (
+                self._id_of("domain", new.domain),
+                None if new.speaker is None else self._id_of("speaker", new.speaker),
+                None if new.text is None else checked_text(new.text),
+                new.source,
+                split,
+                file,
+                new.sha256,
+                datetime.now(UTC).isoformat(timespec="milliseconds"),
+                new.duration_s,
+                new.level_dbfs,
+                new.peak_dbfs,
+                new.clipped,
+            ),
+        )
+        if split == "test":
+            self._connection.execute("INSERT OR IGNORE INTO tested VALUES (?)", (new.sha256,))
+        return int(cursor.lastrowid or 0)
+
+    def _id_of(self, table: Literal["domain", "speaker"], name: str) -> int:
+        self._connection.execute(f"INSERT INTO {table} (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))  # noqa: S608
+        row = self._connection.execute(f"SELECT id FROM {table} WHERE name = ?", (name,)).fetchone()  # noqa: S608
+        return int(row[0])
+
+    # Splitting
+
+    def _splits(self, new: Sequence[NewUtterance]) -> list[Split]:
+        """Which part each utterance belongs to, once and for all.
+
+        Where a domain has several speakers, whole speakers are held out, so that a test tells how
+        well a stranger is heard; else every fifth utterance by hash. What was ever tested with
+        stays in the test part.
+        """
+        decided = {domain: self._split_speakers(domain, new) for domain in {u.domain for u in new}}
+        splits: list[Split] = []
+        for utterance in new:
+            by_speaker = decided[utterance.domain].get(utterance.speaker or "")
+            by_hash: Split = "test" if int(utterance.sha256[:8], 16) % TEST_SHARE == 0 else "train"
+            is_tested = utterance.held_out or self._was_tested(utterance.sha256)
+            splits.append("test" if is_tested else by_speaker or by_hash)
+        return splits
+
+    def _was_tested(self, sha256: str) -> bool:
+        return self._connection.execute("SELECT 1 FROM tested WHERE sha256 = ?", (sha256,)).fetchone() is not None
+
+    def _split_speakers(self, domain: str, new: Sequence[NewUtterance]) -> dict[str, Split]:
+        """The parts of the domain's speakers, deciding those of speakers that are new to it.
+
+        A speaker who was there before the domain had several has utterances in both parts and is
+        not in the answer.
+        """
+        domain_id = self._id_of("domain", domain)
+        known: dict[str, Split | None] = dict(
+            self._connection.execute(
+                """
+                SELECT DISTINCT speaker.name, speaker_split.split
+                FROM utterance JOIN speaker ON speaker.id = speaker_id
+                LEFT JOIN speaker_split USING (domain_id, speaker_id)
+                WHERE domain_id = ? AND deleted = 0
+                """,
+                (domain_id,),
+            )
+        )
+        arriving = {u.speaker for u in new if u.domain == domain and u.speaker is not None} - known.keys()
+        total = len(known) + len(arriving)
+        decided = {speaker: split for speaker, split in known.items() if split is not None}
+        if total < SEVERAL_SPEAKERS:
+            return decided
+        held_out = sum(split == "test" for split in decided.values())
+        for speaker in sorted(arriving, key=lambda name: hashlib.sha256(f"{domain}\0{name}".encode()).digest()):
+            decided[speaker] = "test" if held_out < max(1, round(total / TEST_SHARE)) else "train"
+            held_out += decided[speaker] == "test"
+            self._connection.execute(
+                "INSERT OR REPLACE INTO speaker_split VALUES (?, ?, ?)",
+                (domain_id, self._id_of("speaker", speaker), decided[speaker]),
+            )
+        return decided
+
+    # Reading
+
+    def get(self, identity: int) -> StoredUtterance:
+        """
+        Raises:
+            BadInputError: there is no such utterance.
+        """
+        row = self._connection.execute(f"{SELECT} AND utterance.id = ?", (identity,)).fetchone()
+        if row is None:
+            raise BadInputError(f"there is no utterance {identity}; 'asr-edge dataset list' shows what there is")
+        return self._stored(row)
+
+    def utterances(
+        self, domain: str | None = None, *, speaker: str | None = None, limit: int = -1, after: int = 0
+    ) -> Iterator[StoredUtterance]:
+        """Utterances in the order they came, of a domain or a speaker, with ids above `after`.
+
+        Raises:
+            BadInputError: there is no such domain or speaker.
+        """
+        where, values = "", []
+        for table, name in (("domain", domain), ("speaker", speaker)):
+            if name is not None:
+                where += f" AND {table}_id = ?"
+                values.append(self._existing(table, name))
+        query = f"{SELECT} {where} AND utterance.id > ? ORDER BY utterance.id LIMIT ?"
+        for row in self._connection.execute(query, (*values, after, limit)):
+            yield self._stored(row)
+
+    def stats(self, domain: str | None = None) -> list[DomainStats]:
+        """Counts of every domain that has utterances, by name; or of one domain.
+
+        Raises:
+            BadInputError: there is no such domain.
+        """
+        chosen = None if domain is None else self._existing("domain", domain)
+        rows = self._connection.execute(
+            """
+            SELECT name, count(*), sum(text IS NULL), sum(split = 'test'), count(DISTINCT speaker_id), sum(duration_s)
+            FROM utterance JOIN domain ON domain.id = domain_id
+            WHERE deleted = 0 AND (?1 IS NULL OR domain_id = ?1) GROUP BY domain_id ORDER BY name
+            """,
+            (chosen,),
+        )
+        return [DomainStats(*row) for row in rows]
+
+    def holds(self, domain: str, sha256: str) -> bool:
+        """Whether this very recording is in the domain already."""
+        row = self._connection.execute(
+            """
+            SELECT 1 FROM utterance JOIN domain ON domain.id = domain_id
+            WHERE sha256 = ? AND domain.name = ? AND deleted = 0
+            """,
+            (sha256, domain),
+        ).fetchone()
+        return row is not None
+
+    def _existing(self, table: str, name: str) -> int:
+        row = self._connection.execute(f"SELECT id FROM {table} WHERE name = ?", (name,)).fetchone()  # noqa: S608
+        if row is None:
+            names = [r[0] for r in self._connection.execute(f"SELECT name FROM {table} ORDER BY name LIMIT 20")]  # noqa: S608
+            raise BadInputError(f"there is no {table} {name!r} ({', '.join(names) or 'none yet'})")
+        return int(row[0])
+
+    def _stored(self, row: tuple[Any, ...]) -> StoredUtterance:
+        values = list(row)
+        values[6] = self.audio_folder / values[6]
+        return StoredUtterance(*values)
+
+    # Changing
+
+    def set_text(self, identity: int, text: str) -> StoredUtterance:
+        """Labels an utterance.
+
+        Raises:
+            BadInputError: there is no such utterance, or the text is none (see `checked_text`).
+        """
+        self.get(identity)
+        with self._transaction():
+            self._connection.execute("UPDATE utterance SET text = ? WHERE id = ?", (checked_text(text), identity))
+        return self.get(identity)
+
+    def rename(self, domain: str, name: str) -> None:
+        """Gives a domain another name.
+
+        Raises:
+            BadInputError: there is no such domain, or one of the new name exists.
+        """
+        identity = self._existing("domain", domain)
+        try:
+            with self._transaction():
+                self._connection.execute(
+                    "UPDATE domain SET name = ? WHERE id = ?", (checked_name(name, "domain"), identity)
+                )
+        except sqlite3.IntegrityError:
+            raise BadInputError(
+                f"there is a domain {name!r} already; 'asr-edge dataset move' puts utterances into it"
+            ) from None
+
+    def move(self, identities: Sequence[int], domain: str) -> None:
+        """Puts utterances into another domain, made if need be; each keeps its split.
+
+        Raises:
+            BadInputError: one of them does not exist; none is moved.
+        """
+        checked_name(domain, "domain")
+        for identity in identities:
+            self.get(identity)
+        with self._transaction():
+            target = self._id_of("domain", domain)
+            self._connection.executemany(
+                "UPDATE utterance SET domain_id = ? WHERE id = ?", [(target, identity) for identity in identities]
+            )
+
+    def delete(self, identities: Sequence[int]) -> None:
+        """Deletes utterances and their audio. A kill half-way leaves the rest to `doctor`.
+
+        Raises:
+            BadInputError: one of them does not exist; none is deleted.
+            StorageError: a file cannot be deleted.
+        """
+        for identity in identities:
+            self.get(identity)
+        with self._transaction():
+            self._connection.executemany(
+                "UPDATE utterance SET deleted = 1 WHERE id = ?", [(identity,) for identity in identities]
+            )
+        self.finish_deletions()
+
+    def replace_audio(self, stored: StoredUtterance, new: NewUtterance) -> None:
+        """Takes other audio, with its figures, for an utterance; the rest of it stays.
+
+        Raises:
+            StorageError: the disk is full or cannot be written; the utterance is as it was.
+        """
+        name = _file_name()
+        with self._transaction():
+            write_all_atomically({self.audio_folder / name: new.audio})
+            self._connection.execute(
+                """
+                UPDATE utterance SET file = ?, sha256 = ?, duration_s = ?, level_dbfs = ?, peak_dbfs = ?, clipped = ?
+                WHERE id = ?
+                """,
+                (name, new.sha256, new.duration_s, new.level_dbfs, new.peak_dbfs, new.clipped, stored.id),
+            )
+            if stored.split == "test":
+                self._connection.execute("INSERT OR IGNORE INTO tested VALUES (?)", (new.sha256,))
+        stored.audio.unlink(missing_ok=True)
+
+    def marked_as_deleted(self) -> list[str]:
+        """Audio files, below the audio folder, whose deletion has begun and not ended."""
+        return [row[0] for row in self._connection.execute("SELECT file FROM utterance WHERE deleted = 1")]
+
+    def unknown_files(self) -> list[Path]:
+        """Files in the audio folder that no row names, seen while nobody is writing."""
+        with self._transaction():
+            known = {row[0] for row in self._connection.execute("SELECT file FROM utterance")}
+            files = sorted(path for path in self.audio_folder.rglob("*") if path.is_file())
+        return [path for path in files if path.relative_to(self.audio_folder).as_posix() not in known]
+
+    def finish_deletions(self) -> int:
+        """Removes the audio and the rows of utterances that are marked as deleted; how many."""
+        rows = self._connection.execute("SELECT id, file FROM utterance WHERE deleted = 1").fetchall()
+        try:
+            for _, file in rows:
+                (self.audio_folder / file).unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"{error.filename}: cannot be deleted ({error.strerror})") from error
+        with self._transaction():
+            self._connection.executemany("DELETE FROM utterance WHERE id = ?", [(row[0],) for row in rows])
+            for table in ("domain", "speaker"):
+                named = f"SELECT {table}_id FROM utterance WHERE {table}_id IS NOT NULL"  # noqa: S608
+                self._connection.execute(f"DELETE FROM {table} WHERE id NOT IN ({named})")  # noqa: S608
+        if rows:
+            # The journal may still hold what was deleted; the person meant all of it.
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return len(rows)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+        except sqlite3.OperationalError as error:
+            raise StorageError(f"{self.path}: cannot be written ({error}); nothing was changed") from error
+
+
+def checked_name(name: str, kind: str) -> str:
+    """A domain's or speaker's name: 1 to 100 printable characters, no slash, no spaces at its ends.
+
+    Raises:
+        BadInputError: it is not one.
+    """
+    if not 1 <= len(name) <= 100 or name != name.strip() or not name.isprintable() or "/" in name or "\\" in name:
+        raise BadInputError(
+            f"{name[:100]!r} cannot be the name of a {kind}: up to 100 printable characters without / or \\"
+        )
+    return name
+
+
+LONGEST_TEXT = 1000  # characters; a minute of fast speech has fewer
+
+
+def checked_text(text: str) -> str:
+    """A label: its white space evened out, and no character that hides or reorders others.
+
+    Raises:
+        BadInputError: it is empty, too long, or has control characters or bidirectional marks.
+    """
+    text = " ".join(text.split())
+    if not text:
+        raise BadInputError("the text is empty; delete the utterance if nothing is said in it")
+    if len(text) > LONGEST_TEXT:
+        raise BadInputError(f"a text of {len(text)} characters; {LONGEST_TEXT} is the most for one utterance")
+    hidden = [c for c in text if not c.isprintable()]
+    if hidden:
+        raise BadInputError(f"the text has the character {hidden[0]!a}, which cannot be seen; take it out")
+    return text
+
+
+def _file_name() -> str:
+    name = secrets.token_hex(16)
+    return f"{name[:2]}/{name}.flac"

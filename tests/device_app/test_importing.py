@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+
+from device_app.audio import SAMPLE_RATE, read
+from device_app.corpora import Candidate
+from device_app.importing import BATCH, encode, import_candidates, new_utterance
+from device_app.models import RECORDINGS
+from device_app.store import Store
+from tests.conftest import write_audio
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path / "home") as opened:
+        yield opened
+
+
+def test_recordings_are_kept_as_16_khz_flac(store, tmp_path):
+    tone = np.sin(np.arange(48000) / 20).astype(np.float32) * 0.5
+    path = write_audio(tmp_path / "stereo.wav", np.stack([tone, tone], axis=1), 48000)
+    report = import_candidates(store, [Candidate(path, "A tone", "anna")], "sounds")
+    assert (report.imported, report.seconds) == (1, pytest.approx(1.0, abs=0.01))
+    (kept,) = store.utterances("sounds")
+    assert kept.source == "imported"
+    assert len(read(kept.audio)) == pytest.approx(SAMPLE_RATE, abs=2)
+    assert kept.peak_dbfs == pytest.approx(-6.0, abs=0.2)
+    assert kept.level_dbfs == pytest.approx(-9.0, abs=0.2)
+
+
+def test_a_flac_that_is_so_already_is_taken_as_it_is(store):
+    path = RECORDINGS / "two_cities.flac"
+    report = import_candidates(store, [Candidate(path, None)], "d")
+    assert report.too_long == [f"{path}: 44.4 s; 30 s is the most"]
+    short = write_audio(store.folder / "short.flac", read(path)[: 5 * SAMPLE_RATE])
+    import_candidates(store, [Candidate(short, None)], "d")
+    (kept,) = store.utterances("d")
+    assert kept.audio.read_bytes() == short.read_bytes()
+
+
+def test_what_cannot_be_used_is_told_and_the_rest_goes_on(store, tmp_path):
+    good = RECORDINGS / "invalid.flac"
+    (tmp_path / "text.wav").write_text("not audio")
+    candidates = [
+        Candidate(good, "I am sorry."),
+        Candidate(good, "the same again"),
+        Candidate(tmp_path / "missing.wav", "x"),
+        Candidate(tmp_path / "text.wav", "x"),
+        Candidate(RECORDINGS / "ss-noservice.flac", "x" * 10_000),
+        Candidate(RECORDINGS / "vm-newuser.flac", None),
+    ]
+    report = import_candidates(store, candidates, "prompts")
+    assert (report.imported, report.unlabelled) == (2, 1)
+    assert report.duplicates == [str(good)]
+    assert [line.split(":")[0].rpartition("/")[2] for line in report.unreadable] == ["missing.wav", "text.wav"]
+    assert len(report.bad_texts) == 1
+    again = import_candidates(store, candidates, "prompts")
+    assert (again.imported, len(again.duplicates)) == (0, 3)
+
+
+def test_the_corpus_names_the_domain_where_the_person_does_not(store):
+    import_candidates(store, [Candidate(RECORDINGS / "invalid.flac", "x", domain="Scottish English")], None)
+    assert [stats.domain for stats in store.stats()] == ["Scottish English"]
+
+
+def test_progress_counts_every_candidate(store, tmp_path):
+    counts = []
+    candidates = [Candidate(tmp_path / "none", None)] * (2 * BATCH + 1)
+    report = import_candidates(store, candidates, "d", on_done=counts.append)
+    assert counts == [BATCH, BATCH, 1]
+    assert len(report.unreadable) == 2 * BATCH + 1
+
+
+def test_figures_of_silence_and_of_clipped_audio():
+    silence = new_utterance(np.zeros(1600, np.float32), domain="d", text=None, speaker=None, source="recorded")
+    assert (silence.level_dbfs, silence.peak_dbfs, silence.clipped) == (-200.0, -200.0, 0.0)
+    loud = np.clip(np.sin(np.arange(16000) / 10) * 2, -1, 1).astype(np.float32)
+    assert new_utterance(loud, domain="d", text=None, speaker=None, source="recorded").clipped > 0.5
+
+
+def test_encoding_is_deterministic():
+    audio = np.random.default_rng(0).uniform(-1, 1, 16000).astype(np.float32)
+    assert encode(audio) == encode(audio)
