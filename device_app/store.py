@@ -103,7 +103,11 @@ SELECT = """
 
 
 class Store:
-    """The utterances of this machine. One object for one thread; several processes may each have one."""
+    """The utterances of this machine. One object for one thread; several processes may each have one.
+
+    As a context manager it closes itself, and turns what SQLite says of a damaged file into a
+    StorageError that says what to do.
+    """
 
     def __init__(self, folder: Path | None = None) -> None:
         """Opens the store in a folder (by default the data folder), or makes it.
@@ -138,6 +142,11 @@ class Store:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+        if isinstance(value, sqlite3.Error):
+            raise StorageError(
+                f"{self.path}: is damaged ({value}); the recordings are whole, in {self.audio_folder}. "
+                "Take the database from a backup, or move it away and let 'asr-edge doctor' recover them"
+            ) from value
 
     # Adding
 

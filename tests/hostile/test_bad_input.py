@@ -230,3 +230,30 @@ def test_two_processes_may_bake_at_once(tmp_path):
     with subprocess.Popen(command, **pipes) as first, subprocess.Popen(command, **pipes) as second:
         assert "valid extension" in first.communicate()[0]
         assert "valid extension" in second.communicate()[0]
+
+
+@pytest.mark.parametrize("most_bytes", [1_000, 30_000, 60_000])
+def test_a_full_disk_during_an_import_keeps_what_was_confirmed(tmp_path, most_bytes):
+    home = tmp_path / "home"
+    done = _limited(home, most_bytes, "import", RECORDINGS / "manifest.jsonl", "--domain", "prompts")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "cannot be" in done.stderr.splitlines()[-1]
+    again = _limited(home, 10_000_000, "doctor", "--json")
+    assert again.returncode == 0, again.stderr
+    listed = _limited(home, 10_000_000, "dataset", "list", "--json")
+    assert json.loads(listed.stdout) == []
+    assert [p for p in (home / "audio").rglob("*") if p.is_file()] == []
+
+
+def test_a_store_that_was_damaged_is_told(run, tmp_path):
+    environment = {"ASR_EDGE_HOME": str(tmp_path / "home")}
+    run("import", RECORDINGS / "manifest.jsonl", "--domain", "prompts", **environment)
+    path = tmp_path / "home" / "store.sqlite3"
+    data = bytearray(path.read_bytes())
+    data[4096:] = b"\x55" * (len(data) - 4096)
+    path.write_bytes(data)
+    done = run("dataset", "list", **environment)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert str(path) in done.stderr.splitlines()[-1]
