@@ -33,6 +33,7 @@ WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"
 
 # Within a word's span, what is this much weaker than its loudest moment (26 dB) is silence.
 QUIET = 0.05
+ENERGY_FRAME = SAMPLE_RATE // 100  # samples
 
 
 def load(bundle: Bundle, baked: Path, threads: int) -> MoonshineRecogniser:
@@ -151,8 +152,9 @@ class MoonshineRecogniser:
             return []
         pieces = [self._tokenizer.id_to_token(token) for token in hypothesis.tokens]
         starts = [index for index, piece in enumerate(pieces) if index == 0 or piece.startswith(WORD_START)]
-        bounds = align(np.stack(hypothesis.attention))
+        bounds = align(np.stack(hypothesis.attention)).tolist()
         words = []
+        heard_until = 0  # the first frame after the previous word's sounds
         for first, last in zip(starts, [*starts[1:], len(pieces)], strict=True):
             text = self._text(hypothesis.tokens[first:last])
             if not text:
@@ -160,7 +162,11 @@ class MoonshineRecogniser:
             spoken = last  # a comma or full stop is heard in the pause that follows the word
             while spoken > first + 1 and not any(character.isalnum() for character in pieces[spoken - 1]):
                 spoken -= 1
-            start_s, end_s = trim_silence(audio, bounds[first] * HOP, bounds[spoken] * HOP)
+            start, end = bounds[first] * HOP, bounds[spoken] * HOP
+            if heard_until < bounds[first]:  # after a mark: its pause may have swallowed the word's beginning
+                start = after_pause(audio, heard_until * HOP, end, start)
+            heard_until = bounds[spoken]
+            start_s, end_s = trim_silence(audio, start, end)
             confidence = math.exp(sum(hypothesis.log_probabilities[first:last]) / (last - first))
             words.append(Word(text, start_s, end_s, confidence))
         return words
@@ -219,11 +225,27 @@ def align(attention: NDArray[np.float32]) -> NDArray[np.int64]:
 
 def trim_silence(audio: Samples, start: int, end: int) -> tuple[float, float]:
     """Takes the silence off both ends of audio[start:end]; returns seconds."""
-    frame = SAMPLE_RATE // 100
-    piece = audio[start:end]
-    count = len(piece) // frame
-    if count:
-        energy = np.square(piece[: count * frame].reshape(count, frame)).mean(axis=1)
-        loud = np.flatnonzero(energy >= energy.max() * QUIET**2)
-        start, end = start + int(loud[0]) * frame, start + int(loud[-1] + 1) * frame
+    loud = np.flatnonzero(_is_loud(audio[start:end]))
+    if len(loud):
+        start, end = start + int(loud[0]) * ENERGY_FRAME, start + int(loud[-1] + 1) * ENERGY_FRAME
     return start / SAMPLE_RATE, min(end, len(audio)) / SAMPLE_RATE
+
+
+def after_pause(audio: Samples, start: int, end: int, default: int) -> int:
+    """Where speech begins again after the longest silence in audio[start:end], as a sample.
+
+    `default` where there is no silence between sounds.
+    """
+    loud = np.flatnonzero(_is_loud(audio[start:end]))
+    gaps = np.diff(loud)
+    if not len(gaps) or gaps.max() <= 1:
+        return default
+    return start + int(loud[1 + gaps.argmax()]) * ENERGY_FRAME
+
+
+def _is_loud(audio: Samples) -> NDArray[np.bool_]:
+    """Whether each 10 ms of the audio is more than silence, against its loudest moment."""
+    count = len(audio) // ENERGY_FRAME
+    energy = np.square(audio[: count * ENERGY_FRAME].reshape(count, ENERGY_FRAME)).mean(axis=1)
+    loud: NDArray[np.bool_] = energy >= energy.max(initial=0) * QUIET**2
+    return loud

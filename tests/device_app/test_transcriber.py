@@ -40,6 +40,14 @@ def test_words_join_to_the_text_and_follow_each_other(transcriber, reading):
         assert word.end_s <= after.start_s + 1e-9
 
 
+def test_a_sentence_begins_after_the_pause_before_it(transcriber, reading):
+    """The reader pauses after each clause: "It" is spoken for more than a moment."""
+    words = transcriber.transcribe(reading[: 10 * SAMPLE_RATE], SAMPLE_RATE).words
+    starts = [word for word, before in zip(words[1:], words, strict=False) if before.text.endswith(".")]
+    assert len(starts) >= 3
+    assert sum(word.end_s - word.start_s >= 0.1 for word in starts) >= len(starts) - 1
+
+
 def test_words_are_where_they_are_spoken(transcriber, prompt, noise):
     """Two recordings with three seconds between them: each word must lie within its own."""
     second = transcriber.transcribe(prompt, SAMPLE_RATE)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device_app.audio import SAMPLE_RATE
-from device_app.families.moonshine import align, log_probability, repetition, trim_silence
+from device_app.families.moonshine import after_pause, align, log_probability, repetition, trim_silence
 
 
 @given(
@@ -71,6 +71,15 @@ def test_silence_is_trimmed_from_both_ends():
     audio[4000:8000] = 0.5
     start, end = trim_silence(audio, 1600, 14400)
     assert (start, end) == pytest.approx((0.25, 0.5), abs=0.011)
+
+
+def test_a_word_after_a_pause_begins_where_the_longest_silence_ends():
+    audio = np.zeros(SAMPLE_RATE, np.float32)
+    for start, end in ((1600, 3200), (3520, 4800), (9600, 12800)):
+        audio[start:end] = 0.5
+    assert after_pause(audio, 0, 14400, default=7) == 9600
+    assert after_pause(audio, 0, 3200, default=7) == 7
+    assert after_pause(audio, 5000, 9000, default=7) == 7
 
 
 def test_a_span_beyond_the_audio_ends_with_it():
