@@ -85,4 +85,4 @@ def _examine_file(store: Store, path: Path, findings: Findings, mend: bool) -> N
 
 
 def _known(utterance: StoredUtterance) -> dict[str, Any]:
-    return {name: getattr(utterance, name) for name in ("domain", "text", "speaker", "source")}
+    return {name: getattr(utterance, name) for name in ("domain", "text", "speaker", "source", "heard", "confidence")}

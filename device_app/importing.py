@@ -95,12 +95,14 @@ def new_utterance(
     source: Source,
     flac: bytes | None = None,
     held_out: bool = False,
+    heard: str | None = None,
+    confidence: float | None = None,
 ) -> NewUtterance:
     """An utterance with its figures.
 
     Args:
         audio: (samples,) at 16 kHz.
-        domain, text, speaker, source, held_out: as in `NewUtterance`.
+        domain, text, speaker, source, held_out, heard, confidence: as in `NewUtterance`.
         flac: the audio as a FLAC file, where there is one already.
     """
     peak = float(np.abs(audio).max(initial=0))
@@ -115,6 +117,8 @@ def new_utterance(
         clipped=float(np.mean(np.abs(audio) >= FULL_SCALE)),
         speaker=speaker,
         held_out=held_out,
+        heard=heard,
+        confidence=confidence,
     )
 
 

@@ -83,3 +83,10 @@ def utterances(connection: sqlite3.Connection) -> None:
         "CREATE TABLE tested (sha256 TEXT PRIMARY KEY) STRICT, WITHOUT ROWID",
     ):
         connection.execute(statement)
+
+
+@migration
+def what_was_heard(connection: sqlite3.Connection) -> None:
+    """What the recogniser made of an utterance, and how sure it was."""
+    connection.execute("ALTER TABLE utterance ADD COLUMN heard TEXT")
+    connection.execute("ALTER TABLE utterance ADD COLUMN confidence REAL")  # 0 to 1

@@ -45,6 +45,7 @@ class NewUtterance:
         clipped: share of samples at full scale.
         speaker: a name, or None.
         held_out: it comes from a test part, and must never be trained on.
+        heard, confidence: what a recogniser made of it, and how sure it was, from 0 to 1.
     """
 
     domain: str
@@ -57,6 +58,8 @@ class NewUtterance:
     clipped: float
     speaker: str | None = None
     held_out: bool = False
+    heard: str | None = None
+    confidence: float | None = None
 
     @property
     def sha256(self) -> str:
@@ -80,6 +83,8 @@ class StoredUtterance:
     level_dbfs: float | None
     peak_dbfs: float | None
     clipped: float | None
+    heard: str | None
+    confidence: float | None
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ class DomainStats:
 
 SELECT = """
     SELECT utterance.id, domain.name, speaker.name, text, source, split, file, sha256, created,
-           duration_s, level_dbfs, peak_dbfs, clipped
+           duration_s, level_dbfs, peak_dbfs, clipped, heard, confidence
     FROM utterance JOIN domain ON domain.id = domain_id LEFT JOIN speaker ON speaker.id = speaker_id
     WHERE deleted = 0
 """
@@ -179,8 +184,8 @@ class Store:
         cursor = self._connection.execute(
             """
             INSERT INTO utterance (domain_id, speaker_id, text, source, split, file, sha256, created,
-                                   duration_s, level_dbfs, peak_dbfs, clipped)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                                   duration_s, level_dbfs, peak_dbfs, clipped, heard, confidence)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
             (
                 self._id_of("domain", new.domain),
@@ -195,6 +200,8 @@ class Store:
                 new.level_dbfs,
                 new.peak_dbfs,
                 new.clipped,
+                new.heard,
+                new.confidence,
             ),
         )
         if split == "test":
@@ -332,15 +339,28 @@ class Store:
     # Changing
 
     def set_text(self, identity: int, text: str) -> StoredUtterance:
-        """Labels an utterance.
+        """Labels an utterance. One whose text is not what was heard counts as corrected.
 
         Raises:
             BadInputError: there is no such utterance, or the text is none (see `checked_text`).
         """
-        self.get(identity)
+        before = self.get(identity)
+        text = checked_text(text)
+        source = before.source if before.heard in (None, text) else "corrected"
         with self._transaction():
-            self._connection.execute("UPDATE utterance SET text = ? WHERE id = ?", (checked_text(text), identity))
+            self._connection.execute("UPDATE utterance SET text = ?, source = ? WHERE id = ?", (text, source, identity))
         return self.get(identity)
+
+    def last_heard(self) -> StoredUtterance:
+        """The utterance that the recogniser heard last.
+
+        Raises:
+            BadInputError: none was kept.
+        """
+        row = self._connection.execute(f"{SELECT} AND heard IS NOT NULL ORDER BY utterance.id DESC LIMIT 1").fetchone()
+        if row is None:
+            raise BadInputError("nothing that was heard has been kept; 'asr-edge transcribe --save' keeps it")
+        return self._stored(row)
 
     def rename(self, domain: str, name: str) -> None:
         """Gives a domain another name.

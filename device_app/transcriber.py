@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,12 +30,22 @@ LARGEST_PARTIAL_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Utterance:
-    """A stretch of speech and what was heard in it; times are seconds from the audio's start."""
+    """A stretch of speech and what was heard in it; times are seconds from the audio's start.
+
+    Attributes:
+        audio: (samples,) at 16 kHz, while the utterance is new; a transcript does not keep it.
+    """
 
     start_s: float
     end_s: float
     text: str
     words: Sequence[Word]
+    audio: Samples | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def confidence(self) -> float:
+        """0 to 1: the geometric mean of the words'."""
+        return math.exp(sum(math.log(max(word.confidence, 1e-9)) for word in self.words) / max(1, len(self.words)))
 
 
 @dataclass(frozen=True)
@@ -101,7 +112,8 @@ class Transcriber:
             BadAudioError: less than 0.1 s, NaN, or not audio.
         """
         converted = to_model_rate(audio, sample_rate)
-        return Transcript(list(self.utterances([converted])), len(converted) / SAMPLE_RATE)
+        utterances = [replace(utterance, audio=None) for utterance in self.utterances([converted])]
+        return Transcript(utterances, len(converted) / SAMPLE_RATE)
 
     def transcribe_file(
         self,
@@ -133,8 +145,8 @@ class Transcriber:
 
         utterances = []
         for utterance in self.utterances(blocks()):
-            utterances.append(utterance)
             on_utterance(utterance)
+            utterances.append(replace(utterance, audio=None))
         return Transcript(utterances, samples / SAMPLE_RATE)
 
     def utterances(self, blocks: Iterable[Samples]) -> Iterator[Utterance]:
@@ -177,7 +189,7 @@ def placed(segment: Segment, recognition: Recognition) -> Utterance | None:
         replace(word, start_s=word.start_s + segment.start_s, end_s=word.end_s + segment.start_s)
         for word in recognition.words
     ]
-    return Utterance(segment.start_s, segment.end_s, recognition.text, words)
+    return Utterance(segment.start_s, segment.end_s, recognition.text, words, segment.audio)
 
 
 class Stream:

@@ -74,7 +74,10 @@ def show(
     if as_json:
         typer.echo(json.dumps([_record(one) for one in found], ensure_ascii=False, indent=2))
         return
-    rows = [(u.id, u.split, u.speaker or "", f"{u.duration_s:.1f} s", u.text or "(not labelled)") for u in found]
+    rows = [
+        (u.id, u.split, u.speaker or "", f"{u.duration_s:.1f} s", u.text or f"(not labelled) {u.heard or ''}".rstrip())
+        for u in found
+    ]
     _table(("id", "part", "speaker", "length", "text"), rows)
     if len(found) == limit:
         options.tell(f"There may be more: --after {found[-1].id}")

@@ -17,6 +17,7 @@ from editing.errors import AsrEdgeError, BadInputError
 
 if TYPE_CHECKING:
     from device_app.recordings import Recording
+    from device_app.store import Source
     from device_app.transcriber import Transcriber, Transcript, Utterance
 
 TO_FILES_ONLY = (Format.SRT, Format.VTT, Format.TSV)
@@ -41,6 +42,10 @@ def transcribe(
     silence: Annotated[
         float, typer.Option(min=0.1, max=5.0, help="Microphone: seconds of silence that end an utterance.")
     ] = 0.5,
+    save: Annotated[
+        bool, typer.Option("--save", help="Keep what is heard, sound and text, on this machine, to correct it.")
+    ] = False,
+    domain: Annotated[str, typer.Option(help="With --save: the domain to keep it in.")] = "heard",
 ) -> None:
     """Turn speech into text, offline.
 
@@ -48,14 +53,60 @@ def transcribe(
     """
     if list_devices:
         _list_devices(as_json=form == Format.JSON)
-    elif sources:
-        _transcribe_recordings(sources, form, output, lambda: options.load(model, threads, precision)[1])
-    else:
-        if output is not None:
-            raise BadInputError("--output is for recordings; from the microphone, use the shell's '> FILE'")
-        if form not in (Format.TXT, Format.JSONL):
-            raise BadInputError(f"--format {form} is for recordings; the microphone gives txt or jsonl")
-        _listen(form, device, silence, options.load(model, threads, precision)[1])
+        return
+    keeper = _Keeper(domain, "imported" if sources else "recorded") if save else None
+    try:
+        if sources:
+            _transcribe_recordings(sources, form, output, lambda: options.load(model, threads, precision)[1], keeper)
+        else:
+            _check_live(form, output)
+            _listen(form, device, silence, options.load(model, threads, precision)[1], keeper)
+    finally:
+        if keeper is not None:
+            keeper.tell()
+
+
+def _check_live(form: Format, output: Path | None) -> None:
+    if output is not None:
+        raise BadInputError("--output is for recordings; from the microphone, use the shell's '> FILE'")
+    if form not in (Format.TXT, Format.JSONL):
+        raise BadInputError(f"--format {form} is for recordings; the microphone gives txt or jsonl")
+
+
+class _Keeper:
+    """Puts what is heard into the store, unlabelled, so that a person may correct it."""
+
+    def __init__(self, domain: str, source: Source) -> None:
+        from device_app.store import Store, checked_name
+
+        self._domain = checked_name(domain, "domain")
+        self._source = source
+        self._ids: list[int] = []
+        with Store() as store:  # a store that cannot be opened is told now, not after the first sentence
+            options.tell(f"What is heard is kept on this machine, in {store.folder}, domain {domain!r}.")
+
+    def keep(self, utterance: Utterance) -> None:
+        from device_app.importing import new_utterance
+        from device_app.store import Store
+
+        if utterance.audio is None:
+            return
+        new = new_utterance(
+            utterance.audio,
+            domain=self._domain,
+            text=None,
+            speaker=None,
+            source=self._source,
+            heard=utterance.text,
+            confidence=utterance.confidence,
+        )
+        with Store() as store:
+            self._ids += [kept.id for kept in store.add([new])]
+
+    def tell(self) -> None:
+        if self._ids:
+            numbers = f"{self._ids[0]}" if len(self._ids) == 1 else f"{self._ids[0]} to {self._ids[-1]}"
+            options.tell(f"Kept as {numbers}. If one was misheard: asr-edge correct ID TEXT, or correct --last TEXT")
 
 
 def _list_devices(as_json: bool) -> None:
@@ -75,7 +126,11 @@ def _list_devices(as_json: bool) -> None:
 
 
 def _transcribe_recordings(
-    sources: list[str], form: Format, output: Path | None, load: Callable[[], Transcriber]
+    sources: list[str],
+    form: Format,
+    output: Path | None,
+    load: Callable[[], Transcriber],
+    keeper: _Keeper | None,
 ) -> None:
     from device_app.formats import document, render
     from device_app.recordings import find_recordings, output_paths
@@ -93,7 +148,7 @@ def _transcribe_recordings(
     for index, recording in enumerate(recordings):
         show = None if targets else _shower(form, recording.name if several else None)
         try:
-            transcript = _transcribe_one(transcriber, recording, show)
+            transcript = _transcribe_one(transcriber, recording, show, keeper)
         except AsrEdgeError as error:
             if not several:
                 raise
@@ -127,7 +182,10 @@ def _shower(form: Format, name: str | None) -> Callable[[Utterance], None] | Non
 
 
 def _transcribe_one(
-    transcriber: Transcriber, recording: Recording, show: Callable[[Utterance], None] | None
+    transcriber: Transcriber,
+    recording: Recording,
+    show: Callable[[Utterance], None] | None,
+    keeper: _Keeper | None,
 ) -> Transcript:
     from device_app.audio import duration_s
 
@@ -135,12 +193,19 @@ def _transcribe_one(
     # A bar would be torn by text that is printed to the same terminal as it is heard.
     is_shown = length_s > PROGRESS_FROM_S and not (show is not None and sys.stdout.isatty())
     with recording.opened() as source, progress(recording.name, length_s, is_shown) as advance:
-        return transcriber.transcribe_file(
-            source, recording.name, on_utterance=show or (lambda _utterance: None), on_progress=advance
-        )
+
+        def hear(utterance: Utterance) -> None:
+            if show is not None:
+                show(utterance)
+            if keeper is not None:
+                keeper.keep(utterance)
+
+        return transcriber.transcribe_file(source, recording.name, on_utterance=hear, on_progress=advance)
 
 
-def _listen(form: Format, device: str | None, silence_s: float, transcriber: Transcriber) -> None:
+def _listen(
+    form: Format, device: str | None, silence_s: float, transcriber: Transcriber, keeper: _Keeper | None
+) -> None:
     from device_app.audio import level_dbfs
     from device_app.cli.live import LiveLine
     from device_app.formats import json_line
@@ -158,6 +223,8 @@ def _listen(form: Format, device: str | None, silence_s: float, transcriber: Tra
             line.clear()
             typer.echo(update.utterance.text if form == Format.TXT else json_line(update.utterance, "microphone"))
             sys.stdout.flush()
+            if keeper is not None:
+                keeper.keep(update.utterance)
 
     with Microphone(int(device) if device is not None and device.isdecimal() else device) as microphone:
         stream = transcriber.stream(

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import time
 import pytest
 
 from device_app.models import RECORDINGS
+from device_app.store import Store
 
 pytestmark = pytest.mark.microphone
 
@@ -64,6 +66,23 @@ def test_speech_becomes_plain_lines_when_piped(virtual_microphone, start):
     assert "the number you have dialed is not in service" in out.decode().lower()
     assert "\x1b" not in out.decode() + err.decode()
     assert "Traceback" not in err.decode()
+
+
+def test_what_is_heard_is_kept_if_asked_for(virtual_microphone, start, tmp_path, monkeypatch, home):
+    monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path))
+    shutil.copytree(home / "baked", tmp_path / "baked")
+    process = start("--device", "pulse", "--save", "--domain", "phone", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_for_listening(process)
+    virtual_microphone.play(RECORDINGS / "invalid.flac")
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 0
+    with Store(tmp_path) as store:
+        kept = list(store.utterances("phone"))
+    assert "valid extension" in " ".join(utterance.heard for utterance in kept)
+    assert {utterance.source for utterance in kept} == {"recorded"}
+    assert "Kept as" in err.decode()
 
 
 def test_interrupted_speech_is_still_written(virtual_microphone, start):

@@ -181,6 +181,22 @@ def test_a_store_of_a_later_version_is_not_touched(tmp_path):
         Store(tmp_path)
 
 
+def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path, monkeypatch):
+    monkeypatch.setattr("device_app.migrations.MIGRATIONS", MIGRATIONS[:1])
+    Store(tmp_path).close()
+    connection = sqlite3.connect(tmp_path / "store.sqlite3", isolation_level=None)
+    connection.execute("INSERT INTO domain (name) VALUES ('kitchen')")
+    connection.execute(
+        "INSERT INTO utterance (domain_id, text, source, split, file, sha256, created, duration_s) "
+        "VALUES (1, 'old words', 'recorded', 'train', 'ab/old.flac', 'x', '2026-01-01', 1.0)"
+    )
+    connection.close()
+    monkeypatch.undo()
+    with Store(tmp_path) as store:
+        (old,) = store.utterances()
+        assert (old.text, old.heard, old.confidence) == ("old words", None, None)
+
+
 @pytest.mark.parametrize("damage", [b"not a database at all" * 100, b"SQLite format 3\x00" + bytes(84)])
 def test_a_damaged_database_is_told(tmp_path, damage):
     (tmp_path / "store.sqlite3").write_bytes(damage)

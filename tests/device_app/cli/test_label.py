@@ -1,0 +1,84 @@
+import json
+
+import pytest
+
+from device_app.models import RECORDINGS
+
+
+@pytest.fixture
+def call(run, tmp_path):
+    """The command line with a store of the test's own."""
+    return lambda *arguments, **more: run(*arguments, ASR_EDGE_HOME=str(tmp_path / "home"), **more)
+
+
+@pytest.fixture
+def heard(call):
+    """Two prompts that were transcribed and kept."""
+    done = call("transcribe", "--save", RECORDINGS / "invalid.flac", RECORDINGS / "vm-newuser.flac")
+    assert done.returncode == 0, done.stderr
+    assert "is kept on this machine" in done.stderr
+    assert "Kept as 1 to 2." in done.stderr
+    return call
+
+
+def shown(call, domain):
+    return json.loads(call("dataset", "show", domain, "--json").stdout)
+
+
+def test_nothing_is_kept_unless_asked_for(call, tmp_path):
+    assert call("transcribe", RECORDINGS / "invalid.flac").returncode == 0
+    assert not (tmp_path / "home" / "store.sqlite3").exists()
+
+
+def test_what_is_kept_is_the_sound_and_what_was_heard(heard):
+    first, second = shown(heard, "heard")
+    assert (first["text"], second["text"]) == (None, None)
+    assert "valid extension" in first["heard"]
+    assert 0.5 < first["confidence"] <= 1
+    assert first["source"] == "imported"
+    assert "valid extension" in heard("transcribe", first["audio"]).stdout
+
+
+def test_the_last_one_is_corrected_into_a_domain(heard):
+    done = heard("correct", "--last", "Welcome to Comedian Mail.", "--domain", "mail")
+    assert done.stdout == "2  mail  Welcome to Comedian Mail.\n"
+    (corrected,) = shown(heard, "mail")
+    assert (corrected["text"], corrected["source"]) == ("Welcome to Comedian Mail.", "corrected")
+    assert len(shown(heard, "heard")) == 1
+
+
+def test_one_is_corrected_by_its_number(heard):
+    assert heard("correct", 1, "I am sorry").returncode == 0
+    assert shown(heard, "heard")[0]["text"] == "I am sorry"
+
+
+def test_a_label_that_agrees_is_no_correction(heard):
+    text = shown(heard, "heard")[0]["heard"]
+    assert heard("label", "set", 1, text).returncode == 0
+    assert shown(heard, "heard")[0]["source"] == "imported"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("correct", "99", "text"), "no utterance 99"),
+        (("correct", "text"), "expected either"),
+        (("correct", "--last", "1", "text"), "expected either"),
+        (("correct", "one", "text"), "not the number"),
+        (("correct", "--last", "text", "--domain", "a/b"), "cannot be the name"),
+        (("label", "set", "1", "\N{RIGHT-TO-LEFT OVERRIDE}text"), "cannot be seen"),
+        (("label", "set", "1", " "), "empty"),
+    ],
+)
+def test_what_cannot_be_done_is_told_and_changes_nothing(heard, arguments, message):
+    before = shown(heard, "heard")
+    done = heard(*arguments)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert message in done.stderr
+    assert shown(heard, "heard") == before
+
+
+def test_correcting_without_anything_kept_says_how_to_keep(call):
+    done = call("correct", "--last", "text")
+    assert done.returncode == 1
+    assert "--save" in done.stderr
