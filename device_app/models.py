@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from editing.errors import BundleError
+from editing.errors import BundleError, StorageError
 from export.bundle import BAKE_VERSION, GRAPHS, WEIGHTS, Bundle, Precision
 from export.files import sha256, write_atomically
 
@@ -95,9 +95,12 @@ def baked(bundle: Bundle, precision: Precision = "int8", on_bake: Callable[[], N
 
         if on_bake is not None:
             on_bake()
-        written = bake(bundle, bundle.weights(), precision, folder)
-        record = {path.name: sha256(path) for path in written}
-        write_atomically(folder / RECORD, json.dumps(record, indent=2).encode())
+        try:
+            written = bake(bundle, bundle.weights(), precision, folder)
+            record = {path.name: sha256(path) for path in written}
+            write_atomically(folder / RECORD, json.dumps(record, indent=2).encode())
+        except StorageError as error:
+            raise StorageError(f"{error}, or name another folder with ASR_EDGE_HOME") from error
     return folder
 
 

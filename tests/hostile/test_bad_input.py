@@ -126,6 +126,14 @@ def test_a_full_disk_leaves_no_part_of_a_bake(bundle, tmp_path, precision):
     assert [p for p in home.rglob("*") if p.is_file()] == []
 
 
+def test_a_data_folder_that_cannot_be_written_is_told_with_the_remedy(run, tmp_path):
+    (tmp_path / "file").touch()
+    done = run("transcribe", RECORDINGS / "invalid.flac", ASR_EDGE_HOME=str(tmp_path / "file" / "home"))
+    assert done.returncode == 1
+    assert "ASR_EDGE_HOME" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
 def test_a_full_disk_leaves_no_part_of_an_export(home, tmp_path):
     done = _limited(home, 5_000_000, "export", "--out", tmp_path / "out")
     assert done.returncode == 1

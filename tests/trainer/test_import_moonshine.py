@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -7,13 +8,16 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import tokenizers
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
 from device_app.audio import read
 from device_app.families import load
+from device_app.manifest import read_manifest
 from device_app.models import EMBEDDED, RECORDINGS, baked
+from device_app.scoring import english
 from editing.errors import BadInputError
 from tests.conftest import CORPUS
 from trainer.families import moonshine
@@ -189,6 +193,23 @@ def test_the_encoder_agrees_with_the_published_one(published, bundle, prompt):
         expected = module(torch.from_numpy(prompt)[None]).last_hidden_state.numpy()
     assert np.abs(found_norm - norm).max() <= 1e-4 * np.abs(norm).max()
     assert np.linalg.norm(found - expected) <= 0.08 * np.linalg.norm(expected)
+
+
+@pytest.mark.slow
+def test_real_recordings_give_the_published_transcripts(published, bundle):
+    """The published pair under its own runtime, beside our fp32 and int8 files."""
+    location = published / "moonshine_onnx" / "model.py"
+    spec = importlib.util.spec_from_file_location("published_runtime", location)
+    runtime = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(runtime)
+    model = runtime.MoonshineOnnxModel(models_dir=str(published), model_name="tiny")
+    tokenizer = tokenizers.Tokenizer.from_file(str(published / "tokenizer.json"))
+    ours = [load(bundle, baked(bundle, precision), 2) for precision in ("fp32", "int8")]
+    prompts = [entry.audio for entry in read_manifest(RECORDINGS / "manifest.jsonl") if entry.speaker == "allison"]
+    for path in [*prompts, published / "moonshine_onnx" / "assets" / "beckett.wav"]:
+        audio = read(path)
+        expected = english(tokenizer.decode(model.generate(audio[None])[0]))
+        assert [english(recogniser.recognise(audio).text) for recogniser in ours] == [expected] * 2, path.name
 
 
 @pytest.mark.slow
