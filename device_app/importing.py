@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from device_app.audio import SAMPLE_RATE, Samples, level_dbfs, read
+from device_app.audio import SAMPLE_RATE, Samples, duration_s, level_dbfs, read
 from device_app.corpora import Candidate
 from device_app.store import NewUtterance, Source, Store, checked_text
 from editing.errors import BadAudioError, BadInputError
@@ -38,7 +39,7 @@ class ImportReport:
 
 def import_candidates(
     store: Store,
-    candidates: Iterable[Candidate],
+    candidates: Sequence[Candidate],
     domain: str | None,
     *,
     lower_case: bool = False,
@@ -60,6 +61,12 @@ def import_candidates(
         StorageError: the disk is full or cannot be written; what was confirmed before is kept.
     """
     report = ImportReport()
+    speakers: dict[str, set[str]] = defaultdict(set)
+    for candidate in candidates:
+        if candidate.speaker is not None:
+            speakers[_domain_of(candidate, domain)].add(candidate.speaker)
+    for name, speaking in speakers.items():
+        store.expect_speakers(name, speaking)
     remaining = iter(candidates)
     with ThreadPoolExecutor(2) as pool:
         while batch := list(islice(remaining, BATCH)):
@@ -144,21 +151,25 @@ def _read(candidate: Candidate, domain: str | None, lower_case: bool) -> NewUtte
     except BadInputError as error:
         return _LeftOut(lambda report: report.bad_texts, str(error))
     try:
+        length_s = duration_s(candidate.audio)
+        if length_s > LONGEST_S:  # known from the header: an hour of audio is not decoded to be refused
+            return _LeftOut(lambda report: report.too_long, f"{length_s:.1f} s; {LONGEST_S:g} s is the most")
         audio = read(candidate.audio)
     except BadAudioError as error:
         return _LeftOut(lambda report: report.unreadable, str(error).removeprefix(f"{candidate.audio}: "))
-    if len(audio) > LONGEST_S * SAMPLE_RATE:
-        reason = f"{len(audio) / SAMPLE_RATE:.1f} s; {LONGEST_S:g} s is the most"
-        return _LeftOut(lambda report: report.too_long, reason)
     return new_utterance(
         audio,
-        domain=domain or candidate.domain or "",
+        domain=_domain_of(candidate, domain),
         text=text,
         speaker=candidate.speaker,
         source="imported",
         flac=candidate.audio.read_bytes() if _is_stored_form(candidate.audio) else None,
         held_out=candidate.held_out,
     )
+
+
+def _domain_of(candidate: Candidate, domain: str | None) -> str:
+    return domain or candidate.domain or ""
 
 
 def _is_stored_form(path: Path) -> bool:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import secrets
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -61,8 +62,9 @@ class NewUtterance:
     heard: str | None = None
     confidence: float | None = None
 
-    @property
+    @cached_property
     def sha256(self) -> str:
+        """Of the FLAC file, in hexadecimal."""
         return hashlib.sha256(self.audio).hexdigest()
 
 
@@ -129,6 +131,8 @@ class Store:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")  # a confirmed utterance survives a power cut
             self._connection.execute("PRAGMA foreign_keys = ON")
+            # Some builds of SQLite do so by default: what is deleted is overwritten, not only forgotten.
+            self._connection.execute("PRAGMA secure_delete = ON")
             migrate(self._connection, self.path)
         except OSError as error:
             if isinstance(error, StorageError):
@@ -222,7 +226,10 @@ class Store:
         well a stranger is heard; else every fifth utterance by hash. What was ever tested with
         stays in the test part.
         """
-        decided = {domain: self._split_speakers(domain, new) for domain in {u.domain for u in new}}
+        decided = {
+            domain: self._split_speakers(domain, {u.speaker for u in new if u.domain == domain and u.speaker})
+            for domain in {u.domain for u in new}
+        }
         splits: list[Split] = []
         for utterance in new:
             by_speaker = decided[utterance.domain].get(utterance.speaker or "")
@@ -234,8 +241,22 @@ class Store:
     def _was_tested(self, sha256: str) -> bool:
         return self._connection.execute("SELECT 1 FROM tested WHERE sha256 = ?", (sha256,)).fetchone() is not None
 
-    def _split_speakers(self, domain: str, new: Sequence[NewUtterance]) -> dict[str, Split]:
-        """The parts of the domain's speakers, deciding those of speakers that are new to it.
+    def expect_speakers(self, domain: str, speakers: Collection[str]) -> None:
+        """Decides which of these speakers are held out, before their utterances come in batches.
+
+        A batch may hold one speaker alone, from which nothing can be told of the whole corpus.
+
+        Raises:
+            BadInputError: a name is not one.
+        """
+        checked_name(domain, "domain")
+        for name in speakers:
+            checked_name(name, "speaker")
+        with self._transaction():
+            self._split_speakers(domain, speakers)
+
+    def _split_speakers(self, domain: str, speakers: Collection[str]) -> dict[str, Split]:
+        """The parts of the domain's speakers, deciding those of `speakers` that are new to it.
 
         A speaker who was there before the domain had several has utterances in both parts and is
         not in the answer.
@@ -244,15 +265,16 @@ class Store:
         known: dict[str, Split | None] = dict(
             self._connection.execute(
                 """
-                SELECT DISTINCT speaker.name, speaker_split.split
-                FROM utterance JOIN speaker ON speaker.id = speaker_id
-                LEFT JOIN speaker_split USING (domain_id, speaker_id)
-                WHERE domain_id = ? AND deleted = 0
+                SELECT name, split
+                FROM speaker LEFT JOIN speaker_split ON speaker_id = speaker.id AND domain_id = ?1
+                WHERE split IS NOT NULL OR EXISTS (
+                    SELECT 1 FROM utterance WHERE speaker_id = speaker.id AND domain_id = ?1 AND deleted = 0
+                )
                 """,
                 (domain_id,),
             )
         )
-        arriving = {u.speaker for u in new if u.domain == domain and u.speaker is not None} - known.keys()
+        arriving = set(speakers) - known.keys()
         total = len(known) + len(arriving)
         decided = {speaker: split for speaker, split in known.items() if split is not None}
         if total < SEVERAL_SPEAKERS:
@@ -262,7 +284,7 @@ class Store:
             decided[speaker] = "test" if held_out < max(1, round(total / TEST_SHARE)) else "train"
             held_out += decided[speaker] == "test"
             self._connection.execute(
-                "INSERT OR REPLACE INTO speaker_split VALUES (?, ?, ?)",
+                "INSERT INTO speaker_split VALUES (?, ?, ?)",
                 (domain_id, self._id_of("speaker", speaker), decided[speaker]),
             )
         return decided
@@ -440,8 +462,8 @@ class Store:
             files = sorted(path for path in self.audio_folder.rglob("*") if path.is_file())
         return [path for path in files if path.relative_to(self.audio_folder).as_posix() not in known]
 
-    def finish_deletions(self) -> int:
-        """Removes the audio and the rows of utterances that are marked as deleted; how many."""
+    def finish_deletions(self) -> None:
+        """Removes the audio and the rows of utterances that are marked as deleted."""
         rows = self._connection.execute("SELECT id, file FROM utterance WHERE deleted = 1").fetchall()
         try:
             for _, file in rows:
@@ -456,7 +478,6 @@ class Store:
         if rows:
             # The journal may still hold what was deleted; the person meant all of it.
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        return len(rows)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

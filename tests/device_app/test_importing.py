@@ -62,6 +62,20 @@ def test_the_corpus_names_the_domain_where_the_person_does_not(store):
     assert [stats.domain for stats in store.stats()] == ["Scottish English"]
 
 
+def test_speakers_of_a_sorted_corpus_are_held_out_whole(store, tmp_path):
+    """One speaker after another, each longer than a batch: no batch shows that there are several."""
+    candidates = []
+    for speaker in range(5):
+        for index in range(BATCH + 1):
+            noise = np.random.default_rng(1000 * speaker + index).uniform(-0.5, 0.5, 2000).astype(np.float32)
+            path = tmp_path / f"{speaker}-{index}.flac"
+            path.write_bytes(encode(noise))
+            candidates.append(Candidate(path, "text", f"speaker {speaker}"))
+    assert import_candidates(store, candidates, "d").imported == len(candidates)
+    parts = {(u.speaker, u.split) for u in store.utterances("d")}
+    assert sorted(split for _, split in parts) == ["test", "train", "train", "train", "train"]
+
+
 def test_progress_counts_every_candidate(store, tmp_path):
     counts = []
     candidates = [Candidate(tmp_path / "none", None)] * (2 * BATCH + 1)
