@@ -25,6 +25,7 @@ class Entry:
         audio: its file.
         text: what is said.
         speaker, split: as given, or "".
+        place: the manifest and the line, for error messages.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Entry:
     text: str
     speaker: str
     split: str
+    place: str
 
 
 def read_manifest(path: Path, split: str | None = None) -> list[Entry]:
@@ -51,7 +53,7 @@ def read_manifest(path: Path, split: str | None = None) -> list[Entry]:
     entries = list(read_lines(path))
     for entry in entries:
         if not entry.audio.is_file():
-            raise BadInputError(f"{path}: the recording {entry.audio} is missing")
+            raise BadInputError(f"{entry.place}: the recording {entry.audio} is missing")
     chosen = [entry for entry in entries if split is None or entry.split == split]
     if not chosen:
         having = sorted({entry.split for entry in entries} - {""})
@@ -112,6 +114,7 @@ def _entry(manifest: Path, number: int, line: str) -> Entry:
         text=text,
         speaker=str(record.get("speaker", "")),
         split=str(record.get("split", "")),
+        place=place,
     )
 
 

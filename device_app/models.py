@@ -14,6 +14,7 @@ from export.files import sha256, write_atomically
 
 ASSETS = Path(__file__).parent / "assets"
 EMBEDDED = ASSETS / "moonshine-tiny"
+EMBEDDED_NAME = "embedded"
 RECORDINGS = ASSETS / "recordings"
 RECORD = "baked.json"
 
@@ -40,10 +41,19 @@ def models_folder() -> Path:
     return data_folder() / "models"
 
 
+def pulled() -> dict[str, Path]:
+    """The models that `asr-edge model pull` has installed: name -> folder."""
+    return {path.parent.name: path.parent for path in sorted(models_folder().glob("*/model.json"))}
+
+
+def model_names() -> list[str]:
+    """What `--model` takes by name."""
+    return [EMBEDDED_NAME, *pulled()]
+
+
 def installed() -> list[Bundle]:
-    """The embedded bundle, then those that `asr-edge model pull` has installed, by name."""
-    pulled = sorted(path.parent for path in models_folder().glob("*/model.json"))
-    return [embedded_bundle(), *(Bundle.open(folder) for folder in pulled)]
+    """The bundles of `model_names`, in its order."""
+    return [embedded_bundle(), *(Bundle.open(folder) for folder in pulled().values())]
 
 
 def find_bundle(model: str | None) -> Bundle:
@@ -52,15 +62,13 @@ def find_bundle(model: str | None) -> Bundle:
     Raises:
         BundleError: there is none.
     """
-    if model is None or model == "embedded":
+    if model is None or model == EMBEDDED_NAME:
         return embedded_bundle()
-    for folder in sorted(models_folder().glob("*/model.json")):
-        if folder.parent.name == model:
-            return Bundle.open(folder.parent)
-    if Path(model).is_dir():
-        return Bundle.open(Path(model))
-    names = ", ".join(["embedded", *sorted(p.parent.name for p in models_folder().glob("*/model.json"))])
-    raise BundleError(f"{model}: neither an installed model ({names}) nor a folder with a bundle")
+    folder = pulled().get(model, Path(model))
+    if not folder.is_dir():
+        names = ", ".join(model_names())
+        raise BundleError(f"{model}: neither an installed model ({names}) nor a folder with a bundle")
+    return Bundle.open(folder)
 
 
 def baked(bundle: Bundle, precision: Precision = "int8", on_bake: Callable[[], None] | None = None) -> Path:

@@ -111,9 +111,7 @@ class Transcriber:
         Raises:
             BadAudioError: less than 0.1 s, NaN, or not audio.
         """
-        converted = to_model_rate(audio, sample_rate)
-        utterances = [replace(utterance, audio=None) for utterance in self.utterances([converted])]
-        return Transcript(utterances, len(converted) / SAMPLE_RATE)
+        return self._transcript([to_model_rate(audio, sample_rate)])
 
     def transcribe_file(
         self,
@@ -134,17 +132,25 @@ class Transcriber:
         Raises:
             BadAudioError: it cannot be read.
         """
+        return self._transcript(read_blocks(source, name or str(source)), on_utterance, on_progress)
+
+    def _transcript(
+        self,
+        blocks: Iterable[Samples],
+        on_utterance: Callable[[Utterance], None] = lambda _utterance: None,
+        on_progress: Callable[[float], None] = lambda _seconds: None,
+    ) -> Transcript:
         samples = 0
 
-        def blocks() -> Iterator[Samples]:
+        def counted() -> Iterator[Samples]:
             nonlocal samples
-            for block in read_blocks(source, name or str(source)):
+            for block in blocks:
                 samples += len(block)
                 yield block
                 on_progress(len(block) / SAMPLE_RATE)
 
         utterances = []
-        for utterance in self.utterances(blocks()):
+        for utterance in self.utterances(counted()):
             on_utterance(utterance)
             utterances.append(replace(utterance, audio=None))
         return Transcript(utterances, samples / SAMPLE_RATE)

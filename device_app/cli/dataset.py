@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ import typer
 
 from device_app.cli import options
 from device_app.cli.progress import progress
+from device_app.cli.table import print_table
 from device_app.dataset_format import DatasetFormat
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def stats(domain: OptionalDomain = None, as_json: options.Json = False) -> None:
             (one.domain, one.utterances, one.unlabelled, one.test, one.speakers, f"{one.seconds / 60:.1f}")
             for one in found
         ]
-        _table(head, rows)
+        print_table([head, *rows], right=range(1, 5))
 
 
 @app.command()
@@ -78,7 +78,7 @@ def show(
         (u.id, u.split, u.speaker or "", f"{u.duration_s:.1f} s", u.text or f"(not labelled) {u.heard or ''}".rstrip())
         for u in found
     ]
-    _table(("id", "part", "speaker", "length", "text"), rows)
+    print_table([("id", "part", "speaker", "length", "text"), *rows], right={0})
     if len(found) == limit:
         options.tell(f"There may be more: --after {found[-1].id}")
 
@@ -156,13 +156,3 @@ def _confirm(question: str, yes: bool) -> None:
 
 def _record(utterance: StoredUtterance) -> dict[str, Any]:
     return {**asdict(utterance), "audio": str(utterance.audio)}
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Plain columns: numbers to the right, and the last one as long as it is."""
-    cells = [list(map(str, row)) for row in (head, *rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
-    numeric = [bool(rows) and isinstance(rows[0][i], int) for i in range(len(head))]
-    for row in cells:
-        padded = [c.rjust(w) if n else c.ljust(w) for c, w, n in zip(row, widths, numeric, strict=True)]
-        typer.echo("  ".join(padded).rstrip())

@@ -10,6 +10,7 @@ import typer
 
 from device_app.cli import options
 from device_app.cli.progress import progress
+from device_app.cli.table import print_table
 
 
 def evaluate(
@@ -47,13 +48,7 @@ def _print(report: dict[str, Any]) -> None:
             rows += [(f"  {name or '(no speaker)'}", *_figures(part)) for name, part in manifest["speakers"].items()]
     if len(report["manifests"]) > 1:
         rows.append(("all", *_figures(report)))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        cells = [
-            row[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
-        ]
-        typer.echo("  ".join(cells).rstrip())
+    print_table(rows, right=range(1, 6))
     typer.echo(f"{report['duration_s']:.0f} s of audio in {report['seconds']:.1f} s (RTF {report['rtf']:.3f})")
     for utterance in report.get("worst", []):
         typer.echo(f"\n{utterance['id']}  ({utterance['english']['wer']:.0%} of words wrong)\n{utterance['aligned']}")

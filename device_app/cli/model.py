@@ -16,10 +16,9 @@ app = typer.Typer(help="List and install models.", no_args_is_help=True)
 @app.command("list")
 def list_models(as_json: options.Json = False) -> None:
     """Show the models that --model accepts by name."""
-    from device_app.models import installed
+    from device_app.models import installed, model_names
 
-    bundles = installed()
-    names = ["embedded", *(bundle.folder.name for bundle in bundles[1:])]
+    names, bundles = model_names(), installed()
     if as_json:
         records = [
             {

@@ -12,10 +12,9 @@ if TYPE_CHECKING:
 
 
 def _complete_model(typed: str) -> list[str]:
-    from device_app.models import models_folder
+    from device_app.models import model_names
 
-    names = ["embedded", *sorted(path.parent.name for path in models_folder().glob("*/model.json"))]
-    return [name for name in names if name.startswith(typed)]
+    return [name for name in model_names() if name.startswith(typed)]
 
 
 Model = Annotated[

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from device_app.formats import Format
 from editing.errors import AsrEdgeError, BadInputError
 
 if TYPE_CHECKING:
+    from device_app.keeper import Keeper
     from device_app.recordings import Recording
     from device_app.store import Source
     from device_app.transcriber import Transcriber, Transcript, Utterance
@@ -54,16 +56,31 @@ def transcribe(
     if list_devices:
         _list_devices(as_json=form == Format.JSON)
         return
-    keeper = _Keeper(domain, "imported" if sources else "recorded") if save else None
-    try:
+    with _keeping(domain, "imported" if sources else "recorded") if save else nullcontext() as keeper:
         if sources:
             _transcribe_recordings(sources, form, output, lambda: options.load(model, threads, precision)[1], keeper)
         else:
             _check_live(form, output)
             _listen(form, device, silence, options.load(model, threads, precision)[1], keeper)
-    finally:
-        if keeper is not None:
-            keeper.tell()
+
+
+@contextmanager
+def _keeping(domain: str, source: Source) -> Iterator[Keeper]:
+    """Says that what is heard is kept, and at the end, under which numbers."""
+    from device_app.keeper import Keeper
+    from device_app.store import Store
+
+    with Store() as store:  # one that cannot be opened is told now, not after the first sentence
+        keeper = Keeper(store, domain, source)
+        options.tell(f"What is heard is kept on this machine, in {store.folder}, domain {domain!r}.")
+        try:
+            yield keeper
+        finally:
+            if ids := keeper.ids:
+                numbers = f"{ids[0]}" if len(ids) == 1 else f"{ids[0]} to {ids[-1]}"
+                options.tell(
+                    f"Kept as {numbers}. If one was misheard: asr-edge correct ID TEXT, or correct --last TEXT"
+                )
 
 
 def _check_live(form: Format, output: Path | None) -> None:
@@ -71,42 +88,6 @@ def _check_live(form: Format, output: Path | None) -> None:
         raise BadInputError("--output is for recordings; from the microphone, use the shell's '> FILE'")
     if form not in (Format.TXT, Format.JSONL):
         raise BadInputError(f"--format {form} is for recordings; the microphone gives txt or jsonl")
-
-
-class _Keeper:
-    """Puts what is heard into the store, unlabelled, so that a person may correct it."""
-
-    def __init__(self, domain: str, source: Source) -> None:
-        from device_app.store import Store, checked_name
-
-        self._domain = checked_name(domain, "domain")
-        self._source = source
-        self._ids: list[int] = []
-        with Store() as store:  # a store that cannot be opened is told now, not after the first sentence
-            options.tell(f"What is heard is kept on this machine, in {store.folder}, domain {domain!r}.")
-
-    def keep(self, utterance: Utterance) -> None:
-        from device_app.importing import new_utterance
-        from device_app.store import Store
-
-        if utterance.audio is None:
-            return
-        new = new_utterance(
-            utterance.audio,
-            domain=self._domain,
-            text=None,
-            speaker=None,
-            source=self._source,
-            heard=utterance.text,
-            confidence=utterance.confidence,
-        )
-        with Store() as store:
-            self._ids += [kept.id for kept in store.add([new])]
-
-    def tell(self) -> None:
-        if self._ids:
-            numbers = f"{self._ids[0]}" if len(self._ids) == 1 else f"{self._ids[0]} to {self._ids[-1]}"
-            options.tell(f"Kept as {numbers}. If one was misheard: asr-edge correct ID TEXT, or correct --last TEXT")
 
 
 def _list_devices(as_json: bool) -> None:
@@ -130,7 +111,7 @@ def _transcribe_recordings(
     form: Format,
     output: Path | None,
     load: Callable[[], Transcriber],
-    keeper: _Keeper | None,
+    keeper: Keeper | None,
 ) -> None:
     from device_app.formats import document, render
     from device_app.recordings import find_recordings, output_paths
@@ -185,7 +166,7 @@ def _transcribe_one(
     transcriber: Transcriber,
     recording: Recording,
     show: Callable[[Utterance], None] | None,
-    keeper: _Keeper | None,
+    keeper: Keeper | None,
 ) -> Transcript:
     from device_app.audio import duration_s
 
@@ -204,7 +185,7 @@ def _transcribe_one(
 
 
 def _listen(
-    form: Format, device: str | None, silence_s: float, transcriber: Transcriber, keeper: _Keeper | None
+    form: Format, device: str | None, silence_s: float, transcriber: Transcriber, keeper: Keeper | None
 ) -> None:
     from device_app.audio import level_dbfs
     from device_app.cli.live import LiveLine

@@ -48,6 +48,17 @@ def wait_for_listening(process):
         seen += line
 
 
+def hear(process, virtual_microphone, recording):
+    """Plays a recording to the listening process, stops it with Ctrl-C; its two outputs."""
+    wait_for_listening(process)
+    virtual_microphone.play(recording)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0
+    return out.decode(), err.decode()
+
+
 def test_devices_are_listed(virtual_microphone, start):
     process = start("--list-devices", "-f", "json", stdout=subprocess.PIPE)
     devices = json.loads(process.communicate(timeout=30)[0])
@@ -57,32 +68,22 @@ def test_devices_are_listed(virtual_microphone, start):
 
 def test_speech_becomes_plain_lines_when_piped(virtual_microphone, start):
     process = start("--device", "pulse", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    wait_for_listening(process)
-    virtual_microphone.play(RECORDINGS / "ss-noservice.flac")
-    time.sleep(1.0)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
-    assert process.returncode == 0
-    assert "the number you have dialed is not in service" in out.decode().lower()
-    assert "\x1b" not in out.decode() + err.decode()
-    assert "Traceback" not in err.decode()
+    out, err = hear(process, virtual_microphone, RECORDINGS / "ss-noservice.flac")
+    assert "the number you have dialed is not in service" in out.lower()
+    assert "\x1b" not in out + err
+    assert "Traceback" not in err
 
 
 def test_what_is_heard_is_kept_if_asked_for(virtual_microphone, start, tmp_path, monkeypatch, home):
     monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path))
     shutil.copytree(home / "baked", tmp_path / "baked")
     process = start("--device", "pulse", "--save", "--domain", "phone", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    wait_for_listening(process)
-    virtual_microphone.play(RECORDINGS / "invalid.flac")
-    time.sleep(1.0)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 0
+    _, err = hear(process, virtual_microphone, RECORDINGS / "invalid.flac")
     with Store(tmp_path) as store:
         kept = list(store.utterances("phone"))
     assert "valid extension" in " ".join(utterance.heard for utterance in kept)
     assert {utterance.source for utterance in kept} == {"recorded"}
-    assert "Kept as" in err.decode()
+    assert "Kept as" in err
 
 
 def test_interrupted_speech_is_still_written(virtual_microphone, start):
