@@ -66,7 +66,7 @@ def _examine_rows(store: Store, findings: Findings, mend: bool) -> None:
                 continue
             findings.changed.append(f"utterance {utterance.id}: {utterance.audio} was changed")
             if mend:
-                store.replace_audio(utterance, new_utterance(audio, **_known(utterance)))
+                store.replace(utterance, new_utterance(audio, **_known(utterance)))
     if mend and gone:
         store.delete(gone)
 

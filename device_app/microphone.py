@@ -41,7 +41,7 @@ def input_devices() -> list[InputDevice]:
     Raises:
         MicrophoneError: PortAudio is not installed.
     """
-    sounddevice = _sounddevice()
+    sounddevice = portaudio()
     default = sounddevice.default.device[0]
     return [
         InputDevice(
@@ -68,23 +68,28 @@ class Microphone:
         lost: how many times audio was lost since it was opened, because the computer was too slow.
     """
 
-    def __init__(self, device: int | str | None = None) -> None:
+    def __init__(self, device: str | None = None, sample_rate: float | None = None) -> None:
         """
         Args:
-            device: an index, a part of a name, or None for the system's default.
+            device: its number, a part of its name, or None for the system's default.
+            sample_rate: in Hz, by default the device's own.
 
         Raises:
-            MicrophoneError: there is no such device, it is busy, or PortAudio is not installed.
+            MicrophoneError: there is no such device, it is busy or cannot record at that rate, or
+                PortAudio is not installed.
         """
-        self._sounddevice = _sounddevice()
+        chosen = int(device) if device is not None and device.isdecimal() else device
+        self._sounddevice = portaudio()
         self.lost = 0
         try:
-            information = self._sounddevice.query_devices(device, "input")
+            information = self._sounddevice.query_devices(chosen, "input")
             self.name: str = information["name"]
-            self.sample_rate: float = information["default_samplerate"]
+            self.sample_rate: float = sample_rate or information["default_samplerate"]
             self._blocks: queue.Queue[Samples] = queue.Queue(round(QUEUE_S / BLOCK_S))
+            if sample_rate is not None:
+                self._check_rate(chosen, sample_rate, information["default_samplerate"])
             self._stream = self._sounddevice.InputStream(
-                device=device,
+                device=chosen,
                 samplerate=self.sample_rate,
                 blocksize=round(self.sample_rate * BLOCK_S),
                 channels=1,
@@ -97,6 +102,15 @@ class Microphone:
             ) from error
         except self._sounddevice.PortAudioError as error:
             raise _unavailable(device, error) from error
+
+    def _check_rate(self, device: int | str | None, sample_rate: float, default: float) -> None:
+        try:
+            self._sounddevice.check_input_settings(device, channels=1, dtype="float32", samplerate=sample_rate)
+        except self._sounddevice.PortAudioError as error:
+            raise MicrophoneError(
+                f"microphone {self.name!r} cannot record at {sample_rate:g} Hz ({error}); "
+                f"its own rate is {default:g} Hz"
+            ) from error
 
     def __enter__(self) -> Self:
         try:
@@ -134,14 +148,14 @@ class Microphone:
             self.lost += bool(status.input_overflow)
 
 
-def _unavailable(device: int | str | None, error: Exception) -> MicrophoneError:
+def _unavailable(device: str | None, error: Exception) -> MicrophoneError:
     if device is None and not input_devices():
         return MicrophoneError("no microphone was found; plug one in, or transcribe a file instead")
     name = "the default microphone" if device is None else f"microphone {device!r}"
     return MicrophoneError(f"{name} cannot be opened ({error}); is another program using it?")
 
 
-def _sounddevice() -> Any:
+def portaudio() -> Any:
     try:
         import sounddevice
     except OSError as error:  # what it raises where the library is not found

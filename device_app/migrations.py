@@ -90,3 +90,10 @@ def what_was_heard(connection: sqlite3.Connection) -> None:
     """What the recogniser made of an utterance, and how sure it was."""
     connection.execute("ALTER TABLE utterance ADD COLUMN heard TEXT")
     connection.execute("ALTER TABLE utterance ADD COLUMN confidence REAL")  # 0 to 1
+
+
+@migration
+def what_was_to_be_said(connection: sqlite3.Connection) -> None:
+    """The sentence that was shown, by which a recording session goes on where it stopped; and how noisy it was."""
+    connection.execute("ALTER TABLE utterance ADD COLUMN prompt TEXT")
+    connection.execute("ALTER TABLE utterance ADD COLUMN snr_db REAL")

@@ -43,10 +43,12 @@ class NewUtterance:
         text: what is said; None where it is not labelled yet.
         duration_s: of the audio.
         level_dbfs, peak_dbfs: loudness and peak in dB below full scale.
-        clipped: share of samples at full scale.
+        clipped: share of samples at full scale, or flat at the top.
         speaker: a name, or None.
         held_out: it comes from a test part, and must never be trained on.
         heard, confidence: what a recogniser made of it, and how sure it was, from 0 to 1.
+        prompt: the sentence that was to be read; its text may have been edited since.
+        snr_db: speech to noise.
     """
 
     domain: str
@@ -61,6 +63,8 @@ class NewUtterance:
     held_out: bool = False
     heard: str | None = None
     confidence: float | None = None
+    prompt: str | None = None
+    snr_db: float | None = None
 
     @cached_property
     def sha256(self) -> str:
@@ -87,6 +91,8 @@ class StoredUtterance:
     clipped: float | None
     heard: str | None
     confidence: float | None
+    prompt: str | None
+    snr_db: float | None
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ class DomainStats:
 
 SELECT = """
     SELECT utterance.id, domain.name, speaker.name, text, source, split, file, sha256, created,
-           duration_s, level_dbfs, peak_dbfs, clipped, heard, confidence
+           duration_s, level_dbfs, peak_dbfs, clipped, heard, confidence, prompt, snr_db
     FROM utterance JOIN domain ON domain.id = domain_id LEFT JOIN speaker ON speaker.id = speaker_id
     WHERE deleted = 0
 """
@@ -188,8 +194,9 @@ class Store:
         cursor = self._connection.execute(
             """
             INSERT INTO utterance (domain_id, speaker_id, text, source, split, file, sha256, created,
-                                   duration_s, level_dbfs, peak_dbfs, clipped, heard, confidence)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                                   duration_s, level_dbfs, peak_dbfs, clipped, heard, confidence,
+                                   prompt, snr_db)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
             (
                 self._id_of("domain", new.domain),
@@ -206,6 +213,8 @@ class Store:
                 new.clipped,
                 new.heard,
                 new.confidence,
+                new.prompt,
+                new.snr_db,
             ),
         )
         if split == "test":
@@ -431,25 +440,42 @@ class Store:
             )
         self.finish_deletions()
 
-    def replace_audio(self, stored: StoredUtterance, new: NewUtterance) -> None:
-        """Takes other audio, with its figures, for an utterance; the rest of it stays.
+    def replace(self, stored: StoredUtterance, new: NewUtterance) -> StoredUtterance:
+        """Takes other audio for an utterance, with its text and figures.
+
+        Its number, domain, speaker, source, prompt and part (train or test) stay.
 
         Raises:
+            BadInputError: the text is none (see `checked_text`).
             StorageError: the disk is full or cannot be written; the utterance is as it was.
         """
         name = _file_name()
+        text = None if new.text is None else checked_text(new.text)
         with self._transaction():
             write_all_atomically({self.audio_folder / name: new.audio})
             self._connection.execute(
                 """
-                UPDATE utterance SET file = ?, sha256 = ?, duration_s = ?, level_dbfs = ?, peak_dbfs = ?, clipped = ?
+                UPDATE utterance
+                SET file = ?, sha256 = ?, duration_s = ?, level_dbfs = ?, peak_dbfs = ?, clipped = ?,
+                    text = ?, heard = ?, confidence = ?, snr_db = ?
                 WHERE id = ?
                 """,
-                (name, new.sha256, new.duration_s, new.level_dbfs, new.peak_dbfs, new.clipped, stored.id),
+                (
+                    *(name, new.sha256, new.duration_s, new.level_dbfs, new.peak_dbfs, new.clipped),
+                    *(text, new.heard, new.confidence, new.snr_db, stored.id),
+                ),
             )
             if stored.split == "test":
                 self._connection.execute("INSERT OR IGNORE INTO tested VALUES (?)", (new.sha256,))
         stored.audio.unlink(missing_ok=True)
+        return self.get(stored.id)
+
+    def set_heard(self, identity: int, heard: str, confidence: float) -> None:
+        """Notes what a recogniser makes of an utterance, and how sure it is, from 0 to 1."""
+        with self._transaction():
+            self._connection.execute(
+                "UPDATE utterance SET heard = ?, confidence = ? WHERE id = ?", (heard, confidence, identity)
+            )
 
     def marked_as_deleted(self) -> list[str]:
         """Audio files, below the audio folder, whose deletion has begun and not ended."""

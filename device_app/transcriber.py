@@ -45,7 +45,7 @@ class Utterance:
     @property
     def confidence(self) -> float:
         """0 to 1: the geometric mean of the words'."""
-        return math.exp(sum(math.log(max(word.confidence, 1e-9)) for word in self.words) / max(1, len(self.words)))
+        return confidence(self.words)
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,16 @@ class Transcript:
     @property
     def words(self) -> list[Word]:
         return [word for utterance in self.utterances for word in utterance.words]
+
+    @property
+    def confidence(self) -> float:
+        """0 to 1: the geometric mean of the words'."""
+        return confidence(self.words)
+
+
+def confidence(words: Sequence[Word]) -> float:
+    """0 to 1: the geometric mean of the words'; 1 where there are none."""
+    return math.exp(sum(math.log(max(word.confidence, 1e-9)) for word in words) / max(1, len(words)))
 
 
 @dataclass(frozen=True)

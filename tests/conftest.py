@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
+import select
 import shutil
+import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -190,6 +197,76 @@ def _wait_for_server(environment: dict[str, str]) -> None:
             return
         time.sleep(0.1)
     pytest.fail("PulseAudio did not start in 10 s")
+
+
+class Terminal:
+    """A command at a pseudo-terminal, driven as a person would: read the screen, press keys."""
+
+    def __init__(self, arguments: Sequence[object], environment: Mapping[str, str]) -> None:
+        self._controller, terminal = pty.openpty()
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "device_app", *map(str, arguments)],
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            start_new_session=True,
+            env={**os.environ, "TERM": "xterm", **environment},
+            # Where the tests run in a script's background, children would ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        os.close(terminal)
+        self.screen = ""
+        self._seen = 0
+
+    def wait_for(self, text: str, seconds: float = 30.0) -> str:
+        """What was written since the last wait, up to a text; fails if it does not appear."""
+        end = time.monotonic() + seconds
+        while (found := self.screen.find(text, self._seen)) < 0:
+            left = end - time.monotonic()
+            if left <= 0 or not self._read(left):
+                pytest.fail(f"{text!r} did not appear after:\n{self.screen[self._seen :]}")
+        before, self._seen = self._seen, found + len(text)
+        return self.screen[before : self._seen]
+
+    def press(self, keys: str) -> None:
+        os.write(self._controller, keys.encode())
+
+    def finish(self) -> int:
+        """Reads to the end; the exit status."""
+        while self._read(30.0):
+            pass
+        return self.process.wait(30)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._controller)
+
+    def _read(self, seconds: float) -> bool:
+        if not select.select([self._controller], [], [], seconds)[0]:
+            return False
+        try:
+            data = os.read(self._controller, 65536)
+        except OSError:  # how Linux says that the other end is closed
+            return False
+        self.screen += data.decode(errors="replace")
+        return bool(data)
+
+
+@pytest.fixture
+def terminal(transcriber: Transcriber, home: Path, tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
+    """Starts the command line at a pseudo-terminal, with a data folder of the test's own."""
+    own = tmp_path / "home"
+    shutil.copytree(home / "baked", own / "baked")
+    with contextlib.ExitStack() as started:
+
+        def start(*arguments: object, **environment: str) -> Terminal:
+            opened = Terminal(arguments, {"ASR_EDGE_HOME": str(own), **environment})
+            started.callback(opened.close)
+            return opened
+
+        yield start
 
 
 def write_audio(path: Path, audio: np.ndarray, sample_rate: int = SAMPLE_RATE, **options: str) -> Path:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from device_app.cli import bench, dataset, doctor, evaluate, export, import_, label, model, transcribe
+from device_app.cli import bench, dataset, doctor, evaluate, export, import_, label, model, record, transcribe
 from editing.errors import AsrEdgeError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("transcribe")(transcribe.transcribe)
+app.command("record")(record.record)
 app.command("correct")(label.correct)
 app.add_typer(label.app, name="label")
 app.command("import")(import_.import_)

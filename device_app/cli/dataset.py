@@ -20,15 +20,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="See and manage recordings, domain by domain.", no_args_is_help=True)
 
 
-def _complete_domain(typed: str) -> list[str]:
-    from device_app.store import Store
-
-    with Store() as store:
-        return [stats.domain for stats in store.stats() if stats.domain.startswith(typed)]
-
-
-Domain = Annotated[str, typer.Argument(help="A domain's name.", autocompletion=_complete_domain)]
-OptionalDomain = Annotated[str | None, typer.Argument(help="Only this domain.", autocompletion=_complete_domain)]
+Domain = Annotated[str, typer.Argument(help="A domain's name.", autocompletion=options.complete_domain)]
+OptionalDomain = Annotated[str | None, typer.Argument(help="Only this domain.", autocompletion=options.complete_domain)]
 Ids = Annotated[list[int], typer.Argument(metavar="ID...", help="Utterances, as 'dataset show' numbers them.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
@@ -104,7 +97,7 @@ def move(ids: Ids, to: Annotated[str, typer.Option(metavar="DOMAIN", help="Made 
 @app.command()
 def delete(
     ids: Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="Utterances.")] = None,
-    domain: Annotated[str | None, typer.Option(help="All of a domain.", autocompletion=_complete_domain)] = None,
+    domain: Annotated[str | None, typer.Option(help="All of a domain.", autocompletion=options.complete_domain)] = None,
     yes: Yes = False,
 ) -> None:
     """Delete utterances, their audio included."""
@@ -134,7 +127,7 @@ def forget(speaker: Annotated[str, typer.Option(help="A speaker's name.")], yes:
 
 @app.command()
 def export(
-    domain: Annotated[str, typer.Option(help="Which domain.", autocompletion=_complete_domain)],
+    domain: Annotated[str, typer.Option(help="Which domain.", autocompletion=options.complete_domain)],
     out: Annotated[Path, typer.Option(help="The folder to make; it must be new or empty.")],
     form: Annotated[DatasetFormat, typer.Option("--format", help="What others are to read.")] = DatasetFormat.NEMO,
 ) -> None:

@@ -1,4 +1,7 @@
-"""asr-edge label and correct: what was really said."""
+"""asr-edge label and correct: what was really said.
+
+`label` alone walks over recordings at a terminal; the rest needs nobody.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,100 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from device_app.store import StoredUtterance
+from device_app.cli import options, review
+from device_app.cli.keyboard import ENTER, Keyboard
 
-app = typer.Typer(help="Say what recordings contain.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from device_app.store import Store, StoredUtterance
+    from device_app.transcriber import Transcriber
+
+app = typer.Typer(help="Say what recordings contain.")
+
+KEYS = "Enter accept · e edit · p play · s skip · b back · d delete · q quit"
+
+
+@app.callback(invoke_without_command=True)
+def walk(
+    context: typer.Context,
+    domain: Annotated[
+        str | None, typer.Option(help="Only this domain.", autocompletion=options.complete_domain)
+    ] = None,
+    low_confidence: Annotated[
+        bool,
+        typer.Option("--low-confidence", help="Those the recogniser was unsure of, labelled or not, worst first."),
+    ] = False,
+    model: options.Model = None,
+    threads: options.Threads = None,
+) -> None:
+    """Go over recordings without a text: hear them, accept or edit what was heard.
+
+    Enter accepts the text, other keys are shown. 'label set' labels one without asking.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from device_app.store import Store
+
+    keyboard = Keyboard("label", "'asr-edge label set ID TEXT'")
+    with Store() as store:
+        if low_confidence:
+            unsure = [u for u in store.utterances(domain) if u.confidence is not None and u.confidence < review.SURE]
+            found = sorted(unsure, key=lambda utterance: utterance.confidence or 0.0)
+        else:
+            found = [u for u in store.utterances(domain) if u.text is None]
+        if not found:
+            options.tell("Nothing is there to be labelled.")
+            return
+        _, transcriber = options.load(model, threads)
+        labelled: set[int] = set()
+        identities = [utterance.id for utterance in found]
+        with keyboard:
+            try:
+                at = 0
+                while at < len(identities):
+                    options.tell(f"\n[{at + 1}/{len(identities)}]")
+                    key = _label(store, store.get(identities[at]), keyboard, transcriber)
+                    if key == "q":
+                        break
+                    if key == ENTER:
+                        labelled.add(identities[at])
+                    if key == "d":
+                        labelled.discard(identities.pop(at))
+                    else:
+                        at = max(0, at - 1) if key == "b" else at + 1
+            except KeyboardInterrupt:  # as good a way to quit as the key
+                options.tell("")
+        typer.echo(f"{len(labelled)} of {len(found)} labelled")
+
+
+def _label(store: Store, utterance: StoredUtterance, keyboard: Keyboard, transcriber: Transcriber) -> str:
+    """Shows an utterance and does what the keys say; the key by which the person went on."""
+    from device_app.audio import SAMPLE_RATE, read
+
+    options.tell(f"  {utterance.domain} {utterance.id}, {utterance.duration_s:.1f} s")
+    audio = read(utterance.audio)
+    transcript = transcriber.transcribe(audio, SAMPLE_RATE)
+    review.show_words(transcript.words)
+    if utterance.heard is None:
+        store.set_heard(utterance.id, transcript.text, transcript.confidence)
+    text = utterance.text or transcript.text
+    options.tell(f"  {typer.style(text, bold=True)}")
+    while True:
+        options.tell(f"  {KEYS}")
+        key = keyboard.choose("epsbdq")
+        if key == "p":
+            review.play(audio, keyboard)
+        elif key == "e" or (key == ENTER and not text):
+            text = review.edited(text, keyboard) or text
+            options.tell(f"  {typer.style(text, bold=True)}")
+        elif key == "d":
+            options.tell("  delete it, sound and text? y deletes, any other key does not")
+            if keyboard.poll(None) == "y":
+                store.delete([utterance.id])
+                return key
+        else:
+            if key == ENTER:
+                store.set_text(utterance.id, text)
+            return key
 
 
 @app.command("set")

@@ -17,6 +17,13 @@ def _complete_model(typed: str) -> list[str]:
     return [name for name in model_names() if name.startswith(typed)]
 
 
+def complete_domain(typed: str) -> list[str]:
+    from device_app.store import Store
+
+    with Store() as store:
+        return [stats.domain for stats in store.stats() if stats.domain.startswith(typed)]
+
+
 Model = Annotated[
     str | None,
     typer.Option(

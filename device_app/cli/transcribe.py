@@ -207,7 +207,7 @@ def _listen(
             if keeper is not None:
                 keeper.keep(update.utterance)
 
-    with Microphone(int(device) if device is not None and device.isdecimal() else device) as microphone:
+    with Microphone(device) as microphone:
         stream = transcriber.stream(
             microphone.sample_rate,
             settings=SegmentSettings(silence_s=silence_s),

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from device_app.models import RECORDINGS
+from device_app.store import Store
 
 
 @pytest.fixture
@@ -82,3 +83,88 @@ def test_correcting_without_anything_kept_says_how_to_keep(call):
     done = call("correct", "--last", "text")
     assert done.returncode == 1
     assert "--save" in done.stderr
+
+
+@pytest.fixture
+def desk(terminal, run, tmp_path, virtual_microphone):
+    """`asr-edge label` at a terminal, with three prompts that were heard and not labelled."""
+    own = str(tmp_path / "home")
+    recordings = [RECORDINGS / name for name in ("invalid.flac", "vm-newuser.flac", "ss-noservice.flac")]
+
+    def start(*arguments):
+        return terminal("label", *arguments, **virtual_microphone.environment)
+
+    start.shown = lambda domain="heard": shown(lambda *a, **e: run(*a, ASR_EDGE_HOME=own, **e), domain)
+    done = run("transcribe", "--save", *recordings, ASR_EDGE_HOME=own)
+    assert done.returncode == 0
+    return start
+
+
+@pytest.mark.microphone
+def test_a_walk_accepts_edits_skips_goes_back_plays_and_deletes(desk):
+    screen = desk()
+    screen.wait_for("[1/3]")
+    screen.wait_for("q quit")
+    screen.press("p")
+    screen.wait_for("q quit")
+    screen.press("\r")
+    screen.wait_for("[2/3]")
+    screen.wait_for("q quit")
+    screen.press("e")
+    screen.wait_for("text:")
+    screen.press("\x15Welcome to Comedian Mail\u202e.\r")
+    screen.wait_for("which cannot be seen; take it out")
+    screen.wait_for("text:")
+    screen.press("\r")
+    screen.wait_for("q quit")
+    screen.press("\r")
+    screen.wait_for("[3/3]")
+    screen.wait_for("q quit")
+    screen.press("s")
+    assert screen.finish() == 0
+    assert "2 of 3 labelled" in screen.screen
+    first, second, third = desk.shown()
+    assert (first["text"], first["source"]) == (first["heard"], "imported")
+    assert (second["text"], second["source"]) == ("Welcome to Comedian Mail.", "corrected")
+    assert third["text"] is None
+
+    screen = desk("--domain", "heard")  # only what is left
+    screen.wait_for("[1/1]")
+    screen.wait_for("q quit")
+    screen.press("d")
+    screen.wait_for("y deletes")
+    screen.press("n")
+    screen.wait_for("q quit")
+    screen.press("d")
+    screen.wait_for("y deletes")
+    screen.press("y")
+    assert screen.finish() == 0
+    assert len(desk.shown()) == 2
+
+
+def test_a_walk_over_the_least_sure(desk, tmp_path):
+    with Store(tmp_path / "home") as store:
+        for identity, confidence in ((1, 0.7), (2, 0.3), (3, 0.95)):
+            store.set_heard(identity, "as it was heard", confidence)
+        store.set_text(1, "labelled")
+    screen = desk("--low-confidence")
+    assert "heard 2," in screen.wait_for("q quit")
+    screen.press("s")
+    screen.wait_for("labelled")
+    screen.press("q")
+    assert screen.finish() == 0
+    assert "0 of 2 labelled" in screen.screen
+
+
+def test_nothing_to_label(desk, tmp_path):
+    with Store(tmp_path / "home") as store:
+        store.delete([1, 2, 3])
+    screen = desk()
+    assert screen.finish() == 0
+    assert "Nothing is there to be labelled" in screen.screen
+
+
+def test_without_a_terminal_it_says_what_to_run(run):
+    done = run("label")
+    assert done.returncode == 1
+    assert "asr-edge label set ID TEXT" in done.stderr

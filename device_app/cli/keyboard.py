@@ -1,0 +1,94 @@
+"""Single keys and lines to edit, at a terminal."""
+
+from __future__ import annotations
+
+import select
+import sys
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+from editing.errors import BadInputError
+
+ENTER = "enter"
+SPACE = "space"
+
+
+class Keyboard:
+    """Keys as they are pressed, without Enter; within its context the terminal does not show them.
+
+    with Keyboard() as keyboard:
+        if keyboard.poll() == "q": ...
+    """
+
+    def __init__(self, verb: str, instead: str) -> None:
+        """
+        Args:
+            verb: of the command that needs a person.
+            instead: what to run where there is none.
+
+        Raises:
+            BadInputError: this is not a terminal.
+        """
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise BadInputError(f"'{verb}' needs a terminal and a person at it; without one use {instead}")
+        from prompt_toolkit.input import create_input
+
+        self._input = create_input()
+        self._within = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._within.enter_context(self._input.raw_mode())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._within.close()
+
+    def poll(self, wait_s: float | None = 0.0) -> str | None:
+        """The key that was pressed, if one was: "enter", "space", or a letter in lower case.
+
+        Args:
+            wait_s: how long to wait for it; None for as long as it takes.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C or Ctrl-D, or the terminal has gone.
+        """
+        from prompt_toolkit.keys import Keys
+
+        if not select.select([self._input.fileno()], [], [], wait_s)[0]:
+            return None
+        presses = self._input.read_keys()
+        if self._input.closed:
+            raise KeyboardInterrupt
+        for press in presses:
+            if press.key in (Keys.ControlC, Keys.ControlD):
+                raise KeyboardInterrupt
+        for press in presses:
+            if press.key in (Keys.ControlM, Keys.ControlJ):
+                return ENTER
+            if press.data == " ":
+                return SPACE
+            if len(press.data) == 1 and press.data.isprintable():
+                return press.data.lower()
+        return None
+
+    def choose(self, keys: str) -> str:
+        """Waits for one of these letters, or "enter"."""
+        while True:
+            key = self.poll(None)
+            if key is not None and key in (ENTER, *keys):
+                return key
+
+    def edit(self, text: str) -> str | None:
+        """Lets a person edit a line that has this text in it; None if they thought better of it."""
+        from prompt_toolkit import PromptSession
+        from prompt_toolkit.output import create_output
+
+        session: PromptSession[str] = PromptSession(input=self._input, output=create_output(stdout=sys.stderr))
+        with self._input.cooked_mode():
+            try:
+                return session.prompt("text: ", default=text)
+            except (KeyboardInterrupt, EOFError):
+                return None

@@ -1,0 +1,104 @@
+"""kill -9 at random moments of recording and labelling: nothing that was confirmed is lost."""
+
+import random
+import re
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from device_app.audio import SAMPLE_RATE
+from device_app.doctor import examine
+from device_app.importing import new_utterance
+from device_app.store import Store
+from tests.conftest import write_audio
+
+pytestmark = pytest.mark.slow
+KILLS = 100
+
+
+def check(folder):
+    """Every row has its audio, after `doctor` every audio has its row, and a second look finds nothing."""
+    with Store(folder) as store:
+        assert all(u.audio.is_file() for u in store.utterances())
+        examine(store)
+        assert not examine(store)
+        return {u.id: u.text for u in store.utterances()}
+
+
+@pytest.mark.microphone
+def test_recording(terminal, virtual_microphone, reading, tmp_path):
+    talk = write_audio(tmp_path / "talk.wav", np.tile(reading, 3))
+    rng = random.Random(0)
+    confirmed: set[int] = set()
+    player = virtual_microphone.playing(talk)
+    for _ in range(KILLS):
+        if player.poll() is not None:
+            player = virtual_microphone.playing(talk)
+        screen = terminal("record", "--domain", "anna", "--free", "--device", "pulse", **virtual_microphone.environment)
+        for _ in range(rng.randrange(3)):
+            take(screen)
+            screen.press("\r")
+            screen.wait_for("kept as")
+        take(screen)
+        screen.press("\r")
+        time.sleep(rng.uniform(0, 0.06))
+        screen.process.send_signal(signal.SIGKILL)
+        screen.finish()
+        confirmed |= {int(number) for number in re.findall(r"kept as (\d+)", screen.screen)}
+        assert confirmed <= check(tmp_path / "home").keys()
+    player.kill()
+    assert len(confirmed) > KILLS / 2
+
+
+def take(screen):
+    screen.wait_for("speak, or Space")
+    screen.press(" ")
+    screen.wait_for("● 0.3 s")
+    screen.press(" ")
+    screen.wait_for("q quit\r\n")
+
+
+def test_labelling(terminal, noise, reading, tmp_path):
+    rng = random.Random(0)
+    with Store(tmp_path / "home") as store:
+        clips = np.array_split(reading[: 40 * SAMPLE_RATE], 40)
+        for round_ in range(12):
+            store.add(
+                [
+                    new_utterance(
+                        clip + noise(len(clip) / SAMPLE_RATE, -60, round_),
+                        domain="anna",
+                        text=None,
+                        speaker=None,
+                        source="recorded",
+                    )
+                    for clip in clips
+                ]
+            )
+    confirmed: set[int] = set()
+    for _ in range(KILLS):
+        screen = terminal("label", TERM="xterm")
+        for _ in range(rng.randrange(3)):
+            answer(screen)
+        time.sleep(rng.uniform(0, 0.03))
+        screen.process.send_signal(signal.SIGKILL)
+        screen.finish()
+        shown = [int(number) for number in re.findall(r"anna (\d+), ", screen.screen)]
+        confirmed |= set(shown[:-1])  # the next is shown only when the one before was written
+        texts = check(tmp_path / "home")
+        assert len(texts) == 480
+        assert all(texts[identity] for identity in confirmed)
+    assert len(confirmed) > KILLS / 2
+
+
+def answer(screen):
+    """Accepts what was heard, or types a text where nothing was."""
+    shown = screen.wait_for("q quit\r\n")
+    if "heard: nothing" in shown:
+        screen.press("e")
+        screen.wait_for("text:")
+        screen.press("something\r")
+        screen.wait_for("q quit\r\n")
+    screen.press("\r")
