@@ -17,8 +17,8 @@ import onnx
 
 from device_app.models import embedded_bundle, models_folder
 from editing.errors import BadInputError, NetworkError
+from editing.files import folder_in_one_step
 from export.bundle import GRAPHS, LICENCE, TOKENIZER, WEIGHTS, Bundle, write_record
-from export.files import folder_in_one_step
 from export.weights import Tensors, read_weights, write_weights
 
 # Models that can be pulled, and the hub's repository of each.

@@ -12,7 +12,7 @@ from pathlib import Path
 from device_app.dataset_format import DatasetFormat
 from device_app.store import Store, StoredUtterance
 from editing.errors import BadInputError
-from export.files import folder_in_one_step
+from editing.files import folder_in_one_step
 
 
 def export_domain(

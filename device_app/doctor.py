@@ -11,7 +11,7 @@ from device_app.audio import read
 from device_app.importing import new_utterance
 from device_app.store import Store, StoredUtterance
 from editing.errors import BadAudioError
-from export.files import sha256
+from editing.files import sha256
 
 RECOVERED = "recovered"  # the domain of recordings that were found without a row
 

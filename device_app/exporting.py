@@ -6,9 +6,9 @@ import shutil
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from editing.files import folder_in_one_step
 from export.bake import bake
 from export.bundle import GRAPHS, WEIGHTS, Bundle, Precision, write_record
-from export.files import folder_in_one_step
 
 
 def export_bundle(bundle: Bundle, precision: Precision, out: Path) -> Bundle:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from editing.errors import BundleError, StorageError
+from editing.files import sha256, write_atomically
 from export.bundle import BAKE_VERSION, GRAPHS, WEIGHTS, Bundle, Precision
-from export.files import sha256, write_atomically
 
 ASSETS = Path(__file__).parent / "assets"
 EMBEDDED = ASSETS / "moonshine-tiny"

@@ -22,7 +22,7 @@ from typing import Any, Literal, Self
 from device_app.migrations import migrate
 from device_app.models import data_folder
 from editing.errors import BadInputError, StorageError
-from export.files import write_all_atomically
+from editing.files import write_all_atomically
 
 Source = Literal["recorded", "imported", "corrected"]
 Split = Literal["train", "test"]

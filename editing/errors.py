@@ -20,6 +20,18 @@ class BundleError(BadInputError):
     """A model bundle that is missing, damaged or of an unknown kind."""
 
 
+class TaskVectorError(BadInputError):
+    """A task vector that is damaged, or does not fit the model it is to be merged into."""
+
+
+class WrongBaseError(TaskVectorError):
+    """A task vector taken from other base weights."""
+
+
+class TrainingError(AsrEdgeError, RuntimeError):
+    """A fine-tuning that cannot go on; the model is as it was."""
+
+
 class MissingDependencyError(AsrEdgeError, ImportError):
     """An optional part is not installed; the text names what to install."""
 

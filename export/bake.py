@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from editing.errors import BundleError
+from editing.files import write_atomically
 from export.bundle import Bundle, Precision
-from export.files import write_atomically
 
 Arrays = dict[str, NDArray[np.generic]]
 

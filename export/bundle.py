@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from editing.errors import BundleError
-from export.files import sha256, write_atomically
+from editing.files import sha256, write_atomically
 from export.weights import Tensors, read_weights
 
 Precision = Literal["fp32", "int8"]

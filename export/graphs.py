@@ -21,8 +21,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from editing.files import write_atomically
 from export.bundle import WEIGHTS
-from export.files import write_atomically
 
 OPSET = 23  # the first with RotaryEmbedding as an operator
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from editing.errors import BundleError
-from export.files import write_atomically
+from editing.files import write_atomically
 
 SCALE = ".scale"
 OFFSET = ".offset"

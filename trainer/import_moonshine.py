@@ -26,8 +26,8 @@ from device_app.checkpoints import LICENCE_TEXT, read_checkpoint
 from device_app.manifest import read_manifest
 from device_app.models import RECORDINGS
 from editing.errors import AsrEdgeError, BadInputError
+from editing.files import folder_in_one_step
 from export.bundle import GRAPHS, LICENCE, TOKENIZER, WEIGHTS, Bundle, write_record
-from export.files import folder_in_one_step
 from export.graphs import export_moonshine
 from export.weights import QuantisedTensor, write_weights
 from trainer.families import moonshine

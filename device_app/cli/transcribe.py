@@ -115,7 +115,7 @@ def _transcribe_recordings(
 ) -> None:
     from device_app.formats import document, render
     from device_app.recordings import find_recordings, output_paths
-    from export.files import check_writable, write_atomically
+    from editing.files import check_writable, write_atomically
 
     recordings = find_recordings(sources)
     several = len(recordings) > 1

@@ -49,6 +49,7 @@ def test_recording(terminal, virtual_microphone, reading, tmp_path):
         confirmed |= {int(number) for number in re.findall(r"kept as (\d+)", screen.screen)}
         assert confirmed <= check(tmp_path / "home").keys()
     player.kill()
+    player.wait()
     assert len(confirmed) > KILLS / 2
 
 

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import tokenizers
 import torch
 from numpy.typing import NDArray
 from transformers import MoonshineConfig, MoonshineForConditionalGeneration
 
 from device_app.audio import Samples
-from device_app.families.moonshine import load
+from device_app.families.moonshine import HOP, load
 from device_app.runtime import session
 from editing.errors import BundleError
 from export.bake import bake
-from export.bundle import Bundle
+from export.bundle import TOKENIZER, Bundle
 from export.verify import check_numbers, check_tokens
 
 
-def build(config: Mapping[str, Any]) -> MoonshineForConditionalGeneration:
-    """A model of this shape with random weights, in evaluation mode, with eager attention.
+def build(config: Mapping[str, Any], attention: str = "eager") -> MoonshineForConditionalGeneration:
+    """A model of this shape with random weights, in evaluation mode.
 
     Args:
         config: the settings that `model.json` keeps under "config"; what is absent has
             transformers' default.
+        attention: transformers' name of the implementation; "eager" is traced, "sdpa" trains faster.
     """
-    model = MoonshineForConditionalGeneration(MoonshineConfig(**config, attn_implementation="eager"))
+    model = MoonshineForConditionalGeneration(MoonshineConfig(**config, attn_implementation=attention))
     return model.eval()
 
 
@@ -53,6 +55,76 @@ def load_weights(model: MoonshineForConditionalGeneration, weights: Mapping[str,
     with torch.no_grad():
         for name, parameter in expected.items():
             parameter.copy_(torch.from_numpy(np.array(weights[name])))
+
+
+class MaskedGroupNorm(torch.nn.Module):
+    """The front end's group norm over each utterance's own frames, so that padding changes nothing.
+
+    Attributes:
+        frames: (batch,), how many of the frames that come next belong to each utterance.
+    """
+
+    def __init__(self, norm: torch.nn.GroupNorm) -> None:
+        super().__init__()
+        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
+        self.frames = torch.zeros(0, dtype=torch.long)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Normalises (batch, channels, frames) over channels and each one's own frames."""
+        hidden = hidden.float()
+        mask = (torch.arange(hidden.shape[2], device=hidden.device) < self.frames[:, None])[:, None]
+        count = (self.frames * hidden.shape[1])[:, None, None]
+        mean = (hidden * mask).sum((1, 2), keepdim=True) / count
+        variance = ((hidden - mean).square() * mask).sum((1, 2), keepdim=True) / count
+        return (hidden - mean) * torch.rsqrt(variance + self.eps) * self.weight[:, None] + self.bias[:, None]
+
+
+def prepare(model: MoonshineForConditionalGeneration) -> None:
+    """Makes the model hear a padded batch as it hears its utterances one by one."""
+    model.model.encoder.groupnorm = MaskedGroupNorm(model.model.encoder.groupnorm)
+
+
+def tokenise(bundle: Bundle) -> Callable[[str], list[int]]:
+    """Gives the function that turns a text into tokens, the end token included.
+
+    Raises:
+        BundleError: the tokenizer is damaged.
+    """
+    tokenizer = tokenizers.Tokenizer.from_file(str(bundle.path(TOKENIZER)))
+    end = int(bundle.config["eos_token_id"])
+    return lambda text: [*tokenizer.encode(text, add_special_tokens=False).ids, end]
+
+
+FRONT_END = ((127, 64), (7, 3), (3, 2))  # kernel and stride of the three convolutions
+
+
+def loss(
+    model: MoonshineForConditionalGeneration,
+    audio: torch.Tensor,
+    lengths: torch.Tensor,
+    targets: Sequence[Sequence[int]],
+) -> tuple[torch.Tensor, int]:
+    """Cross-entropy, summed over the batch's tokens, and their number (see `trainer.families.Family`)."""
+    config, norm = model.config, model.model.encoder.groupnorm
+    frames = lengths
+    for index, (kernel, stride) in enumerate(FRONT_END):
+        frames = (frames - kernel) // stride + 1
+        if index == 0:
+            norm.frames = frames
+    # transformers takes a mask over samples and looks at every HOP-th of it.
+    samples = torch.arange(audio.shape[1], device=audio.device)
+    mask = samples < ((frames - 1) * HOP + 1)[:, None]
+    longest = max(map(len, targets))
+    padded = [[*target, *[-1] * (longest - len(target))] for target in targets]
+    wanted = torch.tensor(padded, device=audio.device)
+    given = torch.full_like(wanted, config.eos_token_id)
+    given[:, 0] = config.decoder_start_token_id
+    given[:, 1:] = wanted[:, :-1].clamp(min=0)
+    hidden = model.model(input_values=audio, attention_mask=mask, decoder_input_ids=given, use_cache=False)
+    is_wanted = wanted >= 0
+    logits = model.proj_out(hidden.last_hidden_state[is_wanted])
+    total = torch.nn.functional.cross_entropy(logits.float(), wanted[is_wanted], reduction="sum")
+    return total, int(is_wanted.sum())
 
 
 def reference(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from editing.errors import BadInputError, StorageError
-from export.files import check_writable, folder_in_one_step, sha256, write_atomically
+from editing.files import check_writable, folder_in_one_step, sha256, write_atomically
 
 
 def test_replaces_a_file_and_leaves_nothing_beside_it(tmp_path):
@@ -43,7 +43,7 @@ def test_a_full_disk_leaves_the_old_file_and_says_to_free_space(tmp_path):
     path.write_bytes(b"old")
     code = (
         "import resource, signal, sys; from pathlib import Path\n"
-        "from export.files import write_atomically\n"
+        "from editing.files import write_atomically\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "write_atomically(Path(sys.argv[1]), bytes(100_000))"
@@ -58,7 +58,7 @@ def test_a_kill_at_any_moment_leaves_the_old_file_or_the_new_one(tmp_path):
     path = tmp_path / "file"
     old, new = b"o" * 1_000_000, b"n" * 1_000_000
     code = (
-        "import sys; from pathlib import Path; from export.files import write_atomically\n"
+        "import sys; from pathlib import Path; from editing.files import write_atomically\n"
         "print('ready', flush=True)\n"
         "while True:\n"
         "    write_atomically(Path(sys.argv[1]), b'n' * 1_000_000)\n"

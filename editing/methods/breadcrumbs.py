@@ -1,0 +1,30 @@
+from collections.abc import Sequence
+
+import numpy as np
+
+from editing.layers import Coefficient
+from editing.methods.task_arithmetic import task_arithmetic
+from editing.registry import Tensors, merge_method
+from editing.sparsify import Array, Scope, masks
+
+
+@merge_method("breadcrumbs", paper="arXiv 2312.06795", oracle="mergekit's formula, where it keeps as many entries")
+def breadcrumbs(
+    vectors: Sequence[Tensors],
+    *,
+    lam: Coefficient = 0.6,
+    density: float = 0.5,
+    outliers: float = 0.01,
+    scope: Scope = "tensor",
+) -> dict[str, Array]:
+    """Cuts both tails, the very largest entries and the small ones, and adds the vectors."""
+    if not 0 <= outliers < 1:
+        raise ValueError(f"outliers of {outliers}; it is the fraction of largest entries cut, below 1")
+    kept = [masks(vector, density, scope, outliers=outliers) for vector in vectors]
+    return task_arithmetic(
+        [
+            {name: np.where(mask[name], tensor, np.float32(0)) for name, tensor in vector.items()}
+            for vector, mask in zip(vectors, kept, strict=True)
+        ],
+        lam=lam,
+    )

@@ -1,0 +1,28 @@
+from collections.abc import Sequence
+from zlib import crc32
+
+import numpy as np
+
+from editing.layers import Coefficient
+from editing.methods.task_arithmetic import task_arithmetic
+from editing.registry import Tensors, merge_method
+from editing.sparsify import Array, drop
+
+
+@merge_method("dare_linear", paper="arXiv 2311.03099", oracle="PEFT dare_linear, with the same random entries")
+def dare_linear(
+    vectors: Sequence[Tensors], *, lam: Coefficient = 0.4, density: float = 0.5, seed: int = 0
+) -> dict[str, Array]:
+    """Drops entries at random, divides the rest by the density, and adds the vectors."""
+    return task_arithmetic(dropped(vectors, density, seed), lam=lam)
+
+
+def dropped(vectors: Sequence[Tensors], density: float, seed: int) -> list[dict[str, Array]]:
+    """The vectors with entries dropped; which ones depends on seed, place and name alone."""
+    return [
+        {
+            name: drop(tensor, density, np.random.default_rng((seed, place, crc32(name.encode()))))
+            for name, tensor in vector.items()
+        }
+        for place, vector in enumerate(vectors)
+    ]

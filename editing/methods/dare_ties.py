@@ -1,0 +1,18 @@
+from collections.abc import Sequence
+
+from editing.layers import Coefficient, of_name
+from editing.methods.dare_linear import dropped
+from editing.methods.ties import disjoint_mean
+from editing.registry import Tensors, for_each_tensor, merge_method
+from editing.sparsify import Array
+
+
+@merge_method("dare_ties", paper="arXiv 2311.03099", oracle="PEFT dare_ties, with the same random entries")
+def dare_ties(
+    vectors: Sequence[Tensors], *, lam: Coefficient = 0.4, density: float = 0.5, seed: int = 0
+) -> dict[str, Array]:
+    """Drops entries at random instead of trimming, then elects signs and averages as TIES does."""
+    return for_each_tensor(
+        dropped(vectors, density, seed),
+        lambda name, tensors: disjoint_mean(tensors, [tensor != 0 for tensor in tensors], of_name(lam, name)),
+    )

@@ -1,0 +1,22 @@
+from collections.abc import Sequence
+
+import numpy as np
+
+from editing.layers import Coefficient, of_name
+from editing.registry import Tensors, added, for_each_tensor, merge_method
+from editing.sparsify import Array
+
+
+@merge_method("task_arithmetic", paper="arXiv 2212.04089", oracle="PEFT task_arithmetic")
+def task_arithmetic(vectors: Sequence[Tensors], *, lam: Coefficient = 0.4) -> dict[str, Array]:
+    """Adds the vectors, and scales the sum."""
+
+    def merge(name: str, tensors: list[Array]) -> Array:
+        coefficient = np.float32(of_name(lam, name))
+        if len(tensors) == 1:
+            return tensors[0] * coefficient
+        total = added(tensors)
+        total *= coefficient
+        return total
+
+    return for_each_tensor(vectors, merge)

@@ -1,0 +1,15 @@
+from collections.abc import Sequence
+
+import numpy as np
+
+from editing.layers import Coefficient, of_name
+from editing.registry import Tensors, added, for_each_tensor, merge_method
+from editing.sparsify import Array
+
+
+@merge_method("weight_average", paper="arXiv 2203.05482", oracle="the mean of the models' weights")
+def weight_average(vectors: Sequence[Tensors], *, lam: Coefficient = 1.0) -> dict[str, Array]:
+    """Averages the vectors: at lambda 1 the mean of the fine-tuned models (model soup)."""
+    return for_each_tensor(
+        vectors, lambda name, tensors: added(tensors) * np.float32(of_name(lam, name) / len(tensors))
+    )

@@ -1,0 +1,108 @@
+"""Which entries of a task vector become zero."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Scope = Literal["tensor", "global"]
+
+
+def entries_kept(size: int, density: float) -> int:
+    """How many of `size` entries a density keeps: floor(size * density) of the decimal number as it
+    is written (29 of 100 at 0.29, where int(0.29 * 100) is 28), and never none of some.
+
+    Raises:
+        ValueError: the density is not above 0 and at most 1.
+    """
+    if not 0 < density <= 1:
+        raise ValueError(f"a density of {density}; it is the fraction kept, above 0 and at most 1")
+    return max(min(size, 1), math.floor(Fraction(str(density)) * size))
+
+
+def magnitude_mask(tensor: Array, density: float, *, top: int = 0) -> Mask:
+    """The entries of largest magnitude, as many as the density says.
+
+    Args:
+        tensor: of any shape.
+        density: the fraction kept.
+        top: how many of the very largest to pass over. Where too few would be left, fewer are.
+
+    Returns:
+        Of the tensor's shape. Among equal magnitudes the first ones are taken.
+    """
+    size = tensor.size
+    kept = entries_kept(size, density)
+    top = min(top, size - kept)
+    magnitude = np.abs(tensor).reshape(-1)
+    mask = _largest(magnitude, top + kept)
+    if top:
+        mask &= ~_largest(magnitude, top)
+    return mask.reshape(tensor.shape)
+
+
+def _largest(magnitude: Array, count: int) -> Mask:
+    """(size,): the `count` largest; of those equal to the smallest of them, the first."""
+    if count >= len(magnitude):
+        return np.ones(len(magnitude), np.bool_)
+    threshold = np.partition(magnitude, len(magnitude) - count)[len(magnitude) - count]
+    mask: Mask = magnitude > threshold
+    equal = np.flatnonzero(magnitude == threshold)
+    mask[equal[: count - int(np.count_nonzero(mask))]] = True
+    return mask
+
+
+def masks(
+    vector: Mapping[str, Array], density: float, scope: Scope = "tensor", *, outliers: float = 0
+) -> dict[str, Mask]:
+    """`magnitude_mask` of every tensor, or of all of them as one.
+
+    Args:
+        vector: name to tensor.
+        density: the fraction kept.
+        scope: "tensor" keeps that fraction of each tensor (PEFT, mergekit); "global" of the whole
+            vector (the authors of TIES).
+        outliers: the fraction of very largest entries to pass over.
+    """
+    if scope == "tensor":
+        return {name: magnitude_mask(t, density, top=math.floor(outliers * t.size)) for name, t in vector.items()}
+    together = np.concatenate([tensor.reshape(-1) for tensor in vector.values()])
+    mask = magnitude_mask(together, density, top=math.floor(outliers * len(together)))
+    ends = np.cumsum([tensor.size for tensor in vector.values()])[:-1]
+    parts = np.split(mask, ends)
+    return {name: part.reshape(vector[name].shape) for name, part in zip(vector, parts, strict=True)}
+
+
+def trim(tensor: Array, density: float) -> Array:
+    """Keeps the entries of largest magnitude; the rest becomes zero (TIES, arXiv 2306.01708, step 1)."""
+    return np.where(magnitude_mask(tensor, density), tensor, np.float32(0))
+
+
+def breadcrumbs(tensor: Array, density: float, outliers: float = 0.01) -> Array:
+    """Cuts both tails: the `outliers` of largest magnitude, and the small ones until `density` is kept.
+
+    Model Breadcrumbs, arXiv 2312.06795. A small tensor keeps its share: outliers give way.
+    """
+    return np.where(magnitude_mask(tensor, density, top=math.floor(outliers * tensor.size)), tensor, np.float32(0))
+
+
+def drop(tensor: Array, density: float, random: np.random.Generator) -> Array:
+    """Drops entries at random and divides the rest by the density, so that the expected value stays.
+
+    DARE, arXiv 2311.03099. Each entry is kept with probability `density`, as there and in PEFT.
+
+    Raises:
+        ValueError: the density is not above 0 and at most 1.
+    """
+    entries_kept(tensor.size, density)
+    if density == 1:
+        return tensor
+    kept = random.random(tensor.shape, np.float32) < density
+    return np.where(kept, tensor / np.float32(density), np.float32(0))

@@ -1,0 +1,320 @@
+"""Fine-tuning: one loop for every family, on the CPU or a GPU, the same for the same seed."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from device_app.runtime import default_threads
+from editing.errors import TrainingError
+from editing.files import write_atomically
+from export.bundle import Bundle
+from trainer import families
+from trainer.dataset import Example, batches, padded, varied
+
+OPTIMIZER = ("step", "exp_avg", "exp_avg_sq")  # what AdamW remembers of a parameter
+CHECKPOINT_S = 60.0  # between two checkpoints: a third of a GB each, for the embedded model
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to fine-tune.
+
+    Attributes:
+        epochs: passes over the training utterances; None for as many as their number calls for.
+        learning_rate: of AdamW at its highest.
+        batch_s: seconds of audio in a batch, padding included.
+        warm_up: the share of updates during which the learning rate rises.
+        clip: the gradient's longest norm.
+        scope: which parameters may change: one of `trainer.families.SCOPES`.
+        embeddings: whether the token embeddings may change too.
+        vary: change speed, noise and timing of each utterance every time it is heard.
+        patience: stop after so many epochs without a better loss on held-out utterances.
+        seed: of order and variation.
+    """
+
+    epochs: int | None = None
+    learning_rate: float = 3e-5
+    batch_s: float = 40.0
+    warm_up: float = 0.1
+    clip: float = 1.0
+    scope: str = "all"
+    embeddings: bool = False
+    vary: bool = True
+    patience: int = 3
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a fine-tuning is; `left_s` is an estimate, `loss` per token."""
+
+    step: int
+    steps: int
+    epoch: int
+    loss: float
+    left_s: float
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """What came of it: weights by parameter name, and how it went.
+
+    Attributes:
+        weights: float32, all of the model's.
+        losses: per token, training, of each epoch.
+        held_out: per token, on the held-out utterances, before and after each epoch.
+        seconds: of work, over all runs where it was interrupted.
+        audio_s: seconds of speech that were learnt from, each pass counted.
+    """
+
+    weights: Mapping[str, NDArray[np.float32]]
+    losses: Sequence[float]
+    held_out: Sequence[float]
+    seconds: float
+    audio_s: float
+
+
+def default_epochs(examples: int) -> int:
+    """Passes for a number of utterances: many over few, few over many."""
+    return max(3, min(20, round(480 / max(1, examples)) + 3))
+
+
+def finetune(
+    bundle: Bundle,
+    weights: Mapping[str, NDArray[np.float32]],
+    training: Sequence[Example],
+    held_out: Sequence[Example],
+    settings: Settings,
+    *,
+    checkpoint: Path | None = None,
+    on_step: Callable[[Progress], None] = lambda _progress: None,
+) -> FineTuned:
+    """Fine-tunes a model on utterances.
+
+    AdamW without weight decay (it would pull towards zero, not towards the model that is edited),
+    warm-up and linear decay; stops early where held-out utterances are no longer heard better,
+    and gives the best epoch's weights. The same arguments give the same weights on one machine.
+
+    Args:
+        bundle: the model's family and configuration.
+        weights: where to start from, by parameter name.
+        training: to learn from.
+        held_out: to know when to stop; never learnt from. May be empty.
+        settings: how.
+        checkpoint: a file that lets a run that was killed go on; removed by whoever named it.
+        on_step: called after each update.
+
+    Raises:
+        TrainingError: the loss is not finite, or memory ran out.
+        BadAudioError: a recording cannot be read.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_num_threads(default_threads())
+    family = families.find(bundle)
+    model = family.build(bundle.config, attention="sdpa")
+    family.load_weights(model, weights)
+    family.prepare(model)
+    run = _Run(family, model.to(device), training, held_out, settings, device)
+    try:
+        if checkpoint is not None and checkpoint.is_file():
+            run.resume(checkpoint)
+        return run.go(checkpoint, on_step)
+    except (MemoryError, RuntimeError) as error:  # torch has its own ways to say that memory ran out
+        if isinstance(error, MemoryError) or "memory" in str(error).lower():
+            raise TrainingError(
+                f"memory ran out while fine-tuning ({settings.batch_s:g} s of audio at a time); nothing was changed. "
+                "Close other programs, or fine-tune on another machine"
+            ) from error
+        raise
+
+
+class _Run:
+    """The state of a fine-tuning, which a checkpoint holds."""
+
+    def __init__(
+        self,
+        family: families.Family,
+        model: torch.nn.Module,
+        training: Sequence[Example],
+        held_out: Sequence[Example],
+        settings: Settings,
+        device: str,
+    ) -> None:
+        self._family, self._model, self._device, self._settings = family, model, device, settings
+        self._training, self._held_out = training, held_out
+        self._names = _named(model)
+        for name, parameter in self._names.items():
+            parameter.requires_grad_(_may_change(name, settings))
+        self._trained = {name: p for name, p in self._names.items() if p.requires_grad}
+        self._optimizer = torch.optim.AdamW(
+            self._trained.values(), settings.learning_rate, weight_decay=0.0, fused=True
+        )
+        self._epochs = settings.epochs or default_epochs(len(training))
+        self._per_epoch = len(self._batches(0))
+        self._step = 0
+        self._done_s = 0.0
+        self._audio_s = 0.0
+        self._losses: list[float] = []
+        self._sums = [0.0, 0.0]  # of the epoch: loss, tokens
+        self._heard: list[float] = []
+        self._best: dict[str, torch.Tensor] = {}
+
+    def go(self, checkpoint: Path | None, on_step: Callable[[Progress], None]) -> FineTuned:
+        steps = self._epochs * self._per_epoch
+        began, saved = time.monotonic() - self._done_s, time.monotonic()
+        if not self._heard:
+            self._look()
+        recent: list[float] = []
+        while self._step < steps and not self._is_worn_out():
+            epoch, place = divmod(self._step, self._per_epoch)
+            batch = self._batches(epoch)[place]
+            loss = self._update(batch, steps)
+            recent = [*recent[-9:], loss]
+            self._step += 1
+            self._done_s = time.monotonic() - began
+            if place + 1 == self._per_epoch:
+                self._losses.append(self._sums[0] / self._sums[1])
+                self._sums = [0.0, 0.0]
+                self._look()
+            left_s = self._done_s / self._step * (steps - self._step)
+            on_step(Progress(self._step, steps, epoch + 1, float(np.mean(recent)), left_s))
+            if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_S:
+                self._save(checkpoint)
+                saved = time.monotonic()
+        best = self._best or self._trained
+        weights = {
+            name: best.get(name, parameter).detach().float().cpu().numpy().copy()
+            for name, parameter in self._names.items()
+        }
+        return FineTuned(weights, self._losses, self._heard, time.monotonic() - began, self._audio_s)
+
+    def _batches(self, epoch: int) -> list[list[Example]]:
+        random = np.random.default_rng((self._settings.seed, epoch))
+        return batches(self._training, self._settings.batch_s, random)
+
+    def _update(self, batch: Sequence[Example], steps: int) -> float:
+        random = np.random.default_rng((self._settings.seed, 1 + self._step, 1))
+        self._optimizer.param_groups[0]["lr"] = self._settings.learning_rate * _schedule(
+            self._step, steps, self._settings.warm_up
+        )
+        self._model.train()
+        total, tokens = self._loss(batch, random if self._settings.vary else None)
+        if not torch.isfinite(total):
+            raise TrainingError(
+                f"the loss is not a number after {self._step} updates; nothing was changed. "
+                "A recording or a text must be very unusual: 'asr-edge dataset show' lists them"
+            )
+        (total / tokens).backward()
+        torch.nn.utils.clip_grad_norm_(self._trained.values(), self._settings.clip)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self._audio_s += sum(example.seconds for example in batch)
+        self._sums[0] += float(total)
+        self._sums[1] += tokens
+        return float(total) / tokens
+
+    def _loss(self, batch: Sequence[Example], random: np.random.Generator | None) -> tuple[torch.Tensor, int]:
+        audio, lengths = padded(batch, None if random is None else varied, random or np.random.default_rng())
+        with torch.autocast(self._device, torch.bfloat16, enabled=is_bf16_fast(self._device)):
+            return self._family.loss(
+                self._model,
+                torch.from_numpy(audio).to(self._device),
+                torch.tensor(lengths, device=self._device),
+                [example.tokens for example in batch],
+            )
+
+    def _look(self) -> None:
+        """Scores the held-out utterances; remembers the best weights."""
+        if not self._held_out:
+            return
+        self._model.eval()
+        total, tokens = 0.0, 0
+        with torch.no_grad():
+            for batch in batches(self._held_out, self._settings.batch_s):
+                loss, count = self._loss(batch, None)
+                total, tokens = total + float(loss), tokens + count
+        self._heard.append(total / tokens)
+        if min(self._heard) == self._heard[-1]:
+            self._best = {name: parameter.detach().clone() for name, parameter in self._trained.items()}
+
+    def _is_worn_out(self) -> bool:
+        """Whether the held-out utterances have not been heard better for some epochs."""
+        return bool(self._heard) and len(self._heard) - 1 - int(np.argmin(self._heard)) >= self._settings.patience
+
+    # Checkpoints: one safetensors file, so no pickle
+
+    def _save(self, path: Path) -> None:
+        tensors: dict[str, torch.Tensor] = {}
+        for name, parameter in self._trained.items():
+            state = self._optimizer.state[parameter]
+            tensors[f"weight/{name}"] = parameter.detach()
+            tensors |= {f"{key}/{name}": state[key] for key in OPTIMIZER}
+        tensors |= {f"best/{name}": tensor for name, tensor in self._best.items()}
+        record = {
+            "step": self._step,
+            "done_s": self._done_s,
+            "audio_s": self._audio_s,
+            "losses": self._losses,
+            "sums": self._sums,
+            "heard": self._heard,
+            "settings": asdict(self._settings),
+        }
+        contiguous = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+        write_atomically(path, save(contiguous, metadata={"run": json.dumps(record)}))
+
+    def resume(self, path: Path) -> None:
+        """Goes on where a checkpoint was written; one that is damaged or of other settings is passed over."""
+        try:
+            with safe_open(path, framework="pt", device=self._device) as file:
+                record: dict[str, Any] = json.loads(file.metadata()["run"])
+                if record["settings"] != asdict(self._settings):
+                    return
+                stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            parts = {name: [stored[f"{part}/{name}"] for part in ("weight", *OPTIMIZER)] for name in self._trained}
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+            return
+        with torch.no_grad():
+            for name, (weight, *state) in parts.items():
+                self._trained[name].copy_(weight)
+                self._optimizer.state[self._trained[name]] = dict(zip(OPTIMIZER, state, strict=True))
+        self._best = {key.removeprefix("best/"): tensor for key, tensor in stored.items() if key.startswith("best/")}
+        self._step, self._done_s, self._audio_s = record["step"], record["done_s"], record["audio_s"]
+        self._losses, self._sums, self._heard = record["losses"], record["sums"], record["heard"]
+
+
+def is_bf16_fast(device: str) -> bool:
+    """Whether the processor multiplies bfloat16 in hardware; elsewhere it is slower than float32."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    checks = (
+        getattr(torch.cpu, name, lambda: False) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )
+    return any(check() for check in checks)
+
+
+def _schedule(step: int, steps: int, warm_up: float) -> float:
+    """The share of the learning rate at a step: up to 1 during warm-up, then down to 0 in a line."""
+    rising = max(1, math.ceil(warm_up * steps))
+    return (step + 1) / rising if step < rising else (steps - step) / max(1, steps - rising)
+
+
+def _may_change(name: str, settings: Settings) -> bool:
+    if "embed_tokens" in name and not settings.embeddings:
+        return False
+    return any(part in name for part in families.SCOPES[settings.scope])
+
+
+def _named(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    return dict(model.named_parameters())
