@@ -10,7 +10,7 @@ from pathlib import Path
 
 from editing.errors import BundleError, StorageError
 from editing.files import sha256, write_atomically
-from export.bundle import BAKE_VERSION, GRAPHS, WEIGHTS, Bundle, Precision
+from export.bundle import BAKE_VERSION, Bundle, Precision
 
 ASSETS = Path(__file__).parent / "assets"
 EMBEDDED = ASSETS / "moonshine-tiny"
@@ -89,15 +89,7 @@ def baked(bundle: Bundle, precision: Precision = "int8", on_bake: Callable[[], N
     bundle.check()
     if any(name.startswith(f"{precision}/") for name in bundle.files):
         return bundle.folder / precision
-    sources = {
-        name: digest for name, digest in bundle.files.items() if name == WEIGHTS or name.startswith(f"{GRAPHS}/")
-    }
-    if WEIGHTS not in sources or len(sources) < 2:
-        raise BundleError(
-            f"{bundle.folder}: has neither {precision} files nor the weights and graphs to bake them from"
-        )
-    identity = json.dumps([BAKE_VERSION, precision, sources], sort_keys=True)
-    folder = data_folder() / "baked" / hashlib.sha256(identity.encode()).hexdigest()[:16]
+    folder = baked_folder(bundle, precision)
     if not _is_whole(folder):
         from export.bake import bake  # brings in onnx, which a device needs only here
 
@@ -110,6 +102,16 @@ def baked(bundle: Bundle, precision: Precision = "int8", on_bake: Callable[[], N
         except StorageError as error:
             raise StorageError(f"{error}, or name another folder with ASR_EDGE_HOME") from error
     return folder
+
+
+def baked_folder(bundle: Bundle, precision: Precision = "int8") -> Path:
+    """Where `baked` puts a bundle's graphs, whether they are there or not.
+
+    Raises:
+        BundleError: the bundle has nothing to bake.
+    """
+    identity = json.dumps([BAKE_VERSION, precision, *bundle.recipe], sort_keys=True)
+    return data_folder() / "baked" / hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 def _is_whole(folder: Path) -> bool:

@@ -15,6 +15,9 @@ from functools import cache
 from itertools import zip_longest
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 Normaliser = Callable[[str], str]
 
 
@@ -72,6 +75,24 @@ def error_rates(references: Sequence[str], hypotheses: Sequence[str], normalise:
         rate = 1.0 if any(heard) else 0.0
         return ErrorRates(rate, rate)
     return ErrorRates(float(jiwer.wer(said, heard)), float(jiwer.cer(said, heard)))
+
+
+def error_counts(references: Sequence[str], hypotheses: Sequence[str], normalise: Normaliser) -> NDArray[np.int64]:
+    """(utterances, 2): wrong words (substituted, deleted, inserted) and words said, of each pair.
+
+    The sum of the first by the sum of the second is the WER of `error_rates`.
+    """
+    import jiwer
+
+    rows = []
+    for reference, hypothesis in zip(references, hypotheses, strict=True):
+        said, heard = normalise(reference), normalise(hypothesis)
+        if said:
+            output = jiwer.process_words([said], [heard])
+            rows.append((output.substitutions + output.deletions + output.insertions, len(said.split())))
+        else:
+            rows.append((len(heard.split()), 0))
+    return np.array(rows, np.int64).reshape(-1, 2)
 
 
 def all_error_rates(references: Sequence[str], hypotheses: Sequence[str]) -> dict[str, ErrorRates]:

@@ -298,6 +298,28 @@ class Store:
             )
         return decided
 
+    def hold_out(self, domain: str, fewest: int) -> None:
+        """Moves labelled utterances into the test part, for good, until there are `fewest` of them.
+
+        Those that were never learnt from only: the caller knows. Where speakers are held out
+        whole, nothing is moved. At least half of the utterances stay to learn from.
+
+        Raises:
+            BadInputError: there is no such domain.
+        """
+        labelled = [u for u in self.utterances(domain) if u.text is not None]
+        training = sorted((u for u in labelled if u.split == "train"), key=lambda u: u.sha256)
+        has_test_speakers = self._connection.execute(
+            "SELECT 1 FROM speaker_split WHERE domain_id = ? AND split = 'test'", (self._existing("domain", domain),)
+        ).fetchone()
+        wanted = min(fewest, len(labelled) // 2) - (len(labelled) - len(training))
+        if has_test_speakers or wanted <= 0:
+            return
+        with self._transaction():
+            for utterance in training[:wanted]:
+                self._connection.execute("UPDATE utterance SET split = 'test' WHERE id = ?", (utterance.id,))
+                self._connection.execute("INSERT OR IGNORE INTO tested VALUES (?)", (utterance.sha256,))
+
     # Reading
 
     def get(self, identity: int) -> StoredUtterance:
@@ -520,6 +542,9 @@ class Store:
             raise StorageError(f"{self.path}: cannot be written ({error}); nothing was changed") from error
 
 
+CANARY = "canary"  # how general speech is called wherever domains are
+
+
 def checked_name(name: str, kind: str) -> str:
     """A domain's or speaker's name: 1 to 100 printable characters, no slash, no spaces at its ends.
 
@@ -530,6 +555,8 @@ def checked_name(name: str, kind: str) -> str:
         raise BadInputError(
             f"{name[:100]!r} cannot be the name of a {kind}: up to 100 printable characters without / or \\"
         )
+    if kind == "domain" and name == CANARY:
+        raise BadInputError(f"{CANARY!r} is what general speech is called; choose another name")
     return name
 
 

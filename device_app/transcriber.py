@@ -92,6 +92,7 @@ class Transcriber:
         precision: Precision = "int8",
         threads: int | None = None,
         on_bake: Callable[[], None] | None = None,
+        folder: Path | None = None,
     ) -> None:
         """Loads the model, baking it first if this machine has not run it before.
 
@@ -100,6 +101,7 @@ class Transcriber:
             precision: "int8", or "fp32" to compare with.
             threads: for the recogniser; by default up to 4 of those available.
             on_bake: called where the model has to be baked, which takes a second or two.
+            folder: with graphs that were baked already, to be used instead.
 
         Raises:
             BundleError: the bundle is damaged, of an unknown family, or of another sampling rate.
@@ -108,7 +110,9 @@ class Transcriber:
         if bundle.sampling_rate != SAMPLE_RATE:
             raise BundleError(f"{bundle.folder}: takes audio at {bundle.sampling_rate} Hz; expected {SAMPLE_RATE} Hz")
         families.check(bundle)
-        self._recogniser = families.load(bundle, baked(bundle, precision, on_bake), threads or default_threads())
+        self._recogniser = families.load(
+            bundle, folder or baked(bundle, precision, on_bake), threads or default_threads()
+        )
         self._voice = VoiceActivity()
 
     def transcribe(self, audio: NDArray[Any], sample_rate: float) -> Transcript:

@@ -140,6 +140,18 @@ class Bundle:
         return read_weights(path)
 
     @property
+    def recipe(self) -> list[Any]:
+        """What determines the baked files, besides how they are baked: JSON-able.
+
+        Raises:
+            BundleError: the bundle has no weights, or no graphs.
+        """
+        sources = {n: digest for n, digest in self.files.items() if n == WEIGHTS or n.startswith(f"{GRAPHS}/")}
+        if WEIGHTS not in sources or len(sources) < 2:
+            raise BundleError(f"{self.folder}: has no weights and graphs to bake; it runs only as it was exported")
+        return [sources]
+
+    @property
     def weights_hash(self) -> str:
         """SHA-256 of the master weights' file: what a task vector names as its base."""
         self.path(WEIGHTS)

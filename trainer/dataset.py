@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from device_app.adapting import Labelled
 from device_app.audio import SAMPLE_RATE, Samples, read
 from device_app.vad import Segmenter, SegmentSettings, VoiceActivity
+from editing.errors import BadInputError
 
 AROUND = SegmentSettings(silence_s=2.0)  # as recordings are cut when they are transcribed
 POOL = 8  # batches whose utterances are sorted by length together
@@ -42,6 +44,25 @@ class Example:
             BadAudioError: the file cannot be read.
         """
         return read(self.audio)[self.start : self.end]
+
+
+def load_examples(labelled: Sequence[Labelled], tokenise: Callable[[str], list[int]]) -> list[Example]:
+    """Finds where speech is in each recording; those in which there is none are left out.
+
+    Raises:
+        BadAudioError: a recording cannot be read.
+        BadInputError: a text is longer than the model can write.
+    """
+    voice = VoiceActivity()
+    examples = []
+    for one in labelled:
+        span = speech_span(read(one.audio), voice)
+        if span is not None:
+            try:
+                examples.append(Example(one.audio, *span, tokenise(one.text)))
+            except BadInputError as error:
+                raise BadInputError(f"{one.audio}: {error}") from error
+    return examples
 
 
 def speech_span(audio: Samples, voice: VoiceActivity) -> tuple[int, int] | None:

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from device_app.adapting import Labelled
 from device_app.runtime import default_threads
-from editing.errors import TrainingError
+from editing.errors import BadInputError, TrainingError
 from editing.files import write_atomically
 from export.bundle import Bundle
 from trainer import families
-from trainer.dataset import Example, batches, padded, varied
+from trainer.dataset import Example, batches, load_examples, padded, varied
 
 OPTIMIZER = ("step", "exp_avg", "exp_avg_sq")  # what AdamW remembers of a parameter
 CHECKPOINT_S = 60.0  # between two checkpoints: a third of a GB each, for the embedded model
@@ -89,6 +90,29 @@ class FineTuned:
 def default_epochs(examples: int) -> int:
     """Passes for a number of utterances: many over few, few over many."""
     return max(3, min(20, round(480 / max(1, examples)) + 3))
+
+
+def learn(
+    bundle: Bundle,
+    weights: Mapping[str, NDArray[np.float32]],
+    training: Sequence[Labelled],
+    held_out: Sequence[Labelled],
+    settings: Settings,
+    *,
+    checkpoint: Path | None = None,
+    on_step: Callable[[Progress], None] = lambda _progress: None,
+) -> FineTuned:
+    """`finetune` on recordings and their texts.
+
+    Raises:
+        BadInputError: there is no speech in any of them, or a text is longer than the model can write.
+        BadAudioError, TrainingError: as `finetune`.
+    """
+    tokenise = families.find(bundle).tokenise(bundle)
+    examples, others = load_examples(training, tokenise), load_examples(held_out, tokenise)
+    if not examples:
+        raise BadInputError("there is no speech in the recordings that are to be learnt from")
+    return finetune(bundle, weights, examples, others, settings, checkpoint=checkpoint, on_step=on_step)
 
 
 def finetune(
@@ -162,7 +186,13 @@ class _Run:
             self._trained.values(), settings.learning_rate, weight_decay=0.0, fused=True
         )
         self._epochs = settings.epochs or default_epochs(len(training))
-        self._per_epoch = len(self._batches(0))
+        randoms = (np.random.default_rng((settings.seed, epoch)) for epoch in range(self._epochs))
+        # Every update of the run: its epoch, its utterances, and whether the epoch ends with it.
+        self._plan = [
+            (epoch, batch, place == len(groups))
+            for epoch, groups in enumerate((batches(training, settings.batch_s, random) for random in randoms), 1)
+            for place, batch in enumerate(groups, 1)
+        ]
         self._step = 0
         self._done_s = 0.0
         self._audio_s = 0.0
@@ -172,24 +202,23 @@ class _Run:
         self._best: dict[str, torch.Tensor] = {}
 
     def go(self, checkpoint: Path | None, on_step: Callable[[Progress], None]) -> FineTuned:
-        steps = self._epochs * self._per_epoch
+        steps = len(self._plan)
         began, saved = time.monotonic() - self._done_s, time.monotonic()
         if not self._heard:
             self._look()
         recent: list[float] = []
         while self._step < steps and not self._is_worn_out():
-            epoch, place = divmod(self._step, self._per_epoch)
-            batch = self._batches(epoch)[place]
+            epoch, batch, is_last = self._plan[self._step]
             loss = self._update(batch, steps)
             recent = [*recent[-9:], loss]
             self._step += 1
             self._done_s = time.monotonic() - began
-            if place + 1 == self._per_epoch:
+            if is_last:
                 self._losses.append(self._sums[0] / self._sums[1])
                 self._sums = [0.0, 0.0]
                 self._look()
             left_s = self._done_s / self._step * (steps - self._step)
-            on_step(Progress(self._step, steps, epoch + 1, float(np.mean(recent)), left_s))
+            on_step(Progress(self._step, steps, epoch, float(np.mean(recent)), left_s))
             if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_S:
                 self._save(checkpoint)
                 saved = time.monotonic()
@@ -199,10 +228,6 @@ class _Run:
             for name, parameter in self._names.items()
         }
         return FineTuned(weights, self._losses, self._heard, time.monotonic() - began, self._audio_s)
-
-    def _batches(self, epoch: int) -> list[list[Example]]:
-        random = np.random.default_rng((self._settings.seed, epoch))
-        return batches(self._training, self._settings.batch_s, random)
 
     def _update(self, batch: Sequence[Example], steps: int) -> float:
         random = np.random.default_rng((self._settings.seed, 1 + self._step, 1))
@@ -221,9 +246,10 @@ class _Run:
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self._audio_s += sum(example.seconds for example in batch)
-        self._sums[0] += float(total)
+        loss = float(total.detach())
+        self._sums[0] += loss
         self._sums[1] += tokens
-        return float(total) / tokens
+        return loss / tokens
 
     def _loss(self, batch: Sequence[Example], random: np.random.Generator | None) -> tuple[torch.Tensor, int]:
         audio, lengths = padded(batch, None if random is None else varied, random or np.random.default_rng())

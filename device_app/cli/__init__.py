@@ -9,7 +9,24 @@ from typing import Annotated
 
 import typer
 
-from device_app.cli import bench, dataset, doctor, evaluate, export, import_, label, model, record, transcribe
+from device_app.cli import (
+    adapt,
+    bench,
+    dataset,
+    doctor,
+    evaluate,
+    export,
+    import_,
+    label,
+    log,
+    merge,
+    model,
+    record,
+    report,
+    revert,
+    transcribe,
+    vector,
+)
 from editing.errors import AsrEdgeError
 
 app = typer.Typer(
@@ -25,6 +42,15 @@ app.command("correct")(label.correct)
 app.add_typer(label.app, name="label")
 app.command("import")(import_.import_)
 app.add_typer(dataset.app, name="dataset")
+app.command("adapt")(adapt.adapt)
+app.command("log")(log.log)
+app.command("show")(log.show)
+app.command("revert")(revert.revert)
+app.command("remix")(revert.remix)
+app.command("rollback")(revert.rollback)
+app.command("merge")(merge.merge)
+app.command("report")(report.report)
+app.add_typer(vector.app, name="vector")
 app.command("evaluate")(evaluate.evaluate)
 app.command("bench")(bench.bench)
 app.command("export")(export.export)

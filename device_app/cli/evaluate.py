@@ -19,6 +19,7 @@ def evaluate(
     worst: Annotated[int, typer.Option(min=0, metavar="N", help="Show the N worst utterances, aligned.")] = 0,
     model: options.Model = None,
     precision: options.Precision = "int8",
+    version: options.Version = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
@@ -31,7 +32,7 @@ def evaluate(
     from device_app.manifest import read_manifest
 
     entries = {manifest: read_manifest(manifest, split) for manifest in manifests}
-    _, transcriber = options.load(model, threads, precision)
+    _, transcriber = options.load(model, threads, precision, version)
     with progress("evaluating", sum(map(len, entries.values()))) as advance:
         report = measure(transcriber, entries, worst=worst, on_done=lambda: advance(1))
     if as_json:

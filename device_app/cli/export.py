@@ -13,16 +13,14 @@ from device_app.cli import options
 def export(
     out: Annotated[Path, typer.Option(help="The folder to make; it must be new or empty.")],
     precision: Annotated[options.PrecisionName, typer.Option(help="int8 is small and fast, fp32 exact.")] = "int8",
-    version: Annotated[int, typer.Option(min=0, help="Which version of the model; 0 is the base.")] = 0,
+    version: options.Version = None,
     model: options.Model = None,
 ) -> None:
     """Write the model as ONNX files with tokenizer and licence: a bundle that --model takes."""
     from device_app.exporting import export_bundle
+    from device_app.ledger import edited
     from device_app.models import find_bundle
-    from editing.errors import BadInputError
 
-    if version != 0:
-        raise BadInputError(f"--version {version}: this model has no edits yet, so only version 0 (the base) exists")
-    exported = export_bundle(find_bundle(model), precision, out)
+    exported = export_bundle(edited(find_bundle(model), version), precision, out)
     for name in exported.files:
         typer.echo(f"{(exported.folder / name).stat().st_size / 1e6:8.2f} MB  {exported.folder / name}")

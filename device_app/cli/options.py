@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -38,16 +38,71 @@ Precision = Annotated[PrecisionName, typer.Option(help="Which baked model to run
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
+Version = Annotated[
+    int | None, typer.Option(min=0, help="Which version of the model; 0 is the base. [default: the one in service]")
+]
+
+
+def _complete_method(typed: str) -> list[str]:
+    from editing.registry import METHODS
+
+    return [name for name in METHODS if name.startswith(typed)]
+
+
+LambdaOrAuto = Annotated[
+    str | None,
+    typer.Option("--lambda", metavar="FLOAT|auto", help="How much of the edit is added; auto tries. [default: 0.6]"),
+]
+Lambda = Annotated[
+    str | None,
+    typer.Option("--lambda", metavar="FLOAT", help="How much is added, also by layers: encoder=0.4,*=0.6."),
+]
+Method = Annotated[str, typer.Option(help="How vectors are merged.", autocompletion=_complete_method)]
+Density = Annotated[
+    float | None,
+    typer.Option(min=0.0, max=1.0, help="The fraction of the vector's entries that is kept. [default: 0.5]"),
+]
+Tolerance = Annotated[float, typer.Option(min=0.0, help="WER points by which nothing that was known may get worse.")]
+Force = Annotated[bool, typer.Option("--force", help="Put it into service whatever is heard.")]
+
+
+def merge_settings(lam: str | None, density: float | None) -> tuple[dict[str, Any], bool]:
+    """What --lambda and --density say, as a merge method takes it; and whether lambda is to be chosen.
+
+    Raises:
+        BadInputError: lambda is neither a number, "auto", nor numbers by layers.
+    """
+    from editing.errors import BadInputError
+
+    settings: dict[str, Any] = {} if density is None else {"density": density}
+    if lam is None or lam == "auto":
+        return settings, lam == "auto"
+    try:
+        if "=" in lam:
+            settings["lam"] = {part: float(value) for part, value in (one.split("=", 1) for one in lam.split(","))}
+        else:
+            settings["lam"] = float(lam)
+    except ValueError:
+        raise BadInputError(f"--lambda {lam}: expected a number, or numbers by layers: encoder=0.4,*=0.6") from None
+    values = settings["lam"].values() if isinstance(settings["lam"], dict) else [settings["lam"]]
+    if max(values) > 1:
+        tell(f"A lambda above 1 (here {lam}) goes beyond what was learnt; WER rises steeply there.")
+    return settings, False
+
+
 def tell(message: str) -> None:
     """Talk goes to standard error; standard output is for results."""
     typer.echo(message, err=True)
 
 
-def load(model: str | None, threads: int | None, precision: PrecisionName = "int8") -> tuple[Bundle, Transcriber]:
-    """The bundle and its transcriber; says so where the model has to be baked first."""
+def load(
+    model: str | None, threads: int | None, precision: PrecisionName = "int8", version: int | None = None
+) -> tuple[Bundle, Transcriber]:
+    """The version in service (or another) and its transcriber; says so where it has to be baked first."""
+    from device_app.ledger import edited
     from device_app.models import find_bundle
     from device_app.transcriber import Transcriber
 
-    bundle = find_bundle(model)
+    bundle = edited(find_bundle(model), version)
     announce = f"Preparing {bundle.name} ({precision}) for this machine, once ..."
     return bundle, Transcriber(bundle, precision=precision, threads=threads, on_bake=lambda: tell(announce))

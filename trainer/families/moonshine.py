@@ -16,7 +16,7 @@ from transformers import MoonshineConfig, MoonshineForConditionalGeneration
 from device_app.audio import Samples
 from device_app.families.moonshine import HOP, load
 from device_app.runtime import session
-from editing.errors import BundleError
+from editing.errors import BadInputError, BundleError
 from export.bake import bake
 from export.bundle import TOKENIZER, Bundle
 from export.verify import check_numbers, check_tokens
@@ -87,12 +87,23 @@ def prepare(model: MoonshineForConditionalGeneration) -> None:
 def tokenise(bundle: Bundle) -> Callable[[str], list[int]]:
     """Gives the function that turns a text into tokens, the end token included.
 
+    It raises BadInputError for a text that is longer than the decoder can write. No character is
+    unknown: what the vocabulary lacks is spelled in bytes.
+
     Raises:
         BundleError: the tokenizer is damaged.
     """
+    bundle.check(TOKENIZER)
     tokenizer = tokenizers.Tokenizer.from_file(str(bundle.path(TOKENIZER)))
-    end = int(bundle.config["eos_token_id"])
-    return lambda text: [*tokenizer.encode(text, add_special_tokens=False).ids, end]
+    end, longest = int(bundle.config["eos_token_id"]), int(bundle.config["max_position_embeddings"])
+
+    def tokens(text: str) -> list[int]:
+        found = [*tokenizer.encode(text, add_special_tokens=False).ids, end]
+        if len(found) > longest:
+            raise BadInputError(f"its text has {len(found)} tokens; the model writes at most {longest}")
+        return found
+
+    return tokens
 
 
 FRONT_END = ((127, 64), (7, 3), (3, 2))  # kernel and stride of the three convolutions

@@ -1,0 +1,112 @@
+"""asr-edge adapt: learn a domain from its labelled recordings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from device_app.cli import options, screen
+
+if TYPE_CHECKING:
+    from device_app.adapting import Labelled, Plan, Tuned
+    from export.bundle import Bundle
+
+
+def adapt(
+    domain: Annotated[str, typer.Option(help="What to learn.", autocompletion=options.complete_domain)],
+    lam: options.LambdaOrAuto = None,
+    method: options.Method = "ties",
+    density: options.Density = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes. [default: by how much there is]")] = None,
+    scope: Annotated[
+        Literal["all", "encoder", "decoder", "attention"], typer.Option(help="Which weights may change.")
+    ] = "all",
+    orthography: Annotated[
+        Literal["keep", "learn"], typer.Option(help="Keep the model's own case and punctuation, or learn the labels'.")
+    ] = "keep",
+    replay: Annotated[int, typer.Option(min=0, metavar="N", help="Learn N older utterances again.")] = 0,
+    tolerance: options.Tolerance = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same edit.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do all but put it into service.")] = False,
+    force: options.Force = False,
+    model: options.Model = None,
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+) -> None:
+    """Learn a domain from its labelled recordings; keep what was there if that is not better.
+
+    Exit code 3: the gate kept the old model.
+    """
+    from device_app.adapting import Plan
+    from device_app.adapting import adapt as run
+    from device_app.ledger import Ledger
+    from device_app.models import data_folder, find_bundle
+    from device_app.store import Store
+
+    _need_torch()
+    settings, sweep = options.merge_settings(lam, density)
+    plan = Plan(domain, method, settings, sweep, tolerance / 100, orthography, replay, force, dry_run, seed)
+    with Store() as store:
+        ledger = Ledger(find_bundle(model))
+        with ledger.changing():
+            checkpoint = data_folder() / "training"
+            outcome = run(store, ledger, plan, _tuner(plan, epochs, scope, checkpoint), threads, screen.Terminal())
+            for old in checkpoint.glob("*"):
+                old.unlink()
+    if outcome.candidates and outcome.edit is not None:
+        picture = ledger.folder / f"frontier-{outcome.edit.id}.png"
+        if not as_json:
+            screen.print_candidates(outcome.candidates, outcome.edit.settings)
+        if _draw(outcome.candidates, domain, picture):
+            options.tell(f"The same as a picture: {picture}")
+    screen.finish(outcome, as_json)
+
+
+def _need_torch() -> None:
+    import importlib.util
+
+    from editing.errors import MissingDependencyError
+
+    if any(importlib.util.find_spec(name) is None for name in ("torch", "transformers")):
+        raise MissingDependencyError(
+            "learning needs torch, which is not installed here: pip install 'asr-edge[train]'. Without it, vectors "
+            "that were learnt on another machine can be used: asr-edge vector import FILE"
+        )
+
+
+def _tuner(plan: Plan, epochs: int | None, scope: str, folder: Path) -> Any:
+    def tune(bundle: Bundle, weights: Any, training: Sequence[Labelled], held_out: Sequence[Labelled]) -> Tuned:
+        from trainer.finetune import Settings, learn
+
+        settings = Settings(epochs=epochs, scope=scope, seed=plan.seed)
+        utterances = [(one.audio.name, one.text) for one in (*training, *held_out)]
+        identity = hashlib.sha256(json.dumps([bundle.recipe, utterances]).encode()).hexdigest()[:16]
+        options.tell(f"Learning from {len(training)} utterances ...")
+        with screen.tuning_progress() as show:
+            return learn(
+                bundle,
+                weights,
+                training,
+                held_out,
+                settings,
+                checkpoint=folder / f"{identity}.safetensors",
+                on_step=lambda at: show(at.step, at.steps, at.epoch, at.loss),
+            )
+
+    return tune
+
+
+def _draw(candidates: Sequence[Any], domain: str, path: Path) -> bool:
+    from device_app.pictures import draw_frontier
+    from editing.errors import MissingDependencyError
+
+    try:
+        draw_frontier(candidates, domain, path)
+    except MissingDependencyError:
+        return False
+    return True

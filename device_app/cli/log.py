@@ -1,0 +1,124 @@
+"""asr-edge log and show: which edits there are, and what each of them did."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from device_app.cli import options
+from device_app.cli.table import print_table
+
+if TYPE_CHECKING:
+    from device_app.ledger import Edit, Ledger
+
+Id = Annotated[int, typer.Argument(metavar="N", help="An edit, as 'asr-edge log' numbers them.")]
+
+
+def log(model: options.Model = None, as_json: options.Json = False) -> None:
+    """Show all edits of the model, and which of them are in service."""
+    from device_app.ledger import Ledger
+    from device_app.models import find_bundle
+
+    ledger = Ledger(find_bundle(model))
+    if as_json:
+        typer.echo(json.dumps(_record(ledger), ensure_ascii=False, indent=2))
+        return
+    if not ledger.edits:
+        typer.echo("The base model, without an edit. 'asr-edge adapt --domain NAME' makes one.")
+        return
+    head = ("edit", "state", "domain", "how", "learnt from", "WER before", "after", "MB", "when")
+    rows = [
+        (
+            edit.id,
+            _state(ledger, edit),
+            edit.domain,
+            _how(ledger, edit),
+            f"{edit.utterances} utterances" if edit.utterances else edit.kind,
+            *(", ".join(f"{wer[d]:.1%}" for d in edit.domains if d in wer) for wer in (edit.before, edit.after)),
+            f"{_size(ledger, edit) / 1e6:.1f}",
+            edit.created[:16].replace("T", " "),
+        )
+        for edit in ledger.edits
+    ]
+    print_table([head, *rows], right={0, 5, 6, 7})
+    typer.echo(f"Version {ledger.current.id} is in service ({ledger.current.why}).")
+
+
+def show(edit: Id, model: options.Model = None, as_json: options.Json = False) -> None:
+    """Show one edit: what it was learnt from, what it did, and where in the network it is."""
+    from device_app.ledger import Ledger
+    from device_app.models import find_bundle
+
+    ledger = Ledger(find_bundle(model))
+    found = ledger.edit(edit)
+    vectors = [ledger.vector(name) for name in found.vectors]
+    record = {
+        **asdict(found),
+        "state": _state(ledger, found),
+        "bytes": _size(ledger, found),
+        "task_vectors": [
+            {**asdict(v.origin), "norm": v.norm, "nonzero": v.density, "layers": v.layers()} for v in vectors
+        ],
+    }
+    if as_json:
+        typer.echo(json.dumps(record, ensure_ascii=False, indent=2))
+        return
+    typer.echo(f"Edit {found.id} ({record['state']}): {found.kind} {found.domain}, {found.created}")
+    typer.echo(f"  {_how(ledger, found)}; learnt from {found.utterances} utterances, {found.seconds / 60:.1f} min")
+    for reason in found.reasons:
+        typer.echo(f"  kept out: {reason}")
+    for domain, after in found.after.items():
+        typer.echo(f"  WER of {domain}: {found.before[domain]:.1%} -> {after:.1%}")
+    for vector in vectors:
+        typer.echo(
+            f"  task vector: norm {vector.norm:.3f}, {vector.density:.0%} of its entries are not zero; by layer:"
+        )
+        layers = vector.layers()
+        largest = max(layers.values(), default=1.0) or 1.0
+        for layer, norm in layers.items():
+            typer.echo(f"    {layer:32} {norm:8.4f}  {'▇' * round(30 * norm / largest)}")
+
+
+def complete_edit(typed: str) -> list[str]:
+    from device_app.ledger import Ledger
+    from device_app.models import embedded_bundle
+
+    return [str(edit.id) for edit in Ledger(embedded_bundle()).edits if str(edit.id).startswith(typed)]
+
+
+def _state(ledger: Ledger, edit: Edit) -> str:
+    if ledger.is_applied(edit.id):
+        return "in service"
+    return "kept out" if edit.reasons else "reverted"
+
+
+def _how(ledger: Ledger, edit: Edit) -> str:
+    settings = next((a.settings for a in ledger.current.applied if a.edit == edit.id), edit.settings)
+    return " ".join(
+        [
+            edit.method,
+            *(
+                f"{name.replace('lam', 'lambda')} {value}"
+                for name, value in settings.items()
+                if name in ("lam", "density")
+            ),
+        ]
+    )
+
+
+def _size(ledger: Ledger, edit: Edit) -> int:
+    return sum(path.stat().st_size for name in edit.vectors if (path := ledger.vector_path(name)).is_file())
+
+
+def _record(ledger: Ledger) -> dict[str, Any]:
+    return {
+        "base": ledger.base.weights_hash,
+        "current": ledger.current.id,
+        "edits": [
+            {**asdict(edit), "state": _state(ledger, edit), "bytes": _size(ledger, edit)} for edit in ledger.edits
+        ],
+        "versions": [asdict(version) for version in ledger.versions],
+    }

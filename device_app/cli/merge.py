@@ -1,0 +1,53 @@
+"""asr-edge merge: several task vectors become one edit."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from device_app.cli import options, screen
+
+
+def merge(
+    vectors: Annotated[
+        list[str], typer.Argument(metavar="N|FILE...", help="Edits of this machine, or vectors' files.")
+    ],
+    lam: options.Lambda = None,
+    method: options.Method = "ties",
+    density: options.Density = None,
+    tolerance: options.Tolerance = 1.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be heard.")] = False,
+    force: options.Force = False,
+    model: options.Model = None,
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+) -> None:
+    """Merge the vectors of several people or machines into one edit, which replaces theirs.
+
+    Exit code 3: the gate kept the old model.
+    """
+    from pathlib import Path
+
+    from device_app.adapting import Plan, merge_vectors
+    from device_app.ledger import Ledger
+    from device_app.models import find_bundle
+    from device_app.store import Store
+    from editing.errors import BadInputError
+    from editing.task_vector import TaskVector
+
+    settings, _ = options.merge_settings(lam, density)
+    ledger = Ledger(find_bundle(model))
+    if len(vectors) < 2:
+        raise BadInputError("name two or more vectors to merge; 'asr-edge vector import' takes a single one")
+    with Store() as store, ledger.changing():
+        found: dict[str, TaskVector] = {}
+        for name in vectors:
+            if name.isdecimal():
+                found |= {f"edit {name}": ledger.vector(one) for one in ledger.edit(int(name)).vectors}
+            else:
+                found[name] = TaskVector.load(Path(name))
+        replaced = [int(name) for name in vectors if name.isdecimal()]
+        plan = Plan("", method, settings, tolerance=tolerance / 100, force=force, dry_run=dry_run)
+        outcome = merge_vectors(store, ledger, found, "merge", plan, threads, screen.Terminal(), replaced)
+    screen.finish(outcome, as_json)

@@ -1,0 +1,94 @@
+"""asr-edge vector: task vectors as files, for other machines."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from device_app.cli import options, screen
+from device_app.cli.log import complete_edit
+
+app = typer.Typer(help="Give task vectors away, and take them in.", no_args_is_help=True)
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A task vector, .safetensors.")]
+
+
+@app.command()
+def export(
+    edit: Annotated[int, typer.Argument(metavar="N", help="An edit.", autocompletion=complete_edit)],
+    file: File,
+    density: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Keep this fraction. [default: what the edit keeps]")
+    ] = None,
+    model: options.Model = None,
+) -> None:
+    """Write an edit's task vector into a file: no recordings, no texts, only differences of weights."""
+    from device_app.ledger import Ledger
+    from device_app.models import find_bundle
+    from editing.errors import BadInputError
+    from editing.sparsify import trim
+
+    if file.exists():
+        raise BadInputError(f"{file}: is there already; name a new file")
+    ledger = Ledger(find_bundle(model))
+    found = ledger.edit(edit)
+    if len(found.vectors) != 1:
+        raise BadInputError(f"edit {edit} is a merge of several vectors; export those it was made of")
+    vector = ledger.vector(found.vectors[0])
+    kept = density if density is not None else float(found.settings.get("density", 1.0))
+    if kept < 1:
+        origin = replace(vector.origin, method="trim", density=kept, scores=dict(found.after))
+        vector = replace(vector, tensors={n: trim(t, kept) for n, t in vector.tensors.items()}, origin=origin)
+    vector.save(file)
+    typer.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB, {vector.density:.0%} of the entries")
+
+
+@app.command("import")
+def import_(
+    file: File,
+    lam: options.Lambda = None,
+    method: options.Method = "ties",
+    density: options.Density = None,
+    tolerance: options.Tolerance = 1.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be heard.")] = False,
+    force: options.Force = False,
+    model: options.Model = None,
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+) -> None:
+    """Merge a task vector from another machine. It passes the gate, or stays out; needs no torch.
+
+    Exit code 3: the gate kept the old model.
+    """
+    from device_app.adapting import Plan, merge_vectors
+    from device_app.ledger import Ledger
+    from device_app.models import find_bundle
+    from device_app.store import Store
+    from editing.task_vector import TaskVector
+
+    settings, _ = options.merge_settings(lam, density)
+    vector = TaskVector.load(file)
+    ledger = Ledger(find_bundle(model))
+    with Store() as store, ledger.changing():
+        plan = Plan(vector.origin.domain, method, settings, tolerance=tolerance / 100, force=force, dry_run=dry_run)
+        outcome = merge_vectors(store, ledger, {str(file): vector}, "import", plan, threads, screen.Terminal())
+    screen.finish(outcome, as_json)
+
+
+@app.command()
+def show(file: File, as_json: options.Json = False) -> None:
+    """Show what a task vector's file says of itself."""
+    from editing.task_vector import TaskVector
+
+    vector = TaskVector.load(file)
+    record = {**asdict(vector.origin), "norm": vector.norm, "nonzero": vector.density, "layers": vector.layers()}
+    if as_json:
+        typer.echo(json.dumps(record, ensure_ascii=False, indent=2))
+        return
+    for name, value in record.items():
+        if name not in ("layers", "scores"):
+            typer.echo(f"{name:12} {value}")
