@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -206,7 +206,12 @@ def apply(base: Tensors, merged: Tensors) -> dict[str, Array]:
     Raises:
         TaskVectorError: the result is not finite.
     """
-    result = for_each_tensor([base, merged], lambda _name, tensors: tensors[0] + tensors[1])
+
+    def add(_name: str, tensors: Sequence[Array]) -> Array:
+        with np.errstate(over="ignore"):  # told below
+            return tensors[0] + tensors[1]
+
+    result = for_each_tensor([base, merged], add)
     for name, tensor in result.items():
         if not is_finite(tensor):
             raise TaskVectorError(f"{name}: would not be finite after the merge; use a smaller lambda")
@@ -241,7 +246,7 @@ def _dot(one: Array, other: Array) -> float:
 def _encode(tensor: Array) -> tuple[dict[str, NDArray[Any]], tuple[int, ...]]:
     """A tensor's smallest form, part by part, and its shape."""
     if tensor.ndim < 2:
-        return {"whole": np.ascontiguousarray(tensor, np.float32)}, tensor.shape
+        return {"whole": np.asarray(tensor, np.float32, order="C")}, tensor.shape
     rows = tensor.reshape(len(tensor), -1)
     scales = (np.abs(rows).max(axis=1, initial=0) / np.float32(MOST_CODE)).astype(np.float32)
     scales[scales < np.finfo(np.float32).tiny] = 0
@@ -273,6 +278,8 @@ def _decode(parts: Mapping[str, NDArray[Any]], shape: tuple[int, ...]) -> Array:
     codes, scales = parts["codes"], parts["scale"]
     if codes.dtype != np.int8 or scales.dtype != np.float32 or not shape or scales.shape != shape[:1]:
         raise ValueError("its codes and scales are not int8 and a float32 for each row")
+    if not np.isfinite(scales).all():
+        raise ValueError("its scales are not finite")
     if "mask" in parts:
         mask = parts["mask"]
         if mask.dtype != np.uint8 or mask.shape != ((size + 7) // 8,):

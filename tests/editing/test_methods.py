@@ -1,0 +1,213 @@
+"""Each method against its oracle, and the properties that must hold whatever the numbers are."""
+
+import warnings
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from editing.methods.dare_linear import dropped
+from editing.registry import METHODS
+from tests.editing.conftest import SHAPES
+
+warnings.filterwarnings("ignore", module="peft")
+oracle = pytest.importorskip("peft.utils.merge_utils")
+
+ONE_VECTOR = sorted(METHODS.keys() - {"slerp", "model_stock"})
+lambdas = st.floats(-2, 2, width=32)
+
+
+def by_peft(function, vectors, **settings):
+    """PEFT's function on every tensor, at weights of 1."""
+    return {
+        name: function([torch.from_numpy(v[name]) for v in vectors], torch.ones(len(vectors)), **settings).numpy()
+        for name in vectors[0]
+    }
+
+
+def assert_close(found, expected, tolerance=1e-6):
+    assert found.keys() == expected.keys()
+    for name, tensor in found.items():
+        assert tensor.dtype == np.float32
+        np.testing.assert_allclose(tensor, expected[name], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("density", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize("method", ["ties", "magnitude_prune"])
+def test_trimming_methods_agree_with_peft(vectors, method, density, count):
+    given_vectors = vectors(count)
+    expected = by_peft(getattr(oracle, method), given_vectors, density=density)
+    assert_close(METHODS[method](given_vectors, lam=1.0, density=density), expected)
+
+
+def test_task_arithmetic_agrees_with_peft(vectors):
+    given_vectors = vectors(4)
+    expected = by_peft(oracle.task_arithmetic, given_vectors)
+    assert_close(METHODS["task_arithmetic"](given_vectors, lam=1.0), expected)
+
+
+@pytest.mark.parametrize("method", ["dare_linear", "dare_ties"])
+def test_random_methods_agree_with_peft_on_the_same_entries(vectors, method, monkeypatch):
+    given_vectors = vectors(3)
+    kept = dropped(given_vectors, 0.4, seed=7)
+    found = METHODS[method](given_vectors, lam=1.0, density=0.4, seed=7)
+    for name in SHAPES:
+        draws = iter([torch.from_numpy((vector[name] != 0).astype(np.float32)) for vector in kept])
+        monkeypatch.setattr(oracle.torch, "bernoulli", lambda _, draws=draws: next(draws))
+        one = [{name: vector[name]} for vector in given_vectors]
+        assert_close({name: found[name]}, by_peft(getattr(oracle, method), one, density=0.4))
+
+
+def test_breadcrumbs_agrees_with_mergekits_formula(vectors):
+    """mergekit's magnitude_outliers: of n entries in order, those from n - k - top up to n - top."""
+    tensor = vectors(1)[0]["decoder.layers.0.fc.weight"]
+    top, kept = int(0.01 * tensor.size), int(0.5 * tensor.size)
+    order = np.argsort(np.abs(tensor).reshape(-1))
+    expected = np.zeros(tensor.size, np.float32)
+    chosen = order[tensor.size - kept - top : tensor.size - top]
+    expected[chosen] = tensor.reshape(-1)[chosen]
+    found = METHODS["breadcrumbs"]([{"a": tensor}], lam=1.0, density=0.5, outliers=0.01)
+    assert_close(found, {"a": expected.reshape(tensor.shape)})
+
+
+def test_slerp_agrees_with_the_formula_in_double_precision(vectors):
+    a, b = vectors(2)
+    expected = {}
+    for name in a:
+        x, y = a[name].astype(np.float64), b[name].astype(np.float64)
+        angle = np.arccos((x * y).sum() / np.linalg.norm(x) / np.linalg.norm(y))
+        expected[name] = (np.sin(0.7 * angle) * x + np.sin(0.3 * angle) * y) / np.sin(angle)
+    assert_close(METHODS["slerp"]([a, b], place=0.3), expected)
+
+
+def test_slerp_of_parallel_vectors_is_linear(vectors):
+    (a,) = vectors(1)
+    assert_close(METHODS["slerp"]([a, {name: 3 * t for name, t in a.items()}]), {n: 2 * t for n, t in a.items()})
+
+
+def test_model_stock_agrees_with_mergekits_formula(vectors):
+    shared, *own = vectors(4)
+    models = [{name: shared[name] + vector[name] for name in vector} for vector in own]
+    expected = {}
+    for name in shared:
+        flat = [model[name].astype(np.float64).reshape(-1) for model in models]
+        cosine = np.mean([x @ y / np.linalg.norm(x) / np.linalg.norm(y) for x, y in combinations(flat, 2)])
+        share = len(flat) * cosine / (1 + (len(flat) - 1) * cosine)
+        expected[name] = (share * np.mean(flat, axis=0)).reshape(shared[name].shape)
+    assert_close(METHODS["model_stock"](models), expected, 1e-5)
+
+
+def test_lines_grows_with_depth():
+    vector = {f"decoder.layers.{i}.w": np.ones(1, np.float32) for i in range(5)}
+    found = METHODS["lines"]([vector], lam=1.0, shallowest=0.2)
+    np.testing.assert_allclose([float(t[0]) for t in found.values()], [0.2, 0.4, 0.6, 0.8, 1.0], rtol=1e-6)
+
+
+def test_weight_average_is_the_mean(vectors):
+    given_vectors = vectors(3)
+    expected = {name: np.mean([v[name] for v in given_vectors], axis=0) for name in SHAPES}
+    assert_close(METHODS["weight_average"](given_vectors), expected)
+
+
+# Properties
+
+
+@pytest.mark.parametrize("method", ONE_VECTOR)
+def test_at_lambda_0_nothing_changes(vectors, method):
+    assert all(not tensor.any() for tensor in METHODS[method](vectors(2), lam=0.0).values())
+
+
+@given(lam=lambdas)
+def test_ties_of_one_whole_vector_is_task_arithmetic(lam):
+    vector = {"a": np.random.default_rng(1).standard_normal((4, 6), np.float32)}
+    expected = METHODS["task_arithmetic"]([vector], lam=lam)
+    assert_close(METHODS["ties"]([vector], lam=lam, density=1.0), expected)
+
+
+def test_ties_of_one_vector_is_its_trimmed_self(vectors):
+    expected = METHODS["magnitude_prune"](vectors(1), lam=0.6, density=0.3)
+    assert_close(METHODS["ties"](vectors(1), lam=0.6, density=0.3), expected)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS.keys() - {"slerp", "dare_linear", "dare_ties"}))
+def test_the_order_of_vectors_does_not_matter(vectors, method):
+    given_vectors = vectors(3)
+    assert_close(METHODS[method](given_vectors[::-1]), METHODS[method](given_vectors), 1e-5)
+
+
+@pytest.mark.parametrize("method", ONE_VECTOR)
+@given(seed=st.integers(0, 2**31), count=st.integers(1, 4), size=st.integers(1, 120))
+def test_any_vectors_merge_to_finite_ones_of_their_shape(method, seed, count, size):
+    random = np.random.default_rng(seed)
+    given_vectors = [{"a": random.standard_normal(size, np.float32)} for _ in range(count)]
+    merged = METHODS[method](given_vectors)
+    assert merged["a"].shape == (size,)
+    assert np.isfinite(merged["a"]).all()
+    assert merged["a"].any()
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_vectors_are_left_as_they_were(vectors, method):
+    given_vectors = vectors(2)
+    METHODS[method](given_vectors)
+    for vector, untouched in zip(given_vectors, vectors(2), strict=True):
+        assert_close(vector, untouched, 0)
+
+
+def test_lambda_may_differ_by_part_of_the_name(vectors):
+    (vector,) = vectors(1)
+    found = METHODS["task_arithmetic"]([vector], lam={"encoder": 0.5, "norm": 0.0, "*": 1.0})
+    expected = {name: tensor * (0.5 if "encoder" in name else "norm" not in name) for name, tensor in vector.items()}
+    assert_close(found, expected)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"density": 0.0}, "fraction kept"),
+        ({"density": 1.5}, "fraction kept"),
+        ({"lam": float("nan")}, "lambda"),
+        ({"scope": "model"}, "scope"),
+        ({"alpha": 1}, "has no alpha"),
+        ({"lam": {"encoder": 1.0}}, "no coefficient"),
+    ],
+)
+def test_settings_out_of_their_range_are_refused(vectors, settings, reason):
+    with pytest.raises(ValueError, match=reason):
+        METHODS["ties"](vectors(2), **settings)
+
+
+def test_vectors_that_do_not_fit_each_other_are_refused(vectors):
+    a, b = vectors(2)
+    with pytest.raises(ValueError, match="nothing to merge"):
+        METHODS["ties"]([])
+    with pytest.raises(ValueError, match="differs from the first"):
+        METHODS["ties"]([a, {**b, "extra": np.zeros(1, np.float32)}])
+    with pytest.raises(ValueError, match="shape"):
+        METHODS["ties"]([a, {**b, "decoder.norm.bias": np.zeros(3, np.float32)}])
+    with pytest.raises(ValueError, match="not finite"):
+        METHODS["ties"]([a, {**b, "decoder.norm.bias": np.full(9, np.nan, np.float32)}])
+    with pytest.raises(ValueError, match="float64"):
+        METHODS["ties"]([a, {**b, "decoder.norm.bias": np.zeros(9)}])
+
+
+@pytest.mark.parametrize("method", ["slerp", "model_stock"])
+def test_methods_for_several_vectors_say_so(vectors, method):
+    with pytest.raises(ValueError, match="two"):
+        METHODS[method](vectors(1))
+
+
+def test_every_method_says_what_it_does_where_it_is_from_and_what_it_is_held_to():
+    assert len(METHODS) == 10
+    for method in METHODS.values():
+        assert method.summary.endswith(".")
+        assert method.paper
+        assert method.oracle
+        assert "lam" in method.settings

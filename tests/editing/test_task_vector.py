@@ -1,0 +1,186 @@
+"""The file is small, exact in what it promises, and believes nothing it is told."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+
+from editing.errors import TaskVectorError, WrongBaseError
+from editing.sparsify import trim
+from editing.task_vector import RECORD, Origin, TaskVector, apply, read_origin
+
+ORIGIN = Origin("moonshine", "ab" * 32, "kitchen", utterances=3, seconds=9.5, scores={"kitchen": 0.25})
+
+
+@pytest.fixture
+def vector(vectors):
+    return TaskVector(vectors(1)[0], ORIGIN)
+
+
+@pytest.fixture
+def file(vector, tmp_path):
+    path = tmp_path / "kitchen.safetensors"
+    vector.save(path)
+    return path
+
+
+def rewritten(path, *, record=None, tensors=None, drop=()):
+    """Changes a file as a hostile hand might."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as opened:
+        metadata = opened.metadata()
+    stored = {name: t for name, t in {**load_file(path), **(tensors or {})}.items() if name not in drop}
+    before = json.loads(metadata[RECORD])
+    save_file(stored, path, metadata={RECORD: json.dumps({**before, **(record or {})})})
+    return path
+
+
+def test_a_difference_leads_back_to_what_was_after(vectors):
+    before, after = vectors(2)
+    vector = TaskVector.difference(after, before, ORIGIN)
+    for name, tensor in apply(before, vector.tensors).items():
+        np.testing.assert_allclose(tensor, after[name], atol=1e-6)
+
+
+def test_models_that_differ_in_shape_have_no_difference(vectors):
+    before, after = vectors(2)
+    with pytest.raises(TaskVectorError, match="extra"):
+        TaskVector.difference({**after, "extra": np.zeros(1, np.float32)}, before, ORIGIN)
+    with pytest.raises(TaskVectorError, match="shape"):
+        TaskVector.difference({**after, "decoder.norm.bias": np.zeros(2, np.float32)}, before, ORIGIN)
+    with pytest.raises(TaskVectorError, match="not finite"):
+        TaskVector.difference({**after, "decoder.norm.bias": np.full(9, np.inf, np.float32)}, before, ORIGIN)
+
+
+def test_norm_cosine_sum_and_scale(vectors):
+    a, b = (TaskVector(vector, ORIGIN) for vector in vectors(2))
+    flat_a, flat_b = (np.concatenate([t.reshape(-1) for t in v.tensors.values()]).astype(np.float64) for v in (a, b))
+    assert a.norm == pytest.approx(np.linalg.norm(flat_a))
+    assert a.cosine(b) == pytest.approx(flat_a @ flat_b / np.linalg.norm(flat_a) / np.linalg.norm(flat_b))
+    assert a.cosine(a.scaled(-2)) == pytest.approx(-1)
+    assert (a + b).norm == pytest.approx(np.linalg.norm(flat_a + flat_b))
+    assert sum(norm**2 for norm in a.layers().values()) == pytest.approx(a.norm**2)
+
+
+def test_a_file_says_where_it_comes_from_and_gives_the_vector_to_a_254th_of_each_rows_largest(vector, file):
+    found = TaskVector.load(file)
+    assert found.origin == read_origin(file) == ORIGIN
+    for name, tensor in vector.tensors.items():
+        allowed = np.abs(tensor).max(axis=-1, keepdims=True) / 253 if tensor.ndim > 1 else 0
+        assert (np.abs(found.tensors[name] - tensor) <= allowed).all()
+
+
+@given(rows=st.integers(1, 9), columns=st.integers(1, 40), density=st.floats(0.02, 1), seed=st.integers(0, 999))
+def test_storing_what_was_stored_changes_next_to_nothing(rows, columns, density, seed):
+    tensor = trim(np.random.default_rng(seed).standard_normal((rows, columns), np.float32), density)
+    once = TaskVector({"a": tensor}, ORIGIN).as_stored()
+    np.testing.assert_allclose(once.as_stored().tensors["a"], once.tensors["a"], rtol=1e-6)
+    np.testing.assert_array_equal(once.tensors["a"] == 0, (once.as_stored().tensors["a"]) == 0)
+
+
+@given(
+    shape=st.sampled_from([(), (0,), (3,), (0, 4), (2, 3), (2, 3, 4)]), scale=st.sampled_from([0.0, 1e-38, 1e-6, 1e30])
+)
+def test_any_shape_and_scale_survives(tmp_path_factory, shape, scale):
+    path = tmp_path_factory.mktemp("vector") / "v.safetensors"
+    tensor = (np.random.default_rng(0).standard_normal(shape) * scale).astype(np.float32)
+    vector = TaskVector({"a": tensor}, ORIGIN)
+    vector.save(path)
+    np.testing.assert_array_equal(TaskVector.load(path).tensors["a"], vector.as_stored().tensors["a"])
+
+
+def test_the_same_vector_gives_the_same_bytes(vector):
+    assert vector.to_bytes() == vector.to_bytes()
+
+
+def test_a_trimmed_vector_is_a_sixth_of_the_model(bundle, tmp_path):
+    random = np.random.default_rng(0)
+    shapes = {name: tensor.shape for name, tensor in bundle.weights().items()}
+    tensors = {name: trim(random.standard_normal(shape, np.float32), 0.5) for name, shape in shapes.items()}
+    data = TaskVector(tensors, ORIGIN).to_bytes()
+    assert len(data) < 0.165 * 4 * sum(tensor.size for tensor in tensors.values())
+
+
+# Whether it fits
+
+
+def test_a_vector_from_another_base_is_refused(vector):
+    shapes = {name: tensor.shape for name, tensor in vector.tensors.items()}
+    vector.check("ab" * 32, shapes, "kitchen")
+    with pytest.raises(WrongBaseError, match=r"kitchen: taken from base abababab, but this device runs cdcdcdcd"):
+        vector.check("cd" * 32, shapes, "kitchen")
+
+
+def test_a_vector_of_other_tensors_is_refused_by_name(vector):
+    shapes = {name: tensor.shape for name, tensor in vector.tensors.items()}
+    with pytest.raises(TaskVectorError, match="other is missing"):
+        vector.check("ab" * 32, {**shapes, "other": (1,)}, "kitchen")
+    with pytest.raises(TaskVectorError, match=r"decoder.norm.bias is unknown"):
+        vector.check("ab" * 32, {n: s for n, s in shapes.items() if "norm" not in n}, "kitchen")
+    with pytest.raises(TaskVectorError, match=r"decoder.norm.bias has shape \(9,\), expected \(8,\)"):
+        vector.check("ab" * 32, {**shapes, "decoder.norm.bias": (8,)}, "kitchen")
+
+
+# Files that are not what they should be
+
+
+def test_a_pickle_in_disguise_is_refused_unread(tmp_path):
+    path = tmp_path / "v.safetensors"
+    path.write_bytes(pickle.dumps({"a": np.ones(3)}))
+    with pytest.raises(TaskVectorError, match="not a task vector"):
+        TaskVector.load(path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
+def test_a_file_that_is_cut_short_is_refused(file, share):
+    data = file.read_bytes()
+    file.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(TaskVectorError, match="cut short"):
+        TaskVector.load(file)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(TaskVectorError, match=r"none.safetensors: there is no such file"):
+        TaskVector.load(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"record": {"format_version": 9}}, "format version 9"),
+        ({"record": {"base": 5}}, "base"),
+        ({"record": {"scores": {"a": "b"}}}, "scores"),
+        ({"record": {"shapes": None}}, "shapes"),
+        ({"record": {"shapes": {"a": [-1]}}}, "shapes"),
+        ({"record": {"shapes": {"a": [10**7, 10**7]}}}, "larger than any model"),
+        ({"tensors": {"whole/extra": np.zeros(2, np.float32)}}, "record does not name"),
+        ({"tensors": {"whole/decoder.norm.bias": np.full(9, np.nan, np.float32)}}, "not finite"),
+        ({"tensors": {"whole/decoder.norm.bias": np.zeros(8, np.float32)}}, "damaged"),
+        ({"tensors": {"codes/encoder.layers.0.fc.weight": np.zeros((7, 4), np.int8)}}, "damaged"),
+        ({"tensors": {"scale/encoder.layers.0.fc.weight": np.full(7, np.inf, np.float32)}}, "not finite"),
+        ({"tensors": {"mask/encoder.layers.0.fc.weight": np.zeros(5, np.uint8)}}, "damaged"),
+        ({"drop": ["scale/encoder.layers.0.fc.weight"]}, "damaged"),
+    ],
+)
+def test_a_file_that_was_tampered_with_is_refused(file, change, reason):
+    with pytest.raises(TaskVectorError, match=reason) as raised:
+        TaskVector.load(rewritten(file, **change))
+    assert str(file) in str(raised.value)
+
+
+def test_other_safetensors_are_not_task_vectors(tmp_path):
+    path = tmp_path / "v.safetensors"
+    save_file({"a": np.zeros(1, np.float32)}, path)
+    with pytest.raises(TaskVectorError, match="not a task vector"):
+        TaskVector.load(path)
+
+
+def test_a_sum_that_overflows_is_refused():
+    huge = {"a": np.full(3, 3e38, np.float32)}
+    with pytest.raises(TaskVectorError, match="smaller lambda"):
+        apply(huge, huge)
