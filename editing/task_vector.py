@@ -245,7 +245,7 @@ def _dot(one: Array, other: Array) -> float:
 
 def _encode(tensor: Array) -> tuple[dict[str, NDArray[Any]], tuple[int, ...]]:
     """A tensor's smallest form, part by part, and its shape."""
-    if tensor.ndim < 2:
+    if tensor.ndim < 2 or not tensor.size:
         return {"whole": np.asarray(tensor, np.float32, order="C")}, tensor.shape
     rows = tensor.reshape(len(tensor), -1)
     scales = (np.abs(rows).max(axis=1, initial=0) / np.float32(MOST_CODE)).astype(np.float32)
