@@ -39,6 +39,12 @@ LAMBDAS = (0.2, 0.4, 0.6, 0.8, 1.0)
 DENSITIES = (0.2, 0.5, 1.0)
 SWEEP_S = 120.0  # of each domain are heard with every candidate of a sweep
 CHECKED = 60  # labels that are compared with what is heard
+ORTHOGRAPHY: Mapping[Orthography, str] = {
+    "keep": "The labels lack the capitals or the punctuation that the model writes. It learns them as it would write "
+    "them itself (--orthography keep); 'learn' would teach it theirs, for all speech.",
+    "learn": "The labels lack the capitals or the punctuation that the model writes. It learns to write as they do "
+    "(--orthography learn), for all speech; 'keep' would keep its own way.",
+}
 CHANCE = 0.05  # how often labels may fit that well when they belong to other recordings
 
 
@@ -168,10 +174,18 @@ def adapt(store: Store, ledger: Ledger, plan: Plan, tune: Tune, threads: int | N
     before = hear(transcriber, sets, screen, "hearing as it is")
     heard = _hear_training(transcriber, training, plan, screen)
     _check_labels([u.text or "" for u in training], heard, plan)
-    labelled = _labelled(training, heard, plan, screen)
+    texts = [u.text or "" for u in training]
+    judged_by = before[plan.domain]
+    judges = list(judged_by.texts)
+    if differs(texts[: len(heard)], heard):
+        screen.say(ORTHOGRAPHY[plan.orthography])
+        if plan.orthography == "keep":
+            texts = [as_the_model_writes(*pair) for pair in zip(texts, heard, strict=True)]
+            judges = [as_the_model_writes(*pair) for pair in zip(judges, judged_by.hypotheses, strict=True)]
+    labelled = [Labelled(u.audio, text) for u, text in zip(training, texts, strict=True)]
     labelled += _replayed(store, ledger, plan)
     theta = start.weights()
-    tuned = tune(start, theta, labelled, [Labelled(u.audio, u.text or "") for u in held_out])
+    tuned = tune(start, theta, labelled, [Labelled(u.audio, text) for u, text in zip(held_out, judges, strict=True)])
     origin = Origin(
         family=start.family,
         base=ledger.base.weights_hash,
@@ -360,21 +374,6 @@ def label_chance(texts: Sequence[str], heard: Sequence[str], seed: int = 0) -> f
 
 def _distance(jiwer: Any, said: str, heard: str) -> float:
     return float(jiwer.cer(said, heard)) if heard else 1.0
-
-
-def _labelled(training: Sequence[StoredUtterance], heard: Sequence[str], plan: Plan, screen: Screen) -> list[Labelled]:
-    """The utterances with the texts that are to be learnt."""
-    texts = [u.text or "" for u in training]
-    if differs(texts[: len(heard)], heard):
-        if plan.orthography == "keep":
-            texts = [as_the_model_writes(text, model) for text, model in zip(texts, heard, strict=True)]
-            screen.say(
-                "The labels lack the capitals or the punctuation that the model writes. It learns them as it would "
-                "write them itself (--orthography keep); 'learn' would teach it theirs, for all speech."
-            )
-        else:
-            screen.say("The labels' case and punctuation are learnt (--orthography learn), for all speech.")
-    return [Labelled(u.audio, text) for u, text in zip(training, texts, strict=True)]
 
 
 def _replayed(store: Store, ledger: Ledger, plan: Plan) -> list[Labelled]:

@@ -55,7 +55,9 @@ def as_the_model_writes(label: str, heard: str) -> str:
     written = list(words)
     for kind, first, last, start, end in SequenceMatcher(None, said, thought, autojunk=False).get_opcodes():
         if kind == "equal":
-            written[first:last] = models[start:end]
+            written[first:last] = map(_written, words[first:last], models[start:end])
+            if last < len(words) and end == len(models):  # the model's end is not the label's
+                written[last - 1] = written[last - 1].rstrip(SENTENCE_END)
         elif kind == "replace":
             others = models[start:end]
             for place in range(first, min(last, first + len(others)) - 1):
@@ -66,6 +68,11 @@ def as_the_model_writes(label: str, heard: str) -> str:
     if models[-1][-1] in SENTENCE_END and written[-1][-1].isalnum():
         written[-1] += models[-1][-1]
     return " ".join(written)
+
+
+def _written(word: str, model: str) -> str:
+    """The same word as the model wrote it, unless the label has a capital or a mark of its own."""
+    return model if word.islower() and word[-1].isalnum() else word
 
 
 def _marked(word: str, model: str) -> str:

@@ -87,6 +87,15 @@ def corpus() -> Callable[[str], Path]:
     return manifest
 
 
+@pytest.fixture(scope="session")
+def codes(tmp_path_factory):
+    """The manifest of 30 spelled codes, joined from real letters and digits."""
+    folder = tmp_path_factory.mktemp("codes")
+    command = [sys.executable, str(REPOSITORY / "scripts" / "codes.py"), str(folder), "--count", "30"]
+    subprocess.run(command, check=True, timeout=60)
+    return folder / "manifest.jsonl"
+
+
 @pytest.fixture
 def run(transcriber: Transcriber, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs the real command line in its own process, in an empty folder, on a model that is baked."""

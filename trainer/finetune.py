@@ -46,7 +46,7 @@ class Settings:
     """
 
     epochs: int | None = None
-    learning_rate: float = 3e-5
+    learning_rate: float = 1e-4
     batch_s: float = 40.0
     warm_up: float = 0.1
     clip: float = 1.0
@@ -87,9 +87,9 @@ class FineTuned:
     audio_s: float
 
 
-def default_epochs(examples: int) -> int:
-    """Passes for a number of utterances: many over few, few over many."""
-    return max(3, min(20, round(480 / max(1, examples)) + 3))
+def default_epochs(utterances: int) -> int:
+    """Passes for a number of utterances: 20 over 10 of them, 7 over 100, 3 over 700 and more."""
+    return max(3, min(20, round(20 * (10 / max(1, utterances)) ** 0.45)))
 
 
 def learn(
@@ -339,7 +339,8 @@ def _schedule(step: int, steps: int, warm_up: float) -> float:
 def _may_change(name: str, settings: Settings) -> bool:
     if "embed_tokens" in name and not settings.embeddings:
         return False
-    return any(part in name for part in families.SCOPES[settings.scope])
+    parts = families.SCOPES[settings.scope]
+    return not parts or any(f".{part}." in f".{name}." for part in parts)
 
 
 def _named(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:

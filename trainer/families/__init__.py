@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from editing.errors import BundleError
 from export.bundle import Bundle
 
-Scope = str  # "all", or a part of the parameters' names that `SCOPES` gives
-
-# What a fine-tuning may touch, as parts of parameter names.
+# What a fine-tuning may touch, as parts of parameter names between dots; nothing named is everything.
 SCOPES: Mapping[str, Sequence[str]] = {
-    "all": ("",),
+    "hearing": ("encoder", "encoder_attn"),  # all but the decoder's knowledge of language
+    "all": (),
     "encoder": ("encoder",),
     "decoder": ("decoder",),
-    "attention": ("self_attn", "encoder_attn", "attention"),
+    "attention": ("self_attn", "encoder_attn"),
 }
 
 
