@@ -7,13 +7,13 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make setup   install asr-edge into $(VENV), with all that training and the tests need"
-	@echo "make demo    hear the embedded recordings, and count the wrong words"
+	@echo "make demo    the whole loop: hear, adapt, hear again, take it back"
 	@echo "make test    run the tests (make test-slow: the long ones too)"
 	@echo "make lint    ruff, mypy, import-linter"
 
 setup: .setup-dev
 
-# A device needs no torch, so the demo does not wait for it.
+# What a device has: no torch.
 .setup-device: pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "Python 3.11 or later is needed" >&2; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { echo "venv is missing: sudo apt install python3-venv" >&2; exit 1; }
@@ -24,7 +24,7 @@ setup: .setup-dev
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[train,dev]'
 	@touch $@
 
-demo: .setup-device
+demo: .setup-dev
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
 
 test: .setup-dev

@@ -20,7 +20,7 @@ from device_app.audio import SAMPLE_RATE, read
 from device_app.canary import Spoken, canary
 from device_app.gate import Change, Heard, Verdict, compare, judge
 from device_app.ledger import Applied, Edit, Ledger, Version
-from device_app.models import baked_folder, data_folder
+from device_app.models import baked, baked_folder, data_folder
 from device_app.orthography import as_the_model_writes, differs
 from device_app.scoring import english
 from device_app.store import CANARY, Store, StoredUtterance
@@ -38,6 +38,7 @@ FEWEST_HELD_OUT = 3
 LAMBDAS = (0.2, 0.4, 0.6, 0.8, 1.0)
 DENSITIES = (0.2, 0.5, 1.0)
 SWEEP_S = 120.0  # of each domain are heard with every candidate of a sweep
+CANDIDATE = "candidate-"  # how folders with the baked files of one begin
 CHECKED = 60  # labels that are compared with what is heard
 ORTHOGRAPHY: Mapping[Orthography, str] = {
     "keep": "The labels lack the capitals or the punctuation that the model writes. It learns them as it would write "
@@ -240,8 +241,9 @@ def decide(
         StorageError: the disk is full or cannot be written; the version in service stays.
     """
     bundle = ledger.bundle(version)
-    is_new = not baked_folder(bundle).exists()
-    after = hear(Transcriber(bundle, threads=threads), sets, screen, "hearing as it would be")
+    with temporarily_baked(bundle, bundle.weights()) as folder:
+        transcriber = Transcriber(bundle, threads=threads, folder=folder)
+        after = hear(transcriber, sets, screen, "hearing as it would be")
     new_domain = plan.domain if plan.gains and plan.domain in sets else None
     verdict = judge(before, after, new_domain, plan.tolerance)
     promoted = (verdict.passes or plan.force) and not plan.dry_run
@@ -254,11 +256,10 @@ def decide(
             reasons=() if promoted else verdict.reasons,
         )
     if promoted:
+        baked(bundle)
         ledger.promote(replace(version, wer={domain: heard.wer for domain, heard in after.items()}), edit)
     elif edit is not None and not plan.dry_run:
         ledger.keep_out(edit)
-    if not promoted and is_new:
-        shutil.rmtree(baked_folder(bundle), ignore_errors=True)
     tidy(ledger)
     return Outcome(edit, version, verdict, promoted)
 
@@ -482,7 +483,7 @@ def temporarily_baked(bundle: Bundle, weights: Tensors) -> Iterator[Path]:
     """
     try:
         data_folder().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=data_folder(), prefix="candidate-") as name:
+        with tempfile.TemporaryDirectory(dir=data_folder(), prefix=CANDIDATE) as name:
             bake(bundle, weights, "int8", Path(name))
             yield Path(name)
     except OSError as error:
@@ -492,12 +493,19 @@ def temporarily_baked(bundle: Bundle, weights: Tensors) -> Iterator[Path]:
 
 
 def tidy(ledger: Ledger) -> None:
-    """Removes the baked files of versions that are neither in service, nor the one before, nor the base."""
+    """Removes what no version needs any more, and what a kill left. Call it while the ledger is changing.
+
+    These are baked files of versions that are neither in service, nor the one before, nor the
+    base; candidates' baked files; and task vectors that no edit names.
+    """
     kept = {ledger.current.id, ledger.current.parent, 0}
     folders = {version.id: baked_folder(ledger.bundle(version)) for version in ledger.versions}
     keep = {folders[identity] for identity in kept if identity is not None}
-    for folder in set(folders.values()) - keep:
+    for folder in {*folders.values(), *data_folder().glob(f"{CANDIDATE}*")} - keep:
         shutil.rmtree(folder, ignore_errors=True)
+    named = {ledger.vector_path(name) for edit in ledger.edits for name in edit.vectors}
+    for path in set((ledger.folder / "vectors").glob("*")) - named:
+        path.unlink(missing_ok=True)
 
 
 # Other ways to a new version

@@ -14,6 +14,7 @@ from device_app.vad import Segmenter, SegmentSettings, VoiceActivity
 from editing.errors import BadInputError
 
 AROUND = SegmentSettings(silence_s=2.0)  # as recordings are cut when they are transcribed
+STEP = SAMPLE_RATE // 2  # batches of few different lengths: memory that one leaves fits the next
 POOL = 8  # batches whose utterances are sorted by length together
 MOST_UTTERANCES = 16  # in a batch: many short ones would make few updates
 
@@ -112,7 +113,7 @@ def padded(batch: Sequence[Example], change: Change | None, random: np.random.Ge
     if change is not None:
         audio = [change(one, random) for one in audio]
     lengths = [len(one) for one in audio]
-    together = np.zeros((len(batch), max(lengths)), np.float32)
+    together = np.zeros((len(batch), -(-max(lengths) // STEP) * STEP), np.float32)
     for row, one in zip(together, audio, strict=True):
         row[: len(one)] = one
     return together, lengths

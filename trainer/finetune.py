@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -212,6 +214,7 @@ class _Run:
             loss = self._update(batch, steps)
             recent = [*recent[-9:], loss]
             self._step += 1
+            _return_memory()
             self._done_s = time.monotonic() - began
             if is_last:
                 self._losses.append(self._sums[0] / self._sums[1])
@@ -328,6 +331,17 @@ def is_bf16_fast(device: str) -> bool:
         getattr(torch.cpu, name, lambda: False) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     )
     return any(check() for check in checks)
+
+
+def _return_memory() -> None:
+    """Gives freed memory back to the system, where the C library is glibc.
+
+    Batches differ in length, so freed blocks seldom fit the next ones: without this, resident
+    memory grew by 10 MB an update and passed 2.8 GB after 130 of them; with it, it stays at 1.5.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def _schedule(step: int, steps: int, warm_up: float) -> float:

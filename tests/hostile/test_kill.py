@@ -1,8 +1,12 @@
-"""kill -9 at random moments of recording and labelling: nothing that was confirmed is lost."""
+"""kill -9 at random moments of recording, labelling, adapting and reverting: nothing that was confirmed is lost."""
 
+import os
 import random
 import re
+import shutil
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -11,7 +15,9 @@ import pytest
 from device_app.audio import SAMPLE_RATE
 from device_app.doctor import examine
 from device_app.importing import new_utterance
+from device_app.ledger import Ledger, edited
 from device_app.store import Store
+from device_app.transcriber import Transcriber
 from tests.conftest import write_audio
 
 pytestmark = pytest.mark.slow
@@ -103,3 +109,56 @@ def answer(screen):
         screen.press("something\r")
         screen.wait_for("q quit\r\n")
     screen.press("\r")
+
+
+def asr(folder, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "device_app", *map(str, arguments)],
+        env={**os.environ, "ASR_EDGE_HOME": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def hears(monkeypatch, folder, bundle, audio):
+    """What the version in service hears; it must always be able to."""
+    monkeypatch.setenv("ASR_EDGE_HOME", str(folder))
+    return Transcriber(edited(bundle), threads=2).transcribe(audio, SAMPLE_RATE).text
+
+
+def test_adapting_and_reverting(codes, bundle, prompt, home, tmp_path, monkeypatch):
+    rng = random.Random(0)
+    folder = tmp_path / "home"
+    shutil.copytree(home / "baked", folder / "baked")
+    asr(folder, "import", codes, "--domain", "codes").communicate()
+    monkeypatch.setenv("ASR_EDGE_HOME", str(folder))
+    command = ("adapt", "--domain", "codes", "--epochs", 1, "--force")
+    began = time.monotonic()
+    out, err = asr(folder, *command).communicate()
+    assert "is in service" in out, err
+    took = time.monotonic() - began
+    confirmed = 1
+    for _ in range(KILLS // 2):
+        process = asr(folder, *command)
+        time.sleep(rng.uniform(0, 1.1) * took)
+        process.kill()
+        out, _ = process.communicate()
+        confirmed += "is in service" in out
+        assert len(Ledger(bundle).edits) >= confirmed
+        assert "not in service" in hears(monkeypatch, folder, bundle, prompt)
+        confirmed = len(Ledger(bundle).edits)
+    for _ in range(KILLS // 2):
+        ledger = Ledger(bundle)
+        applied = [one.edit for one in ledger.current.applied]
+        back = ("revert", rng.choice(applied)) if applied else ("rollback",)
+        process = asr(folder, *back)
+        time.sleep(rng.uniform(0.2, 2.0))
+        process.kill()
+        out, _ = process.communicate()
+        if "is in service" in out and back[0] == "revert":
+            assert not Ledger(bundle).is_applied(back[1])
+        assert "not in service" in hears(monkeypatch, folder, bundle, prompt)
+    with Store(folder) as store:
+        examine(store)
+        assert not examine(store)

@@ -15,7 +15,7 @@ from trainer.dataset import load_examples
 from trainer.families import moonshine
 from trainer.finetune import Settings, default_epochs
 
-QUICK = Settings(epochs=2, batch_s=12.0, patience=9)
+QUICK = Settings(epochs=2, batch_s=9.0, patience=9)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def weights(bundle):
 @pytest.fixture
 def learn(bundle, weights, labelled):
     def run(settings=QUICK, **more):
-        return finetune.learn(bundle, weights, labelled[:8], labelled[8:10], settings, **more)
+        return finetune.learn(bundle, weights, labelled[:4], labelled[4:5], settings, **more)
 
     return run
 
@@ -110,14 +110,14 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(learn, weights, tmp_p
 
     def kill(progress):
         steps.append(progress.step)
-        if progress.step == 5:
+        if progress.step == 3:
             raise Killed
 
     with pytest.raises(Killed):
         learn(checkpoint=checkpoint, on_step=kill)
     resumed = []
     found = learn(checkpoint=checkpoint, on_step=lambda progress: resumed.append(progress.step))
-    assert resumed[0] == 5  # the checkpoint of update 4 was the last
+    assert resumed[0] == 3  # the checkpoint of update 2 was the last
     assert found.losses == whole.losses
     assert found.held_out == whole.held_out
     for name in weights:
