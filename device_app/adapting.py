@@ -39,6 +39,7 @@ LAMBDAS = (0.2, 0.4, 0.6, 0.8, 1.0)
 DENSITIES = (0.2, 0.5, 1.0)
 SWEEP_S = 120.0  # of each domain are heard with every candidate of a sweep
 CANDIDATE = "candidate-"  # how folders with the baked files of one begin
+SURELY_WORSE = 0.8  # of the resamples, from where on a candidate is not as good as the best
 CHECKED = 60  # labels that are compared with what is heard
 ORTHOGRAPHY: Mapping[Orthography, str] = {
     "keep": "The labels lack the capitals or the punctuation that the model writes. It learns them as it would write "
@@ -104,10 +105,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One lambda and density of a sweep, and how it changes what is heard, by domain."""
+    """One lambda and density of a sweep, what is heard with it, and how that is a change, by domain."""
 
     lam: float
     density: float
+    heard: Mapping[str, Heard]
     changes: Mapping[str, Change]
 
 
@@ -427,7 +429,7 @@ def sweep(
                 with temporarily_baked(start, weights) as folder:
                     new = hear(Transcriber(start, threads=threads, folder=folder), parts, quiet, "")
                 changes = {domain: compare(old[domain], new[domain]) for domain in parts}
-                candidates.append(Candidate(lam, density, changes))
+                candidates.append(Candidate(lam, density, new, changes))
                 advance(1)
     return candidates
 
@@ -453,25 +455,22 @@ class _Quiet:
 
 
 def choose(candidates: Sequence[Candidate], plan: Plan) -> Candidate:
-    """The gentlest candidate that hears the new domain about as well as the best does, and harms nothing.
+    """The gentlest candidate that harms nothing and hears the new domain about as well as the best does.
 
     Those that make something else worse by more than half of the tolerance are passed over, unless
-    all do. Of the rest, the best on the new domain sets the mark; within one standard error of it,
-    the one with the least effect wins (the one-standard-error rule, Breiman et al. 1984).
+    all do. Of the rest, the best on the new domain sets the mark; those that a paired bootstrap
+    does not show to be worse count as good, and the one with the least of the vector wins.
     """
 
     def harm(candidate: Candidate) -> float:
         others = [change.difference for domain, change in candidate.changes.items() if domain != plan.domain]
         return max(others, default=0.0)
 
-    harmless = [one for one in candidates if harm(one) <= plan.tolerance / 2]
-    if not harmless:
-        harmless = [min(candidates, key=harm)]
+    harmless = [one for one in candidates if harm(one) <= plan.tolerance / 2] or [min(candidates, key=harm)]
     best = min(harmless, key=lambda one: one.changes[plan.domain].after)
-    change = best.changes[plan.domain]
-    error = math.sqrt(max(change.after * (1 - change.after), 1e-4) / max(1, change.utterances)) / 4
-    near = [one for one in harmless if one.changes[plan.domain].after <= change.after + error]
-    return min(near, key=lambda one: (one.lam * math.sqrt(one.density), one.changes[plan.domain].after))
+    mark = best.heard[plan.domain]
+    good = [one for one in harmless if compare(mark, one.heard[plan.domain]).surely_worse < SURELY_WORSE]
+    return min(good, key=lambda one: (one.lam * math.sqrt(one.density), one.changes[plan.domain].after))
 
 
 @contextmanager

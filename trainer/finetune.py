@@ -52,7 +52,7 @@ class Settings:
     batch_s: float = 40.0
     warm_up: float = 0.1
     clip: float = 1.0
-    scope: str = "all"
+    scope: str = "hearing"
     embeddings: bool = False
     vary: bool = True
     patience: int = 3

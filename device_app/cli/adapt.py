@@ -24,8 +24,9 @@ def adapt(
     density: options.Density = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes. [default: by how much there is]")] = None,
     scope: Annotated[
-        Literal["all", "encoder", "decoder", "attention"], typer.Option(help="Which weights may change.")
-    ] = "all",
+        Literal["hearing", "all", "encoder", "decoder", "attention"],
+        typer.Option(help="Which weights may change; hearing: all but the decoder's knowledge of language."),
+    ] = "hearing",
     orthography: Annotated[
         Literal["keep", "learn"], typer.Option(help="Keep the model's own case and punctuation, or learn the labels'.")
     ] = "keep",

@@ -9,7 +9,7 @@ import pytest
 from device_app import adapting
 from device_app.adapting import Candidate, Plan, adapt, choose, label_chance, measure_versions, merge_vectors, weigh
 from device_app.audio import read
-from device_app.gate import Change
+from device_app.gate import Change, Heard, compare
 from device_app.importing import new_utterance
 from device_app.ledger import edited
 from device_app.models import baked_folder
@@ -155,20 +155,19 @@ def test_a_sweep_tries_every_lambda_and_density_and_takes_a_gentle_one(run, code
     assert strong < weak
 
 
-def changes(new, other):
-    def change(before, after):
-        return Change(before, after, after - before, after - before, 1.0, 0.0, 50)
+SAID = [f"sentence number {number}" for number in range(20)]
 
-    return {"anna": change(0.5, new), CANARY: change(0.1, 0.1 + other)}
+
+def candidate(lam, wrong, harm=0.0):
+    """A candidate that mishears the first sentences of the domain, and does some harm to the canary."""
+    before = Heard(SAID, ["nothing"] * len(SAID))
+    heard = Heard(SAID, ["nothing" if place < wrong else text for place, text in enumerate(SAID)])
+    harmed = Change(0.1, 0.1 + harm, harm, harm, 0.0, 1.0, 50)
+    return Candidate(lam, 1.0, {"anna": heard}, {"anna": compare(before, heard), CANARY: harmed})
 
 
 def test_of_candidates_as_good_as_the_best_the_gentlest_is_chosen():
-    candidates = [
-        Candidate(0.2, 1.0, changes(0.40, 0.0)),
-        Candidate(0.4, 1.0, changes(0.201, 0.0)),
-        Candidate(0.8, 1.0, changes(0.20, 0.0)),
-        Candidate(1.0, 1.0, changes(0.10, 0.03)),  # harms
-    ]
+    candidates = [candidate(0.2, 12), candidate(0.4, 3), candidate(0.8, 2), candidate(1.0, 0, harm=0.03)]
     assert choose(candidates, Plan("anna")).lam == 0.4
     assert choose(candidates[3:], Plan("anna")).lam == 1.0
 

@@ -1,0 +1,98 @@
+"""Fine-tuning speed and memory, beside the plain transformers training loop on the same utterances.
+
+    python benchmarks/finetuning.py MANIFEST [--utterances 120] [--rounds 3]
+
+The plain loop: utterances shuffled, 8 at a time, padded, float32, AdamW, the model's own loss.
+Rounds alternate, one epoch each, in processes of their own, whose peak memory is told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from device_app.adapting import Labelled
+from device_app.manifest import read_manifest
+from device_app.models import embedded_bundle
+
+PLAIN_BATCH = 8
+
+
+def plain(labelled: list[Labelled]) -> float:
+    """Seconds of an epoch of the loop that transformers' examples have."""
+    import numpy as np
+    import torch
+
+    from device_app.audio import read
+    from trainer.families import moonshine
+
+    bundle = embedded_bundle()
+    model = moonshine.build(bundle.config, "sdpa")
+    moonshine.load_weights(model, bundle.weights())
+    tokenise = moonshine.tokenise(bundle)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
+    order = np.random.default_rng(0).permutation(len(labelled))
+    model.train()
+    began = time.perf_counter()
+    for start in range(0, len(order), PLAIN_BATCH):
+        batch = [labelled[i] for i in order[start : start + PLAIN_BATCH]]
+        audio = [torch.from_numpy(read(one.audio)) for one in batch]
+        targets = [torch.tensor(tokenise(one.text)) for one in batch]
+        mask = [torch.ones(len(one), dtype=torch.long) for one in audio]
+        pad = torch.nn.utils.rnn.pad_sequence
+        labels = pad(targets, batch_first=True, padding_value=-100)
+        loss = model(input_values=pad(audio, True), attention_mask=pad(mask, True), labels=labels).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    return time.perf_counter() - began
+
+
+def ours(labelled: list[Labelled]) -> float:
+    """Seconds of an epoch of ours, as `asr-edge adapt` does it; finding the speech is in it."""
+    from trainer.finetune import Settings, learn
+
+    bundle = embedded_bundle()
+    weights = bundle.weights()
+    began = time.perf_counter()
+    learn(bundle, weights, labelled, [], Settings(epochs=1))
+    return time.perf_counter() - began
+
+
+def measured(work: Callable[[list[Labelled]], float], labelled: list[Labelled]) -> tuple[float, float]:
+    """Its seconds, and the process's peak memory in GB."""
+    return work(labelled), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--utterances", type=int, default=120)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    from device_app.audio import duration_s
+
+    entries = read_manifest(options.manifest, "train")[: options.utterances]
+    labelled = [Labelled(entry.audio, entry.text) for entry in entries]
+    audio_s = sum(duration_s(entry.audio) for entry in entries)
+    found: dict[str, list[tuple[float, float]]] = {"plain": [], "ours": []}
+    for _ in range(options.rounds):
+        for name, work in (("plain", plain), ("ours", ours)):
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                found[name].append(pool.apply(measured, (work, labelled)))
+    for name, runs in found.items():
+        seconds = statistics.median(seconds for seconds, _ in runs)
+        print(
+            f"{name}: {len(labelled) / seconds:.1f} utterances/s, {audio_s / seconds:.0f} x real time, "
+            f"peak {max(peak for _, peak in runs):.2f} GB"
+        )
+
+
+if __name__ == "__main__":
+    main()
