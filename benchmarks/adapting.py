@@ -41,7 +41,11 @@ def asr(home: Path, *arguments: object) -> str:
 def training_part(manifest: Path, folder: Path) -> Path:
     """A manifest of the `train` lines alone, which names the recordings where they are."""
     lines = [json.loads(line) for line in manifest.read_text("utf-8").splitlines()]
-    chosen = [{**line, "audio": str(manifest.parent / line["audio"])} for line in lines if line["split"] == "train"]
+    chosen = [
+        {**line, "audio": str((manifest.parent / line["audio"]).resolve())}
+        for line in lines
+        if line["split"] == "train"
+    ]
     path = folder / f"{manifest.parent.name}.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in chosen), "utf-8")
     return path

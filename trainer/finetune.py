@@ -26,6 +26,7 @@ from export.bundle import Bundle
 from trainer import families
 from trainer.dataset import Example, batches, load_examples, padded, varied
 
+CLEARLY_WORSE = 0.05  # nats per token
 OPTIMIZER = ("step", "exp_avg", "exp_avg_sq")  # what AdamW remembers of a parameter
 CHECKPOINT_S = 60.0  # between two checkpoints: a third of a GB each, for the embedded model
 
@@ -43,7 +44,7 @@ class Settings:
         scope: which parameters may change: one of `trainer.families.SCOPES`.
         embeddings: whether the token embeddings may change too.
         vary: change speed, noise and timing of each utterance every time it is heard.
-        patience: stop after so many epochs without a better loss on held-out utterances.
+        patience: stop after so many epochs in a row with a clearly worse loss on held-out utterances.
         seed: of order and variation.
     """
 
@@ -52,10 +53,10 @@ class Settings:
     batch_s: float = 40.0
     warm_up: float = 0.1
     clip: float = 1.0
-    scope: str = "hearing"
+    scope: str = "all"
     embeddings: bool = False
     vary: bool = True
-    patience: int = 3
+    patience: int = 2
     seed: int = 0
 
 
@@ -130,8 +131,8 @@ def finetune(
     """Fine-tunes a model on utterances.
 
     AdamW without weight decay (it would pull towards zero, not towards the model that is edited),
-    warm-up and linear decay; stops early where held-out utterances are no longer heard better,
-    and gives the best epoch's weights. The same arguments give the same weights on one machine.
+    warm-up and linear decay; stops early where held-out utterances are heard clearly worse again,
+    and then gives the best epoch's weights. The same arguments give the same weights on one machine.
 
     Args:
         bundle: the model's family and configuration.
@@ -225,7 +226,7 @@ class _Run:
             if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_S:
                 self._save(checkpoint)
                 saved = time.monotonic()
-        best = self._best or self._trained
+        best = self._best if self._is_worse(-1) else self._trained
         weights = {
             name: best.get(name, parameter).detach().float().cpu().numpy().copy()
             for name, parameter in self._names.items()
@@ -278,9 +279,17 @@ class _Run:
         if min(self._heard) == self._heard[-1]:
             self._best = {name: parameter.detach().clone() for name, parameter in self._trained.items()}
 
+    def _is_worse(self, epoch: int) -> bool:
+        """Whether held-out utterances were heard clearly worse after an epoch than after the best.
+
+        A little worse is none: weights at the end of the learning rate's decay are the better ones
+        to take a difference from, and merging adds but a part of it.
+        """
+        return bool(self._heard) and self._heard[epoch] > min(self._heard) + CLEARLY_WORSE
+
     def _is_worn_out(self) -> bool:
-        """Whether the held-out utterances have not been heard better for some epochs."""
-        return bool(self._heard) and len(self._heard) - 1 - int(np.argmin(self._heard)) >= self._settings.patience
+        last = range(-self._settings.patience, 0)
+        return len(self._heard) > self._settings.patience and all(self._is_worse(epoch) for epoch in last)
 
     # Checkpoints: one safetensors file, so no pickle
 

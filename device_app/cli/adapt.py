@@ -26,7 +26,7 @@ def adapt(
     scope: Annotated[
         Literal["hearing", "all", "encoder", "decoder", "attention"],
         typer.Option(help="Which weights may change; hearing: all but the decoder's knowledge of language."),
-    ] = "hearing",
+    ] = "all",
     orthography: Annotated[
         Literal["keep", "learn"], typer.Option(help="Keep the model's own case and punctuation, or learn the labels'.")
     ] = "keep",
