@@ -13,7 +13,7 @@ import typer
 from device_app.cli import options, screen
 
 if TYPE_CHECKING:
-    from device_app.adapting import Labelled, Plan, Tuned
+    from device_app.adapting import Labelled, Tuned
     from export.bundle import Bundle
 
 
@@ -27,6 +27,7 @@ def adapt(
         Literal["hearing", "all", "encoder", "decoder", "attention"],
         typer.Option(help="Which weights may change; hearing: all but the decoder's knowledge of language."),
     ] = "all",
+    vary: Annotated[bool, typer.Option("--vary", help="Vary speed, noise and timing while learning.")] = False,
     orthography: Annotated[
         Literal["keep", "learn"], typer.Option(help="Keep the model's own case and punctuation, or learn the labels'.")
     ] = "keep",
@@ -56,7 +57,14 @@ def adapt(
         ledger = Ledger(find_bundle(model))
         with ledger.changing():
             checkpoint = data_folder() / "training"
-            outcome = run(store, ledger, plan, _tuner(plan, epochs, scope, checkpoint), threads, screen.Terminal())
+            outcome = run(
+                store,
+                ledger,
+                plan,
+                _tuner(checkpoint, epochs=epochs, scope=scope, vary=vary, seed=seed),
+                threads,
+                screen.Terminal(),
+            )
             for old in checkpoint.glob("*"):
                 old.unlink()
     if outcome.candidates and outcome.edit is not None:
@@ -80,11 +88,11 @@ def _need_torch() -> None:
         )
 
 
-def _tuner(plan: Plan, epochs: int | None, scope: str, folder: Path) -> Any:
+def _tuner(folder: Path, **how: Any) -> Any:
     def tune(bundle: Bundle, weights: Any, training: Sequence[Labelled], held_out: Sequence[Labelled]) -> Tuned:
         from trainer.finetune import Settings, learn
 
-        settings = Settings(epochs=epochs, scope=scope, seed=plan.seed)
+        settings = Settings(**how)
         utterances = [(one.audio.name, one.text) for one in (*training, *held_out)]
         identity = hashlib.sha256(json.dumps([bundle.recipe, utterances]).encode()).hexdigest()[:16]
         options.tell(f"Learning from {len(training)} utterances ...")

@@ -97,16 +97,8 @@ def _state(ledger: Ledger, edit: Edit) -> str:
 
 def _how(ledger: Ledger, edit: Edit) -> str:
     settings = next((a.settings for a in ledger.current.applied if a.edit == edit.id), edit.settings)
-    return " ".join(
-        [
-            edit.method,
-            *(
-                f"{name.replace('lam', 'lambda')} {value}"
-                for name, value in settings.items()
-                if name in ("lam", "density")
-            ),
-        ]
-    )
+    density = [f"density {settings['density']:g}"] if "density" in settings else []
+    return " ".join([edit.method, f"lambda {options.lambda_text(settings['lam'])}", *density])
 
 
 def _size(ledger: Ledger, edit: Edit) -> int:

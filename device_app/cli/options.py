@@ -51,7 +51,11 @@ def _complete_method(typed: str) -> list[str]:
 
 LambdaOrAuto = Annotated[
     str | None,
-    typer.Option("--lambda", metavar="FLOAT|auto", help="How much of the edit is added; auto tries. [default: 0.6]"),
+    typer.Option(
+        "--lambda",
+        metavar="FLOAT|auto",
+        help="How much of the edit is added, also by layers; auto tries. [default: encoder=0.8,decoder=0.2]",
+    ),
 ]
 Lambda = Annotated[
     str | None,
@@ -88,6 +92,13 @@ def merge_settings(lam: str | None, density: float | None) -> tuple[dict[str, An
     if max(values) > 1:
         tell(f"A lambda above 1 (here {lam}) goes beyond what was learnt; WER rises steeply there.")
     return settings, False
+
+
+def lambda_text(lam: Any) -> str:
+    """A scaling coefficient as --lambda takes it."""
+    if isinstance(lam, dict):
+        return ",".join(f"{part}={value:g}" for part, value in lam.items())
+    return f"{lam:g}"
 
 
 def tell(message: str) -> None:
