@@ -54,7 +54,7 @@ LambdaOrAuto = Annotated[
     typer.Option(
         "--lambda",
         metavar="FLOAT|auto",
-        help="How much of the edit is added, also by layers; auto tries. [default: encoder=0.8,decoder=0.2]",
+        help="How much of the edit is added, also by layers; auto tries. [default: 0.6]",
     ),
 ]
 Lambda = Annotated[

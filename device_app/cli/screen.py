@@ -127,13 +127,11 @@ def _print_decision(outcome: Outcome) -> None:
 
 def print_candidates(candidates: Sequence[Candidate], chosen: Mapping[str, Any]) -> None:
     """The frontier of a sweep as a table: WER by lambda and density, of every domain."""
-    from device_app.adapting import spread
-
     domains = list(candidates[0].changes)
     rows: list[Sequence[object]] = [("lambda", "density", *domains, "")]
     rows.append(("0", "", *(f"{candidates[0].changes[domain].before:.1%}" for domain in domains), ""))
     for one in candidates:
-        is_chosen = (spread(one.lam), one.density) == (chosen["lam"], chosen.get("density", one.density))
+        is_chosen = (one.lam, one.density) == (chosen["lam"], chosen.get("density", one.density))
         figures = (f"{one.changes[domain].after:.1%}" for domain in domains)
         rows.append((one.lam, one.density, *figures, "<- chosen" if is_chosen else ""))
     print_table(rows, right=range(len(domains) + 2))
