@@ -150,7 +150,7 @@ class Ledger:
                 for version in record["versions"]
             ]
             self.current = self.versions[int(record["current"])]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         except StorageError:
             raise

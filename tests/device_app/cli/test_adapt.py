@@ -10,6 +10,9 @@ import pytest
 from tests.device_app.test_imports import BLOCK, FORBIDDEN
 
 
+pytestmark = pytest.mark.slow  # each command loads and hears: minutes in all
+
+
 @pytest.fixture(scope="module")
 def learnt(home, codes, transcriber, tmp_path_factory):
     """A data folder in which the codes have been learnt: its path, and what `adapt --json` printed."""

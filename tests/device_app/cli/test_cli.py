@@ -94,7 +94,7 @@ def test_export_gives_a_bundle_that_transcribes(run, tmp_path):
 def test_export_of_a_version_that_does_not_exist(run, tmp_path):
     done = run("export", "--out", "out", "--version", 3)
     assert done.returncode == 1
-    assert "only version 0" in done.stderr
+    assert "there is no version 3" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
