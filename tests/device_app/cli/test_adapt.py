@@ -9,7 +9,6 @@ import pytest
 
 from tests.device_app.test_imports import BLOCK, FORBIDDEN
 
-
 pytestmark = pytest.mark.slow  # each command loads and hears: minutes in all
 
 
