@@ -19,7 +19,7 @@ import numpy as np
 from device_app.audio import SAMPLE_RATE, read
 from device_app.canary import Spoken, canary
 from device_app.gate import Change, Heard, Verdict, compare, judge
-from device_app.ledger import Applied, Edit, Ledger, Version
+from device_app.ledger import Edit, Ledger, Version
 from device_app.models import baked, baked_folder, data_folder
 from device_app.orthography import as_the_model_writes, differs
 from device_app.scoring import english
@@ -582,10 +582,7 @@ def merge_vectors(
         utterances=sum(origin.utterances for origin in origins),
         seconds=sum(origin.seconds for origin in origins),
     )
-    left = [applied for applied in ledger.current.applied if applied.edit not in replaced]
-    applied = Applied(edit.id, edit.vectors, edit.method, edit.settings)
-    version = ledger.draft([*left, applied], f"{kind} {edit.domain}".strip())
-    return weigh(store, ledger, version, edit, plan, threads, screen)
+    return weigh(store, ledger, ledger.drafted(edit, replaced), edit, plan, threads, screen)
 
 
 def measure_versions(

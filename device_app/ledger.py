@@ -282,10 +282,11 @@ class Ledger:
         created = datetime.now(UTC).isoformat(timespec="seconds")
         return Version(len(self.versions), self.current.id, tuple(applied), why, created)
 
-    def drafted(self, edit: Edit) -> Version:
-        """The version in service with one more edit."""
+    def drafted(self, edit: Edit, replaced: Sequence[int] = ()) -> Version:
+        """The version in service with one more edit, in place of those that are `replaced`."""
+        left = [applied for applied in self.current.applied if applied.edit not in replaced]
         applied = Applied(edit.id, edit.vectors, edit.method, edit.settings)
-        return self.draft([*self.current.applied, applied], f"{edit.kind} {edit.domain}".strip())
+        return self.draft([*left, applied], f"{edit.kind} {edit.domain}".strip())
 
     def without(self, identity: int) -> Version:
         """The version in service without one of its edits, also one in the middle.

@@ -182,7 +182,7 @@ class _Run:
     ) -> None:
         self._family, self._model, self._device, self._settings = family, model, device, settings
         self._training, self._held_out = training, held_out
-        self._names = _named(model)
+        self._names = dict(model.named_parameters())
         for name, parameter in self._names.items():
             parameter.requires_grad_(_may_change(name, settings))
         self._trained = {name: p for name, p in self._names.items() if p.requires_grad}
@@ -364,7 +364,3 @@ def _may_change(name: str, settings: Settings) -> bool:
         return False
     parts = families.SCOPES[settings.scope]
     return not parts or any(f".{part}." in f".{name}." for part in parts)
-
-
-def _named(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
-    return dict(model.named_parameters())

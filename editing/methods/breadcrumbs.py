@@ -1,11 +1,10 @@
 from collections.abc import Sequence
 
-import numpy as np
-
 from editing.layers import Coefficient
+from editing.methods.magnitude_prune import trimmed
 from editing.methods.task_arithmetic import task_arithmetic
 from editing.registry import Tensors, merge_method
-from editing.sparsify import Array, Scope, masks
+from editing.sparsify import Array, Scope
 
 
 @merge_method("breadcrumbs", paper="arXiv 2312.06795", oracle="mergekit's formula, where it keeps as many entries")
@@ -20,11 +19,4 @@ def breadcrumbs(
     """Cuts both tails, the very largest entries and the small ones, and adds the vectors."""
     if not 0 <= outliers < 1:
         raise ValueError(f"outliers of {outliers}; it is the fraction of largest entries cut, below 1")
-    kept = [masks(vector, density, scope, outliers=outliers) for vector in vectors]
-    return task_arithmetic(
-        [
-            {name: np.where(mask[name], tensor, np.float32(0)) for name, tensor in vector.items()}
-            for vector, mask in zip(vectors, kept, strict=True)
-        ],
-        lam=lam,
-    )
+    return task_arithmetic([trimmed(vector, density, scope, outliers) for vector in vectors], lam=lam)

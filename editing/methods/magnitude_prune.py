@@ -16,7 +16,7 @@ def magnitude_prune(
     return task_arithmetic([trimmed(vector, density, scope) for vector in vectors], lam=lam)
 
 
-def trimmed(vector: Tensors, density: float, scope: Scope) -> dict[str, Array]:
-    """The vector with all but its largest entries zero."""
-    kept = masks(vector, density, scope)
+def trimmed(vector: Tensors, density: float, scope: Scope, outliers: float = 0) -> dict[str, Array]:
+    """The vector with all but its largest entries zero; `outliers` of the very largest are passed over."""
+    kept = masks(vector, density, scope, outliers=outliers)
     return {name: np.where(kept[name], tensor, np.float32(0)) for name, tensor in vector.items()}
