@@ -29,11 +29,12 @@ def plain(labelled: list[Labelled]) -> float:
     import torch
 
     from device_app.audio import read
-    from trainer.families import moonshine
+    from trainer import families
+from trainer.families import moonshine
 
     bundle = embedded_bundle()
     model = moonshine.build(bundle.config, "sdpa")
-    moonshine.load_weights(model, bundle.weights())
+    families.load_weights(model, bundle.weights())
     tokenise = moonshine.tokenise(bundle)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
     order = np.random.default_rng(0).permutation(len(labelled))

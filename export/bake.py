@@ -59,11 +59,11 @@ def bake_graph(
     Raises:
         BundleError: as `bake`.
     """
-    arrays = _fill(model.graph, weights)
+    arrays, constants = _fill(model.graph, weights)
     nodes, transposed = _fold(model.graph.node, arrays)
     if precision == "int8":
         nodes = _quantise_products(nodes, arrays, transposed)
-        nodes = _halve_convolutions(nodes, arrays)
+        nodes = _halve_convolutions(nodes, arrays, constants)
     used = {name for node in nodes for name in node.input}
     graph = helper.make_graph(
         nodes,
@@ -77,11 +77,12 @@ def bake_graph(
     )
 
 
-def _fill(graph: onnx.GraphProto, weights: Mapping[str, NDArray[np.float32]]) -> Arrays:
-    """The graph's initialisers as arrays, the weightless ones from `weights`."""
+def _fill(graph: onnx.GraphProto, weights: Mapping[str, NDArray[np.float32]]) -> tuple[Arrays, set[str]]:
+    """The graph's initialisers as arrays, the weightless ones from `weights`; and which are its own constants."""
     arrays: Arrays = {}
+    constants = {tensor.name for tensor in graph.initializer if tensor.data_location != TensorProto.EXTERNAL}
     for tensor in graph.initializer:
-        if tensor.data_location != TensorProto.EXTERNAL:
+        if tensor.name in constants:
             arrays[tensor.name] = numpy_helper.to_array(tensor)
         elif tensor.name not in weights:
             raise BundleError(f"the graph needs the weight {tensor.name}, which is missing")
@@ -91,7 +92,7 @@ def _fill(graph: onnx.GraphProto, weights: Mapping[str, NDArray[np.float32]]) ->
             )
         else:
             arrays[tensor.name] = weights[tensor.name]
-    return arrays
+    return arrays, constants
 
 
 def _fold(nodes: Iterable[NodeProto], arrays: Arrays) -> tuple[list[NodeProto], dict[str, str]]:
@@ -192,11 +193,15 @@ def _look_up(gather: NodeProto, weight: str, arrays: Arrays) -> list[NodeProto]:
     ]
 
 
-def _halve_convolutions(nodes: list[NodeProto], arrays: Arrays) -> list[NodeProto]:
-    """Stores convolutions' weights as float16; the runtime widens them once, when it loads."""
+def _halve_convolutions(nodes: list[NodeProto], arrays: Arrays, constants: set[str]) -> list[NodeProto]:
+    """Stores convolutions' weights as float16; the runtime widens them once, when it loads.
+
+    Constants stay as they are: a spectrum from a Fourier basis in float16 has a noise floor that
+    the logarithm of quiet bins shows.
+    """
     casts = []
     for node in nodes:
-        if node.op_type == "Conv" and node.input[1] in arrays:
+        if node.op_type == "Conv" and node.input[1] in arrays and node.input[1] not in constants:
             weight = node.input[1]
             half = arrays.pop(weight).astype(np.float16)
             if not np.isfinite(half).all():

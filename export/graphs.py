@@ -192,6 +192,50 @@ def export_moonshine(model: Any, folder: Path) -> None:
     )
 
 
+class CtcGraph(nn.Module):
+    """Audio in, log-probabilities of every token and the blank, a frame a row, out."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.encoder, self.ctc_head, self.front_end = model.encoder, model.ctc_head, model.front_end
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """(batch, samples) -> (batch, frames, vocabulary)."""
+        return self.of_features(self.front_end(audio))
+
+    def of_features(self, features: Tensor) -> Tensor:
+        """(batch, frames, bins) -> (batch, frames, vocabulary), the frames now fewer."""
+        return torch.log_softmax(self.ctc_head(self.encoder(features).last_hidden_state), dim=-1)
+
+
+class NemoCtcGraph(CtcGraph):
+    """The same from features on, with the inputs that onnx-asr and sherpa-onnx give a NeMo model."""
+
+    def forward(self, audio_signal: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, bins, frames) and (batch,) -> log-probabilities, and how many rows each utterance has."""
+        mask = (torch.arange(audio_signal.shape[2]) < length[:, None]).long()
+        encoded = self.encoder(audio_signal.transpose(1, 2), attention_mask=mask)
+        return torch.log_softmax(self.ctc_head(encoded.last_hidden_state), dim=-1), encoded.attention_mask.sum(1)
+
+
+def export_conformer_ctc(model: Any, folder: Path) -> None:
+    """Writes `ctc.onnx`, audio to log-probabilities, without weights, into `folder`.
+
+    Args:
+        model: of `trainer.families.conformer_ctc`, eager attention.
+        folder: made if it does not exist.
+    """
+    batch = torch.export.Dim("batch")
+    _export(
+        CtcGraph(model),
+        folder / "ctc.onnx",
+        args=(torch.zeros(2, 16000),),
+        dynamic_shapes=({0: batch, 1: torch.export.Dim("samples", min=1600)},),
+        inputs=["audio"],
+        outputs=["log_probabilities"],
+    )
+
+
 def _export(
     module: nn.Module,
     path: Path,
@@ -216,14 +260,14 @@ def _export(
             verbose=False,
         )
     assert program is not None
-    graph = without_weights(program.model_proto, dict(module.named_parameters()))
+    graph = without_weights(program.model_proto, {**dict(module.named_parameters()), **module.state_dict()})
     write_atomically(path, graph.SerializeToString())
 
 
-def without_weights(model: onnx.ModelProto, parameters: Mapping[str, Any]) -> onnx.ModelProto:
-    """Takes the data out of every initialiser that is a parameter, and the traces out of the nodes."""
+def without_weights(model: onnx.ModelProto, weights: Mapping[str, Any]) -> onnx.ModelProto:
+    """Takes the data out of every initialiser that is among a module's weights, and the traces out of the nodes."""
     for tensor in model.graph.initializer:
-        if tensor.name in parameters:
+        if tensor.name in weights:
             tensor.ClearField("raw_data")
             tensor.ClearField("float_data")
             tensor.data_location = onnx.TensorProto.EXTERNAL

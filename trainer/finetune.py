@@ -45,6 +45,8 @@ class Settings:
         embeddings: whether the token embeddings may change too.
         vary: change speed, noise and timing of each utterance every time it is heard. Off by default:
             it gained nothing on held-out speakers, and general speech was heard a little worse.
+        short_first: in so many epochs, batches come from short to long: a CTC model that learns from
+            nothing finds its first letters in short utterances.
         patience: stop after so many epochs in a row with a clearly worse loss on held-out utterances.
         seed: of order and variation.
     """
@@ -57,6 +59,7 @@ class Settings:
     scope: str = "all"
     embeddings: bool = False
     vary: bool = False
+    short_first: int = 0
     patience: int = 2
     seed: int = 0
 
@@ -146,13 +149,14 @@ def finetune(
 
     Raises:
         TrainingError: the loss is not finite, or memory ran out.
+        BadInputError: the model has no weights of the scope.
         BadAudioError: a recording cannot be read.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(default_threads())
     family = families.find(bundle)
     model = family.build(bundle.config, attention="sdpa")
-    family.load_weights(model, weights)
+    families.load_weights(model, weights)
     family.prepare(model)
     run = _Run(family, model.to(device), training, held_out, settings, device)
     try:
@@ -182,18 +186,23 @@ class _Run:
     ) -> None:
         self._family, self._model, self._device, self._settings = family, model, device, settings
         self._training, self._held_out = training, held_out
-        self._names = dict(model.named_parameters())
-        for name, parameter in self._names.items():
+        for name, parameter in model.named_parameters():
             parameter.requires_grad_(_may_change(name, settings))
-        self._trained = {name: p for name, p in self._names.items() if p.requires_grad}
-        parameters = list(self._trained.values())
-        self._optimizer = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=0.0, fused=True)
+        self._state = families.state(model)
+        self._trained = {name: tensor for name, tensor in self._state.items() if tensor.requires_grad}
+        # All that changes: what is trained, and the statistics of batch norms.
+        parameters = {name for name, _ in model.named_parameters()}
+        self._changing = {n: t for n, t in self._state.items() if t.requires_grad or n not in parameters}
+        if not self._trained:
+            raise BadInputError(f"this model has no weights of the scope {settings.scope!r}")
+        self._optimizer = torch.optim.AdamW(
+            self._trained.values(), settings.learning_rate, weight_decay=0.0, fused=True
+        )
         self._epochs = settings.epochs or default_epochs(len(training))
-        randoms = (np.random.default_rng((settings.seed, epoch)) for epoch in range(self._epochs))
         # Every update of the run: its epoch, its utterances, and whether the epoch ends with it.
         self._plan = [
             (epoch, batch, place == len(groups))
-            for epoch, groups in enumerate((batches(training, settings.batch_s, random) for random in randoms), 1)
+            for epoch, groups in enumerate(map(self._groups, range(self._epochs)), 1)
             for place, batch in enumerate(groups, 1)
         ]
         self._step = 0
@@ -203,6 +212,14 @@ class _Run:
         self._sums = [0.0, 0.0]  # of the epoch: loss, tokens
         self._heard: list[float] = []
         self._best: dict[str, torch.Tensor] = {}
+
+    def _groups(self, epoch: int) -> list[list[Example]]:
+        """The batches of an epoch, counted from 0."""
+        random = np.random.default_rng((self._settings.seed, epoch))
+        groups = batches(self._training, self._settings.batch_s, random)
+        if epoch < self._settings.short_first:
+            groups.sort(key=lambda group: max(example.seconds for example in group))
+        return groups
 
     def go(self, checkpoint: Path | None, on_step: Callable[[Progress], None]) -> FineTuned:
         steps = len(self._plan)
@@ -226,12 +243,11 @@ class _Run:
             if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_S:
                 self._save(checkpoint)
                 saved = time.monotonic()
-        best = self._best if self._is_worse(-1) else self._trained
-        weights = {
-            name: best.get(name, parameter).detach().float().cpu().numpy().copy()
-            for name, parameter in self._names.items()
-        }
-        return FineTuned(weights, self._losses, self._heard, time.monotonic() - began, self._audio_s)
+        if self._is_worse(-1):
+            with torch.no_grad():
+                for name, tensor in self._best.items():
+                    self._state[name].copy_(tensor)
+        return FineTuned(families.arrays(self._model), self._losses, self._heard, time.monotonic() - began, self._audio_s)
 
     def _update(self, batch: Sequence[Example], steps: int) -> float:
         random = np.random.default_rng((self._settings.seed, 1 + self._step, 1))
@@ -239,6 +255,7 @@ class _Run:
             self._step, steps, self._settings.warm_up
         )
         self._model.train()
+        torch.manual_seed(self._settings.seed * 1_000_003 + self._step)  # of dropout and masks
         total, tokens = self._loss(batch, random if self._settings.vary else None)
         if not torch.isfinite(total):
             raise TrainingError(
@@ -277,7 +294,7 @@ class _Run:
                 total, tokens = total + float(loss), tokens + count
         self._heard.append(total / tokens)
         if min(self._heard) == self._heard[-1]:
-            self._best = {name: parameter.detach().clone() for name, parameter in self._trained.items()}
+            self._best = {name: tensor.detach().clone() for name, tensor in self._changing.items()}
 
     def _is_worse(self, epoch: int) -> bool:
         """Whether held-out utterances were heard clearly worse after an epoch than after the best.
@@ -295,10 +312,10 @@ class _Run:
 
     def _save(self, path: Path) -> None:
         tensors: dict[str, torch.Tensor] = {}
+        for name, tensor in self._changing.items():
+            tensors[f"weight/{name}"] = tensor.detach()
         for name, parameter in self._trained.items():
-            state = self._optimizer.state[parameter]
-            tensors[f"weight/{name}"] = parameter.detach()
-            tensors |= {f"{key}/{name}": state[key] for key in OPTIMIZER}
+            tensors |= {f"{key}/{name}": self._optimizer.state[parameter][key] for key in OPTIMIZER}
         tensors |= {f"best/{name}": tensor for name, tensor in self._best.items()}
         record = {
             "step": self._step,
@@ -320,13 +337,15 @@ class _Run:
                 if record["settings"] != asdict(self._settings):
                     return
                 stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            parts = {name: [stored[f"{part}/{name}"] for part in ("weight", *OPTIMIZER)] for name in self._trained}
+            weights = {name: stored[f"weight/{name}"] for name in self._changing}
+            memory = {name: {key: stored[f"{key}/{name}"] for key in OPTIMIZER} for name in self._trained}
         except (SafetensorError, OSError, KeyError, TypeError, ValueError):
             return
         with torch.no_grad():
-            for name, (weight, *state) in parts.items():
-                self._trained[name].copy_(weight)
-                self._optimizer.state[self._trained[name]] = dict(zip(OPTIMIZER, state, strict=True))
+            for name, weight in weights.items():
+                self._changing[name].copy_(weight)
+        for name, state in memory.items():
+            self._optimizer.state[self._trained[name]] = state
         self._best = {key.removeprefix("best/"): tensor for key, tensor in stored.items() if key.startswith("best/")}
         self._step, self._done_s, self._audio_s = record["step"], record["done_s"], record["audio_s"]
         self._losses, self._sums, self._heard = record["losses"], record["sums"], record["heard"]

@@ -30,6 +30,7 @@ from editing.files import folder_in_one_step
 from export.bundle import GRAPHS, LICENCE, TOKENIZER, WEIGHTS, Bundle, write_record
 from export.graphs import export_moonshine
 from export.weights import QuantisedTensor, write_weights
+from trainer import families
 from trainer.families import moonshine
 
 # The settings of Moonshine Tiny that differ from transformers' defaults; the published ONNX pair
@@ -87,7 +88,7 @@ def import_moonshine(source: Path, out: Path, name: str = "moonshine-tiny") -> B
 
     values = {name: _values(tensor) for name, tensor in tensors.items()}
     model = moonshine.build(config)
-    moonshine.load_weights(model, values)
+    families.load_weights(model, values)
     with folder_in_one_step(out) as folder:
         write_weights(folder / WEIGHTS, tensors)
         shutil.copyfile(tokenizer, folder / TOKENIZER)

@@ -51,7 +51,7 @@ def check(bundle: Bundle) -> None:
     Raises:
         BundleError: no family of the bundle's name is known here.
     """
-    known = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    known = sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
     if bundle.family not in known:
         raise BundleError(
             f"{bundle.folder}: a model of the family {bundle.family!r}; this asr-edge runs {', '.join(known)}"
@@ -65,6 +65,6 @@ def load(bundle: Bundle, baked: Path, threads: int) -> Recogniser:
         BundleError: no family of that name is known here, or a file is damaged.
     """
     check(bundle)
-    module = importlib.import_module(f"{__name__}.{bundle.family}")
+    module = importlib.import_module(f"{__name__}.{bundle.family.replace('-', '_')}")
     recogniser: Recogniser = module.load(bundle, baked, threads)
     return recogniser

@@ -43,7 +43,7 @@ def changed(found, weights):
 
 def test_a_padded_batch_is_heard_as_its_utterances_are_alone(bundle, weights, labelled):
     model = moonshine.build(bundle.config, "sdpa")
-    moonshine.load_weights(model, weights)
+    families.load_weights(model, weights)
     moonshine.prepare(model)
     examples = load_examples(labelled[:4], moonshine.tokenise(bundle))
     audio = [one.read() for one in examples]
@@ -64,7 +64,7 @@ def test_a_padded_batch_is_heard_as_its_utterances_are_alone(bundle, weights, la
 
 def test_the_loss_is_transformers_own(bundle, weights, labelled):
     model = moonshine.build(bundle.config, "sdpa")
-    moonshine.load_weights(model, weights)
+    families.load_weights(model, weights)
     (example,) = load_examples(labelled[:1], moonshine.tokenise(bundle))
     audio = torch.from_numpy(example.read())[None]
     with torch.no_grad():

@@ -20,6 +20,7 @@ from device_app.models import EMBEDDED, RECORDINGS, baked
 from device_app.scoring import english
 from editing.errors import BadInputError
 from tests.conftest import CORPUS
+from trainer import families
 from trainer.families import moonshine
 from trainer.import_moonshine import TINY, import_moonshine, read_published_pair
 
@@ -186,7 +187,7 @@ def test_the_encoder_agrees_with_the_published_one(published, bundle, prompt):
         None, {"input_values": prompt[None]}
     )
     model = moonshine.build(bundle.config)
-    moonshine.load_weights(model, bundle.weights())
+    families.load_weights(model, bundle.weights())
     with torch.no_grad():
         module = model.model.encoder
         norm = module.groupnorm(torch.tanh(module.conv1(torch.from_numpy(prompt)[None, None]))).numpy()
@@ -220,6 +221,6 @@ def test_real_audio_gives_the_tokens_that_torch_gives(bundle):
         pytest.skip(f"the development recordings are not here: {CORPUS}")
     model = moonshine.build(bundle.config)
     weights = bundle.weights()
-    moonshine.load_weights(model, weights)
+    families.load_weights(model, weights)
     paths = sorted((CORPUS / "read-speech" / "audio").glob("*.flac"))
     assert moonshine.verify_graphs(model, bundle, weights, [read(path) for path in paths]) <= 1e-4

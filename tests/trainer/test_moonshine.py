@@ -9,6 +9,7 @@ from editing.errors import BundleError
 from export.bundle import GRAPHS, Bundle, write_record
 from export.graphs import export_moonshine
 from export.verify import ParityError
+from trainer import families
 from trainer.families import moonshine
 
 TINY_CONFIG = {
@@ -54,7 +55,7 @@ def test_other_weights_need_no_new_graph(model, tiny):
     with pytest.raises(ParityError):
         moonshine.verify_graphs(model, tiny, weights)
     merged = moonshine.build(TINY_CONFIG)
-    moonshine.load_weights(merged, weights)
+    families.load_weights(merged, weights)
     assert moonshine.verify_graphs(merged, tiny, weights) <= 1e-4
 
 
@@ -81,4 +82,4 @@ def test_weights_that_do_not_fit_are_named(model):
     with pytest.raises(
         BundleError, match=r"norm\.weight is missing; .*conv1\.weight has shape \(3, 3\).*stray is unknown"
     ):
-        moonshine.load_weights(moonshine.build(TINY_CONFIG), weights)
+        families.load_weights(moonshine.build(TINY_CONFIG), weights)

@@ -19,7 +19,7 @@ SCOPES: Mapping[str, Sequence[str]] = {
     "hearing": ("encoder", "encoder_attn"),  # all but the decoder's knowledge of language
     "all": (),
     "encoder": ("encoder",),
-    "decoder": ("decoder",),
+    "decoder": ("decoder", "ctc_head", "lm_head"),
     "attention": ("self_attn", "encoder_attn"),
 }
 
@@ -29,10 +29,6 @@ class Family(Protocol):
 
     def build(self, config: Mapping[str, Any], attention: str = "eager") -> torch.nn.Module:
         """A model of this shape, its weights yet to be loaded."""
-        ...
-
-    def load_weights(self, model: torch.nn.Module, weights: Mapping[str, NDArray[np.float32]]) -> None:
-        """Copies weights into it; names and shapes must be exactly the model's."""
         ...
 
     def prepare(self, model: torch.nn.Module) -> None:
@@ -57,15 +53,61 @@ class Family(Protocol):
         ...
 
 
+STATISTICS = ("running_mean", "running_var")  # of batch norms: not learnt by descent, but part of the model
+
+
+def state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """What a bundle's weights hold of a model, by name: its parameters, and the statistics of its batch norms.
+
+    The statistics are merged as the parameters are. A batch norm is an affine map, and theta_t
+    is only the model that the merge promises if that map lies between the two models' as well:
+    new weights beside old statistics would shift every channel.
+    """
+    statistics = {name: buffer for name, buffer in model.named_buffers() if name.rpartition(".")[2] in STATISTICS}
+    return {**dict(model.named_parameters()), **statistics}
+
+
+def load_weights(model: torch.nn.Module, weights: Mapping[str, NDArray[np.float32]]) -> None:
+    """Copies weights into a model; names and shapes must be exactly those of its `state`.
+
+    A tied tensor has one entry: Moonshine's output projection is its embedding.
+
+    Raises:
+        BundleError: a tensor is missing, unknown, or of another shape.
+    """
+    expected = state(model)
+    problems = [f"{name} is missing" for name in expected.keys() - weights.keys()]
+    problems += [f"{name} is unknown" for name in weights.keys() - expected.keys()]
+    problems += [
+        f"{name} has shape {weights[name].shape}, expected {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in weights and weights[name].shape != tuple(tensor.shape)
+    ]
+    if problems:
+        raise BundleError(f"weights do not fit the model: {'; '.join(sorted(problems)[:5])}")
+    with torch.no_grad():
+        for name, tensor in expected.items():
+            tensor.copy_(torch.from_numpy(np.array(weights[name])))
+
+
+def arrays(model: torch.nn.Module) -> dict[str, NDArray[np.float32]]:
+    """A copy of a model's `state` in numpy."""
+    return {name: tensor.detach().float().cpu().numpy().copy() for name, tensor in state(model).items()}
+
+
+def names() -> list[str]:
+    """The families that can be trained here."""
+    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
+
+
 def find(bundle: Bundle) -> Family:
     """The family of a bundle.
 
     Raises:
         BundleError: none of that name can be trained here.
     """
-    known = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    if bundle.family not in known:
+    if bundle.family not in names():
         raise BundleError(
-            f"{bundle.folder}: a model of the family {bundle.family!r}; this asr-edge trains {', '.join(known)}"
+            f"{bundle.folder}: a model of the family {bundle.family!r}; this asr-edge trains {', '.join(names())}"
         )
-    return cast(Family, importlib.import_module(f"{__name__}.{bundle.family}"))
+    return cast(Family, importlib.import_module(f"{__name__}.{bundle.family.replace('-', '_')}"))

@@ -16,7 +16,7 @@ from transformers import MoonshineConfig, MoonshineForConditionalGeneration
 from device_app.audio import Samples
 from device_app.families.moonshine import HOP, load
 from device_app.runtime import session
-from editing.errors import BadInputError, BundleError
+from editing.errors import BadInputError
 from export.bake import bake
 from export.bundle import TOKENIZER, Bundle
 from export.verify import check_numbers, check_tokens
@@ -32,29 +32,6 @@ def build(config: Mapping[str, Any], attention: str = "eager") -> MoonshineForCo
     """
     model = MoonshineForConditionalGeneration(MoonshineConfig(**config, attn_implementation=attention))
     return model.eval()
-
-
-def load_weights(model: MoonshineForConditionalGeneration, weights: Mapping[str, NDArray[np.float32]]) -> None:
-    """Copies `weights` into `model`; names and shapes must be exactly the model's.
-
-    The output projection is the embedding (tied), so it has no entry of its own.
-
-    Raises:
-        BundleError: a tensor is missing, unknown, or of another shape.
-    """
-    expected = dict(model.named_parameters())
-    problems = [f"{name} is missing" for name in expected.keys() - weights.keys()]
-    problems += [f"{name} is unknown" for name in weights.keys() - expected.keys()]
-    problems += [
-        f"{name} has shape {weights[name].shape}, expected {tuple(parameter.shape)}"
-        for name, parameter in expected.items()
-        if name in weights and weights[name].shape != tuple(parameter.shape)
-    ]
-    if problems:
-        raise BundleError(f"weights do not fit the moonshine model: {'; '.join(sorted(problems)[:5])}")
-    with torch.no_grad():
-        for name, parameter in expected.items():
-            parameter.copy_(torch.from_numpy(np.array(weights[name])))
 
 
 class MaskedGroupNorm(torch.nn.Module):
