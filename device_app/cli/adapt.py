@@ -50,7 +50,7 @@ def adapt(
     from device_app.models import data_folder, find_bundle
     from device_app.store import Store
 
-    _need_torch()
+    need_torch()
     settings, sweep = options.merge_settings(lam, density)
     plan = Plan(domain, method, settings, sweep, tolerance / 100, orthography, replay, force, dry_run, seed)
     with Store() as store:
@@ -76,7 +76,7 @@ def adapt(
     screen.finish(outcome, as_json)
 
 
-def _need_torch() -> None:
+def need_torch() -> None:
     import importlib.util
 
     from editing.errors import MissingDependencyError
