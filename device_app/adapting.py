@@ -39,7 +39,7 @@ LAMBDAS = (0.2, 0.4, 0.6, 0.8, 1.0)
 DENSITIES = (0.2, 0.5, 1.0)
 SWEEP_S = 120.0  # of each domain are heard with every candidate of a sweep
 CANDIDATE = "candidate-"  # how folders with the baked files of one begin
-SURELY_WORSE = 0.8  # of the resamples, from where on a candidate is not as good as the best
+MOST = 2 / 3  # of the best candidate's gain on the new domain are enough
 CHECKED = 60  # labels that are compared with what is heard
 ORTHOGRAPHY: Mapping[Orthography, str] = {
     "keep": "The labels lack the capitals or the punctuation that the model writes. It learns them as it would write "
@@ -169,6 +169,7 @@ def adapt(store: Store, ledger: Ledger, plan: Plan, tune: Tune, threads: int | N
         TrainingError: the fine-tuning cannot go on.
         StorageError: the disk is full or cannot be written.
     """
+    settings = _settings(plan)
     training, held_out = _snapshot(store, ledger, plan.domain)
     start = ledger.bundle(ledger.current)
     others = {domain: _spoken(store, domain) for domain in _earlier(store, ledger, plan.domain, screen)}
@@ -197,7 +198,6 @@ def adapt(store: Store, ledger: Ledger, plan: Plan, tune: Tune, threads: int | N
         seconds=round(sum(u.duration_s for u in training), 1),
     )
     vector = TaskVector.difference(tuned.weights, theta, origin).as_stored()
-    settings = {**_defaults(plan.method), **plan.settings}
     candidates: list[Candidate] = []
     if plan.sweep:
         candidates = sweep(start, theta, vector, plan, before, sets, threads, screen)
@@ -395,10 +395,19 @@ def _replayed(store: Store, ledger: Ledger, plan: Plan) -> list[Labelled]:
 # Candidates
 
 
-def _defaults(method: str) -> dict[str, Any]:
-    if method not in METHODS:
-        raise BadInputError(f"there is no merge method {method!r}; there are {', '.join(METHODS)}")
-    return dict(METHODS[method].settings)
+def _settings(plan: Plan) -> dict[str, Any]:
+    """All settings of the plan's method.
+
+    Raises:
+        BadInputError: there is no such method, or it has no such setting.
+    """
+    if plan.method not in METHODS:
+        raise BadInputError(f"there is no merge method {plan.method!r}; there are {', '.join(METHODS)}")
+    try:
+        METHODS[plan.method].check(plan.settings)
+    except ValueError as error:
+        raise BadInputError(f"{error}; nothing was changed") from error
+    return {**METHODS[plan.method].settings, **plan.settings}
 
 
 def sweep(
@@ -456,22 +465,25 @@ class _Quiet:
 
 
 def choose(candidates: Sequence[Candidate], plan: Plan) -> Candidate:
-    """The gentlest candidate that harms nothing and hears the new domain about as well as the best does.
+    """The gentlest candidate that harms nothing and brings most of what can be gained.
 
-    Those that make something else worse by more than half of the tolerance are passed over, unless
-    all do. Of the rest, the best on the new domain sets the mark; those that a paired bootstrap
-    does not show to be worse count as good, and the one with the least of the vector wins.
+    Those that make something else worse by more than the tolerance are passed over, unless all
+    do. Of the rest, the one with the least of the vector wins that brings two thirds of the best
+    one's gain on the new domain: the last third costs the most elsewhere, where no held-out
+    utterance may show it.
     """
 
     def harm(candidate: Candidate) -> float:
         others = [change.difference for domain, change in candidate.changes.items() if domain != plan.domain]
         return max(others, default=0.0)
 
-    harmless = [one for one in candidates if harm(one) <= plan.tolerance / 2] or [min(candidates, key=harm)]
-    best = min(harmless, key=lambda one: one.changes[plan.domain].after)
-    mark = best.heard[plan.domain]
-    good = [one for one in harmless if compare(mark, one.heard[plan.domain]).surely_worse < SURELY_WORSE]
-    return min(good, key=lambda one: (one.lam * math.sqrt(one.density), one.changes[plan.domain].after))
+    def gain(candidate: Candidate) -> float:
+        return -candidate.changes[plan.domain].difference
+
+    harmless = [one for one in candidates if harm(one) <= plan.tolerance] or [min(candidates, key=harm)]
+    enough = MOST * max(map(gain, harmless))
+    good = [one for one in harmless if gain(one) >= enough] or harmless  # where nothing is gained, none is enough
+    return min(good, key=lambda one: (one.lam * math.sqrt(one.density), -gain(one)))
 
 
 @contextmanager
@@ -563,7 +575,7 @@ def merge_vectors(
         WrongBaseError, TaskVectorError: a vector does not fit the model; nothing was changed.
         BadInputError: the method does not exist, or cannot merge these.
     """
-    settings = {**_defaults(plan.method), **plan.settings}
+    settings = _settings(plan)
     shapes = {name: tensor.shape for name, tensor in ledger.base.weights().items()}
     for name, vector in vectors.items():
         vector.check(ledger.base.weights_hash, shapes, name)

@@ -22,7 +22,7 @@ def draw_frontier(candidates: Sequence[Candidate], domain: str, path: Path) -> N
         MissingDependencyError: matplotlib is not installed.
         StorageError: the file cannot be written.
     """
-    figure = _figure(3.2 * len(candidates[0].changes), 3.2)
+    figure = figure_of(3.2 * len(candidates[0].changes), 3.2)
     names = [domain, *(name for name in candidates[0].changes if name != domain)]
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         for density in dict.fromkeys(one.density for one in candidates):
@@ -36,7 +36,7 @@ def draw_frontier(candidates: Sequence[Candidate], domain: str, path: Path) -> N
             )
         axes.set(title=name if name != domain else f"{name} (new)", xlabel="lambda", ylabel="WER in %", ylim=(0, None))
         axes.legend(fontsize="small")
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_matrix(
@@ -51,7 +51,7 @@ def draw_matrix(
     import numpy as np
 
     values = np.array([[100 * row.get(domain, np.nan) for domain in domains] for row in wer])
-    figure = _figure(1.6 + 1.1 * len(domains), 1.4 + 0.5 * len(versions))
+    figure = figure_of(1.6 + 1.1 * len(domains), 1.4 + 0.5 * len(versions))
     axes = figure.subplots()
     shown = axes.imshow(values, cmap="RdYlGn_r", vmin=0, aspect="auto")
     axes.set_xticks(
@@ -62,10 +62,15 @@ def draw_matrix(
         if np.isfinite(value):
             axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize="small")
     figure.colorbar(shown, label="WER in %")
-    _save(figure, path)
+    save(figure, path)
 
 
-def _figure(width: float, height: float) -> Any:
+def figure_of(width: float, height: float) -> Any:
+    """A figure of so many inches.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure  # without pyplot: no window, no global state
     except ImportError as error:
@@ -73,7 +78,12 @@ def _figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _save(figure: Any, path: Path) -> None:
+def save(figure: Any, path: Path) -> None:
+    """Writes a figure in one step, as what the file's name ends with.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
     buffer = io.BytesIO()
     figure.savefig(buffer, format=path.suffix.removeprefix(".") or "png", dpi=120)
     write_atomically(path, buffer.getvalue())

@@ -56,12 +56,19 @@ class Method:
             ValueError: there is no vector, they differ in names or shapes, an entry is not finite,
                 or a setting is unknown or out of its range.
         """
+        self.check(settings)
+        _check_vectors(vectors)
+        return self.function(vectors, **settings)
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """
+        Raises:
+            ValueError: a setting is unknown or out of its range.
+        """
         unknown = settings.keys() - self.settings.keys()
         if unknown:
             raise ValueError(f"{self.name} has no {', '.join(sorted(unknown))}; it has {', '.join(self.settings)}")
-        _check_vectors(vectors)
         _check_settings(settings)
-        return self.function(vectors, **settings)
 
 
 _methods: dict[str, Method] = {}
@@ -133,8 +140,10 @@ def _check_vectors(vectors: Sequence[Tensors]) -> None:
                 raise ValueError(f"vector {number}: {name} has shape {tensor.shape}, in the first {first[name].shape}")
             if tensor.dtype != np.float32:
                 raise ValueError(f"vector {number}: {name} is {tensor.dtype}, expected float32")
-            if not is_finite(tensor):
-                raise ValueError(f"vector {number}: {name} has entries that are not finite")
+        with ThreadPoolExecutor(THREADS) as pool:
+            for name, finite in zip(vector, pool.map(is_finite, vector.values()), strict=True):
+                if not finite:
+                    raise ValueError(f"vector {number}: {name} has entries that are not finite")
 
 
 def is_finite(tensor: NDArray[np.float32]) -> bool:

@@ -207,15 +207,14 @@ def apply(base: Tensors, merged: Tensors) -> dict[str, Array]:
         TaskVectorError: the result is not finite.
     """
 
-    def add(_name: str, tensors: Sequence[Array]) -> Array:
+    def add(name: str, tensors: Sequence[Array]) -> Array:
         with np.errstate(over="ignore"):  # told below
-            return tensors[0] + tensors[1]
-
-    result = for_each_tensor([base, merged], add)
-    for name, tensor in result.items():
-        if not is_finite(tensor):
+            total = tensors[0] + tensors[1]
+        if not is_finite(total):
             raise TaskVectorError(f"{name}: would not be finite after the merge; use a smaller lambda")
-    return result
+        return total
+
+    return for_each_tensor([base, merged], add)
 
 
 def read_origin(path: Path) -> Origin:

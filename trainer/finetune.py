@@ -43,10 +43,11 @@ class Settings:
         clip: the gradient's longest norm.
         scope: which parameters may change: one of `trainer.families.SCOPES`.
         embeddings: whether the token embeddings may change too.
-        vary: change speed, noise and timing of each utterance every time it is heard. Off by default:
-            it gained nothing on held-out speakers, and general speech was heard a little worse.
-        short_first: in so many epochs, batches come from short to long: a CTC model that learns from
-            nothing finds its first letters in short utterances.
+        vary: change speed, noise and timing of each utterance every time it is heard, and mask parts
+            of the features where the family can. Off by default: it gained nothing on held-out
+            speakers, and general speech was heard a little worse.
+        easy_epochs: in so many epochs at first, batches come from short to long and nothing varies: a
+            CTC model that starts from nothing else writes only blanks for thousands of updates.
         patience: stop after so many epochs in a row with a clearly worse loss on held-out utterances.
         seed: of order and variation.
     """
@@ -59,9 +60,16 @@ class Settings:
     scope: str = "all"
     embeddings: bool = False
     vary: bool = False
-    short_first: int = 0
+    easy_epochs: int = 0
     patience: int = 2
     seed: int = 0
+
+
+# The model, audio (batch, samples), lengths (batch,) and tokens of each -> what is added to the loss of a token.
+Penalty = Callable[[torch.nn.Module, torch.Tensor, torch.Tensor, Sequence[Sequence[int]]], torch.Tensor]
+
+# Puts adapters into a model; the function that it gives folds them into the weights again.
+Adapters = Callable[[torch.nn.Module], Callable[[], None]]
 
 
 @dataclass(frozen=True)
@@ -131,6 +139,8 @@ def finetune(
     *,
     checkpoint: Path | None = None,
     on_step: Callable[[Progress], None] = lambda _progress: None,
+    penalty: Penalty | None = None,
+    adapters: Adapters | None = None,
 ) -> FineTuned:
     """Fine-tunes a model on utterances.
 
@@ -146,6 +156,8 @@ def finetune(
         settings: how.
         checkpoint: a file that lets a run that was killed go on; removed by whoever named it.
         on_step: called after each update.
+        penalty: gives what is added to the loss of each token.
+        adapters: puts something into the model that is trained in its weights' place.
 
     Raises:
         TrainingError: the loss is not finite, or memory ran out.
@@ -158,7 +170,10 @@ def finetune(
     model = family.build(bundle.config, attention="sdpa")
     families.load_weights(model, weights)
     family.prepare(model)
+    fold = adapters(model) if adapters is not None else None
     run = _Run(family, model.to(device), training, held_out, settings, device)
+    run.penalty = penalty
+    run.fold = fold
     try:
         if checkpoint is not None and checkpoint.is_file():
             run.resume(checkpoint)
@@ -185,6 +200,8 @@ class _Run:
         device: str,
     ) -> None:
         self._family, self._model, self._device, self._settings = family, model, device, settings
+        self.penalty: Penalty | None = None
+        self.fold: Callable[[], None] | None = None
         self._training, self._held_out = training, held_out
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(_may_change(name, settings))
@@ -217,7 +234,7 @@ class _Run:
         """The batches of an epoch, counted from 0."""
         random = np.random.default_rng((self._settings.seed, epoch))
         groups = batches(self._training, self._settings.batch_s, random)
-        if epoch < self._settings.short_first:
+        if epoch < self._settings.easy_epochs:
             groups.sort(key=lambda group: max(example.seconds for example in group))
         return groups
 
@@ -229,7 +246,7 @@ class _Run:
         recent: list[float] = []
         while self._step < steps and not self._is_worn_out():
             epoch, batch, is_last = self._plan[self._step]
-            loss = self._update(batch, steps)
+            loss = self._update(batch, steps, self._settings.vary and epoch > self._settings.easy_epochs)
             recent = [*recent[-9:], loss]
             self._step += 1
             _return_memory()
@@ -247,22 +264,24 @@ class _Run:
             with torch.no_grad():
                 for name, tensor in self._best.items():
                     self._state[name].copy_(tensor)
+        if self.fold is not None:
+            self.fold()
         return FineTuned(families.arrays(self._model), self._losses, self._heard, time.monotonic() - began, self._audio_s)
 
-    def _update(self, batch: Sequence[Example], steps: int) -> float:
+    def _update(self, batch: Sequence[Example], steps: int, vary: bool) -> float:
         random = np.random.default_rng((self._settings.seed, 1 + self._step, 1))
         self._optimizer.param_groups[0]["lr"] = self._settings.learning_rate * _schedule(
             self._step, steps, self._settings.warm_up
         )
         self._model.train()
         torch.manual_seed(self._settings.seed * 1_000_003 + self._step)  # of dropout and masks
-        total, tokens = self._loss(batch, random if self._settings.vary else None)
+        total, tokens, extra = self._loss(batch, random if vary else None, self.penalty)
         if not torch.isfinite(total):
             raise TrainingError(
                 f"the loss is not a number after {self._step} updates; nothing was changed. "
                 "A recording or a text must be very unusual: 'asr-edge dataset show' lists them"
             )
-        (total / tokens).backward()
+        (total / tokens + extra).backward()
         torch.nn.utils.clip_grad_norm_(self._trained.values(), self._settings.clip)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
@@ -272,15 +291,15 @@ class _Run:
         self._sums[1] += tokens
         return loss / tokens
 
-    def _loss(self, batch: Sequence[Example], random: np.random.Generator | None) -> tuple[torch.Tensor, int]:
+    def _loss(
+        self, batch: Sequence[Example], random: np.random.Generator | None, penalty: Penalty | None = None
+    ) -> tuple[torch.Tensor, int, torch.Tensor | float]:
         audio, lengths = padded(batch, None if random is None else varied, random or np.random.default_rng())
+        given = torch.from_numpy(audio).to(self._device), torch.tensor(lengths, device=self._device)
+        targets = [example.tokens for example in batch]
         with torch.autocast(self._device, torch.bfloat16, enabled=is_bf16_fast(self._device)):
-            return self._family.loss(
-                self._model,
-                torch.from_numpy(audio).to(self._device),
-                torch.tensor(lengths, device=self._device),
-                [example.tokens for example in batch],
-            )
+            total, tokens = self._family.loss(self._model, *given, targets, vary=random is not None)
+            return total, tokens, penalty(self._model, *given, targets) if penalty is not None else 0.0
 
     def _look(self) -> None:
         """Scores the held-out utterances; remembers the best weights."""
@@ -290,7 +309,7 @@ class _Run:
         total, tokens = 0.0, 0
         with torch.no_grad():
             for batch in batches(self._held_out, self._settings.batch_s):
-                loss, count = self._loss(batch, None)
+                loss, count, _ = self._loss(batch, None)
                 total, tokens = total + float(loss), tokens + count
         self._heard.append(total / tokens)
         if min(self._heard) == self._heard[-1]:

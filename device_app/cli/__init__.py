@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import version
+from functools import cache
+from importlib.metadata import entry_points, version
 from typing import Annotated
 
 import typer
@@ -76,11 +77,23 @@ def _root(
     pass
 
 
+@cache
+def application() -> typer.Typer:
+    """All commands, those of other packages included: entry points of the group "asr_edge.commands"."""
+    for point in entry_points(group="asr_edge.commands"):
+        command = point.load()
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=point.name)
+        else:
+            app.command(point.name)(command)
+    return app
+
+
 def main() -> None:
     """Runs the command line; what a user can mend becomes one line and exit code 1."""
     try:
         try:
-            app()
+            application()()
         finally:
             sys.stdout.flush()  # here, where a full disk can still be told
     except AsrEdgeError as error:

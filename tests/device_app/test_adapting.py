@@ -166,10 +166,29 @@ def candidate(lam, wrong, harm=0.0):
     return Candidate(lam, 1.0, {"anna": heard}, {"anna": compare(before, heard), CANARY: harmed})
 
 
-def test_of_candidates_as_good_as_the_best_the_gentlest_is_chosen():
-    candidates = [candidate(0.2, 12), candidate(0.4, 3), candidate(0.8, 2), candidate(1.0, 0, harm=0.03)]
+def test_of_candidates_with_most_of_the_gain_the_gentlest_is_chosen():
+    candidates = [candidate(0.2, 12), candidate(0.4, 6), candidate(0.8, 2), candidate(1.0, 0, harm=0.03)]
     assert choose(candidates, Plan("anna")).lam == 0.4
     assert choose(candidates[3:], Plan("anna")).lam == 1.0
+    assert choose([candidate(0.2, 20), candidate(0.4, 20)], Plan("anna")).lam == 0.2
+
+
+@pytest.mark.parametrize(
+    ("plan", "reason"),
+    [
+        (Plan("codes", method="mean"), "no merge method 'mean'"),
+        (Plan("codes", settings={"density": 2.0}), "density of 2.0"),
+        (Plan("codes", method="task_arithmetic", settings={"density": 0.5}), "task_arithmetic has no density"),
+    ],
+)
+def test_a_merge_that_cannot_be_done_is_said_before_anything_is_learnt(run, codes_of, plan, reason):
+    codes_of("codes", 12)
+
+    def never(*_arguments):
+        raise AssertionError("it was learnt")
+
+    with pytest.raises(BadInputError, match=reason):
+        run(plan, never)
 
 
 @pytest.mark.parametrize("count", [1, 3, 9])

@@ -21,6 +21,7 @@ SCOPES: Mapping[str, Sequence[str]] = {
     "encoder": ("encoder",),
     "decoder": ("decoder", "ctc_head", "lm_head"),
     "attention": ("self_attn", "encoder_attn"),
+    "lora": ("lora_A", "lora_B"),  # of PEFT, where they have been put in
 }
 
 
@@ -40,7 +41,12 @@ class Family(Protocol):
         ...
 
     def loss(
-        self, model: torch.nn.Module, audio: torch.Tensor, lengths: torch.Tensor, targets: Sequence[Sequence[int]]
+        self,
+        model: torch.nn.Module,
+        audio: torch.Tensor,
+        lengths: torch.Tensor,
+        targets: Sequence[Sequence[int]],
+        vary: bool = False,
     ) -> tuple[torch.Tensor, int]:
         """The summed loss of a batch, and over how many tokens.
 
@@ -49,7 +55,14 @@ class Family(Protocol):
             audio: (batch, samples), zeros after each one's end.
             lengths: (batch,), samples of each.
             targets: tokens of each.
+            vary: mask parts of the features at random, if the family does that.
         """
+        ...
+
+    def log_probabilities(
+        self, model: torch.nn.Module, audio: torch.Tensor, lengths: torch.Tensor, targets: Sequence[Sequence[int]]
+    ) -> torch.Tensor:
+        """(rows, vocabulary): of every token of the targets, or of every frame, with arguments as `loss`."""
         ...
 
 

@@ -70,14 +70,18 @@ def tokenise(bundle: Bundle) -> Callable[[str], list[int]]:
 
 
 def loss(
-    model: ParakeetForCTC, audio: torch.Tensor, lengths: torch.Tensor, targets: Sequence[Sequence[int]]
+    model: ParakeetForCTC,
+    audio: torch.Tensor,
+    lengths: torch.Tensor,
+    targets: Sequence[Sequence[int]],
+    vary: bool = False,
 ) -> tuple[torch.Tensor, int]:
     """CTC loss, summed over the batch, and the number of tokens (see `trainer.families.Family`).
 
-    In training mode with SpecAugment, and with the same loss on the middle layer.
+    In training mode with the same loss on the middle layer; SpecAugment where it is to vary.
     """
     features, mask = heard(model, audio, lengths)
-    if model.training:
+    if vary:
         features = masked(features)
     output = model.encoder(features, attention_mask=mask, output_hidden_states=model.training)
     frames = output.attention_mask.sum(dim=1)
@@ -88,6 +92,15 @@ def loss(
     middle = output.hidden_states[len(output.hidden_states) // 2]
     early = ctc_loss(model.ctc_head(middle), frames, targets)
     return (1 - INTERMEDIATE_WEIGHT) * final + INTERMEDIATE_WEIGHT * early, count
+
+
+def log_probabilities(
+    model: ParakeetForCTC, audio: torch.Tensor, lengths: torch.Tensor, _targets: Sequence[Sequence[int]]
+) -> torch.Tensor:
+    """(frames, vocabulary), of every frame of the batch (see `trainer.families.Family`)."""
+    features, mask = heard(model, audio, lengths)
+    output = model.encoder(features, attention_mask=mask)
+    return torch.log_softmax(model.ctc_head(output.last_hidden_state)[output.attention_mask > 0].float(), dim=-1)
 
 
 def heard(

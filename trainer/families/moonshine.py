@@ -91,8 +91,31 @@ def loss(
     audio: torch.Tensor,
     lengths: torch.Tensor,
     targets: Sequence[Sequence[int]],
+    vary: bool = False,  # noqa: ARG001: it takes audio as it is, and has no features to mask
 ) -> tuple[torch.Tensor, int]:
     """Cross-entropy, summed over the batch's tokens, and their number (see `trainer.families.Family`)."""
+    wanted = torch.tensor([token for target in targets for token in target], device=audio.device)
+    logits = _logits(model, audio, lengths, targets)
+    return torch.nn.functional.cross_entropy(logits, wanted, reduction="sum"), len(wanted)
+
+
+def log_probabilities(
+    model: MoonshineForConditionalGeneration,
+    audio: torch.Tensor,
+    lengths: torch.Tensor,
+    targets: Sequence[Sequence[int]],
+) -> torch.Tensor:
+    """(tokens, vocabulary), of every token of the targets (see `trainer.families.Family`)."""
+    return torch.log_softmax(_logits(model, audio, lengths, targets), dim=-1)
+
+
+def _logits(
+    model: MoonshineForConditionalGeneration,
+    audio: torch.Tensor,
+    lengths: torch.Tensor,
+    targets: Sequence[Sequence[int]],
+) -> torch.Tensor:
+    """float32 (tokens, vocabulary), one utterance's tokens after the other's."""
     config, norm = model.config, model.model.encoder.groupnorm
     frames = lengths
     for index, (kernel, stride) in enumerate(FRONT_END):
@@ -109,10 +132,8 @@ def loss(
     given[:, 0] = config.decoder_start_token_id
     given[:, 1:] = wanted[:, :-1].clamp(min=0)
     hidden = model.model(input_values=audio, attention_mask=mask, decoder_input_ids=given, use_cache=False)
-    is_wanted = wanted >= 0
-    logits = model.proj_out(hidden.last_hidden_state[is_wanted])
-    total = torch.nn.functional.cross_entropy(logits.float(), wanted[is_wanted], reduction="sum")
-    return total, int(is_wanted.sum())
+    logits: torch.Tensor = model.proj_out(hidden.last_hidden_state[wanted >= 0])
+    return logits.float()
 
 
 def reference(

@@ -1,6 +1,7 @@
 """The daily loop on the command line, each command in a process of its own."""
 
 import json
+import re
 import os
 import subprocess
 import sys
@@ -93,7 +94,7 @@ def test_an_edit_that_was_reverted_comes_back_weighed_otherwise(asr):
     record = json.loads(asr("remix", 1, "--lambda", 0.5, "--json").stdout)
     assert record["promoted"]
     assert "lambda 0.5" in asr("log").stdout
-    done = asr("remix", 1, "--lambda", 0.0, "--density", 0.5, "--dry-run")
+    done = asr("remix", 1, "--lambda", 0.4, "--density", 0.5, "--dry-run")
     assert "--dry-run" in done.stdout
 
 
@@ -101,7 +102,8 @@ def test_a_vector_goes_to_another_machine_that_has_no_torch(asr, learnt, home, c
     import shutil
 
     file = tmp_path / "codes.safetensors"
-    assert "50% of the entries" in asr("vector", "export", 1, file).stdout.replace("49%", "50%")
+    kept = re.search(r"(\d+)% of the entries", asr("vector", "export", 1, file).stdout)
+    assert 30 <= int(kept[1]) <= 50  # half of what is learnt; the token embeddings are not
     assert file.stat().st_size < 0.2 * 4 * 27.1e6
     asr("vector", "export", 1, file, code=1)
     assert json.loads(asr("vector", "show", file, "--json").stdout)["method"] == "trim"

@@ -8,13 +8,13 @@ import sys
 import pytest
 import typer.main
 
-from device_app.cli import app
+from device_app.cli import application
 from device_app.models import RECORDINGS
 from tests.conftest import REPOSITORY
 
 
 def commands(command=None, path=()):
-    command = command or typer.main.get_command(app)
+    command = command or typer.main.get_command(application())
     for name, child in getattr(command, "commands", {}).items():
         yield (*path, name), child
         yield from commands(child, (*path, name))

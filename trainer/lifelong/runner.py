@@ -1,0 +1,243 @@
+"""Runs the grid of methods and seeds; each cell is a sequence of domains that goes on where it was left."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import resource
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from device_app.adapting import Labelled, temporarily_baked
+from device_app.audio import SAMPLE_RATE, read
+from device_app.manifest import Entry, read_manifest
+from device_app.models import find_bundle
+from device_app.orthography import as_the_model_writes, differs
+from device_app.scoring import basic, error_counts
+from device_app.transcriber import Transcriber
+from editing.errors import BadInputError
+from editing.files import write_atomically
+from editing.registry import Tensors
+from export.bundle import Bundle
+from export.weights import read_weights, write_weights
+from trainer import families
+from trainer.baselines import Step, Tune, learners
+from trainer.dataset import Example, load_examples
+from trainer.finetune import Settings, finetune
+from trainer.lifelong.config import Experiment
+
+BASE = "base"
+RECORD = "experiment.json"
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A domain's utterances: those to learn from, and those that tell how well."""
+
+    training: Sequence[Entry]
+    test: Sequence[Entry]
+
+
+def load_domains(experiment: Experiment) -> dict[str, Domain]:
+    """Reads all manifests before anything is learnt.
+
+    Raises:
+        BadInputError: a manifest cannot be read, a recording is missing, or a domain has no test
+            part, or none to learn from though it is to be learnt.
+    """
+    domains = {}
+    for name in experiment.heard:
+        entries = read_manifest(experiment.manifests[name])
+        domain = Domain([e for e in entries if e.split == "train"], [e for e in entries if e.split == "test"])
+        if not domain.test:
+            raise BadInputError(f'{experiment.manifests[name]}: has no lines of split "test" to tell how {name} is heard')
+        if name in experiment.order and not domain.training:
+            raise BadInputError(f'{experiment.manifests[name]}: has no lines of split "train" to learn {name} from')
+        domains[name] = domain
+    return domains
+
+
+@contextmanager
+def opened(experiment: Experiment, out: Path) -> Iterator[None]:
+    """The folder of a run, for this process alone.
+
+    Raises:
+        BadInputError: another process runs in it, or it holds another experiment.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadInputError(f"{out}: another process is running here; wait, or name another folder") from None
+        record = json.loads(json.dumps(asdict(experiment), default=str))
+        path = out / RECORD
+        if path.is_file():
+            # More methods and seeds may be added to what is there; anything else would mix two experiments.
+            before = json.loads(path.read_text("utf-8"))
+            changed = [k for k, v in record.items() if before.get(k) != v and k not in ("methods", "seeds", "settings")]
+            changed += [
+                f"settings.{method}"
+                for method in before["methods"]
+                if before["settings"].get(method) != record["settings"].get(method)
+            ]
+            if changed:
+                raise BadInputError(
+                    f"{out}: holds a run with another {', '.join(changed)}; name another folder with --out"
+                )
+        write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
+        yield
+
+
+def run(experiment: Experiment, out: Path, tell: Tell, threads: int | None = None) -> None:
+    """Runs every cell of the grid that is not done yet, here, one after another.
+
+    Raises:
+        BadInputError, BadAudioError, TrainingError: as a cell; what was done before is kept.
+    """
+    domains = load_domains(experiment)
+    with opened(experiment, out):
+        work = Work(experiment, domains, out, threads, tell)
+        work.score_base()
+        for seed in experiment.seeds:
+            for method in experiment.methods:
+                work.run_cell(method, seed)
+
+
+class Work:
+    """What the cells of one process share: the base, and utterances that have been prepared."""
+
+    def __init__(
+        self, experiment: Experiment, domains: Mapping[str, Domain], out: Path, threads: int | None, tell: Tell
+    ) -> None:
+        self.experiment, self.domains, self.out, self.threads, self.tell = experiment, domains, out, threads, tell
+        self.bundle: Bundle = find_bundle(experiment.base)
+        self.base: Tensors = self.bundle.weights()
+        self.settings = Settings(**experiment.fine_tuning)
+        self._examples: dict[str, list[Example]] = {}
+
+    def examples(self, name: str) -> list[Example]:
+        """A domain's training utterances; their texts as the model writes, where the labels are bare."""
+        if name not in self._examples:
+            entries = self.domains[name].training
+            path = self.out / "texts" / f"{name}.json"
+            if path.is_file():
+                texts = json.loads(path.read_text("utf-8"))
+            else:
+                self.tell(f"preparing {name}")
+                transcriber = Transcriber(self.bundle, threads=self.threads)
+                heard = [transcriber.transcribe(read(entry.audio), SAMPLE_RATE).text for entry in entries]
+                texts = [entry.text for entry in entries]
+                if differs(texts, heard):
+                    texts = [as_the_model_writes(*pair) for pair in zip(texts, heard, strict=True)]
+                write_atomically(path, json.dumps(texts).encode())
+            tokenise = families.find(self.bundle).tokenise(self.bundle)
+            labelled = [Labelled(entry.audio, text) for entry, text in zip(entries, texts, strict=True)]
+            self._examples[name] = load_examples(labelled, tokenise)
+            if not self._examples[name]:
+                raise BadInputError(f"{self.experiment.manifests[name]}: there is no speech to learn {name} from")
+        return self._examples[name]
+
+    def score_base(self) -> None:
+        """Hears every domain with the base, once for all cells."""
+        path = self.out / "cells" / BASE / "step-0.json"
+        if not path.is_file():
+            self.tell("hearing every domain with the base")
+            _write(path, {"domain": None, "heard": self.score(self.base, self.experiment.heard)})
+
+    def run_cell(self, method: str, seed: int) -> None:
+        """Learns all domains in order with one method; steps that are done are not done again."""
+        learner = learners()[method]
+        settings = {**learner.settings, **self.experiment.settings.get(method, {})}
+        cell = self.out / "cells" / method / f"seed-{seed}"
+        memory = cell / "memory"
+        memory.mkdir(parents=True, exist_ok=True)
+        last = len(self.experiment.order)
+        done = max((n for n in range(1, last + 1) if (cell / f"step-{n}.json").is_file()), default=0)
+        if done == last:
+            return
+        theta = read_weights(cell / f"theta-{done}.safetensors") if done else dict(self.base)
+        first = self.experiment.base_domain
+        for number in range(done + 1, last + 1):
+            domain = self.experiment.order[number - 1]
+            self.tell(f"{method}, seed {seed}: learning {domain} ({number} of {last})")
+            began, before = time.perf_counter(), _size(memory)
+            earlier = [self.examples(name) for name in self.experiment.order[: number - 1]]
+            if first and self.domains[first].training:
+                earlier.insert(0, self._part_of_base(first))
+            step = Step(
+                number=number,
+                domain=domain,
+                bundle=self.bundle,
+                base=self.base,
+                theta=theta,
+                training=self.examples(domain),
+                earlier=earlier,
+                memory=memory,
+                tune=self.tuner(seed * 1000 + number),
+                learning_rate=self.settings.learning_rate,
+                seed=seed,
+            )
+            theta = dict(learner.function(step, **settings))
+            seconds = time.perf_counter() - began
+            heard = self.experiment.heard if learner.is_one_model else [domain]
+            record = {
+                "domain": domain,
+                "seconds": seconds,
+                "stored_mb": (_size(memory) - before) / 1e6,
+                "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+                "heard": self.score(theta, heard),
+            }
+            write_weights(cell / f"theta-{number}.safetensors", theta)
+            _write(cell / f"step-{number}.json", record)
+            (cell / f"theta-{number - 1}.safetensors").unlink(missing_ok=True)
+        (cell / f"theta-{last}.safetensors").unlink(missing_ok=True)
+
+    def _part_of_base(self, name: str) -> list[Example]:
+        """Of what the base was trained on, as much as of a domain: nobody keeps all of it."""
+        longest = max(len(self.domains[domain].training) for domain in self.experiment.order)
+        training = self.domains[name].training
+        if name not in self._examples and len(training) > longest:
+            every = math.ceil(len(training) / longest)
+            self.domains = {**self.domains, name: replace(self.domains[name], training=training[::every])}
+        return self.examples(name)
+
+    def tuner(self, seed: int) -> Tune:
+        """A fine-tuning with the experiment's settings."""
+
+        def tune(
+            weights: Tensors, training: Sequence[Example], *, penalty: Any = None, adapters: Any = None, **changes: Any
+        ) -> Tensors:
+            settings = replace(self.settings, seed=seed, **changes)
+            return finetune(self.bundle, weights, training, [], settings, penalty=penalty, adapters=adapters).weights
+
+        return tune
+
+    def score(self, weights: Tensors, names: Sequence[str]) -> dict[str, Any]:
+        """What the int8 model hears in the test parts: wrong words and words of each utterance, `basic`."""
+        with temporarily_baked(self.bundle, weights) as folder:
+            transcriber = Transcriber(self.bundle, threads=self.threads, folder=folder)
+            found = {}
+            for name in names:
+                test = self.domains[name].test
+                heard = [transcriber.transcribe(read(entry.audio), SAMPLE_RATE).text for entry in test]
+                counts = error_counts([entry.text for entry in test], heard, basic)
+                found[name] = {"wrong": counts[:, 0].tolist(), "words": counts[:, 1].tolist()}
+        return found
+
+
+def _write(path: Path, record: Mapping[str, Any]) -> None:
+    write_atomically(path, json.dumps(record).encode())
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
