@@ -91,7 +91,8 @@ def main() -> None:
     for name, runs in found.items():
         seconds = statistics.median(seconds for seconds, _ in runs)
         print(
-            f"{name}: {EPOCHS * len(labelled) / seconds:.1f} utterances/s, {EPOCHS * audio_s / seconds:.0f} x real time, "
+            f"{name}: {EPOCHS * len(labelled) / seconds:.1f} utterances/s, "
+            f"{EPOCHS * audio_s / seconds:.0f} x real time, "
             f"peak {max(peak for _, peak in runs):.2f} GB"
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ def greedy(log_probabilities: NDArray[np.float32], blank: int) -> list[Piece]:
     edges = np.flatnonzero(np.diff(best, prepend=-1, append=-1))
     return [
         Piece(int(best[start]), int(start), int(end), float(log_probabilities[start:end, best[start]].mean()))
-        for start, end in zip(edges[:-1], edges[1:], strict=True)
+        for start, end in pairwise(edges)
         if best[start] != blank
     ]
 
@@ -84,7 +85,7 @@ class Decoder:
         names = [self._tokenizer.id_to_token(piece.token) for piece in pieces]
         starts = [i for i, name in enumerate(names) if i == 0 or name.startswith(WORD_START)]
         words = []
-        for first, end in zip(starts, [*starts[1:], len(pieces)], strict=True):
+        for first, end in pairwise([*starts, len(pieces)]):
             text = "".join(names[first:end]).replace(WORD_START, "")
             if not text:
                 continue  # a mark without letters

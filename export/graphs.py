@@ -201,15 +201,15 @@ class CtcGraph(nn.Module):
 
     def forward(self, audio: Tensor) -> Tensor:
         """(batch, samples) -> (batch, frames, vocabulary)."""
-        return self.of_features(self.front_end(audio))
-
-    def of_features(self, features: Tensor) -> Tensor:
-        """(batch, frames, bins) -> (batch, frames, vocabulary), the frames now fewer."""
-        return torch.log_softmax(self.ctc_head(self.encoder(features).last_hidden_state), dim=-1)
+        return torch.log_softmax(self.ctc_head(self.encoder(self.front_end(audio)).last_hidden_state), dim=-1)
 
 
-class NemoCtcGraph(CtcGraph):
+class NemoCtcGraph(nn.Module):
     """The same from features on, with the inputs that onnx-asr and sherpa-onnx give a NeMo model."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.encoder, self.ctc_head = model.encoder, model.ctc_head
 
     def forward(self, audio_signal: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, bins, frames) and (batch,) -> log-probabilities, and how many rows each utterance has."""

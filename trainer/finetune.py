@@ -266,7 +266,9 @@ class _Run:
                     self._state[name].copy_(tensor)
         if self.fold is not None:
             self.fold()
-        return FineTuned(families.arrays(self._model), self._losses, self._heard, time.monotonic() - began, self._audio_s)
+        return FineTuned(
+            families.arrays(self._model), self._losses, self._heard, time.monotonic() - began, self._audio_s
+        )
 
     def _update(self, batch: Sequence[Example], steps: int, vary: bool) -> float:
         random = np.random.default_rng((self._settings.seed, 1 + self._step, 1))

@@ -23,6 +23,9 @@ EPSILON = 1e-5
 class LogMel(torch.nn.Module):
     """Audio at 16 kHz -> features of each 10 ms, every bin with mean 0 and variance 1 over the utterance."""
 
+    basis: torch.Tensor
+    mel: torch.Tensor
+
     def __init__(self, bins: int = 80) -> None:
         super().__init__()
         frequencies = FFT // 2 + 1

@@ -33,7 +33,7 @@ def learn_vocabulary(texts: Iterable[str], size: int | None = None) -> tokenizer
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
     words = [tokenizer.normalizer.normalize_str(text) for text in texts]
-    characters = sorted(set("".join(words)) - {" "}) + [pre_tokenizers.Metaspace().replacement]
+    characters = [*sorted(set("".join(words)) - {" "}), pre_tokenizers.Metaspace().replacement]
     if len(characters) < 2:
         raise BadInputError("the texts have no letters to learn")
     if size is not None and size < len(characters):

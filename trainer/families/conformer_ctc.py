@@ -103,9 +103,7 @@ def log_probabilities(
     return torch.log_softmax(model.ctc_head(output.last_hidden_state)[output.attention_mask > 0].float(), dim=-1)
 
 
-def heard(
-    model: ParakeetForCTC, audio: torch.Tensor, lengths: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def heard(model: ParakeetForCTC, audio: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Features (batch, frames, bins), in float32 whatever the rest is in, and which frames are an utterance's own."""
     with torch.autocast(audio.device.type, enabled=False):
         features = model.front_end(audio, lengths)

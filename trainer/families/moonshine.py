@@ -91,9 +91,12 @@ def loss(
     audio: torch.Tensor,
     lengths: torch.Tensor,
     targets: Sequence[Sequence[int]],
-    vary: bool = False,  # noqa: ARG001: it takes audio as it is, and has no features to mask
+    vary: bool = False,  # noqa: ARG001
 ) -> tuple[torch.Tensor, int]:
-    """Cross-entropy, summed over the batch's tokens, and their number (see `trainer.families.Family`)."""
+    """Cross-entropy, summed over the batch's tokens, and their number (see `trainer.families.Family`).
+
+    `vary` does nothing: the model takes audio as it is, so there are no features to mask.
+    """
     wanted = torch.tensor([token for target in targets for token in target], device=audio.device)
     logits = _logits(model, audio, lengths, targets)
     return torch.nn.functional.cross_entropy(logits, wanted, reduction="sum"), len(wanted)

@@ -93,7 +93,11 @@ def _mistakes(record: Mapping[str, Any]) -> list[str]:
         if domain not in manifests:
             found.append(f"[manifests] has no {domain!r}")
     learned = {*lists["order"], *([base_domain] if base_domain else [])}
-    found += [f"{domain!r} is learnt, so it is no domain never trained on" for domain in lists["never_trained"] if domain in learned]
+    found += [
+        f"{domain!r} is learnt, so it is no domain never trained on"
+        for domain in lists["never_trained"]
+        if domain in learned
+    ]
     known = learners()
     for method in lists["methods"]:
         if method not in known:

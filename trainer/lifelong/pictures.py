@@ -77,7 +77,7 @@ def draw_sweep(sweep: Mapping[str, Any], folder: Path) -> list[Path]:
         for (row, column), value in np.ndenumerate(values):
             axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize="x-small")
         row, column = np.unravel_index(np.nanargmin(values), values.shape)
-        axes.add_patch(_frame(column, row))
+        axes.add_patch(_frame(int(column), int(row)))
         axes.set(xlabel="lambda", ylabel="density k", title=f"average WER after {step['domain']}, %")
         figure.colorbar(shown)
         written.append(folder / f"sweep-{step['number']}-{step['domain']}.png")

@@ -82,7 +82,9 @@ class Cell:
     def average_by_step(self) -> list[float]:
         """Mean WER after each step, over the domains seen by then; first the base's own, if it has one."""
         known = len(self._experiment.seen) - len(self._experiment.order)
-        return [self.average(self._experiment.seen[: known + step], step) for step in range(1 - bool(known), len(self.wer))]
+        return [
+            self.average(self._experiment.seen[: known + step], step) for step in range(1 - bool(known), len(self.wer))
+        ]
 
     def backward_transfer(self) -> float | None:
         """BWT over the seen domains, as `device_app.transfer`; None where there is only one."""

@@ -57,7 +57,9 @@ def load_domains(experiment: Experiment) -> dict[str, Domain]:
         entries = read_manifest(experiment.manifests[name])
         domain = Domain([e for e in entries if e.split == "train"], [e for e in entries if e.split == "test"])
         if not domain.test:
-            raise BadInputError(f'{experiment.manifests[name]}: has no lines of split "test" to tell how {name} is heard')
+            raise BadInputError(
+                f'{experiment.manifests[name]}: has no lines of split "test" to tell how {name} is heard'
+            )
         if name in experiment.order and not domain.training:
             raise BadInputError(f'{experiment.manifests[name]}: has no lines of split "train" to learn {name} from')
         domains[name] = domain
@@ -239,5 +241,3 @@ def _write(path: Path, record: Mapping[str, Any]) -> None:
 
 def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-

@@ -94,7 +94,7 @@ def sentences(part: str, seed: int) -> Iterator[str]:
     random = np.random.default_rng(seed)
     seen = set()
     while True:
-        pattern = PATTERNS[random.integers(len(PATTERNS))]
+        pattern = _one(PATTERNS, random)
         text = re.sub(r"\{(\w+)\}", lambda slot: _one(SLOTS[slot[1]], random), pattern)
         if text not in seen and part_of(text) == part:
             seen.add(text)
@@ -108,4 +108,4 @@ def part_of(sentence: str) -> str:
 
 
 def _one(words: Sequence[str], random: np.random.Generator) -> str:
-    return words[random.integers(len(words))]
+    return words[int(random.integers(len(words)))]

@@ -88,7 +88,9 @@ def _swept(
 ) -> tuple[dict[str, Any], Tensors]:
     path = work.out / "sweep" / f"step-{number}.json"
     tuned_path = path.with_suffix(".safetensors")
-    record = json.loads(path.read_text("utf-8")) if path.is_file() else {"number": number, "domain": domain, "cells": []}
+    record: dict[str, Any] = (
+        json.loads(path.read_text("utf-8")) if path.is_file() else {"number": number, "domain": domain, "cells": []}
+    )
     if tuned_path.is_file():
         tuned: Tensors = read_weights(tuned_path)
     else:

@@ -27,7 +27,25 @@ from trainer.lifelong.sentences import sentences
 
 # Variants of espeak-ng's voices that sound like people. "test" ones are heard by no model in training.
 TRAIN_VARIANTS = (
-    *("m1", "m2", "m3", "m5", "m7", "m8", "f1", "f2", "f4", "adam", "Andy", "Annie", "anikaRobot", "Alex", "Alicia", "belinda", "aunty"),
+    *(
+        "m1",
+        "m2",
+        "m3",
+        "m5",
+        "m7",
+        "m8",
+        "f1",
+        "f2",
+        "f4",
+        "adam",
+        "Andy",
+        "Annie",
+        "anikaRobot",
+        "Alex",
+        "Alicia",
+        "belinda",
+        "aunty",
+    ),
     *("benjamin", "boris", "caleb", "david", "Diogo", "ed", "edward2", "Gene", "grandma", "Henrique", "iven", "iven3"),
     *("john", "Jacky", "Lee", "linda", "max", "Michael", "Mike", "michel", "miguel", "pablo", "paul", "pedro"),
     *("quincy", "norbert", "travis", "robert", "rob", "sandro", "shelby", "steph2", "Tweaky", "zac"),
@@ -124,16 +142,20 @@ def _planned(accent: Accent, split: str, count: int, seed: tuple[int, ...]) -> l
     for number, text in zip(range(count), sentences(split, int(random.integers(2**32))), strict=False):
         file = f"audio/{split}-{number:05}.flac"
         if split == "train" and accent.flite and random.random() < FLITE_SHARE:
-            voice = accent.flite[random.integers(len(accent.flite))]
+            voice = _one(accent.flite, random)
             stretch = f"duration_stretch={random.uniform(0.85, 1.2):.2f}"
             takes.append(_Take(file, text, split, voice, ("flite", "-voice", voice, "--setf", stretch, "-t", text)))
         else:
-            variant = variants[random.integers(len(variants))]
-            voice = accent.espeak[random.integers(len(accent.espeak))]
+            variant = _one(variants, random)
+            voice = _one(accent.espeak, random)
             how = ("-s", str(random.integers(*speeds)), "-p", str(random.integers(30, 70)))
             command = ("espeak-ng", "-v", f"{voice}+{variant}", *how, "--stdout", text)
             takes.append(_Take(file, text, split, variant, command))
     return takes
+
+
+def _one(names: Sequence[str], random: np.random.Generator) -> str:
+    return names[int(random.integers(len(names)))]
 
 
 def _spoken(take: _Take, folder: Path) -> dict[str, object]:
@@ -155,7 +177,7 @@ def _speak(command: Sequence[str]) -> Samples:
     """(samples,) at 16 kHz, with 0.1 s of silence around it."""
     if command[0] == "flite":  # writes to a file only
         command = (*command, "-o", "/dev/stdout")
-    done = subprocess.run(command, check=True, capture_output=True)  # noqa: S603: a list, no shell
+    done = subprocess.run(command, check=True, capture_output=True)  # noqa: S603
     data = bytearray(done.stdout)
     samples, rate = soundfile.read(io.BytesIO(_with_length(data)), dtype="float32")
     heard: Samples = soxr.resample(samples, rate, SAMPLE_RATE).astype(np.float32)

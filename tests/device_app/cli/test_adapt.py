@@ -1,8 +1,8 @@
 """The daily loop on the command line, each command in a process of its own."""
 
 import json
-import re
 import os
+import re
 import subprocess
 import sys
 

@@ -1,0 +1,114 @@
+"""The paper's base: graph, parameters and loss are those of transformers' ParakeetForCTC."""
+
+import numpy as np
+import pytest
+import torch
+
+from device_app.families import load
+from editing.task_vector import apply
+from export.bake import bake
+from export.verify import largest_difference
+from trainer import families
+from trainer.families import conformer_ctc
+from trainer.from_scratch import with_weights
+
+
+@pytest.fixture(scope="module")
+def model(tiny_bundle):
+    model = conformer_ctc.build(tiny_bundle.config)
+    families.load_weights(model, tiny_bundle.weights())
+    return model
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize(("batch", "samples"), [(1, 1600), (1, 30001), (3, 16000)])
+def test_the_graph_computes_what_torch_computes(model, tiny_bundle, tmp_path, precision, batch, samples):
+    import onnxruntime
+
+    bake(tiny_bundle, tiny_bundle.weights(), precision, tmp_path)
+    audio = 0.1 * torch.randn(batch, samples, generator=torch.Generator().manual_seed(samples))
+    with torch.no_grad():
+        expected = torch.log_softmax(model(model.front_end(audio)).logits, dim=-1).numpy()
+    session = onnxruntime.InferenceSession(tmp_path / "ctc.onnx")
+    (found,) = session.run(None, {"audio": audio.numpy()})
+    assert largest_difference(expected, found) < (1e-4 if precision == "fp32" else 0.1)
+
+
+def test_the_bundle_names_parameters_and_the_statistics_of_batch_norms(model, tiny_bundle):
+    names = tiny_bundle.weights().keys()
+    assert names == families.state(model).keys()
+    assert "encoder.layers.1.conv.norm.running_var" in names
+    assert not any("num_batches" in name or "front_end" in name for name in names)
+
+
+def test_a_merge_reaches_the_statistics_in_the_graph(tiny_bundle, tmp_path):
+    """Half of a vector that moves a batch norm's mean moves what is computed; and only half as far."""
+    base = tiny_bundle.weights()
+    name = "encoder.layers.0.conv.norm.running_mean"
+    vector = {n: np.zeros_like(t) for n, t in base.items()}
+    vector[name] = np.full_like(base[name], 0.5)
+    merged = apply(base, {n: np.float32(0.5) * t for n, t in vector.items()})
+    model = conformer_ctc.build(tiny_bundle.config)
+    families.load_weights(model, merged)
+    audio = np.random.default_rng(0).standard_normal(8000).astype(np.float32) * np.float32(0.1)
+    import onnxruntime
+
+    bake(tiny_bundle, merged, "fp32", tmp_path)
+    (found,) = onnxruntime.InferenceSession(tmp_path / "ctc.onnx").run(None, {"audio": audio[None]})
+    with torch.no_grad():
+        expected = torch.log_softmax(model(model.front_end(torch.from_numpy(audio)[None])).logits, -1).numpy()
+    assert largest_difference(expected, found) < 1e-4
+    assert np.allclose(merged[name], base[name] + 0.25)
+
+
+def test_a_padded_batch_is_heard_as_its_utterances_are_alone(model):
+    audio = 0.1 * torch.randn(2, 24000, generator=torch.Generator().manual_seed(0))
+    targets = [[1, 2, 3], [4, 5]]
+    lengths = torch.tensor([24000, 15000])
+    with torch.no_grad():
+        together, tokens = conformer_ctc.loss(model, audio, lengths, targets)
+        alone = [
+            float(conformer_ctc.loss(model, audio[i : i + 1, :n], lengths[i : i + 1], [targets[i]])[0])
+            for i, n in enumerate(lengths.tolist())
+        ]
+        rows = conformer_ctc.log_probabilities(model, audio, lengths, targets)
+    assert tokens == 5
+    assert float(together) == pytest.approx(sum(alone), rel=1e-4)
+    assert rows.shape[0] == sum(-(-(-(-n // 160) // 2) // 2) for n in lengths.tolist())
+
+
+def test_the_loss_is_that_of_transformers(model):
+    """Oracle: ParakeetForCTC's own loss, mean over the batch of each one's mean over its tokens."""
+    audio, targets = 0.1 * torch.randn(2, 16000), torch.tensor([[1, 2, 3], [4, 5, 6]])
+    lengths = torch.tensor([16000, 16000])
+    features, mask = conformer_ctc.heard(model, audio, lengths)
+    with torch.no_grad():
+        total, tokens = conformer_ctc.loss(model, audio, lengths, targets.tolist())
+        oracle = model(input_features=features, attention_mask=mask, labels=targets).loss
+    assert float(total) / tokens == pytest.approx(float(oracle), rel=1e-4)
+
+
+def test_an_utterance_too_short_for_its_text_is_passed_over():
+    logits = torch.zeros(1, 2, 5, requires_grad=True)
+    loss = conformer_ctc.ctc_loss(logits, torch.tensor([2]), [[1, 2, 3, 1]])
+    assert loss.item() == 0
+    loss.backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_masks_hide_a_part_and_not_all():
+    torch.manual_seed(0)
+    hidden = (conformer_ctc.masked(torch.ones(4, 100, 80)) == 0).float().mean(dim=(1, 2))
+    assert (hidden > 0).all()
+    assert (hidden < 0.7).all()
+
+
+def test_the_device_hears_with_it(tiny_bundle, tmp_path, prompt):
+    trained = with_weights(tiny_bundle, tiny_bundle.weights(), tmp_path / "again")
+    assert trained.weights_hash == tiny_bundle.weights_hash
+    bake(trained, trained.weights(), "int8", tmp_path)
+    recogniser = load(trained, tmp_path, 2)
+    for audio in (prompt, prompt[:200]):
+        recognition = recogniser.recognise(audio)
+        assert recognition.text == " ".join(word.text for word in recognition.words)
+        assert all(0 <= w.start_s < w.end_s <= max(0.1, len(audio) / 16000) for w in recognition.words)

@@ -1,0 +1,72 @@
+"""A configuration is checked as a whole before anything is learnt."""
+
+import pytest
+
+from editing.errors import BadInputError
+from trainer.lifelong.config import read_experiment
+
+GOOD = """
+base_domain = "us"
+order = ["scotland", "india"]
+never_trained = ["read"]
+methods = ["fine-tuning", "ties"]
+seeds = [0, 1]
+
+[manifests]
+us = "us/manifest.jsonl"
+scotland = "scotland/manifest.jsonl"
+india = "india.jsonl"
+read = "read.jsonl"
+
+[fine_tuning]
+learning_rate = 3e-4
+
+[settings.ties]
+density = 0.2
+"""
+
+
+@pytest.fixture
+def read(tmp_path):
+    def run(text):
+        path = tmp_path / "run.toml"
+        path.write_text(text)
+        return read_experiment(path)
+
+    return run
+
+
+def test_what_it_says(read, tmp_path):
+    experiment = read(GOOD)
+    assert experiment.seen == ["us", "scotland", "india"]
+    assert experiment.heard == ["us", "scotland", "india", "read"]
+    assert experiment.manifests["india"] == tmp_path / "india.jsonl"
+    assert experiment.fine_tuning == {"learning_rate": 3e-4}
+    assert experiment.settings["ties"] == {"density": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ('"fine-tuning", "ties"', '"fine-tuning", "ties", "magic"', "unknown method 'magic'; there are 1/t-average"),
+        ('order = ["scotland", "india"]', "order = []", "order must not be empty"),
+        ('order = ["scotland"', 'order = ["scotland", "wales"', r"\[manifests\] has no 'wales'"),
+        ('"scotland", "india"]', '"india", "india"]', "order names something twice"),
+        ('never_trained = ["read"]', 'never_trained = ["us"]', "'us' is learnt"),
+        ("seeds = [0, 1]", 'seeds = ["a"]', "seeds must be a list of numbers"),
+        ("learning_rate", "learning_pace", r"\[fine_tuning\] has an unknown 'learning_pace'"),
+        ("density = 0.2", "weight = 1", r"\[settings.ties\] has an unknown 'weight'"),
+        ("[settings.ties]", "[settings.magic]", r"\[settings.magic\] has an unknown 'magic'"),
+        ("[manifests]", "[files]", "unknown key 'files'"),
+        ("seeds = [0, 1]", "seeds = [0, 1", "cannot be read"),
+    ],
+)
+def test_mistakes_are_named(read, old, new, reason):
+    with pytest.raises(BadInputError, match=reason):
+        read(GOOD.replace(old, new, 1))
+
+
+def test_all_mistakes_are_told_together(read):
+    with pytest.raises(BadInputError, match=r"magic.*weight") as error:
+        read(GOOD.replace('"ties"]', '"ties", "magic"]').replace("density = 0.2", "weight = 1"))
+    assert "\n" not in str(error.value)

@@ -1,0 +1,161 @@
+"""Every metric against cases worked out by hand."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from editing.errors import BadInputError
+from trainer.lifelong.config import Experiment
+from trainer.lifelong.results import (
+    Cell,
+    coverage,
+    relative_reduction,
+    significance,
+    summarise,
+    summary,
+    write_results,
+)
+
+WORDS = [10, 10]
+
+
+def heard(**wer):
+    """Two utterances of ten words in each domain; WER in per cent, all in the first."""
+    return {domain: {"wrong": [round(rate / 5), 0], "words": WORDS} for domain, rate in wer.items()}
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    manifests = dict.fromkeys(["us", "scotland", "india", "never"], tmp_path / "m.jsonl")
+    return Experiment(
+        order=["scotland", "india"],
+        methods=["fine-tuning", "ties", "separate"],
+        manifests=manifests,
+        base_domain="us",
+        never_trained=["never"],
+    )
+
+
+def write(out, method, *steps, seed=0):
+    folder = out / "cells" / method / (f"seed-{seed}" if method != "base" else "")
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, one in enumerate(steps, 0 if method == "base" else 1):
+        record = {"domain": "x", "seconds": 10.0 * number, "stored_mb": 2.0, "peak_gb": 1.0, "heard": one}
+        (folder / f"step-{number}.json").write_text(json.dumps(record))
+
+
+@pytest.fixture
+def out(tmp_path):
+    """A run: fine-tuning forgets, TIES does not, separate models are best."""
+    write(tmp_path, "base", heard(us=10, scotland=40, india=50, never=20))
+    write(
+        tmp_path,
+        "fine-tuning",
+        heard(us=20, scotland=20, india=45, never=30),
+        heard(us=30, scotland=35, india=25, never=40),
+    )
+    write(
+        tmp_path,
+        "ties",
+        heard(us=10, scotland=25, india=45, never=20),
+        heard(us=15, scotland=25, india=35, never=20),
+    )
+    write(tmp_path, "separate", heard(scotland=20), heard(india=15))
+    return tmp_path
+
+
+def test_the_matrix_is_what_was_heard(experiment, out):
+    cell = Cell(experiment, out, "fine-tuning", 0)
+    np.testing.assert_allclose(cell.wer[:, :3] * 100, [[10, 40, 50], [20, 20, 45], [30, 35, 25]])
+    assert cell.average(experiment.seen) == pytest.approx(0.30)
+    assert cell.average_by_step() == pytest.approx([0.10, 0.20, 0.30])
+
+
+def test_backward_transfer_is_the_mean_change_since_each_was_learnt(experiment, out):
+    """us: 10 -> 30, scotland: 20 -> 35; so -(20 + 15) / 2 points."""
+    assert Cell(experiment, out, "fine-tuning", 0).backward_transfer() == pytest.approx(-0.175)
+    assert Cell(experiment, out, "ties", 0).backward_transfer() == pytest.approx(-0.025)
+
+
+def test_forward_transfer_is_the_mean_change_before_each_is_learnt(experiment, out):
+    """india: 50 by the base, 45 after scotland. Nothing was learnt before scotland, so it does not count."""
+    assert Cell(experiment, out, "fine-tuning", 0).forward_transfer() == pytest.approx(0.05)
+
+
+def test_backward_transfer_agrees_with_the_definition_of_lopez_paz_and_ranzato(experiment, out):
+    """Oracle: their formula on accuracies R[i, j], as Avalanche computes it: mean of R[T, j] - R[j, j]."""
+    accuracy = 1 - Cell(experiment, out, "fine-tuning", 0).wer[:, :3]
+    oracle = np.mean([accuracy[2, j] - accuracy[j, j] for j in range(2)])
+    assert Cell(experiment, out, "fine-tuning", 0).backward_transfer() == pytest.approx(oracle)
+
+
+def test_without_a_domain_of_the_base_only_what_was_learnt_counts(experiment, out):
+    from dataclasses import replace
+
+    cell = Cell(replace(experiment, base_domain=None), out, "fine-tuning", 0)
+    assert cell.average(["scotland", "india"]) == pytest.approx(0.30)
+    assert cell.backward_transfer() == pytest.approx(-0.15)
+    assert cell.average_by_step() == pytest.approx([0.20, 0.30])
+
+
+def test_separate_models_hear_each_domain_with_its_own(experiment, out):
+    cell = Cell(experiment, out, "separate", 0)
+    np.testing.assert_allclose(cell.wer[-1, :3] * 100, [10, 20, 15])
+    assert cell.average(experiment.seen) == pytest.approx(0.15)
+
+
+def test_a_summary_has_it_all(experiment, out):
+    results = summarise(experiment, out)
+    ties = results["methods"]["ties"]
+    assert ties["average_wer"] == pytest.approx(0.25)
+    assert ties["average_all"] == pytest.approx((0.15 + 0.25 + 0.35 + 0.20) / 4)
+    assert ties["werr"] == pytest.approx((0.30 - 0.25) / 0.30)
+    assert ties["werr_all"] == pytest.approx((0.325 - 0.2375) / 0.325)
+    assert ties["coverage"] == pytest.approx((0.30 - 0.25) / (0.30 - 0.15))
+    assert results["methods"]["separate"]["coverage"] == pytest.approx(1.0)
+    assert results["methods"]["separate"]["average_all"] is None
+    assert (ties["seconds_per_domain"], ties["stored_mb_per_domain"]) == (15.0, 2.0)
+    text = summary(results)
+    assert text.index("| separate |") < text.index("| ties |") < text.index("| fine-tuning |")
+    assert "+16.7 %" in text
+
+
+def test_files_say_the_same(experiment, out):
+    results = write_results(experiment, out)
+    assert json.loads((out / "results.json").read_text()) == json.loads(json.dumps(results))
+    lines = (out / "results.csv").read_text().splitlines()
+    assert "ties,0,2,india,india,0.35000" in lines
+    assert "separate,0,1,scotland,india,0.50000" in lines  # not learnt yet: the base's
+
+
+def test_a_cell_that_is_not_done_is_left_out(experiment, out):
+    (out / "cells" / "ties" / "seed-0" / "step-2.json").unlink()
+    assert "ties" not in summarise(experiment, out)["methods"]
+    with pytest.raises(BadInputError, match="no method has come to its end"):
+        summarise(experiment, out / "cells")
+
+
+def test_significance_is_of_utterances_that_both_heard(experiment, out, tmp_path):
+    one, other = (Cell(experiment, out, method, 0) for method in ("ties", "fine-tuning"))
+    assert significance(one, one, experiment.seen) == 1.0
+    assert 0 < significance(one, other, experiment.seen) <= 1
+
+
+@given(st.floats(0.001, 1), st.floats(0.001, 1))
+def test_no_reduction_is_none_and_all_of_it_is_one(wer, reference):
+    assert relative_reduction(reference, reference) == 0
+    assert math.isclose(relative_reduction(0, reference), 1)
+    assert (relative_reduction(wer, reference) > 0) == (wer < reference)
+
+
+def test_coverage_goes_from_fine_tuning_to_separate_models():
+    assert coverage(0.3, 0.3, 0.1) == 0
+    assert coverage(0.1, 0.3, 0.1) == pytest.approx(1)
+    with pytest.raises(ValueError, match="no better"):
+        coverage(0.2, 0.1, 0.1)
+    with pytest.raises(ValueError, match="WER of 0"):
+        relative_reduction(0.1, 0)

@@ -1,0 +1,46 @@
+"""Texts become tokens and come back."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from editing.errors import BadInputError
+from trainer.vocabulary import learn_vocabulary, tokens_of
+
+WORDS = st.lists(st.text("abcdefghij'", min_size=1, max_size=8).filter(lambda w: w.strip("'")), min_size=1, max_size=6)
+
+
+@pytest.mark.parametrize("size", [None, 40])
+@given(words=WORDS)
+def test_a_text_comes_back_from_its_tokens(size, words):
+    text = " ".join(words)
+    tokenizer = learn_vocabulary(["abc def ghi j' abc abd abe", "hij hija 'abc"], size)
+    assert tokenizer.decode(tokenizer.encode(text).ids) == text
+
+
+def test_case_and_marks_are_not_written():
+    tokenizer = learn_vocabulary(["Don\u2019t stop, it's Mine!"])
+    assert tokenizer.decode(tokenizer.encode("It\u2019s MINE - stop.").ids) == "it's mine stop"
+    assert tokenizer.get_vocab_size() == len(set("don'tstopit'smine")) + 1
+
+
+def test_pieces_make_texts_shorter():
+    texts = ["the theatre there"] * 3
+    characters, pieces = learn_vocabulary(texts), learn_vocabulary(texts, 20)
+    assert len(pieces.encode("the theatre").ids) < len(characters.encode("the theatre").ids)
+    assert pieces.get_vocab_size() <= 20
+
+
+@pytest.mark.parametrize(("texts", "size", "reason"), [(["12 !", ""], 1, "too small"), (["..."], None, "no letters")])
+def test_what_cannot_be_learnt_is_said(texts, size, reason):
+    with pytest.raises(BadInputError, match=reason):
+        learn_vocabulary(texts, size)
+
+
+def test_characters_that_the_vocabulary_lacks_are_named(tiny_bundle):
+    tokens = tokens_of(tiny_bundle)
+    assert tokens("Zero, one!") == tokens("zero one")
+    with pytest.raises(BadInputError, match=r"cannot write: 7 \u00e9; write numbers as words"):
+        tokens("caf\u00e9 7")
+    with pytest.raises(BadInputError, match="no letters"):
+        tokens("?!")

@@ -1,0 +1,164 @@
+"""asr-edge lifelong: the paper's experiment, on any data, with every method side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from device_app.cli import options
+from device_app.cli.progress import progress
+from device_app.cli.table import print_table
+
+app = typer.Typer(help="Compare ways of learning one domain after another.", no_args_is_help=True)
+
+Config = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="Base, domains in order, methods, seeds.")]
+Out = Annotated[
+    Path | None, typer.Option(help="The folder for what is found. [default: the configuration's name without .toml]")
+]
+
+
+@app.command("run")
+def run(config: Config, out: Out = None, threads: options.Threads = None, as_json: options.Json = False) -> None:
+    """Run every method on every domain, in order; what is done already is not done again.
+
+    Writes summary.md, results.json, results.csv and pictures.
+    """
+    from device_app.cli.adapt import need_torch
+
+    need_torch()
+    from trainer.lifelong import runner
+    from trainer.lifelong.config import read_experiment
+    from trainer.lifelong.results import table, write_results
+
+    experiment = read_experiment(config)
+    folder = out or config.with_suffix("")
+    runner.run(experiment, folder, options.tell, threads)
+    results = write_results(experiment, folder)
+    _draw(lambda: _pictures().draw_run(results, experiment.order, folder))
+    if as_json:
+        typer.echo(json.dumps(results, indent=2))
+    else:
+        head, rows = table(results)
+        print_table([head, *rows], right=set(range(1, len(head))))
+        options.tell(f"All of it: {folder / 'summary.md'}")
+
+
+@app.command("sweep")
+def sweep(
+    config: Config,
+    out: Out = None,
+    utterances: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Hear the first N utterances of each test part.")
+    ] = 20,
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+) -> None:
+    """Try lambda 0.1 to 0.9 with density 0.1 to 0.9 (TIES), from one fine-tuning a step.
+
+    The step after starts from lambda 0.6, density 0.5. Writes sweep.json and a heat map a step.
+    """
+    from device_app.cli.adapt import need_torch
+
+    need_torch()
+    from trainer.lifelong import sweep as sweeping
+    from trainer.lifelong.config import read_experiment
+
+    experiment = read_experiment(config)
+    folder = out or config.with_name(f"{config.stem}-sweep")
+    cells = len(experiment.order) * len(sweeping.LAMBDAS) * len(sweeping.DENSITIES)
+    with progress("weighing", cells) as advance:
+        found = sweeping.sweep(
+            experiment, folder, options.tell, utterances=utterances, threads=threads, on_done=lambda: advance(1)
+        )
+    _draw(lambda: _pictures().draw_sweep(found, folder))
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    rows: list[list[object]] = [
+        ["step", "domain", "lambda", "density", "average WER", "tuning s", "merging s", "hearing s"]
+    ]
+    for step in found["steps"]:
+        best = step["best"]
+        costs = (f"{step[key]:.0f}" for key in ("tuning_s", "merging_s", "hearing_s"))
+        rows.append(
+            [step["number"], step["domain"], best["lam"], best["density"], f"{best['average_wer']:.1%}", *costs]
+        )
+    print_table(rows, right={0, *range(2, 8)})
+    options.tell(f"All of it: {folder}")
+
+
+@app.command("overhead")
+def overhead(
+    out: Annotated[Path, typer.Option(help="A folder for the vectors that are made.")] = Path("overhead"),
+    model: options.Model = None,
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+) -> None:
+    """Measure what 1, 5, 10 and 20 stored edits cost: disk, memory, merging, and hearing."""
+    from device_app.cli.adapt import need_torch
+
+    need_torch()
+    from trainer.lifelong.sweep import overhead as measure
+
+    rows = measure(out, model=model, threads=threads)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    table: list[list[object]] = [["edits", "disk MB", "merge s", "bake s", "peak MB", "hearing ms", "beside the base"]]
+    table += [
+        [
+            int(row["edits"]),
+            f"{row['disk_mb']:.0f}",
+            f"{row['merge_s']:.2f}",
+            f"{row['bake_s']:.2f}",
+            f"{row['peak_mb']:.0f}",
+            f"{row['latency_ms']:.0f}",
+            f"{row['latency_ratio']:.2f} x",
+        ]
+        for row in rows
+    ]
+    print_table(table, right=set(range(7)))
+
+
+@app.command("synthesise")
+def synthesise(
+    folder: Annotated[Path, typer.Argument(help="Where the accents go, a folder each.")],
+    base: Annotated[int, typer.Option(min=1, help="US utterances, for training a base.")] = 4000,
+    train: Annotated[int, typer.Option(min=1, help="Utterances to learn from of each other accent.")] = 200,
+    test: Annotated[int, typer.Option(min=1, help="Utterances to test each accent by.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Of sentences, voices and speeds.")] = 0,
+) -> None:
+    """Make the benchmark synthetic-accents with espeak-ng and flite, offline: six accents, many voices.
+
+    Train and test share no sentence and no voice.
+    """
+    from device_app.cli.adapt import need_torch
+
+    need_torch()
+    from trainer.lifelong.synthetic import ACCENTS, Sizes
+    from trainer.lifelong.synthetic import synthesise as speak
+
+    sizes = Sizes(base, train, test)
+    total = base + (len(ACCENTS) - 1) * train + len(ACCENTS) * test
+    with progress("speaking", total) as advance:
+        for manifest in speak(folder, sizes, seed, lambda: advance(1)):
+            typer.echo(manifest)
+
+
+def _pictures() -> Any:
+    from trainer.lifelong import pictures
+
+    return pictures
+
+
+def _draw(draw: Callable[[], list[Path]]) -> None:
+    from editing.errors import MissingDependencyError
+
+    try:
+        draw()
+    except MissingDependencyError as error:
+        options.tell(str(error))
