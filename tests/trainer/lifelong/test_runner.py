@@ -1,0 +1,182 @@
+"""The grid on a tiny model that hears nothing yet: what is run, kept, and gone on with."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from device_app.transcriber import Transcriber
+from editing.errors import BadAudioError, BadInputError, TrainingError
+from editing.task_vector import TaskVector
+from tests.conftest import write_audio
+from trainer.baselines import learners
+from trainer.finetune import Settings
+from trainer.lifelong import runner
+from trainer.lifelong.config import Experiment
+from trainer.lifelong.results import Cell, write_results
+from trainer.lifelong.runner import load_domains, run
+from trainer.lifelong.sweep import sweep
+
+TEXTS = ["zero one two", "three four", "five six seven", "a fox"]
+
+
+@pytest.fixture(scope="module")
+def manifests(tmp_path_factory, prompt):
+    """Three domains of real speech with texts that are not what is said: a tiny model learns them as well."""
+    folder = tmp_path_factory.mktemp("domains")
+    found = {}
+    for place, name in enumerate(("first", "second", "third")):
+        lines = []
+        for number, text in enumerate(TEXTS):
+            audio = write_audio(folder / f"{name}-{number}.wav", prompt[8000 * (number + place) :][:16000])
+            split = "test" if number == 3 else "train"
+            lines.append({"audio": audio.name, "text": text, "split": split})
+        found[name] = folder / f"{name}.jsonl"
+        found[name].write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return found
+
+
+@pytest.fixture
+def experiment(manifests, tiny_bundle):
+    return Experiment(
+        order=["second", "third"],
+        methods=["fine-tuning", "ties"],
+        manifests=manifests,
+        base=str(tiny_bundle.folder),
+        base_domain="first",
+        fine_tuning={"epochs": 1, "learning_rate": 1e-3},
+    )
+
+
+def silent(_message):
+    pass
+
+
+def test_a_run_fills_the_matrix_and_a_second_one_has_nothing_to_do(experiment, tmp_path, monkeypatch):
+    told = []
+    run(experiment, tmp_path, told.append, 2)
+    assert "ties, seed 0: learning third (2 of 2)" in told
+    cell = Cell(experiment, tmp_path, "ties", 0)
+    assert cell.wer.shape == (3, 3)
+    assert np.isfinite(cell.wer).all()
+    assert all(0 < mb < 1 for mb in cell.stored_mb)
+    vectors = sorted((tmp_path / "cells" / "ties" / "seed-0" / "memory").iterdir())
+    assert [TaskVector.load(path).origin.domain for path in vectors] == ["second", "third"]
+    assert not list(tmp_path.rglob("theta-*"))
+    results = write_results(experiment, tmp_path)
+    assert results["methods"].keys() == {"fine-tuning", "ties"}
+    monkeypatch.setattr(runner, "finetune", None)
+    monkeypatch.setattr(runner, "Transcriber", None)
+    run(experiment, tmp_path, silent, 2)
+    more = replace(experiment, methods=[*experiment.methods, "joint"])
+    with pytest.raises(TypeError):  # a method may be added: only that is run
+        run(more, tmp_path, silent, 2)
+
+
+def test_every_learner_learns(experiment, tmp_path):
+    others = [name for name in learners() if name not in experiment.methods]
+    run(replace(experiment, methods=others, order=["second"], seeds=[3]), tmp_path, silent, 2)
+    for name in others:
+        record = json.loads((tmp_path / "cells" / name / "seed-3" / "step-1.json").read_text())
+        assert record["heard"].keys() == ({"first", "second"} if learners()[name].is_one_model else {"second"})
+        stores = name not in ("joint", "lora", "lwf", "update-only-encoder")
+        assert (record["stored_mb"] > 0) == stores, name
+
+
+def test_what_was_interrupted_gives_the_same(experiment, tmp_path, monkeypatch):
+    one = replace(experiment, methods=["ties"])
+    run(one, tmp_path / "whole", silent, 2)
+    calls = []
+
+    def breaks(*arguments, **more):
+        calls.append(1)
+        if len(calls) == 2:
+            raise TrainingError("the power went")
+        return finetune(*arguments, **more)
+
+    finetune = runner.finetune
+    monkeypatch.setattr(runner, "finetune", breaks)
+    with pytest.raises(TrainingError):
+        run(one, tmp_path / "broken", silent, 2)
+    run(one, tmp_path / "broken", silent, 2)
+    assert len(calls) == 3  # the first step was not done again
+    vectors = [tmp_path / name / "cells" / "ties" / "seed-0" / "memory" / "2.safetensors" for name in ("whole", "broken")]
+    tensors = [TaskVector.load(path).tensors for path in vectors]
+    assert all(np.array_equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
+
+
+def test_a_recording_that_is_lost_half_way_is_named_and_what_is_done_is_kept(experiment, manifests, tmp_path):
+    domains = load_domains(experiment)
+    lost = domains["third"].training[1].audio
+    data = lost.read_bytes()
+    work = runner.Work(experiment, domains, tmp_path, 2, silent)
+    work.score_base()
+    lost.unlink()
+    try:
+        with pytest.raises(BadAudioError, match=lost.name):
+            work.run_cell("fine-tuning", 0)
+        assert (tmp_path / "cells" / "fine-tuning" / "seed-0" / "step-1.json").is_file()
+        with pytest.raises(BadInputError, match=rf"{lost.name} is missing"):
+            run(experiment, tmp_path, silent, 2)
+    finally:
+        lost.write_bytes(data)
+    run(experiment, tmp_path, silent, 2)
+
+
+def test_another_experiment_or_process_does_not_mix_in(experiment, tmp_path):
+    with runner.opened(experiment, tmp_path):
+        with pytest.raises(BadInputError, match="another process is running here"):
+            run(experiment, tmp_path, silent)
+        record = json.loads((tmp_path / "experiment.json").read_text())
+    assert record["order"] == ["second", "third"]
+    with pytest.raises(BadInputError, match="another order"):
+        run(replace(experiment, order=["third"]), tmp_path, silent)
+    with pytest.raises(BadInputError, match="another settings.ties"):
+        run(replace(experiment, settings={"ties": {"lam": 0.1}}), tmp_path, silent)
+
+
+@pytest.mark.parametrize(("kept", "reason"), [("train", 'no lines of split "test"'), ("test", 'no lines of split "train"')])
+def test_a_domain_without_a_part_is_said_before_anything_is_learnt(experiment, manifests, tmp_path, kept, reason):
+    lines = manifests["second"].read_text().splitlines()
+    path = manifests["second"].with_name(f"only-{kept}.jsonl")
+    path.write_text("".join(line + "\n" for line in lines if json.loads(line)["split"] == kept))
+    with pytest.raises(BadInputError, match=reason):
+        run(replace(experiment, manifests={**manifests, "second": path}), tmp_path / "out", silent)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_character_that_the_model_lacks_is_said_with_the_recording(experiment, manifests, tmp_path):
+    path = manifests["second"].with_name("digits.jsonl")
+    path.write_text(manifests["second"].read_text().replace("three four", "3 4"))
+    with pytest.raises(BadInputError, match=r"second-1\.wav: its text has characters that the model cannot write: 3 4"):
+        run(replace(experiment, manifests={**manifests, "second": path}), tmp_path, silent)
+
+
+def test_a_sweep_fine_tunes_once_a_step(experiment, tmp_path, monkeypatch):
+    calls = []
+    finetune = runner.finetune
+    monkeypatch.setattr(runner, "finetune", lambda *a, **k: calls.append(1) or finetune(*a, **k))
+    grid = {"lambdas": (0.3, 0.9), "densities": (0.2, 1.0), "threads": 2}
+    found = sweep(experiment, tmp_path, silent, **grid)
+    assert len(calls) == 2
+    assert [len(step["cells"]) for step in found["steps"]] == [4, 4]
+    for step in found["steps"]:
+        assert step["best"]["average_wer"] == min(cell["average_wer"] for cell in step["cells"])
+    again = sweep(experiment, tmp_path, silent, **grid)
+    assert len(calls) == 2
+    assert again["steps"] == found["steps"]
+
+
+def test_the_settings_of_fine_tuning_reach_it(experiment, tmp_path, monkeypatch):
+    seen = []
+
+    def spy(bundle, weights, training, held_out, settings, **more):
+        seen.append(settings)
+        raise TrainingError("seen")
+
+    monkeypatch.setattr(runner, "finetune", spy)
+    with pytest.raises(TrainingError):
+        run(replace(experiment, methods=["lora"]), tmp_path, silent)
+    assert seen == [Settings(epochs=1, learning_rate=1e-2, scope="lora", seed=1)]
+    assert Transcriber is runner.Transcriber
