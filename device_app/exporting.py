@@ -1,14 +1,18 @@
-"""A deployable bundle: baked graphs, tokenizer and licence, without the master weights."""
+"""A model for elsewhere: a bundle with baked graphs, or the files that NeMo models are known by."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from editing.errors import BadInputError
 from editing.files import folder_in_one_step
-from export.bake import bake
-from export.bundle import GRAPHS, WEIGHTS, Bundle, Precision, write_record
+from export.bake import bake, bake_graph
+from export.bundle import GRAPHS, LICENCE, NEMO_GRAPH, TOKENIZER, WEIGHTS, Bundle, Precision, write_record
+
+BLANK = "<blk>"
 
 
 def export_bundle(bundle: Bundle, precision: Precision, out: Path) -> Bundle:
@@ -21,7 +25,7 @@ def export_bundle(bundle: Bundle, precision: Precision, out: Path) -> Bundle:
     """
     bundle.check()
     weights = bundle.weights()
-    made_here = {WEIGHTS, GRAPHS, "fp32", "int8"}
+    made_here = {WEIGHTS, GRAPHS, PurePosixPath(NEMO_GRAPH).parts[0], "fp32", "int8"}
     with folder_in_one_step(out) as folder:
         bake(bundle, weights, precision, folder / precision)
         for name in bundle.files:
@@ -29,3 +33,48 @@ def export_bundle(bundle: Bundle, precision: Precision, out: Path) -> Bundle:
                 shutil.copyfile(bundle.folder / name, folder / name)
         write_record(replace(bundle, folder=folder))
     return Bundle.open(out)
+
+
+def export_nemo(bundle: Bundle, precision: Precision, out: Path) -> None:
+    """Writes a CTC model as onnx-asr ("nemo-conformer-ctc") and sherpa-onnx (NeMo CTC) load it.
+
+    `model.onnx` (`model.int8.onnx`) takes NeMo's features "audio_signal" (batch, bins, frames) and
+    "length" (batch,), and gives "logprobs" (batch, rows, vocabulary); `vocab.txt`, and the same as
+    `tokens.txt`, has a token a line, the blank last; `config.json` is onnx-asr's.
+
+    Raises:
+        BadInputError: `out` is in use, or the model is of no such family.
+        BundleError: the bundle is damaged or holds no weights to bake.
+        StorageError: `out` cannot be written; it is left as it was.
+    """
+    import onnx
+    import tokenizers
+
+    if NEMO_GRAPH not in bundle.files:
+        raise BadInputError(f"{bundle.name}: a model of the family {bundle.family}; only CTC models have a NeMo layout")
+    bundle.check()
+    encoder = bundle.config["encoder"]
+    tokenizer = tokenizers.Tokenizer.from_file(str(bundle.path(TOKENIZER)))
+    tokens = [str(tokenizer.id_to_token(number)) for number in range(tokenizer.get_vocab_size())] + [BLANK]
+    model = bake_graph(onnx.load(bundle.path(NEMO_GRAPH), load_external_data=False), bundle.weights(), precision)
+    about = {
+        "model_type": "EncDecCTCModelBPE",
+        "vocab_size": str(len(tokens) - 1),
+        "subsampling_factor": str(encoder["subsampling_factor"]),
+        "normalize_type": "per_feature",
+    }
+    for key, value in about.items():
+        model.metadata_props.add(key=key, value=value)
+    vocabulary = "".join(f"{token} {number}\n" for number, token in enumerate(tokens))
+    config = {
+        "model_type": "nemo-conformer-ctc",
+        "features_size": encoder["num_mel_bins"],
+        "subsampling_factor": encoder["subsampling_factor"],
+    }
+    with folder_in_one_step(out) as folder:
+        name = "model.onnx" if precision == "fp32" else f"model.{precision}.onnx"
+        (folder / name).write_bytes(model.SerializeToString())
+        for file in ("vocab.txt", "tokens.txt"):
+            (folder / file).write_text(vocabulary, "utf-8")
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+        shutil.copyfile(bundle.path(LICENCE), folder / LICENCE)

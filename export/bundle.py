@@ -5,6 +5,7 @@ weights.safetensors   master weights; tensor names are the torch parameter names
 tokenizer.json
 LICENSE               of the weights
 graphs/*.onnx         the network without weights: initialisers are named as the parameters
+nemo/model.onnx       the same as NeMo models are laid out, for other programs; of CTC models
 int8/*.onnx           (or fp32/) baked from the two above; can always be rebuilt
 """
 
@@ -29,6 +30,7 @@ WEIGHTS = "weights.safetensors"
 TOKENIZER = "tokenizer.json"
 LICENCE = "LICENSE"
 GRAPHS = "graphs"
+NEMO_GRAPH = "nemo/model.onnx"
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from editing.files import write_atomically
-from export.bundle import WEIGHTS
+from export.bundle import GRAPHS, NEMO_GRAPH, WEIGHTS
 
 OPSET = 23  # the first with RotaryEmbedding as an operator
 
@@ -211,24 +211,33 @@ class NemoCtcGraph(nn.Module):
         super().__init__()
         self.encoder, self.ctc_head = model.encoder, model.ctc_head
 
-    def forward(self, audio_signal: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """(batch, bins, frames) and (batch,) -> log-probabilities, and how many rows each utterance has."""
+    def forward(self, audio_signal: Tensor, length: Tensor) -> Tensor:
+        """(batch, bins, frames) and (batch,), frames of each -> log-probabilities (batch, rows, vocabulary)."""
         mask = (torch.arange(audio_signal.shape[2]) < length[:, None]).long()
         encoded = self.encoder(audio_signal.transpose(1, 2), attention_mask=mask)
-        return torch.log_softmax(self.ctc_head(encoded.last_hidden_state), dim=-1), encoded.attention_mask.sum(1)
+        return torch.log_softmax(self.ctc_head(encoded.last_hidden_state), dim=-1)
 
 
 def export_conformer_ctc(model: Any, folder: Path) -> None:
-    """Writes `ctc.onnx`, audio to log-probabilities, without weights, into `folder`.
+    """Writes `graphs/ctc.onnx`, audio to log-probabilities, and `nemo/model.onnx`, the same from features on.
 
     Args:
         model: of `trainer.families.conformer_ctc`, eager attention.
-        folder: made if it does not exist.
+        folder: a bundle's, made if it does not exist.
     """
     batch = torch.export.Dim("batch")
+    bins = model.config.encoder_config.num_mel_bins
+    _export(
+        NemoCtcGraph(model),
+        folder / NEMO_GRAPH,
+        args=(torch.zeros(2, bins, 100), torch.tensor([100, 90])),
+        dynamic_shapes=({0: batch, 2: torch.export.Dim("frames", min=16)}, {0: batch}),
+        inputs=["audio_signal", "length"],
+        outputs=["logprobs"],
+    )
     _export(
         CtcGraph(model),
-        folder / "ctc.onnx",
+        folder / GRAPHS / "ctc.onnx",
         args=(torch.zeros(2, 16000),),
         dynamic_shapes=({0: batch, 1: torch.export.Dim("samples", min=1600)},),
         inputs=["audio"],

@@ -15,7 +15,7 @@ from device_app.audio import SAMPLE_RATE
 from device_app.manifest import Entry
 from editing.errors import BadInputError
 from editing.files import folder_in_one_step
-from export.bundle import GRAPHS, LICENCE, TOKENIZER, WEIGHTS, Bundle, write_record
+from export.bundle import LICENCE, TOKENIZER, WEIGHTS, Bundle, write_record
 from export.graphs import export_conformer_ctc
 from export.weights import write_weights
 from trainer import families
@@ -52,7 +52,7 @@ def new_bundle(texts: Sequence[str], config: str, out: Path, vocabulary: int | N
     with folder_in_one_step(out) as folder:
         tokenizer.save(str(folder / TOKENIZER))
         write_weights(folder / WEIGHTS, families.arrays(model))
-        export_conformer_ctc(model, folder / GRAPHS)
+        export_conformer_ctc(model, folder)
         (folder / LICENCE).write_text("Yours: trained with asr-edge from recordings of your own choice.\n", "utf-8")
         write_record(
             Bundle(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,14 +13,21 @@ from device_app.cli import options
 def export(
     out: Annotated[Path, typer.Option(help="The folder to make; it must be new or empty.")],
     precision: Annotated[options.PrecisionName, typer.Option(help="int8 is small and fast, fp32 exact.")] = "int8",
+    layout: Annotated[
+        Literal["asr-edge", "nemo"],
+        typer.Option(
+            help="asr-edge: a bundle that --model takes; nemo: CTC models as onnx-asr and sherpa-onnx load them."
+        ),
+    ] = "asr-edge",
     version: options.Version = None,
     model: options.Model = None,
 ) -> None:
-    """Write the model as ONNX files with tokenizer and licence: a bundle that --model takes."""
-    from device_app.exporting import export_bundle
+    """Write the model as ONNX files with tokenizer and licence, to run elsewhere."""
+    from device_app.exporting import export_bundle, export_nemo
     from device_app.ledger import edited
     from device_app.models import find_bundle
 
-    exported = export_bundle(edited(find_bundle(model), version), precision, out)
-    for name in exported.files:
-        typer.echo(f"{(exported.folder / name).stat().st_size / 1e6:8.2f} MB  {exported.folder / name}")
+    write = export_nemo if layout == "nemo" else export_bundle
+    write(edited(find_bundle(model), version), precision, out)
+    for path in sorted(path for path in out.rglob("*") if path.is_file()):
+        typer.echo(f"{path.stat().st_size / 1e6:8.2f} MB  {path}")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from device_app.exporting import export_nemo
 from device_app.families import load
 from editing.task_vector import apply
 from export.bake import bake
@@ -112,3 +113,20 @@ def test_the_device_hears_with_it(tiny_bundle, tmp_path, prompt):
         recognition = recogniser.recognise(audio)
         assert recognition.text == " ".join(word.text for word in recognition.words)
         assert all(0 <= w.start_s < w.end_s <= max(0.1, len(audio) / 16000) for w in recognition.words)
+
+
+@pytest.mark.parametrize("quantization", [None, "int8"])
+def test_onnx_asr_hears_the_same_words(tiny_bundle, tmp_path, prompt, quantization):
+    """The tiny model hears nonsense; that it is the same nonsense is what counts."""
+    import onnx_asr
+
+    bake(tiny_bundle, tiny_bundle.weights(), "fp32", tmp_path / "baked")
+    ours = load(tiny_bundle, tmp_path / "baked", 2).recognise(prompt).text
+    export_nemo(tiny_bundle, quantization or "fp32", tmp_path / "nemo")
+    theirs = onnx_asr.load_model("nemo-conformer-ctc", tmp_path / "nemo", quantization=quantization)
+    heard = theirs.recognize(prompt)
+    assert ours
+    if quantization is None:
+        assert heard == ours
+    else:
+        assert set(heard) & set(ours)
