@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -22,7 +22,16 @@ Out = Annotated[
 
 
 @app.command("run")
-def run(config: Config, out: Out = None, threads: options.Threads = None, as_json: options.Json = False) -> None:
+def run(
+    config: Config,
+    out: Out = None,
+    engine: Annotated[Literal["local", "ray"], typer.Option(help="Run here, or as tasks of a Ray cluster.")] = "local",
+    address: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Of the Ray cluster. [default: one on this machine]")
+    ] = None,
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+) -> None:
     """Run every method on every domain, in order; what is done already is not done again.
 
     Writes summary.md, results.json, results.csv and pictures.
@@ -30,13 +39,15 @@ def run(config: Config, out: Out = None, threads: options.Threads = None, as_jso
     from device_app.cli.adapt import need_torch
 
     need_torch()
+    from trainer import engine as engines
     from trainer.lifelong import runner
     from trainer.lifelong.config import read_experiment
     from trainer.lifelong.results import table, write_results
 
     experiment = read_experiment(config)
     folder = out or config.with_suffix("")
-    runner.run(experiment, folder, options.tell, threads)
+    where = engines.Ray(address) if engine == "ray" else engines.Local()
+    runner.run(experiment, folder.resolve(), options.tell, threads, where)
     results = write_results(experiment, folder)
     _draw(lambda: _pictures().draw_run(results, experiment.order, folder))
     if as_json:

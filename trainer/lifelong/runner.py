@@ -28,6 +28,7 @@ from export.weights import read_weights, write_weights
 from trainer import families
 from trainer.baselines import Step, Tune, learners
 from trainer.dataset import Example, load_examples
+from trainer.engine import Engine, Local, Task
 from trainer.finetune import Settings, finetune
 from trainer.lifelong.config import Experiment
 
@@ -98,60 +99,91 @@ def opened(experiment: Experiment, out: Path) -> Iterator[None]:
         yield
 
 
-def run(experiment: Experiment, out: Path, tell: Tell, threads: int | None = None) -> None:
-    """Runs every cell of the grid that is not done yet, here, one after another.
+def run(
+    experiment: Experiment, out: Path, tell: Tell, threads: int | None = None, engine: Engine | None = None
+) -> None:
+    """Runs every cell of the grid that is not done yet.
+
+    Args:
+        experiment: what to compare.
+        out: a folder; all that is found lands in it.
+        tell: is told what goes on.
+        threads: for the recogniser.
+        engine: where cells run; by default here, one after another.
 
     Raises:
         BadInputError, BadAudioError, TrainingError: as a cell; what was done before is kept.
     """
-    domains = load_domains(experiment)
+    load_domains(experiment)
     with opened(experiment, out):
-        work = Work(experiment, domains, out, threads, tell)
+        work = Work(experiment, load_domains(experiment), out, threads)
+        tell("preparing the domains, hearing them with the base")
         work.score_base()
-        for seed in experiment.seeds:
-            for method in experiment.methods:
-                work.run_cell(method, seed)
+        for name in [*experiment.order, *([experiment.base_domain] if experiment.base_domain else [])]:
+            if work.domains[name].training:
+                work.examples(name)
+        tasks = [
+            Task(f"{method}, seed {seed}", run_cell, (experiment, out, threads, method, seed))
+            for seed in experiment.seeds
+            for method in experiment.methods
+        ]
+        (engine or Local()).run(tasks, tell)
+
+
+def run_cell(experiment: Experiment, out: Path, threads: int | None, method: str, seed: int) -> None:
+    """One method with one seed: all domains in order; steps that are done are not done again."""
+    Work(experiment, load_domains(experiment), out, threads).run_cell(method, seed)
 
 
 class Work:
     """What the cells of one process share: the base, and utterances that have been prepared."""
 
-    def __init__(
-        self, experiment: Experiment, domains: Mapping[str, Domain], out: Path, threads: int | None, tell: Tell
-    ) -> None:
-        self.experiment, self.domains, self.out, self.threads, self.tell = experiment, domains, out, threads, tell
+    def __init__(self, experiment: Experiment, domains: Mapping[str, Domain], out: Path, threads: int | None) -> None:
+        self.experiment, self.out, self.threads = experiment, out, threads
+        self.domains = _with_part_of_base(experiment, domains)
         self.bundle: Bundle = find_bundle(experiment.base)
         self.base: Tensors = self.bundle.weights()
         self.settings = Settings(**experiment.fine_tuning)
         self._examples: dict[str, list[Example]] = {}
 
     def examples(self, name: str) -> list[Example]:
-        """A domain's training utterances; their texts as the model writes, where the labels are bare."""
+        """A domain's training utterances; their texts as the model writes, where the labels are bare.
+
+        What took hearing them, and finding the speech in them, is kept in the run's folder.
+
+        Raises:
+            BadAudioError: a recording cannot be read.
+            BadInputError: there is no speech in any, or the model cannot write a text.
+        """
         if name not in self._examples:
-            entries = self.domains[name].training
-            path = self.out / "texts" / f"{name}.json"
-            if path.is_file():
-                texts = json.loads(path.read_text("utf-8"))
-            else:
-                self.tell(f"preparing {name}")
-                transcriber = Transcriber(self.bundle, threads=self.threads)
-                heard = [transcriber.transcribe(read(entry.audio), SAMPLE_RATE).text for entry in entries]
-                texts = [entry.text for entry in entries]
-                if differs(texts, heard):
-                    texts = [as_the_model_writes(*pair) for pair in zip(texts, heard, strict=True)]
-                write_atomically(path, json.dumps(texts).encode())
+            path = self.out / "prepared" / f"{name}.json"
+            if not path.is_file():
+                write_atomically(path, json.dumps(self._prepared(self.domains[name].training)).encode())
             tokenise = families.find(self.bundle).tokenise(self.bundle)
-            labelled = [Labelled(entry.audio, text) for entry, text in zip(entries, texts, strict=True)]
-            self._examples[name] = load_examples(labelled, tokenise)
+            self._examples[name] = [
+                Example(Path(audio), start, end, tokenise(text))
+                for audio, start, end, text in json.loads(path.read_text("utf-8"))
+            ]
             if not self._examples[name]:
                 raise BadInputError(f"{self.experiment.manifests[name]}: there is no speech to learn {name} from")
         return self._examples[name]
+
+    def _prepared(self, entries: Sequence[Entry]) -> list[tuple[str, int, int, str]]:
+        """File, first and last sample, and text of each utterance in which there is speech."""
+        transcriber = Transcriber(self.bundle, threads=self.threads)
+        heard = [transcriber.transcribe(read(entry.audio), SAMPLE_RATE).text for entry in entries]
+        texts = [entry.text for entry in entries]
+        if differs(texts, heard):
+            texts = [as_the_model_writes(*pair) for pair in zip(texts, heard, strict=True)]
+        text_of = {entry.audio: text for entry, text in zip(entries, texts, strict=True)}
+        tokenise = families.find(self.bundle).tokenise(self.bundle)
+        examples = load_examples([Labelled(entry.audio, text_of[entry.audio]) for entry in entries], tokenise)
+        return [(str(one.audio), one.start, one.end, text_of[one.audio]) for one in examples]
 
     def score_base(self) -> None:
         """Hears every domain with the base, once for all cells."""
         path = self.out / "cells" / BASE / "step-0.json"
         if not path.is_file():
-            self.tell("hearing every domain with the base")
             _write(path, {"domain": None, "heard": self.score(self.base, self.experiment.heard)})
 
     def run_cell(self, method: str, seed: int) -> None:
@@ -169,11 +201,10 @@ class Work:
         first = self.experiment.base_domain
         for number in range(done + 1, last + 1):
             domain = self.experiment.order[number - 1]
-            self.tell(f"{method}, seed {seed}: learning {domain} ({number} of {last})")
             began, before = time.perf_counter(), _size(memory)
             earlier = [self.examples(name) for name in self.experiment.order[: number - 1]]
             if first and self.domains[first].training:
-                earlier.insert(0, self._part_of_base(first))
+                earlier.insert(0, self.examples(first))
             step = Step(
                 number=number,
                 domain=domain,
@@ -202,15 +233,6 @@ class Work:
             (cell / f"theta-{number - 1}.safetensors").unlink(missing_ok=True)
         (cell / f"theta-{last}.safetensors").unlink(missing_ok=True)
 
-    def _part_of_base(self, name: str) -> list[Example]:
-        """Of what the base was trained on, as much as of a domain: nobody keeps all of it."""
-        longest = max(len(self.domains[domain].training) for domain in self.experiment.order)
-        training = self.domains[name].training
-        if name not in self._examples and len(training) > longest:
-            every = math.ceil(len(training) / longest)
-            self.domains = {**self.domains, name: replace(self.domains[name], training=training[::every])}
-        return self.examples(name)
-
     def tuner(self, seed: int) -> Tune:
         """A fine-tuning with the experiment's settings."""
 
@@ -233,6 +255,17 @@ class Work:
                 counts = error_counts([entry.text for entry in test], heard, basic)
                 found[name] = {"wrong": counts[:, 0].tolist(), "words": counts[:, 1].tolist()}
         return found
+
+
+def _with_part_of_base(experiment: Experiment, domains: Mapping[str, Domain]) -> dict[str, Domain]:
+    """Of what the base was trained on, as much as of the largest domain: nobody keeps all of it."""
+    first = experiment.base_domain
+    if first is None:
+        return dict(domains)
+    most = max(len(domains[name].training) for name in experiment.order)
+    training = domains[first].training
+    every = max(1, math.ceil(len(training) / most))
+    return {**domains, first: replace(domains[first], training=training[::every])}
 
 
 def _write(path: Path, record: Mapping[str, Any]) -> None:

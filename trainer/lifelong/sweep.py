@@ -64,13 +64,13 @@ def sweep(
     if utterances is not None:
         domains = {name: Domain(one.training, one.test[:utterances]) for name, one in domains.items()}
     with opened(replace(experiment, methods=()), out):
-        work = Work(experiment, domains, out, threads, tell)
+        work = Work(experiment, domains, out, threads)
         theta: Tensors = work.base
         steps = []
         known = [experiment.base_domain] if experiment.base_domain else []
         for number, domain in enumerate(experiment.order, 1):
             known.append(domain)
-            record, theta = _swept(work, number, domain, known, theta, (lambdas, densities), on_done)
+            record, theta = _swept(work, number, domain, known, theta, (lambdas, densities), tell, on_done)
             steps.append(record)
     result = {"lambdas": list(lambdas), "densities": list(densities), "utterances": utterances, "steps": steps}
     write_atomically(out / "sweep.json", (json.dumps(result, indent=1) + "\n").encode())
@@ -84,6 +84,7 @@ def _swept(
     known: Sequence[str],
     theta: Tensors,
     grid: tuple[Sequence[float], Sequence[float]],
+    tell: Tell,
     on_done: Callable[[], None],
 ) -> tuple[dict[str, Any], Tensors]:
     path = work.out / "sweep" / f"step-{number}.json"
@@ -94,7 +95,7 @@ def _swept(
     if tuned_path.is_file():
         tuned: Tensors = read_weights(tuned_path)
     else:
-        work.tell(f"learning {domain} ({number} of {len(work.experiment.order)})")
+        tell(f"learning {domain} ({number} of {len(work.experiment.order)})")
         began = time.perf_counter()
         tuned = work.tuner(work.experiment.seeds[0] * 1000 + number)(theta, work.examples(domain))
         record["tuning_s"] = time.perf_counter() - began
