@@ -22,8 +22,8 @@ THREADS = 2
 
 @pytest.fixture(autouse=True)
 def _few_canaries(monkeypatch):
-    """A quarter of the canary, clear and noisy: what is heard is real, and the tests end in time."""
-    some = adapting.canary()[4::4]
+    """A few of the canary, clear and noisy: what is heard is real, and the tests end in time."""
+    some = adapting.canary()[4::9]
     monkeypatch.setattr(adapting, "canary", lambda: some)
 
 

@@ -127,7 +127,7 @@ def hears(monkeypatch, folder, bundle, audio):
     return Transcriber(edited(bundle), threads=2).transcribe(audio, SAMPLE_RATE).text
 
 
-def test_adapting_and_reverting(codes, bundle, prompt, home, tmp_path, monkeypatch):
+def test_adapting_and_reverting(codes, bundle, transcriber, prompt, home, tmp_path, monkeypatch):
     rng = random.Random(0)
     folder = tmp_path / "home"
     shutil.copytree(home / "baked", folder / "baked")

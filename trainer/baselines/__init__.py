@@ -45,9 +45,10 @@ class Step:
         earlier: those of the domains before, in order; what the base was trained on first, if
             that is known. Only what a learner keeps of them in `memory` would be there in earnest,
             so those that read it must store it.
-        memory: a folder of the learner's own that lasts from step to step.
+        memory: a folder of the learner's own that lasts from step to step. A step that was killed is
+            done again, so what it writes must not depend on whether it was there.
         tune: does the fine-tuning.
-        settings: of the fine-tuning: learning rate and so on, where a learner scales one.
+        learning_rate: of the fine-tuning, for learners that scale it.
         seed: of whatever is random.
     """
 

@@ -23,12 +23,13 @@ def ewc(step: Step, *, strength: float = 1000.0) -> Tensors:
     The diagonal of the empirical Fisher information, summed over domains (online EWC, arXiv
     1805.06370), around the weights of the step before.
     """
-    path = step.memory / "importance.safetensors"
-    importance = read_weights(path) if path.is_file() else {}
     if step.earlier:
-        newest = fisher(step, step.theta, step.earlier[-1])
-        importance = {name: importance.get(name, 0) + values for name, values in newest.items()}
-        write_weights(path, importance)
+        write_weights(step.memory / f"{step.number}.safetensors", fisher(step, step.theta, step.earlier[-1]))
+    importance: dict[str, np.ndarray] = {}
+    for number in range(1, step.number + 1):
+        path = step.memory / f"{number}.safetensors"
+        for name, values in (read_weights(path) if path.is_file() else {}).items():
+            importance[name] = importance.get(name, 0) + values
     centre = {name: torch.from_numpy(np.array(step.theta[name])) for name in importance}
     weight = {name: torch.from_numpy(np.array(values)) for name, values in importance.items()}
 

@@ -52,7 +52,7 @@ class Cell:
         method, seed: of the grid.
         wer: (steps + 1, domains), fractions; row 0 is the base's. NaN where it was not heard.
         seconds, stored_mb: of each step.
-        peak_gb: of memory, in the process that ran it.
+        peak_gb: of memory, over its steps.
     """
 
     def __init__(self, experiment: Experiment, out: Path, method: str, seed: int) -> None:

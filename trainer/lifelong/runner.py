@@ -8,7 +8,7 @@ import math
 import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -114,9 +114,9 @@ def run(
     Raises:
         BadInputError, BadAudioError, TrainingError: as a cell; what was done before is kept.
     """
-    load_domains(experiment)
+    domains = load_domains(experiment)
     with opened(experiment, out):
-        work = Work(experiment, load_domains(experiment), out, threads)
+        work = Work(experiment, domains, out, threads)
         tell("preparing the domains, hearing them with the base")
         work.score_base()
         for name in [*experiment.order, *([experiment.base_domain] if experiment.base_domain else [])]:
@@ -202,6 +202,7 @@ class Work:
         for number in range(done + 1, last + 1):
             domain = self.experiment.order[number - 1]
             began, before = time.perf_counter(), _size(memory)
+            _forget_peak()
             earlier = [self.examples(name) for name in self.experiment.order[: number - 1]]
             if first and self.domains[first].training:
                 earlier.insert(0, self.examples(first))
@@ -225,7 +226,7 @@ class Work:
                 "domain": domain,
                 "seconds": seconds,
                 "stored_mb": (_size(memory) - before) / 1e6,
-                "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+                "peak_gb": _peak_gb(),
                 "heard": self.score(theta, heard),
             }
             write_weights(cell / f"theta-{number}.safetensors", theta)
@@ -266,6 +267,19 @@ def _with_part_of_base(experiment: Experiment, domains: Mapping[str, Domain]) ->
     training = domains[first].training
     every = max(1, math.ceil(len(training) / most))
     return {**domains, first: replace(domains[first], training=training[::every])}
+
+
+def _forget_peak() -> None:
+    """Lets Linux count this process's peak of memory anew, so that one cell's is not told of the next."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_gb() -> float:
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def _write(path: Path, record: Mapping[str, Any]) -> None:
