@@ -41,6 +41,12 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def merge(base: dict[str, Any], vector: dict[str, Any]) -> dict[str, Any]:
+    """As the ledger does it."""
+    merged = METHODS["task_arithmetic"]([vector], lam=0.4)
+    return apply(base, merged, out=merged)
+
+
 def peak_of_ties() -> float:
     """MB above the vectors that TIES needs, its result included."""
     vectors = made_vectors(VECTORS)
@@ -66,7 +72,7 @@ def main() -> None:
     weights = torch.ones(VECTORS)
     works: dict[str, Callable[[], object]] = {
         "copy": lambda: {name: tensor.copy() for name, tensor in base.items()},
-        "merge": lambda: apply(base, METHODS["task_arithmetic"](vectors[:1], lam=0.4)),
+        "merge": lambda: merge(base, vectors[0]),
         "ties": lambda: METHODS["ties"](vectors, lam=1.0, density=0.5),
         "peft": lambda: {name: peft_ties(own, weights, density=0.5) for name, own in tensors.items()},
     }

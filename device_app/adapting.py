@@ -435,7 +435,8 @@ def sweep(
             settings = {**plan.settings, "lam": 1.0, **({"density": density} if "density" in method.settings else {})}
             whole = method([vector.tensors], **settings)
             for lam in LAMBDAS:
-                weights = apply(theta, {name: tensor * np.float32(lam) for name, tensor in whole.items()})
+                scaled = {name: tensor * np.float32(lam) for name, tensor in whole.items()}
+                weights = apply(theta, scaled, out=scaled)
                 with temporarily_baked(start, weights) as folder:
                     new = hear(Transcriber(start, threads=threads, folder=folder), heard_by, quiet, "")
                 changes = {domain: compare(old[domain], new[domain]) for domain in heard_by}

@@ -239,7 +239,8 @@ class Ledger:
         weights = self.base.weights()
         for applied in version.applied:
             vectors = [self.vector(name).tensors for name in applied.vectors]
-            weights = apply(weights, METHODS[applied.method](vectors, **applied.settings))
+            merged = METHODS[applied.method](vectors, **applied.settings)
+            weights = apply(weights, merged, out=merged)
         return weights
 
     def edit(self, identity: int) -> Edit:

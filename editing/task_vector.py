@@ -200,8 +200,14 @@ class TaskVector:
         return cls(tensors, origin)
 
 
-def apply(base: Tensors, merged: Tensors) -> dict[str, Array]:
+def apply(base: Tensors, merged: Tensors, out: Tensors | None = None) -> dict[str, Array]:
     """theta + the merged vector (its coefficient is in it already), tensor by tensor.
+
+    Args:
+        base: theta.
+        merged: of the same names and shapes.
+        out: arrays that take the result, as numpy's `out`; `merged` itself, where it is not needed
+            any more. New memory costs more than the sum: the system must hand it out page by page.
 
     Raises:
         TaskVectorError: the result is not finite.
@@ -209,7 +215,7 @@ def apply(base: Tensors, merged: Tensors) -> dict[str, Array]:
 
     def add(name: str, tensors: Sequence[Array]) -> Array:
         with np.errstate(over="ignore"):  # told below
-            total = tensors[0] + tensors[1]
+            total: Array = np.add(tensors[0], tensors[1], out=None if out is None else out[name])
         if not is_finite(total):
             raise TaskVectorError(f"{name}: would not be finite after the merge; use a smaller lambda")
         return total

@@ -211,3 +211,15 @@ def test_every_method_says_what_it_does_where_it_is_from_and_what_it_is_held_to(
         assert method.paper
         assert method.oracle
         assert "lam" in method.settings
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_comes_out_shares_no_memory_with_what_went_in(name):
+    """So that a caller may add the base to it in place."""
+    random = np.random.default_rng(0)
+    vectors = [{"layer.weight": random.standard_normal((7, 5), np.float32)} for _ in range(2)]
+    for some in (vectors, vectors[:1]):
+        if name in ("slerp", "model_stock") and len(some) < 2:
+            continue
+        merged = METHODS[name](some)
+        assert not any(np.shares_memory(merged["layer.weight"], one["layer.weight"]) for one in some)

@@ -184,3 +184,11 @@ def test_a_sum_that_overflows_is_refused():
     huge = {"a": np.full(3, 3e38, np.float32)}
     with pytest.raises(TaskVectorError, match="smaller lambda"):
         apply(huge, huge)
+
+
+def test_the_sum_can_take_the_place_of_the_vector():
+    base, vector = {"a": np.ones(3, np.float32)}, {"a": np.full(3, 2, np.float32)}
+    place = vector["a"]
+    assert apply(base, vector, out=vector)["a"] is place
+    assert place.tolist() == [3, 3, 3]
+    assert base["a"].tolist() == [1, 1, 1]
