@@ -189,10 +189,10 @@ def test_an_exported_bundle_with_a_flipped_byte(run, tmp_path):
 
 
 def test_a_bundle_of_another_family(run, copied_bundle):
-    edit_record(copied_bundle, family="conformer-ctc")
+    edit_record(copied_bundle, family="whisper")
     done = run("transcribe", RECORDINGS / "invalid.flac", "--model", copied_bundle.folder)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "family 'conformer-ctc'; this asr-edge runs moonshine" in done.stderr
+    assert "family 'whisper'; this asr-edge runs conformer-ctc, moonshine" in done.stderr
 
 
 def test_a_configuration_that_does_not_fit_its_graphs(run, copied_bundle):
@@ -265,3 +265,11 @@ def test_a_store_that_was_damaged_is_told(run, tmp_path):
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert str(path) in done.stderr.splitlines()[-1]
+
+
+def test_a_bundle_with_the_graphs_of_another_family(run, copied_bundle):
+    edit_record(copied_bundle, family="conformer-ctc")
+    done = run("transcribe", RECORDINGS / "invalid.flac", "--model", copied_bundle.folder)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "ctc" in done.stderr
+    assert "Traceback" not in done.stderr

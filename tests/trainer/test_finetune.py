@@ -151,7 +151,7 @@ def test_a_loss_that_is_not_a_number_stops_it(learn):
 
 
 def test_memory_that_runs_out_is_told(learn, monkeypatch):
-    def exhausted(*_):
+    def exhausted(*_, **__):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 TB")
 
     monkeypatch.setattr(families.moonshine, "loss", exhausted)
