@@ -39,7 +39,7 @@ LAMBDAS = (0.2, 0.4, 0.6, 0.8, 1.0)
 DENSITIES = (0.2, 0.5, 1.0)
 SWEEP_S = 120.0  # of each domain are heard with every candidate of a sweep
 CANDIDATE = "candidate-"  # how folders with the baked files of one begin
-MOST = 2 / 3  # of the best candidate's gain on the new domain are enough
+ENOUGH = 1 / 2  # of the best candidate's gain on the new domain
 CHECKED = 60  # labels that are compared with what is heard
 ORTHOGRAPHY: Mapping[Orthography, str] = {
     "keep": "The labels lack the capitals or the punctuation that the model writes. It learns them as it would write "
@@ -466,12 +466,12 @@ class _Quiet:
 
 
 def choose(candidates: Sequence[Candidate], plan: Plan) -> Candidate:
-    """The gentlest candidate that harms nothing and brings most of what can be gained.
+    """The gentlest candidate that harms nothing and brings half of what can be gained.
 
     Those that make something else worse by more than the tolerance are passed over, unless all
-    do. Of the rest, the one with the least of the vector wins that brings two thirds of the best
-    one's gain on the new domain: the last third costs the most elsewhere, where no held-out
-    utterance may show it.
+    do. Of the rest, the one with the least of the vector wins that brings half of the best one's
+    gain on the new domain: the other half costs the most elsewhere, where no held-out utterance
+    may show it.
     """
 
     def harm(candidate: Candidate) -> float:
@@ -482,7 +482,7 @@ def choose(candidates: Sequence[Candidate], plan: Plan) -> Candidate:
         return -candidate.changes[plan.domain].difference
 
     harmless = [one for one in candidates if harm(one) <= plan.tolerance] or [min(candidates, key=harm)]
-    enough = MOST * max(map(gain, harmless))
+    enough = ENOUGH * max(map(gain, harmless))
     good = [one for one in harmless if gain(one) >= enough] or harmless  # where nothing is gained, none is enough
     return min(good, key=lambda one: (one.lam * math.sqrt(one.density), -gain(one)))
 

@@ -166,8 +166,8 @@ def candidate(lam, wrong, harm=0.0):
     return Candidate(lam, 1.0, {"anna": heard}, {"anna": compare(before, heard), CANARY: harmed})
 
 
-def test_of_candidates_with_most_of_the_gain_the_gentlest_is_chosen():
-    candidates = [candidate(0.2, 12), candidate(0.4, 6), candidate(0.8, 2), candidate(1.0, 0, harm=0.03)]
+def test_of_candidates_with_enough_of_the_gain_the_gentlest_is_chosen():
+    candidates = [candidate(0.2, 12), candidate(0.4, 9), candidate(0.8, 2), candidate(1.0, 0, harm=0.03)]
     assert choose(candidates, Plan("anna")).lam == 0.4
     assert choose(candidates[3:], Plan("anna")).lam == 1.0
     assert choose([candidate(0.2, 20), candidate(0.4, 20)], Plan("anna")).lam == 0.2
