@@ -12,11 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_app.audio import SAMPLE_RATE
-from device_app.families import Recognition, Word
+from device_app.families import WORD_START, Recognition, Word
 from editing.errors import BundleError
 from export.bundle import TOKENIZER, Bundle
-
-WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"
 
 
 @dataclass(frozen=True)

@@ -171,9 +171,7 @@ def finetune(
     families.load_weights(model, weights)
     family.prepare(model)
     fold = adapters(model) if adapters is not None else None
-    run = _Run(family, model.to(device), training, held_out, settings, device)
-    run.penalty = penalty
-    run.fold = fold
+    run = _Run(family, model.to(device), training, held_out, settings, device, penalty, fold)
     try:
         if checkpoint is not None and checkpoint.is_file():
             run.resume(checkpoint)
@@ -198,10 +196,11 @@ class _Run:
         held_out: Sequence[Example],
         settings: Settings,
         device: str,
+        penalty: Penalty | None,
+        fold: Callable[[], None] | None,
     ) -> None:
         self._family, self._model, self._device, self._settings = family, model, device, settings
-        self.penalty: Penalty | None = None
-        self.fold: Callable[[], None] | None = None
+        self._penalty, self._fold = penalty, fold
         self._training, self._held_out = training, held_out
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(_may_change(name, settings))
@@ -264,8 +263,8 @@ class _Run:
             with torch.no_grad():
                 for name, tensor in self._best.items():
                     self._state[name].copy_(tensor)
-        if self.fold is not None:
-            self.fold()
+        if self._fold is not None:
+            self._fold()
         return FineTuned(
             families.arrays(self._model), self._losses, self._heard, time.monotonic() - began, self._audio_s
         )
@@ -277,7 +276,7 @@ class _Run:
         )
         self._model.train()
         torch.manual_seed(self._settings.seed * 1_000_003 + self._step)  # of dropout and masks
-        total, tokens, extra = self._loss(batch, random if vary else None, self.penalty)
+        total, tokens, extra = self._loss(batch, random if vary else None, self._penalty)
         if not torch.isfinite(total):
             raise TrainingError(
                 f"the loss is not a number after {self._step} updates; nothing was changed. "

@@ -13,6 +13,8 @@ from device_app.audio import Samples
 from editing.errors import BundleError
 from export.bundle import Bundle
 
+WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"  # SentencePiece's mark at the head of a word's first token
+
 
 @dataclass(frozen=True)
 class Word:

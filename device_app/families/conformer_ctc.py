@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from device_app.audio import Samples
 from device_app.ctc import Decoder
 from device_app.families import Recognition
@@ -40,8 +42,6 @@ class ConformerCtcRecogniser:
 
     def recognise(self, audio: Samples) -> Recognition:
         """Hears one segment of speech, (samples,) at 16 kHz."""
-        import numpy as np
-
         padded = np.pad(audio, (0, max(0, SHORTEST - len(audio))))
         log_probabilities = self._graph.run(None, {"audio": padded[None]})[0][0]
         return self._decoder.recognition(log_probabilities, len(padded))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_app.audio import SAMPLE_RATE, Samples
-from device_app.families import Recognition, Word
+from device_app.families import WORD_START, Recognition, Word
 from device_app.runtime import session
 from editing.errors import BundleError
 from export.bundle import TOKENIZER, Bundle
@@ -28,8 +28,6 @@ FEWEST_TOKENS = 8
 LONGEST_PHRASE = 16
 REPEATS = 4
 REPEATED_TOKENS = 12
-
-WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"
 
 # Within a word's span, what is this much weaker than its loudest moment (26 dB) is silence.
 QUIET = 0.05

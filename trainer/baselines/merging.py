@@ -49,4 +49,4 @@ def _merged(step: Step, method: str, settings: dict[str, float]) -> Tensors:
     vector = TaskVector.difference(tuned, step.theta, origin)
     merged = METHODS[method]([vector.tensors], **settings)
     write_atomically(step.memory / f"{step.number}.safetensors", TaskVector(merged, origin).to_bytes())
-    return apply(step.theta, merged)
+    return apply(step.theta, merged, out=merged)

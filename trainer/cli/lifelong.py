@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from device_app.cli import options
+from device_app.cli.adapt import need_torch
 from device_app.cli.progress import progress
 from device_app.cli.table import print_table
 
@@ -36,11 +37,9 @@ def run(
 
     Writes summary.md, results.json, results.csv and pictures.
     """
-    from device_app.cli.adapt import need_torch
-
     need_torch()
     from trainer import engine as engines
-    from trainer.lifelong import runner
+    from trainer.lifelong import pictures, runner
     from trainer.lifelong.config import read_experiment
     from trainer.lifelong.results import table, write_results
 
@@ -49,7 +48,7 @@ def run(
     where = engines.Ray(address) if engine == "ray" else engines.Local()
     runner.run(experiment, folder.resolve(), options.tell, threads, where)
     results = write_results(experiment, folder)
-    _draw(lambda: _pictures().draw_run(results, experiment.order, folder))
+    _draw(lambda: pictures.draw_run(results, experiment.order, folder))
     if as_json:
         typer.echo(json.dumps(results, indent=2))
     else:
@@ -72,9 +71,8 @@ def sweep(
 
     The step after starts from lambda 0.6, density 0.5. Writes sweep.json and a heat map a step.
     """
-    from device_app.cli.adapt import need_torch
-
     need_torch()
+    from trainer.lifelong import pictures
     from trainer.lifelong import sweep as sweeping
     from trainer.lifelong.config import read_experiment
 
@@ -85,7 +83,7 @@ def sweep(
         found = sweeping.sweep(
             experiment, folder, options.tell, utterances=utterances, threads=threads, on_done=lambda: advance(1)
         )
-    _draw(lambda: _pictures().draw_sweep(found, folder))
+    _draw(lambda: pictures.draw_sweep(found, folder))
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
@@ -110,8 +108,6 @@ def overhead(
     as_json: options.Json = False,
 ) -> None:
     """Measure what 1, 5, 10 and 20 stored edits cost: disk, memory, merging, and hearing."""
-    from device_app.cli.adapt import need_torch
-
     need_torch()
     from trainer.lifelong.sweep import overhead as measure
 
@@ -147,8 +143,6 @@ def synthesise(
 
     Train and test share no sentence and no voice.
     """
-    from device_app.cli.adapt import need_torch
-
     need_torch()
     from trainer.lifelong.synthetic import ACCENTS, Sizes
     from trainer.lifelong.synthetic import synthesise as speak
@@ -158,12 +152,6 @@ def synthesise(
     with progress("speaking", total) as advance:
         for manifest in speak(folder, sizes, seed, lambda: advance(1)):
             typer.echo(manifest)
-
-
-def _pictures() -> Any:
-    from trainer.lifelong import pictures
-
-    return pictures
 
 
 def _draw(draw: Callable[[], list[Path]]) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from device_app.cli import options, screen
+from device_app.cli.adapt import need_torch
 
 
 def train(
@@ -32,7 +33,6 @@ def train(
     """
     import json
 
-    from device_app.cli.adapt import need_torch
     from device_app.manifest import read_manifest
 
     need_torch()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from device_app.pictures import draw_matrix, figure_of, save
+from trainer.lifelong.results import ranked
 
 
 def draw_run(results: Mapping[str, Any], order: Sequence[str], folder: Path) -> list[Path]:
@@ -33,8 +34,7 @@ def draw_run(results: Mapping[str, Any], order: Sequence[str], folder: Path) -> 
 def _draw_averages(results: Mapping[str, Any], order: Sequence[str], path: Path) -> None:
     figure = figure_of(7, 4.2)
     axes = figure.subplots()
-    ranked = sorted(results["methods"].items(), key=lambda item: item[1]["average_wer"])
-    for place, (method, record) in enumerate(ranked):
+    for place, (method, record) in enumerate(ranked(results)):
         values = 100 * np.array(record["by_step"])
         first = len(order) + 1 - len(values)
         style = "-" if place < 10 else "--"

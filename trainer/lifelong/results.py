@@ -227,11 +227,15 @@ COLUMNS = (
 )
 
 
+def ranked(results: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The methods and their records, the least average WER first."""
+    return sorted(results["methods"].items(), key=lambda item: item[1]["average_wer"])
+
+
 def table(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the comparison, the least average WER first."""
-    ranked = sorted(results["methods"].items(), key=lambda item: item[1]["average_wer"])
     rows = []
-    for method, record in ranked:
+    for method, record in ranked(results):
         row = [method]
         for _, key, factor, form in COLUMNS:
             value = record.get(key)
@@ -262,7 +266,7 @@ def summary(results: Mapping[str, Any]) -> str:
                 ["the base", *(f"{100 * base[domain]:.1f}" for domain in heard)],
                 *(
                     [name, *("" if np.isnan(w) else f"{100 * w:.1f}" for w in _last(record))]
-                    for name, record in sorted(results["methods"].items(), key=lambda item: item[1]["average_wer"])
+                    for name, record in ranked(results)
                 ),
             ],
         ),

@@ -115,7 +115,8 @@ def _swept(
             if (lam, density) in done:
                 continue
             began = time.perf_counter()
-            weights = apply(theta, {name: np.float32(lam) * tensor for name, tensor in trimmed.items()})
+            scaled = {name: np.float32(lam) * tensor for name, tensor in trimmed.items()}
+            weights = apply(theta, scaled, out=scaled)
             merged = time.perf_counter()
             heard = work.score(weights, known)
             record["merging_s"] += merged - began
