@@ -58,19 +58,42 @@ class Labelled:
     text: str
 
 
-class Tuned(Protocol):
-    """What a fine-tuning gives."""
+@dataclass(frozen=True)
+class Lesson:
+    """All that a fine-tuning is given.
 
-    @property
-    def weights(self) -> Tensors: ...
-    @property
-    def losses(self) -> Sequence[float]: ...
-    @property
-    def seconds(self) -> float: ...
+    Attributes:
+        bundle: the version to start from.
+        training: to learn from.
+        held_out: to know when to stop.
+        origin: what the task vector says of itself.
+    """
+
+    bundle: Bundle
+    training: Sequence[Labelled]
+    held_out: Sequence[Labelled]
+    origin: Origin
 
 
-# Weights to start from, utterances to learn from, utterances to know when to stop -> what came of it.
-Tune = Callable[[Bundle, Tensors, Sequence[Labelled], Sequence[Labelled]], Tuned]
+@dataclass(frozen=True)
+class Learnt:
+    """What a fine-tuning gives: a task vector as it is stored, training loss per token of each epoch, and seconds."""
+
+    vector: TaskVector
+    losses: Sequence[float]
+    seconds: float
+
+
+# Fine-tunes, on this machine or on another.
+Tune = Callable[[Lesson], Learnt]
+
+
+@dataclass(frozen=True)
+class Exam:
+    """What versions are judged by, by domain; and what the version in service hears."""
+
+    sets: Mapping[str, Sequence[Spoken]]
+    before: Mapping[str, Heard]
 
 
 @dataclass(frozen=True)
@@ -169,17 +192,25 @@ def adapt(store: Store, ledger: Ledger, plan: Plan, tune: Tune, threads: int | N
         TrainingError: the fine-tuning cannot go on.
         StorageError: the disk is full or cannot be written.
     """
-    settings = _settings(plan)
+    _settings(plan)
+    exam, lesson = prepare(store, ledger, plan, threads, screen)
+    return conclude(ledger, plan, exam, tune(lesson), threads, screen)
+
+
+def prepare(store: Store, ledger: Ledger, plan: Plan, threads: int | None, screen: Screen) -> tuple[Exam, Lesson]:
+    """What there is to learn, checked, and what it will be judged by. Changes no edit and no version.
+
+    Raises:
+        BadInputError: too few labelled utterances, no speech, or labels that belong to other recordings.
+    """
     training, held_out = _snapshot(store, ledger, plan.domain)
     start = ledger.bundle(ledger.current)
-    others = {domain: _spoken(store, domain) for domain in _earlier(store, ledger, plan.domain, screen)}
-    sets = {plan.domain: _load(held_out), **others, CANARY: list(canary())}
     transcriber = Transcriber(start, threads=threads, on_bake=lambda: screen.say(f"Preparing {start.name} ..."))
-    before = hear(transcriber, sets, screen, "hearing as it is")
+    exam = _exam(store, ledger, plan.domain, held_out, transcriber, screen)
     heard = _hear_training(transcriber, training, plan, screen)
     _check_labels([u.text or "" for u in training], heard, plan)
     texts = [u.text or "" for u in training]
-    judged_by = before[plan.domain]
+    judged_by = exam.before[plan.domain]
     judges = list(judged_by.texts)
     if differs(texts[: len(heard)], heard):
         screen.say(ORTHOGRAPHY[plan.orthography])
@@ -187,9 +218,6 @@ def adapt(store: Store, ledger: Ledger, plan: Plan, tune: Tune, threads: int | N
             texts = [as_the_model_writes(*pair) for pair in zip(texts, heard, strict=True)]
             judges = [as_the_model_writes(*pair) for pair in zip(judges, judged_by.hypotheses, strict=True)]
     labelled = [Labelled(u.audio, text) for u, text in zip(training, texts, strict=True)]
-    labelled += _replayed(store, ledger, plan)
-    theta = start.weights()
-    tuned = tune(start, theta, labelled, [Labelled(u.audio, text) for u, text in zip(held_out, judges, strict=True)])
     origin = Origin(
         family=start.family,
         base=ledger.base.weights_hash,
@@ -197,10 +225,47 @@ def adapt(store: Store, ledger: Ledger, plan: Plan, tune: Tune, threads: int | N
         utterances=len(training),
         seconds=round(sum(u.duration_s for u in training), 1),
     )
-    vector = TaskVector.difference(tuned.weights, theta, origin).as_stored()
+    return exam, Lesson(
+        bundle=start,
+        training=[*labelled, *_replayed(store, ledger, plan)],
+        held_out=[Labelled(u.audio, text) for u, text in zip(held_out, judges, strict=True)],
+        origin=origin,
+    )
+
+
+def examine(store: Store, ledger: Ledger, domain: str, threads: int | None, screen: Screen) -> Exam:
+    """The held-out utterances of a domain and of all that was learnt before, and the canary, heard as it is."""
+    held_out = [u for u in store.utterances(domain) if u.text is not None and u.split == "test"]
+    transcriber = Transcriber(ledger.bundle(ledger.current), threads=threads)
+    return _exam(store, ledger, domain, held_out, transcriber, screen)
+
+
+def _exam(
+    store: Store,
+    ledger: Ledger,
+    domain: str,
+    held_out: Sequence[StoredUtterance],
+    transcriber: Transcriber,
+    screen: Screen,
+) -> Exam:
+    others = {one: _spoken(store, one) for one in _earlier(store, ledger, domain, screen)}
+    sets = {domain: _load(held_out), **others, CANARY: list(canary())}
+    return Exam(sets, hear(transcriber, sets, screen, "hearing as it is"))
+
+
+def conclude(ledger: Ledger, plan: Plan, exam: Exam, learnt: Learnt, threads: int | None, screen: Screen) -> Outcome:
+    """Merges what was learnt, bakes, scores, decides, records. Call it while the ledger is changing.
+
+    Raises:
+        TaskVectorError: the vector does not fit the model.
+        StorageError: the disk is full or cannot be written.
+    """
+    settings = _settings(plan)
+    vector = learnt.vector
     candidates: list[Candidate] = []
     if plan.sweep:
-        candidates = sweep(start, theta, vector, plan, before, sets, threads, screen)
+        start = ledger.bundle(ledger.current)
+        candidates = sweep(start, start.weights(), vector, plan, exam.before, exam.sets, threads, screen)
         best = choose(candidates, plan)
         settings |= {"lam": best.lam, "density": best.density} if "density" in settings else {"lam": best.lam}
     edit = Edit(
@@ -210,11 +275,11 @@ def adapt(store: Store, ledger: Ledger, plan: Plan, tune: Tune, threads: int | N
         vectors=[ledger.keep(vector)],
         method=plan.method,
         settings=settings,
-        utterances=origin.utterances,
-        seconds=origin.seconds,
+        utterances=vector.origin.utterances,
+        seconds=vector.origin.seconds,
     )
-    outcome = decide(ledger, ledger.drafted(edit), edit, before, sets, plan, threads, screen)
-    return replace(outcome, candidates=candidates, losses=tuned.losses, tuning_s=tuned.seconds, norm=vector.norm)
+    outcome = decide(ledger, ledger.drafted(edit), edit, exam.before, exam.sets, plan, threads, screen)
+    return replace(outcome, candidates=candidates, losses=learnt.losses, tuning_s=learnt.seconds, norm=vector.norm)
 
 
 def decide(

@@ -14,16 +14,21 @@ from pathlib import Path
 from editing.errors import AsrEdgeError, BadInputError, StorageError
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, *, private: bool = False) -> None:
     """Writes beside, syncs, renames: a reader sees the old file or the new one, never a part.
+
+    Args:
+        path: the file.
+        data: its bytes.
+        private: only its owner may read it.
 
     Raises:
         StorageError: the folder cannot be written or the disk is full; `path` is as it was.
     """
-    write_all_atomically({path: data})
+    write_all_atomically({path: data}, private=private)
 
 
-def write_all_atomically(files: Mapping[Path, bytes]) -> None:
+def write_all_atomically(files: Mapping[Path, bytes], *, private: bool = False) -> None:
     """`write_atomically` of several files, each whole or absent, with one sync a folder.
 
     Raises:
@@ -36,6 +41,8 @@ def write_all_atomically(files: Mapping[Path, bytes]) -> None:
         for path, data in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             with temporaries[path].open("xb") as file:
+                if private:
+                    os.fchmod(file.fileno(), 0o600)
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import multiprocessing.connection
 import os
+import secrets
 import socket
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,6 +16,7 @@ from editing.errors import AsrEdgeError, BadInputError, MissingDependencyError, 
 
 CONNECT_S = 5.0
 CPUS = 2  # of a task: more hardly speed up models this small
+QUEUED = 4  # tasks that Ray is given for each that can run
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,31 @@ class Task:
     arguments: tuple[Any, ...]
 
 
+class Running(Protocol):
+    """A task that was started."""
+
+    def has_ended(self) -> bool:
+        """Whether it has, well or badly; what it left in files tells which."""
+        ...
+
+    def cancel(self) -> None:
+        """Ends it now."""
+        ...
+
+
 class Engine(Protocol):
-    """Runs tasks."""
+    """Runs tasks: all of them and waits, or one by one.
+
+    Attributes:
+        slots: how many can run at once.
+    """
+
+    @property
+    def slots(self) -> int: ...
+
+    def start(self, task: Task) -> Running:
+        """Starts a task in a process of its own, which does not outlive this one."""
+        ...
 
     def run(self, tasks: Sequence[Task], tell: Callable[[str], None]) -> None:
         """Returns when all are done.
@@ -41,13 +69,47 @@ class Engine(Protocol):
         ...
 
 
+class _Process:
+    def __init__(self, process: multiprocessing.process.BaseProcess) -> None:
+        self._process = process
+
+    def has_ended(self) -> bool:
+        return not self._process.is_alive()
+
+    def cancel(self) -> None:
+        self._process.kill()
+        self._process.join(10.0)
+
+
 class Local:
-    """In this process, one after another."""
+    """On this machine, one after another."""
+
+    slots = 1
+
+    def start(self, task: Task) -> Running:
+        context = multiprocessing.get_context("spawn")
+        process = context.Process(target=_alone, args=(task.function, task.arguments), name=task.name, daemon=True)
+        process.start()
+        return _Process(process)
 
     def run(self, tasks: Sequence[Task], tell: Callable[[str], None]) -> None:
         for number, task in enumerate(tasks, 1):
             tell(f"{task.name} ({number} of {len(tasks)})")
             task.function(*task.arguments)
+
+
+def _alone(function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    """Runs a task in a process that was made for it, behind everything else, for as long as its parent lives."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+    os.nice(5)
+    function(*arguments)
 
 
 def _check_reachable(address: str) -> None:
@@ -57,6 +119,18 @@ def _check_reachable(address: str) -> None:
             return
     except (OSError, ValueError) as error:
         raise BadInputError(f"no Ray cluster at {address} ({error}); 'ray start --head' starts one") from error
+
+
+class _RayTask:
+    def __init__(self, ray: Any, reference: Any) -> None:
+        self._ray, self._reference = ray, reference
+
+    def has_ended(self) -> bool:
+        ready, _ = self._ray.wait([self._reference], timeout=0)
+        return bool(ready)
+
+    def cancel(self) -> None:
+        self._ray.cancel(self._reference, force=True)
 
 
 class Ray:
@@ -80,6 +154,10 @@ class Ray:
                 "Ray is not installed: pip install 'asr-edge[cluster]', or leave --engine away"
             ) from None
         self._ray = ray
+        # Ray's own token: without it, whoever reaches a port of the cluster runs code there.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        if address is None:
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         if address is not None:
             _check_reachable(address)  # Ray itself would try for minutes
         try:
@@ -87,17 +165,30 @@ class Ray:
         except (ConnectionError, ValueError) as error:
             raise BadInputError(f"no Ray cluster at {address}: {error}") from error
 
-    def run(self, tasks: Sequence[Task], tell: Callable[[str], None]) -> None:
-        """Failed workers' tasks are started again, where they go on with what they left."""
-        ray = self._ray
-        cpus = min(CPUS, int(ray.cluster_resources().get("CPU", 1)))
+    @property
+    def slots(self) -> int:
+        """Ray has a queue of its own, so that it may have more than can run."""
+        return QUEUED * max(1, int(self._ray.cluster_resources().get("CPU", 1)) // CPUS)
+
+    def start(self, task: Task) -> Running:
+        return _RayTask(self._ray, self._submit(task))
+
+    def _submit(self, task: Task) -> Any:
+        """A task whose worker dies, or is preempted, is started again, where it goes on with what it left."""
+        resources = self._ray.cluster_resources()
+        options: dict[str, Any] = {
+            "num_cpus": min(CPUS, int(resources.get("CPU", 1))),
+            "num_gpus": min(1, int(resources.get("GPU", 0))),
+            "max_retries": 3,
+        }
         home = os.environ.get("ASR_EDGE_HOME")
-        options: dict[str, Any] = {"num_cpus": cpus, "max_retries": 3}
         if home:
             options["runtime_env"] = {"env_vars": {"ASR_EDGE_HOME": home}}
-        started = {
-            ray.remote(task.function).options(name=task.name, **options).remote(*task.arguments): task for task in tasks
-        }
+        return self._ray.remote(task.function).options(name=task.name, **options).remote(*task.arguments)
+
+    def run(self, tasks: Sequence[Task], tell: Callable[[str], None]) -> None:
+        ray = self._ray
+        started = {self._submit(task): task for task in tasks}
         failure: AsrEdgeError | None = None
         try:
             while started:

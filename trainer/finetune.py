@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from device_app.adapting import Labelled
+from device_app.adapting import Labelled, Learnt, Lesson
 from device_app.runtime import default_threads
 from editing.errors import BadInputError, TrainingError
 from editing.files import write_atomically
+from editing.task_vector import TaskVector
 from export.bundle import Bundle
 from trainer import families
 from trainer.dataset import Example, batches, load_examples, padded, varied
@@ -105,6 +106,27 @@ class FineTuned:
 def default_epochs(utterances: int) -> int:
     """Passes for a number of utterances: 20 over 10 of them, 7 over 100, 3 over 700 and more."""
     return max(3, min(20, round(20 * (10 / max(1, utterances)) ** 0.45)))
+
+
+def teach(
+    lesson: Lesson,
+    settings: Settings,
+    *,
+    checkpoint: Path | None = None,
+    on_step: Callable[[Progress], None] = lambda _progress: None,
+) -> Learnt:
+    """`learn`, and the task vector that comes of it, in the precision in which vectors are stored.
+
+    Raises:
+        BadInputError, BadAudioError, TrainingError: as `learn`.
+        TaskVectorError: the fine-tuned weights are not finite.
+    """
+    weights = lesson.bundle.weights()
+    tuned = learn(
+        lesson.bundle, weights, lesson.training, lesson.held_out, settings, checkpoint=checkpoint, on_step=on_step
+    )
+    vector = TaskVector.difference(tuned.weights, weights, lesson.origin).as_stored()
+    return Learnt(vector, tuned.losses, tuned.seconds)
 
 
 def learn(

@@ -17,7 +17,9 @@ from device_app.cli import (
     doctor,
     evaluate,
     export,
+    fleet,
     import_,
+    jobs,
     label,
     log,
     merge,
@@ -44,6 +46,7 @@ app.add_typer(label.app, name="label")
 app.command("import")(import_.import_)
 app.add_typer(dataset.app, name="dataset")
 app.command("adapt")(adapt.adapt)
+app.add_typer(jobs.app, name="jobs")
 app.command("log")(log.log)
 app.command("show")(log.show)
 app.command("revert")(revert.revert)
@@ -52,6 +55,8 @@ app.command("rollback")(revert.rollback)
 app.command("merge")(merge.merge)
 app.command("report")(report.report)
 app.add_typer(vector.app, name="vector")
+app.command("contribute")(fleet.contribute)
+app.add_typer(fleet.app, name="fleet")
 app.command("evaluate")(evaluate.evaluate)
 app.command("bench")(bench.bench)
 app.command("export")(export.export)

@@ -13,8 +13,8 @@ import typer
 from device_app.cli import options, screen
 
 if TYPE_CHECKING:
-    from device_app.adapting import Labelled, Tuned
-    from export.bundle import Bundle
+    from device_app.adapting import Learnt, Lesson, Outcome, Tune
+    from device_app.ledger import Ledger
 
 
 def adapt(
@@ -36,6 +36,16 @@ def adapt(
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same edit.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Do all but put it into service.")] = False,
     force: options.Force = False,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="Fine-tune on a host; needs no torch here.", autocompletion=options.complete_host
+        ),
+    ] = None,
+    score_remotely: Annotated[
+        bool, typer.Option("--score-remotely", help="Send the held-out utterances too: the host stops by them.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Agree that recordings go to the host.")] = False,
     model: options.Model = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
@@ -50,23 +60,27 @@ def adapt(
     from device_app.models import data_folder, find_bundle
     from device_app.store import Store
 
-    need_torch()
     settings, sweep = options.merge_settings(lam, density)
     plan = Plan(domain, method, settings, sweep, tolerance / 100, orthography, replay, force, dry_run, seed)
+    how = {"epochs": epochs, "scope": scope, "vary": vary, "seed": seed}
+    if on is not None:
+        from device_app.cli.jobs import adapt_on
+
+        adapt_on(on, plan, how, model, threads, score_remotely=score_remotely, agreed=yes, as_json=as_json)
+        return
+    need_torch()
     with Store() as store:
         ledger = Ledger(find_bundle(model))
         with ledger.changing():
             checkpoint = data_folder() / "training"
-            outcome = run(
-                store,
-                ledger,
-                plan,
-                _tuner(checkpoint, epochs=epochs, scope=scope, vary=vary, seed=seed),
-                threads,
-                screen.Terminal(),
-            )
+            outcome = run(store, ledger, plan, _tuner(checkpoint, how), threads, screen.Terminal())
             for old in checkpoint.glob("*"):
                 old.unlink()
+    tell_outcome(ledger, outcome, domain, as_json)
+
+
+def tell_outcome(ledger: Ledger, outcome: Outcome, domain: str, as_json: bool) -> None:
+    """Prints what was learnt and decided, and draws the frontier if there is one."""
     if outcome.candidates and outcome.edit is not None:
         picture = ledger.folder / f"frontier-{outcome.edit.id}.png"
         if not as_json:
@@ -87,25 +101,22 @@ def need_torch() -> None:
         is_here = False
     if not is_here:
         raise MissingDependencyError(
-            "learning needs torch, which is not installed here: pip install 'asr-edge[train]'. Without it, vectors "
-            "that were learnt on another machine can be used: asr-edge vector import FILE"
+            "learning needs torch, which is not installed here: pip install 'asr-edge[train]'. Without it, a host can "
+            "learn (--on URL), and vectors from another machine can be used: asr-edge vector import FILE"
         )
 
 
-def _tuner(folder: Path, **how: Any) -> Any:
-    def tune(bundle: Bundle, weights: Any, training: Sequence[Labelled], held_out: Sequence[Labelled]) -> Tuned:
-        from trainer.finetune import Settings, learn
+def _tuner(folder: Path, how: dict[str, Any]) -> Tune:
+    def tune(lesson: Lesson) -> Learnt:
+        from trainer.finetune import Settings, teach
 
         settings = Settings(**how)
-        utterances = [(one.audio.name, one.text) for one in (*training, *held_out)]
-        identity = hashlib.sha256(json.dumps([bundle.recipe, utterances]).encode()).hexdigest()[:16]
-        options.tell(f"Learning from {len(training)} utterances ...")
+        utterances = [(one.audio.name, one.text) for one in (*lesson.training, *lesson.held_out)]
+        identity = hashlib.sha256(json.dumps([lesson.bundle.recipe, utterances]).encode()).hexdigest()[:16]
+        options.tell(f"Learning from {len(lesson.training)} utterances ...")
         with screen.tuning_progress() as show:
-            return learn(
-                bundle,
-                weights,
-                training,
-                held_out,
+            return teach(
+                lesson,
                 settings,
                 checkpoint=folder / f"{identity}.safetensors",
                 on_step=lambda at: show(at.step, at.steps, at.epoch, at.loss),

@@ -24,6 +24,12 @@ def complete_domain(typed: str) -> list[str]:
         return [stats.domain for stats in store.stats() if stats.domain.startswith(typed)]
 
 
+def complete_host(typed: str) -> list[str]:
+    from device_app.hosts import hosts
+
+    return [url for url in hosts() if url.startswith(typed)]
+
+
 Model = Annotated[
     str | None,
     typer.Option(
@@ -66,6 +72,7 @@ Density = Annotated[
     float | None,
     typer.Option(min=0.0, max=1.0, help="The fraction of the vector's entries that is kept. [default: 0.5]"),
 ]
+Host = Annotated[str, typer.Option("--on", metavar="URL", help="A host that is trusted.", autocompletion=complete_host)]
 Tolerance = Annotated[float, typer.Option(min=0.0, help="WER points by which nothing that was known may get worse.")]
 Force = Annotated[bool, typer.Option("--force", help="Put it into service whatever is heard.")]
 

@@ -81,10 +81,19 @@ def tuned(bundle, codes, home):
     return torch_part.learn(bundle, bundle.weights(), labelled, [], torch_part.Settings(epochs=4, batch_s=20.0))
 
 
+def as_learnt(lesson, weights):
+    vector = TaskVector.difference(weights, lesson.bundle.weights(), lesson.origin)
+    return adapting.Learnt(vector.as_stored(), [1.0], 1.0)
+
+
 @pytest.fixture
 def tune(tuned):
     """A fine-tuning that has been done before, so that not every test takes its time."""
-    return lambda bundle, weights, training, held_out: tuned
+
+    def learnt(lesson):
+        return as_learnt(lesson, tuned.weights)
+
+    return learnt
 
 
 @pytest.fixture
@@ -126,12 +135,13 @@ def test_a_dry_run_changes_nothing(run, codes_of, ledger):
 def test_what_harms_stays_out_with_the_reason_and_can_be_forced(run, codes_of, ledger, bundle, tuned):
     codes_of("codes", 30)
 
-    def ruin(_bundle, weights, _training, _held_out):
+    def ruin(lesson):
+        weights = lesson.bundle.weights()
         random = np.random.default_rng(0)
         noisy = {
             n: w + np.float32(0.3 * w.std()) * random.standard_normal(w.shape, np.float32) for n, w in weights.items()
         }
-        return type("Tuned", (), {"weights": noisy, "losses": [1.0], "seconds": 1.0})
+        return as_learnt(lesson, noisy)
 
     outcome = run(Plan("codes"), ruin)
     assert not outcome.promoted

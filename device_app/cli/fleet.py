@@ -1,0 +1,117 @@
+"""asr-edge contribute and fleet: give what was learnt to a group of devices, and take what the group learnt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from device_app.cli import options, screen
+from device_app.cli.log import complete_edit
+
+app = typer.Typer(help="What a group of devices learnt together.", no_args_is_help=True)
+
+Group = Annotated[str, typer.Option(help="A group of devices; the host's owner put this one into it.")]
+
+
+def contribute(
+    edit: Annotated[int, typer.Argument(metavar="N", help="An edit.", autocompletion=complete_edit)],
+    group: Group,
+    on: options.Host,
+    density: Annotated[float, typer.Option(min=0.0, max=1.0, help="Send this fraction of the vector.")] = 0.5,
+    model: options.Model = None,
+) -> None:
+    """Give an edit's task vector to a group: no recordings, no texts, not the domain's name.
+
+    What goes: differences of weights, how many utterances they were learnt from, WER before and after.
+    """
+    from device_app.host_client import HostClient
+    from device_app.hosts import find_host
+    from device_app.ledger import Ledger
+    from device_app.models import find_bundle
+    from device_app.store import CANARY
+    from editing.errors import BadInputError
+    from editing.sparsify import trim
+
+    ledger = Ledger(find_bundle(model))
+    found = ledger.edit(edit)
+    if len(found.vectors) != 1 or found.kind != "adapt":
+        raise BadInputError(f"edit {edit} was not learnt on this device; give those that were ('asr-edge log')")
+    domain = found.domains[0]
+    scores = {
+        name: wer[key]
+        for name, wer, key in (
+            ("before", found.before, domain),
+            ("after", found.after, domain),
+            ("canary_before", found.before, CANARY),
+            ("canary_after", found.after, CANARY),
+        )
+        if key in wer
+    }
+    vector = ledger.vector(found.vectors[0])
+    origin = replace(vector.origin, domain="", method="trim", density=density, scores=scores)
+    data = replace(vector, tensors={n: trim(t, density) for n, t in vector.tensors.items()}, origin=origin).to_bytes()
+    with HostClient(find_host(on), options.tell) as client:
+        client.contribute(group, data)
+    options.tell(f"Edit {edit} is given to {group}: {len(data) / 1e6:.1f} MB.")
+
+
+@app.command()
+def pull(
+    group: Group,
+    on: options.Host,
+    lam: options.Lambda = None,
+    tolerance: options.Tolerance = 1.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be heard.")] = False,
+    force: options.Force = False,
+    model: options.Model = None,
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+) -> None:
+    """Take what a group learnt together, in place of what was taken before. It passes the gate, or stays out.
+
+    Exit code 3: the gate kept the old model.
+    """
+    import tempfile
+    from pathlib import Path
+
+    from device_app.adapting import Plan, merge_vectors
+    from device_app.host_client import HostClient
+    from device_app.hosts import find_host
+    from device_app.ledger import Ledger
+    from device_app.models import data_folder, find_bundle
+    from device_app.signatures import check, verified
+    from device_app.store import Store
+    from editing.errors import BadInputError
+    from editing.task_vector import TaskVector
+
+    settings, _ = options.merge_settings(lam, None)
+    host = find_host(on)
+    ledger = Ledger(find_bundle(model))
+    base = ledger.base.weights_hash
+    data_folder().mkdir(parents=True, exist_ok=True)
+    with HostClient(host, options.tell) as client, tempfile.TemporaryDirectory(dir=data_folder()) as folder:
+        offer = client.fleet(group, base)
+        record = verified(offer["statement"], offer["signature"], host.key)
+        check(record, {"kind": "fleet", "group": group, "base": base})
+        path = Path(folder) / "vector.safetensors"
+        if client.fleet_vector(group, base, path) != record["vector"]:
+            raise BadInputError(f"{host.url}: sent another task vector than it signed; nothing was merged")
+        vector = TaskVector.load(path)
+    vector = replace(vector, origin=replace(vector.origin, domain=group))
+    with Store() as store, ledger.changing():
+        older = [one.id for one in ledger.edits if one.kind == "fleet" and one.domains == [group]]
+        plan = Plan(
+            "",
+            "task_arithmetic",
+            {"lam": 0.6, **settings},
+            tolerance=tolerance / 100,
+            force=force,
+            dry_run=dry_run,
+            gains=False,
+        )
+        outcome = merge_vectors(
+            store, ledger, {host.url: vector}, "fleet", plan, threads, screen.Terminal(), replaced=older
+        )
+    screen.finish(outcome, as_json)

@@ -1,0 +1,228 @@
+"""asr-edge jobs, and `adapt --on`: what hosts learn for this device."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from device_app.cli import options, screen
+from device_app.cli.progress import progress
+from device_app.cli.table import print_table
+
+if TYPE_CHECKING:
+    from device_app.adapting import Exam, Plan
+    from device_app.host_client import HostClient
+    from device_app.hosts import Host
+    from device_app.ledger import Ledger
+    from device_app.remote import Job
+    from device_app.store import Store
+
+app = typer.Typer(help="What hosts learn for this device.", invoke_without_command=True)
+
+
+def _complete_job(typed: str) -> list[str]:
+    from device_app.remote import waiting
+
+    return [key for key in waiting() if key.startswith(typed)]
+
+
+JobId = Annotated[
+    str, typer.Argument(metavar="ID", help="A job; its beginning is enough.", autocompletion=_complete_job)
+]
+
+
+@app.callback(invoke_without_command=True)
+def jobs(context: typer.Context, as_json: options.Json = False) -> None:
+    """Show what this device has sent to hosts, and how far that is."""
+    if context.invoked_subcommand is not None:
+        return
+    from device_app.remote import jobs as all_jobs
+
+    found = [(job, _state(job)) for job in all_jobs()]
+    if as_json:
+        rows = [
+            {"id": job.key, "host": job.url, "domain": job.plan.domain, "created": job.created, **state}
+            for job, state in found
+        ]
+        typer.echo(json.dumps(rows, indent=2))
+    elif not found:
+        typer.echo("Nothing is being learnt elsewhere. 'asr-edge adapt --domain NAME --on URL' begins.")
+    else:
+        head = ("job", "domain", "host", "since", "state")
+        table = [
+            (job.key[:8], job.plan.domain, job.url, job.created[:16].replace("T", " "), _words(state))
+            for job, state in found
+        ]
+        print_table([head, *table], right=())
+
+
+@app.command()
+def attach(
+    job: JobId, model: options.Model = None, threads: options.Threads = None, as_json: options.Json = False
+) -> None:
+    """Wait for a job again; then merge, judge and put into service, as 'adapt' would have.
+
+    Exit code 3: the gate kept the old model.
+    """
+    from device_app.hosts import find_host
+    from device_app.ledger import Ledger
+    from device_app.models import find_bundle
+    from device_app.remote import find_job
+    from device_app.store import Store
+
+    found = find_job(job)
+    with Store() as store:
+        ledger = Ledger(find_bundle(model or found.model))
+        _finish(store, ledger, found, find_host(found.url), None, threads, as_json)
+
+
+@app.command()
+def cancel(job: JobId) -> None:
+    """Give a job up, here and on its host."""
+    from device_app.host_client import HostClient
+    from device_app.hosts import find_host
+    from device_app.remote import find_job
+
+    found = find_job(job)
+    if found.identity:
+        with HostClient(find_host(found.url), options.tell, patience_s=20.0) as client:
+            client.cancel(found.identity)
+    found.forget()
+    options.tell(f"Job {found.key[:8]} is given up.")
+
+
+def adapt_on(
+    url: str,
+    plan: Plan,
+    how: Mapping[str, Any],
+    model: str | None,
+    threads: int | None,
+    *,
+    score_remotely: bool,
+    agreed: bool,
+    as_json: bool,
+) -> None:
+    """`asr-edge adapt --on`: the fine-tuning on a host, all the rest here."""
+    from device_app.adapting import prepare
+    from device_app.hosts import agree, find_host
+    from device_app.ledger import Ledger
+    from device_app.models import find_bundle
+    from device_app.remote import pack_job
+    from device_app.store import Store
+
+    host = find_host(url)
+    with Store() as store:
+        ledger = Ledger(find_bundle(model))
+        exam, lesson = prepare(store, ledger, plan, threads, screen.Terminal())
+        job = pack_job(lesson, plan, host.url, model, how, score_remotely=score_remotely)
+        count = len(lesson.training) + (len(lesson.held_out) if score_remotely else 0)
+        what = f"{count} recordings with their texts, {job.size / 1e6:.1f} MB"
+        if not host.consent:
+            try:
+                if not agreed:
+                    question = f"{what}, go to {host.url}, which removes them when it has learnt. Do you agree?"
+                    typer.confirm(question, abort=True, err=True)
+            except BaseException:
+                job.forget()
+                raise
+            host = agree(host)
+        options.tell(f"Sending {what}, to {host.url} ...")
+        _finish(store, ledger, job, host, exam, threads, as_json)
+
+
+def _finish(
+    store: Store, ledger: Ledger, job: Job, host: Host, exam: Exam | None, threads: int | None, as_json: bool
+) -> None:
+    """Waits for a job and does with what comes of it what `adapt` does."""
+    from device_app.adapting import conclude, examine
+    from device_app.cli.adapt import tell_outcome
+    from device_app.host_client import HostClient
+    from device_app.remote import check_vector, is_in_ledger
+
+    started = ledger.current.id
+    with HostClient(host, options.tell) as client:
+        learnt = _follow(job, client)
+        check_vector(ledger, learnt, host.url)
+        with ledger.changing():
+            if is_in_ledger(ledger, learnt):
+                outcome = None
+            else:
+                if exam is None or ledger.current.id != started:
+                    exam = examine(store, ledger, job.plan.domain, threads, screen.Terminal())
+                outcome = conclude(ledger, job.plan, exam, learnt, threads, screen.Terminal())
+        job.forget()
+        _clean_up(client, job)
+    if outcome is None:
+        options.tell(f"{job.plan.domain} was learnt from this job already; 'asr-edge log' shows the edit.")
+    else:
+        tell_outcome(ledger, outcome, job.plan.domain, as_json)
+
+
+def _follow(job: Job, client: HostClient) -> Any:
+    from device_app.remote import attend
+
+    sent = 0
+    with progress("sending", job.size) as advance, screen.tuning_progress() as show:
+
+        def on_sent(total: int) -> None:
+            nonlocal sent
+            advance(total - sent)
+            sent = total
+
+        return attend(job, client, on_sent, _teller(show))
+
+
+def _teller(show: Callable[[int, int, int, float], None]) -> Callable[[Mapping[str, Any]], None]:
+    last = ""
+
+    def tell(state: Mapping[str, Any]) -> None:
+        nonlocal last
+        at = state.get("progress")
+        if at:
+            show(int(at["step"]), int(at["steps"]), int(at["epoch"]), float(at["loss"]))
+        words = _words({**state, "progress": None})
+        if words != last:
+            options.tell(f"On the host: {words}")
+            last = words
+
+    return tell
+
+
+def _clean_up(client: HostClient, job: Job) -> None:
+    """The host has no use for the vector any more; if it cannot be told now, it removes it in time."""
+    from contextlib import suppress
+
+    from editing.errors import AsrEdgeError
+
+    with suppress(AsrEdgeError):
+        client.cancel(job.identity)
+
+
+def _state(job: Job) -> dict[str, Any]:
+    """Where a job is on its host, or why that is not known."""
+    from device_app.host_client import HostClient
+    from device_app.hosts import find_host
+    from editing.errors import AsrEdgeError
+
+    if not job.identity:
+        return {"state": "not sent yet"}
+    try:
+        with HostClient(find_host(job.url), patience_s=3.0) as client:
+            state = client.job(job.identity)
+        return {key: state[key] for key in ("state", "place", "progress", "error")}
+    except AsrEdgeError as error:
+        return {"state": "unknown", "error": str(error)}
+
+
+def _words(state: Mapping[str, Any]) -> str:
+    words = str(state["state"])
+    if words == "queued" and state.get("place"):
+        words += f", {state['place']} before it"
+    if at := state.get("progress"):
+        words += f", step {at['step']:.0f} of {at['steps']:.0f}, {at['left_s'] / 60:.0f} min left"
+    if state.get("error"):
+        words += f" ({state['error']})"
+    return words

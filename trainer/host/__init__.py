@@ -1,0 +1,1 @@
+"""The host: fine-tunes for devices, and gives back signed task vectors."""

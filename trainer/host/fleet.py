@@ -1,0 +1,302 @@
+"""What several devices learnt, merged into one task vector: who is left out of it, and why.
+
+One poisoned vector must not spoil it for all, nor one broken. So, in this order:
+
+1. files that cannot be read, do not fit the base, or have entries that are not finite are left out;
+2. so are vectors whose device says itself that it hears no better;
+3. norms are clipped to `CLIP` times their median (as in Sun et al. 2019, arXiv 1911.07963); those
+   beyond `HUGE` times it are left out;
+4. a vector that points away from the mean of the others is left out: honest ones are nearly
+   orthogonal or agree, a turned sign does not (cosine similarity, as in FLTrust, arXiv 2012.13995);
+5. one without which the canary is heard better by more than the tolerance is left out; the worst
+   first, until there is none.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from device_app.adapting import Screen, hear, temporarily_baked
+from device_app.canary import Spoken, canary
+from device_app.gate import SURE_OF_HARM, Heard, compare
+from device_app.store import CANARY
+from device_app.transcriber import Transcriber
+from editing.errors import BadInputError, TaskVectorError
+from editing.files import sha256
+from editing.registry import METHODS, Tensors
+from editing.task_vector import Origin, TaskVector, apply, read_origin
+from export.bundle import Bundle
+from trainer.host.database import Contribution, Database, Device
+from trainer.host.keys import Signer
+
+CLIP = 1.5
+HUGE = 5.0
+OPPOSED = -0.1  # cosine
+FEWEST = 3  # of two that disagree, nobody knows which is wrong
+WEIGHED = 0.6  # how devices add what they pull, by default: it is scored like that
+
+
+@dataclass
+class Judged:
+    """A contribution, and what was found: why it was left out, or nothing.
+
+    Attributes:
+        norm, cosine: of the vector as it came; to the mean of the others.
+        without: points by which the canary's WER falls where it is left out.
+    """
+
+    device: str
+    vector: str
+    norm: float = 0.0
+    cosine: float = 0.0
+    without: float | None = None
+    left_out: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a merge of a fleet came to; WER are fractions."""
+
+    group: str
+    base: str
+    method: str
+    settings: Mapping[str, Any]
+    judged: Sequence[Judged]
+    canary_before: float = 0.0
+    canary_after: float = 0.0
+    vector: str = ""
+    reasons: Sequence[str] = field(default_factory=list)
+
+
+def file_of(folder: Path, vector: str) -> Path:
+    """Where a host keeps a contributed or merged vector."""
+    return folder / "fleet" / f"{vector}.safetensors"
+
+
+def incoming(folder: Path, device: int) -> Path:
+    """A new place for what a device is sending."""
+    return folder / "fleet" / "incoming" / f"{device}-{secrets.token_hex(8)}"
+
+
+def receive(database: Database, folder: Path, device: Device, group: str, vector: str, path: Path) -> None:
+    """Takes a vector into a group.
+
+    Raises:
+        BadInputError: it is no task vector, or has other bytes than its name says.
+    """
+    if sha256(path) != vector:
+        raise BadInputError("the bytes are not those that were announced")
+    try:
+        origin = read_origin(path)
+    except TaskVectorError as error:
+        raise BadInputError(str(error).replace(str(path), "what came")) from error
+    target = file_of(folder, vector)
+    path.replace(target)
+    database.contribute(device.id, group, origin.base, vector, {"scores": dict(origin.scores)})
+
+
+def merge_fleet(
+    database: Database,
+    folder: Path,
+    signer: Signer,
+    group: str,
+    base: Bundle,
+    method: str,
+    settings: Mapping[str, Any],
+    *,
+    tolerance: float,
+    threads: int | None,
+    screen: Screen,
+) -> Report:
+    """Merges what a group's devices gave, and offers the result to the group if the canary bears it.
+
+    Args:
+        database, folder, signer: the host's.
+        group: whose vectors.
+        base: the model that they were taken from.
+        method, settings: of the merge.
+        tolerance: how much the canary's WER may rise, a fraction.
+        threads: for the recogniser.
+        screen: is told.
+
+    Raises:
+        BadInputError: too few vectors are left, or the method cannot merge them.
+    """
+    if method not in METHODS:
+        raise BadInputError(f"there is no merge method {method!r}; there are {', '.join(METHODS)}")
+    settings = {**METHODS[method].settings, **settings, "lam": 1.0}
+    theta = base.weights()
+    judged, vectors = _read(database.contributions(group, base.weights_hash), folder, base, theta)
+    _clip(judged, vectors)
+    _leave_out_opposed(judged, vectors)
+    _enough(vectors, judged, group)
+    heard = _Hearing(base, theta, canary(), method, settings, threads, screen)
+    after = _leave_out_harmful(judged, vectors, heard, tolerance)
+    _enough(vectors, judged, group)
+    change = compare(heard.before, after)
+    found = Report(group, base.weights_hash, method, settings, judged, change.before, change.after)
+    if change.difference > tolerance and change.surely_worse >= SURE_OF_HARM:
+        return replace(found, reasons=["general speech (the canary) is heard worse; nothing is offered"])
+    merged = TaskVector(
+        METHODS[method]([vector.tensors for vector in vectors.values()], **settings),
+        Origin(
+            base.family,
+            base.weights_hash,
+            group,
+            utterances=sum(vector.origin.utterances for vector in vectors.values()),
+            seconds=sum(vector.origin.seconds for vector in vectors.values()),
+            method=method,
+            scores={"canary_before": change.before, "canary_after": change.after},
+        ),
+    )
+    temporary = incoming(folder, 0)
+    merged.save(temporary)
+    digest = sha256(temporary)
+    temporary.replace(file_of(folder, digest))
+    found = replace(found, vector=digest)
+    statement, signature = signer.sign(
+        {
+            "kind": "fleet",
+            "group": group,
+            "base": base.weights_hash,
+            "method": method,
+            "devices": len(vectors),
+            "canary": [change.before, change.after],
+            "vector": digest,
+        }
+    )
+    database.offer(group, base.weights_hash, digest, statement, signature, json.dumps(asdict(found)))
+    return found
+
+
+def _read(
+    contributions: Sequence[Contribution], folder: Path, base: Bundle, theta: Tensors
+) -> tuple[list[Judged], dict[str, TaskVector]]:
+    judged, vectors = [], {}
+    shapes = {name: tensor.shape for name, tensor in theta.items()}
+    for one in contributions:
+        judged.append(entry := Judged(one.device, one.vector))
+        scores = one.statement.get("scores", {})
+        try:
+            vector = TaskVector.load(file_of(folder, one.vector))
+            vector.check(base.weights_hash, shapes, "it")
+            entry.norm = vector.norm
+            if not entry.norm:
+                raise TaskVectorError("it changes nothing")
+        except TaskVectorError as error:
+            entry.left_out = str(error).replace(str(folder), "").removeprefix("it: ")
+            continue
+        if "before" in scores and "after" in scores and scores["after"] >= scores["before"]:
+            entry.left_out = "its own device hears no better with it"
+            continue
+        vectors[one.device] = vector
+    return judged, vectors
+
+
+def _clip(judged: Sequence[Judged], vectors: dict[str, TaskVector]) -> None:
+    if not vectors:
+        return
+    middle = statistics.median(entry.norm for entry in judged if entry.device in vectors)
+    for entry in judged:
+        if entry.device not in vectors:
+            continue
+        if entry.norm > HUGE * middle:
+            entry.left_out = f"its norm is {entry.norm / middle:.0f} times the median"
+            del vectors[entry.device]
+        elif entry.norm > CLIP * middle:
+            vectors[entry.device] = vectors[entry.device].scaled(CLIP * middle / entry.norm)
+
+
+def _leave_out_opposed(judged: Sequence[Judged], vectors: dict[str, TaskVector]) -> None:
+    """All cosines are taken before any is left out, as the order of devices must not matter."""
+    if len(vectors) < 2:
+        return
+    names = list(vectors)
+    products = np.array([[_dot(vectors[one], vectors[other]) for other in names] for one in names])
+    total = products.sum()
+    for place, name in enumerate(names):
+        entry = next(one for one in judged if one.device == name)
+        own = products[place, place]
+        with_others = products[place].sum() - own
+        others = max(total - 2 * products[place].sum() + own, 0.0)  # |sum of the others| squared
+        entry.cosine = float(with_others / np.sqrt(own * others)) if own * others > 0 else 0.0
+        if entry.cosine < OPPOSED:
+            entry.left_out = f"it points away from the others (cosine {entry.cosine:.2f})"
+            del vectors[name]
+
+
+def _dot(one: TaskVector, other: TaskVector) -> float:
+    return one.cosine(other) * one.norm * other.norm
+
+
+def _enough(vectors: Mapping[str, TaskVector], judged: Sequence[Judged], group: str) -> None:
+    """
+    Raises:
+        BadInputError: there are fewer than three.
+    """
+    if len(vectors) < FEWEST:
+        reasons = "; ".join(f"{one.device}: {one.left_out}" for one in judged if one.left_out)
+        raise BadInputError(
+            f"{group}: {len(vectors)} vectors that can be merged; {FEWEST} are the least"
+            + (f" ({reasons})" if reasons else "; devices give theirs with 'asr-edge contribute N --on URL'")
+        )
+
+
+class _Hearing:
+    """The canary, heard with any of the vectors merged."""
+
+    def __init__(
+        self,
+        base: Bundle,
+        theta: Tensors,
+        spoken: Sequence[Spoken],
+        method: str,
+        settings: Mapping[str, Any],
+        threads: int | None,
+        screen: Screen,
+    ) -> None:
+        self._base, self._theta, self._sets = base, theta, {CANARY: spoken}
+        self._method, self._settings, self._threads, self._screen = METHODS[method], settings, threads, screen
+        self.before = hear(Transcriber(base, threads=threads), self._sets, screen, "hearing with the base")[CANARY]
+
+    def __call__(self, vectors: Mapping[str, TaskVector], label: str) -> Heard:
+        try:
+            merged = self._method([vector.tensors for vector in vectors.values()], **self._settings)
+        except ValueError as error:
+            raise BadInputError(f"these cannot be merged: {error}") from error
+        scaled = {name: tensor * np.float32(WEIGHED) for name, tensor in merged.items()}
+        with temporarily_baked(self._base, apply(self._theta, scaled, out=scaled)) as folder:
+            transcriber = Transcriber(self._base, threads=self._threads, folder=folder)
+            return hear(transcriber, self._sets, self._screen, label)[CANARY]
+
+
+def _leave_out_harmful(
+    judged: Sequence[Judged], vectors: dict[str, TaskVector], hear_with: _Hearing, tolerance: float
+) -> Heard:
+    """Leaves out the vector without which the canary is heard best, as long as that is much better."""
+    together = hear_with(vectors, "hearing with all")
+    while len(vectors) >= FEWEST:
+        without = {}
+        for name in vectors:
+            rest = {other: vector for other, vector in vectors.items() if other != name}
+            without[name] = hear_with(rest, f"hearing without {name}")
+        changes = {name: compare(together, heard) for name, heard in without.items()}
+        for entry in judged:
+            if entry.device in changes:
+                entry.without = 100 * changes[entry.device].difference
+        worst = min(changes, key=lambda name: changes[name].difference)
+        if changes[worst].difference >= -tolerance or changes[worst].surely_better < SURE_OF_HARM:
+            break
+        entry = next(one for one in judged if one.device == worst)
+        entry.left_out = f"without it the canary is heard {-100 * changes[worst].difference:.1f} points better"
+        del vectors[worst]
+        together = without[worst]
+    return together

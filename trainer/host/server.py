@@ -1,0 +1,95 @@
+"""A host that listens: its folder, its engine, its TLS, until it is told to stop."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from device_app.hosts import is_loopback
+from device_app.models import data_folder
+from editing.errors import BadInputError
+from trainer.engine import Engine
+from trainer.host.database import Database
+from trainer.host.keys import CERTIFICATE, CERTIFICATE_KEY, Signer, make_keys, signer
+from trainer.host.limits import Limits
+
+CONNECTIONS = 1024  # more are told to come again
+GRACE_S = 5
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where to listen, and with which certificate (PEM files), if not the host's own."""
+
+    host: str = "127.0.0.1"
+    port: int = 8443
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+def host_folder() -> Path:
+    """Where a host keeps everything."""
+    return data_folder() / "host"
+
+
+def open_database() -> Database:
+    """The host's database; made if there is none."""
+    return Database(host_folder() / "host.sqlite")
+
+
+def own_signer(address: Address) -> Signer:
+    """The host's signing key; on loopback, where no certificate is needed, it is made now if there is none.
+
+    Raises:
+        BadInputError: devices on other machines would reach a host without a certificate.
+    """
+    folder = host_folder()
+    is_local = is_loopback(address.host)
+    if not (folder / "signing.pem").is_file() and is_local:
+        make_keys(folder, ["localhost", "127.0.0.1"])
+    found = signer(folder)
+    if address.certificate is not None:  # of an authority that devices know already
+        found = Signer(found.private, found.key, None)
+    return found
+
+
+def serve(address: Address, engine: Engine, limits: Limits, *, keep: bool, tls: bool) -> None:
+    """Serves until it is interrupted; jobs that are not done go on at the next start.
+
+    Raises:
+        BadInputError: the address cannot be listened on, or the certificate cannot be used.
+    """
+    import uvicorn
+
+    from trainer.host.access import Hosting
+    from trainer.host.api import make_api
+    from trainer.host.jobs import Jobs
+
+    folder = host_folder()
+    keys = own_signer(address)
+    jobs = Jobs(folder, open_database(), keys, engine, limits, keep=keep)
+    certificate = address.certificate or folder / CERTIFICATE
+    key = address.key or folder / CERTIFICATE_KEY
+    if not tls:
+        if not is_loopback(address.host):
+            raise BadInputError(f"{address.host}: recordings come to this machine only by https")
+        keys = Signer(keys.private, keys.key, None)
+    config = uvicorn.Config(
+        make_api(Hosting(jobs, keys, folder, is_loopback(address.host))),
+        host=address.host,
+        port=address.port,
+        ssl_certfile=str(certificate) if tls else None,
+        ssl_keyfile=str(key) if tls else None,
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=GRACE_S,
+        server_header=False,
+        log_level="warning",
+    )
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        raise BadInputError(f"{certificate}: cannot be used as a certificate ({error})") from error
+    if config.ssl is not None:
+        config.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
+    uvicorn.Server(config).run()

@@ -1,0 +1,132 @@
+"""What a worker does with a job: unpack, make the device's model again, fine-tune, write the vector.
+
+It is given a folder and leaves its result there, so it runs in a process of its own on this machine
+or on any that shares the folder; if it dies, another one goes on after its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from device_app.adapting import Lesson
+from device_app.dataset_archive import Unpacked, unpack
+from device_app.ledger import Applied
+from device_app.models import installed
+from editing.errors import AsrEdgeError, BadInputError
+from editing.files import sha256, write_atomically
+from editing.registry import METHODS, Tensors
+from editing.sparsify import trim
+from editing.task_vector import Origin, TaskVector, apply
+from export.bundle import Bundle
+
+REQUEST = "request.json"
+ARCHIVE = "dataset.tar"
+PROGRESS = "progress.json"
+RESULT = "result.json"
+VECTOR = "vector.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
+OPENED = "dataset"
+PROGRESS_S = 0.5
+
+
+def work(folder: Path) -> None:
+    """Does a job, whose folder has `request.json` and `dataset.tar`; leaves `result.json` and perhaps a vector.
+
+    What is wrong with the job is its result, too; only what another attempt might mend is raised.
+
+    Raises:
+        OSError: the folder cannot be read or written.
+    """
+    with (folder / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a worker that was given up may still be at it
+        if (folder / RESULT).is_file() or not (folder / REQUEST).is_file():
+            return  # it has finished, or the job was cancelled
+        try:
+            result = _learn(folder, json.loads((folder / REQUEST).read_text("utf-8")))
+        except AsrEdgeError as error:
+            if isinstance(error, OSError):
+                raise
+            result = {"error": str(error).replace(str(folder), "")[:500]}
+        write_atomically(folder / RESULT, json.dumps(result).encode())
+
+
+def _learn(folder: Path, request: Mapping[str, Any]) -> dict[str, Any]:
+    from trainer.finetune import Progress, Settings, teach
+
+    settings = {**request["settings"]}
+    density = settings.pop("density")
+    shutil.rmtree(folder / OPENED, ignore_errors=True)
+    unpacked = unpack(folder / ARCHIVE, folder / OPENED)
+    bundle = starting_bundle(request, unpacked)
+    origin = Origin(
+        family=bundle.family, base=request["base"], domain="", utterances=len(unpacked.training), density=density
+    )
+    told = 0.0
+
+    def tell(at: Progress) -> None:
+        nonlocal told
+        if time.monotonic() - told > PROGRESS_S or at.step == at.steps:
+            told = time.monotonic()
+            record = {"step": at.step, "steps": at.steps, "epoch": at.epoch, "loss": at.loss, "left_s": at.left_s}
+            temporary = folder / f"{PROGRESS}.new"
+            temporary.write_text(json.dumps(record), "utf-8")
+            temporary.replace(folder / PROGRESS)
+
+    lesson = Lesson(bundle, unpacked.training, unpacked.held_out, origin)
+    learnt = teach(lesson, Settings(**settings), checkpoint=folder / CHECKPOINT, on_step=tell)
+    vector = learnt.vector
+    if density < 1:
+        vector = replace(vector, tensors={name: trim(tensor, density) for name, tensor in vector.tensors.items()})
+    vector.save(folder / VECTOR)
+    return {"vector": sha256(folder / VECTOR), "losses": list(learnt.losses), "seconds": round(learnt.seconds, 2)}
+
+
+@dataclass(frozen=True)
+class _Remade(Bundle):
+    """A base with a device's edits."""
+
+    remake: Callable[[], Tensors] | None = None
+
+    def weights(self) -> Any:
+        """As `Bundle.weights`, the edits applied."""
+        return super().weights() if self.remake is None else self.remake()
+
+
+def starting_bundle(request: Mapping[str, Any], unpacked: Unpacked) -> Bundle:
+    """The device's model: a base that is installed here, with the edits whose vectors came along.
+
+    Raises:
+        BadInputError: the base is not here, or a vector is missing.
+        WrongBaseError, TaskVectorError: a vector does not fit the base.
+    """
+    base = next((one for one in installed() if one.weights_hash == request["base"]), None)
+    if base is None:
+        raise BadInputError(f"the base {request['base'][:8]} is not installed on this host")
+    edits = [Applied(number, **edit) for number, edit in enumerate(request["edits"], 1)]
+    missing = {name for edit in edits for name in edit.vectors} - unpacked.vectors.keys()
+    if missing:
+        raise BadInputError(f"the archive: lacks the task vector {min(missing)[:8]} of an edit")
+
+    def weights() -> Tensors:
+        made: Tensors = base.weights()
+        shapes = {name: tensor.shape for name, tensor in made.items()}
+        for edit in edits:
+            vectors = [TaskVector.load(unpacked.vectors[name]) for name in edit.vectors]
+            for vector in vectors:
+                vector.check(base.weights_hash, shapes, "the archive")
+            try:
+                merged = METHODS[edit.method]([vector.tensors for vector in vectors], **edit.settings)
+            except (ValueError, TypeError) as error:
+                raise BadInputError(f"edit {edit.edit} cannot be applied: {error}") from error
+            made = apply(made, merged, out=merged)
+        return made
+
+    own = {name: getattr(base, name) for name in ("folder", "name", "family", "sampling_rate", "config", "licence")}
+    return _Remade(**own, origin=base.origin, files=base.files, remake=weights) if edits else base
