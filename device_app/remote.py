@@ -6,6 +6,7 @@ job is in the folder before the host hears of it, and leaves it only when its ed
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 import shutil
@@ -166,7 +167,8 @@ def kept_density(plan: Plan) -> float:
     from editing.registry import METHODS
 
     settings = {**METHODS[plan.method].settings, **plan.settings}
-    return 1.0 if plan.sweep or plan.method != "ties" else float(settings["density"])
+    is_only_trimmed = plan.method == "ties" and settings["scope"] == "tensor"
+    return float(settings["density"]) if is_only_trimmed and not plan.sweep else 1.0
 
 
 def _edits(lesson: Lesson) -> tuple[list[dict[str, Any]], list[Path]]:
@@ -180,6 +182,20 @@ def _edits(lesson: Lesson) -> tuple[list[dict[str, Any]], list[Path]]:
     return edits, [bundle.ledger.vector_path(name) for name in names]
 
 
+def submit(job: Job, client: HostClient) -> Job:
+    """Tells the host of a job, if it has not heard of it; notes by which name the host knows it.
+
+    Raises:
+        NetworkError: the host cannot be reached; call again.
+        BadInputError: the host refuses it.
+    """
+    if job.identity:
+        return job
+    known = replace(job, identity=str(client.create(dict(job.request))["id"]))
+    known.save()
+    return known
+
+
 def attend(
     job: Job,
     client: HostClient,
@@ -191,7 +207,7 @@ def attend(
     It may be called again after whatever happened to it.
 
     Args:
-        job: packed.
+        job: submitted.
         client: of its host.
         on_sent: called with how many bytes are sent.
         on_change: called with where the job is, whenever that changes.
@@ -202,9 +218,6 @@ def attend(
         BadInputError: the host refuses it, or what it sends is not what was asked for.
     """
     path = job.folder / VECTOR
-    if not job.identity:
-        job = replace(job, identity=str(client.create(dict(job.request))["id"]))
-        job.save()
     state: Mapping[str, Any] = client.upload(job.identity, job.folder / ARCHIVE, on_sent)
     for state in client.follow(job.identity):
         on_change(state)
@@ -246,8 +259,6 @@ def check_vector(ledger: Ledger, learnt: Learnt, url: str) -> None:
 
 def is_in_ledger(ledger: Ledger, learnt: Learnt) -> bool:
     """Whether this very vector has become an edit already, before a kill."""
-    import hashlib
-
     name = hashlib.sha256(learnt.vector.to_bytes()).hexdigest()
     return any(name in edit.vectors for edit in ledger.edits)
 

@@ -140,10 +140,11 @@ def _finish(
     from device_app.adapting import conclude, examine
     from device_app.cli.adapt import tell_outcome
     from device_app.host_client import HostClient
-    from device_app.remote import check_vector, is_in_ledger
+    from device_app.remote import check_vector, is_in_ledger, submit
 
     started = ledger.current.id
     with HostClient(host, options.tell) as client:
+        job = submit(job, client)
         learnt = _follow(job, client)
         check_vector(ledger, learnt, host.url)
         with ledger.changing():

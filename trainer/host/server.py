@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import uvicorn
 
 from device_app.hosts import is_loopback
 from device_app.models import data_folder
@@ -42,7 +45,7 @@ def own_signer(address: Address) -> Signer:
     """The host's signing key; on loopback, where no certificate is needed, it is made now if there is none.
 
     Raises:
-        BadInputError: devices on other machines would reach a host without a certificate.
+        BadInputError: there is none.
     """
     folder = host_folder()
     is_local = is_loopback(address.host)
@@ -54,14 +57,19 @@ def own_signer(address: Address) -> Signer:
     return found
 
 
+def only_tls_1_3(_config: uvicorn.Config, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    """A context for uvicorn: devices speak TLS 1.3, so whoever speaks less is none."""
+    context = default()
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context
+
+
 def serve(address: Address, engine: Engine, limits: Limits, *, keep: bool, tls: bool) -> None:
     """Serves until it is interrupted; jobs that are not done go on at the next start.
 
     Raises:
         BadInputError: the address cannot be listened on, or the certificate cannot be used.
     """
-    import uvicorn
-
     from trainer.host.access import Hosting
     from trainer.host.api import make_api
     from trainer.host.jobs import Jobs
@@ -81,6 +89,7 @@ def serve(address: Address, engine: Engine, limits: Limits, *, keep: bool, tls: 
         port=address.port,
         ssl_certfile=str(certificate) if tls else None,
         ssl_keyfile=str(key) if tls else None,
+        ssl_context_factory=only_tls_1_3 if tls else None,
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=GRACE_S,
         server_header=False,
@@ -90,6 +99,4 @@ def serve(address: Address, engine: Engine, limits: Limits, *, keep: bool, tls: 
         config.load()
     except (OSError, ssl.SSLError) as error:
         raise BadInputError(f"{certificate}: cannot be used as a certificate ({error})") from error
-    if config.ssl is not None:
-        config.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
     uvicorn.Server(config).run()

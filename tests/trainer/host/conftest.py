@@ -1,0 +1,144 @@
+"""A real host on a real socket, with a model so small that it learns in seconds."""
+
+import contextlib
+import shutil
+import socket
+import threading
+import time
+
+import httpx2 as httpx
+import pytest
+import uvicorn
+
+from device_app.adapting import Labelled, Lesson, Plan
+from device_app.audio import read
+from device_app.hosts import Host
+from device_app.importing import encode
+from device_app.models import RECORDINGS
+from device_app.remote import pack_job
+from editing.task_vector import Origin
+from trainer.engine import Local
+from trainer.host.access import Hosting
+from trainer.host.api import make_api
+from trainer.host.database import Database
+from trainer.host.jobs import Jobs
+from trainer.host.keys import make_keys
+from trainer.host.limits import Limits
+
+
+class Idle(Local):
+    """An engine that starts nothing: jobs stay in the queue."""
+
+    slots = 0
+
+
+@pytest.fixture
+def host_home(tiny_bundle, tmp_path, monkeypatch):
+    """A data folder in which the tiny model is installed."""
+    folder = tmp_path / "home"
+    shutil.copytree(tiny_bundle.folder, folder / "models" / "tiny")
+    monkeypatch.setenv("ASR_EDGE_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def keys(host_home):
+    return make_keys(host_home / "host", ["localhost", "127.0.0.1"])
+
+
+@pytest.fixture
+def database(host_home):
+    return Database(host_home / "host" / "host.sqlite")
+
+
+@pytest.fixture
+def make_jobs(host_home, database, keys):
+    """A host's jobs; they are stopped at the end."""
+    with contextlib.ExitStack() as stack:
+
+        def make(engine=None, limits=None, keep=False):
+            jobs = Jobs(host_home / "host", database, keys, engine or Idle(), limits or Limits(), keep=keep)
+            stack.callback(jobs.stop)
+            return jobs
+
+        yield make
+
+
+@pytest.fixture
+def serve(make_jobs, keys, host_home):
+    """Starts a server; gives its URL."""
+    with contextlib.ExitStack() as stack:
+
+        def start(engine=None, limits=None, *, is_open=False, **tls):
+            api = make_api(Hosting(make_jobs(engine, limits), keys, host_home / "host", is_open))
+            config = uvicorn.Config(api, log_level="warning", **tls)
+            return stack.enter_context(running(config))
+
+        yield start
+
+
+@contextlib.contextmanager
+def running(config):
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+    thread.start()
+    until(lambda: server.started)
+    try:
+        scheme = "https" if config.is_ssl else "http"
+        yield f"{scheme}://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(15)
+        listening.close()
+
+
+def until(condition, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.05)
+    return found
+
+
+@pytest.fixture
+def caller(database):
+    """A client with a token of its own."""
+    with contextlib.ExitStack() as stack:
+
+        def make(url, name="phone", fleet=""):
+            token = database.add_device(name, fleet)
+            headers = {"Authorization": f"Bearer {token}"}
+            return stack.enter_context(httpx.Client(base_url=url, headers=headers, timeout=20.0))
+
+        yield make
+
+
+@pytest.fixture
+def lesson(tiny_bundle, tmp_path):
+    """Three utterances to learn from, and one held out, in the tiny model's letters."""
+    audio = read(RECORDINGS / "ss-noservice.flac")
+    labelled = []
+    for number, text in enumerate(("zero one", "two three four", "five six", "seven")):
+        path = tmp_path / f"{number}.flac"
+        path.write_bytes(encode(audio[number * 16_000 : (number + 2) * 16_000]))
+        labelled.append(Labelled(path, text))
+    origin = Origin(tiny_bundle.family, tiny_bundle.weights_hash, "phone", utterances=3)
+    return Lesson(tiny_bundle, labelled[:3], labelled[3:], origin)
+
+
+@pytest.fixture
+def packed(lesson):
+    """A job for the tiny model, as a device sends it."""
+
+    def pack(url="http://127.0.0.1:1", domain="phone", **settings):
+        how = {"epochs": 2, "scope": "all", "vary": False, "seed": 3, **settings}
+        return pack_job(lesson, Plan(domain), url, "tiny", how)
+
+    return pack
+
+
+@pytest.fixture
+def trusted(database, keys):
+    """A host as a device knows it."""
+    return lambda url, name="phone": Host(url, keys.key, keys.authority, database.add_device(name, "crew"))

@@ -1,0 +1,204 @@
+"""Jobs done by real workers, in processes of their own: each ends once, with one vector, whatever dies."""
+
+import hashlib
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from device_app.dataset_archive import pack
+from device_app.host_client import HostClient
+from device_app.remote import ARCHIVE, attend, submit
+from device_app.signatures import verified
+from editing.sparsify import trim
+from editing.task_vector import TaskVector
+from tests.trainer.host.conftest import until
+from trainer.engine import Local
+from trainer.finetune import Settings, teach
+from trainer.host import jobs as jobs_module
+from trainer.host.limits import Limits
+
+
+class Watched(Local):
+    """The real engine, with the processes it started at hand."""
+
+    def __init__(self):
+        self.processes = []
+
+    def start(self, task):
+        running = super().start(task)
+        self.processes.append(running._process)
+        return running
+
+
+def queued(jobs, device, packed, **settings):
+    """A job whose dataset has come in."""
+    job = packed(**settings)
+    added, _ = jobs.database.add_job(device, job.key, job.request)
+    jobs.folder(added).mkdir(parents=True)
+    jobs.archive(added).write_bytes((job.folder / ARCHIVE).read_bytes())
+    jobs.received_all(added)
+    job.forget()
+    return added.id
+
+
+@pytest.fixture
+def device(database):
+    return database.local_device().id
+
+
+def ended(jobs, identity):
+    until(lambda: jobs.database.job(identity).state in ("done", "failed", "cancelled"))
+    return jobs.database.job(identity)
+
+
+def test_a_job_gives_the_vector_of_local_training_signed_and_keeps_no_recording(
+    make_jobs, device, packed, lesson, keys
+):
+    jobs = make_jobs(Local())
+    identity = queued(jobs, device, packed)
+    jobs.start()
+    job = ended(jobs, identity)
+    assert job.state == "done", job.error
+    local = teach(lesson, Settings(epochs=2, seed=3)).vector
+    path = jobs.vector(job)
+    found = TaskVector.load(path).tensors
+    for name, tensor in local.tensors.items():
+        np.testing.assert_allclose(found[name], trim(tensor, 0.5), atol=1e-5)
+    assert any(np.any(tensor) for tensor in found.values())
+    record = verified(job.statement, job.signature, keys.key)
+    assert record["vector"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert record["dataset"] == job.request["dataset"]["sha256"]
+    assert [file.name for file in jobs.folder(job).iterdir()] == ["vector.safetensors"]
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_started_again_and_there_is_one_vector(make_jobs, device, packed):
+    engine = Watched()
+    jobs = make_jobs(engine)
+    identity = queued(jobs, device, packed, epochs=30)
+    jobs.start()
+    job = jobs.database.job(identity)
+    until(lambda: jobs.progress(job) is not None)
+    os.kill(engine.processes[0].pid, signal.SIGKILL)
+    job = ended(jobs, identity)
+    assert job.state == "done", job.error
+    assert (len(engine.processes), job.attempts) == (2, 1)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_again_and_again_is_given_up(make_jobs, device, packed):
+    engine = Watched()
+    jobs = make_jobs(engine, Limits(attempts=2))
+    identity = queued(jobs, device, packed, epochs=100)
+    jobs.start()
+    for number in range(2):
+        process = until(lambda number=number: engine.processes[number : number + 1])[0]
+        os.kill(process.pid, signal.SIGKILL)
+    job = ended(jobs, identity)
+    assert job.state == "failed"
+    assert "died" in job.error
+
+
+@pytest.mark.slow
+def test_a_host_that_is_started_again_goes_on(make_jobs, device, packed):
+    first = make_jobs(Watched())
+    identity = queued(first, device, packed, epochs=30)
+    first.start()
+    until(lambda: first.progress(first.database.job(identity)) is not None)
+    first.stop()
+    assert first.database.job(identity).state == "running"
+    second = make_jobs(Local())
+    second.start()
+    assert ended(second, identity).state == "done"
+
+
+@pytest.mark.slow
+def test_a_result_that_was_not_noted_before_a_kill_is_noted_and_not_made_again(make_jobs, device, packed, monkeypatch):
+    jobs = make_jobs(Local())
+    identity = queued(jobs, device, packed)
+    monkeypatch.setattr(jobs, "_end", lambda _job: None)  # the host dies before it notes what the worker left
+    jobs.start()
+    until((jobs.folder(jobs.database.job(identity)) / "result.json").is_file)
+    jobs.stop()
+    engine = Watched()
+    again = make_jobs(engine)
+    again.look()
+    assert again.database.job(identity).state == "done"
+    assert not engine.processes
+
+
+def test_a_cancelled_job_stops_its_worker(make_jobs, device, packed):
+    engine = Watched()
+    jobs = make_jobs(engine)
+    identity = queued(jobs, device, packed, epochs=200)
+    jobs.start()
+    process = until(lambda: engine.processes)[0]
+    until(process.is_alive)
+    jobs.cancel(jobs.database.job(identity))
+    until(lambda: not process.is_alive())
+    assert jobs.database.job(identity).state == "cancelled"
+
+
+@pytest.mark.slow
+def test_a_job_that_takes_too_long_is_ended(make_jobs, device, packed):
+    jobs = make_jobs(Local(), Limits(training_s=0.5))
+    identity = queued(jobs, device, packed, epochs=200)
+    jobs.start()
+    job = ended(jobs, identity)
+    assert (job.state, "longer than" in job.error) == ("failed", True)
+
+
+@pytest.mark.slow
+def test_recordings_are_kept_only_where_the_host_was_told_to(make_jobs, device, packed):
+    jobs = make_jobs(Local(), keep=True)
+    identity = queued(jobs, device, packed)
+    jobs.start()
+    job = ended(jobs, identity)
+    until(lambda: len(list(jobs.folder(job).iterdir())) == 2)
+    assert jobs.archive(job).is_file()
+
+
+def test_what_is_wrong_with_a_dataset_is_the_result(make_jobs, device, packed, lesson, tmp_path):
+    jobs = make_jobs(Local())
+    lesson.training[0].audio.write_bytes(b"fLaC but not really")
+    identity = queued(jobs, device, packed)
+    jobs.start()
+    job = ended(jobs, identity)
+    assert job.state == "failed"
+    assert "not a recording that can be read" in job.error
+    assert str(tmp_path) not in job.error
+
+
+def test_files_that_no_job_needs_are_removed(make_jobs, device, packed, host_home, monkeypatch):
+    jobs = make_jobs(limits=Limits(upload_hours=0))
+    stray = host_home / "host" / "jobs" / ("f" * 32)
+    stray.mkdir(parents=True)
+    job = packed()
+    added, _ = jobs.database.add_job(device, job.key, job.request)
+    monkeypatch.setattr(jobs_module, "TIDY_S", 0.0)
+    jobs.look()
+    jobs.look()
+    assert not stray.exists()
+    assert jobs.database.job(added.id).state == "cancelled"  # an upload that was never finished
+
+
+def test_a_device_gets_the_vector_over_a_real_connection(serve, trusted, packed, tiny_bundle):
+    url = serve(Local())
+    job = packed(url)
+    states = []
+    with HostClient(trusted(url)) as client:
+        job = submit(job, client)
+        learnt = attend(job, client, lambda _sent: None, lambda state: states.append(state["state"]))
+        client.cancel(job.identity)
+        assert client.job(job.identity)["state"] == "done"
+    assert states[-1] == "done"
+    assert learnt.vector.origin.base == tiny_bundle.weights_hash
+    assert learnt.vector.origin.domain == "phone"
+    assert learnt.vector.norm > 0
+    assert len(learnt.losses) == 2
+
+
+def test_the_same_content_gives_the_same_archive(lesson, tmp_path):
+    assert pack(tmp_path / "a", lesson.training, ()) == pack(tmp_path / "b", lesson.training, ())
