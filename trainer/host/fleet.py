@@ -8,8 +8,8 @@ One poisoned vector must not spoil it for all, nor one broken. So, in this order
    beyond `HUGE` times it are left out;
 4. a vector that points away from the mean of the others is left out: honest ones are nearly
    orthogonal or agree, a turned sign does not (cosine similarity, as in FLTrust, arXiv 2012.13995);
-5. one without which the canary is heard better by more than the tolerance is left out; the worst
-   first, until there is none.
+5. if the canary is harmed by the merge, each is left out in turn and the canary heard again: the one
+   without which it is heard best goes, and so on until there is no harm.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Judged:
 
     Attributes:
         norm, cosine: of the vector as it came; to the mean of the others.
-        without: points by which the canary's WER falls where it is left out.
+        without: points by which the canary's WER changes where it is left out, if that was tried.
     """
 
     device: str
@@ -143,7 +143,7 @@ def merge_fleet(
     _enough(vectors, judged, group)
     change = compare(heard.before, after)
     found = Report(group, base.weights_hash, method, settings, judged, change.before, change.after)
-    if change.difference > tolerance and change.surely_worse >= SURE_OF_HARM:
+    if _is_harmed(heard.before, after, tolerance):
         return replace(found, reasons=["general speech (the canary) is heard worse; nothing is offered"])
     merged = TaskVector(
         METHODS[method]([vector.tensors for vector in vectors.values()], **settings),
@@ -192,7 +192,7 @@ def _read(
             if not entry.norm:
                 raise TaskVectorError("it changes nothing")
         except TaskVectorError as error:
-            entry.left_out = str(error).replace(str(folder), "").removeprefix("it: ")
+            entry.left_out = str(error).removeprefix(f"{file_of(folder, one.vector)}: ").removeprefix("it: ")
             continue
         if "before" in scores and "after" in scores and scores["after"] >= scores["before"]:
             entry.left_out = "its own device hears no better with it"
@@ -216,21 +216,28 @@ def _clip(judged: Sequence[Judged], vectors: dict[str, TaskVector]) -> None:
 
 
 def _leave_out_opposed(judged: Sequence[Judged], vectors: dict[str, TaskVector]) -> None:
-    """All cosines are taken before any is left out, as the order of devices must not matter."""
-    if len(vectors) < 2:
-        return
+    """The one that points away most is left out first, as it turns the mean by which the others are judged."""
     names = list(vectors)
     products = np.array([[_dot(vectors[one], vectors[other]) for other in names] for one in names])
-    total = products.sum()
-    for place, name in enumerate(names):
-        entry = next(one for one in judged if one.device == name)
-        own = products[place, place]
-        with_others = products[place].sum() - own
-        others = max(total - 2 * products[place].sum() + own, 0.0)  # |sum of the others| squared
-        entry.cosine = float(with_others / np.sqrt(own * others)) if own * others > 0 else 0.0
-        if entry.cosine < OPPOSED:
-            entry.left_out = f"it points away from the others (cosine {entry.cosine:.2f})"
-            del vectors[name]
+    left = list(range(len(names)))
+    while len(left) >= 2:
+        part = products[np.ix_(left, left)]
+        own, rows = np.diagonal(part), part.sum(axis=1)
+        others = np.maximum(part.sum() - 2 * rows + own, 0.0)  # |sum of the others| squared
+        lengths = np.sqrt(own * others)
+        cosines = np.divide(rows - own, lengths, out=np.zeros(len(left)), where=lengths > 0)
+        for place, cosine in zip(left, cosines, strict=True):
+            _entry(judged, names[place]).cosine = float(cosine)
+        worst = int(np.argmin(cosines))
+        if cosines[worst] >= OPPOSED:
+            return
+        name = names[left.pop(worst)]
+        _entry(judged, name).left_out = f"it points away from the others (cosine {cosines[worst]:.2f})"
+        del vectors[name]
+
+
+def _entry(judged: Sequence[Judged], device: str) -> Judged:
+    return next(one for one in judged if one.device == device)
 
 
 def _dot(one: TaskVector, other: TaskVector) -> float:
@@ -281,22 +288,24 @@ class _Hearing:
 def _leave_out_harmful(
     judged: Sequence[Judged], vectors: dict[str, TaskVector], hear_with: _Hearing, tolerance: float
 ) -> Heard:
-    """Leaves out the vector without which the canary is heard best, as long as that is much better."""
+    """As long as the canary is harmed, leaves out the vector without which it is heard best."""
     together = hear_with(vectors, "hearing with all")
-    while len(vectors) >= FEWEST:
+    while _is_harmed(hear_with.before, together, tolerance) and len(vectors) > FEWEST:
         without = {}
         for name in vectors:
             rest = {other: vector for other, vector in vectors.items() if other != name}
             without[name] = hear_with(rest, f"hearing without {name}")
-        changes = {name: compare(together, heard) for name, heard in without.items()}
-        for entry in judged:
-            if entry.device in changes:
-                entry.without = 100 * changes[entry.device].difference
-        worst = min(changes, key=lambda name: changes[name].difference)
-        if changes[worst].difference >= -tolerance or changes[worst].surely_better < SURE_OF_HARM:
+            _entry(judged, name).without = 100 * (without[name].wer - together.wer)
+        best = min(without, key=lambda name: without[name].wer)
+        gained = together.wer - without[best].wer
+        if gained <= 0:
             break
-        entry = next(one for one in judged if one.device == worst)
-        entry.left_out = f"without it the canary is heard {-100 * changes[worst].difference:.1f} points better"
-        del vectors[worst]
-        together = without[worst]
+        _entry(judged, best).left_out = f"without it the canary is heard {100 * gained:.1f} points better"
+        del vectors[best]
+        together = without[best]
     return together
+
+
+def _is_harmed(before: Heard, after: Heard, tolerance: float) -> bool:
+    change = compare(before, after)
+    return change.difference > tolerance and change.surely_worse >= SURE_OF_HARM

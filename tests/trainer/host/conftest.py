@@ -128,7 +128,7 @@ def lesson(tiny_bundle, tmp_path):
 
 
 @pytest.fixture
-def packed(lesson):
+def packed(lesson, host_home):
     """A job for the tiny model, as a device sends it."""
 
     def pack(url="http://127.0.0.1:1", domain="phone", **settings):

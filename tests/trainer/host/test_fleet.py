@@ -1,0 +1,188 @@
+"""Fleets: honest vectors are merged, poisoned and broken ones are left out with the reason."""
+
+import hashlib
+import json
+from dataclasses import replace
+
+import httpx2 as httpx
+import numpy as np
+import pytest
+
+from device_app import adapting
+from device_app.signatures import verified
+from editing.errors import BadInputError
+from editing.task_vector import Origin, TaskVector
+from trainer.host import fleet
+from trainer.host.fleet import file_of, merge_fleet
+
+CHANGED = "model.decoder.embed_tokens.weight"
+RARE = slice(20_000, 24_000)  # tokens of other scripts: honest vectors change them, and nothing that is heard
+LAST = "model.decoder.norm.weight"
+
+
+@pytest.fixture(autouse=True)
+def _few_canaries(monkeypatch):
+    some = adapting.canary()[4::8]
+    monkeypatch.setattr(fleet, "canary", lambda: some)
+
+
+@pytest.fixture
+def shapes(bundle):
+    return {name: tensor.shape for name, tensor in bundle.weights().items()}
+
+
+@pytest.fixture
+def vector(bundle, shapes):
+    """Makes an honest vector: a direction that all share, and one of its own."""
+
+    def noise(seed):
+        return np.random.default_rng(seed).standard_normal((RARE.stop - RARE.start, shapes[CHANGED][1]), np.float32)
+
+    def make(seed, scores=None, scale=1e-2, **changes):
+        tensors = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+        tensors[CHANGED][RARE] = (0.5 * noise(99) + noise(seed)) * np.float32(scale)
+        origin = Origin("moonshine", bundle.weights_hash, "", utterances=40, scores=scores or {})
+        return TaskVector(tensors, replace(origin, **changes))
+
+    return make
+
+
+@pytest.fixture
+def give(database, host_home, tmp_path):
+    """Gives vectors, or bytes, to the crew, each from a device of its own."""
+
+    def contribute(**vectors):
+        for name, one in vectors.items():
+            database.add_device(name, "crew")
+            device = next(known for known in database.devices() if known.name == name)
+            data = one if isinstance(one, bytes) else one.to_bytes()
+            path = fleet.incoming(host_home / "host", device.id)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+            fleet.receive(database, host_home / "host", device, "crew", hashlib.sha256(data).hexdigest(), path)
+
+    return contribute
+
+
+class Screen:
+    def say(self, message): ...
+
+    progress = adapting._Quiet.progress
+
+
+@pytest.fixture
+def merge(database, host_home, keys, bundle):
+    def run(method="task_arithmetic", **settings):
+        folder = host_home / "host"
+        return merge_fleet(
+            database, folder, keys, "crew", bundle, method, settings, tolerance=0.01, threads=2, screen=Screen()
+        )
+
+    return run
+
+
+def left_out(report):
+    return {one.device: one.left_out for one in report.judged if one.left_out}
+
+
+def test_honest_vectors_are_merged_signed_and_offered(give, merge, vector, database, keys, bundle, host_home):
+    give(a=vector(1), b=vector(2), c=vector(3, scores={"before": 0.4, "after": 0.2}))
+    report = merge()
+    assert left_out(report) == {}
+    assert report.reasons == []
+    digest, statement, signature = database.offered("crew", bundle.weights_hash)
+    record = verified(statement, signature, keys.key)
+    assert (record["vector"], record["group"], record["devices"]) == (digest, "crew", 3)
+    path = file_of(host_home / "host", digest)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    merged = TaskVector.load(path)
+    expected = sum(vector(seed).tensors[CHANGED] for seed in (1, 2, 3))
+    np.testing.assert_allclose(merged.tensors[CHANGED], expected, atol=np.abs(expected).max() / 50)
+    assert merged.origin.utterances == 120
+
+
+def test_what_is_poisoned_or_broken_is_left_out_and_said(give, merge, vector, database, bundle):
+    turned = vector(1)
+    turned = replace(turned, tensors={n: -3 * t for n, t in vector(2).tensors.items()})
+    nan = vector(7)
+    nan.tensors[CHANGED][RARE.start, 0] = np.nan
+    whole = {**nan.tensors, CHANGED: vector(7).tensors[CHANGED]}
+    whole["model.decoder.norm.weight"] = np.full_like(whole["model.decoder.norm.weight"], np.nan)
+    give(
+        a=vector(1),
+        b=vector(2),
+        c=vector(3),
+        d=vector(4),
+        huge=vector(5, scale=1.0),
+        turned=turned,
+        nan=replace(nan, tensors=whole),
+        other_base=replace(vector(6), origin=replace(vector(6).origin, base=bundle.weights_hash[::-1])),
+        worse=vector(8, scores={"before": 0.2, "after": 0.3}),
+        nothing=vector(9, scale=0.0),
+    )
+    reasons = left_out(merge())
+    assert reasons.keys() == {"huge", "turned", "nan", "worse", "nothing"}  # another base is another merge
+    assert "times the median" in reasons["huge"]
+    assert "points away" in reasons["turned"]
+    assert "not finite" in reasons["nan"]
+    assert "no better" in reasons["worse"]
+    assert "changes nothing" in reasons["nothing"]
+
+
+@pytest.mark.slow
+def test_one_that_harms_general_speech_is_left_out_by_what_is_heard_without_it(give, merge, vector, shapes, bundle):
+    """Its norm is that of the others and its direction new: it takes the last norm away."""
+    weight = bundle.weights()[LAST]
+    tensors = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    tensors[LAST] = np.float32(-1.7) * weight
+    size = float(np.linalg.norm(tensors[LAST])) / vector(0, scale=1.0).norm
+    honest = {name: vector(seed, scale=size) for seed, name in enumerate("abcd")}
+    give(**honest, poison=replace(honest["a"], tensors=tensors))
+    report = merge()
+    assert left_out(report).keys() == {"poison"}
+    assert "points better" in left_out(report)["poison"]
+    assert report.vector
+
+
+def test_clipping_keeps_the_direction_and_a_median_cannot_be_moved_by_one(vector):
+    judged = [fleet.Judged(name, "") for name in "abc"]
+    vectors = {"a": vector(1), "b": vector(2), "c": vector(3).scaled(4.0)}
+    for one in judged:
+        one.norm = vectors[one.device].norm
+    long = vectors["c"]
+    fleet._clip(judged, vectors)
+    assert vectors["c"].norm == pytest.approx(fleet.CLIP * sorted(one.norm for one in judged)[1], rel=1e-5)
+    assert vectors["c"].cosine(long) == pytest.approx(1.0, abs=1e-5)
+    assert vectors["a"].norm == judged[0].norm
+
+
+def test_of_two_nobody_knows_which_is_wrong(give, merge, vector):
+    give(a=vector(1), b=vector(2))
+    with pytest.raises(BadInputError, match="3 are the least"):
+        merge()
+
+
+def test_a_device_gives_over_the_connection_and_only_to_its_own_group(serve, caller, vector, database, bundle):
+    url = serve()
+    phone, stranger = caller(url, fleet="crew"), caller(url, "stranger", fleet="others")
+    data = vector(1).to_bytes()
+    path = f"/v1/groups/crew/contributions/{hashlib.sha256(data).hexdigest()}"
+    assert stranger.put(path, content=data).status_code == 404
+    assert phone.put(path, content=data[:-1]).status_code == 422
+    assert phone.put(path, content=data).status_code == 201
+    assert phone.put(path, content=data).status_code == 201  # replayed
+    assert len(database.contributions("crew", bundle.weights_hash)) == 1
+    bad = json.dumps({"not": "a vector"}).encode()
+    assert phone.put(f"/v1/groups/crew/contributions/{hashlib.sha256(bad).hexdigest()}", content=bad).status_code == 422
+    assert phone.get(f"/v1/groups/crew/vector/{bundle.weights_hash}").status_code == 404
+    assert httpx.put(url + path, content=data).status_code == 401
+
+
+def test_only_the_latest_of_each_device_counts_and_none_of_those_let_in_no_more(give, database, vector, bundle):
+    give(a=vector(1), b=vector(2))
+    device = database.devices()[0]
+    database.contribute(device.id, "crew", bundle.weights_hash, "f" * 64, {})
+    found = {one.device: one.vector for one in database.contributions("crew", bundle.weights_hash)}
+    assert found["a"] == "f" * 64
+    database.revoke("b")
+    assert [one.device for one in database.contributions("crew", bundle.weights_hash)] == ["a"]

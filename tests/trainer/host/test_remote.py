@@ -1,0 +1,241 @@
+"""A device and a host that lies, forgets, or goes away: nothing wrong is ever merged, nothing right is lost."""
+
+import contextlib
+import hashlib
+import json
+import socket
+import threading
+from dataclasses import replace
+
+import pytest
+
+from device_app.adapting import Plan
+from device_app.host_client import HostClient
+from device_app.hosts import Host
+from device_app.remote import Job, attend, find_job, is_in_ledger, jobs, kept_density, pack_job, submit
+from editing.errors import BadInputError, NetworkError, StorageError, TrainingError
+from editing.task_vector import TaskVector
+
+
+class LyingHost:
+    """Answers as a host would, except where a test changes it. It stands for a machine that is not ours."""
+
+    def __init__(self, keys, job, tensors, origin):
+        self.host = Host("https://box", keys.key, keys.authority)
+        self._keys = keys
+        self.data = TaskVector(tensors, origin).to_bytes()
+        self.record = {
+            "kind": "task-vector",
+            "job": "1" * 32,
+            "base": job.request["base"],
+            "edits": job.request["edits"],
+            "dataset": job.request["dataset"]["sha256"],
+            "settings": job.request["settings"],
+            "vector": hashlib.sha256(self.data).hexdigest(),
+        }
+        self.state = "done"
+        self.sign = keys.sign
+
+    def create(self, _request):
+        return {"id": "1" * 32}
+
+    def upload(self, _identity, _path, on_sent):
+        on_sent(1)
+        return {"state": "queued"}
+
+    def follow(self, _identity):
+        statement, signature = self.sign(self.record)
+        yield {"state": self.state, "error": "it was too hard", "statement": statement, "signature": signature}
+
+    def task_vector(self, _identity, path):
+        path.write_bytes(self.data)
+        return hashlib.sha256(self.data).hexdigest()
+
+
+@pytest.fixture
+def job(packed):
+    return packed("https://box")
+
+
+@pytest.fixture
+def liar(keys, job, lesson):
+    weights = lesson.bundle.weights()
+    return LyingHost(keys, job, {n: 0.01 * w for n, w in weights.items()}, replace(lesson.origin, domain="theirs"))
+
+
+def fetch(job, client):
+    return attend(submit(job, client), client, lambda _sent: None, lambda _state: None)
+
+
+def test_an_honest_answer_is_taken_and_is_called_what_we_call_it(job, liar):
+    learnt = fetch(job, liar)
+    assert learnt.vector.origin == job.origin
+    assert learnt.vector.norm > 0
+
+
+def test_a_swapped_vector_is_refused_and_asked_for_again(job, liar):
+    honest, liar.data = liar.data, liar.data[:-1] + b"\0"
+    with pytest.raises(BadInputError, match="another task vector than it signed"):
+        fetch(job, liar)
+    liar.data = honest
+    assert fetch(find_job(job.key), liar).vector.norm > 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("kind", "fleet"),
+        ("job", "2" * 32),
+        ("base", "b" * 64),
+        ("dataset", "d" * 64),
+        ("settings", {"epochs": 1}),
+        ("edits", [{"vectors": ["c" * 64], "method": "ties", "settings": {}}]),
+    ],
+)
+def test_a_vector_that_was_signed_for_something_else_is_refused(job, liar, field, value):
+    liar.record[field] = value
+    with pytest.raises(BadInputError, match=f"for something else \\({field}"):
+        fetch(job, liar)
+
+
+def test_another_hosts_signature_is_refused(job, liar, tmp_path):
+    from trainer.host.keys import make_keys
+
+    liar.sign = make_keys(tmp_path / "other", ["box"]).sign
+    with pytest.raises(BadInputError, match="not signed by the host that this device trusts"):
+        fetch(job, liar)
+
+
+def test_a_job_that_failed_says_why_and_is_over(job, liar):
+    liar.state = "failed"
+    with pytest.raises(TrainingError, match="it was too hard"):
+        fetch(job, liar)
+    assert jobs() == []
+
+
+def test_a_job_is_remembered_until_it_is_forgotten(job):
+    (found,) = jobs()
+    assert found == job
+    assert find_job(job.key[:6]) == job
+    with pytest.raises(BadInputError, match="there is no job"):
+        find_job("zzz")
+    job.forget()
+    assert jobs() == []
+    assert not job.folder.exists()
+
+
+def test_a_second_job_for_a_domain_is_refused_with_what_to_do(job, packed):
+    with pytest.raises(BadInputError, match=f"jobs attach {job.key[:8]}"):
+        packed("https://box")
+    assert packed("https://box", domain="other").key != job.key
+
+
+def test_a_damaged_record_is_said(job):
+    path = job.folder / "job.json"
+    path.write_text(path.read_text()[:-20])
+    with pytest.raises(StorageError, match=r"job\.json"):
+        jobs()
+
+
+def test_what_a_kill_left_before_the_record_is_no_job(job):
+    (job.folder / "job.json").unlink()
+    assert jobs() == []
+
+
+def test_held_out_utterances_stay_here_unless_asked_for(lesson, host_home):
+    alone = pack_job(lesson, Plan("a"), "https://box", None, {})
+    both = pack_job(lesson, Plan("b"), "https://box", None, {}, score_remotely=True)
+    contents = [(job.folder / "dataset.tar").read_bytes() for job in (alone, both)]
+    assert [b"seven" in content for content in contents] == [False, True]
+    assert all(b"zero one" in content for content in contents)
+    for job in (alone, both):
+        assert "phone" not in json.dumps(job.request)  # not even the domain's name
+
+
+@pytest.mark.parametrize(
+    ("plan", "density"),
+    [
+        (Plan("a"), 0.5),
+        (Plan("a", settings={"density": 0.2}), 0.2),
+        (Plan("a", settings={"scope": "global"}), 1.0),
+        (Plan("a", sweep=True), 1.0),
+        (Plan("a", method="task_arithmetic"), 1.0),
+        (Plan("a", method="dare_linear"), 1.0),
+    ],
+)
+def test_as_much_of_the_vector_is_asked_for_as_can_be_used(plan, density):
+    assert kept_density(plan) == density
+
+
+def test_a_vector_is_found_in_the_ledger(job, liar, tiny_bundle):
+    from device_app.ledger import Edit, Ledger
+
+    learnt = fetch(job, liar)
+    ledger = Ledger(tiny_bundle)
+    assert not is_in_ledger(ledger, learnt)
+    with ledger.changing():
+        edit = Edit(1, "adapt", ["phone"], [ledger.keep(learnt.vector)], "ties", {"lam": 0.6, "density": 0.5})
+        ledger.promote(ledger.drafted(edit), edit)
+    assert is_in_ledger(Ledger(tiny_bundle), learnt)
+
+
+def test_a_host_that_does_not_answer_is_said_with_what_to_do(job):
+    with (
+        HostClient(Host("http://127.0.0.1:1", "key"), patience_s=0.5) as client,
+        pytest.raises(NetworkError, match="jobs attach"),
+    ):
+        submit(job, client)
+    assert jobs() == [job]
+
+
+def test_a_connection_that_breaks_is_made_again(serve, trusted, job, database):
+    """A proxy cuts each of the first connections after a few kilobytes of the upload."""
+    url = serve()
+    host = trusted(url)
+    with _Cutting(int(url.rsplit(":", 1)[1]), cuts=3, after=3000) as port:
+        said = []
+        with HostClient(replace(host, url=f"http://127.0.0.1:{port}"), said.append) as client:
+            submitted: Job = submit(job, client)
+            state = client.upload(submitted.identity, job.folder / "dataset.tar", lambda _sent: None)
+    assert state["state"] == "queued"
+    assert len(database.jobs()) == 1
+    assert any("answers again" in message for message in said)
+
+
+class _Cutting:
+    def __init__(self, target, cuts, after):
+        self._target, self._cuts, self._after = target, cuts, after
+        self._listening = socket.create_server(("127.0.0.1", 0))
+
+    def __enter__(self):
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self._listening.getsockname()[1]
+
+    def __exit__(self, *_exception):
+        self._listening.close()
+
+    def _serve(self):
+        while True:
+            try:
+                client, _ = self._listening.accept()
+            except OSError:
+                return
+            server = socket.create_connection(("127.0.0.1", self._target))
+            threading.Thread(target=self._pump, args=(server, client, None), daemon=True).start()
+            threading.Thread(target=self._pump, args=(client, server, self._after), daemon=True).start()
+
+    def _pump(self, source, target, after):
+        passed = 0
+        try:
+            while data := source.recv(1024):
+                target.sendall(data)
+                passed += len(data)
+                if after is not None and passed > after and self._cuts > 0:
+                    self._cuts -= 1
+                    break
+        except OSError:
+            pass
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
