@@ -85,13 +85,13 @@ def serve(
 
     if (cert is None) != (key is None):
         raise BadInputError("a certificate and its key go together: --cert FILE --key FILE")
-    where = Address(host, port, cert, key)
+    where = Address(host, port, cert, key, tls=not no_tls)
     keys = own_signer(where)
     limits = Limits(archive_bytes=int(most_gb * 1e9), training_s=most_hours * 3600, jobs=most_jobs)
     options.tell(f"http{'' if no_tls else 's'}://{host}:{port}  {keys.fingerprint}")
     if keep:
         options.tell("Recordings are kept when a job has ended (--keep).")
-    run(where, engines.Ray(address) if engine == "ray" else engines.Local(), limits, keep=keep, tls=not no_tls)
+    run(where, engines.Ray(address) if engine == "ray" else engines.Local(), limits, keep=keep)
 
 
 @token.command("add")

@@ -6,6 +6,7 @@ import base64
 import datetime as dt
 import ipaddress
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,9 +149,12 @@ def _alternative(name: str) -> x509.DNSName | x509.IPAddress:
     except ValueError:
         pass
     try:
-        return x509.DNSName(name.encode("idna").decode())
-    except (ValueError, UnicodeError) as error:
-        raise BadInputError(f"{name!r}: neither a name nor an address of a machine") from error
+        ascii_name = name.encode("idna").decode()
+    except UnicodeError:
+        ascii_name = ""
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", ascii_name):
+        raise BadInputError(f"{name!r}: neither a name nor an address of a machine")
+    return x509.DNSName(ascii_name)
 
 
 def _private(key: Ed25519PrivateKey | ec.EllipticCurvePrivateKey) -> bytes:

@@ -23,12 +23,13 @@ GRACE_S = 5
 
 @dataclass(frozen=True)
 class Address:
-    """Where to listen, and with which certificate (PEM files), if not the host's own."""
+    """Where to listen, and with which certificate (PEM) if not the host's own; without TLS on loopback only."""
 
     host: str = "127.0.0.1"
     port: int = 8443
     certificate: Path | None = None
     key: Path | None = None
+    tls: bool = True
 
 
 def host_folder() -> Path:
@@ -42,17 +43,19 @@ def open_database() -> Database:
 
 
 def own_signer(address: Address) -> Signer:
-    """The host's signing key; on loopback, where no certificate is needed, it is made now if there is none.
+    """The host's signing key; on loopback, where devices need trust nobody else, it is made now if there is none.
 
     Raises:
-        BadInputError: there is none.
+        BadInputError: there is none, or recordings would come over the network in the clear.
     """
+    if not address.tls and not is_loopback(address.host):
+        raise BadInputError(f"{address.host}: recordings come to this machine only by https; leave --no-tls away")
     folder = host_folder()
     is_local = is_loopback(address.host)
     if not (folder / "signing.pem").is_file() and is_local:
         make_keys(folder, ["localhost", "127.0.0.1"])
     found = signer(folder)
-    if address.certificate is not None:  # of an authority that devices know already
+    if address.certificate is not None or not address.tls:  # there is no authority of ours to pin
         found = Signer(found.private, found.key, None)
     return found
 
@@ -64,7 +67,7 @@ def only_tls_1_3(_config: uvicorn.Config, default: Callable[[], ssl.SSLContext])
     return context
 
 
-def serve(address: Address, engine: Engine, limits: Limits, *, keep: bool, tls: bool) -> None:
+def serve(address: Address, engine: Engine, limits: Limits, *, keep: bool) -> None:
     """Serves until it is interrupted; jobs that are not done go on at the next start.
 
     Raises:
@@ -79,17 +82,13 @@ def serve(address: Address, engine: Engine, limits: Limits, *, keep: bool, tls: 
     jobs = Jobs(folder, open_database(), keys, engine, limits, keep=keep)
     certificate = address.certificate or folder / CERTIFICATE
     key = address.key or folder / CERTIFICATE_KEY
-    if not tls:
-        if not is_loopback(address.host):
-            raise BadInputError(f"{address.host}: recordings come to this machine only by https")
-        keys = Signer(keys.private, keys.key, None)
     config = uvicorn.Config(
         make_api(Hosting(jobs, keys, folder, is_loopback(address.host))),
         host=address.host,
         port=address.port,
-        ssl_certfile=str(certificate) if tls else None,
-        ssl_keyfile=str(key) if tls else None,
-        ssl_context_factory=only_tls_1_3 if tls else None,
+        ssl_certfile=str(certificate) if address.tls else None,
+        ssl_keyfile=str(key) if address.tls else None,
+        ssl_context_factory=only_tls_1_3 if address.tls else None,
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=GRACE_S,
         server_header=False,

@@ -1,0 +1,191 @@
+"""A device and a host as two processes, over TLS; and kill -9 of both, again and again."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import httpx2 as httpx
+import pytest
+
+from device_app.adapting import Labelled, Lesson, Plan
+from device_app.audio import read
+from device_app.hosts import Host, keep_host
+from device_app.importing import encode
+from device_app.models import RECORDINGS
+from device_app.remote import jobs, pack_job
+from editing.task_vector import Origin
+from export.bundle import Bundle
+from tests.device_app.test_imports import BLOCK, FORBIDDEN
+from trainer.families import conformer_ctc
+from trainer.from_scratch import new_bundle
+from trainer.host.database import Database
+from trainer.host.keys import signer
+
+pytestmark = pytest.mark.slow
+KILLS = 50
+
+
+class Machine:
+    """A data folder, and the command line on it."""
+
+    def __init__(self, folder, *, torch=True):
+        self.folder, self.environment = folder, {**os.environ, "ASR_EDGE_HOME": str(folder), "TERM": "dumb"}
+        block = "" if torch else BLOCK.format(forbidden=FORBIDDEN)
+        self._start = [sys.executable, "-c", block + "import sys; from device_app.cli import main; sys.exit(main())"]
+
+    def start(self, *arguments, **options):
+        command = [*self._start, *map(str, arguments)]
+        return subprocess.Popen(
+            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options
+        )
+
+    def call(self, *arguments, code=0, stdin=""):
+        command = [*self._start, *map(str, arguments)]
+        done = subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, timeout=600, check=False, input=stdin
+        )
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return listening.getsockname()[1]
+
+
+def wait_for(url, seconds=60.0, **how):
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            if httpx.get(f"{url}/v1/health", trust_env=False, **how).status_code == 200:
+                return
+        except httpx.TransportError:
+            assert time.monotonic() < end, "the host did not start"
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def host(tmp_path):
+    return Machine(tmp_path / "host")
+
+
+def test_a_device_without_torch_learns_on_a_host_over_tls_as_it_would_here(host, home, codes, tmp_path):
+    fingerprint = host.call("host", "init", "localhost").stdout.strip()
+    token = host.call("host", "token", "add", "phone", "--group", "crew").stdout.strip()
+    port = free_port()
+    url = f"https://localhost:{port}"
+    server = host.start("host", "serve", "--host", "0.0.0.0", "--port", port)
+    try:
+        wait_for(url, verify=False)
+        device, local = Machine(tmp_path / "device", torch=False), Machine(tmp_path / "local")
+        for machine in (device, local):
+            shutil.copytree(home / "baked", machine.folder / "baked")
+            machine.call("import", codes, "--domain", "codes")
+        assert "pip install" in device.call("adapt", "--domain", "codes", code=1).stderr
+        assert "not trusted" in device.call("adapt", "--domain", "codes", "--on", url, code=1).stderr
+        wrong = device.call("host", "trust", url, "--token", token, "--fingerprint", "SHA256:wrong", code=1)
+        assert fingerprint in wrong.stderr
+        assert "token" in device.call("host", "trust", url, "--fingerprint", fingerprint, code=1).stderr
+        device.call("host", "trust", url, "--token", token, "--fingerprint", fingerprint)
+        refused = device.call("adapt", "--domain", "codes", "--on", url, "--epochs", 6, code=1, stdin="n\n")
+        assert "Do you agree?" in refused.stderr
+        assert json.loads(device.call("jobs", "--json").stdout) == []
+        how = ("adapt", "--domain", "codes", "--epochs", 6, "--tolerance", 5, "--json")
+        there = json.loads(device.call(*how, "--on", url, "--yes").stdout)
+        here = json.loads(local.call(*how).stdout)
+        assert there["promoted"]
+        assert here["promoted"]
+        assert there["domains"]["codes"]["after"] == pytest.approx(here["domains"]["codes"]["after"], abs=0.02)
+        assert "codes" in device.call("log").stdout
+        assert not list((host.folder / "host" / "jobs").glob("*/*"))  # neither recordings nor the vector
+        second = json.loads(  # from the edited model, whose edits go along
+            device.call("adapt", "--domain", "codes", "--on", url, "--epochs", 3, "--json", "--force").stdout
+        )
+        assert second["edit"]["id"] == 2
+        device.call("contribute", 1, "--group", "crew", "--on", url)
+        assert "3 are the least" in host.call("host", "fleet", "merge", "--group", "crew", code=1).stderr
+        assert "no vector" in device.call("fleet", "pull", "--group", "crew", "--on", url, code=1).stderr
+    finally:
+        server.terminate()
+        server.communicate(timeout=20)
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """A model that learns in seconds, installed on a host and known to a device."""
+    from tests.trainer.conftest import TEXTS, TINY
+
+    monkeypatch.setitem(conformer_ctc.CONFIGS, "tiny", TINY)
+    folder = tmp_path / "host" / "models" / "tiny"
+    folder.parent.mkdir(parents=True)
+    return new_bundle(TEXTS, "tiny", folder)
+
+
+ATTEND = """
+import sys
+from device_app.host_client import HostClient
+from device_app.hosts import find_host
+from device_app.remote import attend, find_job, submit
+job = find_job(sys.argv[1])
+with HostClient(find_host(job.url)) as client:
+    learnt = attend(submit(job, client), client, lambda _: None, lambda _: None)
+print("norm", learnt.vector.norm)
+"""
+
+
+def test_kill_9_of_host_and_device_at_random_moments_ends_every_job_once(host, tiny: Bundle, tmp_path, monkeypatch):
+    """What a kill may cost is time: each job ends once, done, with one vector, which its device has."""
+    monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path / "device"))
+    host.call("host", "init", "localhost")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    keep_host(Host(url, signer(host.folder / "host").key))
+    audio = read(RECORDINGS / "ss-noservice.flac")
+    path = tmp_path / "one.flac"
+    path.write_bytes(encode(audio[: 2 * 16_000]))
+    origin = Origin(tiny.family, tiny.weights_hash, "phone", utterances=1)
+    rng = random.Random(0)
+    environment = {**os.environ, "ASR_EDGE_HOME": str(tmp_path / "device")}
+    norms = {}
+
+    def serve():
+        return host.start("host", "serve", "--no-tls", "--port", port)
+
+    def attend(key):
+        return subprocess.Popen([sys.executable, "-c", ATTEND, key], env=environment, stdout=subprocess.PIPE, text=True)
+
+    server = serve()
+    try:
+        for number in range(KILLS):
+            how = {"epochs": 2, "seed": number}
+            lesson = Lesson(tiny, [Labelled(path, "zero one")], [], origin)
+            job = pack_job(lesson, Plan(f"domain-{number}"), url, "tiny", how)
+            device = attend(job.key)
+            for process in rng.sample(["host", "device"], 2):
+                time.sleep(rng.uniform(0, 3))
+                if process == "device":
+                    device.send_signal(signal.SIGKILL)
+                    device.communicate()
+                    device = attend(job.key)
+                else:
+                    server.send_signal(signal.SIGKILL)
+                    server.communicate()
+                    server = serve()
+            out, _ = device.communicate(timeout=120)
+            norms[number] = float(re.fullmatch(r"norm (.*)\n", out)[1])
+        found = Database(host.folder / "host" / "host.sqlite").jobs()
+    finally:
+        server.kill()
+        server.communicate()
+    assert [job.state for job in found] == ["done"] * KILLS
+    assert len({job.statement for job in found}) == KILLS
+    assert all(norm > 0 for norm in norms.values())
+    assert len(jobs()) == KILLS  # the ledger has none of them yet: this test attends, and does not merge
