@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,46 @@ def test_a_cluster_that_is_not_there_is_said():
     pytest.importorskip("ray")
     with pytest.raises(BadInputError, match="no Ray cluster at"):
         Ray("127.0.0.1:1")
+
+
+def learn_slowly(folder):
+    """Goes on after its last checkpoint; notes every step that it takes."""
+    folder = Path(folder)
+    done = len((folder / "steps").read_text().split()) if (folder / "steps").exists() else 0
+    (folder / "node").write_text(os.environ.get("RAY_RAYLET_PID", ""))
+    for step in range(done, 40):
+        with (folder / "steps").open("a") as file:
+            file.write(f"{step}\n")
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_job_whose_node_is_killed_goes_on_on_another_after_its_last_checkpoint(tmp_path, monkeypatch):
+    """A real cluster of three nodes on this machine, with Ray's token; the one that works is killed."""
+    ray = pytest.importorskip("ray")
+    cluster_utils = pytest.importorskip("ray.cluster_utils")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "ab" * 32)
+    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        nodes = [cluster.add_node(num_cpus=2) for _ in range(2)]
+        engine = Ray(cluster.address)
+        running = engine.start(Task("long", learn_slowly, (str(tmp_path),)))
+        end = time.monotonic() + 60
+        while not (tmp_path / "steps").exists() or len((tmp_path / "steps").read_text().split()) < 5:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        working = (tmp_path / "node").read_text()
+        raylets = {str(node.all_processes["raylet"][0].process.pid): node for node in nodes}
+        cluster.remove_node(raylets[working], allow_graceful=False)
+        while not running.has_ended():
+            assert time.monotonic() < end + 120
+            time.sleep(0.1)
+        steps = (tmp_path / "steps").read_text().split()
+        assert (tmp_path / "node").read_text() != working
+        assert sorted(set(map(int, steps))) == list(range(40))
+        assert len(steps) <= 41  # nothing is done twice but the step that was cut
+    finally:
+        ray.shutdown()
+        cluster.shutdown()

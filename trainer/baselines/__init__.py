@@ -11,6 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from device_app.audio import Samples
 from editing.registry import Tensors
 from export.bundle import Bundle
 from trainer.dataset import Example
@@ -66,20 +70,47 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Mixture:
+    """Weights that differ from utterance to utterance: theta plus the vectors, each times its weight.
+
+    Attributes:
+        theta: what the vectors are added to, and where the next domain starts from.
+        vectors: the experts.
+        weigh: from an utterance, (samples,) at 16 kHz, to (experts,) with a sum of 1.
+    """
+
+    theta: Tensors
+    vectors: Sequence[Tensors]
+    weigh: Callable[[Samples], NDArray[np.float64]]
+
+    def weights(self, shares: Sequence[float]) -> dict[str, NDArray[np.float32]]:
+        """The model for an utterance with these weights of the experts."""
+        mixed = {name: tensor.copy() for name, tensor in self.theta.items()}
+        for share, vector in zip(shares, self.vectors, strict=True):
+            if share:
+                for name, tensor in mixed.items():
+                    tensor += np.float32(share) * vector[name]
+        return mixed
+
+
+Learnt = Tensors | Mixture
+
+
+@dataclass(frozen=True)
 class Learner:
     """A way to learn one domain after another.
 
     Attributes:
         name: in a benchmark's configuration.
         paper: where it was published.
-        function: from a step to the weights after it.
+        function: from a step to the weights after it, or to a mixture of them.
         settings: its keywords and their defaults.
         is_one_model: whether the weights after a step serve all domains; else only the step's own.
     """
 
     name: str
     paper: str
-    function: Callable[..., Tensors]
+    function: Callable[..., Learnt]
     settings: Mapping[str, Any] = field(default_factory=dict)
     is_one_model: bool = True
 
@@ -95,7 +126,7 @@ _learners: dict[str, Learner] = {}
 def learner(name: str, *, paper: str, is_one_model: bool = True, **fixed: Any) -> Callable[[Any], Any]:
     """Registers a function of a step as a learner; `fixed` are values for some of its keywords."""
 
-    def register(function: Callable[..., Tensors]) -> Callable[..., Tensors]:
+    def register(function: Callable[..., Learnt]) -> Callable[..., Learnt]:
         keywords = list(inspect.signature(function).parameters.values())[1:]
         settings = {parameter.name: fixed.get(parameter.name, parameter.default) for parameter in keywords}
         _learners[name] = Learner(name, paper, function, settings, is_one_model)

@@ -65,6 +65,10 @@ class Family(Protocol):
         """(rows, vocabulary): of every token of the targets, or of every frame, with arguments as `loss`."""
         ...
 
+    def features(self, model: torch.nn.Module, audio: torch.Tensor) -> torch.Tensor:
+        """What the encoder makes of one utterance, (1, samples) -> (frames, size); the model is not prepared."""
+        ...
+
 
 STATISTICS = ("running_mean", "running_var")  # of batch norms: not learnt by descent, but part of the model
 

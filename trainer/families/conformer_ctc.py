@@ -103,6 +103,12 @@ def log_probabilities(
     return torch.log_softmax(model.ctc_head(output.last_hidden_state)[output.attention_mask > 0].float(), dim=-1)
 
 
+def features(model: ParakeetForCTC, audio: torch.Tensor) -> torch.Tensor:
+    """(frames, size) of one utterance, (1, samples) (see `trainer.families.Family`)."""
+    hidden: torch.Tensor = model.encoder(model.front_end(audio)).last_hidden_state
+    return hidden[0]
+
+
 def heard(model: ParakeetForCTC, audio: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Features (batch, frames, bins), in float32 whatever the rest is in, and which frames are an utterance's own."""
     with torch.autocast(audio.device.type, enabled=False):

@@ -112,6 +112,12 @@ def log_probabilities(
     return torch.log_softmax(_logits(model, audio, lengths, targets), dim=-1)
 
 
+def features(model: MoonshineForConditionalGeneration, audio: torch.Tensor) -> torch.Tensor:
+    """(frames, size) of one utterance, (1, samples) (see `trainer.families.Family`)."""
+    hidden: torch.Tensor = model.model.encoder(audio).last_hidden_state
+    return hidden[0]
+
+
 def _logits(
     model: MoonshineForConditionalGeneration,
     audio: torch.Tensor,

@@ -13,8 +13,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from device_app.adapting import Labelled, temporarily_baked
-from device_app.audio import SAMPLE_RATE, read
+from device_app.audio import SAMPLE_RATE, Samples, read
 from device_app.manifest import Entry, read_manifest
 from device_app.models import find_bundle
 from device_app.orthography import as_the_model_writes, differs
@@ -26,7 +29,7 @@ from editing.registry import Tensors
 from export.bundle import Bundle
 from export.weights import read_weights, write_weights
 from trainer import families
-from trainer.baselines import Step, Tune, learners
+from trainer.baselines import Learnt, Mixture, Step, Tune, learners
 from trainer.dataset import Example, load_examples
 from trainer.engine import Engine, Local, Task
 from trainer.finetune import Settings, finetune
@@ -219,7 +222,8 @@ class Work:
                 learning_rate=self.settings.learning_rate,
                 seed=seed,
             )
-            theta = dict(learner.function(step, **settings))
+            learnt = learner.function(step, **settings)
+            theta = dict(learnt.theta if isinstance(learnt, Mixture) else learnt)
             seconds = time.perf_counter() - began
             heard = self.experiment.heard if learner.is_one_model else [domain]
             record = {
@@ -227,7 +231,7 @@ class Work:
                 "seconds": seconds,
                 "stored_mb": (_size(memory) - before) / 1e6,
                 "peak_gb": _peak_gb(),
-                "heard": self.score(theta, heard),
+                "heard": self.score(learnt, heard),
             }
             write_weights(cell / f"theta-{number}.safetensors", theta)
             _write(cell / f"step-{number}.json", record)
@@ -245,17 +249,42 @@ class Work:
 
         return tune
 
-    def score(self, weights: Tensors, names: Sequence[str]) -> dict[str, Any]:
+    def score(self, learnt: Learnt, names: Sequence[str]) -> dict[str, Any]:
         """What the int8 model hears in the test parts: wrong words and words of each utterance, `basic`."""
-        with temporarily_baked(self.bundle, weights) as folder:
-            transcriber = Transcriber(self.bundle, threads=self.threads, folder=folder)
-            found = {}
-            for name in names:
-                test = self.domains[name].test
-                heard = [transcriber.transcribe(read(entry.audio), SAMPLE_RATE).text for entry in test]
-                counts = error_counts([entry.text for entry in test], heard, basic)
-                found[name] = {"wrong": counts[:, 0].tolist(), "words": counts[:, 1].tolist()}
+        audio = {entry.audio: read(entry.audio) for name in names for entry in self.domains[name].test}
+        heard: dict[Path, str] = {}
+        for weights, paths in self._models(learnt, audio):
+            with temporarily_baked(self.bundle, weights) as folder:
+                transcriber = Transcriber(self.bundle, threads=self.threads, folder=folder)
+                heard |= {path: transcriber.transcribe(audio[path], SAMPLE_RATE).text for path in paths}
+        found = {}
+        for name in names:
+            test = self.domains[name].test
+            counts = error_counts([entry.text for entry in test], [heard[entry.audio] for entry in test], basic)
+            found[name] = {"wrong": counts[:, 0].tolist(), "words": counts[:, 1].tolist()}
         return found
+
+    def _models(self, learnt: Learnt, audio: Mapping[Path, Samples]) -> Iterator[tuple[Tensors, Sequence[Path]]]:
+        """Each model that is needed, and the recordings it is to hear.
+
+        A mixture's are made for shares in tenths, so that one serves more than one utterance.
+        """
+        if not isinstance(learnt, Mixture):
+            yield learnt, list(audio)
+            return
+        groups: dict[tuple[float, ...], list[Path]] = {}
+        for path, samples in audio.items():
+            groups.setdefault(in_tenths(learnt.weigh(samples)), []).append(path)
+        for shares, paths in groups.items():
+            yield learnt.weights(shares), paths
+
+
+def in_tenths(shares: NDArray[np.float64]) -> tuple[float, ...]:
+    """Shares with a sum of 1, rounded to tenths so that their sum stays 1 (the largest remainders go up)."""
+    tenths = np.floor(10 * shares)
+    up = np.argsort(tenths - 10 * shares, kind="stable")[: round(10 - tenths.sum())]
+    tenths[up] += 1
+    return tuple(float(tenth) / 10 for tenth in tenths)
 
 
 def _with_part_of_base(experiment: Experiment, domains: Mapping[str, Domain]) -> dict[str, Domain]:

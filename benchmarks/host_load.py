@@ -1,0 +1,157 @@
+"""Many devices at once, and one large domain: what a host does with them, and how much memory it takes.
+
+    python benchmarks/host_load.py
+
+Starts a host (plain http, loopback, an engine that starts nothing, so that the host alone is measured),
+lets 200 devices submit and upload at the same moment, and then uploads 1 GB. Tells how many jobs were
+accepted, how often devices were told to come again, how many were lost, and the host's memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import resource
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx2 as httpx
+
+SERVER = """
+import sys
+from trainer.engine import Local
+from trainer.host.limits import Limits
+from trainer.host.server import Address, serve
+class Idle(Local):
+    slots = 0
+serve(Address(port=int(sys.argv[1]), tls=False), Idle(), Limits(), keep=False)
+"""
+
+
+def memory_mb(process: int) -> float:
+    """Resident memory."""
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+def request(data_sha: str, size: int) -> dict[str, object]:
+    return {"key": secrets.token_hex(16), "base": "a" * 64, "dataset": {"sha256": data_sha, "bytes": size}}
+
+
+def submit(url: str, token: str, data: bytes, told: Counter[int], done: list[str]) -> None:
+    """As a device does: comes again when it is told to."""
+    wanted = request(hashlib.sha256(data).hexdigest(), len(data))
+    with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60.0) as client:
+        while True:
+            try:
+                answer = client.post("/v1/jobs", json=wanted)
+                if answer.is_success:
+                    job = answer.json()
+                    answer = client.patch(
+                        f"/v1/jobs/{job['id']}/dataset",
+                        content=data[job["received"] :],
+                        headers={"Upload-Offset": str(job["received"])},
+                    )
+                    if answer.is_success and answer.json()["state"] == "queued":
+                        done.append(job["id"])
+                        return
+                told[answer.status_code] += 1
+                time.sleep(float(answer.headers.get("Retry-After", "1")))
+            except httpx.TransportError:
+                told[0] += 1
+                time.sleep(1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--devices", type=int, default=200)
+    parser.add_argument("--kb", type=int, default=200, help="of each device's domain")
+    parser.add_argument("--large-mb", type=int, default=1000)
+    parser.add_argument("--port", type=int, default=8471)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["ASR_EDGE_HOME"] = home
+        from trainer.host.server import open_database
+
+        database = open_database()
+        tokens = [database.add_device(f"device-{number}") for number in range(options.devices + 1)]
+        server = subprocess.Popen([sys.executable, "-c", SERVER, str(options.port)])
+        url = f"http://127.0.0.1:{options.port}"
+        try:
+            while True:
+                try:
+                    httpx.get(f"{url}/v1/health").raise_for_status()
+                    break
+                except httpx.HTTPError:
+                    time.sleep(0.2)
+            before = memory_mb(server.pid)
+            told: Counter[int] = Counter()
+            done: list[str] = []
+            peak = [before]
+            watching = threading.Event()
+
+            def watch() -> None:
+                while not watching.wait(0.05):
+                    peak[0] = max(peak[0], memory_mb(server.pid))
+
+            threading.Thread(target=watch, daemon=True).start()
+            began = time.monotonic()
+            threads = [
+                threading.Thread(target=submit, args=(url, token, os.urandom(options.kb * 1000), told, done))
+                for token in tokens[1:]
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            many_s, many_mb = time.monotonic() - began, peak[0] - before
+            peak[0] = start = memory_mb(server.pid)
+            large_s = upload_large(url, tokens[0], options.large_mb << 20)
+            watching.set()
+            record = {
+                "devices": options.devices,
+                "accepted": len(done),
+                "jobs": database.count("queued"),
+                "told_to_come_again": dict(told),
+                "seconds": round(many_s, 1),
+                "memory_mb": round(before, 1),
+                "more_with_all_devices_mb": round(many_mb, 1),
+                "large_mb": options.large_mb,
+                "large_s": round(large_s, 1),
+                "more_with_large_mb": round(peak[0] - start, 1),
+            }
+            print(json.dumps(record, indent=2))
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(20)
+
+
+def upload_large(url: str, token: str, size: int) -> float:
+    """Seconds for one upload of so many bytes."""
+    block = os.urandom(1 << 20)
+    digest = hashlib.sha256()
+    for _ in range(size >> 20):
+        digest.update(block)
+    began = time.monotonic()
+    with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=300.0) as client:
+        job = client.post("/v1/jobs", json=request(digest.hexdigest(), size)).json()
+        answer = client.patch(
+            f"/v1/jobs/{job['id']}/dataset",
+            content=(block for _ in range(size >> 20)),
+            headers={"Upload-Offset": "0"},
+        )
+        assert answer.json()["state"] == "queued", answer.text
+    return time.monotonic() - began
+
+
+if __name__ == "__main__":
+    main()
