@@ -149,7 +149,7 @@ def upload_large(url: str, token: str, size: int) -> float:
             content=(block for _ in range(size >> 20)),
             headers={"Upload-Offset": "0"},
         )
-        assert answer.json()["state"] == "queued", answer.text
+        answer.raise_for_status()
     return time.monotonic() - began
 
 

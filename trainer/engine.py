@@ -147,6 +147,11 @@ class Ray:
         """
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        # Ray's own token, which it reads when it is imported: without it, whoever reaches a port of
+        # the cluster runs code there.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        if address is None:
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         try:
             import ray
         except ImportError:
@@ -154,10 +159,6 @@ class Ray:
                 "Ray is not installed: pip install 'asr-edge[cluster]', or leave --engine away"
             ) from None
         self._ray = ray
-        # Ray's own token: without it, whoever reaches a port of the cluster runs code there.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        if address is None:
-            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         if address is not None:
             _check_reachable(address)  # Ray itself would try for minutes
         try:

@@ -26,6 +26,7 @@ from editing.task_vector import TaskVector
 from export.bundle import Bundle
 from trainer import families
 from trainer.dataset import Example, batches, load_examples, padded, varied
+from trainer.group import Group
 
 CLEARLY_WORSE = 0.05  # nats per token
 OPTIMIZER = ("step", "exp_avg", "exp_avg_sq")  # what AdamW remembers of a parameter
@@ -170,6 +171,10 @@ def finetune(
     warm-up and linear decay; stops early where held-out utterances are heard clearly worse again,
     and then gives the best epoch's weights. The same arguments give the same weights on one machine.
 
+    Where several processes have joined in a torch.distributed group, each calls this with the same
+    arguments, learns from its share of every batch, and gets the same weights; the first of them
+    alone writes the checkpoint.
+
     Args:
         bundle: the model's family and configuration.
         weights: where to start from, by parameter name.
@@ -243,6 +248,7 @@ class _Run:
             for epoch, groups in enumerate(map(self._groups, range(self._epochs)), 1)
             for place, batch in enumerate(groups, 1)
         ]
+        self._group = Group()
         self._step = 0
         self._done_s = 0.0
         self._audio_s = 0.0
@@ -298,21 +304,28 @@ class _Run:
         )
         self._model.train()
         torch.manual_seed(self._settings.seed * 1_000_003 + self._step)  # of dropout and masks
-        total, tokens, extra = self._loss(batch, random if vary else None, self._penalty)
-        if not torch.isfinite(total):
+        own = batch[self._group.rank :: self._group.size]
+        total, tokens, extra = self._loss(own, random if vary else None, self._penalty) if own else self._nothing()
+        tokens = round(self._group.sum(float(tokens)))
+        if not math.isfinite(self._group.sum(float(total.detach()))):
             raise TrainingError(
                 f"the loss is not a number after {self._step} updates; nothing was changed. "
                 "A recording or a text must be very unusual: 'asr-edge dataset show' lists them"
             )
         (total / tokens + extra).backward()
+        self._group.share(self._trained.values(), self._changing.values())
         torch.nn.utils.clip_grad_norm_(self._trained.values(), self._settings.clip)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self._audio_s += sum(example.seconds for example in batch)
-        loss = float(total.detach())
+        loss = self._group.sum(float(total.detach()))
         self._sums[0] += loss
         self._sums[1] += tokens
         return loss / tokens
+
+    def _nothing(self) -> tuple[torch.Tensor, int, float]:
+        """The loss of a process that has no part of a batch, as there are fewer utterances than processes."""
+        return sum(parameter.sum() * 0 for parameter in self._trained.values()), 0, 0.0  # type: ignore[return-value]
 
     def _loss(
         self, batch: Sequence[Example], random: np.random.Generator | None, penalty: Penalty | None = None
@@ -368,6 +381,8 @@ class _Run:
             "heard": self._heard,
             "settings": asdict(self._settings),
         }
+        if self._group.rank:
+            return
         contiguous = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
         write_atomically(path, save(contiguous, metadata={"run": json.dumps(record)}))
 

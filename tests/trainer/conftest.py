@@ -1,9 +1,16 @@
 """A conformer-ctc so small that it is exported, trained and heard with in seconds."""
 
+import os
+import secrets
+
 import pytest
 
 from trainer.families import conformer_ctc
 from trainer.from_scratch import new_bundle
+
+# Ray reads these when it is imported; every cluster of the tests has this token.
+os.environ["RAY_AUTH_MODE"] = "token"
+os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 TINY = {
     **conformer_ctc.CONFIGS["small"],

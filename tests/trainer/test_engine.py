@@ -78,12 +78,10 @@ def learn_slowly(folder):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_job_whose_node_is_killed_goes_on_on_another_after_its_last_checkpoint(tmp_path, monkeypatch):
+def test_a_job_whose_node_is_killed_goes_on_on_another_after_its_last_checkpoint(tmp_path):
     """A real cluster of three nodes on this machine, with Ray's token; the one that works is killed."""
     ray = pytest.importorskip("ray")
     cluster_utils = pytest.importorskip("ray.cluster_utils")
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "ab" * 32)
     cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     try:
         nodes = [cluster.add_node(num_cpus=2) for _ in range(2)]

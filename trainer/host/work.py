@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from device_app.adapting import Lesson
+from device_app.adapting import Labelled, Lesson
+from device_app.audio import duration_s
 from device_app.dataset_archive import Unpacked, unpack
 from device_app.ledger import Applied
 from device_app.models import installed
@@ -25,6 +26,7 @@ from editing.registry import METHODS, Tensors
 from editing.sparsify import trim
 from editing.task_vector import Origin, TaskVector, apply
 from export.bundle import Bundle
+from trainer.host.parallel import learn_together, workers_for
 
 REQUEST = "request.json"
 ARCHIVE = "dataset.tar"
@@ -33,6 +35,7 @@ RESULT = "result.json"
 VECTOR = "vector.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
 OPENED = "dataset"
+INDEX = "index.json"
 PROGRESS_S = 0.5
 
 
@@ -49,30 +52,64 @@ def work(folder: Path) -> None:
         if (folder / RESULT).is_file() or not (folder / REQUEST).is_file():
             return  # it has finished, or the job was cancelled
         try:
-            result = _learn(folder, json.loads((folder / REQUEST).read_text("utf-8")))
+            seconds = _unpacked(folder)
+            workers = workers_for(seconds)
+            if workers > 1:
+                learn_together(folder, workers)
+            else:
+                learn(folder)
         except AsrEdgeError as error:
             if isinstance(error, OSError):
                 raise
             result = {"error": str(error).replace(str(folder), "")[:500]}
-        write_atomically(folder / RESULT, json.dumps(result).encode())
+            write_atomically(folder / RESULT, json.dumps(result).encode())
 
 
-def _learn(folder: Path, request: Mapping[str, Any]) -> dict[str, Any]:
-    from trainer.finetune import Progress, Settings, teach
-
-    settings = {**request["settings"]}
-    density = settings.pop("density")
+def _unpacked(folder: Path) -> float:
+    """Opens a job's archive, anew if that was begun before; returns how many seconds there are to learn from."""
     shutil.rmtree(folder / OPENED, ignore_errors=True)
     unpacked = unpack(folder / ARCHIVE, folder / OPENED)
+    record = {
+        "training": [[one.audio.name, one.text] for one in unpacked.training],
+        "held_out": [[one.audio.name, one.text] for one in unpacked.held_out],
+    }
+    (folder / OPENED / INDEX).write_text(json.dumps(record), "utf-8")
+    return sum(duration_s(one.audio) for one in unpacked.training)
+
+
+def _opened(folder: Path) -> Unpacked:
+    """What `_unpacked` left."""
+    opened = folder / OPENED
+    record = json.loads((opened / INDEX).read_text("utf-8"))
+    training, held_out = (
+        [Labelled(opened / "audio" / name, text) for name, text in record[part]] for part in ("training", "held_out")
+    )
+    return Unpacked(training, held_out, {path.stem: path for path in (opened / "vectors").iterdir()})
+
+
+def learn(folder: Path) -> None:
+    """Learns a job that is unpacked, alone or as one of a group; leaves the vector, and then the result.
+
+    Raises:
+        AsrEdgeError: it cannot be learnt.
+    """
+    from trainer.finetune import Progress, Settings, teach
+    from trainer.group import Group
+
+    request = json.loads((folder / REQUEST).read_text("utf-8"))
+    settings = {**request["settings"]}
+    density = settings.pop("density")
+    unpacked = _opened(folder)
     bundle = starting_bundle(request, unpacked)
     origin = Origin(
         family=bundle.family, base=request["base"], domain="", utterances=len(unpacked.training), density=density
     )
+    is_first = Group().rank == 0
     told = 0.0
 
     def tell(at: Progress) -> None:
         nonlocal told
-        if time.monotonic() - told > PROGRESS_S or at.step == at.steps:
+        if is_first and (time.monotonic() - told > PROGRESS_S or at.step == at.steps):
             told = time.monotonic()
             record = {"step": at.step, "steps": at.steps, "epoch": at.epoch, "loss": at.loss, "left_s": at.left_s}
             temporary = folder / f"{PROGRESS}.new"
@@ -81,11 +118,15 @@ def _learn(folder: Path, request: Mapping[str, Any]) -> dict[str, Any]:
 
     lesson = Lesson(bundle, unpacked.training, unpacked.held_out, origin)
     learnt = teach(lesson, Settings(**settings), checkpoint=folder / CHECKPOINT, on_step=tell)
+    if not is_first:
+        return
     vector = learnt.vector
     if density < 1:
         vector = replace(vector, tensors={name: trim(tensor, density) for name, tensor in vector.tensors.items()})
     vector.save(folder / VECTOR)
-    return {"vector": sha256(folder / VECTOR), "losses": list(learnt.losses), "seconds": round(learnt.seconds, 2)}
+    digest, seconds = sha256(folder / VECTOR), round(learnt.seconds, 2)
+    result = {"vector": digest, "losses": list(learnt.losses), "seconds": seconds}
+    write_atomically(folder / RESULT, json.dumps(result).encode())
 
 
 @dataclass(frozen=True)

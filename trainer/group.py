@@ -1,0 +1,46 @@
+"""Processes that learn together, each from its share of a batch: torch.distributed, where there is a group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import distributed
+
+
+class Group:
+    """The processes that learn together; one alone where no group was joined.
+
+    Attributes:
+        rank: of this process, from 0.
+        size: how many there are.
+    """
+
+    def __init__(self) -> None:
+        is_joined = distributed.is_available() and distributed.is_initialized()
+        self.rank = distributed.get_rank() if is_joined else 0
+        self.size = distributed.get_world_size() if is_joined else 1
+
+    def sum(self, value: float) -> float:
+        """Of the value that each has."""
+        if self.size == 1:
+            return value
+        tensor = torch.tensor(value, dtype=torch.float64)
+        return float(self._sum(tensor))
+
+    def share(self, trained: Iterable[torch.Tensor], changing: Iterable[torch.Tensor]) -> None:
+        """Sums the gradients of what is trained, and averages what changes without one: statistics."""
+        if self.size == 1:
+            return
+        for parameter in trained:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            self._sum(parameter.grad)
+        with torch.no_grad():
+            for tensor in changing:
+                if not tensor.requires_grad:
+                    self._sum(tensor).div_(self.size)
+
+    def _sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        distributed.all_reduce(tensor)
+        return tensor
