@@ -44,7 +44,8 @@ def memory_mb(process: int) -> float:
 
 
 def request(data_sha: str, size: int) -> dict[str, object]:
-    return {"key": secrets.token_hex(16), "base": "a" * 64, "dataset": {"sha256": data_sha, "bytes": size}}
+    dataset = {"sha256": data_sha, "bytes": size}
+    return {"key": secrets.token_hex(16), "base": "a" * 64, "edits": [], "dataset": dataset, "settings": {}}
 
 
 def submit(url: str, token: str, data: bytes, told: Counter[int], done: list[str]) -> None:

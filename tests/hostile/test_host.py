@@ -160,7 +160,8 @@ def test_kill_9_of_host_and_device_at_random_moments_ends_every_job_once(host, t
         return host.start("host", "serve", "--no-tls", "--port", port)
 
     def attend(key):
-        return subprocess.Popen([sys.executable, "-c", ATTEND, key], env=environment, stdout=subprocess.PIPE, text=True)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen([sys.executable, "-c", ATTEND, key], env=environment, **pipes)
 
     server = serve()
     try:
@@ -179,7 +180,8 @@ def test_kill_9_of_host_and_device_at_random_moments_ends_every_job_once(host, t
                     server.send_signal(signal.SIGKILL)
                     server.communicate()
                     server = serve()
-            out, _ = device.communicate(timeout=120)
+            out, err = device.communicate(timeout=120)
+            assert device.returncode == 0, (number, err)
             norms[number] = float(re.fullmatch(r"norm (.*)\n", out)[1])
         found = Database(host.folder / "host" / "host.sqlite").jobs()
     finally:

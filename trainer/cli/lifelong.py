@@ -154,6 +154,30 @@ def synthesise(
             typer.echo(manifest)
 
 
+@app.command("corpus")
+def corpus(
+    name: Annotated[
+        Literal["common-voice", "librispeech", "ted-lium"], typer.Argument(help="What lies in the folder.")
+    ],
+    folder: Annotated[Path, typer.Argument(help="The corpus, unpacked.")],
+    out: Annotated[Path, typer.Argument(help="Where manifests and a configuration go.")],
+    accents: Annotated[
+        list[str] | None,
+        typer.Option("--accent", help="Of Common Voice, in order, the base's first. [default: US, then the largest]"),
+    ] = None,
+    train: Annotated[int, typer.Option(min=1, help="Utterances to learn from of each domain.")] = 1000,
+    test: Annotated[int, typer.Option(min=1, help="Utterances to test each domain by.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice.")] = 0,
+) -> None:
+    """Make an experiment of a published corpus: Common Voice by accent, LibriSpeech, TED-LIUM 3."""
+    from trainer.lifelong.corpora import prepare
+
+    with progress("reading", 0) as advance:
+        config = prepare(name, folder, out, accents=accents or (), train=train, test=test, seed=seed, on_done=advance)
+    typer.echo(config)
+    options.tell(f"Name the base in it, if it asks for one; then: asr-edge lifelong run {config}")
+
+
 def _draw(draw: Callable[[], list[Path]]) -> None:
     from editing.errors import MissingDependencyError
 

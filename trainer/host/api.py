@@ -121,7 +121,9 @@ def create(wanted: TrainingRequest, device: Who, host: Host, response: Response)
             raise later(429, f"a device may have {host.jobs.limits.jobs_of_device} jobs at once")
         if host.jobs.database.count(*OPEN) >= host.jobs.limits.jobs:
             raise later(503, "the queue is full")
-    job, is_new = host.jobs.database.add_job(device.id, wanted.key, wanted.model_dump(mode="json"))
+    # Only what was asked: it is signed, and a device that knows fewer settings compares it with its own.
+    request = wanted.model_dump(mode="json", exclude_unset=True)
+    job, is_new = host.jobs.database.add_job(device.id, wanted.key, request)
     response.status_code = 201 if is_new else 200
     return _shown(host, job)
 

@@ -52,7 +52,10 @@ class AppliedEdit(Strict):
 
 
 class FineTuning(Strict):
-    """Settings of `trainer.finetune.Settings` that a device may choose, and how much of the vector it wants."""
+    """Settings of `trainer.finetune.Settings` that a device may choose, and how much of the vector it wants.
+
+    Those that are left out are `Settings`' own.
+    """
 
     epochs: Annotated[Whole, Field(ge=1, le=200)] | None = None
     scope: Literal["all", "hearing", "encoder", "decoder", "attention"] = "all"
@@ -74,6 +77,6 @@ class TrainingRequest(Strict):
 
     key: Key
     base: Sha256
-    edits: Annotated[list[AppliedEdit], Field(max_length=256)] = []
+    edits: Annotated[list[AppliedEdit], Field(max_length=256)]
     dataset: Dataset
-    settings: FineTuning = FineTuning()
+    settings: FineTuning

@@ -98,7 +98,7 @@ def learn(folder: Path) -> None:
 
     request = json.loads((folder / REQUEST).read_text("utf-8"))
     settings = {**request["settings"]}
-    density = settings.pop("density")
+    density = settings.pop("density", 1.0)
     unpacked = _opened(folder)
     bundle = starting_bundle(request, unpacked)
     origin = Origin(

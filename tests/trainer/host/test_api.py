@@ -15,6 +15,7 @@ from trainer.host.server import only_tls_1_3
 REQUEST = {
     "key": "0" * 32,
     "base": "a" * 64,
+    "edits": [],
     "dataset": {"sha256": hashlib.sha256(b"0123456789").hexdigest(), "bytes": 10},
     "settings": {"epochs": 1},
 }
