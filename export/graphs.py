@@ -245,6 +245,23 @@ def export_conformer_ctc(model: Any, folder: Path) -> None:
     )
 
 
+def export_auto_ctc(model: nn.Module, folder: Path) -> None:
+    """Writes `graphs/ctc.onnx`, audio to log-probabilities.
+
+    Args:
+        model: of `trainer.families.auto_ctc`, eager attention.
+        folder: a bundle's, made if it does not exist.
+    """
+    _export(
+        model,
+        folder / GRAPHS / "ctc.onnx",
+        args=(torch.zeros(1, 16000),),
+        dynamic_shapes=({1: torch.export.Dim("samples", min=1600)},),
+        inputs=["audio"],
+        outputs=["log_probabilities"],
+    )
+
+
 def _export(
     module: nn.Module,
     path: Path,

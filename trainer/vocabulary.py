@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
@@ -20,18 +20,7 @@ def learn_vocabulary(texts: Iterable[str], size: int | None = None) -> tokenizer
     Raises:
         BadInputError: the texts have no letters, or `size` is smaller than the number of their characters.
     """
-    tokenizer = tokenizers.Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.Sequence(
-        [
-            normalizers.NFC(),
-            normalizers.Lowercase(),
-            normalizers.Replace(Regex(r"[\u2018\u2019]"), "'"),
-            normalizers.Replace(Regex(r"[^\p{L}\p{M}\p{N}']+"), " "),
-            normalizers.Strip(),
-        ]
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Metaspace()
+    tokenizer = of_pieces({})
     words = [tokenizer.normalizer.normalize_str(text) for text in texts]
     characters = [*sorted(set("".join(words)) - {" "}), pre_tokenizers.Metaspace().replacement]
     if len(characters) < 2:
@@ -43,6 +32,26 @@ def learn_vocabulary(texts: Iterable[str], size: int | None = None) -> tokenizer
     else:
         trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=characters, show_progress=False)
         tokenizer.train_from_iterator(words, trainer)
+    return tokenizer
+
+
+def of_pieces(pieces: Mapping[str, int]) -> tokenizers.Tokenizer:
+    """A tokenizer that writes these pieces, each with its number, and joins none.
+
+    Texts are lower-cased; marks other than the apostrophe become spaces.
+    """
+    tokenizer = tokenizers.Tokenizer(models.BPE(dict(pieces), []))
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.NFC(),
+            normalizers.Lowercase(),
+            normalizers.Replace(Regex(r"[\u2018\u2019]"), "'"),
+            normalizers.Replace(Regex(r"[^\p{L}\p{M}\p{N}']+"), " "),
+            normalizers.Strip(),
+        ]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
     return tokenizer
 
 

@@ -1,0 +1,145 @@
+"""CTC models of transformers as bundles: tiny random ones, saved as transformers saves them."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from device_app.families import load
+from editing.errors import BadInputError
+from export.bake import bake
+from export.verify import largest_difference
+from trainer import families
+from trainer.dataset import Example
+from trainer.families import auto_ctc
+from trainer.finetune import Settings, finetune
+from trainer.import_ctc import import_ctc
+
+LETTERS = "ETAONIHSRDLUMWCFGYPBVK'XJQZ"
+VOCABULARY = {piece: n for n, piece in enumerate(["<pad>", "<s>", "</s>", "<unk>", "|", *LETTERS])}
+SMALL = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "conv_dim": [16] * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+    "vocab_size": len(VOCABULARY),
+    "pad_token_id": 0,
+}
+KINDS = {
+    "wav2vec2": (transformers.Wav2Vec2Config, {}),
+    "wav2vec2-layer-norm": (transformers.Wav2Vec2Config, {"feat_extract_norm": "layer", "do_stable_layer_norm": True}),
+    "hubert": (transformers.HubertConfig, {}),
+}
+
+
+def saved(folder, kind, vocabulary=VOCABULARY):
+    configuration, changes = KINDS[kind]
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCTC.from_config(configuration(**SMALL, **changes)).eval()
+    model.save_pretrained(folder)
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "preprocessor_config.json").write_text(json.dumps({"do_normalize": True}))
+    return model
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def converted(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    original = saved(folder / "hf", request.param)
+    return original, import_ctc(str(folder / "hf"), folder / "bundle")
+
+
+@pytest.mark.parametrize("samples", [1600, 20001])
+def test_the_graph_computes_what_transformers_computes(converted, tmp_path, samples):
+    import onnxruntime
+
+    original, bundle = converted
+    audio = 0.1 * torch.randn(1, samples, generator=torch.Generator().manual_seed(samples))
+    given = (audio - audio.mean()) / torch.sqrt(audio.var(correction=0) + 1e-7)
+    with torch.no_grad():
+        logits = original(given).logits[0]
+    own = [*range(4, len(VOCABULARY)), 0]  # letters, and the blank last
+    expected = torch.log_softmax(logits[:, own], dim=-1).numpy()
+    for precision, tolerance in (("fp32", 1e-4), ("int8", 0.2)):
+        bake(bundle, bundle.weights(), precision, tmp_path)
+        (found,) = onnxruntime.InferenceSession(tmp_path / "ctc.onnx").run(None, {"audio": audio.numpy()})
+        assert largest_difference(expected, found[0]) < tolerance
+
+
+def test_it_hears_and_learns(converted, prompt, tmp_path):
+    _, bundle = converted
+    bake(bundle, bundle.weights(), "int8", tmp_path)
+    assert isinstance(load(bundle, tmp_path, 1).recognise(prompt[:16000]).text, str)
+    tokens = auto_ctc.tokenise(bundle)("it's me")
+    assert len(tokens) == 8  # a mark before each word
+    path = tmp_path / "a.flac"
+    import soundfile
+
+    soundfile.write(path, prompt[:16000], 16000)
+    examples = [Example(path, 0, 16000, tokens)]
+    tuned = finetune(bundle, bundle.weights(), examples, [], Settings(epochs=12, learning_rate=3e-3))
+    assert tuned.losses[-1] < 0.8 * tuned.losses[0]
+    assert tuned.weights.keys() == bundle.weights().keys()
+
+
+def test_utterances_in_a_batch_are_heard_as_alone(converted):
+    _, bundle = converted
+    model = auto_ctc.build(bundle.config)
+    families.load_weights(model, bundle.weights())
+    audio = 0.1 * torch.randn(2, 16000, generator=torch.Generator().manual_seed(1))
+    audio[1, 8000:] = 0
+    together = auto_ctc.loss(model, audio, torch.tensor([16000, 8000]), [[5, 6], [7]])[0]
+    alone = auto_ctc.loss(model, audio[:1], torch.tensor([16000]), [[5, 6]])[0]
+    alone = alone + auto_ctc.loss(model, audio[1:, :8000], torch.tensor([8000]), [[7]])[0]
+    torch.testing.assert_close(together, alone)
+
+
+def test_parakeet_becomes_a_conformer_ctc(tmp_path, tiny_bundle):
+    """A folder as transformers writes it, of our own tiny conformer: what comes back is the same model."""
+    from trainer.families import conformer_ctc
+
+    model = conformer_ctc.build(tiny_bundle.config)
+    families.load_weights(model, tiny_bundle.weights())
+    del model.front_end
+    folder = tmp_path / "parakeet"
+    model.save_pretrained(folder)
+    record = json.loads((tiny_bundle.folder / "tokenizer.json").read_text())
+    blank = tiny_bundle.config["vocab_size"] - 1
+    pad = {"id": blank, "content": "<pad>", "special": True}
+    record["added_tokens"] = [{**pad, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False}]
+    (folder / "tokenizer.json").write_text(json.dumps(record))
+    bundle = import_ctc(str(folder), tmp_path / "bundle")
+    assert bundle.family == "conformer-ctc"
+    for name, tensor in tiny_bundle.weights().items():
+        np.testing.assert_array_equal(bundle.weights()[name], tensor)
+    assert conformer_ctc.tokenise(bundle)("it's") == conformer_ctc.tokenise(tiny_bundle)("it's")
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "told"),
+    [
+        ({"<pad>": 0, "a": 1, "b": 2}, "between words"),
+        ({"<pad>": 0, "|": 1, "th": 2}, "not one character"),
+    ],
+)
+def test_a_vocabulary_of_another_kind_is_said(tmp_path, vocabulary, told):
+    saved(tmp_path / "hf", "wav2vec2", vocabulary)
+    with pytest.raises(BadInputError, match=told):
+        import_ctc(str(tmp_path / "hf"), tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_what_is_no_ctc_model_or_has_pickled_weights_is_refused(tmp_path):
+    folder = tmp_path / "hf"
+    saved(folder, "wav2vec2")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    for source in (folder, tmp_path):
+        with pytest.raises(BadInputError, match="safetensors"):
+            import_ctc(str(source), tmp_path / "bundle")
+    with pytest.raises(BadInputError, match="neither a folder nor a name"):
+        import_ctc("no such/ folder", tmp_path / "bundle")
