@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from device_app.audio import SAMPLE_RATE
 from device_app.families import WORD_START, Recognition, Word
+from device_app.ngram import NGram
 from editing.errors import BundleError
 from export.bundle import TOKENIZER, Bundle
 
@@ -49,13 +50,23 @@ def greedy(log_probabilities: NDArray[np.float32], blank: int) -> list[Piece]:
 class Decoder:
     """A bundle's vocabulary, and what a frame is worth."""
 
-    def __init__(self, tokenizer: Any, blank: int) -> None:
+    def __init__(self, tokenizer: Any, blank: int, language_model: NGram | None = None) -> None:
         self._tokenizer = tokenizer
         self.blank = blank
+        self._pieces: Callable[[NDArray[np.float32]], list[Piece]] = lambda frames: greedy(frames, blank)
+        if language_model is not None:
+            from device_app.beam import decoder
+
+            names = [tokenizer.id_to_token(token) for token in range(blank)]
+            self._pieces = decoder(names, blank, language_model)
 
     @classmethod
-    def of(cls, bundle: Bundle) -> Decoder:
+    def of(cls, bundle: Bundle, language_model: NGram | None = None) -> Decoder:
         """
+        Args:
+            bundle: whose tokenizer.
+            language_model: to decode with a beam; None takes the best token of each frame.
+
         Raises:
             BundleError: the tokenizer is missing or damaged.
         """
@@ -66,7 +77,7 @@ class Decoder:
             tokenizer = tokenizers.Tokenizer.from_file(str(bundle.path(TOKENIZER)))
         except Exception as error:  # tokenizers raises bare Exception
             raise BundleError(f"{bundle.folder}: the tokenizer is damaged ({error})") from error
-        return cls(tokenizer, int(tokenizer.get_vocab_size()))
+        return cls(tokenizer, int(tokenizer.get_vocab_size()), language_model)
 
     def recognition(self, log_probabilities: NDArray[np.float32], samples: int) -> Recognition:
         """
@@ -75,7 +86,7 @@ class Decoder:
             samples: of the audio, at 16 kHz, that the frames are of.
         """
         frame_s = samples / SAMPLE_RATE / max(1, len(log_probabilities))
-        words = self._words(greedy(log_probabilities, self.blank), frame_s)
+        words = self._words(self._pieces(log_probabilities), frame_s)
         return Recognition(" ".join(word.text for word in words), words)
 
     def _words(self, pieces: Sequence[Piece], frame_s: float) -> list[Word]:

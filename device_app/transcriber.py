@@ -15,6 +15,7 @@ from device_app import families
 from device_app.audio import SAMPLE_RATE, Converter, Samples, read_blocks, to_model_rate
 from device_app.families import Recognition, Word
 from device_app.models import baked
+from device_app.ngram import NGram
 from device_app.runtime import default_threads
 from device_app.vad import Segment, Segmenter, SegmentSettings, VoiceActivity
 from editing.errors import BundleError
@@ -93,6 +94,7 @@ class Transcriber:
         threads: int | None = None,
         on_bake: Callable[[], None] | None = None,
         folder: Path | None = None,
+        language_model: NGram | None = None,
     ) -> None:
         """Loads the model, baking it first if this machine has not run it before.
 
@@ -102,8 +104,10 @@ class Transcriber:
             threads: for the recogniser; by default up to 4 of those available.
             on_bake: called where the model has to be baked, which takes a second or two.
             folder: with graphs that were baked already, to be used instead.
+            language_model: of words, to decode with; for CTC models.
 
         Raises:
+            BadInputError: a language model was given for a family that decodes without one.
             BundleError: the bundle is damaged, of an unknown family, or of another sampling rate.
             StorageError: it had to be baked and the data folder cannot be written.
         """
@@ -111,7 +115,7 @@ class Transcriber:
             raise BundleError(f"{bundle.folder}: takes audio at {bundle.sampling_rate} Hz; expected {SAMPLE_RATE} Hz")
         families.check(bundle)
         self._recogniser = families.load(
-            bundle, folder or baked(bundle, precision, on_bake), threads or default_threads()
+            bundle, folder or baked(bundle, precision, on_bake), threads or default_threads(), language_model
         )
         self._voice = VoiceActivity()
 

@@ -20,6 +20,7 @@ def evaluate(
     model: options.Model = None,
     precision: options.Precision = "int8",
     version: options.Version = None,
+    lm: options.LanguageModel = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
@@ -32,7 +33,7 @@ def evaluate(
     from device_app.manifest import read_manifest
 
     entries = {manifest: read_manifest(manifest, split) for manifest in manifests}
-    _, transcriber = options.load(model, threads, precision, version)
+    _, transcriber = options.load(model, threads, precision, version, lm)
     with progress("evaluating", sum(map(len, entries.values()))) as advance:
         report = measure(transcriber, entries, worst=worst, on_done=lambda: advance(1))
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -44,6 +45,9 @@ Precision = Annotated[PrecisionName, typer.Option(help="Which baked model to run
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
+LanguageModel = Annotated[
+    Path | None, typer.Option("--lm", metavar="ARPA", help="An n-gram model of words, for CTC models.")
+]
 Version = Annotated[
     int | None, typer.Option(min=0, help="Which version of the model; 0 is the base. [default: the one in service]")
 ]
@@ -114,7 +118,11 @@ def tell(message: str) -> None:
 
 
 def load(
-    model: str | None, threads: int | None, precision: PrecisionName = "int8", version: int | None = None
+    model: str | None,
+    threads: int | None,
+    precision: PrecisionName = "int8",
+    version: int | None = None,
+    lm: Path | None = None,
 ) -> tuple[Bundle, Transcriber]:
     """The version in service (or another) and its transcriber; says so where it has to be baked first."""
     from device_app.ledger import edited
@@ -123,4 +131,12 @@ def load(
 
     bundle = edited(find_bundle(model), version)
     announce = f"Preparing {bundle.name} ({precision}) for this machine, once ..."
-    return bundle, Transcriber(bundle, precision=precision, threads=threads, on_bake=lambda: tell(announce))
+    language_model = None
+    if lm is not None:
+        from device_app.ngram import NGram
+
+        language_model = NGram.read(lm)
+    transcriber = Transcriber(
+        bundle, precision=precision, threads=threads, on_bake=lambda: tell(announce), language_model=language_model
+    )
+    return bundle, transcriber

@@ -38,6 +38,7 @@ def transcribe(
     ] = None,
     model: options.Model = None,
     precision: options.Precision = "int8",
+    lm: options.LanguageModel = None,
     threads: options.Threads = None,
     device: Annotated[str | None, typer.Option(help="Microphone: its number or a part of its name.")] = None,
     list_devices: Annotated[bool, typer.Option("--list-devices", help="Show the microphones and exit.")] = False,
@@ -58,10 +59,12 @@ def transcribe(
         return
     with _keeping(domain, "imported" if sources else "recorded") if save else nullcontext() as keeper:
         if sources:
-            _transcribe_recordings(sources, form, output, lambda: options.load(model, threads, precision)[1], keeper)
+            _transcribe_recordings(
+                sources, form, output, lambda: options.load(model, threads, precision, lm=lm)[1], keeper
+            )
         else:
             _check_live(form, output)
-            _listen(form, device, silence, options.load(model, threads, precision)[1], keeper)
+            _listen(form, device, silence, options.load(model, threads, precision, lm=lm)[1], keeper)
 
 
 @contextmanager

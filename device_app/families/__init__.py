@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from device_app.audio import Samples
+from device_app.ngram import NGram
 from editing.errors import BundleError
 from export.bundle import Bundle
 
@@ -60,13 +61,20 @@ def check(bundle: Bundle) -> None:
         )
 
 
-def load(bundle: Bundle, baked: Path, threads: int) -> Recogniser:
+def load(bundle: Bundle, baked: Path, threads: int, language_model: NGram | None = None) -> Recogniser:
     """The recogniser for this bundle, from the folder of its baked graphs.
 
+    Args:
+        bundle: the model.
+        baked: the folder.
+        threads: of the CPU.
+        language_model: to decode with, for CTC models.
+
     Raises:
+        BadInputError: the family decodes without one.
         BundleError: no family of that name is known here, or a file is damaged.
     """
     check(bundle)
     module = importlib.import_module(f"{__name__}.{bundle.family.replace('-', '_')}")
-    recogniser: Recogniser = module.load(bundle, baked, threads)
+    recogniser: Recogniser = module.load(bundle, baked, threads, language_model)
     return recogniser

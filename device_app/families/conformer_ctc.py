@@ -10,6 +10,7 @@ import numpy as np
 from device_app.audio import Samples
 from device_app.ctc import Decoder
 from device_app.families import Recognition
+from device_app.ngram import NGram
 from device_app.runtime import session
 from editing.errors import BundleError
 from export.bundle import Bundle
@@ -17,14 +18,14 @@ from export.bundle import Bundle
 SHORTEST = 1600  # samples; a shorter sound is heard with silence after it
 
 
-def load(bundle: Bundle, baked: Path, threads: int) -> ConformerCtcRecogniser:
+def load(bundle: Bundle, baked: Path, threads: int, language_model: NGram | None = None) -> ConformerCtcRecogniser:
     """Loads the graph that `export.bake` wrote into `baked`.
 
     Raises:
         BundleError: a file is missing or damaged, or the configuration is not that of the graph.
     """
     graph = session(baked / "ctc.onnx", threads)
-    decoder = Decoder.of(bundle)
+    decoder = Decoder.of(bundle, language_model)
     vocabulary = graph.get_outputs()[0].shape[-1]
     if vocabulary != decoder.blank + 1:
         raise BundleError(

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from device_app.audio import SAMPLE_RATE, Samples
 from device_app.families import WORD_START, Recognition, Word
+from device_app.ngram import NGram
 from device_app.runtime import session
-from editing.errors import BundleError
+from editing.errors import BadInputError, BundleError
 from export.bundle import TOKENIZER, Bundle
 
 HOP = 64 * 3 * 2  # samples of audio in one encoder frame: the strides of the three convolutions
@@ -34,12 +35,15 @@ QUIET = 0.05
 ENERGY_FRAME = SAMPLE_RATE // 100  # samples
 
 
-def load(bundle: Bundle, baked: Path, threads: int) -> MoonshineRecogniser:
+def load(bundle: Bundle, baked: Path, threads: int, language_model: NGram | None = None) -> MoonshineRecogniser:
     """Loads the encoder and decoder that `export.bake` wrote into `baked`.
 
     Raises:
+        BadInputError: a language model was given; the decoder is one.
         BundleError: a file is missing or damaged.
     """
+    if language_model is not None:
+        raise BadInputError(f"{bundle.name} has a language model of its own; --lm is for CTC models")
     import tokenizers
 
     bundle.check(TOKENIZER)

@@ -1,0 +1,89 @@
+"""n-gram models of words, as ARPA files: what SRILM, KenLM's lmplz and others write.
+
+Small ones, of a trade's phrases or a few megabytes: the whole file is in memory. (KenLM has no
+wheels, and pyctcdecode does not go with today's numpy; this is the part of both that we need.)
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from editing.errors import BadInputError
+
+BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
+UNSEEN = -5.0  # log10 of a word that the model does not know, where it has no <unk> itself
+LN_10 = math.log(10.0)
+
+Words = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NGram:
+    """A back-off model.
+
+    Attributes:
+        order: the longest n.
+        probabilities: log10, by the n-gram's words.
+        backoffs: log10, by the context's words.
+    """
+
+    order: int
+    probabilities: dict[Words, float]
+    backoffs: dict[Words, float]
+
+    @classmethod
+    def read(cls, path: Path) -> NGram:
+        """Reads an ARPA file, plain or gzip.
+
+        Raises:
+            BadInputError: it is none, or is damaged; the text names the line.
+        """
+        probabilities: dict[Words, float] = {}
+        backoffs: dict[Words, float] = {}
+        order = 0
+        number = 0
+        try:
+            with (
+                gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file
+            ):
+                for number, line in enumerate(file, 1):  # noqa: B007 (the error names it)
+                    text = line.strip()
+                    if text.startswith("\\") and text.endswith("-grams:"):
+                        order = int(text[1:].partition("-")[0])
+                    elif text == "\\end\\":
+                        break
+                    elif order and text:
+                        fields = text.split()
+                        words = tuple(fields[1 : order + 1])
+                        if len(words) != order or len(fields) > order + 2:
+                            raise ValueError(f"{len(fields)} fields")
+                        probabilities[words] = float(fields[0])
+                        if len(fields) == order + 2:
+                            backoffs[words] = float(fields[-1])
+        except (OSError, ValueError, EOFError) as error:
+            raise BadInputError(f"{path}, line {number}: not an ARPA file that can be read ({error})") from error
+        if not probabilities:
+            raise BadInputError(f"{path}: not an ARPA file: it has no n-grams")
+        return cls(max(map(len, probabilities)), probabilities, backoffs)
+
+    def log_probability(self, history: Words, word: str) -> float:
+        """Natural logarithm of a word's probability after others (Katz 1987).
+
+        Args:
+            history: the words before; the first is `BEGIN` where the sentence begins.
+            word: the next.
+        """
+        known = word if (word,) in self.probabilities else UNKNOWN
+        context = history[len(history) - self.order + 1 :] if self.order > 1 else ()
+        total = 0.0
+        while True:
+            found = self.probabilities.get((*context, known))
+            if found is not None:
+                return LN_10 * (total + found)
+            if not context:
+                return LN_10 * (total + UNSEEN)
+            total += self.backoffs.get(context, 0.0)
+            context = context[1:]
