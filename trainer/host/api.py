@@ -115,8 +115,7 @@ def create(wanted: TrainingRequest, device: Who, host: Host, response: Response)
     """Asks for a domain to be learnt; the dataset is uploaded next."""
     if wanted.dataset.bytes > host.jobs.limits.archive_bytes:
         raise HTTPException(413, f"a dataset may have {host.jobs.limits.archive_bytes} bytes on this host")
-    known = next((job for job in host.jobs.database.jobs(device=device.id) if job.key == wanted.key), None)
-    if known is None:
+    if not host.jobs.database.has_job(device.id, wanted.key):
         if host.jobs.database.count(*OPEN, device=device.id) >= host.jobs.limits.jobs_of_device:
             raise later(429, f"a device may have {host.jobs.limits.jobs_of_device} jobs at once")
         if host.jobs.database.count(*OPEN) >= host.jobs.limits.jobs:

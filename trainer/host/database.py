@@ -40,7 +40,7 @@ CREATE TABLE job (
 CREATE INDEX job_state ON job (state);
 CREATE TABLE contribution (
     device INTEGER NOT NULL REFERENCES device, fleet TEXT NOT NULL, base TEXT NOT NULL, vector TEXT NOT NULL,
-    statement TEXT NOT NULL, created REAL NOT NULL, PRIMARY KEY (device, fleet, vector)
+    statement TEXT NOT NULL, created REAL NOT NULL, PRIMARY KEY (device, fleet, base)
 );
 CREATE TABLE fleet_vector (
     number INTEGER PRIMARY KEY AUTOINCREMENT, fleet TEXT NOT NULL, base TEXT NOT NULL, vector TEXT NOT NULL,
@@ -223,6 +223,11 @@ class Database:
         row = self._connection().execute(f"{SELECT} WHERE id = ?", (identity,)).fetchone()
         return _job(row) if row is not None and device in (None, row[2]) else None
 
+    def has_job(self, device: int, key: str) -> bool:
+        """Whether a device's request is known."""
+        row = self._connection().execute("SELECT 1 FROM job WHERE device = ? AND key = ?", (device, key)).fetchone()
+        return row is not None
+
     def jobs(self, *states: State, device: int | None = None) -> list[Job]:
         """Jobs in these states, or in any, in the order in which they came."""
         marks = ", ".join("?" * len(states))
@@ -267,27 +272,34 @@ class Database:
 
     # Fleets
 
-    def contribute(self, device: int, fleet: str, base: str, vector: str, statement: Mapping[str, Any]) -> None:
-        """Notes a task vector that is given to a fleet; once, however often it is sent."""
+    def contribute(
+        self, device: int, fleet: str, base: str, vector: str, statement: Mapping[str, Any]
+    ) -> Sequence[str]:
+        """Notes a task vector that is given to a fleet, in place of the one that the device gave before.
+
+        Returns:
+            Vectors that nobody gives any more.
+        """
         with self._transaction() as database:
+            before = database.execute(
+                "SELECT vector FROM contribution WHERE device = ? AND fleet = ? AND base = ?", (device, fleet, base)
+            ).fetchall()
             database.execute(
-                "INSERT OR IGNORE INTO contribution VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO contribution VALUES (?, ?, ?, ?, ?, ?)",
                 (device, fleet, base, vector, json.dumps(statement), time.time()),
             )
+            given = {one for (one,) in database.execute("SELECT vector FROM contribution")}
+            offered = {one for (one,) in database.execute("SELECT vector FROM fleet_vector")}
+        return [one for (one,) in before if one not in given | offered]
 
     def contributions(self, fleet: str, base: str) -> list[Contribution]:
-        """The latest of each device whose token was not revoked."""
+        """Those of the devices whose token was not revoked."""
         rows = self._connection().execute(
-            "SELECT name, vector, statement, max(c.created) FROM contribution c JOIN device ON device.id = c.device "
-            "WHERE c.fleet = ? AND base = ? AND revoked IS NULL GROUP BY c.device ORDER BY name",
+            "SELECT name, vector, statement FROM contribution c JOIN device ON device.id = c.device "
+            "WHERE c.fleet = ? AND base = ? AND revoked IS NULL ORDER BY name",
             (fleet, base),
         )
-        return [Contribution(name, vector, json.loads(statement)) for name, vector, statement, _ in rows]
-
-    def bases(self, fleet: str) -> list[str]:
-        """Of the vectors that were given to a fleet."""
-        rows = self._connection().execute("SELECT DISTINCT base FROM contribution WHERE fleet = ?", (fleet,))
-        return [base for (base,) in rows]
+        return [Contribution(name, vector, json.loads(statement)) for name, vector, statement in rows]
 
     def offer(self, fleet: str, base: str, vector: str, statement: str, signature: str, report: str) -> None:
         """Notes the vector that a fleet is offered from now on."""

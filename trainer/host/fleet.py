@@ -100,7 +100,8 @@ def receive(database: Database, folder: Path, device: Device, group: str, vector
         raise BadInputError(str(error).replace(str(path), "what came")) from error
     target = file_of(folder, vector)
     path.replace(target)
-    database.contribute(device.id, group, origin.base, vector, {"scores": dict(origin.scores)})
+    for old in database.contribute(device.id, group, origin.base, vector, {"scores": dict(origin.scores)}):
+        file_of(folder, old).unlink(missing_ok=True)
 
 
 def merge_fleet(

@@ -7,6 +7,7 @@ ended, or that it does not know, are removed.
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import threading
 import time
@@ -24,7 +25,10 @@ from trainer.host.limits import Limits
 from trainer.host.work import ARCHIVE, PROGRESS, REQUEST, RESULT, VECTOR, work
 
 LOOK_S = 0.3
+AGAIN_S = 5.0
 TIDY_S = 60.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -140,7 +144,11 @@ class Jobs:
 
     def _go_on(self) -> None:
         while not self._stop.wait(LOOK_S):
-            self.look()
+            try:
+                self.look()
+            except Exception:  # a full disk, a cluster that is away: the jobs wait, and are looked after again
+                log.exception("jobs could not be seen to; trying again in %g s", AGAIN_S)
+                self._stop.wait(AGAIN_S)
 
     def look(self) -> None:
         """Ends what has finished, starts what can be started, removes what is not needed."""

@@ -47,7 +47,10 @@ def saved(folder, kind, vocabulary=VOCABULARY):
     return model
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(
+    scope="module",
+    params=["wav2vec2", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("wav2vec2-layer-norm", "hubert"))],
+)
 def converted(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     original = saved(folder / "hf", request.param)

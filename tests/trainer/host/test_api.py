@@ -245,7 +245,7 @@ def test_no_request_makes_the_host_fail(serve, caller):
     failed = []
     for operation in schema.get_all_operations():
 
-        @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+        @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), database=None)
         @given(case=operation.ok().as_strategy())
         def call(case):
             answer = case.call(headers=dict(phone.headers), timeout=10)

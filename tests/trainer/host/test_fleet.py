@@ -22,7 +22,7 @@ LAST = "model.decoder.norm.weight"
 
 @pytest.fixture(autouse=True)
 def _few_canaries(monkeypatch):
-    some = adapting.canary()[4::8]
+    some = adapting.canary()[4::16]
     monkeypatch.setattr(fleet, "canary", lambda: some)
 
 
@@ -181,7 +181,9 @@ def test_a_device_gives_over_the_connection_and_only_to_its_own_group(serve, cal
 def test_only_the_latest_of_each_device_counts_and_none_of_those_let_in_no_more(give, database, vector, bundle):
     give(a=vector(1), b=vector(2))
     device = database.devices()[0]
-    database.contribute(device.id, "crew", bundle.weights_hash, "f" * 64, {})
+    (before,) = [one.vector for one in database.contributions("crew", bundle.weights_hash) if one.device == "a"]
+    assert database.contribute(device.id, "crew", bundle.weights_hash, "f" * 64, {}) == [before]
+    assert database.contribute(device.id, "crew", bundle.weights_hash, "f" * 64, {}) == []
     found = {one.device: one.vector for one in database.contributions("crew", bundle.weights_hash)}
     assert found["a"] == "f" * 64
     database.revoke("b")

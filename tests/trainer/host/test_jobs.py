@@ -18,6 +18,7 @@ from trainer.engine import Local
 from trainer.finetune import Settings, teach
 from trainer.host import jobs as jobs_module
 from trainer.host.limits import Limits
+from trainer.host.work import work
 
 
 class Watched(Local):
@@ -129,6 +130,7 @@ def test_a_result_that_was_not_noted_before_a_kill_is_noted_and_not_made_again(m
     assert not engine.processes
 
 
+@pytest.mark.slow
 def test_a_cancelled_job_stops_its_worker(make_jobs, device, packed):
     engine = Watched()
     jobs = make_jobs(engine)
@@ -161,11 +163,13 @@ def test_recordings_are_kept_only_where_the_host_was_told_to(make_jobs, device, 
 
 
 def test_what_is_wrong_with_a_dataset_is_the_result(make_jobs, device, packed, lesson, tmp_path):
-    jobs = make_jobs(Local())
+    jobs = make_jobs()
     lesson.training[0].audio.write_bytes(b"fLaC but not really")
     identity = queued(jobs, device, packed)
-    jobs.start()
-    job = ended(jobs, identity)
+    work(jobs.folder(jobs.database.job(identity)))  # in this process, as a worker would
+    jobs.database.move(identity, ["queued"], "running")
+    jobs.look()
+    job = jobs.database.job(identity)
     assert job.state == "failed"
     assert "not a recording that can be read" in job.error
     assert str(tmp_path) not in job.error
@@ -198,6 +202,18 @@ def test_a_device_gets_the_vector_over_a_real_connection(serve, trusted, packed,
     assert learnt.vector.origin.domain == "phone"
     assert learnt.vector.norm > 0
     assert len(learnt.losses) == 2
+
+
+def test_a_fault_of_the_machine_does_not_end_the_host(make_jobs, monkeypatch):
+    jobs = make_jobs()
+    faults = [OSError(28, "No space left on device")]
+    done = []
+    monkeypatch.setattr(jobs_module, "AGAIN_S", 0.1)
+    monkeypatch.setattr(jobs, "_tidy", lambda: done.append(1) if not faults else (_ for _ in ()).throw(faults.pop()))
+    monkeypatch.setattr(jobs_module, "TIDY_S", 0.0)
+    jobs.start()
+    until(lambda: done)
+    assert jobs.is_alive()
 
 
 def test_the_same_content_gives_the_same_archive(lesson, tmp_path):
