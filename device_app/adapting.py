@@ -90,10 +90,11 @@ Tune = Callable[[Lesson], Learnt]
 
 @dataclass(frozen=True)
 class Exam:
-    """What versions are judged by, by domain; and what the version in service hears."""
+    """What versions are judged by, by domain; and what a version (its number) hears that is in service."""
 
     sets: Mapping[str, Sequence[Spoken]]
     before: Mapping[str, Heard]
+    version: int
 
 
 @dataclass(frozen=True)
@@ -250,7 +251,7 @@ def _exam(
 ) -> Exam:
     others = {one: _spoken(store, one) for one in _earlier(store, ledger, domain, screen)}
     sets = {domain: _load(held_out), **others, CANARY: list(canary())}
-    return Exam(sets, hear(transcriber, sets, screen, "hearing as it is"))
+    return Exam(sets, hear(transcriber, sets, screen, "hearing as it is"), ledger.current.id)
 
 
 def conclude(ledger: Ledger, plan: Plan, exam: Exam, learnt: Learnt, threads: int | None, screen: Screen) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import ssl
 import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -173,7 +174,7 @@ class HostClient:
     def _retrying(self, call: Callable[[], Answer]) -> Answer:
         """
         Raises:
-            BadInputError: the host refuses.
+            BadInputError: the host refuses, or is another.
             NetworkError: it has not answered for as long as our patience lasts.
         """
         since, attempt = time.monotonic(), 0
@@ -187,6 +188,11 @@ class HostClient:
                 since = time.monotonic()  # it answers: it is only busy
                 time.sleep(min(later.after_s, 60.0) * random.uniform(1.0, 1.5))  # noqa: S311
             except httpx.TransportError as error:
+                if _is_of_another(error):
+                    raise BadInputError(
+                        f"{self.host.url}: has a certificate that is not of the authority this device trusts, or not "
+                        f"for this name ({error}); nothing was sent. Its owner can renew it: 'asr-edge host init NAME'"
+                    ) from error
                 attempt += 1
                 if time.monotonic() - since > self._patience_s:
                     raise NetworkError(
@@ -219,6 +225,15 @@ class _LaterError(Exception):
             self.after_s = max(0.1, float(answer.headers.get("Retry-After", "2")))
         except ValueError:
             self.after_s = 2.0
+
+
+def _is_of_another(error: BaseException | None) -> bool:
+    """Whether a connection failed because of the certificate."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _part(name: str) -> str:

@@ -16,12 +16,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from device_app.adapting import Learnt, Lesson, Plan
+from device_app.adapting import Exam, Learnt, Lesson, Outcome, Plan, Screen, conclude, examine
 from device_app.dataset_archive import pack
 from device_app.host_client import HostClient
 from device_app.ledger import EditedBundle, Ledger
 from device_app.models import data_folder
 from device_app.signatures import check, verified
+from device_app.store import Store
 from editing.errors import AsrEdgeError, BadInputError, StorageError, TrainingError
 from editing.files import cannot_write, sha256, write_atomically
 from editing.task_vector import Origin, TaskVector
@@ -182,43 +183,43 @@ def _edits(lesson: Lesson) -> tuple[list[dict[str, Any]], list[Path]]:
     return edits, [bundle.ledger.vector_path(name) for name in names]
 
 
-def submit(job: Job, client: HostClient) -> Job:
-    """Tells the host of a job, if it has not heard of it; notes by which name the host knows it.
+def send(job: Job, client: HostClient, on_sent: Callable[[int], None]) -> Job:
+    """Tells the host of a job and sends its archive, as far as that has not been done.
+
+    Args:
+        job: packed.
+        client: of its host.
+        on_sent: called with how many bytes are sent.
+
+    Returns:
+        The job, with the name by which the host knows it.
 
     Raises:
         NetworkError: the host cannot be reached; call again.
         BadInputError: the host refuses it.
     """
-    if job.identity:
-        return job
-    known = replace(job, identity=str(client.create(dict(job.request))["id"]))
-    known.save()
-    return known
+    if not job.identity:
+        job = replace(job, identity=str(client.create(dict(job.request))["id"]))
+        job.save()
+    client.upload(job.identity, job.folder / ARCHIVE, on_sent)
+    return job
 
 
-def attend(
-    job: Job,
-    client: HostClient,
-    on_sent: Callable[[int], None],
-    on_change: Callable[[Mapping[str, Any]], None],
-) -> Learnt:
-    """Sends a job as far as it is not sent yet, waits for it, and fetches and verifies the task vector.
-
-    It may be called again after whatever happened to it.
+def fetch(job: Job, client: HostClient, on_change: Callable[[Mapping[str, Any]], None]) -> Learnt:
+    """Waits for a job that was sent, fetches the task vector and verifies it.
 
     Args:
-        job: submitted.
+        job: sent.
         client: of its host.
-        on_sent: called with how many bytes are sent.
         on_change: called with where the job is, whenever that changes.
 
     Raises:
         NetworkError: the host cannot be reached; call again.
         TrainingError: the host could not learn it.
-        BadInputError: the host refuses it, or what it sends is not what was asked for.
+        BadInputError: what the host sends is not what was asked for.
     """
     path = job.folder / VECTOR
-    state: Mapping[str, Any] = client.upload(job.identity, job.folder / ARCHIVE, on_sent)
+    state: Mapping[str, Any] = {}
     for state in client.follow(job.identity):
         on_change(state)
     if state["state"] != "done":
@@ -248,19 +249,38 @@ def attend(
     return Learnt(replace(vector, origin=job.origin), losses, float(result.get("seconds", 0.0)))
 
 
-def check_vector(ledger: Ledger, learnt: Learnt, url: str) -> None:
-    """
+def finish(
+    store: Store, ledger: Ledger, job: Job, learnt: Learnt, exam: Exam | None, threads: int | None, screen: Screen
+) -> Outcome | None:
+    """Does with what a host has learnt what `adapt` does: merges, judges, records. Then the job is over.
+
+    Args:
+        store: where the domain is.
+        ledger: of the model.
+        job: fetched.
+        learnt: what came.
+        exam: what to judge by, if it was prepared; it is prepared anew where the model has changed since.
+        threads: for the recogniser.
+        screen: is told.
+
+    Returns:
+        What was decided; None where this very vector became an edit before, and a kill came between.
+
     Raises:
-        WrongBaseError, TaskVectorError: what a host sent does not fit the model.
+        WrongBaseError, TaskVectorError: the vector does not fit the model.
+        StorageError: the disk is full or cannot be written; call again.
     """
     shapes = {name: tensor.shape for name, tensor in ledger.base.weights().items()}
-    learnt.vector.check(ledger.base.weights_hash, shapes, url)
-
-
-def is_in_ledger(ledger: Ledger, learnt: Learnt) -> bool:
-    """Whether this very vector has become an edit already, before a kill."""
+    learnt.vector.check(ledger.base.weights_hash, shapes, job.url)
     name = hashlib.sha256(learnt.vector.to_bytes()).hexdigest()
-    return any(name in edit.vectors for edit in ledger.edits)
+    outcome = None
+    with ledger.changing():
+        if not any(name in edit.vectors for edit in ledger.edits):
+            if exam is None or exam.version != ledger.current.id:
+                exam = examine(store, ledger, job.plan.domain, threads, screen)
+            outcome = conclude(ledger, job.plan, exam, learnt, threads, screen)
+    job.forget()
+    return outcome
 
 
 def waiting() -> Sequence[str]:

@@ -14,7 +14,6 @@ from device_app.cli.table import print_table
 
 if TYPE_CHECKING:
     from device_app.adapting import Exam, Plan
-    from device_app.host_client import HostClient
     from device_app.hosts import Host
     from device_app.ledger import Ledger
     from device_app.remote import Job
@@ -136,44 +135,38 @@ def adapt_on(
 def _finish(
     store: Store, ledger: Ledger, job: Job, host: Host, exam: Exam | None, threads: int | None, as_json: bool
 ) -> None:
-    """Waits for a job and does with what comes of it what `adapt` does."""
-    from device_app.adapting import conclude, examine
+    """Sends what is not sent, waits, and tells what came of it."""
+    from contextlib import suppress
+
     from device_app.cli.adapt import tell_outcome
     from device_app.host_client import HostClient
-    from device_app.remote import check_vector, is_in_ledger, submit
+    from device_app.remote import fetch, finish, send
+    from editing.errors import AsrEdgeError
 
-    started = ledger.current.id
     with HostClient(host, options.tell) as client:
-        job = submit(job, client)
-        learnt = _follow(job, client)
-        check_vector(ledger, learnt, host.url)
-        with ledger.changing():
-            if is_in_ledger(ledger, learnt):
-                outcome = None
-            else:
-                if exam is None or ledger.current.id != started:
-                    exam = examine(store, ledger, job.plan.domain, threads, screen.Terminal())
-                outcome = conclude(ledger, job.plan, exam, learnt, threads, screen.Terminal())
-        job.forget()
-        _clean_up(client, job)
+        with progress("sending", job.size) as advance:
+            job = send(job, client, _by_steps(advance))
+        with screen.tuning_progress() as show:
+            learnt = fetch(job, client, _teller(show))
+        outcome = finish(store, ledger, job, learnt, exam, threads, screen.Terminal())
+        with suppress(AsrEdgeError):  # the host has no use for it any more; untold, it removes it in time
+            client.cancel(job.identity)
     if outcome is None:
         options.tell(f"{job.plan.domain} was learnt from this job already; 'asr-edge log' shows the edit.")
     else:
         tell_outcome(ledger, outcome, job.plan.domain, as_json)
 
 
-def _follow(job: Job, client: HostClient) -> Any:
-    from device_app.remote import attend
-
+def _by_steps(advance: Callable[[float], None]) -> Callable[[int], None]:
+    """From how much there is in all to how much there is more."""
     sent = 0
-    with progress("sending", job.size) as advance, screen.tuning_progress() as show:
 
-        def on_sent(total: int) -> None:
-            nonlocal sent
-            advance(total - sent)
-            sent = total
+    def on_sent(total: int) -> None:
+        nonlocal sent
+        advance(total - sent)
+        sent = total
 
-        return attend(job, client, on_sent, _teller(show))
+    return on_sent
 
 
 def _teller(show: Callable[[int, int, int, float], None]) -> Callable[[Mapping[str, Any]], None]:
@@ -190,16 +183,6 @@ def _teller(show: Callable[[int, int, int, float], None]) -> Callable[[Mapping[s
             last = words
 
     return tell
-
-
-def _clean_up(client: HostClient, job: Job) -> None:
-    """The host has no use for the vector any more; if it cannot be told now, it removes it in time."""
-    from contextlib import suppress
-
-    from editing.errors import AsrEdgeError
-
-    with suppress(AsrEdgeError):
-        client.cancel(job.identity)
 
 
 def _state(job: Job) -> dict[str, Any]:

@@ -133,10 +133,10 @@ ATTEND = """
 import sys
 from device_app.host_client import HostClient
 from device_app.hosts import find_host
-from device_app.remote import attend, find_job, submit
+from device_app.remote import fetch, find_job, send
 job = find_job(sys.argv[1])
 with HostClient(find_host(job.url)) as client:
-    learnt = attend(submit(job, client), client, lambda _: None, lambda _: None)
+    learnt = fetch(send(job, client, lambda _: None), client, lambda _: None)
 print("norm", learnt.vector.norm)
 """
 

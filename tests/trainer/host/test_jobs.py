@@ -9,7 +9,7 @@ import pytest
 
 from device_app.dataset_archive import pack
 from device_app.host_client import HostClient
-from device_app.remote import ARCHIVE, attend, submit
+from device_app.remote import ARCHIVE, fetch, send
 from device_app.signatures import verified
 from editing.sparsify import trim
 from editing.task_vector import TaskVector
@@ -193,8 +193,8 @@ def test_a_device_gets_the_vector_over_a_real_connection(serve, trusted, packed,
     job = packed(url)
     states = []
     with HostClient(trusted(url)) as client:
-        job = submit(job, client)
-        learnt = attend(job, client, lambda _sent: None, lambda state: states.append(state["state"]))
+        job = send(job, client, lambda _sent: None)
+        learnt = fetch(job, client, lambda state: states.append(state["state"]))
         client.cancel(job.identity)
         assert client.job(job.identity)["state"] == "done"
     assert states[-1] == "done"

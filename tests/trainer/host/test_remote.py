@@ -12,9 +12,12 @@ import pytest
 from device_app.adapting import Plan
 from device_app.host_client import HostClient
 from device_app.hosts import Host
-from device_app.remote import Job, attend, find_job, is_in_ledger, jobs, kept_density, pack_job, submit
-from editing.errors import BadInputError, NetworkError, StorageError, TrainingError
+from device_app.ledger import Edit, Ledger
+from device_app.remote import fetch, find_job, finish, jobs, kept_density, pack_job, send
+from editing.errors import BadInputError, NetworkError, StorageError, TrainingError, WrongBaseError
 from editing.task_vector import TaskVector
+from trainer.host.keys import CERTIFICATE, CERTIFICATE_KEY, make_keys
+from trainer.host.limits import Limits
 
 
 class LyingHost:
@@ -63,12 +66,12 @@ def liar(keys, job, lesson):
     return LyingHost(keys, job, {n: 0.01 * w for n, w in weights.items()}, replace(lesson.origin, domain="theirs"))
 
 
-def fetch(job, client):
-    return attend(submit(job, client), client, lambda _sent: None, lambda _state: None)
+def ask(job, client):
+    return fetch(send(job, client, lambda _sent: None), client, lambda _state: None)
 
 
 def test_an_honest_answer_is_taken_and_is_called_what_we_call_it(job, liar):
-    learnt = fetch(job, liar)
+    learnt = ask(job, liar)
     assert learnt.vector.origin == job.origin
     assert learnt.vector.norm > 0
 
@@ -76,9 +79,9 @@ def test_an_honest_answer_is_taken_and_is_called_what_we_call_it(job, liar):
 def test_a_swapped_vector_is_refused_and_asked_for_again(job, liar):
     honest, liar.data = liar.data, liar.data[:-1] + b"\0"
     with pytest.raises(BadInputError, match="another task vector than it signed"):
-        fetch(job, liar)
+        ask(job, liar)
     liar.data = honest
-    assert fetch(find_job(job.key), liar).vector.norm > 0
+    assert ask(find_job(job.key), liar).vector.norm > 0
 
 
 @pytest.mark.parametrize(
@@ -95,21 +98,19 @@ def test_a_swapped_vector_is_refused_and_asked_for_again(job, liar):
 def test_a_vector_that_was_signed_for_something_else_is_refused(job, liar, field, value):
     liar.record[field] = value
     with pytest.raises(BadInputError, match=f"for something else \\({field}"):
-        fetch(job, liar)
+        ask(job, liar)
 
 
 def test_another_hosts_signature_is_refused(job, liar, tmp_path):
-    from trainer.host.keys import make_keys
-
     liar.sign = make_keys(tmp_path / "other", ["box"]).sign
     with pytest.raises(BadInputError, match="not signed by the host that this device trusts"):
-        fetch(job, liar)
+        ask(job, liar)
 
 
 def test_a_job_that_failed_says_why_and_is_over(job, liar):
     liar.state = "failed"
     with pytest.raises(TrainingError, match="it was too hard"):
-        fetch(job, liar)
+        ask(job, liar)
     assert jobs() == []
 
 
@@ -167,16 +168,22 @@ def test_as_much_of_the_vector_is_asked_for_as_can_be_used(plan, density):
     assert kept_density(plan) == density
 
 
-def test_a_vector_is_found_in_the_ledger(job, liar, tiny_bundle):
-    from device_app.ledger import Edit, Ledger
-
-    learnt = fetch(job, liar)
+def test_a_vector_that_became_an_edit_before_a_kill_does_not_become_another(job, liar, tiny_bundle):
+    learnt = ask(job, liar)
     ledger = Ledger(tiny_bundle)
-    assert not is_in_ledger(ledger, learnt)
     with ledger.changing():
         edit = Edit(1, "adapt", ["phone"], [ledger.keep(learnt.vector)], "ties", {"lam": 0.6, "density": 0.5})
         ledger.promote(ledger.drafted(edit), edit)
-    assert is_in_ledger(Ledger(tiny_bundle), learnt)
+    assert finish(None, Ledger(tiny_bundle), job, learnt, None, 1, None) is None
+    assert len(Ledger(tiny_bundle).edits) == 1
+    assert jobs() == []
+
+
+def test_a_vector_that_does_not_fit_is_refused_and_the_job_stays(job, liar, bundle):
+    learnt = ask(job, liar)
+    with pytest.raises(WrongBaseError, match="https://box: taken from base"):
+        finish(None, Ledger(bundle), job, learnt, None, 1, None)
+    assert [one.key for one in jobs()] == [job.key]
 
 
 def test_a_host_that_does_not_answer_is_said_with_what_to_do(job):
@@ -184,8 +191,31 @@ def test_a_host_that_does_not_answer_is_said_with_what_to_do(job):
         HostClient(Host("http://127.0.0.1:1", "key"), patience_s=0.5) as client,
         pytest.raises(NetworkError, match="jobs attach"),
     ):
-        submit(job, client)
+        send(job, client, lambda _sent: None)
     assert jobs() == [job]
+
+
+def test_another_hosts_certificate_is_refused_at_once(serve, trusted, job, host_home, tmp_path):
+    folder = host_home / "host"
+    url = serve(ssl_certfile=str(folder / CERTIFICATE), ssl_keyfile=str(folder / CERTIFICATE_KEY))
+    other = make_keys(tmp_path / "other", ["127.0.0.1"])
+    with HostClient(trusted(url)) as client:
+        assert client.jobs() == []
+    with (
+        HostClient(replace(trusted(url, "tablet"), authority=other.authority)) as client,
+        pytest.raises(BadInputError, match="not of the authority this device trusts"),
+    ):
+        send(job, client, lambda _sent: None)
+
+
+def test_a_host_that_says_later_is_asked_again(serve, trusted, job, database):
+    """A device may have one job here; it waits until that has ended."""
+    host = trusted(serve(limits=Limits(jobs_of_device=1)))
+    with HostClient(host) as client, HostClient(host) as other:
+        first = client.create({**job.request, "key": "1" * 32})["id"]
+        threading.Timer(1.0, lambda: other.cancel(first)).start()
+        assert send(job, client, lambda _sent: None).identity
+    assert [one.state for one in database.jobs()] == ["cancelled", "queued"]
 
 
 def test_a_connection_that_breaks_is_made_again(serve, trusted, job, database):
@@ -195,10 +225,8 @@ def test_a_connection_that_breaks_is_made_again(serve, trusted, job, database):
     with _Cutting(int(url.rsplit(":", 1)[1]), cuts=3, after=3000) as port:
         said = []
         with HostClient(replace(host, url=f"http://127.0.0.1:{port}"), said.append) as client:
-            submitted: Job = submit(job, client)
-            state = client.upload(submitted.identity, job.folder / "dataset.tar", lambda _sent: None)
-    assert state["state"] == "queued"
-    assert len(database.jobs()) == 1
+            sent = send(job, client, lambda _sent: None)
+    assert [(one.id, one.state) for one in database.jobs()] == [(sent.identity, "queued")]
     assert any("answers again" in message for message in said)
 
 
