@@ -153,6 +153,7 @@ def test_what_harms_stays_out_with_the_reason_and_can_be_forced(run, codes_of, l
     assert ledger.is_applied(2)
 
 
+@pytest.mark.slow
 def test_a_sweep_tries_every_lambda_and_density_and_takes_a_gentle_one(run, codes_of, monkeypatch):
     codes_of("codes", 30)
     monkeypatch.setattr(adapting, "LAMBDAS", (0.2, 0.8))
@@ -260,6 +261,7 @@ def test_what_was_learnt_before_is_judged_too(run, codes_of, ledger, store):
 # Without learning
 
 
+@pytest.mark.slow
 def test_an_edit_can_be_weighed_otherwise_and_the_report_knows_every_version(run, codes_of, ledger, store, screen):
     codes_of("codes", 30)
     run(Plan("codes"))

@@ -72,6 +72,14 @@ def wait_for(url, seconds=60.0, **how):
         time.sleep(0.1)
 
 
+def until(condition, seconds=120.0):
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.2)
+    return found
+
+
 @pytest.fixture
 def host(tmp_path):
     return Machine(tmp_path / "host")
@@ -106,13 +114,31 @@ def test_a_device_without_torch_learns_on_a_host_over_tls_as_it_would_here(host,
         assert there["domains"]["codes"]["after"] == pytest.approx(here["domains"]["codes"]["after"], abs=0.02)
         assert "codes" in device.call("log").stdout
         assert not list((host.folder / "host" / "jobs").glob("*/*"))  # neither recordings nor the vector
-        second = json.loads(  # from the edited model, whose edits go along
-            device.call("adapt", "--domain", "codes", "--on", url, "--epochs", 3, "--json", "--force").stdout
+        # From the edited model, whose edits go along; and the device is killed while it waits.
+        again = ("adapt", "--domain", "codes", "--on", url, "--epochs", 3, "--force", "--json")
+        waiting = device.start(*again)
+        job = until(lambda: [one for one in json.loads(device.call("jobs", "--json").stdout) if "place" in one])[0]
+        waiting.kill()
+        waiting.communicate()
+        assert "jobs attach" in device.call(*again, code=1).stderr
+        second = json.loads(device.call("jobs", "attach", job["id"][:8], "--json").stdout)
+        assert (second["edit"]["id"], second["promoted"]) == (2, True)
+        assert json.loads(device.call("jobs", "--json").stdout) == []
+        for name in ("van-1", "van-2", "van-3"):  # three devices that have learnt the same
+            token = host.call("host", "token", "add", name, "--group", "vans").stdout.strip()
+            device.call("host", "trust", url, "--token", token)
+            device.call("contribute", 1, "--group", "vans", "--on", url)
+        report = json.loads(host.call("host", "fleet", "merge", "--group", "vans", "--tolerance", 5, "--json").stdout)
+        assert [one["left_out"] for one in report["judged"]] == [""] * 3
+        fresh = Machine(tmp_path / "fresh", torch=False)
+        shutil.copytree(home / "baked", fresh.folder / "baked")
+        fresh.call("import", codes, "--domain", "codes")
+        fresh.call("host", "trust", url, "--token", token, "--fingerprint", fingerprint)
+        pulled = json.loads(
+            fresh.call("fleet", "pull", "--group", "vans", "--on", url, "--tolerance", 5, "--json").stdout
         )
-        assert second["edit"]["id"] == 2
-        device.call("contribute", 1, "--group", "crew", "--on", url)
+        assert (pulled["promoted"], pulled["edit"]["kind"]) == (True, "fleet")
         assert "3 are the least" in host.call("host", "fleet", "merge", "--group", "crew", code=1).stderr
-        assert "no vector" in device.call("fleet", "pull", "--group", "crew", "--on", url, code=1).stderr
     finally:
         server.terminate()
         server.communicate(timeout=20)
