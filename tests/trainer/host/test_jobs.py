@@ -14,7 +14,7 @@ from device_app.signatures import verified
 from editing.sparsify import trim
 from editing.task_vector import TaskVector
 from tests.trainer.host.conftest import until
-from trainer.engine import Local
+from trainer.engine import Local, Ray
 from trainer.finetune import Settings, teach
 from trainer.host import jobs as jobs_module
 from trainer.host.limits import Limits
@@ -202,6 +202,20 @@ def test_a_device_gets_the_vector_over_a_real_connection(serve, trusted, packed,
     assert learnt.vector.origin.domain == "phone"
     assert learnt.vector.norm > 0
     assert len(learnt.losses) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_job_is_done_as_a_task_of_a_ray_cluster(make_jobs, device, packed):
+    ray = pytest.importorskip("ray")
+    jobs = make_jobs(Ray())
+    try:
+        identities = [queued(jobs, device, packed, domain=f"domain-{number}") for number in range(3)]
+        jobs.start()
+        assert [ended(jobs, identity).state for identity in identities] == ["done"] * 3
+        jobs.stop()
+    finally:
+        ray.shutdown()
 
 
 def test_a_fault_of_the_machine_does_not_end_the_host(make_jobs, monkeypatch):
