@@ -194,7 +194,7 @@ def test_a_slow_machine_is_not_asked_for_more_partials_than_it_can_give(transcri
 
 def test_an_unknown_family_is_refused(copied_bundle):
     edit_record(copied_bundle, family="whisper")
-    with pytest.raises(BundleError, match=r"family 'whisper'; this asr-edge runs conformer-ctc, moonshine"):
+    with pytest.raises(BundleError, match=r"family 'whisper'; this asr-edge runs auto-ctc, conformer-ctc, moonshine"):
         Transcriber(Bundle.open(copied_bundle.folder))
 
 
