@@ -50,7 +50,7 @@ def adapt(
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
-    """Learn a domain from its labelled recordings; keep what was there if that is not better.
+    """Learn a domain from its labelled recordings; kept only if that is better.
 
     Exit code 3: the gate kept the old model.
     """

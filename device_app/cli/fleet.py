@@ -22,9 +22,10 @@ def contribute(
     density: Annotated[float, typer.Option(min=0.0, max=1.0, help="Send this fraction of the vector.")] = 0.5,
     model: options.Model = None,
 ) -> None:
-    """Give an edit's task vector to a group: no recordings, no texts, not the domain's name.
+    """Give an edit's task vector to a group: no recordings, no texts.
 
-    What goes: differences of weights, how many utterances they were learnt from, WER before and after.
+    Not even the domain's name. What goes: differences of weights, how many utterances they were
+    learnt from, WER before and after.
     """
     from device_app.host_client import HostClient
     from device_app.hosts import find_host

@@ -23,7 +23,7 @@ def merge(
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
-    """Merge the vectors of several people or machines into one edit, which replaces theirs.
+    """Merge vectors of several people or machines into one edit, in place of theirs.
 
     Exit code 3: the gate kept the old model.
     """

@@ -51,7 +51,7 @@ def remix(
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
-    """Weigh an edit otherwise, or bring one back that was reverted or kept out. Nothing is learnt again.
+    """Weigh an edit otherwise, or bring one back; nothing is learnt again.
 
     Exit code 3: the gate kept the model as it was.
     """

@@ -56,7 +56,7 @@ def init(
 @app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8443,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8443,
     cert: Annotated[Path | None, typer.Option(help="A certificate of your own, PEM. [default: the host's]")] = None,
     key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
     no_tls: Annotated[bool, typer.Option("--no-tls", help="Plain http; on loopback only.")] = False,

@@ -85,6 +85,7 @@ def left_out(report):
     return {one.device: one.left_out for one in report.judged if one.left_out}
 
 
+@pytest.mark.slow
 def test_honest_vectors_are_merged_signed_and_offered(give, merge, vector, database, keys, bundle, host_home):
     give(a=vector(1), b=vector(2), c=vector(3, scores={"before": 0.4, "after": 0.2}))
     report = merge()

@@ -188,6 +188,7 @@ def test_files_that_no_job_needs_are_removed(make_jobs, device, packed, host_hom
     assert jobs.database.job(added.id).state == "cancelled"  # an upload that was never finished
 
 
+@pytest.mark.slow
 def test_a_device_gets_the_vector_over_a_real_connection(serve, trusted, packed, tiny_bundle):
     url = serve(Local())
     job = packed(url)
