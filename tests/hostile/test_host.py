@@ -85,7 +85,7 @@ def host(tmp_path):
     return Machine(tmp_path / "host")
 
 
-def test_a_device_without_torch_learns_on_a_host_over_tls_as_it_would_here(host, home, codes, tmp_path):
+def test_a_device_without_torch_learns_on_a_host_over_tls_as_it_would_here(host, transcriber, home, codes, tmp_path):
     fingerprint = host.call("host", "init", "localhost").stdout.strip()
     token = host.call("host", "token", "add", "phone", "--group", "crew").stdout.strip()
     port = free_port()
