@@ -30,10 +30,11 @@ SERVER = """
 import sys
 from trainer.engine import Local
 from trainer.host.limits import Limits
-from trainer.host.server import Address, serve
+from trainer.host.server import Address, own_signer, serve
 class Idle(Local):
     slots = 0
-serve(Address(port=int(sys.argv[1]), tls=False), Idle(), Limits(), keep=False)
+where = Address(port=int(sys.argv[1]), tls=False)
+serve(where, own_signer(where), Idle(), Limits(), keep=False)
 """
 
 

@@ -193,7 +193,6 @@ def adapt(store: Store, ledger: Ledger, plan: Plan, tune: Tune, threads: int | N
         TrainingError: the fine-tuning cannot go on.
         StorageError: the disk is full or cannot be written.
     """
-    _settings(plan)
     exam, lesson = prepare(store, ledger, plan, threads, screen)
     return conclude(ledger, plan, exam, tune(lesson), threads, screen)
 
@@ -202,8 +201,10 @@ def prepare(store: Store, ledger: Ledger, plan: Plan, threads: int | None, scree
     """What there is to learn, checked, and what it will be judged by. Changes no edit and no version.
 
     Raises:
-        BadInputError: too few labelled utterances, no speech, or labels that belong to other recordings.
+        BadInputError: the plan's method does not exist, there are too few labelled utterances, no speech, or
+            labels that belong to other recordings.
     """
+    settings_of(plan)  # a mistake in it is told now, not after the fine-tuning
     training, held_out = _snapshot(store, ledger, plan.domain)
     start = ledger.bundle(ledger.current)
     transcriber = Transcriber(start, threads=threads, on_bake=lambda: screen.say(f"Preparing {start.name} ..."))
@@ -261,7 +262,7 @@ def conclude(ledger: Ledger, plan: Plan, exam: Exam, learnt: Learnt, threads: in
         TaskVectorError: the vector does not fit the model.
         StorageError: the disk is full or cannot be written.
     """
-    settings = _settings(plan)
+    settings = settings_of(plan)
     vector = learnt.vector
     candidates: list[Candidate] = []
     if plan.sweep:
@@ -461,7 +462,7 @@ def _replayed(store: Store, ledger: Ledger, plan: Plan) -> list[Labelled]:
 # Candidates
 
 
-def _settings(plan: Plan) -> dict[str, Any]:
+def settings_of(plan: Plan) -> dict[str, Any]:
     """All settings of the plan's method.
 
     Raises:
@@ -642,10 +643,8 @@ def merge_vectors(
         WrongBaseError, TaskVectorError: a vector does not fit the model; nothing was changed.
         BadInputError: the method does not exist, or cannot merge these.
     """
-    settings = _settings(plan)
-    shapes = {name: tensor.shape for name, tensor in ledger.base.weights().items()}
-    for name, vector in vectors.items():
-        vector.check(ledger.base.weights_hash, shapes, name)
+    settings = settings_of(plan)
+    ledger.check(vectors)
     try:
         METHODS[plan.method]([vector.tensors for vector in vectors.values()], **settings)
     except ValueError as error:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ from typing import Any
 from device_app.models import data_folder
 from editing.errors import BadInputError, StorageError
 from editing.files import sha256, write_atomically
-from editing.registry import METHODS
+from editing.registry import METHODS, Tensors
 from editing.sparsify import Array
 from editing.task_vector import TaskVector, apply
 from export.bundle import WEIGHTS, Bundle
@@ -205,6 +205,21 @@ class Ledger:
         write_atomically(self.vector_path(name), data)
         return name
 
+    def has_edit_of(self, vector: TaskVector) -> bool:
+        """Whether this very vector is an edit's already."""
+        name = hashlib.sha256(vector.to_bytes()).hexdigest()
+        return any(name in edit.vectors for edit in self.edits)
+
+    def check(self, vectors: Mapping[str, TaskVector]) -> None:
+        """Whether vectors, by what errors call them, can be merged into the model.
+
+        Raises:
+            WrongBaseError, TaskVectorError: one cannot.
+        """
+        shapes = {name: tensor.shape for name, tensor in self.base.weights().items()}
+        for name, vector in vectors.items():
+            vector.check(self.base.weights_hash, shapes, name)
+
     def vector_path(self, name: str) -> Path:
         """Where the task vector of this hash is."""
         return self.folder / "vectors" / f"{name}.safetensors"
@@ -238,9 +253,7 @@ class Ledger:
         """
         weights = self.base.weights()
         for applied in version.applied:
-            vectors = [self.vector(name).tensors for name in applied.vectors]
-            merged = METHODS[applied.method](vectors, **applied.settings)
-            weights = apply(weights, merged, out=merged)
+            weights = with_edit(weights, applied, self.vector)
         return weights
 
     def edit(self, identity: int) -> Edit:
@@ -352,6 +365,16 @@ class Ledger:
         versions = list(self.versions)
         versions[version.id] = replace(versions[version.id], wer={**versions[version.id].wer, **wer})
         self._write(self.edits, versions, versions[self.current.id])
+
+
+def with_edit(weights: Tensors, applied: Applied, load: Callable[[str], TaskVector]) -> dict[str, Array]:
+    """Weights and one edit more: merges its vectors, which `load` gives by their hash, and adds them.
+
+    Raises:
+        TaskVectorError: the result is not finite.
+    """
+    merged = METHODS[applied.method]([load(name).tensors for name in applied.vectors], **applied.settings)
+    return apply(weights, merged, out=merged)
 
 
 def edited(base: Bundle, version: int | None = None) -> Bundle:

@@ -6,17 +6,16 @@ job is in the folder before the host hears of it, and leaves it only when its ed
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from device_app.adapting import Exam, Learnt, Lesson, Outcome, Plan, Screen, conclude, examine
+from device_app.adapting import Exam, Learnt, Lesson, Outcome, Plan, Screen, conclude, examine, settings_of
 from device_app.dataset_archive import pack
 from device_app.host_client import HostClient
 from device_app.ledger import EditedBundle, Ledger
@@ -165,9 +164,7 @@ def pack_job(
 
 def kept_density(plan: Plan) -> float:
     """How much of the vector the device can make use of, and therefore asks for."""
-    from editing.registry import METHODS
-
-    settings = {**METHODS[plan.method].settings, **plan.settings}
+    settings = settings_of(plan)
     is_only_trimmed = plan.method == "ties" and settings["scope"] == "tensor"
     return float(settings["density"]) if is_only_trimmed and not plan.sweep else 1.0
 
@@ -270,19 +267,12 @@ def finish(
         WrongBaseError, TaskVectorError: the vector does not fit the model.
         StorageError: the disk is full or cannot be written; call again.
     """
-    shapes = {name: tensor.shape for name, tensor in ledger.base.weights().items()}
-    learnt.vector.check(ledger.base.weights_hash, shapes, job.url)
-    name = hashlib.sha256(learnt.vector.to_bytes()).hexdigest()
+    ledger.check({job.url: learnt.vector})
     outcome = None
     with ledger.changing():
-        if not any(name in edit.vectors for edit in ledger.edits):
+        if not ledger.has_edit_of(learnt.vector):
             if exam is None or exam.version != ledger.current.id:
                 exam = examine(store, ledger, job.plan.domain, threads, screen)
             outcome = conclude(ledger, job.plan, exam, learnt, threads, screen)
     job.forget()
     return outcome
-
-
-def waiting() -> Sequence[str]:
-    """Keys of the jobs that have not come back, for completion."""
-    return [job.key[:8] for job in jobs()]

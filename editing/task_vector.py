@@ -33,7 +33,7 @@ from editing.errors import TaskVectorError, WrongBaseError
 from editing.files import write_atomically
 from editing.layers import layer
 from editing.registry import Tensors, for_each_tensor, is_finite
-from editing.sparsify import Array
+from editing.sparsify import Array, trim
 
 FORMAT_VERSION = 1
 RECORD = "asr-edge"
@@ -93,7 +93,7 @@ class TaskVector:
     @property
     def norm(self) -> float:
         """Euclidean length."""
-        return math.sqrt(sum(_dot(tensor, tensor) for tensor in self.tensors.values()))
+        return math.sqrt(self.dot(self))
 
     @property
     def density(self) -> float:
@@ -101,10 +101,14 @@ class TaskVector:
         total = sum(tensor.size for tensor in self.tensors.values())
         return sum(int(np.count_nonzero(tensor)) for tensor in self.tensors.values()) / max(1, total)
 
+    def dot(self, other: TaskVector) -> float:
+        """The scalar product of two vectors of the same names."""
+        return sum(_dot(tensor, other.tensors[name]) for name, tensor in self.tensors.items())
+
     def cosine(self, other: TaskVector) -> float:
         """Of the angle between two vectors of the same names; 0 where one is zero."""
         norms = self.norm * other.norm
-        return sum(_dot(tensor, other.tensors[name]) for name, tensor in self.tensors.items()) / norms if norms else 0.0
+        return self.dot(other) / norms if norms else 0.0
 
     def __add__(self, other: TaskVector) -> TaskVector:
         return replace(self, tensors={name: tensor + other.tensors[name] for name, tensor in self.tensors.items()})
@@ -112,6 +116,10 @@ class TaskVector:
     def scaled(self, lam: float) -> TaskVector:
         """The vector times a scaling coefficient."""
         return replace(self, tensors={name: tensor * np.float32(lam) for name, tensor in self.tensors.items()})
+
+    def trimmed(self, density: float) -> TaskVector:
+        """The vector with only this fraction of each tensor's entries, the largest; its origin is as it was."""
+        return replace(self, tensors={name: trim(tensor, density) for name, tensor in self.tensors.items()})
 
     def layers(self) -> dict[str, float]:
         """The norm of each layer's part, by the layer's name, in the order of the tensors."""

@@ -283,3 +283,12 @@ def write_audio(path: Path, audio: np.ndarray, sample_rate: int = SAMPLE_RATE, *
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, audio, sample_rate, **options)
     return path
+
+
+def until(condition, seconds=60.0):
+    """What a condition gives once it gives something; fails if it does not in time."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.05)
+    return found

@@ -15,10 +15,10 @@ from device_app.audio import SAMPLE_RATE
 from device_app.manifest import Entry
 from editing.errors import BadInputError
 from editing.files import folder_in_one_step
-from export.bundle import LICENCE, TOKENIZER, WEIGHTS, Bundle, write_record
+from export.bundle import WEIGHTS, Bundle, write_record
 from export.graphs import export_conformer_ctc
 from export.weights import write_weights
-from trainer import families
+from trainer.bundles import write_bundle
 from trainer.families import conformer_ctc
 from trainer.finetune import FineTuned, Progress, Settings, learn
 from trainer.vocabulary import learn_vocabulary
@@ -49,23 +49,17 @@ def new_bundle(texts: Sequence[str], config: str, out: Path, vocabulary: int | N
     shape = {"encoder": dict(conformer_ctc.CONFIGS[config]), "vocab_size": tokenizer.get_vocab_size() + 1}
     torch.manual_seed(seed)
     model = conformer_ctc.build(shape)
-    with folder_in_one_step(out) as folder:
-        tokenizer.save(str(folder / TOKENIZER))
-        write_weights(folder / WEIGHTS, families.arrays(model))
-        export_conformer_ctc(model, folder)
-        (folder / LICENCE).write_text("Yours: trained with asr-edge from recordings of your own choice.\n", "utf-8")
-        write_record(
-            Bundle(
-                folder=folder,
-                name=f"conformer-ctc-{config}",
-                family=FAMILY,
-                sampling_rate=SAMPLE_RATE,
-                config=shape,
-                licence="LicenseRef-own",
-                origin="trained from scratch with asr-edge",
-            )
-        )
-    return Bundle.open(out)
+    record = Bundle(
+        folder=out,
+        name=f"conformer-ctc-{config}",
+        family=FAMILY,
+        sampling_rate=SAMPLE_RATE,
+        config=shape,
+        licence="LicenseRef-own",
+        origin="trained from scratch with asr-edge",
+    )
+    licence = "Yours: trained with asr-edge from recordings of your own choice.\n"
+    return write_bundle(record, tokenizer, model, export_conformer_ctc, licence)
 
 
 def train(

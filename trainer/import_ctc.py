@@ -18,11 +18,10 @@ from transformers import AutoConfig, AutoModelForCTC
 from device_app.audio import SAMPLE_RATE
 from device_app.families import WORD_START
 from editing.errors import BadInputError, NetworkError
-from editing.files import folder_in_one_step
-from export.bundle import LICENCE, TOKENIZER, WEIGHTS, Bundle, write_record
+from export.bundle import Bundle
 from export.graphs import export_auto_ctc, export_conformer_ctc
-from export.weights import write_weights
 from trainer import families
+from trainer.bundles import write_bundle
 from trainer.families import auto_ctc, conformer_ctc
 from trainer.vocabulary import of_pieces
 
@@ -63,23 +62,17 @@ def import_ctc(source: str, out: Path, name: str | None = None) -> Bundle:
     )
     weights = {key: fitting[key].float().numpy() for key in families.state(ours) if key in fitting}
     families.load_weights(ours, weights)
-    with folder_in_one_step(out) as target:
-        tokenizer.save(str(target / TOKENIZER))
-        write_weights(target / WEIGHTS, weights)
-        (export_conformer_ctc if is_parakeet else export_auto_ctc)(ours, target)
-        (target / LICENCE).write_text(f"As published with {source}; see its model card.\n", "utf-8")
-        write_record(
-            Bundle(
-                folder=target,
-                name=name or folder.name,
-                family="conformer-ctc" if is_parakeet else "auto-ctc",
-                sampling_rate=SAMPLE_RATE,
-                config=shape,
-                licence="LicenseRef-source",
-                origin=f"converted from {source}",
-            )
-        )
-    return Bundle.open(out)
+    record = Bundle(
+        folder=out,
+        name=name or folder.name,
+        family="conformer-ctc" if is_parakeet else "auto-ctc",
+        sampling_rate=SAMPLE_RATE,
+        config=shape,
+        licence="LicenseRef-source",
+        origin=f"converted from {source}",
+    )
+    export = export_conformer_ctc if is_parakeet else export_auto_ctc
+    return write_bundle(record, tokenizer, ours, export, f"As published with {source}; see its model card.\n")
 
 
 def _fetched(name: str) -> Path:

@@ -33,7 +33,6 @@ def contribute(
     from device_app.models import find_bundle
     from device_app.store import CANARY
     from editing.errors import BadInputError
-    from editing.sparsify import trim
 
     ledger = Ledger(find_bundle(model))
     found = ledger.edit(edit)
@@ -52,7 +51,7 @@ def contribute(
     }
     vector = ledger.vector(found.vectors[0])
     origin = replace(vector.origin, domain="", method="trim", density=density, scores=scores)
-    data = replace(vector, tensors={n: trim(t, density) for n, t in vector.tensors.items()}, origin=origin).to_bytes()
+    data = replace(vector.trimmed(density), origin=origin).to_bytes()
     with HostClient(find_host(on), options.tell) as client:
         client.contribute(group, data)
     options.tell(f"Edit {edit} is given to {group}: {len(data) / 1e6:.1f} MB.")

@@ -23,9 +23,9 @@ app = typer.Typer(help="What hosts learn for this device.", invoke_without_comma
 
 
 def _complete_job(typed: str) -> list[str]:
-    from device_app.remote import waiting
+    from device_app.remote import jobs as all_jobs
 
-    return [key for key in waiting() if key.startswith(typed)]
+    return [job.key[:8] for job in all_jobs() if job.key[:8].startswith(typed)]
 
 
 JobId = Annotated[

@@ -30,7 +30,6 @@ def export(
     from device_app.ledger import Ledger
     from device_app.models import find_bundle
     from editing.errors import BadInputError
-    from editing.sparsify import trim
 
     if file.exists():
         raise BadInputError(f"{file}: is there already; name a new file")
@@ -42,7 +41,7 @@ def export(
     kept = density if density is not None else float(found.settings.get("density", 1.0))
     if kept < 1:
         origin = replace(vector.origin, method="trim", density=kept, scores=dict(found.after))
-        vector = replace(vector, tensors={n: trim(t, kept) for n, t in vector.tensors.items()}, origin=origin)
+        vector = replace(vector.trimmed(kept), origin=origin)
     vector.save(file)
     typer.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB, {vector.density:.0%} of the entries")
 

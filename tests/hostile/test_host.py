@@ -22,6 +22,7 @@ from device_app.models import RECORDINGS
 from device_app.remote import jobs, pack_job
 from editing.task_vector import Origin
 from export.bundle import Bundle
+from tests.conftest import until
 from tests.device_app.test_imports import BLOCK, FORBIDDEN
 from trainer.families import conformer_ctc
 from trainer.from_scratch import new_bundle
@@ -72,14 +73,6 @@ def wait_for(url, seconds=60.0, **how):
         time.sleep(0.1)
 
 
-def until(condition, seconds=120.0):
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.2)
-    return found
-
-
 @pytest.fixture
 def host(tmp_path):
     return Machine(tmp_path / "host")
@@ -117,7 +110,9 @@ def test_a_device_without_torch_learns_on_a_host_over_tls_as_it_would_here(host,
         # From the edited model, whose edits go along; and the device is killed while it waits.
         again = ("adapt", "--domain", "codes", "--on", url, "--epochs", 3, "--force", "--json")
         waiting = device.start(*again)
-        job = until(lambda: [one for one in json.loads(device.call("jobs", "--json").stdout) if "place" in one])[0]
+        job = until(lambda: [one for one in json.loads(device.call("jobs", "--json").stdout) if "place" in one], 120.0)[
+            0
+        ]
         waiting.kill()
         waiting.communicate()
         assert "jobs attach" in device.call(*again, code=1).stderr

@@ -91,7 +91,7 @@ def serve(
     options.tell(f"http{'' if no_tls else 's'}://{host}:{port}  {keys.fingerprint}")
     if keep:
         options.tell("Recordings are kept when a job has ended (--keep).")
-    run(where, engines.Ray(address) if engine == "ray" else engines.Local(), limits, keep=keep)
+    run(where, keys, engines.Ray(address) if engine == "ray" else engines.Local(), limits, keep=keep)
 
 
 @token.command("add")

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from device_app.adapting import Screen, hear, temporarily_baked
+from device_app.adapting import Plan, Screen, hear, settings_of, temporarily_baked
 from device_app.canary import Spoken, canary
 from device_app.gate import SURE_OF_HARM, Heard, compare
 from device_app.store import CANARY
@@ -131,9 +131,7 @@ def merge_fleet(
     Raises:
         BadInputError: too few vectors are left, or the method cannot merge them.
     """
-    if method not in METHODS:
-        raise BadInputError(f"there is no merge method {method!r}; there are {', '.join(METHODS)}")
-    settings = {**METHODS[method].settings, **settings, "lam": 1.0}
+    settings = {**settings_of(Plan(group, method, settings)), "lam": 1.0}
     theta = base.weights()
     judged, vectors = _read(database.contributions(group, base.weights_hash), folder, base, theta)
     _clip(judged, vectors)
@@ -219,7 +217,7 @@ def _clip(judged: Sequence[Judged], vectors: dict[str, TaskVector]) -> None:
 def _leave_out_opposed(judged: Sequence[Judged], vectors: dict[str, TaskVector]) -> None:
     """The one that points away most is left out first, as it turns the mean by which the others are judged."""
     names = list(vectors)
-    products = np.array([[_dot(vectors[one], vectors[other]) for other in names] for one in names])
+    products = np.array([[vectors[one].dot(vectors[other]) for other in names] for one in names])
     left = list(range(len(names)))
     while len(left) >= 2:
         part = products[np.ix_(left, left)]
@@ -239,10 +237,6 @@ def _leave_out_opposed(judged: Sequence[Judged], vectors: dict[str, TaskVector])
 
 def _entry(judged: Sequence[Judged], device: str) -> Judged:
     return next(one for one in judged if one.device == device)
-
-
-def _dot(one: TaskVector, other: TaskVector) -> float:
-    return one.cosine(other) * one.norm * other.norm
 
 
 def _enough(vectors: Mapping[str, TaskVector], judged: Sequence[Judged], group: str) -> None:

@@ -14,7 +14,7 @@ from device_app.models import data_folder
 from editing.errors import BadInputError
 from trainer.engine import Engine
 from trainer.host.database import Database
-from trainer.host.keys import CERTIFICATE, CERTIFICATE_KEY, Signer, make_keys, signer
+from trainer.host.keys import CERTIFICATE, CERTIFICATE_KEY, SIGNING, Signer, make_keys, signer
 from trainer.host.limits import Limits
 
 CONNECTIONS = 1024  # more are told to come again
@@ -51,8 +51,7 @@ def own_signer(address: Address) -> Signer:
     if not address.tls and not is_loopback(address.host):
         raise BadInputError(f"{address.host}: recordings come to this machine only by https; leave --no-tls away")
     folder = host_folder()
-    is_local = is_loopback(address.host)
-    if not (folder / "signing.pem").is_file() and is_local:
+    if not (folder / SIGNING).is_file() and is_loopback(address.host):
         make_keys(folder, ["localhost", "127.0.0.1"])
     found = signer(folder)
     if address.certificate is not None or not address.tls:  # there is no authority of ours to pin
@@ -67,8 +66,15 @@ def only_tls_1_3(_config: uvicorn.Config, default: Callable[[], ssl.SSLContext])
     return context
 
 
-def serve(address: Address, engine: Engine, limits: Limits, *, keep: bool) -> None:
+def serve(address: Address, keys: Signer, engine: Engine, limits: Limits, *, keep: bool) -> None:
     """Serves until it is interrupted; jobs that are not done go on at the next start.
+
+    Args:
+        address: where.
+        keys: as `own_signer` gives them for it.
+        engine: where jobs are done.
+        limits: how much devices may ask.
+        keep: keep recordings when a job has ended.
 
     Raises:
         BadInputError: the address cannot be listened on, or the certificate cannot be used.
@@ -78,7 +84,6 @@ def serve(address: Address, engine: Engine, limits: Limits, *, keep: bool) -> No
     from trainer.host.jobs import Jobs
 
     folder = host_folder()
-    keys = own_signer(address)
     jobs = Jobs(folder, open_database(), keys, engine, limits, keep=keep)
     certificate = address.certificate or folder / CERTIFICATE
     key = address.key or folder / CERTIFICATE_KEY

@@ -11,20 +11,19 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from device_app.adapting import Labelled, Lesson
 from device_app.audio import duration_s
 from device_app.dataset_archive import Unpacked, unpack
-from device_app.ledger import Applied
+from device_app.ledger import Applied, with_edit
 from device_app.models import installed
 from editing.errors import AsrEdgeError, BadInputError
 from editing.files import sha256, write_atomically
-from editing.registry import METHODS, Tensors
-from editing.sparsify import trim
-from editing.task_vector import Origin, TaskVector, apply
+from editing.registry import Tensors
+from editing.task_vector import Origin, TaskVector
 from export.bundle import Bundle
 from trainer.host.parallel import learn_together, workers_for
 
@@ -120,9 +119,7 @@ def learn(folder: Path) -> None:
     learnt = teach(lesson, Settings(**settings), checkpoint=folder / CHECKPOINT, on_step=tell)
     if not is_first:
         return
-    vector = learnt.vector
-    if density < 1:
-        vector = replace(vector, tensors={name: trim(tensor, density) for name, tensor in vector.tensors.items()})
+    vector = learnt.vector.trimmed(density) if density < 1 else learnt.vector
     vector.save(folder / VECTOR)
     digest, seconds = sha256(folder / VECTOR), round(learnt.seconds, 2)
     result = {"vector": digest, "losses": list(learnt.losses), "seconds": seconds}
@@ -133,11 +130,11 @@ def learn(folder: Path) -> None:
 class _Remade(Bundle):
     """A base with a device's edits."""
 
-    remake: Callable[[], Tensors] | None = None
+    remake: Callable[[], Tensors] = field(kw_only=True, repr=False)
 
     def weights(self) -> Any:
         """As `Bundle.weights`, the edits applied."""
-        return super().weights() if self.remake is None else self.remake()
+        return self.remake()
 
 
 def starting_bundle(request: Mapping[str, Any], unpacked: Unpacked) -> Bundle:
@@ -158,16 +155,21 @@ def starting_bundle(request: Mapping[str, Any], unpacked: Unpacked) -> Bundle:
     def weights() -> Tensors:
         made: Tensors = base.weights()
         shapes = {name: tensor.shape for name, tensor in made.items()}
+
+        def load(name: str) -> TaskVector:
+            vector = TaskVector.load(unpacked.vectors[name])
+            vector.check(base.weights_hash, shapes, "the archive")
+            return vector
+
         for edit in edits:
-            vectors = [TaskVector.load(unpacked.vectors[name]) for name in edit.vectors]
-            for vector in vectors:
-                vector.check(base.weights_hash, shapes, "the archive")
             try:
-                merged = METHODS[edit.method]([vector.tensors for vector in vectors], **edit.settings)
+                made = with_edit(made, edit, load)
+            except BadInputError:
+                raise
             except (ValueError, TypeError) as error:
                 raise BadInputError(f"edit {edit.edit} cannot be applied: {error}") from error
-            made = apply(made, merged, out=merged)
         return made
 
-    own = {name: getattr(base, name) for name in ("folder", "name", "family", "sampling_rate", "config", "licence")}
-    return _Remade(**own, origin=base.origin, files=base.files, remake=weights) if edits else base
+    if not edits:
+        return base
+    return _Remade(**{one.name: getattr(base, one.name) for one in fields(Bundle)}, remake=weights)

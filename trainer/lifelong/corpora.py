@@ -123,19 +123,18 @@ def _common_voice(folder: Path, accents: Sequence[str]) -> dict[str, list[Line]]
     kind, candidates = find_candidates(folder)
     if not kind.startswith("Common Voice"):
         raise BadInputError(f"{folder}: no release of Common Voice, but a {kind}")
-    usable = [c for c in candidates if c.text and c.domain and c.domain != UNKNOWN_ACCENT]
-    counts = Counter(c.domain.lower() for c in usable if c.domain)
+    by_accent: dict[str, list[Line]] = defaultdict(list)
+    for one in candidates:
+        if one.text and one.domain and one.domain != UNKNOWN_ACCENT:
+            by_accent[one.domain.lower()].append(Line(one.audio, one.text, one.speaker or "", ""))
+    largest = sorted(by_accent, key=lambda name: -len(by_accent[name]))
     wanted = [accent.lower() for accent in accents]
-    if missing := [accent for accent in wanted if counts[accent] < FEWEST]:
-        most = ", ".join(name for name, _ in counts.most_common(8))
+    if missing := [accent for accent in wanted if len(by_accent.get(accent, ())) < FEWEST]:
+        most = ", ".join(largest[:8])
         raise BadInputError(f"{folder}: has fewer than {FEWEST} utterances of {missing[0]!r}; it has {most}")
     if not wanted:
-        enough = [name for name, count in counts.most_common() if count >= FEWEST]
+        enough = [name for name in largest if len(by_accent[name]) >= FEWEST]
         wanted = sorted(enough, key=lambda name: name not in FIRST)
-    by_accent: dict[str, list[Line]] = defaultdict(list)
-    for one in usable:
-        if one.domain and one.domain.lower() in wanted:
-            by_accent[one.domain.lower()].append(Line(one.audio, one.text or "", one.speaker or "", ""))
     return {_slug(accent): _with_speakers_aside(by_accent[accent]) for accent in wanted}
 
 

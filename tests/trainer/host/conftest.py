@@ -4,7 +4,6 @@ import contextlib
 import shutil
 import socket
 import threading
-import time
 
 import httpx2 as httpx
 import pytest
@@ -17,6 +16,7 @@ from device_app.importing import encode
 from device_app.models import RECORDINGS
 from device_app.remote import pack_job
 from editing.task_vector import Origin
+from tests.conftest import until
 from trainer.engine import Local
 from trainer.host.access import Hosting
 from trainer.host.api import make_api
@@ -91,14 +91,6 @@ def running(config):
         server.should_exit = True
         thread.join(15)
         listening.close()
-
-
-def until(condition, seconds=60.0):
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.05)
-    return found
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from device_app.remote import ARCHIVE, fetch, send
 from device_app.signatures import verified
 from editing.sparsify import trim
 from editing.task_vector import TaskVector
-from tests.trainer.host.conftest import until
+from tests.conftest import until
 from trainer.engine import Local, Ray
 from trainer.finetune import Settings, teach
 from trainer.host import jobs as jobs_module
