@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from device_app.adapting import Labelled
+from device_app.lesson import Labelled
 from device_app.manifest import read_manifest
 from device_app.models import embedded_bundle
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from device_app.adapting import Labelled
 from device_app.importing import LONGEST_S
+from device_app.lesson import Labelled
 from device_app.store import checked_text
 from editing.errors import BadAudioError, BadInputError
 from editing.files import sha256

@@ -5,8 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from editing.errors import BundleError, StorageError
 from editing.files import sha256, write_atomically
@@ -17,6 +22,7 @@ EMBEDDED = ASSETS / "moonshine-tiny"
 EMBEDDED_NAME = "embedded"
 RECORDINGS = ASSETS / "recordings"
 RECORD = "baked.json"
+CANDIDATE = "candidate-"  # how folders with the baked files of one begin
 
 
 def data_folder() -> Path:
@@ -112,6 +118,26 @@ def baked_folder(bundle: Bundle, precision: Precision = "int8") -> Path:
     """
     identity = json.dumps([BAKE_VERSION, precision, *bundle.recipe], sort_keys=True)
     return data_folder() / "baked" / hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+@contextmanager
+def temporarily_baked(bundle: Bundle, weights: Mapping[str, NDArray[np.float32]]) -> Iterator[Path]:
+    """A folder with int8 files of these weights, for as long as it is needed.
+
+    Raises:
+        StorageError: the data folder is full or cannot be written.
+    """
+    from export.bake import bake
+
+    try:
+        data_folder().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=data_folder(), prefix=CANDIDATE) as name:
+            bake(bundle, weights, "int8", Path(name))
+            yield Path(name)
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(f"{data_folder()}: cannot be written ({error.strerror or error})") from error
 
 
 def _is_whole(folder: Path) -> bool:

@@ -12,7 +12,7 @@ from editing.errors import MissingDependencyError
 from editing.files import write_atomically
 
 if TYPE_CHECKING:
-    from device_app.adapting import Candidate
+    from device_app.sweep import Candidate
 
 
 def draw_frontier(candidates: Sequence[Candidate], domain: str, path: Path) -> None:

@@ -15,13 +15,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from device_app.adapting import Exam, Learnt, Lesson, Outcome, Plan, Screen, conclude, examine, settings_of
+from device_app.adapting import Outcome, conclude
 from device_app.dataset_archive import pack
+from device_app.exam import Exam, examine
 from device_app.host_client import HostClient
 from device_app.ledger import EditedBundle, Ledger
+from device_app.lesson import Learnt, Lesson
 from device_app.models import data_folder
+from device_app.plan import Plan, settings_of
+from device_app.screen import Screen
 from device_app.signatures import check, verified
 from device_app.store import Store
+from device_app.transcriber import Transcriber
 from editing.errors import AsrEdgeError, BadInputError, StorageError, TrainingError
 from editing.files import cannot_write, sha256, write_atomically
 from editing.task_vector import Origin, TaskVector
@@ -272,7 +277,8 @@ def finish(
     with ledger.changing():
         if not ledger.has_edit_of(learnt.vector):
             if exam is None or exam.version != ledger.current.id:
-                exam = examine(store, ledger, job.plan.domain, threads, screen)
+                transcriber = Transcriber(ledger.bundle(ledger.current), threads=threads)
+                exam = examine(store, ledger, job.plan.domain, transcriber, screen)
             outcome = conclude(ledger, job.plan, exam, learnt, threads, screen)
     job.forget()
     return outcome

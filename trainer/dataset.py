@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from device_app.adapting import Labelled
 from device_app.audio import SAMPLE_RATE, Samples, read
+from device_app.lesson import Labelled
 from device_app.vad import Segmenter, SegmentSettings, VoiceActivity
 from editing.errors import BadInputError
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from device_app.adapting import Labelled, Learnt, Lesson
+from device_app.lesson import Labelled, Learnt, Lesson
 from device_app.runtime import default_threads
 from editing.errors import BadInputError, TrainingError
 from editing.files import write_atomically

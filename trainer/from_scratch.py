@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from device_app.adapting import Labelled
 from device_app.audio import SAMPLE_RATE
+from device_app.lesson import Labelled
 from device_app.manifest import Entry
 from editing.errors import BadInputError
 from editing.files import folder_in_one_step
@@ -27,7 +27,7 @@ FAMILY = "conformer-ctc"
 
 # Small networks from random weights take a tenfold rate.
 SETTINGS = Settings(
-    epochs=30, learning_rate=1e-3, batch_s=80.0, warm_up=0.05, clip=5.0, embeddings=True, vary=True, easy_epochs=2
+    epochs=30, learning_rate=1e-3, batch_s=40.0, warm_up=0.05, clip=5.0, embeddings=True, vary=True, easy_epochs=2
 )
 HELD_OUT = 100  # utterances that tell how it goes, where the manifest names none
 

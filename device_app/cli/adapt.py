@@ -13,8 +13,9 @@ import typer
 from device_app.cli import options, screen
 
 if TYPE_CHECKING:
-    from device_app.adapting import Learnt, Lesson, Outcome, Tune
+    from device_app.adapting import Outcome
     from device_app.ledger import Ledger
+    from device_app.lesson import Learnt, Lesson, Tune
 
 
 def adapt(
@@ -54,10 +55,10 @@ def adapt(
 
     Exit code 3: the gate kept the old model.
     """
-    from device_app.adapting import Plan
     from device_app.adapting import adapt as run
     from device_app.ledger import Ledger
     from device_app.models import data_folder, find_bundle
+    from device_app.plan import Plan
     from device_app.store import Store
 
     settings, sweep = options.merge_settings(lam, density)

@@ -76,11 +76,12 @@ def pull(
     import tempfile
     from pathlib import Path
 
-    from device_app.adapting import Plan, merge_vectors
+    from device_app.adapting import merge_vectors
     from device_app.host_client import HostClient
     from device_app.hosts import find_host
     from device_app.ledger import Ledger
     from device_app.models import data_folder, find_bundle
+    from device_app.plan import Plan
     from device_app.signatures import check, verified
     from device_app.store import Store
     from editing.errors import BadInputError

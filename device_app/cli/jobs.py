@@ -13,9 +13,10 @@ from device_app.cli.progress import progress
 from device_app.cli.table import print_table
 
 if TYPE_CHECKING:
-    from device_app.adapting import Exam, Plan
+    from device_app.exam import Exam
     from device_app.hosts import Host
     from device_app.ledger import Ledger
+    from device_app.plan import Plan
     from device_app.remote import Job
     from device_app.store import Store
 
@@ -105,9 +106,9 @@ def adapt_on(
     as_json: bool,
 ) -> None:
     """`asr-edge adapt --on`: the fine-tuning on a host, all the rest here."""
-    from device_app.adapting import prepare
     from device_app.hosts import agree, find_host
     from device_app.ledger import Ledger
+    from device_app.lesson import prepare
     from device_app.models import find_bundle
     from device_app.remote import pack_job
     from device_app.store import Store

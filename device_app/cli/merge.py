@@ -29,9 +29,10 @@ def merge(
     """
     from pathlib import Path
 
-    from device_app.adapting import Plan, merge_vectors
+    from device_app.adapting import merge_vectors
     from device_app.ledger import Ledger
     from device_app.models import find_bundle
+    from device_app.plan import Plan
     from device_app.store import Store
     from editing.errors import BadInputError
     from editing.task_vector import TaskVector

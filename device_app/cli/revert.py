@@ -55,7 +55,8 @@ def remix(
 
     Exit code 3: the gate kept the model as it was.
     """
-    from device_app.adapting import Plan, weigh
+    from device_app.adapting import weigh
+    from device_app.plan import Plan
     from device_app.store import Store
 
     settings, _ = options.merge_settings(lam, density)

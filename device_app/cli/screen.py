@@ -16,13 +16,14 @@ from device_app.cli.progress import progress
 from device_app.cli.table import print_table
 
 if TYPE_CHECKING:
-    from device_app.adapting import Candidate, Outcome
+    from device_app.adapting import Outcome
+    from device_app.sweep import Candidate
 
 KEPT_OUT = 3  # the exit code where the gate keeps a version out
 
 
 class Terminal:
-    """A `device_app.adapting.Screen` on standard error."""
+    """A `device_app.screen.Screen` on standard error."""
 
     def say(self, message: str) -> None:
         options.tell(message)

@@ -63,9 +63,10 @@ def import_(
 
     Exit code 3: the gate kept the old model.
     """
-    from device_app.adapting import Plan, merge_vectors
+    from device_app.adapting import merge_vectors
     from device_app.ledger import Ledger
     from device_app.models import find_bundle
+    from device_app.plan import Plan
     from device_app.store import Store
     from editing.task_vector import TaskVector
 

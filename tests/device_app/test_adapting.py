@@ -6,13 +6,14 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from device_app import adapting
-from device_app.adapting import Candidate, Plan, adapt, choose, label_chance, measure_versions, merge_vectors, weigh
+from device_app import exam, sweep
+from device_app.adapting import adapt, measure_versions, merge_vectors, weigh
 from device_app.audio import read
-from device_app.gate import Change, Heard, compare
 from device_app.importing import new_utterance
 from device_app.ledger import edited
+from device_app.lesson import Labelled, Learnt
 from device_app.models import baked_folder
+from device_app.plan import Plan
 from device_app.store import CANARY, Store
 from editing.errors import BadInputError, WrongBaseError
 from editing.task_vector import Origin, TaskVector
@@ -23,8 +24,8 @@ THREADS = 2
 @pytest.fixture(autouse=True)
 def _few_canaries(monkeypatch):
     """A few of the canary, clear and noisy: what is heard is real, and the tests end in time."""
-    some = adapting.canary()[4::4]
-    monkeypatch.setattr(adapting, "canary", lambda: some)
+    some = exam.canary()[4::4]
+    monkeypatch.setattr(exam, "canary", lambda: some)
 
 
 class Screen:
@@ -77,13 +78,13 @@ def tuned(bundle, codes, home):
     """The weights after a short fine-tuning on the codes; made once."""
     torch_part = pytest.importorskip("trainer.finetune")
     lines = [json.loads(line) for line in codes.read_text("utf-8").splitlines()]
-    labelled = [adapting.Labelled(codes.parent / line["audio"], line["text"]) for line in lines[:20]]
+    labelled = [Labelled(codes.parent / line["audio"], line["text"]) for line in lines[:20]]
     return torch_part.learn(bundle, bundle.weights(), labelled, [], torch_part.Settings(epochs=4, batch_s=20.0))
 
 
 def as_learnt(lesson, weights):
     vector = TaskVector.difference(weights, lesson.bundle.weights(), lesson.origin)
-    return adapting.Learnt(vector.as_stored(), [1.0], 1.0)
+    return Learnt(vector.as_stored(), [1.0], 1.0)
 
 
 @pytest.fixture
@@ -156,32 +157,14 @@ def test_what_harms_stays_out_with_the_reason_and_can_be_forced(run, codes_of, l
 @pytest.mark.slow
 def test_a_sweep_tries_every_lambda_and_density_and_takes_a_gentle_one(run, codes_of, monkeypatch):
     codes_of("codes", 30)
-    monkeypatch.setattr(adapting, "LAMBDAS", (0.2, 0.8))
-    monkeypatch.setattr(adapting, "DENSITIES", (1.0,))
-    monkeypatch.setattr(adapting, "SWEEP_S", 15.0)
+    monkeypatch.setattr(sweep, "LAMBDAS", (0.2, 0.8))
+    monkeypatch.setattr(sweep, "DENSITIES", (1.0,))
+    monkeypatch.setattr(sweep, "SWEEP_S", 15.0)
     outcome = run(Plan("codes", sweep=True))
     assert [(one.lam, one.density) for one in outcome.candidates] == [(0.2, 1.0), (0.8, 1.0)]
     assert outcome.edit.settings["lam"] in (0.2, 0.8)
     weak, strong = (one.changes["codes"].after for one in outcome.candidates)
     assert strong < weak
-
-
-SAID = [f"sentence number {number}" for number in range(20)]
-
-
-def candidate(lam, wrong, harm=0.0):
-    """A candidate that mishears the first sentences of the domain, and does some harm to the canary."""
-    before = Heard(SAID, ["nothing"] * len(SAID))
-    heard = Heard(SAID, ["nothing" if place < wrong else text for place, text in enumerate(SAID)])
-    harmed = Change(0.1, 0.1 + harm, harm, harm, 0.0, 1.0, 50)
-    return Candidate(lam, 1.0, {"anna": heard}, {"anna": compare(before, heard), CANARY: harmed})
-
-
-def test_of_candidates_with_enough_of_the_gain_the_gentlest_is_chosen():
-    candidates = [candidate(0.2, 12), candidate(0.4, 9), candidate(0.8, 2), candidate(1.0, 0, harm=0.03)]
-    assert choose(candidates, Plan("anna")).lam == 0.4
-    assert choose(candidates[3:], Plan("anna")).lam == 1.0
-    assert choose([candidate(0.2, 20), candidate(0.4, 20)], Plan("anna")).lam == 0.2
 
 
 @pytest.mark.parametrize(
@@ -240,14 +223,6 @@ def test_labels_of_other_recordings_are_refused(run, codes_of, codes):
     codes_of("codes", 30, text=lambda _line, number: texts[(number + 7) % 30])
     with pytest.raises(BadInputError, match="do not seem to belong to its recordings"):
         run(Plan("codes"))
-
-
-def test_labels_that_are_misheard_still_fit_better_than_others():
-    said = ["open the door", "close the window", "turn on the light", "what time is it", "play some music", "stop"]
-    heard = ["oven a dore", "clothes winter", "tern own light", "watt thyme", "prey sum mew", "top"]
-    assert label_chance(said, heard) < 0.05
-    assert label_chance(said, heard[3:] + heard[:3]) > 0.05
-    assert label_chance(["the same"] * 5, ["something"] * 5) == 0.0
 
 
 def test_what_was_learnt_before_is_judged_too(run, codes_of, ledger, store):

@@ -11,9 +11,9 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device_app.adapting import Labelled
 from device_app.dataset_archive import pack, unpack
 from device_app.importing import encode
+from device_app.lesson import Labelled
 from editing.errors import BadInputError
 
 

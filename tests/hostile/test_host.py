@@ -14,11 +14,12 @@ import time
 import httpx2 as httpx
 import pytest
 
-from device_app.adapting import Labelled, Lesson, Plan
 from device_app.audio import read
 from device_app.hosts import Host, keep_host
 from device_app.importing import encode
+from device_app.lesson import Labelled, Lesson
 from device_app.models import RECORDINGS
+from device_app.plan import Plan
 from device_app.remote import jobs, pack_job
 from editing.task_vector import Origin
 from export.bundle import Bundle

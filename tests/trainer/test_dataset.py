@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_app.adapting import Labelled
 from device_app.audio import SAMPLE_RATE
+from device_app.lesson import Labelled
 from device_app.vad import VoiceActivity
 from tests.conftest import write_audio
 from trainer.dataset import MOST_UTTERANCES, Example, batches, load_examples, padded, speech_span, varied

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from device_app.adapting import Labelled
+from device_app.lesson import Labelled
 from editing.errors import BadInputError, TrainingError
 from tests.conftest import write_audio
 from trainer import families, finetune

@@ -24,9 +24,12 @@ from typing import Any
 
 import numpy as np
 
-from device_app.adapting import Plan, Screen, hear, settings_of, temporarily_baked
 from device_app.canary import Spoken, canary
+from device_app.exam import hear
 from device_app.gate import SURE_OF_HARM, Heard, compare
+from device_app.models import temporarily_baked
+from device_app.plan import Plan, settings_of
+from device_app.screen import Screen
 from device_app.store import CANARY
 from device_app.transcriber import Transcriber
 from editing.errors import BadInputError, TaskVectorError

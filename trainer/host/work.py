@@ -15,10 +15,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from device_app.adapting import Labelled, Lesson
 from device_app.audio import duration_s
 from device_app.dataset_archive import Unpacked, unpack
 from device_app.ledger import Applied, with_edit
+from device_app.lesson import Labelled, Lesson
 from device_app.models import installed
 from editing.errors import AsrEdgeError, BadInputError
 from editing.files import sha256, write_atomically

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from device_app.adapting import Labelled, temporarily_baked
 from device_app.audio import SAMPLE_RATE, Samples, read
+from device_app.lesson import Labelled
 from device_app.manifest import Entry, read_manifest
-from device_app.models import find_bundle
+from device_app.models import find_bundle, temporarily_baked
 from device_app.orthography import as_the_model_writes, differs
 from device_app.scoring import basic, error_counts
 from device_app.transcriber import Transcriber

@@ -9,11 +9,12 @@ import httpx2 as httpx
 import pytest
 import uvicorn
 
-from device_app.adapting import Labelled, Lesson, Plan
 from device_app.audio import read
 from device_app.hosts import Host
 from device_app.importing import encode
+from device_app.lesson import Labelled, Lesson
 from device_app.models import RECORDINGS
+from device_app.plan import Plan
 from device_app.remote import pack_job
 from editing.task_vector import Origin
 from tests.conftest import until

@@ -8,7 +8,8 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 
-from device_app import adapting
+from device_app.canary import canary
+from device_app.screen import Silent
 from device_app.signatures import verified
 from editing.errors import BadInputError
 from editing.task_vector import Origin, TaskVector
@@ -22,7 +23,7 @@ LAST = "model.decoder.norm.weight"
 
 @pytest.fixture(autouse=True)
 def _few_canaries(monkeypatch):
-    some = adapting.canary()[4::16]
+    some = canary()[4::16]
     monkeypatch.setattr(fleet, "canary", lambda: some)
 
 
@@ -64,18 +65,12 @@ def give(database, host_home, tmp_path):
     return contribute
 
 
-class Screen:
-    def say(self, message): ...
-
-    progress = adapting._Quiet.progress
-
-
 @pytest.fixture
 def merge(database, host_home, keys, bundle):
     def run(method="task_arithmetic", **settings):
         folder = host_home / "host"
         return merge_fleet(
-            database, folder, keys, "crew", bundle, method, settings, tolerance=0.01, threads=2, screen=Screen()
+            database, folder, keys, "crew", bundle, method, settings, tolerance=0.01, threads=2, screen=Silent()
         )
 
     return run

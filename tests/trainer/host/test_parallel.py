@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from device_app.adapting import Labelled, Lesson, Plan
+from device_app.lesson import Labelled, Lesson
+from device_app.plan import Plan
 from device_app.remote import ARCHIVE, pack_job
 from editing.task_vector import Origin, TaskVector
 from trainer.host import parallel

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from device_app.adapting import Plan
 from device_app.host_client import HostClient
 from device_app.hosts import Host
 from device_app.ledger import Edit, Ledger
+from device_app.plan import Plan
 from device_app.remote import fetch, find_job, finish, jobs, kept_density, pack_job, send
 from editing.errors import BadInputError, NetworkError, StorageError, TrainingError, WrongBaseError
 from editing.task_vector import TaskVector

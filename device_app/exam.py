@@ -1,0 +1,65 @@
+"""What versions of a model are judged by: held-out utterances and the canary, and what is heard in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from device_app.audio import SAMPLE_RATE, read
+from device_app.canary import Spoken, canary
+from device_app.gate import Heard
+from device_app.ledger import Ledger
+from device_app.screen import Screen
+from device_app.store import CANARY, Store
+from device_app.transcriber import Transcriber
+
+
+@dataclass(frozen=True)
+class Exam:
+    """What versions are judged by, by domain; and what a version (its number) hears that is in service."""
+
+    sets: Mapping[str, Sequence[Spoken]]
+    before: Mapping[str, Heard]
+    version: int
+
+
+def examine(store: Store, ledger: Ledger, domain: str, transcriber: Transcriber, screen: Screen) -> Exam:
+    """The held-out utterances of a domain and of all that was learnt before, and the canary, heard as it is.
+
+    Args:
+        store: where there may be recordings.
+        ledger: of the model.
+        domain: that is to be learnt, whether there are recordings of it or not.
+        transcriber: of the version in service.
+        screen: is told.
+    """
+    domains = dict.fromkeys([domain, *ledger.learnt(ledger.current)])
+    known = {stats.domain for stats in store.stats()}
+    for missing in domains.keys() - known - {domain}:
+        screen.say(f"There are no recordings of {missing} any more; that it is not forgotten cannot be checked.")
+    sets = {one: spoken for one in domains if one in known and (spoken := held_out_of(store, one))}
+    sets[CANARY] = held_out_of(store, CANARY)
+    return Exam(sets, hear(transcriber, sets, screen, "hearing as it is"), ledger.current.id)
+
+
+def held_out_of(store: Store, domain: str) -> list[Spoken]:
+    """A domain's labelled utterances that are never learnt from; the canary has no others."""
+    if domain == CANARY:
+        return list(canary())
+    held_out = [u for u in store.utterances(domain) if u.text is not None and u.split == "test"]
+    return [Spoken(read(u.audio), u.text or "") for u in held_out]
+
+
+def hear(
+    transcriber: Transcriber, sets: Mapping[str, Sequence[Spoken]], screen: Screen, label: str
+) -> dict[str, Heard]:
+    """What a version hears in each set of utterances."""
+    found = {}
+    with screen.progress(label, sum(map(len, sets.values()))) as advance:
+        for domain, spoken in sets.items():
+            hypotheses = []
+            for one in spoken:
+                hypotheses.append(transcriber.transcribe(one.audio, SAMPLE_RATE).text)
+                advance(1)
+            found[domain] = Heard([one.text for one in spoken], hypotheses)
+    return found

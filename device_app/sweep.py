@@ -1,0 +1,97 @@
+"""Lambda and density by what is heard: one task vector merged in many ways, as merging needs no retraining."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from device_app.audio import SAMPLE_RATE
+from device_app.canary import Spoken
+from device_app.exam import Exam, hear
+from device_app.gate import Change, Heard, compare
+from device_app.models import temporarily_baked
+from device_app.plan import Plan
+from device_app.screen import Screen, Silent
+from device_app.transcriber import Transcriber
+from editing.registry import METHODS
+from editing.task_vector import TaskVector, apply
+from export.bundle import Bundle
+
+LAMBDAS = (0.2, 0.4, 0.6, 0.8, 1.0)
+DENSITIES = (0.2, 0.5, 1.0)
+SWEEP_S = 120.0  # of each domain are heard with every candidate of a sweep
+ENOUGH = 1 / 2  # of the best candidate's gain on the new domain
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One lambda and density of a sweep, what is heard with it, and how that is a change, by domain."""
+
+    lam: float
+    density: float
+    heard: Mapping[str, Heard]
+    changes: Mapping[str, Change]
+
+
+def sweep(
+    start: Bundle, vector: TaskVector, plan: Plan, exam: Exam, threads: int | None, screen: Screen
+) -> list[Candidate]:
+    """Merges one vector with every lambda and density, and hears a part of each set with the int8 file of each."""
+    method = METHODS[plan.method]
+    densities: Sequence[float] = DENSITIES if "density" in method.settings else (1.0,)
+    heard_by = {domain: _part(spoken, SWEEP_S) for domain, spoken in exam.sets.items()}
+    old = {
+        domain: Heard(h.texts[: len(heard_by[domain])], h.hypotheses[: len(heard_by[domain])])
+        for domain, h in exam.before.items()
+    }
+    theta = start.weights()
+    candidates = []
+    quiet = Silent()
+    with screen.progress("weighing", len(LAMBDAS) * len(densities)) as advance:
+        for density in densities:
+            settings = {**plan.settings, "lam": 1.0, **({"density": density} if "density" in method.settings else {})}
+            whole = method([vector.tensors], **settings)
+            for lam in LAMBDAS:
+                scaled = {name: tensor * np.float32(lam) for name, tensor in whole.items()}
+                weights = apply(theta, scaled, out=scaled)
+                with temporarily_baked(start, weights) as folder:
+                    new = hear(Transcriber(start, threads=threads, folder=folder), heard_by, quiet, "")
+                changes = {domain: compare(old[domain], new[domain]) for domain in heard_by}
+                candidates.append(Candidate(lam, density, new, changes))
+                advance(1)
+    return candidates
+
+
+def _part(spoken: Sequence[Spoken], seconds: float) -> Sequence[Spoken]:
+    """The first utterances, until there are so many seconds."""
+    total = 0.0
+    for count, one in enumerate(spoken, 1):
+        total += len(one.audio) / SAMPLE_RATE
+        if total >= seconds:
+            return spoken[:count]
+    return spoken
+
+
+def choose(candidates: Sequence[Candidate], plan: Plan) -> Candidate:
+    """The gentlest candidate that harms nothing and brings half of what can be gained.
+
+    Those that make something else worse by more than the tolerance are passed over, unless all
+    do. Of the rest, the one with the least of the vector wins that brings half of the best one's
+    gain on the new domain: the other half costs the most elsewhere, where no held-out utterance
+    may show it.
+    """
+
+    def harm(candidate: Candidate) -> float:
+        others = [change.difference for domain, change in candidate.changes.items() if domain != plan.domain]
+        return max(others, default=0.0)
+
+    def gain(candidate: Candidate) -> float:
+        return -candidate.changes[plan.domain].difference
+
+    harmless = [one for one in candidates if harm(one) <= plan.tolerance] or [min(candidates, key=harm)]
+    enough = ENOUGH * max(map(gain, harmless))
+    good = [one for one in harmless if gain(one) >= enough] or harmless  # where nothing is gained, none is enough
+    return min(good, key=lambda one: (one.lam * math.sqrt(one.density), -gain(one)))

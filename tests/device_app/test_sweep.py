@@ -1,0 +1,23 @@
+"""Choosing lambda and density by what is heard."""
+
+from device_app.gate import Change, Heard, compare
+from device_app.plan import Plan
+from device_app.store import CANARY
+from device_app.sweep import Candidate, choose
+
+SAID = [f"sentence number {number}" for number in range(20)]
+
+
+def candidate(lam, wrong, harm=0.0):
+    """A candidate that mishears the first sentences of the domain, and does some harm to the canary."""
+    before = Heard(SAID, ["nothing"] * len(SAID))
+    heard = Heard(SAID, ["nothing" if place < wrong else text for place, text in enumerate(SAID)])
+    harmed = Change(0.1, 0.1 + harm, harm, harm, 0.0, 1.0, 50)
+    return Candidate(lam, 1.0, {"anna": heard}, {"anna": compare(before, heard), CANARY: harmed})
+
+
+def test_of_candidates_with_enough_of_the_gain_the_gentlest_is_chosen():
+    candidates = [candidate(0.2, 12), candidate(0.4, 9), candidate(0.8, 2), candidate(1.0, 0, harm=0.03)]
+    assert choose(candidates, Plan("anna")).lam == 0.4
+    assert choose(candidates[3:], Plan("anna")).lam == 1.0
+    assert choose([candidate(0.2, 20), candidate(0.4, 20)], Plan("anna")).lam == 0.2
