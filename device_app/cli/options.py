@@ -78,6 +78,7 @@ Density = Annotated[
 ]
 Host = Annotated[str, typer.Option("--on", metavar="URL", help="A host that is trusted.", autocompletion=complete_host)]
 Tolerance = Annotated[float, typer.Option(min=0.0, help="WER points by which nothing that was known may get worse.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be heard.")]
 Force = Annotated[bool, typer.Option("--force", help="Put it into service whatever is heard.")]
 
 

@@ -45,7 +45,7 @@ def remix(
     lam: options.Lambda = None,
     density: options.Density = None,
     tolerance: options.Tolerance = 1.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be heard.")] = False,
+    dry_run: options.DryRun = False,
     force: options.Force = False,
     model: options.Model = None,
     threads: options.Threads = None,

@@ -66,10 +66,10 @@ def read_experiment(path: Path) -> Experiment:
     mistakes = list(_mistakes(record))
     if mistakes:
         raise BadInputError(f"{path}: {'; '.join(mistakes)}")
-    manifests = {domain: path.parent / manifest for domain, manifest in record["manifests"].items()}
+    manifests = {domain: (path.parent / manifest).resolve() for domain, manifest in record["manifests"].items()}
     base = record.get("base")
     if base is not None and (path.parent / base).is_dir():
-        base = str(path.parent / base)
+        base = str((path.parent / base).resolve())
     return Experiment(**{**record, "manifests": manifests, "base": base})
 
 

@@ -1,5 +1,7 @@
 """A configuration is checked as a whole before anything is learnt."""
 
+from pathlib import Path
+
 import pytest
 
 from editing.errors import BadInputError
@@ -43,6 +45,14 @@ def test_what_it_says(read, tmp_path):
     assert experiment.manifests["india"] == tmp_path / "india.jsonl"
     assert experiment.fine_tuning == {"learning_rate": 3e-4}
     assert experiment.settings["ties"] == {"density": 0.2}
+
+
+def test_it_is_the_same_experiment_from_wherever_it_is_called(tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    path = tmp_path / "run.toml"
+    path.write_text('base = "model"\n' + GOOD.lstrip())
+    monkeypatch.chdir(tmp_path / "model")
+    assert read_experiment(Path("../run.toml")) == read_experiment(path)
 
 
 @pytest.mark.parametrize(
