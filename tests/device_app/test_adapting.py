@@ -270,6 +270,7 @@ def test_a_vector_from_elsewhere_is_judged_and_merged(store, ledger, codes_of, t
     assert len(ledger.edits) == 1
 
 
+@pytest.mark.slow
 def test_only_two_versions_stay_baked_besides_the_base(ledger, vector, store, screen, own_home):
     for seed in range(3):
         with ledger.changing():

@@ -133,6 +133,7 @@ def test_the_script_says_what_is_wrong_in_one_line(tmp_path):
     assert "tokenizer.json is missing" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_hubs_checkpoint_gives_the_embedded_graphs(bundle, tmp_path):
     """So torch's graphs of today are those that are committed, and fp32 weights pass through whole."""
     source = tmp_path / "in"

@@ -102,6 +102,7 @@ def test_utterances_in_a_batch_are_heard_as_alone(converted):
     torch.testing.assert_close(together, alone)
 
 
+@pytest.mark.slow
 def test_parakeet_becomes_a_conformer_ctc(tmp_path, tiny_bundle):
     """A folder as transformers writes it, of our own tiny conformer: what comes back is the same model."""
     from trainer.families import conformer_ctc
