@@ -165,7 +165,9 @@ def weigh(
         As `decide`.
     """
     transcriber = Transcriber(ledger.bundle(ledger.current), threads=threads)
-    exam = examine(store, ledger, plan.domain, transcriber, screen)
+    is_known = any(stats.domain == plan.domain for stats in store.stats())
+    held_out = held_out_of(store, plan.domain) if is_known else []
+    exam = examine(store, ledger, plan.domain, held_out or None, transcriber, screen)
     return decide(ledger, version, edit, exam, plan, threads, screen)
 
 

@@ -10,7 +10,7 @@ from device_app.canary import Spoken, canary
 from device_app.gate import Heard
 from device_app.ledger import Ledger
 from device_app.screen import Screen
-from device_app.store import CANARY, Store
+from device_app.store import CANARY, Store, StoredUtterance
 from device_app.transcriber import Transcriber
 
 
@@ -23,21 +23,30 @@ class Exam:
     version: int
 
 
-def examine(store: Store, ledger: Ledger, domain: str, transcriber: Transcriber, screen: Screen) -> Exam:
-    """The held-out utterances of a domain and of all that was learnt before, and the canary, heard as it is.
+def examine(
+    store: Store,
+    ledger: Ledger,
+    domain: str,
+    held_out: Sequence[Spoken] | None,
+    transcriber: Transcriber,
+    screen: Screen,
+) -> Exam:
+    """A domain's held-out utterances, those of all that was learnt before, and the canary, heard as it is.
 
     Args:
-        store: where there may be recordings.
+        store: where there may be recordings of what was learnt before.
         ledger: of the model.
-        domain: that is to be learnt, whether there are recordings of it or not.
+        domain: that is to be learnt.
+        held_out: its utterances to judge by; None where there are no recordings of it, and nothing to ask of it.
         transcriber: of the version in service.
         screen: is told.
     """
-    domains = dict.fromkeys([domain, *ledger.learnt(ledger.current)])
+    learnt = [one for one in ledger.learnt(ledger.current) if one != domain]
     known = {stats.domain for stats in store.stats()}
-    for missing in domains.keys() - known - {domain}:
+    for missing in set(learnt) - known:
         screen.say(f"There are no recordings of {missing} any more; that it is not forgotten cannot be checked.")
-    sets = {one: spoken for one in domains if one in known and (spoken := held_out_of(store, one))}
+    sets = {} if held_out is None else {domain: held_out}
+    sets |= {one: spoken for one in learnt if one in known and (spoken := held_out_of(store, one))}
     sets[CANARY] = held_out_of(store, CANARY)
     return Exam(sets, hear(transcriber, sets, screen, "hearing as it is"), ledger.current.id)
 
@@ -46,8 +55,12 @@ def held_out_of(store: Store, domain: str) -> list[Spoken]:
     """A domain's labelled utterances that are never learnt from; the canary has no others."""
     if domain == CANARY:
         return list(canary())
-    held_out = [u for u in store.utterances(domain) if u.text is not None and u.split == "test"]
-    return [Spoken(read(u.audio), u.text or "") for u in held_out]
+    return loaded([u for u in store.utterances(domain) if u.text is not None and u.split == "test"])
+
+
+def loaded(utterances: Sequence[StoredUtterance]) -> list[Spoken]:
+    """Labelled utterances with their audio."""
+    return [Spoken(read(u.audio), u.text or "") for u in utterances]
 
 
 def hear(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from device_app.audio import SAMPLE_RATE, read
-from device_app.exam import Exam, examine
+from device_app.exam import Exam, examine, loaded
 from device_app.ledger import Ledger
 from device_app.orthography import as_the_model_writes, differs
 from device_app.plan import Orthography, Plan, settings_of
@@ -83,7 +83,7 @@ def prepare(store: Store, ledger: Ledger, plan: Plan, threads: int | None, scree
     training, held_out = _snapshot(store, ledger, plan.domain)
     start = ledger.bundle(ledger.current)
     transcriber = Transcriber(start, threads=threads, on_bake=lambda: screen.say(f"Preparing {start.name} ..."))
-    exam = examine(store, ledger, plan.domain, transcriber, screen)
+    exam = examine(store, ledger, plan.domain, loaded(held_out), transcriber, screen)
     heard = _hear_training(transcriber, training, plan, screen)
     _check_labels([u.text or "" for u in training], heard, plan)
     texts = [u.text or "" for u in training]

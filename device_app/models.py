@@ -6,15 +6,13 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from editing.errors import BundleError, StorageError
 from editing.files import sha256, write_atomically
+from editing.registry import Tensors
 from export.bundle import BAKE_VERSION, Bundle, Precision
 
 ASSETS = Path(__file__).parent / "assets"
@@ -121,7 +119,7 @@ def baked_folder(bundle: Bundle, precision: Precision = "int8") -> Path:
 
 
 @contextmanager
-def temporarily_baked(bundle: Bundle, weights: Mapping[str, NDArray[np.float32]]) -> Iterator[Path]:
+def temporarily_baked(bundle: Bundle, weights: Tensors) -> Iterator[Path]:
     """A folder with int8 files of these weights, for as long as it is needed.
 
     Raises:

@@ -17,7 +17,7 @@ from typing import Any
 
 from device_app.adapting import Outcome, conclude
 from device_app.dataset_archive import pack
-from device_app.exam import Exam, examine
+from device_app.exam import Exam, examine, held_out_of
 from device_app.host_client import HostClient
 from device_app.ledger import EditedBundle, Ledger
 from device_app.lesson import Learnt, Lesson
@@ -278,7 +278,8 @@ def finish(
         if not ledger.has_edit_of(learnt.vector):
             if exam is None or exam.version != ledger.current.id:
                 transcriber = Transcriber(ledger.bundle(ledger.current), threads=threads)
-                exam = examine(store, ledger, job.plan.domain, transcriber, screen)
+                held_out = held_out_of(store, job.plan.domain)
+                exam = examine(store, ledger, job.plan.domain, held_out, transcriber, screen)
             outcome = conclude(ledger, job.plan, exam, learnt, threads, screen)
     job.forget()
     return outcome

@@ -1,7 +1,6 @@
 """Adapting the embedded model to spelled codes: real recordings, the real fine-tuning, the real gate."""
 
 import json
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from device_app.ledger import edited
 from device_app.lesson import Labelled, Learnt
 from device_app.models import baked_folder
 from device_app.plan import Plan
+from device_app.screen import Silent
 from device_app.store import CANARY, Store
 from editing.errors import BadInputError, WrongBaseError
 from editing.task_vector import Origin, TaskVector
@@ -28,16 +28,12 @@ def _few_canaries(monkeypatch):
     monkeypatch.setattr(exam, "canary", lambda: some)
 
 
-class Screen:
+class Screen(Silent):
     def __init__(self):
         self.said = []
 
     def say(self, message):
         self.said.append(message)
-
-    @contextmanager
-    def progress(self, label, total):
-        yield lambda _done: None
 
 
 @pytest.fixture

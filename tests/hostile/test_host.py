@@ -111,13 +111,13 @@ def test_a_device_without_torch_learns_on_a_host_over_tls_as_it_would_here(host,
         # From the edited model, whose edits go along; and the device is killed while it waits.
         again = ("adapt", "--domain", "codes", "--on", url, "--epochs", 3, "--force", "--json")
         waiting = device.start(*again)
-        job = until(lambda: [one for one in json.loads(device.call("jobs", "--json").stdout) if "place" in one], 120.0)[
-            0
-        ]
+        listed = until(
+            lambda: [one for one in json.loads(device.call("jobs", "--json").stdout) if "place" in one], 120.0
+        )
         waiting.kill()
         waiting.communicate()
         assert "jobs attach" in device.call(*again, code=1).stderr
-        second = json.loads(device.call("jobs", "attach", job["id"][:8], "--json").stdout)
+        second = json.loads(device.call("jobs", "attach", listed[0]["id"][:8], "--json").stdout)
         assert (second["edit"]["id"], second["promoted"]) == (2, True)
         assert json.loads(device.call("jobs", "--json").stdout) == []
         for name in ("van-1", "van-2", "van-3"):  # three devices that have learnt the same
