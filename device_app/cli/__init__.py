@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import entry_points, version
 from typing import Annotated
@@ -39,29 +40,41 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("transcribe")(transcribe.transcribe)
-app.command("record")(record.record)
-app.command("correct")(label.correct)
-app.add_typer(label.app, name="label")
-app.command("import")(import_.import_)
-app.add_typer(dataset.app, name="dataset")
-app.command("adapt")(adapt.adapt)
-app.add_typer(jobs.app, name="jobs")
-app.command("log")(log.log)
-app.command("show")(log.show)
-app.command("revert")(revert.revert)
-app.command("remix")(revert.remix)
-app.command("rollback")(revert.rollback)
-app.command("merge")(merge.merge)
-app.command("report")(report.report)
-app.add_typer(vector.app, name="vector")
-app.command("contribute")(fleet.contribute)
-app.add_typer(fleet.app, name="fleet")
-app.command("evaluate")(evaluate.evaluate)
-app.command("bench")(bench.bench)
-app.command("export")(export.export)
-app.add_typer(model.app, name="model")
-app.command("doctor")(doctor.doctor)
+
+PANELS: Mapping[str, Mapping[str, typer.Typer | Callable[..., None]]] = {
+    "Speech to text": {
+        "transcribe": transcribe.transcribe,
+        "evaluate": evaluate.evaluate,
+        "bench": bench.bench,
+    },
+    "Recordings": {
+        "record": record.record,
+        "import": import_.import_,
+        "correct": label.correct,
+        "label": label.app,
+        "dataset": dataset.app,
+        "doctor": doctor.doctor,
+    },
+    "Learning, and every edit of it": {
+        "adapt": adapt.adapt,
+        "log": log.log,
+        "show": log.show,
+        "report": report.report,
+        "revert": revert.revert,
+        "remix": revert.remix,
+        "rollback": revert.rollback,
+        "merge": merge.merge,
+    },
+    "Models, and other machines": {
+        "export": export.export,
+        "model": model.app,
+        "vector": vector.app,
+        "jobs": jobs.app,
+        "contribute": fleet.contribute,
+        "fleet": fleet.app,
+    },
+}
+MORE = "Own models, hosts and experiments"  # of other packages: they need extras
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
@@ -85,12 +98,13 @@ def _root(
 @cache
 def application() -> typer.Typer:
     """All commands, those of other packages included: entry points of the group "asr_edge.commands"."""
-    for point in entry_points(group="asr_edge.commands"):
-        command = point.load()
-        if isinstance(command, typer.Typer):
-            app.add_typer(command, name=point.name)
-        else:
-            app.command(point.name)(command)
+    found = {point.name: point.load() for point in entry_points(group="asr_edge.commands")}
+    for panel, commands in {**PANELS, MORE: found}.items():
+        for name, command in commands.items():
+            if isinstance(command, typer.Typer):
+                app.add_typer(command, name=name, rich_help_panel=panel)
+            else:
+                app.command(name, rich_help_panel=panel)(command)
     return app
 
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 import typer.main
 
-from device_app.cli import application
+from device_app.cli import MORE, PANELS, application
 from device_app.models import RECORDINGS
 from tests.conftest import REPOSITORY
 
@@ -58,7 +58,9 @@ def test_version_and_help(run):
     assert re.fullmatch(r"asr-edge \d+\.\d+\.\d+\n", run("--version").stdout)
     done = run("--help")
     assert done.returncode == 0
-    assert len(done.stdout.splitlines()) <= 42
+    for panel in [*PANELS, MORE]:
+        assert f" {panel} " in done.stdout
+    assert len(done.stdout.splitlines()) <= 52
 
 
 def test_evaluate_reports_both_normalisers(run):
