@@ -28,8 +28,10 @@ from trainer import families
 from trainer.dataset import Example, batches, load_examples, padded, varied
 from trainer.group import Group
 
+BATCH_NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)  # they look at a whole batch
 CLEARLY_WORSE = 0.05  # nats per token
 OPTIMIZER = ("step", "exp_avg", "exp_avg_sq")  # what AdamW remembers of a parameter
+AT_ONCE_S = 20.0  # of a batch's audio are in memory at once; the gradients of its parts are summed
 CHECKPOINT_S = 60.0  # between two checkpoints: a third of a GB each, for the embedded model
 
 
@@ -248,6 +250,7 @@ class _Run:
             for epoch, groups in enumerate(map(self._groups, range(self._epochs)), 1)
             for place, batch in enumerate(groups, 1)
         ]
+        self._has_batch_norm = any(isinstance(part, BATCH_NORMS) for part in model.modules())
         self._group = Group()
         self._step = 0
         self._done_s = 0.0
@@ -305,27 +308,35 @@ class _Run:
         self._model.train()
         torch.manual_seed(self._settings.seed * 1_000_003 + self._step)  # of dropout and masks
         own = batch[self._group.rank :: self._group.size]
-        total, tokens, extra = self._loss(own, random if vary else None, self._penalty) if own else self._nothing()
-        tokens = round(self._group.sum(float(tokens)))
-        if not math.isfinite(self._group.sum(float(total.detach()))):
+        tokens = round(self._group.sum(sum(len(example.tokens) for example in own)))
+        loss = 0.0
+        for part in self._parts(own):
+            total, count, extra = self._loss(part, random if vary else None, self._penalty)
+            ((total + extra * count) / tokens).backward()
+            loss += float(total.detach())
+        loss = self._group.sum(loss)
+        if not math.isfinite(loss):
             raise TrainingError(
                 f"the loss is not a number after {self._step} updates; nothing was changed. "
                 "A recording or a text must be very unusual: 'asr-edge dataset show' lists them"
             )
-        (total / tokens + extra).backward()
         self._group.share(self._trained.values(), self._changing.values())
         torch.nn.utils.clip_grad_norm_(self._trained.values(), self._settings.clip)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self._audio_s += sum(example.seconds for example in batch)
-        loss = self._group.sum(float(total.detach()))
         self._sums[0] += loss
         self._sums[1] += tokens
         return loss / tokens
 
-    def _nothing(self) -> tuple[torch.Tensor, int, float]:
-        """The loss of a process that has no part of a batch, as there are fewer utterances than processes."""
-        return sum(parameter.sum() * 0 for parameter in self._trained.values()), 0, 0.0  # type: ignore[return-value]
+    def _parts(self, batch: Sequence[Example]) -> list[Sequence[Example]]:
+        """A batch in parts of about the same size, none of much more than `AT_ONCE_S`; whole for a batch norm."""
+        if not batch or self._has_batch_norm:
+            return [batch] if batch else []
+        seconds = len(batch) * max(example.seconds for example in batch)
+        count = min(len(batch), math.ceil(seconds / AT_ONCE_S))
+        size = math.ceil(len(batch) / count)
+        return [batch[start : start + size] for start in range(0, len(batch), size)]
 
     def _loss(
         self, batch: Sequence[Example], random: np.random.Generator | None, penalty: Penalty | None = None

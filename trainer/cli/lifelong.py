@@ -109,7 +109,7 @@ def overhead(
 ) -> None:
     """Measure what 1, 5, 10 and 20 stored edits cost: disk, memory, merging, and hearing."""
     need_torch()
-    from trainer.lifelong.sweep import overhead as measure
+    from trainer.lifelong.overhead import overhead as measure
 
     rows = measure(out, model=model, threads=threads)
     if as_json:

@@ -1,0 +1,13 @@
+"""Vectors of the embedded model's shapes, stored, merged and heard."""
+
+from trainer.lifelong.overhead import overhead
+
+
+def test_more_edits_take_more_of_the_disk_and_hearing_the_same_model(tmp_path, home):
+    one, two = overhead(tmp_path, counts=(2, 1), threads=1)
+    assert [one["edits"], two["edits"]] == [1, 2]
+    files = sorted(tmp_path.glob("*.safetensors"))
+    assert len(files) == 2
+    assert two["disk_mb"] == sum(file.stat().st_size for file in files) / 1e6
+    assert one["disk_mb"] == files[0].stat().st_size / 1e6
+    assert min(one["merge_s"], one["bake_s"], one["latency_ms"], one["latency_ratio"]) > 0

@@ -1,0 +1,80 @@
+"""What stored edits cost: disk, memory, merging and hearing."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from device_app.audio import SAMPLE_RATE, read
+from device_app.manifest import read_manifest
+from device_app.models import RECORDINGS, find_bundle
+from device_app.transcriber import Transcriber
+from editing.files import write_atomically
+from editing.registry import METHODS, Tensors
+from editing.task_vector import Origin, TaskVector, apply
+from export.bake import bake
+
+
+def overhead(
+    folder: Path, *, model: str | None = None, counts: Sequence[int] = (1, 5, 10, 20), threads: int | None = None
+) -> list[dict[str, float]]:
+    """What stored edits cost: random task vectors of the model's shapes, trimmed to a half and kept as the ledger does.
+
+    Args:
+        folder: where the vectors are written, made and left.
+        model: a bundle; None for the embedded one.
+        counts: how many edits a version has.
+        threads: for the recogniser.
+
+    Returns:
+        For every count: "edits", "disk_mb" of the vectors, "merge_s" from base and vectors to the
+        version's weights, "bake_s", "peak_mb" of memory so far, and "latency_ms", the median time
+        to hear a recording of a few seconds; "latency_ratio" is that beside the base, measured in turns.
+    """
+    bundle = find_bundle(model)
+    base = bundle.weights()
+    random = np.random.default_rng(0)
+    audio = read(read_manifest(RECORDINGS / "manifest.jsonl")[0].audio)
+    origin = Origin(family=bundle.family, base=bundle.weights_hash, domain="overhead", utterances=0, seconds=0.0)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths: list[Path] = []
+    rows = []
+    bake(bundle, base, "int8", folder / "base")
+    plain = Transcriber(bundle, threads=threads, folder=folder / "base")
+    for count in sorted(counts):
+        while len(paths) < count:
+            noise = {n: random.standard_normal(t.shape, np.float32) * np.float32(1e-5) for n, t in base.items()}
+            vector = TaskVector(METHODS["ties"]([noise], lam=1.0, density=0.5), origin)
+            paths.append(folder / f"{len(paths) + 1}.safetensors")
+            write_atomically(paths[-1], vector.to_bytes())
+        began = time.perf_counter()
+        weights: Tensors = base
+        for path in paths[:count]:
+            weights = apply(weights, METHODS["task_arithmetic"]([TaskVector.load(path).tensors], lam=0.6))
+        merged = time.perf_counter()
+        bake(bundle, weights, "int8", folder / "edited")
+        baked = time.perf_counter()
+        edited = Transcriber(bundle, threads=threads, folder=folder / "edited")
+        times: dict[str, list[float]] = {"edited": [], "plain": []}
+        for _ in range(9):
+            for name, transcriber in (("edited", edited), ("plain", plain)):
+                start = time.perf_counter()
+                transcriber.transcribe(audio, SAMPLE_RATE)
+                times[name].append(time.perf_counter() - start)
+        latency = {name: float(np.median(found)) for name, found in times.items()}
+        rows.append(
+            {
+                "edits": count,
+                "disk_mb": sum(path.stat().st_size for path in paths[:count]) / 1e6,
+                "merge_s": merged - began,
+                "bake_s": baked - merged,
+                "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+                "latency_ms": 1e3 * latency["edited"],
+                "latency_ratio": latency["edited"] / latency["plain"],
+            }
+        )
+    return rows
