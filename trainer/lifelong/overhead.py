@@ -38,7 +38,7 @@ def overhead(
     bundle = find_bundle(model)
     base = bundle.weights()
     random = np.random.default_rng(0)
-    audio = read(read_manifest(RECORDINGS / "manifest.jsonl")[0].audio)
+    audio = min((read(entry.audio) for entry in read_manifest(RECORDINGS / "manifest.jsonl")), key=len)
     origin = Origin(family=bundle.family, base=bundle.weights_hash, domain="overhead", utterances=0, seconds=0.0)
     folder.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
