@@ -29,10 +29,10 @@ from trainer import families
 from trainer.dataset import Example, batches, load_examples, padded, varied
 from trainer.group import Group
 
-BATCH_NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)  # they look at a whole batch
 # oneDNN, which multiplies bfloat16, keeps code for the last 1,024 shapes: 0.4 GB, as every batch has its own.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
+BATCH_NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)  # they look at a whole batch
 CLEARLY_WORSE = 0.05  # nats per token
 OPTIMIZER = ("step", "exp_avg", "exp_avg_sq")  # what AdamW remembers of a parameter
 AT_ONCE_S = 20.0  # of a batch's audio are in memory at once; the gradients of its parts are summed
@@ -334,14 +334,11 @@ class _Run:
         self._sums[1] += tokens
         return loss / tokens
 
-    def _parts(self, batch: Sequence[Example]) -> list[Sequence[Example]]:
-        """A batch in parts of about the same size, none of much more than `AT_ONCE_S`; whole for a batch norm."""
-        if not batch or self._has_batch_norm:
-            return [batch] if batch else []
-        seconds = len(batch) * max(example.seconds for example in batch)
-        count = min(len(batch), math.ceil(seconds / AT_ONCE_S))
-        size = math.ceil(len(batch) / count)
-        return [batch[start : start + size] for start in range(0, len(batch), size)]
+    def _parts(self, batch: Sequence[Example]) -> Sequence[Sequence[Example]]:
+        """What of a batch is in memory at once: no more than `AT_ONCE_S`, but all of it for a batch norm."""
+        if not batch:  # there are fewer utterances than processes
+            return []
+        return [batch] if self._has_batch_norm else batches(batch, AT_ONCE_S)
 
     def _loss(
         self, batch: Sequence[Example], random: np.random.Generator | None, penalty: Penalty | None = None
