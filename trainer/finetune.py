@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,13 +28,11 @@ from trainer import families
 from trainer.dataset import Example, batches, load_examples, padded, varied
 from trainer.group import Group
 
-# oneDNN, which multiplies bfloat16, keeps code for the last 1,024 shapes: 0.4 GB, as every batch has its own.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
-
 BATCH_NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)  # they look at a whole batch
 CLEARLY_WORSE = 0.05  # nats per token
 OPTIMIZER = ("step", "exp_avg", "exp_avg_sq")  # what AdamW remembers of a parameter
 AT_ONCE_S = 20.0  # of a batch's audio are in memory at once; the gradients of its parts are summed
+TRIM_UPDATES = 10  # between two returns of freed memory: getting it back costs a quarter of an update
 CHECKPOINT_S = 60.0  # between two checkpoints: a third of a GB each, for the embedded model
 
 
@@ -49,6 +46,7 @@ class Settings:
         batch_s: seconds of audio in a batch, padding included.
         warm_up: the share of updates during which the learning rate rises.
         clip: the gradient's longest norm.
+        beta2: of AdamW: for how many updates, 1 / (1 - beta2), it remembers how long gradients were.
         scope: which parameters may change: one of `trainer.families.SCOPES`.
         embeddings: whether the token embeddings may change too.
         vary: change speed, noise and timing of each utterance every time it is heard, and mask parts
@@ -65,6 +63,7 @@ class Settings:
     batch_s: float = 40.0
     warm_up: float = 0.1
     clip: float = 1.0
+    beta2: float = 0.999
     scope: str = "all"
     embeddings: bool = False
     vary: bool = False
@@ -246,7 +245,7 @@ class _Run:
         if not self._trained:
             raise BadInputError(f"this model has no weights of the scope {settings.scope!r}")
         self._optimizer = torch.optim.AdamW(
-            self._trained.values(), settings.learning_rate, weight_decay=0.0, fused=True
+            self._trained.values(), settings.learning_rate, (0.9, settings.beta2), weight_decay=0.0, fused=True
         )
         self._epochs = settings.epochs or default_epochs(len(training))
         # Every update of the run: its epoch, its utterances, and whether the epoch ends with it.
@@ -284,7 +283,8 @@ class _Run:
             loss = self._update(batch, steps, self._settings.vary and epoch > self._settings.easy_epochs)
             recent = [*recent[-9:], loss]
             self._step += 1
-            _return_memory()
+            if self._step % TRIM_UPDATES == 0:
+                _return_memory()
             self._done_s = time.monotonic() - began
             if is_last:
                 self._losses.append(self._sums[0] / self._sums[1])

@@ -25,9 +25,17 @@ from trainer.vocabulary import learn_vocabulary
 
 FAMILY = "conformer-ctc"
 
-# Small networks from random weights take a tenfold rate.
+# Small networks from random weights take a tenfold rate; beta2 as Gulati et al. 2020 (arXiv 2005.08100), the Conformer's.
 SETTINGS = Settings(
-    epochs=30, learning_rate=1e-3, batch_s=40.0, warm_up=0.05, clip=5.0, embeddings=True, vary=True, easy_epochs=2
+    epochs=30,
+    learning_rate=1e-3,
+    batch_s=40.0,
+    warm_up=0.05,
+    clip=5.0,
+    beta2=0.98,
+    embeddings=True,
+    vary=True,
+    easy_epochs=2,
 )
 HELD_OUT = 100  # utterances that tell how it goes, where the manifest names none
 
