@@ -25,7 +25,7 @@ from trainer.vocabulary import learn_vocabulary
 
 FAMILY = "conformer-ctc"
 
-# Small networks from random weights take a tenfold rate; beta2 as Gulati et al. 2020 (arXiv 2005.08100), the Conformer's.
+# Small networks from random weights take a tenfold rate; beta2 is the Conformer's own (Gulati et al. 2020, 2005.08100).
 SETTINGS = Settings(
     epochs=30,
     learning_rate=1e-3,
