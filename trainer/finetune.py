@@ -32,7 +32,6 @@ BATCH_NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)  # they look at a who
 CLEARLY_WORSE = 0.05  # nats per token
 OPTIMIZER = ("step", "exp_avg", "exp_avg_sq")  # what AdamW remembers of a parameter
 AT_ONCE_S = 20.0  # of a batch's audio are in memory at once; the gradients of its parts are summed
-TRIM_UPDATES = 10  # between two returns of freed memory: getting it back costs a quarter of an update
 CHECKPOINT_S = 60.0  # between two checkpoints: a third of a GB each, for the embedded model
 
 
@@ -283,8 +282,7 @@ class _Run:
             loss = self._update(batch, steps, self._settings.vary and epoch > self._settings.easy_epochs)
             recent = [*recent[-9:], loss]
             self._step += 1
-            if self._step % TRIM_UPDATES == 0:
-                _return_memory()
+            _return_memory()
             self._done_s = time.monotonic() - began
             if is_last:
                 self._losses.append(self._sums[0] / self._sums[1])
