@@ -16,15 +16,15 @@ from trainer.host.work import work
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
-def in_float32():
+def in_float32(patch=setattr):
     """Rounding to bfloat16 differs with the shape of a batch, and one update of AdamW makes much of what is small."""
-    finetune.is_bf16_fast = lambda _device: False
+    patch(finetune, "is_bf16_fast", lambda _device: False)
 
 
 @pytest.fixture
 def ray(monkeypatch):
     found = pytest.importorskip("ray")
-    monkeypatch.setattr(finetune, "is_bf16_fast", lambda _device: False)
+    in_float32(monkeypatch.setattr)
     found.init(
         num_cpus=6,
         include_dashboard=False,
