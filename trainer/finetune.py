@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
@@ -32,6 +33,8 @@ BATCH_NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)  # they look at a who
 CLEARLY_WORSE = 0.05  # nats per token
 OPTIMIZER = ("step", "exp_avg", "exp_avg_sq")  # what AdamW remembers of a parameter
 AT_ONCE_S = 20.0  # of a batch's audio are in memory at once; the gradients of its parts are summed
+# Freed memory stays with the process up to here: to fault it in again takes a third of an update of a small conformer.
+KEPT_BYTES = 2.0e9
 CHECKPOINT_S = 60.0  # between two checkpoints: a third of a GB each, for the embedded model
 
 
@@ -45,7 +48,6 @@ class Settings:
         batch_s: seconds of audio in a batch, padding included.
         warm_up: the share of updates during which the learning rate rises.
         clip: the gradient's longest norm.
-        beta2: of AdamW: for how many updates, 1 / (1 - beta2), it remembers how long gradients were.
         scope: which parameters may change: one of `trainer.families.SCOPES`.
         embeddings: whether the token embeddings may change too.
         vary: change speed, noise and timing of each utterance every time it is heard, and mask parts
@@ -62,7 +64,6 @@ class Settings:
     batch_s: float = 40.0
     warm_up: float = 0.1
     clip: float = 1.0
-    beta2: float = 0.999
     scope: str = "all"
     embeddings: bool = False
     vary: bool = False
@@ -244,7 +245,7 @@ class _Run:
         if not self._trained:
             raise BadInputError(f"this model has no weights of the scope {settings.scope!r}")
         self._optimizer = torch.optim.AdamW(
-            self._trained.values(), settings.learning_rate, (0.9, settings.beta2), weight_decay=0.0, fused=True
+            self._trained.values(), settings.learning_rate, weight_decay=0.0, fused=True
         )
         self._epochs = settings.epochs or default_epochs(len(training))
         # Every update of the run: its epoch, its utterances, and whether the epoch ends with it.
@@ -282,7 +283,8 @@ class _Run:
             loss = self._update(batch, steps, self._settings.vary and epoch > self._settings.easy_epochs)
             recent = [*recent[-9:], loss]
             self._step += 1
-            _return_memory()
+            if psutil.Process().memory_info().rss > KEPT_BYTES:
+                _return_memory()
             self._done_s = time.monotonic() - began
             if is_last:
                 self._losses.append(self._sums[0] / self._sums[1])
@@ -432,8 +434,8 @@ def is_bf16_fast(device: str) -> bool:
 def _return_memory() -> None:
     """Gives freed memory back to the system, where the C library is glibc.
 
-    Batches differ in length, so freed blocks seldom fit the next ones: without this, resident
-    memory grew by 10 MB an update and passed 2.8 GB after 130 of them; with it, it stays at 1.5.
+    Batches differ in length, so freed blocks seldom fit the next ones: without this, the embedded
+    model's resident memory grew by 10 MB an update and passed 2.8 GB after 130 of them.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:

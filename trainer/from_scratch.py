@@ -25,14 +25,13 @@ from trainer.vocabulary import learn_vocabulary
 
 FAMILY = "conformer-ctc"
 
-# Small networks from random weights take a tenfold rate; beta2 is the Conformer's own (Gulati et al. 2020, 2005.08100).
+# Small networks from random weights take a tenfold rate.
 SETTINGS = Settings(
     epochs=30,
     learning_rate=1e-3,
     batch_s=40.0,
     warm_up=0.05,
     clip=5.0,
-    beta2=0.98,
     embeddings=True,
     vary=True,
     easy_epochs=2,

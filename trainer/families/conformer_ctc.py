@@ -34,7 +34,7 @@ CONFIGS: Mapping[str, Mapping[str, Any]] = {
         "num_mel_bins": 80,
         "scale_input": False,
         "layerdrop": 0.0,
-        "dropout": 0.1,
+        "dropout": 0.0,
         "activation_dropout": 0.0,
         "attention_dropout": 0.0,
     }
