@@ -33,7 +33,8 @@ BATCH_NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)  # they look at a who
 CLEARLY_WORSE = 0.05  # nats per token
 OPTIMIZER = ("step", "exp_avg", "exp_avg_sq")  # what AdamW remembers of a parameter
 AT_ONCE_S = 20.0  # of a batch's audio are in memory at once; the gradients of its parts are summed
-# Freed memory stays with the process up to here: to fault it in again takes a third of an update of a small conformer.
+# Freed memory stays with the process up to here, or to a quarter of the machine's: to fault it in again takes a third
+# of an update of a small conformer.
 KEPT_BYTES = 2.0e9
 CHECKPOINT_S = 60.0  # between two checkpoints: a third of a GB each, for the embedded model
 
@@ -278,12 +279,13 @@ class _Run:
         if not self._heard:
             self._look()
         recent: list[float] = []
+        kept = min(KEPT_BYTES, psutil.virtual_memory().total / 4)
         while self._step < steps and not self._is_worn_out():
             epoch, batch, is_last = self._plan[self._step]
             loss = self._update(batch, steps, self._settings.vary and epoch > self._settings.easy_epochs)
             recent = [*recent[-9:], loss]
             self._step += 1
-            if psutil.Process().memory_info().rss > KEPT_BYTES:
+            if psutil.Process().memory_info().rss > kept:
                 _return_memory()
             self._done_s = time.monotonic() - began
             if is_last:
