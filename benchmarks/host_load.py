@@ -13,7 +13,6 @@ import argparse
 import hashlib
 import json
 import os
-import resource
 import secrets
 import signal
 import subprocess
@@ -22,9 +21,9 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
 import httpx2 as httpx
+import psutil
 
 SERVER = """
 import sys
@@ -40,8 +39,7 @@ serve(where, own_signer(where), Idle(), Limits(), keep=False)
 
 def memory_mb(process: int) -> float:
     """Resident memory."""
-    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 1e6
+    return psutil.Process(process).memory_info().rss / 1e6
 
 
 def request(data_sha: str, size: int) -> dict[str, object]:
