@@ -26,6 +26,7 @@ from editing.files import write_atomically
 from editing.task_vector import TaskVector
 from export.bundle import Bundle
 from trainer import families
+from trainer.anchor import STRENGTH, Anchor, Utterance, general_speech
 from trainer.dataset import Example, batches, load_examples, padded, varied
 from trainer.group import Group
 
@@ -122,15 +123,25 @@ def teach(
     checkpoint: Path | None = None,
     on_step: Callable[[Progress], None] = lambda _progress: None,
 ) -> Learnt:
-    """`learn`, and the task vector that comes of it, in the precision in which vectors are stored.
+    """`learn`, true to general speech, and the task vector that comes of it, in the precision in which it is stored.
 
     Raises:
         BadInputError, BadAudioError, TrainingError: as `learn`.
+        StorageError: the data folder is full or cannot be written.
         TaskVectorError: the fine-tuned weights are not finite.
     """
     weights = lesson.bundle.weights()
+    general = general_speech(lesson.bundle, weights, settings.seed)
+    _return_memory()  # of hearing it
     tuned = learn(
-        lesson.bundle, weights, lesson.training, lesson.held_out, settings, checkpoint=checkpoint, on_step=on_step
+        lesson.bundle,
+        weights,
+        lesson.training,
+        lesson.held_out,
+        settings,
+        checkpoint=checkpoint,
+        on_step=on_step,
+        general=general,
     )
     _return_memory()  # of model and optimizer
     vector = TaskVector.difference(tuned.weights, weights, lesson.origin).as_stored()
@@ -146,6 +157,7 @@ def learn(
     *,
     checkpoint: Path | None = None,
     on_step: Callable[[Progress], None] = lambda _progress: None,
+    general: Sequence[Utterance] = (),
 ) -> FineTuned:
     """`finetune` on recordings and their texts.
 
@@ -157,7 +169,9 @@ def learn(
     examples, others = load_examples(training, tokenise), load_examples(held_out, tokenise)
     if not examples:
         raise BadInputError("there is no speech in the recordings that are to be learnt from")
-    return finetune(bundle, weights, examples, others, settings, checkpoint=checkpoint, on_step=on_step)
+    return finetune(
+        bundle, weights, examples, others, settings, checkpoint=checkpoint, on_step=on_step, general=general
+    )
 
 
 def finetune(
@@ -169,6 +183,7 @@ def finetune(
     *,
     checkpoint: Path | None = None,
     on_step: Callable[[Progress], None] = lambda _progress: None,
+    general: Sequence[Utterance] = (),
     penalty: Penalty | None = None,
     adapters: Adapters | None = None,
 ) -> FineTuned:
@@ -190,6 +205,7 @@ def finetune(
         settings: how.
         checkpoint: a file that lets a run that was killed go on; removed by whoever named it.
         on_step: called after each update.
+        general: speech in which the model must go on hearing what it hears before (see `trainer.anchor`).
         penalty: gives what is added to the loss of each token.
         adapters: puts something into the model that is trained in its weights' place.
 
@@ -205,7 +221,7 @@ def finetune(
     families.load_weights(model, weights)
     family.prepare(model)
     fold = adapters(model) if adapters is not None else None
-    run = _Run(family, model.to(device), training, held_out, settings, device, penalty, fold)
+    run = _Run(family, model.to(device), training, held_out, settings, device, general, penalty, fold)
     try:
         if checkpoint is not None and checkpoint.is_file():
             run.resume(checkpoint)
@@ -230,6 +246,7 @@ class _Run:
         held_out: Sequence[Example],
         settings: Settings,
         device: str,
+        general: Sequence[Utterance],
         penalty: Penalty | None,
         fold: Callable[[], None] | None,
     ) -> None:
@@ -257,6 +274,11 @@ class _Run:
         ]
         self._has_batch_norm = any(isinstance(part, BATCH_NORMS) for part in model.modules())
         self._group = Group()
+        with self._autocast():
+            self._anchor = Anchor(family, model, general, device) if general else None
+        _return_memory()
+        lengths = [sum(example.seconds for example in batch) for _, batch, _ in self._plan]
+        self._is_held = self._anchor.schedule(lengths) if self._anchor is not None else []
         self._step = 0
         self._done_s = 0.0
         self._audio_s = 0.0
@@ -279,14 +301,12 @@ class _Run:
         if not self._heard:
             self._look()
         recent: list[float] = []
-        kept = min(KEPT_BYTES, psutil.virtual_memory().total / 4)
         while self._step < steps and not self._is_worn_out():
             epoch, batch, is_last = self._plan[self._step]
             loss = self._update(batch, steps, self._settings.vary and epoch > self._settings.easy_epochs)
             recent = [*recent[-9:], loss]
             self._step += 1
-            if psutil.Process().memory_info().rss > kept:
-                _return_memory()
+            self._give_back()
             self._done_s = time.monotonic() - began
             if is_last:
                 self._losses.append(self._sums[0] / self._sums[1])
@@ -321,6 +341,12 @@ class _Run:
             total, count, extra = self._loss(part, random if vary else None, self._penalty)
             ((total + extra * count) / tokens).backward()
             loss += float(total.detach())
+        if self._anchor is not None and self._is_held[self._step]:
+            self._give_back()  # its utterances are of other lengths
+            draw = np.random.default_rng((self._settings.seed, 1 + self._step, 2))
+            with self._autocast():
+                divergence = self._anchor.divergence(draw)
+            (STRENGTH * divergence / self._group.size).backward()
         loss = self._group.sum(loss)
         if not math.isfinite(loss):
             raise TrainingError(
@@ -348,9 +374,16 @@ class _Run:
         audio, lengths = padded(batch, None if random is None else varied, random or np.random.default_rng())
         given = torch.from_numpy(audio).to(self._device), torch.tensor(lengths, device=self._device)
         targets = [example.tokens for example in batch]
-        with torch.autocast(self._device, torch.bfloat16, enabled=is_bf16_fast(self._device)):
+        with self._autocast():
             total, tokens = self._family.loss(self._model, *given, targets, vary=random is not None)
             return total, tokens, penalty(self._model, *given, targets) if penalty is not None else 0.0
+
+    def _give_back(self) -> None:
+        if psutil.Process().memory_info().rss > min(KEPT_BYTES, psutil.virtual_memory().total / 4):
+            _return_memory()
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._device, torch.bfloat16, enabled=is_bf16_fast(self._device))
 
     def _look(self) -> None:
         """Scores the held-out utterances; remembers the best weights."""

@@ -109,7 +109,7 @@ def test_what_was_learnt_goes_into_service_with_what_it_did(run, codes_of, ledge
     assert outcome.verdict.passes
     change = outcome.verdict.changes["codes"]
     assert change.after < 0.5 * change.before
-    assert outcome.verdict.changes[CANARY].difference < 0.01
+    assert outcome.verdict.changes[CANARY].low <= 0  # no harm that a bootstrap is sure of
     assert (ledger.current.id, ledger.current.why) == (1, "adapt codes")
     edit = ledger.edit(1)
     assert (edit.domains, edit.method, edit.settings["lam"], edit.settings["density"]) == (["codes"], "ties", 0.6, 0.5)

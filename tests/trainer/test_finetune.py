@@ -11,6 +11,7 @@ from device_app.lesson import Labelled
 from editing.errors import BadInputError, TrainingError
 from tests.conftest import write_audio
 from trainer import families, finetune
+from trainer.anchor import general_speech
 from trainer.dataset import load_examples
 from trainer.families import moonshine
 from trainer.finetune import Settings, default_epochs
@@ -110,9 +111,10 @@ class Killed(BaseException):
     pass
 
 
-def test_a_run_that_was_killed_goes_on_to_the_same_weights(learn, weights, tmp_path, monkeypatch):
+def test_a_run_that_was_killed_goes_on_to_the_same_weights(bundle, learn, weights, tmp_path, monkeypatch):
     monkeypatch.setattr(finetune, "CHECKPOINT_S", 0.0)
-    whole = learn()
+    general = general_speech(bundle, weights, seed=0)[:4]
+    whole = learn(general=general)
     checkpoint = tmp_path / "run.safetensors"
     steps = []
 
@@ -122,9 +124,9 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(learn, weights, tmp_p
             raise Killed
 
     with pytest.raises(Killed):
-        learn(checkpoint=checkpoint, on_step=kill)
+        learn(checkpoint=checkpoint, on_step=kill, general=general)
     resumed = []
-    found = learn(checkpoint=checkpoint, on_step=lambda progress: resumed.append(progress.step))
+    found = learn(checkpoint=checkpoint, on_step=lambda progress: resumed.append(progress.step), general=general)
     assert resumed[0] == 3  # the checkpoint of update 2 was the last
     assert found.losses == whole.losses
     assert found.held_out == whole.held_out
