@@ -171,6 +171,12 @@ def to_model_rate(audio: NDArray[Any], sample_rate: float, name: str = "audio") 
     return np.concatenate([converted, convert.finish()])
 
 
+def in_noise(audio: Samples, noise: Samples, snr_db: float) -> Samples:
+    """Adds noise of unit power, (samples,) as the audio, so many dB below it."""
+    level = float(np.sqrt(np.mean(np.square(audio)))) * 10 ** (-snr_db / 20)
+    return audio + noise * np.float32(level)
+
+
 def level_dbfs(block: Samples) -> float:
     """Loudness (RMS) of a block in dB below full scale; silence is -inf."""
     power = float(np.mean(np.square(block, dtype=np.float64))) if len(block) else 0.0

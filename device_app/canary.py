@@ -6,14 +6,14 @@ damaged stumbles first.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
-from device_app.audio import SAMPLE_RATE, Samples, read
+from device_app.audio import Samples, in_noise
 from device_app.models import ASSETS
+from device_app.spans import cut_out
 
 FOLDER = ASSETS / "canary"
 SNR_DB = 10.0  # of the noisy half
@@ -36,12 +36,8 @@ def canary() -> tuple[Spoken, ...]:
     """
     random = np.random.default_rng(0)
     clear, noisy = [], []
-    for line in (FOLDER / "canary.jsonl").read_text("utf-8").splitlines():
-        entry = json.loads(line)
-        audio = read(FOLDER / entry["audio"])
-        audio = audio[round(entry["start_s"] * SAMPLE_RATE) : round(entry["end_s"] * SAMPLE_RATE)]
-        level = float(np.sqrt(np.mean(np.square(audio)))) * 10 ** (-SNR_DB / 20)
-        noise = random.standard_normal(len(audio), np.float32) * np.float32(level)
-        clear.append(Spoken(audio, entry["text"]))
-        noisy.append(Spoken(audio + noise, entry["text"]))
+    for audio, span in cut_out(FOLDER / "canary.jsonl"):
+        noise = random.standard_normal(len(audio), np.float32)
+        clear.append(Spoken(audio, span["text"]))
+        noisy.append(Spoken(in_noise(audio, noise, SNR_DB), span["text"]))
     return (*clear, *noisy)

@@ -7,7 +7,6 @@ A minute of recordings comes with asr-edge; the canary, which judges, is of othe
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,13 +14,15 @@ import numpy as np
 import soxr
 import torch
 
-from device_app.audio import SAMPLE_RATE, Samples, read
+from device_app.audio import SAMPLE_RATE, Samples, in_noise
 from device_app.models import RECORDINGS, temporarily_baked
+from device_app.spans import cut_out
 from device_app.transcriber import Transcriber
 from editing.errors import BadInputError
 from export.bundle import Bundle
 from export.weights import Tensors
 from trainer import families
+from trainer.dataset import stacked
 
 SPANS = RECORDINGS / "spans.jsonl"
 VARIANTS = 3  # of each utterance, as other voices and microphones would give it
@@ -53,10 +54,7 @@ def general_speech(bundle: Bundle, weights: Tensors, seed: int) -> list[Utteranc
     found = []
     with temporarily_baked(bundle, weights) as folder:
         transcriber = Transcriber(bundle, folder=folder)
-        for line in SPANS.read_text("utf-8").splitlines():
-            span = json.loads(line)
-            audio = read(RECORDINGS / span["audio"])
-            audio = audio[round(span["start_s"] * SAMPLE_RATE) : round(span["end_s"] * SAMPLE_RATE)]
+        for audio, _ in cut_out(SPANS):
             text = transcriber.transcribe(audio, SAMPLE_RATE).text
             try:
                 tokens = tokenise(text) if text else []
@@ -77,8 +75,8 @@ def variant(audio: Samples, random: np.random.Generator) -> Samples:
         audio = soxr.resample(soxr.resample(audio, SAMPLE_RATE, TELEPHONE_HZ), TELEPHONE_HZ, SAMPLE_RATE)
     audio = soxr.resample(audio, SAMPLE_RATE * random.uniform(0.8, 1.25), SAMPLE_RATE).astype(np.float32)
     if random.random() < 0.7:
-        level = float(np.sqrt(np.mean(np.square(audio)))) * 10 ** (-random.uniform(5, 40) / 20)
-        audio = audio + random.standard_normal(len(audio), np.float32) * np.float32(level)
+        snr_db = random.uniform(5, 40)
+        audio = in_noise(audio, random.standard_normal(len(audio), np.float32), snr_db)
     return audio
 
 
@@ -117,9 +115,6 @@ class Anchor:
 
     def _heard(self, utterances: Sequence[Utterance]) -> torch.Tensor:
         """Log-probabilities (rows, vocabulary), one utterance's after the other's."""
-        lengths = [len(one.audio) for one in utterances]
-        audio = np.zeros((len(utterances), max(lengths)), np.float32)
-        for row, one in zip(audio, utterances, strict=True):
-            row[: len(one.audio)] = one.audio
+        audio, lengths = stacked([one.audio for one in utterances])
         given = torch.from_numpy(audio).to(self._device), torch.tensor(lengths, device=self._device)
         return self._family.log_probabilities(self._model, *given, [one.tokens for one in utterances])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from device_app.audio import SAMPLE_RATE, Samples, read
+from device_app.audio import SAMPLE_RATE, Samples, in_noise, read
 from device_app.lesson import Labelled
 from device_app.vad import Segmenter, SegmentSettings, VoiceActivity
 from editing.errors import BadInputError
@@ -112,8 +112,13 @@ def padded(batch: Sequence[Example], change: Change | None, random: np.random.Ge
     audio = [example.read() for example in batch]
     if change is not None:
         audio = [change(one, random) for one in audio]
+    return stacked(audio, STEP)
+
+
+def stacked(audio: Sequence[Samples], step: int = 1) -> tuple[Samples, list[int]]:
+    """(utterances, samples), a multiple of `step` long, with zeros after each one's end; and the lengths in samples."""
     lengths = [len(one) for one in audio]
-    together = np.zeros((len(batch), -(-max(lengths) // STEP) * STEP), np.float32)
+    together = np.zeros((len(audio), -(-max(lengths) // step) * step), np.float32)
     for row, one in zip(together, audio, strict=True):
         row[: len(one)] = one
     return together, lengths
@@ -129,9 +134,8 @@ def varied(audio: Samples, random: np.random.Generator) -> Samples:
 
     speed = random.uniform(0.9, 1.1)
     audio = soxr.resample(audio, SAMPLE_RATE * speed, SAMPLE_RATE).astype(np.float32)
-    level = float(np.sqrt(np.mean(np.square(audio))))
     noise = random.standard_normal(len(audio), np.float32)
-    audio = audio + noise * np.float32(level * 10 ** (-random.uniform(15, 40) / 20))
+    audio = in_noise(audio, noise, random.uniform(15, 40))
     for _ in range(random.integers(3)):
         start = random.integers(len(audio))
         audio[start : start + int(random.integers(SAMPLE_RATE // 10))] = 0

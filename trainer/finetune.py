@@ -274,6 +274,7 @@ class _Run:
         ]
         self._has_batch_norm = any(isinstance(part, BATCH_NORMS) for part in model.modules())
         self._group = Group()
+        self._kept = min(KEPT_BYTES, psutil.virtual_memory().total / 4)
         with self._autocast():
             self._anchor = Anchor(family, model, general, device) if general else None
         _return_memory()
@@ -379,7 +380,7 @@ class _Run:
             return total, tokens, penalty(self._model, *given, targets) if penalty is not None else 0.0
 
     def _give_back(self) -> None:
-        if psutil.Process().memory_info().rss > min(KEPT_BYTES, psutil.virtual_memory().total / 4):
+        if psutil.Process().memory_info().rss > self._kept:
             _return_memory()
 
     def _autocast(self) -> torch.autocast:
