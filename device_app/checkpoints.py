@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import onnx
 
+from device_app.hub import download
 from device_app.models import embedded_bundle, models_folder
-from editing.errors import BadInputError, NetworkError
+from editing.errors import BadInputError
 from editing.files import folder_in_one_step
 from export.bundle import GRAPHS, LICENCE, TOKENIZER, WEIGHTS, Bundle, write_record
 from export.weights import Tensors, read_weights, write_weights
@@ -105,16 +106,11 @@ def fetch(name: str) -> Path:
     """
     if name not in HUB:
         raise BadInputError(f"{name}: not a model that can be pulled ({', '.join(HUB)})")
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(HUB[name], allow_patterns=list(FILES)))
-    except Exception as error:  # the hub's client raises its own, httpx's and builtin kinds
-        raise NetworkError(
-            f"{name}: the Hugging Face hub cannot be reached ({type(error).__name__}). The embedded model "
-            f"works offline; or download {', '.join(FILES)} of {HUB[name]} elsewhere and name their folder "
-            "with --from."
-        ) from error
+    return download(
+        HUB[name],
+        FILES,
+        f"The embedded model works offline; or download {', '.join(FILES)} elsewhere and name their folder with --from",
+    )
 
 
 def install(name: str, checkpoint: Path) -> Bundle:

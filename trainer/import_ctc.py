@@ -17,7 +17,8 @@ from transformers import AutoConfig, AutoModelForCTC
 
 from device_app.audio import SAMPLE_RATE
 from device_app.families import WORD_START
-from editing.errors import BadInputError, NetworkError
+from device_app.hub import download
+from editing.errors import BadInputError
 from export.bundle import Bundle
 from export.graphs import export_auto_ctc, export_conformer_ctc
 from trainer import families
@@ -26,6 +27,7 @@ from trainer.families import auto_ctc, conformer_ctc
 from trainer.vocabulary import of_pieces
 
 PARAKEET = "parakeet_ctc"
+FETCHED = ("*.json", "*.safetensors")
 NOT_WEIGHTS = ("dtype", "torch_dtype", "transformers_version", "architectures", "_name_or_path")
 
 
@@ -42,7 +44,7 @@ def import_ctc(source: str, out: Path, name: str | None = None) -> Bundle:
             one of characters or of pieces.
         NetworkError: the hub cannot be reached.
     """
-    folder = Path(source) if Path(source).is_dir() else _fetched(source)
+    folder = Path(source) if Path(source).is_dir() else download(source, FETCHED, "Name a folder of it")
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         model = AutoModelForCTC.from_pretrained(
@@ -73,20 +75,6 @@ def import_ctc(source: str, out: Path, name: str | None = None) -> Bundle:
     )
     export = export_conformer_ctc if is_parakeet else export_auto_ctc
     return write_bundle(record, tokenizer, ours, export, f"As published with {source}; see its model card.\n")
-
-
-def _fetched(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
-    except HFValidationError as error:
-        raise BadInputError(f"{name}: neither a folder nor a name on the Hugging Face hub") from error
-    except (HfHubHTTPError, OSError) as error:
-        raise NetworkError(
-            f"{name}: there is no such folder, and the hub does not give it ({str(error).splitlines()[0]})"
-        ) from error
 
 
 def _parakeet(folder: Path, config: Any) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
