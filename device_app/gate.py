@@ -57,6 +57,10 @@ class Change:
     def difference(self) -> float:
         return self.after - self.before
 
+    def is_harm(self, tolerance: float) -> bool:
+        """Whether it is worse by more than the tolerance (a fraction), and not by chance alone."""
+        return self.difference > tolerance and self.surely_worse >= SURE_OF_HARM
+
 
 def compare(before: Heard, after: Heard, seed: int = 0) -> Change:
     """Paired bootstrap over utterances (Bisani & Ney 2004, doi 10.1109/ICASSP.2004.1326009).
@@ -130,7 +134,7 @@ def judge(before: Mapping[str, Heard], after: Mapping[str, Heard], new_domain: s
                 f"{change.utterances} utterances); record and label some more"
             )
     for domain, change in changes.items():
-        if domain != new_domain and change.difference > tolerance and change.surely_worse >= SURE_OF_HARM:
+        if domain != new_domain and change.is_harm(tolerance):
             what = "general speech (the canary)" if domain == CANARY else domain
             reasons.append(
                 f"{what} is heard worse: WER {change.before:.1%} before, {change.after:.1%} after, "

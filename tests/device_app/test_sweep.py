@@ -8,16 +8,21 @@ from device_app.sweep import Candidate, choose
 SAID = [f"sentence number {number}" for number in range(20)]
 
 
-def candidate(lam, wrong, harm=0.0):
-    """A candidate that mishears the first sentences of the domain, and does some harm to the canary."""
+def candidate(lam, wrong, harm=0.0, sure=1.0):
+    """A candidate that mishears the first sentences of the domain, and does some harm to the canary, surely or not."""
     before = Heard(SAID, ["nothing"] * len(SAID))
     heard = Heard(SAID, ["nothing" if place < wrong else text for place, text in enumerate(SAID)])
-    harmed = Change(0.1, 0.1 + harm, harm, harm, 0.0, 1.0, 50)
+    harmed = Change(0.1, 0.1 + harm, harm, harm, 0.0, sure, 50)
     return Candidate(lam, 1.0, {"anna": heard}, {"anna": compare(before, heard), CANARY: harmed})
 
 
 def test_of_candidates_with_enough_of_the_gain_the_gentlest_is_chosen():
-    candidates = [candidate(0.2, 12), candidate(0.4, 9), candidate(0.8, 2), candidate(1.0, 0, harm=0.03)]
+    candidates = [candidate(0.2, 12), candidate(0.4, 6), candidate(0.8, 2), candidate(1.0, 0, harm=0.03)]
     assert choose(candidates, Plan("anna")).lam == 0.4
     assert choose(candidates[3:], Plan("anna")).lam == 1.0
     assert choose([candidate(0.2, 20), candidate(0.4, 20)], Plan("anna")).lam == 0.2
+
+
+def test_harm_that_may_be_chance_keeps_none_out():
+    candidates = [candidate(0.2, 12), candidate(0.8, 2, harm=0.03, sure=0.7)]
+    assert choose(candidates, Plan("anna")).lam == 0.8
