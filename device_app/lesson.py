@@ -92,8 +92,8 @@ def prepare(store: Store, ledger: Ledger, plan: Plan, threads: int | None, scree
     if differs(texts[: len(heard)], heard):
         screen.say(ORTHOGRAPHY[plan.orthography])
         if plan.orthography == "keep":
-            texts = [as_the_model_writes(*pair) for pair in zip(texts, heard, strict=True)]
-            judges = [as_the_model_writes(*pair) for pair in zip(judges, judged_by.hypotheses, strict=True)]
+            texts = as_the_model_writes(texts, heard)
+            judges = as_the_model_writes(judges, judged_by.hypotheses)
     labelled = [Labelled(u.audio, text) for u, text in zip(training, texts, strict=True)]
     origin = Origin(
         family=start.family,

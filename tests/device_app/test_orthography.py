@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 from device_app.orthography import Typography, as_the_model_writes, differs
 from device_app.scoring import basic
 
+USUAL = ["We went home.", "Did you?", "She slept."]
+
 
 @pytest.mark.parametrize(
     ("label", "heard", "written"),
@@ -17,21 +19,45 @@ from device_app.scoring import basic
         ("there's no time to waste", "There is no time to waste.", "There's no time to waste."),
         ("seven five two", "752.", "Seven five two."),
         ("mister john went", "Mr. John went!", "Mister John went!"),
-        ("is it mine", "is it mine", "is it mine"),
         ("Already. Written!", "already written", "Already. Written!"),
-        ("hello", "", "hello"),
+        ("if you need a reminder", "If you need a reminder,", "If you need a reminder,"),
     ],
 )
 def test_a_label_is_written_as_the_model_writes(label, heard, written):
-    assert as_the_model_writes(label, heard) == written
+    assert as_the_model_writes([label, *USUAL], [heard, *USUAL]) == [written, *USUAL]
+
+
+@pytest.mark.parametrize(
+    ("label", "heard", "written"),
+    [
+        ("he had jumped from", "He has a temple from", "He had jumped from."),
+        ("you are my heart now", "", "You are my heart now."),
+        ("they thought she was going", "Say, sing, he, bus goings", "They thought she was going."),
+        ("remember that role", 'Remember that, "God"', "Remember that role."),
+    ],
+)
+def test_what_was_misheard_begins_and_ends_as_usual_and_gets_no_mark(label, heard, written):
+    assert as_the_model_writes([label, *USUAL], [heard, *USUAL])[0] == written
+
+
+def test_where_most_words_have_a_mark_so_have_those_that_were_misheard():
+    digits = ["Seven, five, two, eight.", "Zero, four, six."]
+    written = as_the_model_writes(["one nine two one", "four four", *digits], ["One, five and two, one.", "", *digits])
+    assert written[:2] == ["One, nine, two, one.", "Four, four."]
+
+
+def test_a_model_that_writes_neither_capitals_nor_marks_is_followed():
+    assert as_the_model_writes(["is it mine", "and so on"], ["is it mine", ""]) == ["is it mine", "and so on"]
 
 
 words = st.lists(st.text("abcdef'", min_size=1, max_size=6).filter(basic), min_size=1, max_size=8).map(" ".join)
+heards = st.lists(st.text("abcdefGH.,?7", max_size=5), max_size=8).map(" ".join)
 
 
-@given(words, st.lists(st.text("abcdefGH.,?7", max_size=5), max_size=8).map(" ".join))
-def test_no_word_is_changed_but_in_case_and_marks(label, heard):
-    assert basic(as_the_model_writes(label, heard)) == basic(label)
+@given(st.lists(st.tuples(words, heards), max_size=4))
+def test_no_word_is_changed_but_in_case_and_marks(pairs):
+    labels, heard = [label for label, _ in pairs], [text for _, text in pairs]
+    assert list(map(basic, as_the_model_writes(labels, heard))) == list(map(basic, labels))
 
 
 def test_lower_case_labels_differ_from_what_the_model_writes():

@@ -177,7 +177,7 @@ class Work:
         heard = [transcriber.transcribe(read(entry.audio), SAMPLE_RATE).text for entry in entries]
         texts = [entry.text for entry in entries]
         if differs(texts, heard):
-            texts = [as_the_model_writes(*pair) for pair in zip(texts, heard, strict=True)]
+            texts = as_the_model_writes(texts, heard)
         text_of = {entry.audio: text for entry, text in zip(entries, texts, strict=True)}
         tokenise = families.find(self.bundle).tokenise(self.bundle)
         examples = load_examples([Labelled(entry.audio, text_of[entry.audio]) for entry in entries], tokenise)
