@@ -112,8 +112,8 @@ class FineTuned:
 
 
 def default_epochs(utterances: int) -> int:
-    """Passes for a number of utterances: 20 over 10 of them, 7 over 100, 3 over 700 and more."""
-    return max(3, min(20, round(20 * (10 / max(1, utterances)) ** 0.45)))
+    """Passes for a number of utterances: 15 over 10 of them, 8 over 50, 4 over 300, 3 over 450 and more."""
+    return max(3, min(15, round(15 * (10 / max(1, utterances)) ** 0.4)))
 
 
 def teach(

@@ -178,6 +178,6 @@ def test_characters_that_the_vocabulary_lacks_are_spelled_in_bytes(bundle):
     assert tokenise("☃") != tokenise("☂")
 
 
-@pytest.mark.parametrize(("utterances", "epochs"), [(1, 20), (10, 20), (100, 7), (2000, 3), (10**6, 3)])
+@pytest.mark.parametrize(("utterances", "epochs"), [(1, 15), (10, 15), (100, 6), (2000, 3), (10**6, 3)])
 def test_few_utterances_are_gone_over_more_often(utterances, epochs):
     assert default_epochs(utterances) == epochs
