@@ -82,19 +82,28 @@ def choose(candidates: Sequence[Candidate], plan: Plan) -> Candidate:
     would refuse all. Of the rest, the one with the least of the vector wins that brings three quarters of
     the best one's gain on the new domain: the last quarter costs the most elsewhere, where no
     held-out utterance may show it.
+
+    A gain is the mean of a candidate's and its neighbours', as they change by a point or two with
+    any change of weights: by its own, the luckiest would be chosen, and whatever is learnt next
+    would seem to harm this domain.
     """
+    ordered = sorted(candidates, key=_strength)
+    measured = [-candidate.changes[plan.domain].difference for candidate in ordered]
+    gains = [float(np.mean(measured[max(0, place - 1) : place + 2])) for place in range(len(ordered))]
+    others = [
+        [change for domain, change in candidate.changes.items() if domain != plan.domain] for candidate in ordered
+    ]
+    harmless = [
+        place for place, changes in enumerate(others) if not any(change.is_harm(plan.tolerance) for change in changes)
+    ]
+    if not harmless:
+        harms = [max((change.difference for change in changes), default=0.0) for changes in others]
+        harmless = [int(np.argmin(harms))]
+    enough = ENOUGH * max(gains[place] for place in harmless)
+    good = [place for place in harmless if gains[place] >= enough]  # where nothing is gained, perhaps none
+    return ordered[min(good or harmless)]
 
-    def others(candidate: Candidate) -> list[Change]:
-        return [change for domain, change in candidate.changes.items() if domain != plan.domain]
 
-    def harm(candidate: Candidate) -> float:
-        return max((change.difference for change in others(candidate)), default=0.0)
-
-    def gain(candidate: Candidate) -> float:
-        return -candidate.changes[plan.domain].difference
-
-    harmless = [one for one in candidates if not any(change.is_harm(plan.tolerance) for change in others(one))]
-    harmless = harmless or [min(candidates, key=harm)]
-    enough = ENOUGH * max(map(gain, harmless))
-    good = [one for one in harmless if gain(one) >= enough] or harmless  # where nothing is gained, none is enough
-    return min(good, key=lambda one: (one.lam * math.sqrt(one.density), -gain(one)))
+def _strength(candidate: Candidate) -> float:
+    """About how long a step from the old weights it is, in fine-tunings."""
+    return candidate.lam * math.sqrt(candidate.density)

@@ -17,12 +17,24 @@ def candidate(lam, wrong, harm=0.0, sure=1.0):
 
 
 def test_of_candidates_with_enough_of_the_gain_the_gentlest_is_chosen():
-    candidates = [candidate(0.2, 12), candidate(0.4, 6), candidate(0.8, 2), candidate(1.0, 0, harm=0.03)]
-    assert choose(candidates, Plan("anna")).lam == 0.4
-    assert choose(candidates[3:], Plan("anna")).lam == 1.0
+    harmless = [candidate(0.2, 12), candidate(0.4, 6), candidate(0.6, 4), candidate(0.8, 3)]
+    candidates = [*harmless, candidate(1.0, 0, harm=0.03)]
+    assert choose(candidates, Plan("anna")).lam == 0.6
+    assert choose(candidates[::-1], Plan("anna")).lam == 0.6
+    assert choose(candidates[4:], Plan("anna")).lam == 1.0
     assert choose([candidate(0.2, 20), candidate(0.4, 20)], Plan("anna")).lam == 0.2
 
 
 def test_harm_that_may_be_chance_keeps_none_out():
-    candidates = [candidate(0.2, 12), candidate(0.8, 2, harm=0.03, sure=0.7)]
-    assert choose(candidates, Plan("anna")).lam == 0.8
+    candidates = [candidate(0.2, 20), candidate(0.4, 20), candidate(0.8, 4), candidate(1.0, 2, harm=0.03, sure=0.7)]
+    assert choose(candidates, Plan("anna")).lam == 1.0
+
+
+def test_a_lucky_candidate_among_worse_ones_is_not_chosen_for_its_luck():
+    wrong = {0.2: 18, 0.3: 6, 0.4: 17, 0.6: 8, 0.8: 5, 1.0: 4}
+    assert choose([candidate(*one) for one in wrong.items()], Plan("anna")).lam == 0.8
+
+
+def test_where_all_harm_the_least_harmful_is_tried():
+    candidates = [candidate(0.2, 12, harm=0.05), candidate(0.4, 6, harm=0.02), candidate(0.6, 2, harm=0.04)]
+    assert choose(candidates, Plan("anna")).lam == 0.4
