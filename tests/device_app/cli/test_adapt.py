@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from device_app.canary import canary
 from tests.device_app.test_imports import BLOCK, FORBIDDEN
 
 pytestmark = pytest.mark.slow  # each command loads and hears: minutes in all
@@ -59,8 +60,8 @@ def test_adapt_says_what_it_did(learnt):
     assert record["promoted"]
     assert record["edit"]["domains"] == ["codes"]
     assert record["domains"]["codes"]["after"] < 0.5 * record["domains"]["codes"]["before"]
-    assert record["domains"]["canary"]["utterances"] > 30
-    assert len(record["losses"]) == 6
+    assert record["domains"]["canary"]["utterances"] == len(canary())
+    assert 0 < len(record["losses"]) <= 6  # it may stop early
 
 
 def test_log_show_and_report_tell_the_same(asr, learnt, tmp_path):
@@ -164,8 +165,10 @@ def test_what_cannot_be_done_is_said_in_one_line(asr, arguments, reason):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_lambda_above_1_warns(asr):
-    assert "above 1" in asr("remix", 1, "--lambda", 1.5, "--dry-run", "--force").stderr
+def test_a_lambda_above_1_warns(learnt):
+    done = call(learnt[0], "remix", 1, "--lambda", 1.5, "--dry-run")
+    assert done.returncode in (0, 3)  # whatever the gate says of it
+    assert "above 1" in done.stderr
 
 
 def test_a_version_can_be_exported(asr, codes, tmp_path):
