@@ -97,7 +97,7 @@ def choose(candidates: Sequence[Candidate], plan: Plan) -> Candidate:
         place for place, changes in enumerate(others) if not any(change.is_harm(plan.tolerance) for change in changes)
     ]
     if not harmless:
-        harms = [max((change.difference for change in changes), default=0.0) for changes in others]
+        harms = [max(change.difference for change in changes) for changes in others]
         harmless = [int(np.argmin(harms))]
     enough = ENOUGH * max(gains[place] for place in harmless)
     good = [place for place in harmless if gains[place] >= enough]  # where nothing is gained, perhaps none

@@ -21,23 +21,15 @@ USUAL = ["We went home.", "Did you?", "She slept."]
         ("mister john went", "Mr. John went!", "Mister John went!"),
         ("Already. Written!", "already written", "Already. Written!"),
         ("if you need a reminder", "If you need a reminder,", "If you need a reminder,"),
-    ],
-)
-def test_a_label_is_written_as_the_model_writes(label, heard, written):
-    assert as_the_model_writes([label, *USUAL], [heard, *USUAL]) == [written, *USUAL]
-
-
-@pytest.mark.parametrize(
-    ("label", "heard", "written"),
-    [
+        # What was misheard begins and ends as usual, and gets no mark.
         ("he had jumped from", "He has a temple from", "He had jumped from."),
         ("you are my heart now", "", "You are my heart now."),
         ("they thought she was going", "Say, sing, he, bus goings", "They thought she was going."),
         ("remember that role", 'Remember that, "God"', "Remember that role."),
     ],
 )
-def test_what_was_misheard_begins_and_ends_as_usual_and_gets_no_mark(label, heard, written):
-    assert as_the_model_writes([label, *USUAL], [heard, *USUAL])[0] == written
+def test_a_label_is_written_as_the_model_writes(label, heard, written):
+    assert as_the_model_writes([label, *USUAL], [heard, *USUAL]) == [written, *USUAL]
 
 
 def test_where_most_words_have_a_mark_so_have_those_that_were_misheard():
