@@ -20,7 +20,7 @@ TINY = {
     "num_attention_heads": 4,
     "subsampling_conv_channels": 16,
 }
-TEXTS = ["zero one two three four", "five six seven eight nine", "it's a quick brown fox"]
+TEXTS = ["zero one two three four", "five six seven eight nine", "it's a quick brown fox that jumps over the lazy dog"]
 
 
 @pytest.fixture(scope="session")

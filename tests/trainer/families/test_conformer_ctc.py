@@ -1,5 +1,7 @@
 """The paper's base: graph, parameters and loss are those of transformers' ParakeetForCTC."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -130,3 +132,31 @@ def test_onnx_asr_hears_the_same_words(tiny_bundle, tmp_path, prompt, quantizati
         assert heard == ours
     else:
         assert set(heard) & set(ours)
+
+
+@pytest.mark.slow
+def test_it_learns_is_weighed_and_taken_back_on_the_command_line(tiny_bundle, codes, run, tmp_path):
+    """It hears nonsense before and after, so that the gate must be overridden; what is done to it counts."""
+
+    def asr(*arguments):
+        done = run(*arguments, ASR_EDGE_HOME=str(tmp_path / "own"))
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    model = ("--model", tiny_bundle.folder)
+    asr("import", codes, "--domain", "codes")
+    learnt = json.loads(asr("adapt", "--domain", "codes", *model, "--epochs", 2, "--force", "--json"))
+    assert learnt["promoted"]
+    assert len(learnt["losses"]) == 2
+    asr("remix", 1, "--lambda", 0.3, *model, "--force")
+    assert "lambda 0.3" in asr("log", *model)
+    asr("rollback", *model)
+    assert "lambda 0.6" in asr("log", *model)
+    assert "encoder.layers.1" in asr("show", 1, *model)
+    asr("vector", "export", 1, "codes.safetensors", *model)
+    asr("revert", 1, *model)
+    asr("vector", "import", "codes.safetensors", *model, "--force")
+    versions = json.loads(asr("report", *model, "--json"))["versions"]
+    assert [version["why"] for version in versions] == ["the base model", "adapt codes", "revert 1", "import codes"]
+    asr("export", *model, "--out", "exported")
+    assert (tmp_path / "exported" / "int8" / "ctc.onnx").is_file()
