@@ -58,6 +58,8 @@ class Settings:
         easy_epochs: in so many epochs at first, batches come from short to long and nothing varies: a
             CTC model that starts from nothing else writes only blanks for thousands of updates.
         patience: stop after so many epochs in a row with a clearly worse loss on held-out utterances.
+        enough: stop one epoch after the first whose training loss per token is below this: what is
+            left would take the model further from where it was, and teach it nothing.
         seed: of order and variation.
     """
 
@@ -71,6 +73,7 @@ class Settings:
     vary: bool = False
     easy_epochs: int = 0
     patience: int = 2
+    enough: float = 0.02
     seed: int = 0
 
 
@@ -112,8 +115,8 @@ class FineTuned:
 
 
 def default_epochs(utterances: int) -> int:
-    """Passes for a number of utterances: 15 over 10 of them, 8 over 50, 4 over 300, 3 over 450 and more."""
-    return max(3, min(15, round(15 * (10 / max(1, utterances)) ** 0.4)))
+    """Passes for a number of utterances: 10 over 10 of them, 6 over 50, 4 over 300, 3 over 450 and more."""
+    return max(3, min(10, round(10 * (10 / max(1, utterances)) ** 0.28)))
 
 
 def teach(
@@ -190,8 +193,9 @@ def finetune(
     """Fine-tunes a model on utterances.
 
     AdamW without weight decay (it would pull towards zero, not towards the model that is edited),
-    warm-up and linear decay; stops early where held-out utterances are heard clearly worse again,
-    and then gives the best epoch's weights. The same arguments give the same weights on one machine.
+    warm-up and linear decay; stops early where nothing is left to learn, and where held-out
+    utterances are heard clearly worse again, and then gives the best epoch's weights. The same
+    arguments give the same weights on one machine.
 
     Where several processes have joined in a torch.distributed group, each calls this with the same
     arguments, learns from its share of every batch, and gets the same weights; the first of them
@@ -297,14 +301,13 @@ class _Run:
         return groups
 
     def go(self, checkpoint: Path | None, on_step: Callable[[Progress], None]) -> FineTuned:
-        steps = len(self._plan)
         began, saved = time.monotonic() - self._done_s, time.monotonic()
         if not self._heard:
             self._look()
         recent: list[float] = []
-        while self._step < steps and not self._is_worn_out():
+        while self._step < len(self._plan) and not self._is_worn_out():
             epoch, batch, is_last = self._plan[self._step]
-            loss = self._update(batch, steps, self._settings.vary and epoch > self._settings.easy_epochs)
+            loss = self._update(batch, self._settings.vary and epoch > self._settings.easy_epochs)
             recent = [*recent[-9:], loss]
             self._step += 1
             self._give_back()
@@ -313,6 +316,8 @@ class _Run:
                 self._losses.append(self._sums[0] / self._sums[1])
                 self._sums = [0.0, 0.0]
                 self._look()
+                self._shorten()
+            steps = len(self._plan)
             left_s = self._done_s / self._step * (steps - self._step)
             on_step(Progress(self._step, steps, epoch, float(np.mean(recent)), left_s))
             if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_S:
@@ -328,10 +333,16 @@ class _Run:
             families.arrays(self._model), self._losses, self._heard, time.monotonic() - began, self._audio_s
         )
 
-    def _update(self, batch: Sequence[Example], steps: int, vary: bool) -> float:
+    def _shorten(self) -> None:
+        """Plans one more epoch after the first in which enough was learnt; the learning rate goes down within it."""
+        learnt = [epoch for epoch, loss in enumerate(self._losses, 1) if loss < self._settings.enough]
+        if learnt:
+            self._plan = [update for update in self._plan if update[0] <= learnt[0] + 1]
+
+    def _update(self, batch: Sequence[Example], vary: bool) -> float:
         random = np.random.default_rng((self._settings.seed, 1 + self._step, 1))
         self._optimizer.param_groups[0]["lr"] = self._settings.learning_rate * _schedule(
-            self._step, steps, self._settings.warm_up
+            self._step, len(self._plan), self._settings.warm_up
         )
         self._model.train()
         torch.manual_seed(self._settings.seed * 1_000_003 + self._step)  # of dropout and masks
@@ -455,6 +466,7 @@ class _Run:
         self._best = {key.removeprefix("best/"): tensor for key, tensor in stored.items() if key.startswith("best/")}
         self._step, self._done_s, self._audio_s = record["step"], record["done_s"], record["audio_s"]
         self._losses, self._sums, self._heard = record["losses"], record["sums"], record["heard"]
+        self._shorten()
 
 
 def is_bf16_fast(device: str) -> bool:

@@ -63,6 +63,13 @@ def test_one_word_lost_in_a_small_set_is_no_proof_of_harm():
     assert judge(before, {"anna": RIGHT, "ben": wrong(5), CANARY: RIGHT}, "anna", 0.01).passes
 
 
+def test_a_loss_about_as_large_as_the_tolerance_is_no_proof_that_it_is_larger():
+    before = {CANARY: Heard([*SAID, *SAID], [*SAID, *SAID])}  # 80 words
+    after = {CANARY: Heard([*SAID, *SAID], [*wrong(0, 1, 2, 3, 4).hypotheses, *SAID])}
+    assert judge(before, after, None, 0.05).passes  # 6.2 points, but no more than 5 in every third resample
+    assert not judge(before, after, None, 0.03).passes
+
+
 def test_without_a_new_domain_only_harm_counts():
     assert judge({"ben": wrong(0)}, {"ben": wrong(0)}, None, 0.01).passes
 

@@ -8,11 +8,11 @@ from device_app.sweep import Candidate, choose
 SAID = [f"sentence number {number}" for number in range(20)]
 
 
-def candidate(lam, wrong, harm=0.0, sure=1.0):
-    """A candidate that mishears the first sentences of the domain, and does some harm to the canary, surely or not."""
+def candidate(lam, wrong, harm=0.0, sure=None):
+    """A candidate that mishears the first sentences of the domain, and harms the canary, as much for sure."""
     before = Heard(SAID, ["nothing"] * len(SAID))
     heard = Heard(SAID, ["nothing" if place < wrong else text for place, text in enumerate(SAID)])
-    harmed = Change(0.1, 0.1 + harm, harm, harm, 0.0, sure, 50)
+    harmed = Change(0.1, 0.1 + harm, harm, harm, 0.0, harm if sure is None else sure, 50)
     return Candidate(lam, 1.0, {"anna": heard}, {"anna": compare(before, heard), CANARY: harmed})
 
 
@@ -26,7 +26,7 @@ def test_of_candidates_with_enough_of_the_gain_the_gentlest_is_chosen():
 
 
 def test_harm_that_may_be_chance_keeps_none_out():
-    candidates = [candidate(0.2, 20), candidate(0.4, 20), candidate(0.8, 4), candidate(1.0, 2, harm=0.03, sure=0.7)]
+    candidates = [candidate(0.2, 20), candidate(0.4, 20), candidate(0.8, 4), candidate(1.0, 2, harm=0.03, sure=0.008)]
     assert choose(candidates, Plan("anna")).lam == 1.0
 
 

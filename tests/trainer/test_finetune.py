@@ -111,10 +111,12 @@ class Killed(BaseException):
     pass
 
 
-def test_a_run_that_was_killed_goes_on_to_the_same_weights(bundle, learn, weights, tmp_path, monkeypatch):
+@pytest.mark.parametrize("settings", [QUICK, replace(QUICK, epochs=3, enough=100.0)], ids=["to its end", "shortened"])
+def test_a_run_that_was_killed_goes_on_to_the_same_weights(bundle, learn, weights, tmp_path, monkeypatch, settings):
     monkeypatch.setattr(finetune, "CHECKPOINT_S", 0.0)
     general = general_speech(bundle, weights, seed=0)[:4]
-    whole = learn(general=general)
+    whole = learn(settings, general=general)
+    assert len(whole.losses) == 2
     checkpoint = tmp_path / "run.safetensors"
     steps = []
 
@@ -124,9 +126,9 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(bundle, learn, weight
             raise Killed
 
     with pytest.raises(Killed):
-        learn(checkpoint=checkpoint, on_step=kill, general=general)
+        learn(settings, checkpoint=checkpoint, on_step=kill, general=general)
     resumed = []
-    found = learn(checkpoint=checkpoint, on_step=lambda progress: resumed.append(progress.step), general=general)
+    found = learn(settings, checkpoint=checkpoint, on_step=lambda at: resumed.append(at.step), general=general)
     assert resumed[0] == 3  # the checkpoint of update 2 was the last
     assert found.losses == whole.losses
     assert found.held_out == whole.held_out
@@ -145,6 +147,15 @@ def test_it_stops_when_held_out_utterances_are_no_longer_heard_better(learn):
     settings = Settings(epochs=30, batch_s=60.0, learning_rate=1e-3, patience=1)
     found = learn(settings)
     assert len(found.losses) < 30
+
+
+def test_it_goes_over_what_is_learnt_once_more_and_stops(learn):
+    every = learn(replace(QUICK, epochs=4))
+    between = (every.losses[0] + every.losses[1]) / 2  # the first epoch's loss is above it, the second's below
+    rates = []
+    found = learn(replace(QUICK, epochs=9, enough=between), on_step=lambda at: rates.append(at.step / at.steps))
+    assert len(found.losses) == 3
+    assert rates[-1] == 1
 
 
 def test_a_loss_that_is_not_a_number_stops_it(learn):
@@ -178,6 +189,6 @@ def test_characters_that_the_vocabulary_lacks_are_spelled_in_bytes(bundle):
     assert tokenise("☃") != tokenise("☂")
 
 
-@pytest.mark.parametrize(("utterances", "epochs"), [(1, 15), (10, 15), (100, 6), (2000, 3), (10**6, 3)])
+@pytest.mark.parametrize(("utterances", "epochs"), [(1, 10), (10, 10), (50, 6), (300, 4), (2000, 3), (10**6, 3)])
 def test_few_utterances_are_gone_over_more_often(utterances, epochs):
     assert default_epochs(utterances) == epochs

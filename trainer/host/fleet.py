@@ -26,7 +26,7 @@ import numpy as np
 
 from device_app.canary import Spoken, canary
 from device_app.exam import hear
-from device_app.gate import SURE_OF_HARM, Heard, compare
+from device_app.gate import Heard, compare
 from device_app.models import temporarily_baked
 from device_app.plan import Plan, settings_of
 from device_app.screen import Screen
@@ -145,7 +145,7 @@ def merge_fleet(
     _enough(vectors, judged, group)
     change = compare(heard.before, after)
     found = Report(group, base.weights_hash, method, settings, judged, change.before, change.after)
-    if _is_harmed(heard.before, after, tolerance):
+    if compare(heard.before, after).is_harm(tolerance):
         return replace(found, reasons=["general speech (the canary) is heard worse; nothing is offered"])
     merged = TaskVector(
         METHODS[method]([vector.tensors for vector in vectors.values()], **settings),
@@ -288,7 +288,7 @@ def _leave_out_harmful(
 ) -> Heard:
     """As long as the canary is harmed, leaves out the vector without which it is heard best."""
     together = hear_with(vectors, "hearing with all")
-    while _is_harmed(hear_with.before, together, tolerance) and len(vectors) > FEWEST:
+    while compare(hear_with.before, together).is_harm(tolerance) and len(vectors) > FEWEST:
         without = {}
         for name in vectors:
             rest = {other: vector for other, vector in vectors.items() if other != name}
@@ -302,8 +302,3 @@ def _leave_out_harmful(
         del vectors[best]
         together = without[best]
     return together
-
-
-def _is_harmed(before: Heard, after: Heard, tolerance: float) -> bool:
-    change = compare(before, after)
-    return change.difference > tolerance and change.surely_worse >= SURE_OF_HARM

@@ -146,7 +146,8 @@ class Work:
         self.domains = _with_part_of_base(experiment, domains)
         self.bundle: Bundle = find_bundle(experiment.base)
         self.base: Tensors = self.bundle.weights()
-        self.settings = Settings(**experiment.fine_tuning)
+        # All methods go over a domain equally often, whatever is added to their losses.
+        self.settings = Settings(**{"enough": 0.0, **experiment.fine_tuning})
         self._examples: dict[str, list[Example]] = {}
 
     def examples(self, name: str) -> list[Example]:
