@@ -182,5 +182,5 @@ def test_the_settings_of_fine_tuning_reach_it(experiment, tmp_path, monkeypatch)
     monkeypatch.setattr(runner, "finetune", spy)
     with pytest.raises(TrainingError):
         run(replace(experiment, methods=["lora"]), tmp_path, silent)
-    assert seen == [Settings(epochs=1, learning_rate=1e-2, scope="lora", seed=1)]
+    assert seen == [Settings(epochs=1, learning_rate=1e-2, scope="lora", enough=0.0, seed=1)]
     assert Transcriber is runner.Transcriber
