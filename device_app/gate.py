@@ -82,14 +82,14 @@ def compare(before: Heard, after: Heard, seed: int = 0) -> Change:
     picks = np.random.default_rng(seed).integers(count, size=(RESAMPLES, count)) if count else np.zeros((1, 0), int)
     words = np.maximum(1, old[:, 1][picks].sum(axis=1))
     differences = (new[:, 0] - old[:, 0])[picks].sum(axis=1) / words
-    low, high = np.percentile(differences, [2.5, 97.5])
+    low, harm, high = np.quantile(differences, [0.025, 1 - SURE, 0.975])
     return Change(
         before=before.wer,
         after=after.wer,
         low=float(low),
         high=float(high),
         surely_better=float(np.mean(differences < 0)),
-        harm=float(np.quantile(differences, 1 - SURE)),
+        harm=float(harm),
         utterances=count,
     )
 

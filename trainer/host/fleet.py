@@ -145,7 +145,7 @@ def merge_fleet(
     _enough(vectors, judged, group)
     change = compare(heard.before, after)
     found = Report(group, base.weights_hash, method, settings, judged, change.before, change.after)
-    if compare(heard.before, after).is_harm(tolerance):
+    if change.is_harm(tolerance):
         return replace(found, reasons=["general speech (the canary) is heard worse; nothing is offered"])
     merged = TaskVector(
         METHODS[method]([vector.tensors for vector in vectors.values()], **settings),
