@@ -14,6 +14,8 @@ from editing.files import write_atomically
 if TYPE_CHECKING:
     from device_app.sweep import Candidate
 
+SLANTED: Mapping[str, Any] = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"}  # names below an axis
+
 
 def draw_frontier(candidates: Sequence[Candidate], domain: str, path: Path) -> None:
     """WER against lambda, a line for each density and a panel for each domain.
@@ -54,9 +56,7 @@ def draw_matrix(
     figure = figure_of(1.6 + 1.1 * len(domains), 1.4 + 0.5 * len(versions))
     axes = figure.subplots()
     shown = axes.imshow(values, cmap="RdYlGn_r", vmin=0, aspect="auto")
-    axes.set_xticks(
-        range(len(domains)), [name if name != CANARY else "general speech" for name in domains], rotation=20
-    )
+    axes.set_xticks(range(len(domains)), [name if name != CANARY else "general speech" for name in domains], **SLANTED)
     axes.set_yticks(range(len(versions)), versions)
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):

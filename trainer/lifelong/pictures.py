@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from device_app.pictures import draw_matrix, figure_of, save
+from device_app.pictures import SLANTED, draw_matrix, figure_of, save
 from trainer.lifelong.results import ranked
 
 
@@ -35,11 +35,11 @@ def _draw_averages(results: Mapping[str, Any], order: Sequence[str], path: Path)
     figure = figure_of(7, 4.2)
     axes = figure.subplots()
     for place, (method, record) in enumerate(ranked(results)):
-        values = 100 * np.array(record["by_step"])
-        first = len(order) + 1 - len(values)
+        by_step = record["by_step"]
+        learnt = ["the base", *order][-len(by_step) :]  # the base's own domain may be unknown
         style = "-" if place < 10 else "--"
-        axes.plot(range(first, len(order) + 1), values, style, marker="o", markersize=3, label=method)
-    axes.set_xticks(range(len(order) + 1), ["the base", *order], rotation=20)
+        axes.plot(range(len(learnt)), 100 * np.array(by_step), style, marker="o", markersize=3, label=method)
+    axes.set_xticks(range(len(learnt)), learnt, **SLANTED)
     axes.set(xlabel="domains learnt", ylabel="average WER over seen domains, %")
     axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
     save(figure, path)
