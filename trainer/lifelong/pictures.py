@@ -34,11 +34,10 @@ def draw_run(results: Mapping[str, Any], order: Sequence[str], folder: Path) -> 
 def _draw_averages(results: Mapping[str, Any], order: Sequence[str], path: Path) -> None:
     figure = figure_of(7, 4.2)
     axes = figure.subplots()
+    learnt = ["the base", *order][-len(results["seen"]) :]  # the base's own domain may be unknown
     for place, (method, record) in enumerate(ranked(results)):
-        by_step = record["by_step"]
-        learnt = ["the base", *order][-len(by_step) :]  # the base's own domain may be unknown
         style = "-" if place < 10 else "--"
-        axes.plot(range(len(learnt)), 100 * np.array(by_step), style, marker="o", markersize=3, label=method)
+        axes.plot(range(len(learnt)), 100 * np.array(record["by_step"]), style, marker="o", markersize=3, label=method)
     axes.set_xticks(range(len(learnt)), learnt, **SLANTED)
     axes.set(xlabel="domains learnt", ylabel="average WER over seen domains, %")
     axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
