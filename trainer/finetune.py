@@ -7,7 +7,10 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from device_app.audio import Samples
 from device_app.lesson import Labelled, Learnt, Lesson
 from device_app.runtime import default_threads
 from editing.errors import BadInputError, TrainingError
@@ -37,6 +41,7 @@ AT_ONCE_S = 20.0  # of a batch's audio are in memory at once; the gradients of i
 # Freed memory stays with the process up to here, or to a quarter of the machine's: to fault it in again takes a third
 # of an update of a small conformer.
 KEPT_BYTES = 2.0e9
+AHEAD = 4  # batches are read while the model learns from one: a GPU learns faster than a thread reads
 CHECKPOINT_S = 60.0  # between two checkpoints: a third of a GB each, for the embedded model
 
 
@@ -220,6 +225,7 @@ def finetune(
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(default_threads())
+    torch.backends.cudnn.allow_tf32 = False  # the first layers hear the samples themselves: 10 bits are 60 dB
     family = families.find(bundle)
     model = family.build(bundle.config, attention="sdpa")
     families.load_weights(model, weights)
@@ -237,6 +243,22 @@ def finetune(
                 "Close other programs, or fine-tune on another machine"
             ) from error
         raise
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What of a batch is in memory at once: audio (utterances, samples), its lengths in samples, what is said."""
+
+    audio: Samples
+    lengths: Sequence[int]
+    tokens: Sequence[Sequence[int]]
+    is_varied: bool
+
+    @classmethod
+    def read(cls, examples: Sequence[Example], random: np.random.Generator | None = None) -> _Part:
+        """With a generator, the recordings are varied."""
+        audio, lengths = padded(examples, None if random is None else varied, random or np.random.default_rng())
+        return cls(audio, lengths, [example.tokens for example in examples], random is not None)
 
 
 class _Run:
@@ -305,24 +327,24 @@ class _Run:
         if not self._heard:
             self._look()
         recent: list[float] = []
-        while self._step < len(self._plan) and not self._is_worn_out():
-            epoch, batch, is_last = self._plan[self._step]
-            loss = self._update(batch, self._settings.vary and epoch > self._settings.easy_epochs)
-            recent = [*recent[-9:], loss]
-            self._step += 1
-            self._give_back()
-            self._done_s = time.monotonic() - began
-            if is_last:
-                self._losses.append(self._sums[0] / self._sums[1])
-                self._sums = [0.0, 0.0]
-                self._look()
-                self._shorten()
-            steps = len(self._plan)
-            left_s = self._done_s / self._step * (steps - self._step)
-            on_step(Progress(self._step, steps, epoch, float(np.mean(recent)), left_s))
-            if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_S:
-                self._save(checkpoint)
-                saved = time.monotonic()
+        with closing(self._read_ahead()) as parts:
+            while self._step < len(self._plan) and not self._is_worn_out():
+                epoch, batch, is_last = self._plan[self._step]
+                recent = [*recent[-9:], self._update(batch, next(parts))]
+                self._step += 1
+                self._give_back()
+                self._done_s = time.monotonic() - began
+                if is_last:
+                    self._losses.append(self._sums[0] / self._sums[1])
+                    self._sums = [0.0, 0.0]
+                    self._look()
+                    self._shorten()
+                steps = len(self._plan)
+                left_s = self._done_s / self._step * (steps - self._step)
+                on_step(Progress(self._step, steps, epoch, float(np.mean(recent)), left_s))
+                if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_S:
+                    self._save(checkpoint)
+                    saved = time.monotonic()
         if self._is_worse(-1):
             with torch.no_grad():
                 for name, tensor in self._best.items():
@@ -339,18 +361,32 @@ class _Run:
         if learnt:
             self._plan = [update for update in self._plan if update[0] <= learnt[0] + 1]
 
-    def _update(self, batch: Sequence[Example], vary: bool) -> float:
-        random = np.random.default_rng((self._settings.seed, 1 + self._step, 1))
+    def _read_ahead(self) -> Generator[Sequence[_Part]]:
+        """What this process learns from in each update, from the next one on."""
+        waiting: deque[Future[Sequence[_Part]]] = deque()
+        with ThreadPoolExecutor(AHEAD) as pool:
+            for step, (epoch, batch, _) in enumerate(self._plan[self._step :], self._step):
+                waiting.append(pool.submit(self._read, step, epoch, batch))
+                if len(waiting) > AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def _read(self, step: int, epoch: int, batch: Sequence[Example]) -> Sequence[_Part]:
+        is_varied = self._settings.vary and epoch > self._settings.easy_epochs
+        random = np.random.default_rng((self._settings.seed, 1 + step, 1)) if is_varied else None
+        return [_Part.read(part, random) for part in self._parts(batch[self._group.rank :: self._group.size])]
+
+    def _update(self, batch: Sequence[Example], parts: Sequence[_Part]) -> float:
         self._optimizer.param_groups[0]["lr"] = self._settings.learning_rate * _schedule(
             self._step, len(self._plan), self._settings.warm_up
         )
         self._model.train()
         torch.manual_seed(self._settings.seed * 1_000_003 + self._step)  # of dropout and masks
-        own = batch[self._group.rank :: self._group.size]
-        tokens = round(self._group.sum(sum(len(example.tokens) for example in own)))
+        tokens = round(self._group.sum(sum(len(one) for part in parts for one in part.tokens)))
         loss = 0.0
-        for part in self._parts(own):
-            total, count, extra = self._loss(part, random if vary else None, self._penalty)
+        for part in parts:
+            total, count, extra = self._loss(part, self._penalty)
             ((total + extra * count) / tokens).backward()
             loss += float(total.detach())
         if self._anchor is not None and self._is_held[self._step]:
@@ -375,20 +411,19 @@ class _Run:
         return loss / tokens
 
     def _parts(self, batch: Sequence[Example]) -> Sequence[Sequence[Example]]:
-        """What of a batch is in memory at once: no more than `AT_ONCE_S`, but all of it for a batch norm."""
+        """What of a batch is in memory at once: no more than `AT_ONCE_S`, but all of it for a batch norm.
+
+        A GPU takes as long for a part as for all, as most of it is starting kernels, and 40 s are 0.7 GB there.
+        """
         if not batch:  # there are fewer utterances than processes
             return []
-        return [batch] if self._has_batch_norm else batches(batch, AT_ONCE_S)
+        return [batch] if self._has_batch_norm or self._device == "cuda" else batches(batch, AT_ONCE_S)
 
-    def _loss(
-        self, batch: Sequence[Example], random: np.random.Generator | None, penalty: Penalty | None = None
-    ) -> tuple[torch.Tensor, int, torch.Tensor | float]:
-        audio, lengths = padded(batch, None if random is None else varied, random or np.random.default_rng())
-        given = torch.from_numpy(audio).to(self._device), torch.tensor(lengths, device=self._device)
-        targets = [example.tokens for example in batch]
+    def _loss(self, part: _Part, penalty: Penalty | None = None) -> tuple[torch.Tensor, int, torch.Tensor | float]:
+        given = torch.from_numpy(part.audio).to(self._device), torch.tensor(part.lengths, device=self._device)
         with self._autocast():
-            total, tokens = self._family.loss(self._model, *given, targets, vary=random is not None)
-            return total, tokens, penalty(self._model, *given, targets) if penalty is not None else 0.0
+            total, tokens = self._family.loss(self._model, *given, part.tokens, vary=part.is_varied)
+            return total, tokens, penalty(self._model, *given, part.tokens) if penalty is not None else 0.0
 
     def _give_back(self) -> None:
         if psutil.Process().memory_info().rss > self._kept:
@@ -405,7 +440,7 @@ class _Run:
         total, tokens = 0.0, 0
         with torch.no_grad():
             for batch in batches(self._held_out, self._settings.batch_s):
-                loss, count, _ = self._loss(batch, None)
+                loss, count, _ = self._loss(_Part.read(batch))
                 total, tokens = total + float(loss), tokens + count
         self._heard.append(total / tokens)
         if min(self._heard) == self._heard[-1]:
@@ -470,9 +505,13 @@ class _Run:
 
 
 def is_bf16_fast(device: str) -> bool:
-    """Whether the processor multiplies bfloat16 in hardware; elsewhere it is slower than float32."""
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+    """Whether bfloat16 is faster than float32: where a processor multiplies it in hardware.
+
+    Not on a GPU: with models this small most of an update is starting kernels, and each cast is one more. Moonshine
+    Tiny took 1.5 times as long on an H100, and learnt nothing better.
+    """
+    if device != "cpu":
+        return False
     checks = (
         getattr(torch.cpu, name, lambda: False) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     )
