@@ -145,7 +145,8 @@ def _hear_training(
             advance(1)
     if not any(heard):
         raise BadInputError(
-            f"no speech is heard in the recordings of {plan.domain}; 'asr-edge dataset show {plan.domain}' lists them"
+            f"nothing is heard in the recordings of {plan.domain}: is there speech in them? "
+            f"'asr-edge dataset show {plan.domain}' lists them"
         )
     return heard
 
