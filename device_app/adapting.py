@@ -13,7 +13,7 @@ from device_app.exam import Exam, examine, hear, held_out_of
 from device_app.gate import Verdict, judge
 from device_app.ledger import Edit, Ledger, Version
 from device_app.lesson import Learnt, Tune, prepare
-from device_app.models import CANDIDATE, baked, baked_folder, data_folder, temporarily_baked
+from device_app.models import baked, baked_folder, temporarily_baked
 from device_app.plan import Plan, settings_of
 from device_app.screen import Screen
 from device_app.store import CANARY, Store
@@ -245,12 +245,12 @@ def tidy(ledger: Ledger) -> None:
     """Removes what no version needs any more, and what a kill left. Call it while the ledger is changing.
 
     These are baked files of versions that are neither in service, nor the one before, nor the
-    base; candidates' baked files; and task vectors that no edit names.
+    base; and task vectors that no edit names.
     """
     kept = {ledger.current.id, ledger.current.parent, 0}
     folders = {version.id: baked_folder(ledger.bundle(version)) for version in ledger.versions}
     keep = {folders[identity] for identity in kept if identity is not None}
-    for folder in {*folders.values(), *data_folder().glob(f"{CANDIDATE}*")} - keep:
+    for folder in set(folders.values()) - keep:
         shutil.rmtree(folder, ignore_errors=True)
     named = {ledger.vector_path(name) for edit in ledger.edits for name in edit.vectors}
     for path in set((ledger.folder / "vectors").glob("*")) - named:

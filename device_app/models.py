@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from editing.errors import BundleError, StorageError
@@ -120,7 +122,7 @@ def baked_folder(bundle: Bundle, precision: Precision = "int8") -> Path:
 
 @contextmanager
 def temporarily_baked(bundle: Bundle, weights: Tensors) -> Iterator[Path]:
-    """A folder with int8 files of these weights, for as long as it is needed.
+    """A folder with int8 files of these weights, for as long as it is needed; removes what killed processes left.
 
     Raises:
         StorageError: the data folder is full or cannot be written.
@@ -129,13 +131,32 @@ def temporarily_baked(bundle: Bundle, weights: Tensors) -> Iterator[Path]:
 
     try:
         data_folder().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=data_folder(), prefix=CANDIDATE) as name:
+        _remove_abandoned()
+        with tempfile.TemporaryDirectory(dir=data_folder(), prefix=CANDIDATE) as name, _in_use(Path(name)):
             bake(bundle, weights, "int8", Path(name))
             yield Path(name)
     except OSError as error:
         if isinstance(error, StorageError):
             raise
         raise StorageError(f"{data_folder()}: cannot be written ({error.strerror or error})") from error
+
+
+@contextmanager
+def _in_use(folder: Path) -> Iterator[None]:
+    """Holds a folder: until then, or until the process dies, no other can.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    with (folder / "in-use").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+def _remove_abandoned() -> None:
+    for folder in data_folder().glob(f"{CANDIDATE}*"):
+        with suppress(OSError), _in_use(folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_whole(folder: Path) -> bool:
