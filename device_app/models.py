@@ -143,7 +143,7 @@ def temporarily_baked(bundle: Bundle, weights: Tensors) -> Iterator[Path]:
 
 @contextmanager
 def _in_use(folder: Path) -> Iterator[None]:
-    """Holds a folder: until then, or until the process dies, no other can.
+    """Holds a folder for this process: no other can, until this one leaves or dies.
 
     Raises:
         BlockingIOError: another process holds it.
