@@ -31,6 +31,19 @@ from export.bundle import Bundle
 REPOSITORY = Path(__file__).parent.parent
 CORPUS = REPOSITORY.parent / "shared" / "data"
 
+TINY_SIZES = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "subsampling_conv_channels": 16,
+}
+TINY_TEXTS = [
+    "zero one two three four",
+    "five six seven eight nine",
+    "it's a quick brown fox that jumps over the lazy dog",
+]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -44,6 +57,17 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def bundle() -> Bundle:
     return embedded_bundle()
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
+    """A conformer-ctc so small that it is exported, trained and run in seconds; its weights are random."""
+    from trainer.families import conformer_ctc  # brings in torch, which most tests do without
+    from trainer.from_scratch import new_bundle
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(conformer_ctc.CONFIGS, "tiny", {**conformer_ctc.CONFIGS["small"], **TINY_SIZES})
+        yield new_bundle(TINY_TEXTS, "tiny", tmp_path_factory.mktemp("tiny") / "bundle")
 
 
 @pytest.fixture(scope="session")
