@@ -1,0 +1,37 @@
+"""A fine-tuning and a training from nothing that 767e81d began, and a kill -9 ended, go on to the same weights."""
+
+import json
+
+import pytest
+
+from tests.frozen import access
+from tests.frozen.conftest import MODEL
+from tests.frozen.measure import GOLDEN, machine
+
+HOUR_S = 3600  # that the checkpoints say has passed: so much has nobody waited who began anew
+ADAPT = {"scope": "hearing", "epochs": 8, "seed": 5}
+
+
+def test_an_adaptation_goes_on_from_its_checkpoint(home, expected):
+    assert len(list((home / "training").iterdir())) == 1
+    resumed = access.adapt(home, MODEL, "sense", **ADAPT)
+    assert resumed["tuning_s"] > HOUR_S, "the checkpoint was passed over"
+    assert len(resumed["losses"]) == ADAPT["epochs"]
+    assert not list((home / "training").glob("*"))
+    whole = expected["adapted"]  # what it comes to that is not killed
+    if machine() == json.loads(GOLDEN.read_text("utf-8"))["made_on"]:
+        assert (resumed["losses"], resumed["norm"]) == (whole["losses"], whole["norm"])
+    else:  # the first updates were another machine's, whose sums differ in their last digits
+        assert resumed["losses"] == pytest.approx(whole["losses"], rel=0.02)
+        assert resumed["norm"] == pytest.approx(whole["norm"], rel=0.02)
+
+
+def test_a_training_from_nothing_goes_on_from_its_checkpoint(tmp_path, data, thaw):
+    manifest = thaw("recordings") / "own.jsonl"
+    thaw("own.training")
+    found = access.train(tmp_path / "home", manifest, tmp_path / "own", epochs=6, seed=2)
+    assert found["seconds"] > HOUR_S, "the checkpoint was passed over"
+    assert len(found["losses"]) == 6
+    assert len(found["held_out"]) == 7
+    assert not (tmp_path / "own.training").exists()
+    assert access.weights_hash(tmp_path / "own") != access.weights_hash(data / "models" / MODEL)
