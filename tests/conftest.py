@@ -15,6 +15,7 @@ import subprocess
 import sys
 import termios
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ from export.bundle import Bundle
 REPOSITORY = Path(__file__).parent.parent
 CORPUS = REPOSITORY.parent / "shared" / "data"
 
+DESELECTED = pytest.StashKey[int]()  # how many slow tests were left out
+
 TINY_SIZES = {
     "hidden_size": 32,
     "intermediate_size": 64,
@@ -43,6 +46,38 @@ TINY_TEXTS = [
     "five six seven eight nine",
     "it's a quick brown fox that jumps over the lazy dog",
 ]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write the files of golden/ anew, for a review")
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    slow = sum(item.get_closest_marker("slow") is not None for item in items)
+    if items:
+        config = items[0].config
+        config.stash[DESELECTED] = config.stash.get(DESELECTED, 0) + slow
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Names what was not tested, and why, in a section of its own."""
+    reasons = Counter(skip_reason(report) for report in terminalreporter.stats.get("skipped", []))
+    slow = config.stash.get(DESELECTED, 0)
+    if not reasons and not slow:
+        return
+    terminalreporter.section("not tested")
+    for reason, count in reasons.most_common():
+        terminalreporter.line(f"Skipped: {count} test{'s' if count > 1 else ''}: {reason}")
+    if slow:
+        terminalreporter.line(f"Deselected: {slow} slow test{'s' if slow > 1 else ''}: run them with -m slow")
+
+
+def skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """Why a test was skipped; the file that it misses is left out, so that like reasons are one."""
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    reason = reason.removeprefix("Skipped: ")
+    return reason.partition(f": {CORPUS}")[0]
 
 
 @pytest.fixture(scope="session", autouse=True)
