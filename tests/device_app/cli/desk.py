@@ -1,0 +1,127 @@
+"""A person at the keys and a microphone without hardware, in the tests' own process."""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from device_app.audio import SAMPLE_RATE, Samples
+from device_app.cli.keyboard import Keyboard
+
+BLOCK = SAMPLE_RATE // 20
+
+
+class Now(str):
+    """A key that is pressed while the program is at work, not when it asks."""
+
+    __slots__ = ()
+
+
+class Line(str):
+    """What is typed where a line can be edited: the old text is removed first."""
+
+    __slots__ = ()
+
+
+class Person:
+    """Presses keys one after the other, each when the program waits for one.
+
+    Attributes:
+        keys: that are left.
+    """
+
+    def __init__(self, pipe: Any) -> None:
+        self.keys: list[str] = []
+        self._pipe = pipe
+        self._poll, self._edit = Keyboard.poll, Keyboard.edit
+
+    def poll(self, keyboard: Keyboard, wait_s: float | None = 0.0) -> str | None:
+        is_next = bool(self.keys) and (wait_s is None) != isinstance(self.keys[0], Now)
+        if is_next:
+            self._pipe.send_text(self.keys.pop(0))
+        else:
+            assert wait_s is not None, "the program waits for a key that nobody presses"
+        return self._poll(keyboard, wait_s)
+
+    def edit(self, keyboard: Keyboard, text: str) -> str | None:
+        line = self.keys.pop(0)
+        assert isinstance(line, Line), line
+        self._pipe.send_text(line if line in ("\x03", "\x04") else f"\x15{line}\r")
+        return self._edit(keyboard, text)
+
+
+class CtrlC:
+    """Stands for a block of sound; whoever looks at it is interrupted."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise KeyboardInterrupt
+
+    def __len__(self) -> int:
+        raise KeyboardInterrupt
+
+    def __array__(self, *_arguments: Any, **_more: Any) -> Any:
+        raise KeyboardInterrupt
+
+
+class SoundDevice:
+    """As much of the module sounddevice as asr-edge uses; each stream gives the next of some recordings.
+
+    Attributes:
+        opened: what each stream was asked for.
+        played: what was given to the loudspeakers.
+        devices: as `query_devices` lists them.
+    """
+
+    class PortAudioError(Exception):
+        """What PortAudio raises."""
+
+    def __init__(self, recordings: Sequence[Sequence[Any]]) -> None:
+        self._recordings = list(recordings)
+        self.opened: list[dict[str, Any]] = []
+        self.played: list[Samples] = []
+        self.default = SimpleNamespace(device=(0, 0))
+        self.devices: list[dict[str, Any]] = [
+            {"index": 0, "name": "desk", "max_input_channels": 1, "default_samplerate": float(SAMPLE_RATE)},
+            {"index": 1, "name": "loudspeakers", "max_input_channels": 0, "default_samplerate": 48_000.0},
+        ]
+        self.overflows = False
+
+    def query_devices(self, device: Any = None, kind: str | None = None) -> Any:
+        if kind is None:
+            return self.devices
+        if device not in (None, 0, "desk"):
+            raise ValueError(f"No input device matching {device!r}")
+        return self.devices[0 if kind == "input" else 1]
+
+    def check_input_settings(self, _device: Any, *, samplerate: float, **_more: Any) -> None:
+        if samplerate > 48_000:
+            raise self.PortAudioError("Invalid sample rate")
+
+    def InputStream(self, *, callback: Any, **asked: Any) -> Any:  # noqa: N802
+        self.opened.append(asked)
+        blocks = self._recordings.pop(0) if self._recordings else []
+
+        def start() -> None:
+            for block in blocks:
+                if isinstance(block, CtrlC):
+                    callback.__self__._blocks.put(block)
+                else:
+                    callback(block[:, None], len(block), None, SimpleNamespace(input_overflow=self.overflows))
+
+        return SimpleNamespace(start=start, close=lambda **_ignored: None)
+
+    def play(self, audio: Samples, _rate: float) -> None:
+        self.played.append(audio)
+
+    def get_stream(self) -> Any:
+        return SimpleNamespace(active=False)
+
+    def stop(self) -> None:
+        pass
+
+
+def blocks(audio: Samples, silence_s: float = 3.0) -> list[Samples]:
+    """A recording with silence after it, as a microphone gives it."""
+    whole = np.concatenate([audio, np.zeros(round(silence_s * SAMPLE_RATE), np.float32)])
+    return [whole[at : at + BLOCK] for at in range(0, len(whole), BLOCK)]

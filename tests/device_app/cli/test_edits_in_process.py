@@ -1,0 +1,330 @@
+"""adapt and all that follows from it, on a model that is adapted at once: what is printed, and what the ledger says."""
+
+import json
+import re
+
+import pytest
+
+from device_app.ledger import Ledger
+from device_app.models import find_bundle
+from device_app.store import CANARY, Store
+from editing.task_vector import TaskVector
+from tests.device_app.cli.conftest import call
+from tests.device_app.cli.letters import write_spelled
+
+ADAPT = ("adapt", "--domain", "codes", "--model", "tiny", "--density", "1")
+WHOLE = (*ADAPT, "--lambda", "1")
+
+
+def ledger():
+    return Ledger(find_bundle("tiny"))
+
+
+def wer(manifest, *more):
+    return json.loads(call("evaluate", manifest, "--model", "tiny", "--json", *more).stdout)["basic"]["wer"]
+
+
+# adapt
+
+
+def test_an_edit_that_helps_is_promoted(home_of_tiny, teacher, spelled):
+    before = wer(spelled)
+    done = call(*WHOLE, "--epochs", 3, "--scope", "decoder", "--vary", "--seed", 7)
+    assert done.stdout.endswith("Version 1 is in service; 'asr-edge revert 1' takes it back.\n")
+    assert re.search(r"^codes +\d", done.stdout, re.MULTILINE)
+    assert re.search(rf"^{CANARY} +\d", done.stdout, re.MULTILINE)
+    assert "Learning from " in done.stderr
+    (asked,) = teacher.asked
+    assert (asked.epochs, asked.scope, asked.vary, asked.seed) == (3, "decoder", True, 7)
+    assert ledger().current.id == 1
+    assert wer(spelled) < 0.5 * before
+    assert wer(spelled, "--version", 0) == before
+    assert list((home_of_tiny / "training").iterdir()) == []  # checkpoints
+
+
+def test_an_edit_that_changes_nothing_is_rejected(home_of_tiny, teacher):
+    done = call(*ADAPT, "--lambda", "0", code=3)
+    assert "! codes is not heard better" in done.stderr
+    assert "The model in service stays. Edit 1 is kept: 'asr-edge remix 1" in done.stderr
+    assert ledger().current.id == 0
+    assert len(ledger().edits) == 1
+    assert "kept out" in call("log", "--model", "tiny").stdout
+    assert "kept out: codes is not heard better" in call("show", "1", "--model", "tiny").stdout
+
+
+def test_force_promotes_what_the_gate_rejects(home_of_tiny, teacher):
+    done = call(*ADAPT, "--lambda", "0", "--force")
+    assert "Version 1 is in service" in done.stdout
+    assert ledger().edits[0].reasons == []
+
+
+def test_a_dry_run_changes_nothing(home_of_tiny, teacher):
+    done = call(*WHOLE, "--dry-run")
+    assert "nothing was changed (--dry-run)" in done.stdout
+    assert (ledger().edits, ledger().current.id) == ([], 0)
+
+
+def test_the_json_document_of_an_adaptation(home_of_tiny, teacher):
+    record = json.loads(call(*WHOLE, "--epochs", 4, "--json").stdout)
+    assert (record["promoted"], record["passes"], record["reasons"], record["version"]) == (True, True, [], 1)
+    assert record["domains"].keys() == {"codes", CANARY}
+    assert record["domains"]["codes"]["difference"] < 0
+    assert len(record["losses"]) == 4
+    assert record["norm"] > 0
+    assert record["edit"]["settings"] == {"lam": 1.0, "density": 1.0, "scope": "tensor"}
+
+
+def test_lambda_auto_weighs_candidates_and_draws_them(home_of_tiny, teacher, few_candidates):
+    pytest.importorskip("matplotlib")
+    done = call("adapt", "--domain", "codes", "--model", "tiny", "--lambda", "auto", "--method", "task_arithmetic")
+    assert "<- chosen" in done.stdout
+    assert re.search(r"^ +0\.2 ", done.stdout, re.MULTILINE)
+    assert re.search(r"^ +1\.0 .*<- chosen$", done.stdout, re.MULTILINE)
+    picture = ledger().folder / "frontier-1.png"
+    assert f"The same as a picture: {picture}" in done.stderr
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert ledger().edits[0].settings["lam"] == 1.0
+
+
+def test_without_matplotlib_there_is_no_picture(tmp_path, monkeypatch):
+    from device_app.cli.adapt import _draw
+    from editing.errors import MissingDependencyError
+
+    def no_matplotlib(*_arguments):
+        raise MissingDependencyError("pictures need matplotlib")
+
+    monkeypatch.setattr("device_app.pictures.draw_frontier", no_matplotlib)
+    assert _draw([], "codes", tmp_path / "frontier.png") is False
+
+
+def test_the_tolerance_replay_and_orthography_reach_the_plan(home_adapted, teacher, spelled):
+    call("import", spelled, "--domain", "more")
+    done = call(
+        *("adapt", "--domain", "more", "--model", "tiny", "--lambda", "0", "--replay", "3", "--json"),
+        *("--orthography", "learn", "--tolerance", "100"),
+        code=3,
+    )
+    assert json.loads(done.stdout)["domains"].keys() == {"more", "codes", CANARY}
+    with Store() as store:
+        fresh = sum(u.split == "train" for u in store.utterances("more"))
+    assert len(teacher.lessons[0].training) == fresh + 3
+
+
+def test_a_real_fine_tuning_from_the_command_line(home_of_tiny, monkeypatch):
+    from trainer import finetune
+
+    monkeypatch.setattr(finetune, "general_speech", lambda *_arguments: [])
+    done = call(*WHOLE, "--epochs", "1", "--force", "--json")
+    record = json.loads(done.stdout)
+    assert len(record["losses"]) == 1
+    assert record["norm"] > 0
+    assert ledger().edits[0].utterances == len([u for u in _utterances() if u.split == "train"])
+
+
+def _utterances():
+    with Store() as store:
+        return list(store.utterances("codes"))
+
+
+def test_progress_of_a_fine_tuning_at_a_terminal(home_of_tiny, teacher):
+    done = call(*WHOLE, "--dry-run", terminal=True)
+    assert "Learning from" in done.stderr
+
+
+def test_without_torch_it_says_what_to_install(home_of_tiny, monkeypatch):
+    import importlib.util
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    done = call(*ADAPT, code=1)
+    assert "pip install 'asr-edge[train]'" in done.stderr
+
+
+# log, show, report
+
+
+def test_log_lists_edits_and_the_version_in_service(home_adapted):
+    done = call("log", "--model", "tiny")
+    head, row, last = done.stdout.splitlines()
+    assert head.split()[:2] == ["edit", "state"]
+    assert "in service" in row
+    assert "ties lambda 1 density 1" in row
+    assert last == "Version 1 is in service (adapt codes)."
+    record = json.loads(call("log", "--model", "tiny", "--json").stdout)
+    assert record["current"] == 1
+    assert [version["why"] for version in record["versions"]] == ["the base model", "adapt codes"]
+    assert record["edits"][0]["state"] == "in service"
+    assert record["edits"][0]["bytes"] > 0
+
+
+def test_log_without_an_edit(empty_home):
+    assert call("log").stdout == "The base model, without an edit. 'asr-edge adapt --domain NAME' makes one.\n"
+
+
+def test_show_tells_of_one_edit(home_adapted):
+    shown = call("show", 1, "--model", "tiny").stdout
+    assert shown.startswith("Edit 1 (in service): adapt codes, ")
+    assert "  WER of codes: " in shown
+    assert re.search(r"task vector: norm \d", shown)
+    assert "▇" in shown
+    record = json.loads(call("show", 1, "--model", "tiny", "--json").stdout)
+    assert record["task_vectors"][0]["domain"] == "codes"
+    assert record["state"] == "in service"
+
+
+def test_report_gives_the_matrix_and_a_picture(home_adapted, tmp_path):
+    pytest.importorskip("matplotlib")
+    done = call("report", "--model", "tiny", "--picture", tmp_path / "matrix.svg")
+    assert "average WER now: " in done.stdout
+    assert [line.split()[0] for line in done.stdout.splitlines()[:3]] == ["version", "0", "1"]
+    assert "<svg" in (tmp_path / "matrix.svg").read_text()
+    record = json.loads(call("report", "--model", "tiny", "--json").stdout)
+    assert record["domains"] == ["codes", CANARY]
+    assert record["versions"][1]["wer"]["codes"] == record["average_wer"] < record["versions"][0]["wer"]["codes"]
+    assert "backward_transfer" not in record
+
+
+def test_report_of_two_domains_has_transfer(home_adapted, teacher, spelled):
+    call("import", spelled, "--domain", "more")
+    call("adapt", "--domain", "more", "--model", "tiny", "--lambda", "0", "--force")
+    shown = call("report", "--model", "tiny").stdout
+    assert "backward transfer (negative is forgetting): +0.0 points" in shown
+    assert "forward transfer: " in shown
+
+
+def test_report_of_the_base_alone(home_of_tiny):
+    record = json.loads(call("report", "--model", "tiny", "--json").stdout)
+    assert (record["domains"], len(record["versions"])) == ([CANARY], 1)
+    assert "average_wer" not in record
+
+
+# revert, remix, rollback
+
+
+def test_revert_and_rollback_change_what_is_in_service(home_adapted, spelled):
+    edited, base = wer(spelled), wer(spelled, "--version", 0)
+    done = call("revert", 1, "--model", "tiny")
+    assert done.stdout == "Version 2 is in service, without edit 1; 'asr-edge remix 1' brings it back.\n"
+    assert wer(spelled) == base
+    assert "reverted" in call("log", "--model", "tiny").stdout
+    done = call("rollback", "--model", "tiny")
+    assert done.stdout == "Version 1 is in service again (adapt codes); it was 2 (revert 1).\n"
+    assert wer(spelled) == edited
+
+
+def test_remix_weighs_an_edit_otherwise(home_adapted):
+    done = call("remix", 1, "--model", "tiny", "--lambda", "0.9")
+    assert done.stdout.endswith("Version 2 is in service; 'asr-edge rollback' goes back.\n")
+    assert "lambda 0.9" in call("log", "--model", "tiny").stdout
+    assert ledger().current.applied[0].settings["lam"] == 0.9
+
+
+def test_remix_by_layers_and_above_1_warns(home_adapted):
+    done = call("remix", 1, "--model", "tiny", "--lambda", "encoder=0.5,*=1.5", "--force")
+    assert "A lambda above 1 (here encoder=0.5,*=1.5)" in done.stderr
+    assert ledger().current.applied[0].settings["lam"] == {"encoder": 0.5, "*": 1.5}
+    assert "lambda encoder=0.5,*=1.5" in call("log", "--model", "tiny").stdout
+
+
+def test_remix_in_a_dry_run_and_of_a_reverted_edit(home_adapted):
+    assert "--dry-run" in call("remix", 1, "--model", "tiny", "--lambda", "0.9", "--dry-run").stdout
+    assert ledger().current.id == 1
+    call("revert", 1, "--model", "tiny")
+    done = call("remix", 1, "--model", "tiny", "--lambda", "0", code=3)  # a new edit must help
+    assert "The model in service stays; --force promotes in spite of this." in done.stderr
+    assert json.loads(call("remix", 1, "--model", "tiny", "--density", "1", "--json").stdout)["promoted"]
+    assert ledger().is_applied(1)
+
+
+# vector, merge, export
+
+
+def test_a_vector_goes_to_another_machine(home_adapted, known_home, tmp_path, monkeypatch, spelled):
+    import shutil
+
+    file = tmp_path / "codes.safetensors"
+    exported = call("vector", "export", 1, file, "--model", "tiny").stdout
+    assert re.fullmatch(r".*codes\.safetensors: 0\.\d MB, \d+% of the entries\n", exported)
+    assert "is there already" in call("vector", "export", 1, file, "--model", "tiny", code=1).stderr
+    edited = wer(spelled)
+    shutil.copytree(known_home, tmp_path / "other")
+    monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path / "other"))
+    done = call("vector", "import", file, "--model", "tiny", "--lambda", "1", "--density", "1")
+    assert "Version 1 is in service" in done.stdout
+    assert ledger().edits[0].kind == "import"
+    assert wer(spelled) == edited
+
+
+def test_a_vector_can_be_trimmed_when_it_is_exported(home_adapted, tmp_path):
+    file = tmp_path / "few.safetensors"
+    call("vector", "export", 1, file, "--model", "tiny", "--density", "0.01")
+    vector = TaskVector.load(file)
+    assert vector.density < 0.02
+    assert (vector.origin.method, vector.origin.density) == ("trim", 0.01)
+    assert vector.origin.scores.keys() == {"codes", CANARY}
+    shown = call("vector", "show", file).stdout
+    assert re.search(r"^domain +codes$", shown, re.MULTILINE)
+    assert "layers" not in shown
+    record = json.loads(call("vector", "show", file, "--json").stdout)
+    assert record["domain"] == "codes"
+    assert record["layers"]
+
+
+def test_an_import_in_a_dry_run_and_one_that_is_rejected(home_adapted, tmp_path):
+    file = tmp_path / "codes.safetensors"
+    call("vector", "export", 1, file, "--model", "tiny")
+    call("revert", 1, "--model", "tiny")
+    take = ("vector", "import", file, "--model", "tiny", "--density", "1")
+    call(*take, "--lambda", "1", "--dry-run")
+    assert len(ledger().edits) == 1
+    assert json.loads(call(*take, "--lambda", "0", "--json", code=3).stdout)["promoted"] is False
+    assert ledger().edits[1].reasons
+
+
+def test_merging_edits_takes_their_place(home_adapted, tmp_path):
+    file = tmp_path / "codes.safetensors"
+    call("vector", "export", 1, file, "--model", "tiny")
+    done = call("merge", 1, file, "--model", "tiny", "--lambda", "1", "--density", "1", "--json")
+    record = json.loads(done.stdout)
+    assert record["edit"]["kind"] == "merge"
+    assert len(record["edit"]["vectors"]) == 2
+    edits = json.loads(call("log", "--model", "tiny", "--json").stdout)["edits"]
+    assert [edit["state"] for edit in edits] == ["reverted", "in service"]
+    done = call("vector", "export", 2, tmp_path / "merged.safetensors", "--model", "tiny", code=1)
+    assert "is a merge of several vectors" in done.stderr
+
+
+def test_a_merge_that_breaks_a_domain_is_rejected(home_adapted, tmp_path):
+    file = tmp_path / "codes.safetensors"
+    call("vector", "export", 1, file, "--model", "tiny")
+    merge = ("merge", 1, file, "--model", "tiny", "--lambda", "0")
+    assert "codes is heard worse" in call(*merge, code=3).stderr
+    assert ledger().current.id == 1
+    call(*merge, "--force")
+    assert ledger().current.id == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "files"),
+    [
+        ((), {"LICENSE", "int8/ctc.onnx", "model.json", "tokenizer.json"}),
+        (("--precision", "fp32"), {"LICENSE", "fp32/ctc.onnx", "model.json", "tokenizer.json"}),
+        (("--layout", "nemo"), {"LICENSE", "config.json", "model.int8.onnx", "tokens.txt", "vocab.txt"}),
+    ],
+)
+def test_a_version_is_exported_as_onnx_files(home_adapted, tmp_path, more, files):
+    out = tmp_path / "out"
+    done = call("export", "--out", out, "--model", "tiny", *more)
+    written = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert {line.split()[-1] for line in done.stdout.splitlines()} == {str(out / name) for name in written}
+    assert files <= written
+    assert "already in use" in call("export", "--out", out, "--model", "tiny", code=1).stderr
+
+
+def test_an_exported_version_recognises_what_it_recognised_here(home_adapted, tmp_path):
+    recording = write_spelled(tmp_path / "a.wav", "fiomf")
+    texts = {}
+    for version in (0, 1):
+        call("export", "--out", tmp_path / f"v{version}", "--model", "tiny", "--version", version)
+        texts[version] = call("transcribe", recording, "--model", tmp_path / f"v{version}").stdout
+    assert texts[1] == call("transcribe", recording, "--model", "tiny").stdout
+    assert texts[0] != texts[1]

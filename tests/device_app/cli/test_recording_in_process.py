@@ -1,0 +1,254 @@
+"""record and label: keys, takes and what is kept of them, in the tests' own process."""
+
+import json
+
+import numpy as np
+import pytest
+
+from device_app.audio import read
+from device_app.cli.live import LiveLine, meter
+from device_app.importing import new_utterance
+from device_app.store import Store
+from tests.device_app.cli.conftest import call
+from tests.device_app.cli.desk import Line, Now, blocks
+from tests.device_app.cli.letters import spell, write_spelled
+
+ENTER = "\r"
+QUIET = [np.zeros(800, np.float32)] * 4
+
+
+@pytest.fixture
+def prompts(home_of_tiny):
+    from pathlib import Path
+
+    def write(*lines):
+        path = Path("prompts.txt")
+        path.write_text("\n".join(lines), "utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def take():
+    """What a microphone gives when six letters are spelled."""
+    return blocks(spell("fioma")[0])
+
+
+def kept(domain="anna"):
+    with Store() as store:
+        return list(store.utterances(domain)) if any(s.domain == domain for s in store.stats()) else []
+
+
+def record(*arguments, code=0):
+    return call("record", "--domain", "anna", "--model", "tiny", *arguments, code=code, terminal=True)
+
+
+def test_a_take_is_kept_and_the_session_ends(prompts, take, sound, person):
+    device = sound([], take)
+    person.keys = [ENTER]
+    done = record(prompts("f i o m a"), "--speaker", "anna", "--silence", "1.0")
+    assert "Recording into domain 'anna' with desk, 16000 Hz." in done.stderr
+    assert "[1/1, 0:00 recorded]" in done.stderr
+    assert "kept as " in done.stderr
+    assert "All prompts are done." in done.stderr
+    assert done.stdout == "anna: 1 of 1 prompts recorded, 0.1 min\n"
+    (utterance,) = kept()
+    assert (utterance.text, utterance.prompt, utterance.speaker) == ("f i o m a", "f i o m a", "anna")
+    assert utterance.source == "recorded"
+    assert [asked["samplerate"] for asked in device.opened] == [16_000.0, 16_000.0]
+
+
+def test_a_take_is_played_refused_edited_and_kept(prompts, take, sound, person):
+    device = sound([], take, take)
+    person.keys = ["p", "a", "e", Line("something else"), ENTER]
+    done = record(prompts("f i o m a"))
+    assert len(device.played) == 1
+    assert "  something else" in done.stderr
+    assert [u.text for u in kept()] == ["something else"]
+
+
+def test_an_edit_that_is_no_label_is_asked_for_again_and_ctrl_c_keeps_the_text(prompts, take, sound, person):
+    sound([], take)
+    person.keys = ["e", Line(" "), Line("\x03"), ENTER]
+    done = record(prompts("f i o m a"))
+    assert "empty" in done.stderr
+    assert [u.text for u in kept()] == ["f i o m a"]
+
+
+def test_skipping_quitting_and_going_on_where_it_stopped(prompts, take, sound, person):
+    sound([], QUIET, take, QUIET)
+    path = prompts("f i o m a", "a m o i f")
+    person.keys = [Now("s"), ENTER]
+    done = record(path)
+    assert done.stdout.startswith("anna: 1 of 2 prompts recorded")
+    assert "The same command goes on with the rest." in done.stderr
+    sound([], QUIET)
+    person.keys = [Now("q")]
+    done = record(path)
+    assert "[2/2, 0:0" in done.stderr
+    assert len(kept()) == 1
+
+
+def test_going_back_to_what_was_kept(prompts, take, sound, person):
+    device = sound([], take, QUIET, QUIET, take, QUIET)
+    path = prompts("f i o m a", "a m o i f")
+    person.keys = [ENTER, Now("b"), "p", "e", Line("corrected"), ENTER, Now("b"), "a", ENTER, Now("q")]
+    done = record(path)
+    assert "(kept before)" in done.stderr
+    assert len(device.played) == 1
+    assert done.stdout.startswith("anna: 1 of 2 prompts recorded")
+    assert [u.text for u in kept()] == ["corrected"]
+
+
+def test_nothing_is_before_the_first_and_enter_goes_forward(prompts, take, sound, person):
+    sound([], QUIET, take, QUIET, QUIET)
+    path = prompts("f i o m a", "a m o i f")
+    person.keys = [Now("b"), ENTER, Now("b"), ENTER, Now("q")]
+    done = record(path)
+    assert "nothing was recorded before this" in done.stderr
+    assert done.stderr.count("(kept before)") == 1
+
+
+def test_a_key_begins_and_ends_a_take(prompts, take, sound, person):
+    sound([], QUIET, QUIET)
+    person.keys = [Now(" "), Now(" "), "q"]
+    done = record(prompts("One."))
+    assert "no speech was heard" in done.stderr
+    assert kept() == []
+
+
+def test_free_speech_is_labelled_with_what_is_recognised(home_of_tiny, take, sound, person):
+    sound([], take, QUIET)
+    person.keys = [ENTER, Now("\x03")]
+    done = record("--free")
+    assert "(say anything)" in done.stderr
+    assert "[2, 0:0" in done.stderr
+    (utterance,) = kept()
+    assert utterance.text == utterance.heard
+    assert utterance.prompt is None
+    assert done.stdout == "anna: 1 recorded, 0.1 min\n"
+
+
+def test_lost_audio_is_said(prompts, take, sound, person):
+    sound([], take).overflows = True
+    person.keys = [ENTER]
+    assert "Some audio was lost" in record(prompts("f i o m a")).stderr
+
+
+def test_a_rate_that_the_device_lacks_and_a_device_that_is_not_there(prompts, sound, person):
+    sound()
+    path = prompts("f i o m a")
+    assert "cannot record at 96000 Hz" in record(path, "--sample-rate", "96000", code=1).stderr
+    assert "'asr-edge transcribe --list-devices' shows all" in record(path, "--device", "none", code=1).stderr
+
+
+def test_prompts_and_free_speech_exclude_each_other(prompts, person):
+    assert "not both" in record(prompts("One."), "--free", code=1).stderr
+
+
+# label
+
+
+@pytest.fixture
+def unlabelled(home_of_tiny, tmp_path):
+    """Three recordings of the domain "heard", not labelled: f i, o m, a r."""
+    paths = [write_spelled(tmp_path / f"{letters}.wav", letters) for letters in ("fio", "oma", "arm")]
+    call("transcribe", "--save", *paths, "--model", "tiny")
+    return home_of_tiny
+
+
+def label(*arguments, code=0):
+    return call("label", "--model", "tiny", *arguments, code=code, terminal=True)
+
+
+def test_a_walk_accepts_edits_skips_and_goes_back(unlabelled, sound, person):
+    device = sound()
+    person.keys = ["p", ENTER, "e", Line("o m x"), "b", "s", ENTER, "s"]
+    done = label()
+    assert "[1/3]" in done.stderr
+    assert "[3/3]" in done.stderr
+    assert len(device.played) == 1
+    first, second, third = kept("heard")
+    assert first.text == first.heard
+    assert second.text == second.heard  # the edit was left with "b"
+    assert third.text is None
+    assert done.stdout == "2 of 3 labelled\n"
+
+
+def test_an_edited_text_is_a_correction(unlabelled, person):
+    person.keys = ["e", Line("f i x"), ENTER, "q"]
+    assert label().stdout == "1 of 3 labelled\n"
+    assert (kept("heard")[0].text, kept("heard")[0].source) == ("f i x", "corrected")
+
+
+def test_a_walk_deletes_after_asking(unlabelled, person):
+    person.keys = ["d", "n", "d", "y", "\x03"]
+    done = label("--domain", "heard")
+    assert "y deletes" in done.stderr
+    assert done.stdout == "0 of 3 labelled\n"
+    assert len(kept("heard")) == 2
+
+
+def test_the_least_sure_first(unlabelled, person):
+    first, second, third = kept("heard")
+    with Store() as store:
+        for utterance, confidence in ((first, 0.7), (second, 0.3), (third, 0.95)):
+            store.set_heard(utterance.id, "as it was", confidence)
+    person.keys = ["s", "q"]
+    done = label("--low-confidence", "--domain", "heard")
+    places = [done.stderr.index(f"heard {utterance.id},") for utterance in (second, first)]
+    assert places == sorted(places)
+    assert done.stdout == "0 of 2 labelled\n"
+    assert f"heard {third.id}," not in done.stderr
+
+
+def test_nothing_to_label_and_no_terminal(home_of_tiny, person):
+    assert "Nothing is there to be labelled." in label().stderr
+    done = call("label", "--model", "tiny", code=1)
+    assert "asr-edge label set ID TEXT" in done.stderr
+    assert "without one use" in call("record", "--domain", "anna", code=1).stderr
+
+
+def test_what_has_no_text_at_all_is_labelled_by_typing(home_of_tiny, person):
+    with Store() as store:
+        nothing = np.random.default_rng(0).normal(0, 1e-3, 16_000).astype(np.float32)
+        new = new_utterance(nothing, domain="new", text=None, speaker=None, source="recorded")
+        store.add([new])
+    person.keys = [ENTER, Line("f i o"), ENTER]
+    assert "heard: nothing" in label("--domain", "new").stderr
+    assert kept("new")[0].text == "f i o"
+
+
+# live
+
+
+def test_the_meter_is_full_at_0_dbfs_and_empty_at_60_below():
+    assert (meter(0.0), meter(-60.0), meter(-90.0)) == ("█" * 10, " " * 10, " " * 10)
+    assert meter(-30.0) == "█████     "
+
+
+def test_the_live_line_shows_the_end_of_a_long_text(monkeypatch, capsys):
+    line = LiveLine()
+    line.show(-10.0)
+    assert capsys.readouterr().err == ""
+    line.is_visible, line.text = True, "a" * 100 + "end"
+    monkeypatch.setenv("COLUMNS", "40")
+    line.show(-10.0)
+    shown = capsys.readouterr().err
+    assert shown.startswith("\r\x1b[K[")
+    assert shown.endswith("aend")
+    assert "…" in shown
+    line.clear()
+    assert line.text == ""
+    assert capsys.readouterr().err == "\r\x1b[K"
+
+
+def test_what_the_store_keeps_of_a_take_is_its_sound(prompts, take, sound, person):
+    sound([], take)
+    person.keys = [ENTER]
+    record(prompts("f i o m a"))
+    (utterance,) = kept()
+    assert len(read(utterance.audio)) / 16_000 == pytest.approx(utterance.duration_s, abs=0.05)
+    shown = json.loads(call("dataset", "show", "anna", "--json").stdout)
+    assert shown[0]["snr_db"] == utterance.snr_db

@@ -1,0 +1,202 @@
+"""import, correct, label set, dataset, doctor and model: what is printed, and what the store holds then."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from device_app.models import RECORDINGS
+from device_app.store import Store
+from tests.device_app.cli.conftest import call
+from tests.device_app.cli.letters import write_spelled
+
+MANIFEST = RECORDINGS / "manifest.jsonl"
+
+
+@pytest.fixture
+def four(empty_home):
+    """A domain "prompts" of four utterances; the fifth recording of the manifest is too long."""
+    call("import", MANIFEST, "--domain", "prompts", code=1)
+    return empty_home
+
+
+def utterances(domain=None):
+    with Store() as store:
+        return list(store.utterances(domain))
+
+
+def test_import_tells_what_it_found_and_did(empty_home):
+    done = call("import", MANIFEST, "--domain", "prompts", code=1)
+    assert done.stdout == "4 imported (0.3 min), 0 of them without a text\n"
+    assert "a manifest with 5 recordings" in done.stderr
+    assert "1 too long:" in done.stderr
+    assert len(utterances("prompts")) == 4
+    again = json.loads(call("import", MANIFEST, "--domain", "prompts", "--json", code=1).stdout)
+    assert (again["kind"], again["imported"], len(again["duplicates"])) == ("manifest", 0, 4)
+    assert len(utterances("prompts")) == 4
+
+
+def test_import_shows_a_few_of_many_that_cannot_be_read(empty_home, tmp_path):
+    for number in range(7):
+        (tmp_path / "in" / f"{number}.wav").parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / f"{number}.wav").write_bytes(b"RIFF")
+        (tmp_path / "in" / f"{number}.txt").write_text("text")
+    done = call("import", tmp_path / "in", "--domain", "d", code=1)
+    assert "7 cannot be read:" in done.stderr
+    assert "and 2 more (--json lists all)" in done.stderr
+
+
+def test_import_needs_a_domain_and_lowers_capitals(empty_home, tmp_path):
+    write_spelled(tmp_path / "in" / "a.wav", "fio")
+    (tmp_path / "in" / "a.txt").write_text("F I O")
+    assert "name the domain" in call("import", tmp_path / "in", code=1).stderr
+    assert utterances() == []
+    assert "lower case" in call("import", tmp_path / "in", "--domain", "d").stderr
+    assert [u.text for u in utterances("d")] == ["f i o"]
+
+
+def test_correct_and_label_set_change_the_text(home_of_tiny, tmp_path):
+    call("transcribe", "--save", write_spelled(tmp_path / "a.wav", "fio"), "--model", "tiny")
+    (kept,) = utterances("heard")
+    call("label", "set", kept.id, kept.heard)
+    assert (utterances("heard")[0].text, utterances("heard")[0].source) == (kept.heard, "imported")  # no correction
+    assert call("label", "set", kept.id, "f i x").stdout == f"{kept.id}  heard  f i x\n"
+    assert utterances("heard")[0].source == "corrected"
+    assert call("correct", kept.id, "f i o").stdout == f"{kept.id}  heard  f i o\n"
+    done = call("correct", "--last", "f i a", "--domain", "mail")
+    assert done.stdout == f"{kept.id}  mail  f i a\n"
+    assert [u.text for u in utterances("mail")] == ["f i a"]
+    assert utterances("heard") == []
+
+
+def test_dataset_lists_and_counts(four):
+    (listed,) = json.loads(call("dataset", "list", "--json").stdout)
+    assert (listed["domain"], listed["utterances"], listed["speakers"]) == ("prompts", 4, 1)
+    head, row = call("dataset", "stats", "prompts").stdout.splitlines()
+    assert head.split() == ["domain", "utterances", "unlabelled", "held", "out", "speakers", "minutes"]
+    assert row.split()[:3] == ["prompts", "4", "0"]
+    done = call("dataset", "show", "prompts", "--limit", 2)
+    assert len(done.stdout.splitlines()) == 3
+    assert done.stderr == "There may be more: --after 2\n"
+    shown = json.loads(call("dataset", "show", "prompts", "--after", 2, "--json").stdout)
+    assert [one["id"] for one in shown] == [3, 4]
+
+
+def test_an_empty_store_says_how_to_begin(empty_home):
+    done = call("dataset", "list")
+    assert (done.stdout, "asr-edge import" in done.stderr) == ("", True)
+
+
+def test_dataset_renames_moves_and_deletes(four):
+    call("dataset", "rename", "prompts", "phone")
+    call("dataset", "move", 1, 2, "--to", "other")
+    done = call("dataset", "delete", 1, stdin=b"n\n", code=1)
+    assert "Delete 1 utterances and their audio?" in done.stderr
+    assert len(utterances()) == 4
+    assert call("dataset", "delete", 1, "--yes").stdout == "1 deleted\n"
+    assert {u.domain for u in utterances()} == {"other", "phone"}
+    assert call("dataset", "delete", "--domain", "phone", stdin=b"y\n").stdout.endswith("2 deleted\n")
+    assert [u.id for u in utterances()] == [2]
+    assert "name either" in call("dataset", "delete", code=1).stderr
+
+
+def test_a_speaker_is_forgotten_with_the_sound(four):
+    done = call("dataset", "forget", "--speaker", "allison", stdin=b"n\n", code=1)
+    assert "Delete all 4 utterances of allison" in done.stderr
+    assert len(utterances()) == 4
+    assert call("dataset", "forget", "--speaker", "allison", "--yes").stdout == "4 deleted\n"
+    assert [p for p in (four / "audio").rglob("*") if p.is_file()] == []
+
+
+@pytest.mark.parametrize("form", ["nemo", "audiofolder"])
+def test_dataset_export_writes_what_others_read(four, form):
+    done = call("dataset", "export", "--domain", "prompts", "--out", "out", "--format", form)
+    assert done.stdout == "4 utterances in out\n"
+    if form == "nemo":
+        lines = [json.loads(line) for line in Path("out/manifest.jsonl").read_text().splitlines()]
+        assert [line["audio_filepath"] == line["audio"] for line in lines] == [True] * 4
+    else:
+        with Path("out/metadata.csv").open(newline="") as file:
+            assert len(list(csv.DictReader(file))) == 4
+    source = Path("out/manifest.jsonl") if form == "nemo" else Path("out")
+    assert call("import", source, "--domain", "copy").stdout.startswith("4 imported")
+
+
+def test_doctor_finds_mends_and_says(four):
+    assert call("doctor").stdout == "The store is whole.\n"
+    next((four / "audio").rglob("*.flac")).unlink()
+    done = call("doctor", "--dry-run", code=1)
+    assert done.stdout.startswith("1 missing\n  ")
+    assert len(utterances()) == 4
+    assert len(json.loads(call("doctor", "--dry-run", "--json", code=1).stdout)["missing"]) == 1
+    assert call("doctor").stdout.startswith("1 utterances whose audio is gone: removed\n  ")
+    assert len(utterances()) == 3
+    assert json.loads(call("doctor", "--json").stdout)["missing"] == []
+
+
+# models
+
+
+def test_models_are_listed(home_of_tiny):
+    first, second = call("model", "list").stdout.splitlines()
+    assert first.startswith("embedded ")
+    assert second.split()[:2] == ["tiny", "conformer-ctc,"]
+    records = json.loads(call("model", "list", "--json").stdout)
+    assert [(one["name"], one["family"]) for one in records] == [("embedded", "moonshine"), ("tiny", "conformer-ctc")]
+    assert records[1]["folder"] == str(home_of_tiny / "models" / "tiny")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(bundle, tmp_path_factory):
+    """The embedded model as the hub has it."""
+    from safetensors.numpy import save_file
+
+    folder = tmp_path_factory.mktemp("checkpoint")
+    save_file(bundle.weights(), folder / "model.safetensors")
+    shutil.copyfile(bundle.folder / "tokenizer.json", folder / "tokenizer.json")
+    rope = {"rope_theta": 10000.0, "partial_rotary_factor": 0.9}
+    config = {key: value for key, value in bundle.config.items() if key != "rope_parameters"}
+    (folder / "config.json").write_text(json.dumps({**config, **rope, "model_type": "moonshine"}))
+    return folder
+
+
+def test_a_model_is_pulled_from_a_folder_once(empty_home, checkpoint):
+    done = call("model", "pull", "other", "--from", checkpoint)
+    assert done.stdout == "other is installed; use it with --model other\n"
+    assert done.stderr == ""
+    assert (empty_home / "models" / "other" / "model.json").is_file()
+    assert "already installed" in call("model", "pull", "other", "--from", checkpoint, code=1).stderr
+
+
+def test_a_model_is_pulled_from_the_hub(empty_home, checkpoint, monkeypatch):
+    from device_app import checkpoints
+
+    fetched = []
+    monkeypatch.setattr(checkpoints, "fetch", lambda name: fetched.append(name) or checkpoint)
+    done = call("model", "pull", "moonshine-tiny")
+    assert done.stderr == "Downloading moonshine-tiny ...\n"
+    assert fetched == ["moonshine-tiny"]
+    assert (empty_home / "models" / "moonshine-tiny").is_dir()
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "..", "embedded"])
+def test_a_models_name_is_no_path(empty_home, checkpoint, name):
+    assert "cannot be a model's name" in call("model", "pull", name, "--from", checkpoint, code=1).stderr
+    assert not (empty_home / "models").exists()
+
+
+# completion
+
+
+def test_names_are_completed(home_adapted):
+    from device_app.cli import jobs, log, options
+
+    assert options.complete_domain("co") == ["codes"]
+    assert options.complete_domain("x") == []
+    assert options._complete_model("t") == ["tiny"]
+    assert "ties" in options._complete_method("ti")
+    assert options.complete_host("h") == []
+    assert log.complete_edit("") == []  # of the embedded model
+    assert jobs._complete_job("") == []
