@@ -40,6 +40,7 @@ def test_what_is_kept_is_the_sound_and_what_was_heard(heard):
     assert "valid extension" in heard("transcribe", first["audio"]).stdout
 
 
+@pytest.mark.slow  # the tiny model goes the same way in the default run
 def test_the_last_one_is_corrected_into_a_domain(heard):
     done = heard("correct", "--last", "Welcome to Comedian Mail.", "--domain", "mail")
     assert done.stdout == "2  mail  Welcome to Comedian Mail.\n"
@@ -48,17 +49,20 @@ def test_the_last_one_is_corrected_into_a_domain(heard):
     assert len(shown(heard, "heard")) == 1
 
 
+@pytest.mark.slow  # the tiny model goes the same way in the default run
 def test_one_is_corrected_by_its_number(heard):
     assert heard("correct", 1, "I am sorry").returncode == 0
     assert shown(heard, "heard")[0]["text"] == "I am sorry"
 
 
+@pytest.mark.slow  # the tiny model goes the same way in the default run
 def test_a_label_that_agrees_is_no_correction(heard):
     text = shown(heard, "heard")[0]["heard"]
     assert heard("label", "set", 1, text).returncode == 0
     assert shown(heard, "heard")[0]["source"] == "imported"
 
 
+@pytest.mark.slow  # golden/wrong-use.txt has the same mistakes
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
