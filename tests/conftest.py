@@ -27,7 +27,7 @@ import soundfile
 from device_app.audio import SAMPLE_RATE, Samples, read
 from device_app.models import RECORDINGS, embedded_bundle
 from device_app.transcriber import Transcriber
-from export.bundle import Bundle
+from export.bundle import GRAPHS, TOKENIZER, Bundle
 
 REPOSITORY = Path(__file__).parent.parent
 CORPUS = REPOSITORY.parent / "shared" / "data"
@@ -40,6 +40,15 @@ TINY_SIZES = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "subsampling_conv_channels": 16,
+}
+TINY_MOONSHINE_SIZES = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "encoder_num_hidden_layers": 2,
+    "decoder_num_hidden_layers": 3,
+    "encoder_num_attention_heads": 4,
+    "decoder_num_attention_heads": 4,
+    "initializer_range": 0.2,  # of weights this few: with the default every output has nearly the same probability
 }
 TINY_TEXTS = [
     "zero one two three four",
@@ -103,6 +112,34 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(conformer_ctc.CONFIGS, "tiny", {**conformer_ctc.CONFIGS["small"], **TINY_SIZES})
         yield new_bundle(TINY_TEXTS, "tiny", tmp_path_factory.mktemp("tiny") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def tiny_moonshine(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A Moonshine with the embedded model's tokenizer and settings, but small layers and random weights.
+
+    Its graphs are exported from torch as any bundle's, so it can be baked, transcribed with and fine-tuned.
+    """
+    import tokenizers
+    import torch  # most tests do without
+
+    from export.graphs import export_moonshine
+    from trainer.bundles import write_bundle
+    from trainer.families import moonshine
+
+    record = Bundle(
+        folder=tmp_path_factory.mktemp("tiny-moonshine") / "bundle",
+        name="tiny-moonshine",
+        family="moonshine",
+        sampling_rate=SAMPLE_RATE,
+        config={**bundle.config, **TINY_MOONSHINE_SIZES},
+        licence="none",
+        origin="random numbers",
+    )
+    torch.manual_seed(0)
+    model = moonshine.build(record.config)
+    tokenizer = tokenizers.Tokenizer.from_file(str(bundle.path(TOKENIZER)))
+    return write_bundle(record, tokenizer, model, lambda one, folder: export_moonshine(one, folder / GRAPHS), "none\n")
 
 
 @pytest.fixture(scope="session")
