@@ -1,38 +1,76 @@
-"""The host's command line, each command in a process of its own."""
+"""`asr-edge host`: keys, tokens, a server that is stopped as a person stops it, trust, and a fleet's merge."""
 
+import hashlib
+import importlib.util
 import json
+import os
+import signal
+import socket
+import ssl
+import threading
+import time
+from dataclasses import replace
 
+import httpx2 as httpx
+import numpy as np
 import pytest
 
-
-@pytest.fixture
-def asr(run, tmp_path):
-    return lambda *arguments: run(*arguments, ASR_EDGE_HOME=str(tmp_path / "home"))
+from device_app.canary import canary
+from device_app.gate import Heard
+from device_app.hosts import hosts
+from device_app.store import CANARY
+from editing.task_vector import Origin, TaskVector
+from tests.trainer.cli.conftest import outline
+from trainer import engine
+from trainer.host import fleet, server
+from trainer.host.keys import AUTHORITY, CERTIFICATE, CERTIFICATE_KEY, make_keys
 
 
 def test_keys_are_made_once_and_the_certificate_renewed(asr, tmp_path):
     first, again = asr("host", "init", "box.local"), asr("host", "init", "box.local")
-    assert first.returncode == again.returncode == 0
-    assert first.stdout.startswith("SHA256:")
-    assert first.stdout == again.stdout
+    assert first.code == again.code == 0
+    assert first.out.startswith("SHA256:")
+    assert first.out == again.out
+    assert first.err == (
+        "This is its fingerprint: devices show it at 'asr-edge host trust URL', and it must be the same.\n"
+    )
     for name in ("signing.pem", "authority-key.pem", "certificate-key.pem", "host.sqlite"):
         path = tmp_path / "home" / "host" / name
         assert not path.exists() or path.stat().st_mode & 0o077 == 0
-    assert "neither a name" in asr("host", "init", "no name\n").stderr
+    assert "neither a name" in asr("host", "init", "no name\n").err
+    assert asr("host", "init").out == first.out  # by this machine's own name
+
+
+def test_without_the_extra_it_is_named(asr, monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "fastapi" else find_spec(name))
+    for command in (["init"], ["serve"], ["token", "list"], ["fleet", "merge", "--group", "crew"]):
+        done = asr("host", *command)
+        line = "asr-edge: a host needs more than is installed here: pip install 'asr-edge[host]'\n"
+        assert (done.code, done.out, done.err) == (1, "", line)
 
 
 def test_tokens_are_shown_once_and_stored_nowhere(asr, tmp_path):
-    token = asr("host", "token", "add", "phone", "--group", "crew").stdout.strip()
+    token = asr("host", "token", "add", "phone", "--group", "crew").out.strip()
     assert len(token) > 40
+    assert asr("host", "token", "add", "tablet").code == 0
     stored = (tmp_path / "home" / "host" / "host.sqlite").read_bytes()
     assert token.encode() not in stored
-    assert "already" in asr("host", "token", "add", "phone").stderr
-    (device,) = json.loads(asr("host", "token", "list", "--json").stdout)
-    assert (device["name"], device["fleet"], device["revoked"]) == ("phone", "crew", None)
-    assert asr("host", "token", "revoke", "phone").returncode == 0
-    assert "revoked" in asr("host", "token", "list").stdout
-    assert "no device" in asr("host", "token", "revoke", "phone").stderr
-    assert "up to 64" in asr("host", "token", "add", "../phone").stderr
+    assert "already" in asr("host", "token", "add", "phone").err
+    devices = json.loads(asr("host", "token", "list", "--json").out)
+    phone = {"id": 1, "name": "phone", "fleet": "crew", "created": "float", "revoked": None}
+    assert outline(devices) == [phone, {**phone, "id": 2, "name": "tablet", "fleet": ""}]
+    done = asr("host", "token", "revoke", "phone")
+    assert (done.code, done.out, done.err) == (0, "", "phone is not let in any more.\n")
+    day = time.strftime("%Y-%m-%d", time.localtime(devices[0]["created"]))
+    head, *rows = (line.split() for line in asr("host", "token", "list").out.splitlines())
+    assert head == ["device", "group", "since"]
+    assert rows == [["phone", "crew", day, "revoked", day], ["tablet", "-", day]]
+    assert "no device" in asr("host", "token", "revoke", "phone").err
+    for wrong in (["../phone"], ["laptop", "--group", "a b"], ["x" * 65]):
+        done = asr("host", "token", "add", *wrong)
+        assert done.code == 1
+        assert done.err.endswith(": up to 64 letters, digits, dots, dashes and underscores\n")
 
 
 @pytest.mark.parametrize(
@@ -55,12 +93,266 @@ def test_tokens_are_shown_once_and_stored_nowhere(asr, tmp_path):
 )
 def test_mistakes_are_one_line_with_the_remedy(asr, arguments, told):
     done = asr(*arguments)
-    assert done.returncode == 1
-    assert told in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
+    assert done.code == 1
+    (line,) = done.err.splitlines()[-1:]
+    assert line.startswith("asr-edge: ")
+    assert told in line
+    assert done.out == ""
 
 
 def test_nothing_is_learnt_elsewhere_at_first(asr):
-    assert json.loads(asr("jobs", "--json").stdout) == []
-    assert "--on URL" in asr("jobs").stdout
+    assert json.loads(asr("jobs", "--json").out) == []
+    assert "--on URL" in asr("jobs").out
+
+
+# A server that runs until it is interrupted
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return listening.getsockname()[1]
+
+
+@pytest.fixture
+def served(asr):
+    """Runs `host serve` until it has answered a caller, interrupts it as Ctrl-C does, gives what both saw."""
+
+    def run(call, *options):
+        port = free_port()
+        seen = []
+
+        def visit():
+            try:
+                for _ in range(600):
+                    try:
+                        seen.append(call(port))
+                        return
+                    except httpx.TransportError:
+                        time.sleep(0.05)
+            except Exception as error:
+                seen.append(error)
+            finally:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        visitor = threading.Thread(target=visit)
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            visitor.start()
+            done = asr("host", "serve", "--port", port, *options)
+        finally:
+            visitor.join()
+            signal.signal(signal.SIGINT, before)
+        (answer,) = seen
+        if isinstance(answer, Exception):
+            raise answer
+        return done, answer, port
+
+    return run
+
+
+def by_tls(authority):
+    """Asks for the jobs and the identity over TLS, trusting one authority alone."""
+
+    def call(port):
+        context = ssl.create_default_context(cadata=authority.read_text("ascii"))
+        with httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=context, trust_env=False) as client:
+            return client.get("/v1/jobs").json(), client.get("/v1/identity").json()
+
+    return call
+
+
+def test_serve_makes_its_keys_on_loopback_and_needs_no_token_there(served, tmp_path):
+    authority = tmp_path / "home" / "host" / AUTHORITY
+
+    def call(port):
+        if not authority.is_file():
+            raise httpx.ConnectError("it has no keys yet")
+        return by_tls(authority)(port)
+
+    done, (jobs, identity), port = served(call)
+    assert done.code == 130
+    assert done.err.startswith(f"https://127.0.0.1:{port}  SHA256:")
+    assert jobs == {"jobs": []}
+    assert identity["authority"] == authority.read_text("ascii")
+
+
+def test_serve_with_a_certificate_of_ones_own_pins_no_authority(served, tmp_path):
+    other = tmp_path / "other"
+    make_keys(other, ["127.0.0.1"])
+    options = ("--cert", other / CERTIFICATE, "--key", other / CERTIFICATE_KEY, "--keep")
+    done, (_, identity), _ = served(by_tls(other / AUTHORITY), *options)
+    assert done.code == 130
+    assert identity["authority"] is None
+    assert done.err.splitlines()[1] == "Recordings are kept when a job has ended (--keep)."
+
+
+def test_serve_without_tls_on_loopback(served):
+    done, identity, port = served(
+        lambda port: httpx.get(f"http://127.0.0.1:{port}/v1/identity", trust_env=False).json(), "--no-tls"
+    )
+    assert done.code == 130
+    assert done.err.startswith(f"http://127.0.0.1:{port}  SHA256:")
+    assert identity["authority"] is None
+
+
+def test_an_address_in_use_ends_it(asr):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = asr("host", "serve", "--no-tls", "--port", taken.getsockname()[1])
+    assert done.code != 0
+
+
+def test_limits_and_engine_reach_the_server(asr, monkeypatch):
+    class Cluster(engine.Local):
+        def __init__(self, address):
+            self.address = address
+
+    seen = []
+    monkeypatch.setattr(engine, "Ray", Cluster)
+    monkeypatch.setattr(server, "serve", lambda *given, **more: seen.append((*given, more["keep"])))
+    limits = ("--most-gb", 0.5, "--most-hours", 2, "--most-jobs", 7)
+    assert asr("host", "serve", "--engine", "ray", "--address", "10.0.0.1:6379", *limits).code == 0
+    ((address, _, where, limit, keep),) = seen
+    assert (address.host, address.port, address.tls, keep) == ("127.0.0.1", 8443, True, False)
+    assert (type(where), where.address) == (Cluster, "10.0.0.1:6379")
+    assert (limit.archive_bytes, limit.training_s, limit.jobs) == (500_000_000, 7200.0, 7)
+    assert asr("host", "serve", "--engine", "local").code == 0
+    assert type(seen[1][2]) is engine.Local
+    assert asr("host", "serve", "--engine", "cloud").code == asr("host", "serve", "--port", 0).code == 2
+
+
+# Trust
+
+
+@pytest.fixture
+def host(serve, host_home):
+    """A host that listens on a real socket with its own certificate: its URL."""
+    folder = host_home / "host"
+    return serve(ssl_certfile=str(folder / CERTIFICATE), ssl_keyfile=str(folder / CERTIFICATE_KEY))
+
+
+def test_a_host_is_trusted_when_a_person_agrees_to_its_fingerprint(asr, host, database, keys):
+    token = database.add_device("phone")
+    done = asr("host", "trust", host, "--token", token, answer="y\n")
+    assert done.code == 0
+    assert done.err.splitlines()[0] == (
+        f"{host} has the fingerprint {keys.fingerprint}; 'asr-edge host init' has shown it there."
+    )
+    assert done.err.endswith(f"{host} is trusted. 'asr-edge adapt --domain NAME --on {host}' learns there.\n")
+    known = hosts()[host]
+    assert (known.key, known.authority, known.token, known.consent) == (keys.key, keys.authority, token, False)
+    again = asr("host", "trust", host)  # the same keys: nothing is asked, and the token stays
+    assert (again.code, hosts()[host]) == (0, known)
+    done = asr("host", "forget", host)
+    assert (done.code, done.err, hosts()) == (0, f"{host} is not trusted any more.\n", {})
+
+
+def test_a_host_is_not_trusted_when_a_person_says_no_or_the_token_is_wrong(asr, host, keys):
+    assert asr("host", "trust", host, answer="n\n").code == 1
+    done = asr("host", "trust", host, "--fingerprint", "SHA256:other")
+    line = f"asr-edge: {host}: has the fingerprint {keys.fingerprint}, not the one you gave; nothing was changed\n"
+    assert (done.code, done.out, done.err) == (1, "", line)
+    assert asr("host", "trust", host, "--fingerprint", keys.fingerprint, "--token", "wrong").code == 1
+    assert hosts() == {}
+
+
+def test_other_keys_than_before_are_a_warning(asr, host, database, keys, tmp_path):
+    token = database.add_device("phone")
+    assert asr("host", "trust", host, "--token", token, "--fingerprint", keys.fingerprint).code == 0
+    path = tmp_path / "home" / "hosts.json"
+    record = json.loads(path.read_text())
+    record[host]["key"] = make_keys(tmp_path / "other", ["127.0.0.1"]).key
+    path.write_text(json.dumps(record))
+    done = asr("host", "trust", host, answer="n\n")
+    assert done.code == 1
+    assert done.err.startswith(
+        f"! {host} has other keys than before. If its owner did not change them, this is someone else.\n"
+    )
+    assert hosts()[host].key == record[host]["key"]
+    assert asr("host", "trust", host, "--token", token, answer="y\n").code == 0
+    assert hosts()[host].key == keys.key
+
+
+# A fleet
+
+
+@pytest.fixture
+def crew(database, host_home, tiny_bundle, tmp_path, monkeypatch):
+    """Four devices of a group that gave vectors of the tiny model; one of them changes nothing."""
+    some = canary()[:1]
+    monkeypatch.setattr(fleet, "canary", lambda: some)
+    origin = Origin(tiny_bundle.family, tiny_bundle.weights_hash, "", utterances=10)
+    for seed, (name, scale) in enumerate({"a": 1e-4, "b": 1e-4, "c": 1e-4, "idle": 0.0}.items()):
+        random = np.random.default_rng(seed)
+        tensors = {
+            tensor: np.float32(scale) * random.standard_normal(weight.shape, np.float32)
+            for tensor, weight in tiny_bundle.weights().items()
+        }
+        database.add_device(name, "crew")
+        device = next(one for one in database.devices() if one.name == name)
+        data = TaskVector(tensors, replace(origin)).to_bytes()
+        path = fleet.incoming(host_home / "host", device.id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        fleet.receive(database, host_home / "host", device, "crew", hashlib.sha256(data).hexdigest(), path)
+
+
+@pytest.fixture
+def merge(asr, keys, crew, tiny_bundle):
+    return lambda *more: asr("host", "fleet", "merge", "--group", "crew", "--model", tiny_bundle.folder, *more)
+
+
+def test_fleet_merge_offers_what_is_sound(merge, database, tiny_bundle):
+    done = merge()
+    assert done.code == 0
+    head, *rows, told = done.out.splitlines()
+    assert head.split() == ["device", "norm", "cosine", "without", "it"]
+    assert [row.split()[0] for row in rows] == ["a", "b", "c", "idle"]
+    assert [row.endswith("merged") for row in rows] == [True, True, True, False]
+    assert rows[3].endswith("it changes nothing")
+    assert told.startswith("The canary: WER ")
+    assert done.err == "crew is offered it: 'asr-edge fleet pull --on URL' on each device.\n"
+    assert database.offered("crew", tiny_bundle.weights_hash) is not None
+
+
+def test_fleet_merge_as_json(merge, tiny_bundle):
+    report = json.loads(merge("--method", "task_arithmetic", "--json").out)
+    judged = {"vector": "HASH", "norm": "float", "cosine": "float", "without": None}
+    names = {"a": "", "b": "", "c": "", "idle": "it changes nothing"}
+    assert len(report["vector"]) == 64
+    for one in [report, *report["judged"]]:
+        one["vector"] = "HASH"
+    assert outline(report) == {
+        "group": "crew",
+        "base": tiny_bundle.weights_hash,
+        "method": "task_arithmetic",
+        "settings": {"lam": "float"},
+        "judged": [{"device": name, **judged, "left_out": reason} for name, reason in names.items()],
+        "canary_before": "float",
+        "canary_after": "float",
+        "vector": "HASH",
+        "reasons": [],
+    }
+
+
+def test_fleet_merge_that_harms_general_speech_is_exit_code_3_and_not_offered(
+    merge, database, tiny_bundle, monkeypatch
+):
+    """The base recognises everything, what is merged nothing."""
+    texts = ["one two three four"] * 10
+
+    def hear(_transcriber, _sets, _screen, label):
+        return {CANARY: Heard(texts, texts if label == "hearing with the base" else [""] * 10)}
+
+    monkeypatch.setattr(fleet, "hear", hear)
+    done = merge("--density", 0.5, "--tolerance", 2)
+    assert done.code == 3
+    assert done.out.splitlines()[-1] == "The canary: WER 0.0% before, 100.0% with it."
+    assert done.err == "! general speech (the canary) is heard worse; nothing is offered\n"
+    assert database.offered("crew", tiny_bundle.weights_hash) is None
+    assert merge("--tolerance", 100).code == 0
+
+
+def test_fleet_merge_of_too_few_names_the_group(asr, keys, tiny_bundle):
+    done = asr("host", "fleet", "merge", "--group", "nobody", "--model", tiny_bundle.folder)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("asr-edge: nobody: 0 vectors that can be merged; 3 are the least; devices give theirs")
