@@ -1,0 +1,132 @@
+"""`asr-edge train`: a bundle comes out, a run that was interrupted goes on, mistakes are one line."""
+
+import contextlib
+import importlib.util
+import json
+import shutil
+
+import pytest
+
+from device_app.cli import screen
+from export.bundle import GRAPHS, NEMO_GRAPH, Bundle
+from tests.conftest import TINY_TEXTS
+from tests.trainer.cli.conftest import outline
+from tests.trainer.conftest import TINY
+from trainer import finetune, from_scratch
+from trainer.families import conformer_ctc
+
+
+@pytest.fixture(autouse=True)
+def _small_is_tiny(monkeypatch, tiny_bundle):
+    """Gives --config small the size and the exported graphs of the tiny bundle; all else is the command's own."""
+
+    def copy_graphs(_model, folder):
+        shutil.copytree(tiny_bundle.folder / GRAPHS, folder / GRAPHS)
+        (folder / NEMO_GRAPH).parent.mkdir()
+        shutil.copyfile(tiny_bundle.folder / NEMO_GRAPH, folder / NEMO_GRAPH)
+
+    monkeypatch.setitem(conformer_ctc.CONFIGS, "small", TINY)
+    monkeypatch.setattr(from_scratch, "export_conformer_ctc", copy_graphs)
+
+
+@pytest.fixture
+def speech(manifest):
+    """Three utterances with every letter of the tiny bundle's vocabulary, one of "dev" and one of "test"."""
+    training = [(text, "train") for text in TINY_TEXTS]
+    return manifest("speech", *training, ("six seven", "dev"), ("nine", "test"), seconds=7.0)
+
+
+def test_a_bundle_comes_out_that_transcribes(asr, speech, tmp_path):
+    out = tmp_path / "own"
+    done = asr("train", speech, "--out", out, "--epochs", 2)
+    assert (done.code, done.out.split(", loss")[0]) == (0, f"{out}: trained in 0 min")
+    assert done.err == (
+        f"Learning from 3 utterances, 1 held out ...\nHear with it: asr-edge transcribe --model {out} FILE\n"
+    )
+    assert Bundle.open(out).name == "conformer-ctc-small"
+    assert not out.with_name("own.training").exists()
+    heard = asr("transcribe", "--model", out, "--format", "json", speech.parent / "3.wav")
+    assert heard.code == 0
+    assert isinstance(json.loads(heard.out)["text"], str)
+
+
+def test_the_document_of_json(asr, speech, tmp_path):
+    done = asr("train", speech, "--out", tmp_path / "own", "--epochs", 2, "--seed", 3, "--json")
+    assert outline(json.loads(done.out)) == {
+        "bundle": str(tmp_path / "own"),
+        "losses": ["float", "float"],
+        "held_out": ["float", "float", "float"],
+        "seconds": "float",
+        "audio_s": "float",
+    }
+
+
+def test_several_manifests_are_learnt_together_and_some_utterances_are_held_out(asr, manifest, tmp_path):
+    first = manifest("first", *[(text, "") for text in TINY_TEXTS], *[("zero one", "")] * 7, seconds=4.0)
+    second = manifest("second", *[("two three", "train")] * 10, seconds=2.0)
+    done = asr("train", first, second, "--out", tmp_path / "own", "--epochs", 1)
+    assert done.code == 0
+    assert done.err.startswith("Learning from 18 utterances, 2 held out ...\n")
+
+
+def test_pieces_of_words_become_the_vocabulary(asr, speech, tmp_path):
+    assert asr("train", speech, "--out", tmp_path / "own", "--epochs", 1, "--vocabulary", 40).code == 0
+    assert Bundle.open(tmp_path / "own").config["vocab_size"] == 41  # and the blank
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights(asr, speech, tmp_path, monkeypatch):
+    monkeypatch.setattr(finetune, "CHECKPOINT_S", -1.0)
+    seen = []
+
+    @contextlib.contextmanager
+    def interrupting():
+        def show(step, _steps, _epoch, _loss):
+            seen.append(step)
+            if seen == [1, 2]:
+                raise KeyboardInterrupt
+
+        yield show
+
+    command = ("train", speech, "--epochs", 3, "--out")
+    assert asr(*command, tmp_path / "whole").code == 0
+    monkeypatch.setattr(screen, "tuning_progress", interrupting)
+    assert asr(*command, tmp_path / "broken").code == 130
+    assert not (tmp_path / "broken").exists()
+    assert (tmp_path / "broken.training" / "checkpoint.safetensors").is_file()
+    assert asr(*command, tmp_path / "broken").code == 0
+    assert seen == [1, 2, 2, 3]  # the last checkpoint was that of the first update
+    whole, broken = Bundle.open(tmp_path / "whole"), Bundle.open(tmp_path / "broken")
+    assert whole.weights_hash == broken.weights_hash
+
+
+def test_mistakes_are_one_line_and_nothing_is_written(asr, manifest, speech, tmp_path):
+    existing, own = tmp_path / "existing", tmp_path / "own"
+    existing.mkdir()
+    only_test = manifest("only-test", ("nine", "test"))
+    cases = {
+        (speech, "--out", existing): f"{existing}: exists already; name a new folder",
+        (tmp_path / "no.jsonl", "--out", own): f"{tmp_path}/no.jsonl: there is no such manifest",
+        (only_test, "--out", own): "there are no utterances to learn from",
+        (speech, "--out", own, "--vocabulary", 3): "a vocabulary of 3 is too small: the texts have 28 characters",
+    }
+    for arguments, line in cases.items():
+        done = asr("train", *arguments)
+        assert (done.code, done.out, done.err.splitlines()[-1]) == (1, "", f"asr-edge: {line}")
+    assert not own.exists()
+    assert not list(existing.iterdir())
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--config", "huge"], ["--epochs", 0], ["--vocabulary", 1], ["--family", "moonshine"], []]
+)
+def test_wrong_options_are_exit_code_2(asr, speech, tmp_path, wrong):
+    out = ["--out", tmp_path / "own"] if wrong else []
+    assert asr("train", speech, *out, *wrong).code == 2
+
+
+def test_without_torch_the_extra_is_named(asr, speech, tmp_path, monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find_spec(name))
+    done = asr("train", speech, "--out", tmp_path / "own")
+    assert done.code == 1
+    assert "pip install 'asr-edge[train]'" in done.err
