@@ -10,6 +10,9 @@ import torch
 from device_app.audio import SAMPLE_RATE
 from device_app.canary import FOLDER as CANARY_FOLDER
 from device_app.lesson import Labelled
+from device_app.models import temporarily_baked
+from device_app.spans import cut_out
+from device_app.transcriber import Transcriber
 from export.bundle import TOKENIZER
 from trainer import anchor as anchor_module
 from trainer import families, finetune
@@ -18,20 +21,25 @@ from trainer.families import moonshine
 from trainer.finetune import Settings
 
 
-@pytest.fixture(scope="module")
-def weights(bundle):
-    return bundle.weights()
+@pytest.fixture(scope="module", params=["tiny", pytest.param("embedded", marks=pytest.mark.slow)])
+def model_bundle(request, tiny_moonshine, bundle):
+    return {"tiny": tiny_moonshine, "embedded": bundle}[request.param]
 
 
 @pytest.fixture(scope="module")
-def general(bundle, weights):
-    return general_speech(bundle, weights, seed=0)
+def weights(model_bundle):
+    return model_bundle.weights()
+
+
+@pytest.fixture(scope="module")
+def general(model_bundle, weights):
+    return general_speech(model_bundle, weights, seed=0)
 
 
 @pytest.fixture
-def anchored(bundle, weights, general):
+def anchored(model_bundle, weights, general):
     """The model, and an anchor of it as it is."""
-    model = moonshine.build(bundle.config, "sdpa")
+    model = moonshine.build(model_bundle.config, "sdpa")
     families.load_weights(model, weights)
     moonshine.prepare(model)
     return model, Anchor(moonshine, model, general[::VARIANTS], "cpu")
@@ -47,10 +55,15 @@ def test_no_recording_of_the_canary_is_among_them():
     assert own.isdisjoint({(CANARY_FOLDER / json.loads(line)["audio"]).resolve() for line in canary})
 
 
-def test_every_utterance_is_there_in_some_variants_with_what_the_model_hears(bundle, general):
+def test_every_utterance_is_there_in_some_variants_with_what_the_model_hears(model_bundle, weights, general):
     assert len(general) == VARIANTS * len(SPANS.read_text("utf-8").splitlines())
-    tokenizer = tokenizers.Tokenizer.from_file(str(bundle.path(TOKENIZER)))
-    assert "best of times" in tokenizer.decode(list(general[0].tokens)).lower()
+    tokenizer = tokenizers.Tokenizer.from_file(str(model_bundle.path(TOKENIZER)))
+    audio, _ = next(cut_out(SPANS))
+    with temporarily_baked(model_bundle, weights) as folder:
+        expected = Transcriber(model_bundle, folder=folder).transcribe(audio, SAMPLE_RATE).text
+    assert tokenizer.decode(list(general[0].tokens)).strip() == expected
+    if model_bundle.name != "tiny-moonshine":
+        assert "best of times" in expected.lower()
     assert all(one.tokens == general[0].tokens for one in general[:VARIANTS])
     assert len({one.audio.tobytes() for one in general}) == len(general)
 
@@ -77,8 +90,9 @@ def test_a_model_that_has_not_changed_has_not_diverged_and_one_that_has_is_drawn
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("model_bundle", ["embedded"], indirect=True)
 def test_a_fine_tuning_that_is_held_diverges_less_in_general_speech(
-    bundle, weights, codes, anchored, general, monkeypatch
+    model_bundle, weights, codes, anchored, general, monkeypatch
 ):
     monkeypatch.setattr(anchor_module, "SHARE", 0.5)  # there is little to learn
     lines = [json.loads(line) for line in codes.read_text("utf-8").splitlines()][:12]
@@ -87,7 +101,7 @@ def test_a_fine_tuning_that_is_held_diverges_less_in_general_speech(
     model, anchor = anchored
 
     def learnt(**more):
-        found = finetune.learn(bundle, weights, labelled, [], settings, **more)
+        found = finetune.learn(model_bundle, weights, labelled, [], settings, **more)
         families.load_weights(model, found.weights)
         return float(divergence(anchor).detach())
 
