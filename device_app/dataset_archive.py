@@ -23,7 +23,7 @@ from device_app.importing import LONGEST_S
 from device_app.lesson import Labelled
 from device_app.store import checked_text
 from editing.errors import BadAudioError, BadInputError
-from editing.files import sha256
+from editing.files import make_folder, private_folder, sha256
 
 MANIFEST = "manifest.jsonl"
 MOST_MANIFEST = 16 << 20
@@ -43,7 +43,7 @@ class Unpacked:
 
 
 def pack(path: Path, training: Sequence[Labelled], held_out: Sequence[Labelled], vectors: Iterable[Path] = ()) -> str:
-    """Writes an archive; the same content gives the same bytes.
+    """Writes an archive, which only its owner can read; the same content gives the same bytes.
 
     Args:
         path: a new file.
@@ -65,6 +65,7 @@ def pack(path: Path, training: Sequence[Labelled], held_out: Sequence[Labelled],
             audio[name] = one.audio
             lines.append(json.dumps({"audio": name, "text": one.text, "split": split}, ensure_ascii=False))
     manifest = ("\n".join(lines) + "\n").encode()
+    path.touch(0o600)
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         import io
 
@@ -82,7 +83,7 @@ def _put(tar: tarfile.TarFile, name: str, file: IO[bytes], size: int) -> None:
 
 
 def unpack(path: Path, folder: Path) -> Unpacked:
-    """Reads an archive that may be anything, and writes its files into a folder.
+    """Reads an archive that may be anything, and writes its files into a folder that only its owner can read.
 
     Args:
         path: the archive.
@@ -92,8 +93,9 @@ def unpack(path: Path, folder: Path) -> Unpacked:
         BadInputError: it is not such an archive; the text says what is wrong with it.
         StorageError, OSError: the folder cannot be written.
     """
-    (folder / "audio").mkdir(parents=True)
-    (folder / "vectors").mkdir()
+    private_folder(folder)
+    for inner in ("audio", "vectors"):
+        make_folder(folder / inner)
     lines = b""
     written: dict[str, Path] = {}
     with path.open("rb") as file:
@@ -172,7 +174,8 @@ def _content(file: IO[bytes], size: int) -> Iterable[bytes]:
 
 def _keep(file: IO[bytes], name: str, size: int, place: Path) -> None:
     digest = hashlib.sha256()
-    with place.open("xb") as out:
+    place.touch(0o600, exist_ok=False)
+    with place.open("wb") as out:
         for chunk in _content(file, size):
             digest.update(chunk)
             out.write(chunk)

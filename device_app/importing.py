@@ -71,18 +71,22 @@ def import_candidates(
     with ThreadPoolExecutor(2) as pool:
         while batch := list(islice(remaining, BATCH)):
             results = pool.map(lambda candidate: _read(candidate, domain, lower_case), batch)
-            new: dict[tuple[str, str], NewUtterance] = {}
+            new: list[tuple[Candidate, NewUtterance]] = []
             for candidate, result in zip(batch, results, strict=True):
                 if isinstance(result, _LeftOut):
                     result.where(report).append(f"{candidate.audio}: {result.reason}")
-                elif (key := (result.domain, result.sha256)) in new or store.holds(*key):
-                    report.duplicates.append(str(candidate.audio))
                 else:
-                    new[key] = result
-            store.add(list(new.values()))
-            report.imported += len(new)
-            report.seconds += sum(utterance.duration_s for utterance in new.values())
-            report.unlabelled += sum(utterance.text is None for utterance in new.values())
+                    new.append((candidate, result))
+            kept = {(u.domain, u.sha256) for u in store.add([utterance for _, utterance in new])}
+            for candidate, utterance in new:
+                key = (utterance.domain, utterance.sha256)
+                if key not in kept:  # the domain has it, or another process was faster
+                    report.duplicates.append(str(candidate.audio))
+                    continue
+                kept.remove(key)
+                report.imported += 1
+                report.seconds += utterance.duration_s
+                report.unlabelled += utterance.text is None
             on_done(len(batch))
     return report
 
@@ -163,7 +167,7 @@ def _read(candidate: Candidate, domain: str | None, lower_case: bool) -> NewUtte
         text=text,
         speaker=candidate.speaker,
         source="imported",
-        flac=candidate.audio.read_bytes() if _is_stored_form(candidate.audio) else None,
+        flac=candidate.audio.read_bytes() if is_stored_form(candidate.audio) else None,
         held_out=candidate.held_out,
     )
 
@@ -172,7 +176,7 @@ def _domain_of(candidate: Candidate, domain: str | None) -> str:
     return domain or candidate.domain or ""
 
 
-def _is_stored_form(path: Path) -> bool:
+def is_stored_form(path: Path) -> bool:
     """Whether a file is as the store keeps its own, so that its bytes can be taken over."""
     import soundfile
 

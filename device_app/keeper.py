@@ -12,6 +12,7 @@ class Keeper:
 
     Attributes:
         ids: of what has been kept.
+        known: of utterances that were there already, sample for sample.
     """
 
     def __init__(self, store: Store, domain: str, source: Source) -> None:
@@ -20,6 +21,7 @@ class Keeper:
             BadInputError: the domain's name is not one.
         """
         self.ids: list[int] = []
+        self.known: list[int] = []
         self._store = store
         self._domain = checked_name(domain, "domain")
         self._source = source
@@ -42,4 +44,7 @@ class Keeper:
             heard=utterance.text,
             confidence=utterance.confidence,
         )
-        self.ids += [kept.id for kept in self._store.add([new])]
+        kept = self._store.add([new])
+        self.ids += [one.id for one in kept]
+        if not kept and (known := self._store.find(self._domain, new.sha256)) is not None:
+            self.known.append(known.id)

@@ -24,7 +24,7 @@ from typing import Any
 
 from device_app.models import data_folder
 from editing.errors import BadInputError, StorageError
-from editing.files import sha256, write_atomically
+from editing.files import make_folder, sha256, write_atomically
 from editing.registry import METHODS, Tensors
 from editing.sparsify import Array
 from editing.task_vector import TaskVector, apply
@@ -169,7 +169,8 @@ class Ledger:
             StorageError: the data folder cannot be written.
         """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
+            (self.folder / "lock").touch(0o600)
             lock = (self.folder / "lock").open("a")
         except OSError as error:
             raise StorageError(f"{self.folder}: cannot be written ({error.strerror})") from error

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from editing.errors import BundleError, StorageError
-from editing.files import sha256, write_atomically
+from editing.files import make_folder, private_folder, sha256, write_atomically
 from editing.registry import Tensors
 from export.bundle import BAKE_VERSION, Bundle, Precision
 
@@ -24,14 +24,23 @@ RECORDINGS = ASSETS / "recordings"
 RECORD = "baked.json"
 CANDIDATE = "candidate-"  # how folders with the baked files of one begin
 
+# What asr-edge puts into the data folder: who names a folder with other things in it keeps their modes.
+DATA = (
+    *("store.sqlite3*", "audio", "quarantine", "ledgers", "models", "baked", "training", "jobs", "hosts.json"),
+    *("host", "host/*", f"{CANDIDATE}*", f"{CANDIDATE}*/*", "fleet-*", ".*.tmp"),
+)
+
 
 def data_folder() -> Path:
-    """Where models, recordings and baked files are kept: ASR_EDGE_HOME, or the platform's place."""
+    """Where models, recordings and baked files are kept: ASR_EDGE_HOME, or the platform's place.
+
+    Only its owner can read what is in it; see `editing.files.private_folder`.
+    """
     if home := os.environ.get("ASR_EDGE_HOME"):
-        return Path(home).expanduser()
+        return private_folder(Path(home).expanduser(), DATA)
     import platformdirs
 
-    return platformdirs.user_data_path("asr-edge", appauthor=False)
+    return private_folder(platformdirs.user_data_path("asr-edge", appauthor=False), DATA)
 
 
 def embedded_bundle() -> Bundle:
@@ -130,7 +139,7 @@ def temporarily_baked(bundle: Bundle, weights: Tensors) -> Iterator[Path]:
     from export.bake import bake
 
     try:
-        data_folder().mkdir(parents=True, exist_ok=True)
+        make_folder(data_folder())
         _remove_abandoned()
         with tempfile.TemporaryDirectory(dir=data_folder(), prefix=CANDIDATE) as name, _in_use(Path(name)):
             bake(bundle, weights, "int8", Path(name))
@@ -148,7 +157,9 @@ def _in_use(folder: Path) -> Iterator[None]:
     Raises:
         BlockingIOError: another process holds it.
     """
-    with (folder / "in-use").open("w") as lock:
+    path = folder / "in-use"
+    path.touch(0o600)
+    with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
 

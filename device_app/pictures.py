@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from device_app.store import CANARY
-from editing.errors import MissingDependencyError
+from editing.errors import BadInputError, MissingDependencyError
 from editing.files import write_atomically
 
 if TYPE_CHECKING:
     from device_app.sweep import Candidate
 
+FORMATS = (".png", ".svg", ".pdf")
 SLANTED: Mapping[str, Any] = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"}  # names below an axis
 
 
@@ -65,6 +66,16 @@ def draw_matrix(
     save(figure, path)
 
 
+def check_picture(path: Path) -> None:
+    """Call it before any work: a picture must not replace a file of another kind.
+
+    Raises:
+        BadInputError: the name has the ending of no picture.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise BadInputError(f"{path}: is not the name of a picture ({', '.join(FORMATS)}); nothing was changed")
+
+
 def figure_of(width: float, height: float) -> Any:
     """A figure of so many inches.
 
@@ -85,5 +96,5 @@ def save(figure: Any, path: Path) -> None:
         StorageError: the file cannot be written.
     """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix.removeprefix(".") or "png", dpi=120)
+    figure.savefig(buffer, format=path.suffix.lower().removeprefix(".") or "png", dpi=120)
     write_atomically(path, buffer.getvalue())

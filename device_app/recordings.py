@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import IO
 
 from device_app.audio import SUFFIXES
 from editing.errors import BadAudioError, BadInputError, StorageError
+from editing.files import refuse_overwriting
 
 STDIN = "-"
 IN_MEMORY = 16 * 1024 * 1024  # bytes of standard input kept in memory; more goes to a temporary file
@@ -74,6 +75,40 @@ def find_recordings(sources: Sequence[str]) -> list[Recording]:
         else:
             found.append(Recording(path, source, Path(path.stem)))
     return found
+
+
+def check_outputs(
+    recordings: Sequence[Recording], targets: Sequence[Path], output: Path, others: Iterable[Path] = ()
+) -> None:
+    """Call it before any work: no result may replace a recording, or a text that was written by hand.
+
+    Args:
+        recordings: the inputs.
+        targets: where their results go, as `output_paths` says.
+        output: what the user named.
+        others: files that are read too, such as a language model.
+
+    Raises:
+        BadInputError: a target is an input; or a recording, as by a slip in a list of files; or is the label of one,
+            which the user did not name.
+    """
+    refuse_overwriting(targets, [*(one.path for one in recordings if one.path is not None), *others])
+    for target in targets:
+        if not target.is_file():
+            continue
+        if target.suffix.lower() in SUFFIXES:
+            raise BadInputError(f"{target}: is a recording, and would be lost; nothing was changed. Name another file")
+        if target != output and _is_label(target):
+            raise BadInputError(
+                f"{target}: is there already, beside a recording whose label it may be; nothing was changed. "
+                "Name another folder, or move it away"
+            )
+
+
+def _is_label(path: Path) -> bool:
+    """Whether `asr-edge import` would take a file for a recording's label."""
+    suffixes = (*SUFFIXES, *(suffix.upper() for suffix in SUFFIXES))
+    return path.suffix == ".txt" and any(path.with_suffix(suffix).is_file() for suffix in suffixes)
 
 
 def output_paths(recordings: Sequence[Recording], output: Path, suffix: str) -> list[Path]:

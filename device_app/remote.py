@@ -28,7 +28,7 @@ from device_app.signatures import check, verified
 from device_app.store import Store
 from device_app.transcriber import Transcriber
 from editing.errors import AsrEdgeError, BadInputError, StorageError, TrainingError
-from editing.files import cannot_write, sha256, write_atomically
+from editing.files import cannot_write, make_folder, sha256, write_atomically
 from editing.task_vector import Origin, TaskVector
 
 ARCHIVE = "dataset.tar"
@@ -147,7 +147,7 @@ def pack_job(
     key = secrets.token_hex(16)
     folder = _folder() / key
     try:
-        folder.mkdir(parents=True)
+        make_folder(folder)
         edits, vectors = _edits(lesson)
         digest = pack(folder / ARCHIVE, lesson.training, lesson.held_out if score_remotely else (), vectors)
     except OSError as error:

@@ -10,6 +10,7 @@ from device_app.importing import new_utterance
 from device_app.prompts import hardest_first
 from device_app.quality import Quality
 from device_app.store import Store, StoredUtterance, checked_name
+from editing.errors import BadInputError
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ class RecordingSession:
         """Keeps a take of the current item, and goes on to the next.
 
         Raises:
-            BadInputError: the text is none (see `checked_text`).
+            BadInputError: the text is none (see `checked_text`), or the take is sample for sample one
+                that is there already, as two takes of a muted microphone are.
             StorageError: it cannot be written; nothing was changed.
         """
         item = self._item()
@@ -113,7 +115,10 @@ class RecordingSession:
         if item.stored is not None:
             kept = self._store.replace(item.stored, new)
         else:
-            (kept,) = self._store.add([new])
+            added = self._store.add([new])
+            if not added:
+                raise BadInputError("the very same recording is there already; is the microphone muted?")
+            (kept,) = added
             self.kept.append(kept.id)
             if self._pending is not None and item.prompt is not None:
                 self._pending.remove(item.prompt)

@@ -2,7 +2,7 @@
 
 Audio is written first, synced and renamed, then its row; a deletion marks the row, removes the
 audio, then the row. So a kill at any moment leaves an utterance whole, or something that
-`device_app.doctor` can tell apart and mend.
+`device_app.doctor` can tell apart and mend. A domain holds a recording, by its bytes, once.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import secrets
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -20,9 +21,10 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from device_app.migrations import migrate
-from device_app.models import data_folder
+from device_app.models import DATA, data_folder
+from device_app.quarantine import Quarantine
 from editing.errors import BadInputError, StorageError
-from editing.files import write_all_atomically
+from editing.files import make_folder, private_folder, restrict_access, write_all_atomically
 
 Source = Literal["recorded", "imported", "corrected"]
 Split = Literal["train", "test"]
@@ -118,8 +120,8 @@ SELECT = """
 class Store:
     """The utterances of this machine. One object for one thread; several processes may each have one.
 
-    As a context manager it closes itself, and turns what SQLite says of a damaged file into a
-    StorageError that says what to do.
+    Only the owner of its folder can read what is in it. As a context manager it closes itself, and
+    turns what SQLite says of a damaged file into a StorageError that says what to do.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -131,21 +133,37 @@ class Store:
         self.folder = folder or data_folder()
         self.audio_folder = self.folder / "audio"
         self.path = self.folder / "store.sqlite3"
+        self.quarantine = Quarantine(self.folder)
         try:
-            self.audio_folder.mkdir(parents=True, exist_ok=True)
+            make_folder(private_folder(self.folder, DATA))
+            if not self.path.exists():
+                self.path.touch(0o600)  # SQLite gives its journals the mode of the database
             self._connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
-            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._use_journal()
             self._connection.execute("PRAGMA synchronous = FULL")  # a confirmed utterance survives a power cut
             self._connection.execute("PRAGMA foreign_keys = ON")
             # Some builds of SQLite do so by default: what is deleted is overwritten, not only forgotten.
             self._connection.execute("PRAGMA secure_delete = ON")
-            migrate(self._connection, self.path)
+            if migrate(self._connection, self.path) and not self._is_audio_away():
+                self._remove_marked()
         except OSError as error:
             if isinstance(error, StorageError):
                 raise
             raise StorageError(f"{self.folder}: cannot be written ({error.strerror or error})") from error
         except sqlite3.Error as error:
             raise StorageError(f"{self.path}: cannot be opened ({error}); nothing was changed") from error
+
+    def _use_journal(self) -> None:
+        """Readers and a writer do not wait for each other. SQLite waits for no other process here, so we do."""
+        end = time.monotonic() + BUSY_S
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
 
     def close(self) -> None:
         self._connection.close()
@@ -168,27 +186,51 @@ class Store:
     def add(self, new: Sequence[NewUtterance]) -> list[StoredUtterance]:
         """Keeps utterances; when it returns, they survive a power cut.
 
+        Returns:
+            Those that were kept. A recording that its domain holds already, or that comes twice, is
+            left out: `find` gives the one that is there.
+
         Raises:
             BadInputError: a domain's or speaker's name is not one (see `checked_name`).
-            StorageError: the disk is full or cannot be written; none of them was kept.
+            StorageError: the disk is full or cannot be written, or the recordings that should be
+                there are away; none of them was kept.
         """
         for utterance in new:
             checked_name(utterance.domain, "domain")
             if utterance.speaker is not None:
                 checked_name(utterance.speaker, "speaker")
-        names = [_file_name() for _ in new]
-        paths = [self.audio_folder / name for name in names]
-        # Files and rows under one lock: audio without a row is then nobody's who is still at work.
+        # Files and rows under one lock: audio without a row is then nobody's who is still at work,
+        # and what another process has just added is not added again.
         with self._transaction():
-            write_all_atomically({path: u.audio for path, u in zip(paths, new, strict=True)})
+            self._check_audio_folder()
+            first = {(u.domain, u.sha256): u for u in reversed(new)}
+            fresh = [u for u in new if first[u.domain, u.sha256] is u and not self.holds(u.domain, u.sha256)]
+            names = [_file_name() for _ in fresh]
+            paths = [self.audio_folder / name for name in names]
+            write_all_atomically({path: u.audio for path, u in zip(paths, fresh, strict=True)})
             try:
-                splits = self._splits(new)
-                ids = [self._insert(u, name, split) for u, name, split in zip(new, names, splits, strict=True)]
+                splits = self._splits(fresh)
+                ids = [self._insert(u, name, split) for u, name, split in zip(fresh, names, splits, strict=True)]
             except BaseException:
                 for path in paths:
                     path.unlink(missing_ok=True)
                 raise
         return [self.get(identity) for identity in ids]
+
+    def _check_audio_folder(self) -> None:
+        """
+        Raises:
+            StorageError: there are utterances but no recordings at all: their disk is not mounted, most likely.
+        """
+        if self._is_audio_away():
+            raise StorageError(
+                f"{self.audio_folder}: the recordings are missing; nothing was changed. Is the disk mounted? "
+                "'asr-edge doctor' says what is missing, and how to go on without it"
+            )
+
+    def _is_audio_away(self) -> bool:
+        is_empty = not self.audio_folder.is_dir() or next(self.audio_folder.iterdir(), None) is None
+        return is_empty and self._connection.execute("SELECT 1 FROM utterance").fetchone() is not None
 
     def _insert(self, new: NewUtterance, file: str, split: Split) -> int:
         cursor = self._connection.execute(
@@ -368,14 +410,12 @@ class Store:
 
     def holds(self, domain: str, sha256: str) -> bool:
         """Whether this very recording is in the domain already."""
-        row = self._connection.execute(
-            """
-            SELECT 1 FROM utterance JOIN domain ON domain.id = domain_id
-            WHERE sha256 = ? AND domain.name = ? AND deleted = 0
-            """,
-            (sha256, domain),
-        ).fetchone()
-        return row is not None
+        return self.find(domain, sha256) is not None
+
+    def find(self, domain: str, sha256: str) -> StoredUtterance | None:
+        """The utterance of a domain that is this very recording."""
+        row = self._connection.execute(f"{SELECT} AND sha256 = ? AND domain.name = ?", (sha256, domain)).fetchone()
+        return None if row is None else self._stored(row)
 
     def _existing(self, table: str, name: str) -> int:
         row = self._connection.execute(f"SELECT id FROM {table} WHERE name = ?", (name,)).fetchone()  # noqa: S608
@@ -436,31 +476,121 @@ class Store:
         """Puts utterances into another domain, made if need be; each keeps its split.
 
         Raises:
-            BadInputError: one of them does not exist; none is moved.
+            BadInputError: one of them does not exist, or the domain holds the same recording; none is moved.
         """
         checked_name(domain, "domain")
-        for identity in identities:
-            self.get(identity)
+        moving = [self.get(identity) for identity in identities]
         with self._transaction():
             target = self._id_of("domain", domain)
-            self._connection.executemany(
-                "UPDATE utterance SET domain_id = ? WHERE id = ?", [(target, identity) for identity in identities]
-            )
+            for utterance in moving:
+                same = self.find(domain, utterance.sha256)
+                if same is not None and same.id != utterance.id:
+                    raise BadInputError(
+                        f"utterance {utterance.id}: {domain!r} has the same recording as utterance {same.id}; nothing "
+                        "was moved. Delete one of them"
+                    )
+                self._connection.execute("UPDATE utterance SET domain_id = ? WHERE id = ?", (target, utterance.id))
 
     def delete(self, identities: Sequence[int]) -> None:
-        """Deletes utterances and their audio. A kill half-way leaves the rest to `doctor`.
+        """Deletes utterances and their audio, also from the quarantine. A kill half-way leaves the rest to `doctor`.
 
         Raises:
             BadInputError: one of them does not exist; none is deleted.
-            StorageError: a file cannot be deleted.
+            StorageError: a file cannot be deleted, or the recordings that should be there are away.
         """
-        for identity in identities:
-            self.get(identity)
+        deleting = [self.get(identity) for identity in identities]
+        hashes = {utterance.sha256 for utterance in deleting}
         with self._transaction():
+            self._check_audio_folder()
             self._connection.executemany(
-                "UPDATE utterance SET deleted = 1 WHERE id = ?", [(identity,) for identity in identities]
+                "UPDATE utterance SET deleted = 1 WHERE id = ?", [(utterance.id,) for utterance in deleting]
             )
+            self.quarantine.forget(lambda record: record.get("sha256") in hashes)
         self.finish_deletions()
+
+    def forget(self, speaker: str) -> int:
+        """Deletes everything a speaker has said, also from the quarantine; returns how many utterances.
+
+        Raises:
+            BadInputError: there is no such speaker.
+            StorageError: as `delete`.
+        """
+        count = self.count_of(speaker)
+        if chosen := self._of_speaker(speaker):
+            self.delete(chosen)
+        with self._transaction():
+            self.quarantine.forget(lambda record: record.get("speaker") == speaker)
+        self.finish_deletions()
+        return count
+
+    def count_of(self, speaker: str) -> int:
+        """How many utterances of a speaker there are, in the domains and in the quarantine.
+
+        Raises:
+            BadInputError: there is no such speaker.
+        """
+        quarantined = sum(record.get("speaker") == speaker for record in self.quarantine.records())
+        if not quarantined:
+            self._existing("speaker", speaker)
+        return len(self._of_speaker(speaker)) + int(quarantined)
+
+    def _of_speaker(self, speaker: str) -> list[int]:
+        rows = self._connection.execute(
+            """
+            SELECT utterance.id FROM utterance JOIN speaker ON speaker.id = speaker_id
+            WHERE speaker.name = ? AND deleted = 0
+            """,
+            (speaker,),
+        )
+        return [row[0] for row in rows]
+
+    def remove_to_quarantine(self, utterance: StoredUtterance, reason: str) -> None:
+        """Removes an utterance's row; what was known of it, and its audio if there is any, go into the quarantine.
+
+        Raises:
+            StorageError: the quarantine cannot be written.
+        """
+        with self._transaction():
+            file = utterance.audio.relative_to(self.audio_folder).as_posix()
+            known = {name: value for name, value in asdict(utterance).items() if name != "audio"}
+            self.quarantine.add([{**known, "file": file}], reason)
+            if utterance.audio.is_file():
+                self.quarantine.take(utterance.audio)
+            self._connection.execute("DELETE FROM utterance WHERE id = ?", (utterance.id,))
+
+    def attach(self, identity: int, audio: Path) -> None:
+        """Says where an utterance's audio is: another file in the audio folder, with the same bytes."""
+        file = audio.relative_to(self.audio_folder).as_posix()
+        with self._transaction():
+            restrict_access(audio)
+            self._connection.execute("UPDATE utterance SET file = ? WHERE id = ?", (file, identity))
+
+    def restore(self, record: Mapping[str, Any], audio: Path) -> None:
+        """Puts an utterance of the quarantine back, whose audio has been found in the audio folder.
+
+        Raises:
+            BadInputError: the record cannot be used.
+        """
+        columns = (
+            *("text", "source", "split", "sha256", "created", "duration_s", "level_dbfs", "peak_dbfs"),
+            *("clipped", "heard", "confidence", "prompt", "snr_db"),
+        )
+        file = audio.relative_to(self.audio_folder).as_posix()
+        try:
+            domain = checked_name(str(record["domain"]), "domain")
+            speaker = None if record["speaker"] is None else checked_name(str(record["speaker"]), "speaker")
+            with self._transaction():
+                restrict_access(audio)
+                values = [record[column] for column in columns]
+                values[0] = None if values[0] is None else checked_text(str(values[0]))
+                values += [self._id_of("domain", domain), speaker and self._id_of("speaker", speaker), file]
+                names = ", ".join((*columns, "domain_id", "speaker_id", "file"))
+                places = ", ".join("?" * len(values))
+                self._connection.execute(f"INSERT INTO utterance ({names}) VALUES ({places})", values)  # noqa: S608
+                same = ("sha256", "domain", "text")
+                self.quarantine.forget(lambda other: all(other.get(key) == record[key] for key in same))
+        except (KeyError, sqlite3.Error) as error:
+            raise BadInputError(f"{self.quarantine.folder}: a record cannot be used ({error})") from error
 
     def replace(self, stored: StoredUtterance, new: NewUtterance) -> StoredUtterance:
         """Takes other audio for an utterance, with its text and figures.
@@ -468,12 +598,19 @@ class Store:
         Its number, domain, speaker, source, prompt and part (train or test) stay.
 
         Raises:
-            BadInputError: the text is none (see `checked_text`).
+            BadInputError: the text is none (see `checked_text`), or another utterance of the domain is the
+                same recording.
             StorageError: the disk is full or cannot be written; the utterance is as it was.
         """
         name = _file_name()
         text = None if new.text is None else checked_text(new.text)
         with self._transaction():
+            self._check_audio_folder()
+            same = self.find(stored.domain, new.sha256)
+            if same is not None and same.id != stored.id:
+                raise BadInputError(
+                    f"utterance {stored.id}: its domain has the very same recording as {same.id}; nothing was changed"
+                )
             write_all_atomically({self.audio_folder / name: new.audio})
             self._connection.execute(
                 """
@@ -511,7 +648,22 @@ class Store:
         return [path for path in files if path.relative_to(self.audio_folder).as_posix() not in known]
 
     def finish_deletions(self) -> None:
-        """Removes the audio and the rows of utterances that are marked as deleted."""
+        """Removes the audio and the rows of utterances that are marked as deleted.
+
+        Copies of the database from before a migration have what was deleted too; they are removed.
+
+        Raises:
+            StorageError: a file cannot be deleted, or the recordings that should be there are away.
+        """
+        self._check_audio_folder()  # what is on a disk that is not mounted cannot be deleted
+        self._remove_copies()
+        self._remove_marked()
+
+    def _remove_copies(self) -> None:
+        for copy in self.folder.glob(f"{self.path.name}.before-*"):
+            copy.unlink(missing_ok=True)
+
+    def _remove_marked(self) -> None:
         rows = self._connection.execute("SELECT id, file FROM utterance WHERE deleted = 1").fetchall()
         try:
             for _, file in rows:
@@ -523,9 +675,8 @@ class Store:
             for table in ("domain", "speaker"):
                 named = f"SELECT {table}_id FROM utterance WHERE {table}_id IS NOT NULL"  # noqa: S608
                 self._connection.execute(f"DELETE FROM {table} WHERE id NOT IN ({named})")  # noqa: S608
-        if rows:
-            # The journal may still hold what was deleted; the person meant all of it.
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        # The journal may still hold what was deleted, or put into the quarantine; the person meant all of it.
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -7,11 +7,117 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+import stat
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from editing.errors import AsrEdgeError, BadInputError, StorageError
+
+OTHERS = 0o077  # the rights of a file that are not its owner's
+_private_folders: set[Path] = set()  # of this process; see `private_folder`
+
+
+def private_folder(path: Path, entries: Iterable[str] = ("*",)) -> Path:
+    """Makes a folder private: what this process writes below it, only the owner can read, whatever the umask.
+
+    The folder need not exist; `make_folder` makes it with the right mode. If it exists, other users
+    lose their access to it and to everything below `entries`. What belongs to somebody else, and
+    what a symbolic link points to, keeps its mode.
+
+    Args:
+        path: the folder.
+        entries: glob patterns of what may be changed in it. An entry without access for others is
+            taken to be private throughout, so that opening a large folder stays fast.
+
+    Returns:
+        The same path.
+    """
+    _private_folders.add(path.absolute())
+    for pattern in entries:
+        for entry in path.glob(pattern):
+            if is_open_to_others(entry):
+                restrict_access(entry)
+    _restrict(path)
+    return path
+
+
+def is_private(path: Path) -> bool:
+    """Whether a path is a private folder of this process, or below one."""
+    absolute = path.absolute()
+    return absolute in _private_folders or any(parent in _private_folders for parent in absolute.parents)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and its parents; private ones with mode 0700, others as the umask says.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if path.is_dir():
+        return
+    if path.parent != path:
+        make_folder(path.parent)
+    path.mkdir(mode=0o700 if is_private(path) else 0o777, exist_ok=True)
+
+
+def restrict_access(path: Path) -> None:
+    """Takes the access of other users from a file, or from a folder and everything in it, the folder last.
+
+    Interrupted, it leaves the folder itself open, so that `private_folder` starts over.
+    """
+    if path.is_dir() and not path.is_symlink():
+        for folder, _, files in os.walk(path, topdown=False):
+            for name in files:
+                _restrict(Path(folder, name))
+            _restrict(Path(folder))
+    else:
+        _restrict(path)
+
+
+def _restrict(path: Path) -> None:
+    # A folder that everybody shares, such as /tmp, has the sticky bit.
+    with suppress(OSError):  # it is somebody else's, or has just been removed
+        if is_open_to_others(path) and not path.lstat().st_mode & stat.S_ISVTX:
+            path.chmod(stat.S_IMODE(path.lstat().st_mode) & 0o700)
+
+
+def is_open_to_others(path: Path) -> bool:
+    """Whether users other than its owner have any access to a file or folder; not so for a symbolic link."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return False
+    return bool(mode & OTHERS) and not stat.S_ISLNK(mode)
+
+
+def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Call it before any work: an output must not be a file that the command reads.
+
+    Files are compared, not names: another spelling, a hard link and a symbolic link count too.
+
+    Args:
+        outputs: files that will be written; they need not exist.
+        inputs: files that will be read; those that do not exist are ignored.
+
+    Raises:
+        BadInputError: an output is an input.
+    """
+    read = {identity: path for path in inputs if (identity := _identity(path)) is not None}
+    for output in outputs:
+        source = read.get(_identity(output) or (-1, -1))
+        if source is not None:
+            same = "is an input" if str(source) == str(output) else f"is the same file as the input {source}"
+            raise BadInputError(f"{output}: {same}; nothing was changed. Name another file for the output")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode of a regular file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None
 
 
 def write_atomically(path: Path, data: bytes, *, private: bool = False) -> None:
@@ -20,7 +126,7 @@ def write_atomically(path: Path, data: bytes, *, private: bool = False) -> None:
     Args:
         path: the file.
         data: its bytes.
-        private: only its owner may read it.
+        private: only its owner may read it, as is always so below a `private_folder`.
 
     Raises:
         StorageError: the folder cannot be written or the disk is full; `path` is as it was.
@@ -39,10 +145,9 @@ def write_all_atomically(files: Mapping[Path, bytes], *, private: bool = False) 
     path = Path()
     try:
         for path, data in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with temporaries[path].open("xb") as file:
-                if private:
-                    os.fchmod(file.fileno(), 0o600)
+            make_folder(path.parent)
+            temporaries[path].touch(0o600 if private or is_private(path) else 0o666, exist_ok=False)
+            with temporaries[path].open("wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -70,8 +175,10 @@ def folder_in_one_step(path: Path) -> Iterator[Path]:
         raise BadInputError(f"{path}: already in use; name a new folder")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        temporary.mkdir(parents=True)
+        make_folder(temporary)
         yield temporary
+        if is_private(path):
+            restrict_access(temporary)
         for file in temporary.rglob("*"):
             _sync(file)
         temporary.replace(path)
@@ -94,7 +201,7 @@ def check_writable(path: Path) -> None:
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         probe.touch(exist_ok=False)
         probe.unlink()
     except OSError as error:

@@ -97,7 +97,8 @@ def train(
         on_step: called after each update.
 
     Raises:
-        BadInputError: there is too little to learn from, a text cannot be written, or `out` exists.
+        BadInputError: there is too little to learn from, a text cannot be written, `out` exists, or a folder of
+            the name that is needed until then, `out` with ".training", holds something else.
         BadAudioError, TrainingError: as `trainer.finetune.finetune`.
     """
     if out.exists():
@@ -110,8 +111,9 @@ def train(
         training = [entry for entry in training if entry.id not in chosen]
     if not training:
         raise BadInputError("there are no utterances to learn from")
-    on_start(len(training), len(held_out))
     unfinished = out.with_name(out.name + ".training")
+    _check_unfinished(unfinished)
+    on_start(len(training), len(held_out))
     if not (unfinished / "bundle" / "model.json").is_file():
         unfinished.mkdir(parents=True, exist_ok=True)
         new_bundle([entry.text for entry in training], config, unfinished / "bundle", vocabulary, settings.seed)
@@ -128,6 +130,19 @@ def train(
     with_weights(bundle, tuned.weights, out)
     shutil.rmtree(unfinished)
     return tuned
+
+
+def _check_unfinished(folder: Path) -> None:
+    """The folder is removed in the end, so that it must have nothing in it that is not ours."""
+    ours = ("bundle", "checkpoint.safetensors")
+    if folder.exists() and not folder.is_dir():
+        raise BadInputError(f"{folder}: is in the way; nothing was changed. Name another bundle")
+    others = [path for path in folder.glob("*") if path.name not in ours and path.suffix != ".tmp"]
+    if others:
+        raise BadInputError(
+            f"{folder}: is needed while training and removed after it, but holds {others[0].name}; "
+            "nothing was changed. Name another bundle"
+        )
 
 
 def with_weights(bundle: Bundle, weights: Mapping[str, Any], out: Path) -> Bundle:

@@ -119,10 +119,9 @@ def forget(speaker: Annotated[str, typer.Option(help="A speaker's name.")], yes:
     from device_app.store import Store
 
     with Store() as store:
-        chosen = [u.id for u in store.utterances(speaker=speaker)]
-        _confirm(f"Delete all {len(chosen)} utterances of {speaker} and their audio?", yes)
-        store.delete(chosen)
-    typer.echo(f"{len(chosen)} deleted")
+        _confirm(f"Delete all {store.count_of(speaker)} utterances of {speaker} and their audio?", yes)
+        deleted = store.forget(speaker)
+    typer.echo(f"{deleted} deleted")
 
 
 @app.command()

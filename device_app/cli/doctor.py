@@ -3,44 +3,82 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from typing import Annotated
+import sys
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from device_app.cli import options
 
-REMEDIES = {
-    "half_deleted": "deletions that were not finished: now finished",
-    "half_written": "half-written files: removed",
-    "missing": "utterances whose audio is gone: removed",
-    "damaged": "utterances whose audio is damaged: removed",
-    "changed": "recordings that were changed by hand: measured again",
-    "orphans": "audio without an utterance: now unlabelled in the domain 'recovered', if it can be read",
-}
+if TYPE_CHECKING:
+    from device_app.doctor import Finding
+
+SHOWN = 20  # of the findings of one kind
 
 
 def doctor(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell; change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show; change nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    missing_is_gone: Annotated[
+        bool, typer.Option("--missing-is-gone", help="Go on even if most recordings are missing.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Find what a crash left in the store, and mend it."""
-    from device_app.doctor import examine
+    """Find what a crash or a missing disk did to the store; show it, and mend it if you agree.
+
+    Texts and damaged audio are never deleted, but go into the folder 'quarantine'. Exit code 1: something was found
+    and not changed.
+    """
+    from device_app.doctor import examine, mend, refuse_if_most_are_missing
     from device_app.store import Store
 
     with Store() as store:
-        findings = examine(store, mend=not dry_run)
-    if as_json:
-        typer.echo(json.dumps(asdict(findings), indent=2))
-    elif not findings:
-        typer.echo("The store is whole.")
-    else:
-        for kind, lines in asdict(findings).items():
-            if lines:
-                typer.echo(
-                    f"{len(lines)} {REMEDIES[kind]}" if not dry_run else f"{len(lines)} {kind.replace('_', ' ')}"
-                )
-                for line in lines:
-                    typer.echo(f"  {line}")
-    if findings and dry_run:
+        findings = examine(store)
+        is_empty = not store.stats()
+        if not as_json:
+            _show(findings, is_empty)
+        try:
+            if findings and not missing_is_gone:
+                refuse_if_most_are_missing(store, findings)
+            mending = bool(findings) and not dry_run and _is_agreed(yes)
+            if mending:
+                mend(store, findings, missing_is_gone=missing_is_gone)
+        except BaseException:
+            _print_json(findings, False, as_json)
+            raise
+        _print_json(findings, mending, as_json)
+        if mending:
+            options.tell(f"Mended. What was taken out of the store is in {store.quarantine.folder}.")
+    if findings and not mending:
         raise typer.Exit(1)
+
+
+def _show(findings: Sequence[Finding], is_empty: bool) -> None:
+    if not findings:
+        typer.echo("The store is whole.")
+    for kind, group in groupby(sorted(findings, key=lambda one: one.kind), key=lambda one: one.kind):
+        found = list(group)
+        typer.echo(f"{len(found)} {kind}: {found[0].remedy}")
+        for finding in found[:SHOWN]:
+            typer.echo(f"  {finding.line}")
+        if len(found) > SHOWN:
+            typer.echo(f"  and {len(found) - SHOWN} more (--json lists all)")
+    if findings and is_empty:
+        options.tell("The database has no utterances. If you have a backup of store.sqlite3, put it back first.")
+
+
+def _is_agreed(yes: bool) -> bool:
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        options.tell("Nothing was changed. 'asr-edge doctor --yes' changes it without a question.")
+        return False
+    return typer.confirm("Change this?", err=True)
+
+
+def _print_json(findings: Sequence[Finding], mended: bool, as_json: bool) -> None:
+    if as_json:
+        lines = [{"kind": one.kind, "line": one.line, "remedy": one.remedy} for one in findings]
+        typer.echo(json.dumps({"findings": lines, "mended": mended}, ensure_ascii=False, indent=2))

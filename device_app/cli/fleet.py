@@ -85,14 +85,18 @@ def pull(
     from device_app.signatures import check, verified
     from device_app.store import Store
     from editing.errors import BadInputError
+    from editing.files import make_folder
     from editing.task_vector import TaskVector
 
     settings, _ = options.merge_settings(lam, None)
     host = find_host(on)
     ledger = Ledger(find_bundle(model))
     base = ledger.base.weights_hash
-    data_folder().mkdir(parents=True, exist_ok=True)
-    with HostClient(host, options.tell) as client, tempfile.TemporaryDirectory(dir=data_folder()) as folder:
+    make_folder(data_folder())
+    with (
+        HostClient(host, options.tell) as client,
+        tempfile.TemporaryDirectory(dir=data_folder(), prefix="fleet-") as folder,
+    ):
         offer = client.fleet(group, base)
         record = verified(offer["statement"], offer["signature"], host.key)
         check(record, {"kind": "fleet", "group": group, "base": base})

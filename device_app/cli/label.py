@@ -127,7 +127,7 @@ def correct(
 
     'asr-edge transcribe --save' keeps utterances; this says what was really said.
     """
-    from device_app.store import Store, checked_name
+    from device_app.store import Store, checked_name, checked_text
     from editing.errors import BadInputError
 
     if last == (text is not None):
@@ -140,11 +140,10 @@ def correct(
         checked_name(domain, "domain")
     with Store() as store:
         identity = store.last_heard().id if last else int(identity_or_text)
-        corrected = store.set_text(identity, identity_or_text if text is None else text)
-        if domain is not None:
+        new = checked_text(identity_or_text if text is None else text)
+        if domain is not None:  # first, as it may be refused
             store.move([identity], domain)
-            corrected = store.get(identity)
-        _tell(corrected)
+        _tell(store.set_text(identity, new))
 
 
 def _tell(utterance: StoredUtterance) -> None:

@@ -118,6 +118,11 @@ def tell(message: str) -> None:
     typer.echo(message, err=True)
 
 
+def model_files(model: str | None) -> list[Path]:
+    """The files of a model that is named by its folder: no output may replace them."""
+    return [] if model is None else sorted(path for path in Path(model).rglob("*") if path.is_file())
+
+
 def load(
     model: str | None,
     threads: int | None,

@@ -11,7 +11,7 @@ import typer
 from device_app.cli import options, review
 from device_app.cli.keyboard import ENTER, SPACE, Keyboard
 from device_app.cli.live import LiveLine
-from editing.errors import BadAudioError
+from editing.errors import BadAudioError, BadInputError
 
 if TYPE_CHECKING:
     from device_app.audio import Samples
@@ -52,7 +52,6 @@ def record(
     from device_app.prompts import BUILT_IN, read_prompts
     from device_app.session import RecordingSession
     from device_app.store import Store
-    from editing.errors import BadInputError
 
     if free and prompts is not None:
         raise BadInputError("either a file of prompts or --free, not both")
@@ -190,7 +189,11 @@ class _Screen:
             options.tell("  Enter keep · a again · p play · s skip · b back · e edit text · q quit")
             key = self._keyboard.choose("apsbeq")
             if key == ENTER:
-                kept = self._session.keep(take, text)
+                try:
+                    kept = self._session.keep(take, text)
+                except BadInputError as error:
+                    options.tell(f"  {error}")
+                    continue
                 options.tell(f"  kept as {kept.id} ({kept.duration_s:.1f} s)")
                 return ""
             if key == "p":

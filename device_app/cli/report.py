@@ -26,8 +26,13 @@ def report(
     from device_app.adapting import measure_versions
     from device_app.ledger import Ledger
     from device_app.models import find_bundle
+    from device_app.pictures import check_picture
     from device_app.store import Store
+    from editing.files import check_writable
 
+    if picture is not None:  # before the measuring, which may take long
+        check_picture(picture)
+        check_writable(picture)
     ledger = Ledger(find_bundle(model))
     with Store() as store, ledger.changing():
         domains, versions = measure_versions(store, ledger, threads, screen.Terminal())

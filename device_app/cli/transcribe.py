@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -59,8 +59,9 @@ def transcribe(
         return
     with _keeping(domain, "imported" if sources else "recorded") if save else nullcontext() as keeper:
         if sources:
+            read = [*([lm] if lm else []), *options.model_files(model)]
             _transcribe_recordings(
-                sources, form, output, lambda: options.load(model, threads, precision, lm=lm)[1], keeper
+                sources, form, output, read, lambda: options.load(model, threads, precision, lm=lm)[1], keeper
             )
         else:
             _check_live(form, output)
@@ -84,6 +85,8 @@ def _keeping(domain: str, source: Source) -> Iterator[Keeper]:
                 options.tell(
                     f"Kept as {numbers}. If one was misheard: asr-edge correct ID TEXT, or correct --last TEXT"
                 )
+            if known := keeper.known:
+                options.tell(f"There already, not kept again: {', '.join(map(str, known))}")
 
 
 def _check_live(form: Format, output: Path | None) -> None:
@@ -113,11 +116,12 @@ def _transcribe_recordings(
     sources: list[str],
     form: Format,
     output: Path | None,
+    read: Sequence[Path],
     load: Callable[[], Transcriber],
     keeper: Keeper | None,
 ) -> None:
     from device_app.formats import document, render
-    from device_app.recordings import find_recordings, output_paths
+    from device_app.recordings import check_outputs, find_recordings, output_paths
     from editing.files import check_writable, write_atomically
 
     recordings = find_recordings(sources)
@@ -125,6 +129,8 @@ def _transcribe_recordings(
     if output is None and several and form in TO_FILES_ONLY:
         raise BadInputError(f"--format {form} with several recordings needs --output FOLDER")
     targets = [] if output is None else output_paths(recordings, output, form.value)
+    if output is not None:
+        check_outputs(recordings, targets, output, read)
     for target in targets:
         check_writable(target)
     transcriber = load()

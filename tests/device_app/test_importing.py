@@ -1,8 +1,15 @@
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from device_app.audio import SAMPLE_RATE, read
 from device_app.corpora import Candidate
+from device_app.doctor import examine
 from device_app.importing import BATCH, encode, import_candidates, new_utterance
 from device_app.models import RECORDINGS
 from device_app.store import Store
@@ -94,3 +101,41 @@ def test_figures_of_silence_and_of_clipped_audio():
 def test_encoding_is_deterministic():
     audio = np.random.default_rng(0).uniform(-1, 1, 16000).astype(np.float32)
     assert encode(audio) == encode(audio)
+
+
+def test_encoding_is_the_same_in_another_process():
+    """Recordings are told apart by the bytes of their FLAC files."""
+    audio = np.random.default_rng(0).uniform(-1, 1, 16000).astype(np.float32)
+    code = (
+        "import hashlib, numpy as np; from device_app.importing import encode\n"
+        "audio = np.random.default_rng(0).uniform(-1, 1, 16000).astype(np.float32)\n"
+        "print(hashlib.sha256(encode(audio)).hexdigest())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == hashlib.sha256(encode(audio)).hexdigest()
+
+
+def test_two_imports_at_the_same_time_keep_every_recording_once(tmp_path):
+    """What once happened: each utterance was there twice, once in the training part and once in the test part."""
+    count = 3 * BATCH
+    lines = []
+    for index in range(count):
+        noise = np.random.default_rng(index).uniform(-0.5, 0.5, 2000).astype(np.float32)
+        (tmp_path / f"{index}.flac").write_bytes(encode(noise))
+        lines.append(json.dumps({"audio": f"{index}.flac", "text": f"utterance {index}"}))
+    (tmp_path / "m.jsonl").write_text("\n".join(lines))
+    command = [sys.executable, "-m", "device_app", "import", str(tmp_path / "m.jsonl"), "--domain", "d", "--json"]
+    environment = {**os.environ, "ASR_EDGE_HOME": str(tmp_path / "home")}
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True)
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    reports = [json.loads(out) for out, _ in outputs]
+    assert sum(report["imported"] for report in reports) == count
+    assert sum(len(report["duplicates"]) for report in reports) == count
+    with Store(tmp_path / "home") as store:
+        assert sorted(u.text for u in store.utterances()) == sorted(f"utterance {index}" for index in range(count))
+        assert len(list(store.audio_folder.rglob("*.flac"))) == count
+        assert not examine(store)

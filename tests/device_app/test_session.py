@@ -1,10 +1,12 @@
 """Which sentence is next, without a microphone."""
 
+import numpy as np
 import pytest
 
 from device_app.quality import Quality
 from device_app.session import RecordingSession, Take
 from device_app.store import Store
+from editing.errors import BadInputError
 
 FINE = Quality(clipped=0.0, level_dbfs=-20.0, snr_db=40.0, speech_s=1.0, cut_start=False, cut_end=False)
 PROMPTS = ["first one", "second one", "third one"]
@@ -89,3 +91,15 @@ def test_free_speech_never_ends(store, take):
     session.keep(take(), None)
     assert (session.total, session.done, session.current.prompt) == (None, 2, None)
     assert [u.text for u in store.utterances("anna")] == ["hello", None]
+
+
+def test_two_takes_of_a_muted_microphone_are_not_two_recordings(store, take):
+    session = RecordingSession(store, "anna", PROMPTS)
+    silence = Take(np.zeros(16000, np.float32), FINE, "", 0.0)
+    session.keep(silence, session.current.text)
+    prompt = session.current.prompt
+    with pytest.raises(BadInputError, match="is the microphone muted"):
+        session.keep(silence, session.current.text)
+    assert session.current.prompt == prompt
+    session.keep(take(), prompt)
+    assert session.done == 2

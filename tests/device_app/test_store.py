@@ -1,5 +1,8 @@
 import sqlite3
+import subprocess
+import sys
 from collections import Counter
+from contextlib import closing
 from itertools import pairwise
 
 import pytest
@@ -218,3 +221,155 @@ def test_two_processes_may_write_at_once(tmp_path):
             other.add([new(100 + index)])
         assert one.stats() == other.stats()
         assert one.stats()[0].utterances == 20
+
+
+def test_a_domain_holds_a_recording_once(store):
+    (first,) = store.add([new(0), new(0, text="the same again")])
+    assert store.add([new(0)]) == []
+    (other,) = store.add([new(0, domain="garden"), new(0)])
+    assert [u.text for u in store.utterances("kitchen")] == ["some words"]
+    assert other.domain == "garden"
+    assert store.find("kitchen", first.sha256) == first
+    assert len([path for path in store.audio_folder.rglob("*") if path.is_file()]) == 2
+
+
+def test_what_was_deleted_may_come_again(store):
+    (first,) = store.add([new(0)])
+    store.delete([first.id])
+    assert len(store.add([new(0)])) == 1
+
+
+def test_a_recording_is_not_moved_beside_itself(store):
+    store.add([new(0), new(1), new(0, domain="garden"), new(0, domain="attic")])
+    with pytest.raises(
+        BadInputError, match=r"utterance 1: 'garden' has the same recording as utterance 3; nothing was"
+    ):
+        store.move([2, 1], "garden")
+    with pytest.raises(BadInputError, match="nothing was moved"):
+        store.move([1, 4], "cellar")
+    assert {u.id: u.domain for u in store.utterances()} == {1: "kitchen", 2: "kitchen", 3: "garden", 4: "attic"}
+    store.move([1], "kitchen")
+
+
+def test_a_recording_is_not_replaced_by_one_that_is_there(store):
+    first, second = store.add([new(0), new(1)])
+    with pytest.raises(BadInputError, match="the very same recording as 2"):
+        store.replace(first, new(1))
+    assert store.get(1) == first
+    assert sorted(path.read_bytes() for path in store.audio_folder.rglob("*.flac")) == [b"audio 0", b"audio 1"]
+    assert store.replace(first, new(0, text="other words")).text == "other words"
+
+
+@pytest.fixture
+def old_store(tmp_path, monkeypatch):
+    """A store as 0.1.0 wrote it before a recording could be in a domain but once, after two imports at a time."""
+
+    def make(*rows):
+        monkeypatch.setattr("device_app.migrations.MIGRATIONS", MIGRATIONS[:3])
+        with Store(tmp_path) as store:
+            for number, row in enumerate(rows):
+                (kept,) = store.add([new(1000 + number, **row)])
+                content = new(0)
+                kept.audio.write_bytes(content.audio)
+                store._connection.execute("UPDATE utterance SET sha256 = ? WHERE id = ?", (content.sha256, kept.id))
+            store._connection.execute("UPDATE utterance SET split = 'train'")
+        monkeypatch.undo()
+        return tmp_path
+
+    return make
+
+
+def test_an_older_store_loses_its_duplicates_and_nothing_else(old_store):
+    folder = old_store({"text": None}, {"text": "first"}, {"text": "second", "speaker": "anna"}, {"domain": "garden"})
+    with Store(folder) as store:
+        assert {u.domain: (u.id, u.text) for u in store.utterances()} == {
+            "kitchen": (2, "first"),
+            "garden": (4, "some words"),
+        }
+        assert all(u.audio.read_bytes() == b"audio 0" for u in store.utterances())
+        assert len(list(store.audio_folder.rglob("*.flac"))) == 2
+        told = sorted((r["id"], r["text"], r["domain"], r["speaker"], r["reason"]) for r in store.quarantine.records())
+        assert told == [
+            (1, None, "kitchen", None, "is the same recording as utterance 2"),
+            (3, "second", "kitchen", "anna", "is the same recording as utterance 2"),
+        ]
+        assert store.add([new(0)]) == []
+    copy = folder / "store.sqlite3.before-4"
+    assert copy.stat().st_mode & 0o777 == 0o600
+    with closing(sqlite3.connect(copy)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+        assert connection.execute("SELECT count(*) FROM utterance").fetchone() == (4,)
+    with Store(folder) as store:
+        assert len(list(store.utterances())) == 2
+
+
+def test_a_store_without_duplicates_leaves_no_copy(old_store):
+    folder = old_store({})
+    with Store(folder) as store:
+        assert len(list(store.utterances())) == 1
+    assert list(folder.glob("*before*")) == []
+    assert not (folder / "quarantine").exists()
+
+
+def test_a_corrected_duplicate_is_preferred(old_store):
+    folder = old_store({"text": "as imported"}, {"text": "as corrected"})
+    with closing(sqlite3.connect(folder / "store.sqlite3", isolation_level=None)) as connection:
+        connection.execute("UPDATE utterance SET source = 'corrected' WHERE id = 2")
+    with Store(folder) as store:
+        assert [u.text for u in store.utterances()] == ["as corrected"]
+
+
+def test_what_one_duplicate_holds_out_stays_held_out(old_store):
+    folder = old_store({}, {})
+    with closing(sqlite3.connect(folder / "store.sqlite3", isolation_level=None)) as connection:
+        connection.execute("UPDATE utterance SET split = 'test' WHERE id = 2")
+    with Store(folder) as store:
+        assert [(u.id, u.split) for u in store.utterances()] == [(1, "test")]
+
+
+def test_the_audio_of_a_duplicate_is_used_where_the_others_is_missing(old_store):
+    folder = old_store({"text": "first"}, {"text": "second"})
+    with closing(sqlite3.connect(folder / "store.sqlite3")) as connection:
+        (file,) = connection.execute("SELECT file FROM utterance WHERE id = 1").fetchone()
+    (folder / "audio" / file).unlink()
+    with Store(folder) as store:
+        (kept,) = store.utterances()
+        assert (kept.id, kept.text) == (1, "first")
+        assert kept.audio.read_bytes() == b"audio 0"
+
+
+def test_duplicates_that_were_edited_since_are_none(old_store):
+    folder = old_store({"text": "first"}, {"text": "second"})
+    with closing(sqlite3.connect(folder / "store.sqlite3")) as connection:
+        (file,) = connection.execute("SELECT file FROM utterance WHERE id = 2").fetchone()
+    (folder / "audio" / file).write_bytes(b"edited by hand")
+    with Store(folder) as store:
+        assert [(u.text, u.audio.read_bytes()) for u in store.utterances()] == [
+            ("first", b"audio 0"),
+            ("second", b"edited by hand"),
+        ]
+
+
+def test_an_older_store_whose_disk_is_away_keeps_its_audio(old_store, tmp_path):
+    folder = old_store({"text": "first"}, {"text": "second"})
+    (folder / "audio").rename(folder / "disk")
+    with Store(folder) as store:
+        assert [u.text for u in store.utterances()] == ["first"]
+    assert len(list((folder / "disk").rglob("*.flac"))) == 2
+
+
+def test_a_deletion_removes_the_copy_from_before_the_migration(old_store):
+    folder = old_store({"text": "a secret sentence"}, {"text": "another secret"})
+    with Store(folder) as store:
+        store.delete([1])
+        assert not [path for path in folder.rglob("*") if path.is_file() and b"secret" in path.read_bytes()]
+
+
+def test_two_processes_bring_an_older_store_up_to_date_at_once(old_store):
+    folder = old_store({"text": "first"}, {"text": "second"})
+    code = "import sys; from pathlib import Path; from device_app.store import Store; Store(Path(sys.argv[1])).close()"
+    processes = [subprocess.Popen([sys.executable, "-c", code, folder]) for _ in range(3)]
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    with Store(folder) as store:
+        assert [u.text for u in store.utterances()] == ["first"]
+        assert len(store.quarantine.records()) == 1

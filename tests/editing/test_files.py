@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from editing.errors import BadInputError, StorageError
-from editing.files import check_writable, folder_in_one_step, sha256, write_atomically
+from editing.files import (
+    check_writable,
+    folder_in_one_step,
+    make_folder,
+    private_folder,
+    refuse_overwriting,
+    sha256,
+    write_atomically,
+)
 
 
 def test_replaces_a_file_and_leaves_nothing_beside_it(tmp_path):
@@ -99,3 +107,107 @@ def test_a_folder_in_use_is_not_touched(tmp_path):
 def test_sha256_of_nothing_is_the_published_one(tmp_path):
     Path(tmp_path / "empty").touch()
     assert sha256(tmp_path / "empty") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def other_spelling(path):
+    return path.parent / "sub" / ".." / path.name
+
+
+def hard_link(path):
+    (path.parent / "linked").hardlink_to(path)
+    return path.parent / "linked"
+
+
+def symbolic_link(path):
+    (path.parent / "linked").symlink_to(path)
+    return path.parent / "linked"
+
+
+def through_a_linked_folder(path):
+    (path.parent / "elsewhere").symlink_to(path.parent)
+    return path.parent / "elsewhere" / path.name
+
+
+@pytest.mark.parametrize("spelled", [Path, other_spelling, hard_link, symbolic_link, through_a_linked_folder])
+def test_an_output_that_is_an_input_is_refused_however_it_is_spelled(tmp_path, spelled):
+    (tmp_path / "sub").mkdir()
+    path = tmp_path / "recording.flac"
+    path.write_bytes(b"mine")
+    with pytest.raises(BadInputError, match="input.*; nothing was changed"):
+        refuse_overwriting([tmp_path / "new", spelled(path)], [tmp_path / "other", path])
+
+
+def test_outputs_that_are_new_or_something_else_are_not_refused(tmp_path):
+    for name in ("in", "out"):
+        (tmp_path / name).write_bytes(b"the same content")
+    refuse_overwriting(
+        [tmp_path / "out", tmp_path / "new", tmp_path], [tmp_path / "in", tmp_path / "missing", tmp_path]
+    )
+    refuse_overwriting([Path("/dev/null")], [Path("/dev/null")])
+
+
+def modes(folder):
+    return {path.name: path.lstat().st_mode & 0o777 for path in (folder, *folder.rglob("*"))}
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o077], ids=oct)
+def umask(request):
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def test_below_a_private_folder_only_the_owner_reads_whatever_the_umask(tmp_path, umask):
+    private = private_folder(tmp_path / "parent" / "private")
+    make_folder(private / "a" / "b")
+    write_atomically(private / "c" / "file", b"")
+    with folder_in_one_step(private / "d") as folder:
+        (folder / "inner").mkdir()
+        (folder / "inner" / "deep").write_text("")
+    found = modes(private)
+    assert {found[name] for name in ("private", "a", "b", "c", "d", "inner")} == {0o700}
+    assert {found[name] for name in ("file", "deep")} == {0o600}
+    assert (tmp_path / "parent").stat().st_mode & 0o777 == 0o777 & ~umask
+
+
+def test_beside_a_private_folder_the_umask_counts(tmp_path, umask):
+    private_folder(tmp_path / "private")
+    write_atomically(tmp_path / "private-not" / "file", b"")
+    assert modes(tmp_path / "private-not") == {"private-not": 0o777 & ~umask, "file": 0o666 & ~umask}
+
+
+def test_a_folder_that_was_open_is_closed(tmp_path):
+    folder = tmp_path / "data"
+    (folder / "audio" / "ab").mkdir(parents=True)
+    (folder / "audio" / "ab" / "x.flac").write_bytes(b"")
+    (folder / "mine").mkdir()
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (folder / "audio" / "link").symlink_to(outside)
+    for path in (outside, *folder.rglob("*"), folder):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() else 0o644)
+    parent = tmp_path.stat().st_mode
+    private_folder(folder, ["audio", "missing"])
+    found = modes(folder)
+    assert (found["data"], found["audio"], found["ab"], found["x.flac"]) == (0o700, 0o700, 0o700, 0o600)
+    assert found["mine"] == 0o755, "what is not named is somebody's own"
+    assert outside.stat().st_mode & 0o777 == 0o755
+    assert tmp_path.stat().st_mode == parent
+
+
+def test_a_shared_folder_with_the_sticky_bit_is_left_alone(tmp_path):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o1777)
+    private_folder(tmp_path / "shared")
+    assert (tmp_path / "shared").stat().st_mode & 0o7777 == 0o1777
+
+
+def test_a_folder_of_somebody_else_is_no_error(tmp_path, monkeypatch):
+    (tmp_path / "theirs").mkdir(0o755)
+
+    def refuse(*_arguments, **_more):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    private_folder(tmp_path / "theirs")

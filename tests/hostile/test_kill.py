@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from device_app.audio import SAMPLE_RATE
-from device_app.doctor import examine
+from device_app.doctor import examine, mend
 from device_app.importing import new_utterance
 from device_app.ledger import Ledger, edited
 from device_app.store import Store
@@ -28,7 +28,7 @@ def check(folder):
     """Every row has its audio, after `doctor` every audio has its row, and a second look finds nothing."""
     with Store(folder) as store:
         assert all(u.audio.is_file() for u in store.utterances())
-        examine(store)
+        mend(store, examine(store))
         assert not examine(store)
         return {u.id: u.text for u in store.utterances()}
 
@@ -160,5 +160,5 @@ def test_adapting_and_reverting(codes, bundle, transcriber, prompt, home, tmp_pa
             assert not Ledger(bundle).is_applied(back[1])
         assert "not in service" in hears(monkeypatch, folder, bundle, prompt)
     with Store(folder) as store:
-        examine(store)
+        mend(store, examine(store))
         assert not examine(store)

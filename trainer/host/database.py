@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from editing.errors import BadInputError, StorageError
+from editing.files import make_folder, private_folder
 
 State = Literal["uploading", "queued", "running", "done", "failed", "cancelled"]
 OPEN: Sequence[State] = ("uploading", "queued", "running")
@@ -101,7 +102,8 @@ class Database:
         self._local = threading.local()
         self._path = path
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(private_folder(path.parent))
+            path.touch(0o600)  # SQLite gives its journal the mode of the database
             with self._transaction() as database:
                 version = database.execute("PRAGMA user_version").fetchone()[0]
                 if version == 0:
@@ -110,7 +112,6 @@ class Database:
                     database.execute(f"PRAGMA user_version = {VERSION}")
                 elif version != VERSION:
                     raise StorageError(f"{path}: is of a later asr-edge (version {version})")
-            path.chmod(0o600)
         except (sqlite3.DatabaseError, OSError) as error:
             if isinstance(error, StorageError):
                 raise

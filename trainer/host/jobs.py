@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from editing.errors import BadInputError
-from editing.files import sha256, write_atomically
+from editing.files import make_folder, private_folder, sha256, write_atomically
 from trainer.engine import Engine, Running, Task
 from trainer.host.database import OPEN, Database, Job
 from trainer.host.keys import Signer
@@ -58,7 +58,7 @@ class Jobs:
             keep: keep recordings when a job has ended.
         """
         self.database, self.limits = database, limits
-        self._folder = folder / "jobs"
+        self._folder = private_folder(folder) / "jobs"
         self._signer, self._engine, self._keep = signer, engine, keep
         self._started: dict[str, _Started] = {}
         self._stop = threading.Event()
@@ -126,7 +126,7 @@ class Jobs:
 
     def start(self) -> None:
         """Goes on with what there is, and begins to do what comes."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         self._thread = threading.Thread(target=self._go_on, name="jobs", daemon=True)
         self._thread.start()
 

@@ -20,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from device_app.signatures import fingerprint
 from editing.errors import BadInputError
-from editing.files import write_atomically
+from editing.files import private_folder, write_atomically
 
 SIGNING = "signing.pem"
 AUTHORITY = "authority.pem"
@@ -88,13 +88,13 @@ def make_keys(folder: Path, names: Sequence[str]) -> Signer:
         BadInputError: a name is none.
         StorageError: the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(folder)
     alternatives = [_alternative(name) for name in names]
     if not (folder / SIGNING).is_file():
-        write_atomically(folder / SIGNING, _private(Ed25519PrivateKey.generate()), private=True)
+        write_atomically(folder / SIGNING, _private(Ed25519PrivateKey.generate()))
     if not (folder / AUTHORITY).is_file():
         key = ec.generate_private_key(ec.SECP256R1())
-        write_atomically(folder / AUTHORITY_KEY, _private(key), private=True)
+        write_atomically(folder / AUTHORITY_KEY, _private(key))
         write_atomically(folder / AUTHORITY, _pem(_authority(key)))
     authority = x509.load_pem_x509_certificate((folder / AUTHORITY).read_bytes())
     authority_key = serialization.load_pem_private_key((folder / AUTHORITY_KEY).read_bytes(), None)
@@ -109,7 +109,7 @@ def make_keys(folder: Path, names: Sequence[str]) -> Signer:
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
-    write_atomically(folder / CERTIFICATE_KEY, _private(key), private=True)
+    write_atomically(folder / CERTIFICATE_KEY, _private(key))
     write_atomically(folder / CERTIFICATE, _pem(certificate))
     return signer(folder)
 

@@ -10,6 +10,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from editing.files import make_folder
+
 BUFFER = 1 << 20
 STREAMED = ("/dataset", "/contributions/")
 
@@ -20,7 +22,8 @@ async def append(request: Request, path: Path, room: int, silence_s: float) -> i
     Raises:
         HTTPException: more comes than there is room for (413), or nothing comes any more (408).
     """
-    await run_in_threadpool(path.parent.mkdir, parents=True, exist_ok=True)
+    await run_in_threadpool(make_folder, path.parent)
+    await run_in_threadpool(path.touch, 0o600)
     added = 0
     buffer = bytearray()
     stream = request.stream()

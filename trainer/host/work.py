@@ -21,7 +21,7 @@ from device_app.ledger import Applied, with_edit
 from device_app.lesson import Labelled, Lesson
 from device_app.models import installed
 from editing.errors import AsrEdgeError, BadInputError
-from editing.files import sha256, write_atomically
+from editing.files import private_folder, sha256, write_atomically
 from editing.registry import Tensors
 from editing.task_vector import Origin, TaskVector
 from export.bundle import Bundle
@@ -46,6 +46,8 @@ def work(folder: Path) -> None:
     Raises:
         OSError: the folder cannot be read or written.
     """
+    private_folder(folder)  # this may be a process of its own
+    (folder / "lock").touch(0o600)
     with (folder / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a worker that was given up may still be at it
         if (folder / RESULT).is_file() or not (folder / REQUEST).is_file():
@@ -72,7 +74,7 @@ def _unpacked(folder: Path) -> float:
         "training": [[one.audio.name, one.text] for one in unpacked.training],
         "held_out": [[one.audio.name, one.text] for one in unpacked.held_out],
     }
-    (folder / OPENED / INDEX).write_text(json.dumps(record), "utf-8")
+    write_atomically(folder / OPENED / INDEX, json.dumps(record).encode())
     return sum(duration_s(one.audio) for one in unpacked.training)
 
 
@@ -95,6 +97,7 @@ def learn(folder: Path) -> None:
     from trainer.finetune import Progress, Settings, teach
     from trainer.group import Group
 
+    private_folder(folder)  # each of a group has a process of its own
     request = json.loads((folder / REQUEST).read_text("utf-8"))
     settings = {**request["settings"]}
     density = settings.pop("density", 1.0)
@@ -111,7 +114,8 @@ def learn(folder: Path) -> None:
         if is_first and (time.monotonic() - told > PROGRESS_S or at.step == at.steps):
             told = time.monotonic()
             record = {"step": at.step, "steps": at.steps, "epoch": at.epoch, "loss": at.loss, "left_s": at.left_s}
-            temporary = folder / f"{PROGRESS}.new"
+            temporary = folder / f"{PROGRESS}.new"  # of no use after a power cut, so it is not synced
+            temporary.touch(0o600)
             temporary.write_text(json.dumps(record), "utf-8")
             temporary.replace(folder / PROGRESS)
 

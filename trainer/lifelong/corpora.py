@@ -71,8 +71,12 @@ def prepare(
         The configuration.
 
     Raises:
-        BadInputError: it is not that corpus, or an accent has too few utterances.
+        BadInputError: it is not that corpus, an accent has too few utterances, or there is a
+            configuration already, which the user may have edited.
     """
+    config = out / f"{corpus}.toml"
+    if config.exists():
+        raise BadInputError(f"{config}: is there already; nothing was changed. Name another folder, or remove it")
     readers: Mapping[Corpus, Callable[[], Mapping[str, Sequence[Line]]]] = {
         "common-voice": lambda: _common_voice(folder, accents),
         "librispeech": lambda: _librispeech(folder),
@@ -93,8 +97,7 @@ def prepare(
         )
         write_atomically(out / name / "manifest.jsonl", text.encode())
         on_done(len(chosen))
-    config = out / f"{corpus}.toml"
-    write_atomically(config, _configuration(list(domains)).encode())
+    write_atomically(config, _configuration(list(domains)).encode())  # last: a run that was killed can be repeated
     return config
 
 

@@ -13,10 +13,13 @@ from device_app.audio import SAMPLE_RATE, read
 from device_app.manifest import read_manifest
 from device_app.models import RECORDINGS, find_bundle
 from device_app.transcriber import Transcriber
+from editing.errors import BadInputError
 from editing.files import write_atomically
 from editing.registry import METHODS, Tensors
-from editing.task_vector import Origin, TaskVector, apply
+from editing.task_vector import Origin, TaskVector, apply, read_origin
 from export.bake import bake
+
+DOMAIN = "overhead"  # of the vectors that are made here
 
 
 def overhead(
@@ -34,12 +37,17 @@ def overhead(
         For every count: "edits", "disk_mb" of the vectors, "merge_s" from base and vectors to the
         version's weights, "bake_s", "peak_mb" of memory so far, and "latency_ms", the median time
         to hear a recording of a few seconds; "latency_ratio" is that beside the base, measured in turns.
+
+    Raises:
+        BadInputError: a vector in the folder was not made here.
     """
     bundle = find_bundle(model)
     base = bundle.weights()
     random = np.random.default_rng(0)
     audio = min((read(entry.audio) for entry in read_manifest(RECORDINGS / "manifest.jsonl")), key=len)
-    origin = Origin(family=bundle.family, base=bundle.weights_hash, domain="overhead", utterances=0, seconds=0.0)
+    origin = Origin(family=bundle.family, base=bundle.weights_hash, domain=DOMAIN, utterances=0, seconds=0.0)
+    for number in range(1, max(counts) + 1):
+        _check_replaceable(folder / f"{number}.safetensors")
     folder.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
     rows = []
@@ -78,3 +86,12 @@ def overhead(
             }
         )
     return rows
+
+
+def _check_replaceable(path: Path) -> None:
+    """
+    Raises:
+        BadInputError: the file is not a vector of an earlier measurement.
+    """
+    if path.exists() and read_origin(path).domain != DOMAIN:
+        raise BadInputError(f"{path}: is another task vector; nothing was changed. Name another folder with --out")

@@ -24,7 +24,7 @@ from device_app.orthography import as_the_model_writes, differs
 from device_app.scoring import basic, error_counts
 from device_app.transcriber import Transcriber
 from editing.errors import BadInputError
-from editing.files import write_atomically
+from editing.files import refuse_overwriting, write_atomically
 from editing.registry import Tensors
 from export.bundle import Bundle
 from export.weights import read_weights, write_weights
@@ -37,6 +37,7 @@ from trainer.lifelong.config import Experiment
 
 BASE = "base"
 RECORD = "experiment.json"
+WRITTEN = (RECORD, "results.json", "results.csv", "summary.md", "sweep.json")  # into the folder of a run
 
 Tell = Callable[[str], None]
 
@@ -75,8 +76,10 @@ def opened(experiment: Experiment, out: Path) -> Iterator[None]:
     """The folder of a run, for this process alone.
 
     Raises:
-        BadInputError: another process runs in it, or it holds another experiment.
+        BadInputError: another process runs in it, it holds another experiment, or what is found would
+            replace a manifest.
     """
+    refuse_overwriting([out / name for name in WRITTEN], experiment.manifests.values())
     out.mkdir(parents=True, exist_ok=True)
     with (out / "lock").open("a") as lock:
         try:

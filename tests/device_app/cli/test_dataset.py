@@ -101,9 +101,89 @@ def test_an_exported_audiofolder_reads_as_one(prompts, tmp_path):
     assert "4 recordings" in prompts("import", "out", "--domain", "copy").stderr
 
 
-def test_doctor(prompts, tmp_path):
+def recordings(tmp_path):
+    return sorted((tmp_path / "home" / "audio").rglob("*.flac"))
+
+
+def everything(tmp_path):
+    """All files of the data folder but SQLite's own."""
+    folder = tmp_path / "home"
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and not p.name.startswith("store.sqlite3")}
+
+
+def test_doctor_shows_and_changes_nothing_without_an_answer(prompts, tmp_path):
     assert prompts("doctor").stdout == "The store is whole.\n"
-    next((tmp_path / "home" / "audio").rglob("*.flac")).unlink()
-    assert prompts("doctor", "--dry-run").returncode == 1
-    assert "1 utterances whose audio is gone: removed" in prompts("doctor").stdout
-    assert json.loads(prompts("doctor", "--json").stdout)["missing"] == []
+    recordings(tmp_path)[0].unlink()
+    before = everything(tmp_path)
+    for arguments in ((), ("--dry-run",), ("--dry-run", "--yes")):
+        done = prompts("doctor", *arguments)
+        assert done.returncode == 1
+        assert "1 utterances whose audio is missing: their texts go into the quarantine" in done.stdout
+    assert "Nothing was changed" in prompts("doctor", stdin=b"y\n").stderr
+    assert everything(tmp_path) == before
+    assert len(json.loads(prompts("dataset", "show", "prompts", "--json").stdout)) == 4
+
+
+def test_doctor_mends_when_it_may(prompts, tmp_path):
+    recordings(tmp_path)[0].unlink()
+    done = prompts("doctor", "--yes")
+    assert done.returncode == 0
+    assert str(tmp_path / "home" / "quarantine") in done.stderr
+    assert len(json.loads(prompts("dataset", "show", "prompts", "--json").stdout)) == 3
+    assert json.loads(prompts("doctor", "--json").stdout) == {"findings": [], "mended": False}
+
+
+def test_doctor_asks_at_a_terminal(prompts, terminal, tmp_path):
+    recordings(tmp_path)[0].unlink()
+    before = everything(tmp_path)
+    for answer, code in (("n", 1), ("y", 0)):
+        screen = terminal("doctor")
+        screen.wait_for("Change this?")
+        assert everything(tmp_path) == before
+        screen.press(f"{answer}\r")
+        assert screen.finish() == code
+    assert everything(tmp_path) != before
+
+
+def test_doctor_stops_where_a_disk_is_away(prompts, tmp_path):
+    (tmp_path / "home" / "audio").rename(tmp_path / "disk")
+    for arguments in ((), ("--yes",), ("--yes", "--json"), ("--dry-run",)):
+        done = prompts("doctor", *arguments)
+        assert done.returncode == 1
+        assert "4 of 4 recordings are missing or damaged; nothing was changed. Is the disk mounted?" in done.stderr
+        assert done.stderr.count("\n") == 1
+    (tmp_path / "disk").rename(tmp_path / "home" / "audio")
+    assert prompts("doctor").stdout == "The store is whole.\n"
+    (tmp_path / "home" / "audio").rename(tmp_path / "disk")
+    assert prompts("doctor", "--yes", "--missing-is-gone").returncode == 0
+    assert json.loads(prompts("dataset", "list", "--json").stdout) == []
+    (tmp_path / "disk").rename(tmp_path / "home" / "audio")
+    done = prompts("doctor", "--yes", "--json")
+    assert json.loads(done.stdout)["mended"]
+    assert {one["kind"] for one in json.loads(done.stdout)["findings"]} == {"recordings that came back"}
+    assert len(json.loads(prompts("dataset", "show", "prompts", "--json").stdout)) == 4
+
+
+def test_doctor_says_that_a_backup_of_the_database_comes_first(prompts, tmp_path):
+    for path in (tmp_path / "home").glob("store.sqlite3*"):
+        path.unlink()
+    done = prompts("doctor", "--dry-run")
+    assert "4 recordings without an utterance" in done.stdout
+    assert "If you have a backup of store.sqlite3, put it back first." in done.stderr
+
+
+def test_a_speaker_is_forgotten_in_the_quarantine_too(prompts, tmp_path):
+    recordings(tmp_path)[0].write_bytes(b"rubbish")
+    prompts("doctor", "--yes")
+    assert prompts("dataset", "forget", "--speaker", "allison", "--yes").stdout == "4 deleted\n"
+    assert not [path for path in (tmp_path / "home").rglob("*.flac")]
+    assert not [p for p in (tmp_path / "home").rglob("*") if p.is_file() and b"allison" in p.read_bytes()]
+    assert prompts("dataset", "forget", "--speaker", "allison", "--yes").returncode == 1
+
+
+def test_a_correction_that_cannot_be_moved_changes_nothing(prompts):
+    prompts("import", MANIFEST, "--domain", "copy")
+    done = prompts("correct", 1, "another text", "--domain", "copy")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "'copy' has the same recording as utterance 5" in done.stderr
+    assert json.loads(prompts("dataset", "show", "prompts", "--json").stdout)[0]["text"] != "another text"

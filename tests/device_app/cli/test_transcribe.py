@@ -79,3 +79,36 @@ def test_the_microphone_takes_no_options_of_files(run, option, message):
     done = run("transcribe", *option)
     assert done.returncode == 1
     assert message in done.stderr
+
+
+@pytest.mark.parametrize("output", ["x.flac", "./x.flac", "sub/../x.flac", "hard.txt", "soft.txt", "other.wav"])
+def test_a_recording_is_never_replaced_by_its_text(run, tmp_path, output):
+    """What once happened: `transcribe x.flac -o x.flac`."""
+    recording = shutil.copy(INVALID, tmp_path / "x.flac")
+    shutil.copy(SERVICE, tmp_path / "other.wav")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "hard.txt").hardlink_to(recording)
+    (tmp_path / "soft.txt").symlink_to(recording)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    done = run("transcribe", "x.flac", "-o", output)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "nothing was changed" in done.stderr
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_the_labels_of_a_folder_are_never_replaced(run, tmp_path):
+    shutil.copy(INVALID, tmp_path / "a.flac")
+    (tmp_path / "a.txt").write_text("what was really said")
+    done = run("transcribe", ".", "-o", ".")
+    assert done.returncode == 1
+    assert "may be" in done.stderr
+    assert (tmp_path / "a.txt").read_text() == "what was really said"
+
+
+def test_what_is_saved_already_is_not_saved_again(run, tmp_path):
+    home = {"ASR_EDGE_HOME": str(tmp_path / "home")}
+    assert "Kept as 1." in run("transcribe", INVALID, "--save", **home).stderr
+    again = run("transcribe", INVALID, "--save", **home)
+    assert "There already, not kept again: 1\n" in again.stderr
+    (counts,) = json.loads(run("dataset", "list", "--json", **home).stdout)
+    assert counts["utterances"] == 1

@@ -1,0 +1,135 @@
+"""Nobody but its owner can read the data folder, whatever the umask; what is written elsewhere keeps the umask."""
+
+import json
+import os
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from device_app.hosts import Host, keep_host
+from device_app.importing import encode, new_utterance
+from device_app.ledger import Ledger
+from device_app.lesson import Labelled, Lesson
+from device_app.models import RECORDINGS, baked, data_folder, temporarily_baked
+from device_app.plan import Plan
+from device_app.remote import pack_job
+from device_app.store import Store
+from editing.task_vector import Origin, TaskVector
+
+INVALID = RECORDINGS / "invalid.flac"
+
+
+@pytest.fixture(params=[0o000, 0o022], ids=oct)
+def umask(request):
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+@pytest.fixture
+def own_home(tmp_path, monkeypatch, umask):
+    """Where there is nothing yet."""
+    monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path / "data" / "home"))
+    return tmp_path / "data" / "home"
+
+
+def open_to_others(folder):
+    done = subprocess.run(["find", folder, "-perm", "/077"], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def test_a_day_at_the_command_line(run, own_home, home, umask, tmp_path):
+    def asr(*arguments, code=0):
+        done = run(*arguments, ASR_EDGE_HOME=str(own_home))
+        assert done.returncode == code, done.stderr
+        assert open_to_others(own_home) == [], arguments
+        return done
+
+    (tmp_path / "in").mkdir()
+    shutil.copy(INVALID, tmp_path / "in" / "a.flac")
+    (tmp_path / "in" / "a.txt").write_text("what is said")
+    asr("transcribe", INVALID, "--save", "-o", tmp_path / "out" / "x.txt")
+    asr("import", tmp_path / "in", "--domain", "d")
+    asr("label", "set", 1, "what is said")
+    asr("dataset", "export", "--domain", "d", "--out", tmp_path / "exported")
+    asr("dataset", "move", 1, "--to", "e")
+    asr("dataset", "delete", 1, "--yes")
+    next((own_home / "audio").rglob("*.flac")).write_bytes(b"rubbish")
+    asr("doctor", "--yes", "--missing-is-gone")
+    assert (own_home / "quarantine" / "utterances.jsonl").is_file()
+    asr("model", "list")
+    asr("log")
+    for path in (tmp_path / "out" / "x.txt", *(p for p in (tmp_path / "exported").rglob("*") if p.is_file())):
+        assert path.stat().st_mode & 0o777 == 0o666 & ~umask, path
+    assert (tmp_path / "exported").stat().st_mode & 0o777 == 0o777 & ~umask
+
+
+def test_all_that_the_library_writes(own_home, bundle, tmp_path):
+    audio = np.random.default_rng(0).uniform(-0.5, 0.5, 16000).astype(np.float32)
+    with Store() as store:
+        store.add([new_utterance(audio, domain="d", text="x", speaker=None, source="recorded")])
+        assert (own_home / "store.sqlite3-wal").is_file()
+        assert open_to_others(own_home) == []
+    ledger = Ledger(bundle)
+    weights = bundle.weights()
+    with ledger.changing():
+        ledger.keep(TaskVector({"proj_out.weight": np.zeros((1, 1), np.float32)}, Origin("f", "b", "d", 1, 1.0)))
+        assert (ledger.folder / "lock").is_file()
+    with temporarily_baked(bundle, weights) as folder:
+        assert len(list(folder.iterdir())) > 1
+        assert open_to_others(own_home) == []
+    baked(bundle)
+    keep_host(Host("https://box:8443", "key", "authority", "secret"))
+    (tmp_path / "a.flac").write_bytes(encode(audio))
+    lesson = Lesson(bundle, [Labelled(tmp_path / "a.flac", "x")], [], Origin("f", bundle.weights_hash, "d", 1, 1.0))
+    job = pack_job(lesson, Plan("d"), "https://box:8443", None, {})
+    assert (job.folder / "dataset.tar").is_file()
+    assert {path.name for path in own_home.iterdir()} >= {"audio", "baked", "hosts.json", "jobs", "ledgers"}
+    assert open_to_others(own_home) == []
+
+
+def test_the_copy_from_before_a_migration(own_home, monkeypatch):
+    from device_app.migrations import MIGRATIONS
+
+    audio = np.random.default_rng(0).uniform(-0.5, 0.5, 16000).astype(np.float32)
+    monkeypatch.setattr("device_app.migrations.MIGRATIONS", MIGRATIONS[:3])
+    with Store() as store:
+        (one, two) = store.add(
+            [new_utterance(part, domain="d", text="x", speaker=None, source="recorded") for part in (audio, -audio)]
+        )
+        two.audio.write_bytes(one.audio.read_bytes())
+        store._connection.execute("UPDATE utterance SET sha256 = ?", (one.sha256,))
+    monkeypatch.undo()
+    monkeypatch.setenv("ASR_EDGE_HOME", str(own_home))
+    with Store():
+        assert (own_home / "store.sqlite3.before-4").is_file()
+        assert (own_home / "quarantine" / "utterances.jsonl").is_file()
+        assert open_to_others(own_home) == []
+
+
+@pytest.mark.parametrize("opened", ["with the library", "at the command line"])
+def test_what_an_older_asr_edge_left_open_is_closed(own_home, run, opened):
+    with Store() as store:
+        store.add([new_utterance(np.zeros(1600, np.float32), domain="d", text="x", speaker=None, source="recorded")])
+    for name in ("ledgers/ab/ledger.json", "jobs/cd/dataset.tar", "host/jobs/ef/dataset.tar", "models/m/model.json"):
+        (own_home / name).parent.mkdir(parents=True)
+        (own_home / name).write_text("{}")
+    for path in (own_home, *own_home.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    parent = own_home.parent.stat().st_mode
+    if opened == "with the library":
+        data_folder()
+    else:
+        assert json.loads(run("dataset", "list", "--json", ASR_EDGE_HOME=str(own_home)).stdout)[0]["utterances"] == 1
+    assert open_to_others(own_home) == []
+    assert own_home.parent.stat().st_mode == parent
+
+
+def test_a_folder_with_other_things_in_it_keeps_their_modes(own_home):
+    own_home.mkdir(parents=True)
+    (own_home / "public_html").mkdir(0o755)
+    (own_home / "public_html").chmod(0o755)
+    Store().close()
+    assert (own_home / "public_html").stat().st_mode & 0o777 == 0o755
