@@ -252,7 +252,7 @@ def test_a_recording_is_not_moved_beside_itself(store):
 
 
 def test_a_recording_is_not_replaced_by_one_that_is_there(store):
-    first, second = store.add([new(0), new(1)])
+    first, _ = store.add([new(0), new(1)])
     with pytest.raises(BadInputError, match="the very same recording as 2"):
         store.replace(first, new(1))
     assert store.get(1) == first

@@ -133,7 +133,7 @@ def test_an_output_that_is_an_input_is_refused_however_it_is_spelled(tmp_path, s
     (tmp_path / "sub").mkdir()
     path = tmp_path / "recording.flac"
     path.write_bytes(b"mine")
-    with pytest.raises(BadInputError, match="input.*; nothing was changed"):
+    with pytest.raises(BadInputError, match=r"input.*; nothing was changed"):
         refuse_overwriting([tmp_path / "new", spelled(path)], [tmp_path / "other", path])
 
 

@@ -101,3 +101,12 @@ def test_nothing_is_overwritten_and_nothing_to_learn_is_said(entries, tmp_path):
         train(entries, [], "tiny", tmp_path / "out", QUICK)
     with pytest.raises(BadInputError, match="no utterances to learn from"):
         train([], entries, "tiny", tmp_path / "other", QUICK)
+
+
+def test_a_folder_that_is_needed_while_training_is_not_removed_with_what_is_in_it(entries, tmp_path):
+    """What once happened: `train voices.training/manifest.jsonl --out voices` removed the recordings in the end."""
+    (tmp_path / "voices.training").mkdir()
+    (tmp_path / "voices.training" / "a.wav").write_bytes(b"mine")
+    with pytest.raises(BadInputError, match=r"voices\.training: .*holds a\.wav; nothing was changed"):
+        train(entries, [], "tiny", tmp_path / "voices", QUICK)
+    assert (tmp_path / "voices.training" / "a.wav").read_bytes() == b"mine"

@@ -176,7 +176,7 @@ def test_a_speaker_is_forgotten_in_the_quarantine_too(prompts, tmp_path):
     recordings(tmp_path)[0].write_bytes(b"rubbish")
     prompts("doctor", "--yes")
     assert prompts("dataset", "forget", "--speaker", "allison", "--yes").stdout == "4 deleted\n"
-    assert not [path for path in (tmp_path / "home").rglob("*.flac")]
+    assert not list((tmp_path / "home").rglob("*.flac"))
     assert not [p for p in (tmp_path / "home").rglob("*") if p.is_file() and b"allison" in p.read_bytes()]
     assert prompts("dataset", "forget", "--speaker", "allison", "--yes").returncode == 1
 

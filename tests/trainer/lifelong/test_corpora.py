@@ -102,3 +102,11 @@ def test_another_corpus_is_said(tmp_path, corpus):
 def _with_base(config):
     config.write_text(config.read_text().replace("BUNDLE", "embedded"))
     return config
+
+
+def test_a_configuration_that_was_edited_is_not_written_again(common_voice, tmp_path):
+    config = prepare("common-voice", common_voice, tmp_path / "out", train=12, test=5)
+    config.write_text("edited")
+    with pytest.raises(BadInputError, match="is there already; nothing was changed"):
+        prepare("common-voice", common_voice, tmp_path / "out", train=12, test=5)
+    assert config.read_text() == "edited"

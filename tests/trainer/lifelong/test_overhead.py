@@ -1,5 +1,10 @@
 """Vectors of a model's shapes, stored and merged; the edited model transcribes as fast as its base."""
 
+import numpy as np
+import pytest
+
+from editing.errors import BadInputError
+from editing.task_vector import Origin, TaskVector
 from trainer.lifelong.overhead import overhead
 
 
@@ -11,3 +16,12 @@ def test_more_edits_take_more_of_the_disk_and_hearing_the_same_model(tmp_path, t
     assert two["disk_mb"] == sum(file.stat().st_size for file in files) / 1e6
     assert one["disk_mb"] == files[0].stat().st_size / 1e6
     assert min(one["merge_s"], one["bake_s"], one["latency_ms"], one["latency_ratio"]) > 0
+
+
+def test_a_vector_of_somebody_is_not_replaced(tmp_path, home):
+    path = tmp_path / "1.safetensors"
+    TaskVector({"a": np.ones((2, 2), np.float32)}, Origin("f", "b", "anna", 1, 1.0)).save(path)
+    before = path.read_bytes()
+    with pytest.raises(BadInputError, match="is another task vector; nothing was changed"):
+        overhead(tmp_path, counts=(1,), threads=1)
+    assert path.read_bytes() == before

@@ -184,3 +184,12 @@ def test_the_settings_of_fine_tuning_reach_it(experiment, tmp_path, monkeypatch)
         run(replace(experiment, methods=["lora"]), tmp_path, silent)
     assert seen == [Settings(epochs=1, learning_rate=1e-2, scope="lora", enough=0.0, seed=1)]
     assert Transcriber is runner.Transcriber
+
+
+def test_what_is_found_never_replaces_a_manifest(experiment, manifests, tmp_path):
+    mine = tmp_path / "results.json"
+    mine.write_text(manifests["third"].read_text())
+    changed = replace(experiment, manifests={**manifests, "third": mine})
+    with pytest.raises(BadInputError, match="is an input; nothing was changed"), runner.opened(changed, tmp_path):
+        pass
+    assert mine.read_text() == manifests["third"].read_text()
