@@ -75,7 +75,7 @@ def test_all_that_the_library_writes(own_home, bundle, tmp_path):
     ledger = Ledger(bundle)
     weights = bundle.weights()
     with ledger.changing():
-        ledger.keep(TaskVector({"proj_out.weight": np.zeros((1, 1), np.float32)}, Origin("f", "b", "d", 1, 1.0)))
+        ledger.keep(TaskVector({"proj_out.weight": np.zeros((1, 1), np.float32)}, Origin("f", "b", "d", utterances=1)))
         assert (ledger.folder / "lock").is_file()
     with temporarily_baked(bundle, weights) as folder:
         assert len(list(folder.iterdir())) > 1
@@ -83,7 +83,9 @@ def test_all_that_the_library_writes(own_home, bundle, tmp_path):
     baked(bundle)
     keep_host(Host("https://box:8443", "key", "authority", "secret"))
     (tmp_path / "a.flac").write_bytes(encode(audio))
-    lesson = Lesson(bundle, [Labelled(tmp_path / "a.flac", "x")], [], Origin("f", bundle.weights_hash, "d", 1, 1.0))
+    lesson = Lesson(
+        bundle, [Labelled(tmp_path / "a.flac", "x")], [], Origin("f", bundle.weights_hash, "d", utterances=1)
+    )
     job = pack_job(lesson, Plan("d"), "https://box:8443", None, {})
     assert (job.folder / "dataset.tar").is_file()
     assert {path.name for path in own_home.iterdir()} >= {"audio", "baked", "hosts.json", "jobs", "ledgers"}

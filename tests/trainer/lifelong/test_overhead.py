@@ -20,7 +20,7 @@ def test_more_edits_take_more_of_the_disk_and_hearing_the_same_model(tmp_path, t
 
 def test_a_vector_of_somebody_is_not_replaced(tmp_path, home):
     path = tmp_path / "1.safetensors"
-    TaskVector({"a": np.ones((2, 2), np.float32)}, Origin("f", "b", "anna", 1, 1.0)).save(path)
+    TaskVector({"a": np.ones((2, 2), np.float32)}, Origin("f", "b", "anna", utterances=1, seconds=1.0)).save(path)
     before = path.read_bytes()
     with pytest.raises(BadInputError, match="is another task vector; nothing was changed"):
         overhead(tmp_path, counts=(1,), threads=1)
