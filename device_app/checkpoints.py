@@ -6,7 +6,6 @@ the embedded bundle's serve it too.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from device_app.hub import download
 from device_app.models import embedded_bundle, models_folder
 from editing.errors import BadInputError
 from editing.files import folder_in_one_step
+from editing.json_text import read_json
 from export.bundle import GRAPHS, LICENCE, TOKENIZER, WEIGHTS, Bundle, write_record
 from export.weights import Tensors, read_weights, write_weights
 
@@ -75,7 +75,7 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], Tensors]:
     if missing:
         raise BadInputError(f"{folder}: not a Moonshine checkpoint ({', '.join(missing)} missing)")
     try:
-        published = json.loads((folder / "config.json").read_text("utf-8"))
+        published = read_json(folder / "config.json")
     except (OSError, ValueError) as error:
         raise BadInputError(f"{folder / 'config.json'}: cannot be read ({error})") from error
     if not isinstance(published, dict) or published.get("model_type") != "moonshine":

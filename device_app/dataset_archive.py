@@ -24,6 +24,7 @@ from device_app.lesson import Labelled
 from device_app.store import checked_text
 from editing.errors import BadAudioError, BadInputError
 from editing.files import make_folder, private_folder, sha256
+from editing.json_text import parse_json
 
 MANIFEST = "manifest.jsonl"
 MOST_MANIFEST = 16 << 20
@@ -190,9 +191,9 @@ def _utterance(number: int, line: bytes, written: dict[str, Path]) -> tuple[str,
         "split": lambda value: value in ("train", "test"),
     }
     try:
-        record = json.loads(line)
+        record = parse_json(line)
         if record.keys() != kinds.keys() or not all(fits(record[key]) for key, fits in kinds.items()):
             raise ValueError("it is not audio of the archive, a text and a split")
         return record["split"], Labelled(written[record["audio"]], checked_text(record["text"]))
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+    except (ValueError, AttributeError, TypeError) as error:
         raise BadInputError(f"the archive: line {number} of its manifest cannot be used ({error})") from error

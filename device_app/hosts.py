@@ -11,8 +11,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from device_app.models import data_folder
-from editing.errors import BadInputError, StorageError
+from editing.errors import BadInputError, StorageError, one_line
 from editing.files import write_atomically
+from editing.json_text import read_json
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,13 @@ def hosts() -> dict[str, Host]:
     """
     path = _path()
     try:
-        return {url: Host(**host) for url, host in json.loads(path.read_text("utf-8")).items()}
+        return {url: Host(**host) for url, host in read_json(path).items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise StorageError(f"{path}: is damaged ({error}); remove it and trust your hosts again") from error
+        raise StorageError(
+            f"{path}: is damaged ({one_line(str(error))}); remove it and trust your hosts again"
+        ) from error
 
 
 def find_host(url: str) -> Host:

@@ -217,9 +217,21 @@ class Ledger:
         Raises:
             WrongBaseError, TaskVectorError: one cannot.
         """
-        shapes = {name: tensor.shape for name, tensor in self.base.weights().items()}
+        shapes = self.base.shapes()
         for name, vector in vectors.items():
             vector.check(self.base.weights_hash, shapes, name)
+
+    def load(self, path: Path, *, name: str = "") -> TaskVector:
+        """A task vector from a file of anybody's; it is compared with the base before it takes memory.
+
+        Args:
+            path: the file.
+            name: what to call it in errors; its path, if empty.
+
+        Raises:
+            WrongBaseError, TaskVectorError: it is damaged, or cannot be merged into the model.
+        """
+        return TaskVector.load(path, base=self.base.weights_hash, shapes=self.base.shapes(), name=name)
 
     def vector_path(self, name: str) -> Path:
         """Where the task vector of this hash is."""
@@ -234,7 +246,7 @@ class Ledger:
         path = self.vector_path(name)
         if path.is_file() and sha256(path) != name:
             raise StorageError(f"{path}: its bytes have changed; take it from a backup, or revert its edit")
-        return TaskVector.load(path)
+        return self.load(path)
 
     # Versions
 

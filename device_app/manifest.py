@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from editing.errors import BadInputError
+from editing.json_text import parse_json
 
 # NeMo, then Moonshine and Hugging Face datasets, then audiofolder's metadata.jsonl.
 AUDIO_KEYS = ("audio_filepath", "audio", "file_name")
@@ -97,9 +97,9 @@ def inside(folder: Path, name: str, place: str) -> Path:
 def _entry(manifest: Path, number: int, line: str) -> Entry:
     place = f"{manifest}, line {number}"
     try:
-        record: Any = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise BadInputError(f"{place}: not JSON ({error.msg}); expected one object a line") from error
+        record: Any = parse_json(line)
+    except ValueError as error:
+        raise BadInputError(f"{place}: not JSON ({error}); expected one object a line") from error
     if not isinstance(record, dict):
         raise BadInputError(f"{place}: expected a JSON object")
     audio = _first(record, AUDIO_KEYS)

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from editing.errors import BundleError, StorageError
 from editing.files import make_folder, private_folder, sha256, write_atomically
+from editing.json_text import read_json
 from editing.registry import Tensors
-from export.bundle import BAKE_VERSION, Bundle, Precision
+from export.bundle import BAKE_VERSION, WEIGHTS, Bundle, Precision
 
 ASSETS = Path(__file__).parent / "assets"
 EMBEDDED = ASSETS / "moonshine-tiny"
@@ -69,6 +70,22 @@ def model_names() -> list[str]:
 def installed() -> list[Bundle]:
     """The bundles of `model_names`, in its order."""
     return [embedded_bundle(), *(Bundle.open(folder) for folder in pulled().values())]
+
+
+def find_base(weights_hash: str) -> Bundle | None:
+    """The installed bundle with these master weights (SHA-256), if there is one; damaged bundles are passed over."""
+    return next((bundle for bundle in installed_bases() if bundle.weights_hash == weights_hash), None)
+
+
+def installed_bases() -> list[Bundle]:
+    """The installed bundles that have master weights; damaged bundles are passed over."""
+    found = []
+    for folder in (EMBEDDED, *pulled().values()):
+        with suppress(BundleError):
+            bundle = Bundle.open(folder)
+            if WEIGHTS in bundle.files:
+                found.append(bundle)
+    return found
 
 
 def find_bundle(model: str | None) -> Bundle:
@@ -170,10 +187,29 @@ def _remove_abandoned() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def abandoned_candidates() -> list[Path]:
+    """Folders with a candidate's baked files that no process holds any more; the next candidate's bake removes them."""
+    found = []
+    for folder in sorted(data_folder().glob(f"{CANDIDATE}*/")):
+        with suppress(OSError), _in_use(folder):
+            found.append(folder)
+    return found
+
+
+def damage_of_baked(folder: Path) -> str:
+    """Why the files that `baked` put into this folder cannot be used, one line; empty if they can."""
+    if not (folder / RECORD).is_file():
+        return "their baking did not come to its end"
+    return "" if _is_whole(folder) else "some are missing or damaged"
+
+
 def _is_whole(folder: Path) -> bool:
     """Whether a bake into this folder came to its end and its bytes are as they were."""
     try:
-        record = json.loads((folder / RECORD).read_text("utf-8"))
-        return bool(record) and all(sha256(folder / name) == digest for name, digest in record.items())
+        record = read_json(folder / RECORD)
+        # A name that leads out of the folder is no file of a bake, and might be one that never ends.
+        return bool(record) and all(
+            Path(name).name == name and sha256(folder / name) == digest for name, digest in record.items()
+        )
     except (OSError, ValueError, AttributeError):
         return False

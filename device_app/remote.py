@@ -21,14 +21,15 @@ from device_app.exam import Exam, examine, held_out_of
 from device_app.host_client import HostClient
 from device_app.ledger import EditedBundle, Ledger
 from device_app.lesson import Learnt, Lesson
-from device_app.models import data_folder
+from device_app.models import data_folder, find_bundle
 from device_app.plan import Plan, settings_of
 from device_app.screen import Screen
 from device_app.signatures import check, verified
 from device_app.store import Store
 from device_app.transcriber import Transcriber
-from editing.errors import AsrEdgeError, BadInputError, StorageError, TrainingError
+from editing.errors import AsrEdgeError, BadInputError, StorageError, TrainingError, one_line
 from editing.files import cannot_write, make_folder, sha256, write_atomically
+from editing.json_text import read_json
 from editing.task_vector import Origin, TaskVector
 
 ARCHIVE = "dataset.tar"
@@ -94,11 +95,14 @@ def jobs() -> list[Job]:
     found = []
     for path in sorted(_folder().glob("*/job.json")):
         try:
-            record = json.loads(path.read_text("utf-8"))
+            record = read_json(path)
+            if record["key"] != path.parent.name:  # the folder that `forget` removes
+                raise ValueError("it is another job's")
             plan, origin = Plan(**record.pop("plan")), Origin(**record.pop("origin"))
             found.append(Job(**record, plan=plan, origin=origin))
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise StorageError(f"{path}: is damaged ({error}); remove its folder, and adapt again") from error
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            said = one_line(str(error))
+            raise StorageError(f"{path}: is damaged ({said}); remove its folder, and adapt again") from error
     return sorted(found, key=lambda job: job.created)
 
 
@@ -218,7 +222,7 @@ def fetch(job: Job, client: HostClient, on_change: Callable[[Mapping[str, Any]],
     Raises:
         NetworkError: the host cannot be reached; call again.
         TrainingError: the host could not learn it.
-        BadInputError: what the host sends is not what was asked for.
+        BadInputError: what the host sends is not what was asked for, or does not fit the model.
     """
     path = job.folder / VECTOR
     state: Mapping[str, Any] = {}
@@ -245,7 +249,8 @@ def fetch(job: Job, client: HostClient, on_change: Callable[[Mapping[str, Any]],
     if sha256(path) != record["vector"]:
         path.unlink()
         raise BadInputError(f"{job.url}: sent another task vector than it signed; nothing was merged")
-    vector = TaskVector.load(path)
+    bundle = find_bundle(job.model)
+    vector = TaskVector.load(path, base=bundle.weights_hash, shapes=bundle.shapes(), name=job.url)
     result = state.get("result") or {}
     losses = [float(loss) for loss in result.get("losses", [])]
     return Learnt(replace(vector, origin=job.origin), losses, float(result.get("seconds", 0.0)))

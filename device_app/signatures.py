@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from editing.errors import BadInputError
+from editing.json_text import parse_json
 
 
 def verified(document: str, signature: str, key: str) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def verified(document: str, signature: str, key: str) -> dict[str, Any]:
     try:
         public = Ed25519PublicKey.from_public_bytes(base64.b64decode(key, validate=True))
         public.verify(base64.b64decode(signature, validate=True), document.encode())
-        record = json.loads(document)
+        record = parse_json(document)
     except (InvalidSignature, ValueError) as error:
         raise BadInputError(
             "the task vector is not signed by the host that this device trusts; nothing was merged. If the host has "

@@ -1,6 +1,17 @@
 """Errors that are somebody's to act on: one line, naming the file and the remedy."""
 
 
+def one_line(text: str, most: int = 200) -> str:
+    """Text from a file that anybody may have written, for an error's line: no line breaks, no control characters.
+
+    Args:
+        text: whatever it is.
+        most: characters; the rest is left out, and an ellipsis says so.
+    """
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: most + 1])
+    return shown if len(shown) <= most else f"{shown[:most]}..."
+
+
 class AsrEdgeError(Exception):
     """Something the user can mend. The command line shows the text alone and exits with 1.
 

@@ -154,7 +154,7 @@ def write_all_atomically(files: Mapping[Path, bytes], *, private: bool = False) 
         for path, temporary in temporaries.items():
             temporary.replace(path)
         for folder in {path.parent for path in files}:
-            _sync(folder)
+            sync_folder(folder)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
@@ -182,7 +182,7 @@ def folder_in_one_step(path: Path) -> Iterator[Path]:
         for file in temporary.rglob("*"):
             _sync(file)
         temporary.replace(path)
-        _sync(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         if isinstance(error, AsrEdgeError):
             raise
@@ -212,6 +212,15 @@ def cannot_write(path: Path, error: OSError) -> StorageError:
     """The error to raise when `path` could not be written: what, why, and the remedy."""
     remedy = "free some space" if error.errno == errno.ENOSPC else "choose a place you can write to"
     return StorageError(f"{path}: cannot be written ({error.strerror or error}); nothing was changed; {remedy}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames in a folder survive a power cut.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    _sync(folder)
 
 
 def _sync(path: Path) -> None:

@@ -19,7 +19,8 @@ from typing import Any, Literal
 
 from editing.errors import BundleError
 from editing.files import sha256, write_atomically
-from export.weights import Tensors, read_weights
+from editing.json_text import read_json
+from export.weights import Tensors, read_shapes, read_weights
 
 Precision = Literal["fp32", "int8"]
 
@@ -66,10 +67,10 @@ class Bundle:
         """
         path = folder / "model.json"
         try:
-            record = json.loads(path.read_text("utf-8"))
+            record = read_json(path)
         except FileNotFoundError:
             raise BundleError(f"{folder}: no model bundle here (model.json is missing)") from None
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise BundleError(f"{path}: cannot be read ({error})") from error
         return cls._from_record(folder, path, record)
 
@@ -140,6 +141,14 @@ class Bundle:
         path = self.path(WEIGHTS)
         self.check(WEIGHTS)
         return read_weights(path)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the master weights, by parameter name; the weights themselves are not read.
+
+        Raises:
+            BundleError: the bundle was exported without them, or their file is no safetensors file.
+        """
+        return read_shapes(self.path(WEIGHTS))
 
     @property
     def recipe(self) -> list[Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from editing.errors import BundleError
@@ -51,6 +51,20 @@ def write_weights(path: Path, tensors: Mapping[str, NDArray[np.float32] | Quanti
         else:
             flat[name] = np.ascontiguousarray(tensor, np.float32)
     write_atomically(path, save(flat))
+
+
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of all tensors, by parameter name; only the file's header is read.
+
+    Raises:
+        BundleError: the file is not safetensors.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = [name for name in file.keys() if not name.endswith((SCALE, OFFSET))]  # noqa: SIM118
+            return {name: tuple(file.get_slice(name).get_shape()) for name in names}
+    except (SafetensorError, OSError) as error:
+        raise BundleError(f"{path}: cannot be read as safetensors ({error})") from error
 
 
 def read_weights(path: Path) -> Tensors:

@@ -27,6 +27,7 @@ from device_app.lesson import Labelled, Learnt, Lesson
 from device_app.runtime import default_threads
 from editing.errors import BadInputError, TrainingError
 from editing.files import write_atomically
+from editing.json_text import parse_json
 from editing.task_vector import TaskVector
 from export.bundle import Bundle
 from trainer import families
@@ -488,7 +489,7 @@ class _Run:
         """Goes on where a checkpoint was written; one that is damaged or of other settings is passed over."""
         try:
             with safe_open(path, framework="pt", device=self._device) as file:
-                record: dict[str, Any] = json.loads(file.metadata()["run"])
+                record: dict[str, Any] = parse_json(file.metadata()["run"])
                 if record["settings"] != asdict(self._settings):
                     return
                 stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118

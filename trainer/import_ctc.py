@@ -19,6 +19,7 @@ from device_app.audio import SAMPLE_RATE
 from device_app.families import WORD_START
 from device_app.hub import download
 from editing.errors import BadInputError
+from editing.json_text import read_json
 from export.bundle import Bundle
 from export.graphs import export_auto_ctc, export_conformer_ctc
 from trainer import families
@@ -128,7 +129,7 @@ def _of_characters(folder: Path, config: Any) -> tuple[tokenizers.Tokenizer, dic
 
 def _json(path: Path, default: Any = None) -> Any:
     try:
-        return json.loads(path.read_text("utf-8"))
+        return read_json(path)
     except FileNotFoundError:
         if default is not None:
             return default

@@ -86,7 +86,6 @@ def pull(
     from device_app.store import Store
     from editing.errors import BadInputError
     from editing.files import make_folder
-    from editing.task_vector import TaskVector
 
     settings, _ = options.merge_settings(lam, None)
     host = find_host(on)
@@ -103,7 +102,7 @@ def pull(
         path = Path(folder) / "vector.safetensors"
         if client.fleet_vector(group, base, path) != record["vector"]:
             raise BadInputError(f"{host.url}: sent another task vector than it signed; nothing was merged")
-        vector = TaskVector.load(path)
+        vector = ledger.load(path, name=host.url)
     vector = replace(vector, origin=replace(vector.origin, domain=group))
     with Store() as store, ledger.changing():
         older = [one.id for one in ledger.edits if one.kind == "fleet" and one.domains == [group]]

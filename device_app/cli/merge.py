@@ -47,7 +47,7 @@ def merge(
             if name.isdecimal():
                 found |= {f"edit {name}": ledger.vector(one) for one in ledger.edit(int(name)).vectors}
             else:
-                found[name] = TaskVector.load(Path(name))
+                found[name] = ledger.load(Path(name))
         replaced = [int(name) for name in vectors if name.isdecimal()]
         plan = Plan("", method, settings, tolerance=tolerance / 100, force=force, dry_run=dry_run)
         outcome = merge_vectors(store, ledger, found, "merge", plan, threads, screen.Terminal(), replaced)

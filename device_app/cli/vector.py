@@ -68,11 +68,10 @@ def import_(
     from device_app.models import find_bundle
     from device_app.plan import Plan
     from device_app.store import Store
-    from editing.task_vector import TaskVector
 
     settings, _ = options.merge_settings(lam, density)
-    vector = TaskVector.load(file)
     ledger = Ledger(find_bundle(model))
+    vector = ledger.load(file)
     with Store() as store, ledger.changing():
         plan = Plan(vector.origin.domain, method, settings, tolerance=tolerance / 100, force=force, dry_run=dry_run)
         outcome = merge_vectors(store, ledger, {str(file): vector}, "import", plan, threads, screen.Terminal())
@@ -82,13 +81,19 @@ def import_(
 @app.command()
 def show(file: File, as_json: options.Json = False) -> None:
     """Show what a task vector's file says of itself."""
-    from editing.task_vector import TaskVector
+    from editing.errors import one_line
+    from editing.task_vector import summarise
 
-    vector = TaskVector.load(file)
-    record = {**asdict(vector.origin), "norm": vector.norm, "nonzero": vector.density, "layers": vector.layers()}
+    summary = summarise(file)
+    record = {
+        **asdict(summary.origin),
+        "norm": summary.norm,
+        "nonzero": summary.density,
+        "layers": dict(summary.layers),
+    }
     if as_json:
         typer.echo(json.dumps(record, ensure_ascii=False, indent=2))
         return
     for name, value in record.items():
         if name not in ("layers", "scores"):
-            typer.echo(f"{name:12} {value}")
+            typer.echo(f"{name:12} {one_line(str(value))}")

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -192,3 +193,30 @@ def test_the_sum_can_take_the_place_of_the_vector():
     assert apply(base, vector, out=vector)["a"] is place
     assert place.tolist() == [3, 3, 3]
     assert base["a"].tolist() == [1, 1, 1]
+
+
+# Files of earlier versions
+
+
+def test_a_file_that_0_1_0_wrote_is_read_and_written_to_the_byte():
+    """files/version-1.safetensors was written by asr-edge 0.1.0 at commit 767e81d."""
+    path = Path(__file__).parent / "files" / "version-1.safetensors"
+    vector = TaskVector.load(path)
+    assert vector.to_bytes() == path.read_bytes()
+    assert vector.origin == Origin(
+        "moonshine",
+        "ab" * 32,
+        "kitchen",
+        "2025-11-03T10:00:00+00:00",
+        3,
+        9.5,
+        "trim",
+        0.5,
+        {"kitchen": 0.25, "küche": 1},
+    )
+    shapes = {name: tensor.shape for name, tensor in vector.tensors.items()}
+    assert list(shapes.values()) == [(7, 5), (6, 10), (9,), (40, 30), (), (0, 4), (1, 2, 2)]
+    assert vector.norm == pytest.approx(26.567684626177602)
+    fitted = TaskVector.load(path, base="ab" * 32, shapes=shapes)
+    assert fitted.to_bytes() == path.read_bytes()
+    assert all(tensor.flags.writeable for name, tensor in fitted.tensors.items() if "frozen" in name)

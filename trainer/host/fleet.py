@@ -27,15 +27,15 @@ import numpy as np
 from device_app.canary import Spoken, canary
 from device_app.exam import hear
 from device_app.gate import Heard, compare
-from device_app.models import temporarily_baked
+from device_app.models import find_base, temporarily_baked
 from device_app.plan import Plan, settings_of
 from device_app.screen import Screen
 from device_app.store import CANARY
 from device_app.transcriber import Transcriber
-from editing.errors import BadInputError, TaskVectorError
+from editing.errors import BadInputError, BundleError, TaskVectorError, one_line
 from editing.files import sha256
 from editing.registry import METHODS, Tensors
-from editing.task_vector import Origin, TaskVector, apply, read_origin
+from editing.task_vector import Origin, TaskVector, apply, check_file, read_origin
 from export.bundle import Bundle
 from trainer.host.database import Contribution, Database, Device
 from trainer.host.keys import Signer
@@ -44,6 +44,7 @@ CLIP = 1.5
 HUGE = 5.0
 OPPOSED = -0.1  # cosine
 FEWEST = 3  # of two that disagree, nobody knows which is wrong
+CAME = "the task vector"  # in errors; where it is on the host is nobody's business
 WEIGHED = 0.6  # how devices add what they pull, by default: it is scored like that
 
 
@@ -93,14 +94,21 @@ def receive(database: Database, folder: Path, device: Device, group: str, vector
     """Takes a vector into a group.
 
     Raises:
-        BadInputError: it is no task vector, or has other bytes than its name says.
+        BadInputError: it has other bytes than its name says, is no task vector, or does not fit a base that is
+            installed here.
     """
     if sha256(path) != vector:
         raise BadInputError("the bytes are not those that were announced")
+    origin = read_origin(path, name=CAME)
+    base = find_base(origin.base)
+    if base is None:
+        taken_from = one_line(origin.base[:8])
+        raise TaskVectorError(f"{CAME}: taken from base {taken_from}, which is not installed on this host")
     try:
-        origin = read_origin(path)
-    except TaskVectorError as error:
-        raise BadInputError(str(error).replace(str(path), "what came")) from error
+        shapes = base.shapes()
+    except BundleError:
+        raise TaskVectorError(f"{CAME}: its base {origin.base[:8]} is damaged on this host; tell its owner") from None
+    check_file(path, origin.base, shapes, name=CAME)
     target = file_of(folder, vector)
     path.replace(target)
     for old in database.contribute(device.id, group, origin.base, vector, {"scores": dict(origin.scores)}):
@@ -188,13 +196,12 @@ def _read(
         judged.append(entry := Judged(one.device, one.vector))
         scores = one.statement.get("scores", {})
         try:
-            vector = TaskVector.load(file_of(folder, one.vector))
-            vector.check(base.weights_hash, shapes, "it")
+            vector = TaskVector.load(file_of(folder, one.vector), base=base.weights_hash, shapes=shapes, name="it")
             entry.norm = vector.norm
             if not entry.norm:
                 raise TaskVectorError("it changes nothing")
         except TaskVectorError as error:
-            entry.left_out = str(error).removeprefix(f"{file_of(folder, one.vector)}: ").removeprefix("it: ")
+            entry.left_out = str(error).removeprefix("it: ")
             continue
         if "before" in scores and "after" in scores and scores["after"] >= scores["before"]:
             entry.left_out = "its own device hears no better with it"

@@ -18,6 +18,7 @@ from typing import Any
 
 from editing.errors import BadInputError
 from editing.files import make_folder, private_folder, sha256, write_atomically
+from editing.json_text import read_json
 from trainer.engine import Engine, Running, Task
 from trainer.host.database import OPEN, Database, Job
 from trainer.host.keys import Signer
@@ -87,7 +88,7 @@ class Jobs:
     def progress(self, job: Job) -> dict[str, Any] | None:
         """Where the fine-tuning is, if it has begun."""
         try:
-            record: dict[str, Any] = json.loads((self.folder(job) / PROGRESS).read_text("utf-8"))
+            record: dict[str, Any] = read_json(self.folder(job) / PROGRESS)
             return record
         except (OSError, ValueError):
             return None
@@ -184,7 +185,7 @@ class Jobs:
     def _end(self, job: Job) -> None:
         """What became of a worker that is not running any more."""
         try:
-            result: Mapping[str, Any] = json.loads((self.folder(job) / RESULT).read_text("utf-8"))
+            result: Mapping[str, Any] = read_json(self.folder(job) / RESULT)
         except (OSError, ValueError):
             if job.attempts + 1 >= self.limits.attempts:
                 self._fail(job, "the worker died again and again; perhaps its memory is too small")

@@ -19,7 +19,7 @@ from device_app.audio import duration_s
 from device_app.dataset_archive import Unpacked, unpack
 from device_app.ledger import Applied, with_edit
 from device_app.lesson import Labelled, Lesson
-from device_app.models import installed
+from device_app.models import find_base
 from editing.errors import AsrEdgeError, BadInputError
 from editing.files import private_folder, sha256, write_atomically
 from editing.registry import Tensors
@@ -148,7 +148,7 @@ def starting_bundle(request: Mapping[str, Any], unpacked: Unpacked) -> Bundle:
         BadInputError: the base is not here, or a vector is missing.
         WrongBaseError, TaskVectorError: a vector does not fit the base.
     """
-    base = next((one for one in installed() if one.weights_hash == request["base"]), None)
+    base = find_base(request["base"])
     if base is None:
         raise BadInputError(f"the base {request['base'][:8]} is not installed on this host")
     edits = [Applied(number, **edit) for number, edit in enumerate(request["edits"], 1)]
@@ -161,9 +161,7 @@ def starting_bundle(request: Mapping[str, Any], unpacked: Unpacked) -> Bundle:
         shapes = {name: tensor.shape for name, tensor in made.items()}
 
         def load(name: str) -> TaskVector:
-            vector = TaskVector.load(unpacked.vectors[name])
-            vector.check(base.weights_hash, shapes, "the archive")
-            return vector
+            return TaskVector.load(unpacked.vectors[name], base=base.weights_hash, shapes=shapes, name="the archive")
 
         for edit in edits:
             try:

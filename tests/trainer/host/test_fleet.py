@@ -2,17 +2,18 @@
 
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import httpx2 as httpx
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from device_app.canary import canary
 from device_app.screen import Silent
 from device_app.signatures import verified
 from editing.errors import BadInputError
-from editing.task_vector import Origin, TaskVector
+from editing.task_vector import RECORD, Origin, TaskVector
 from trainer.host import fleet
 from trainer.host.fleet import file_of, merge_fleet
 
@@ -97,7 +98,7 @@ def test_honest_vectors_are_merged_signed_and_offered(give, merge, vector, datab
     assert merged.origin.utterances == 120
 
 
-def test_what_is_poisoned_or_broken_is_left_out_and_said(give, merge, vector, database, bundle):
+def test_what_is_poisoned_or_broken_is_left_out_and_said(give, merge, vector):
     turned = vector(1)
     turned = replace(turned, tensors={n: -3 * t for n, t in vector(2).tensors.items()})
     nan = vector(7)
@@ -112,12 +113,11 @@ def test_what_is_poisoned_or_broken_is_left_out_and_said(give, merge, vector, da
         huge=vector(5, scale=1.0),
         turned=turned,
         nan=replace(nan, tensors=whole),
-        other_base=replace(vector(6), origin=replace(vector(6).origin, base=bundle.weights_hash[::-1])),
         worse=vector(8, scores={"before": 0.2, "after": 0.3}),
         nothing=vector(9, scale=0.0),
     )
     reasons = left_out(merge())
-    assert reasons.keys() == {"huge", "turned", "nan", "worse", "nothing"}  # another base is another merge
+    assert reasons.keys() == {"huge", "turned", "nan", "worse", "nothing"}
     assert "times the median" in reasons["huge"]
     assert "points away" in reasons["turned"]
     assert "not finite" in reasons["nan"]
@@ -172,6 +172,45 @@ def test_a_device_gives_over_the_connection_and_only_to_its_own_group(serve, cal
     assert phone.put(f"/v1/groups/crew/contributions/{hashlib.sha256(bad).hexdigest()}", content=bad).status_code == 422
     assert phone.get(f"/v1/groups/crew/vector/{bundle.weights_hash}").status_code == 404
     assert httpx.put(url + path, content=data).status_code == 401
+
+
+def test_what_fits_no_base_of_the_host_is_refused_when_it_comes(
+    serve, caller, vector, database, bundle, host_home, tiny_bundle
+):
+    phone = caller(serve(), fleet="crew")
+    good = vector(1)
+    one, *rest = good.tensors
+    refused = {
+        "is not installed on this host": replace(good, origin=replace(good.origin, base=bundle.weights_hash[::-1])),
+        f"{one} is missing": replace(good, tensors={name: good.tensors[name] for name in rest}),
+        "extra is unknown": replace(good, tensors={**good.tensors, "extra": np.ones(1, np.float32)}),
+        f"{one} has shape": replace(good, tensors={**good.tensors, one: np.zeros((1 << 20, 1), np.float32)}),
+        "does not fit the model": replace(good, origin=replace(good.origin, base=tiny_bundle.weights_hash)),
+    }
+    for reason, one in refused.items():
+        data = one.to_bytes()
+        answer = phone.put(f"/v1/groups/crew/contributions/{hashlib.sha256(data).hexdigest()}", content=data)
+        assert answer.status_code == 422
+        assert reason in answer.json()["detail"]
+        assert str(host_home) not in answer.text
+    assert database.contributions("crew", bundle.weights_hash) == []
+    assert not list((host_home / "host" / "fleet").rglob("*.safetensors"))
+    assert not list((host_home / "host" / "fleet" / "incoming").iterdir())
+
+
+def test_a_file_that_claims_gigabytes_of_zeros_is_refused_unread(give, database, merge, bundle, host_home, vector):
+    """One that an earlier host took in is left out of the merge likewise."""
+    shapes = {name: [1 << 30, 4] if name == CHANGED else list(shape) for name, shape in bundle.shapes().items()}
+    record = {"format_version": 1, **asdict(vector(1).origin), "shapes": shapes}
+    data = save({}, metadata={RECORD: json.dumps(record)})
+    with pytest.raises(BadInputError, match=rf"the task vector: does not fit the model: {CHANGED} has shape"):
+        give(zeros=data)
+    name = hashlib.sha256(data).hexdigest()
+    file_of(host_home / "host", name).write_bytes(data)
+    device = next(known for known in database.devices() if known.name == "zeros")
+    database.contribute(device.id, "crew", bundle.weights_hash, name, {"scores": {}})
+    with pytest.raises(BadInputError, match=rf"zeros: does not fit the model: {CHANGED} has shape \(1073741824, 4\)"):
+        merge()
 
 
 def test_only_the_latest_of_each_device_counts_and_none_of_those_let_in_no_more(give, database, vector, bundle):
