@@ -242,16 +242,14 @@ def measure_versions(
 
 
 def tidy(ledger: Ledger) -> None:
-    """Removes what no version needs any more, and what a kill left. Call it while the ledger is changing.
+    """Removes what can be made again, and puts aside what cannot. Call it while the ledger is changing.
 
-    These are baked files of versions that are neither in service, nor the one before, nor the
-    base; and task vectors that no edit names.
+    Baked files of versions that are neither in service, nor the one before, nor the base are
+    removed; task vectors that no edit names, which a killed `adapt` leaves, go into quarantine.
     """
     kept = {ledger.current.id, ledger.current.parent, 0}
     folders = {version.id: baked_folder(ledger.bundle(version)) for version in ledger.versions}
     keep = {folders[identity] for identity in kept if identity is not None}
     for folder in set(folders.values()) - keep:
         shutil.rmtree(folder, ignore_errors=True)
-    named = {ledger.vector_path(name) for edit in ledger.edits for name in edit.vectors}
-    for path in set((ledger.folder / "vectors").glob("*")) - named:
-        path.unlink(missing_ok=True)
+    ledger.put_aside_unnamed()

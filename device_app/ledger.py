@@ -5,98 +5,31 @@ again from the base and the edits' task vectors:
 
     theta = base + method_1(vectors_1, settings_1) + method_2(vectors_2, settings_2) + ...
 
-Everything is in one folder a base model: `ledger.json`, replaced in one step, and `vectors/`, files
-named by their hash that are written before the ledger names them. So a kill at any moment leaves
-the ledger of before or of after, and the version that it names can always be made.
+A kill at any moment leaves the ledger of before or of after, and the version that it names can
+always be made (`device_app.ledger_files`).
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from device_app.ledger_files import LedgerFiles
+from device_app.ledger_record import Applied, DamagedRecordError, Edit, LaterRecordError, Record, Version
 from device_app.models import data_folder
-from editing.errors import BadInputError, StorageError
-from editing.files import make_folder, sha256, write_atomically
+from editing.errors import AsrEdgeError, BadInputError, StorageError, one_line
+from editing.files import sha256, write_atomically
 from editing.registry import METHODS, Tensors
 from editing.sparsify import Array
 from editing.task_vector import TaskVector, apply
 from export.bundle import WEIGHTS, Bundle
 
-FORMAT_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Edit:
-    """One change of the weights.
-
-    Attributes:
-        id: its number.
-        kind: "adapt", "import" (a vector from elsewhere) or "merge" (several).
-        domains: what was learnt; several for a merge.
-        vectors: hashes of the task vectors' files.
-        method, settings: how they are merged at first.
-        created: ISO 8601, UTC.
-        utterances, seconds: what it was learnt from.
-        before, after: WER by domain when it was judged.
-        reasons: why the gate kept it out; empty where it did not.
-    """
-
-    id: int
-    kind: str
-    domains: Sequence[str]
-    vectors: Sequence[str]
-    method: str
-    settings: Mapping[str, Any]
-    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    utterances: int = 0
-    seconds: float = 0.0
-    before: Mapping[str, float] = field(default_factory=dict)
-    after: Mapping[str, float] = field(default_factory=dict)
-    reasons: Sequence[str] = ()
-
-    @property
-    def domain(self) -> str:
-        """What was learnt, for people."""
-        return " + ".join(self.domains)
-
-
-@dataclass(frozen=True)
-class Applied:
-    """An edit as a version has it: perhaps with other settings than at first."""
-
-    edit: int
-    vectors: Sequence[str]
-    method: str
-    settings: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Version:
-    """A list of edits.
-
-    Attributes:
-        id: its number; 0 is the base.
-        parent: the version that was in service before.
-        applied: the edits, in order.
-        why: what made it, for people.
-        created: ISO 8601, UTC.
-        wer: by domain, as far as it was measured.
-    """
-
-    id: int
-    parent: int | None
-    applied: Sequence[Applied] = ()
-    why: str = "the base model"
-    created: str = ""
-    wer: Mapping[str, float] = field(default_factory=dict)
+__all__ = ["Applied", "Edit", "EditedBundle", "Ledger", "Version", "edited", "with_edit"]
 
 
 @dataclass(frozen=True)
@@ -132,33 +65,46 @@ class Ledger:
             StorageError: it is damaged or of a later asr-edge.
         """
         self.base = base
-        self.folder = data_folder() / "ledgers" / base.weights_hash[:16]
-        self.path = self.folder / "ledger.json"
+        self.files = LedgerFiles(data_folder() / "ledgers" / base.weights_hash[:16])
         self.edits: list[Edit] = []
         self.versions = [Version(0, None)]
         self.current = self.versions[0]
+        self._read_bytes: bytes | None = None
+        self._written: set[str] = set()
         self._read()
+
+    @property
+    def folder(self) -> Path:
+        return self.files.folder
+
+    @property
+    def path(self) -> Path:
+        """Of the ledger's file."""
+        return self.files.ledger
 
     def _read(self) -> None:
         try:
-            record = json.loads(self.path.read_text("utf-8"))
-            if record["format_version"] != FORMAT_VERSION:
-                raise StorageError(f"{self.path}: of a later asr-edge (format {record['format_version']})")
-            self.edits = [Edit(**edit) for edit in record["edits"]]
-            self.versions = [
-                Version(**{**version, "applied": [Applied(**applied) for applied in version["applied"]]})
-                for version in record["versions"]
-            ]
-            self.current = self.versions[int(record["current"])]
-        except (FileNotFoundError, NotADirectoryError):
+            found = self.files.read_ledger()
+        except LaterRecordError as error:
+            raise StorageError(f"{self.path}: of a later asr-edge ({error}); nothing was changed") from error
+        except DamagedRecordError as error:
+            raise self._damaged(str(error)) from error
+        if found is None:
             return
-        except StorageError:
-            raise
-        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-            raise StorageError(
-                f"{self.path}: is damaged ({error}). Move it away to go on with the base model, or take it from a "
-                "backup; the task vectors beside it are whole"
-            ) from error
+        record, self._read_bytes = found
+        if record.base != self.base.weights_hash:
+            raise self._damaged(f"it is of the base {record.base[:8]}, not {self.base.weights_hash[:8]}")
+        self.edits, self.versions = list(record.edits), list(record.versions)
+        self.current = self.versions[record.current]
+
+    def _damaged(self, reason: str) -> StorageError:
+        if self.files.is_previous_whole():
+            remedy = "'asr-edge doctor' restores the ledger from before the last change"
+        else:
+            remedy = "take it from a backup, or let 'asr-edge doctor' put it aside to go on with the base model"
+        return StorageError(
+            f"{self.path}: is damaged ({reason}); {remedy}. Nothing was changed, no task vector is lost"
+        )
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -166,31 +112,16 @@ class Ledger:
 
         Raises:
             BadInputError: another process is changing it.
-            StorageError: the data folder cannot be written.
+            StorageError: the data folder cannot be written, or the ledger is damaged.
         """
-        try:
-            make_folder(self.folder)
-            (self.folder / "lock").touch(0o600)
-            lock = (self.folder / "lock").open("a")
-        except OSError as error:
-            raise StorageError(f"{self.folder}: cannot be written ({error.strerror})") from error
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BadInputError("another asr-edge is changing this model; wait until it has finished") from None
+        with self.files.locked():
+            self._written = set()
             self._read()
             yield
 
     def _write(self, edits: Sequence[Edit], versions: Sequence[Version], current: Version) -> None:
-        record = {
-            "format_version": FORMAT_VERSION,
-            "base": self.base.weights_hash,
-            "current": current.id,
-            "edits": [asdict(edit) for edit in edits],
-            "versions": [asdict(version) for version in versions],
-        }
-        write_atomically(self.path, (json.dumps(record, ensure_ascii=False, indent=1) + "\n").encode())
+        record = Record(self.base.weights_hash, edits, versions, current.id)
+        self.files.write(record, self._read_bytes)
         self._read()
 
     # Vectors
@@ -203,8 +134,25 @@ class Ledger:
         """
         data = vector.to_bytes()
         name = hashlib.sha256(data).hexdigest()
+        if not self.vector_path(name).exists():
+            self._written.add(name)
         write_atomically(self.vector_path(name), data)
         return name
+
+    def put_aside_unnamed(self) -> None:
+        """Moves task vectors that no edit names into quarantine. Call it while the ledger is changing.
+
+        Those that the ledger from before the last change names stay, and those that were written
+        since `changing` began are removed: of a dry run, which is to leave nothing.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        for path in self.files.unnamed_vectors():
+            if path.stem in self._written or path.name.endswith(".tmp"):
+                path.unlink(missing_ok=True)
+            else:
+                self.files.move_into_quarantine(path)
 
     def has_edit_of(self, vector: TaskVector) -> bool:
         """Whether this very vector is an edit's already."""
@@ -235,17 +183,19 @@ class Ledger:
 
     def vector_path(self, name: str) -> Path:
         """Where the task vector of this hash is."""
-        return self.folder / "vectors" / f"{name}.safetensors"
+        return self.files.vector(name)
 
     def vector(self, name: str) -> TaskVector:
         """
         Raises:
-            TaskVectorError: the file is missing.
-            StorageError: its bytes have changed.
+            StorageError: the file is missing, or its bytes have changed.
         """
         path = self.vector_path(name)
-        if path.is_file() and sha256(path) != name:
-            raise StorageError(f"{path}: its bytes have changed; take it from a backup, or revert its edit")
+        remedy = "'asr-edge doctor' looks for a whole copy; or take it from a backup, or revert its edit"
+        if not path.is_file():
+            raise StorageError(f"{path}: is missing; {remedy}")
+        if sha256(path) != name:
+            raise StorageError(f"{path}: its bytes have changed; {remedy}")
         return self.load(path)
 
     # Versions
@@ -266,7 +216,13 @@ class Ledger:
         """
         weights = self.base.weights()
         for applied in version.applied:
-            weights = with_edit(weights, applied, self.vector)
+            try:
+                weights = with_edit(weights, applied, self.vector)
+            except (ValueError, TypeError) as error:
+                if isinstance(error, AsrEdgeError):
+                    raise
+                said = one_line(str(error))
+                raise StorageError(f"{self.path}: edit {applied.edit} cannot be applied ({said}); revert it") from error
         return weights
 
     def edit(self, identity: int) -> Edit:

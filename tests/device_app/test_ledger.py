@@ -125,10 +125,126 @@ def test_what_does_not_exist_is_said(ledger):
     "content", [b"", b"{", b"[]", b'{"format_version": 1}', b'{"format_version": 1, "edits": [{}]}']
 )
 def test_a_damaged_ledger_is_told_with_what_to_do(ledger, learn, bundle, content):
+    """More of them in tests/hostile/test_ledger_files.py."""
     learn("a")
     ledger.path.write_bytes(content)
-    with pytest.raises(StorageError, match="is damaged"):
+    with pytest.raises(
+        StorageError, match=r"is damaged .*; take it from a backup, or let 'asr-edge doctor' put it aside"
+    ):
         Ledger(bundle)
+    ledger.path.unlink()
+    learn("b")
+    learn("c")
+    ledger.path.write_bytes(content)
+    with pytest.raises(StorageError, match="'asr-edge doctor' restores the ledger from before the last change"):
+        Ledger(bundle)
+
+
+def test_the_ledger_from_before_the_last_change_is_kept(ledger, learn, bundle):
+    learn("a")
+    assert not ledger.files.previous.exists()
+    first = ledger.path.read_bytes()
+    learn("b")
+    assert ledger.files.previous.read_bytes() == first
+    assert len(Ledger(bundle).edits) == 2
+
+
+def test_a_ledger_that_is_gone_is_not_taken_for_a_new_one(ledger, learn, bundle):
+    learn("a")
+    learn("b")
+    ledger.path.unlink()
+    with pytest.raises(StorageError, match="it is missing, but the one from before the last change is there"):
+        Ledger(bundle)
+    with pytest.raises(StorageError), ledger.changing():
+        pass
+    with ledger.files.locked():
+        ledger.files.restore()
+    assert [edit.domain for edit in Ledger(bundle).edits] == ["a"]
+
+
+def test_restoring_puts_the_damaged_ledger_aside_and_is_done_once(ledger, learn, bundle):
+    a, b = learn("a", 1), learn("b", 2)
+    ledger.path.write_bytes(b"rubbish")
+    ledger.files.restore()
+    assert_weights(edited(bundle).weights(), bundle.weights(), merged(a))
+    (aside,) = ledger.files.quarantine.iterdir()
+    assert aside.read_bytes() == b"rubbish"
+    restored = ledger.path.read_bytes()
+    ledger.files.restore()
+    assert ledger.path.read_bytes() == restored
+    assert len(list(ledger.files.quarantine.iterdir())) == 1
+    assert {ledger.keep(a), ledger.keep(b)} == {path.stem for path in ledger.files.vectors.iterdir()}
+
+
+def test_restoring_without_an_earlier_ledger_leaves_the_base_and_every_vector(ledger, learn, bundle):
+    learn("a")
+    ledger.path.write_bytes(b"rubbish")
+    ledger.files.restore()
+    assert edited(bundle) is bundle
+    assert [path.read_bytes() for path in ledger.files.quarantine.iterdir()] == [b"rubbish"]
+    assert len(list(ledger.files.vectors.iterdir())) == 1
+
+
+# Task vectors that no edit names
+
+
+def test_what_no_edit_names_is_put_aside_and_what_the_ledger_before_names_stays(ledger, learn, vector, bundle):
+    """As the remedy that 0.1.0 printed left it: the damaged ledger moved away, the vectors beside it."""
+    learn("a", 1)
+    learn("b", 2)
+    ledger.path.write_bytes(b"rubbish")
+    ledger.path.rename(ledger.folder / "moved-away.json")
+    lost = {path.name: path.read_bytes() for path in ledger.files.vectors.iterdir()}
+    named_before = {f"{edit.vectors[0]}.safetensors" for edit in ledger.files.read(ledger.files.previous)[0].edits}
+    ledger.files.previous.rename(ledger.folder / "previous.json")
+    fresh = Ledger(bundle)
+    with fresh.changing():
+        edit = Edit(1, "adapt", ["c"], [fresh.keep(vector("c", 3))], "ties", SETTINGS)
+        fresh.promote(fresh.drafted(edit), edit)
+        (ledger.folder / "previous.json").rename(ledger.files.previous)
+        fresh.put_aside_unnamed()
+    assert {path.name: path.read_bytes() for path in ledger.files.quarantine.iterdir()} == {
+        name: data for name, data in lost.items() if name not in named_before
+    }
+    assert named_before <= {path.name for path in ledger.files.vectors.iterdir()}
+
+
+def test_a_killed_adapts_vector_is_put_aside_by_the_next_change(ledger, vector, bundle):
+    with ledger.changing():
+        name = ledger.keep(vector("killed"))
+    with ledger.changing():
+        ledger.put_aside_unnamed()
+    assert not ledger.vector_path(name).exists()
+    assert ledger.files.find_in_quarantine(name) is not None
+    ledger.files.take_back(name)
+    assert ledger.vector(name).origin.domain == "killed"
+
+
+def test_a_dry_run_leaves_no_vector(ledger, vector):
+    with ledger.changing():
+        ledger.keep(vector("tried"))
+        ledger.put_aside_unnamed()
+    assert list(ledger.files.vectors.iterdir()) == []
+    assert not ledger.files.quarantine.exists()
+
+
+def test_a_vector_that_was_there_before_a_dry_run_is_put_aside(ledger, vector):
+    killed = vector("killed")
+    with ledger.changing():
+        name = ledger.keep(killed)
+    with ledger.changing():
+        assert ledger.keep(killed) == name
+        ledger.put_aside_unnamed()
+    assert ledger.files.find_in_quarantine(name) is not None
+
+
+def test_the_same_file_put_aside_twice_replaces_nothing(ledger):
+    ledger.files.vectors.mkdir(parents=True)
+    path = ledger.vector_path("ab" * 32)
+    for content in (b"one", b"two"):
+        path.write_bytes(content)
+        ledger.files.move_into_quarantine(path)
+    assert sorted(found.read_bytes() for found in ledger.files.quarantine.iterdir()) == [b"one", b"two"]
 
 
 def test_a_later_ledger_is_not_touched(ledger, learn, bundle):
@@ -136,6 +252,21 @@ def test_a_later_ledger_is_not_touched(ledger, learn, bundle):
     ledger.path.write_text(json.dumps({"format_version": 2}))
     with pytest.raises(StorageError, match="later asr-edge"):
         Ledger(bundle)
+
+
+def test_a_missing_vector_is_said_with_what_to_do(ledger, learn, bundle):
+    learn("a")
+    ledger.vector_path(ledger.edits[0].vectors[0]).unlink()
+    with pytest.raises(StorageError, match="is missing; 'asr-edge doctor' looks for a whole copy"):
+        edited(bundle).weights()
+
+
+def test_settings_that_cannot_be_merged_with_are_said(ledger, vector, bundle):
+    with ledger.changing():
+        edit = Edit(1, "adapt", ["a"], [ledger.keep(vector("a"))], "slerp", {"lam": 1.0, "place": 0.5})
+        ledger.promote(ledger.drafted(edit), edit)
+    with pytest.raises(StorageError, match=r"edit 1 cannot be applied \(slerp goes from one vector to another"):
+        edited(bundle).weights()
 
 
 def test_a_vector_whose_bytes_changed_is_not_merged(ledger, learn, bundle):

@@ -1,0 +1,270 @@
+"""What a ledger's file says, and whether that can be: edits, versions, and which of them is in service."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any
+
+from editing.errors import one_line
+from editing.json_text import is_number, is_scores, is_whole_number, parse_json, shown
+from editing.registry import METHODS
+
+FORMAT_VERSION = 1
+MOST_BYTES = 256 << 20  # a thousand edits have half of that
+HASH = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One change of the weights.
+
+    Attributes:
+        id: its number.
+        kind: "adapt", "import" (a vector from elsewhere) or "merge" (several).
+        domains: what was learnt; several for a merge.
+        vectors: hashes of the task vectors' files.
+        method, settings: how they are merged at first.
+        created: ISO 8601, UTC.
+        utterances, seconds: what it was learnt from.
+        before, after: WER by domain when it was judged.
+        reasons: why the gate kept it out; empty where it did not.
+    """
+
+    id: int
+    kind: str
+    domains: Sequence[str]
+    vectors: Sequence[str]
+    method: str
+    settings: Mapping[str, Any]
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    utterances: int = 0
+    seconds: float = 0.0
+    before: Mapping[str, float] = field(default_factory=dict)
+    after: Mapping[str, float] = field(default_factory=dict)
+    reasons: Sequence[str] = ()
+
+    @property
+    def domain(self) -> str:
+        """What was learnt, for people."""
+        return " + ".join(self.domains)
+
+
+@dataclass(frozen=True)
+class Applied:
+    """An edit as a version has it: perhaps with other settings than at first."""
+
+    edit: int
+    vectors: Sequence[str]
+    method: str
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Version:
+    """A list of edits.
+
+    Attributes:
+        id: its number; 0 is the base.
+        parent: the version that was in service before.
+        applied: the edits, in order.
+        why: what made it, for people.
+        created: ISO 8601, UTC.
+        wer: by domain, as far as it was measured.
+    """
+
+    id: int
+    parent: int | None
+    applied: Sequence[Applied] = ()
+    why: str = "the base model"
+    created: str = ""
+    wer: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a ledger's file says.
+
+    Attributes:
+        base: SHA-256 of the base model's weights.
+        edits: all; the n-th has the number n, from 1.
+        versions: all; the n-th has the number n, from 0, which is the base.
+        current: the number of the version in service.
+    """
+
+    base: str
+    edits: Sequence[Edit] = ()
+    versions: Sequence[Version] = (Version(0, None),)
+    current: int = 0
+
+    @property
+    def vectors(self) -> set[str]:
+        """The hashes of all task vectors that an edit names."""
+        return {name for edit in self.edits for name in edit.vectors}
+
+    def to_bytes(self) -> bytes:
+        """The file's bytes."""
+        record = {
+            "format_version": FORMAT_VERSION,
+            "base": self.base,
+            "current": self.current,
+            "edits": [asdict(edit) for edit in self.edits],
+            "versions": [asdict(version) for version in self.versions],
+        }
+        return (json.dumps(record, ensure_ascii=False, indent=1) + "\n").encode()
+
+
+class DamagedRecordError(ValueError):
+    """A ledger's file that nothing of ours has written; one line."""
+
+
+class LaterRecordError(ValueError):
+    """A ledger's file that a later asr-edge has written; one line."""
+
+
+def parse_record(data: bytes) -> Record:
+    """What a ledger's file says. Every number in it that leads to something leads to something that is there.
+
+    Args:
+        data: the file's bytes, whatever they are.
+
+    Raises:
+        LaterRecordError: a later asr-edge has written it.
+        DamagedRecordError: it is damaged.
+    """
+    try:
+        return _record(parse_json(data, strict=True))
+    except LaterRecordError:
+        raise
+    except ValueError as error:
+        raise DamagedRecordError(one_line(str(error))) from None
+
+
+def _record(value: Any) -> Record:
+    if not isinstance(value, dict):
+        raise ValueError("it is not a JSON object")
+    version: Any = value.get("format_version")
+    if not is_whole_number(version, least=1):
+        raise ValueError("it has no format version")
+    if version > FORMAT_VERSION:
+        raise LaterRecordError(f"format version {version}; this asr-edge reads version {FORMAT_VERSION}")
+    _check_fields(value, "it", {"base": _is_hash, "edits": _is_list, "versions": _is_list, "current": is_whole_number})
+    edits = [_edit(number, one) for number, one in enumerate(value["edits"], 1)]
+    versions = [_version(number, one, edits) for number, one in enumerate(value["versions"])]
+    if value["current"] >= len(versions):
+        raise ValueError(f"version {value['current']} is in service, of which there is none")
+    return Record(value["base"], edits, versions, value["current"])
+
+
+def _edit(number: int, value: Any) -> Edit:
+    place = f"edit {number}"
+    kinds: dict[str, Callable[[Any], bool]] = {
+        "id": lambda found: is_whole_number(found) and found == number,
+        "kind": _is_text,
+        "domains": _are_texts,
+        "vectors": _are_hashes,
+        "method": lambda found: _is_text(found) and found in METHODS,
+        "settings": lambda found: isinstance(found, dict),
+        "created": _is_text,
+        "utterances": is_whole_number,
+        "seconds": is_number,
+        "before": is_scores,
+        "after": is_scores,
+        "reasons": _are_texts,
+    }
+    edit = Edit(**_checked(value, place, kinds, Edit))
+    _check_settings(place, edit.method, edit.settings)
+    if edit.after.keys() != edit.before.keys():
+        raise ValueError(f"{place} was measured on other domains before than after")
+    return edit
+
+
+def _version(number: int, value: Any, edits: Sequence[Edit]) -> Version:
+    place = f"version {number}"
+    kinds: dict[str, Callable[[Any], bool]] = {
+        "id": lambda found: is_whole_number(found) and found == number,
+        # A version follows an earlier one, so the way back from any of them ends at the base.
+        "parent": lambda found: is_whole_number(found, most=number - 1) if number else found is None,
+        "applied": lambda found: _is_list(found) and (number > 0 or not found),
+        "why": _is_text,
+        "created": _is_text,
+        "wer": is_scores,
+    }
+    known = _checked(value, place, kinds, Version)
+    return Version(**{**known, "applied": [_applied(place, one, edits) for one in known.get("applied", ())]})
+
+
+def _applied(place: str, value: Any, edits: Sequence[Edit]) -> Applied:
+    kinds: dict[str, Callable[[Any], bool]] = {
+        "edit": lambda found: is_whole_number(found, least=1, most=len(edits)),
+        "vectors": _are_hashes,
+        "method": lambda found: _is_text(found) and found in METHODS,
+        "settings": lambda found: isinstance(found, dict),
+    }
+    applied = Applied(**_checked(value, f"an edit of {place}", kinds, Applied))
+    if not set(applied.vectors) <= set(edits[applied.edit - 1].vectors):
+        raise ValueError(f"{place} has task vectors in edit {applied.edit} that this edit has not")
+    _check_settings(f"edit {applied.edit} of {place}", applied.method, applied.settings)
+    return applied
+
+
+def _checked(value: Any, place: str, kinds: Mapping[str, Callable[[Any], bool]], kind: type[Any]) -> dict[str, Any]:
+    """The fields of an object that is to become a dataclass; those with a default may be missing.
+
+    Raises:
+        ValueError: it is no object, lacks a field, has one that nobody knows, or has one of another kind.
+    """
+    if not isinstance(value, dict):
+        raise ValueError(f"{place} is not a JSON object")
+    if unknown := sorted(value.keys() - kinds.keys()):
+        raise ValueError(f"{place} has {unknown[0]!r}, which is not known")
+    needed = {one.name for one in fields(kind) if one.default is MISSING and one.default_factory is MISSING}
+    _check_fields(value, place, {name: fits for name, fits in kinds.items() if name in needed | value.keys()})
+    return value
+
+
+def _check_fields(value: Mapping[str, Any], place: str, kinds: Mapping[str, Callable[[Any], bool]]) -> None:
+    for name, fits in kinds.items():
+        if name not in value:
+            raise ValueError(f"{place} has no {name!r}")
+        if not fits(value[name]):
+            raise ValueError(f"{place} cannot have {name!r}: {shown(value[name])}")
+
+
+def _check_settings(place: str, method: str, settings: Mapping[str, Any]) -> None:
+    if "lam" not in settings:
+        raise ValueError(f"{place} has no lambda")
+    known = METHODS[method].settings
+    for name, value in settings.items():
+        if name not in known:
+            raise ValueError(f"{place} has a setting that {method} does not take: {shown(name)}")
+        fits = {str: _is_text, int: is_whole_number}.get(type(known[name]), is_number)
+        if not (fits(value) or (name == "lam" and is_scores(value))):
+            raise ValueError(f"{place} cannot have {name!r}: {shown(value)}")
+    try:
+        METHODS[method].check(settings)
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+def _are_texts(value: Any) -> bool:
+    return _is_list(value) and all(_is_text(one) for one in value)
+
+
+def _is_hash(value: Any) -> bool:
+    return isinstance(value, str) and HASH.fullmatch(value) is not None
+
+
+def _are_hashes(value: Any) -> bool:
+    return _is_list(value) and bool(value) and all(_is_hash(one) for one in value)
