@@ -1,4 +1,4 @@
-"""asr-edge doctor: is the store whole?"""
+"""asr-edge doctor: are the store, the edits and the baked files whole?"""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from device_app.cli import options
 
 if TYPE_CHECKING:
     from device_app.doctor import Finding
+    from device_app.model_check import Finding as ModelFinding
 
 SHOWN = 20  # of the findings of one kind
 
@@ -26,38 +27,57 @@ def doctor(
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Find what a crash or a missing disk did to the store; show it, and mend it if you agree.
+    """Find what a crash or a missing disk did to recordings and edits; show it, and mend it if you agree.
 
-    Texts and damaged audio are never deleted, but go into the folder 'quarantine'. Exit code 1: something was found
-    and not changed.
+    Texts, damaged audio, damaged ledgers and task vectors are never deleted, but go into a folder 'quarantine'. Exit
+    code 1: something was found and not changed.
     """
     from device_app.doctor import examine, mend, refuse_if_most_are_missing
+    from device_app.model_check import examine_models
     from device_app.store import Store
 
     with Store() as store:
-        findings = examine(store)
+        findings, models = examine(store), examine_models()
+        mends = [one.mend for one in models if one.mend is not None]
         is_empty = not store.stats()
         if not as_json:
-            _show(findings, is_empty)
+            _show(findings, models, is_empty)
         try:
             if findings and not missing_is_gone:
                 refuse_if_most_are_missing(store, findings)
-            mending = bool(findings) and not dry_run and _is_agreed(yes)
+            mending = bool(findings or mends) and not dry_run and _is_agreed(yes)
             if mending:
                 mend(store, findings, missing_is_gone=missing_is_gone)
+                for change in mends:
+                    change()
         except BaseException:
-            _print_json(findings, False, as_json)
+            _print_json([*findings, *models], False, as_json)
             raise
-        _print_json(findings, mending, as_json)
-        if mending:
+        _print_json([*findings, *models], mending, as_json)
+        if mending and findings:
             options.tell(f"Mended. What was taken out of the store is in {store.quarantine.folder}.")
-    if findings and not mending:
+        elif mending:
+            options.tell("Mended.")
+    # Again: a ledger that was restored may name other task vectors than were looked at.
+    left = [one for one in (examine_models() if mending else models) if one.is_fault]
+    if mending and left and not as_json:
+        options.tell("Left to do; 'asr-edge doctor' mends what it can:")
+        _show_groups(left)
+    if left or (findings and not mending):
         raise typer.Exit(1)
 
 
-def _show(findings: Sequence[Finding], is_empty: bool) -> None:
+def _show(findings: Sequence[Finding], models: Sequence[ModelFinding], is_empty: bool) -> None:
     if not findings:
         typer.echo("The store is whole.")
+    if not any(one.is_fault for one in models):
+        typer.echo("The edits and the baked files are whole.")
+    _show_groups([*findings, *models])
+    if findings and is_empty:
+        options.tell("The database has no utterances. If you have a backup of store.sqlite3, put it back first.")
+
+
+def _show_groups(findings: Sequence[Finding | ModelFinding]) -> None:
     for kind, group in groupby(sorted(findings, key=lambda one: one.kind), key=lambda one: one.kind):
         found = list(group)
         typer.echo(f"{len(found)} {kind}: {found[0].remedy}")
@@ -65,8 +85,6 @@ def _show(findings: Sequence[Finding], is_empty: bool) -> None:
             typer.echo(f"  {finding.line}")
         if len(found) > SHOWN:
             typer.echo(f"  and {len(found) - SHOWN} more (--json lists all)")
-    if findings and is_empty:
-        options.tell("The database has no utterances. If you have a backup of store.sqlite3, put it back first.")
 
 
 def _is_agreed(yes: bool) -> bool:
@@ -78,7 +96,7 @@ def _is_agreed(yes: bool) -> bool:
     return typer.confirm("Change this?", err=True)
 
 
-def _print_json(findings: Sequence[Finding], mended: bool, as_json: bool) -> None:
+def _print_json(findings: Sequence[Finding | ModelFinding], mended: bool, as_json: bool) -> None:
     if as_json:
         lines = [{"kind": one.kind, "line": one.line, "remedy": one.remedy} for one in findings]
         typer.echo(json.dumps({"findings": lines, "mended": mended}, ensure_ascii=False, indent=2))

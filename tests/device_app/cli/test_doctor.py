@@ -1,0 +1,54 @@
+"""`asr-edge doctor` and the ledger: it shows, asks, restores, and says what is left to do."""
+
+import json
+import shutil
+
+import pytest
+
+from device_app.ledger import Edit, Ledger
+
+SETTINGS = {"lam": 0.6, "density": 0.5}
+
+
+@pytest.fixture
+def damaged(ledger, vector):
+    """Two edits, and then a ledger of rubbish."""
+    for number, domain in enumerate("ab", 1):
+        with ledger.changing():
+            edit = Edit(number, "adapt", [domain], [ledger.keep(vector(domain, number))], "ties", SETTINGS)
+            ledger.promote(ledger.drafted(edit), edit)
+    ledger.path.write_bytes(b"[" * 100_000)
+    return ledger
+
+
+@pytest.mark.parametrize("options", [("--dry-run",), (), ("--json", "--dry-run")])
+def test_without_consent_nothing_changes(run, damaged, options):
+    done = run("doctor", *options)
+    assert done.returncode == 1
+    assert f"{damaged.path}: nested too deep" in done.stdout
+    assert damaged.path.read_bytes() == b"[" * 100_000
+    assert not damaged.files.quarantine.exists()
+
+
+def test_it_restores_the_ledger_and_says_what_is_left(run, damaged, bundle):
+    first = run("doctor", "--yes")
+    assert first.returncode == 1
+    assert "damaged ledgers" in first.stdout
+    assert "Left to do" in first.stderr
+    assert [edit.domain for edit in Ledger(bundle).edits] == ["a"]
+    assert run("doctor", "--yes").returncode == 0
+    last = run("doctor", "--json")
+    assert last.returncode == 0
+    assert {one["kind"] for one in json.loads(last.stdout)["findings"]} == {"files in quarantine, which nothing uses"}
+    assert "The edits and the baked files are whole." in run("doctor").stdout
+
+
+def test_what_only_a_person_can_mend_stays_exit_code_1(run, ledger, vector):
+    with ledger.changing():
+        edit = Edit(1, "adapt", ["a"], [ledger.keep(vector("a"))], "ties", SETTINGS)
+        ledger.promote(ledger.drafted(edit), edit)
+    shutil.rmtree(ledger.files.vectors)
+    done = run("doctor", "--yes")
+    assert done.returncode == 1
+    assert "take them from a backup, or give their edits up: asr-edge revert N" in done.stdout
+    assert "Mended" not in done.stderr
