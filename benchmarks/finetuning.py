@@ -17,9 +17,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from device_app.lesson import Labelled
-from device_app.manifest import read_manifest
-from device_app.models import embedded_bundle
+from device_app.adaptation.training_set import Labelled
+from device_app.data.manifest import read_manifest
+from device_app.models.bundles import embedded_bundle
 
 PLAIN_BATCH = 8
 EPOCHS = 3  # the fewest that `asr-edge adapt` takes
@@ -30,7 +30,7 @@ def plain(labelled: list[Labelled]) -> float:
     import numpy as np
     import torch
 
-    from device_app.audio import read
+    from device_app.audio.samples import read
     from trainer import families
     from trainer.families import moonshine
 
@@ -65,7 +65,7 @@ def ours(labelled: list[Labelled]) -> float:
     import torch
 
     from trainer import families
-    from trainer.finetune import Settings, learn
+    from trainer.training.loop import Settings, learn
 
     bundle = embedded_bundle()
     families.find(bundle)  # loads transformers, as `plain` does before its clock starts
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--utterances", type=int, default=120)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    from device_app.audio import duration_s
+    from device_app.audio.samples import duration_s
 
     entries = read_manifest(options.manifest, "train")[: options.utterances]
     labelled = [Labelled(entry.audio, entry.text) for entry in entries]

@@ -27,7 +27,7 @@ import psutil
 
 SERVER = """
 import sys
-from trainer.engine import Local
+from trainer.executors import Local
 from trainer.host.limits import Limits
 from trainer.host.server import Address, own_signer, serve
 class Idle(Local):

@@ -28,11 +28,11 @@ from typing import Any
 
 import numpy as np
 
-from device_app.audio import SAMPLE_RATE, Samples, read
-from device_app.benchmark import CLIPS_S, peak_memory_mb
-from device_app.manifest import read_manifest
-from device_app.models import RECORDINGS
-from device_app.scoring import english, error_rates
+from device_app.audio.samples import SAMPLE_RATE, Samples, read
+from device_app.data.manifest import read_manifest
+from device_app.evaluation.error_rates import english, error_rates
+from device_app.evaluation.speed import CLIPS_S, peak_memory_mb
+from device_app.paths import RECORDINGS
 
 Hear = Callable[[Samples], str]
 

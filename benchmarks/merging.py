@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from device_app.models import embedded_bundle
+from device_app.models.bundles import embedded_bundle
 from editing.registry import METHODS
 from editing.task_vector import apply
 

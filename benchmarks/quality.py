@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from device_app.audio import SAMPLE_RATE, Samples, to_model_rate
-from device_app.manifest import read_manifest
-from device_app.quality import measure, problems
-from device_app.vad import VoiceActivity
+from device_app.audio.samples import SAMPLE_RATE, Samples, to_model_rate
+from device_app.audio.vad import VoiceActivity
+from device_app.data.manifest import read_manifest
+from device_app.recording.quality import measure, problems
 
 TALKERS = 8
 FAULTS = {

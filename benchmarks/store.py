@@ -20,11 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
-from device_app.audio import SAMPLE_RATE, read
-from device_app.benchmark import peak_memory_mb
-from device_app.corpora import find_candidates
-from device_app.importing import encode, import_candidates
-from device_app.store import NewUtterance, Store
+from device_app.audio.samples import SAMPLE_RATE, read
+from device_app.data.corpora import find_candidates
+from device_app.data.importing import encode, import_candidates
+from device_app.data.store import NewUtterance, Store
+from device_app.evaluation.speed import peak_memory_mb
 
 BATCH = 1000
 

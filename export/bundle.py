@@ -41,7 +41,7 @@ class Bundle:
     Attributes:
         folder: where the files are.
         name: the model's name, for people.
-        family: which module of `device_app.families` can run it.
+        family: which module of `device_app.recognition.families` can run it.
         sampling_rate: in Hz, of the audio the graphs take.
         config: the network's settings, as torch's configuration class takes them.
         licence: SPDX identifier of the weights' licence.

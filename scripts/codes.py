@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from device_app.models import ASSETS
+from device_app.paths import ASSETS
 
 SAMPLE_RATE = 8000
 LENGTHS = (3, 7)  # characters in a code: from the first up to below the second

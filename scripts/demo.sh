@@ -5,7 +5,7 @@ ASR_EDGE_HOME=$(mktemp -d)
 export ASR_EDGE_HOME
 trap 'rm -rf "$ASR_EDGE_HOME"' EXIT
 codes=$ASR_EDGE_HOME/codes
-recordings=$(python -c 'from device_app.models import RECORDINGS; print(RECORDINGS)')
+recordings=$(python -c 'from device_app.paths import RECORDINGS; print(RECORDINGS)')
 
 say() { printf '\n\033[2m%s\033[0m\n' "$*"; }
 show() {

@@ -24,9 +24,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from device_app.audio import SAMPLE_RATE, Samples, read
-from device_app.models import RECORDINGS, embedded_bundle
-from device_app.transcriber import Transcriber
+from device_app.audio.samples import SAMPLE_RATE, Samples, read
+from device_app.models.bundles import embedded_bundle
+from device_app.paths import RECORDINGS
+from device_app.recognition.transcriber import Transcriber
 from export.bundle import GRAPHS, TOKENIZER, Bundle
 
 REPOSITORY = Path(__file__).parent.parent
@@ -107,7 +108,7 @@ def bundle() -> Bundle:
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
     """A conformer-ctc so small that it is exported, trained and run in seconds; its weights are random."""
     from trainer.families import conformer_ctc  # brings in torch, which most tests do without
-    from trainer.from_scratch import new_bundle
+    from trainer.training.from_scratch import new_bundle
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(conformer_ctc.CONFIGS, "tiny", {**conformer_ctc.CONFIGS["small"], **TINY_SIZES})
@@ -124,7 +125,7 @@ def tiny_moonshine(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> 
     import torch  # most tests do without
 
     from export.graphs import export_moonshine
-    from trainer.bundles import write_bundle
+    from trainer.bundle_writer import write_bundle
     from trainer.families import moonshine
 
     record = Bundle(

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from device_app.cli import options, screen
+from device_app.cli import options
+from device_app.cli.terminal import outcome as screen
 
 if TYPE_CHECKING:
-    from device_app.adapting import Outcome
-    from device_app.ledger import Ledger
-    from device_app.lesson import Learnt, Lesson, Tune
+    from device_app.adaptation.adapt import Outcome
+    from device_app.adaptation.training_set import Learnt, Lesson, Tune
+    from device_app.models.ledger import Ledger
 
 
 def adapt(
@@ -55,11 +56,12 @@ def adapt(
 
     Exit code 3: the gate kept the old model.
     """
-    from device_app.adapting import adapt as run
-    from device_app.ledger import Ledger
-    from device_app.models import data_folder, find_bundle
-    from device_app.plan import Plan
-    from device_app.store import Store
+    from device_app.adaptation.adapt import adapt as run
+    from device_app.adaptation.settings import Plan
+    from device_app.data.store import Store
+    from device_app.models.bundles import find_bundle
+    from device_app.models.ledger import Ledger
+    from device_app.paths import data_folder
 
     settings, sweep = options.merge_settings(lam, density)
     plan = Plan(domain, method, settings, sweep, tolerance / 100, orthography, replay, force, dry_run, seed)
@@ -109,7 +111,7 @@ def need_torch() -> None:
 
 def _tuner(folder: Path, how: dict[str, Any]) -> Tune:
     def tune(lesson: Lesson) -> Learnt:
-        from trainer.finetune import Settings, teach
+        from trainer.training.loop import Settings, teach
 
         settings = Settings(**how)
         utterances = [(one.audio.name, one.text) for one in (*lesson.training, *lesson.held_out)]
@@ -127,7 +129,7 @@ def _tuner(folder: Path, how: dict[str, Any]) -> Tune:
 
 
 def _draw(candidates: Sequence[Any], domain: str, path: Path) -> bool:
-    from device_app.pictures import draw_frontier
+    from device_app.adaptation.plots import draw_frontier
     from editing.errors import MissingDependencyError
 
     try:

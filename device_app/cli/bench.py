@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from device_app.cli import options
-from device_app.cli.progress import progress
+from device_app.cli.terminal.progress import progress
 
 
 def bench(
@@ -25,10 +25,10 @@ def bench(
     """Measure speed, latency and memory on this machine."""
     import time
 
-    from device_app.audio import SAMPLE_RATE, read
-    from device_app.benchmark import measure, peak_memory_mb, steps
-    from device_app.models import RECORDINGS
-    from device_app.recordings import find_recordings
+    from device_app.audio.samples import SAMPLE_RATE, read
+    from device_app.audio.sources import find_recordings
+    from device_app.evaluation.speed import measure, peak_memory_mb, steps
+    from device_app.paths import RECORDINGS
     from editing.errors import BadInputError
 
     paths = [r.path for r in find_recordings(recordings or [str(RECORDINGS)])]

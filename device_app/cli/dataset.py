@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from device_app.cli import options
-from device_app.cli.progress import progress
-from device_app.cli.table import print_table
-from device_app.dataset_format import DatasetFormat
+from device_app.cli.terminal.progress import progress
+from device_app.cli.terminal.table import print_table
+from device_app.data.formats import DatasetFormat
 
 if TYPE_CHECKING:
-    from device_app.store import StoredUtterance
+    from device_app.data.store import StoredUtterance
 
 app = typer.Typer(help="See and manage recordings, domain by domain.", no_args_is_help=True)
 
@@ -35,7 +35,7 @@ def list_domains(as_json: options.Json = False) -> None:
 @app.command()
 def stats(domain: OptionalDomain = None, as_json: options.Json = False) -> None:
     """Count utterances, speakers and minutes."""
-    from device_app.store import Store
+    from device_app.data.store import Store
 
     with Store() as store:
         found = store.stats(domain)
@@ -60,7 +60,7 @@ def show(
     as_json: options.Json = False,
 ) -> None:
     """Show the utterances of a domain."""
-    from device_app.store import Store
+    from device_app.data.store import Store
 
     with Store() as store:
         found = list(store.utterances(domain, limit=limit, after=after))
@@ -79,7 +79,7 @@ def show(
 @app.command()
 def rename(domain: Domain, name: Annotated[str, typer.Argument(help="Its new name.")]) -> None:
     """Give a domain another name."""
-    from device_app.store import Store
+    from device_app.data.store import Store
 
     with Store() as store:
         store.rename(domain, name)
@@ -88,7 +88,7 @@ def rename(domain: Domain, name: Annotated[str, typer.Argument(help="Its new nam
 @app.command()
 def move(ids: Ids, to: Annotated[str, typer.Option(metavar="DOMAIN", help="Made if it does not exist.")]) -> None:
     """Put utterances into another domain. What was held out stays held out."""
-    from device_app.store import Store
+    from device_app.data.store import Store
 
     with Store() as store:
         store.move(ids, to)
@@ -101,7 +101,7 @@ def delete(
     yes: Yes = False,
 ) -> None:
     """Delete utterances, their audio included."""
-    from device_app.store import Store
+    from device_app.data.store import Store
     from editing.errors import BadInputError
 
     if bool(ids) == (domain is not None):
@@ -116,7 +116,7 @@ def delete(
 @app.command()
 def forget(speaker: Annotated[str, typer.Option(help="A speaker's name.")], yes: Yes = False) -> None:
     """Delete everything a speaker has said, in all domains."""
-    from device_app.store import Store
+    from device_app.data.store import Store
 
     with Store() as store:
         _confirm(f"Delete all {store.count_of(speaker)} utterances of {speaker} and their audio?", yes)
@@ -131,8 +131,8 @@ def export(
     form: Annotated[DatasetFormat, typer.Option("--format", help="What others are to read.")] = DatasetFormat.NEMO,
 ) -> None:
     """Write a domain's labelled utterances for other tools."""
-    from device_app.dataset_export import export_domain
-    from device_app.store import Store
+    from device_app.data.dataset_export import export_domain
+    from device_app.data.store import Store
 
     with Store() as store:
         (counts,) = store.stats(domain)

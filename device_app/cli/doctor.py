@@ -13,8 +13,8 @@ import typer
 from device_app.cli import options
 
 if TYPE_CHECKING:
-    from device_app.doctor import Finding
-    from device_app.model_check import Finding as ModelFinding
+    from device_app.data.repair import Finding
+    from device_app.models.check import Finding as ModelFinding
 
 SHOWN = 20  # of the findings of one kind
 
@@ -32,9 +32,9 @@ def doctor(
     Texts, damaged audio, damaged ledgers and task vectors are never deleted, but go into a folder 'quarantine'. Exit
     code 1: something was found and not changed.
     """
-    from device_app.doctor import examine, mend, refuse_if_most_are_missing
-    from device_app.model_check import examine_models
-    from device_app.store import Store
+    from device_app.data.repair import examine, mend, refuse_if_most_are_missing
+    from device_app.data.store import Store
+    from device_app.models.check import examine_models
 
     with Store() as store:
         findings, models = examine(store), examine_models()

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from device_app.cli import options
-from device_app.cli.progress import progress
-from device_app.cli.table import print_table
+from device_app.cli.terminal.progress import progress
+from device_app.cli.terminal.table import print_table
 
 
 def evaluate(
@@ -29,8 +29,8 @@ def evaluate(
     Two normalisers are always shown: "english" evens out spelling and numbers, "basic" only takes
     case and punctuation off.
     """
-    from device_app.evaluation import evaluate as measure
-    from device_app.manifest import read_manifest
+    from device_app.data.manifest import read_manifest
+    from device_app.evaluation.evaluate import evaluate as measure
 
     entries = {manifest: read_manifest(manifest, split) for manifest in manifests}
     _, transcriber = options.load(model, threads, precision, version, lm)

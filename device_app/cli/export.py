@@ -23,9 +23,9 @@ def export(
     model: options.Model = None,
 ) -> None:
     """Write the model as ONNX files with tokenizer and licence, to run elsewhere."""
-    from device_app.exporting import export_bundle, export_nemo
-    from device_app.ledger import edited
-    from device_app.models import find_bundle
+    from device_app.models.bundles import find_bundle
+    from device_app.models.export import export_bundle, export_nemo
+    from device_app.models.ledger import edited
 
     write = export_nemo if layout == "nemo" else export_bundle
     write(edited(find_bundle(model), version), precision, out)

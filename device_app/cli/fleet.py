@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from device_app.cli import options, screen
+from device_app.cli import options
 from device_app.cli.log import complete_edit
+from device_app.cli.terminal import outcome as screen
 
 app = typer.Typer(help="What a group of devices learnt together.", no_args_is_help=True)
 
@@ -27,11 +28,11 @@ def contribute(
     Not even the domain's name. What goes: differences of weights, how many utterances they were
     learnt from, WER before and after.
     """
-    from device_app.host_client import HostClient
-    from device_app.hosts import find_host
-    from device_app.ledger import Ledger
-    from device_app.models import find_bundle
-    from device_app.store import CANARY
+    from device_app.data.store import CANARY
+    from device_app.models.bundles import find_bundle
+    from device_app.models.ledger import Ledger
+    from device_app.remote.client import HostClient
+    from device_app.remote.trusted_hosts import find_host
     from editing.errors import BadInputError
 
     ledger = Ledger(find_bundle(model))
@@ -76,14 +77,15 @@ def pull(
     import tempfile
     from pathlib import Path
 
-    from device_app.adapting import merge_vectors
-    from device_app.host_client import HostClient
-    from device_app.hosts import find_host
-    from device_app.ledger import Ledger
-    from device_app.models import data_folder, find_bundle
-    from device_app.plan import Plan
-    from device_app.signatures import check, verified
-    from device_app.store import Store
+    from device_app.adaptation.adapt import merge_vectors
+    from device_app.adaptation.settings import Plan
+    from device_app.data.store import Store
+    from device_app.models.bundles import find_bundle
+    from device_app.models.ledger import Ledger
+    from device_app.paths import data_folder
+    from device_app.remote.client import HostClient
+    from device_app.remote.signatures import check, verified
+    from device_app.remote.trusted_hosts import find_host
     from editing.errors import BadInputError
     from editing.files import make_folder
 

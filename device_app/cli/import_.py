@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from device_app.cli import options
-from device_app.cli.progress import progress
+from device_app.cli.terminal.progress import progress
 
 if TYPE_CHECKING:
-    from device_app.importing import ImportReport
+    from device_app.data.importing import ImportReport
 
 SHOWN = 5  # of the recordings that were left out for one reason
 
@@ -29,9 +29,9 @@ def import_(
 
     Reads JSON-lines manifests, Common Voice, audiofolder, LibriSpeech, and recordings with .txt files beside them.
     """
-    from device_app.corpora import find_candidates
-    from device_app.importing import import_candidates, is_all_capitals
-    from device_app.store import Store, checked_name
+    from device_app.data.corpora import find_candidates
+    from device_app.data.importing import import_candidates, is_all_capitals
+    from device_app.data.store import Store, checked_name
     from editing.errors import BadInputError
 
     kind, candidates = find_candidates(path)

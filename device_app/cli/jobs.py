@@ -8,23 +8,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from device_app.cli import options, screen
-from device_app.cli.progress import progress
-from device_app.cli.table import print_table
+from device_app.cli import options
+from device_app.cli.terminal import outcome as screen
+from device_app.cli.terminal.progress import progress
+from device_app.cli.terminal.table import print_table
 
 if TYPE_CHECKING:
-    from device_app.exam import Exam
-    from device_app.hosts import Host
-    from device_app.ledger import Ledger
-    from device_app.plan import Plan
-    from device_app.remote import Job
-    from device_app.store import Store
+    from device_app.adaptation.settings import Plan
+    from device_app.adaptation.test_sets import Exam
+    from device_app.data.store import Store
+    from device_app.models.ledger import Ledger
+    from device_app.remote.jobs import Job
+    from device_app.remote.trusted_hosts import Host
 
 app = typer.Typer(help="What hosts learn for this device.", invoke_without_command=True)
 
 
 def _complete_job(typed: str) -> list[str]:
-    from device_app.remote import jobs as all_jobs
+    from device_app.remote.jobs import jobs as all_jobs
 
     return [job.key[:8] for job in all_jobs() if job.key[:8].startswith(typed)]
 
@@ -39,7 +40,7 @@ def jobs(context: typer.Context, as_json: options.Json = False) -> None:
     """Show what this device has sent to hosts, and how far that is."""
     if context.invoked_subcommand is not None:
         return
-    from device_app.remote import jobs as all_jobs
+    from device_app.remote.jobs import jobs as all_jobs
 
     found = [(job, _state(job)) for job in all_jobs()]
     if as_json:
@@ -67,11 +68,11 @@ def attach(
 
     Exit code 3: the gate kept the old model.
     """
-    from device_app.hosts import find_host
-    from device_app.ledger import Ledger
-    from device_app.models import find_bundle
-    from device_app.remote import find_job
-    from device_app.store import Store
+    from device_app.data.store import Store
+    from device_app.models.bundles import find_bundle
+    from device_app.models.ledger import Ledger
+    from device_app.remote.jobs import find_job
+    from device_app.remote.trusted_hosts import find_host
 
     found = find_job(job)
     with Store() as store:
@@ -82,9 +83,9 @@ def attach(
 @app.command()
 def cancel(job: JobId) -> None:
     """Give a job up, here and on its host."""
-    from device_app.host_client import HostClient
-    from device_app.hosts import find_host
-    from device_app.remote import find_job
+    from device_app.remote.client import HostClient
+    from device_app.remote.jobs import find_job
+    from device_app.remote.trusted_hosts import find_host
 
     found = find_job(job)
     if found.identity:
@@ -106,12 +107,12 @@ def adapt_on(
     as_json: bool,
 ) -> None:
     """`asr-edge adapt --on`: the fine-tuning on a host, all the rest here."""
-    from device_app.hosts import agree, find_host
-    from device_app.ledger import Ledger
-    from device_app.lesson import prepare
-    from device_app.models import find_bundle
-    from device_app.remote import pack_job
-    from device_app.store import Store
+    from device_app.adaptation.training_set import prepare
+    from device_app.data.store import Store
+    from device_app.models.bundles import find_bundle
+    from device_app.models.ledger import Ledger
+    from device_app.remote.jobs import pack_job
+    from device_app.remote.trusted_hosts import agree, find_host
 
     host = find_host(url)
     with Store() as store:
@@ -140,8 +141,8 @@ def _finish(
     from contextlib import suppress
 
     from device_app.cli.adapt import tell_outcome
-    from device_app.host_client import HostClient
-    from device_app.remote import fetch, finish, send
+    from device_app.remote.client import HostClient
+    from device_app.remote.jobs import fetch, finish, send
     from editing.errors import AsrEdgeError
 
     with HostClient(host, options.tell) as client:
@@ -188,8 +189,8 @@ def _teller(show: Callable[[int, int, int, float], None]) -> Callable[[Mapping[s
 
 def _state(job: Job) -> dict[str, Any]:
     """Where a job is on its host, or why that is not known."""
-    from device_app.host_client import HostClient
-    from device_app.hosts import find_host
+    from device_app.remote.client import HostClient
+    from device_app.remote.trusted_hosts import find_host
     from editing.errors import AsrEdgeError
 
     if not job.identity:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from device_app.cli import options, review
-from device_app.cli.keyboard import ENTER, Keyboard
+from device_app.cli import options
+from device_app.cli.terminal import review
+from device_app.cli.terminal.keyboard import ENTER, Keyboard
 
 if TYPE_CHECKING:
-    from device_app.store import Store, StoredUtterance
-    from device_app.transcriber import Transcriber
+    from device_app.data.store import Store, StoredUtterance
+    from device_app.recognition.transcriber import Transcriber
 
 app = typer.Typer(help="Say what recordings contain.")
 
@@ -40,7 +41,7 @@ def walk(
     """
     if context.invoked_subcommand is not None:
         return
-    from device_app.store import Store
+    from device_app.data.store import Store
 
     keyboard = Keyboard("label", "'asr-edge label set ID TEXT'")
     with Store() as store:
@@ -76,7 +77,7 @@ def walk(
 
 def _label(store: Store, utterance: StoredUtterance, keyboard: Keyboard, transcriber: Transcriber) -> str:
     """Shows an utterance and does what the keys say; the key by which the person went on."""
-    from device_app.audio import SAMPLE_RATE, read
+    from device_app.audio.samples import SAMPLE_RATE, read
 
     options.tell(f"  {utterance.domain} {utterance.id}, {utterance.duration_s:.1f} s")
     audio = read(utterance.audio)
@@ -111,7 +112,7 @@ def set_text(
     text: Annotated[str, typer.Argument(help="What is said in it.")],
 ) -> None:
     """Label an utterance, or give it another text."""
-    from device_app.store import Store
+    from device_app.data.store import Store
 
     with Store() as store:
         _tell(store.set_text(identity, text))
@@ -127,7 +128,7 @@ def correct(
 
     'asr-edge transcribe --save' keeps utterances; this says what was really said.
     """
-    from device_app.store import Store, checked_name, checked_text
+    from device_app.data.store import Store, checked_name, checked_text
     from editing.errors import BadInputError
 
     if last == (text is not None):

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from device_app.cli import options
-from device_app.cli.table import print_table
+from device_app.cli.terminal.table import print_table
 
 if TYPE_CHECKING:
-    from device_app.ledger import Edit, Ledger
+    from device_app.models.ledger import Edit, Ledger
 
 Id = Annotated[int, typer.Argument(metavar="N", help="An edit, as 'asr-edge log' numbers them.")]
 
 
 def log(model: options.Model = None, as_json: options.Json = False) -> None:
     """Show all edits of the model, and which of them are in service."""
-    from device_app.ledger import Ledger
-    from device_app.models import find_bundle
+    from device_app.models.bundles import find_bundle
+    from device_app.models.ledger import Ledger
 
     ledger = Ledger(find_bundle(model))
     if as_json:
@@ -49,8 +49,8 @@ def log(model: options.Model = None, as_json: options.Json = False) -> None:
 
 def show(edit: Id, model: options.Model = None, as_json: options.Json = False) -> None:
     """Show one edit: what it was learnt from, what it did, and where in the network it is."""
-    from device_app.ledger import Ledger
-    from device_app.models import find_bundle
+    from device_app.models.bundles import find_bundle
+    from device_app.models.ledger import Ledger
 
     ledger = Ledger(find_bundle(model))
     found = ledger.edit(edit)
@@ -83,8 +83,8 @@ def show(edit: Id, model: options.Model = None, as_json: options.Json = False) -
 
 
 def complete_edit(typed: str) -> list[str]:
-    from device_app.ledger import Ledger
-    from device_app.models import embedded_bundle
+    from device_app.models.bundles import embedded_bundle
+    from device_app.models.ledger import Ledger
 
     return [str(edit.id) for edit in Ledger(embedded_bundle()).edits if str(edit.id).startswith(typed)]
 

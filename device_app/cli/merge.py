@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from device_app.cli import options, screen
+from device_app.cli import options
+from device_app.cli.terminal import outcome as screen
 
 
 def merge(
@@ -29,11 +30,11 @@ def merge(
     """
     from pathlib import Path
 
-    from device_app.adapting import merge_vectors
-    from device_app.ledger import Ledger
-    from device_app.models import find_bundle
-    from device_app.plan import Plan
-    from device_app.store import Store
+    from device_app.adaptation.adapt import merge_vectors
+    from device_app.adaptation.settings import Plan
+    from device_app.data.store import Store
+    from device_app.models.bundles import find_bundle
+    from device_app.models.ledger import Ledger
     from editing.errors import BadInputError
     from editing.task_vector import TaskVector
 

@@ -16,7 +16,7 @@ app = typer.Typer(help="List and install models.", no_args_is_help=True)
 @app.command("list")
 def list_models(as_json: options.Json = False) -> None:
     """Show the models that --model accepts by name."""
-    from device_app.models import installed, model_names
+    from device_app.models.bundles import installed, model_names
 
     names, bundles = model_names(), installed()
     if as_json:
@@ -47,8 +47,8 @@ def pull(
     ] = None,
 ) -> None:
     """Download a model from the Hugging Face hub and install it under its name."""
-    from device_app.checkpoints import fetch, install
-    from device_app.models import models_folder
+    from device_app.models.bundles import models_folder
+    from device_app.models.moonshine_checkpoint import fetch, install
     from editing.errors import BadInputError
 
     if Path(name).name != name or name in ("", ".", "..", "embedded"):

@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from device_app.transcriber import Transcriber
+    from device_app.recognition.transcriber import Transcriber
     from export.bundle import Bundle
 
 
 def _complete_model(typed: str) -> list[str]:
-    from device_app.models import model_names
+    from device_app.models.bundles import model_names
 
     return [name for name in model_names() if name.startswith(typed)]
 
 
 def complete_domain(typed: str) -> list[str]:
-    from device_app.store import Store
+    from device_app.data.store import Store
 
     with Store() as store:
         return [stats.domain for stats in store.stats() if stats.domain.startswith(typed)]
 
 
 def complete_host(typed: str) -> list[str]:
-    from device_app.hosts import hosts
+    from device_app.remote.trusted_hosts import hosts
 
     return [url for url in hosts() if url.startswith(typed)]
 
@@ -131,15 +131,15 @@ def load(
     lm: Path | None = None,
 ) -> tuple[Bundle, Transcriber]:
     """The version in service (or another) and its transcriber; says so where it has to be baked first."""
-    from device_app.ledger import edited
-    from device_app.models import find_bundle
-    from device_app.transcriber import Transcriber
+    from device_app.models.bundles import find_bundle
+    from device_app.models.ledger import edited
+    from device_app.recognition.transcriber import Transcriber
 
     bundle = edited(find_bundle(model), version)
     announce = f"Preparing {bundle.name} ({precision}) for this machine, once ..."
     language_model = None
     if lm is not None:
-        from device_app.ngram import NGram
+        from device_app.recognition.ngram import NGram
 
         language_model = NGram.read(lm)
     transcriber = Transcriber(

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from device_app.cli import options, review
-from device_app.cli.keyboard import ENTER, SPACE, Keyboard
-from device_app.cli.live import LiveLine
+from device_app.cli import options
+from device_app.cli.terminal import review
+from device_app.cli.terminal.keyboard import ENTER, SPACE, Keyboard
+from device_app.cli.terminal.live import LiveLine
 from editing.errors import BadAudioError, BadInputError
 
 if TYPE_CHECKING:
-    from device_app.audio import Samples
-    from device_app.microphone import Microphone
-    from device_app.session import Item, RecordingSession, Take
-    from device_app.store import StoredUtterance
-    from device_app.transcriber import Transcriber
+    from device_app.audio.microphone import Microphone
+    from device_app.audio.samples import Samples
+    from device_app.data.store import StoredUtterance
+    from device_app.recognition.transcriber import Transcriber
+    from device_app.recording.session import Item, RecordingSession, Take
 
 LISTENING = "speak, or Space · s skip · b back · q quit"
 
@@ -48,10 +49,10 @@ def record(
     Recording starts and stops by itself. After each take: Enter keeps it, other keys are shown.
     A session can be ended at any time; the next one goes on where it stopped.
     """
-    from device_app.microphone import Microphone
-    from device_app.prompts import BUILT_IN, read_prompts
-    from device_app.session import RecordingSession
-    from device_app.store import Store
+    from device_app.audio.microphone import Microphone
+    from device_app.data.store import Store
+    from device_app.recording.prompts import BUILT_IN, read_prompts
+    from device_app.recording.session import RecordingSession
 
     if free and prompts is not None:
         raise BadInputError("either a file of prompts or --free, not both")
@@ -89,7 +90,7 @@ class _Screen:
         microphone: Callable[[], Microphone],
         silence_s: float,
     ) -> None:
-        from device_app.vad import VoiceActivity
+        from device_app.audio.vad import VoiceActivity
 
         self._session = session
         self._keyboard = keyboard
@@ -140,8 +141,8 @@ class _Screen:
 
     def _record(self) -> tuple[str | None, Samples, float]:
         """The take at the device's rate; or the key by which the person went elsewhere."""
-        from device_app.audio import level_dbfs
-        from device_app.takes import TakeRecorder
+        from device_app.audio.samples import level_dbfs
+        from device_app.recording.take_recorder import TakeRecorder
 
         line = LiveLine()
         line.text = LISTENING
@@ -169,8 +170,8 @@ class _Screen:
         return None, recorder.audio, recorder.sample_rate
 
     def _hear(self, raw: Samples, sample_rate: float) -> Take:
-        from device_app.quality import measure
-        from device_app.session import Take
+        from device_app.recording.quality import measure
+        from device_app.recording.session import Take
 
         audio, quality = measure(raw, sample_rate, self._voice)
         transcript = self._transcriber.transcribe(raw, sample_rate)
@@ -178,7 +179,7 @@ class _Screen:
         return Take(audio, quality, transcript.text, transcript.confidence)
 
     def _tell_problems(self, take: Take, text: str | None) -> None:
-        from device_app.quality import problems
+        from device_app.recording.quality import problems
 
         for problem in problems(take.quality, text, take.heard):
             options.tell(typer.style(f"  ! {problem}", fg="yellow"))
@@ -206,7 +207,7 @@ class _Screen:
 
     def _review_stored(self, stored: StoredUtterance) -> str:
         """Asks what to do with a recording of before; as `_review_take`."""
-        from device_app.audio import read
+        from device_app.audio.samples import read
 
         text = stored.text or ""
         while True:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from device_app.cli import options, screen
-from device_app.cli.table import print_table
+from device_app.cli import options
+from device_app.cli.terminal import outcome as screen
+from device_app.cli.terminal.table import print_table
 
 if TYPE_CHECKING:
-    from device_app.ledger import Ledger, Version
+    from device_app.models.ledger import Ledger, Version
 
 
 def report(
@@ -23,11 +24,11 @@ def report(
     as_json: options.Json = False,
 ) -> None:
     """Show the WER of every domain after each edit, and what was lost and gained."""
-    from device_app.adapting import measure_versions
-    from device_app.ledger import Ledger
-    from device_app.models import find_bundle
-    from device_app.pictures import check_picture
-    from device_app.store import Store
+    from device_app.adaptation.adapt import measure_versions
+    from device_app.adaptation.plots import check_picture
+    from device_app.data.store import Store
+    from device_app.models.bundles import find_bundle
+    from device_app.models.ledger import Ledger
     from editing.files import check_writable
 
     if picture is not None:  # before the measuring, which may take long
@@ -53,7 +54,7 @@ def report(
             shown = f"{value:.1%}" if name == "average_wer" else f"{100 * value:+.1f} points"
             typer.echo(f"{names[name]}: {shown}")
     if picture is not None:
-        from device_app.pictures import draw_matrix
+        from device_app.adaptation.plots import draw_matrix
 
         draw_matrix(domains, [f"{v.id} {v.why}" for v in versions], [v.wer for v in versions], picture)
         options.tell(f"Drawn: {picture}")
@@ -67,7 +68,7 @@ def _figures(ledger: Ledger, domains: Sequence[str], versions: Sequence[Version]
     """
     import numpy as np
 
-    from device_app.transfer import average_wer, backward_transfer, forward_transfer
+    from device_app.evaluation.transfer import average_wer, backward_transfer, forward_transfer
 
     order = [domain for domain in ledger.learnt(versions[-1]) if domain in domains]
     if not order:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from device_app.cli import options, screen
+from device_app.cli import options
 from device_app.cli.log import complete_edit
+from device_app.cli.terminal import outcome as screen
 
 if TYPE_CHECKING:
-    from device_app.ledger import Ledger
+    from device_app.models.ledger import Ledger
 
 Id = Annotated[
     int, typer.Argument(metavar="N", help="An edit, as 'asr-edge log' numbers them.", autocompletion=complete_edit)
@@ -19,8 +20,8 @@ Id = Annotated[
 
 def revert(edit: Id, model: options.Model = None) -> None:
     """Take an edit out of the model, also one in the middle; the others stay as they are."""
-    from device_app.adapting import tidy
-    from device_app.models import baked
+    from device_app.adaptation.adapt import tidy
+    from device_app.models.bundles import baked
 
     ledger = _ledger(model)
     with ledger.changing():
@@ -55,9 +56,9 @@ def remix(
 
     Exit code 3: the gate kept the model as it was.
     """
-    from device_app.adapting import weigh
-    from device_app.plan import Plan
-    from device_app.store import Store
+    from device_app.adaptation.adapt import weigh
+    from device_app.adaptation.settings import Plan
+    from device_app.data.store import Store
 
     settings, _ = options.merge_settings(lam, density)
     ledger = _ledger(model)
@@ -72,7 +73,7 @@ def remix(
 
 
 def _ledger(model: str | None) -> Ledger:
-    from device_app.ledger import Ledger
-    from device_app.models import find_bundle
+    from device_app.models.bundles import find_bundle
+    from device_app.models.ledger import Ledger
 
     return Ledger(find_bundle(model))

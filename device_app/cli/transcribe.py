@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from device_app.cli import options
-from device_app.cli.progress import progress
-from device_app.formats import Format
+from device_app.cli.terminal.progress import progress
+from device_app.recognition.writers import Format
 from editing.errors import AsrEdgeError, BadInputError
 
 if TYPE_CHECKING:
-    from device_app.keeper import Keeper
-    from device_app.recordings import Recording
-    from device_app.store import Source
-    from device_app.transcriber import Transcriber, Transcript, Utterance
+    from device_app.audio.sources import Recording
+    from device_app.data.store import Source
+    from device_app.recognition.transcriber import Transcriber, Transcript, Utterance
+    from device_app.recording.saver import Keeper
 
 TO_FILES_ONLY = (Format.SRT, Format.VTT, Format.TSV)
 PROGRESS_FROM_S = 10.0  # a shorter recording is done before a bar could be read
@@ -71,8 +71,8 @@ def transcribe(
 @contextmanager
 def _keeping(domain: str, source: Source) -> Iterator[Keeper]:
     """Says that what is heard is kept, and at the end, under which numbers."""
-    from device_app.keeper import Keeper
-    from device_app.store import Store
+    from device_app.data.store import Store
+    from device_app.recording.saver import Keeper
 
     with Store() as store:  # one that cannot be opened is told now, not after the first sentence
         keeper = Keeper(store, domain, source)
@@ -99,7 +99,7 @@ def _check_live(form: Format, output: Path | None) -> None:
 def _list_devices(as_json: bool) -> None:
     from dataclasses import asdict
 
-    from device_app.microphone import input_devices
+    from device_app.audio.microphone import input_devices
 
     devices = input_devices()
     if as_json:
@@ -120,8 +120,8 @@ def _transcribe_recordings(
     load: Callable[[], Transcriber],
     keeper: Keeper | None,
 ) -> None:
-    from device_app.formats import document, render
-    from device_app.recordings import check_outputs, find_recordings, output_paths
+    from device_app.audio.sources import check_outputs, find_recordings, output_paths
+    from device_app.recognition.writers import document, render
     from editing.files import check_writable, write_atomically
 
     recordings = find_recordings(sources)
@@ -161,7 +161,7 @@ def _transcribe_recordings(
 
 def _shower(form: Format, name: str | None) -> Callable[[Utterance], None] | None:
     """How to print an utterance as soon as it is heard, in the formats that allow it."""
-    from device_app.formats import json_line
+    from device_app.recognition.writers import json_line
 
     if form == Format.TXT:
         prefix = f"{name}: " if name else ""
@@ -177,7 +177,7 @@ def _transcribe_one(
     show: Callable[[Utterance], None] | None,
     keeper: Keeper | None,
 ) -> Transcript:
-    from device_app.audio import duration_s
+    from device_app.audio.samples import duration_s
 
     length_s = duration_s(recording.path) if recording.path is not None else 0.0
     # A bar would be torn by text that is printed to the same terminal as it is heard.
@@ -196,11 +196,11 @@ def _transcribe_one(
 def _listen(
     form: Format, device: str | None, silence_s: float, transcriber: Transcriber, keeper: Keeper | None
 ) -> None:
-    from device_app.audio import level_dbfs
-    from device_app.cli.live import LiveLine
-    from device_app.formats import json_line
-    from device_app.microphone import Microphone
-    from device_app.vad import SegmentSettings
+    from device_app.audio.microphone import Microphone
+    from device_app.audio.samples import level_dbfs
+    from device_app.audio.vad import SegmentSettings
+    from device_app.cli.terminal.live import LiveLine
+    from device_app.recognition.writers import json_line
 
     line = LiveLine()
     lost = 0

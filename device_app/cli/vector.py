@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from device_app.cli import options, screen
+from device_app.cli import options
 from device_app.cli.log import complete_edit
+from device_app.cli.terminal import outcome as screen
 
 app = typer.Typer(help="Give task vectors away, and take them in.", no_args_is_help=True)
 
@@ -27,8 +28,8 @@ def export(
     model: options.Model = None,
 ) -> None:
     """Write an edit's task vector into a file: no recordings, no texts, only differences of weights."""
-    from device_app.ledger import Ledger
-    from device_app.models import find_bundle
+    from device_app.models.bundles import find_bundle
+    from device_app.models.ledger import Ledger
     from editing.errors import BadInputError
 
     if file.exists():
@@ -63,11 +64,11 @@ def import_(
 
     Exit code 3: the gate kept the old model.
     """
-    from device_app.adapting import merge_vectors
-    from device_app.ledger import Ledger
-    from device_app.models import find_bundle
-    from device_app.plan import Plan
-    from device_app.store import Store
+    from device_app.adaptation.adapt import merge_vectors
+    from device_app.adaptation.settings import Plan
+    from device_app.data.store import Store
+    from device_app.models.bundles import find_bundle
+    from device_app.models.ledger import Ledger
 
     settings, _ = options.merge_settings(lam, density)
     ledger = Ledger(find_bundle(model))

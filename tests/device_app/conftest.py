@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from device_app.ledger import Ledger
+from device_app.models.ledger import Ledger
 from editing.task_vector import Origin, TaskVector
 
 CHANGED = ("model.encoder.layers.1.self_attn.q_proj.weight", "model.decoder.norm.weight")

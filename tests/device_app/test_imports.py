@@ -28,7 +28,7 @@ def test_every_device_module_works_where_torch_cannot_be_imported():
         "    for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
         "        if module.name not in ('export.graphs', 'device_app.__main__'):\n"
         "            importlib.import_module(module.name)\n"
-        "from device_app.audio import read; from device_app.models import RECORDINGS\n"
+        "from device_app.audio.samples import read; from device_app.paths import RECORDINGS\n"
         "from device_app import Transcriber, embedded_bundle\n"
         "print(Transcriber(embedded_bundle()).transcribe_file(RECORDINGS / 'invalid.flac').text)"
     )
@@ -37,7 +37,7 @@ def test_every_device_module_works_where_torch_cannot_be_imported():
     assert "valid extension" in done.stdout
 
 
-@pytest.mark.parametrize("module", ["device_app", "device_app.cli", "device_app.transcriber"])
+@pytest.mark.parametrize("module", ["device_app", "device_app.cli", "device_app.recognition.transcriber"])
 def test_importing_the_device_imports_nothing_heavy(module):
     heavy = (*FORBIDDEN, "onnx", "jiwer", "soundfile", "sounddevice", "huggingface_hub", "whisper_normalizer")
     done = python(f"import {module}, sys; print(*(set({heavy}) & set(sys.modules)))")

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from device_app.models import RECORDINGS
+from device_app.paths import RECORDINGS
 
 # What sounddevice raises where the library is not installed.
 WITHOUT_PORTAUDIO = """

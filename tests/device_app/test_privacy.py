@@ -8,14 +8,15 @@ import subprocess
 import numpy as np
 import pytest
 
-from device_app.hosts import Host, keep_host
-from device_app.importing import encode, new_utterance
-from device_app.ledger import Ledger
-from device_app.lesson import Labelled, Lesson
-from device_app.models import RECORDINGS, baked, data_folder, temporarily_baked
-from device_app.plan import Plan
-from device_app.remote import pack_job
-from device_app.store import Store
+from device_app.adaptation.settings import Plan
+from device_app.adaptation.training_set import Labelled, Lesson
+from device_app.data.importing import encode, new_utterance
+from device_app.data.store import Store
+from device_app.models.bundles import baked, temporarily_baked
+from device_app.models.ledger import Ledger
+from device_app.paths import RECORDINGS, data_folder
+from device_app.remote.jobs import pack_job
+from device_app.remote.trusted_hosts import Host, keep_host
 from editing.task_vector import Origin, TaskVector
 
 INVALID = RECORDINGS / "invalid.flac"
@@ -93,10 +94,10 @@ def test_all_that_the_library_writes(own_home, bundle, tmp_path):
 
 
 def test_the_copy_from_before_a_migration(own_home, monkeypatch):
-    from device_app.migrations import MIGRATIONS
+    from device_app.data.migrations import MIGRATIONS
 
     audio = np.random.default_rng(0).uniform(-0.5, 0.5, 16000).astype(np.float32)
-    monkeypatch.setattr("device_app.migrations.MIGRATIONS", MIGRATIONS[:3])
+    monkeypatch.setattr("device_app.data.migrations.MIGRATIONS", MIGRATIONS[:3])
     with Store() as store:
         (one, two) = store.add(
             [new_utterance(part, domain="d", text="x", speaker=None, source="recorded") for part in (audio, -audio)]

@@ -100,8 +100,8 @@ def roll_back(home: Path, model: str) -> None:
 
 def weights(home: Path, model: str, version: int) -> Mapping[str, np.ndarray]:
     """A version's weights, its edits applied again."""
-    from device_app.ledger import Ledger
-    from device_app.models import find_bundle
+    from device_app.models.bundles import find_bundle
+    from device_app.models.ledger import Ledger
 
     with _home(home):
         found = Ledger(find_bundle(model))
@@ -187,7 +187,7 @@ def lifelong_sweep(home: Path, config: Path, utterances: int) -> dict[str, Any]:
 
 def trusted(home: Path) -> dict[str, dict[str, Any]]:
     """By URL: "key", "authority", "token", "consent"."""
-    from device_app.hosts import hosts
+    from device_app.remote.trusted_hosts import hosts
 
     with _home(home):
         return {url: asdict(host) for url, host in hosts().items()}
@@ -251,10 +251,10 @@ def serving(home: Path, port: int) -> Iterator[None]:
 
 def write_task_vector(model: Path, recordings: Mapping[Path, str], out: Path) -> None:
     """Fine-tunes a bundle on recordings and their texts, always the same way, and writes the task vector's file."""
-    from device_app.lesson import Labelled, Lesson
+    from device_app.adaptation.training_set import Labelled, Lesson
     from editing.task_vector import Origin
     from export.bundle import Bundle
-    from trainer.finetune import Settings, teach
+    from trainer.training.loop import Settings, teach
 
     bundle = Bundle.open(model)
     labelled = [Labelled(path, text) for path, text in recordings.items()]
@@ -266,7 +266,7 @@ def write_task_vector(model: Path, recordings: Mapping[Path, str], out: Path) ->
 
 def bake_int8(model: Path | None, vector: Path | None, out: Path) -> list[Path]:
     """The int8 files of a bundle (None: the embedded one), a task vector added to its weights."""
-    from device_app.models import find_bundle
+    from device_app.models.bundles import find_bundle
     from editing.task_vector import TaskVector, apply
     from export.bake import bake
 
@@ -285,7 +285,7 @@ def bake_version() -> int:
 
 def bundled_recordings() -> list[Path]:
     """Those that come with asr-edge, in the order of their names."""
-    from device_app.models import RECORDINGS
+    from device_app.paths import RECORDINGS
 
     return sorted(RECORDINGS.glob("*.flac"))
 

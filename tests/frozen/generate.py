@@ -124,7 +124,7 @@ runner.Work.score = score_or_die
     # So small a model gains nothing in so short a time; a host leaves out what its own device calls no better.
     "a device that gains": """
 from dataclasses import replace
-from device_app.ledger import Ledger
+from device_app.models.ledger import Ledger
 edit = Ledger.edit
 def better(ledger, number):
     found = edit(ledger, number)
@@ -133,7 +133,7 @@ def better(ledger, number):
 Ledger.edit = better
 """,
     "a host that starts no job": """
-from trainer.engine import Local
+from trainer.executors import Local
 Local.slots = 0
 """,
 }
@@ -172,8 +172,8 @@ def environment(home: Path) -> dict[str, str]:
 
 def make_recordings() -> None:
     """`recordings/`: phrases of two readers, and manifests of them."""
-    from device_app.audio import read
-    from device_app.models import ASSETS
+    from device_app.audio.samples import read
+    from device_app.paths import ASSETS
 
     folder = WORK / "recordings"
     folder.mkdir()
@@ -255,9 +255,9 @@ def make_store(home: Path) -> None:
     from dataclasses import replace
 
     os.environ["ASR_EDGE_HOME"] = str(home)
-    from device_app.audio import read
-    from device_app.importing import new_utterance
-    from device_app.store import Store
+    from device_app.audio.samples import read
+    from device_app.data.importing import new_utterance
+    from device_app.data.store import Store
 
     recordings = WORK / "recordings"
     for name in ("cities", "sense", "crew"):
@@ -314,7 +314,7 @@ def make_killed_adapt(home: Path) -> dict[str, object]:
 
 def make_earlier_stores() -> None:
     """`store-1/`, `store-2/`: what the first migrations alone make, with rows."""
-    from device_app import migrations
+    from device_app.data import migrations
 
     created = "2026-01-02T03:04:05.678+00:00"
     for version in (1, 2):
@@ -484,8 +484,8 @@ strength = 10.0
 def expected() -> dict[str, object]:
     """What only the code of 767e81d can say of its files: the weights of every version."""
     os.environ["ASR_EDGE_HOME"] = str(WORK / "device")
-    from device_app.ledger import Ledger
-    from device_app.models import find_bundle
+    from device_app.models.bundles import find_bundle
+    from device_app.models.ledger import Ledger
     from editing.task_vector import TaskVector
 
     ledger = Ledger(find_bundle("tiny"))
@@ -537,7 +537,7 @@ def pack(out: Path) -> None:
 
 
 def main(out: Path) -> None:
-    from device_app import models
+    from device_app.models import bundles as models
 
     print("made by", Path(models.__file__).parent.parent)
     if hasattr(os, "sched_setaffinity"):

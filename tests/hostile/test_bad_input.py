@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from device_app.audio import SAMPLE_RATE
-from device_app.models import RECORDINGS
+from device_app.audio.samples import SAMPLE_RATE
+from device_app.paths import RECORDINGS
 from tests.conftest import edit_record, write_audio
 
 

@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-from device_app import hosts, remote
-from device_app.checkpoints import read_checkpoint
-from device_app.manifest import read_manifest
+from device_app.data.manifest import read_manifest
+from device_app.models.moonshine_checkpoint import read_checkpoint
+from device_app.remote import jobs as remote
+from device_app.remote import trusted_hosts as hosts
 from editing.errors import AsrEdgeError
 from export.bundle import Bundle
 

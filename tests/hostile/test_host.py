@@ -14,21 +14,21 @@ import time
 import httpx2 as httpx
 import pytest
 
-from device_app.audio import read
-from device_app.hosts import Host, keep_host
-from device_app.importing import encode
-from device_app.lesson import Labelled, Lesson
-from device_app.models import RECORDINGS
-from device_app.plan import Plan
-from device_app.remote import jobs, pack_job
+from device_app.adaptation.settings import Plan
+from device_app.adaptation.training_set import Labelled, Lesson
+from device_app.audio.samples import read
+from device_app.data.importing import encode
+from device_app.paths import RECORDINGS
+from device_app.remote.jobs import jobs, pack_job
+from device_app.remote.trusted_hosts import Host, keep_host
 from editing.task_vector import Origin
 from export.bundle import Bundle
 from tests.conftest import until
 from tests.device_app.test_imports import BLOCK, FORBIDDEN
 from trainer.families import conformer_ctc
-from trainer.from_scratch import new_bundle
 from trainer.host.database import Database
 from trainer.host.keys import signer
+from trainer.training.from_scratch import new_bundle
 
 pytestmark = pytest.mark.slow
 KILLS = 50
@@ -153,9 +153,9 @@ def tiny(tmp_path, monkeypatch):
 
 ATTEND = """
 import sys
-from device_app.host_client import HostClient
-from device_app.hosts import find_host
-from device_app.remote import fetch, find_job, send
+from device_app.remote.client import HostClient
+from device_app.remote.trusted_hosts import find_host
+from device_app.remote.jobs import fetch, find_job, send
 job = find_job(sys.argv[1])
 with HostClient(find_host(job.url)) as client:
     learnt = fetch(send(job, client, lambda _: None), client, lambda _: None)

@@ -12,12 +12,12 @@ import time
 import numpy as np
 import pytest
 
-from device_app.audio import SAMPLE_RATE
-from device_app.doctor import examine, mend
-from device_app.importing import new_utterance
-from device_app.ledger import Ledger, edited
-from device_app.store import Store
-from device_app.transcriber import Transcriber
+from device_app.audio.samples import SAMPLE_RATE
+from device_app.data.importing import new_utterance
+from device_app.data.repair import examine, mend
+from device_app.data.store import Store
+from device_app.models.ledger import Ledger, edited
+from device_app.recognition.transcriber import Transcriber
 from tests.conftest import write_audio
 
 pytestmark = pytest.mark.slow

@@ -11,10 +11,10 @@ import tracemalloc
 
 import pytest
 
-from device_app.ledger import Ledger
-from device_app.ledger_files import LedgerFiles
-from device_app.ledger_record import DamagedRecordError, parse_record
-from device_app.models import embedded_bundle
+from device_app.models.bundles import embedded_bundle
+from device_app.models.ledger import Ledger
+from device_app.models.ledger_files import LedgerFiles
+from device_app.models.ledger_record import DamagedRecordError, parse_record
 from editing.errors import StorageError
 
 BASE = "ab" * 32
@@ -220,8 +220,8 @@ def test_a_ledger_of_another_model_is_not_taken(own):
 
 WRITE = """
 import sys
-from device_app.ledger import Ledger
-from device_app.models import embedded_bundle
+from device_app.models.ledger import Ledger
+from device_app.models.bundles import embedded_bundle
 ledger = Ledger(embedded_bundle())
 with ledger.changing():
     while True:

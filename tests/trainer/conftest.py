@@ -6,8 +6,8 @@ import secrets
 import pytest
 
 from tests.conftest import TINY_SIZES
-from trainer import finetune
 from trainer.families import conformer_ctc
+from trainer.training import loop as finetune
 
 # Ray reads these when it is imported; every cluster of the tests has this token.
 os.environ["RAY_AUTH_MODE"] = "token"

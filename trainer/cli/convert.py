@@ -21,7 +21,7 @@ def convert(
     A name that is no folder is fetched from the Hugging Face hub; nothing is sent there.
     """
     need_torch()
-    from trainer.import_ctc import import_ctc
+    from trainer.convert.ctc import import_ctc
 
     bundle = import_ctc(source, out, name)
     typer.echo(f"{out}: {bundle.name}, {bundle.family}")

@@ -10,8 +10,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from device_app.cli import options, screen
-from device_app.cli.table import print_table
+from device_app.cli import options
+from device_app.cli.terminal import outcome as screen
+from device_app.cli.terminal.table import print_table
 
 app = typer.Typer(help="Fine-tune for other devices; trust a host that does.", no_args_is_help=True)
 token = typer.Typer(help="Who may send jobs.", no_args_is_help=True)
@@ -78,7 +79,7 @@ def serve(
 
     need_host()
     need_torch()
-    from trainer import engine as engines
+    from trainer import executors as engines
     from trainer.host.limits import Limits
     from trainer.host.server import Address, own_signer
     from trainer.host.server import serve as run
@@ -151,9 +152,9 @@ def trust(
     """
     from dataclasses import replace
 
-    from device_app.host_client import HostClient, identity
-    from device_app.hosts import Host, checked_url, hosts, keep_host
-    from device_app.signatures import fingerprint as shown
+    from device_app.remote.client import HostClient, identity
+    from device_app.remote.signatures import fingerprint as shown
+    from device_app.remote.trusted_hosts import Host, checked_url, hosts, keep_host
     from editing.errors import BadInputError
 
     url = checked_url(url)
@@ -178,7 +179,7 @@ def trust(
 @app.command()
 def forget(url: Url) -> None:
     """Trust a host no more, and forget the token."""
-    from device_app.hosts import forget_host
+    from device_app.remote.trusted_hosts import forget_host
 
     forget_host(url)
     options.tell(f"{url} is not trusted any more.")
@@ -199,7 +200,7 @@ def fleet_merge(
     Exit code 3: general speech would be heard worse, and nothing is offered.
     """
     need_host()
-    from device_app.models import find_bundle
+    from device_app.models.bundles import find_bundle
     from trainer.host.fleet import merge_fleet
     from trainer.host.keys import signer
     from trainer.host.server import host_folder, open_database

@@ -11,8 +11,8 @@ import typer
 
 from device_app.cli import options
 from device_app.cli.adapt import need_torch
-from device_app.cli.progress import progress
-from device_app.cli.table import print_table
+from device_app.cli.terminal.progress import progress
+from device_app.cli.terminal.table import print_table
 
 app = typer.Typer(help="Compare ways of learning one domain after another.", no_args_is_help=True)
 
@@ -38,8 +38,9 @@ def run(
     Writes summary.md, results.json, results.csv and pictures.
     """
     need_torch()
-    from trainer import engine as engines
-    from trainer.lifelong import pictures, runner
+    from trainer import executors as engines
+    from trainer.lifelong import plots as pictures
+    from trainer.lifelong import runner
     from trainer.lifelong.config import read_experiment
     from trainer.lifelong.results import table, write_results
 
@@ -72,7 +73,7 @@ def sweep(
     The step after starts from lambda 0.6, density 0.5. Writes sweep.json and a heat map a step.
     """
     need_torch()
-    from trainer.lifelong import pictures
+    from trainer.lifelong import plots as pictures
     from trainer.lifelong import sweep as sweeping
     from trainer.lifelong.config import read_experiment
 
@@ -144,8 +145,8 @@ def synthesise(
     Train and test share no sentence and no voice.
     """
     need_torch()
-    from trainer.lifelong.synthetic import ACCENTS, Sizes
-    from trainer.lifelong.synthetic import synthesise as speak
+    from trainer.lifelong.corpora.synthetic import ACCENTS, Sizes
+    from trainer.lifelong.corpora.synthetic import synthesise as speak
 
     sizes = Sizes(base, train, test)
     total = base + (len(ACCENTS) - 1) * train + len(ACCENTS) * test
@@ -170,7 +171,7 @@ def corpus(
     seed: Annotated[int, typer.Option(min=0, help="Of the choice.")] = 0,
 ) -> None:
     """Make an experiment of a published corpus: Common Voice by accent, LibriSpeech, TED-LIUM 3."""
-    from trainer.lifelong.corpora import prepare
+    from trainer.lifelong.corpora.published import prepare
 
     with progress("reading", 0) as advance:
         config = prepare(name, folder, out, accents=accents or (), train=train, test=test, seed=seed, on_done=advance)

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from device_app.cli import options, screen
+from device_app.cli import options
 from device_app.cli.adapt import need_torch
+from device_app.cli.terminal import outcome as screen
 
 
 def train(
@@ -33,11 +34,11 @@ def train(
     """
     import json
 
-    from device_app.manifest import read_manifest
+    from device_app.data.manifest import read_manifest
 
     need_torch()
-    from trainer.from_scratch import SETTINGS
-    from trainer.from_scratch import train as run
+    from trainer.training.from_scratch import SETTINGS
+    from trainer.training.from_scratch import train as run
 
     entries = [entry for manifest in manifests for entry in read_manifest(manifest)]
     del family  # there is one that can be trained from nothing

@@ -1,4 +1,4 @@
-"""Model families in torch: one file each, of the same name as in `device_app.families`."""
+"""Model families in torch: one file each, of the same name as in `device_app.recognition.families`."""
 
 from __future__ import annotations
 

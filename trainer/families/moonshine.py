@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from transformers import MoonshineConfig, MoonshineForConditionalGeneration
 
-from device_app.audio import Samples
-from device_app.families.moonshine import HOP, load
-from device_app.runtime import session
+from device_app.audio.samples import Samples
+from device_app.recognition.families.moonshine import HOP, load
+from device_app.recognition.onnx_session import session
 from editing.errors import BadInputError
 from export.bake import bake
 from export.bundle import TOKENIZER, Bundle

@@ -19,11 +19,11 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from editing.errors import AsrEdgeError, StorageError
 from trainer.host import fleet as fleets
-from trainer.host.access import Group, Host, Hosting, OwnJob, Who, later
+from trainer.host.auth import Group, Host, Hosting, OwnJob, Who, later
 from trainer.host.database import OPEN, Job, State
-from trainer.host.figures import Figures
-from trainer.host.request import TrainingRequest
-from trainer.host.streams import BodyLimit, append
+from trainer.host.metrics import Figures
+from trainer.host.schemas import TrainingRequest
+from trainer.host.uploads import BodyLimit, append
 
 EVENT_S = 0.5
 ALIVE_S = 15.0  # an event is sent at least so often: a silent connection may be a dead one

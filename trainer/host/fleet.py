@@ -24,14 +24,14 @@ from typing import Any
 
 import numpy as np
 
-from device_app.canary import Spoken, canary
-from device_app.exam import hear
-from device_app.gate import Heard, compare
-from device_app.models import find_base, temporarily_baked
-from device_app.plan import Plan, settings_of
-from device_app.screen import Screen
-from device_app.store import CANARY
-from device_app.transcriber import Transcriber
+from device_app.adaptation.gate import Heard, compare
+from device_app.adaptation.guard_set import Spoken, canary
+from device_app.adaptation.settings import Plan, settings_of
+from device_app.adaptation.test_sets import hear
+from device_app.data.store import CANARY
+from device_app.models.bundles import find_base, temporarily_baked
+from device_app.recognition.transcriber import Transcriber
+from device_app.reporter import Screen
 from editing.errors import BadInputError, BundleError, TaskVectorError, one_line
 from editing.files import sha256
 from editing.registry import METHODS, Tensors

@@ -19,11 +19,11 @@ from typing import Any
 from editing.errors import BadInputError
 from editing.files import make_folder, private_folder, sha256, write_atomically
 from editing.json_text import read_json
-from trainer.engine import Engine, Running, Task
+from trainer.executors import Engine, Running, Task
 from trainer.host.database import OPEN, Database, Job
 from trainer.host.keys import Signer
 from trainer.host.limits import Limits
-from trainer.host.work import ARCHIVE, PROGRESS, REQUEST, RESULT, VECTOR, work
+from trainer.host.worker import ARCHIVE, PROGRESS, REQUEST, RESULT, VECTOR, work
 
 LOOK_S = 0.3
 AGAIN_S = 5.0

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from device_app.signatures import fingerprint
+from device_app.remote.signatures import fingerprint
 from editing.errors import BadInputError
 from editing.files import private_folder, write_atomically
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import uvicorn
 
-from device_app.hosts import is_loopback
-from device_app.models import data_folder
+from device_app.paths import data_folder
+from device_app.remote.trusted_hosts import is_loopback
 from editing.errors import BadInputError
-from trainer.engine import Engine
+from trainer.executors import Engine
 from trainer.host.database import Database
 from trainer.host.keys import CERTIFICATE, CERTIFICATE_KEY, SIGNING, Signer, make_keys, signer
 from trainer.host.limits import Limits
@@ -79,8 +79,8 @@ def serve(address: Address, keys: Signer, engine: Engine, limits: Limits, *, kee
     Raises:
         BadInputError: the address cannot be listened on, or the certificate cannot be used.
     """
-    from trainer.host.access import Hosting
     from trainer.host.api import make_api
+    from trainer.host.auth import Hosting
     from trainer.host.jobs import Jobs
 
     folder = host_folder()

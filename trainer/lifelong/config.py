@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from editing.errors import BadInputError
-from trainer.baselines import learners
-from trainer.finetune import Settings
+from trainer.lifelong.methods import learners
+from trainer.training.loop import Settings
 
 KEYS = ("base", "base_domain", "order", "never_trained", "methods", "seeds", "manifests", "fine_tuning", "settings")
 TUNABLE = {one.name for one in fields(Settings)} - {"scope", "seed"}
@@ -25,10 +25,10 @@ class Experiment:
         base_domain: what the base was trained on, if that is known; counted among the seen.
         order: domains to be learnt, one after another.
         never_trained: domains that are only heard.
-        methods: learners, as `trainer.baselines` names them.
+        methods: learners, as `trainer.lifelong.methods` names them.
         seeds: each method is run with each.
         manifests: the manifest of each domain, with lines of the splits "train" and "test".
-        fine_tuning: settings of `trainer.finetune.Settings` that all methods share.
+        fine_tuning: settings of `trainer.training.loop.Settings` that all methods share.
         settings: of single methods.
     """
 

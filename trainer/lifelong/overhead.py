@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from device_app.audio import SAMPLE_RATE, read
-from device_app.manifest import read_manifest
-from device_app.models import RECORDINGS, find_bundle
-from device_app.transcriber import Transcriber
+from device_app.audio.samples import SAMPLE_RATE, read
+from device_app.data.manifest import read_manifest
+from device_app.models.bundles import find_bundle
+from device_app.paths import RECORDINGS
+from device_app.recognition.transcriber import Transcriber
 from editing.errors import BadInputError
 from editing.files import write_atomically
 from editing.registry import METHODS, Tensors

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from device_app.transfer import backward_transfer
+from device_app.evaluation.transfer import backward_transfer
 from editing.errors import BadInputError
 from editing.files import write_atomically
-from trainer.baselines import learners
 from trainer.lifelong.config import Experiment
+from trainer.lifelong.methods import learners
 from trainer.lifelong.runner import BASE
 
 REFERENCE = "fine-tuning"
@@ -87,7 +87,7 @@ class Cell:
         ]
 
     def backward_transfer(self) -> float | None:
-        """BWT over the seen domains, as `device_app.transfer`; None where there is only one."""
+        """BWT over the seen domains, as `device_app.evaluation.transfer`; None where there is only one."""
         seen = self._experiment.seen
         if len(seen) < 2:
             return None

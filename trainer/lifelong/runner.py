@@ -16,24 +16,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from device_app.audio import SAMPLE_RATE, Samples, read
-from device_app.lesson import Labelled
-from device_app.manifest import Entry, read_manifest
-from device_app.models import find_bundle, temporarily_baked
-from device_app.orthography import as_the_model_writes, differs
-from device_app.scoring import basic, error_counts
-from device_app.transcriber import Transcriber
+from device_app.adaptation.training_set import Labelled
+from device_app.audio.samples import SAMPLE_RATE, Samples, read
+from device_app.data.manifest import Entry, read_manifest
+from device_app.evaluation.error_rates import basic, error_counts
+from device_app.evaluation.orthography import as_the_model_writes, differs
+from device_app.models.bundles import find_bundle, temporarily_baked
+from device_app.recognition.transcriber import Transcriber
 from editing.errors import BadInputError
 from editing.files import refuse_overwriting, write_atomically
 from editing.registry import Tensors
 from export.bundle import Bundle
 from export.weights import read_weights, write_weights
 from trainer import families
-from trainer.baselines import Learnt, Mixture, Step, Tune, learners
-from trainer.dataset import Example, load_examples
-from trainer.engine import Engine, Local, Task
-from trainer.finetune import Settings, finetune
+from trainer.executors import Engine, Local, Task
 from trainer.lifelong.config import Experiment
+from trainer.lifelong.methods import Learnt, Mixture, Step, Tune, learners
+from trainer.training.data import Example, load_examples
+from trainer.training.loop import Settings, finetune
 
 BASE = "base"
 RECORD = "experiment.json"

@@ -13,11 +13,11 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-import device_app.exam
-from device_app.canary import canary
+import device_app.adaptation.test_sets
+from device_app.adaptation.guard_set import canary
+from device_app.adaptation.training_set import Learnt
 from device_app.cli import application, main
-from device_app.cli.keyboard import Keyboard
-from device_app.lesson import Learnt
+from device_app.cli.terminal.keyboard import Keyboard
 from editing.task_vector import TaskVector
 from tests.device_app.cli.desk import Person, SoundDevice
 from tests.device_app.cli.golden import golden  # noqa: F401
@@ -114,21 +114,21 @@ class Teacher:
 @pytest.fixture
 def few_candidates(monkeypatch):
     """A sweep over three values of lambda, of which the last is the best; not over five."""
-    monkeypatch.setattr("device_app.sweep.LAMBDAS", (0.2, 0.9, 1.0))
+    monkeypatch.setattr("device_app.adaptation.sweep.LAMBDAS", (0.2, 0.9, 1.0))
 
 
 @pytest.fixture
 def teacher(monkeypatch):
     """Puts a `Teacher` in place of the fine-tuning."""
     stand_in = Teacher()
-    monkeypatch.setattr("trainer.finetune.teach", stand_in)
+    monkeypatch.setattr("trainer.training.loop.teach", stand_in)
     return stand_in
 
 
 def few_canaries(monkeypatch):
     """Judges by the two shortest utterances of the canary, as all of them take seconds."""
     some = sorted(canary(), key=lambda spoken: len(spoken.audio))[:2]
-    monkeypatch.setattr(device_app.exam, "canary", lambda: some)
+    monkeypatch.setattr(device_app.adaptation.test_sets, "canary", lambda: some)
 
 
 @pytest.fixture(scope="session")
@@ -156,7 +156,7 @@ def adapted_home(known_home, tmp_path_factory):
     shutil.copytree(known_home, folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ASR_EDGE_HOME", str(folder))
-        patch.setattr("trainer.finetune.teach", Teacher())
+        patch.setattr("trainer.training.loop.teach", Teacher())
         few_canaries(patch)
         call("adapt", "--domain", "codes", "--model", "tiny", "--lambda", "1", "--density", "1", "--epochs", "2")
     return folder
@@ -214,8 +214,8 @@ def sound(monkeypatch):
 
     def make(*recordings):
         device = SoundDevice(recordings)
-        monkeypatch.setattr("device_app.microphone.portaudio", lambda: device)
-        monkeypatch.setattr("device_app.speaker.portaudio", lambda: device)
+        monkeypatch.setattr("device_app.audio.microphone.portaudio", lambda: device)
+        monkeypatch.setattr("device_app.audio.playback.portaudio", lambda: device)
         return device
 
     return make

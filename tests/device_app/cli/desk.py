@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from device_app.audio import SAMPLE_RATE, Samples
-from device_app.cli.keyboard import Keyboard
+from device_app.audio.samples import SAMPLE_RATE, Samples
+from device_app.cli.terminal.keyboard import Keyboard
 
 BLOCK = SAMPLE_RATE // 20
 

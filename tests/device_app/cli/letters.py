@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from device_app.audio import SAMPLE_RATE, Samples, read
-from device_app.models import ASSETS
-from device_app.vad import VoiceActivity
+from device_app.audio.samples import SAMPLE_RATE, Samples, read
+from device_app.audio.vad import VoiceActivity
+from device_app.paths import ASSETS
 from export.bundle import Bundle
 
 KNOWN = "afimor"  # what the trained bundle recognises
@@ -78,9 +78,9 @@ def train_on_letters(tiny: Bundle, out: Path) -> Bundle:
     import torch
 
     from trainer import families
-    from trainer.dataset import speech_span
     from trainer.families import conformer_ctc
-    from trainer.from_scratch import with_weights
+    from trainer.training.data import speech_span
+    from trainer.training.from_scratch import with_weights
     from trainer.vocabulary import tokens_of
 
     torch.manual_seed(0)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from device_app.canary import canary
+from device_app.adaptation.guard_set import canary
 from tests.device_app.test_imports import BLOCK, FORBIDDEN
 
 pytestmark = pytest.mark.slow  # each command loads and hears: minutes in all

@@ -9,7 +9,7 @@ import pytest
 import typer.main
 
 from device_app.cli import MORE, PANELS, application
-from device_app.models import RECORDINGS
+from device_app.paths import RECORDINGS
 from tests.conftest import REPOSITORY
 
 

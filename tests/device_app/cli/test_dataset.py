@@ -3,8 +3,8 @@ import json
 
 import pytest
 
-from device_app.manifest import read_manifest
-from device_app.models import RECORDINGS
+from device_app.data.manifest import read_manifest
+from device_app.paths import RECORDINGS
 
 MANIFEST = RECORDINGS / "manifest.jsonl"
 

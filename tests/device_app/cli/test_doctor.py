@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from device_app.ledger import Edit, Ledger
+from device_app.models.ledger import Edit, Ledger
 
 SETTINGS = {"lam": 0.6, "density": 0.5}
 

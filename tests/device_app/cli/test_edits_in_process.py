@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from device_app.ledger import Ledger
-from device_app.models import find_bundle
-from device_app.store import CANARY, Store
+from device_app.data.store import CANARY, Store
+from device_app.models.bundles import find_bundle
+from device_app.models.ledger import Ledger
 from editing.task_vector import TaskVector
 from tests.device_app.cli.conftest import call
 from tests.device_app.cli.letters import write_spelled
@@ -93,7 +93,7 @@ def test_without_matplotlib_there_is_no_picture(tmp_path, monkeypatch):
     def no_matplotlib(*_arguments):
         raise MissingDependencyError("pictures need matplotlib")
 
-    monkeypatch.setattr("device_app.pictures.draw_frontier", no_matplotlib)
+    monkeypatch.setattr("device_app.adaptation.plots.draw_frontier", no_matplotlib)
     assert _draw([], "codes", tmp_path / "frontier.png") is False
 
 
@@ -111,7 +111,7 @@ def test_the_tolerance_replay_and_orthography_reach_the_plan(home_adapted, teach
 
 
 def test_a_real_fine_tuning_from_the_command_line(home_of_tiny, monkeypatch):
-    from trainer import finetune
+    from trainer.training import loop as finetune
 
     monkeypatch.setattr(finetune, "general_speech", lambda *_arguments: [])
     done = call(*WHOLE, "--epochs", "1", "--force", "--json")

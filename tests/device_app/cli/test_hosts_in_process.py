@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from device_app.hosts import Host, find_host, keep_host
-from device_app.ledger import Ledger
-from device_app.models import find_bundle
-from device_app.remote import jobs as jobs_here
+from device_app.models.bundles import find_bundle
+from device_app.models.ledger import Ledger
+from device_app.remote.jobs import jobs as jobs_here
+from device_app.remote.trusted_hosts import Host, find_host, keep_host
 from editing.task_vector import TaskVector
 from tests.conftest import until
 from tests.device_app.cli.conftest import call
 from tests.trainer.host.conftest import running
-from trainer.engine import Local
+from trainer.executors import Local
 
 ADAPT = ("adapt", "--domain", "codes", "--model", "tiny", "--lambda", "1", "--density", "1")
 
@@ -49,8 +49,8 @@ class Served:
     def __init__(self, stack, home, engine):
         import uvicorn
 
-        from trainer.host.access import Hosting
         from trainer.host.api import make_api
+        from trainer.host.auth import Hosting
         from trainer.host.database import Database
         from trainer.host.jobs import Jobs
         from trainer.host.keys import make_keys
@@ -106,7 +106,7 @@ def test_recordings_go_to_a_host_only_when_a_person_agrees(home_of_tiny, serve, 
 
 
 def test_a_job_is_listed_attached_and_merged_later(home_of_tiny, serve, teacher, monkeypatch):
-    from device_app import remote
+    from device_app.remote import jobs as remote
 
     host = serve(home_of_tiny)
     host.trust()
@@ -133,7 +133,7 @@ def _interrupted(*_arguments):
 
 
 def test_a_job_whose_edit_is_there_already_is_not_merged_twice(home_of_tiny, serve, teacher):
-    from device_app import remote
+    from device_app.remote import jobs as remote
 
     host = serve(home_of_tiny)
     host.trust()
@@ -151,13 +151,13 @@ def test_a_job_whose_edit_is_there_already_is_not_merged_twice(home_of_tiny, ser
 
 
 def _learnt(job):
-    from device_app.lesson import Learnt
+    from device_app.adaptation.training_set import Learnt
 
     return Learnt(replace(TaskVector.load(job.folder / "vector.safetensors"), origin=job.origin), [1.0], 1.0)
 
 
 def test_a_queued_job_is_cancelled_here_and_there(home_of_tiny, serve, teacher):
-    from device_app import remote
+    from device_app.remote import jobs as remote
 
     host = serve(home_of_tiny, Idle())
     host.trust()
@@ -174,8 +174,8 @@ def test_a_queued_job_is_cancelled_here_and_there(home_of_tiny, serve, teacher):
 
 
 def test_a_job_of_a_host_that_is_not_trusted_is_unknown(home_of_tiny, serve, teacher):
-    from device_app import remote
-    from device_app.hosts import forget_host
+    from device_app.remote import jobs as remote
+    from device_app.remote.trusted_hosts import forget_host
 
     host = serve(home_of_tiny, Idle())
     host.trust()

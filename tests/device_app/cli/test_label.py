@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from device_app.models import RECORDINGS
-from device_app.store import Store
+from device_app.data.store import Store
+from device_app.paths import RECORDINGS
 
 
 @pytest.fixture

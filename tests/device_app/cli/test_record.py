@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from device_app.models import RECORDINGS
-from device_app.store import Store
+from device_app.data.store import Store
+from device_app.paths import RECORDINGS
 
 pytestmark = pytest.mark.microphone
 

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from device_app.audio import read
-from device_app.cli.live import LiveLine, meter
-from device_app.importing import new_utterance
-from device_app.store import Store
+from device_app.audio.samples import read
+from device_app.cli.terminal.live import LiveLine, meter
+from device_app.data.importing import new_utterance
+from device_app.data.store import Store
 from tests.device_app.cli.conftest import call
 from tests.device_app.cli.desk import Line, Now, blocks
 from tests.device_app.cli.letters import spell, write_spelled

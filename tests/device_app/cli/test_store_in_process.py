@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from device_app.models import RECORDINGS
-from device_app.store import Store
+from device_app.data.store import Store
+from device_app.paths import RECORDINGS
 from tests.device_app.cli.conftest import call
 from tests.device_app.cli.letters import write_spelled
 
@@ -171,7 +171,7 @@ def test_a_model_is_pulled_from_a_folder_once(empty_home, checkpoint):
 
 
 def test_a_model_is_pulled_from_the_hub(empty_home, checkpoint, monkeypatch):
-    from device_app import checkpoints
+    from device_app.models import moonshine_checkpoint as checkpoints
 
     fetched = []
     monkeypatch.setattr(checkpoints, "fetch", lambda name: fetched.append(name) or checkpoint)

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import soundfile
 
-from device_app.models import RECORDINGS
+from device_app.paths import RECORDINGS
 
 SERVICE = RECORDINGS / "ss-noservice.flac"
 INVALID = RECORDINGS / "invalid.flac"

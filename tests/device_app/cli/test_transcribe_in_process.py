@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from device_app.store import Store
+from device_app.data.store import Store
 from tests.device_app.cli.conftest import call
 from tests.device_app.cli.desk import CtrlC, blocks
 from tests.device_app.cli.letters import KNOWN, spell, write_spelled
@@ -247,7 +247,7 @@ FIGURES = {
 
 def test_bench_prints_every_figure(home_of_tiny, monkeypatch):
     long = write_spelled(Path("long.wav"), "fioma" * 3)
-    monkeypatch.setattr("device_app.benchmark.measure", lambda *_arguments, on_done: on_done() or FIGURES)
+    monkeypatch.setattr("device_app.evaluation.speed.measure", lambda *_arguments, on_done: on_done() or FIGURES)
     lines = call("bench", long, "--model", "tiny", "--repeats", "1").stdout.splitlines()
     assert lines[0] == "conformer-ctc-tiny (int8)"
     assert lines[2:6] == [

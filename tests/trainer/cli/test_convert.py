@@ -6,7 +6,7 @@ import pytest
 
 from export.bundle import GRAPHS, Bundle
 from tests.trainer.families.test_auto_ctc import saved
-from trainer import import_ctc
+from trainer.convert import ctc as import_ctc
 
 
 @pytest.fixture

@@ -15,13 +15,13 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 
-from device_app.canary import canary
-from device_app.gate import Heard
-from device_app.hosts import hosts
-from device_app.store import CANARY
+from device_app.adaptation.gate import Heard
+from device_app.adaptation.guard_set import canary
+from device_app.data.store import CANARY
+from device_app.remote.trusted_hosts import hosts
 from editing.task_vector import Origin, TaskVector
 from tests.trainer.cli.conftest import outline
-from trainer import engine
+from trainer import executors as engine
 from trainer.host import fleet, server
 from trainer.host.keys import AUTHORITY, CERTIFICATE, CERTIFICATE_KEY, make_keys
 

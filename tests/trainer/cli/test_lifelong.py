@@ -7,14 +7,15 @@ import textwrap
 
 import pytest
 
-from device_app.manifest import read_manifest
+from device_app.data.manifest import read_manifest
 from editing.errors import MissingDependencyError
 from tests.conftest import write_audio
 from tests.trainer.cli.conftest import outline
-from trainer import engine
-from trainer.lifelong import pictures, runner
+from trainer import executors as engine
+from trainer.lifelong import plots as pictures
+from trainer.lifelong import runner
 from trainer.lifelong import sweep as sweeping
-from trainer.lifelong.synthetic import ACCENTS
+from trainer.lifelong.corpora.synthetic import ACCENTS
 
 LINES = (("zero one", "train"), ("two three", "train"), ("a fox", "test"))
 

@@ -7,13 +7,14 @@ import shutil
 
 import pytest
 
-from device_app.cli import screen
+from device_app.cli.terminal import outcome as screen
 from export.bundle import GRAPHS, NEMO_GRAPH, Bundle
 from tests.conftest import TINY_TEXTS
 from tests.trainer.cli.conftest import outline
 from tests.trainer.conftest import TINY
-from trainer import finetune, from_scratch
 from trainer.families import conformer_ctc
+from trainer.training import from_scratch
+from trainer.training import loop as finetune
 
 
 @pytest.fixture(autouse=True)

@@ -7,15 +7,15 @@ import pytest
 import torch
 import transformers
 
-from device_app.families import load
+from device_app.recognition.families import load
 from editing.errors import BadInputError
 from export.bake import bake
 from export.verify import largest_difference
 from trainer import families
-from trainer.dataset import Example
+from trainer.convert.ctc import import_ctc
 from trainer.families import auto_ctc
-from trainer.finetune import Settings, finetune
-from trainer.import_ctc import import_ctc
+from trainer.training.data import Example
+from trainer.training.loop import Settings, finetune
 
 LETTERS = "ETAONIHSRDLUMWCFGYPBVK'XJQZ"
 VOCABULARY = {piece: n for n, piece in enumerate(["<pad>", "<s>", "</s>", "<unk>", "|", *LETTERS])}

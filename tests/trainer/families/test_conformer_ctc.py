@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from device_app.exporting import export_nemo
-from device_app.families import load
+from device_app.models.export import export_nemo
+from device_app.recognition.families import load
 from editing.task_vector import apply
 from export.bake import bake
 from export.verify import largest_difference
 from trainer import families
 from trainer.families import conformer_ctc
-from trainer.from_scratch import with_weights
+from trainer.training.from_scratch import with_weights
 
 
 @pytest.fixture(scope="module")

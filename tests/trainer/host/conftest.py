@@ -9,18 +9,18 @@ import httpx2 as httpx
 import pytest
 import uvicorn
 
-from device_app.audio import read
-from device_app.hosts import Host
-from device_app.importing import encode
-from device_app.lesson import Labelled, Lesson
-from device_app.models import RECORDINGS
-from device_app.plan import Plan
-from device_app.remote import pack_job
+from device_app.adaptation.settings import Plan
+from device_app.adaptation.training_set import Labelled, Lesson
+from device_app.audio.samples import read
+from device_app.data.importing import encode
+from device_app.paths import RECORDINGS
+from device_app.remote.jobs import pack_job
+from device_app.remote.trusted_hosts import Host
 from editing.task_vector import Origin
 from tests.conftest import until
-from trainer.engine import Local
-from trainer.host.access import Hosting
+from trainer.executors import Local
 from trainer.host.api import make_api
+from trainer.host.auth import Hosting
 from trainer.host.database import Database
 from trainer.host.jobs import Jobs
 from trainer.host.keys import make_keys

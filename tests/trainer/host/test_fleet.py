@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from device_app.canary import canary
-from device_app.screen import Silent
-from device_app.signatures import verified
+from device_app.adaptation.guard_set import canary
+from device_app.remote.signatures import verified
+from device_app.reporter import Silent
 from editing.errors import BadInputError
 from editing.task_vector import RECORD, Origin, TaskVector
 from trainer.host import fleet

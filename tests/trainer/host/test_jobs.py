@@ -7,18 +7,18 @@ import signal
 import numpy as np
 import pytest
 
-from device_app.dataset_archive import pack
-from device_app.host_client import HostClient
-from device_app.remote import ARCHIVE, fetch, send
-from device_app.signatures import verified
+from device_app.remote.archive import pack
+from device_app.remote.client import HostClient
+from device_app.remote.jobs import ARCHIVE, fetch, send
+from device_app.remote.signatures import verified
 from editing.sparsify import trim
 from editing.task_vector import TaskVector
 from tests.conftest import until
-from trainer.engine import Local, Ray
-from trainer.finetune import Settings, teach
+from trainer.executors import Local, Ray
 from trainer.host import jobs as jobs_module
 from trainer.host.limits import Limits
-from trainer.host.work import work
+from trainer.host.worker import work
+from trainer.training.loop import Settings, teach
 
 
 class Watched(Local):

@@ -5,9 +5,9 @@ import subprocess
 
 import pytest
 
-from device_app.host_client import HostClient
-from device_app.remote import fetch, send
-from trainer.engine import Local
+from device_app.remote.client import HostClient
+from device_app.remote.jobs import fetch, send
+from trainer.executors import Local
 
 
 @pytest.fixture(params=[0o000, 0o022], ids=oct)

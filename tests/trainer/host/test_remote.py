@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from device_app.host_client import HostClient
-from device_app.hosts import Host
-from device_app.ledger import Edit, Ledger
-from device_app.plan import Plan
-from device_app.remote import fetch, find_job, finish, jobs, kept_density, pack_job, send
+from device_app.adaptation.settings import Plan
+from device_app.models.ledger import Edit, Ledger
+from device_app.remote.client import HostClient
+from device_app.remote.jobs import fetch, find_job, finish, jobs, kept_density, pack_job, send
+from device_app.remote.trusted_hosts import Host
 from editing.errors import BadInputError, NetworkError, StorageError, TrainingError, WrongBaseError
 from editing.task_vector import TaskVector
 from trainer.host.keys import CERTIFICATE, CERTIFICATE_KEY, make_keys

@@ -10,15 +10,7 @@ from hypothesis import strategies as st
 
 from editing.errors import BadInputError
 from trainer.lifelong.config import Experiment
-from trainer.lifelong.results import (
-    Cell,
-    coverage,
-    relative_reduction,
-    significance,
-    summarise,
-    summary,
-    write_results,
-)
+from trainer.lifelong.results import Cell, coverage, relative_reduction, significance, summarise, summary, write_results
 
 WORDS = [10, 10]
 

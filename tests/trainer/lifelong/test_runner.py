@@ -6,17 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from device_app.transcriber import Transcriber
+from device_app.recognition.transcriber import Transcriber
 from editing.errors import BadAudioError, BadInputError, TrainingError
 from editing.task_vector import TaskVector
 from tests.conftest import write_audio
-from trainer.baselines import learners
-from trainer.finetune import Settings
 from trainer.lifelong import runner
 from trainer.lifelong.config import Experiment
+from trainer.lifelong.methods import learners
 from trainer.lifelong.results import Cell, write_results
 from trainer.lifelong.runner import load_domains, run
 from trainer.lifelong.sweep import sweep
+from trainer.training.loop import Settings
 
 TEXTS = ["zero one two", "three four", "five six seven", "a fox"]
 

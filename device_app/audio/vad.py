@@ -1,0 +1,223 @@
+"""Where speech starts and ends: Silero VAD, and the segments it cuts audio into.
+
+Files and the microphone go through the same `Segmenter`; only their patience differs.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_app.audio.samples import SAMPLE_RATE, Samples
+from device_app.paths import ASSETS
+
+MODEL = ASSETS / "silero_vad.onnx"
+FRAME = 512  # samples, 32 ms: what Silero's network takes at 16 kHz
+CONTEXT = 64  # samples of the frame before that go in with it
+FRAME_S = FRAME / SAMPLE_RATE
+
+# Silero's own defaults: speech begins at 0.5, and ends only below 0.35.
+ONSET = 0.5
+OFFSET = 0.35
+# Fewer frames than this that sound like speech are a click or a cough.
+MINIMUM_SPEECH_FRAMES = 3
+
+
+class VoiceActivity:
+    """Silero VAD on ONNX Runtime, one thread: the probability of speech in each 32 ms frame.
+
+    https://github.com/snakers4/silero-vad (MIT). One object may serve many streams at once; what
+    differs between streams is in their `VoiceState`.
+    """
+
+    def __init__(self) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(str(MODEL), options, providers=["CPUExecutionProvider"])
+
+    def __call__(self, frames: Samples, state: VoiceState) -> NDArray[np.float32]:
+        """Probabilities (frames,) for audio of shape (frames, 512); `state` moves on."""
+        before = np.concatenate([state.context[None], frames[:-1, -CONTEXT:]])
+        probabilities, state.hidden, state.cell = self._session.run(
+            ["speech_probs", "hn", "cn"],
+            {"input": np.concatenate([before, frames], axis=1), "h": state.hidden, "c": state.cell},
+        )
+        state.context = frames[-1, -CONTEXT:].copy()
+        flat: NDArray[np.float32] = probabilities.reshape(-1)
+        return flat
+
+
+@dataclass
+class VoiceState:
+    """What the network remembers of one stream."""
+
+    context: Samples = field(default_factory=lambda: np.zeros(CONTEXT, np.float32))
+    hidden: Samples = field(default_factory=lambda: np.zeros((1, 1, 128), np.float32))
+    cell: Samples = field(default_factory=lambda: np.zeros((1, 1, 128), np.float32))
+
+
+@dataclass(frozen=True)
+class SegmentSettings:
+    """How patient the segmenter is.
+
+    Attributes:
+        silence_s: this much silence ends a segment.
+        padding_s: this much is kept before the first and after the last sound of speech, so
+            that no soft syllable is lost.
+        longest_s: a segment that reaches this is cut at its best pause.
+    """
+
+    silence_s: float = 0.5
+    padding_s: float = 0.3
+    longest_s: float = 20.0
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of speech with its padding.
+
+    Attributes:
+        start_s: where it begins in the stream.
+        audio: (samples,), 16 kHz.
+    """
+
+    start_s: float
+    audio: Samples
+
+    @property
+    def end_s(self) -> float:
+        return self.start_s + len(self.audio) / SAMPLE_RATE
+
+
+class Segmenter:
+    """Cuts a stream of audio into segments of speech; holds at most `longest_s` of it."""
+
+    def __init__(self, voice: VoiceActivity, settings: SegmentSettings | None = None) -> None:
+        self.settings = settings or SegmentSettings()
+        self._voice = voice
+        self._state = VoiceState()
+        self._rest = np.zeros(0, np.float32)
+        self._padding = max(1, round(self.settings.padding_s / FRAME_S))
+        self._silence = max(1, round(self.settings.silence_s / FRAME_S))
+        self._longest = max(2 * self._padding + MINIMUM_SPEECH_FRAMES, round(self.settings.longest_s / FRAME_S))
+        self._taken = 0  # frames of the stream that went before
+        self._before: deque[Samples] = deque(maxlen=self._padding)
+        self._open: _OpenSegment | None = None
+
+    def feed(self, audio: Samples) -> Iterator[Segment]:
+        """Takes the next audio (samples,) and yields the segments that ended in it."""
+        self._rest = np.concatenate([self._rest, audio])
+        count = len(self._rest) // FRAME
+        if not count:
+            return
+        frames = self._rest[: count * FRAME].reshape(count, FRAME)
+        self._rest = self._rest[count * FRAME :].copy()
+        for frame, probability in zip(frames, self._voice(frames, self._state), strict=True):
+            yield from self._advance(frame, float(probability))
+
+    def finish(self) -> Iterator[Segment]:
+        """The segment still open at the end of the stream, if there is one."""
+        filling = -len(self._rest) % FRAME
+        yield from self.feed(np.zeros(filling, np.float32))
+        if self._open is not None and self._open.is_speech:
+            last = self._open.segment(self._padding)
+            end = self._taken * FRAME - filling - self._open.first * FRAME
+            yield Segment(last.start_s, last.audio[:end])
+        self._open = None
+
+    def current(self) -> Segment | None:
+        """What has been said so far in the segment that is open, with its padding."""
+        if self._open is None or not self._open.is_speech:
+            return None
+        return self._open.segment(self._padding)
+
+    @property
+    def silence_s(self) -> float:
+        """Seconds since speech was last heard in the open segment; 0 while there is none."""
+        return self._open.silence * FRAME_S if self._open is not None else 0.0
+
+    def _advance(self, frame: Samples, probability: float) -> Iterator[Segment]:
+        self._taken += 1
+        if self._open is None:
+            if probability < ONSET:
+                self._before.append(frame)
+                return
+            first = self._taken - 1 - len(self._before)
+            self._open = _OpenSegment(first, list(self._before), [0.0] * len(self._before))
+            self._before.clear()
+        segment = self._open
+        segment.add(frame, probability)
+        if segment.silence >= self._silence:
+            if segment.is_speech:
+                yield segment.segment(self._padding)
+            self._before.extend(segment.frames[-self._padding :])
+            self._open = None
+        elif len(segment.frames) >= self._longest:
+            head, self._open = segment.split()
+            if segment.is_speech:
+                yield head
+
+
+class _OpenSegment:
+    """Frames of a segment that has not ended, and how likely each is speech."""
+
+    def __init__(self, first: int, frames: list[Samples], probabilities: list[float]) -> None:
+        self.first = first  # the index of its first frame in the stream
+        self.frames = frames
+        self.probabilities = probabilities
+        self.silence = 0  # frames since speech was last heard
+        self.voiced = 0  # frames that certainly were speech
+        self._speaking = False
+
+    def add(self, frame: Samples, probability: float) -> None:
+        self.frames.append(frame)
+        self.probabilities.append(probability)
+        self._speaking = probability >= (OFFSET if self._speaking else ONSET)
+        self.silence = 0 if self._speaking else self.silence + 1
+        self.voiced += probability >= ONSET
+
+    @property
+    def is_speech(self) -> bool:
+        return self.voiced >= MINIMUM_SPEECH_FRAMES
+
+    def segment(self, padding: int) -> Segment:
+        """All of it, less the silence at its end that exceeds the padding."""
+        surplus = max(0, self.silence - padding)
+        return Segment(self.first * FRAME_S, np.concatenate(self.frames[: len(self.frames) - surplus]))
+
+    def split(self) -> tuple[Segment, _OpenSegment]:
+        """Cuts at the middle of the longest pause in the later half, or else where it is quietest."""
+        half = len(self.frames) // 2
+        cut = half + best_pause(np.array(self.probabilities[half:]), np.stack(self.frames[half:]))
+        head = Segment(self.first * FRAME_S, np.concatenate(self.frames[:cut]))
+        rest = _OpenSegment(self.first + cut, [], [])
+        for frame, probability in zip(self.frames[cut:], self.probabilities[cut:], strict=True):
+            rest.add(frame, probability)
+        return head, rest
+
+
+def best_pause(probabilities: NDArray[np.float64], frames: Samples) -> int:
+    """The frame to cut before: amid the longest run of non-speech, else where it is quietest.
+
+    Args:
+        probabilities: (frames,), of speech.
+        frames: (frames, samples).
+    """
+    longest, start, best = 0, 0, 0
+    for index, quiet in enumerate(np.append(probabilities < OFFSET, False)):
+        if quiet:
+            continue
+        if index - start > longest:
+            longest, best = index - start, (start + index) // 2
+        start = index + 1
+    if longest:
+        return max(1, best)
+    # Speech without a pause: between two words or syllables the energy dips for about 100 ms.
+    energy = np.convolve(np.square(frames).mean(axis=1), np.ones(3), mode="valid")
+    return int(energy.argmin()) + 1

@@ -1,0 +1,68 @@
+"""A domain as a folder that other tools load: NeMo and Moonshine manifests, or Hugging Face audiofolder."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from device_app.data.formats import DatasetFormat
+from device_app.data.store import Store, StoredUtterance
+from editing.errors import BadInputError
+from editing.files import folder_in_one_step
+
+
+def export_domain(
+    store: Store, domain: str, form: DatasetFormat, out: Path, on_done: Callable[[int], None] = lambda _count: None
+) -> int:
+    """Writes the labelled utterances of a domain into a new folder; returns how many.
+
+    Raises:
+        BadInputError: there is no such domain, it has no labelled utterance, or `out` is in use.
+        StorageError: `out` cannot be written; it is left as it was.
+    """
+    chosen = [utterance for utterance in store.utterances(domain) if utterance.text is not None]
+    if not chosen:
+        raise BadInputError(f"{domain}: has no labelled utterances")
+    with folder_in_one_step(out) as folder:
+        (folder / "audio").mkdir()
+        for utterance in chosen:
+            shutil.copyfile(utterance.audio, folder / "audio" / _name(utterance))
+            on_done(1)
+        table, text = _TABLES[form](chosen)
+        (folder / table).write_text(text, "utf-8")
+    return len(chosen)
+
+
+def _name(utterance: StoredUtterance) -> str:
+    return f"{utterance.id:06}.flac"
+
+
+def _nemo(utterances: Sequence[StoredUtterance]) -> tuple[str, str]:
+    """NeMo reads `audio_filepath`, Moonshine's trainer `audio`; both take paths relative to the manifest."""
+    lines = (
+        {
+            "audio_filepath": f"audio/{_name(u)}",
+            "audio": f"audio/{_name(u)}",
+            "text": u.text,
+            "duration": round(u.duration_s, 3),
+            "speaker": u.speaker or "",
+            "split": u.split,
+        }
+        for u in utterances
+    )
+    return "manifest.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+
+def _audiofolder(utterances: Sequence[StoredUtterance]) -> tuple[str, str]:
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(["file_name", "transcription", "speaker", "split"])
+    writer.writerows([f"audio/{_name(u)}", u.text, u.speaker or "", u.split] for u in utterances)
+    return "metadata.csv", table.getvalue()
+
+
+_TABLES = {DatasetFormat.NEMO: _nemo, DatasetFormat.AUDIOFOLDER: _audiofolder}

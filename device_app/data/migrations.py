@@ -1,0 +1,178 @@
+"""The store's tables, as the steps that lead to them; a database remembers how many it has taken."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from device_app.data.quarantine import Quarantine
+from editing.errors import StorageError
+from editing.files import sha256
+
+Migration = Callable[[sqlite3.Connection, Path], None]  # with the store's folder
+
+MIGRATIONS: list[Migration] = []
+migration = MIGRATIONS.append
+
+
+def migrate(connection: sqlite3.Connection, path: Path) -> bool:
+    """Takes the steps that are missing, each in one transaction with its own record.
+
+    A step that removes rows marks them as deleted, so that their audio outlives the transaction;
+    before it does, it leaves a copy of the database, `store.sqlite3.before-STEP`.
+
+    Returns:
+        Whether it took a step.
+
+    Raises:
+        StorageError: the database is of a later asr-edge, or the disk is full.
+    """
+    taken = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if taken > len(MIGRATIONS):
+        raise StorageError(
+            f"{path}: was made by a later asr-edge (version {taken}); nothing was changed. Update asr-edge"
+        )
+    is_old = taken < len(MIGRATIONS)
+    while taken < len(MIGRATIONS):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            # Another process may have been faster while this one waited.
+            taken = connection.execute("PRAGMA user_version").fetchone()[0]
+            if taken < len(MIGRATIONS):
+                MIGRATIONS[taken](connection, path.parent)
+                taken += 1
+                connection.execute(f"PRAGMA user_version = {taken}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+    return is_old
+
+
+@migration
+def utterances(connection: sqlite3.Connection, _folder: Path) -> None:
+    """Domains, speakers, and utterances with their figures."""
+    for statement in (
+        "CREATE TABLE domain (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT",
+        "CREATE TABLE speaker (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT",
+        """
+        CREATE TABLE utterance (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,  -- an id is never given twice, even after a deletion
+            domain_id INTEGER NOT NULL REFERENCES domain,
+            speaker_id INTEGER REFERENCES speaker,
+            text TEXT,                             -- NULL: not labelled yet
+            source TEXT NOT NULL CHECK (source IN ('recorded', 'imported', 'corrected')),
+            split TEXT NOT NULL CHECK (split IN ('train', 'test')),
+            file TEXT NOT NULL UNIQUE,             -- below the audio folder
+            sha256 TEXT NOT NULL,                  -- of the file
+            created TEXT NOT NULL,                 -- ISO 8601, UTC
+            duration_s REAL NOT NULL,
+            level_dbfs REAL,
+            peak_dbfs REAL,
+            clipped REAL,                          -- share of samples at full scale
+            deleted INTEGER NOT NULL DEFAULT 0     -- 1: its audio is being deleted
+        ) STRICT
+        """,
+        # Lists and statistics of a large store are read from this index alone.
+        """
+        CREATE INDEX utterance_by_domain
+        ON utterance (domain_id, deleted, speaker_id, split, source, duration_s, text IS NULL)
+        """,
+        "CREATE INDEX utterance_by_speaker ON utterance (speaker_id)",
+        "CREATE INDEX utterance_by_sha256 ON utterance (sha256, domain_id)",
+        # Once a speaker is held out, they stay so; the same for a recording, even if it is deleted and comes back.
+        """
+        CREATE TABLE speaker_split (
+            domain_id INTEGER NOT NULL REFERENCES domain ON DELETE CASCADE,
+            speaker_id INTEGER NOT NULL REFERENCES speaker ON DELETE CASCADE,
+            split TEXT NOT NULL CHECK (split IN ('train', 'test')),
+            PRIMARY KEY (domain_id, speaker_id)
+        ) STRICT
+        """,
+        "CREATE TABLE tested (sha256 TEXT PRIMARY KEY) STRICT, WITHOUT ROWID",
+    ):
+        connection.execute(statement)
+
+
+@migration
+def what_was_heard(connection: sqlite3.Connection, _folder: Path) -> None:
+    """What the recogniser made of an utterance, and how sure it was."""
+    connection.execute("ALTER TABLE utterance ADD COLUMN heard TEXT")
+    connection.execute("ALTER TABLE utterance ADD COLUMN confidence REAL")  # 0 to 1
+
+
+@migration
+def what_was_to_be_said(connection: sqlite3.Connection, _folder: Path) -> None:
+    """The sentence that was shown, by which a recording session goes on where it stopped; and how noisy it was."""
+    connection.execute("ALTER TABLE utterance ADD COLUMN prompt TEXT")
+    connection.execute("ALTER TABLE utterance ADD COLUMN snr_db REAL")
+
+
+ONCE = "SELECT domain_id, sha256 FROM utterance WHERE deleted = 0 GROUP BY 1, 2 HAVING count(*) > 1"
+
+
+@migration
+def once_in_a_domain(connection: sqlite3.Connection, folder: Path) -> None:
+    """A domain holds a recording once. Two imports at the same time could store each utterance twice."""
+    if connection.execute(ONCE).fetchone() is not None:
+        copy_before(folder / "store.sqlite3", 4)
+        for domain, digest in connection.execute(ONCE).fetchall():
+            _tell_apart(connection, folder, domain, digest)
+        for domain, digest in connection.execute(ONCE).fetchall():
+            _keep_one(connection, folder, domain, digest)
+    connection.execute("CREATE UNIQUE INDEX utterance_once ON utterance (domain_id, sha256) WHERE deleted = 0")
+
+
+def copy_before(path: Path, step: int) -> None:
+    """Leaves a copy of the database as it was before a step, readable by its owner alone."""
+    target = path.with_name(f"{path.name}.before-{step}")
+    temporary = path.with_name(f".{target.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    temporary.touch(0o600)
+    # Through SQLite and its journal; the transaction of the caller has changed nothing yet.
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(temporary)) as copy:
+        source.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")  # one file, with no journal beside it
+    temporary.replace(target)
+
+
+def _tell_apart(connection: sqlite3.Connection, folder: Path, domain: int, digest: str) -> None:
+    """Files that were changed since are not the same recording any more: the row gets the hash of its file."""
+    rows = connection.execute(
+        "SELECT id, file FROM utterance WHERE domain_id = ? AND sha256 = ? AND deleted = 0", (domain, digest)
+    ).fetchall()
+    for identity, file in rows:
+        path = folder / "audio" / file
+        if path.is_file() and (actual := sha256(path)) != digest:
+            connection.execute("UPDATE utterance SET sha256 = ? WHERE id = ?", (actual, identity))
+
+
+def _keep_one(connection: sqlite3.Connection, folder: Path, domain: int, digest: str) -> None:
+    """Keeps one row of a recording, with a file that exists; what the others know goes into the quarantine.
+
+    One that was corrected or labelled is preferred, then the oldest.
+    """
+    cursor = connection.execute(
+        """
+        SELECT utterance.*, domain.name AS domain, speaker.name AS speaker
+        FROM utterance JOIN domain ON domain.id = domain_id LEFT JOIN speaker ON speaker.id = speaker_id
+        WHERE domain_id = ? AND sha256 = ? AND deleted = 0
+        ORDER BY text IS NULL, source != 'corrected', utterance.id
+        """,
+        (domain, digest),
+    )
+    names = [column[0] for column in cursor.description]
+    kept, *others = [dict(zip(names, row, strict=True)) for row in cursor]
+    columns = {"domain_id", "speaker_id", "deleted"}
+    records = [{name: value for name, value in one.items() if name not in columns} for one in others]
+    Quarantine(folder).add(records, f"is the same recording as utterance {kept['id']}")
+    connection.executemany("UPDATE utterance SET deleted = 1 WHERE id = ?", [(one["id"],) for one in others])
+    existing = next((one for one in (kept, *others) if (folder / "audio" / one["file"]).is_file()), kept)
+    if existing is not kept:  # they exchange their files; two rows never name the same one
+        for file, identity in (("", kept["id"]), (kept["file"], existing["id"]), (existing["file"], kept["id"])):
+            connection.execute("UPDATE utterance SET file = ? WHERE id = ?", (file, identity))
+    if any(one["split"] == "test" for one in others):
+        connection.execute("UPDATE utterance SET split = 'test' WHERE id = ?", (kept["id"],))
+        connection.execute("INSERT OR IGNORE INTO tested VALUES (?)", (digest,))

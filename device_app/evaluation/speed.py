@@ -1,0 +1,106 @@
+"""How fast is it here: what `asr-edge bench` reports, and `benchmarks/` compares with others."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from device_app.audio.samples import SAMPLE_RATE, Samples
+from device_app.audio.vad import FRAME, SegmentSettings
+from device_app.recognition.transcriber import Transcriber
+
+CLIPS_S = (1, 3, 5, 10)
+LIVE_S = 5.0
+BLOCK = round(0.05 * SAMPLE_RATE)  # the microphone's blocks
+
+
+def peak_memory_mb() -> float:
+    """The most memory this process has held, in MB (10^6 bytes); NaN where that is not known."""
+    if sys.platform == "win32":
+        return float("nan")
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+def measure(
+    transcriber: Transcriber, recordings: Sequence[Samples], repeats: int, on_done: Callable[[], None]
+) -> dict[str, Any]:
+    """Times transcription of whole recordings, of clips, and of live speech.
+
+    Args:
+        transcriber: has just been loaded; what it hears first is timed on its own.
+        recordings: speech at 16 kHz, at least 10 s in all.
+        repeats: medians are over this many runs.
+        on_done: called `steps(repeats)` times.
+
+    Returns:
+        rtf (seconds per second of audio, over all recordings), first_text_s, clips_ms by length
+        in seconds, end_of_speech_ms (median, p95) and silence_s.
+    """
+    speech = np.concatenate(recordings)
+    first_text_s = _seconds(partial(transcriber.transcribe, speech[: 3 * SAMPLE_RATE], SAMPLE_RATE))
+    on_done()
+    totals = []
+    for _ in range(repeats):
+        totals.append(sum(_seconds(partial(transcriber.transcribe, a, SAMPLE_RATE)) for a in recordings))
+        on_done()
+    clips_ms = {}
+    for length_s in CLIPS_S:
+        hear_clip = partial(transcriber.transcribe, speech[: length_s * SAMPLE_RATE], SAMPLE_RATE)
+        times = [_seconds(hear_clip) for _ in range(repeats)]
+        clips_ms[str(length_s)] = round(1000 * statistics.median(times), 1)
+        on_done()
+    settings = SegmentSettings()
+    latencies = []
+    for turn in range(repeats):
+        start = round(turn * LIVE_S * SAMPLE_RATE) % max(1, len(speech) - round(LIVE_S * SAMPLE_RATE))
+        latencies += end_of_speech(transcriber, speech[start : start + round(LIVE_S * SAMPLE_RATE)], settings)
+        on_done()
+    return {
+        "rtf": round(statistics.median(totals) / (len(speech) / SAMPLE_RATE), 5),
+        "first_text_s": round(first_text_s, 4),
+        "clips_ms": clips_ms,
+        "end_of_speech_ms": {
+            "median": round(1000 * statistics.median(latencies), 1),
+            "p95": round(1000 * float(np.percentile(latencies, 95)), 1),
+        },
+        "silence_s": settings.silence_s,
+    }
+
+
+def steps(repeats: int) -> int:
+    """How often `measure` calls `on_done`."""
+    return 1 + 2 * repeats + len(CLIPS_S)
+
+
+def end_of_speech(transcriber: Transcriber, speech: Samples, settings: SegmentSettings) -> list[float]:
+    """Seconds from the end of the silence that ends an utterance to its final text.
+
+    Speech and then silence are fed in blocks at the speed of sound, as from a microphone. The
+    clock starts when the block that completes `settings.silence_s` of silence has come in.
+    """
+    quiet = np.zeros(round((settings.silence_s + 1) * SAMPLE_RATE) // FRAME * FRAME, np.float32)
+    audio = np.concatenate([speech, quiet])
+    stream = transcriber.stream(settings=settings)
+    began = time.perf_counter()
+    latencies: list[float] = []
+    for start in range(0, len(audio), BLOCK):
+        due = began + (start + BLOCK) / SAMPLE_RATE
+        time.sleep(max(0.0, due - time.perf_counter()))
+        if any(update.is_final for update in stream.feed(audio[start : start + BLOCK])):
+            latencies.append(time.perf_counter() - due)
+    return latencies
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began

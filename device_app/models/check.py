@@ -1,0 +1,232 @@
+"""What a crash or a hand did to ledgers, task vectors and baked files: found, and mended when wanted.
+
+Nothing is deleted but what can be made again or was never whole: baked files, and half-written ones.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from device_app.models.bundles import abandoned_candidates, damage_of_baked, installed_bases
+from device_app.models.ledger_files import SUFFIX, LedgerFiles
+from device_app.models.ledger_record import DamagedRecordError, LaterRecordError, Record
+from device_app.paths import data_folder
+from editing.errors import AsrEdgeError, TaskVectorError, one_line
+from editing.files import sha256
+from editing.task_vector import read_origin, summarise
+from export.bundle import Bundle
+
+YOUNG_S = 300.0  # baked files that changed since may be another process's, which is writing them now
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong, or that is worth knowing.
+
+    Attributes:
+        kind: of what, in the plural.
+        line: what exactly; one line.
+        remedy: what `mend` does; where there is no `mend`, what a person can do.
+        mend: changes it. It looks again first, and leaves alone what is right by now. It raises an
+            AsrEdgeError where it cannot.
+        is_fault: whether something is wrong; what is only worth knowing never has a `mend`.
+    """
+
+    kind: str
+    line: str
+    remedy: str
+    mend: Callable[[], object] | None = field(default=None, repr=False, compare=False)
+    is_fault: bool = True
+
+
+def examine_models() -> list[Finding]:
+    """Looks at every ledger's folder and at all baked files. Changes nothing.
+
+    To mend, call `mend` of the findings in order, and examine again: a restored ledger may name
+    other task vectors than were looked at.
+    """
+    bases = {bundle.weights_hash[:16]: bundle for bundle in installed_bases()}
+    findings: list[Finding] = []
+    for folder in sorted((data_folder() / "ledgers").glob("*/")):
+        findings += _examine_ledger(LedgerFiles(folder), bases.get(folder.name))
+    return [*findings, *_examine_baked()]
+
+
+def _examine_ledger(files: LedgerFiles, base: Bundle | None) -> Iterator[Finding]:
+    for path in _half_written(files):
+        mend = _locked(files, partial(path.unlink, missing_ok=True))
+        yield Finding("half-written files of models", str(path), "they are removed", mend)
+    record = None
+    try:
+        found = files.read_ledger()
+        record = found[0] if found is not None else None
+    except LaterRecordError as error:
+        kind = "ledgers of a later asr-edge"
+        yield Finding(kind, f"{files.ledger}: {error}", "use that asr-edge", is_fault=False)
+        return
+    except DamagedRecordError as error:
+        yield _damaged_ledger(files, str(error))
+        with suppress(DamagedRecordError, LaterRecordError):  # what will take its place
+            found = files.read(files.previous)
+            record = found[0] if found is not None else None
+    else:
+        yield from _damaged_previous(files)
+    if record is not None:
+        yield from _named_vectors(files, record, base)
+    yield from _unnamed_vectors(files)
+    yield from _quarantined(files)
+
+
+def _half_written(files: LedgerFiles) -> list[Path]:
+    return sorted(path for pattern in (".*.tmp", "vectors/.*.tmp") for path in files.folder.glob(pattern))
+
+
+def _damaged_ledger(files: LedgerFiles, reason: str) -> Finding:
+    if files.is_previous_whole():
+        remedy = (
+            "the ledger from before the last change takes its place; the damaged one goes into the folder "
+            "'quarantine' beside it, and the task vectors stay"
+        )
+    else:
+        remedy = (
+            "take it from a backup; or else it goes into the folder 'quarantine' beside it, and the base model is in "
+            "service. The task vectors stay: 'asr-edge vector import FILE' adds them again"
+        )
+    return Finding("damaged ledgers", f"{files.ledger}: {reason}", remedy, _locked(files, files.restore))
+
+
+def _damaged_previous(files: LedgerFiles) -> Iterator[Finding]:
+    try:
+        files.read(files.previous)
+    except (DamagedRecordError, LaterRecordError) as error:
+        yield Finding(
+            "earlier ledgers that could not take the place of a damaged one",
+            f"{files.previous}: {error}",
+            "they go into the folder 'quarantine' beside them; the next change writes another",
+            _locked(files, partial(_put_previous_aside, files)),
+        )
+
+
+def _put_previous_aside(files: LedgerFiles) -> None:
+    if files.previous.exists() and not files.is_previous_whole():
+        files.move_into_quarantine(files.previous)
+
+
+def _named_vectors(files: LedgerFiles, record: Record, base: Bundle | None) -> Iterator[Finding]:
+    edits: Mapping[str, int] = {name: edit.id for edit in record.edits for name in edit.vectors}
+    if base is None and edits:
+        line = f"{files.folder}: the base model {record.base[:8]} is not installed; nothing was compared with it"
+        yield Finding("ledgers without their model", line, "install the model again, or leave it", is_fault=False)
+    applied = {one.edit for one in record.versions[record.current].applied}
+    for name, edit in edits.items():
+        path = files.vector(name)
+        problem = _damage_of_vector(path, name, base)
+        if not problem:
+            continue
+        line = f"{path}: the task vector of edit {edit} {problem}"
+        if files.find_in_quarantine(name) is not None:
+            mend = _locked(files, partial(files.take_back, name))
+            yield Finding("task vectors of which there is a copy", line, "the whole copy takes their place", mend)
+        elif edit in applied:
+            remedy = "take them from a backup, or give their edits up: asr-edge revert N"
+            yield Finding("missing or damaged task vectors that are in service", line, remedy)
+        else:
+            remedy = "take them from a backup, if you want to use their edits again"
+            yield Finding("missing or damaged task vectors of edits that are not in service", line, remedy)
+
+
+def _damage_of_vector(path: Path, name: str, base: Bundle | None) -> str:
+    """What is wrong with a task vector's file, one line; empty if nothing is."""
+    if not path.is_file():
+        return "is missing"
+    try:
+        if sha256(path) != name:
+            return "has other bytes than its name says"
+        shapes = None
+        if base is not None:
+            with suppress(AsrEdgeError):  # the bundle is damaged; then at least its hash is compared
+                shapes = base.shapes()
+        summarise(path, base=None if base is None else base.weights_hash, shapes=shapes, name="it")
+    except TaskVectorError as error:
+        return f"cannot be merged ({str(error).removeprefix('it: ')})"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return ""
+
+
+def _unnamed_vectors(files: LedgerFiles) -> Iterator[Finding]:
+    try:
+        paths = files.unnamed_vectors()
+    except (DamagedRecordError, LaterRecordError):  # which are named is known when the ledger has been mended
+        return
+    for path in paths:
+        if not path.name.endswith(".tmp"):
+            kind, remedy = "task vectors that no edit names", "they go into the folder 'quarantine' of their ledger"
+            mend = _locked(files, partial(_put_vector_aside, files, path))
+            yield Finding(kind, f"{path}: {_described(path)}", remedy, mend)
+
+
+def _put_vector_aside(files: LedgerFiles, path: Path) -> None:
+    if path in files.unnamed_vectors():
+        files.move_into_quarantine(path)
+
+
+def _quarantined(files: LedgerFiles) -> Iterator[Finding]:
+    """What lies there is listed each time, as it takes room; only a person can say that it is not needed."""
+    for path in sorted(path for path in files.quarantine.glob("*") if path.is_file()):
+        what = _described(path) if path.suffix == SUFFIX else "a ledger that was put aside"
+        remedy = "'asr-edge vector import FILE' adds a task vector again; remove the files if you do not need them"
+        line = f"{path}: {what}, {path.stat().st_size / 1e6:.1f} MB"
+        yield Finding("files in quarantine, which nothing uses", line, remedy, is_fault=False)
+
+
+def _described(path: Path) -> str:
+    try:
+        origin = read_origin(path)
+    except TaskVectorError:
+        return "not a task vector"
+    return f"{one_line(origin.domain) or 'no domain'}, {origin.utterances} utterances, {one_line(origin.created)}"
+
+
+def _locked(files: LedgerFiles, change: Callable[[], object]) -> Callable[[], None]:
+    def mend() -> None:
+        with files.locked():
+            change()
+
+    return mend
+
+
+def _examine_baked() -> Iterator[Finding]:
+    for folder in sorted((data_folder() / "baked").glob("*/")):
+        if problem := _damage_of_baked(folder):
+            kind, remedy = "damaged baked files", "they are removed, and made again when they are needed"
+            yield Finding(kind, f"{folder}: {problem}", remedy, partial(_remove_baked, folder))
+    for folder in abandoned_candidates():
+        kind = "baked files of candidates that ended processes left"
+        yield Finding(kind, str(folder), "they are removed", partial(_remove_candidate, folder))
+
+
+def _damage_of_baked(folder: Path) -> str:
+    problem = damage_of_baked(folder)
+    return problem if problem and not _is_young(folder) else ""
+
+
+def _remove_baked(folder: Path) -> None:
+    if folder.is_dir() and _damage_of_baked(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_candidate(folder: Path) -> None:
+    if folder in abandoned_candidates():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_young(folder: Path) -> bool:
+    changed = [path.stat().st_mtime for path in (folder, *folder.glob("*"))]
+    return time.time() - max(changed) < YOUNG_S

@@ -1,0 +1,363 @@
+"""The ledger: which edits there are, which versions they make up, and which one is in service.
+
+A version is a list of edits, applied in order to the base; its weights are never stored, but made
+again from the base and the edits' task vectors:
+
+    theta = base + method_1(vectors_1, settings_1) + method_2(vectors_2, settings_2) + ...
+
+A kill at any moment leaves the ledger of before or of after, and the version that it names can
+always be made (`device_app.models.ledger_files`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from device_app.models.ledger_files import LedgerFiles
+from device_app.models.ledger_record import Applied, DamagedRecordError, Edit, LaterRecordError, Record, Version
+from device_app.paths import data_folder
+from editing.errors import AsrEdgeError, BadInputError, StorageError, one_line
+from editing.files import sha256, write_atomically
+from editing.registry import METHODS, Tensors
+from editing.sparsify import Array
+from editing.task_vector import TaskVector, apply
+from export.bundle import WEIGHTS, Bundle
+
+__all__ = ["Applied", "Edit", "EditedBundle", "Ledger", "Version", "edited", "with_edit"]
+
+
+@dataclass(frozen=True)
+class EditedBundle(Bundle):
+    """A bundle whose weights are the base's and a version's edits; all else is the base's."""
+
+    ledger: Ledger = field(kw_only=True, repr=False)
+    version: Version = field(kw_only=True)
+
+    def weights(self) -> dict[str, Array]:
+        """As `Bundle.weights`, the edits applied."""
+        return self.ledger.weights(self.version)
+
+    @property
+    def recipe(self) -> list[Any]:
+        return [*super().recipe, [[list(a.vectors), a.method, dict(a.settings)] for a in self.version.applied]]
+
+
+class Ledger:
+    """The edits of one base model on this machine.
+
+    Attributes:
+        base: the bundle.
+        edits: all, also those that no version has.
+        versions: all, by number.
+        current: the version in service.
+    """
+
+    def __init__(self, base: Bundle) -> None:
+        """Reads the ledger, if there is one.
+
+        Raises:
+            StorageError: it is damaged or of a later asr-edge.
+        """
+        self.base = base
+        self.files = LedgerFiles(data_folder() / "ledgers" / base.weights_hash[:16])
+        self.edits: list[Edit] = []
+        self.versions = [Version(0, None)]
+        self.current = self.versions[0]
+        self._read_bytes: bytes | None = None
+        self._written: set[str] = set()
+        self._read()
+
+    @property
+    def folder(self) -> Path:
+        return self.files.folder
+
+    @property
+    def path(self) -> Path:
+        """Of the ledger's file."""
+        return self.files.ledger
+
+    def _read(self) -> None:
+        try:
+            found = self.files.read_ledger()
+        except LaterRecordError as error:
+            raise StorageError(f"{self.path}: of a later asr-edge ({error}); nothing was changed") from error
+        except DamagedRecordError as error:
+            raise self._damaged(str(error)) from error
+        if found is None:
+            return
+        record, self._read_bytes = found
+        if record.base != self.base.weights_hash:
+            raise self._damaged(f"it is of the base {record.base[:8]}, not {self.base.weights_hash[:8]}")
+        self.edits, self.versions = list(record.edits), list(record.versions)
+        self.current = self.versions[record.current]
+
+    def _damaged(self, reason: str) -> StorageError:
+        if self.files.is_previous_whole():
+            remedy = "'asr-edge doctor' restores the ledger from before the last change"
+        else:
+            remedy = "take it from a backup, or let 'asr-edge doctor' put it aside to go on with the base model"
+        return StorageError(
+            f"{self.path}: is damaged ({reason}); {remedy}. Nothing was changed, no task vector is lost"
+        )
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Keeps other processes from changing the ledger; what they changed before is read.
+
+        Raises:
+            BadInputError: another process is changing it.
+            StorageError: the data folder cannot be written, or the ledger is damaged.
+        """
+        with self.files.locked():
+            self._written = set()
+            self._read()
+            yield
+
+    def _write(self, edits: Sequence[Edit], versions: Sequence[Version], current: Version) -> None:
+        record = Record(self.base.weights_hash, edits, versions, current.id)
+        self.files.write(record, self._read_bytes)
+        self._read()
+
+    # Vectors
+
+    def keep(self, vector: TaskVector) -> str:
+        """Writes a task vector's file; returns the hash by which it is known.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        data = vector.to_bytes()
+        name = hashlib.sha256(data).hexdigest()
+        if not self.vector_path(name).exists():
+            self._written.add(name)
+        write_atomically(self.vector_path(name), data)
+        return name
+
+    def put_aside_unnamed(self) -> None:
+        """Moves task vectors that no edit names into quarantine. Call it while the ledger is changing.
+
+        Those that the ledger from before the last change names stay, and those that were written
+        since `changing` began are removed: of a dry run, which is to leave nothing.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        for path in self.files.unnamed_vectors():
+            if path.stem in self._written or path.name.endswith(".tmp"):
+                path.unlink(missing_ok=True)
+            else:
+                self.files.move_into_quarantine(path)
+
+    def has_edit_of(self, vector: TaskVector) -> bool:
+        """Whether this very vector is an edit's already."""
+        name = hashlib.sha256(vector.to_bytes()).hexdigest()
+        return any(name in edit.vectors for edit in self.edits)
+
+    def check(self, vectors: Mapping[str, TaskVector]) -> None:
+        """Whether vectors, by what errors call them, can be merged into the model.
+
+        Raises:
+            WrongBaseError, TaskVectorError: one cannot.
+        """
+        shapes = self.base.shapes()
+        for name, vector in vectors.items():
+            vector.check(self.base.weights_hash, shapes, name)
+
+    def load(self, path: Path, *, name: str = "") -> TaskVector:
+        """A task vector from a file of anybody's; it is compared with the base before it takes memory.
+
+        Args:
+            path: the file.
+            name: what to call it in errors; its path, if empty.
+
+        Raises:
+            WrongBaseError, TaskVectorError: it is damaged, or cannot be merged into the model.
+        """
+        return TaskVector.load(path, base=self.base.weights_hash, shapes=self.base.shapes(), name=name)
+
+    def vector_path(self, name: str) -> Path:
+        """Where the task vector of this hash is."""
+        return self.files.vector(name)
+
+    def vector(self, name: str) -> TaskVector:
+        """
+        Raises:
+            StorageError: the file is missing, or its bytes have changed.
+        """
+        path = self.vector_path(name)
+        remedy = "'asr-edge doctor' looks for a whole copy; or take it from a backup, or revert its edit"
+        if not path.is_file():
+            raise StorageError(f"{path}: is missing; {remedy}")
+        if sha256(path) != name:
+            raise StorageError(f"{path}: its bytes have changed; {remedy}")
+        return self.load(path)
+
+    # Versions
+
+    def bundle(self, version: Version) -> Bundle:
+        """The base with a version's edits, for a `Transcriber` or an export."""
+        if not version.applied:
+            return self.base
+        own = {one.name: getattr(self.base, one.name) for one in fields(Bundle)}
+        own["files"] = {n: digest for n, digest in self.base.files.items() if not n.startswith(("int8/", "fp32/"))}
+        return EditedBundle(**own, ledger=self, version=version)
+
+    def weights(self, version: Version) -> dict[str, Array]:
+        """A version's weights, by parameter name.
+
+        Raises:
+            AsrEdgeError: the base or a vector is missing or damaged.
+        """
+        weights = self.base.weights()
+        for applied in version.applied:
+            try:
+                weights = with_edit(weights, applied, self.vector)
+            except (ValueError, TypeError) as error:
+                if isinstance(error, AsrEdgeError):
+                    raise
+                said = one_line(str(error))
+                raise StorageError(f"{self.path}: edit {applied.edit} cannot be applied ({said}); revert it") from error
+        return weights
+
+    def edit(self, identity: int) -> Edit:
+        """
+        Raises:
+            BadInputError: there is no such edit.
+        """
+        if not 1 <= identity <= len(self.edits):
+            raise BadInputError(f"there is no edit {identity}; 'asr-edge log' shows what there is")
+        return self.edits[identity - 1]
+
+    def find_version(self, identity: int) -> Version:
+        """
+        Raises:
+            BadInputError: there is no such version.
+        """
+        if not 0 <= identity < len(self.versions):
+            raise BadInputError(
+                f"there is no version {identity}; they go from 0, the base, to {len(self.versions) - 1}"
+            )
+        return self.versions[identity]
+
+    def history(self) -> list[Version]:
+        """The versions that led to the one in service, the base first."""
+        found = [self.current]
+        while (parent := found[-1].parent) is not None:
+            found.append(self.versions[parent])
+        return found[::-1]
+
+    def learnt(self, version: Version) -> list[str]:
+        """The domains of a version's edits, in the order in which they came."""
+        return list(dict.fromkeys(d for applied in version.applied for d in self.edit(applied.edit).domains))
+
+    def is_applied(self, identity: int) -> bool:
+        """Whether the version in service has this edit."""
+        return any(applied.edit == identity for applied in self.current.applied)
+
+    def draft(self, applied: Sequence[Applied], why: str) -> Version:
+        """A version that might follow the one in service; `promote` puts it there."""
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        return Version(len(self.versions), self.current.id, tuple(applied), why, created)
+
+    def drafted(self, edit: Edit, replaced: Sequence[int] = ()) -> Version:
+        """The version in service with one more edit, in place of those that are `replaced`."""
+        left = [applied for applied in self.current.applied if applied.edit not in replaced]
+        applied = Applied(edit.id, edit.vectors, edit.method, edit.settings)
+        return self.draft([*left, applied], f"{edit.kind} {edit.domain}".strip())
+
+    def without(self, identity: int) -> Version:
+        """The version in service without one of its edits, also one in the middle.
+
+        Raises:
+            BadInputError: it does not have it.
+        """
+        self._applied(identity)
+        left = [applied for applied in self.current.applied if applied.edit != identity]
+        return self.draft(left, f"revert {identity}")
+
+    def with_settings(self, identity: int, **settings: Any) -> Version:
+        """The version in service with one of its edits weighed otherwise, or with one that was kept out.
+
+        Raises:
+            BadInputError: there is no such edit, or its method has no such setting.
+        """
+        edit = self.edit(identity)
+        before = self._applied(identity) if self.is_applied(identity) else None
+        method = METHODS[edit.method]
+        unknown = settings.keys() - method.settings.keys()
+        if unknown:
+            raise BadInputError(f"{edit.method} has no {', '.join(unknown)}; it has {', '.join(method.settings)}")
+        now = Applied(edit.id, edit.vectors, edit.method, {**(before or edit).settings, **settings})
+        if before is None:
+            applied = [*self.current.applied, now]
+        else:
+            applied = [now if one.edit == identity else one for one in self.current.applied]
+        return self.draft(applied, f"remix {identity}")
+
+    def _applied(self, identity: int) -> Applied:
+        edit = self.edit(identity)
+        for applied in self.current.applied:
+            if applied.edit == edit.id:
+                return applied
+        raise BadInputError(f"edit {identity} is not part of the version in service; 'asr-edge log' shows which are")
+
+    # Changing; within `changing`
+
+    def promote(self, version: Version, edit: Edit | None = None) -> None:
+        """Puts a drafted version into service, in one step, with the edit that made it, if it is new."""
+        edits = [*self.edits, edit] if edit is not None else self.edits
+        self._write(edits, [*self.versions, version], version)
+
+    def keep_out(self, edit: Edit) -> None:
+        """Notes an edit that the gate did not let into service."""
+        self._write([*self.edits, edit], self.versions, self.current)
+
+    def roll_back(self) -> Version:
+        """Puts the version before into service again.
+
+        Raises:
+            BadInputError: the base is in service.
+        """
+        if self.current.parent is None:
+            raise BadInputError("the base model is in service; there is nothing before it")
+        self._write(self.edits, self.versions, self.versions[self.current.parent])
+        return self.current
+
+    def note(self, version: Version, wer: Mapping[str, float]) -> None:
+        """Adds what was measured of a version."""
+        versions = list(self.versions)
+        versions[version.id] = replace(versions[version.id], wer={**versions[version.id].wer, **wer})
+        self._write(self.edits, versions, versions[self.current.id])
+
+
+def with_edit(weights: Tensors, applied: Applied, load: Callable[[str], TaskVector]) -> dict[str, Array]:
+    """Weights and one edit more: merges its vectors, which `load` gives by their hash, and adds them.
+
+    Raises:
+        TaskVectorError: the result is not finite.
+    """
+    merged = METHODS[applied.method]([load(name).tensors for name in applied.vectors], **applied.settings)
+    return apply(weights, merged, out=merged)
+
+
+def edited(base: Bundle, version: int | None = None) -> Bundle:
+    """A base with the edits that are in service on this machine, or with those of another version.
+
+    A bundle that was exported to run elsewhere has no weights to edit, and is as it is.
+
+    Raises:
+        BadInputError: there is no such version.
+        StorageError: the ledger is damaged.
+    """
+    if WEIGHTS not in base.files:
+        if version:
+            raise BadInputError(f"{base.folder}: an exported model; it has no versions")
+        return base
+    ledger = Ledger(base)
+    return ledger.bundle(ledger.current if version is None else ledger.find_version(version))

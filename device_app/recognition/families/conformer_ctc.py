@@ -1,0 +1,48 @@
+"""Conformer-CTC on ONNX Runtime: one graph, audio to log-probabilities."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from device_app.audio.samples import Samples
+from device_app.recognition.ctc import Decoder
+from device_app.recognition.families import Recognition
+from device_app.recognition.ngram import NGram
+from device_app.recognition.onnx_session import session
+from editing.errors import BundleError
+from export.bundle import Bundle
+
+SHORTEST = 1600  # samples; a shorter sound is heard with silence after it
+
+
+def load(bundle: Bundle, baked: Path, threads: int, language_model: NGram | None = None) -> ConformerCtcRecogniser:
+    """Loads the graph that `export.bake` wrote into `baked`.
+
+    Raises:
+        BundleError: a file is missing or damaged, or the configuration is not that of the graph.
+    """
+    graph = session(baked / "ctc.onnx", threads)
+    decoder = Decoder.of(bundle, language_model)
+    vocabulary = graph.get_outputs()[0].shape[-1]
+    if vocabulary != decoder.blank + 1:
+        raise BundleError(
+            f"{bundle.folder}: the graph writes {vocabulary} tokens, the vocabulary has {decoder.blank} and the blank"
+        )
+    return ConformerCtcRecogniser(graph, decoder)
+
+
+class ConformerCtcRecogniser:
+    """A `device_app.recognition.families.Recogniser`."""
+
+    def __init__(self, graph: Any, decoder: Decoder) -> None:
+        self._graph = graph
+        self._decoder = decoder
+
+    def recognise(self, audio: Samples) -> Recognition:
+        """Hears one segment of speech, (samples,) at 16 kHz."""
+        padded = np.pad(audio, (0, max(0, SHORTEST - len(audio))))
+        log_probabilities = self._graph.run(None, {"audio": padded[None]})[0][0]
+        return self._decoder.recognition(log_probabilities, len(padded))

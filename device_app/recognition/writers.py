@@ -1,0 +1,147 @@
+"""Transcripts as text, JSON, subtitles and tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the command line needs the names of the formats long before a transcript
+    from device_app.recognition.families import Word
+    from device_app.recognition.transcriber import Transcript, Utterance
+
+# What a viewer can read: two lines of 42 characters, gone after 7 seconds.
+CUE_CHARACTERS = 84
+CUE_S = 7.0
+
+
+class Format(StrEnum):
+    """The formats of `asr-edge transcribe`; each is also the suffix of its files."""
+
+    TXT = "txt"
+    JSON = "json"
+    JSONL = "jsonl"
+    SRT = "srt"
+    VTT = "vtt"
+    TSV = "tsv"
+
+
+def render(transcript: Transcript, form: Format, name: str) -> str:
+    """The whole transcript in one of the formats, ending in a line break.
+
+    Args:
+        transcript: what was heard.
+        form: which format.
+        name: of the recording, where the format has a place for it.
+    """
+    return _RENDERERS[form](transcript, name)
+
+
+def document(transcript: Transcript, name: str) -> dict[str, Any]:
+    """A transcript as JSON: file, duration_s, text, and utterances with their words and times."""
+    return {
+        "file": name,
+        "duration_s": round(transcript.duration_s, 3),
+        "text": transcript.text,
+        "utterances": [utterance_record(utterance) for utterance in transcript.utterances],
+    }
+
+
+def utterance_record(utterance: Utterance) -> dict[str, Any]:
+    """An utterance as JSON: start_s, end_s, text, words (text, start_s, end_s, confidence)."""
+    return {
+        "start_s": round(utterance.start_s, 3),
+        "end_s": round(utterance.end_s, 3),
+        "text": utterance.text,
+        "words": [
+            {key: round(value, 3) if isinstance(value, float) else value for key, value in asdict(word).items()}
+            for word in utterance.words
+        ],
+    }
+
+
+def json_line(utterance: Utterance, name: str | None) -> str:
+    """One utterance as one line of JSON, without the line break; "file" where there is a name."""
+    file = {} if name is None else {"file": name}
+    return json.dumps({**file, **utterance_record(utterance)}, ensure_ascii=False)
+
+
+def cues(transcript: Transcript) -> Iterator[tuple[float, float, str]]:
+    """Subtitles: start and end in seconds and a text that can be read in that time.
+
+    Utterances are cut between words, before the one that would make a cue too long.
+    """
+    for utterance in transcript.utterances:
+        cue: list[Word] = []
+        for word in utterance.words:
+            text = " ".join(w.text for w in [*cue, word])
+            if cue and (len(text) > CUE_CHARACTERS or word.end_s - cue[0].start_s > CUE_S):
+                yield _cue(cue)
+                cue = []
+            cue.append(word)
+        if cue:
+            yield _cue(cue)
+
+
+def _cue(words: list[Word]) -> tuple[float, float, str]:
+    return words[0].start_s, words[-1].end_s, " ".join(word.text for word in words)
+
+
+def timestamp(seconds: float, separator: str) -> str:
+    """HH:MM:SS and milliseconds after `separator`.
+
+    >>> timestamp(3723.0456, ",")
+    '01:02:03,046'
+    """
+    milliseconds = round(seconds * 1000)
+    minutes, milliseconds = divmod(milliseconds, 60_000)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{milliseconds // 1000:02}{separator}{milliseconds % 1000:03}"
+
+
+def _txt(transcript: Transcript, _name: str) -> str:
+    return _lines(utterance.text for utterance in transcript.utterances)
+
+
+def _json(transcript: Transcript, name: str) -> str:
+    return json.dumps(document(transcript, name), ensure_ascii=False, indent=2) + "\n"
+
+
+def _jsonl(transcript: Transcript, name: str) -> str:
+    return _lines(json_line(utterance, name) for utterance in transcript.utterances)
+
+
+def _srt(transcript: Transcript, _name: str) -> str:
+    return _lines(
+        f"{number}\n{timestamp(start, ',')} --> {timestamp(end, ',')}\n{text}\n"
+        for number, (start, end, text) in enumerate(cues(transcript), 1)
+    )
+
+
+def _vtt(transcript: Transcript, _name: str) -> str:
+    # "-->" in a text would be read as a time line, "<" and "&" as markup.
+    escaped = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+    return "WEBVTT\n\n" + _lines(
+        f"{timestamp(start, '.')} --> {timestamp(end, '.')}\n{text.translate(escaped)}\n"
+        for start, end, text in cues(transcript)
+    )
+
+
+def _tsv(transcript: Transcript, _name: str) -> str:
+    rows = (f"{round(start * 1000)}\t{round(end * 1000)}\t{text}" for start, end, text in cues(transcript))
+    return "start\tend\ttext\n" + _lines(rows)
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+_RENDERERS: Mapping[Format, Callable[[Transcript, str], str]] = {
+    Format.TXT: _txt,
+    Format.JSON: _json,
+    Format.JSONL: _jsonl,
+    Format.SRT: _srt,
+    Format.VTT: _vtt,
+    Format.TSV: _tsv,
+}

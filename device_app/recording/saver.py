@@ -1,0 +1,50 @@
+"""What is heard goes into the store, unlabelled, so that a person may correct it."""
+
+from __future__ import annotations
+
+from device_app.data.importing import new_utterance
+from device_app.data.store import Source, Store, checked_name
+from device_app.recognition.transcriber import Utterance
+
+
+class Keeper:
+    """Keeps utterances as they are heard.
+
+    Attributes:
+        ids: of what has been kept.
+        known: of utterances that were there already, sample for sample.
+    """
+
+    def __init__(self, store: Store, domain: str, source: Source) -> None:
+        """
+        Raises:
+            BadInputError: the domain's name is not one.
+        """
+        self.ids: list[int] = []
+        self.known: list[int] = []
+        self._store = store
+        self._domain = checked_name(domain, "domain")
+        self._source = source
+
+    def keep(self, utterance: Utterance) -> None:
+        """Keeps an utterance that is new, so that it still has its audio.
+
+        Raises:
+            ValueError: it comes from a transcript, which keeps no audio.
+            StorageError: it cannot be written.
+        """
+        if utterance.audio is None:
+            raise ValueError("the utterance no longer has its audio")
+        new = new_utterance(
+            utterance.audio,
+            domain=self._domain,
+            text=None,
+            speaker=None,
+            source=self._source,
+            heard=utterance.text,
+            confidence=utterance.confidence,
+        )
+        kept = self._store.add([new])
+        self.ids += [one.id for one in kept]
+        if not kept and (known := self._store.find(self._domain, new.sha256)) is not None:
+            self.known.append(known.id)

@@ -1,0 +1,113 @@
+import io
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from device_app.audio.samples import (
+    SAMPLE_RATE,
+    Converter,
+    as_mono,
+    duration_s,
+    level_dbfs,
+    read,
+    read_blocks,
+    to_model_rate,
+)
+from editing.errors import BadAudioError
+from tests.conftest import write_audio
+
+
+def tone(seconds, sample_rate, hertz=440.0):
+    return (0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * sample_rate)) / sample_rate)).astype(np.float32)
+
+
+@pytest.mark.parametrize("sample_rate", [8000, 11025, 16000, 22050, 44100, 48000, 96000, 192000])
+@pytest.mark.parametrize("channels", [1, 2, 8])
+def test_any_rate_and_channel_count_becomes_16_khz_mono(tmp_path, sample_rate, channels):
+    audio = np.repeat(tone(1.0, sample_rate)[:, None], channels, axis=1)
+    found = read(write_audio(tmp_path / "tone.wav", audio, sample_rate))
+    assert found.dtype == np.float32
+    assert abs(len(found) - SAMPLE_RATE) <= 2
+    inner = slice(1600, -1600)
+    expected = tone(1.0, SAMPLE_RATE)[: len(found)]
+    np.testing.assert_allclose(found[inner], expected[: len(found)][inner], atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [
+        ("wav", {}),
+        ("flac", {}),
+        ("ogg", {}),
+        ("mp3", {}),
+        ("ogg", {"format": "OGG", "subtype": "OPUS"}),
+        ("aiff", {}),
+    ],
+)
+def test_every_format_keeps_the_sound(tmp_path, suffix, options):
+    path = write_audio(tmp_path / f"tone.{suffix}", tone(2.0, 48000), 48000, **options)
+    found = read(path)
+    assert duration_s(path) == pytest.approx(2.0, abs=0.1)
+    assert len(found) / SAMPLE_RATE == pytest.approx(2.0, abs=0.1)
+    spectrum = np.abs(np.fft.rfft(found[:SAMPLE_RATE]))
+    assert spectrum.argmax() == 440
+
+
+def test_blocks_are_the_whole_recording(tmp_path):
+    path = write_audio(tmp_path / "tone.wav", tone(3.3, 44100), 44100)
+    whole = to_model_rate(soundfile.read(path, dtype="float32")[0], 44100)
+    np.testing.assert_allclose(np.concatenate(list(read_blocks(path, "tone", block_s=0.17))), whole, atol=1e-6)
+
+
+def test_a_stream_is_read_as_a_file(tmp_path):
+    path = write_audio(tmp_path / "tone.flac", tone(1.0, 16000))
+    streamed = np.concatenate(list(read_blocks(io.BytesIO(path.read_bytes()), "standard input")))
+    np.testing.assert_array_equal(streamed, read(path))
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.int32])
+def test_integers_are_scaled_to_full_scale(kind):
+    limits = np.iinfo(kind)
+    np.testing.assert_allclose(as_mono(np.array([limits.min, 0, limits.max], kind)), [-1, 0, 1], atol=1e-4)
+
+
+@given(st.integers(1, 5), st.integers(1, 400))
+def test_channels_are_averaged(channels, samples):
+    audio = np.random.default_rng(0).uniform(-1, 1, (samples, channels))
+    np.testing.assert_allclose(as_mono(audio), audio.mean(axis=1), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("audio", "message"),
+    [
+        (np.array([0.0, np.nan]), "NaN"),
+        (np.array([0.0, -np.inf]), "NaN or infinite"),
+        (np.zeros((2, 2, 2)), "3 axes"),
+        (np.array(["a"]), "expected floats"),
+        (np.zeros(4, np.uint8), "type uint8"),
+    ],
+)
+def test_samples_that_are_not_audio_are_refused(audio, message):
+    with pytest.raises(BadAudioError, match=message):
+        as_mono(audio)
+
+
+@pytest.mark.parametrize("sample_rate", [0, -1, 10, 2e9, float("nan")])
+def test_a_rate_that_no_audio_has_is_refused(sample_rate):
+    with pytest.raises(BadAudioError, match="sampling rate"):
+        Converter(sample_rate)
+
+
+@pytest.mark.parametrize(("seconds", "message"), [(0.0, "holds no audio"), (0.05, "too short")])
+def test_too_little_audio_is_refused(seconds, message):
+    with pytest.raises(BadAudioError, match=message):
+        to_model_rate(np.zeros(round(seconds * 48000)), 48000)
+
+
+def test_level_is_decibels_below_full_scale():
+    assert level_dbfs(np.ones(10, np.float32)) == 0
+    assert level_dbfs(np.full(10, 0.1, np.float32)) == pytest.approx(-20, abs=1e-5)
+    assert level_dbfs(np.zeros(10, np.float32)) == -np.inf

@@ -1,0 +1,111 @@
+from pathlib import Path
+
+import pytest
+
+from device_app.audio.sources import Recording, check_outputs, find_recordings, output_paths
+from editing.errors import BadInputError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("b.wav", "a.FLAC", "deep/c.mp3", "notes.txt", "deep/d.jpg"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return tmp_path / "in"
+
+
+def test_a_folder_is_walked_for_audio(folder):
+    found = find_recordings([str(folder)])
+    assert [str(recording.place) for recording in found] == ["a", "b", "deep/c"]
+
+
+def test_a_named_file_is_always_tried(folder):
+    (found,) = find_recordings([str(folder / "notes.txt")])
+    assert found.path == folder / "notes.txt"
+
+
+def test_a_folder_without_audio_is_an_error(tmp_path):
+    with pytest.raises(BadInputError, match="without audio"):
+        find_recordings([str(tmp_path)])
+
+
+def test_one_result_goes_where_it_was_asked_for(tmp_path):
+    recording = Recording(Path("a.wav"), "a.wav", Path("a"))
+    assert output_paths([recording], tmp_path / "x.srt", "srt") == [tmp_path / "x.srt"]
+    assert output_paths([recording], tmp_path, "srt") == [tmp_path / "a.srt"]
+
+
+def test_several_results_keep_their_places(folder, tmp_path):
+    found = find_recordings([str(folder)])
+    assert output_paths(found, tmp_path / "out", "txt") == [
+        tmp_path / "out" / name for name in ("a.txt", "b.txt", "deep/c.txt")
+    ]
+
+
+def test_equal_names_keep_their_suffixes(tmp_path):
+    found = find_recordings(["x/a.wav", "x/a.flac"])
+    assert [path.name for path in output_paths(found, tmp_path / "out", "txt")] == ["a.wav.txt", "a.flac.txt"]
+
+
+def test_results_that_would_overwrite_each_other_are_refused(tmp_path):
+    with pytest.raises(BadInputError, match="two recordings"):
+        output_paths(find_recordings(["x/a.wav", "y/a.wav"]), tmp_path / "out", "txt")
+
+
+def check(sources, output, suffix="txt", others=()):
+    recordings = find_recordings([str(source) for source in sources])
+    check_outputs(recordings, output_paths(recordings, Path(output), suffix), Path(output), others)
+
+
+def test_a_result_never_replaces_an_input(folder, tmp_path):
+    with pytest.raises(BadInputError, match="is an input; nothing was changed"):
+        check([folder / "b.wav"], folder / "b.wav")
+    with pytest.raises(BadInputError, match="the same file as the input"):
+        check([folder / "b.wav"], folder / "deep" / ".." / "b.wav")
+    (tmp_path / "model.arpa").touch()
+    with pytest.raises(BadInputError, match="is an input"):
+        check([folder / "b.wav"], tmp_path / "model.arpa", others=[tmp_path / "model.arpa"])
+
+
+def test_a_text_that_is_transcribed_as_if_it_were_audio_is_an_input_too(folder):
+    (folder / "notes.wav").touch()
+    with pytest.raises(BadInputError, match="is an input"):
+        check([folder / "notes.txt", folder / "b.wav"], folder)
+
+
+def test_an_input_that_is_linked_to_from_the_output_folder_is_safe(folder, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "b.txt").hardlink_to(folder / "b.wav")
+    with pytest.raises(BadInputError, match="the same file as the input"):
+        check([folder], tmp_path / "out")
+
+
+def test_a_slip_in_a_list_of_files_costs_no_recording(folder):
+    """`transcribe -o *.wav` names the first recording as the output."""
+    with pytest.raises(BadInputError, match="is a recording, and would be lost"):
+        check([folder / "b.wav"], folder / "a.FLAC")
+
+
+def test_labels_beside_recordings_are_not_replaced_by_results(folder):
+    (folder / "a.txt").write_text("what was really said")
+    for sources in ([folder], [folder / "a.FLAC"]):
+        with pytest.raises(BadInputError, match=r"a\.txt: is there already, beside a recording"):
+            check(sources, folder)
+    check([folder], folder, "srt")
+    check([folder / "a.FLAC"], folder / "a.txt")  # the user names that very file
+
+
+def test_the_label_of_a_recording_in_the_output_folder_is_safe(folder, tmp_path):
+    (tmp_path / "other").mkdir()
+    for name in ("b.mp3", "b.txt"):
+        (tmp_path / "other" / name).touch()
+    with pytest.raises(BadInputError, match="may be"):
+        check([folder], tmp_path / "other")
+
+
+def test_results_may_be_written_again(folder, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "b.txt").touch()
+    check([folder], tmp_path / "out")
+    check([folder / "b.wav"], tmp_path / "out" / "b.txt")

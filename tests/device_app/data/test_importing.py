@@ -1,0 +1,141 @@
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from device_app.audio.samples import SAMPLE_RATE, read
+from device_app.data.corpora import Candidate
+from device_app.data.importing import BATCH, encode, import_candidates, new_utterance
+from device_app.data.repair import examine
+from device_app.data.store import Store
+from device_app.paths import RECORDINGS
+from tests.conftest import write_audio
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path / "home") as opened:
+        yield opened
+
+
+def test_recordings_are_kept_as_16_khz_flac(store, tmp_path):
+    tone = np.sin(np.arange(48000) / 20).astype(np.float32) * 0.5
+    path = write_audio(tmp_path / "stereo.wav", np.stack([tone, tone], axis=1), 48000)
+    report = import_candidates(store, [Candidate(path, "A tone", "anna")], "sounds")
+    assert (report.imported, report.seconds) == (1, pytest.approx(1.0, abs=0.01))
+    (kept,) = store.utterances("sounds")
+    assert kept.source == "imported"
+    assert len(read(kept.audio)) == pytest.approx(SAMPLE_RATE, abs=2)
+    assert kept.peak_dbfs == pytest.approx(-6.0, abs=0.2)
+    assert kept.level_dbfs == pytest.approx(-9.0, abs=0.2)
+
+
+def test_a_flac_that_is_so_already_is_taken_as_it_is(store):
+    path = RECORDINGS / "two_cities.flac"
+    report = import_candidates(store, [Candidate(path, None)], "d")
+    assert report.too_long == [f"{path}: 44.4 s; 30 s is the most"]
+    short = write_audio(store.folder / "short.flac", read(path)[: 5 * SAMPLE_RATE])
+    import_candidates(store, [Candidate(short, None)], "d")
+    (kept,) = store.utterances("d")
+    assert kept.audio.read_bytes() == short.read_bytes()
+
+
+def test_what_cannot_be_used_is_told_and_the_rest_goes_on(store, tmp_path):
+    good = RECORDINGS / "invalid.flac"
+    (tmp_path / "text.wav").write_text("not audio")
+    candidates = [
+        Candidate(good, "I am sorry."),
+        Candidate(good, "the same again"),
+        Candidate(tmp_path / "missing.wav", "x"),
+        Candidate(tmp_path / "text.wav", "x"),
+        Candidate(RECORDINGS / "ss-noservice.flac", "x" * 10_000),
+        Candidate(RECORDINGS / "vm-newuser.flac", None),
+    ]
+    report = import_candidates(store, candidates, "prompts")
+    assert (report.imported, report.unlabelled) == (2, 1)
+    assert report.duplicates == [str(good)]
+    assert [line.split(":")[0].rpartition("/")[2] for line in report.unreadable] == ["missing.wav", "text.wav"]
+    assert len(report.bad_texts) == 1
+    again = import_candidates(store, candidates, "prompts")
+    assert (again.imported, len(again.duplicates)) == (0, 3)
+
+
+def test_the_corpus_names_the_domain_where_the_person_does_not(store):
+    import_candidates(store, [Candidate(RECORDINGS / "invalid.flac", "x", domain="Scottish English")], None)
+    assert [stats.domain for stats in store.stats()] == ["Scottish English"]
+
+
+def test_speakers_of_a_sorted_corpus_are_held_out_whole(store, tmp_path):
+    """One speaker after another, each longer than a batch: no batch shows that there are several."""
+    candidates = []
+    for speaker in range(5):
+        for index in range(BATCH + 1):
+            noise = np.random.default_rng(1000 * speaker + index).uniform(-0.5, 0.5, 2000).astype(np.float32)
+            path = tmp_path / f"{speaker}-{index}.flac"
+            path.write_bytes(encode(noise))
+            candidates.append(Candidate(path, "text", f"speaker {speaker}"))
+    assert import_candidates(store, candidates, "d").imported == len(candidates)
+    parts = {(u.speaker, u.split) for u in store.utterances("d")}
+    assert sorted(split for _, split in parts) == ["test", "train", "train", "train", "train"]
+
+
+def test_progress_counts_every_candidate(store, tmp_path):
+    counts = []
+    candidates = [Candidate(tmp_path / "none", None)] * (2 * BATCH + 1)
+    report = import_candidates(store, candidates, "d", on_done=counts.append)
+    assert counts == [BATCH, BATCH, 1]
+    assert len(report.unreadable) == 2 * BATCH + 1
+
+
+def test_figures_of_silence_and_of_clipped_audio():
+    silence = new_utterance(np.zeros(1600, np.float32), domain="d", text=None, speaker=None, source="recorded")
+    assert (silence.level_dbfs, silence.peak_dbfs, silence.clipped) == (-200.0, -200.0, 0.0)
+    loud = np.clip(np.sin(np.arange(16000) / 10) * 2, -1, 1).astype(np.float32)
+    assert new_utterance(loud, domain="d", text=None, speaker=None, source="recorded").clipped > 0.5
+
+
+def test_encoding_is_deterministic():
+    audio = np.random.default_rng(0).uniform(-1, 1, 16000).astype(np.float32)
+    assert encode(audio) == encode(audio)
+
+
+def test_encoding_is_the_same_in_another_process():
+    """Recordings are told apart by the bytes of their FLAC files."""
+    audio = np.random.default_rng(0).uniform(-1, 1, 16000).astype(np.float32)
+    code = (
+        "import hashlib, numpy as np; from device_app.data.importing import encode\n"
+        "audio = np.random.default_rng(0).uniform(-1, 1, 16000).astype(np.float32)\n"
+        "print(hashlib.sha256(encode(audio)).hexdigest())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == hashlib.sha256(encode(audio)).hexdigest()
+
+
+def test_two_imports_at_the_same_time_keep_every_recording_once(tmp_path):
+    """What once happened: each utterance was there twice, once in the training part and once in the test part."""
+    count = 3 * BATCH
+    lines = []
+    for index in range(count):
+        noise = np.random.default_rng(index).uniform(-0.5, 0.5, 2000).astype(np.float32)
+        (tmp_path / f"{index}.flac").write_bytes(encode(noise))
+        lines.append(json.dumps({"audio": f"{index}.flac", "text": f"utterance {index}"}))
+    (tmp_path / "m.jsonl").write_text("\n".join(lines))
+    command = [sys.executable, "-m", "device_app", "import", str(tmp_path / "m.jsonl"), "--domain", "d", "--json"]
+    environment = {**os.environ, "ASR_EDGE_HOME": str(tmp_path / "home")}
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True)
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    reports = [json.loads(out) for out, _ in outputs]
+    assert sum(report["imported"] for report in reports) == count
+    assert sum(len(report["duplicates"]) for report in reports) == count
+    with Store(tmp_path / "home") as store:
+        assert sorted(u.text for u in store.utterances()) == sorted(f"utterance {index}" for index in range(count))
+        assert len(list(store.audio_folder.rglob("*.flac"))) == count
+        assert not examine(store)

@@ -1,0 +1,86 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from device_app.evaluation.error_rates import NORMALISERS, aligned, all_error_rates, basic, english, error_rates
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Don't re-enter: it\N{RIGHT SINGLE QUOTATION MARK}s 5 o'clock!", "don't re enter it's 5 o'clock"),
+        ("  'quoted'  ...and -- dashed ", "quoted and dashed"),
+        (
+            "\N{LATIN CAPITAL LETTER E WITH ACUTE}TUDE  3.5 kg",
+            "\N{LATIN SMALL LETTER E WITH ACUTE}tude 3 5 kg",
+        ),
+        ("", ""),
+        ("?!", ""),
+    ],
+)
+def test_basic_takes_case_and_punctuation_off(text, expected):
+    assert basic(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("It's colour 42, Mr. Smith", "it is color 4 2 mister smith"),
+        ("one nine eight four", "1 9 8 4"),
+        ("nineteen eighty four", "1 9 8 4"),
+        ("zero six two", "0 6 2"),
+        ("", ""),
+    ],
+)
+def test_english_evens_out_spelling_and_numbers(text, expected):
+    assert english(text) == expected
+
+
+@given(st.text())
+def test_basic_is_idempotent(text):
+    assert basic(basic(text)) == basic(text)
+
+
+def test_known_rates():
+    """By hand: one substitution and one deletion in four words; six of fifteen characters."""
+    rates = error_rates(["the cat sat down"], ["the bat sat"], basic)
+    assert rates.wer == pytest.approx(2 / 4)
+    assert rates.cer == pytest.approx(6 / 16)
+
+
+def test_an_empty_hypothesis_counts_as_deleted():
+    assert error_rates(["one two", "three"], ["one two", ""], basic).wer == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(("heard", "rate"), [("", 0.0), ("something", 1.0)])
+def test_nothing_said(heard, rate):
+    assert error_rates([""], [heard], basic).wer == rate
+
+
+def test_an_empty_reference_beside_others_counts_what_was_heard():
+    assert error_rates(["", "a b"], ["x", "a b"], basic).wer == pytest.approx(1 / 2)
+
+
+def test_lists_of_different_lengths_are_refused():
+    with pytest.raises(ValueError, match="shorter"):
+        error_rates(["a", "b"], ["a"], basic)
+
+
+def test_both_normalisers_are_always_there():
+    assert all_error_rates(["a"], ["a"]).keys() == NORMALISERS.keys() == {"english", "basic"}
+
+
+def test_alignment_shows_each_kind_of_error():
+    shown = aligned("the cat sat down", "a the bat sat", basic)
+    assert shown.splitlines() == [
+        "REF: * the cat sat down",
+        "HYP: a the bat sat ****",
+        "     I     S       D",
+    ]
+
+
+def test_a_long_alignment_is_broken_into_lines():
+    text = " ".join(["word"] * 60)
+    lines = aligned(text, text, basic, width=80).split("\n")
+    assert len(lines) == 3 * 4
+    assert max(map(len, lines)) <= 80

@@ -1,0 +1,62 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from device_app.recording.prompts import hardest_first, read_prompts
+from editing.errors import BadInputError
+
+PROMPTS = ["red lorry", "yellow lorry", "green van"]
+
+
+def test_the_built_in_prompts_are_many_and_all_different():
+    prompts = read_prompts()
+    assert len(prompts) >= 100
+    letters = set("".join(prompts).lower())
+    assert letters >= set("abcdefghijklmnopqrstuvwxyz")
+
+
+def test_lines_are_prompts_without_repetitions_and_empty_ones(tmp_path):
+    path = tmp_path / "prompts.txt"
+    path.write_bytes(b"\xef\xbb\xbfOne.\r\n\r\n  Two   words. \nOne.\n")
+    assert read_prompts(path) == ["One.", "Two words."]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"\x00\xff\xfe\x01\x80", "UTF-8"),
+        (b"\n\n", "has no prompts"),
+        (b"fine\n" + b"x" * 10_000, "line 2: a text of 10000 characters"),
+        ("fine\nhid\u202eden".encode(), "cannot be seen"),
+    ],
+)
+def test_a_file_that_is_none_is_refused(tmp_path, content, reason):
+    path = tmp_path / "prompts.txt"
+    path.write_bytes(content)
+    with pytest.raises(BadInputError, match=reason) as raised:
+        read_prompts(path)
+    assert str(path) in str(raised.value)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(BadInputError, match="No such file"):
+        read_prompts(tmp_path / "none.txt")
+
+
+def test_prompts_keep_their_order_while_nothing_is_known():
+    assert hardest_first(PROMPTS, []) == PROMPTS
+
+
+def test_words_that_were_misheard_come_first():
+    heard = [("a yellow house", "a fellow house"), ("red", "red"), ("a van", "a van")]
+    assert hardest_first(PROMPTS, heard)[0] == "yellow lorry"
+
+
+def test_a_word_that_is_heard_by_now_sinks():
+    heard = [("yellow", "fellow"), *[("yellow", "yellow")] * 9, ("green", "grin")]
+    assert hardest_first(PROMPTS, heard)[0] == "green van"
+
+
+@given(st.lists(st.sampled_from(PROMPTS)), st.lists(st.tuples(st.text(max_size=20), st.text(max_size=20)), max_size=5))
+def test_no_prompt_is_lost(prompts, heard):
+    assert sorted(hardest_first(prompts, heard)) == sorted(prompts)

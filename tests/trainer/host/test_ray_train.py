@@ -1,0 +1,68 @@
+"""A large domain on several workers of a real Ray cluster: the vector is that of one."""
+
+import json
+
+import numpy as np
+import pytest
+
+from device_app.adaptation.settings import Plan
+from device_app.adaptation.training_set import Labelled, Lesson
+from device_app.remote.jobs import ARCHIVE, pack_job
+from editing.task_vector import Origin, TaskVector
+from trainer.host import ray_train as parallel
+from trainer.host.worker import work
+from trainer.training import loop as finetune
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+
+def in_float32(patch=setattr):
+    """Rounding to bfloat16 differs with the shape of a batch, and one update of AdamW makes much of what is small."""
+    patch(finetune, "is_bf16_fast", lambda _device: False)
+
+
+@pytest.fixture
+def ray(monkeypatch):
+    found = pytest.importorskip("ray")
+    in_float32(monkeypatch.setattr)
+    found.init(
+        num_cpus=6,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={"worker_process_setup_hook": in_float32},
+    )
+    yield found
+    found.shutdown()
+
+
+@pytest.fixture
+def job_folder(bundle, codes, host_home, tmp_path):
+    """A job for the embedded model, which has no dropout and no batch norms: what each does can be added up."""
+    lines = [json.loads(line) for line in codes.read_text("utf-8").splitlines()]
+    labelled = [Labelled(codes.parent / line["audio"], line["text"]) for line in lines[:10]]
+    lesson = Lesson(bundle, labelled, [], Origin(bundle.family, bundle.weights_hash, "codes"))
+
+    def make(name):
+        job = pack_job(lesson, Plan(name), "https://box", None, {"epochs": 1, "seed": 1})
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / ARCHIVE).write_bytes((job.folder / ARCHIVE).read_bytes())
+        (folder / "request.json").write_text(json.dumps(job.request))
+        return folder
+
+    return make
+
+
+def test_two_workers_learn_what_one_learns(ray, job_folder, monkeypatch):
+    alone, together = job_folder("alone"), job_folder("together")
+    work(alone)
+    monkeypatch.setattr(parallel, "LARGE_S", 0.0)
+    assert parallel.workers_for(1.0) == 3
+    monkeypatch.setattr(parallel, "MOST_WORKERS", 2)
+    work(together)
+    results = [json.loads((folder / "result.json").read_text()) for folder in (alone, together)]
+    assert all("vector" in result for result in results), results
+    one, two = (TaskVector.load(folder / "vector.safetensors") for folder in (alone, together))
+    assert one.cosine(two) > 0.99
+    np.testing.assert_allclose(two.norm, one.norm, rtol=0.02)
+    np.testing.assert_allclose(results[1]["losses"], results[0]["losses"], rtol=0.02)

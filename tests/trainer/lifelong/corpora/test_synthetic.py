@@ -1,0 +1,68 @@
+"""Speech from espeak-ng and flite, which are not Python packages: without them these tests skip."""
+
+import json
+import shutil
+
+import pytest
+
+from device_app.audio.samples import read
+from editing.errors import MissingDependencyError
+from trainer.lifelong.corpora import synthetic
+from trainer.lifelong.corpora.synthetic import ACCENTS, TEST_VARIANTS, TRAIN_VARIANTS, Sizes, synthesise
+
+SIZES = Sizes(base=20, train=4, test=4)
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory):
+    if any(shutil.which(name) is None for name in ("espeak-ng", "flite")):
+        pytest.skip("espeak-ng and flite are not installed")
+    return synthesise(tmp_path_factory.mktemp("accents"), SIZES)
+
+
+def lines(manifest):
+    return [json.loads(line) for line in manifest.read_text().splitlines()]
+
+
+def test_every_accent_has_its_part_to_learn_from_and_its_part_to_test_by(spoken):
+    assert [manifest.parent.name for manifest in spoken] == [accent.name for accent in ACCENTS]
+    for place, manifest in enumerate(spoken):
+        splits = [line["split"] for line in lines(manifest)]
+        assert (splits.count("train"), splits.count("test")) == (4 if place else 20, 4)
+
+
+def test_train_and_test_share_no_sentence_and_no_voice(spoken):
+    everything = [line for manifest in spoken for line in lines(manifest)]
+    for key in ("text", "speaker"):
+        train, test = (
+            {line[key].rpartition("-")[2] for line in everything if line["split"] == s} for s in ("train", "test")
+        )
+        assert train
+        assert not train & test
+    assert not set(TRAIN_VARIANTS) & set(TEST_VARIANTS)
+
+
+def test_recordings_are_as_long_as_they_are_said_to_be(spoken):
+    for manifest in spoken:
+        for line in lines(manifest):
+            audio = read(manifest.parent / line["audio"])
+            assert len(audio) / 16000 == pytest.approx(line["duration"], abs=0.01)
+            assert abs(audio).max() > 0.05
+
+
+def test_the_same_seed_says_the_same(spoken, tmp_path):
+    again = synthesise(tmp_path, SIZES)
+    assert [lines(manifest) for manifest in again] == [lines(manifest) for manifest in spoken]
+    assert (read(again[2].parent / "audio/test-00000.flac") == read(spoken[2].parent / "audio/test-00000.flac")).all()
+
+
+def test_what_is_there_is_left_alone(spoken):
+    before = spoken[0].stat().st_mtime_ns
+    synthesise(spoken[0].parent.parent, SIZES)
+    assert spoken[0].stat().st_mtime_ns == before
+
+
+def test_without_the_programs_it_is_said_how_to_get_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(synthetic.shutil, "which", lambda _name: None)
+    with pytest.raises(MissingDependencyError, match="sudo apt install espeak-ng flite"):
+        synthesise(tmp_path)

@@ -1,0 +1,106 @@
+"""Tasks here, and on a real Ray cluster on this machine."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from editing.errors import BadInputError, TrainingError
+from trainer.executors import Local, Ray, Task
+
+
+def write(path, text):
+    Path(path).write_text(text)
+
+
+def fail(path):
+    raise BadInputError(f"{path}: is no good")
+
+
+def die_once(path):
+    """A worker that is killed the first time, as by a lack of memory."""
+    if not Path(path).exists():
+        Path(path).write_text("died")
+        os.kill(os.getpid(), signal.SIGKILL)
+    Path(path).write_text("came back")
+
+
+@pytest.fixture(params=["local", "ray"])
+def engine(request):
+    if request.param == "local":
+        return Local()
+    pytest.importorskip("ray")
+    return Ray()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_tasks_are_done_and_told(engine, tmp_path):
+    told = []
+    engine.run([Task(f"task {n}", write, (str(tmp_path / str(n)), str(n))) for n in range(3)], told.append)
+    assert [(tmp_path / str(n)).read_text() for n in range(3)] == ["0", "1", "2"]
+    assert len(told) == 3
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_failure_says_which_and_why(engine, tmp_path):
+    tasks = [Task("good", write, (str(tmp_path / "good"), "x")), Task("bad", fail, ("m.jsonl",))]
+    with pytest.raises((TrainingError, BadInputError), match=r"m\.jsonl: is no good"):
+        engine.run(tasks, lambda _message: None)
+    assert (tmp_path / "good").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_killed_worker_is_started_again(tmp_path):
+    pytest.importorskip("ray")
+    Ray().run([Task("mortal", die_once, (str(tmp_path / "it"),))], lambda _message: None)
+    assert (tmp_path / "it").read_text() == "came back"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_cluster_that_is_not_there_is_said():
+    pytest.importorskip("ray")
+    with pytest.raises(BadInputError, match="no Ray cluster at"):
+        Ray("127.0.0.1:1")
+
+
+def learn_slowly(folder):
+    """Goes on after its last checkpoint; notes every step that it takes."""
+    folder = Path(folder)
+    done = len((folder / "steps").read_text().split()) if (folder / "steps").exists() else 0
+    (folder / "node").write_text(os.environ.get("RAY_RAYLET_PID", ""))
+    for step in range(done, 40):
+        with (folder / "steps").open("a") as file:
+            file.write(f"{step}\n")
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_job_whose_node_is_killed_goes_on_on_another_after_its_last_checkpoint(tmp_path):
+    """A real cluster of three nodes on this machine, with Ray's token; the one that works is killed."""
+    ray = pytest.importorskip("ray")
+    cluster_utils = pytest.importorskip("ray.cluster_utils")
+    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        nodes = [cluster.add_node(num_cpus=2) for _ in range(2)]
+        engine = Ray(cluster.address)
+        running = engine.start(Task("long", learn_slowly, (str(tmp_path),)))
+        end = time.monotonic() + 60
+        while not (tmp_path / "steps").exists() or len((tmp_path / "steps").read_text().split()) < 5:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        working = (tmp_path / "node").read_text()
+        raylets = {str(node.all_processes["raylet"][0].process.pid): node for node in nodes}
+        cluster.remove_node(raylets[working], allow_graceful=False)
+        while not running.has_ended():
+            assert time.monotonic() < end + 120
+            time.sleep(0.1)
+        steps = (tmp_path / "steps").read_text().split()
+        assert (tmp_path / "node").read_text() != working
+        assert sorted(set(map(int, steps))) == list(range(40))
+        assert len(steps) <= 41  # nothing is done twice but the step that was cut
+    finally:
+        ray.shutdown()
+        cluster.shutdown()

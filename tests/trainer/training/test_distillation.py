@@ -1,0 +1,109 @@
+"""General speech that comes with asr-edge, and how it holds a model that learns."""
+
+import json
+
+import numpy as np
+import pytest
+import tokenizers
+import torch
+
+from device_app.adaptation.guard_set import FOLDER as CANARY_FOLDER
+from device_app.adaptation.training_set import Labelled
+from device_app.audio.bundled import cut_out
+from device_app.audio.samples import SAMPLE_RATE
+from device_app.models.bundles import temporarily_baked
+from device_app.recognition.transcriber import Transcriber
+from export.bundle import TOKENIZER
+from trainer import families
+from trainer.families import moonshine
+from trainer.training import distillation as anchor_module
+from trainer.training import loop as finetune
+from trainer.training.distillation import SPANS, VARIANTS, Anchor, general_speech, variant
+from trainer.training.loop import Settings
+
+
+@pytest.fixture(scope="module", params=["tiny", pytest.param("embedded", marks=pytest.mark.slow)])
+def model_bundle(request, tiny_moonshine, bundle):
+    return {"tiny": tiny_moonshine, "embedded": bundle}[request.param]
+
+
+@pytest.fixture(scope="module")
+def weights(model_bundle):
+    return model_bundle.weights()
+
+
+@pytest.fixture(scope="module")
+def general(model_bundle, weights):
+    return general_speech(model_bundle, weights, seed=0)
+
+
+@pytest.fixture
+def anchored(model_bundle, weights, general):
+    """The model, and an anchor of it as it is."""
+    model = moonshine.build(model_bundle.config, "sdpa")
+    families.load_weights(model, weights)
+    moonshine.prepare(model)
+    return model, Anchor(moonshine, model, general[::VARIANTS], "cpu")
+
+
+def divergence(anchor):
+    return anchor.divergence(np.random.default_rng(0))
+
+
+def test_no_recording_of_the_canary_is_among_them():
+    own = {(SPANS.parent / json.loads(line)["audio"]).resolve() for line in SPANS.read_text("utf-8").splitlines()}
+    canary = (CANARY_FOLDER / "canary.jsonl").read_text("utf-8").splitlines()
+    assert own.isdisjoint({(CANARY_FOLDER / json.loads(line)["audio"]).resolve() for line in canary})
+
+
+def test_every_utterance_is_there_in_some_variants_with_what_the_model_hears(model_bundle, weights, general):
+    assert len(general) == VARIANTS * len(SPANS.read_text("utf-8").splitlines())
+    tokenizer = tokenizers.Tokenizer.from_file(str(model_bundle.path(TOKENIZER)))
+    audio, _ = next(cut_out(SPANS))
+    with temporarily_baked(model_bundle, weights) as folder:
+        expected = Transcriber(model_bundle, folder=folder).transcribe(audio, SAMPLE_RATE).text
+    assert tokenizer.decode(list(general[0].tokens)).strip() == expected
+    if model_bundle.name != "tiny-moonshine":
+        assert "best of times" in expected.lower()
+    assert all(one.tokens == general[0].tokens for one in general[:VARIANTS])
+    assert len({one.audio.tobytes() for one in general}) == len(general)
+
+
+def test_the_same_seed_gives_the_same_variants():
+    audio = np.random.default_rng(1).standard_normal(SAMPLE_RATE, np.float32) * np.float32(0.1)
+    first, again, other = (variant(audio, np.random.default_rng(seed)) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first, again)
+    assert len(other) != len(first)
+    assert SAMPLE_RATE / 1.25 <= len(first) <= SAMPLE_RATE / 0.8
+
+
+def test_a_model_that_has_not_changed_has_not_diverged_and_one_that_has_is_drawn_back(anchored):
+    model, anchor = anchored
+    assert float(divergence(anchor).detach()) == pytest.approx(0.0, abs=1e-3)
+    weight = model.model.encoder.layers[0].mlp.fc1.weight
+    before = weight.detach().clone()
+    with torch.no_grad():
+        weight += 0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    far = divergence(anchor)
+    assert float(far.detach()) > 0.01
+    far.backward()
+    assert float((weight.grad * (weight.detach() - before)).sum()) > 0  # descent goes back
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model_bundle", ["embedded"], indirect=True)
+def test_a_fine_tuning_that_is_held_diverges_less_in_general_speech(
+    model_bundle, weights, codes, anchored, general, monkeypatch
+):
+    monkeypatch.setattr(anchor_module, "SHARE", 0.5)  # there is little to learn
+    lines = [json.loads(line) for line in codes.read_text("utf-8").splitlines()][:12]
+    labelled = [Labelled(codes.parent / line["audio"], line["text"]) for line in lines]
+    settings = Settings(epochs=6, batch_s=20.0)
+    model, anchor = anchored
+
+    def learnt(**more):
+        found = finetune.learn(model_bundle, weights, labelled, [], settings, **more)
+        families.load_weights(model, found.weights)
+        return float(divergence(anchor).detach())
+
+    assert learnt(general=general) < 0.8 * learnt()

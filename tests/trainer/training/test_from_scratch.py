@@ -1,0 +1,113 @@
+"""A base model from nothing: the bundle, the easy beginning, and going on after a kill."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from device_app.data.manifest import read_manifest
+from device_app.recognition.transcriber import Transcriber
+from editing.errors import BadInputError
+from export.bundle import Bundle
+from tests.conftest import write_audio
+from tests.trainer.conftest import TINY
+from trainer.families import conformer_ctc
+from trainer.training import from_scratch
+from trainer.training import loop as finetune
+from trainer.training.from_scratch import SETTINGS, train
+
+QUICK = replace(SETTINGS, epochs=2, easy_epochs=1, batch_s=4.0)
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch, tiny_bundle):
+    monkeypatch.setitem(conformer_ctc.CONFIGS, "tiny", TINY)
+    # The export takes seconds; the graphs of the tiny bundle are those of any tiny model.
+    monkeypatch.setattr(from_scratch, "new_bundle", lambda _texts, _config, out, *_more: _copied(tiny_bundle, out))
+
+
+def _copied(bundle, out):
+    return from_scratch.with_weights(bundle, bundle.weights(), out)
+
+
+@pytest.fixture
+def entries(tmp_path, prompt):
+    lines = []
+    for number, text in enumerate(["zero one", "two", "three four", "a fox"]):
+        audio = write_audio(tmp_path / f"{number}.wav", prompt[9000 * number :][:16000])
+        lines.append({"audio": audio.name, "text": text})
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return read_manifest(tmp_path / "m.jsonl")
+
+
+def test_a_bundle_comes_out_that_hears(entries, tmp_path, tiny_bundle, prompt):
+    steps = []
+    tuned = train(entries[:3], entries[3:], "tiny", tmp_path / "out", QUICK, on_step=steps.append)
+    trained = Bundle.open(tmp_path / "out")
+    trained.check()
+    assert trained.family == "conformer-ctc"
+    assert trained.weights_hash != tiny_bundle.weights_hash
+    assert len(tuned.losses) == 2
+    assert steps[-1].step == steps[-1].steps
+    assert not (tmp_path / "out.training").exists()
+    Transcriber(trained, threads=2).transcribe(prompt, 16000)
+
+
+def test_what_was_killed_goes_on(entries, tmp_path, monkeypatch):
+    monkeypatch.setattr(finetune, "CHECKPOINT_S", -1.0)
+    settings = replace(QUICK, batch_s=2.5)
+    whole = train(entries, entries, "tiny", tmp_path / "whole", settings)
+    seen = []
+
+    def kill(progress):
+        seen.append(progress.step)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(entries, entries, "tiny", tmp_path / "out", settings, on_step=kill)
+    again = []
+    resumed = train(entries, entries, "tiny", tmp_path / "out", settings, on_step=lambda at: again.append(at.step))
+    assert again[0] == 3  # the last checkpoint was after the second update
+    assert resumed.losses == pytest.approx(whole.losses)
+    assert Bundle.open(tmp_path / "out").weights_hash == Bundle.open(tmp_path / "whole").weights_hash
+
+
+def test_some_are_held_out_where_the_manifest_names_none(entries, tmp_path):
+    told = []
+    many = [replace(entries[number % 4], id=str(number)) for number in range(20)]
+    train(many, [], "tiny", tmp_path / "out", replace(QUICK, epochs=1), on_start=lambda *counts: told.append(counts))
+    assert told == [(18, 2)]
+
+
+def test_an_easy_epoch_goes_from_short_to_long_and_varies_nothing(entries, tiny_bundle, monkeypatch):
+    heard = []
+    loss = conformer_ctc.loss
+
+    def spy(model, audio, lengths, targets, vary=False):
+        heard.append((vary, int(lengths.max())))
+        return loss(model, audio, lengths, targets, vary)
+
+    monkeypatch.setattr(conformer_ctc, "loss", spy)
+    labelled = [from_scratch.Labelled(entry.audio, entry.text) for entry in entries]
+    finetune.learn(tiny_bundle, tiny_bundle.weights(), labelled, [], replace(QUICK, batch_s=0.5))
+    assert [vary for vary, _ in heard] == [False] * 4 + [True] * 4
+    easy = [length for _, length in heard[:4]]
+    assert easy == sorted(easy)
+
+
+def test_nothing_is_overwritten_and_nothing_to_learn_is_said(entries, tmp_path):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(BadInputError, match="exists already"):
+        train(entries, [], "tiny", tmp_path / "out", QUICK)
+    with pytest.raises(BadInputError, match="no utterances to learn from"):
+        train([], entries, "tiny", tmp_path / "other", QUICK)
+
+
+def test_a_folder_that_is_needed_while_training_is_not_removed_with_what_is_in_it(entries, tmp_path):
+    """What once happened: `train voices.training/manifest.jsonl --out voices` removed the recordings in the end."""
+    (tmp_path / "voices.training").mkdir()
+    (tmp_path / "voices.training" / "a.wav").write_bytes(b"mine")
+    with pytest.raises(BadInputError, match=r"voices\.training: .*holds a\.wav; nothing was changed"):
+        train(entries, [], "tiny", tmp_path / "voices", QUICK)
+    assert (tmp_path / "voices.training" / "a.wav").read_bytes() == b"mine"

@@ -1,0 +1,224 @@
+"""Fine-tuning a tiny Moonshine on real speech; a short run of the embedded model is marked slow."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from device_app.adaptation.training_set import Labelled
+from editing.errors import BadInputError, TrainingError
+from tests.conftest import write_audio
+from trainer import families
+from trainer.families import moonshine
+from trainer.training import loop as finetune
+from trainer.training.data import load_examples
+from trainer.training.distillation import Utterance, general_speech
+from trainer.training.loop import Settings, default_epochs
+
+# Random weights take a higher rate than trained ones.
+QUICK = Settings(epochs=2, batch_s=9.0, patience=9, scope="all", learning_rate=1e-3)
+EMBEDDINGS = "model.decoder.embed_tokens.weight"
+
+
+@pytest.fixture(scope="module")
+def labelled(codes):
+    lines = [json.loads(line) for line in codes.read_text("utf-8").splitlines()]
+    return [Labelled(codes.parent / line["audio"], line["text"]) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def weights(tiny_moonshine):
+    return tiny_moonshine.weights()
+
+
+@pytest.fixture
+def model(tiny_moonshine, weights):
+    model = moonshine.build(tiny_moonshine.config, "sdpa")
+    families.load_weights(model, weights)
+    return model
+
+
+@pytest.fixture
+def learn(tiny_moonshine, weights, labelled):
+    def run(settings=QUICK, held_out=labelled[4:5], **more):
+        return finetune.learn(tiny_moonshine, weights, labelled[:4], held_out, settings, **more)
+
+    return run
+
+
+def changed(found, weights):
+    return {name for name in weights if not np.array_equal(found.weights[name], weights[name])}
+
+
+def test_a_padded_batch_is_heard_as_its_utterances_are_alone(model, tiny_moonshine, labelled):
+    moonshine.prepare(model)
+    examples = load_examples(labelled[:4], moonshine.tokenise(tiny_moonshine))
+    audio = [one.read() for one in examples]
+    assert len({len(one) for one in audio}) > 1
+    with torch.no_grad():
+        alone = []
+        for one, example in zip(audio, examples, strict=True):
+            batch = torch.from_numpy(one)[None], torch.tensor([len(one)]), [example.tokens]
+            alone.append(float(moonshine.loss(model, *batch)[0]))
+        padded = torch.zeros(len(audio), max(map(len, audio)) + 5000)
+        for row, one in zip(padded, audio, strict=True):
+            row[: len(one)] = torch.from_numpy(one)
+        lengths = torch.tensor([len(one) for one in audio])
+        total, tokens = moonshine.loss(model, padded, lengths, [example.tokens for example in examples])
+    assert tokens == sum(len(example.tokens) for example in examples)
+    assert float(total) == pytest.approx(sum(alone), rel=1e-4)
+
+
+def test_the_loss_is_transformers_own(model, tiny_moonshine, labelled):
+    (example,) = load_examples(labelled[:1], moonshine.tokenise(tiny_moonshine))
+    audio = torch.from_numpy(example.read())[None]
+    with torch.no_grad():
+        expected = model(input_values=audio, labels=torch.tensor([example.tokens])).loss
+        moonshine.prepare(model)
+        total, tokens = moonshine.loss(model, audio, torch.tensor([audio.shape[1]]), [example.tokens])
+    assert float(total) / tokens == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_it_learns_and_the_same_seed_gives_the_same_weights(learn, labelled, weights):
+    def run(settings=QUICK):
+        return learn(settings, held_out=labelled[:1])  # a model this small learns what it is given, and no more
+
+    first, second, other = run(), run(), run(replace(QUICK, seed=1))
+    assert first.losses[-1] < first.losses[0]
+    assert first.held_out[-1] < first.held_out[0]
+    assert first.losses == second.losses
+    for name in weights:
+        np.testing.assert_array_equal(first.weights[name], second.weights[name])
+    assert changed(other, first.weights)
+
+
+@pytest.mark.slow
+def test_the_embedded_model_learns_and_stays_close_in_general_speech(bundle, labelled):
+    weights = bundle.weights()
+    general = general_speech(bundle, weights, seed=0)[:4]
+    settings = replace(QUICK, learning_rate=Settings.learning_rate)
+    first, second = (
+        finetune.learn(bundle, weights, labelled[:4], labelled[4:5], settings, general=general) for _ in range(2)
+    )
+    assert first.held_out[-1] < first.held_out[0]
+    assert first.losses == second.losses
+    assert changed(first, weights) == weights.keys() - {EMBEDDINGS}
+
+
+def test_embeddings_stay_unless_asked_for(learn, weights):
+    assert changed(learn(), weights) == weights.keys() - {EMBEDDINGS}
+    assert changed(learn(replace(QUICK, epochs=1, embeddings=True)), weights) == weights.keys()
+
+
+@pytest.mark.parametrize(
+    ("scope", "parts"),
+    [
+        ("hearing", (".encoder.", "encoder_attn.")),
+        ("encoder", (".encoder.",)),
+        ("decoder", (".decoder.",)),
+        ("attention", ("self_attn.", "encoder_attn.")),
+    ],
+)
+def test_a_scope_leaves_the_rest_alone(learn, weights, scope, parts):
+    found = changed(learn(replace(QUICK, epochs=1, scope=scope)), weights)
+    assert all(any(part in name for name in found) for part in parts)
+    assert all(any(part in name for part in parts) for name in found)
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("settings", [QUICK, replace(QUICK, epochs=3, enough=100.0)], ids=["to its end", "shortened"])
+def test_a_run_that_was_killed_goes_on_to_the_same_weights(
+    learn, labelled, weights, tiny_moonshine, tmp_path, monkeypatch, settings
+):
+    monkeypatch.setattr(finetune, "CHECKPOINT_S", 0.0)
+    others = load_examples(labelled[5:9], moonshine.tokenise(tiny_moonshine))
+    general = [Utterance(one.read(), one.tokens) for one in others]
+    whole = learn(settings, general=general)
+    assert len(whole.losses) == 2
+    checkpoint = tmp_path / "run.safetensors"
+    steps = []
+
+    def kill(progress):
+        steps.append(progress.step)
+        if progress.step == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        learn(settings, checkpoint=checkpoint, on_step=kill, general=general)
+    resumed = []
+    found = learn(settings, checkpoint=checkpoint, on_step=lambda at: resumed.append(at.step), general=general)
+    assert resumed[0] == 3  # the checkpoint of update 2 was the last
+    assert found.losses == whole.losses
+    assert found.held_out == whole.held_out
+    for name in weights:
+        np.testing.assert_array_equal(found.weights[name], whole.weights[name])
+
+
+@pytest.mark.parametrize("content", [b"", b"\x08\0\0\0\0\0\0\0{}      ", b"garbage" * 100])
+def test_a_damaged_checkpoint_is_passed_over(learn, tmp_path, content):
+    checkpoint = tmp_path / "run.safetensors"
+    checkpoint.write_bytes(content)
+    assert len(learn(replace(QUICK, epochs=1), checkpoint=checkpoint).losses) == 1
+
+
+def test_it_stops_when_held_out_utterances_get_worse_and_gives_the_best_epochs_weights(learn, labelled, tiny_moonshine):
+    """The held-out text has words of its own: training makes them less probable after the first epochs."""
+    other = replace(labelled[4], text="none of these words was spelled before")
+    found = learn(Settings(epochs=30, batch_s=60.0, learning_rate=1e-2, patience=2), held_out=[other])
+    assert len(found.losses) < 30
+    best = found.held_out.index(min(found.held_out))
+    assert 0 < best < len(found.losses)
+    assert all(loss > found.held_out[best] + finetune.CLEARLY_WORSE for loss in found.held_out[-2:])
+    unchanged = Settings(epochs=1, learning_rate=0.0)
+    returned = finetune.learn(tiny_moonshine, found.weights, labelled[:1], [other], unchanged)
+    assert returned.held_out[0] == pytest.approx(found.held_out[best], rel=1e-5)
+
+
+def test_it_goes_over_what_is_learnt_once_more_and_stops(learn):
+    every = learn(replace(QUICK, epochs=4))
+    between = (every.losses[0] + every.losses[1]) / 2  # the first epoch's loss is above it, the second's below
+    rates = []
+    found = learn(replace(QUICK, epochs=9, enough=between), on_step=lambda at: rates.append(at.step / at.steps))
+    assert len(found.losses) == 3
+    assert rates[-1] == 1
+
+
+def test_a_loss_that_is_not_a_number_stops_it(learn):
+    with pytest.raises(TrainingError, match="not a number"):
+        learn(replace(QUICK, learning_rate=float("inf"), warm_up=0.0))
+
+
+def test_memory_that_runs_out_is_told(learn, monkeypatch):
+    def exhausted(*_, **__):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 TB")
+
+    monkeypatch.setattr(families.moonshine, "loss", exhausted)
+    with pytest.raises(TrainingError, match="memory ran out"):
+        learn()
+
+
+def test_silence_is_nothing_to_learn_from(tiny_moonshine, weights, tmp_path):
+    silent = [Labelled(write_audio(tmp_path / f"{i}.flac", np.zeros(32000, np.float32)), "hello") for i in range(3)]
+    with pytest.raises(BadInputError, match="no speech"):
+        finetune.learn(tiny_moonshine, weights, silent, [], QUICK)
+
+
+def test_a_text_too_long_for_the_model_names_its_recording(tiny_moonshine, weights, labelled):
+    with pytest.raises(BadInputError, match=r"000\.flac: its text has \d+ tokens; the model writes at most 194"):
+        finetune.learn(tiny_moonshine, weights, [Labelled(labelled[0].audio, "antidisestablishment " * 60)], [], QUICK)
+
+
+def test_characters_that_the_vocabulary_lacks_are_spelled_in_bytes(bundle):
+    tokenise = moonshine.tokenise(bundle)
+    assert len(tokenise("☃")) > 2
+    assert tokenise("☃") != tokenise("☂")
+
+
+@pytest.mark.parametrize(("utterances", "epochs"), [(1, 10), (10, 10), (50, 6), (300, 4), (2000, 3), (10**6, 3)])
+def test_few_utterances_are_gone_over_more_often(utterances, epochs):
+    assert default_epochs(utterances) == epochs

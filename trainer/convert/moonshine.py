@@ -1,0 +1,209 @@
+"""Turns published Moonshine files into a model bundle.
+
+    python -m trainer.convert.moonshine FOLDER --out BUNDLE
+
+FOLDER holds either the published int8 pair (`encoder_model.onnx`, `decoder_model_merged.onnx`)
+and `tokenizer.json`, or the Hugging Face checkpoint (`config.json`, `model.safetensors`,
+`tokenizer.json`). The first keeps the published 8-bit codes, the second float32.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import onnx
+import typer
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from device_app.audio.samples import SAMPLE_RATE, read
+from device_app.data.manifest import read_manifest
+from device_app.models.moonshine_checkpoint import LICENCE_TEXT, read_checkpoint
+from device_app.paths import RECORDINGS
+from editing.errors import AsrEdgeError, BadInputError
+from editing.files import folder_in_one_step
+from export.bundle import GRAPHS, LICENCE, TOKENIZER, WEIGHTS, Bundle, write_record
+from export.graphs import export_moonshine
+from export.weights import QuantisedTensor, write_weights
+from trainer import families
+from trainer.families import moonshine
+
+# The settings of Moonshine Tiny that differ from transformers' defaults; the published ONNX pair
+# carries no configuration of its own.
+TINY: Mapping[str, Any] = {
+    "vocab_size": 32768,
+    "hidden_size": 288,
+    "intermediate_size": 1152,
+    "encoder_num_hidden_layers": 6,
+    "decoder_num_hidden_layers": 6,
+    "encoder_num_attention_heads": 8,
+    "decoder_num_attention_heads": 8,
+    "max_position_embeddings": 194,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.9},
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 2,
+    "decoder_start_token_id": 1,
+}
+
+LONGEST_S = 20  # of a recording that the graphs are verified on: what the device hears in one piece
+
+PublishedTensors = dict[str, NDArray[np.float32] | QuantisedTensor]
+
+
+def import_moonshine(source: Path, out: Path, name: str = "moonshine-tiny") -> Bundle:
+    """Makes the bundle `out` (a new folder) from the published files in `source`.
+
+    The graphs are exported from torch and held to it (`moonshine.verify_graphs`) before anything
+    appears at `out`.
+
+    Raises:
+        BadInputError: files are missing or are not Moonshine's; `out` is not touched.
+    """
+    tokenizer = source / TOKENIZER
+    if not tokenizer.is_file():
+        raise BadInputError(
+            f"{source}: tokenizer.json is missing "
+            "(the wheel useful-moonshine-onnx has it as moonshine_onnx/assets/tokenizer.json)"
+        )
+    config: Mapping[str, Any]
+    tensors: PublishedTensors
+    if (source / "encoder_model.onnx").is_file():
+        config, tensors = TINY, read_published_pair(source)
+        origin = (
+            "UsefulSensors/moonshine-tiny, int8 as published in the npm package "
+            "@moonshine-ai/moonshine-js 0.1.29; tokenizer from the PyPI package useful-moonshine-onnx"
+        )
+    elif (source / "model.safetensors").is_file():
+        config, whole = read_checkpoint(source)
+        tensors = {**whole}
+        origin = "fp32 checkpoint of the Hugging Face hub"
+    else:
+        raise BadInputError(f"{source}: holds neither encoder_model.onnx nor model.safetensors")
+
+    values = {name: _values(tensor) for name, tensor in tensors.items()}
+    model = moonshine.build(config)
+    families.load_weights(model, values)
+    with folder_in_one_step(out) as folder:
+        write_weights(folder / WEIGHTS, tensors)
+        shutil.copyfile(tokenizer, folder / TOKENIZER)
+        (folder / LICENCE).write_text(LICENCE_TEXT, "utf-8")
+        export_moonshine(model, folder / GRAPHS)
+        bundle = write_record(
+            Bundle(
+                folder=folder,
+                name=name,
+                family="moonshine",
+                sampling_rate=16000,
+                config=config,
+                licence="MIT",
+                origin=origin,
+            )
+        )
+        speech = [read(entry.audio) for entry in read_manifest(RECORDINGS / "manifest.jsonl")]
+        moonshine.verify_graphs(model, bundle, values, [audio[: LONGEST_S * SAMPLE_RATE] for audio in speech])
+    return Bundle.open(out)
+
+
+def read_published_pair(source: Path) -> PublishedTensors:
+    """The published int8 ONNX pair, dequantised by the facts in MOONSHINE.md's table."""
+    tensors: PublishedTensors = {}
+    for file_name, prefix in (("encoder_model.onnx", "model.encoder."), ("decoder_model_merged.onnx", "")):
+        path = source / file_name
+        try:
+            model = onnx.load(path)
+        except Exception as error:  # protobuf raises several kinds, none of them public
+            raise BadInputError(f"{path}: cannot be read as ONNX ({error})") from error
+        nodes = list(_all_nodes(model.graph))
+        arrays = {
+            tensor.name: numpy_helper.to_array(tensor)
+            for graph in _all_graphs(model.graph)
+            for tensor in graph.initializer
+        }
+        tensors |= {prefix + name: tensor for name, tensor in _matmul_weights(nodes, arrays)}
+        tensors |= {prefix + name: tensor for name, tensor in _other_weights(arrays)}
+        if prefix:
+            # The only two floats of this shape are the group norm's gain and bias, in this order.
+            gain, bias = (a.reshape(-1) for a in arrays.values() if a.shape == (TINY["hidden_size"], 1))
+            tensors |= {prefix + "groupnorm.weight": gain, prefix + "groupnorm.bias": bias}
+    return tensors
+
+
+def _matmul_weights(
+    nodes: list[onnx.NodeProto], arrays: Mapping[str, NDArray[Any]]
+) -> Iterator[tuple[str, QuantisedTensor]]:
+    for node in nodes:
+        module = re.fullmatch(r"/(.+)/MatMul_quant", node.name)
+        if node.op_type != "MatMulInteger" or not module or node.input[1] not in arrays:
+            continue
+        stem = node.input[1].removesuffix("_quantized")
+        scale = float(arrays[stem + "_scale"])
+        zero_point = float(arrays[stem + "_zero_point"])
+        name = _renamed(module[1].replace("/", ".")) + ".weight"
+        yield name, QuantisedTensor(arrays[node.input[1]].T, scale, -zero_point * scale)
+
+
+def _other_weights(
+    arrays: Mapping[str, NDArray[Any]],
+) -> Iterator[tuple[str, NDArray[np.float32] | QuantisedTensor]]:
+    for stored, array in arrays.items():
+        name = _renamed(stored.replace("_merged_0", ""))
+        if convolution := re.fullmatch(r"(conv\d\.weight)_quantized", name):
+            stem = convolution[1]
+            # Here the published file adds its "zero point", which is a float, after scaling.
+            yield (
+                stem,
+                QuantisedTensor(array, arrays[stem + "_scale"].item(), arrays[stem + "_zero_point"].item()),
+            )
+        elif name == "model.decoder.embed_tokens.weight_quantized":
+            stem = stored.removesuffix("_quantized")
+            scale = float(arrays[stem + "_scale"])
+            zero_point = float(arrays[stem + "_zero_point"])
+            yield name.removesuffix("_quantized"), QuantisedTensor(array, scale, -zero_point * scale)
+        elif re.fullmatch(r"[a-z].*(norm\.weight|\.bias)", name):
+            yield name, array
+
+
+def _renamed(name: str) -> str:
+    name = name.replace("_attn.dense", "_attn.o_proj")
+    return name.replace("mlp.up_proj", "mlp.fc1").replace("mlp.down_proj", "mlp.fc2")
+
+
+def _all_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _all_graphs(attribute.g)
+
+
+def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for inner in _all_graphs(graph):
+        yield from inner.node
+
+
+def _values(tensor: NDArray[np.float32] | QuantisedTensor) -> NDArray[np.float32]:
+    return tensor.dequantise() if isinstance(tensor, QuantisedTensor) else tensor
+
+
+def main(
+    source: Annotated[Path, typer.Argument(metavar="FOLDER", help="The published files.")],
+    out: Annotated[Path, typer.Option(help="The bundle to make: a new folder.")],
+    name: Annotated[str, typer.Option(help="The model's name, for people.")] = "moonshine-tiny",
+) -> None:
+    """Turn published Moonshine files into a model bundle."""
+    try:
+        bundle = import_moonshine(source, out, name)
+    except AsrEdgeError as error:
+        typer.echo(f"import_moonshine: {error}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"{bundle.folder}: {bundle.name}, weights {bundle.weights_hash[:8]}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,59 @@
+"""A large domain on several workers of a Ray cluster at once: Ray Train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from editing.errors import TrainingError
+from trainer.executors import CPUS
+
+LARGE_S = 2 * 3600.0  # of speech; below it, starting workers costs more than they save
+MOST_WORKERS = 16
+FAILURES = 3
+
+
+def workers_for(seconds: float) -> int:
+    """How many workers a domain is learnt with: one, unless it is large and this process is part of a cluster."""
+    try:
+        import ray
+    except ImportError:
+        return 1
+    if seconds < LARGE_S or not ray.is_initialized():
+        return 1
+    free = ray.available_resources()
+    places = free.get("GPU", 0) or free.get("CPU", 0) // CPUS
+    return max(1, min(MOST_WORKERS, int(places)))
+
+
+def learn_together(folder: Path, workers: int) -> None:
+    """Does a job whose archive is unpacked, with several workers that share its folder.
+
+    If one dies, all start again, after the last checkpoint.
+
+    Raises:
+        TrainingError: they failed again and again.
+    """
+    import ray
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    use_gpu = bool(ray.cluster_resources().get("GPU", 0))
+    trainer = TorchTrainer(
+        _learn_share,
+        train_loop_config={"folder": str(folder)},
+        scaling_config=ScalingConfig(
+            num_workers=workers, use_gpu=use_gpu, resources_per_worker={"CPU": CPUS, **({"GPU": 1} if use_gpu else {})}
+        ),
+        run_config=RunConfig(storage_path=str(folder / "ray"), failure_config=FailureConfig(max_failures=FAILURES)),
+    )
+    try:
+        trainer.fit()
+    except Exception as error:  # Ray Train has several, of no common kind
+        raise TrainingError(f"{workers} workers could not learn it: {str(error).splitlines()[0]}") from error
+
+
+def _learn_share(config: dict[str, str]) -> None:
+    """What each worker does."""
+    from trainer.host.worker import learn
+
+    learn(Path(config["folder"]))

@@ -1,0 +1,192 @@
+"""`synthetic-accents`: the same kind of speech in six accents, from Debian's espeak-ng and flite.
+
+Both run offline and are deterministic, so anybody can make the same benchmark. Train and test
+share no sentence and no voice. It tells how methods compare; it does not tell how well anything
+hears people.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from device_app.audio.samples import SAMPLE_RATE, Samples
+from editing.errors import MissingDependencyError, StorageError
+from editing.files import write_atomically
+from trainer.lifelong.corpora.sentences import sentences
+
+# Variants of espeak-ng's voices that sound like people. "test" ones are heard by no model in training.
+TRAIN_VARIANTS = (
+    *(
+        "m1",
+        "m2",
+        "m3",
+        "m5",
+        "m7",
+        "m8",
+        "f1",
+        "f2",
+        "f4",
+        "adam",
+        "Andy",
+        "Annie",
+        "anikaRobot",
+        "Alex",
+        "Alicia",
+        "belinda",
+        "aunty",
+    ),
+    *("benjamin", "boris", "caleb", "david", "Diogo", "ed", "edward2", "Gene", "grandma", "Henrique", "iven", "iven3"),
+    *("john", "Jacky", "Lee", "linda", "max", "Michael", "Mike", "michel", "miguel", "pablo", "paul", "pedro"),
+    *("quincy", "norbert", "travis", "robert", "rob", "sandro", "shelby", "steph2", "Tweaky", "zac"),
+)
+TEST_VARIANTS = ("m4", "m6", "f3", "f5", "Andrea", "Denis", "iven2", "Marco", "Mario", "steph", "steph3", "victor")
+TRAIN_SPEED, TEST_SPEED = (125, 195), (135, 185)  # words a minute
+
+
+@dataclass(frozen=True)
+class Accent:
+    """A domain: how espeak-ng calls its accent, and which of flite's voices have it."""
+
+    name: str
+    espeak: Sequence[str]
+    flite: Sequence[str] = ()
+
+
+# The first is what a base model is trained on, as in the paper.
+ACCENTS: Sequence[Accent] = (
+    Accent("us", ("en-us",), ("rms", "slt", "kal16")),
+    Accent("england", ("en-gb-x-rp", "en-gb")),
+    Accent("scotland", ("en-gb-scotland",), ("awb",)),
+    Accent("lancashire", ("en-gb-x-gbclan",)),
+    Accent("west-midlands", ("en-gb-x-gbcwmd",)),
+    Accent("caribbean", ("en-029",)),
+)
+FLITE_SHARE = 0.15  # of training utterances, where there is such a voice
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many utterances of each: the base's to train on, each further accent's, and each accent's to test by."""
+
+    base: int = 6000
+    train: int = 200
+    test: int = 100
+
+
+def synthesise(
+    folder: Path, sizes: Sizes | None = None, seed: int = 0, on_done: Callable[[], None] = lambda: None
+) -> list[Path]:
+    """Speaks every accent into `folder/ACCENT/`; what is there already is left as it is.
+
+    Args:
+        folder: made if it does not exist.
+        sizes: how much.
+        seed: of sentences, voices and speeds.
+        on_done: called after every utterance.
+
+    Returns:
+        The manifests, in the order of `ACCENTS`.
+
+    Raises:
+        MissingDependencyError: espeak-ng or flite is not installed.
+        StorageError: the folder cannot be written.
+    """
+    missing = [name for name in ("espeak-ng", "flite") if shutil.which(name) is None]
+    if missing:
+        raise MissingDependencyError(f"{' and '.join(missing)} not found: sudo apt install {' '.join(missing)}")
+    sizes = sizes or Sizes()
+    manifests = []
+    for place, accent in enumerate(ACCENTS):
+        manifest = folder / accent.name / "manifest.jsonl"
+        manifests.append(manifest)
+        if manifest.is_file():
+            continue
+        takes = [
+            *_planned(accent, "train", sizes.train if place else sizes.base, (seed, place, 0)),
+            *_planned(accent, "test", sizes.test, (seed, place, 1)),
+        ]
+        (manifest.parent / "audio").mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor() as pool:
+            lines = []
+            for line in pool.map(lambda take: _spoken(take, folder / accent.name), takes):  # noqa: B023
+                lines.append(line)
+                on_done()
+        write_atomically(manifest, "".join(json.dumps(line) + "\n" for line in lines).encode())
+    return manifests
+
+
+@dataclass(frozen=True)
+class _Take:
+    file: str
+    text: str
+    split: str
+    voice: str
+    command: Sequence[str]
+
+
+def _planned(accent: Accent, split: str, count: int, seed: tuple[int, ...]) -> list[_Take]:
+    random = np.random.default_rng(seed)
+    variants, speeds = (TRAIN_VARIANTS, TRAIN_SPEED) if split == "train" else (TEST_VARIANTS, TEST_SPEED)
+    takes = []
+    for number, text in zip(range(count), sentences(split, int(random.integers(2**32))), strict=False):
+        file = f"audio/{split}-{number:05}.flac"
+        if split == "train" and accent.flite and random.random() < FLITE_SHARE:
+            voice = _one(accent.flite, random)
+            stretch = f"duration_stretch={random.uniform(0.85, 1.2):.2f}"
+            takes.append(_Take(file, text, split, voice, ("flite", "-voice", voice, "--setf", stretch, "-t", text)))
+        else:
+            variant = _one(variants, random)
+            voice = _one(accent.espeak, random)
+            how = ("-s", str(random.integers(*speeds)), "-p", str(random.integers(30, 70)))
+            command = ("espeak-ng", "-v", f"{voice}+{variant}", *how, "--stdout", text)
+            takes.append(_Take(file, text, split, variant, command))
+    return takes
+
+
+def _one(names: Sequence[str], random: np.random.Generator) -> str:
+    return names[int(random.integers(len(names)))]
+
+
+def _spoken(take: _Take, folder: Path) -> dict[str, object]:
+    audio = _speak(take.command)
+    try:
+        soundfile.write(folder / take.file, audio, SAMPLE_RATE, subtype="PCM_16")
+    except (OSError, soundfile.LibsndfileError) as error:
+        raise StorageError(f"{folder / take.file}: cannot be written ({error})") from error
+    return {
+        "audio": take.file,
+        "text": take.text,
+        "duration": round(len(audio) / SAMPLE_RATE, 2),
+        "speaker": f"{folder.name}-{take.voice}",
+        "split": take.split,
+    }
+
+
+def _speak(command: Sequence[str]) -> Samples:
+    """(samples,) at 16 kHz, with 0.1 s of silence around it."""
+    if command[0] == "flite":  # writes to a file only
+        command = (*command, "-o", "/dev/stdout")
+    done = subprocess.run(command, check=True, capture_output=True)  # noqa: S603
+    data = bytearray(done.stdout)
+    samples, rate = soundfile.read(io.BytesIO(_with_length(data)), dtype="float32")
+    heard: Samples = soxr.resample(samples, rate, SAMPLE_RATE).astype(np.float32)
+    return np.pad(heard, SAMPLE_RATE // 10)
+
+
+def _with_length(data: bytearray) -> bytes:
+    """A WAV that was written into a pipe, its lengths set to what came."""
+    start = data.find(b"data")
+    data[4:8] = (len(data) - 8).to_bytes(4, "little")
+    data[start + 4 : start + 8] = (len(data) - start - 8).to_bytes(4, "little")
+    return bytes(data)

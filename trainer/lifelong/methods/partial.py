@@ -1,0 +1,35 @@
+"""Learners that may change only a part of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from peft import LoraConfig
+from peft.tuners.lora import LoraModel
+
+from editing.registry import Tensors
+from trainer.lifelong.methods import Step, learner
+
+LINEAR = r".*\.(q_proj|k_proj|v_proj|o_proj|fc1|fc2|linear1|linear2)"
+
+
+@learner("update-only-encoder", paper="arXiv 2207.00216")
+def update_only_encoder(step: Step) -> Tensors:
+    """Fine-tunes the encoder alone; stores nothing."""
+    return step.tune(step.theta, step.training, scope="encoder")
+
+
+@learner("lora", paper="arXiv 2106.09685")
+def lora(step: Step, *, rank: int = 16, alpha: int = 32, faster: float = 10.0) -> Tensors:
+    """Trains adapters of low rank with PEFT, at a higher rate, and folds them into the weights; stores nothing."""
+
+    def adapters(model: torch.nn.Module) -> Callable[[], None]:
+        config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=LINEAR)
+        tuner = LoraModel(model, {"default": config}, "default")
+        return cast(Callable[[], None], tuner.merge_and_unload)
+
+    return step.tune(
+        step.theta, step.training, adapters=adapters, scope="lora", learning_rate=faster * step.learning_rate
+    )

@@ -1,0 +1,79 @@
+"""Learners that hold the fine-tuning back: by old weights' importance, or by what the old model hears."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from editing.registry import Tensors
+from export.weights import read_weights, write_weights
+from trainer import families
+from trainer.lifelong.methods import Step, learner
+from trainer.training.data import Example, padded
+
+MOST_EXAMPLES = 100  # of a domain tell the importance of weights
+
+
+@learner("ewc", paper="arXiv 1612.00796")
+def ewc(step: Step, *, strength: float = 1000.0) -> Tensors:
+    """Elastic weight consolidation: weights that earlier domains needed are held; stores one importance for each.
+
+    The diagonal of the empirical Fisher information, summed over domains (online EWC, arXiv
+    1805.06370), around the weights of the step before.
+    """
+    if step.earlier:
+        write_weights(step.memory / f"{step.number}.safetensors", fisher(step, step.theta, step.earlier[-1]))
+    importance: dict[str, np.ndarray] = {}
+    for number in range(1, step.number + 1):
+        path = step.memory / f"{number}.safetensors"
+        for name, values in (read_weights(path) if path.is_file() else {}).items():
+            importance[name] = importance.get(name, 0) + values
+    centre = {name: torch.from_numpy(np.array(step.theta[name])) for name in importance}
+    weight = {name: torch.from_numpy(np.array(values)) for name, values in importance.items()}
+
+    def penalty(model: torch.nn.Module, *_batch: object) -> torch.Tensor:
+        own = {n: p for n, p in model.named_parameters() if p.requires_grad and n in weight}
+        terms = [(weight[n].to(p.device) * (p - centre[n].to(p.device)).square()).sum() for n, p in own.items()]
+        return strength / 2 * torch.stack(terms).sum()
+
+    return step.tune(step.theta, step.training, penalty=penalty if importance else None)
+
+
+def fisher(step: Step, weights: Tensors, examples: Sequence[Example]) -> dict[str, np.ndarray]:
+    """The mean square of the gradient of each utterance's loss per token, by parameter."""
+    family = families.find(step.bundle)
+    model = family.build(step.bundle.config, attention="sdpa")
+    families.load_weights(model, weights)
+    family.prepare(model)
+    order = np.random.default_rng(step.seed).permutation(len(examples))[:MOST_EXAMPLES]
+    sums = {name: torch.zeros_like(parameter) for name, parameter in model.named_parameters()}
+    for index in order:
+        audio, lengths = padded([examples[index]], None, np.random.default_rng())
+        total, tokens = family.loss(model, torch.from_numpy(audio), torch.tensor(lengths), [examples[index].tokens])
+        model.zero_grad()
+        (total / tokens).backward()
+        for name, parameter in model.named_parameters():
+            if parameter.grad is not None:
+                sums[name] += parameter.grad.square()
+    return {name: (values / len(order)).numpy() for name, values in sums.items()}
+
+
+@learner("lwf", paper="arXiv 1606.09282")
+def lwf(step: Step, *, strength: float = 1.0) -> Tensors:
+    """Learning without forgetting: on the new recordings, stays near what the old model hears; stores nothing."""
+    family = families.find(step.bundle)
+    teacher = family.build(step.bundle.config, attention="sdpa")
+    families.load_weights(teacher, step.theta)
+    family.prepare(teacher)
+
+    def penalty(
+        model: torch.nn.Module, audio: torch.Tensor, lengths: torch.Tensor, targets: Sequence[Sequence[int]]
+    ) -> torch.Tensor:
+        with torch.no_grad():
+            old = family.log_probabilities(teacher.to(audio.device), audio, lengths, targets)
+        new = family.log_probabilities(model, audio, lengths, targets)
+        return strength * torch.nn.functional.kl_div(new, old, reduction="batchmean", log_target=True)
+
+    return step.tune(step.theta, step.training, penalty=penalty)

@@ -1,0 +1,96 @@
+"""Soft merging of experts: the paper's open question, with task vectors as the experts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from device_app.audio.samples import SAMPLE_RATE, Samples
+from editing.files import write_atomically
+from editing.registry import Tensors
+from export.weights import read_weights, write_weights
+from trainer import families
+from trainer.lifelong.methods import Mixture, Step, learner
+from trainer.training.data import Example
+
+LONGEST = 20 * SAMPLE_RATE  # of an utterance is enough to tell where it belongs
+
+
+@learner("smear", paper="arXiv 2306.03745, with task vectors as experts")
+def smear(step: Step, *, temperature: float = 0.1) -> Mixture:
+    """Fine-tunes the base on the domain alone; mixes the task vectors for each utterance by what it sounds like.
+
+    The router has no parameters: it compares an utterance's encoder output under the base, averaged
+    over its frames, with each domain's mean, by cosine, and takes the softmax at `temperature`. It
+    stores the vectors and the means, and no recording. The base is an expert too, of zeros, where
+    it is known what it was trained on.
+    """
+    listen = _Listener(step)
+    tuned = step.tune(step.base, step.training)
+    vector = {name: tuned[name] - step.base[name] for name in step.base}
+    write_weights(step.memory / f"{step.number}.safetensors", vector)
+    _keep_mean(step.memory / f"{step.number}.mean", listen, step.training)
+    vectors: list[Tensors] = []
+    means = []
+    if len(step.earlier) == step.number:  # the first of them is what the base was trained on
+        _keep_mean(step.memory / "0.mean", listen, step.earlier[0])
+        vectors.append({name: np.zeros_like(tensor) for name, tensor in step.base.items()})
+        means.append(_mean(step.memory / "0.mean"))
+    for number in range(1, step.number + 1):
+        vectors.append(read_weights(step.memory / f"{number}.safetensors"))
+        means.append(_mean(step.memory / f"{number}.mean"))
+    router = np.stack(means)
+
+    def weigh(audio: Samples) -> NDArray[np.float64]:
+        return route(listen(audio), router, temperature)
+
+    return Mixture(step.base, vectors, weigh)
+
+
+def route(features: NDArray[np.float64], means: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+    """How much each expert counts for an utterance.
+
+    Args:
+        features: (size,) of the utterance.
+        means: (experts, size), of each expert's domain.
+        temperature: of the softmax; small for nearly one expert, large for their mean.
+
+    Returns:
+        (experts,), positive, with a sum of 1.
+    """
+    centre = means.mean(axis=0)  # what all speech has in common would make all cosines nearly 1
+    own, others = features - centre, means - centre
+    lengths = np.linalg.norm(own) * np.linalg.norm(others, axis=1)
+    cosines = np.divide(others @ own, lengths, out=np.zeros(len(means)), where=lengths > 0)
+    scores = np.exp((cosines - cosines.max()) / temperature)
+    weights: NDArray[np.float64] = scores / scores.sum()
+    return weights
+
+
+class _Listener:
+    """What the base's encoder makes of an utterance, averaged over its frames."""
+
+    def __init__(self, step: Step) -> None:
+        self._family = families.find(step.bundle)
+        self._model = self._family.build(step.bundle.config)
+        families.load_weights(self._model, step.base)
+
+    def __call__(self, audio: Samples) -> NDArray[np.float64]:
+        with torch.no_grad():
+            features = self._family.features(self._model, torch.from_numpy(audio[:LONGEST])[None])
+        mean: NDArray[np.float64] = features.mean(dim=0).double().numpy()
+        return mean
+
+
+def _keep_mean(path: Path, listen: _Listener, examples: Sequence[Example]) -> None:
+    if not path.is_file():
+        mean = np.mean([listen(example.read()) for example in examples], axis=0)
+        write_atomically(path, mean.tobytes())
+
+
+def _mean(path: Path) -> NDArray[np.float64]:
+    return np.frombuffer(path.read_bytes())

@@ -1,0 +1,90 @@
+"""What a run, a sweep and the cost of editing look like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from device_app.adaptation.plots import SLANTED, draw_matrix, figure_of, save
+from trainer.lifelong.results import ranked
+
+
+def draw_run(results: Mapping[str, Any], order: Sequence[str], folder: Path) -> list[Path]:
+    """`average-wer.png`, `cost.png`, and a heat map of R for every method, `matrix-METHOD.png`.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+        StorageError: a file cannot be written.
+    """
+    written = [folder / "average-wer.png", folder / "cost.png"]
+    _draw_averages(results, order, written[0])
+    _draw_costs(results, written[1])
+    heard = [*results["seen"], *results["never_trained"]]
+    for method, record in results["methods"].items():
+        matrix = np.mean([one["wer"] for one in record["runs"]], axis=0)
+        rows = [{d: w for d, w in zip(heard, row, strict=True) if np.isfinite(w)} for row in matrix]
+        written.append(folder / f"matrix-{method.replace('/', '-')}.png")
+        draw_matrix(heard, ["the base", *(f"+ {domain}" for domain in order)], rows, written[-1])
+    return written
+
+
+def _draw_averages(results: Mapping[str, Any], order: Sequence[str], path: Path) -> None:
+    figure = figure_of(7, 4.2)
+    axes = figure.subplots()
+    learnt = ["the base", *order][-len(results["seen"]) :]  # the base's own domain may be unknown
+    for place, (method, record) in enumerate(ranked(results)):
+        style = "-" if place < 10 else "--"
+        axes.plot(range(len(learnt)), 100 * np.array(record["by_step"]), style, marker="o", markersize=3, label=method)
+    axes.set_xticks(range(len(learnt)), learnt, **SLANTED)
+    axes.set(xlabel="domains learnt", ylabel="average WER over seen domains, %")
+    axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
+    save(figure, path)
+
+
+def _draw_costs(results: Mapping[str, Any], path: Path) -> None:
+    figure = figure_of(8, 3.4)
+    for axes, key, title in zip(
+        figure.subplots(1, 2),
+        ("seconds_per_domain", "stored_mb_per_domain"),
+        ("seconds a domain", "MB stored a domain"),
+        strict=True,
+    ):
+        for method, record in results["methods"].items():
+            axes.plot(record[key], 100 * record["average_wer"], "o")
+            axes.annotate(method, (record[key], 100 * record["average_wer"]), fontsize="xx-small", rotation=20)
+        axes.set(xlabel=title, ylabel="average WER, %")
+    save(figure, path)
+
+
+def draw_sweep(sweep: Mapping[str, Any], folder: Path) -> list[Path]:
+    """A heat map for every step of a sweep: average WER against lambda and density, the best one framed."""
+    written = []
+    for step in sweep["steps"]:
+        lambdas = sorted({cell["lam"] for cell in step["cells"]})
+        densities = sorted({cell["density"] for cell in step["cells"]})
+        values = np.full((len(densities), len(lambdas)), np.nan)
+        for cell in step["cells"]:
+            values[densities.index(cell["density"]), lambdas.index(cell["lam"])] = 100 * cell["average_wer"]
+        figure = figure_of(1.5 + 0.55 * len(lambdas), 1.6 + 0.4 * len(densities))
+        axes = figure.subplots()
+        shown = axes.imshow(values, cmap="RdYlGn_r", aspect="auto", origin="lower")
+        axes.set_xticks(range(len(lambdas)), [f"{value:g}" for value in lambdas])
+        axes.set_yticks(range(len(densities)), [f"{value:g}" for value in densities])
+        for (row, column), value in np.ndenumerate(values):
+            axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize="x-small")
+        row, column = np.unravel_index(np.nanargmin(values), values.shape)
+        axes.add_patch(_frame(int(column), int(row)))
+        axes.set(xlabel="lambda", ylabel="density k", title=f"average WER after {step['domain']}, %")
+        figure.colorbar(shown)
+        written.append(folder / f"sweep-{step['number']}-{step['domain']}.png")
+        save(figure, written[-1])
+    return written
+
+
+def _frame(column: int, row: int) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, linewidth=2)

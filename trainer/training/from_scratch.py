@@ -1,0 +1,154 @@
+"""A base model from a manifest and nothing else: what `asr-edge train` does."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from device_app.adaptation.training_set import Labelled
+from device_app.audio.samples import SAMPLE_RATE
+from device_app.data.manifest import Entry
+from editing.errors import BadInputError
+from editing.files import folder_in_one_step
+from export.bundle import WEIGHTS, Bundle, write_record
+from export.graphs import export_conformer_ctc
+from export.weights import write_weights
+from trainer.bundle_writer import write_bundle
+from trainer.families import conformer_ctc
+from trainer.training.loop import FineTuned, Progress, Settings, learn
+from trainer.vocabulary import learn_vocabulary
+
+FAMILY = "conformer-ctc"
+
+# Small networks from random weights take a tenfold rate; there is nothing that they could be taken too far from.
+SETTINGS = Settings(
+    epochs=30,
+    learning_rate=1e-3,
+    batch_s=40.0,
+    warm_up=0.05,
+    clip=5.0,
+    embeddings=True,
+    vary=True,
+    easy_epochs=2,
+    enough=0.0,
+)
+HELD_OUT = 100  # utterances that tell how it goes, where the manifest names none
+
+
+def new_bundle(texts: Sequence[str], config: str, out: Path, vocabulary: int | None = None, seed: int = 0) -> Bundle:
+    """A conformer-ctc bundle with random weights, which can write these texts.
+
+    Args:
+        texts: to learn the vocabulary from.
+        config: one of `conformer_ctc.CONFIGS`.
+        out: a new folder.
+        vocabulary: how many pieces; None for characters.
+        seed: of the weights.
+
+    Raises:
+        BadInputError: no vocabulary can be made of these texts.
+    """
+    tokenizer = learn_vocabulary(texts, vocabulary)
+    shape = {"encoder": dict(conformer_ctc.CONFIGS[config]), "vocab_size": tokenizer.get_vocab_size() + 1}
+    torch.manual_seed(seed)
+    model = conformer_ctc.build(shape)
+    record = Bundle(
+        folder=out,
+        name=f"conformer-ctc-{config}",
+        family=FAMILY,
+        sampling_rate=SAMPLE_RATE,
+        config=shape,
+        licence="LicenseRef-own",
+        origin="trained from scratch with asr-edge",
+    )
+    licence = "Yours: trained with asr-edge from recordings of your own choice.\n"
+    return write_bundle(record, tokenizer, model, export_conformer_ctc, licence)
+
+
+def train(
+    training: Sequence[Entry],
+    held_out: Sequence[Entry],
+    config: str,
+    out: Path,
+    settings: Settings = SETTINGS,
+    *,
+    vocabulary: int | None = None,
+    on_start: Callable[[int, int], None] = lambda _training, _held_out: None,
+    on_step: Callable[[Progress], None] = lambda _progress: None,
+) -> FineTuned:
+    """Trains a conformer-ctc from random weights; `out` becomes a bundle when it is done.
+
+    A run that was killed goes on from its last checkpoint, which is in the folder `out` with
+    ".training" after its name.
+
+    Args:
+        training: utterances with their texts.
+        held_out: others, to know when it gets worse; if none, some of `training` are set aside.
+        config: "small" or "paper".
+        out: a new folder.
+        settings: how.
+        vocabulary: how many pieces of words; None for characters.
+        on_start: told how many utterances there are of each.
+        on_step: called after each update.
+
+    Raises:
+        BadInputError: there is too little to learn from, a text cannot be written, `out` exists, or a folder of
+            the name that is needed until then, `out` with ".training", holds something else.
+        BadAudioError, TrainingError: as `trainer.training.loop.finetune`.
+    """
+    if out.exists():
+        raise BadInputError(f"{out}: exists already; name a new folder")
+    if not held_out:
+        spare = min(HELD_OUT, len(training) // 10)
+        every = max(1, len(training) // max(1, spare))
+        held_out = training[::every][:spare]
+        chosen = {entry.id for entry in held_out}
+        training = [entry for entry in training if entry.id not in chosen]
+    if not training:
+        raise BadInputError("there are no utterances to learn from")
+    unfinished = out.with_name(out.name + ".training")
+    _check_unfinished(unfinished)
+    on_start(len(training), len(held_out))
+    if not (unfinished / "bundle" / "model.json").is_file():
+        unfinished.mkdir(parents=True, exist_ok=True)
+        new_bundle([entry.text for entry in training], config, unfinished / "bundle", vocabulary, settings.seed)
+    bundle = Bundle.open(unfinished / "bundle")
+    tuned = learn(
+        bundle,
+        bundle.weights(),
+        [Labelled(entry.audio, entry.text) for entry in training],
+        [Labelled(entry.audio, entry.text) for entry in held_out],
+        settings,
+        checkpoint=unfinished / "checkpoint.safetensors",
+        on_step=on_step,
+    )
+    with_weights(bundle, tuned.weights, out)
+    shutil.rmtree(unfinished)
+    return tuned
+
+
+def _check_unfinished(folder: Path) -> None:
+    """The folder is removed in the end, so that it must have nothing in it that is not ours."""
+    ours = ("bundle", "checkpoint.safetensors")
+    if folder.exists() and not folder.is_dir():
+        raise BadInputError(f"{folder}: is in the way; nothing was changed. Name another bundle")
+    others = [path for path in folder.glob("*") if path.name not in ours and path.suffix != ".tmp"]
+    if others:
+        raise BadInputError(
+            f"{folder}: is needed while training and removed after it, but holds {others[0].name}; "
+            "nothing was changed. Name another bundle"
+        )
+
+
+def with_weights(bundle: Bundle, weights: Mapping[str, Any], out: Path) -> Bundle:
+    """The same model with other weights, as a new bundle in the folder `out`."""
+    with folder_in_one_step(out) as folder:
+        shutil.copytree(bundle.folder, folder, dirs_exist_ok=True)
+        write_weights(folder / WEIGHTS, weights)
+        write_record(replace(bundle, folder=folder))
+    return Bundle.open(out)
