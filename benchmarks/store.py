@@ -20,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from device_app.audio.samples import SAMPLE_RATE, read
+from device_app.audio.samples import SAMPLE_RATE, encode, read
 from device_app.data.corpora import find_candidates
-from device_app.data.importing import encode, import_candidates
+from device_app.data.importing import import_candidates
 from device_app.data.store import NewUtterance, Store
 from device_app.evaluation.speed import peak_memory_mb
 

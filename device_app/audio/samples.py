@@ -1,7 +1,8 @@
-"""Audio in: any file, rate and channel count -> mono float32 at the model's rate, in blocks."""
+"""Audio files: any format, rate and channel count -> mono float32 at the model's rate, in blocks; and back to FLAC."""
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,6 +81,15 @@ def read(path: Path) -> Samples:
         BadAudioError: as `read_blocks`.
     """
     return np.concatenate(list(read_blocks(path, str(path))))
+
+
+def encode(audio: Samples) -> bytes:
+    """A FLAC file, 16 bits, of audio (samples,) at 16 kHz; what exceeds full scale is clipped."""
+    import soundfile
+
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.clip(audio, -1, 1), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
 
 
 def _opened(source: Path | IO[bytes], name: str) -> Any:

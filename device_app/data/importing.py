@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from device_app.audio.samples import SAMPLE_RATE, Samples, duration_s, level_dbfs, read
+from device_app.audio.samples import SAMPLE_RATE, Samples, duration_s, encode, level_dbfs, read
 from device_app.data.corpora import Candidate
 from device_app.data.store import NewUtterance, Source, Store, checked_text
 from editing.errors import BadAudioError, BadInputError
@@ -131,15 +130,6 @@ def new_utterance(
         heard=heard,
         confidence=confidence,
     )
-
-
-def encode(audio: Samples) -> bytes:
-    """A FLAC file, 16 bits, of audio (samples,) at 16 kHz; what exceeds full scale is clipped."""
-    import soundfile
-
-    buffer = io.BytesIO()
-    soundfile.write(buffer, np.clip(audio, -1, 1), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    return buffer.getvalue()
 
 
 @dataclass(frozen=True)

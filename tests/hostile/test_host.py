@@ -16,8 +16,7 @@ import pytest
 
 from device_app.adaptation.settings import Plan
 from device_app.adaptation.training_set import Labelled, Lesson
-from device_app.audio.samples import read
-from device_app.data.importing import encode
+from device_app.audio.samples import encode, read
 from device_app.paths import RECORDINGS
 from device_app.remote.jobs import jobs, pack_job
 from device_app.remote.trusted_hosts import Host, keep_host

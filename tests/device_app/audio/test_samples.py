@@ -11,6 +11,7 @@ from device_app.audio.samples import (
     Converter,
     as_mono,
     duration_s,
+    encode,
     level_dbfs,
     read,
     read_blocks,
@@ -111,3 +112,8 @@ def test_level_is_decibels_below_full_scale():
     assert level_dbfs(np.ones(10, np.float32)) == 0
     assert level_dbfs(np.full(10, 0.1, np.float32)) == pytest.approx(-20, abs=1e-5)
     assert level_dbfs(np.zeros(10, np.float32)) == -np.inf
+
+
+def test_encoding_is_deterministic():
+    audio = np.random.default_rng(0).uniform(-1, 1, 16000).astype(np.float32)
+    assert encode(audio) == encode(audio)

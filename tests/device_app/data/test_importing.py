@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from device_app.audio.samples import SAMPLE_RATE, read
+from device_app.audio.samples import SAMPLE_RATE, encode, read
 from device_app.data.corpora import Candidate
-from device_app.data.importing import BATCH, encode, import_candidates, new_utterance
+from device_app.data.importing import BATCH, import_candidates, new_utterance
 from device_app.data.repair import examine
 from device_app.data.store import Store
 from device_app.paths import RECORDINGS
@@ -107,7 +107,7 @@ def test_encoding_is_the_same_in_another_process():
     """Recordings are told apart by the bytes of their FLAC files."""
     audio = np.random.default_rng(0).uniform(-1, 1, 16000).astype(np.float32)
     code = (
-        "import hashlib, numpy as np; from device_app.data.importing import encode\n"
+        "import hashlib, numpy as np; from device_app.audio.samples import encode\n"
         "audio = np.random.default_rng(0).uniform(-1, 1, 16000).astype(np.float32)\n"
         "print(hashlib.sha256(encode(audio)).hexdigest())"
     )

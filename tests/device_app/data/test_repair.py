@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from device_app.data.importing import encode, new_utterance
+from device_app.audio.samples import encode
+from device_app.data.importing import new_utterance
 from device_app.data.repair import examine, mend
 from device_app.data.store import Store
 from editing.errors import StorageError

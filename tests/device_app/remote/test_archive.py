@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device_app.adaptation.training_set import Labelled
-from device_app.data.importing import encode
+from device_app.audio.samples import encode
 from device_app.remote.archive import pack, unpack
 from editing.errors import BadInputError
 

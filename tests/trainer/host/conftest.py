@@ -11,8 +11,7 @@ import uvicorn
 
 from device_app.adaptation.settings import Plan
 from device_app.adaptation.training_set import Labelled, Lesson
-from device_app.audio.samples import read
-from device_app.data.importing import encode
+from device_app.audio.samples import encode, read
 from device_app.paths import RECORDINGS
 from device_app.remote.jobs import pack_job
 from device_app.remote.trusted_hosts import Host

@@ -18,9 +18,8 @@ from typing import Literal
 
 import numpy as np
 
-from device_app.audio.samples import to_model_rate
+from device_app.audio.samples import encode, to_model_rate
 from device_app.data.corpora import UNKNOWN_ACCENT, find_candidates
-from device_app.data.importing import encode
 from editing.errors import BadInputError
 from editing.files import write_atomically
 
