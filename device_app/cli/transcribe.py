@@ -19,7 +19,8 @@ from editing.errors import AsrEdgeError, BadInputError
 if TYPE_CHECKING:
     from device_app.audio.sources import Recording
     from device_app.data.store import Source
-    from device_app.recognition.transcriber import Transcriber, Transcript, Utterance
+    from device_app.recognition.results import Transcript, TranscriptSegment
+    from device_app.recognition.transcriber import Transcriber
     from device_app.recording.saver import Keeper
 
 TO_FILES_ONLY = (Format.SRT, Format.VTT, Format.TSV)
@@ -145,7 +146,7 @@ def _transcribe_recordings(
             failed += 1
             options.tell(f"asr-edge: {error}")
             continue
-        if not transcript.utterances:
+        if not transcript.segments:
             options.tell(f"{recording.name}: no speech was heard")
         if targets:
             write_atomically(targets[index], render(transcript, form, recording.name).encode())
@@ -159,22 +160,22 @@ def _transcribe_recordings(
         raise AsrEdgeError(f"{failed} of {len(recordings)} recordings could not be transcribed")
 
 
-def _shower(form: Format, name: str | None) -> Callable[[Utterance], None] | None:
-    """How to print an utterance as soon as it is heard, in the formats that allow it."""
+def _shower(form: Format, name: str | None) -> Callable[[TranscriptSegment], None] | None:
+    """How to print a segment as soon as it is recognised, in the formats that allow it."""
     from device_app.recognition.writers import json_line
 
     if form == Format.TXT:
         prefix = f"{name}: " if name else ""
-        return lambda utterance: typer.echo(prefix + utterance.text)
+        return lambda segment: typer.echo(prefix + segment.text)
     if form == Format.JSONL:
-        return lambda utterance: typer.echo(json_line(utterance, name))
+        return lambda segment: typer.echo(json_line(segment, name))
     return None
 
 
 def _transcribe_one(
     transcriber: Transcriber,
     recording: Recording,
-    show: Callable[[Utterance], None] | None,
+    show: Callable[[TranscriptSegment], None] | None,
     keeper: Keeper | None,
 ) -> Transcript:
     from device_app.audio.samples import duration_s
@@ -184,13 +185,13 @@ def _transcribe_one(
     is_shown = length_s > PROGRESS_FROM_S and not (show is not None and sys.stdout.isatty())
     with recording.opened() as source, progress(recording.name, length_s, is_shown) as advance:
 
-        def hear(utterance: Utterance) -> None:
+        def pass_on(segment: TranscriptSegment) -> None:
             if show is not None:
-                show(utterance)
+                show(segment)
             if keeper is not None:
-                keeper.keep(utterance)
+                keeper.keep(segment)
 
-        return transcriber.transcribe_file(source, recording.name, on_utterance=hear, on_progress=advance)
+        return transcriber.transcribe_file(source, recording.name, on_segment=pass_on, on_progress=advance)
 
 
 def _listen(
@@ -208,13 +209,13 @@ def _listen(
     def show(updates: list[Any]) -> None:
         for update in updates:
             if not update.is_final:
-                line.text = update.utterance.text
+                line.text = update.segment.text
                 continue
             line.clear()
-            typer.echo(update.utterance.text if form == Format.TXT else json_line(update.utterance, "microphone"))
+            typer.echo(update.segment.text if form == Format.TXT else json_line(update.segment, "microphone"))
             sys.stdout.flush()
             if keeper is not None:
-                keeper.keep(update.utterance)
+                keeper.keep(update.segment)
 
     with Microphone(device) as microphone:
         stream = transcriber.stream(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from device_app.recognition.ctc import Piece
-from device_app.recognition.families import WORD_START
 from device_app.recognition.ngram import BEGIN, END, NGram
+from device_app.recognition.results import Piece
+from device_app.recognition.subwords import WORD_START
 
 WIDTH = 32  # prefixes that are kept after each frame
 UNLIKELY = -9.0  # nats below a frame's best token: not tried
@@ -37,6 +37,11 @@ class _Prefix:
     @property
     def score(self) -> float:
         return self.sound + self.words
+
+
+def decode(log_probabilities: NDArray[np.float32], names: Sequence[str], blank: int, model: NGram) -> list[Piece]:
+    """The best tokens by sound and language model, and their frames; the arguments are those of `search`."""
+    return align(log_probabilities, search(log_probabilities, names, blank, model), blank)
 
 
 def search(log_probabilities: NDArray[np.float32], names: Sequence[str], blank: int, model: NGram) -> Tokens:
@@ -114,7 +119,7 @@ class _Words:
 
 
 def align(log_probabilities: NDArray[np.float32], tokens: Tokens, blank: int) -> list[Piece]:
-    """Where the tokens are heard: the best of all ways to spread them over the frames (Viterbi).
+    """Forced alignment: the best of all ways to spread the tokens over the frames (Viterbi).
 
     Args:
         log_probabilities: (frames, vocabulary).
@@ -149,8 +154,3 @@ def align(log_probabilities: NDArray[np.float32], tokens: Tokens, blank: int) ->
         start, end = int(frames[0]), int(frames[-1]) + 1
         pieces.append(Piece(token, start, end, float(log_probabilities[start:end, token].mean())))
     return pieces
-
-
-def decoder(names: Sequence[str], blank: int, model: NGram) -> Callable[[NDArray[np.float32]], list[Piece]]:
-    """Gives the function from log-probabilities to pieces, to be used in place of `ctc.greedy`."""
-    return lambda log_probabilities: align(log_probabilities, search(log_probabilities, names, blank, model), blank)

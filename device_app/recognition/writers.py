@@ -9,8 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the command line needs the names of the formats long before a transcript
-    from device_app.recognition.families import Word
-    from device_app.recognition.transcriber import Transcript, Utterance
+    from device_app.recognition.results import Transcript, TranscriptSegment, Word
 
 # What a viewer can read: two lines of 42 characters, gone after 7 seconds.
 CUE_CHARACTERS = 84
@@ -32,7 +31,7 @@ def render(transcript: Transcript, form: Format, name: str) -> str:
     """The whole transcript in one of the formats, ending in a line break.
 
     Args:
-        transcript: what was heard.
+        transcript: of a recording.
         form: which format.
         name: of the recording, where the format has a place for it.
     """
@@ -40,42 +39,42 @@ def render(transcript: Transcript, form: Format, name: str) -> str:
 
 
 def document(transcript: Transcript, name: str) -> dict[str, Any]:
-    """A transcript as JSON: file, duration_s, text, and utterances with their words and times."""
+    """A transcript as JSON: file, duration_s, text, and "utterances" (its segments) with their words and times."""
     return {
         "file": name,
         "duration_s": round(transcript.duration_s, 3),
         "text": transcript.text,
-        "utterances": [utterance_record(utterance) for utterance in transcript.utterances],
+        "utterances": [segment_record(segment) for segment in transcript.segments],
     }
 
 
-def utterance_record(utterance: Utterance) -> dict[str, Any]:
-    """An utterance as JSON: start_s, end_s, text, words (text, start_s, end_s, confidence)."""
+def segment_record(segment: TranscriptSegment) -> dict[str, Any]:
+    """A segment as JSON: start_s, end_s, text, words (text, start_s, end_s, confidence)."""
     return {
-        "start_s": round(utterance.start_s, 3),
-        "end_s": round(utterance.end_s, 3),
-        "text": utterance.text,
+        "start_s": round(segment.start_s, 3),
+        "end_s": round(segment.end_s, 3),
+        "text": segment.text,
         "words": [
             {key: round(value, 3) if isinstance(value, float) else value for key, value in asdict(word).items()}
-            for word in utterance.words
+            for word in segment.words
         ],
     }
 
 
-def json_line(utterance: Utterance, name: str | None) -> str:
-    """One utterance as one line of JSON, without the line break; "file" where there is a name."""
+def json_line(segment: TranscriptSegment, name: str | None) -> str:
+    """One segment as one line of JSON, without the line break; "file" where there is a name."""
     file = {} if name is None else {"file": name}
-    return json.dumps({**file, **utterance_record(utterance)}, ensure_ascii=False)
+    return json.dumps({**file, **segment_record(segment)}, ensure_ascii=False)
 
 
 def cues(transcript: Transcript) -> Iterator[tuple[float, float, str]]:
     """Subtitles: start and end in seconds and a text that can be read in that time.
 
-    Utterances are cut between words, before the one that would make a cue too long.
+    Segments are cut between words, before the one that would make a cue too long.
     """
-    for utterance in transcript.utterances:
+    for segment in transcript.segments:
         cue: list[Word] = []
-        for word in utterance.words:
+        for word in segment.words:
             text = " ".join(w.text for w in [*cue, word])
             if cue and (len(text) > CUE_CHARACTERS or word.end_s - cue[0].start_s > CUE_S):
                 yield _cue(cue)
@@ -101,7 +100,7 @@ def timestamp(seconds: float, separator: str) -> str:
 
 
 def _txt(transcript: Transcript, _name: str) -> str:
-    return _lines(utterance.text for utterance in transcript.utterances)
+    return _lines(segment.text for segment in transcript.segments)
 
 
 def _json(transcript: Transcript, name: str) -> str:
@@ -109,7 +108,7 @@ def _json(transcript: Transcript, name: str) -> str:
 
 
 def _jsonl(transcript: Transcript, name: str) -> str:
-    return _lines(json_line(utterance, name) for utterance in transcript.utterances)
+    return _lines(json_line(segment, name) for segment in transcript.segments)
 
 
 def _srt(transcript: Transcript, _name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from device_app.data.importing import new_utterance
 from device_app.data.store import Source, Store, checked_name
-from device_app.recognition.transcriber import Utterance
+from device_app.recognition.results import TranscriptSegment
 
 
 class Keeper:
@@ -26,23 +26,23 @@ class Keeper:
         self._domain = checked_name(domain, "domain")
         self._source = source
 
-    def keep(self, utterance: Utterance) -> None:
-        """Keeps an utterance that is new, so that it still has its audio.
+    def keep(self, segment: TranscriptSegment) -> None:
+        """Stores a segment that is new, so that it still has its audio.
 
         Raises:
             ValueError: it comes from a transcript, which keeps no audio.
             StorageError: it cannot be written.
         """
-        if utterance.audio is None:
+        if segment.audio is None:
             raise ValueError("the utterance no longer has its audio")
         new = new_utterance(
-            utterance.audio,
+            segment.audio,
             domain=self._domain,
             text=None,
             speaker=None,
             source=self._source,
-            heard=utterance.text,
-            confidence=utterance.confidence,
+            heard=segment.text,
+            confidence=segment.confidence,
         )
         kept = self._store.add([new])
         self.ids += [one.id for one in kept]

@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCTC
 
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.models.hub import download
-from device_app.recognition.families import WORD_START
+from device_app.recognition.subwords import WORD_START
 from editing.errors import BadInputError
 from editing.json_text import read_json
 from export.bundle import Bundle

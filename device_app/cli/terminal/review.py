@@ -11,7 +11,7 @@ from editing.errors import BadInputError, MicrophoneError
 
 if TYPE_CHECKING:
     from device_app.audio.samples import Samples
-    from device_app.recognition.families import Word
+    from device_app.recognition.results import Word
 
 SURE = 0.8  # a word that the recogniser is less sure of stands out
 

@@ -4,48 +4,21 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from device_app.audio.samples import Samples
 from device_app.recognition.ngram import NGram
+from device_app.recognition.results import Recognition
 from editing.errors import BundleError
 from export.bundle import Bundle
-
-WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"  # SentencePiece's mark at the head of a word's first token
-
-
-@dataclass(frozen=True)
-class Word:
-    """One word as it was heard.
-
-    Attributes:
-        text: with its punctuation.
-        start_s, end_s: seconds from the start of the audio.
-        confidence: 0 to 1, the geometric mean of its tokens' probabilities.
-    """
-
-    text: str
-    start_s: float
-    end_s: float
-    confidence: float
-
-
-@dataclass(frozen=True)
-class Recognition:
-    """What a family makes of one segment of speech; the text is its words joined by spaces."""
-
-    text: str
-    words: Sequence[Word]
 
 
 class Recogniser(Protocol):
     """A loaded model. Calls may come from several threads."""
 
     def recognise(self, audio: Samples) -> Recognition:
-        """Hears one segment of speech, (samples,) at the bundle's sampling rate."""
+        """Recognises one segment of speech, (samples,) at the bundle's sampling rate."""
         ...
 
 

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from device_app.audio.samples import Samples
-from device_app.recognition.ctc import Decoder
-from device_app.recognition.families import Recognition
+from device_app.recognition.ctc_decoder import CtcDecoder
 from device_app.recognition.ngram import NGram
 from device_app.recognition.onnx_session import session
+from device_app.recognition.results import Recognition
 from editing.errors import BundleError
 from export.bundle import Bundle
 
-SHORTEST = 1600  # samples; a shorter sound is heard with silence after it
+SHORTEST = 1600  # samples; shorter audio is padded with silence
 
 
 def load(bundle: Bundle, baked: Path, threads: int, language_model: NGram | None = None) -> ConformerCtcRecogniser:
@@ -25,7 +25,7 @@ def load(bundle: Bundle, baked: Path, threads: int, language_model: NGram | None
         BundleError: a file is missing or damaged, or the configuration is not that of the graph.
     """
     graph = session(baked / "ctc.onnx", threads)
-    decoder = Decoder.of(bundle, language_model)
+    decoder = CtcDecoder.of(bundle, language_model)
     vocabulary = graph.get_outputs()[0].shape[-1]
     if vocabulary != decoder.blank + 1:
         raise BundleError(
@@ -37,12 +37,12 @@ def load(bundle: Bundle, baked: Path, threads: int, language_model: NGram | None
 class ConformerCtcRecogniser:
     """A `device_app.recognition.families.Recogniser`."""
 
-    def __init__(self, graph: Any, decoder: Decoder) -> None:
+    def __init__(self, graph: Any, decoder: CtcDecoder) -> None:
         self._graph = graph
         self._decoder = decoder
 
     def recognise(self, audio: Samples) -> Recognition:
-        """Hears one segment of speech, (samples,) at 16 kHz."""
+        """Recognises one segment of speech, (samples,) at 16 kHz."""
         padded = np.pad(audio, (0, max(0, SHORTEST - len(audio))))
         log_probabilities = self._graph.run(None, {"audio": padded[None]})[0][0]
         return self._decoder.recognition(log_probabilities, len(padded))

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_app.audio.samples import SAMPLE_RATE, Samples
-from device_app.recognition.families import WORD_START, Recognition, Word
+from device_app.recognition.attention import word_times
 from device_app.recognition.ngram import NGram
 from device_app.recognition.onnx_session import session
+from device_app.recognition.results import Recognition, Word, geometric_mean
+from device_app.recognition.subwords import word_spans
 from editing.errors import BadInputError, BundleError
 from export.bundle import TOKENIZER, Bundle
 
@@ -29,10 +31,6 @@ FEWEST_TOKENS = 8
 LONGEST_PHRASE = 16
 REPEATS = 4
 REPEATED_TOKENS = 12
-
-# Within a word's span, what is this much weaker than its loudest moment (26 dB) is silence.
-QUIET = 0.05
-ENERGY_FRAME = SAMPLE_RATE // 100  # samples
 
 
 def load(bundle: Bundle, baked: Path, threads: int, language_model: NGram | None = None) -> MoonshineRecogniser:
@@ -90,7 +88,7 @@ class Hypothesis:
     Attributes:
         tokens: ids.
         log_probabilities: of each token.
-        attention: (frames,) rows, one per decoder step: over which frames that token was heard.
+        attention: (frames,) rows, one per decoder step: the weight that the token gave each frame.
             One row longer than `tokens` where the end token came.
     """
 
@@ -115,7 +113,7 @@ class MoonshineRecogniser:
         self._past = [f"past_{kind}.{i}" for kind in kinds for i in range(config.layers)]
 
     def recognise(self, audio: Samples) -> Recognition:
-        """Hears one segment of speech, (samples,) at 16 kHz, best under 30 s."""
+        """Recognises one segment of speech, (samples,) at 16 kHz, best under 30 s."""
         hypothesis = self.decode(audio)
         return Recognition(self._text(hypothesis.tokens), self._words(hypothesis, audio))
 
@@ -152,26 +150,14 @@ class MoonshineRecogniser:
         """Groups tokens into words and finds each one's time."""
         if not hypothesis.tokens:
             return []
-        pieces = [self._tokenizer.id_to_token(token) for token in hypothesis.tokens]
-        starts = [index for index, piece in enumerate(pieces) if index == 0 or piece.startswith(WORD_START)]
-        bounds = align(np.stack(hypothesis.attention)).tolist()
-        words = []
-        heard_until = 0  # the first frame after the previous word's sounds
-        for first, last in zip(starts, [*starts[1:], len(pieces)], strict=True):
-            text = self._text(hypothesis.tokens[first:last])
-            if not text:
-                continue
-            spoken = last  # a comma or full stop is heard in the pause that follows the word
-            while spoken > first + 1 and not any(character.isalnum() for character in pieces[spoken - 1]):
-                spoken -= 1
-            start, end = bounds[first] * HOP, bounds[spoken] * HOP
-            if heard_until < bounds[first]:  # after a mark: its pause may have swallowed the word's beginning
-                start = after_pause(audio, heard_until * HOP, end, start)
-            heard_until = bounds[spoken]
-            start_s, end_s = trim_silence(audio, start, end)
-            confidence = math.exp(sum(hypothesis.log_probabilities[first:last]) / (last - first))
-            words.append(Word(text, start_s, end_s, confidence))
-        return words
+        names = [self._tokenizer.id_to_token(token) for token in hypothesis.tokens]
+        texts = {span: self._text(hypothesis.tokens[slice(*span)]) for span in word_spans(names)}
+        spans = [span for span, text in texts.items() if text]
+        times = word_times(names, spans, np.stack(hypothesis.attention), audio, HOP)
+        return [
+            Word(texts[span], *time, geometric_mean(hypothesis.log_probabilities[slice(*span)]))
+            for span, time in zip(spans, times, strict=True)
+        ]
 
 
 def log_probability(logits: NDArray[np.float32], token: int) -> float:
@@ -188,66 +174,3 @@ def repetition(tokens: Sequence[int]) -> int:
         if len(tail) == length * repeats and tail[:-length] == tail[length:]:
             return length * (repeats - 1)
     return 0
-
-
-def align(attention: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Which frames belong to which token: the likeliest monotonic split.
-
-    Every token gets a run of at least one frame, in order; the split that maximises the summed
-    log-attention is found by dynamic programming, as dynamic time warping does for Whisper's word
-    times, with one row of NumPy operations a token.
-
-    Args:
-        attention: (tokens, frames), the weight each token gave each frame.
-
-    Returns:
-        (tokens + 1,): token i has the frames from entry i up to entry i + 1. Where there are
-        more tokens than frames, they share frames evenly.
-    """
-    tokens, frames = attention.shape
-    if tokens > frames:
-        return np.linspace(0, frames, tokens + 1).astype(np.int64)
-    cost = np.zeros((tokens, frames + 1))
-    np.cumsum(-np.log(attention + 1e-6), axis=1, out=cost[:, 1:])
-    columns = np.arange(frames + 1)
-    best = np.where(columns == 0, 0.0, np.inf)  # cost of having split all frames before a column
-    origin = np.zeros((tokens, frames + 1), np.int64)  # where the token that ends there began
-    for token in range(tokens):
-        begun = best - cost[token]
-        lowest = np.minimum.accumulate(begun)
-        since = np.maximum.accumulate(np.where(begun <= lowest, columns, 0))
-        best = np.concatenate([[np.inf], lowest[:-1] + cost[token, 1:]])
-        origin[token, 1:] = since[:-1]
-    bounds = np.empty(tokens + 1, np.int64)
-    bounds[tokens] = frames
-    for token in reversed(range(tokens)):
-        bounds[token] = origin[token, bounds[token + 1]]
-    return bounds
-
-
-def trim_silence(audio: Samples, start: int, end: int) -> tuple[float, float]:
-    """Takes the silence off both ends of audio[start:end]; returns seconds."""
-    loud = np.flatnonzero(_is_loud(audio[start:end]))
-    if len(loud):
-        start, end = start + int(loud[0]) * ENERGY_FRAME, start + int(loud[-1] + 1) * ENERGY_FRAME
-    return start / SAMPLE_RATE, min(end, len(audio)) / SAMPLE_RATE
-
-
-def after_pause(audio: Samples, start: int, end: int, default: int) -> int:
-    """Where speech begins again after the longest silence in audio[start:end], as a sample.
-
-    `default` where there is no silence between sounds.
-    """
-    loud = np.flatnonzero(_is_loud(audio[start:end]))
-    gaps = np.diff(loud)
-    if not len(gaps) or gaps.max() <= 1:
-        return default
-    return start + int(loud[1 + gaps.argmax()]) * ENERGY_FRAME
-
-
-def _is_loud(audio: Samples) -> NDArray[np.bool_]:
-    """Whether each 10 ms of the audio is more than silence, against its loudest moment."""
-    count = len(audio) // ENERGY_FRAME
-    energy = np.square(audio[: count * ENERGY_FRAME].reshape(count, ENERGY_FRAME)).mean(axis=1)
-    loud: NDArray[np.bool_] = energy >= energy.max(initial=0) * QUIET**2
-    return loud

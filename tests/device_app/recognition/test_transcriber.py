@@ -1,4 +1,3 @@
-import re
 import threading
 from itertools import pairwise
 
@@ -8,13 +7,11 @@ import soundfile
 
 from device_app import Transcriber
 from device_app.audio.samples import SAMPLE_RATE
-from device_app.audio.vad import SegmentSettings
 from device_app.data.manifest import read_manifest
 from device_app.evaluation.error_rates import english, error_rates
 from device_app.evaluation.evaluate import evaluate
 from device_app.models.bundles import baked
 from device_app.paths import RECORDINGS
-from device_app.recognition.transcriber import LARGEST_PARTIAL_SHARE
 from editing.errors import BadAudioError, BundleError
 from export.bundle import Bundle
 from tests.conftest import edit_record
@@ -116,81 +113,6 @@ def test_threads_may_share_a_transcriber(transcriber, prompt, reading):
     for thread in threads:
         thread.join()
     assert [found[index] for index in range(6)] == expected * 3
-
-
-def updates(stream, audio, block=800):
-    found = []
-    for start in range(0, len(audio), block):
-        found += stream.feed(audio[start : start + block])
-    return found
-
-
-def test_live_speech_gives_partial_texts_and_a_final_one(transcriber, prompt, noise):
-    stream = transcriber.stream()
-    found = updates(stream, np.concatenate([noise(1.0, -65), prompt, noise(1.5, -65)]))
-    finals = [update for update in found if update.is_final]
-    partials = [update for update in found if not update.is_final]
-    assert error_rates([SAID], [" ".join(u.utterance.text for u in finals)], english).wer == 0
-    assert len(partials) >= 4
-    assert partials[0].utterance.end_s < 3.0
-    assert finals[0].utterance.words[0].start_s == pytest.approx(1.1, abs=0.4)
-    assert stream.finish() == []
-
-
-def test_the_first_syllable_is_kept(transcriber, prompt, noise):
-    stream = transcriber.stream(partial_s=0)
-    (final, *_) = updates(stream, np.concatenate([noise(2.0, -65), prompt, noise(1.5, -65)]))
-    assert re.match(r"The number\b", final.utterance.text)
-
-
-def test_the_final_text_is_that_of_the_segment_heard_whole(transcriber, prompt, noise):
-    """What was heard during the silence is what a recogniser hears of all of it."""
-    audio = np.concatenate([prompt, noise(1.5, -65)])
-    with_partials = [u for u in updates(transcriber.stream(), audio) if u.is_final]
-    without = updates(transcriber.stream(partial_s=0), audio)
-    in_one_block = transcriber.stream(partial_s=0).feed(audio)
-    assert with_partials == without == in_one_block
-
-
-def test_a_stream_that_stops_in_mid_speech_says_what_it_heard(transcriber, prompt):
-    stream = transcriber.stream(partial_s=0)
-    assert updates(stream, prompt[: 2 * SAMPLE_RATE]) == []
-    (final,) = stream.finish()
-    assert final.is_final
-    assert final.utterance.text.startswith("The number you have")
-
-
-def test_more_patience_joins_utterances(transcriber, prompt, noise):
-    audio = np.concatenate([prompt, noise(0.8, -65), prompt, noise(3, -65)])
-    counts = {
-        silence_s: sum(
-            u.is_final for u in updates(transcriber.stream(settings=SegmentSettings(silence_s=silence_s)), audio)
-        )
-        for silence_s in (0.3, 2.0)
-    }
-    assert counts[2.0] == 1
-    assert counts[0.3] >= 2
-
-
-def test_live_audio_of_another_rate(transcriber, noise):
-    audio, sample_rate = soundfile.read(RECORDINGS / "ss-noservice.flac", dtype="float32")
-    stream = transcriber.stream(sample_rate, partial_s=0)
-    found = [*updates(stream, audio, block=400), *stream.finish()]
-    assert error_rates([SAID], [" ".join(u.utterance.text for u in found)], english).wer == 0
-
-
-def test_a_slow_machine_is_not_asked_for_more_partials_than_it_can_give(transcriber, prompt):
-    """With recognition that takes 2 s, partial texts come at most every 4 s of audio."""
-    stream = transcriber.stream()
-    stream._cost_s = 2.0
-    current = None
-    for start in range(0, len(prompt), 800):
-        list(stream._segmenter.feed(prompt[start : start + 800]))
-        current = stream._segmenter.current()
-        if current is not None and stream._is_due(current):
-            break
-    assert current is not None
-    assert current.end_s - current.start_s >= 2.0 / LARGEST_PARTIAL_SHARE - 0.3
 
 
 def test_an_unknown_family_is_refused(copied_bundle):

@@ -4,17 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_app.recognition.families import Word
-from device_app.recognition.transcriber import Transcript, Utterance
+from device_app.recognition.results import Transcript, TranscriptSegment, Word
 from device_app.recognition.writers import CUE_CHARACTERS, CUE_S, Format, cues, render, timestamp
 
 
-def utterance(*words, start_s=0.0):
+def segment(*words, start_s=0.0):
     placed = [Word(text, start_s + i, start_s + i + 0.5, 0.9) for i, text in enumerate(words)]
-    return Utterance(start_s, start_s + len(words), " ".join(words), placed)
+    return TranscriptSegment(start_s, start_s + len(words), " ".join(words), placed)
 
 
-TWO = Transcript([utterance("Hello,", "world."), utterance("A", "<b>", "&", "-->", start_s=3661.0)], 3700.0)
+TWO = Transcript([segment("Hello,", "world."), segment("A", "<b>", "&", "-->", start_s=3661.0)], 3700.0)
 
 
 @given(st.integers(0, 10**8))
@@ -23,7 +22,7 @@ def test_timestamps_keep_every_millisecond(milliseconds):
     assert (int(hours) * 60 + int(minutes)) * 60_000 + round(float(seconds) * 1000) == milliseconds
 
 
-def test_txt_has_a_line_an_utterance():
+def test_txt_has_a_line_a_segment():
     assert render(TWO, Format.TXT, "x.wav") == "Hello, world.\nA <b> & -->\n"
 
 
@@ -42,7 +41,7 @@ def test_json_has_words_with_times_and_confidence():
     }
 
 
-def test_jsonl_has_a_document_an_utterance():
+def test_jsonl_has_a_document_a_segment():
     lines = [json.loads(line) for line in render(TWO, Format.JSONL, "x.wav").splitlines()]
     assert [line["start_s"] for line in lines] == [0.0, 3661.0]
     assert {line["file"] for line in lines} == {"x.wav"}
@@ -77,7 +76,7 @@ def test_nothing_heard_is_a_valid_document(form):
 
 @given(st.lists(st.text("ab", min_size=1, max_size=30), min_size=1, max_size=40))
 def test_cues_can_be_read_and_lose_no_word(words):
-    found = list(cues(Transcript([utterance(*words)], 100.0)))
+    found = list(cues(Transcript([segment(*words)], 100.0)))
     assert " ".join(text for *_, text in found).split() == words
     for start, end, text in found:
         assert " " not in text or (len(text) <= CUE_CHARACTERS and end - start <= CUE_S)

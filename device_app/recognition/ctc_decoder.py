@@ -1,0 +1,80 @@
+"""A CTC model's vocabulary and decoding options: from log-probabilities to words with times and confidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_app.audio.samples import SAMPLE_RATE
+from device_app.recognition import beam_search
+from device_app.recognition.ctc import greedy
+from device_app.recognition.ngram import NGram
+from device_app.recognition.results import Piece, Recognition, Word, geometric_mean
+from device_app.recognition.subwords import WORD_START, word_spans
+from editing.errors import BundleError
+from export.bundle import TOKENIZER, Bundle
+
+
+class CtcDecoder:
+    """Decodes greedily, or with a beam where there is a language model.
+
+    Attributes:
+        blank: its token, the last of the vocabulary.
+    """
+
+    def __init__(self, tokenizer: Any, blank: int, language_model: NGram | None = None) -> None:
+        self._tokenizer = tokenizer
+        self.blank = blank
+        self._language_model = language_model
+        self._names: Sequence[str] = [tokenizer.id_to_token(token) for token in range(blank)]
+
+    @classmethod
+    def of(cls, bundle: Bundle, language_model: NGram | None = None) -> CtcDecoder:
+        """
+        Args:
+            bundle: whose tokenizer.
+            language_model: to decode with a beam; None takes the best token of each frame.
+
+        Raises:
+            BundleError: the tokenizer is missing or damaged.
+        """
+        import tokenizers
+
+        bundle.check(TOKENIZER)
+        try:
+            tokenizer = tokenizers.Tokenizer.from_file(str(bundle.path(TOKENIZER)))
+        except Exception as error:  # tokenizers raises bare Exception
+            raise BundleError(f"{bundle.folder}: the tokenizer is damaged ({error})") from error
+        return cls(tokenizer, int(tokenizer.get_vocab_size()), language_model)
+
+    def recognition(self, log_probabilities: NDArray[np.float32], samples: int) -> Recognition:
+        """
+        Args:
+            log_probabilities: (frames, vocabulary), the blank last.
+            samples: of the audio, at 16 kHz, that the frames are of.
+        """
+        frame_s = samples / SAMPLE_RATE / max(1, len(log_probabilities))
+        words = self._words(self._pieces(log_probabilities), frame_s)
+        return Recognition(" ".join(word.text for word in words), words)
+
+    def _pieces(self, log_probabilities: NDArray[np.float32]) -> list[Piece]:
+        if self._language_model is None:
+            return greedy(log_probabilities, self.blank)
+        return beam_search.decode(log_probabilities, self._names, self.blank, self._language_model)
+
+    def _words(self, pieces: Sequence[Piece], frame_s: float) -> list[Word]:
+        """A word lasts from its first piece to its last."""
+        names = [self._names[piece.token] for piece in pieces]
+        words = []
+        for first, end in word_spans(names):
+            text = "".join(names[first:end]).replace(WORD_START, "")
+            if not text:
+                continue  # a mark without letters
+            # The mark alone is a pause, not a sound of the word.
+            sounds = pieces[first + 1 if names[first] == WORD_START else first : end]
+            confidence = geometric_mean([piece.log_probability for piece in pieces[first:end]])
+            words.append(Word(text, sounds[0].start * frame_s, sounds[-1].end * frame_s, confidence))
+        return words

@@ -1,0 +1,114 @@
+"""What recognition returns: words with times and confidence, segments of a transcript, live updates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from device_app.audio.samples import Samples
+from device_app.audio.vad import Segment
+
+
+@dataclass(frozen=True)
+class Word:
+    """One recognised word.
+
+    Attributes:
+        text: with its punctuation.
+        start_s, end_s: seconds from the start of the audio.
+        confidence: 0 to 1, the geometric mean of its tokens' probabilities.
+    """
+
+    text: str
+    start_s: float
+    end_s: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A token of a CTC path, the frames it spans (`end` is the first after them) and its log-probability there."""
+
+    token: int
+    start: int
+    end: int
+    log_probability: float
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What a model family returns for one segment of speech; the text is its words joined by spaces."""
+
+    text: str
+    words: Sequence[Word]
+
+
+@dataclass(frozen=True)
+class TranscriptSegment:
+    """A stretch of speech and its hypothesis; times are seconds from the audio's start.
+
+    Attributes:
+        audio: (samples,) at 16 kHz, while the segment is new; a transcript does not keep it.
+    """
+
+    start_s: float
+    end_s: float
+    text: str
+    words: Sequence[Word]
+    audio: Samples | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, segment: Segment, recognition: Recognition) -> TranscriptSegment | None:
+        """Shifts the words' times from the segment's to the stream's; None where no word was recognised."""
+        if not recognition.text:
+            return None
+        words = [
+            replace(word, start_s=word.start_s + segment.start_s, end_s=word.end_s + segment.start_s)
+            for word in recognition.words
+        ]
+        return cls(segment.start_s, segment.end_s, recognition.text, words, segment.audio)
+
+    @property
+    def confidence(self) -> float:
+        """0 to 1: the geometric mean of the words'."""
+        return confidence(self.words)
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """The hypothesis for a whole recording."""
+
+    segments: Sequence[TranscriptSegment]
+    duration_s: float
+
+    @property
+    def text(self) -> str:
+        return " ".join(segment.text for segment in self.segments)
+
+    @property
+    def words(self) -> list[Word]:
+        return [word for segment in self.segments for word in segment.words]
+
+    @property
+    def confidence(self) -> float:
+        """0 to 1: the geometric mean of the words'."""
+        return confidence(self.words)
+
+
+@dataclass(frozen=True)
+class Update:
+    """News from a live stream: the text so far of the segment being spoken, or a segment's final text."""
+
+    segment: TranscriptSegment
+    is_final: bool
+
+
+def confidence(words: Sequence[Word]) -> float:
+    """0 to 1: the geometric mean of the words'; 1 where there are none."""
+    return geometric_mean([math.log(max(word.confidence, 1e-9)) for word in words])
+
+
+def geometric_mean(logarithms: Sequence[float]) -> float:
+    """The geometric mean of values given by their natural logarithms; 1 where there are none."""
+    return math.exp(sum(logarithms) / max(1, len(logarithms)))

@@ -1,0 +1,86 @@
+"""Live recognition: partial texts while a person speaks, a final one when they stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from numpy.typing import NDArray
+
+from device_app.audio.samples import Converter
+from device_app.audio.vad import Segment, Segmenter
+from device_app.recognition.families import Recogniser
+from device_app.recognition.results import Recognition, TranscriptSegment, Update
+
+# A partial text is not worth more than half of the machine's time.
+LARGEST_PARTIAL_SHARE = 0.5
+
+
+class Stream:
+    """Live audio to updates.
+
+    The final text is usually there before the silence that ends the segment is over: as soon
+    as the silence has filled the segment's padding, its audio can no longer change unless speech
+    goes on, so it is recognised then, and that result is the final one.
+    """
+
+    def __init__(self, recogniser: Recogniser, segmenter: Segmenter, convert: Converter, partial_s: float) -> None:
+        """
+        Args:
+            recogniser: of the model.
+            segmenter: finds speech in the 16 kHz audio.
+            convert: makes 16 kHz mono of the blocks to come.
+            partial_s: seconds of audio between two partial texts; 0 for none.
+        """
+        self._recogniser = recogniser
+        self._segmenter = segmenter
+        self._convert = convert
+        self._partial_s = partial_s
+        self._latest: tuple[Segment, Recognition] | None = None
+        self._cost_s = 0.0  # wall time of the latest recognition
+
+    def feed(self, block: NDArray[Any]) -> list[Update]:
+        """Takes the next block, (samples,) or (samples, channels); returns what is new.
+
+        Raises:
+            BadAudioError: the samples are not audio.
+        """
+        updates = self._finals(self._segmenter.feed(self._convert(block)))
+        current = self._segmenter.current()
+        if current is not None and self._is_due(current):
+            segment = TranscriptSegment.of(current, self._recognise(current))
+            if segment is not None and self._partial_s:
+                updates.append(Update(segment, is_final=False))
+        return updates
+
+    def finish(self) -> list[Update]:
+        """Ends the stream: the final text of what was being said. Nothing may be fed after it."""
+        updates = self._finals(self._segmenter.feed(self._convert.finish()))
+        return updates + self._finals(self._segmenter.finish())
+
+    def _is_due(self, current: Segment) -> bool:
+        """Whether to recognise what has been said so far."""
+        if self._segmenter.silence_s >= self._segmenter.settings.padding_s:
+            return not self._is_recognised(current)
+        if not self._partial_s:
+            return False
+        since = self._latest[0].end_s if self._latest else current.start_s
+        return current.end_s - since >= max(self._partial_s, self._cost_s / LARGEST_PARTIAL_SHARE)
+
+    def _is_recognised(self, segment: Segment) -> bool:
+        if self._latest is None:
+            return False
+        latest = self._latest[0]
+        return latest.start_s == segment.start_s and len(latest.audio) == len(segment.audio)
+
+    def _finals(self, segments: Iterable[Segment]) -> list[Update]:
+        results = [TranscriptSegment.of(segment, self._recognise(segment)) for segment in segments]
+        return [Update(result, is_final=True) for result in results if result is not None]
+
+    def _recognise(self, segment: Segment) -> Recognition:
+        if self._latest is None or not self._is_recognised(segment):
+            began = time.perf_counter()
+            self._latest = segment, self._recogniser.recognise(segment.audio)
+            self._cost_s = time.perf_counter() - began
+        return self._latest[1]

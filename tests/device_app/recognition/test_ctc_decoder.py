@@ -1,0 +1,38 @@
+"""Pieces become words with times and confidence."""
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from device_app.recognition.ctc_decoder import CtcDecoder
+
+BLANK = 4
+NAMES = ["a", "b", "\u2581", "\u2581ab"]
+
+
+def frames(*best, sure=0.9):
+    """(frames, vocabulary) where one token is likeliest in each."""
+    probabilities = np.full((len(best), BLANK + 1), (1 - sure) / BLANK, np.float32)
+    probabilities[np.arange(len(best)), best] = sure
+    return np.log(probabilities)
+
+
+@pytest.fixture
+def decoder():
+    tokenizer = Tokenizer(models.BPE({name: place for place, name in enumerate(NAMES)}, []))
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    return CtcDecoder(tokenizer, BLANK)
+
+
+def test_words_have_their_times_and_how_sure_they_are(decoder):
+    recognition = decoder.recognition(frames(2, 0, 1, BLANK, 3, 3, BLANK, BLANK), 8 * 640)
+    assert recognition.text == "ab ab"
+    first, second = recognition.words
+    assert (first.start_s, first.end_s) == pytest.approx((0.04, 0.12))  # the mark of a new word is no sound
+    assert (second.start_s, second.end_s) == pytest.approx((0.16, 0.24))
+    assert first.confidence == pytest.approx(0.9, rel=1e-4)
+
+
+def test_silence_and_marks_alone_are_no_words(decoder):
+    assert decoder.recognition(frames(BLANK, BLANK), 1280).words == []
+    assert decoder.recognition(frames(2, BLANK, 2), 1920).text == ""
