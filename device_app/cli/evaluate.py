@@ -33,7 +33,7 @@ def evaluate(
     from device_app.evaluation.evaluate import evaluate as measure
 
     entries = {manifest: read_manifest(manifest, split) for manifest in manifests}
-    _, transcriber = options.load(model, threads, precision, version, lm)
+    _, transcriber = options.load(model, threads, precision, version, options.decoding_options(lm))
     with progress("evaluating", sum(map(len, entries.values()))) as advance:
         report = measure(transcriber, entries, worst=worst, on_done=lambda: advance(1))
     if as_json:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
+    from device_app.recognition.options import DecodingOptions
     from device_app.recognition.transcriber import Transcriber
     from export.bundle import Bundle
 
@@ -123,26 +124,38 @@ def model_files(model: str | None) -> list[Path]:
     return [] if model is None else sorted(path for path in Path(model).rglob("*") if path.is_file())
 
 
+def decoding_options(lm: Path | None) -> DecodingOptions:
+    """What --lm says, as the recogniser takes it.
+
+    Raises:
+        BadInputError: the file is not an ARPA file that can be read.
+    """
+    from device_app.recognition.ngram import NGram
+    from device_app.recognition.options import DecodingOptions
+
+    return DecodingOptions(language_model=None if lm is None else NGram.read(lm))
+
+
 def load(
     model: str | None,
     threads: int | None,
     precision: PrecisionName = "int8",
     version: int | None = None,
-    lm: Path | None = None,
+    decoding: DecodingOptions | None = None,
 ) -> tuple[Bundle, Transcriber]:
     """The version in service (or another) and its transcriber; says so where it has to be baked first."""
     from device_app.models.bundles import find_bundle
     from device_app.models.ledger import edited
+    from device_app.recognition.options import DecodingOptions
     from device_app.recognition.transcriber import Transcriber
 
     bundle = edited(find_bundle(model), version)
     announce = f"Preparing {bundle.name} ({precision}) for this machine, once ..."
-    language_model = None
-    if lm is not None:
-        from device_app.recognition.ngram import NGram
-
-        language_model = NGram.read(lm)
     transcriber = Transcriber(
-        bundle, precision=precision, threads=threads, on_bake=lambda: tell(announce), language_model=language_model
+        bundle,
+        precision=precision,
+        threads=threads,
+        on_bake=lambda: tell(announce),
+        options=decoding or DecodingOptions(),
     )
     return bundle, transcriber

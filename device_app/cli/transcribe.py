@@ -58,15 +58,17 @@ def transcribe(
     if list_devices:
         _list_devices(as_json=form == Format.JSON)
         return
+
+    def load() -> Transcriber:
+        return options.load(model, threads, precision, decoding=options.decoding_options(lm))[1]
+
     with _keeping(domain, "imported" if sources else "recorded") if save else nullcontext() as keeper:
         if sources:
             read = [*([lm] if lm else []), *options.model_files(model)]
-            _transcribe_recordings(
-                sources, form, output, read, lambda: options.load(model, threads, precision, lm=lm)[1], keeper
-            )
+            _transcribe_recordings(sources, form, output, read, load, keeper)
         else:
             _check_live(form, output)
-            _listen(form, device, silence, options.load(model, threads, precision, lm=lm)[1], keeper)
+            _listen(form, device, silence, load(), keeper)
 
 
 @contextmanager

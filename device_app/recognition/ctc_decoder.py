@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.recognition import beam_search
 from device_app.recognition.ctc import greedy
-from device_app.recognition.ngram import NGram
+from device_app.recognition.options import DEFAULT, DecodingOptions
 from device_app.recognition.results import Piece, Recognition, Word, geometric_mean
 from device_app.recognition.subwords import WORD_START, word_spans
 from editing.errors import BundleError
@@ -25,18 +25,18 @@ class CtcDecoder:
         blank: its token, the last of the vocabulary.
     """
 
-    def __init__(self, tokenizer: Any, blank: int, language_model: NGram | None = None) -> None:
+    def __init__(self, tokenizer: Any, blank: int, options: DecodingOptions = DEFAULT) -> None:
         self._tokenizer = tokenizer
         self.blank = blank
-        self._language_model = language_model
+        self._options = options
         self._names: Sequence[str] = [tokenizer.id_to_token(token) for token in range(blank)]
 
     @classmethod
-    def of(cls, bundle: Bundle, language_model: NGram | None = None) -> CtcDecoder:
+    def of(cls, bundle: Bundle, options: DecodingOptions = DEFAULT) -> CtcDecoder:
         """
         Args:
             bundle: whose tokenizer.
-            language_model: to decode with a beam; None takes the best token of each frame.
+            options: of decoding.
 
         Raises:
             BundleError: the tokenizer is missing or damaged.
@@ -48,7 +48,7 @@ class CtcDecoder:
             tokenizer = tokenizers.Tokenizer.from_file(str(bundle.path(TOKENIZER)))
         except Exception as error:  # tokenizers raises bare Exception
             raise BundleError(f"{bundle.folder}: the tokenizer is damaged ({error})") from error
-        return cls(tokenizer, int(tokenizer.get_vocab_size()), language_model)
+        return cls(tokenizer, int(tokenizer.get_vocab_size()), options)
 
     def recognition(self, log_probabilities: NDArray[np.float32], samples: int) -> Recognition:
         """
@@ -61,9 +61,10 @@ class CtcDecoder:
         return Recognition(" ".join(word.text for word in words), words)
 
     def _pieces(self, log_probabilities: NDArray[np.float32]) -> list[Piece]:
-        if self._language_model is None:
+        model = self._options.language_model
+        if model is None:
             return greedy(log_probabilities, self.blank)
-        return beam_search.decode(log_probabilities, self._names, self.blank, self._language_model)
+        return beam_search.decode(log_probabilities, self._names, self.blank, model)
 
     def _words(self, pieces: Sequence[Piece], frame_s: float) -> list[Word]:
         """A word lasts from its first piece to its last."""

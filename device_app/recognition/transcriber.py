@@ -13,8 +13,8 @@ from device_app.audio.samples import SAMPLE_RATE, Converter, Samples, read_block
 from device_app.audio.vad import Segment, Segmenter, SegmentSettings, VoiceActivity
 from device_app.models.bundles import baked
 from device_app.recognition import families
-from device_app.recognition.ngram import NGram
 from device_app.recognition.onnx_session import default_threads
+from device_app.recognition.options import DEFAULT, DecodingOptions
 from device_app.recognition.results import Transcript, TranscriptSegment
 from device_app.recognition.stream import Stream
 from editing.errors import BundleError
@@ -36,7 +36,7 @@ class Transcriber:
         threads: int | None = None,
         on_bake: Callable[[], None] | None = None,
         folder: Path | None = None,
-        language_model: NGram | None = None,
+        options: DecodingOptions = DEFAULT,
     ) -> None:
         """Loads the model, baking it first if this machine has not run it before.
 
@@ -46,10 +46,10 @@ class Transcriber:
             threads: for the recogniser; by default up to 4 of those available.
             on_bake: called where the model has to be baked, which takes a second or two.
             folder: with graphs that were baked already, to be used instead.
-            language_model: of words, to decode with; for CTC models.
+            options: of decoding.
 
         Raises:
-            BadInputError: a language model was given for a family that decodes without one.
+            BadInputError: the family cannot honour one of the options.
             BundleError: the bundle is damaged, of an unknown family, or of another sampling rate.
             StorageError: it had to be baked and the data folder cannot be written.
         """
@@ -57,7 +57,7 @@ class Transcriber:
             raise BundleError(f"{bundle.folder}: takes audio at {bundle.sampling_rate} Hz; expected {SAMPLE_RATE} Hz")
         families.check(bundle)
         self._recogniser = families.load(
-            bundle, folder or baked(bundle, precision, on_bake), threads or default_threads(), language_model
+            bundle, folder or baked(bundle, precision, on_bake), threads or default_threads(), options
         )
         self._voice = VoiceActivity()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from device_app.audio.samples import Samples
-from device_app.recognition.ngram import NGram
+from device_app.recognition.options import DEFAULT, DecodingOptions
 from device_app.recognition.results import Recognition
 from editing.errors import BundleError
 from export.bundle import Bundle
@@ -34,20 +34,20 @@ def check(bundle: Bundle) -> None:
         )
 
 
-def load(bundle: Bundle, baked: Path, threads: int, language_model: NGram | None = None) -> Recogniser:
+def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = DEFAULT) -> Recogniser:
     """The recogniser for this bundle, from the folder of its baked graphs.
 
     Args:
         bundle: the model.
         baked: the folder.
         threads: of the CPU.
-        language_model: to decode with, for CTC models.
+        options: of decoding.
 
     Raises:
-        BadInputError: the family decodes without one.
+        BadInputError: the family cannot honour one of the options.
         BundleError: no family of that name is known here, or a file is damaged.
     """
     check(bundle)
     module = importlib.import_module(f"{__name__}.{bundle.family.replace('-', '_')}")
-    recogniser: Recogniser = module.load(bundle, baked, threads, language_model)
+    recogniser: Recogniser = module.load(bundle, baked, threads, options)
     return recogniser

@@ -9,8 +9,8 @@ import numpy as np
 
 from device_app.audio.samples import Samples
 from device_app.recognition.ctc_decoder import CtcDecoder
-from device_app.recognition.ngram import NGram
 from device_app.recognition.onnx_session import session
+from device_app.recognition.options import DEFAULT, DecodingOptions
 from device_app.recognition.results import Recognition
 from editing.errors import BundleError
 from export.bundle import Bundle
@@ -18,14 +18,14 @@ from export.bundle import Bundle
 SHORTEST = 1600  # samples; shorter audio is padded with silence
 
 
-def load(bundle: Bundle, baked: Path, threads: int, language_model: NGram | None = None) -> ConformerCtcRecogniser:
+def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = DEFAULT) -> ConformerCtcRecogniser:
     """Loads the graph that `export.bake` wrote into `baked`.
 
     Raises:
         BundleError: a file is missing or damaged, or the configuration is not that of the graph.
     """
     graph = session(baked / "ctc.onnx", threads)
-    decoder = CtcDecoder.of(bundle, language_model)
+    decoder = CtcDecoder.of(bundle, options)
     vocabulary = graph.get_outputs()[0].shape[-1]
     if vocabulary != decoder.blank + 1:
         raise BundleError(

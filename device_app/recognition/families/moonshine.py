@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from device_app.audio.samples import SAMPLE_RATE, Samples
 from device_app.recognition.attention import word_times
-from device_app.recognition.ngram import NGram
 from device_app.recognition.onnx_session import session
+from device_app.recognition.options import DEFAULT, DecodingOptions
 from device_app.recognition.results import Recognition, Word, geometric_mean
 from device_app.recognition.subwords import word_spans
 from editing.errors import BadInputError, BundleError
@@ -33,14 +33,14 @@ REPEATS = 4
 REPEATED_TOKENS = 12
 
 
-def load(bundle: Bundle, baked: Path, threads: int, language_model: NGram | None = None) -> MoonshineRecogniser:
+def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = DEFAULT) -> MoonshineRecogniser:
     """Loads the encoder and decoder that `export.bake` wrote into `baked`.
 
     Raises:
         BadInputError: a language model was given; the decoder is one.
         BundleError: a file is missing or damaged.
     """
-    if language_model is not None:
+    if options.language_model is not None:
         raise BadInputError(f"{bundle.name} has a language model of its own; --lm is for CTC models")
     import tokenizers
 

@@ -1,0 +1,21 @@
+"""How speech is decoded: what a caller may choose beside the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from device_app.recognition.ngram import NGram
+
+
+@dataclass(frozen=True)
+class DecodingOptions:
+    """Settings of the decoding; a model family that cannot honour one of them raises BadInputError when it is loaded.
+
+    Attributes:
+        language_model: of words, to decode with a beam; for CTC models. None decodes greedily.
+    """
+
+    language_model: NGram | None = None
+
+
+DEFAULT = DecodingOptions()
