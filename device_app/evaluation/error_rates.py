@@ -2,7 +2,7 @@
 
 `basic` takes case and punctuation off. `english` is Whisper's English normaliser (spelling,
 numbers, contractions), after which every digit stands alone: one reference writes "1 9 8 4",
-another "1984", and a recogniser is to be judged by what it heard.
+another "1984", and a recogniser is to be judged by its words, not by their spelling.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from itertools import zip_longest
 from typing import Any
 
@@ -55,75 +55,117 @@ NORMALISERS: Mapping[str, Normaliser] = {"english": english, "basic": basic}
 
 @dataclass(frozen=True)
 class ErrorRates:
-    """Fractions, not per cent; above 1 where more was heard than said."""
+    """Fractions, not per cent; above 1 where hypotheses are much longer than references."""
 
     wer: float
     cer: float
 
 
-def error_rates(references: Sequence[str], hypotheses: Sequence[str], normalise: Normaliser) -> ErrorRates:
-    """WER and CER over all pairs, by jiwer; the i-th hypothesis belongs to the i-th reference.
+@dataclass(frozen=True)
+class Alignment:
+    """Normalised references and hypotheses, aligned by jiwer once; every figure is a view of that.
 
-    An empty hypothesis counts as all words deleted. Where no reference has a word, a rate is 0
-    if nothing was heard and 1 if anything was.
+    The i-th hypothesis belongs to the i-th reference. An empty hypothesis counts as all words deleted.
     """
-    import jiwer
 
+    references: Sequence[str]
+    hypotheses: Sequence[str]
+
+    @cached_property
+    def word_counts(self) -> NDArray[np.int64]:
+        """(utterances, 2): wrong words (substituted, deleted, inserted) and words of the reference, of each pair."""
+        return _counts(self._words)
+
+    @cached_property
+    def character_counts(self) -> NDArray[np.int64]:
+        """(utterances, 2): as `word_counts`, of characters, spaces between words included."""
+        import jiwer
+
+        return _counts(jiwer.process_characters(list(self.references), list(self.hypotheses)))
+
+    def rates(self, chosen: Sequence[int] | None = None) -> ErrorRates:
+        """WER and CER over all pairs, or over the `chosen` ones.
+
+        Where no reference has a word, a rate is 0 if no hypothesis has one either, and 1 if any has.
+        """
+        rows = slice(None) if chosen is None else chosen
+        word_errors, words = self.word_counts[rows].sum(axis=0).tolist()
+        if not words:
+            rate = 1.0 if word_errors else 0.0
+            return ErrorRates(rate, rate)
+        character_errors, characters = self.character_counts[rows].sum(axis=0).tolist()
+        return ErrorRates(word_errors / words, character_errors / characters)
+
+    def table(self, index: int, width: int = 100) -> str:
+        """One pair, word under word: REF, HYP, and S, D or I below.
+
+        Args:
+            index: of the pair.
+            width: lines that would be longer go on in another group of three.
+        """
+        reference, hypothesis = self._words.references[index], self._words.hypotheses[index]
+        groups: list[list[list[str]]] = []
+        used = width
+        for chunk in self._words.alignments[index]:
+            expected = reference[chunk.ref_start_idx : chunk.ref_end_idx]
+            found = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
+            mark = {"substitute": "S", "delete": "D", "insert": "I", "equal": ""}[chunk.type]
+            for above, below in zip_longest(expected, found, fillvalue=""):
+                size = max(len(above), len(below))
+                if used + size + 1 > width:
+                    groups.append([["REF:"], ["HYP:"], ["    "]])
+                    used = len("REF:")
+                used += size + 1
+                for row, word in zip(groups[-1], (above or "*" * size, below or "*" * size, mark), strict=True):
+                    row.append(word.ljust(size))
+        return "\n".join(" ".join(row).rstrip() for group in groups for row in group)
+
+    @cached_property
+    def _words(self) -> Any:
+        import jiwer
+
+        return jiwer.process_words(list(self.references), list(self.hypotheses))
+
+
+def align(references: Sequence[str], hypotheses: Sequence[str], normalise: Normaliser) -> Alignment:
+    """Normalises both; the i-th hypothesis belongs to the i-th reference.
+
+    Raises:
+        ValueError: there are not as many of one as of the other.
+    """
     pairs = [(normalise(r), normalise(h)) for r, h in zip(references, hypotheses, strict=True)]
-    said, heard = [r for r, _ in pairs], [h for _, h in pairs]
-    if not any(said):
-        rate = 1.0 if any(heard) else 0.0
-        return ErrorRates(rate, rate)
-    return ErrorRates(float(jiwer.wer(said, heard)), float(jiwer.cer(said, heard)))
+    return Alignment([r for r, _ in pairs], [h for _, h in pairs])
+
+
+def align_all(references: Sequence[str], hypotheses: Sequence[str]) -> dict[str, Alignment]:
+    """`align` under each of the normalisers, by name."""
+    return {name: align(references, hypotheses, normalise) for name, normalise in NORMALISERS.items()}
+
+
+def error_rates(references: Sequence[str], hypotheses: Sequence[str], normalise: Normaliser) -> ErrorRates:
+    """WER and CER over all pairs (`Alignment.rates`)."""
+    return align(references, hypotheses, normalise).rates()
 
 
 def error_counts(references: Sequence[str], hypotheses: Sequence[str], normalise: Normaliser) -> NDArray[np.int64]:
-    """(utterances, 2): wrong words (substituted, deleted, inserted) and words said, of each pair.
+    """(utterances, 2): wrong words and words of the reference, of each pair (`Alignment.word_counts`).
 
     The sum of the first by the sum of the second is the WER of `error_rates`.
     """
-    import jiwer
+    return align(references, hypotheses, normalise).word_counts
 
-    rows = []
-    for reference, hypothesis in zip(references, hypotheses, strict=True):
-        said, heard = normalise(reference), normalise(hypothesis)
-        if said:
-            output = jiwer.process_words([said], [heard])
-            rows.append((output.substitutions + output.deletions + output.insertions, len(said.split())))
-        else:
-            rows.append((len(heard.split()), 0))
+
+def _counts(output: Any) -> NDArray[np.int64]:
+    """Wrong tokens and tokens of the reference for each pair of jiwer's output."""
+    rows = [
+        (
+            sum(
+                max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
+                for chunk in chunks
+                if chunk.type != "equal"
+            ),
+            len(reference),
+        )
+        for reference, chunks in zip(output.references, output.alignments, strict=True)
+    ]
     return np.array(rows, np.int64).reshape(-1, 2)
-
-
-def all_error_rates(references: Sequence[str], hypotheses: Sequence[str]) -> dict[str, ErrorRates]:
-    """`error_rates` under each of the normalisers, by name."""
-    return {name: error_rates(references, hypotheses, normalise) for name, normalise in NORMALISERS.items()}
-
-
-def aligned(reference: str, hypothesis: str, normalise: Normaliser, width: int = 100) -> str:
-    """Reference and hypothesis, word under word: REF, HYP, and S, D or I below.
-
-    Args:
-        reference: what was said.
-        hypothesis: what was heard.
-        normalise: both are shown as it makes them.
-        width: lines that would be longer go on in another group of three.
-    """
-    import jiwer
-
-    output = jiwer.process_words([normalise(reference)], [normalise(hypothesis)])
-    groups: list[list[list[str]]] = []
-    used = width
-    for chunk in output.alignments[0]:
-        said = output.references[0][chunk.ref_start_idx : chunk.ref_end_idx]
-        heard = output.hypotheses[0][chunk.hyp_start_idx : chunk.hyp_end_idx]
-        mark = {"substitute": "S", "delete": "D", "insert": "I", "equal": ""}[chunk.type]
-        for above, below in zip_longest(said, heard, fillvalue=""):
-            size = max(len(above), len(below))
-            if used + size + 1 > width:
-                groups.append([["REF:"], ["HYP:"], ["    "]])
-                used = len("REF:")
-            used += size + 1
-            for row, word in zip(groups[-1], (above or "*" * size, below or "*" * size, mark), strict=True):
-                row.append(word.ljust(size))
-    return "\n".join(" ".join(row).rstrip() for group in groups for row in group)

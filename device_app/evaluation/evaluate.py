@@ -10,21 +10,21 @@ from typing import Any
 
 from device_app.audio.samples import SAMPLE_RATE, read
 from device_app.data.manifest import Entry
-from device_app.evaluation.error_rates import aligned, all_error_rates, english, error_rates
+from device_app.evaluation.error_rates import Alignment, align_all
 from device_app.recognition.transcriber import Transcriber
 
 
 @dataclass(frozen=True)
 class Scored:
-    """An entry and what was heard; `seconds` is the time it took, `duration_s` the audio's."""
+    """An entry and its hypothesis; `seconds` is the time it took, `duration_s` the audio's."""
 
     entry: Entry
-    heard: str
+    hypothesis: str
     duration_s: float
     seconds: float
 
 
-def hear(transcriber: Transcriber, entry: Entry) -> Scored:
+def transcribe(transcriber: Transcriber, entry: Entry) -> Scored:
     """Transcribes one entry.
 
     Raises:
@@ -32,8 +32,8 @@ def hear(transcriber: Transcriber, entry: Entry) -> Scored:
     """
     audio = read(entry.audio)
     began = time.perf_counter()
-    heard = transcriber.transcribe(audio, SAMPLE_RATE).text
-    return Scored(entry, heard, len(audio) / SAMPLE_RATE, time.perf_counter() - began)
+    hypothesis = transcriber.transcribe(audio, SAMPLE_RATE).text
+    return Scored(entry, hypothesis, len(audio) / SAMPLE_RATE, time.perf_counter() - began)
 
 
 def evaluate(
@@ -53,56 +53,56 @@ def evaluate(
     Raises:
         BadAudioError: a recording cannot be read. No rates are given without it.
     """
-    scored: dict[Path, list[Scored]] = {}
+    scored: list[Scored] = []
+    by_manifest: dict[Path, range] = {}
     for manifest, entries in manifests.items():
-        scored[manifest] = []
+        first = len(scored)
         for entry in entries:
-            scored[manifest].append(hear(transcriber, entry))
+            scored.append(transcribe(transcriber, entry))
             on_done()
-    everything = [item for items in scored.values() for item in items]
-    duration_s = sum(item.duration_s for item in everything)
-    seconds = sum(item.seconds for item in everything)
+        by_manifest[manifest] = range(first, len(scored))
+    alignments = align_all([one.entry.text for one in scored], [one.hypothesis for one in scored])
+    duration_s = sum(one.duration_s for one in scored)
+    seconds = sum(one.seconds for one in scored)
     report = {
-        **_rates(everything),
+        **_rates(alignments, range(len(scored))),
         "duration_s": round(duration_s, 3),
         "seconds": round(seconds, 3),
         "rtf": seconds / duration_s,
         "manifests": [
             {
                 "manifest": str(manifest),
-                **_rates(items),
+                **_rates(alignments, places),
                 "speakers": {
-                    speaker: _rates([item for item in items if item.entry.speaker == speaker])
-                    for speaker in sorted({item.entry.speaker for item in items})
+                    speaker: _rates(alignments, [place for place in places if scored[place].entry.speaker == speaker])
+                    for speaker in sorted({scored[place].entry.speaker for place in places})
                 },
             }
-            for manifest, items in scored.items()
+            for manifest, places in by_manifest.items()
         ],
     }
     if worst:
-        report["worst"] = _worst(everything, worst)
+        report["worst"] = _worst(scored, alignments["english"], worst)
     return report
 
 
-def _rates(items: Sequence[Scored]) -> dict[str, Any]:
-    rates = all_error_rates([item.entry.text for item in items], [item.heard for item in items])
-    return {**{name: asdict(rate) for name, rate in rates.items()}, "utterances": len(items)}
+def _rates(alignments: Mapping[str, Alignment], places: Sequence[int]) -> dict[str, Any]:
+    rates = {name: asdict(alignment.rates(places)) for name, alignment in alignments.items()}
+    return {**rates, "utterances": len(places)}
 
 
-def _worst(items: Sequence[Scored], count: int) -> list[dict[str, Any]]:
-    ranked = sorted(
-        ((error_rates([item.entry.text], [item.heard], english).wer, item) for item in items),
-        key=lambda pair: -pair[0],
-    )
+def _worst(scored: Sequence[Scored], alignment: Alignment, count: int) -> list[dict[str, Any]]:
+    rates = [alignment.rates([place]).wer for place in range(len(scored))]
+    ranked = sorted(range(len(scored)), key=lambda place: -rates[place])
     return [
         {
-            "id": item.entry.id,
-            "audio": str(item.entry.audio),
-            "text": item.entry.text,
-            "heard": item.heard,
-            "english": {"wer": wer},
-            "aligned": aligned(item.entry.text, item.heard, english),
+            "id": scored[place].entry.id,
+            "audio": str(scored[place].entry.audio),
+            "text": scored[place].entry.text,
+            "heard": scored[place].hypothesis,
+            "english": {"wer": rates[place]},
+            "aligned": alignment.table(place),
         }
-        for wer, item in ranked[:count]
-        if wer > 0
+        for place in ranked[:count]
+        if rates[place] > 0
     ]

@@ -1,8 +1,9 @@
+import jiwer
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_app.evaluation.error_rates import NORMALISERS, aligned, all_error_rates, basic, english, error_rates
+from device_app.evaluation.error_rates import NORMALISERS, align, align_all, basic, english, error_counts, error_rates
 
 
 @pytest.mark.parametrize(
@@ -67,11 +68,11 @@ def test_lists_of_different_lengths_are_refused():
 
 
 def test_both_normalisers_are_always_there():
-    assert all_error_rates(["a"], ["a"]).keys() == NORMALISERS.keys() == {"english", "basic"}
+    assert align_all(["a"], ["a"]).keys() == NORMALISERS.keys() == {"english", "basic"}
 
 
 def test_alignment_shows_each_kind_of_error():
-    shown = aligned("the cat sat down", "a the bat sat", basic)
+    shown = align(["the cat sat down"], ["a the bat sat"], basic).table(0)
     assert shown.splitlines() == [
         "REF: * the cat sat down",
         "HYP: a the bat sat ****",
@@ -81,6 +82,30 @@ def test_alignment_shows_each_kind_of_error():
 
 def test_a_long_alignment_is_broken_into_lines():
     text = " ".join(["word"] * 60)
-    lines = aligned(text, text, basic, width=80).split("\n")
+    lines = align([text], [text], basic).table(0, width=80).split("\n")
     assert len(lines) == 3 * 4
     assert max(map(len, lines)) <= 80
+
+
+texts = st.lists(st.tuples(st.text("ab ", max_size=8), st.text("ab ", max_size=8)), max_size=5)
+
+
+@given(texts)
+def test_rates_are_those_of_jiwer_and_counts_add_up_to_them(pairs):
+    references, hypotheses = [r for r, _ in pairs], [h for _, h in pairs]
+    rates = error_rates(references, hypotheses, basic)
+    wrong, words = error_counts(references, hypotheses, basic).sum(axis=0)
+    if words:
+        normal = [[basic(text) for text in side] for side in (references, hypotheses)]
+        assert (rates.wer, rates.cer) == (jiwer.wer(*normal), jiwer.cer(*normal))
+        assert rates.wer == wrong / words
+    else:
+        assert rates.wer == rates.cer == bool(wrong)
+
+
+@given(texts, st.data())
+def test_rates_of_chosen_utterances_are_those_of_them_alone(pairs, data):
+    chosen = data.draw(st.lists(st.integers(0, len(pairs) - 1), unique=True) if pairs else st.just([]))
+    references, hypotheses = [r for r, _ in pairs], [h for _, h in pairs]
+    alone = error_rates([references[i] for i in chosen], [hypotheses[i] for i in chosen], basic)
+    assert align(references, hypotheses, basic).rates(chosen) == alone
