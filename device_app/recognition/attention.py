@@ -84,7 +84,10 @@ def align(attention: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def trim_silence(audio: Samples, start: int, end: int) -> tuple[float, float]:
-    """Takes the silence off both ends of audio[start:end]; returns seconds."""
+    """Takes the silence off both ends of audio[start:end], one word's span; returns seconds.
+
+    By energy and in 10 ms: a voice detector's frames (`audio.vad.speech_span`) are too coarse within a word.
+    """
     loud = np.flatnonzero(_is_loud(audio[start:end]))
     if len(loud):
         start, end = start + int(loud[0]) * ENERGY_FRAME, start + int(loud[-1] + 1) * ENERGY_FRAME

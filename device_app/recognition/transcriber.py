@@ -10,7 +10,7 @@ from typing import IO, Any
 from numpy.typing import NDArray
 
 from device_app.audio.samples import SAMPLE_RATE, Converter, Samples, read_blocks, to_model_rate
-from device_app.audio.vad import Segment, Segmenter, SegmentSettings, VoiceActivity
+from device_app.audio.vad import RECORDING, Segment, Segmenter, SegmentSettings, VoiceActivity
 from device_app.models.bundles import baked
 from device_app.recognition import families
 from device_app.recognition.onnx_session import default_threads
@@ -19,10 +19,6 @@ from device_app.recognition.results import Transcript, TranscriptSegment
 from device_app.recognition.stream import Stream
 from editing.errors import BundleError
 from export.bundle import Bundle, Precision
-
-# Recordings are cut at longer pauses than speech at a microphone: nobody waits for the text, and
-# the recogniser makes fewer errors with more around a word.
-RECORDING = SegmentSettings(silence_s=2.0)
 
 
 class Transcriber:

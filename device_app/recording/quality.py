@@ -57,6 +57,9 @@ class Quality:
 def measure(take: NDArray[np.generic], sample_rate: float, voice: VoiceActivity) -> tuple[Samples, Quality]:
     """Trims a take to its speech, and measures it.
 
+    By single frames' probabilities, which the figures need anyway: `audio.vad.speech_span` would drop a word too
+    short to be a segment, and rounds its margins to frames.
+
     Args:
         take: (samples,) as the device gave them: after resampling, flat tops would be round.
         sample_rate: in Hz.

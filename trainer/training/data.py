@@ -10,10 +10,9 @@ import numpy as np
 
 from device_app.adaptation.training_set import Labelled
 from device_app.audio.samples import SAMPLE_RATE, Samples, in_noise, read
-from device_app.audio.vad import Segmenter, SegmentSettings, VoiceActivity
+from device_app.audio.vad import VoiceActivity, speech_span
 from editing.errors import BadInputError
 
-AROUND = SegmentSettings(silence_s=2.0)  # as recordings are cut when they are transcribed
 STEP = SAMPLE_RATE // 2  # batches of few different lengths: memory that one leaves fits the next
 POOL = 8  # batches whose utterances are sorted by length together
 MOST_UTTERANCES = 16  # in a batch: many short ones would make few updates
@@ -64,19 +63,6 @@ def load_examples(labelled: Sequence[Labelled], tokenise: Callable[[str], list[i
             except BadInputError as error:
                 raise BadInputError(f"{one.audio}: {error}") from error
     return examples
-
-
-def speech_span(audio: Samples, voice: VoiceActivity) -> tuple[int, int] | None:
-    """Where the recogniser would be given this audio to hear: from the first sound of speech to the last.
-
-    Returns:
-        Start and end as samples; None where there is no speech.
-    """
-    segmenter = Segmenter(voice, AROUND)
-    segments = [*segmenter.feed(audio), *segmenter.finish()]
-    if not segments:
-        return None
-    return round(segments[0].start_s * SAMPLE_RATE), min(len(audio), round(segments[-1].end_s * SAMPLE_RATE))
 
 
 def batches(

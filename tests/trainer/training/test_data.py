@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 from device_app.adaptation.training_set import Labelled
 from device_app.audio.samples import SAMPLE_RATE
-from device_app.audio.vad import VoiceActivity
+from device_app.audio.vad import VoiceActivity, speech_span
 from tests.conftest import write_audio
-from trainer.training.data import MOST_UTTERANCES, Example, batches, load_examples, padded, speech_span, varied
+from trainer.training.data import MOST_UTTERANCES, Example, batches, load_examples, padded, varied
 
 
 def example(seconds, tmp_path="/nowhere"):
