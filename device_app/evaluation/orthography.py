@@ -37,25 +37,25 @@ class Typography:
         return f"{self.capitals:.0%} of words with a capital, {self.marks:.0%} with a mark"
 
 
-def differs(labels: Sequence[str], heard: Sequence[str]) -> bool:
+def differs(labels: Sequence[str], hypotheses: Sequence[str]) -> bool:
     """Whether labels lack the capitals or the marks that the model writes."""
-    ours, models = Typography.of(labels), Typography.of(heard)
+    ours, models = Typography.of(labels), Typography.of(hypotheses)
     return ours.capitals < models.capitals / 3 or ours.marks < models.marks / 3
 
 
-def as_the_model_writes(labels: Sequence[str], heard: Sequence[str]) -> list[str]:
+def as_the_model_writes(labels: Sequence[str], hypotheses: Sequence[str]) -> list[str]:
     """The labels' words, with the case and the marks that the model would give them.
 
-    Words that the model heard are taken as it wrote them; but what it wrote beside a misheard word
-    says little of the label, so there it is as most of its words are, mostly without a mark. An
-    utterance that it misheard begins and ends as most do: a recogniser that is unsure leaves its
+    Words that the model recognised are taken as it wrote them. What it wrote beside a word that it got
+    wrong says little of the label, so that word gets the mark that most of its words have, mostly none. An
+    utterance that it got wrong begins and ends as most do: a recogniser that is unsure leaves its
     sentence open, and would learn to stop so.
 
     Args:
-        labels, heard: what was said in each utterance, and what the model heard in it.
+        labels, hypotheses: what was said in each utterance, and the model's hypothesis for it.
     """
-    habit = _Habit.of([text.split() for text in heard])
-    return [_as_heard(*pair, habit) for pair in zip(labels, heard, strict=True)]
+    habit = _Habit.of([text.split() for text in hypotheses])
+    return [_restyled(*pair, habit) for pair in zip(labels, hypotheses, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ class _Habit:
         )
 
 
-def _as_heard(label: str, heard: str, habit: _Habit) -> str:
-    words, models = label.split(), heard.split()
+def _restyled(label: str, hypothesis: str, habit: _Habit) -> str:
+    words, models = label.split(), hypothesis.split()
     if not words:
         return label
     said, thought = [basic(word) for word in words], [basic(word) for word in models]

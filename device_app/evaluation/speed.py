@@ -36,7 +36,7 @@ def measure(
     """Times transcription of whole recordings, of clips, and of live speech.
 
     Args:
-        transcriber: has just been loaded; what it hears first is timed on its own.
+        transcriber: has just been loaded; its first transcription is timed on its own.
         recordings: speech at 16 kHz, at least 10 s in all.
         repeats: medians are over this many runs.
         on_done: called `steps(repeats)` times.
@@ -54,8 +54,8 @@ def measure(
         on_done()
     clips_ms = {}
     for length_s in CLIPS_S:
-        hear_clip = partial(transcriber.transcribe, speech[: length_s * SAMPLE_RATE], SAMPLE_RATE)
-        times = [_seconds(hear_clip) for _ in range(repeats)]
+        transcribe_clip = partial(transcriber.transcribe, speech[: length_s * SAMPLE_RATE], SAMPLE_RATE)
+        times = [_seconds(transcribe_clip) for _ in range(repeats)]
         clips_ms[str(length_s)] = round(1000 * statistics.median(times), 1)
         on_done()
     settings = SegmentSettings()
