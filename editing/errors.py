@@ -43,6 +43,10 @@ class TrainingError(AsrEdgeError, RuntimeError):
     """A fine-tuning that cannot go on; the model is as it was."""
 
 
+class BlockedError(BadInputError, BlockingIOError):
+    """Another process holds the lock; nothing was changed."""
+
+
 class MissingDependencyError(AsrEdgeError, ImportError):
     """An optional part is not installed; the text names what to install."""
 
