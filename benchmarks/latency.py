@@ -31,7 +31,8 @@ import numpy as np
 from device_app.audio.samples import SAMPLE_RATE, Samples, read
 from device_app.data.manifest import read_manifest
 from device_app.evaluation.error_rates import english, error_rates
-from device_app.evaluation.speed import CLIPS_S, peak_memory_mb
+from device_app.evaluation.memory import peak_memory_mb
+from device_app.evaluation.speed import CLIPS_S
 from device_app.paths import RECORDINGS
 
 Hear = Callable[[Samples], str]

@@ -24,7 +24,7 @@ from device_app.audio.samples import SAMPLE_RATE, encode, read
 from device_app.data.corpora import find_candidates
 from device_app.data.importing import import_candidates
 from device_app.data.store import NewUtterance, Store
-from device_app.evaluation.speed import peak_memory_mb
+from device_app.evaluation.memory import peak_memory_mb
 
 BATCH = 1000
 

@@ -27,7 +27,8 @@ def bench(
 
     from device_app.audio.samples import SAMPLE_RATE, read
     from device_app.audio.sources import find_recordings
-    from device_app.evaluation.speed import measure, peak_memory_mb, steps
+    from device_app.evaluation.memory import peak_memory_mb
+    from device_app.evaluation.speed import measure, steps
     from device_app.paths import RECORDINGS
     from editing.errors import BadInputError
 

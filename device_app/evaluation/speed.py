@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,16 +17,6 @@ from device_app.recognition.transcriber import Transcriber
 CLIPS_S = (1, 3, 5, 10)
 LIVE_S = 5.0
 BLOCK = round(0.05 * SAMPLE_RATE)  # the microphone's blocks
-
-
-def peak_memory_mb() -> float:
-    """The most memory this process has held, in MB (10^6 bytes); NaN where that is not known."""
-    if sys.platform == "win32":
-        return float("nan")
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 def measure(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 
 from device_app.audio.samples import SAMPLE_RATE, read
 from device_app.data.manifest import read_manifest
+from device_app.evaluation.memory import peak_memory_mb
 from device_app.models.bundles import find_bundle
 from device_app.paths import RECORDINGS
 from device_app.recognition.transcriber import Transcriber
@@ -81,7 +81,7 @@ def overhead(
                 "disk_mb": sum(path.stat().st_size for path in paths[:count]) / 1e6,
                 "merge_s": merged - began,
                 "bake_s": baked - merged,
-                "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+                "peak_mb": peak_memory_mb(),
                 "latency_ms": 1e3 * latency["edited"],
                 "latency_ratio": latency["edited"] / latency["plain"],
             }

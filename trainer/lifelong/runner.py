@@ -5,10 +5,9 @@ from __future__ import annotations
 import fcntl
 import json
 import math
-import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from device_app.adaptation.training_set import Labelled
 from device_app.audio.samples import SAMPLE_RATE, Samples, read
 from device_app.data.manifest import Entry, read_manifest
 from device_app.evaluation.error_rates import basic, error_counts
+from device_app.evaluation.memory import peak_memory_mb, reset_peak_memory
 from device_app.evaluation.orthography import as_the_model_writes, differs
 from device_app.models.bundles import find_bundle, temporarily_baked
 from device_app.recognition.transcriber import Transcriber
@@ -209,7 +209,7 @@ class Work:
         for number in range(done + 1, last + 1):
             domain = self.experiment.order[number - 1]
             began, before = time.perf_counter(), _size(memory)
-            _forget_peak()
+            reset_peak_memory()
             earlier = [self.examples(name) for name in self.experiment.order[: number - 1]]
             if first and self.domains[first].training:
                 earlier.insert(0, self.examples(first))
@@ -234,7 +234,7 @@ class Work:
                 "domain": domain,
                 "seconds": seconds,
                 "stored_mb": (_size(memory) - before) / 1e6,
-                "peak_gb": _peak_gb(),
+                "peak_gb": peak_memory_mb() / 1e3,
                 "heard": self.score(learnt, heard),
             }
             write_weights(cell / f"theta-{number}.safetensors", theta)
@@ -300,19 +300,6 @@ def _with_part_of_base(experiment: Experiment, domains: Mapping[str, Domain]) ->
     training = domains[first].training
     every = max(1, math.ceil(len(training) / most))
     return {**domains, first: replace(domains[first], training=training[::every])}
-
-
-def _forget_peak() -> None:
-    """Lets Linux count this process's peak of memory anew, so that one cell's is not told of the next."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak_gb() -> float:
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def _write(path: Path, record: Mapping[str, Any]) -> None:
