@@ -54,7 +54,7 @@ def report(
             shown = f"{value:.1%}" if name == "average_wer" else f"{100 * value:+.1f} points"
             typer.echo(f"{names[name]}: {shown}")
     if picture is not None:
-        from device_app.adaptation.plots import draw_matrix
+        from device_app.evaluation.plots import draw_matrix
 
         draw_matrix(domains, [f"{v.id} {v.why}" for v in versions], [v.wer for v in versions], picture)
         options.tell(f"Drawn: {picture}")

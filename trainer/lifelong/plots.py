@@ -1,4 +1,4 @@
-"""What a run, a sweep and the cost of editing look like."""
+"""Plots of a run and of a sweep."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from device_app.adaptation.plots import SLANTED, draw_matrix, figure_of, save
+from device_app.evaluation.plots import SLANTED, draw_heat_map, draw_matrix, new_figure, save_figure
 from trainer.lifelong.results import ranked
 
 
@@ -32,7 +32,7 @@ def draw_run(results: Mapping[str, Any], order: Sequence[str], folder: Path) -> 
 
 
 def _draw_averages(results: Mapping[str, Any], order: Sequence[str], path: Path) -> None:
-    figure = figure_of(7, 4.2)
+    figure = new_figure(7, 4.2)
     axes = figure.subplots()
     learnt = ["the base", *order][-len(results["seen"]) :]  # the base's own domain may be unknown
     for place, (method, record) in enumerate(ranked(results)):
@@ -41,11 +41,11 @@ def _draw_averages(results: Mapping[str, Any], order: Sequence[str], path: Path)
     axes.set_xticks(range(len(learnt)), learnt, **SLANTED)
     axes.set(xlabel="domains learnt", ylabel="average WER over seen domains, %")
     axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def _draw_costs(results: Mapping[str, Any], path: Path) -> None:
-    figure = figure_of(8, 3.4)
+    figure = new_figure(8, 3.4)
     for axes, key, title in zip(
         figure.subplots(1, 2),
         ("seconds_per_domain", "stored_mb_per_domain"),
@@ -56,7 +56,7 @@ def _draw_costs(results: Mapping[str, Any], path: Path) -> None:
             axes.plot(record[key], 100 * record["average_wer"], "o")
             axes.annotate(method, (record[key], 100 * record["average_wer"]), fontsize="xx-small", rotation=20)
         axes.set(xlabel=title, ylabel="average WER, %")
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_sweep(sweep: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -68,19 +68,17 @@ def draw_sweep(sweep: Mapping[str, Any], folder: Path) -> list[Path]:
         values = np.full((len(densities), len(lambdas)), np.nan)
         for cell in step["cells"]:
             values[densities.index(cell["density"]), lambdas.index(cell["lam"])] = 100 * cell["average_wer"]
-        figure = figure_of(1.5 + 0.55 * len(lambdas), 1.6 + 0.4 * len(densities))
+        figure = new_figure(1.5 + 0.55 * len(lambdas), 1.6 + 0.4 * len(densities))
         axes = figure.subplots()
-        shown = axes.imshow(values, cmap="RdYlGn_r", aspect="auto", origin="lower")
+        image = draw_heat_map(axes, values, "x-small", origin="lower")
         axes.set_xticks(range(len(lambdas)), [f"{value:g}" for value in lambdas])
         axes.set_yticks(range(len(densities)), [f"{value:g}" for value in densities])
-        for (row, column), value in np.ndenumerate(values):
-            axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize="x-small")
         row, column = np.unravel_index(np.nanargmin(values), values.shape)
         axes.add_patch(_frame(int(column), int(row)))
         axes.set(xlabel="lambda", ylabel="density k", title=f"average WER after {step['domain']}, %")
-        figure.colorbar(shown)
+        figure.colorbar(image)
         written.append(folder / f"sweep-{step['number']}-{step['domain']}.png")
-        save(figure, written[-1])
+        save_figure(figure, written[-1])
     return written
 
 

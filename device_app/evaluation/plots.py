@@ -1,0 +1,79 @@
+"""What all plots share: figures, their files, and heat maps. Needs matplotlib."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_app.data.store import CANARY
+from editing.errors import MissingDependencyError
+from editing.files import write_atomically
+
+SLANTED: Mapping[str, Any] = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"}  # names below an axis
+
+
+def new_figure(width: float, height: float) -> Any:
+    """A matplotlib figure, its size in inches.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure  # without pyplot: no window, no global state
+    except ImportError as error:
+        raise MissingDependencyError("pictures need matplotlib: pip install 'asr-edge[plots]'") from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Writes a figure in one step; the extension of the file's name is the format.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=path.suffix.removeprefix(".") or "png", dpi=120)
+    write_atomically(path, buffer.getvalue())
+
+
+def draw_heat_map(axes: Any, values: NDArray[np.float64], fontsize: str, **options: Any) -> Any:
+    """Draws values (rows, columns), low ones green, with the number in each cell that has one.
+
+    Args:
+        axes: of matplotlib.
+        values: percentages; NaN leaves a cell empty.
+        fontsize: of the numbers, as matplotlib names sizes.
+        options: of matplotlib's `imshow`.
+
+    Returns:
+        The image, for a colour bar.
+    """
+    image = axes.imshow(values, cmap="RdYlGn_r", aspect="auto", **options)
+    for (row, column), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=fontsize)
+    return image
+
+
+def draw_matrix(
+    domains: Sequence[str], versions: Sequence[str], wer: Sequence[Mapping[str, float]], path: Path
+) -> None:
+    """WER of each domain (columns) after each version (rows), as a heat map.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+        StorageError: the file cannot be written.
+    """
+    values = np.array([[100 * row.get(domain, np.nan) for domain in domains] for row in wer])
+    figure = new_figure(1.6 + 1.1 * len(domains), 1.4 + 0.5 * len(versions))
+    axes = figure.subplots()
+    image = draw_heat_map(axes, values, "small", vmin=0)
+    axes.set_xticks(range(len(domains)), [name if name != CANARY else "general speech" for name in domains], **SLANTED)
+    axes.set_yticks(range(len(versions)), versions)
+    figure.colorbar(image, label="WER in %")
+    save_figure(figure, path)
