@@ -85,14 +85,6 @@ def trim(tensor: Array, density: float) -> Array:
     return np.where(magnitude_mask(tensor, density), tensor, np.float32(0))
 
 
-def breadcrumbs(tensor: Array, density: float, outliers: float = 0.01) -> Array:
-    """Cuts both tails: the `outliers` of largest magnitude, and the small ones until `density` is kept.
-
-    Model Breadcrumbs, arXiv 2312.06795. A small tensor keeps its share: outliers give way.
-    """
-    return np.where(magnitude_mask(tensor, density, top=math.floor(outliers * tensor.size)), tensor, np.float32(0))
-
-
 def drop(tensor: Array, density: float, random: np.random.Generator) -> Array:
     """Drops entries at random and divides the rest by the density, so that the expected value stays.
 

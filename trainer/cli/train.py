@@ -16,7 +16,6 @@ from device_app.cli.terminal import outcome as screen
 def train(
     manifests: Annotated[list[Path], typer.Argument(metavar="MANIFEST...", help="JSON lines of recordings and texts.")],
     out: Annotated[Path, typer.Option(help="The bundle to make: a new folder.")],
-    family: Annotated[Literal["conformer-ctc"], typer.Option(help="Which kind of model.")] = "conformer-ctc",
     config: Annotated[
         Literal["small", "paper"], typer.Option(help="small: 6 million parameters, for two CPU cores; paper: 28.")
     ] = "small",
@@ -41,7 +40,6 @@ def train(
     from trainer.training.from_scratch import train as run
 
     entries = [entry for manifest in manifests for entry in read_manifest(manifest)]
-    del family  # there is one that can be trained from nothing
     with screen.tuning_progress() as show:
         tuned = run(
             [entry for entry in entries if entry.split not in ("test", "dev")],
