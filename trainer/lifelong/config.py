@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from editing.errors import BadInputError
-from trainer.lifelong.methods import learners
+from trainer.lifelong.methods import find_methods
 from trainer.training.loop import Settings
 
 KEYS = ("base", "base_domain", "order", "never_trained", "methods", "seeds", "manifests", "fine_tuning", "settings")
@@ -18,14 +18,14 @@ TUNABLE = {one.name for one in fields(Settings)} - {"scope", "seed"}
 
 @dataclass(frozen=True)
 class Experiment:
-    """A base, domains in an order, and the learners to compare.
+    """A base, domains in an order, and the methods to compare.
 
     Attributes:
         base: a bundle's folder, an installed model's name, or None for the embedded one.
         base_domain: what the base was trained on, if that is known; counted among the seen.
         order: domains to be learnt, one after another.
         never_trained: domains that are only heard.
-        methods: learners, as `trainer.lifelong.methods` names them.
+        methods: their names, as `trainer.lifelong.methods` names them.
         seeds: each method is run with each.
         manifests: the manifest of each domain, with lines of the splits "train" and "test".
         fine_tuning: settings of `trainer.training.loop.Settings` that all methods share.
@@ -98,7 +98,7 @@ def _mistakes(record: Mapping[str, Any]) -> list[str]:
         for domain in lists["never_trained"]
         if domain in learned
     ]
-    known = learners()
+    known = find_methods()
     for method in lists["methods"]:
         if method not in known:
             found.append(f"unknown method {method!r}; there are {', '.join(known)}")

@@ -16,7 +16,7 @@ from device_app.evaluation.transfer import backward_transfer
 from editing.errors import BadInputError
 from editing.files import write_atomically
 from trainer.lifelong.config import Experiment
-from trainer.lifelong.methods import learners
+from trainer.lifelong.methods import find_methods
 from trainer.lifelong.runner import BASE
 
 REFERENCE = "fine-tuning"
@@ -69,7 +69,7 @@ class Cell:
         self.seconds: list[float] = [step["seconds"] for step in steps]
         self.stored_mb: list[float] = [step["stored_mb"] for step in steps]
         self.peak_gb: float = max(step["peak_gb"] for step in steps)
-        if not learners()[method].is_one_model:  # each domain by its own model, from when there is one
+        if not find_methods()[method].is_one_model:  # each domain by its own model, from when there is one
             for number in range(1, len(self._heard)):
                 self._heard[number] = {**self._heard[number - 1], **self._heard[number]}
         self.wer = np.array([[_wer(heard.get(domain)) for domain in experiment.heard] for heard in self._heard])
@@ -146,7 +146,7 @@ def summarise(experiment: Experiment, out: Path) -> dict[str, Any]:
         if not runs:
             continue
         found = list(runs.values())
-        one_model = learners()[method].is_one_model
+        one_model = find_methods()[method].is_one_model
         record: dict[str, Any] = {
             "average_wer": averages[method],
             "average_wer_sd": float(np.std([c.average(seen) for c in found])),

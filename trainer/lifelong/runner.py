@@ -31,7 +31,8 @@ from export.weights import read_weights, write_weights
 from trainer import families
 from trainer.executors import Engine, Local, Task
 from trainer.lifelong.config import Experiment
-from trainer.lifelong.methods import Learnt, Mixture, Step, Tune, learners
+from trainer.lifelong.method import FineTune, Mixture, Step, StepResult
+from trainer.lifelong.methods import find_methods
 from trainer.training.data import Example, load_examples
 from trainer.training.loop import Settings, finetune
 
@@ -195,8 +196,8 @@ class Work:
 
     def run_cell(self, method: str, seed: int) -> None:
         """Learns all domains in order with one method; steps that are done are not done again."""
-        learner = learners()[method]
-        settings = {**learner.settings, **self.experiment.settings.get(method, {})}
+        chosen = find_methods()[method]
+        settings = {**chosen.settings, **self.experiment.settings.get(method, {})}
         cell = self.out / "cells" / method / f"seed-{seed}"
         memory = cell / "memory"
         memory.mkdir(parents=True, exist_ok=True)
@@ -222,14 +223,14 @@ class Work:
                 training=self.examples(domain),
                 earlier=earlier,
                 memory=memory,
-                tune=self.tuner(seed * 1000 + number),
+                finetune=self.fine_tuner(seed * 1000 + number),
                 learning_rate=self.settings.learning_rate,
                 seed=seed,
             )
-            learnt = learner.function(step, **settings)
+            learnt = chosen.function(step, **settings)
             theta = dict(learnt.theta if isinstance(learnt, Mixture) else learnt)
             seconds = time.perf_counter() - began
-            heard = self.experiment.heard if learner.is_one_model else [domain]
+            heard = self.experiment.heard if chosen.is_one_model else [domain]
             record = {
                 "domain": domain,
                 "seconds": seconds,
@@ -242,7 +243,7 @@ class Work:
             (cell / f"theta-{number - 1}.safetensors").unlink(missing_ok=True)
         (cell / f"theta-{last}.safetensors").unlink(missing_ok=True)
 
-    def tuner(self, seed: int) -> Tune:
+    def fine_tuner(self, seed: int) -> FineTune:
         """A fine-tuning with the experiment's settings."""
 
         def tune(
@@ -253,7 +254,7 @@ class Work:
 
         return tune
 
-    def score(self, learnt: Learnt, names: Sequence[str]) -> dict[str, Any]:
+    def score(self, learnt: StepResult, names: Sequence[str]) -> dict[str, Any]:
         """What the int8 model hears in the test parts: wrong words and words of each utterance, `basic`."""
         audio = {entry.audio: read(entry.audio) for name in names for entry in self.domains[name].test}
         heard: dict[Path, str] = {}
@@ -268,7 +269,7 @@ class Work:
             found[name] = {"wrong": counts[:, 0].tolist(), "words": counts[:, 1].tolist()}
         return found
 
-    def _models(self, learnt: Learnt, audio: Mapping[Path, Samples]) -> Iterator[tuple[Tensors, Sequence[Path]]]:
+    def _models(self, learnt: StepResult, audio: Mapping[Path, Samples]) -> Iterator[tuple[Tensors, Sequence[Path]]]:
         """Each model that is needed, and the recordings it is to hear.
 
         A mixture's are made for shares in tenths, so that one serves more than one utterance.
@@ -278,7 +279,7 @@ class Work:
             return
         groups: dict[tuple[float, ...], list[Path]] = {}
         for path, samples in audio.items():
-            groups.setdefault(in_tenths(learnt.weigh(samples)), []).append(path)
+            groups.setdefault(in_tenths(learnt.route(samples)), []).append(path)
         for shares, paths in groups.items():
             yield learnt.weights(shares), paths
 

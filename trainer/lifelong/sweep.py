@@ -91,7 +91,7 @@ def _swept(
     else:
         tell(f"learning {domain} ({number} of {len(work.experiment.order)})")
         began = time.perf_counter()
-        tuned = work.tuner(work.experiment.seeds[0] * 1000 + number)(theta, work.examples(domain))
+        tuned = work.fine_tuner(work.experiment.seeds[0] * 1000 + number)(theta, work.examples(domain))
         record["tuning_s"] = time.perf_counter() - began
         record["merging_s"] = record["hearing_s"] = 0.0
         tuned_path.parent.mkdir(parents=True, exist_ok=True)

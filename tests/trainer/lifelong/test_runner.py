@@ -12,7 +12,7 @@ from editing.task_vector import TaskVector
 from tests.conftest import write_audio
 from trainer.lifelong import runner
 from trainer.lifelong.config import Experiment
-from trainer.lifelong.methods import learners
+from trainer.lifelong.methods import find_methods
 from trainer.lifelong.results import Cell, write_results
 from trainer.lifelong.runner import load_domains, run
 from trainer.lifelong.sweep import sweep
@@ -74,12 +74,12 @@ def test_a_run_fills_the_matrix_and_a_second_one_has_nothing_to_do(experiment, t
         run(more, tmp_path, silent, 2)
 
 
-def test_every_learner_learns(experiment, tmp_path):
-    others = [name for name in learners() if name not in experiment.methods]
+def test_every_method_runs(experiment, tmp_path):
+    others = [name for name in find_methods() if name not in experiment.methods]
     run(replace(experiment, methods=others, order=["second"], seeds=[3]), tmp_path, silent, 2)
     for name in others:
         record = json.loads((tmp_path / "cells" / name / "seed-3" / "step-1.json").read_text())
-        assert record["heard"].keys() == ({"first", "second"} if learners()[name].is_one_model else {"second"})
+        assert record["heard"].keys() == ({"first", "second"} if find_methods()[name].is_one_model else {"second"})
         stores = name not in ("joint", "lora", "lwf", "update-only-encoder")
         assert (record["stored_mb"] > 0) == stores, name
 

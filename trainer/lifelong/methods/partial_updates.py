@@ -1,4 +1,4 @@
-"""Learners that may change only a part of the model."""
+"""Methods that train only a part of the model, or few parameters beside it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from peft import LoraConfig
 from peft.tuners.lora import LoraModel
 
 from editing.registry import Tensors
-from trainer.lifelong.methods import Step, learner
+from trainer.lifelong.method import Step, lifelong_method
 
 LINEAR = r".*\.(q_proj|k_proj|v_proj|o_proj|fc1|fc2|linear1|linear2)"
 
 
-@learner("update-only-encoder", paper="arXiv 2207.00216")
+@lifelong_method("update-only-encoder", paper="arXiv 2207.00216")
 def update_only_encoder(step: Step) -> Tensors:
     """Fine-tunes the encoder alone; stores nothing."""
-    return step.tune(step.theta, step.training, scope="encoder")
+    return step.finetune(step.theta, step.training, scope="encoder")
 
 
-@learner("lora", paper="arXiv 2106.09685")
+@lifelong_method("lora", paper="arXiv 2106.09685")
 def lora(step: Step, *, rank: int = 16, alpha: int = 32, faster: float = 10.0) -> Tensors:
     """Trains adapters of low rank with PEFT, at a higher rate, and folds them into the weights; stores nothing."""
 
@@ -30,6 +30,6 @@ def lora(step: Step, *, rank: int = 16, alpha: int = 32, faster: float = 10.0) -
         tuner = LoraModel(model, {"default": config}, "default")
         return cast(Callable[[], None], tuner.merge_and_unload)
 
-    return step.tune(
+    return step.finetune(
         step.theta, step.training, adapters=adapters, scope="lora", learning_rate=faster * step.learning_rate
     )

@@ -1,28 +1,22 @@
-"""Sequential editing: fine-tune, take the difference, add a part of it; and plain fine-tuning beside it."""
+"""Sequential editing: fine-tune, take the difference, add a part of it."""
 
 from __future__ import annotations
 
 from editing.files import write_atomically
 from editing.registry import METHODS, Tensors
 from editing.task_vector import Origin, TaskVector, apply
-from trainer.lifelong.methods import Step, learner
+from trainer.lifelong.method import Step, lifelong_method
 
 SEQUENTIAL_EDITING = "arXiv 2406.17935"
 
 
-@learner("fine-tuning", paper="what all others are compared with")
-def fine_tuning(step: Step) -> Tensors:
-    """Goes on with what the fine-tuning gives; stores nothing."""
-    return step.tune(step.theta, step.training)
-
-
-@learner("task-arithmetic", paper=SEQUENTIAL_EDITING, method="task_arithmetic", lam=0.4)
-@learner("ties", paper=SEQUENTIAL_EDITING, method="ties", lam=0.6, density=0.5)
-@learner("dare", paper="arXiv 2311.03099", method="dare_linear", lam=0.4, density=0.5)
-@learner("dare-ties", paper="arXiv 2311.03099", method="dare_ties", lam=0.4, density=0.5)
-@learner("weight-average", paper="arXiv 2109.01903, at one half", method="task_arithmetic", lam=0.5)
+@lifelong_method("task-arithmetic", paper=SEQUENTIAL_EDITING, method="task_arithmetic", lam=0.4)
+@lifelong_method("ties", paper=SEQUENTIAL_EDITING, method="ties", lam=0.6, density=0.5)
+@lifelong_method("dare", paper="arXiv 2311.03099", method="dare_linear", lam=0.4, density=0.5)
+@lifelong_method("dare-ties", paper="arXiv 2311.03099", method="dare_ties", lam=0.4, density=0.5)
+@lifelong_method("weight-average", paper="arXiv 2109.01903, at one half", method="task_arithmetic", lam=0.5)
 def merge(step: Step, *, method: str = "ties", lam: float = 0.6, density: float | None = None) -> Tensors:
-    """Adds a part of the task vector to the model before; stores that part, to undo or reweigh it."""
+    """Adds a part of the task vector to the previous weights; stores that part, so that the edit can be reverted."""
     settings: dict[str, float] = {"lam": lam}
     if density is not None:
         settings["density"] = density
@@ -31,14 +25,14 @@ def merge(step: Step, *, method: str = "ties", lam: float = 0.6, density: float 
     return _merged(step, method, settings)
 
 
-@learner("1/t-average", paper="arXiv 2403.02951")
+@lifelong_method("1/t-average", paper="arXiv 2403.02951")
 def running_average(step: Step) -> Tensors:
-    """The mean of the base and of the model after every fine-tuning so far; stores the edit."""
+    """Averages the base and the weights after every fine-tuning so far; stores the edit."""
     return _merged(step, "task_arithmetic", {"lam": 1 / (step.number + 1)})
 
 
 def _merged(step: Step, method: str, settings: dict[str, float]) -> Tensors:
-    tuned = step.tune(step.theta, step.training)
+    tuned = step.finetune(step.theta, step.training)
     origin = Origin(
         family=step.bundle.family,
         base=step.bundle.weights_hash,

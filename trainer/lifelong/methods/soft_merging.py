@@ -14,30 +14,30 @@ from editing.files import write_atomically
 from editing.registry import Tensors
 from export.weights import read_weights, write_weights
 from trainer import families
-from trainer.lifelong.methods import Mixture, Step, learner
+from trainer.lifelong.method import Mixture, Step, lifelong_method
 from trainer.training.data import Example
 
-LONGEST = 20 * SAMPLE_RATE  # of an utterance is enough to tell where it belongs
+LONGEST = 20 * SAMPLE_RATE  # so much of an utterance is enough to tell its domain
 
 
-@learner("smear", paper="arXiv 2306.03745, with task vectors as experts")
+@lifelong_method("smear", paper="arXiv 2306.03745, with task vectors as experts")
 def smear(step: Step, *, temperature: float = 0.1) -> Mixture:
-    """Fine-tunes the base on the domain alone; mixes the task vectors for each utterance by what it sounds like.
+    """Fine-tunes the base on the domain alone; mixes the task vectors for each utterance by its encoder output.
 
     The router has no parameters: it compares an utterance's encoder output under the base, averaged
     over its frames, with each domain's mean, by cosine, and takes the softmax at `temperature`. It
-    stores the vectors and the means, and no recording. The base is an expert too, of zeros, where
-    it is known what it was trained on.
+    stores the vectors and the means, and no recording. The base is an expert too, of zeros, if its
+    own domain is known.
     """
-    listen = _Listener(step)
-    tuned = step.tune(step.base, step.training)
+    encode = _UtteranceEncoder(step)
+    tuned = step.finetune(step.base, step.training)
     vector = {name: tuned[name] - step.base[name] for name in step.base}
     write_weights(step.memory / f"{step.number}.safetensors", vector)
-    _keep_mean(step.memory / f"{step.number}.mean", listen, step.training)
+    _store_mean(step.memory / f"{step.number}.mean", encode, step.training)
     vectors: list[Tensors] = []
     means = []
-    if len(step.earlier) == step.number:  # the first of them is what the base was trained on
-        _keep_mean(step.memory / "0.mean", listen, step.earlier[0])
+    if len(step.earlier) == step.number:  # the first of them is the base's own domain
+        _store_mean(step.memory / "0.mean", encode, step.earlier[0])
         vectors.append({name: np.zeros_like(tensor) for name, tensor in step.base.items()})
         means.append(_mean(step.memory / "0.mean"))
     for number in range(1, step.number + 1):
@@ -45,14 +45,14 @@ def smear(step: Step, *, temperature: float = 0.1) -> Mixture:
         means.append(_mean(step.memory / f"{number}.mean"))
     router = np.stack(means)
 
-    def weigh(audio: Samples) -> NDArray[np.float64]:
-        return route(listen(audio), router, temperature)
+    def shares_of(audio: Samples) -> NDArray[np.float64]:
+        return route(encode(audio), router, temperature)
 
-    return Mixture(step.base, vectors, weigh)
+    return Mixture(step.base, vectors, shares_of)
 
 
 def route(features: NDArray[np.float64], means: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
-    """How much each expert counts for an utterance.
+    """The share of each expert in the model for an utterance.
 
     Args:
         features: (size,) of the utterance.
@@ -71,8 +71,8 @@ def route(features: NDArray[np.float64], means: NDArray[np.float64], temperature
     return weights
 
 
-class _Listener:
-    """What the base's encoder makes of an utterance, averaged over its frames."""
+class _UtteranceEncoder:
+    """The output of the base's encoder for an utterance, averaged over its frames."""
 
     def __init__(self, step: Step) -> None:
         self._family = families.find(step.bundle)
@@ -86,9 +86,9 @@ class _Listener:
         return mean
 
 
-def _keep_mean(path: Path, listen: _Listener, examples: Sequence[Example]) -> None:
+def _store_mean(path: Path, encode: _UtteranceEncoder, examples: Sequence[Example]) -> None:
     if not path.is_file():
-        mean = np.mean([listen(example.read()) for example in examples], axis=0)
+        mean = np.mean([encode(example.read()) for example in examples], axis=0)
         write_atomically(path, mean.tobytes())
 
 

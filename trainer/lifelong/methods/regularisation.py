@@ -1,4 +1,4 @@
-"""Learners that hold the fine-tuning back: by old weights' importance, or by what the old model hears."""
+"""Methods that add a penalty to the loss: for changing important weights, or for other outputs than the old model's."""
 
 from __future__ import annotations
 
@@ -10,26 +10,22 @@ import torch
 from editing.registry import Tensors
 from export.weights import read_weights, write_weights
 from trainer import families
-from trainer.lifelong.methods import Step, learner
+from trainer.lifelong.method import Step, lifelong_method
 from trainer.training.data import Example, padded
 
-MOST_EXAMPLES = 100  # of a domain tell the importance of weights
+MOST_EXAMPLES = 100  # of a domain, from which the importance of weights is estimated
 
 
-@learner("ewc", paper="arXiv 1612.00796")
+@lifelong_method("ewc", paper="arXiv 1612.00796")
 def ewc(step: Step, *, strength: float = 1000.0) -> Tensors:
-    """Elastic weight consolidation: weights that earlier domains needed are held; stores one importance for each.
+    """Elastic weight consolidation: holds weights that earlier domains need; stores the importance of each.
 
     The diagonal of the empirical Fisher information, summed over domains (online EWC, arXiv
     1805.06370), around the weights of the step before.
     """
     if step.earlier:
         write_weights(step.memory / f"{step.number}.safetensors", fisher(step, step.theta, step.earlier[-1]))
-    importance: dict[str, np.ndarray] = {}
-    for number in range(1, step.number + 1):
-        path = step.memory / f"{number}.safetensors"
-        for name, values in (read_weights(path) if path.is_file() else {}).items():
-            importance[name] = importance.get(name, 0) + values
+    importance = _total_importance(step)
     centre = {name: torch.from_numpy(np.array(step.theta[name])) for name in importance}
     weight = {name: torch.from_numpy(np.array(values)) for name, values in importance.items()}
 
@@ -38,7 +34,17 @@ def ewc(step: Step, *, strength: float = 1000.0) -> Tensors:
         terms = [(weight[n].to(p.device) * (p - centre[n].to(p.device)).square()).sum() for n, p in own.items()]
         return strength / 2 * torch.stack(terms).sum()
 
-    return step.tune(step.theta, step.training, penalty=penalty if importance else None)
+    return step.finetune(step.theta, step.training, penalty=penalty if importance else None)
+
+
+def _total_importance(step: Step) -> dict[str, np.ndarray]:
+    """The importance of each weight, summed over the domains for which it is stored."""
+    total: dict[str, np.ndarray] = {}
+    for number in range(1, step.number + 1):
+        path = step.memory / f"{number}.safetensors"
+        for name, values in (read_weights(path) if path.is_file() else {}).items():
+            total[name] = total.get(name, 0) + values
+    return total
 
 
 def fisher(step: Step, weights: Tensors, examples: Sequence[Example]) -> dict[str, np.ndarray]:
@@ -60,9 +66,9 @@ def fisher(step: Step, weights: Tensors, examples: Sequence[Example]) -> dict[st
     return {name: (values / len(order)).numpy() for name, values in sums.items()}
 
 
-@learner("lwf", paper="arXiv 1606.09282")
+@lifelong_method("lwf", paper="arXiv 1606.09282")
 def lwf(step: Step, *, strength: float = 1.0) -> Tensors:
-    """Learning without forgetting: on the new recordings, stays near what the old model hears; stores nothing."""
+    """Learning without forgetting: distils the old model on the new recordings; stores nothing."""
     family = families.find(step.bundle)
     teacher = family.build(step.bundle.config, attention="sdpa")
     families.load_weights(teacher, step.theta)
@@ -76,4 +82,4 @@ def lwf(step: Step, *, strength: float = 1.0) -> Tensors:
         new = family.log_probabilities(model, audio, lengths, targets)
         return strength * torch.nn.functional.kl_div(new, old, reduction="batchmean", log_target=True)
 
-    return step.tune(step.theta, step.training, penalty=penalty)
+    return step.finetune(step.theta, step.training, penalty=penalty)
