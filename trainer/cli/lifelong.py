@@ -171,7 +171,7 @@ def corpus(
     seed: Annotated[int, typer.Option(min=0, help="Of the choice.")] = 0,
 ) -> None:
     """Make an experiment of a published corpus: Common Voice by accent, LibriSpeech, TED-LIUM 3."""
-    from trainer.lifelong.corpora.published import prepare
+    from trainer.lifelong.corpora.experiment import prepare
 
     with progress("reading", 0) as advance:
         config = prepare(name, folder, out, accents=accents or (), train=train, test=test, seed=seed, on_done=advance)

@@ -1,0 +1,1 @@
+"""Corpora as domains: published ones, one file each, and synthetic accents."""

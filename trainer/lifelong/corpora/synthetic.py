@@ -1,8 +1,8 @@
 """`synthetic-accents`: the same kind of speech in six accents, from Debian's espeak-ng and flite.
 
 Both run offline and are deterministic, so anybody can make the same benchmark. Train and test
-share no sentence and no voice. It tells how methods compare; it does not tell how well anything
-hears people.
+share no sentence and no voice. It compares methods; it does not say how well a model
+recognises people.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from editing.errors import MissingDependencyError, StorageError
 from editing.files import write_atomically
 from trainer.lifelong.corpora.sentences import sentences
 
-# Variants of espeak-ng's voices that sound like people. "test" ones are heard by no model in training.
+# Variants of espeak-ng's voices that sound like people. No model is trained on the "test" ones.
 TRAIN_VARIANTS = (
     *(
         "m1",
@@ -180,8 +180,8 @@ def _speak(command: Sequence[str]) -> Samples:
     done = subprocess.run(command, check=True, capture_output=True)  # noqa: S603
     data = bytearray(done.stdout)
     samples, rate = soundfile.read(io.BytesIO(_with_length(data)), dtype="float32")
-    heard: Samples = soxr.resample(samples, rate, SAMPLE_RATE).astype(np.float32)
-    return np.pad(heard, SAMPLE_RATE // 10)
+    resampled: Samples = soxr.resample(samples, rate, SAMPLE_RATE).astype(np.float32)
+    return np.pad(resampled, SAMPLE_RATE // 10)
 
 
 def _with_length(data: bytearray) -> bytes:

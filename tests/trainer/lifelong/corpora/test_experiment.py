@@ -7,7 +7,7 @@ import soundfile
 from device_app.data.manifest import read_manifest
 from editing.errors import BadInputError
 from trainer.lifelong.config import read_experiment
-from trainer.lifelong.corpora.published import prepare
+from trainer.lifelong.corpora.experiment import prepare
 
 
 def audio(path, seconds=1.0, **options):

@@ -1,0 +1,102 @@
+"""A published corpus becomes an experiment: a manifest for each domain, and a configuration.
+
+Recordings stay where they are, except those that have to be cut out of longer ones. To add a
+corpus, add a module with a function `read` and name it in `CORPORA`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from editing.errors import BadInputError
+from editing.files import write_atomically
+from trainer.lifelong.corpora import common_voice, librispeech, ted_lium
+from trainer.lifelong.corpora.source import Line, Source
+
+Corpus = Literal["common-voice", "librispeech", "ted-lium"]
+
+# From a corpus to the utterances of each of its domains, the base's domain first.
+CORPORA: Mapping[Corpus, Callable[[Source], Mapping[str, Sequence[Line]]]] = {
+    "common-voice": common_voice.read,
+    "librispeech": librispeech.read,
+    "ted-lium": ted_lium.read,
+}
+
+
+def prepare(
+    corpus: Corpus,
+    folder: Path,
+    out: Path,
+    *,
+    accents: Sequence[str] = (),
+    train: int = 1000,
+    test: int = 200,
+    seed: int = 0,
+    on_done: Callable[[int], None] = lambda _count: None,
+) -> Path:
+    """Writes manifests and the configuration of an experiment.
+
+    Args:
+        corpus: which one is in `folder`.
+        folder: as it was unpacked.
+        out: a folder.
+        accents: of Common Voice, in the order in which they are to be learnt, the base's first; by
+            default US and then by the number of utterances.
+        train, test: utterances of each domain, at most; those of the first, which the base is
+            trained on, are not limited.
+        seed: of the choice.
+        on_done: called with the number of utterances that have been written.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        BadInputError: it is not that corpus, an accent has too few utterances, or there is a
+            configuration already, which the user may have edited.
+    """
+    config = out / f"{corpus}.toml"
+    if config.exists():
+        raise BadInputError(f"{config}: is there already; nothing was changed. Name another folder, or remove it")
+    domains = CORPORA[corpus](Source(folder, out, tuple(accents), train, test, on_done))
+    random = np.random.default_rng(seed)
+    for number, (name, lines) in enumerate(domains.items()):
+        limits = {"train": None if number == 0 and len(domains) > 1 else train, "test": test}
+        chosen = [one for split, limit in limits.items() for one in _chosen(lines, split, limit, random)]
+        write_atomically(out / name / "manifest.jsonl", _manifest(chosen).encode())
+        on_done(len(chosen))
+    write_atomically(config, _configuration(list(domains)).encode())  # last: a run that was killed can be repeated
+    return config
+
+
+def _manifest(lines: Sequence[Line]) -> str:
+    records = (
+        {"audio": str(one.audio.resolve()), "text": one.text, "speaker": one.speaker, "split": one.split}
+        for one in lines
+    )
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+
+
+def _chosen(lines: Sequence[Line], split: str, limit: int | None, random: np.random.Generator) -> list[Line]:
+    of_split = [one for one in lines if one.split == split]
+    picks = random.permutation(len(of_split))[:limit]
+    return [of_split[i] for i in sorted(picks)]
+
+
+def _configuration(names: Sequence[str]) -> str:
+    first, order = (names[0], names[1:]) if len(names) > 1 else (None, names)
+    head = f'base = "BUNDLE"  # trained on {first}: asr-edge train {first}/manifest.jsonl\nbase_domain = "{first}"\n'
+    lines = [
+        *([head] if first else []),
+        f"order = {json.dumps(list(order))}",
+        'methods = ["fine-tuning", "task-arithmetic", "ties"]',
+        "seeds = [0]",
+        "",
+        "[manifests]",
+        *(f'{name} = "{name}/manifest.jsonl"' for name in names),
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,63 @@
+"""TED-LIUM 3 as one domain; its talks are cut into utterances."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+
+import soundfile
+
+from device_app.audio.samples import encode, to_model_rate
+from editing.errors import BadInputError
+from editing.files import write_atomically
+from trainer.lifelong.corpora.source import Line, Source
+
+IGNORED = "ignore_time_segment_in_scoring"
+MARKS = re.compile(r"<[^>]*>|\(\d+\)|\{[^}]*\}")  # <unk>, a word's variant (2), {NOISE}
+
+
+def read(source: Source) -> dict[str, list[Line]]:
+    """Utterances of the STM files beside the talks, cut out as FLAC: a few of every talk.
+
+    Raises:
+        BadInputError: it is not TED-LIUM 3, or a file of it cannot be read.
+    """
+    folder = source.folder
+    parts = {"train": (folder / "data", source.train), "test": (folder / "legacy" / "test", source.test)}
+    lines = []
+    for split, (part, most) in parts.items():
+        tables = sorted((part / "stm").glob("*.stm"))
+        if not tables:
+            raise BadInputError(f"{part / 'stm'}: has no .stm files; expected TED-LIUM 3 as it was unpacked")
+        each = max(1, -(-most // len(tables)))
+        cut = (one for table in tables for one in islice(_cut(table, source.out / "ted-lium" / split, split), each))
+        for one in islice(cut, most):
+            lines.append(one)
+            source.on_done(1)
+    return {"ted-lium": lines}
+
+
+def _cut(table: Path, out: Path, split: str) -> Iterable[Line]:
+    talk = table.parent.parent / "sph" / f"{table.stem}.sph"
+    for number, line in enumerate(table.read_text("utf-8").splitlines(), 1):
+        fields = line.split(" ", 6)
+        try:
+            start, end = float(fields[3]), float(fields[4])
+            text = " ".join(MARKS.sub(" ", fields[6]).replace(" '", "'").split())
+        except (IndexError, ValueError) as error:
+            raise BadInputError(f"{table}, line {number}: is not a line of STM ({error})") from error
+        if not text or IGNORED in text or end <= start:
+            continue
+        path = out / f"{table.stem}-{number:05d}.flac"
+        if not path.is_file():
+            try:
+                with soundfile.SoundFile(talk) as file:
+                    rate = file.samplerate
+                    file.seek(round(start * rate))
+                    audio = file.read(round((end - start) * rate), dtype="float32")
+            except (OSError, soundfile.LibsndfileError) as error:
+                raise BadInputError(f"{talk}: cannot be read from {start:g} to {end:g} s ({error})") from error
+            write_atomically(path, encode(to_model_rate(audio, rate, str(talk))))
+        yield Line(path, text, fields[2], split)
