@@ -1,9 +1,9 @@
-"""What `asr-edge lifelong` is told: a TOML file, checked as a whole."""
+"""The configuration of `asr-edge lifelong`: a TOML file, checked as a whole."""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,9 @@ class Experiment:
 
     Attributes:
         base: a bundle's folder, an installed model's name, or None for the embedded one.
-        base_domain: what the base was trained on, if that is known; counted among the seen.
+        base_domain: what the base was trained on, if that is known; counts as a seen domain.
         order: domains to be learnt, one after another.
-        never_trained: domains that are only heard.
+        never_trained: domains that only test.
         methods: their names, as `trainer.lifelong.methods` names them.
         seeds: each method is run with each.
         manifests: the manifest of each domain, with lines of the splits "train" and "test".
@@ -48,7 +48,7 @@ class Experiment:
         return [*([self.base_domain] if self.base_domain else []), *self.order]
 
     @property
-    def heard(self) -> list[str]:
+    def all_domains(self) -> list[str]:
         """All domains, in the order of a matrix's columns."""
         return [*self.seen, *self.never_trained]
 
@@ -74,39 +74,50 @@ def read_experiment(path: Path) -> Experiment:
 
 
 def _mistakes(record: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a configuration; its names are looked at only when all values have the right type."""
+    return _wrong_types(record) or [*_wrong_domains(record), *_wrong_methods(record), *_wrong_settings(record)]
+
+
+def _wrong_types(record: Mapping[str, Any]) -> list[str]:
     found = [f"unknown key {key!r}; there are {', '.join(KEYS)}" for key in record.keys() - set(KEYS)]
     manifests = record.get("manifests")
     if not isinstance(manifests, dict) or not all(isinstance(value, str) for value in manifests.values()):
         return [*found, "[manifests] must name the manifest of every domain"]
-    lists = {key: record.get(key, []) for key in ("order", "never_trained", "methods", "seeds")}
-    for key, value in lists.items():
-        kind = int if key == "seeds" else str
-        if not isinstance(value, list) or not all(type(one) is kind for one in value):
-            found.append(f"{key} must be a list of {'numbers' if kind is int else 'names'}")
-        elif len(set(value)) < len(value):
-            found.append(f"{key} names something twice")
-    found += [f"{key} must not be empty" for key in ("order", "methods") if not record.get(key)]
-    if found:
-        return found
-    base_domain = record.get("base_domain")
-    for domain in [*lists["order"], *lists["never_trained"], *([base_domain] if base_domain else [])]:
-        if domain not in manifests:
-            found.append(f"[manifests] has no {domain!r}")
-    learned = {*lists["order"], *([base_domain] if base_domain else [])}
-    found += [
-        f"{domain!r} is learnt, so it is no domain never trained on"
-        for domain in lists["never_trained"]
-        if domain in learned
-    ]
+    for key in ("order", "never_trained", "methods"):
+        found += _wrong_list(key, record.get(key, []), str, "names")
+    found += _wrong_list("seeds", record.get("seeds", []), int, "numbers")
+    return [*found, *(f"{key} must not be empty" for key in ("order", "methods") if not record.get(key))]
+
+
+def _wrong_list(key: str, values: object, kind: type, of: str) -> Iterator[str]:
+    if not isinstance(values, list) or any(type(value) is not kind for value in values):
+        yield f"{key} must be a list of {of}"
+    elif len(set(values)) < len(values):
+        yield f"{key} names something twice"
+
+
+def _wrong_domains(record: Mapping[str, Any]) -> Iterator[str]:
+    base_domain, never_trained = record.get("base_domain"), record.get("never_trained", [])
+    of_base = [base_domain] if base_domain else []
+    for domain in [*record["order"], *never_trained, *of_base]:
+        if domain not in record["manifests"]:
+            yield f"[manifests] has no {domain!r}"
+    for domain in never_trained:
+        if domain in (*record["order"], *of_base):
+            yield f"{domain!r} is learnt, so it is no domain never trained on"
+
+
+def _wrong_methods(record: Mapping[str, Any]) -> Iterator[str]:
     known = find_methods()
-    for method in lists["methods"]:
+    for method in record["methods"]:
         if method not in known:
-            found.append(f"unknown method {method!r}; there are {', '.join(known)}")
+            yield f"unknown method {method!r}; there are {', '.join(known)}"
+
+
+def _wrong_settings(record: Mapping[str, Any]) -> Iterator[str]:
+    known = find_methods()
     for method, settings in record.get("settings", {}).items():
         unknown = sorted(settings.keys() - known[method].settings.keys()) if method in known else [method]
-        found += [f"[settings.{method}] has an unknown {name!r}" for name in unknown]
-    found += [
-        f"[fine_tuning] has an unknown {name!r}; there are {', '.join(sorted(TUNABLE))}"
-        for name in sorted(record.get("fine_tuning", {}).keys() - TUNABLE)
-    ]
-    return found
+        yield from (f"[settings.{method}] has an unknown {name!r}" for name in unknown)
+    for name in sorted(record.get("fine_tuning", {}).keys() - TUNABLE):
+        yield f"[fine_tuning] has an unknown {name!r}; there are {', '.join(sorted(TUNABLE))}"

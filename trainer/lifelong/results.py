@@ -72,11 +72,11 @@ class Cell:
         if not find_methods()[method].is_one_model:  # each domain by its own model, from when there is one
             for number in range(1, len(self._heard)):
                 self._heard[number] = {**self._heard[number - 1], **self._heard[number]}
-        self.wer = np.array([[_wer(heard.get(domain)) for domain in experiment.heard] for heard in self._heard])
+        self.wer = np.array([[_wer(heard.get(domain)) for domain in experiment.all_domains] for heard in self._heard])
 
     def average(self, domains: Sequence[str], step: int = -1) -> float:
         """Mean WER over domains after a step."""
-        places = [self._experiment.heard.index(domain) for domain in domains]
+        places = [self._experiment.all_domains.index(domain) for domain in domains]
         return float(self.wer[step, places].mean())
 
     def average_by_step(self) -> list[float]:
@@ -139,7 +139,7 @@ def summarise(experiment: Experiment, out: Path) -> dict[str, Any]:
                 continue
     if not any(cells.values()):
         raise BadInputError(f"{out}: no method has come to its end yet; 'asr-edge lifelong run' goes on")
-    seen, heard = experiment.seen, experiment.heard
+    seen, heard = experiment.seen, experiment.all_domains
     averages = {m: float(np.mean([c.average(seen) for c in runs.values()])) for m, runs in cells.items() if runs}
     methods = {}
     for method, runs in cells.items():
@@ -207,7 +207,7 @@ def _csv(experiment: Experiment, results: Mapping[str, Any]) -> str:
         for one in record["runs"]:
             for step, row in enumerate(one["wer"]):
                 learnt = experiment.order[step - 1] if step else ""
-                for domain, wer in zip(experiment.heard, row, strict=True):
+                for domain, wer in zip(experiment.all_domains, row, strict=True):
                     writer.writerow([method, one["seed"], step, learnt, domain, "" if np.isnan(wer) else f"{wer:.5f}"])
     return text.getvalue()
 

@@ -59,7 +59,7 @@ def load_domains(experiment: Experiment) -> dict[str, Domain]:
             part, or none to learn from though it is to be learnt.
     """
     domains = {}
-    for name in experiment.heard:
+    for name in experiment.all_domains:
         entries = read_manifest(experiment.manifests[name])
         domain = Domain([e for e in entries if e.split == "train"], [e for e in entries if e.split == "test"])
         if not domain.test:
@@ -192,7 +192,7 @@ class Work:
         """Hears every domain with the base, once for all cells."""
         path = self.out / "cells" / BASE / "step-0.json"
         if not path.is_file():
-            _write(path, {"domain": None, "heard": self.score(self.base, self.experiment.heard)})
+            _write(path, {"domain": None, "heard": self.score(self.base, self.experiment.all_domains)})
 
     def run_cell(self, method: str, seed: int) -> None:
         """Learns all domains in order with one method; steps that are done are not done again."""
@@ -230,7 +230,7 @@ class Work:
             learnt = chosen.function(step, **settings)
             theta = dict(learnt.theta if isinstance(learnt, Mixture) else learnt)
             seconds = time.perf_counter() - began
-            heard = self.experiment.heard if chosen.is_one_model else [domain]
+            heard = self.experiment.all_domains if chosen.is_one_model else [domain]
             record = {
                 "domain": domain,
                 "seconds": seconds,

@@ -41,7 +41,7 @@ def read(tmp_path):
 def test_what_it_says(read, tmp_path):
     experiment = read(GOOD)
     assert experiment.seen == ["us", "scotland", "india"]
-    assert experiment.heard == ["us", "scotland", "india", "read"]
+    assert experiment.all_domains == ["us", "scotland", "india", "read"]
     assert experiment.manifests["india"] == tmp_path / "india.jsonl"
     assert experiment.fine_tuning == {"learning_rate": 3e-4}
     assert experiment.settings["ties"] == {"density": 0.2}
