@@ -42,7 +42,8 @@ def run(
     from trainer.lifelong import plots as pictures
     from trainer.lifelong import runner
     from trainer.lifelong.config import read_experiment
-    from trainer.lifelong.results import table, write_results
+    from trainer.lifelong.results import write_results
+    from trainer.lifelong.tables import table
 
     experiment = read_experiment(config)
     folder = out or config.with_suffix("")

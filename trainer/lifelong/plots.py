@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from device_app.evaluation.plots import SLANTED, draw_heat_map, draw_matrix, new_figure, save_figure
-from trainer.lifelong.results import ranked
+from trainer.lifelong.tables import ranked
 
 
 def draw_run(results: Mapping[str, Any], order: Sequence[str], folder: Path) -> list[Path]:
@@ -22,12 +22,12 @@ def draw_run(results: Mapping[str, Any], order: Sequence[str], folder: Path) -> 
     written = [folder / "average-wer.png", folder / "cost.png"]
     _draw_averages(results, order, written[0])
     _draw_costs(results, written[1])
-    heard = [*results["seen"], *results["never_trained"]]
+    domains = [*results["seen"], *results["never_trained"]]
     for method, record in results["methods"].items():
         matrix = np.mean([one["wer"] for one in record["runs"]], axis=0)
-        rows = [{d: w for d, w in zip(heard, row, strict=True) if np.isfinite(w)} for row in matrix]
+        rows = [{d: w for d, w in zip(domains, row, strict=True) if np.isfinite(w)} for row in matrix]
         written.append(folder / f"matrix-{method.replace('/', '-')}.png")
-        draw_matrix(heard, ["the base", *(f"+ {domain}" for domain in order)], rows, written[-1])
+        draw_matrix(domains, ["the base", *(f"+ {domain}" for domain in order)], rows, written[-1])
     return written
 
 

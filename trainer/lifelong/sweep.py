@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,10 @@ from editing.registry import METHODS, Tensors
 from editing.task_vector import apply
 from export.weights import read_weights, write_weights
 from trainer.lifelong.config import Experiment
-from trainer.lifelong.runner import Domain, Tell, Work, load_domains, opened
+from trainer.lifelong.metrics import wer
+from trainer.lifelong.preparation import load_domains
+from trainer.lifelong.run_folder import opened
+from trainer.lifelong.runner import Run, Tell
 
 LAMBDAS = tuple(round(0.1 * n, 1) for n in range(1, 10))
 DENSITIES = LAMBDAS
@@ -34,14 +37,14 @@ def sweep(
     threads: int | None = None,
     on_done: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Fine-tunes once a step, merges with TIES and every lambda and density, and hears the domains seen so far.
+    """Fine-tunes once a step, merges with TIES and every lambda and density, and scores the domains seen so far.
 
-    Pairs that have been heard are not heard again when a killed sweep is started anew.
+    Pairs that are scored are not scored again when a killed sweep is started anew.
 
     Args:
-        experiment: its base, order, manifests and fine-tuning count; the first seed.
+        experiment: its base, order, manifests and fine-tuning settings are used, and its first seed.
         out: a folder.
-        tell: is told what goes on.
+        tell: receives messages about progress.
         lambdas, densities: the grid.
         utterances: of each test part, the first; None for all.
         threads: for the recogniser.
@@ -49,76 +52,105 @@ def sweep(
 
     Returns:
         What `sweep.json` holds: "steps", each with its "cells" (lambda, density, WER by domain,
-        average), the "best" of them, and the seconds of tuning, merging and hearing.
+        average), the "best" of them, and the seconds of fine-tuning, merging and scoring.
 
     Raises:
         BadInputError, BadAudioError, TrainingError: as `trainer.lifelong.runner.run`.
     """
     domains = load_domains(experiment)
     if utterances is not None:
-        domains = {name: Domain(one.training, one.test[:utterances]) for name, one in domains.items()}
+        domains = {name: replace(one, test=one.test[:utterances]) for name, one in domains.items()}
     with opened(replace(experiment, methods=()), out):
-        work = Work(experiment, domains, out, threads)
-        theta: Tensors = work.base
+        pairs = _Pairs(Run(experiment, domains, out, threads), lambdas, densities, on_done)
+        theta: Tensors = pairs.run.base
         steps = []
-        known = [experiment.base_domain] if experiment.base_domain else []
         for number, domain in enumerate(experiment.order, 1):
-            known.append(domain)
-            record, theta = _swept(work, number, domain, known, theta, (lambdas, densities), tell, on_done)
-            steps.append(record)
+            step = _Step(number, domain, out / "sweep" / f"step-{number}.json")
+            tuned = _tuned(pairs.run, step, theta, tell)
+            vector = {name: tuned[name] - theta[name] for name in theta}
+            pairs.score(step, theta, vector)
+            steps.append({**step.record, "best": step.best()})
+            theta = apply(theta, METHODS["ties"]([vector], **CHAIN))
     result = {"lambdas": list(lambdas), "densities": list(densities), "utterances": utterances, "steps": steps}
     write_atomically(out / "sweep.json", (json.dumps(result, indent=1) + "\n").encode())
     return result
 
 
-def _swept(
-    work: Work,
-    number: int,
-    domain: str,
-    known: Sequence[str],
-    theta: Tensors,
-    grid: tuple[Sequence[float], Sequence[float]],
-    tell: Tell,
-    on_done: Callable[[], None],
-) -> tuple[dict[str, Any], Tensors]:
-    path = work.out / "sweep" / f"step-{number}.json"
-    tuned_path = path.with_suffix(".safetensors")
-    record: dict[str, Any] = (
-        json.loads(path.read_text("utf-8")) if path.is_file() else {"number": number, "domain": domain, "cells": []}
-    )
-    if tuned_path.is_file():
-        tuned: Tensors = read_weights(tuned_path)
-    else:
-        tell(f"learning {domain} ({number} of {len(work.experiment.order)})")
-        began = time.perf_counter()
-        tuned = work.fine_tuner(work.experiment.seeds[0] * 1000 + number)(theta, work.examples(domain))
-        record["tuning_s"] = time.perf_counter() - began
-        record["merging_s"] = record["hearing_s"] = 0.0
-        tuned_path.parent.mkdir(parents=True, exist_ok=True)
-        write_weights(tuned_path, dict(tuned))
-        write_atomically(path, json.dumps(record).encode())
-    vector = {name: tuned[name] - theta[name] for name in theta}
-    done = {(cell["lam"], cell["density"]) for cell in record["cells"]}
-    for density in grid[1]:
-        if all((lam, density) in done for lam in grid[0]):
-            continue
-        began = time.perf_counter()
-        trimmed = METHODS["ties"]([vector], lam=1.0, density=density)  # once for all lambdas
-        record["merging_s"] += time.perf_counter() - began
-        for lam in grid[0]:
-            if (lam, density) in done:
+class _Step:
+    """A domain's record: costs, and a cell for every pair that is scored; it is kept in a file."""
+
+    def __init__(self, number: int, domain: str, path: Path) -> None:
+        self.number, self.domain, self.path = number, domain, path
+        self.record: dict[str, Any] = (
+            json.loads(path.read_text("utf-8")) if path.is_file() else {"number": number, "domain": domain, "cells": []}
+        )
+
+    def save(self) -> None:
+        write_atomically(self.path, json.dumps(self.record).encode())
+
+    def done(self) -> set[tuple[float, float]]:
+        """The pairs of lambda and density that are scored."""
+        return {(cell["lam"], cell["density"]) for cell in self.record["cells"]}
+
+    def best(self) -> Mapping[str, Any]:
+        best: Mapping[str, Any] = min(
+            self.record["cells"], key=lambda cell: (cell["average_wer"], cell["lam"], cell["density"])
+        )
+        return best
+
+
+def _tuned(run: Run, step: _Step, theta: Tensors, tell: Tell) -> Tensors:
+    """The fine-tuned weights of a step, kept in a file."""
+    path = step.path.with_suffix(".safetensors")
+    if path.is_file():
+        return read_weights(path)
+    tell(f"learning {step.domain} ({step.number} of {len(run.experiment.order)})")
+    began = time.perf_counter()
+    tuned = run.fine_tuner(run.experiment.seeds[0] * 1000 + step.number)(theta, run.examples.of(step.domain))
+    step.record |= {"tuning_s": time.perf_counter() - began, "merging_s": 0.0, "hearing_s": 0.0}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_weights(path, dict(tuned))
+    step.save()
+    return tuned
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """The grid of lambda and density, and what scores it.
+
+    Attributes:
+        run: its base, examples and scorer.
+        lambdas, densities: the grid.
+        on_done: called after every pair.
+    """
+
+    run: Run
+    lambdas: Sequence[float]
+    densities: Sequence[float]
+    on_done: Callable[[], None]
+
+    def score(self, step: _Step, theta: Tensors, vector: Tensors) -> None:
+        """Merges a step's task vector with every pair that is not scored yet, and scores the domains seen so far."""
+        experiment = self.run.experiment
+        seen = experiment.seen[: len(experiment.seen) - len(experiment.order) + step.number]
+        done = step.done()
+        for density in self.densities:
+            missing = [lam for lam in self.lambdas if (lam, density) not in done]
+            if not missing:
                 continue
             began = time.perf_counter()
-            scaled = {name: np.float32(lam) * tensor for name, tensor in trimmed.items()}
-            weights = apply(theta, scaled, out=scaled)
-            merged = time.perf_counter()
-            heard = work.score(weights, known)
-            record["merging_s"] += merged - began
-            record["hearing_s"] += time.perf_counter() - merged
-            wer = {name: sum(one["wrong"]) / max(1, sum(one["words"])) for name, one in heard.items()}
-            cell = {"lam": lam, "density": density, "wer": wer, "average_wer": float(np.mean(list(wer.values())))}
-            record["cells"].append(cell)
-            write_atomically(path, json.dumps(record).encode())
-            on_done()
-    record["best"] = min(record["cells"], key=lambda cell: (cell["average_wer"], cell["lam"], cell["density"]))
-    return record, apply(theta, METHODS["ties"]([vector], **CHAIN))
+            trimmed = METHODS["ties"]([vector], lam=1.0, density=density)  # once for all lambdas
+            step.record["merging_s"] += time.perf_counter() - began
+            for lam in missing:
+                began = time.perf_counter()
+                scaled = {name: np.float32(lam) * tensor for name, tensor in trimmed.items()}
+                weights = apply(theta, scaled, out=scaled)
+                merged = time.perf_counter()
+                errors = self.run.scorer.score(weights, seen)
+                step.record["merging_s"] += merged - began
+                step.record["hearing_s"] += time.perf_counter() - merged
+                rates = {name: wer(one) for name, one in errors.items()}
+                average = float(np.mean(list(rates.values())))
+                step.record["cells"].append({"lam": lam, "density": density, "wer": rates, "average_wer": average})
+                step.save()
+                self.on_done()

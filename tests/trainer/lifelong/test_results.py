@@ -9,8 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from editing.errors import BadInputError
+from trainer.lifelong.cells import Cell
 from trainer.lifelong.config import Experiment
-from trainer.lifelong.results import Cell, coverage, relative_reduction, significance, summarise, summary, write_results
+from trainer.lifelong.metrics import coverage, relative_reduction, significance
+from trainer.lifelong.results import summarise, write_results
+from trainer.lifelong.run_folder import RunFolder
+from trainer.lifelong.tables import summary
 
 WORDS = [10, 10]
 
@@ -61,7 +65,7 @@ def out(tmp_path):
 
 
 def test_the_matrix_is_what_was_heard(experiment, out):
-    cell = Cell(experiment, out, "fine-tuning", 0)
+    cell = Cell(experiment, RunFolder(out), "fine-tuning", 0)
     np.testing.assert_allclose(cell.wer[:, :3] * 100, [[10, 40, 50], [20, 20, 45], [30, 35, 25]])
     assert cell.average(experiment.seen) == pytest.approx(0.30)
     assert cell.average_by_step() == pytest.approx([0.10, 0.20, 0.30])
@@ -69,33 +73,33 @@ def test_the_matrix_is_what_was_heard(experiment, out):
 
 def test_backward_transfer_is_the_mean_change_since_each_was_learnt(experiment, out):
     """us: 10 -> 30, scotland: 20 -> 35; so -(20 + 15) / 2 points."""
-    assert Cell(experiment, out, "fine-tuning", 0).backward_transfer() == pytest.approx(-0.175)
-    assert Cell(experiment, out, "ties", 0).backward_transfer() == pytest.approx(-0.025)
+    assert Cell(experiment, RunFolder(out), "fine-tuning", 0).backward_transfer() == pytest.approx(-0.175)
+    assert Cell(experiment, RunFolder(out), "ties", 0).backward_transfer() == pytest.approx(-0.025)
 
 
 def test_forward_transfer_is_the_mean_change_before_each_is_learnt(experiment, out):
     """india: 50 by the base, 45 after scotland. Nothing was learnt before scotland, so it does not count."""
-    assert Cell(experiment, out, "fine-tuning", 0).forward_transfer() == pytest.approx(0.05)
+    assert Cell(experiment, RunFolder(out), "fine-tuning", 0).forward_transfer() == pytest.approx(0.05)
 
 
 def test_backward_transfer_agrees_with_the_definition_of_lopez_paz_and_ranzato(experiment, out):
     """Oracle: their formula on accuracies R[i, j], as Avalanche computes it: mean of R[T, j] - R[j, j]."""
-    accuracy = 1 - Cell(experiment, out, "fine-tuning", 0).wer[:, :3]
+    accuracy = 1 - Cell(experiment, RunFolder(out), "fine-tuning", 0).wer[:, :3]
     oracle = np.mean([accuracy[2, j] - accuracy[j, j] for j in range(2)])
-    assert Cell(experiment, out, "fine-tuning", 0).backward_transfer() == pytest.approx(oracle)
+    assert Cell(experiment, RunFolder(out), "fine-tuning", 0).backward_transfer() == pytest.approx(oracle)
 
 
 def test_without_a_domain_of_the_base_only_what_was_learnt_counts(experiment, out):
     from dataclasses import replace
 
-    cell = Cell(replace(experiment, base_domain=None), out, "fine-tuning", 0)
+    cell = Cell(replace(experiment, base_domain=None), RunFolder(out), "fine-tuning", 0)
     assert cell.average(["scotland", "india"]) == pytest.approx(0.30)
     assert cell.backward_transfer() == pytest.approx(-0.15)
     assert cell.average_by_step() == pytest.approx([0.20, 0.30])
 
 
 def test_separate_models_hear_each_domain_with_its_own(experiment, out):
-    cell = Cell(experiment, out, "separate", 0)
+    cell = Cell(experiment, RunFolder(out), "separate", 0)
     np.testing.assert_allclose(cell.wer[-1, :3] * 100, [10, 20, 15])
     assert cell.average(experiment.seen) == pytest.approx(0.15)
 
@@ -132,9 +136,10 @@ def test_a_cell_that_is_not_done_is_left_out(experiment, out):
 
 
 def test_significance_is_of_utterances_that_both_heard(experiment, out, tmp_path):
-    one, other = (Cell(experiment, out, method, 0) for method in ("ties", "fine-tuning"))
-    assert significance(one, one, experiment.seen) == 1.0
-    assert 0 < significance(one, other, experiment.seen) <= 1
+    one, other = (Cell(experiment, RunFolder(out), method, 0) for method in ("ties", "fine-tuning"))
+    rates, others = one.rates(experiment.seen), other.rates(experiment.seen)
+    assert significance(rates, rates) == 1.0
+    assert 0 < significance(rates, others) <= 1
 
 
 @given(st.floats(0.001, 1), st.floats(0.001, 1))

@@ -6,15 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from device_app.recognition.transcriber import Transcriber
 from editing.errors import BadAudioError, BadInputError, TrainingError
 from editing.task_vector import TaskVector
 from tests.conftest import write_audio
-from trainer.lifelong import runner
+from trainer.lifelong import preparation, runner, scoring
+from trainer.lifelong.cells import Cell
 from trainer.lifelong.config import Experiment
 from trainer.lifelong.methods import find_methods
-from trainer.lifelong.results import Cell, write_results
-from trainer.lifelong.runner import load_domains, run
+from trainer.lifelong.preparation import load_domains
+from trainer.lifelong.results import write_results
+from trainer.lifelong.run_folder import RunFolder, opened
+from trainer.lifelong.runner import run
 from trainer.lifelong.sweep import sweep
 from trainer.training.loop import Settings
 
@@ -57,7 +59,7 @@ def test_a_run_fills_the_matrix_and_a_second_one_has_nothing_to_do(experiment, t
     told = []
     run(experiment, tmp_path, told.append, 2)
     assert told[1:] == ["fine-tuning, seed 0 (1 of 2)", "ties, seed 0 (2 of 2)"]
-    cell = Cell(experiment, tmp_path, "ties", 0)
+    cell = Cell(experiment, RunFolder(tmp_path), "ties", 0)
     assert cell.wer.shape == (3, 3)
     assert np.isfinite(cell.wer).all()
     assert all(0 < mb < 1 for mb in cell.stored_mb)
@@ -67,7 +69,8 @@ def test_a_run_fills_the_matrix_and_a_second_one_has_nothing_to_do(experiment, t
     results = write_results(experiment, tmp_path)
     assert results["methods"].keys() == {"fine-tuning", "ties"}
     monkeypatch.setattr(runner, "finetune", None)
-    monkeypatch.setattr(runner, "Transcriber", None)
+    monkeypatch.setattr(preparation, "Transcriber", None)
+    monkeypatch.setattr(scoring, "Transcriber", None)
     run(experiment, tmp_path, silent, 2)
     more = replace(experiment, methods=[*experiment.methods, "joint"])
     with pytest.raises(TypeError):  # a method may be added: only that is run
@@ -112,7 +115,7 @@ def test_a_recording_that_is_lost_half_way_is_named_and_what_is_done_is_kept(exp
     domains = load_domains(experiment)
     lost = domains["third"].training[1].audio
     data = lost.read_bytes()
-    work = runner.Work(experiment, domains, tmp_path, 2)
+    work = runner.Run(experiment, domains, tmp_path, 2)
     work.score_base()
     lost.unlink()
     try:
@@ -127,7 +130,7 @@ def test_a_recording_that_is_lost_half_way_is_named_and_what_is_done_is_kept(exp
 
 
 def test_another_experiment_or_process_does_not_mix_in(experiment, tmp_path):
-    with runner.opened(experiment, tmp_path):
+    with opened(experiment, tmp_path):
         with pytest.raises(BadInputError, match="another process is running here"):
             run(experiment, tmp_path, silent)
         record = json.loads((tmp_path / "experiment.json").read_text())
@@ -183,13 +186,12 @@ def test_the_settings_of_fine_tuning_reach_it(experiment, tmp_path, monkeypatch)
     with pytest.raises(TrainingError):
         run(replace(experiment, methods=["lora"]), tmp_path, silent)
     assert seen == [Settings(epochs=1, learning_rate=1e-2, scope="lora", enough=0.0, seed=1)]
-    assert Transcriber is runner.Transcriber
 
 
 def test_what_is_found_never_replaces_a_manifest(experiment, manifests, tmp_path):
     mine = tmp_path / "results.json"
     mine.write_text(manifests["third"].read_text())
     changed = replace(experiment, manifests={**manifests, "third": mine})
-    with pytest.raises(BadInputError, match="is an input; nothing was changed"), runner.opened(changed, tmp_path):
+    with pytest.raises(BadInputError, match="is an input; nothing was changed"), opened(changed, tmp_path):
         pass
     assert mine.read_text() == manifests["third"].read_text()

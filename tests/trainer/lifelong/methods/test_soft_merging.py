@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from trainer.lifelong.method import Mixture
 from trainer.lifelong.methods.soft_merging import route
-from trainer.lifelong.runner import in_tenths
+from trainer.lifelong.scoring import in_tenths
 
 MEANS = np.array([[1.0, 0.0, 5.0], [0.0, 1.0, 5.0], [-1.0, -1.0, 5.0]])
 

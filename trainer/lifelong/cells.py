@@ -1,0 +1,75 @@
+"""What one method did with one seed, read from a run's folder, and its metrics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_app.evaluation.transfer import backward_transfer
+from trainer.lifelong.config import Experiment
+from trainer.lifelong.methods import find_methods
+from trainer.lifelong.metrics import WordErrors, wer
+from trainer.lifelong.run_folder import RunFolder
+
+
+class Cell:
+    """What one method did with one seed.
+
+    Attributes:
+        method, seed: of the grid.
+        wer: (steps + 1, domains), fractions; row 0 is the base's. NaN where it was not measured.
+        seconds, stored_mb: of each step.
+        peak_gb: of memory, over its steps.
+    """
+
+    def __init__(self, experiment: Experiment, folder: RunFolder, method: str, seed: int) -> None:
+        """
+        Raises:
+            FileNotFoundError: a step is missing; the cell is not done.
+        """
+        paths = [folder.step(method, seed, number) for number in range(1, len(experiment.order) + 1)]
+        base, *steps = (json.loads(path.read_text("utf-8")) for path in (folder.base_scores, *paths))
+        self.method, self.seed = method, seed
+        self._experiment = experiment
+        self._errors: list[dict[str, WordErrors]] = [one["heard"] for one in (base, *steps)]
+        self.seconds: list[float] = [step["seconds"] for step in steps]
+        self.stored_mb: list[float] = [step["stored_mb"] for step in steps]
+        self.peak_gb: float = max(step["peak_gb"] for step in steps)
+        if not find_methods()[method].is_one_model:  # each domain by its own model, once there is one
+            for number in range(1, len(self._errors)):
+                self._errors[number] = {**self._errors[number - 1], **self._errors[number]}
+        self.wer = np.array([[wer(errors.get(domain)) for domain in experiment.all_domains] for errors in self._errors])
+
+    def average(self, domains: Sequence[str], step: int = -1) -> float:
+        """Mean WER over domains after a step."""
+        places = [self._experiment.all_domains.index(domain) for domain in domains]
+        return float(self.wer[step, places].mean())
+
+    def average_by_step(self) -> list[float]:
+        """Mean WER after each step, over the domains seen so far; first the base's own, if it has one."""
+        known = len(self._experiment.seen) - len(self._experiment.order)
+        return [
+            self.average(self._experiment.seen[: known + step], step) for step in range(1 - bool(known), len(self.wer))
+        ]
+
+    def backward_transfer(self) -> float | None:
+        """BWT over the seen domains, as `device_app.evaluation.transfer`; None where there is only one."""
+        seen = self._experiment.seen
+        if len(seen) < 2:
+            return None
+        first = len(self.wer) - len(seen)  # without a domain of the base, row 0 belongs to none
+        return backward_transfer(self.wer[first:, : len(seen)])
+
+    def forward_transfer(self) -> float | None:
+        """FWT over the domains learnt: what earlier steps did to each before its own; None for one domain."""
+        known = len(self._experiment.seen) - len(self._experiment.order)
+        gains = [self.wer[0, known + n - 1] - self.wer[n - 1, known + n - 1] for n in range(2, len(self.wer))]
+        return float(np.mean(gains)) if gains else None
+
+    def rates(self, domains: Sequence[str]) -> NDArray[np.float64]:
+        """(utterances,): the WER of each utterance of these domains at the end."""
+        errors = [self._errors[-1][domain] for domain in domains]
+        return np.concatenate([np.divide(one["wrong"], np.maximum(1, one["words"])) for one in errors])

@@ -1,0 +1,119 @@
+"""The domains of a run: their utterances, and the training ones as examples that the model can learn."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from device_app.adaptation.training_set import Labelled
+from device_app.audio.samples import SAMPLE_RATE, read
+from device_app.data.manifest import Entry, read_manifest
+from device_app.evaluation.orthography import as_the_model_writes, differs
+from device_app.recognition.transcriber import Transcriber
+from editing.errors import BadInputError
+from editing.files import write_atomically
+from export.bundle import Bundle
+from trainer import families
+from trainer.lifelong.config import Experiment
+from trainer.lifelong.run_folder import RunFolder
+from trainer.training.data import Example, load_examples
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A domain's utterances: its training part and its test part."""
+
+    training: Sequence[Entry]
+    test: Sequence[Entry]
+
+
+def load_domains(experiment: Experiment) -> dict[str, Domain]:
+    """Reads all manifests before any fine-tuning.
+
+    Raises:
+        BadInputError: a manifest cannot be read, a recording is missing, or a domain has no test
+            part, or no training part though it is to be learnt.
+    """
+    domains = {}
+    for name in experiment.all_domains:
+        entries = read_manifest(experiment.manifests[name])
+        domain = Domain([e for e in entries if e.split == "train"], [e for e in entries if e.split == "test"])
+        if not domain.test:
+            raise BadInputError(
+                f'{experiment.manifests[name]}: has no lines of split "test" to tell how {name} is heard'
+            )
+        if name in experiment.order and not domain.training:
+            raise BadInputError(f'{experiment.manifests[name]}: has no lines of split "train" to learn {name} from')
+        domains[name] = domain
+    return domains
+
+
+def with_part_of_base(experiment: Experiment, domains: Mapping[str, Domain]) -> dict[str, Domain]:
+    """The domains, the base's own cut to the size of the largest other one: no method could keep all of it."""
+    first = experiment.base_domain
+    if first is None:
+        return dict(domains)
+    most = max(len(domains[name].training) for name in experiment.order)
+    training = domains[first].training
+    every = max(1, math.ceil(len(training) / most))
+    return {**domains, first: replace(domains[first], training=training[::every])}
+
+
+class TrainingExamples:
+    """The training utterances of each domain, prepared once and kept in the run's folder."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        domains: Mapping[str, Domain],
+        manifests: Mapping[str, Path],
+        folder: RunFolder,
+        threads: int | None,
+    ) -> None:
+        """
+        Args:
+            bundle: the base.
+            domains: by name.
+            manifests: of the domains, for error messages.
+            folder: keeps what took transcription and voice activity detection.
+            threads: for the recogniser.
+        """
+        self._bundle, self._domains, self._manifests = bundle, domains, manifests
+        self._folder, self._threads = folder, threads
+        self._tokenise = families.find(bundle).tokenise(bundle)
+        self._examples: dict[str, list[Example]] = {}
+
+    def of(self, domain: str) -> list[Example]:
+        """A domain's examples; their texts as the model writes, where the labels lack capitals or punctuation.
+
+        Raises:
+            BadAudioError: a recording cannot be read.
+            BadInputError: there is no speech in any, or the model cannot write a text.
+        """
+        if domain not in self._examples:
+            path = self._folder.prepared(domain)
+            if not path.is_file():
+                write_atomically(path, json.dumps(self._prepared(self._domains[domain].training)).encode())
+            examples = [
+                Example(Path(audio), start, end, self._tokenise(text))
+                for audio, start, end, text in json.loads(path.read_text("utf-8"))
+            ]
+            if not examples:
+                raise BadInputError(f"{self._manifests[domain]}: there is no speech to learn {domain} from")
+            self._examples[domain] = examples
+        return self._examples[domain]
+
+    def _prepared(self, entries: Sequence[Entry]) -> list[tuple[str, int, int, str]]:
+        """File, first and last sample, and text of each utterance in which there is speech."""
+        transcriber = Transcriber(self._bundle, threads=self._threads)
+        hypotheses = [transcriber.transcribe(read(entry.audio), SAMPLE_RATE).text for entry in entries]
+        texts = [entry.text for entry in entries]
+        if differs(texts, hypotheses):
+            texts = as_the_model_writes(texts, hypotheses)
+        text_of = {entry.audio: text for entry, text in zip(entries, texts, strict=True)}
+        labelled = [Labelled(entry.audio, text_of[entry.audio]) for entry in entries]
+        examples = load_examples(labelled, self._tokenise)
+        return [(str(one.audio), one.start, one.end, text_of[one.audio]) for one in examples]

@@ -1,0 +1,84 @@
+"""The folder of a run: where its files are, the lock on it, and that it holds one experiment only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from editing.errors import BadInputError
+from editing.files import locked, write_atomically
+from trainer.lifelong.config import Experiment
+
+EXTENDABLE = ("methods", "seeds", "settings")  # may differ from what the folder holds; settings of new methods only
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths below a run's folder.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    @property
+    def base_scores(self) -> Path:
+        """Scores of the base, before the first step."""
+        return self.path / "cells" / "base" / "step-0.json"
+
+    def cell(self, method: str, seed: int) -> Path:
+        """The folder of one method with one seed."""
+        return self.path / "cells" / method / f"seed-{seed}"
+
+    def step(self, method: str, seed: int, number: int) -> Path:
+        """Scores and costs of a step, numbered from 1; the file is there once the step is done."""
+        return self.cell(method, seed) / f"step-{number}.json"
+
+    def weights(self, method: str, seed: int, number: int) -> Path:
+        """The weights after a step; kept until the next step is done."""
+        return self.cell(method, seed) / f"theta-{number}.safetensors"
+
+    def memory(self, method: str, seed: int) -> Path:
+        """What the method itself stores from step to step."""
+        return self.cell(method, seed) / "memory"
+
+    def prepared(self, domain: str) -> Path:
+        """A domain's training utterances as the model is to learn them."""
+        return self.path / "prepared" / f"{domain}.json"
+
+
+@contextmanager
+def opened(experiment: Experiment, out: Path) -> Iterator[RunFolder]:
+    """The folder of a run, for this process alone.
+
+    Raises:
+        BadInputError: another process runs in it, or it holds another experiment.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    message = f"{out}: another process is running here; wait, or name another folder"
+    with locked(out / "lock", message=message):
+        record = json.loads(json.dumps(asdict(experiment), default=str))
+        path = out / "experiment.json"
+        if path.is_file():
+            changed = _changed(json.loads(path.read_text("utf-8")), record)
+            if changed:
+                raise BadInputError(
+                    f"{out}: holds a run with another {', '.join(changed)}; name another folder with --out"
+                )
+        write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
+        yield RunFolder(out)
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """What would mix two experiments; methods and seeds may be added to what is there."""
+    changed = [key for key, value in after.items() if key not in EXTENDABLE and before.get(key) != value]
+    return changed + [
+        f"settings.{method}"
+        for method in before["methods"]
+        if before["settings"].get(method) != after["settings"].get(method)
+    ]

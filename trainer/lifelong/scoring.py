@@ -1,0 +1,74 @@
+"""Word errors on the domains' test parts, of the int8 model that a device would run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_app.audio.samples import SAMPLE_RATE, Samples, read
+from device_app.evaluation.error_rates import basic, error_counts
+from device_app.models.bundles import temporarily_baked
+from device_app.recognition.transcriber import Transcriber
+from editing.registry import Tensors
+from export.bundle import Bundle
+from trainer.lifelong.method import Mixture, StepResult
+from trainer.lifelong.metrics import WordErrors
+from trainer.lifelong.preparation import Domain
+
+
+class Scorer:
+    """Transcribes test parts with given weights and counts word errors."""
+
+    def __init__(self, bundle: Bundle, domains: Mapping[str, Domain], threads: int | None) -> None:
+        """
+        Args:
+            bundle: whose graphs are baked with the weights.
+            domains: by name.
+            threads: for the recogniser.
+        """
+        self._bundle, self._domains, self._threads = bundle, domains, threads
+
+    def score(self, result: StepResult, names: Sequence[str]) -> dict[str, WordErrors]:
+        """Word errors by domain, under the normaliser `basic`.
+
+        Raises:
+            BadAudioError: a recording cannot be read.
+        """
+        audio = {entry.audio: read(entry.audio) for name in names for entry in self._domains[name].test}
+        hypotheses: dict[Path, str] = {}
+        for weights, paths in _models(result, audio):
+            with temporarily_baked(self._bundle, weights) as folder:
+                transcriber = Transcriber(self._bundle, threads=self._threads, folder=folder)
+                hypotheses |= {path: transcriber.transcribe(audio[path], SAMPLE_RATE).text for path in paths}
+        found: dict[str, WordErrors] = {}
+        for name in names:
+            test = self._domains[name].test
+            counts = error_counts([entry.text for entry in test], [hypotheses[entry.audio] for entry in test], basic)
+            found[name] = {"wrong": counts[:, 0].tolist(), "words": counts[:, 1].tolist()}
+        return found
+
+
+def _models(result: StepResult, audio: Mapping[Path, Samples]) -> Iterator[tuple[Tensors, Sequence[Path]]]:
+    """Each model that is needed, and the recordings that it transcribes.
+
+    A mixture's models have shares in tenths, so that one model serves several utterances.
+    """
+    if not isinstance(result, Mixture):
+        yield result, list(audio)
+        return
+    groups: dict[tuple[float, ...], list[Path]] = {}
+    for path, samples in audio.items():
+        groups.setdefault(in_tenths(result.route(samples)), []).append(path)
+    for shares, paths in groups.items():
+        yield result.weights(shares), paths
+
+
+def in_tenths(shares: NDArray[np.float64]) -> tuple[float, ...]:
+    """Shares with a sum of 1, rounded to tenths so that their sum stays 1 (the largest remainders go up)."""
+    tenths = np.floor(10 * shares)
+    up = np.argsort(tenths - 10 * shares, kind="stable")[: round(10 - tenths.sum())]
+    tenths[up] += 1
+    return tuple(float(tenth) / 10 for tenth in tenths)
