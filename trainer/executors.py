@@ -63,6 +63,10 @@ class Engine(Protocol):
     def run(self, tasks: Sequence[Task], tell: Callable[[str], None]) -> None:
         """Returns when all are done.
 
+        Args:
+            tasks: in any order.
+            tell: receives messages about progress.
+
         Raises:
             AsrEdgeError: a task failed; what others have done is kept.
         """

@@ -21,8 +21,8 @@ def convert(
     A name that is no folder is fetched from the Hugging Face hub; nothing is sent there.
     """
     need_torch()
-    from trainer.convert.ctc import import_ctc
+    from trainer.convert.ctc import convert_ctc
 
-    bundle = import_ctc(source, out, name)
+    bundle = convert_ctc(source, out, name)
     typer.echo(f"{out}: {bundle.name}, {bundle.family}")
     options.tell(f"Hear with it: asr-edge transcribe --model {out} FILE")

@@ -32,7 +32,7 @@ FETCHED = ("*.json", "*.safetensors")
 NOT_WEIGHTS = ("dtype", "torch_dtype", "transformers_version", "architectures", "_name_or_path")
 
 
-def import_ctc(source: str, out: Path, name: str | None = None) -> Bundle:
+def convert_ctc(source: str, out: Path, name: str | None = None) -> Bundle:
     """Makes the bundle `out` of a model of transformers.
 
     Args:
@@ -108,14 +108,7 @@ def _of_characters(folder: Path, config: Any) -> tuple[tokenizers.Tokenizer, dic
     numbers: Mapping[str, int] = _json(folder / "vocab.json")
     delimiter = _json(folder / "tokenizer_config.json", {}).get("word_delimiter_token", "|")
     own = {piece: number for piece, number in numbers.items() if number != config.pad_token_id}
-    characters: dict[str, int] = {}
-    for piece, number in sorted(own.items(), key=lambda item: item[1]):
-        if piece == delimiter:
-            characters[WORD_START] = number
-        elif len(piece) == 1 and piece.lower() not in characters and len(piece.lower()) == 1:
-            characters[piece.lower()] = number
-        elif not (piece.startswith(("<", "[")) and piece.endswith((">", "]"))):
-            raise BadInputError(f"{folder / 'vocab.json'}: {piece!r} is not one character; only such are known here")
+    characters = _characters(own, delimiter, folder / "vocab.json")
     if WORD_START not in characters:
         raise BadInputError(f"{folder / 'vocab.json'}: has no {delimiter!r} between words")
     tokenizer = of_pieces({piece: place for place, piece in enumerate(characters)})
@@ -125,6 +118,19 @@ def _of_characters(folder: Path, config: Any) -> tuple[tokenizers.Tokenizer, dic
         "normalise": bool(_json(folder / "preprocessor_config.json", {}).get("do_normalize", True)),
     }
     return tokenizer, shape
+
+
+def _characters(numbers: Mapping[str, int], delimiter: str, path: Path) -> dict[str, int]:
+    """The model's number of each character in lower case and of the mark between words, in the numbers' order."""
+    characters: dict[str, int] = {}
+    for piece, number in sorted(numbers.items(), key=lambda item: item[1]):
+        if piece == delimiter:
+            characters[WORD_START] = number
+        elif len(piece) == 1 and piece.lower() not in characters and len(piece.lower()) == 1:
+            characters[piece.lower()] = number
+        elif not (piece.startswith(("<", "[")) and piece.endswith((">", "]"))):
+            raise BadInputError(f"{path}: {piece!r} is not one character; only such are known here")
+    return characters
 
 
 def _json(path: Path, default: Any = None) -> Any:

@@ -51,12 +51,12 @@ TINY: Mapping[str, Any] = {
     "decoder_start_token_id": 1,
 }
 
-LONGEST_S = 20  # of a recording that the graphs are verified on: what the device hears in one piece
+LONGEST_S = 20  # of a recording that the graphs are verified on: the longest segment on the device
 
 PublishedTensors = dict[str, NDArray[np.float32] | QuantisedTensor]
 
 
-def import_moonshine(source: Path, out: Path, name: str = "moonshine-tiny") -> Bundle:
+def convert_moonshine(source: Path, out: Path, name: str = "moonshine-tiny") -> Bundle:
     """Makes the bundle `out` (a new folder) from the published files in `source`.
 
     The graphs are exported from torch and held to it (`moonshine.verify_graphs`) before anything
@@ -198,9 +198,9 @@ def main(
 ) -> None:
     """Turn published Moonshine files into a model bundle."""
     try:
-        bundle = import_moonshine(source, out, name)
+        bundle = convert_moonshine(source, out, name)
     except AsrEdgeError as error:
-        typer.echo(f"import_moonshine: {error}", err=True)
+        typer.echo(f"trainer.convert.moonshine: {error}", err=True)
         raise typer.Exit(1) from None
     typer.echo(f"{bundle.folder}: {bundle.name}, weights {bundle.weights_hash[:8]}")
 

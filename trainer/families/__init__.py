@@ -26,18 +26,18 @@ SCOPES: Mapping[str, Sequence[str]] = {
 
 
 class Family(Protocol):
-    """What training needs to know of a family; its module satisfies this."""
+    """What training needs of a family; the family's module satisfies it."""
 
     def build(self, config: Mapping[str, Any], attention: str = "eager") -> torch.nn.Module:
         """A model of this shape, its weights yet to be loaded."""
         ...
 
     def prepare(self, model: torch.nn.Module) -> None:
-        """Makes the model hear a padded batch as it hears its utterances one by one."""
+        """Makes the model compute a padded batch as it computes its utterances one by one."""
         ...
 
     def tokenise(self, bundle: Bundle) -> Callable[[str], list[int]]:
-        """Gives the function that turns a text into the tokens to be learnt."""
+        """Gives the function that turns a text into the tokens of its loss."""
         ...
 
     def loss(
@@ -66,11 +66,11 @@ class Family(Protocol):
         ...
 
     def features(self, model: torch.nn.Module, audio: torch.Tensor) -> torch.Tensor:
-        """What the encoder makes of one utterance, (1, samples) -> (frames, size); the model is not prepared."""
+        """The encoder's output for one utterance, (1, samples) -> (frames, size); the model is not prepared."""
         ...
 
 
-STATISTICS = ("running_mean", "running_var")  # of batch norms: not learnt by descent, but part of the model
+STATISTICS = ("running_mean", "running_var")  # of batch norms: no gradient changes them, but they are part of the model
 
 
 def state(model: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -9,10 +9,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCTC
 
 from export.bundle import Bundle
-from trainer.families.conformer_ctc import ctc_loss
+from trainer.ctc_loss import ctc_loss
 from trainer.vocabulary import tokens_of
 
-# Nothing is masked or dropped: each utterance is heard as the device will hear it.
+# No masking and no dropout: in training, the model receives each utterance as on the device.
 AS_IT_IS: Mapping[str, Any] = {
     "mask_time_prob": 0.0,
     "mask_feature_prob": 0.0,
@@ -67,7 +67,7 @@ def build(config: Mapping[str, Any], attention: str = "eager") -> AutoCtc:
 
 
 def prepare(_model: AutoCtc) -> None:
-    """Nothing: utterances are heard one by one, as many of these models hear what stands beside them."""
+    """Nothing: utterances are computed one by one, because padding changes the output of many of these models."""
 
 
 def tokenise(bundle: Bundle) -> Callable[[str], list[int]]:
@@ -84,10 +84,10 @@ def loss(
 ) -> tuple[torch.Tensor, int]:
     """CTC loss, summed over the batch, and the number of tokens (see `trainer.families.Family`)."""
     del vary
-    heard = _each(model, audio, lengths)
+    each = _each(model, audio, lengths)
     losses = [
         ctc_loss(one, torch.tensor([one.shape[1]], device=audio.device), [target])
-        for one, target in zip(heard, targets, strict=True)
+        for one, target in zip(each, targets, strict=True)
     ]
     return torch.stack(losses).sum(), sum(map(len, targets))
 

@@ -57,7 +57,7 @@ class MaskedGroupNorm(torch.nn.Module):
 
 
 def prepare(model: MoonshineForConditionalGeneration) -> None:
-    """Makes the model hear a padded batch as it hears its utterances one by one."""
+    """Makes the model compute a padded batch as it computes its utterances one by one."""
     model.model.encoder.groupnorm = MaskedGroupNorm(model.model.encoder.groupnorm)
 
 
@@ -230,14 +230,14 @@ def verify_graphs(
         if recordings:
             recogniser = load(bundle, folder, 2)
             for audio in recordings:
-                heard = recogniser.decode(audio).tokens
-                # One token more than was heard: torch, too, must want to end there.
-                check_tokens(generated(model, audio, len(heard) + 1), heard)
+                written = recogniser.decode(audio).tokens
+                # One token more than the graphs write: torch, too, must end there.
+                check_tokens(generated(model, audio, len(written) + 1), written)
     return worst
 
 
 def generated(model: MoonshineForConditionalGeneration, audio: Samples, most: int) -> list[int]:
-    """What transformers' own greedy generation hears: at most `most` tokens, no special ones."""
+    """The tokens of transformers' own greedy generation: at most `most`, no special ones."""
     with torch.no_grad():
         tokens = model.generate(torch.from_numpy(audio)[None], max_new_tokens=most, do_sample=False)[0]
     special = {model.config.bos_token_id, model.config.eos_token_id}

@@ -22,7 +22,7 @@ from device_app.recognition.families import load
 from editing.errors import BadInputError
 from tests.conftest import CORPUS
 from trainer import families
-from trainer.convert.moonshine import TINY, import_moonshine, read_published_pair
+from trainer.convert.moonshine import TINY, convert_moonshine, read_published_pair
 from trainer.families import moonshine
 
 
@@ -113,7 +113,7 @@ def test_a_folder_that_is_not_published_files_makes_nothing(tmp_path, files, mes
     for name, data in files.items():
         (tmp_path / "in" / name).write_bytes(data)
     with pytest.raises(BadInputError, match=message):
-        import_moonshine(tmp_path / "in", tmp_path / "out")
+        convert_moonshine(tmp_path / "in", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -143,7 +143,7 @@ def test_the_hubs_checkpoint_gives_the_embedded_graphs(bundle, tmp_path):
     save_file(weights, source / "model.safetensors")
     shutil.copyfile(EMBEDDED / "tokenizer.json", source / "tokenizer.json")
     (source / "config.json").write_text(json.dumps({**bundle.config, "model_type": "moonshine"}))
-    made = import_moonshine(source, tmp_path / "out")
+    made = convert_moonshine(source, tmp_path / "out")
     assert made.config == bundle.config
     found = made.weights()
     assert all(np.array_equal(found[name], array) for name, array in weights.items())
@@ -174,7 +174,7 @@ def published(tmp_path_factory):
 
 @pytest.mark.slow
 def test_the_embedded_bundle_is_the_published_model(published, bundle, tmp_path):
-    made = import_moonshine(published, tmp_path / "out")
+    made = convert_moonshine(published, tmp_path / "out")
     assert made.files["weights.safetensors"] == bundle.weights_hash
     assert made.config == bundle.config
 

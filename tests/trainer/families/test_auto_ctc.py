@@ -12,7 +12,7 @@ from editing.errors import BadInputError
 from export.bake import bake
 from export.verify import largest_difference
 from trainer import families
-from trainer.convert.ctc import import_ctc
+from trainer.convert.ctc import convert_ctc
 from trainer.families import auto_ctc
 from trainer.training.data import Example
 from trainer.training.loop import Settings, finetune
@@ -54,7 +54,7 @@ def saved(folder, kind, vocabulary=VOCABULARY):
 def converted(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     original = saved(folder / "hf", request.param)
-    return original, import_ctc(str(folder / "hf"), folder / "bundle")
+    return original, convert_ctc(str(folder / "hf"), folder / "bundle")
 
 
 @pytest.mark.parametrize("samples", [1600, 20001])
@@ -117,7 +117,7 @@ def test_parakeet_becomes_a_conformer_ctc(tmp_path, tiny_bundle):
     pad = {"id": blank, "content": "<pad>", "special": True}
     record["added_tokens"] = [{**pad, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False}]
     (folder / "tokenizer.json").write_text(json.dumps(record))
-    bundle = import_ctc(str(folder), tmp_path / "bundle")
+    bundle = convert_ctc(str(folder), tmp_path / "bundle")
     assert bundle.family == "conformer-ctc"
     for name, tensor in tiny_bundle.weights().items():
         np.testing.assert_array_equal(bundle.weights()[name], tensor)
@@ -134,7 +134,7 @@ def test_parakeet_becomes_a_conformer_ctc(tmp_path, tiny_bundle):
 def test_a_vocabulary_of_another_kind_is_said(tmp_path, vocabulary, told):
     saved(tmp_path / "hf", "wav2vec2", vocabulary)
     with pytest.raises(BadInputError, match=told):
-        import_ctc(str(tmp_path / "hf"), tmp_path / "bundle")
+        convert_ctc(str(tmp_path / "hf"), tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
 
 
@@ -144,6 +144,6 @@ def test_what_is_no_ctc_model_or_has_pickled_weights_is_refused(tmp_path):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     for source in (folder, tmp_path):
         with pytest.raises(BadInputError, match="safetensors"):
-            import_ctc(str(source), tmp_path / "bundle")
+            convert_ctc(str(source), tmp_path / "bundle")
     with pytest.raises(BadInputError, match="neither a folder nor a name"):
-        import_ctc("no such/ folder", tmp_path / "bundle")
+        convert_ctc("no such/ folder", tmp_path / "bundle")

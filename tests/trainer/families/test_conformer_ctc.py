@@ -12,6 +12,7 @@ from editing.task_vector import apply
 from export.bake import bake
 from export.verify import largest_difference
 from trainer import families
+from trainer.ctc_loss import ctc_loss
 from trainer.families import conformer_ctc
 from trainer.training.from_scratch import with_weights
 
@@ -84,7 +85,7 @@ def test_the_loss_is_that_of_transformers(model):
     """Oracle: ParakeetForCTC's own loss, mean over the batch of each one's mean over its tokens."""
     audio, targets = 0.1 * torch.randn(2, 16000), torch.tensor([[1, 2, 3], [4, 5, 6]])
     lengths = torch.tensor([16000, 16000])
-    features, mask = conformer_ctc.heard(model, audio, lengths)
+    features, mask = conformer_ctc.masked_features(model, audio, lengths)
     with torch.no_grad():
         total, tokens = conformer_ctc.loss(model, audio, lengths, targets.tolist())
         oracle = model(input_features=features, attention_mask=mask, labels=targets).loss
@@ -93,7 +94,7 @@ def test_the_loss_is_that_of_transformers(model):
 
 def test_an_utterance_too_short_for_its_text_is_passed_over():
     logits = torch.zeros(1, 2, 5, requires_grad=True)
-    loss = conformer_ctc.ctc_loss(logits, torch.tensor([2]), [[1, 2, 3, 1]])
+    loss = ctc_loss(logits, torch.tensor([2]), [[1, 2, 3, 1]])
     assert loss.item() == 0
     loss.backward()
     assert torch.isfinite(logits.grad).all()
@@ -101,7 +102,7 @@ def test_an_utterance_too_short_for_its_text_is_passed_over():
 
 def test_masks_hide_a_part_and_not_all():
     torch.manual_seed(0)
-    hidden = (conformer_ctc.masked(torch.ones(4, 100, 80)) == 0).float().mean(dim=(1, 2))
+    hidden = (conformer_ctc.spec_augmented(torch.ones(4, 100, 80)) == 0).float().mean(dim=(1, 2))
     assert (hidden > 0).all()
     assert (hidden < 0.7).all()
 
