@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import soxr
 import torch
 
 from device_app.audio.bundled import cut_out
-from device_app.audio.samples import SAMPLE_RATE, Samples, in_noise
+from device_app.audio.samples import SAMPLE_RATE, Samples
 from device_app.models.bundles import temporarily_baked
 from device_app.paths import RECORDINGS
 from device_app.recognition.transcriber import Transcriber
@@ -23,6 +22,7 @@ from editing.errors import BadInputError
 from export.bundle import Bundle
 from export.weights import Tensors
 from trainer import families
+from trainer.training.augment import augment_strongly
 from trainer.training.data import stacked
 
 SPANS = RECORDINGS / "spans.jsonl"
@@ -30,7 +30,6 @@ VARIANTS = 3  # of each utterance, as other voices and microphones would give it
 SHARE = 1 / 8  # of the seconds that are learnt, at most, which are heard beside them
 AT_ONCE = 3  # utterances: one alone takes as long, as most of it is going over the weights
 STRENGTH = 8.0  # of the divergence of a token, beside the loss of a token that is learnt
-TELEPHONE_HZ = 8000
 
 
 @dataclass(frozen=True)
@@ -62,23 +61,8 @@ def general_speech(bundle: Bundle, weights: Tensors, seed: int) -> list[Utteranc
             except BadInputError:
                 continue
             if tokens:
-                found += [Utterance(variant(audio, random), tokens) for _ in range(VARIANTS)]
+                found += [Utterance(augment_strongly(audio, random), tokens) for _ in range(VARIANTS)]
     return found
-
-
-def variant(audio: Samples, random: np.random.Generator) -> Samples:
-    """A recording as another voice and microphone might have given it.
-
-    Faster and higher or slower and lower by up to a quarter (Ko et al. 2015), some through a
-    telephone, most in white noise 5 to 40 dB below the speech.
-    """
-    if random.random() < 0.3:
-        audio = soxr.resample(soxr.resample(audio, SAMPLE_RATE, TELEPHONE_HZ), TELEPHONE_HZ, SAMPLE_RATE)
-    audio = soxr.resample(audio, SAMPLE_RATE * random.uniform(0.8, 1.25), SAMPLE_RATE).astype(np.float32)
-    if random.random() < 0.7:
-        snr_db = random.uniform(5, 40)
-        audio = in_noise(audio, random.standard_normal(len(audio), np.float32), snr_db)
-    return audio
 
 
 class Anchor:

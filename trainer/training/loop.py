@@ -31,7 +31,7 @@ from editing.json_text import parse_json
 from editing.task_vector import TaskVector
 from export.bundle import Bundle
 from trainer import families
-from trainer.training.data import Example, batches, load_examples, padded, varied
+from trainer.training.data import Example, batches, load_examples, padded
 from trainer.training.distillation import STRENGTH, Anchor, Utterance, general_speech
 from trainer.training.distributed import Group
 
@@ -260,7 +260,7 @@ class _Part:
     @classmethod
     def read(cls, examples: Sequence[Example], random: np.random.Generator | None = None) -> _Part:
         """With a generator, the recordings are varied."""
-        audio, lengths = padded(examples, None if random is None else varied, random or np.random.default_rng())
+        audio, lengths = padded(examples, random)
         return cls(audio, lengths, [example.tokens for example in examples], random is not None)
 
 

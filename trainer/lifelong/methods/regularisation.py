@@ -56,7 +56,7 @@ def fisher(step: Step, weights: Tensors, examples: Sequence[Example]) -> dict[st
     order = np.random.default_rng(step.seed).permutation(len(examples))[:MOST_EXAMPLES]
     sums = {name: torch.zeros_like(parameter) for name, parameter in model.named_parameters()}
     for index in order:
-        audio, lengths = padded([examples[index]], None, np.random.default_rng())
+        audio, lengths = padded([examples[index]])
         total, tokens = family.loss(model, torch.from_numpy(audio), torch.tensor(lengths), [examples[index].tokens])
         model.zero_grad()
         (total / tokens).backward()
