@@ -65,7 +65,8 @@ def ours(labelled: list[Labelled]) -> float:
     import torch
 
     from trainer import families
-    from trainer.training.loop import Settings, learn
+    from trainer.training.finetuning import finetune_on_recordings
+    from trainer.training.settings import FineTuningSettings
 
     bundle = embedded_bundle()
     families.find(bundle)  # loads transformers, as `plain` does before its clock starts
@@ -73,7 +74,7 @@ def ours(labelled: list[Labelled]) -> float:
     if torch.cuda.is_available():
         torch.zeros(1, device="cuda")
     began = time.perf_counter()
-    learn(bundle, weights, labelled, [], Settings(epochs=EPOCHS))
+    finetune_on_recordings(bundle, weights, labelled, [], FineTuningSettings(epochs=EPOCHS))
     return time.perf_counter() - began
 
 

@@ -111,14 +111,15 @@ def need_torch() -> None:
 
 def _tuner(folder: Path, how: dict[str, Any]) -> Tune:
     def tune(lesson: Lesson) -> Learnt:
-        from trainer.training.loop import Settings, teach
+        from trainer.training.finetuning import finetune_for_training_set
+        from trainer.training.settings import FineTuningSettings
 
-        settings = Settings(**how)
+        settings = FineTuningSettings(**how)
         utterances = [(one.audio.name, one.text) for one in (*lesson.training, *lesson.held_out)]
         identity = hashlib.sha256(json.dumps([lesson.bundle.recipe, utterances]).encode()).hexdigest()[:16]
         options.tell(f"Learning from {len(lesson.training)} utterances ...")
         with screen.tuning_progress() as show:
-            return teach(
+            return finetune_for_training_set(
                 lesson,
                 settings,
                 checkpoint=folder / f"{identity}.safetensors",

@@ -52,9 +52,9 @@ class AppliedEdit(Strict):
 
 
 class FineTuning(Strict):
-    """Settings of `trainer.training.loop.Settings` that a device may choose, and how much of the vector it wants.
+    """Fields of `trainer.training.settings.FineTuningSettings` that a device may choose, and the vector's density.
 
-    Those that are left out are `Settings`' own.
+    Fields that are left out have their defaults there.
     """
 
     epochs: Annotated[Whole, Field(ge=1, le=200)] | None = None

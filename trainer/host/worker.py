@@ -95,7 +95,9 @@ def learn(folder: Path) -> None:
         AsrEdgeError: it cannot be learnt.
     """
     from trainer.training.distributed import Group
-    from trainer.training.loop import Progress, Settings, teach
+    from trainer.training.finetuning import finetune_for_training_set
+    from trainer.training.loop import Progress
+    from trainer.training.settings import FineTuningSettings
 
     private_folder(folder)  # each of a group has a process of its own
     request = json.loads((folder / REQUEST).read_text("utf-8"))
@@ -120,7 +122,9 @@ def learn(folder: Path) -> None:
             temporary.replace(folder / PROGRESS)
 
     lesson = Lesson(bundle, unpacked.training, unpacked.held_out, origin)
-    learnt = teach(lesson, Settings(**settings), checkpoint=folder / CHECKPOINT, on_step=tell)
+    learnt = finetune_for_training_set(
+        lesson, FineTuningSettings(**settings), checkpoint=folder / CHECKPOINT, on_step=tell
+    )
     if not is_first:
         return
     vector = learnt.vector.trimmed(density) if density < 1 else learnt.vector

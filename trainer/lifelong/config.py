@@ -10,10 +10,10 @@ from typing import Any
 
 from editing.errors import BadInputError
 from trainer.lifelong.methods import find_methods
-from trainer.training.loop import Settings
+from trainer.training.settings import FineTuningSettings
 
 KEYS = ("base", "base_domain", "order", "never_trained", "methods", "seeds", "manifests", "fine_tuning", "settings")
-TUNABLE = {one.name for one in fields(Settings)} - {"scope", "seed"}
+TUNABLE = {one.name for one in fields(FineTuningSettings)} - {"scope", "seed"}
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Experiment:
         methods: their names, as `trainer.lifelong.methods` names them.
         seeds: each method is run with each.
         manifests: the manifest of each domain, with lines of the splits "train" and "test".
-        fine_tuning: settings of `trainer.training.loop.Settings` that all methods share.
+        fine_tuning: settings of `trainer.training.settings.FineTuningSettings` that all methods share.
         settings: of single methods.
     """
 

@@ -23,7 +23,8 @@ from trainer.lifelong.preparation import Domain, TrainingExamples, load_domains,
 from trainer.lifelong.run_folder import RunFolder, opened
 from trainer.lifelong.scoring import Scorer
 from trainer.training.data import Example
-from trainer.training.loop import Settings, finetune
+from trainer.training.loop import finetune
+from trainer.training.settings import FineTuningSettings
 
 Tell = Callable[[str], None]
 
@@ -80,7 +81,7 @@ class Run:
         self._bundle: Bundle = find_bundle(experiment.base)
         self.base: Tensors = self._bundle.weights()
         # All methods make the same number of passes over a domain, whatever is added to their losses.
-        self.settings = Settings(**{"enough": 0.0, **experiment.fine_tuning})
+        self.settings = FineTuningSettings(**{"enough": 0.0, **experiment.fine_tuning})
         self.examples = TrainingExamples(self._bundle, self._domains, experiment.manifests, self.folder, threads)
         self.scorer = Scorer(self._bundle, self._domains, threads)
 

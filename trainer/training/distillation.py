@@ -1,8 +1,8 @@
-"""General speech on which a fine-tuning must go on hearing what its start heard.
+"""Distillation: keeps a fine-tuning close to the model it started from, on general speech.
 
-Knowledge distillation (arXiv 1503.02531) as learning without forgetting has it (arXiv 1606.09282), but
-on speech that is not to be learnt: what a model still hears there is not what it is taught otherwise.
-A minute of recordings comes with asr-edge; the canary, which judges, is of other readers.
+Knowledge distillation (arXiv 1503.02531) as in learning without forgetting (arXiv 1606.09282), but on a
+distillation set rather than on the training utterances, whose transcripts contradict the model's outputs.
+The set is a minute of recordings bundled with asr-edge; the guard set, which judges, has other speakers.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from trainer.training.augment import augment_strongly
 from trainer.training.data import stacked
 
 SPANS = RECORDINGS / "spans.jsonl"
-VARIANTS = 3  # of each utterance, as other voices and microphones would give it
-SHARE = 1 / 8  # of the seconds that are learnt, at most, which are heard beside them
-AT_ONCE = 3  # utterances: one alone takes as long, as most of it is going over the weights
-STRENGTH = 8.0  # of the divergence of a token, beside the loss of a token that is learnt
+VARIANTS = 3  # of each utterance, augmented as other voices and microphones
+SHARE = 1 / 8  # seconds of general speech for each second of training speech, at most
+BATCH_SIZE = 3  # utterances: one alone takes as long, since most of the time is one pass over the weights
+WEIGHT = 8.0  # of the divergence per token, relative to the loss per token of the training utterances
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """Audio (samples,) at 16 kHz, and the tokens that the model to be fine-tuned hears in it."""
+    """Audio (samples,) at 16 kHz, and the tokens of its hypothesis by the model before fine-tuning."""
 
     audio: Samples
     tokens: Sequence[int]
 
 
 def general_speech(bundle: Bundle, weights: Tensors, seed: int) -> list[Utterance]:
-    """The recordings that come with asr-edge, each in some variants, as a model hears them.
+    """The distillation set: the bundled recordings, each in `VARIANTS` variants, with a model's hypotheses.
 
-    Those in which it hears nothing, or more than it can write, are left out: they hold nothing.
+    Leaves out recordings whose hypothesis is empty or has more tokens than the model can output.
 
     Raises:
         BadAudioError: the installation is damaged.
@@ -65,8 +65,8 @@ def general_speech(bundle: Bundle, weights: Tensors, seed: int) -> list[Utteranc
     return found
 
 
-class Anchor:
-    """What a model hears in general speech before it is fine-tuned, and how far it has come from that."""
+class Distillation:
+    """A model's outputs on general speech before it is fine-tuned, and how far it has moved from them."""
 
     def __init__(
         self, family: families.Family, model: torch.nn.Module, utterances: Sequence[Utterance], device: str
@@ -82,24 +82,24 @@ class Anchor:
         self._utterances = utterances
         model.eval()
         with torch.no_grad():
-            self._before = [self._heard([one]).half() for one in utterances]
+            self._before = [self._log_probabilities([one]).half() for one in utterances]
 
     def schedule(self, seconds: Sequence[float]) -> list[bool]:
-        """Beside which of the batches, of so many seconds each, the model is held."""
-        each = AT_ONCE * float(np.mean([len(one.audio) for one in self._utterances])) / SAMPLE_RATE
+        """Which updates, with batches of so many seconds each, include a distillation batch."""
+        each = BATCH_SIZE * float(np.mean([len(one.audio) for one in self._utterances])) / SAMPLE_RATE
         due = np.floor(SHARE * np.cumsum(seconds) / each)
         return (np.diff(due, prepend=0.0) > 0).tolist()
 
     def divergence(self, random: np.random.Generator) -> torch.Tensor:
-        """KL(before || now) of a token, or a frame, over some utterances; leaves the model in evaluation mode."""
+        """KL(before || now) per token, or per frame, over a random batch; leaves the model in evaluation mode."""
         self._model.eval()
-        picks = random.permutation(len(self._utterances))[:AT_ONCE]
+        picks = random.permutation(len(self._utterances))[:BATCH_SIZE]
         before = torch.cat([self._before[i].float() for i in picks])
-        now = self._heard([self._utterances[i] for i in picks])
+        now = self._log_probabilities([self._utterances[i] for i in picks])
         return torch.nn.functional.kl_div(now, before, reduction="batchmean", log_target=True)
 
-    def _heard(self, utterances: Sequence[Utterance]) -> torch.Tensor:
-        """Log-probabilities (rows, vocabulary), one utterance's after the other's."""
+    def _log_probabilities(self, utterances: Sequence[Utterance]) -> torch.Tensor:
+        """(rows, vocabulary), the utterances one after another."""
         audio, lengths = stacked([one.audio for one in utterances])
-        given = torch.from_numpy(audio).to(self._device), torch.tensor(lengths, device=self._device)
-        return self._family.log_probabilities(self._model, *given, [one.tokens for one in utterances])
+        waveforms, samples = torch.from_numpy(audio).to(self._device), torch.tensor(lengths, device=self._device)
+        return self._family.log_probabilities(self._model, waveforms, samples, [one.tokens for one in utterances])

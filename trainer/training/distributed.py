@@ -1,4 +1,4 @@
-"""Processes that learn together, each from its share of a batch: torch.distributed, where there is a group."""
+"""Data-parallel training: processes in a torch.distributed group, each with its share of every batch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import distributed
 
 
 class Group:
-    """The processes that learn together; one alone where no group was joined.
+    """The processes that train together; this one alone where it has joined no group.
 
     Attributes:
         rank: of this process, from 0.
@@ -22,14 +22,14 @@ class Group:
         self.size = distributed.get_world_size() if is_joined else 1
 
     def sum(self, value: float) -> float:
-        """Of the value that each has."""
+        """The sum of every process's value."""
         if self.size == 1:
             return value
         tensor = torch.tensor(value, dtype=torch.float64)
         return float(self._sum(tensor))
 
     def share(self, trained: Iterable[torch.Tensor], changing: Iterable[torch.Tensor]) -> None:
-        """Sums the gradients of what is trained, and averages what changes without one: statistics."""
+        """Sums gradients, and averages the tensors that change without one: the statistics of batch norms."""
         if self.size == 1:
             return
         for parameter in trained:

@@ -1,4 +1,4 @@
-"""A base model from a manifest and nothing else: what `asr-edge train` does."""
+"""Trains a base model from random weights: what `asr-edge train` does."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ from export.graphs import export_conformer_ctc
 from export.weights import write_weights
 from trainer.bundle_writer import write_bundle
 from trainer.families import conformer_ctc
-from trainer.training.loop import FineTuned, Progress, Settings, learn
+from trainer.training.finetuning import finetune_on_recordings
+from trainer.training.loop import FineTuned, Progress
+from trainer.training.settings import FineTuningSettings
 from trainer.vocabulary import learn_vocabulary
 
 FAMILY = "conformer-ctc"
 
-# Small networks from random weights take a tenfold rate; there is nothing that they could be taken too far from.
-SETTINGS = Settings(
+# Small networks with random weights train at ten times the learning rate, as there is no base to stay close to.
+SETTINGS = FineTuningSettings(
     epochs=30,
     learning_rate=1e-3,
     batch_s=40.0,
@@ -37,14 +39,14 @@ SETTINGS = Settings(
     easy_epochs=2,
     enough=0.0,
 )
-HELD_OUT = 100  # utterances that tell how it goes, where the manifest names none
+HELD_OUT = 100  # utterances to validate on, where the manifest names none
 
 
 def new_bundle(texts: Sequence[str], config: str, out: Path, vocabulary: int | None = None, seed: int = 0) -> Bundle:
-    """A conformer-ctc bundle with random weights, which can write these texts.
+    """A conformer-ctc bundle with random weights, whose vocabulary covers these texts.
 
     Args:
-        texts: to learn the vocabulary from.
+        texts: to build the vocabulary from.
         config: one of `conformer_ctc.CONFIGS`.
         out: a new folder.
         vocabulary: how many pieces; None for characters.
@@ -75,30 +77,29 @@ def train(
     held_out: Sequence[Entry],
     config: str,
     out: Path,
-    settings: Settings = SETTINGS,
+    settings: FineTuningSettings = SETTINGS,
     *,
     vocabulary: int | None = None,
     on_start: Callable[[int, int], None] = lambda _training, _held_out: None,
     on_step: Callable[[Progress], None] = lambda _progress: None,
 ) -> FineTuned:
-    """Trains a conformer-ctc from random weights; `out` becomes a bundle when it is done.
+    """Trains a conformer-ctc from random weights and writes it to `out` as a bundle.
 
-    A run that was killed goes on from its last checkpoint, which is in the folder `out` with
-    ".training" after its name.
+    A run that was killed resumes from its last checkpoint, in the folder named as `out` with ".training" appended.
 
     Args:
         training: utterances with their texts.
-        held_out: others, to know when it gets worse; if none, some of `training` are set aside.
+        held_out: to validate on; if empty, some of `training` are set aside.
         config: "small" or "paper".
         out: a new folder.
-        settings: how.
+        settings: how to train.
         vocabulary: how many pieces of words; None for characters.
-        on_start: told how many utterances there are of each.
+        on_start: called with the numbers of training and validation utterances.
         on_step: called after each update.
 
     Raises:
-        BadInputError: there is too little to learn from, a text cannot be written, `out` exists, or a folder of
-            the name that is needed until then, `out` with ".training", holds something else.
+        BadInputError: there are no utterances, the vocabulary lacks a transcript's characters, `out` exists, or the
+            folder of the unfinished run, `out` with ".training", holds something else.
         BadAudioError, TrainingError: as `trainer.training.loop.finetune`.
     """
     if out.exists():
@@ -118,7 +119,7 @@ def train(
         unfinished.mkdir(parents=True, exist_ok=True)
         new_bundle([entry.text for entry in training], config, unfinished / "bundle", vocabulary, settings.seed)
     bundle = Bundle.open(unfinished / "bundle")
-    tuned = learn(
+    tuned = finetune_on_recordings(
         bundle,
         bundle.weights(),
         [Labelled(entry.audio, entry.text) for entry in training],

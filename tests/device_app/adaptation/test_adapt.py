@@ -73,10 +73,13 @@ def codes_of(codes, store):
 @pytest.fixture(scope="session")
 def tuned(bundle, codes, home):
     """The weights after a short fine-tuning on the codes; made once."""
-    torch_part = pytest.importorskip("trainer.training.loop")
+    pytest.importorskip("torch")
+    from trainer.training.finetuning import finetune_on_recordings
+    from trainer.training.settings import FineTuningSettings
+
     lines = [json.loads(line) for line in codes.read_text("utf-8").splitlines()]
     labelled = [Labelled(codes.parent / line["audio"], line["text"]) for line in lines[:20]]
-    return torch_part.learn(bundle, bundle.weights(), labelled, [], torch_part.Settings(epochs=4, batch_s=20.0))
+    return finetune_on_recordings(bundle, bundle.weights(), labelled, [], FineTuningSettings(epochs=4, batch_s=20.0))
 
 
 def as_learnt(lesson, weights):

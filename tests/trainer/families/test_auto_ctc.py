@@ -15,7 +15,8 @@ from trainer import families
 from trainer.convert.ctc import convert_ctc
 from trainer.families import auto_ctc
 from trainer.training.data import Example
-from trainer.training.loop import Settings, finetune
+from trainer.training.loop import finetune
+from trainer.training.settings import FineTuningSettings
 
 LETTERS = "ETAONIHSRDLUMWCFGYPBVK'XJQZ"
 VOCABULARY = {piece: n for n, piece in enumerate(["<pad>", "<s>", "</s>", "<unk>", "|", *LETTERS])}
@@ -85,7 +86,7 @@ def test_it_hears_and_learns(converted, prompt, tmp_path):
 
     soundfile.write(path, prompt[:16000], 16000)
     examples = [Example(path, 0, 16000, tokens)]
-    tuned = finetune(bundle, bundle.weights(), examples, [], Settings(epochs=12, learning_rate=3e-3))
+    tuned = finetune(bundle, bundle.weights(), examples, [], FineTuningSettings(epochs=12, learning_rate=3e-3))
     assert tuned.losses[-1] < 0.8 * tuned.losses[0]
     assert tuned.weights.keys() == bundle.weights().keys()
 

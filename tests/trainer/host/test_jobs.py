@@ -18,7 +18,8 @@ from trainer.executors import Local, Ray
 from trainer.host import jobs as jobs_module
 from trainer.host.limits import Limits
 from trainer.host.worker import work
-from trainer.training.loop import Settings, teach
+from trainer.training.finetuning import finetune_for_training_set
+from trainer.training.settings import FineTuningSettings
 
 
 class Watched(Local):
@@ -62,7 +63,7 @@ def test_a_job_gives_the_vector_of_local_training_signed_and_keeps_no_recording(
     jobs.start()
     job = ended(jobs, identity)
     assert job.state == "done", job.error
-    local = teach(lesson, Settings(epochs=2, seed=3)).vector
+    local = finetune_for_training_set(lesson, FineTuningSettings(epochs=2, seed=3)).vector
     path = jobs.vector(job)
     found = TaskVector.load(path).tensors
     for name, tensor in local.tensors.items():

@@ -11,14 +11,14 @@ from device_app.remote.jobs import ARCHIVE, pack_job
 from editing.task_vector import Origin, TaskVector
 from trainer.host import ray_train as parallel
 from trainer.host.worker import work
-from trainer.training import loop as finetune
+from trainer.training import model
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 def in_float32(patch=setattr):
     """Rounding to bfloat16 differs with the shape of a batch, and one update of AdamW makes much of what is small."""
-    patch(finetune, "is_bf16_fast", lambda _device: False)
+    patch(model, "is_bf16_fast", lambda _device: False)
 
 
 @pytest.fixture

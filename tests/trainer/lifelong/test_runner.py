@@ -18,7 +18,7 @@ from trainer.lifelong.results import write_results
 from trainer.lifelong.run_folder import RunFolder, opened
 from trainer.lifelong.runner import run
 from trainer.lifelong.sweep import sweep
-from trainer.training.loop import Settings
+from trainer.training.settings import FineTuningSettings
 
 TEXTS = ["zero one two", "three four", "five six seven", "a fox"]
 
@@ -185,7 +185,7 @@ def test_the_settings_of_fine_tuning_reach_it(experiment, tmp_path, monkeypatch)
     monkeypatch.setattr(runner, "finetune", spy)
     with pytest.raises(TrainingError):
         run(replace(experiment, methods=["lora"]), tmp_path, silent)
-    assert seen == [Settings(epochs=1, learning_rate=1e-2, scope="lora", enough=0.0, seed=1)]
+    assert seen == [FineTuningSettings(epochs=1, learning_rate=1e-2, scope="lora", enough=0.0, seed=1)]
 
 
 def test_what_is_found_never_replaces_a_manifest(experiment, manifests, tmp_path):

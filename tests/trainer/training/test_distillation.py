@@ -1,4 +1,4 @@
-"""General speech that comes with asr-edge, and how it holds a model that learns."""
+"""The bundled distillation set, and how distillation keeps a fine-tuning close to the base on it."""
 
 import json
 
@@ -16,10 +16,10 @@ from device_app.recognition.transcriber import Transcriber
 from export.bundle import TOKENIZER
 from trainer import families
 from trainer.families import moonshine
-from trainer.training import distillation as anchor_module
-from trainer.training import loop as finetune
-from trainer.training.distillation import SPANS, VARIANTS, Anchor, general_speech
-from trainer.training.loop import Settings
+from trainer.training import distillation as distillation_module
+from trainer.training.distillation import SPANS, VARIANTS, Distillation, general_speech
+from trainer.training.finetuning import finetune_on_recordings
+from trainer.training.settings import FineTuningSettings
 
 
 @pytest.fixture(scope="module", params=["tiny", pytest.param("embedded", marks=pytest.mark.slow)])
@@ -38,16 +38,16 @@ def general(model_bundle, weights):
 
 
 @pytest.fixture
-def anchored(model_bundle, weights, general):
-    """The model, and an anchor of it as it is."""
+def distilled(model_bundle, weights, general):
+    """The model, and the distillation of it as it is."""
     model = moonshine.build(model_bundle.config, "sdpa")
     families.load_weights(model, weights)
     moonshine.prepare(model)
-    return model, Anchor(moonshine, model, general[::VARIANTS], "cpu")
+    return model, Distillation(moonshine, model, general[::VARIANTS], "cpu")
 
 
-def divergence(anchor):
-    return anchor.divergence(np.random.default_rng(0))
+def divergence(distillation):
+    return distillation.divergence(np.random.default_rng(0))
 
 
 def test_no_recording_of_the_canary_is_among_them():
@@ -69,14 +69,14 @@ def test_every_utterance_is_there_in_some_variants_with_what_the_model_hears(mod
     assert len({one.audio.tobytes() for one in general}) == len(general)
 
 
-def test_a_model_that_has_not_changed_has_not_diverged_and_one_that_has_is_drawn_back(anchored):
-    model, anchor = anchored
-    assert float(divergence(anchor).detach()) == pytest.approx(0.0, abs=1e-3)
+def test_a_model_that_has_not_changed_has_not_diverged_and_one_that_has_is_drawn_back(distilled):
+    model, distillation = distilled
+    assert float(divergence(distillation).detach()) == pytest.approx(0.0, abs=1e-3)
     weight = model.model.encoder.layers[0].mlp.fc1.weight
     before = weight.detach().clone()
     with torch.no_grad():
         weight += 0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
-    far = divergence(anchor)
+    far = divergence(distillation)
     assert float(far.detach()) > 0.01
     far.backward()
     assert float((weight.grad * (weight.detach() - before)).sum()) > 0  # descent goes back
@@ -85,17 +85,17 @@ def test_a_model_that_has_not_changed_has_not_diverged_and_one_that_has_is_drawn
 @pytest.mark.slow
 @pytest.mark.parametrize("model_bundle", ["embedded"], indirect=True)
 def test_a_fine_tuning_that_is_held_diverges_less_in_general_speech(
-    model_bundle, weights, codes, anchored, general, monkeypatch
+    model_bundle, weights, codes, distilled, general, monkeypatch
 ):
-    monkeypatch.setattr(anchor_module, "SHARE", 0.5)  # there is little to learn
+    monkeypatch.setattr(distillation_module, "SHARE", 0.5)  # there is little to learn
     lines = [json.loads(line) for line in codes.read_text("utf-8").splitlines()][:12]
     labelled = [Labelled(codes.parent / line["audio"], line["text"]) for line in lines]
-    settings = Settings(epochs=6, batch_s=20.0)
-    model, anchor = anchored
+    settings = FineTuningSettings(epochs=6, batch_s=20.0)
+    model, distillation = distilled
 
     def learnt(**more):
-        found = finetune.learn(model_bundle, weights, labelled, [], settings, **more)
+        found = finetune_on_recordings(model_bundle, weights, labelled, [], settings, **more)
         families.load_weights(model, found.weights)
-        return float(divergence(anchor).detach())
+        return float(divergence(distillation).detach())
 
     assert learnt(general=general) < 0.8 * learnt()

@@ -12,8 +12,8 @@ from export.bundle import Bundle
 from tests.conftest import write_audio
 from tests.trainer.conftest import TINY
 from trainer.families import conformer_ctc
-from trainer.training import from_scratch
-from trainer.training import loop as finetune
+from trainer.training import checkpoint, from_scratch
+from trainer.training.finetuning import finetune_on_recordings
 from trainer.training.from_scratch import SETTINGS, train
 
 QUICK = replace(SETTINGS, epochs=2, easy_epochs=1, batch_s=4.0)
@@ -54,7 +54,7 @@ def test_a_bundle_comes_out_that_hears(entries, tmp_path, tiny_bundle, prompt):
 
 
 def test_what_was_killed_goes_on(entries, tmp_path, monkeypatch):
-    monkeypatch.setattr(finetune, "CHECKPOINT_S", -1.0)
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_S", -1.0)
     settings = replace(QUICK, batch_s=2.5)
     whole = train(entries, entries, "tiny", tmp_path / "whole", settings)
     seen = []
@@ -90,7 +90,7 @@ def test_an_easy_epoch_goes_from_short_to_long_and_varies_nothing(entries, tiny_
 
     monkeypatch.setattr(conformer_ctc, "loss", spy)
     labelled = [from_scratch.Labelled(entry.audio, entry.text) for entry in entries]
-    finetune.learn(tiny_bundle, tiny_bundle.weights(), labelled, [], replace(QUICK, batch_s=0.5))
+    finetune_on_recordings(tiny_bundle, tiny_bundle.weights(), labelled, [], replace(QUICK, batch_s=0.5))
     assert [vary for vary, _ in heard] == [False] * 4 + [True] * 4
     easy = [length for _, length in heard[:4]]
     assert easy == sorted(easy)

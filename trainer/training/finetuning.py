@@ -1,0 +1,82 @@
+"""Fine-tuning from recordings and transcripts: what the commands and the host call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_app.adaptation.training_set import Labelled, Learnt, Lesson
+from editing.errors import BadInputError
+from editing.task_vector import TaskVector
+from export.bundle import Bundle
+from trainer import families
+from trainer.training.data import load_examples
+from trainer.training.distillation import Utterance, general_speech
+from trainer.training.loop import FineTuned, Progress, finetune
+from trainer.training.memory import return_freed_memory
+from trainer.training.settings import FineTuningSettings
+
+
+def finetune_for_training_set(
+    training_set: Lesson,
+    settings: FineTuningSettings,
+    *,
+    checkpoint: Path | None = None,
+    on_step: Callable[[Progress], None] = lambda _progress: None,
+) -> Learnt:
+    """Fine-tunes on a device's training set, with distillation on general speech, and takes the task vector.
+
+    Returns:
+        The task vector in the precision in which it is stored, and the training losses.
+
+    Raises:
+        BadInputError, BadAudioError, TrainingError: as `finetune_on_recordings`.
+        StorageError: the data folder is full or cannot be written.
+        TaskVectorError: the fine-tuned weights are not finite.
+    """
+    bundle = training_set.bundle
+    weights = bundle.weights()
+    general = general_speech(bundle, weights, settings.seed)
+    return_freed_memory()  # of the transcriber
+    tuned = finetune_on_recordings(
+        bundle,
+        weights,
+        training_set.training,
+        training_set.held_out,
+        settings,
+        checkpoint=checkpoint,
+        on_step=on_step,
+        general=general,
+    )
+    return_freed_memory()  # of model and optimizer
+    vector = TaskVector.difference(tuned.weights, weights, training_set.origin).as_stored()
+    return Learnt(vector, tuned.losses, tuned.seconds)
+
+
+def finetune_on_recordings(
+    bundle: Bundle,
+    weights: Mapping[str, NDArray[np.float32]],
+    training: Sequence[Labelled],
+    held_out: Sequence[Labelled],
+    settings: FineTuningSettings,
+    *,
+    checkpoint: Path | None = None,
+    on_step: Callable[[Progress], None] = lambda _progress: None,
+    general: Sequence[Utterance] = (),
+) -> FineTuned:
+    """Finds the speech in recordings, tokenises their transcripts, and calls `trainer.training.loop.finetune`.
+
+    Raises:
+        BadInputError: no recording has speech, a transcript is too long for the model, or as `finetune`.
+        BadAudioError, TrainingError, StorageError: as `finetune`.
+    """
+    tokenise = families.find(bundle).tokenise(bundle)
+    examples, others = load_examples(training, tokenise), load_examples(held_out, tokenise)
+    if not examples:
+        raise BadInputError("there is no speech in the recordings that are to be learnt from")
+    return finetune(
+        bundle, weights, examples, others, settings, checkpoint=checkpoint, on_step=on_step, general=general
+    )

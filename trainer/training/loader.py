@@ -1,0 +1,127 @@
+"""The updates of a fine-tuning, planned in advance, and their audio, read ahead for a GPU."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from device_app.audio.samples import Samples
+from trainer.training.data import Example, batches, padded
+from trainer.training.distributed import Group
+from trainer.training.settings import FineTuningSettings, default_epochs
+
+MICROBATCH_S = 20.0  # of audio are in memory at once; an update accumulates the gradients of its microbatches
+# Batches are read ahead only while a GPU trains, where an update takes less time than reading its batch. Where the
+# CPU trains, a thread that read ahead made an update 6 % slower.
+READ_AHEAD = 4
+
+
+@dataclass(frozen=True)
+class Update:
+    """One step of the optimizer.
+
+    Attributes:
+        step: its number, from 0.
+        epoch: from 1.
+        examples: its batch, of all processes together.
+        ends_epoch: whether it is the last of its epoch.
+        is_distilled: whether it also draws the model towards its outputs on general speech.
+    """
+
+    step: int
+    epoch: int
+    examples: Sequence[Example]
+    ends_epoch: bool
+    is_distilled: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """Of speech in its batch."""
+        return sum(example.seconds for example in self.examples)
+
+
+def plan_updates(training: Sequence[Example], settings: FineTuningSettings) -> list[Update]:
+    """Every update of a run, in order; the same for the same arguments."""
+    updates: list[Update] = []
+    for epoch in range(1, (settings.epochs or default_epochs(len(training))) + 1):
+        groups = batches(training, settings.batch_s, np.random.default_rng((settings.seed, epoch - 1)))
+        if epoch <= settings.easy_epochs:
+            groups.sort(key=lambda group: max(example.seconds for example in group))
+        for place, group in enumerate(groups, 1):
+            updates.append(Update(len(updates), epoch, group, ends_epoch=place == len(groups)))
+    return updates
+
+
+@dataclass(frozen=True)
+class Microbatch:
+    """The part of a batch that is in memory at once.
+
+    Attributes:
+        audio: (utterances, samples).
+        lengths: in samples, of each.
+        tokens: of each transcript.
+        is_augmented: whether the audio is augmented, and the model is to mask its features.
+    """
+
+    audio: Samples
+    lengths: Sequence[int]
+    tokens: Sequence[Sequence[int]]
+    is_augmented: bool
+
+    @classmethod
+    def read(cls, examples: Sequence[Example], augmentation: np.random.Generator | None = None) -> Microbatch:
+        """Reads the recordings; augments them where random numbers are given for it.
+
+        Raises:
+            BadAudioError: a file cannot be read.
+        """
+        audio, lengths = padded(examples, augmentation)
+        return cls(audio, lengths, [example.tokens for example in examples], augmentation is not None)
+
+
+class Loader:
+    """Reads the microbatches of each update, of this process's share of the batch."""
+
+    def __init__(self, settings: FineTuningSettings, group: Group, device: str, *, whole_batches: bool) -> None:
+        """
+        Args:
+            settings: of the fine-tuning.
+            group: the processes that train together.
+            device: "cpu" or "cuda".
+            whole_batches: never splits a batch: a batch norm needs all of it.
+        """
+        self._settings, self._group = settings, group
+        # A GPU takes as long for a microbatch as for a batch, since most of that is starting kernels, and 40 s are
+        # 0.7 GB there.
+        self._splits = not whole_batches and device != "cuda"
+        self._ahead = READ_AHEAD if device == "cuda" else 0
+
+    def read_all(self, updates: Sequence[Update]) -> Generator[Sequence[Microbatch]]:
+        """The microbatches of each update in turn; for a GPU, reads the next ones meanwhile.
+
+        Raises:
+            BadAudioError: a file cannot be read.
+        """
+        waiting: deque[Future[Sequence[Microbatch]]] = deque()
+        with ThreadPoolExecutor(READ_AHEAD) as pool:
+            for update in updates:
+                waiting.append(pool.submit(self._read, update))
+                if len(waiting) > self._ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def _read(self, update: Update) -> Sequence[Microbatch]:
+        is_augmented = self._settings.vary and update.epoch > self._settings.easy_epochs
+        augmentation = np.random.default_rng((self._settings.seed, 1 + update.step, 1)) if is_augmented else None
+        share = update.examples[self._group.rank :: self._group.size]
+        return [Microbatch.read(part, augmentation) for part in self._parts(share)]
+
+    def _parts(self, share: Sequence[Example]) -> Sequence[Sequence[Example]]:
+        if not share:  # there are fewer utterances than processes
+            return []
+        return batches(share, MICROBATCH_S) if self._splits else [share]
