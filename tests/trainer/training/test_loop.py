@@ -12,13 +12,15 @@ from editing.errors import BadInputError, TrainingError
 from tests.conftest import write_audio
 from trainer import families
 from trainer.families import moonshine
-from trainer.training import loop as finetune
+from trainer.training import checkpoint as checkpoints
 from trainer.training.data import load_examples
 from trainer.training.distillation import Utterance, general_speech
-from trainer.training.loop import Settings, default_epochs
+from trainer.training.early_stopping import CLEARLY_WORSE
+from trainer.training.finetuning import finetune_on_recordings
+from trainer.training.settings import FineTuningSettings, default_epochs
 
 # Random weights take a higher rate than trained ones.
-QUICK = Settings(epochs=2, batch_s=9.0, patience=9, scope="all", learning_rate=1e-3)
+QUICK = FineTuningSettings(epochs=2, batch_s=9.0, patience=9, scope="all", learning_rate=1e-3)
 EMBEDDINGS = "model.decoder.embed_tokens.weight"
 
 
@@ -43,7 +45,7 @@ def model(tiny_moonshine, weights):
 @pytest.fixture
 def learn(tiny_moonshine, weights, labelled):
     def run(settings=QUICK, held_out=labelled[4:5], **more):
-        return finetune.learn(tiny_moonshine, weights, labelled[:4], held_out, settings, **more)
+        return finetune_on_recordings(tiny_moonshine, weights, labelled[:4], held_out, settings, **more)
 
     return run
 
@@ -98,9 +100,10 @@ def test_it_learns_and_the_same_seed_gives_the_same_weights(learn, labelled, wei
 def test_the_embedded_model_learns_and_stays_close_in_general_speech(bundle, labelled):
     weights = bundle.weights()
     general = general_speech(bundle, weights, seed=0)[:4]
-    settings = replace(QUICK, learning_rate=Settings.learning_rate)
+    settings = replace(QUICK, learning_rate=FineTuningSettings.learning_rate)
     first, second = (
-        finetune.learn(bundle, weights, labelled[:4], labelled[4:5], settings, general=general) for _ in range(2)
+        finetune_on_recordings(bundle, weights, labelled[:4], labelled[4:5], settings, general=general)
+        for _ in range(2)
     )
     assert first.held_out[-1] < first.held_out[0]
     assert first.losses == second.losses
@@ -135,7 +138,7 @@ class Killed(BaseException):
 def test_a_run_that_was_killed_goes_on_to_the_same_weights(
     learn, labelled, weights, tiny_moonshine, tmp_path, monkeypatch, settings
 ):
-    monkeypatch.setattr(finetune, "CHECKPOINT_S", 0.0)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_S", 0.0)
     others = load_examples(labelled[5:9], moonshine.tokenise(tiny_moonshine))
     general = [Utterance(one.read(), one.tokens) for one in others]
     whole = learn(settings, general=general)
@@ -169,13 +172,13 @@ def test_a_damaged_checkpoint_is_passed_over(learn, tmp_path, content):
 def test_it_stops_when_held_out_utterances_get_worse_and_gives_the_best_epochs_weights(learn, labelled, tiny_moonshine):
     """The held-out text has words of its own: training makes them less probable after the first epochs."""
     other = replace(labelled[4], text="none of these words was spelled before")
-    found = learn(Settings(epochs=30, batch_s=60.0, learning_rate=1e-2, patience=2), held_out=[other])
+    found = learn(FineTuningSettings(epochs=30, batch_s=60.0, learning_rate=1e-2, patience=2), held_out=[other])
     assert len(found.losses) < 30
     best = found.held_out.index(min(found.held_out))
     assert 0 < best < len(found.losses)
-    assert all(loss > found.held_out[best] + finetune.CLEARLY_WORSE for loss in found.held_out[-2:])
-    unchanged = Settings(epochs=1, learning_rate=0.0)
-    returned = finetune.learn(tiny_moonshine, found.weights, labelled[:1], [other], unchanged)
+    assert all(loss > found.held_out[best] + CLEARLY_WORSE for loss in found.held_out[-2:])
+    unchanged = FineTuningSettings(epochs=1, learning_rate=0.0)
+    returned = finetune_on_recordings(tiny_moonshine, found.weights, labelled[:1], [other], unchanged)
     assert returned.held_out[0] == pytest.approx(found.held_out[best], rel=1e-5)
 
 
@@ -205,12 +208,14 @@ def test_memory_that_runs_out_is_told(learn, monkeypatch):
 def test_silence_is_nothing_to_learn_from(tiny_moonshine, weights, tmp_path):
     silent = [Labelled(write_audio(tmp_path / f"{i}.flac", np.zeros(32000, np.float32)), "hello") for i in range(3)]
     with pytest.raises(BadInputError, match="no speech"):
-        finetune.learn(tiny_moonshine, weights, silent, [], QUICK)
+        finetune_on_recordings(tiny_moonshine, weights, silent, [], QUICK)
 
 
 def test_a_text_too_long_for_the_model_names_its_recording(tiny_moonshine, weights, labelled):
     with pytest.raises(BadInputError, match=r"000\.flac: its text has \d+ tokens; the model writes at most 194"):
-        finetune.learn(tiny_moonshine, weights, [Labelled(labelled[0].audio, "antidisestablishment " * 60)], [], QUICK)
+        finetune_on_recordings(
+            tiny_moonshine, weights, [Labelled(labelled[0].audio, "antidisestablishment " * 60)], [], QUICK
+        )
 
 
 def test_characters_that_the_vocabulary_lacks_are_spelled_in_bytes(bundle):
