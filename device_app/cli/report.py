@@ -25,8 +25,8 @@ def report(
 ) -> None:
     """Show the WER of every domain after each edit, and what was lost and gained."""
     from device_app.adaptation.adapt import measure_versions
-    from device_app.adaptation.plots import check_picture
     from device_app.data.store import Store
+    from device_app.evaluation.plots import check_picture
     from device_app.models.bundles import find_bundle
     from device_app.models.ledger import Ledger
     from editing.files import check_writable

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_app.data.store import CANARY
-from editing.errors import MissingDependencyError
+from editing.errors import BadInputError, MissingDependencyError
 from editing.files import write_atomically
 
+FORMATS = (".png", ".svg", ".pdf")
 SLANTED: Mapping[str, Any] = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"}  # names below an axis
 
 
@@ -30,6 +31,16 @@ def new_figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def check_picture(path: Path) -> None:
+    """Call it before any work: a picture must not replace a file of another kind.
+
+    Raises:
+        BadInputError: the file's name has no extension of a picture.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise BadInputError(f"{path}: is not the name of a picture ({', '.join(FORMATS)}); nothing was changed")
+
+
 def save_figure(figure: Any, path: Path) -> None:
     """Writes a figure in one step; the extension of the file's name is the format.
 
@@ -37,7 +48,7 @@ def save_figure(figure: Any, path: Path) -> None:
         StorageError: the file cannot be written.
     """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix.removeprefix(".") or "png", dpi=120)
+    figure.savefig(buffer, format=path.suffix.lower().removeprefix(".") or "png", dpi=120)
     write_atomically(path, buffer.getvalue())
 
 

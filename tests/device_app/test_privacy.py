@@ -10,7 +10,8 @@ import pytest
 
 from device_app.adaptation.settings import Plan
 from device_app.adaptation.training_set import Labelled, Lesson
-from device_app.data.importing import encode, new_utterance
+from device_app.audio.samples import encode
+from device_app.data.importing import new_utterance
 from device_app.data.store import Store
 from device_app.models.bundles import baked, temporarily_baked
 from device_app.models.ledger import Ledger

@@ -15,7 +15,7 @@ from device_app.audio.samples import Samples
 from editing.registry import Tensors
 from export.bundle import Bundle
 from trainer.training.data import Example
-from trainer.training.loop import Adapters, Penalty
+from trainer.training.model import Adapters, Penalty
 
 
 class FineTune(Protocol):

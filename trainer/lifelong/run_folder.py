@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from editing.errors import BadInputError
-from editing.files import locked, write_atomically
+from editing.files import locked, refuse_overwriting, write_atomically
 from trainer.lifelong.config import Experiment
 
+RECORD = "experiment.json"
+WRITTEN = (RECORD, "results.json", "results.csv", "summary.md", "sweep.json")  # beside the cells, by a run and a sweep
 EXTENDABLE = ("methods", "seeds", "settings")  # may differ from what the folder holds; settings of new methods only
 
 
@@ -57,13 +59,15 @@ def opened(experiment: Experiment, out: Path) -> Iterator[RunFolder]:
     """The folder of a run, for this process alone.
 
     Raises:
-        BadInputError: another process runs in it, or it holds another experiment.
+        BadInputError: another process runs in it, it holds another experiment, or its results would
+            replace a manifest.
     """
+    refuse_overwriting([out / name for name in WRITTEN], experiment.manifests.values())
     out.mkdir(parents=True, exist_ok=True)
     message = f"{out}: another process is running here; wait, or name another folder"
     with locked(out / "lock", message=message):
         record = json.loads(json.dumps(asdict(experiment), default=str))
-        path = out / "experiment.json"
+        path = out / RECORD
         if path.is_file():
             changed = _changed(json.loads(path.read_text("utf-8")), record)
             if changed:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from editing.files import write_atomically
+from editing.json_text import parse_json
 from trainer.training.early_stopping import EarlyStopping
 from trainer.training.model import TrainableModel
 from trainer.training.settings import FineTuningSettings
@@ -115,7 +116,7 @@ class Checkpoint:
             return TrainingState()
         try:
             with safe_open(self._path, framework="pt", device=self._model.device) as file:
-                record: dict[str, Any] = json.loads(file.metadata()["run"])
+                record: dict[str, Any] = parse_json(file.metadata()["run"])
                 if record["settings"] != asdict(self._settings):
                     return TrainingState()
                 stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118

@@ -367,7 +367,10 @@ def test_a_deletion_removes_the_copy_from_before_the_migration(old_store):
 
 def test_two_processes_bring_an_older_store_up_to_date_at_once(old_store):
     folder = old_store({"text": "first"}, {"text": "second"})
-    code = "import sys; from pathlib import Path; from device_app.data.store import Store; Store(Path(sys.argv[1])).close()"
+    code = (
+        "import sys; from pathlib import Path; from device_app.data.store import Store; "
+        "Store(Path(sys.argv[1])).close()"
+    )
     processes = [subprocess.Popen([sys.executable, "-c", code, folder]) for _ in range(3)]
     assert [process.wait(60) for process in processes] == [0, 0, 0]
     with Store(folder) as store:

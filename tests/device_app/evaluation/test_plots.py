@@ -2,7 +2,7 @@
 
 import pytest
 
-from device_app.adaptation.plots import check_picture
+from device_app.evaluation.plots import check_picture
 from editing.errors import BadInputError
 
 
