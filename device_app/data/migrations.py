@@ -5,10 +5,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
+from device_app.data import database
 from device_app.data.quarantine import Quarantine
-from editing.errors import StorageError
 from editing.files import sha256
 
 Migration = Callable[[sqlite3.Connection, Path], None]  # with the store's folder
@@ -18,37 +19,16 @@ migration = MIGRATIONS.append
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> bool:
-    """Takes the steps that are missing, each in one transaction with its own record.
+    """Takes the steps that the store lacks, as `database.migrate`.
 
     A step that removes rows marks them as deleted, so that their audio outlives the transaction;
     before it does, it leaves a copy of the database, `store.sqlite3.before-STEP`.
-
-    Returns:
-        Whether it took a step.
-
-    Raises:
-        StorageError: the database is of a later asr-edge, or the disk is full.
     """
-    taken = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if taken > len(MIGRATIONS):
-        raise StorageError(
-            f"{path}: was made by a later asr-edge (version {taken}); nothing was changed. Update asr-edge"
-        )
-    is_old = taken < len(MIGRATIONS)
-    while taken < len(MIGRATIONS):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            # Another process may have been faster while this one waited.
-            taken = connection.execute("PRAGMA user_version").fetchone()[0]
-            if taken < len(MIGRATIONS):
-                MIGRATIONS[taken](connection, path.parent)
-                taken += 1
-                connection.execute(f"PRAGMA user_version = {taken}")
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-    return is_old
+    return database.migrate(connection, path, [partial(_with_folder, step, path.parent) for step in MIGRATIONS])
+
+
+def _with_folder(step: Migration, folder: Path, connection: sqlite3.Connection) -> None:
+    step(connection, folder)
 
 
 @migration

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import secrets
 import sqlite3
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from device_app.data.database import connect, transaction
 from device_app.data.migrations import migrate
 from device_app.data.quarantine import Quarantine
 from device_app.paths import DATA, data_folder
@@ -31,8 +31,6 @@ Split = Literal["train", "test"]
 
 TEST_SHARE = 5  # one of five is held out
 SEVERAL_SPEAKERS = 3  # from here on whole speakers are held out, not utterances
-
-BUSY_S = 30.0  # how long to wait for another process that is writing
 
 
 @dataclass(frozen=True)
@@ -136,14 +134,7 @@ class Store:
         self.quarantine = Quarantine(self.folder)
         try:
             make_folder(private_folder(self.folder, DATA))
-            if not self.path.exists():
-                self.path.touch(0o600)  # SQLite gives its journals the mode of the database
-            self._connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
-            self._use_journal()
-            self._connection.execute("PRAGMA synchronous = FULL")  # a confirmed utterance survives a power cut
-            self._connection.execute("PRAGMA foreign_keys = ON")
-            # Some builds of SQLite do so by default: what is deleted is overwritten, not only forgotten.
-            self._connection.execute("PRAGMA secure_delete = ON")
+            self._connection = connect(self.path)
             if migrate(self._connection, self.path) and not self._is_audio_away():
                 self._remove_marked()
         except OSError as error:
@@ -152,18 +143,6 @@ class Store:
             raise StorageError(f"{self.folder}: cannot be written ({error.strerror or error})") from error
         except sqlite3.Error as error:
             raise StorageError(f"{self.path}: cannot be opened ({error}); nothing was changed") from error
-
-    def _use_journal(self) -> None:
-        """Readers and a writer do not wait for each other. SQLite waits for no other process here, so we do."""
-        end = time.monotonic() + BUSY_S
-        while True:
-            try:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                return
-            except sqlite3.OperationalError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.05)
 
     def close(self) -> None:
         self._connection.close()
@@ -681,14 +660,8 @@ class Store:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
+            with transaction(self._connection):
                 yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
         except sqlite3.OperationalError as error:
             raise StorageError(f"{self.path}: cannot be written ({error}); nothing was changed") from error
 
