@@ -15,12 +15,13 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from device_app.data.database import LaterVersionError, Migration, connect, migrate, transaction
 from editing.errors import BadInputError, StorageError
 from editing.files import make_folder, private_folder
 
@@ -48,8 +49,15 @@ CREATE TABLE fleet_vector (
     statement TEXT NOT NULL, signature TEXT NOT NULL, report TEXT NOT NULL, created REAL NOT NULL
 );
 """
-VERSION = 1
 LOCAL = "this machine"  # the device that needs no token, where the host is bound to loopback
+
+
+def _tables(connection: sqlite3.Connection) -> None:
+    for statement in SCHEMA.split(";"):
+        connection.execute(statement)
+
+
+MIGRATIONS: Sequence[Migration] = (_tables,)
 
 
 @dataclass(frozen=True)
@@ -103,15 +111,9 @@ class Database:
         self._path = path
         try:
             make_folder(private_folder(path.parent))
-            path.touch(0o600)  # SQLite gives its journal the mode of the database
-            with self._transaction() as database:
-                version = database.execute("PRAGMA user_version").fetchone()[0]
-                if version == 0:
-                    for statement in SCHEMA.split(";"):
-                        database.execute(statement)
-                    database.execute(f"PRAGMA user_version = {VERSION}")
-                elif version != VERSION:
-                    raise StorageError(f"{path}: is of a later asr-edge (version {version})")
+            migrate(self._connection(), path, MIGRATIONS)
+        except LaterVersionError as error:
+            raise StorageError(f"{path}: is of a later asr-edge (version {error.version})") from error
         except (sqlite3.DatabaseError, OSError) as error:
             if isinstance(error, StorageError):
                 raise
@@ -119,24 +121,12 @@ class Database:
 
     def _connection(self) -> sqlite3.Connection:
         if not hasattr(self._local, "connection"):
-            connection = sqlite3.connect(self._path, timeout=30.0, isolation_level=None)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA foreign_keys = ON")
-            self._local.connection = connection
+            self._local.connection = connect(self._path)
         found: sqlite3.Connection = self._local.connection
         return found
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        connection = self._connection()
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield connection
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
+    def _transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self._connection())
 
     # Devices
 
