@@ -14,7 +14,8 @@ from device_app.adaptation.settings import Plan, settings_of
 from device_app.adaptation.sweep import Candidate, choose, sweep
 from device_app.adaptation.test_sets import Exam, examine, hear, held_out_of
 from device_app.adaptation.training_set import Learnt, Tune, prepare
-from device_app.data.store import CANARY, Store
+from device_app.data.names import GUARD_SET
+from device_app.data.store import Store
 from device_app.models.bundles import baked, baked_folder, temporarily_baked
 from device_app.models.ledger import Edit, Ledger, Version
 from device_app.recognition.transcriber import Transcriber
@@ -231,14 +232,14 @@ def measure_versions(
     learnt = dict.fromkeys(domain for version in ledger.history() for domain in ledger.learnt(version))
     domains = [domain for domain in learnt if domain in known]
     for version in ledger.history():
-        missing = [domain for domain in (*domains, CANARY) if domain not in version.wer]
+        missing = [domain for domain in (*domains, GUARD_SET) if domain not in version.wer]
         if missing:
             sets = {domain: held_out_of(store, domain) for domain in missing}
             transcriber = Transcriber(ledger.bundle(version), threads=threads)
             heard = hear(transcriber, sets, screen, f"hearing with version {version.id}")
             ledger.note(version, {domain: one.wer for domain, one in heard.items()})
     tidy(ledger)
-    return [*domains, CANARY], ledger.history()
+    return [*domains, GUARD_SET], ledger.history()
 
 
 def tidy(ledger: Ledger) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from device_app.data.store import CANARY
+from device_app.data.names import GUARD_SET
 from device_app.evaluation.error_rates import basic, error_counts
 from device_app.evaluation.orthography import Typography
 
@@ -117,7 +117,7 @@ def judge(before: Mapping[str, Heard], after: Mapping[str, Heard], new_domain: s
     """Compares two versions on every domain and on the canary.
 
     Args:
-        before, after: what each heard, by domain; `CANARY` is one of them.
+        before, after: what each heard, by domain; `GUARD_SET` is one of them.
         new_domain: must be heard better; None where none was learnt (a revert, a merge).
         tolerance: how much the WER of any other may rise, a fraction.
     """
@@ -138,12 +138,12 @@ def judge(before: Mapping[str, Heard], after: Mapping[str, Heard], new_domain: s
             )
     for domain, change in changes.items():
         if domain != new_domain and change.is_harm(tolerance):
-            what = "general speech (the canary)" if domain == CANARY else domain
+            what = "general speech (the canary)" if domain == GUARD_SET else domain
             reasons.append(
                 f"{what} is heard worse: WER {change.before:.1%} before, {change.after:.1%} after, "
                 f"more than {100 * tolerance:g} points"
             )
     typography = None
-    if CANARY in after:
-        typography = Typography.of(before[CANARY].hypotheses), Typography.of(after[CANARY].hypotheses)
+    if GUARD_SET in after:
+        typography = Typography.of(before[GUARD_SET].hypotheses), Typography.of(after[GUARD_SET].hypotheses)
     return Verdict(changes, reasons, typography)

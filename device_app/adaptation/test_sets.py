@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from device_app.adaptation.gate import Heard
 from device_app.adaptation.guard_set import Spoken, canary
 from device_app.audio.samples import SAMPLE_RATE, read
-from device_app.data.store import CANARY, Store, StoredUtterance
+from device_app.data.names import GUARD_SET
+from device_app.data.store import Store, StoredUtterance
 from device_app.models.ledger import Ledger
 from device_app.recognition.transcriber import Transcriber
 from device_app.reporter import Screen
@@ -47,13 +48,13 @@ def examine(
         screen.say(f"There are no recordings of {missing} any more; that it is not forgotten cannot be checked.")
     sets = {} if held_out is None else {domain: held_out}
     sets |= {one: spoken for one in learnt if one in known and (spoken := held_out_of(store, one))}
-    sets[CANARY] = held_out_of(store, CANARY)
+    sets[GUARD_SET] = held_out_of(store, GUARD_SET)
     return Exam(sets, hear(transcriber, sets, screen, "hearing as it is"), ledger.current.id)
 
 
 def held_out_of(store: Store, domain: str) -> list[Spoken]:
     """A domain's labelled utterances that are never learnt from; the canary has no others."""
-    if domain == CANARY:
+    if domain == GUARD_SET:
         return list(canary())
     return loaded([u for u in store.utterances(domain) if u.text is not None and u.split == "test"])
 

@@ -28,7 +28,7 @@ def contribute(
     Not even the domain's name. What goes: differences of weights, how many utterances they were
     learnt from, WER before and after.
     """
-    from device_app.data.store import CANARY
+    from device_app.data.names import GUARD_SET
     from device_app.models.bundles import find_bundle
     from device_app.models.ledger import Ledger
     from device_app.remote.client import HostClient
@@ -45,8 +45,8 @@ def contribute(
         for name, wer, key in (
             ("before", found.before, domain),
             ("after", found.after, domain),
-            ("canary_before", found.before, CANARY),
-            ("canary_after", found.after, CANARY),
+            ("canary_before", found.before, GUARD_SET),
+            ("canary_after", found.after, GUARD_SET),
         )
         if key in wer
     }

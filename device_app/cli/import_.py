@@ -31,7 +31,8 @@ def import_(
     """
     from device_app.data.corpora import find_candidates
     from device_app.data.importing import import_candidates, is_all_capitals
-    from device_app.data.store import Store, checked_name
+    from device_app.data.names import checked_name
+    from device_app.data.store import Store
     from editing.errors import BadInputError
 
     kind, candidates = find_candidates(path)

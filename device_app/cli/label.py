@@ -128,7 +128,8 @@ def correct(
 
     'asr-edge transcribe --save' keeps utterances; this says what was really said.
     """
-    from device_app.data.store import Store, checked_name, checked_text
+    from device_app.data.names import checked_name, checked_text
+    from device_app.data.store import Store
     from editing.errors import BadInputError
 
     if last == (text is not None):

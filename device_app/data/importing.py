@@ -14,7 +14,8 @@ import numpy as np
 
 from device_app.audio.samples import SAMPLE_RATE, Samples, duration_s, encode, level_dbfs, read
 from device_app.data.corpora import Candidate
-from device_app.data.store import NewUtterance, Source, Store, checked_text
+from device_app.data.names import checked_text
+from device_app.data.store import NewUtterance, Source, Store
 from editing.errors import BadAudioError, BadInputError
 
 LONGEST_S = 30.0  # what the recogniser was made for; a longer clip cannot be learnt from in one piece

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from device_app.data.store import CANARY
+from device_app.data.names import GUARD_SET
 from editing.errors import BadInputError, MissingDependencyError
 from editing.files import write_atomically
 
@@ -84,7 +84,9 @@ def draw_matrix(
     figure = new_figure(1.6 + 1.1 * len(domains), 1.4 + 0.5 * len(versions))
     axes = figure.subplots()
     image = draw_heat_map(axes, values, "small", vmin=0)
-    axes.set_xticks(range(len(domains)), [name if name != CANARY else "general speech" for name in domains], **SLANTED)
+    axes.set_xticks(
+        range(len(domains)), [name if name != GUARD_SET else "general speech" for name in domains], **SLANTED
+    )
     axes.set_yticks(range(len(versions)), versions)
     figure.colorbar(image, label="WER in %")
     save_figure(figure, path)

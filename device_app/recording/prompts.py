@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from device_app.data.store import checked_text
+from device_app.data.names import checked_text
 from device_app.evaluation.error_rates import basic
 from device_app.paths import ASSETS
 from editing.errors import BadInputError

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from device_app.data.importing import new_utterance
-from device_app.data.store import Source, Store, checked_name
+from device_app.data.names import checked_name
+from device_app.data.store import Source, Store
 from device_app.recognition.results import TranscriptSegment
 
 

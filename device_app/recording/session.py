@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from device_app.audio.samples import Samples
 from device_app.data.importing import new_utterance
-from device_app.data.store import Store, StoredUtterance, checked_name
+from device_app.data.names import checked_name
+from device_app.data.store import Store, StoredUtterance
 from device_app.recording.prompts import hardest_first
 from device_app.recording.quality import Quality
 from editing.errors import BadInputError

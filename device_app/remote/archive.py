@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from device_app.adaptation.training_set import Labelled
 from device_app.data.importing import LONGEST_S
-from device_app.data.store import checked_text
+from device_app.data.names import checked_text
 from editing.errors import BadAudioError, BadInputError
 from editing.files import make_folder, private_folder, sha256
 from editing.json_text import parse_json

@@ -28,7 +28,7 @@ from device_app.adaptation.gate import Heard, compare
 from device_app.adaptation.guard_set import Spoken, canary
 from device_app.adaptation.settings import Plan, settings_of
 from device_app.adaptation.test_sets import hear
-from device_app.data.store import CANARY
+from device_app.data.names import GUARD_SET
 from device_app.models.bundles import find_base, temporarily_baked
 from device_app.recognition.transcriber import Transcriber
 from device_app.reporter import Screen
@@ -275,9 +275,9 @@ class _Hearing:
         threads: int | None,
         screen: Screen,
     ) -> None:
-        self._base, self._theta, self._sets = base, theta, {CANARY: spoken}
+        self._base, self._theta, self._sets = base, theta, {GUARD_SET: spoken}
         self._method, self._settings, self._threads, self._screen = METHODS[method], settings, threads, screen
-        self.before = hear(Transcriber(base, threads=threads), self._sets, screen, "hearing with the base")[CANARY]
+        self.before = hear(Transcriber(base, threads=threads), self._sets, screen, "hearing with the base")[GUARD_SET]
 
     def __call__(self, vectors: Mapping[str, TaskVector], label: str) -> Heard:
         try:
@@ -287,7 +287,7 @@ class _Hearing:
         scaled = {name: tensor * np.float32(WEIGHED) for name, tensor in merged.items()}
         with temporarily_baked(self._base, apply(self._theta, scaled, out=scaled)) as folder:
             transcriber = Transcriber(self._base, threads=self._threads, folder=folder)
-            return hear(transcriber, self._sets, self._screen, label)[CANARY]
+            return hear(transcriber, self._sets, self._screen, label)[GUARD_SET]
 
 
 def _leave_out_harmful(

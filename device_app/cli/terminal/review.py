@@ -30,7 +30,7 @@ def play(audio: Samples, keyboard: Keyboard) -> None:
 
 def edited(text: str, keyboard: Keyboard) -> str | None:
     """The text as a person leaves it, asked for again until it can be a label; None for no change."""
-    from device_app.data.store import checked_text
+    from device_app.data.names import checked_text
 
     while (line := keyboard.edit(text)) is not None:
         try:

@@ -12,7 +12,8 @@ from device_app.adaptation.settings import Plan
 from device_app.adaptation.training_set import Labelled, Learnt
 from device_app.audio.samples import read
 from device_app.data.importing import new_utterance
-from device_app.data.store import CANARY, Store
+from device_app.data.names import GUARD_SET
+from device_app.data.store import Store
 from device_app.models.bundles import baked_folder
 from device_app.models.ledger import edited
 from device_app.reporter import Silent
@@ -113,7 +114,7 @@ def test_what_was_learnt_goes_into_service_with_what_it_did(run, codes_of, ledge
     assert outcome.verdict.passes
     change = outcome.verdict.changes["codes"]
     assert change.after < 0.5 * change.before
-    assert outcome.verdict.changes[CANARY].low <= 0  # no harm that a bootstrap is sure of
+    assert outcome.verdict.changes[GUARD_SET].low <= 0  # no harm that a bootstrap is sure of
     assert (ledger.current.id, ledger.current.why) == (1, "adapt codes")
     edit = ledger.edit(1)
     assert (edit.domains, edit.method, edit.settings["lam"], edit.settings["density"]) == (["codes"], "ties", 0.6, 0.5)
@@ -230,7 +231,7 @@ def test_what_was_learnt_before_is_judged_too(run, codes_of, ledger, store):
     run(Plan("codes"))
     codes_of("again", 20, audio=lambda samples: samples * 0.5)
     outcome = run(Plan("again", dry_run=True))
-    assert set(outcome.verdict.changes) == {"again", "codes", CANARY}
+    assert set(outcome.verdict.changes) == {"again", "codes", GUARD_SET}
 
 
 # Without learning
@@ -246,8 +247,8 @@ def test_an_edit_can_be_weighed_otherwise_and_the_report_knows_every_version(run
         assert outcome.edit is None
         assert outcome.verdict.changes["codes"].before == ledger.versions[1].wer["codes"]
         domains, versions = measure_versions(store, ledger, THREADS, screen)
-    assert domains == ["codes", CANARY]
-    assert all({"codes", CANARY} <= set(version.wer) for version in versions)
+    assert domains == ["codes", GUARD_SET]
+    assert all({"codes", GUARD_SET} <= set(version.wer) for version in versions)
     assert versions[0].wer["codes"] > versions[1].wer["codes"]
 
 

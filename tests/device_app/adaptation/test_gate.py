@@ -1,11 +1,11 @@
 import pytest
 
 from device_app.adaptation.gate import Heard, compare, judge
-from device_app.data.store import CANARY
+from device_app.data.names import GUARD_SET
 
 SAID = [f"this is sentence number {word}" for word in ("one", "two", "three", "four", "five", "six", "seven", "eight")]
 RIGHT = Heard(SAID, SAID)
-CANARY_FINE = {CANARY: RIGHT}
+CANARY_FINE = {GUARD_SET: RIGHT}
 
 
 def wrong(*places):
@@ -48,10 +48,10 @@ def test_what_is_perfect_cannot_gain():
     assert "nothing to gain" in verdict.reasons[0]
 
 
-@pytest.mark.parametrize("harmed", ["ben", CANARY])
+@pytest.mark.parametrize("harmed", ["ben", GUARD_SET])
 def test_harm_to_another_domain_or_to_general_speech_keeps_a_version_out(harmed):
-    before = {"anna": wrong(0, 1, 2, 3), "ben": RIGHT, CANARY: RIGHT}
-    after = {"anna": RIGHT, "ben": RIGHT, CANARY: RIGHT, harmed: wrong(0, 1, 2, 3)}
+    before = {"anna": wrong(0, 1, 2, 3), "ben": RIGHT, GUARD_SET: RIGHT}
+    after = {"anna": RIGHT, "ben": RIGHT, GUARD_SET: RIGHT, harmed: wrong(0, 1, 2, 3)}
     verdict = judge(before, after, "anna", 0.01)
     assert len(verdict.reasons) == 1
     assert "heard worse: WER 0.0% before, 10.0% after, more than 1 points" in verdict.reasons[0]
@@ -59,13 +59,13 @@ def test_harm_to_another_domain_or_to_general_speech_keeps_a_version_out(harmed)
 
 
 def test_one_word_lost_in_a_small_set_is_no_proof_of_harm():
-    before = {"anna": wrong(0, 1, 2, 3), "ben": RIGHT, CANARY: RIGHT}
-    assert judge(before, {"anna": RIGHT, "ben": wrong(5), CANARY: RIGHT}, "anna", 0.01).passes
+    before = {"anna": wrong(0, 1, 2, 3), "ben": RIGHT, GUARD_SET: RIGHT}
+    assert judge(before, {"anna": RIGHT, "ben": wrong(5), GUARD_SET: RIGHT}, "anna", 0.01).passes
 
 
 def test_a_loss_about_as_large_as_the_tolerance_is_no_proof_that_it_is_larger():
-    before = {CANARY: Heard([*SAID, *SAID], [*SAID, *SAID])}  # 80 words
-    after = {CANARY: Heard([*SAID, *SAID], [*wrong(0, 1, 2, 3, 4).hypotheses, *SAID])}
+    before = {GUARD_SET: Heard([*SAID, *SAID], [*SAID, *SAID])}  # 80 words
+    after = {GUARD_SET: Heard([*SAID, *SAID], [*wrong(0, 1, 2, 3, 4).hypotheses, *SAID])}
     assert judge(before, after, None, 0.05).passes  # 6.2 points, but no more than 5 in two of five resamples
     assert not judge(before, after, None, 0.03).passes
 
@@ -75,6 +75,6 @@ def test_without_a_new_domain_only_harm_counts():
 
 
 def test_the_canarys_typography_is_told():
-    before = {CANARY: Heard(["hello there"], ["Hello, there."])}
-    verdict = judge(before, {CANARY: Heard(["hello there"], ["hello there"])}, None, 0.01)
+    before = {GUARD_SET: Heard(["hello there"], ["Hello, there."])}
+    verdict = judge(before, {GUARD_SET: Heard(["hello there"], ["hello there"])}, None, 0.01)
     assert [round(t.capitals + t.marks, 1) for t in verdict.typography] == [1.5, 0.0]

@@ -3,7 +3,7 @@
 from device_app.adaptation.gate import Change, Heard, compare
 from device_app.adaptation.settings import Plan
 from device_app.adaptation.sweep import Candidate, choose
-from device_app.data.store import CANARY
+from device_app.data.names import GUARD_SET
 
 SAID = [f"sentence number {number}" for number in range(20)]
 
@@ -13,7 +13,7 @@ def candidate(lam, wrong, harm=0.0, sure=None):
     before = Heard(SAID, ["nothing"] * len(SAID))
     heard = Heard(SAID, ["nothing" if place < wrong else text for place, text in enumerate(SAID)])
     harmed = Change(0.1, 0.1 + harm, harm, harm, 0.0, harm if sure is None else sure, 50)
-    return Candidate(lam, 1.0, {"anna": heard}, {"anna": compare(before, heard), CANARY: harmed})
+    return Candidate(lam, 1.0, {"anna": heard}, {"anna": compare(before, heard), GUARD_SET: harmed})
 
 
 def test_of_candidates_with_enough_of_the_gain_the_gentlest_is_chosen():

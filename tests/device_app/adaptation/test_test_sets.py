@@ -4,7 +4,8 @@ import pytest
 
 from device_app.adaptation import test_sets as exam
 from device_app.adaptation.test_sets import examine
-from device_app.data.store import CANARY, Store
+from device_app.data.names import GUARD_SET
+from device_app.data.store import Store
 from device_app.reporter import Silent
 
 
@@ -14,7 +15,7 @@ def _one_canary(monkeypatch):
     monkeypatch.setattr(exam, "canary", lambda: one)
 
 
-@pytest.mark.parametrize(("held_out", "asked"), [([], ["anna", CANARY]), (None, [CANARY])])
+@pytest.mark.parametrize(("held_out", "asked"), [([], ["anna", GUARD_SET]), (None, [GUARD_SET])])
 def test_a_domain_stays_in_the_exam_though_its_recordings_are_gone(own_home, ledger, transcriber, held_out, asked):
     with Store() as store:
         found = examine(store, ledger, "anna", held_out, transcriber, Silent())

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device_app.data.migrations import MIGRATIONS
-from device_app.data.store import LONGEST_TEXT, NewUtterance, Store, checked_name, checked_text
+from device_app.data.names import LONGEST_TEXT, checked_name, checked_text
+from device_app.data.store import NewUtterance, Store
 from editing.errors import BadInputError, StorageError
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from device_app.adaptation.gate import Heard
 from device_app.adaptation.guard_set import canary
-from device_app.data.store import CANARY
+from device_app.data.names import GUARD_SET
 from device_app.remote.trusted_hosts import hosts
 from editing.task_vector import Origin, TaskVector
 from tests.trainer.cli.conftest import outline
@@ -341,7 +341,7 @@ def test_fleet_merge_that_harms_general_speech_is_exit_code_3_and_not_offered(
     texts = ["one two three four"] * 10
 
     def hear(_transcriber, _sets, _screen, label):
-        return {CANARY: Heard(texts, texts if label == "hearing with the base" else [""] * 10)}
+        return {GUARD_SET: Heard(texts, texts if label == "hearing with the base" else [""] * 10)}
 
     monkeypatch.setattr(fleet, "hear", hear)
     done = merge("--density", 0.5, "--tolerance", 2)
