@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from device_app.audio.samples import SAMPLE_RATE, encode, read
-from device_app.data.corpora import find_candidates
-from device_app.data.importing import import_candidates
-from device_app.data.store import NewUtterance, Store
+from device_app.data.corpora import find_utterances
+from device_app.data.importing import import_utterances
+from device_app.data.store import Store
+from device_app.data.utterance import Recording, Utterance
 from device_app.evaluation.memory import peak_memory_mb
 
 BATCH = 1000
@@ -47,8 +48,11 @@ def fill(store: Store, count: int) -> None:
     for start in range(0, count, BATCH):
         store.add(
             [
-                NewUtterance(
-                    f"domain {i % 20}", i.to_bytes(4), f"utterance {i}", "imported", 3.0, -20, -3, 0, str(i % 200)
+                Utterance(
+                    domain=f"domain {i % 20}",
+                    text=f"utterance {i}",
+                    speaker=str(i % 200),
+                    recording=Recording(flac=i.to_bytes(4), duration_s=3.0, level_dbfs=-20, peak_dbfs=-3, clipped=0),
                 )
                 for i in range(start, min(start + BATCH, count))
             ]
@@ -78,8 +82,8 @@ def main() -> None:
         with Store(root / "imported") as store:
             before = peak_memory_mb()
             began = time.perf_counter()
-            _, candidates = find_candidates(manifest)
-            report = import_candidates(store, candidates, "bench")
+            _, utterances = find_utterances(manifest)
+            report = import_utterances(store, utterances, "bench")
             seconds = time.perf_counter() - began
         grown = peak_memory_mb() - before
         print(f"import: {report.imported / seconds:.0f} utterances/s, peak memory grew by {grown:.0f} MB")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,9 +13,6 @@ from device_app.cli import options
 from device_app.cli.terminal.progress import progress
 from device_app.cli.terminal.table import print_table
 from device_app.data.formats import DatasetFormat
-
-if TYPE_CHECKING:
-    from device_app.data.store import StoredUtterance
 
 app = typer.Typer(help="See and manage recordings, domain by domain.", no_args_is_help=True)
 
@@ -65,15 +62,21 @@ def show(
     with Store() as store:
         found = list(store.utterances(domain, limit=limit, after=after))
     if as_json:
-        typer.echo(json.dumps([_record(one) for one in found], ensure_ascii=False, indent=2))
+        typer.echo(json.dumps([one.record() for one in found], ensure_ascii=False, indent=2))
         return
     rows = [
-        (u.id, u.split, u.speaker or "", f"{u.duration_s:.1f} s", u.text or f"(not labelled) {u.heard or ''}".rstrip())
+        (
+            u.number,
+            u.split,
+            u.speaker or "",
+            f"{u.duration_s:.1f} s",
+            u.text or f"(not labelled) {u.hypothesis or ''}".rstrip(),
+        )
         for u in found
     ]
     print_table([("id", "part", "speaker", "length", "text"), *rows], right={0})
     if len(found) == limit:
-        options.tell(f"There may be more: --after {found[-1].id}")
+        options.tell(f"There may be more: --after {found[-1].number}")
 
 
 @app.command()
@@ -107,7 +110,7 @@ def delete(
     if bool(ids) == (domain is not None):
         raise BadInputError("name either utterances or a --domain to delete")
     with Store() as store:
-        chosen = list(ids or [u.id for u in store.utterances(domain)])
+        chosen = list(ids or [u.number for u in store.utterances(domain)])
         _confirm(f"Delete {len(chosen)} utterances and their audio?", yes)
         store.delete(chosen)
     typer.echo(f"{len(chosen)} deleted")
@@ -144,7 +147,3 @@ def export(
 def _confirm(question: str, yes: bool) -> None:
     if not yes and not typer.confirm(question, err=True):
         raise typer.Exit(1)
-
-
-def _record(utterance: StoredUtterance) -> dict[str, Any]:
-    return {**asdict(utterance), "audio": str(utterance.audio)}

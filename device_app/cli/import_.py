@@ -29,23 +29,23 @@ def import_(
 
     Reads JSON-lines manifests, Common Voice, audiofolder, LibriSpeech, and recordings with .txt files beside them.
     """
-    from device_app.data.corpora import find_candidates
-    from device_app.data.importing import import_candidates, is_all_capitals
+    from device_app.data.corpora import find_utterances
+    from device_app.data.importing import import_utterances, is_all_capitals
     from device_app.data.names import checked_name
     from device_app.data.store import Store
     from editing.errors import BadInputError
 
-    kind, candidates = find_candidates(path)
-    if domain is None and any(candidate.domain is None for candidate in candidates):
+    kind, utterances = find_utterances(path)
+    if domain is None and not all(one.domain for one in utterances):
         raise BadInputError(f"{path}: a {kind}; name the domain its recordings belong to with --domain")
-    for name in {domain or candidate.domain or "" for candidate in candidates}:
+    for name in {domain or one.domain for one in utterances}:
         checked_name(name, "domain")
-    lower_case = is_all_capitals(candidates)
-    options.tell(f"{path}: a {kind} with {len(candidates)} recordings")
+    lower_case = is_all_capitals(utterances)
+    options.tell(f"{path}: a {kind} with {len(utterances)} recordings")
     if lower_case:
         options.tell("Its texts are all in capitals, which say nothing: they are written in lower case.")
-    with Store() as store, progress("importing", len(candidates)) as advance:
-        report = import_candidates(store, candidates, domain, lower_case=lower_case, on_done=advance)
+    with Store() as store, progress("importing", len(utterances)) as advance:
+        report = import_utterances(store, utterances, domain, lower_case=lower_case, on_done=advance)
     if as_json:
         typer.echo(json.dumps({"kind": kind, "lower_cased": lower_case, **asdict(report)}, indent=2))
     else:

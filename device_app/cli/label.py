@@ -14,7 +14,8 @@ from device_app.cli.terminal import review
 from device_app.cli.terminal.keyboard import ENTER, Keyboard
 
 if TYPE_CHECKING:
-    from device_app.data.store import Store, StoredUtterance
+    from device_app.data.store import Store
+    from device_app.data.utterance import StoredUtterance
     from device_app.recognition.transcriber import Transcriber
 
 app = typer.Typer(help="Say what recordings contain.")
@@ -55,7 +56,7 @@ def walk(
             return
         _, transcriber = options.load(model, threads)
         labelled: set[int] = set()
-        identities = [utterance.id for utterance in found]
+        identities = [utterance.number for utterance in found]
         with keyboard:
             try:
                 at = 0
@@ -79,12 +80,12 @@ def _label(store: Store, utterance: StoredUtterance, keyboard: Keyboard, transcr
     """Shows an utterance and does what the keys say; the key by which the person went on."""
     from device_app.audio.samples import SAMPLE_RATE, read
 
-    options.tell(f"  {utterance.domain} {utterance.id}, {utterance.duration_s:.1f} s")
+    options.tell(f"  {utterance.domain} {utterance.number}, {utterance.duration_s:.1f} s")
     audio = read(utterance.audio)
     transcript = transcriber.transcribe(audio, SAMPLE_RATE)
     review.show_words(transcript.words)
-    if utterance.heard is None:
-        store.set_heard(utterance.id, transcript.text, transcript.confidence)
+    if utterance.hypothesis is None:
+        store.set_hypothesis(utterance.number, transcript.text, transcript.confidence)
     text = utterance.text or transcript.text
     options.tell(f"  {typer.style(text, bold=True)}")
     while True:
@@ -98,11 +99,11 @@ def _label(store: Store, utterance: StoredUtterance, keyboard: Keyboard, transcr
         elif key == "d":
             options.tell("  delete it, sound and text? y deletes, any other key does not")
             if keyboard.poll(None) == "y":
-                store.delete([utterance.id])
+                store.delete([utterance.number])
                 return key
         else:
             if key == ENTER:
-                store.set_text(utterance.id, text)
+                store.set_text(utterance.number, text)
             return key
 
 
@@ -141,7 +142,7 @@ def correct(
     if domain is not None:
         checked_name(domain, "domain")
     with Store() as store:
-        identity = store.last_heard().id if last else int(identity_or_text)
+        identity = store.last_recognised().number if last else int(identity_or_text)
         new = checked_text(identity_or_text if text is None else text)
         if domain is not None:  # first, as it may be refused
             store.move([identity], domain)
@@ -149,4 +150,4 @@ def correct(
 
 
 def _tell(utterance: StoredUtterance) -> None:
-    typer.echo(f"{utterance.id}  {utterance.domain}  {utterance.text}")
+    typer.echo(f"{utterance.number}  {utterance.domain}  {utterance.text}")

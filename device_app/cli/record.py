@@ -17,7 +17,7 @@ from editing.errors import BadAudioError, BadInputError
 if TYPE_CHECKING:
     from device_app.audio.microphone import Microphone
     from device_app.audio.samples import Samples
-    from device_app.data.store import StoredUtterance
+    from device_app.data.utterance import StoredUtterance
     from device_app.recognition.transcriber import Transcriber
     from device_app.recording.session import Item, RecordingSession, Take
 
@@ -116,7 +116,7 @@ class _Screen:
 
     def _show(self, item: Item) -> None:
         session = self._session
-        number = session.kept.index(item.stored.id) + 1 if item.stored is not None else session.done + 1
+        number = session.kept.index(item.stored.number) + 1 if item.stored is not None else session.done + 1
         of = "" if session.total is None else f"/{session.total}"
         minutes, seconds = divmod(round(session.seconds), 60)
         options.tell(f"\n[{number}{of}, {minutes}:{seconds:02} recorded]")
@@ -135,7 +135,7 @@ class _Screen:
             return "a"
         text = item.text
         if item.prompt is None and item.stored is None:
-            text = take.heard or None
+            text = take.hypothesis or None
         self._tell_problems(take, None if item.prompt is None else text)
         return self._review_take(take, text)
 
@@ -181,7 +181,7 @@ class _Screen:
     def _tell_problems(self, take: Take, text: str | None) -> None:
         from device_app.recording.quality import problems
 
-        for problem in problems(take.quality, text, take.heard):
+        for problem in problems(take.quality, text, take.hypothesis):
             options.tell(typer.style(f"  ! {problem}", fg="yellow"))
 
     def _review_take(self, take: Take, text: str | None) -> str:
@@ -195,7 +195,7 @@ class _Screen:
                 except BadInputError as error:
                     options.tell(f"  {error}")
                     continue
-                options.tell(f"  kept as {kept.id} ({kept.duration_s:.1f} s)")
+                options.tell(f"  kept as {kept.number} ({kept.duration_s:.1f} s)")
                 return ""
             if key == "p":
                 review.play(take.audio, self._keyboard)

@@ -18,7 +18,7 @@ from editing.errors import AsrEdgeError, BadInputError
 
 if TYPE_CHECKING:
     from device_app.audio.sources import Recording
-    from device_app.data.store import Source
+    from device_app.data.utterance import Source
     from device_app.recognition.results import Transcript, TranscriptSegment
     from device_app.recognition.transcriber import Transcriber
     from device_app.recording.saver import Keeper

@@ -4,41 +4,22 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from device_app.audio.samples import SUFFIXES
 from device_app.data.manifest import inside, read_lines
+from device_app.data.utterance import Utterance
 from editing.errors import BadInputError
 
 UNKNOWN_ACCENT = "unknown accent"
-HELD_OUT = ("test", "dev", "valid", "validation")  # splits of a manifest that are not for training
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A recording that might be imported; nothing of it has been read.
-
-    Attributes:
-        audio: its file, which may be missing.
-        text: what is said; None where it is not labelled.
-        speaker: a name, or None.
-        domain: the domain that the corpus itself gives it (Common Voice: the accent), or None.
-        held_out: the corpus says that it is for testing.
-    """
-
-    audio: Path
-    text: str | None
-    speaker: str | None = None
-    domain: str | None = None
-    held_out: bool = False
-
-
-def find_candidates(path: Path) -> tuple[str, list[Candidate]]:
-    """Recognises a corpus by its files and lists its recordings.
+def find_utterances(path: Path) -> tuple[str, list[Utterance]]:
+    """Recognises a corpus by its files and lists its utterances; no recording is read, and some may be missing.
 
     Returns:
-        The kind of corpus, in words, and its recordings.
+        The kind of corpus, in words, and its utterances. Their domain is the one that the corpus itself gives them
+        (Common Voice: the accent), or "".
 
     Raises:
         BadInputError: nothing that is known lies there, or a line of its tables is not as it
@@ -47,9 +28,9 @@ def find_candidates(path: Path) -> tuple[str, list[Candidate]]:
     if not path.exists():
         raise BadInputError(f"{path}: there is no such file or folder")
     for kind, reader in KINDS.items():
-        candidates = reader(path)
-        if candidates is not None:
-            found = list(candidates)
+        utterances = reader(path)
+        if utterances is not None:
+            found = list(utterances)
             if not found:
                 raise BadInputError(f"{path}: a {kind} without recordings")
             return kind, found
@@ -59,16 +40,13 @@ def find_candidates(path: Path) -> tuple[str, list[Candidate]]:
     )
 
 
-def _manifest(path: Path) -> Iterator[Candidate] | None:
+def _manifest(path: Path) -> Iterator[Utterance] | None:
     if path.suffix not in (".jsonl", ".json"):
         return None
-    return (
-        Candidate(entry.audio, entry.text or None, entry.speaker or None, held_out=entry.split in HELD_OUT)
-        for entry in read_lines(path)
-    )
+    return read_lines(path)
 
 
-def _common_voice(path: Path) -> Iterator[Candidate] | None:
+def _common_voice(path: Path) -> Iterator[Utterance] | None:
     """A release's TSV beside its folder of clips. A folder gives `validated.tsv`, else `train.tsv`."""
     if path.is_dir():
         tables = [path / name for name in ("validated.tsv", "train.tsv") if (path / name).is_file()]
@@ -79,16 +57,21 @@ def _common_voice(path: Path) -> Iterator[Candidate] | None:
         return None
     clips = path.parent / "clips"
 
-    def rows() -> Iterator[Candidate]:
+    def rows() -> Iterator[Utterance]:
         for place, row in _table(path, ("path", "sentence", "client_id"), _TabSeparated):
             accent = row.get("accents") or row.get("accent") or UNKNOWN_ACCENT
             audio = inside(clips, row["path"], place)
-            yield Candidate(audio, row["sentence"] or None, row["client_id"][:12] or None, accent[:100].strip())
+            yield Utterance(
+                audio=audio,
+                text=row["sentence"] or None,
+                speaker=row["client_id"][:12] or None,
+                domain=accent[:100].strip(),
+            )
 
     return rows()
 
 
-def _audiofolder(path: Path) -> Iterator[Candidate] | None:
+def _audiofolder(path: Path) -> Iterator[Utterance] | None:
     if path.name not in ("metadata.csv", "metadata.jsonl"):
         tables = [path / name for name in ("metadata.csv", "metadata.jsonl") if (path / name).is_file()]
         if not tables:
@@ -97,33 +80,34 @@ def _audiofolder(path: Path) -> Iterator[Candidate] | None:
     if path.suffix == ".jsonl":
         return _manifest(path)
 
-    def rows() -> Iterator[Candidate]:
+    def rows() -> Iterator[Utterance]:
         for place, row in _table(path, ("file_name",), csv.excel):
             texts = [row[column] for column in ("transcription", "text", "sentence") if row.get(column) is not None]
             if not texts:
                 raise BadInputError(f"{place}: has no column transcription, text or sentence")
-            yield Candidate(inside(path.parent, row["file_name"], place), texts[0] or None, row.get("speaker") or None)
+            audio = inside(path.parent, row["file_name"], place)
+            yield Utterance(audio=audio, text=texts[0] or None, speaker=row.get("speaker") or None)
 
     return rows()
 
 
-def _librispeech(path: Path) -> Iterator[Candidate] | None:
+def _librispeech(path: Path) -> Iterator[Utterance] | None:
     tables = sorted(path.rglob("*.trans.txt")) if path.is_dir() else []
     if not tables:
         return None
 
-    def rows() -> Iterator[Candidate]:
+    def rows() -> Iterator[Utterance]:
         for table in tables:
             for number, line in enumerate(_lines(table), 1):
                 name, _, text = line.strip().partition(" ")
                 if name:
                     audio = inside(table.parent, f"{name}.flac", f"{table}, line {number}")
-                    yield Candidate(audio, text or None, name.partition("-")[0])
+                    yield Utterance(audio=audio, text=text or None, speaker=name.partition("-")[0])
 
     return rows()
 
 
-def _pairs(path: Path) -> Iterator[Candidate] | None:
+def _pairs(path: Path) -> Iterator[Utterance] | None:
     if not path.is_dir():
         return None
     recordings = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
@@ -134,10 +118,10 @@ def _pairs(path: Path) -> Iterator[Candidate] | None:
         beside = recording.with_suffix(".txt")
         return " ".join(_lines(beside)).strip() or None if beside.is_file() else None
 
-    return (Candidate(recording, text_of(recording)) for recording in recordings)
+    return (Utterance(audio=recording, text=text_of(recording)) for recording in recordings)
 
 
-KINDS: dict[str, Callable[[Path], Iterator[Candidate] | None]] = {
+KINDS: dict[str, Callable[[Path], Iterator[Utterance] | None]] = {
     "manifest": _manifest,
     "audiofolder": _audiofolder,
     "Common Voice release": _common_voice,

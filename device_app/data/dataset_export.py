@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from device_app.data.formats import DatasetFormat
-from device_app.data.store import Store, StoredUtterance
+from device_app.data.store import Store
+from device_app.data.utterance import StoredUtterance
 from editing.errors import BadInputError
 from editing.files import folder_in_one_step
 
@@ -38,7 +39,7 @@ def export_domain(
 
 
 def _name(utterance: StoredUtterance) -> str:
-    return f"{utterance.id:06}.flac"
+    return f"{utterance.number:06}.flac"
 
 
 def _nemo(utterances: Sequence[StoredUtterance]) -> tuple[str, str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from device_app.data.utterance import Utterance
 from editing.errors import BadInputError
 from editing.json_text import parse_json
 
@@ -16,27 +16,7 @@ AUDIO_KEYS = ("audio_filepath", "audio", "file_name")
 TEXT_KEYS = ("text", "transcription", "sentence")
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One utterance of a manifest.
-
-    Attributes:
-        id: the line's "id", or else its audio path as written; unique in its manifest.
-        audio: its file.
-        text: what is said.
-        speaker, split: as given, or "".
-        place: the manifest and the line, for error messages.
-    """
-
-    id: str
-    audio: Path
-    text: str
-    speaker: str
-    split: str
-    place: str
-
-
-def read_manifest(path: Path, split: str | None = None) -> list[Entry]:
+def read_manifest(path: Path, split: str | None = None) -> list[Utterance]:
     """Reads a manifest as NeMo, Moonshine and Hugging Face tools write it.
 
     A line has "audio_filepath", "audio" or "file_name" (absolute, or relative to the manifest and
@@ -50,23 +30,23 @@ def read_manifest(path: Path, split: str | None = None) -> list[Entry]:
         BadInputError: it cannot be read, a line is not as above, a recording is missing, or
             nothing is left. The text names the line.
     """
-    entries = list(read_lines(path))
-    for entry in entries:
-        if not entry.audio.is_file():
-            raise BadInputError(f"{entry.place}: the recording {entry.audio} is missing")
-    chosen = [entry for entry in entries if split is None or entry.split == split]
+    utterances = list(read_lines(path))
+    for one in utterances:
+        if not one.file.is_file():
+            raise BadInputError(f"{one.place}: the recording {one.audio} is missing")
+    chosen = [one for one in utterances if split is None or one.split == split]
     if not chosen:
-        having = sorted({entry.split for entry in entries} - {""})
+        having = sorted({one.split for one in utterances} - {""})
         of_split = f" of split {split!r} (it has {', '.join(having) or 'no splits'})" if split else ""
         raise BadInputError(f"{path}: has no utterances{of_split}")
-    twice = [identity for identity, count in Counter(entry.id for entry in chosen).items() if count > 1]
+    twice = [identity for identity, count in Counter(one.id for one in chosen).items() if count > 1]
     if twice:
         raise BadInputError(f'{path}: {twice[0]!r} stands there more than once; give each line an "id" of its own')
     return chosen
 
 
-def read_lines(path: Path) -> Iterator[Entry]:
-    """The entries of a manifest, whether their recordings exist or not.
+def read_lines(path: Path) -> Iterator[Utterance]:
+    """The utterances of a manifest, whether their recordings exist or not; those with an empty text are not labelled.
 
     Raises:
         BadInputError: it cannot be read, or a line is not as in `read_manifest`.
@@ -79,7 +59,7 @@ def read_lines(path: Path) -> Iterator[Entry]:
         raise BadInputError(f"{path}: cannot be read as a manifest ({error})") from error
     for number, line in enumerate(lines, 1):
         if line.strip():
-            yield _entry(path, number, line)
+            yield _utterance(path, number, line)
 
 
 def inside(folder: Path, name: str, place: str) -> Path:
@@ -94,7 +74,7 @@ def inside(folder: Path, name: str, place: str) -> Path:
     return found
 
 
-def _entry(manifest: Path, number: int, line: str) -> Entry:
+def _utterance(manifest: Path, number: int, line: str) -> Utterance:
     place = f"{manifest}, line {number}"
     try:
         record: Any = parse_json(line)
@@ -108,11 +88,11 @@ def _entry(manifest: Path, number: int, line: str) -> Entry:
         raise BadInputError(f'{place}: has no "audio" (or "audio_filepath")')
     if not isinstance(text, str):
         raise BadInputError(f'{place}: has no "text"')
-    return Entry(
+    return Utterance(
         id=str(record.get("id", audio)),
         audio=inside(manifest.parent, audio, place),
-        text=text,
-        speaker=str(record.get("speaker", "")),
+        text=text or None,
+        speaker=str(record.get("speaker", "")) or None,
         split=str(record.get("split", "")),
         place=place,
     )

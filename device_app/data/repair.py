@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from device_app.audio.samples import read
-from device_app.data.importing import is_stored_form, new_utterance
-from device_app.data.store import NewUtterance, Store, StoredUtterance
+from device_app.data.recordings import is_stored_form, recording_of
+from device_app.data.store import Store
+from device_app.data.utterance import Recording, StoredUtterance, Utterance
 from device_app.paths import DATA
 from editing.errors import BadAudioError, BadInputError, StorageError
 from editing.files import is_open_to_others, restrict_access, sha256
@@ -108,7 +109,7 @@ def refuse_if_most_are_missing(store: Store, findings: Sequence[Finding]) -> Non
 
 def _examine_row(store: Store, utterance: StoredUtterance, orphans: dict[str, list[Path]]) -> Finding | None:
     """What is wrong with an utterance; takes the orphan that is its audio out of `orphans`."""
-    name = f"utterance {utterance.id}"
+    name = f"utterance {utterance.number}"
     if not utterance.audio.is_file():
         if paths := orphans.get(utterance.sha256):
             path = paths.pop()
@@ -171,7 +172,7 @@ def _examine_modes(store: Store, unknown: Collection[Path]) -> Iterator[Finding]
 def _current(store: Store, utterance: StoredUtterance) -> StoredUtterance | None:
     """The utterance as it is now; None if it is gone, or has got other audio."""
     try:
-        now = store.get(utterance.id)
+        now = store.get(utterance.number)
     except BadInputError:
         return None
     return now if now.audio == utterance.audio else None
@@ -180,7 +181,7 @@ def _current(store: Store, utterance: StoredUtterance) -> StoredUtterance | None
 def _attach(store: Store, utterance: StoredUtterance, path: Path) -> None:
     now = _current(store, utterance)
     if now is not None and not now.audio.is_file() and path.is_file():
-        store.attach(now.id, path)
+        store.attach(now.number, path)
 
 
 def _quarantine(store: Store, utterance: StoredUtterance, reason: str) -> None:
@@ -193,7 +194,7 @@ def _measure(store: Store, utterance: StoredUtterance) -> None:
     now = _current(store, utterance)
     if now is None or not now.audio.is_file():
         return
-    new = _measured(now.audio, text=now.text, **_known(now))
+    new = replace(now, recording=_measured(now.audio))
     try:
         if not is_stored_form(now.audio):
             store.quarantine.copy(now.audio)  # as it was edited; the store keeps 16 kHz, mono
@@ -223,16 +224,12 @@ def _take(store: Store, path: Path) -> None:
 def _recover(store: Store, path: Path) -> None:
     if not path.is_file():
         return
-    store.add([_measured(path, domain=RECOVERED, text=None, speaker=None, source="recorded")])
+    store.add([Utterance(domain=RECOVERED, source="recorded", recording=_measured(path))])
     if is_stored_form(path):
         path.unlink()  # the store has its bytes
     else:
         store.quarantine.take(path)
 
 
-def _measured(path: Path, **known: Any) -> NewUtterance:
-    return new_utterance(read(path), flac=path.read_bytes() if is_stored_form(path) else None, **known)
-
-
-def _known(utterance: StoredUtterance) -> dict[str, Any]:
-    return {name: getattr(utterance, name) for name in ("domain", "speaker", "source", "heard", "confidence")}
+def _measured(path: Path) -> Recording:
+    return recording_of(read(path), path.read_bytes() if is_stored_form(path) else None)

@@ -12,9 +12,8 @@ import secrets
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -23,77 +22,13 @@ from device_app.data.database import connect, transaction
 from device_app.data.migrations import migrate
 from device_app.data.names import checked_name, checked_text
 from device_app.data.quarantine import Quarantine
+from device_app.data.utterance import Split, StoredUtterance, Utterance
 from device_app.paths import DATA, data_folder
 from editing.errors import BadInputError, StorageError
 from editing.files import make_folder, private_folder, restrict_access, write_all_atomically
 
-Source = Literal["recorded", "imported", "corrected"]
-Split = Literal["train", "test"]
-
 TEST_SHARE = 5  # one of five is held out
 SEVERAL_SPEAKERS = 3  # from here on whole speakers are held out, not utterances
-
-
-@dataclass(frozen=True)
-class NewUtterance:
-    """What is to be kept: a FLAC file's bytes (16 kHz, mono) and what is known of them.
-
-    Attributes:
-        domain: name of the domain it belongs to.
-        audio: the whole FLAC file.
-        text: what is said; None where it is not labelled yet.
-        duration_s: of the audio.
-        level_dbfs, peak_dbfs: loudness and peak in dB below full scale.
-        clipped: share of samples at full scale, or flat at the top.
-        speaker: a name, or None.
-        held_out: it comes from a test part, and must never be trained on.
-        heard, confidence: what a recogniser made of it, and how sure it was, from 0 to 1.
-        prompt: the sentence that was to be read; its text may have been edited since.
-        snr_db: speech to noise.
-    """
-
-    domain: str
-    audio: bytes
-    text: str | None
-    source: Source
-    duration_s: float
-    level_dbfs: float
-    peak_dbfs: float
-    clipped: float
-    speaker: str | None = None
-    held_out: bool = False
-    heard: str | None = None
-    confidence: float | None = None
-    prompt: str | None = None
-    snr_db: float | None = None
-
-    @cached_property
-    def sha256(self) -> str:
-        """Of the FLAC file, in hexadecimal."""
-        return hashlib.sha256(self.audio).hexdigest()
-
-
-@dataclass(frozen=True)
-class StoredUtterance:
-    """An utterance in the store; `audio` is its FLAC file."""
-
-    id: int
-    domain: str
-    speaker: str | None
-    text: str | None
-    source: Source
-    split: Split
-    audio: Path
-    sha256: str
-    created: str
-    duration_s: float
-    level_dbfs: float | None
-    peak_dbfs: float | None
-    clipped: float | None
-    heard: str | None
-    confidence: float | None
-    prompt: str | None
-    snr_db: float | None
 
 
 @dataclass(frozen=True)
@@ -108,6 +43,11 @@ class DomainStats:
     seconds: float
 
 
+# Fields of `StoredUtterance` in the order of SELECT; "file" is below the audio folder.
+COLUMNS = (
+    *("number", "domain", "speaker", "text", "source", "split", "file", "sha256", "created", "duration_s"),
+    *("level_dbfs", "peak_dbfs", "clipped", "hypothesis", "confidence", "prompt", "snr_db"),
+)
 SELECT = """
     SELECT utterance.id, domain.name, speaker.name, text, source, split, file, sha256, created,
            duration_s, level_dbfs, peak_dbfs, clipped, heard, confidence, prompt, snr_db
@@ -163,7 +103,7 @@ class Store:
 
     # Adding
 
-    def add(self, new: Sequence[NewUtterance]) -> list[StoredUtterance]:
+    def add(self, new: Sequence[Utterance]) -> list[StoredUtterance]:
         """Keeps utterances; when it returns, they survive a power cut.
 
         Returns:
@@ -183,11 +123,13 @@ class Store:
         # and what another process has just added is not added again.
         with self._transaction():
             self._check_audio_folder()
-            first = {(u.domain, u.sha256): u for u in reversed(new)}
-            fresh = [u for u in new if first[u.domain, u.sha256] is u and not self.holds(u.domain, u.sha256)]
+            first: dict[tuple[str, str], Utterance] = {}
+            for one in new:
+                first.setdefault((one.domain, one.recorded.sha256), one)
+            fresh = [one for (domain, sha256), one in first.items() if not self.holds(domain, sha256)]
             names = [_file_name() for _ in fresh]
             paths = [self.audio_folder / name for name in names]
-            write_all_atomically({path: u.audio for path, u in zip(paths, fresh, strict=True)})
+            write_all_atomically({path: u.recorded.flac for path, u in zip(paths, fresh, strict=True)})
             try:
                 splits = self._splits(fresh)
                 ids = [self._insert(u, name, split) for u, name, split in zip(fresh, names, splits, strict=True)]
@@ -212,7 +154,8 @@ class Store:
         is_empty = not self.audio_folder.is_dir() or next(self.audio_folder.iterdir(), None) is None
         return is_empty and self._connection.execute("SELECT 1 FROM utterance").fetchone() is not None
 
-    def _insert(self, new: NewUtterance, file: str, split: Split) -> int:
+    def _insert(self, new: Utterance, file: str, split: Split) -> int:
+        recording = new.recorded
         cursor = self._connection.execute(
             """
             INSERT INTO utterance (domain_id, speaker_id, text, source, split, file, sha256, created,
@@ -227,20 +170,20 @@ class Store:
                 new.source,
                 split,
                 file,
-                new.sha256,
+                recording.sha256,
                 datetime.now(UTC).isoformat(timespec="milliseconds"),
-                new.duration_s,
-                new.level_dbfs,
-                new.peak_dbfs,
-                new.clipped,
-                new.heard,
+                recording.duration_s,
+                recording.level_dbfs,
+                recording.peak_dbfs,
+                recording.clipped,
+                new.hypothesis,
                 new.confidence,
                 new.prompt,
-                new.snr_db,
+                recording.snr_db,
             ),
         )
         if split == "test":
-            self._connection.execute("INSERT OR IGNORE INTO tested VALUES (?)", (new.sha256,))
+            self._connection.execute("INSERT OR IGNORE INTO tested VALUES (?)", (recording.sha256,))
         return int(cursor.lastrowid or 0)
 
     def _id_of(self, table: Literal["domain", "speaker"], name: str) -> int:
@@ -250,7 +193,7 @@ class Store:
 
     # Splitting
 
-    def _splits(self, new: Sequence[NewUtterance]) -> list[Split]:
+    def _splits(self, new: Sequence[Utterance]) -> list[Split]:
         """Which part each utterance belongs to, once and for all.
 
         Where a domain has several speakers, whole speakers are held out, so that a test tells how
@@ -264,8 +207,9 @@ class Store:
         splits: list[Split] = []
         for utterance in new:
             by_speaker = decided[utterance.domain].get(utterance.speaker or "")
-            by_hash: Split = "test" if int(utterance.sha256[:8], 16) % TEST_SHARE == 0 else "train"
-            is_tested = utterance.held_out or self._was_tested(utterance.sha256)
+            sha256 = utterance.recorded.sha256
+            by_hash: Split = "test" if int(sha256[:8], 16) % TEST_SHARE == 0 else "train"
+            is_tested = utterance.is_held_out or self._was_tested(sha256)
             splits.append("test" if is_tested else by_speaker or by_hash)
         return splits
 
@@ -339,7 +283,7 @@ class Store:
             return
         with self._transaction():
             for utterance in training[:wanted]:
-                self._connection.execute("UPDATE utterance SET split = 'test' WHERE id = ?", (utterance.id,))
+                self._connection.execute("UPDATE utterance SET split = 'test' WHERE id = ?", (utterance.number,))
                 self._connection.execute("INSERT OR IGNORE INTO tested VALUES (?)", (utterance.sha256,))
 
     # Reading
@@ -405,27 +349,26 @@ class Store:
         return int(row[0])
 
     def _stored(self, row: tuple[Any, ...]) -> StoredUtterance:
-        values = list(row)
-        values[6] = self.audio_folder / values[6]
-        return StoredUtterance(*values)
+        values = dict(zip(COLUMNS, row, strict=True))
+        return StoredUtterance(audio=self.audio_folder / values.pop("file"), **values)
 
     # Changing
 
     def set_text(self, identity: int, text: str) -> StoredUtterance:
-        """Labels an utterance. One whose text is not what was heard counts as corrected.
+        """Labels an utterance. One whose text is not its hypothesis counts as corrected.
 
         Raises:
             BadInputError: there is no such utterance, or the text is none (see `checked_text`).
         """
         before = self.get(identity)
         text = checked_text(text)
-        source = before.source if before.heard in (None, text) else "corrected"
+        source = before.source if before.hypothesis in (None, text) else "corrected"
         with self._transaction():
             self._connection.execute("UPDATE utterance SET text = ?, source = ? WHERE id = ?", (text, source, identity))
         return self.get(identity)
 
-    def last_heard(self) -> StoredUtterance:
-        """The utterance that the recogniser heard last.
+    def last_recognised(self) -> StoredUtterance:
+        """The newest utterance that has a hypothesis.
 
         Raises:
             BadInputError: none was kept.
@@ -464,12 +407,12 @@ class Store:
             target = self._id_of("domain", domain)
             for utterance in moving:
                 same = self.find(domain, utterance.sha256)
-                if same is not None and same.id != utterance.id:
+                if same is not None and same.number != utterance.number:
                     raise BadInputError(
-                        f"utterance {utterance.id}: {domain!r} has the same recording as utterance {same.id}; nothing "
-                        "was moved. Delete one of them"
+                        f"utterance {utterance.number}: {domain!r} has the same recording as utterance "
+                        f"{same.number}; nothing was moved. Delete one of them"
                     )
-                self._connection.execute("UPDATE utterance SET domain_id = ? WHERE id = ?", (target, utterance.id))
+                self._connection.execute("UPDATE utterance SET domain_id = ? WHERE id = ?", (target, utterance.number))
 
     def delete(self, identities: Sequence[int]) -> None:
         """Deletes utterances and their audio, also from the quarantine. A kill half-way leaves the rest to `doctor`.
@@ -483,7 +426,7 @@ class Store:
         with self._transaction():
             self._check_audio_folder()
             self._connection.executemany(
-                "UPDATE utterance SET deleted = 1 WHERE id = ?", [(utterance.id,) for utterance in deleting]
+                "UPDATE utterance SET deleted = 1 WHERE id = ?", [(utterance.number,) for utterance in deleting]
             )
             self.quarantine.forget(lambda record: record.get("sha256") in hashes)
         self.finish_deletions()
@@ -532,11 +475,11 @@ class Store:
         """
         with self._transaction():
             file = utterance.audio.relative_to(self.audio_folder).as_posix()
-            known = {name: value for name, value in asdict(utterance).items() if name != "audio"}
+            known = {name: value for name, value in utterance.record().items() if name != "audio"}
             self.quarantine.add([{**known, "file": file}], reason)
             if utterance.audio.is_file():
                 self.quarantine.take(utterance.audio)
-            self._connection.execute("DELETE FROM utterance WHERE id = ?", (utterance.id,))
+            self._connection.execute("DELETE FROM utterance WHERE id = ?", (utterance.number,))
 
     def attach(self, identity: int, audio: Path) -> None:
         """Says where an utterance's audio is: another file in the audio folder, with the same bytes."""
@@ -572,7 +515,7 @@ class Store:
         except (KeyError, sqlite3.Error) as error:
             raise BadInputError(f"{self.quarantine.folder}: a record cannot be used ({error})") from error
 
-    def replace(self, stored: StoredUtterance, new: NewUtterance) -> StoredUtterance:
+    def replace(self, stored: StoredUtterance, new: Utterance) -> StoredUtterance:
         """Takes other audio for an utterance, with its text and figures.
 
         Its number, domain, speaker, source, prompt and part (train or test) stay.
@@ -582,16 +525,17 @@ class Store:
                 same recording.
             StorageError: the disk is full or cannot be written; the utterance is as it was.
         """
-        name = _file_name()
+        name, recording = _file_name(), new.recorded
         text = None if new.text is None else checked_text(new.text)
         with self._transaction():
             self._check_audio_folder()
-            same = self.find(stored.domain, new.sha256)
-            if same is not None and same.id != stored.id:
+            same = self.find(stored.domain, recording.sha256)
+            if same is not None and same.number != stored.number:
                 raise BadInputError(
-                    f"utterance {stored.id}: its domain has the very same recording as {same.id}; nothing was changed"
+                    f"utterance {stored.number}: its domain has the very same recording as {same.number}; "
+                    "nothing was changed"
                 )
-            write_all_atomically({self.audio_folder / name: new.audio})
+            write_all_atomically({self.audio_folder / name: recording.flac})
             self._connection.execute(
                 """
                 UPDATE utterance
@@ -600,20 +544,20 @@ class Store:
                 WHERE id = ?
                 """,
                 (
-                    *(name, new.sha256, new.duration_s, new.level_dbfs, new.peak_dbfs, new.clipped),
-                    *(text, new.heard, new.confidence, new.snr_db, stored.id),
+                    *(name, recording.sha256, recording.duration_s, recording.level_dbfs, recording.peak_dbfs),
+                    *(recording.clipped, text, new.hypothesis, new.confidence, recording.snr_db, stored.number),
                 ),
             )
             if stored.split == "test":
-                self._connection.execute("INSERT OR IGNORE INTO tested VALUES (?)", (new.sha256,))
+                self._connection.execute("INSERT OR IGNORE INTO tested VALUES (?)", (recording.sha256,))
         stored.audio.unlink(missing_ok=True)
-        return self.get(stored.id)
+        return self.get(stored.number)
 
-    def set_heard(self, identity: int, heard: str, confidence: float) -> None:
-        """Notes what a recogniser makes of an utterance, and how sure it is, from 0 to 1."""
+    def set_hypothesis(self, identity: int, hypothesis: str, confidence: float) -> None:
+        """Notes a recogniser's hypothesis, and how sure it is, from 0 to 1."""
         with self._transaction():
             self._connection.execute(
-                "UPDATE utterance SET heard = ?, confidence = ? WHERE id = ?", (heard, confidence, identity)
+                "UPDATE utterance SET heard = ?, confidence = ? WHERE id = ?", (hypothesis, confidence, identity)
             )
 
     def marked_as_deleted(self) -> list[str]:

@@ -8,37 +8,37 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from device_app.audio.samples import SAMPLE_RATE, read
-from device_app.data.manifest import Entry
+from device_app.audio.samples import SAMPLE_RATE
+from device_app.data.utterance import Utterance
 from device_app.evaluation.error_rates import Alignment, align_all
 from device_app.recognition.transcriber import Transcriber
 
 
 @dataclass(frozen=True)
 class Scored:
-    """An entry and its hypothesis; `seconds` is the time it took, `duration_s` the audio's."""
+    """An utterance and its hypothesis; `seconds` is the time it took, `duration_s` the audio's."""
 
-    entry: Entry
+    utterance: Utterance
     hypothesis: str
     duration_s: float
     seconds: float
 
 
-def transcribe(transcriber: Transcriber, entry: Entry) -> Scored:
-    """Transcribes one entry.
+def transcribe(transcriber: Transcriber, utterance: Utterance) -> Scored:
+    """Transcribes one utterance.
 
     Raises:
         BadAudioError: its recording cannot be read.
     """
-    audio = read(entry.audio)
+    audio = utterance.read()
     began = time.perf_counter()
     hypothesis = transcriber.transcribe(audio, SAMPLE_RATE).text
-    return Scored(entry, hypothesis, len(audio) / SAMPLE_RATE, time.perf_counter() - began)
+    return Scored(utterance, hypothesis, len(audio) / SAMPLE_RATE, time.perf_counter() - began)
 
 
 def evaluate(
     transcriber: Transcriber,
-    manifests: Mapping[Path, Sequence[Entry]],
+    manifests: Mapping[Path, Sequence[Utterance]],
     *,
     worst: int = 0,
     on_done: Callable[[], None] = lambda: None,
@@ -55,13 +55,13 @@ def evaluate(
     """
     scored: list[Scored] = []
     by_manifest: dict[Path, range] = {}
-    for manifest, entries in manifests.items():
+    for manifest, utterances in manifests.items():
         first = len(scored)
-        for entry in entries:
-            scored.append(transcribe(transcriber, entry))
+        for utterance in utterances:
+            scored.append(transcribe(transcriber, utterance))
             on_done()
         by_manifest[manifest] = range(first, len(scored))
-    alignments = align_all([one.entry.text for one in scored], [one.hypothesis for one in scored])
+    alignments = align_all([one.utterance.transcript for one in scored], [one.hypothesis for one in scored])
     duration_s = sum(one.duration_s for one in scored)
     seconds = sum(one.seconds for one in scored)
     report = {
@@ -73,10 +73,7 @@ def evaluate(
             {
                 "manifest": str(manifest),
                 **_rates(alignments, places),
-                "speakers": {
-                    speaker: _rates(alignments, [place for place in places if scored[place].entry.speaker == speaker])
-                    for speaker in sorted({scored[place].entry.speaker for place in places})
-                },
+                "speakers": _rates_by_speaker(alignments, scored, places),
             }
             for manifest, places in by_manifest.items()
         ],
@@ -91,14 +88,25 @@ def _rates(alignments: Mapping[str, Alignment], places: Sequence[int]) -> dict[s
     return {**rates, "utterances": len(places)}
 
 
+def _rates_by_speaker(
+    alignments: Mapping[str, Alignment], scored: Sequence[Scored], places: Sequence[int]
+) -> dict[str, dict[str, Any]]:
+    """Those of no named speaker under ""."""
+    speakers = {place: scored[place].utterance.speaker or "" for place in places}
+    return {
+        speaker: _rates(alignments, [place for place in places if speakers[place] == speaker])
+        for speaker in sorted(set(speakers.values()))
+    }
+
+
 def _worst(scored: Sequence[Scored], alignment: Alignment, count: int) -> list[dict[str, Any]]:
     rates = [alignment.rates([place]).wer for place in range(len(scored))]
     ranked = sorted(range(len(scored)), key=lambda place: -rates[place])
     return [
         {
-            "id": scored[place].entry.id,
-            "audio": str(scored[place].entry.audio),
-            "text": scored[place].entry.text,
+            "id": scored[place].utterance.id,
+            "audio": str(scored[place].utterance.audio),
+            "text": scored[place].utterance.transcript,
             "heard": scored[place].hypothesis,
             "english": {"wer": rates[place]},
             "aligned": alignment.table(place),

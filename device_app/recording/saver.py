@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from device_app.data.importing import new_utterance
 from device_app.data.names import checked_name
-from device_app.data.store import Source, Store
+from device_app.data.recordings import recording_of
+from device_app.data.store import Store
+from device_app.data.utterance import Source, Utterance
 from device_app.recognition.results import TranscriptSegment
 
 
@@ -36,16 +37,14 @@ class Keeper:
         """
         if segment.audio is None:
             raise ValueError("the utterance no longer has its audio")
-        new = new_utterance(
-            segment.audio,
+        new = Utterance(
             domain=self._domain,
-            text=None,
-            speaker=None,
             source=self._source,
-            heard=segment.text,
+            hypothesis=segment.text,
             confidence=segment.confidence,
+            recording=recording_of(segment.audio),
         )
         kept = self._store.add([new])
-        self.ids += [one.id for one in kept]
-        if not kept and (known := self._store.find(self._domain, new.sha256)) is not None:
-            self.known.append(known.id)
+        self.ids += [one.number for one in kept]
+        if not kept and (known := self._store.find(self._domain, new.recorded.sha256)) is not None:
+            self.known.append(known.number)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from device_app.audio.samples import Samples
-from device_app.data.importing import new_utterance
 from device_app.data.names import checked_name
-from device_app.data.store import Store, StoredUtterance
+from device_app.data.recordings import recording_of
+from device_app.data.store import Store
+from device_app.data.utterance import StoredUtterance, Utterance
 from device_app.recording.prompts import hardest_first
 from device_app.recording.quality import Quality
 from editing.errors import BadInputError
@@ -34,11 +35,11 @@ class Item:
 
 @dataclass(frozen=True)
 class Take:
-    """A recording that may be kept: audio (samples,) at 16 kHz, and what was heard in it."""
+    """A recording that may be kept: audio (samples,) at 16 kHz, and its hypothesis."""
 
     audio: Samples
     quality: Quality
-    heard: str | None
+    hypothesis: str | None
     confidence: float | None
 
 
@@ -72,9 +73,9 @@ class RecordingSession:
         is_known = any(stats.domain == domain for stats in store.stats())
         recorded = [u for u in store.utterances(domain) if self._is_ours(u)] if is_known else []
         done = {u.prompt for u in recorded}
-        self.kept = [u.id for u in recorded]
+        self.kept = [u.number for u in recorded]
         self._pending = None if prompts is None else [p for p in prompts if p not in done]
-        self._heard = [(u.text, u.heard) for u in recorded if u.text is not None and u.heard is not None]
+        self._heard = [(u.text, u.hypothesis) for u in recorded if u.text is not None and u.hypothesis is not None]
         self._skipped: set[str] = set()
         self._back: int | None = None  # which of the kept ones is being looked at again
         self.current: Item | None = None
@@ -99,19 +100,15 @@ class RecordingSession:
             StorageError: it cannot be written; nothing was changed.
         """
         item = self._item()
-        new = replace(
-            new_utterance(
-                take.audio,
-                domain=self._domain,
-                text=text,
-                speaker=self._speaker,
-                source="recorded",
-                heard=take.heard,
-                confidence=take.confidence,
-            ),
-            clipped=take.quality.clipped,
-            snr_db=take.quality.snr_db,
+        new = Utterance(
+            domain=self._domain,
+            text=text,
+            speaker=self._speaker,
+            source="recorded",
             prompt=item.prompt,
+            hypothesis=take.hypothesis,
+            confidence=take.confidence,
+            recording=replace(recording_of(take.audio), clipped=take.quality.clipped, snr_db=take.quality.snr_db),
         )
         if item.stored is not None:
             kept = self._store.replace(item.stored, new)
@@ -120,11 +117,11 @@ class RecordingSession:
             if not added:
                 raise BadInputError("the very same recording is there already; is the microphone muted?")
             (kept,) = added
-            self.kept.append(kept.id)
+            self.kept.append(kept.number)
             if self._pending is not None and item.prompt is not None:
                 self._pending.remove(item.prompt)
-        if text is not None and take.heard is not None:
-            self._heard.append((text, take.heard))
+        if text is not None and take.hypothesis is not None:
+            self._heard.append((text, take.hypothesis))
         self.forward()
         return kept
 
@@ -136,7 +133,7 @@ class RecordingSession:
         """
         stored = self._item().stored
         if stored is not None:
-            self.current = Item(stored.prompt, self._store.set_text(stored.id, text))
+            self.current = Item(stored.prompt, self._store.set_text(stored.number, text))
 
     def skip(self) -> None:
         """Leaves the current prompt for another session."""

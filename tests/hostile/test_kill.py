@@ -30,7 +30,7 @@ def check(folder):
         assert all(u.audio.is_file() for u in store.utterances())
         mend(store, examine(store))
         assert not examine(store)
-        return {u.id: u.text for u in store.utterances()}
+        return {u.number: u.text for u in store.utterances()}
 
 
 @pytest.mark.microphone

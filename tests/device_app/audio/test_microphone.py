@@ -81,7 +81,7 @@ def test_what_is_heard_is_kept_if_asked_for(virtual_microphone, start, tmp_path,
     _, err = hear(process, virtual_microphone, RECORDINGS / "invalid.flac")
     with Store(tmp_path) as store:
         kept = list(store.utterances("phone"))
-    assert "valid extension" in " ".join(utterance.heard for utterance in kept)
+    assert "valid extension" in " ".join(utterance.hypothesis for utterance in kept)
     assert {utterance.source for utterance in kept} == {"recorded"}
     assert "Kept as" in err
 

@@ -149,7 +149,7 @@ def test_a_walk_accepts_edits_skips_goes_back_plays_and_deletes(desk):
 def test_a_walk_over_the_least_sure(desk, tmp_path):
     with Store(tmp_path / "home") as store:
         for identity, confidence in ((1, 0.7), (2, 0.3), (3, 0.95)):
-            store.set_heard(identity, "as it was heard", confidence)
+            store.set_hypothesis(identity, "as it was heard", confidence)
         store.set_text(1, "labelled")
     screen = desk("--low-confidence")
     assert "heard 2," in screen.wait_for("q quit")

@@ -71,7 +71,7 @@ def test_a_sentence_is_heard_judged_and_kept(desk, prompts, say, kept):
     (utterance,) = kept()
     assert (utterance.text, utterance.prompt, utterance.source) == (SAID, SAID, "recorded")
     assert 3.0 < utterance.duration_s < 5.5  # trimmed to the speech
-    assert "valid extension" in utterance.heard
+    assert "valid extension" in utterance.hypothesis
     assert utterance.snr_db > 20
     assert utterance.clipped < 0.001
 
@@ -157,7 +157,7 @@ def test_free_speech_is_labelled_with_what_was_heard(desk, say, kept):
     screen.press("\x03")
     assert screen.finish() == 0
     (utterance,) = kept()
-    assert utterance.text == utterance.heard
+    assert utterance.text == utterance.hypothesis
     assert utterance.prompt is None
 
 

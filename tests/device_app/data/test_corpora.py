@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from device_app.data.corpora import Candidate, find_candidates
+from device_app.data.corpora import find_utterances
 from device_app.data.importing import is_all_capitals
+from device_app.data.utterance import Utterance
 from editing.errors import BadInputError
 
 
@@ -70,14 +71,17 @@ CORPORA = {
 def test_a_corpus_is_recognised_by_its_files(tmp_path, kind):
     contents, start, expected = CORPORA[kind]
     write(tmp_path, contents)
-    found_kind, found = find_candidates(tmp_path / start)
+    found_kind, found = find_utterances(tmp_path / start)
     assert found_kind == kind
-    assert found == [Candidate(tmp_path / name, *rest) for name, *rest in expected]
+    assert [(one.audio, one.text, one.speaker, one.domain or None, one.is_held_out) for one in found] == [
+        (tmp_path / name, *rest) for name, *rest in expected
+    ]
 
 
 def test_audiofolder_may_be_json_lines(tmp_path):
     write(tmp_path, {"metadata.jsonl": json.dumps({"file_name": "a.wav", "transcription": "one"})})
-    assert find_candidates(tmp_path)[1] == [Candidate(tmp_path / "a.wav", "one")]
+    (found,) = find_utterances(tmp_path)[1]
+    assert (found.audio, found.text) == (tmp_path / "a.wav", "one")
 
 
 @pytest.mark.parametrize(
@@ -102,15 +106,15 @@ def test_a_corpus_that_is_not_as_it_should_be(tmp_path, contents, message):
     folder.mkdir()
     write(folder, contents)
     with pytest.raises(BadInputError, match=message):
-        find_candidates(folder)
+        find_utterances(folder)
 
 
 def test_binary_tables_and_missing_paths(tmp_path):
     (tmp_path / "metadata.csv").write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(BadInputError, match="cannot be read as text"):
-        find_candidates(tmp_path)
+        find_utterances(tmp_path)
     with pytest.raises(BadInputError, match="no such file"):
-        find_candidates(tmp_path / "none")
+        find_utterances(tmp_path / "none")
 
 
 @pytest.mark.parametrize(
@@ -118,4 +122,4 @@ def test_binary_tables_and_missing_paths(tmp_path):
     [(["ALL OF", "IT'S", None], True), (["NASA", "Not all"], False), ([None, "123"], False), ([], False)],
 )
 def test_capitals_are_noticed(tmp_path, texts, expected):
-    assert is_all_capitals([Candidate(tmp_path, text) for text in texts]) == expected
+    assert is_all_capitals([Utterance(audio=tmp_path, text=text) for text in texts]) == expected

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from device_app.audio.samples import SAMPLE_RATE, encode, read
-from device_app.data.corpora import Candidate
-from device_app.data.importing import BATCH, import_candidates, new_utterance
+from device_app.data.importing import BATCH, import_utterances
+from device_app.data.recordings import recording_of
 from device_app.data.repair import examine
 from device_app.data.store import Store
+from device_app.data.utterance import Utterance
 from device_app.paths import RECORDINGS
 from tests.conftest import write_audio
 
@@ -25,7 +26,7 @@ def store(tmp_path):
 def test_recordings_are_kept_as_16_khz_flac(store, tmp_path):
     tone = np.sin(np.arange(48000) / 20).astype(np.float32) * 0.5
     path = write_audio(tmp_path / "stereo.wav", np.stack([tone, tone], axis=1), 48000)
-    report = import_candidates(store, [Candidate(path, "A tone", "anna")], "sounds")
+    report = import_utterances(store, [Utterance(audio=path, text="A tone", speaker="anna")], "sounds")
     assert (report.imported, report.seconds) == (1, pytest.approx(1.0, abs=0.01))
     (kept,) = store.utterances("sounds")
     assert kept.source == "imported"
@@ -36,10 +37,10 @@ def test_recordings_are_kept_as_16_khz_flac(store, tmp_path):
 
 def test_a_flac_that_is_so_already_is_taken_as_it_is(store):
     path = RECORDINGS / "two_cities.flac"
-    report = import_candidates(store, [Candidate(path, None)], "d")
+    report = import_utterances(store, [Utterance(audio=path, text=None)], "d")
     assert report.too_long == [f"{path}: 44.4 s; 30 s is the most"]
     short = write_audio(store.folder / "short.flac", read(path)[: 5 * SAMPLE_RATE])
-    import_candidates(store, [Candidate(short, None)], "d")
+    import_utterances(store, [Utterance(audio=short, text=None)], "d")
     (kept,) = store.utterances("d")
     assert kept.audio.read_bytes() == short.read_bytes()
 
@@ -48,24 +49,24 @@ def test_what_cannot_be_used_is_told_and_the_rest_goes_on(store, tmp_path):
     good = RECORDINGS / "invalid.flac"
     (tmp_path / "text.wav").write_text("not audio")
     candidates = [
-        Candidate(good, "I am sorry."),
-        Candidate(good, "the same again"),
-        Candidate(tmp_path / "missing.wav", "x"),
-        Candidate(tmp_path / "text.wav", "x"),
-        Candidate(RECORDINGS / "ss-noservice.flac", "x" * 10_000),
-        Candidate(RECORDINGS / "vm-newuser.flac", None),
+        Utterance(audio=good, text="I am sorry."),
+        Utterance(audio=good, text="the same again"),
+        Utterance(audio=tmp_path / "missing.wav", text="x"),
+        Utterance(audio=tmp_path / "text.wav", text="x"),
+        Utterance(audio=RECORDINGS / "ss-noservice.flac", text="x" * 10_000),
+        Utterance(audio=RECORDINGS / "vm-newuser.flac", text=None),
     ]
-    report = import_candidates(store, candidates, "prompts")
+    report = import_utterances(store, candidates, "prompts")
     assert (report.imported, report.unlabelled) == (2, 1)
     assert report.duplicates == [str(good)]
     assert [line.split(":")[0].rpartition("/")[2] for line in report.unreadable] == ["missing.wav", "text.wav"]
     assert len(report.bad_texts) == 1
-    again = import_candidates(store, candidates, "prompts")
+    again = import_utterances(store, candidates, "prompts")
     assert (again.imported, len(again.duplicates)) == (0, 3)
 
 
 def test_the_corpus_names_the_domain_where_the_person_does_not(store):
-    import_candidates(store, [Candidate(RECORDINGS / "invalid.flac", "x", domain="Scottish English")], None)
+    import_utterances(store, [Utterance(audio=RECORDINGS / "invalid.flac", text="x", domain="Scottish English")], None)
     assert [stats.domain for stats in store.stats()] == ["Scottish English"]
 
 
@@ -77,25 +78,25 @@ def test_speakers_of_a_sorted_corpus_are_held_out_whole(store, tmp_path):
             noise = np.random.default_rng(1000 * speaker + index).uniform(-0.5, 0.5, 2000).astype(np.float32)
             path = tmp_path / f"{speaker}-{index}.flac"
             path.write_bytes(encode(noise))
-            candidates.append(Candidate(path, "text", f"speaker {speaker}"))
-    assert import_candidates(store, candidates, "d").imported == len(candidates)
+            candidates.append(Utterance(audio=path, text="text", speaker=f"speaker {speaker}"))
+    assert import_utterances(store, candidates, "d").imported == len(candidates)
     parts = {(u.speaker, u.split) for u in store.utterances("d")}
     assert sorted(split for _, split in parts) == ["test", "train", "train", "train", "train"]
 
 
 def test_progress_counts_every_candidate(store, tmp_path):
     counts = []
-    candidates = [Candidate(tmp_path / "none", None)] * (2 * BATCH + 1)
-    report = import_candidates(store, candidates, "d", on_done=counts.append)
+    candidates = [Utterance(audio=tmp_path / "none", text=None)] * (2 * BATCH + 1)
+    report = import_utterances(store, candidates, "d", on_done=counts.append)
     assert counts == [BATCH, BATCH, 1]
     assert len(report.unreadable) == 2 * BATCH + 1
 
 
 def test_figures_of_silence_and_of_clipped_audio():
-    silence = new_utterance(np.zeros(1600, np.float32), domain="d", text=None, speaker=None, source="recorded")
+    silence = recording_of(np.zeros(1600, np.float32))
     assert (silence.level_dbfs, silence.peak_dbfs, silence.clipped) == (-200.0, -200.0, 0.0)
     loud = np.clip(np.sin(np.arange(16000) / 10) * 2, -1, 1).astype(np.float32)
-    assert new_utterance(loud, domain="d", text=None, speaker=None, source="recorded").clipped > 0.5
+    assert recording_of(loud).clipped > 0.5
 
 
 def test_encoding_is_deterministic():

@@ -11,9 +11,10 @@ import pytest
 import soundfile
 
 from device_app.audio.samples import encode
-from device_app.data.importing import new_utterance
+from device_app.data.recordings import recording_of
 from device_app.data.repair import examine, mend
 from device_app.data.store import Store
+from device_app.data.utterance import Utterance
 from editing.errors import StorageError
 
 
@@ -22,7 +23,7 @@ def audio(seed):
 
 
 def new(seed, **more):
-    return new_utterance(audio(seed), **{"domain": "d", "text": "x", "speaker": None, "source": "recorded"} | more)
+    return Utterance(**{"domain": "d", "text": "x", "source": "recorded"} | more, recording=recording_of(audio(seed)))
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_an_utterance_without_audio_keeps_its_label_in_the_quarantine(store):
     (finding,) = examine(store)
     assert finding.line == f"utterance 1: its audio {first.audio} is missing"
     mend(store, [finding])
-    assert [u.id for u in store.utterances()] == [2, 3]
+    assert [u.number for u in store.utterances()] == [2, 3]
     (record,) = records(store)
     assert (record["text"], record["domain"], record["speaker"]) == (first.text, first.domain, first.speaker)
     assert (record["sha256"], record["duration_s"], record["split"]) == (first.sha256, first.duration_s, first.split)
@@ -89,7 +90,7 @@ def test_audio_that_comes_back_brings_its_utterance_back(store):
     mended(store)
     before.audio.write_bytes(data)
     assert mended(store) == ["recordings that came back"]
-    back = max(store.utterances(), key=lambda utterance: utterance.id)
+    back = max(store.utterances(), key=lambda utterance: utterance.number)
     same = ("text", "domain", "speaker", "split", "source", "sha256", "created", "duration_s", "level_dbfs", "prompt")
     assert [getattr(back, name) for name in same] == [getattr(before, name) for name in same]
     assert back.audio.read_bytes() == data
@@ -208,7 +209,7 @@ def test_audio_that_was_edited_into_another_form_is_kept_as_it_was_edited(store)
 def test_audio_that_was_overwritten_with_anothers_keeps_its_label(store):
     store.get(1).audio.write_bytes(store.get(2).audio.read_bytes())
     mended(store)
-    assert [u.id for u in store.utterances()] == [2, 3]
+    assert [u.number for u in store.utterances()] == [2, 3]
     assert [record["id"] for record in records(store)] == [1]
     assert not examine(store)
 
@@ -217,7 +218,7 @@ def test_damaged_audio_goes_into_the_quarantine_with_its_label(store):
     damaged = store.get(2).audio
     damaged.write_bytes(b"rubbish")
     assert mended(store) == ["utterances whose audio is damaged"]
-    assert [u.id for u in store.utterances()] == [1, 3]
+    assert [u.number for u in store.utterances()] == [1, 3]
     assert len(files(store)) == 2
     assert (store.quarantine.folder / damaged.name).read_bytes() == b"rubbish"
     assert [record["text"] for record in records(store)] == ["x"]
@@ -270,7 +271,7 @@ def test_a_deletion_that_was_killed_is_finished(store):
     store._connection.execute("UPDATE utterance SET deleted = 1 WHERE id = 1")
     assert mended(store) == ["deletions that were not finished"]
     assert len(files(store)) == 2
-    assert [u.id for u in store.utterances()] == [2, 3]
+    assert [u.number for u in store.utterances()] == [2, 3]
 
 
 def test_files_that_others_can_read_are_made_private(store):
@@ -289,7 +290,7 @@ def test_what_is_deleted_is_deleted_in_the_quarantine_too(store, tmp_path, forge
     if forget == "forget":
         assert store.forget("berta") == 1
     else:
-        store.delete([again.id for again in store.add([new(5, domain="e")])])
+        store.delete([again.number for again in store.add([new(5, domain="e")])])
     assert records(store) == []
     assert list(store.quarantine.folder.glob("*.flac")) == []
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"secret" in path.read_bytes()]
@@ -321,16 +322,16 @@ def test_a_record_that_somebody_edited_does_not_stop_the_recovery(store):
 IMPORT = """
 import sys
 from pathlib import Path
-from device_app.data.corpora import find_candidates
-from device_app.data.importing import import_candidates
+from device_app.data.corpora import find_utterances
+from device_app.data.importing import import_utterances
 from device_app.data.store import Store
 with Store(Path(sys.argv[1])) as store:
     if sys.argv[3] == "delete":
-        store.delete([u.id for u in store.utterances("d")][::2])
+        store.delete([u.number for u in store.utterances("d")][::2])
     def confirmed(count):
         print(sum(s.utterances for s in store.stats()), flush=True)
     confirmed(0)
-    import_candidates(store, find_candidates(Path(sys.argv[2]))[1], "d", on_done=confirmed)
+    import_utterances(store, find_utterances(Path(sys.argv[2]))[1], "d", on_done=confirmed)
 """
 
 
@@ -352,10 +353,10 @@ def test_a_kill_at_any_moment_of_import_and_delete_loses_nothing_confirmed(tmp_p
             process.kill()
             confirmed = [int(line) for line in process.communicate()[0].splitlines()]
         with Store(home) as store:
-            held = {u.id: u.sha256 for u in store.utterances()}
+            held = {u.number: u.sha256 for u in store.utterances()}
             assert len(held) >= (confirmed[-1] if confirmed else 0)
             mended(store)
-            assert held.items() <= {u.id: u.sha256 for u in store.utterances()}.items()
+            assert held.items() <= {u.number: u.sha256 for u in store.utterances()}.items()
             assert len(files(store)) == len(list(store.utterances()))
             assert not examine(store)
     done = subprocess.run(

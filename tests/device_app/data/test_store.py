@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from device_app.data.migrations import MIGRATIONS
 from device_app.data.names import LONGEST_TEXT, checked_name, checked_text
-from device_app.data.store import NewUtterance, Store
+from device_app.data.store import Store
+from device_app.data.utterance import Recording, Utterance
 from editing.errors import BadInputError, StorageError
 
 
@@ -22,16 +23,17 @@ def store(tmp_path):
 
 
 def new(index=0, domain="kitchen", speaker=None, text="some words", **more):
-    return NewUtterance(domain, f"audio {index}".encode(), text, "recorded", 1.5, -20.0, -3.0, 0.0, speaker, **more)
+    recording = Recording(flac=f"audio {index}".encode(), duration_s=1.5, level_dbfs=-20.0, peak_dbfs=-3.0, clipped=0.0)
+    return Utterance(domain=domain, text=text, source="recorded", speaker=speaker, recording=recording, **more)
 
 
 def test_an_utterance_comes_back_as_it_was_given(store):
     (kept,) = store.add([new(speaker="anna")])
-    found = store.get(kept.id)
+    found = store.get(kept.number)
     assert (found.domain, found.speaker, found.text, found.source) == ("kitchen", "anna", "some words", "recorded")
     assert (found.duration_s, found.level_dbfs, found.peak_dbfs, found.clipped) == (1.5, -20.0, -3.0, 0.0)
     assert found.audio.read_bytes() == b"audio 0"
-    assert found.sha256 == new().sha256
+    assert found.sha256 == new().recorded.sha256
 
 
 def test_utterances_survive_closing(tmp_path):
@@ -85,7 +87,7 @@ def test_what_was_held_out_stays_held_out(tmp_path_factory, order, cuts):
     with Store(tmp_path_factory.mktemp("store")) as store:
         store.add([new(i, speaker="anna") for i in range(12)])
         tested = {u.sha256 for u in store.utterances() if u.split == "test"}
-        store.delete([u.id for u in store.utterances()])
+        store.delete([u.number for u in store.utterances()])
         bounds = [0, *sorted(cuts), 12]
         for start, end in pairwise(bounds):
             store.add([new(i, domain="other", speaker=f"speaker {i % 4}") for i in order[start:end]])
@@ -94,18 +96,18 @@ def test_what_was_held_out_stays_held_out(tmp_path_factory, order, cuts):
 
 
 def test_what_a_corpus_holds_out_is_never_trained_on(store):
-    store.add([new(i, held_out=i % 2 == 0) for i in range(40)])
+    store.add([new(i, split="validation" if i % 2 == 0 else "") for i in range(40)])
     for index, utterance in enumerate(store.utterances()):
         assert utterance.split == "test" or index % 2 == 1
 
 
 def test_moving_and_renaming_keep_the_split(store):
     store.add([new(i) for i in range(20)])
-    before = {u.id: u.split for u in store.utterances()}
+    before = {u.number: u.split for u in store.utterances()}
     store.move([1, 2, 3], "garden")
     store.rename("kitchen", "cooking")
-    assert {u.id: u.split for u in store.utterances()} == before
-    assert {u.id for u in store.utterances("garden")} == {1, 2, 3}
+    assert {u.number: u.split for u in store.utterances()} == before
+    assert {u.number for u in store.utterances("garden")} == {1, 2, 3}
     with pytest.raises(BadInputError, match="already"):
         store.rename("garden", "cooking")
     with pytest.raises(BadInputError, match=r"no domain 'kitchen' \(cooking, garden\)"):
@@ -114,11 +116,11 @@ def test_moving_and_renaming_keep_the_split(store):
 
 def test_deleting_deletes_the_audio_and_leaves_no_trace_of_it(store):
     kept, gone = store.add([new(0), new(1, speaker="berta", text="a secret sentence")])
-    store.delete([gone.id])
+    store.delete([gone.number])
     assert kept.audio.exists()
     assert not gone.audio.exists()
-    with pytest.raises(BadInputError, match=f"no utterance {gone.id}"):
-        store.get(gone.id)
+    with pytest.raises(BadInputError, match=f"no utterance {gone.number}"):
+        store.get(gone.number)
     with pytest.raises(BadInputError, match="no speaker 'berta'"):
         list(store.utterances(speaker="berta"))
     for path in store.folder.glob("store.sqlite3*"):
@@ -127,8 +129,8 @@ def test_deleting_deletes_the_audio_and_leaves_no_trace_of_it(store):
 
 def test_an_id_is_never_given_twice(store):
     (first,) = store.add([new(0)])
-    store.delete([first.id])
-    assert store.add([new(1)])[0].id != first.id
+    store.delete([first.number])
+    assert store.add([new(1)])[0].number != first.number
 
 
 def test_deleting_what_is_not_there_deletes_nothing(store):
@@ -198,7 +200,7 @@ def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path, monkeypatc
     monkeypatch.undo()
     with Store(tmp_path) as store:
         (old,) = store.utterances()
-        assert (old.text, old.heard, old.confidence) == ("old words", None, None)
+        assert (old.text, old.hypothesis, old.confidence) == ("old words", None, None)
 
 
 @pytest.mark.parametrize("damage", [b"not a database at all" * 100, b"SQLite format 3\x00" + bytes(84)])
@@ -236,7 +238,7 @@ def test_a_domain_holds_a_recording_once(store):
 
 def test_what_was_deleted_may_come_again(store):
     (first,) = store.add([new(0)])
-    store.delete([first.id])
+    store.delete([first.number])
     assert len(store.add([new(0)])) == 1
 
 
@@ -248,7 +250,7 @@ def test_a_recording_is_not_moved_beside_itself(store):
         store.move([2, 1], "garden")
     with pytest.raises(BadInputError, match="nothing was moved"):
         store.move([1, 4], "cellar")
-    assert {u.id: u.domain for u in store.utterances()} == {1: "kitchen", 2: "kitchen", 3: "garden", 4: "attic"}
+    assert {u.number: u.domain for u in store.utterances()} == {1: "kitchen", 2: "kitchen", 3: "garden", 4: "attic"}
     store.move([1], "kitchen")
 
 
@@ -270,9 +272,9 @@ def old_store(tmp_path, monkeypatch):
         with Store(tmp_path) as store:
             for number, row in enumerate(rows):
                 (kept,) = store.add([new(1000 + number, **row)])
-                content = new(0)
-                kept.audio.write_bytes(content.audio)
-                store._connection.execute("UPDATE utterance SET sha256 = ? WHERE id = ?", (content.sha256, kept.id))
+                content = new(0).recorded
+                kept.audio.write_bytes(content.flac)
+                store._connection.execute("UPDATE utterance SET sha256 = ? WHERE id = ?", (content.sha256, kept.number))
             store._connection.execute("UPDATE utterance SET split = 'train'")
         monkeypatch.undo()
         return tmp_path
@@ -283,7 +285,7 @@ def old_store(tmp_path, monkeypatch):
 def test_an_older_store_loses_its_duplicates_and_nothing_else(old_store):
     folder = old_store({"text": None}, {"text": "first"}, {"text": "second", "speaker": "anna"}, {"domain": "garden"})
     with Store(folder) as store:
-        assert {u.domain: (u.id, u.text) for u in store.utterances()} == {
+        assert {u.domain: (u.number, u.text) for u in store.utterances()} == {
             "kitchen": (2, "first"),
             "garden": (4, "some words"),
         }
@@ -325,7 +327,7 @@ def test_what_one_duplicate_holds_out_stays_held_out(old_store):
     with closing(sqlite3.connect(folder / "store.sqlite3", isolation_level=None)) as connection:
         connection.execute("UPDATE utterance SET split = 'test' WHERE id = 2")
     with Store(folder) as store:
-        assert [(u.id, u.split) for u in store.utterances()] == [(1, "test")]
+        assert [(u.number, u.split) for u in store.utterances()] == [(1, "test")]
 
 
 def test_the_audio_of_a_duplicate_is_used_where_the_others_is_missing(old_store):
@@ -335,7 +337,7 @@ def test_the_audio_of_a_duplicate_is_used_where_the_others_is_missing(old_store)
     (folder / "audio" / file).unlink()
     with Store(folder) as store:
         (kept,) = store.utterances()
-        assert (kept.id, kept.text) == (1, "first")
+        assert (kept.number, kept.text) == (1, "first")
         assert kept.audio.read_bytes() == b"audio 0"
 
 

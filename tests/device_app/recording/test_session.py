@@ -21,7 +21,7 @@ def store(tmp_path):
 @pytest.fixture
 def take(noise):
     seeds = iter(range(100))
-    return lambda heard="": Take(noise(1.0, seed=next(seeds)), FINE, heard, 0.5)
+    return lambda hypothesis="": Take(noise(1.0, seed=next(seeds)), FINE, hypothesis, 0.5)
 
 
 def test_prompts_come_one_after_the_other_until_none_is_left(store, take):
@@ -61,7 +61,7 @@ def test_going_back_records_again_under_the_same_number(store, take):
     assert session.current.stored == first
     assert not session.back()
     replaced = session.keep(take("better"), "first one")
-    assert (replaced.id, replaced.heard) == (first.id, "better")
+    assert (replaced.number, replaced.hypothesis) == (first.number, "better")
     assert replaced.sha256 != first.sha256
     assert session.current.prompt == "second one"
     assert len(list(store.utterances())) == 1
@@ -69,12 +69,12 @@ def test_going_back_records_again_under_the_same_number(store, take):
 
 def test_going_forward_leads_through_what_was_kept(store, take):
     session = RecordingSession(store, "anna", PROMPTS)
-    ids = [session.keep(take(), session.current.text).id for _ in range(2)]
+    ids = [session.keep(take(), session.current.text).number for _ in range(2)]
     session.back()
     session.back()
-    assert session.current.stored.id == ids[0]
+    assert session.current.stored.number == ids[0]
     session.forward()
-    assert session.current.stored.id == ids[1]
+    assert session.current.stored.number == ids[1]
     session.forward()
     assert (session.current.stored, session.current.prompt) == (None, "third one")
 

@@ -1,0 +1,40 @@
+"""Audio as the store keeps it: FLAC of 16 kHz, mono, with what is measured of it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from device_app.audio.samples import SAMPLE_RATE, Samples, encode, level_dbfs
+from device_app.data.utterance import Recording
+
+FULL_SCALE = 0.999
+SILENCE_DBFS = -200.0  # digital silence has no level
+
+
+def recording_of(audio: Samples, flac: bytes | None = None) -> Recording:
+    """Encodes and measures audio.
+
+    Args:
+        audio: (samples,) at 16 kHz.
+        flac: the same audio as a FLAC file, where there is one already.
+    """
+    peak = float(np.abs(audio).max(initial=0))
+    return Recording(
+        flac=encode(audio) if flac is None else flac,
+        duration_s=len(audio) / SAMPLE_RATE,
+        level_dbfs=max(level_dbfs(audio), SILENCE_DBFS),
+        peak_dbfs=max(20 * math.log10(peak), SILENCE_DBFS) if peak > 0 else SILENCE_DBFS,
+        clipped=float(np.mean(np.abs(audio) >= FULL_SCALE)),
+    )
+
+
+def is_stored_form(path: Path) -> bool:
+    """Whether a file is as the store keeps its own, so that its bytes can be taken over."""
+    import soundfile
+
+    information = soundfile.info(path)
+    form = (information.format, information.subtype, information.samplerate, information.channels)
+    return form == ("FLAC", "PCM_16", SAMPLE_RATE, 1)
