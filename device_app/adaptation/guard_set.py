@@ -1,35 +1,28 @@
-"""The canary: a little general speech, by which an edit is seen to harm what was not its business.
+"""The guard set: a little general speech, by which the gate sees that an edit does harm outside its domain.
 
-Each utterance is heard as it was read and again in noise, where a recogniser that has been
-damaged stumbles first.
+It has each utterance as it was read and again in noise, where a damaged recogniser fails first.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 
 from device_app.audio.bundled import cut_out
-from device_app.audio.samples import Samples, in_noise
+from device_app.audio.samples import in_noise
+from device_app.data.names import GUARD_SET
+from device_app.data.utterance import Utterance
 from device_app.paths import ASSETS
 
 FOLDER = ASSETS / "canary"
 SNR_DB = 10.0  # of the noisy half
 
 
-@dataclass(frozen=True)
-class Spoken:
-    """Audio (samples,) at 16 kHz, and what is said in it, with case and punctuation."""
-
-    audio: Samples
-    text: str
-
-
 @cache
-def canary() -> tuple[Spoken, ...]:
-    """The utterances, always the same.
+def guard_set() -> tuple[Utterance, ...]:
+    """The utterances, always the same, with case and punctuation in their texts.
 
     Raises:
         BadAudioError: the installation is damaged.
@@ -38,6 +31,6 @@ def canary() -> tuple[Spoken, ...]:
     clear, noisy = [], []
     for audio, span in cut_out(FOLDER / "canary.jsonl"):
         noise = random.standard_normal(len(audio), np.float32)
-        clear.append(Spoken(audio, span["text"]))
-        noisy.append(Spoken(in_noise(audio, noise, SNR_DB), span["text"]))
+        clear.append(Utterance(samples=audio, text=span["text"], domain=GUARD_SET, split="test"))
+        noisy.append(replace(clear[-1], samples=in_noise(audio, noise, SNR_DB)))
     return (*clear, *noisy)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from device_app.adaptation.gate import Change, Heard, compare
-from device_app.adaptation.guard_set import Spoken
 from device_app.adaptation.settings import Plan
 from device_app.adaptation.test_sets import Exam, hear
 from device_app.audio.samples import SAMPLE_RATE
+from device_app.data.utterance import Utterance
 from device_app.models.bundles import temporarily_baked
 from device_app.recognition.transcriber import Transcriber
 from device_app.reporter import Screen, Silent
@@ -65,11 +65,11 @@ def sweep(
     return candidates
 
 
-def _part(spoken: Sequence[Spoken], seconds: float) -> Sequence[Spoken]:
+def _part(spoken: Sequence[Utterance], seconds: float) -> Sequence[Utterance]:
     """The first utterances, until there are so many seconds."""
     total = 0.0
     for count, one in enumerate(spoken, 1):
-        total += len(one.audio) / SAMPLE_RATE
+        total += len(one.read()) / SAMPLE_RATE
         if total >= seconds:
             return spoken[:count]
     return spoken

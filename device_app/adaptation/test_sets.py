@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from device_app.adaptation.gate import Heard
-from device_app.adaptation.guard_set import Spoken, canary
-from device_app.audio.samples import SAMPLE_RATE, read
+from device_app.adaptation.guard_set import guard_set
+from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.names import GUARD_SET
-from device_app.data.store import Store, StoredUtterance
+from device_app.data.store import Store
+from device_app.data.utterance import StoredUtterance, Utterance
 from device_app.models.ledger import Ledger
 from device_app.recognition.transcriber import Transcriber
 from device_app.reporter import Screen
@@ -19,7 +20,7 @@ from device_app.reporter import Screen
 class Exam:
     """What versions are judged by, by domain; and what a version (its number) hears that is in service."""
 
-    sets: Mapping[str, Sequence[Spoken]]
+    sets: Mapping[str, Sequence[Utterance]]
     before: Mapping[str, Heard]
     version: int
 
@@ -28,7 +29,7 @@ def examine(
     store: Store,
     ledger: Ledger,
     domain: str,
-    held_out: Sequence[Spoken] | None,
+    held_out: Sequence[Utterance] | None,
     transcriber: Transcriber,
     screen: Screen,
 ) -> Exam:
@@ -52,20 +53,20 @@ def examine(
     return Exam(sets, hear(transcriber, sets, screen, "hearing as it is"), ledger.current.id)
 
 
-def held_out_of(store: Store, domain: str) -> list[Spoken]:
+def held_out_of(store: Store, domain: str) -> list[Utterance]:
     """A domain's labelled utterances that are never learnt from; the canary has no others."""
     if domain == GUARD_SET:
-        return list(canary())
+        return list(guard_set())
     return loaded([u for u in store.utterances(domain) if u.text is not None and u.split == "test"])
 
 
-def loaded(utterances: Sequence[StoredUtterance]) -> list[Spoken]:
-    """Labelled utterances with their audio."""
-    return [Spoken(read(u.audio), u.text or "") for u in utterances]
+def loaded(utterances: Sequence[StoredUtterance]) -> list[Utterance]:
+    """Labelled utterances with their audio in memory."""
+    return [replace(u, samples=u.read()) for u in utterances]
 
 
 def hear(
-    transcriber: Transcriber, sets: Mapping[str, Sequence[Spoken]], screen: Screen, label: str
+    transcriber: Transcriber, sets: Mapping[str, Sequence[Utterance]], screen: Screen, label: str
 ) -> dict[str, Heard]:
     """What a version hears in each set of utterances."""
     found = {}
@@ -73,7 +74,7 @@ def hear(
         for domain, spoken in sets.items():
             hypotheses = []
             for one in spoken:
-                hypotheses.append(transcriber.transcribe(one.audio, SAMPLE_RATE).text)
+                hypotheses.append(transcriber.transcribe(one.read(), SAMPLE_RATE).text)
                 advance(1)
-            found[domain] = Heard([one.text for one in spoken], hypotheses)
+            found[domain] = Heard([one.transcript for one in spoken], hypotheses)
     return found

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from device_app.adaptation.settings import Orthography, Plan, settings_of
 from device_app.adaptation.test_sets import Exam, examine, loaded
-from device_app.audio.samples import SAMPLE_RATE, read
-from device_app.data.store import Store, StoredUtterance
+from device_app.audio.samples import SAMPLE_RATE
+from device_app.data.store import Store
+from device_app.data.utterance import StoredUtterance, Utterance
 from device_app.evaluation.error_rates import english
 from device_app.evaluation.orthography import as_the_model_writes, differs
 from device_app.models.ledger import Ledger
@@ -35,27 +35,19 @@ ORTHOGRAPHY: Mapping[Orthography, str] = {
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """A recording (16 kHz FLAC) and its text, as it is to be learnt."""
-
-    audio: Path
-    text: str
-
-
-@dataclass(frozen=True)
 class Lesson:
     """All that a fine-tuning is given.
 
     Attributes:
         bundle: the version to start from.
-        training: to learn from.
+        training: labelled recordings to learn from.
         held_out: to know when to stop.
         origin: what the task vector says of itself.
     """
 
     bundle: Bundle
-    training: Sequence[Labelled]
-    held_out: Sequence[Labelled]
+    training: Sequence[Utterance]
+    held_out: Sequence[Utterance]
     origin: Origin
 
 
@@ -85,8 +77,8 @@ def prepare(store: Store, ledger: Ledger, plan: Plan, threads: int | None, scree
     transcriber = Transcriber(start, threads=threads, on_bake=lambda: screen.say(f"Preparing {start.name} ..."))
     exam = examine(store, ledger, plan.domain, loaded(held_out), transcriber, screen)
     heard = _hear_training(transcriber, training, plan, screen)
-    _check_labels([u.text or "" for u in training], heard, plan)
-    texts = [u.text or "" for u in training]
+    texts = [u.transcript for u in training]
+    _check_labels(texts, heard, plan)
     judged_by = exam.before[plan.domain]
     judges = list(judged_by.texts)
     if differs(texts[: len(heard)], heard):
@@ -94,7 +86,7 @@ def prepare(store: Store, ledger: Ledger, plan: Plan, threads: int | None, scree
         if plan.orthography == "keep":
             texts = as_the_model_writes(texts, heard)
             judges = as_the_model_writes(judges, judged_by.hypotheses)
-    labelled = [Labelled(u.audio, text) for u, text in zip(training, texts, strict=True)]
+    labelled = [replace(u, text=text) for u, text in zip(training, texts, strict=True)]
     origin = Origin(
         family=start.family,
         base=ledger.base.weights_hash,
@@ -105,7 +97,7 @@ def prepare(store: Store, ledger: Ledger, plan: Plan, threads: int | None, scree
     return exam, Lesson(
         bundle=start,
         training=[*labelled, *_replayed(store, ledger, plan)],
-        held_out=[Labelled(u.audio, text) for u, text in zip(held_out, judges, strict=True)],
+        held_out=[replace(u, text=text) for u, text in zip(held_out, judges, strict=True)],
         origin=origin,
     )
 
@@ -124,7 +116,7 @@ def _snapshot(store: Store, ledger: Ledger, domain: str) -> tuple[list[StoredUtt
         )
     if not any(domain in edit.domains for edit in ledger.edits):  # else some may have been learnt from already
         store.hold_out(domain, FEWEST_HELD_OUT)
-        labelled = [store.get(u.id) for u in labelled]
+        labelled = [store.get(u.number) for u in labelled]
     training = [u for u in labelled if u.split == "train"]
     held_out = [u for u in labelled if u.split == "test"]
     if not training or not held_out:
@@ -141,7 +133,7 @@ def _hear_training(
     heard = []
     with screen.progress("hearing what is to be learnt", needed) as advance:
         for utterance in training[:needed]:
-            heard.append(transcriber.transcribe(read(utterance.audio), SAMPLE_RATE).text)
+            heard.append(transcriber.transcribe(utterance.read(), SAMPLE_RATE).text)
             advance(1)
     if not any(heard):
         raise BadInputError(
@@ -189,7 +181,7 @@ def _distance(jiwer: Any, said: str, heard: str) -> float:
     return float(jiwer.cer(said, heard)) if heard else 1.0
 
 
-def _replayed(store: Store, ledger: Ledger, plan: Plan) -> list[Labelled]:
+def _replayed(store: Store, ledger: Ledger, plan: Plan) -> list[Utterance]:
     """Older utterances of other domains that were learnt, chosen at random."""
     if not plan.replay:
         return []
@@ -199,4 +191,4 @@ def _replayed(store: Store, ledger: Ledger, plan: Plan) -> list[Labelled]:
         u for domain in sorted(known) for u in store.utterances(domain) if u.text is not None and u.split == "train"
     ]
     picks = np.random.default_rng(plan.seed).permutation(len(older))[: plan.replay]
-    return [Labelled(older[i].audio, older[i].text or "") for i in sorted(picks)]
+    return [older[i] for i in sorted(picks)]

@@ -115,7 +115,7 @@ def _tuner(folder: Path, how: dict[str, Any]) -> Tune:
         from trainer.training.settings import FineTuningSettings
 
         settings = FineTuningSettings(**how)
-        utterances = [(one.audio.name, one.text) for one in (*lesson.training, *lesson.held_out)]
+        utterances = [(one.file.name, one.text) for one in (*lesson.training, *lesson.held_out)]
         identity = hashlib.sha256(json.dumps([lesson.bundle.recipe, utterances]).encode()).hexdigest()[:16]
         options.tell(f"Learning from {len(lesson.training)} utterances ...")
         with screen.tuning_progress() as show:

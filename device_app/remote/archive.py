@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from device_app.adaptation.training_set import Labelled
 from device_app.data.importing import LONGEST_S
 from device_app.data.names import checked_text
+from device_app.data.utterance import Utterance
 from editing.errors import BadAudioError, BadInputError
 from editing.files import make_folder, private_folder, sha256
 from editing.json_text import parse_json
@@ -38,12 +38,12 @@ TOLERANCE_S = 1.0  # around the longest utterance
 class Unpacked:
     """What was in an archive: utterances to learn from, utterances held out, and task vectors by their hash."""
 
-    training: Sequence[Labelled]
-    held_out: Sequence[Labelled]
+    training: Sequence[Utterance]
+    held_out: Sequence[Utterance]
     vectors: dict[str, Path]
 
 
-def pack(path: Path, training: Sequence[Labelled], held_out: Sequence[Labelled], vectors: Iterable[Path] = ()) -> str:
+def pack(path: Path, training: Sequence[Utterance], held_out: Sequence[Utterance], vectors: Iterable[Path] = ()) -> str:
     """Writes an archive, which only its owner can read; the same content gives the same bytes.
 
     Args:
@@ -62,8 +62,8 @@ def pack(path: Path, training: Sequence[Labelled], held_out: Sequence[Labelled],
     lines = []
     for split, utterances in (("train", training), ("test", held_out)):
         for one in utterances:
-            name = f"audio/{sha256(one.audio)}.flac"
-            audio[name] = one.audio
+            name = f"audio/{sha256(one.file)}.flac"
+            audio[name] = one.file
             lines.append(json.dumps({"audio": name, "text": one.text, "split": split}, ensure_ascii=False))
     manifest = ("\n".join(lines) + "\n").encode()
     path.touch(0o600)
@@ -111,10 +111,10 @@ def unpack(path: Path, folder: Path) -> Unpacked:
     utterances = [_utterance(number, line, written) for number, line in enumerate(lines.splitlines(), 1)]
     if len(utterances) > MOST_UTTERANCES:
         raise BadInputError(f"the archive: {len(utterances)} utterances; {MOST_UTTERANCES} are the most")
-    of_split = {split: [one for where, one in utterances if where == split] for split in ("train", "test")}
+    of_split = {split: [one for one in utterances if one.split == split] for split in ("train", "test")}
     if not of_split["train"]:
         raise BadInputError("the archive: has no utterance to learn from")
-    named = {one.audio for _, one in utterances}
+    named = {one.file for one in utterances}
     for name, place in written.items():
         if name.startswith("audio/"):
             if place not in named:
@@ -184,7 +184,7 @@ def _keep(file: IO[bytes], name: str, size: int, place: Path) -> None:
         raise BadInputError(f"the archive: {name} has other bytes than its name says")
 
 
-def _utterance(number: int, line: bytes, written: dict[str, Path]) -> tuple[str, Labelled]:
+def _utterance(number: int, line: bytes, written: dict[str, Path]) -> Utterance:
     kinds: dict[str, Callable[[Any], bool]] = {
         "audio": lambda value: value in written and value.startswith("audio/"),
         "text": lambda value: isinstance(value, str),
@@ -194,6 +194,6 @@ def _utterance(number: int, line: bytes, written: dict[str, Path]) -> tuple[str,
         record = parse_json(line)
         if record.keys() != kinds.keys() or not all(fits(record[key]) for key, fits in kinds.items()):
             raise ValueError("it is not audio of the archive, a text and a split")
-        return record["split"], Labelled(written[record["audio"]], checked_text(record["text"]))
+        return Utterance(audio=written[record["audio"]], text=checked_text(record["text"]), split=record["split"])
     except (ValueError, AttributeError, TypeError) as error:
         raise BadInputError(f"the archive: line {number} of its manifest cannot be used ({error})") from error

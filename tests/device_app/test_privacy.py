@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from device_app.adaptation.settings import Plan
-from device_app.adaptation.training_set import Labelled, Lesson
+from device_app.adaptation.training_set import Lesson
 from device_app.audio.samples import encode
-from device_app.data.importing import new_utterance
+from device_app.data.recordings import recording_of
 from device_app.data.store import Store
+from device_app.data.utterance import Utterance
 from device_app.models.bundles import baked, temporarily_baked
 from device_app.models.ledger import Ledger
 from device_app.paths import RECORDINGS, data_folder
@@ -71,7 +72,7 @@ def test_a_day_at_the_command_line(run, own_home, home, umask, tmp_path):
 def test_all_that_the_library_writes(own_home, bundle, tmp_path):
     audio = np.random.default_rng(0).uniform(-0.5, 0.5, 16000).astype(np.float32)
     with Store() as store:
-        store.add([new_utterance(audio, domain="d", text="x", speaker=None, source="recorded")])
+        store.add([Utterance(domain="d", text="x", recording=recording_of(audio))])
         assert (own_home / "store.sqlite3-wal").is_file()
         assert open_to_others(own_home) == []
     ledger = Ledger(bundle)
@@ -86,7 +87,10 @@ def test_all_that_the_library_writes(own_home, bundle, tmp_path):
     keep_host(Host("https://box:8443", "key", "authority", "secret"))
     (tmp_path / "a.flac").write_bytes(encode(audio))
     lesson = Lesson(
-        bundle, [Labelled(tmp_path / "a.flac", "x")], [], Origin("f", bundle.weights_hash, "d", utterances=1)
+        bundle,
+        [Utterance(audio=tmp_path / "a.flac", text="x")],
+        [],
+        Origin("f", bundle.weights_hash, "d", utterances=1),
     )
     job = pack_job(lesson, Plan("d"), "https://box:8443", None, {})
     assert (job.folder / "dataset.tar").is_file()
@@ -101,7 +105,7 @@ def test_the_copy_from_before_a_migration(own_home, monkeypatch):
     monkeypatch.setattr("device_app.data.migrations.MIGRATIONS", MIGRATIONS[:3])
     with Store() as store:
         (one, two) = store.add(
-            [new_utterance(part, domain="d", text="x", speaker=None, source="recorded") for part in (audio, -audio)]
+            [Utterance(domain="d", text="x", recording=recording_of(part)) for part in (audio, -audio)]
         )
         two.audio.write_bytes(one.audio.read_bytes())
         store._connection.execute("UPDATE utterance SET sha256 = ?", (one.sha256,))
@@ -116,7 +120,7 @@ def test_the_copy_from_before_a_migration(own_home, monkeypatch):
 @pytest.mark.parametrize("opened", ["with the library", "at the command line"])
 def test_what_an_older_asr_edge_left_open_is_closed(own_home, run, opened):
     with Store() as store:
-        store.add([new_utterance(np.zeros(1600, np.float32), domain="d", text="x", speaker=None, source="recorded")])
+        store.add([Utterance(domain="d", text="x", recording=recording_of(np.zeros(1600, np.float32)))])
     for name in ("ledgers/ab/ledger.json", "jobs/cd/dataset.tar", "host/jobs/ef/dataset.tar", "models/m/model.json"):
         (own_home / name).parent.mkdir(parents=True)
         (own_home / name).write_text("{}")

@@ -15,8 +15,9 @@ import httpx2 as httpx
 import pytest
 
 from device_app.adaptation.settings import Plan
-from device_app.adaptation.training_set import Labelled, Lesson
+from device_app.adaptation.training_set import Lesson
 from device_app.audio.samples import encode, read
+from device_app.data.utterance import Utterance
 from device_app.paths import RECORDINGS
 from device_app.remote.jobs import jobs, pack_job
 from device_app.remote.trusted_hosts import Host, keep_host
@@ -188,7 +189,7 @@ def test_kill_9_of_host_and_device_at_random_moments_ends_every_job_once(host, t
     try:
         for number in range(KILLS):
             how = {"epochs": 2, "seed": number}
-            lesson = Lesson(tiny, [Labelled(path, "zero one")], [], origin)
+            lesson = Lesson(tiny, [Utterance(audio=path, text="zero one")], [], origin)
             job = pack_job(lesson, Plan(f"domain-{number}"), url, "tiny", how)
             device = attend(job.key)
             for process in rng.sample(["host", "device"], 2):

@@ -25,10 +25,11 @@ from typing import Any
 import numpy as np
 
 from device_app.adaptation.gate import Heard, compare
-from device_app.adaptation.guard_set import Spoken, canary
+from device_app.adaptation.guard_set import guard_set
 from device_app.adaptation.settings import Plan, settings_of
 from device_app.adaptation.test_sets import hear
 from device_app.data.names import GUARD_SET
+from device_app.data.utterance import Utterance
 from device_app.models.bundles import find_base, temporarily_baked
 from device_app.recognition.transcriber import Transcriber
 from device_app.reporter import Screen
@@ -148,7 +149,7 @@ def merge_fleet(
     _clip(judged, vectors)
     _leave_out_opposed(judged, vectors)
     _enough(vectors, judged, group)
-    heard = _Hearing(base, theta, canary(), method, settings, threads, screen)
+    heard = _Hearing(base, theta, guard_set(), method, settings, threads, screen)
     after = _leave_out_harmful(judged, vectors, heard, tolerance)
     _enough(vectors, judged, group)
     change = compare(heard.before, after)
@@ -269,7 +270,7 @@ class _Hearing:
         self,
         base: Bundle,
         theta: Tensors,
-        spoken: Sequence[Spoken],
+        spoken: Sequence[Utterance],
         method: str,
         settings: Mapping[str, Any],
         threads: int | None,

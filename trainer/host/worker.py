@@ -15,8 +15,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from device_app.adaptation.training_set import Labelled, Lesson
+from device_app.adaptation.training_set import Lesson
 from device_app.audio.samples import duration_s
+from device_app.data.utterance import Utterance
 from device_app.models.bundles import find_base
 from device_app.models.ledger import Applied, with_edit
 from device_app.remote.archive import Unpacked, unpack
@@ -71,11 +72,11 @@ def _unpacked(folder: Path) -> float:
     shutil.rmtree(folder / OPENED, ignore_errors=True)
     unpacked = unpack(folder / ARCHIVE, folder / OPENED)
     record = {
-        "training": [[one.audio.name, one.text] for one in unpacked.training],
-        "held_out": [[one.audio.name, one.text] for one in unpacked.held_out],
+        "training": [[one.file.name, one.text] for one in unpacked.training],
+        "held_out": [[one.file.name, one.text] for one in unpacked.held_out],
     }
     write_atomically(folder / OPENED / INDEX, json.dumps(record).encode())
-    return sum(duration_s(one.audio) for one in unpacked.training)
+    return sum(duration_s(one.file) for one in unpacked.training)
 
 
 def _opened(folder: Path) -> Unpacked:
@@ -83,7 +84,8 @@ def _opened(folder: Path) -> Unpacked:
     opened = folder / OPENED
     record = json.loads((opened / INDEX).read_text("utf-8"))
     training, held_out = (
-        [Labelled(opened / "audio" / name, text) for name, text in record[part]] for part in ("training", "held_out")
+        [Utterance(audio=opened / "audio" / name, text=text) for name, text in record[part]]
+        for part in ("training", "held_out")
     )
     return Unpacked(training, held_out, {path.stem: path for path in (opened / "vectors").iterdir()})
 

@@ -9,11 +9,12 @@ from device_app.adaptation import sweep
 from device_app.adaptation import test_sets as exam
 from device_app.adaptation.adapt import adapt, measure_versions, merge_vectors, weigh
 from device_app.adaptation.settings import Plan
-from device_app.adaptation.training_set import Labelled, Learnt
+from device_app.adaptation.training_set import Learnt
 from device_app.audio.samples import read
 from device_app.data.importing import new_utterance
 from device_app.data.names import GUARD_SET
 from device_app.data.store import Store
+from device_app.data.utterance import Utterance
 from device_app.models.bundles import baked_folder
 from device_app.models.ledger import edited
 from device_app.reporter import Silent
@@ -24,10 +25,10 @@ THREADS = 2
 
 
 @pytest.fixture(autouse=True)
-def _few_canaries(monkeypatch):
-    """A few of the canary, clear and noisy: what is heard is real, and the tests end in time."""
-    some = exam.canary()[4::4]
-    monkeypatch.setattr(exam, "canary", lambda: some)
+def _small_guard_set(monkeypatch):
+    """A part of the guard set, clear and noisy: what is heard is real, and the tests end in time."""
+    some = exam.guard_set()[4::4]
+    monkeypatch.setattr(exam, "guard_set", lambda: some)
 
 
 class Screen(Silent):
@@ -79,7 +80,7 @@ def tuned(bundle, codes, home):
     from trainer.training.settings import FineTuningSettings
 
     lines = [json.loads(line) for line in codes.read_text("utf-8").splitlines()]
-    labelled = [Labelled(codes.parent / line["audio"], line["text"]) for line in lines[:20]]
+    labelled = [Utterance(audio=codes.parent / line["audio"], text=line["text"]) for line in lines[:20]]
     return finetune_on_recordings(bundle, bundle.weights(), labelled, [], FineTuningSettings(epochs=4, batch_s=20.0))
 
 

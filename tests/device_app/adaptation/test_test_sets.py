@@ -10,9 +10,9 @@ from device_app.reporter import Silent
 
 
 @pytest.fixture(autouse=True)
-def _one_canary(monkeypatch):
-    one = exam.canary()[4:5]
-    monkeypatch.setattr(exam, "canary", lambda: one)
+def _one_in_the_guard_set(monkeypatch):
+    one = exam.guard_set()[4:5]
+    monkeypatch.setattr(exam, "guard_set", lambda: one)
 
 
 @pytest.mark.parametrize(("held_out", "asked"), [([], ["anna", GUARD_SET]), (None, [GUARD_SET])])

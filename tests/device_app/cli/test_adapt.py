@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from device_app.adaptation.guard_set import canary
+from device_app.adaptation.guard_set import guard_set
 from tests.device_app.test_imports import BLOCK, FORBIDDEN
 
 pytestmark = pytest.mark.slow  # each command loads and hears: minutes in all
@@ -60,7 +60,7 @@ def test_adapt_says_what_it_did(learnt):
     assert record["promoted"]
     assert record["edit"]["domains"] == ["codes"]
     assert record["domains"]["codes"]["after"] < 0.5 * record["domains"]["codes"]["before"]
-    assert record["domains"]["canary"]["utterances"] == len(canary())
+    assert record["domains"]["canary"]["utterances"] == len(guard_set())
     assert 0 < len(record["losses"]) <= 6  # it may stop early
 
 

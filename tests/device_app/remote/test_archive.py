@@ -11,8 +11,8 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device_app.adaptation.training_set import Labelled
 from device_app.audio.samples import encode
+from device_app.data.utterance import Utterance
 from device_app.remote.archive import pack, unpack
 from editing.errors import BadInputError
 
@@ -59,8 +59,12 @@ def test_what_goes_in_comes_out(tmp_path):
         paths[-1].write_bytes(flac(seed=number))
     vector = tmp_path / (hashlib.sha256(b"vector").hexdigest() + ".safetensors")
     vector.write_bytes(b"vector")
-    training = [Labelled(paths[0], "grüße"), Labelled(paths[1], "two"), Labelled(paths[0], "again")]
-    digest = pack(tmp_path / "a.tar", training, [Labelled(paths[2], "three")], [vector])
+    training = [
+        Utterance(audio=paths[0], text="grüße"),
+        Utterance(audio=paths[1], text="two"),
+        Utterance(audio=paths[0], text="again"),
+    ]
+    digest = pack(tmp_path / "a.tar", training, [Utterance(audio=paths[2], text="three")], [vector])
     assert digest == hashlib.sha256((tmp_path / "a.tar").read_bytes()).hexdigest()
     found = unpack(tmp_path / "a.tar", tmp_path / "out")
     assert [one.text for one in found.training] == ["grüße", "two", "again"]

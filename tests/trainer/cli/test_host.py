@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from device_app.adaptation.gate import Heard
-from device_app.adaptation.guard_set import canary
+from device_app.adaptation.guard_set import guard_set
 from device_app.data.names import GUARD_SET
 from device_app.remote.trusted_hosts import hosts
 from editing.task_vector import Origin, TaskVector
@@ -278,8 +278,8 @@ def test_other_keys_than_before_are_a_warning(asr, host, database, keys, tmp_pat
 @pytest.fixture
 def crew(database, host_home, tiny_bundle, tmp_path, monkeypatch):
     """Four devices of a group that gave vectors of the tiny model; one of them changes nothing."""
-    some = canary()[:1]
-    monkeypatch.setattr(fleet, "canary", lambda: some)
+    some = guard_set()[:1]
+    monkeypatch.setattr(fleet, "guard_set", lambda: some)
     origin = Origin(tiny_bundle.family, tiny_bundle.weights_hash, "", utterances=10)
     for seed, (name, scale) in enumerate({"a": 1e-4, "b": 1e-4, "c": 1e-4, "idle": 0.0}.items()):
         random = np.random.default_rng(seed)

@@ -10,8 +10,9 @@ import pytest
 import uvicorn
 
 from device_app.adaptation.settings import Plan
-from device_app.adaptation.training_set import Labelled, Lesson
+from device_app.adaptation.training_set import Lesson
 from device_app.audio.samples import encode, read
+from device_app.data.utterance import Utterance
 from device_app.paths import RECORDINGS
 from device_app.remote.jobs import pack_job
 from device_app.remote.trusted_hosts import Host
@@ -114,7 +115,7 @@ def lesson(tiny_bundle, tmp_path):
     for number, text in enumerate(("zero one", "two three four", "five six", "seven")):
         path = tmp_path / f"{number}.flac"
         path.write_bytes(encode(audio[number * 16_000 : (number + 2) * 16_000]))
-        labelled.append(Labelled(path, text))
+        labelled.append(Utterance(audio=path, text=text))
     origin = Origin(tiny_bundle.family, tiny_bundle.weights_hash, "phone", utterances=3)
     return Lesson(tiny_bundle, labelled[:3], labelled[3:], origin)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from device_app.adaptation.guard_set import canary
+from device_app.adaptation.guard_set import guard_set
 from device_app.remote.signatures import verified
 from device_app.reporter import Silent
 from editing.errors import BadInputError
@@ -24,8 +24,8 @@ LAST = "model.decoder.norm.weight"
 
 @pytest.fixture(autouse=True)
 def _few_canaries(monkeypatch):
-    some = canary()[4::16]
-    monkeypatch.setattr(fleet, "canary", lambda: some)
+    some = guard_set()[4::16]
+    monkeypatch.setattr(fleet, "guard_set", lambda: some)
 
 
 @pytest.fixture

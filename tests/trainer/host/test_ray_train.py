@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from device_app.adaptation.settings import Plan
-from device_app.adaptation.training_set import Labelled, Lesson
+from device_app.adaptation.training_set import Lesson
+from device_app.data.utterance import Utterance
 from device_app.remote.jobs import ARCHIVE, pack_job
 from editing.task_vector import Origin, TaskVector
 from trainer.host import ray_train as parallel
@@ -39,7 +40,7 @@ def ray(monkeypatch):
 def job_folder(bundle, codes, host_home, tmp_path):
     """A job for the embedded model, which has no dropout and no batch norms: what each does can be added up."""
     lines = [json.loads(line) for line in codes.read_text("utf-8").splitlines()]
-    labelled = [Labelled(codes.parent / line["audio"], line["text"]) for line in lines[:10]]
+    labelled = [Utterance(audio=codes.parent / line["audio"], text=line["text"]) for line in lines[:10]]
     lesson = Lesson(bundle, labelled, [], Origin(bundle.family, bundle.weights_hash, "codes"))
 
     def make(name):
