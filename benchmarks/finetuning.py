@@ -17,20 +17,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from device_app.adaptation.training_set import Labelled
 from device_app.data.manifest import read_manifest
+from device_app.data.utterance import Utterance
 from device_app.models.bundles import embedded_bundle
 
 PLAIN_BATCH = 8
 EPOCHS = 3  # the fewest that `asr-edge adapt` takes
 
 
-def plain(labelled: list[Labelled]) -> float:
+def plain(labelled: list[Utterance]) -> float:
     """Seconds of the loop that transformers' examples have."""
     import numpy as np
     import torch
 
-    from device_app.audio.samples import read
     from trainer import families
     from trainer.families import moonshine
 
@@ -46,8 +45,8 @@ def plain(labelled: list[Labelled]) -> float:
     began = time.perf_counter()
     for start in [*range(0, len(order), PLAIN_BATCH)] * EPOCHS:
         batch = [labelled[i] for i in order[start : start + PLAIN_BATCH]]
-        audio = [torch.from_numpy(read(one.audio)) for one in batch]
-        targets = [torch.tensor(tokenise(one.text)) for one in batch]
+        audio = [torch.from_numpy(one.read()) for one in batch]
+        targets = [torch.tensor(tokenise(one.transcript)) for one in batch]
         mask = [torch.ones(len(one), dtype=torch.long) for one in audio]
         pad = torch.nn.utils.rnn.pad_sequence
         labels = pad(targets, batch_first=True, padding_value=-100)
@@ -60,7 +59,7 @@ def plain(labelled: list[Labelled]) -> float:
     return time.perf_counter() - began
 
 
-def ours(labelled: list[Labelled]) -> float:
+def ours(labelled: list[Utterance]) -> float:
     """Seconds of ours, as `asr-edge adapt` does it; finding the speech is in it."""
     import torch
 
@@ -78,7 +77,7 @@ def ours(labelled: list[Labelled]) -> float:
     return time.perf_counter() - began
 
 
-def measured(work: Callable[[list[Labelled]], float], labelled: list[Labelled]) -> tuple[float, float]:
+def measured(work: Callable[[list[Utterance]], float], labelled: list[Utterance]) -> tuple[float, float]:
     """Its seconds, and the process's peak memory in GB."""
     return work(labelled), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
@@ -91,9 +90,8 @@ def main() -> None:
     options = parser.parse_args()
     from device_app.audio.samples import duration_s
 
-    entries = read_manifest(options.manifest, "train")[: options.utterances]
-    labelled = [Labelled(entry.audio, entry.text) for entry in entries]
-    audio_s = sum(duration_s(entry.audio) for entry in entries)
+    labelled = read_manifest(options.manifest, "train")[: options.utterances]
+    audio_s = sum(duration_s(one.file) for one in labelled)
     found: dict[str, list[tuple[float, float]]] = {"plain": [], "ours": []}
     for _ in range(options.rounds):
         for name, work in (("plain", plain), ("ours", ours)):

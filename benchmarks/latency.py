@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from device_app.audio.samples import SAMPLE_RATE, Samples, read
+from device_app.audio.samples import SAMPLE_RATE, Samples
 from device_app.data.manifest import read_manifest
 from device_app.evaluation.error_rates import english, error_rates
 from device_app.evaluation.memory import peak_memory_mb
@@ -111,7 +111,7 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
     if hasattr(os, "sched_setaffinity"):  # engines that take no number of threads use the cores they see
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
     entries = read_manifest(arguments.manifest)
-    audio = [read(entry.audio) for entry in entries]
+    audio = [entry.read() for entry in entries]
     speech = np.concatenate(audio)
     import onnxruntime  # noqa: F401  imported beforehand: loading is to time the model, not the library
 
@@ -134,7 +134,7 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "seconds": {"loading": load_s, "all recordings": whole_s, **clips},
         "memory_mb": peak_memory_mb(),
-        "wer": error_rates([entry.text for entry in entries], heard, english).wer,
+        "wer": error_rates([entry.transcript for entry in entries], heard, english).wer,
         "audio_s": len(speech) / SAMPLE_RATE,
     }
 

@@ -58,7 +58,7 @@ def main() -> None:
     options = parser.parse_args()
     voice = VoiceActivity()
     for manifest in options.manifests:
-        files = [soundfile.read(entry.audio, dtype="float32") for entry in read_manifest(manifest, options.split)]
+        files = [soundfile.read(entry.file, dtype="float32") for entry in read_manifest(manifest, options.split)]
         recordings = [to_model_rate(samples, rate) for samples, rate in files]
         random = np.random.default_rng(0)
         alarms, found = Counter[str](), Counter[str]()

@@ -21,7 +21,7 @@ import typer
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from device_app.audio.samples import SAMPLE_RATE, read
+from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.manifest import read_manifest
 from device_app.models.moonshine_checkpoint import LICENCE_TEXT, read_checkpoint
 from device_app.paths import RECORDINGS
@@ -105,7 +105,7 @@ def convert_moonshine(source: Path, out: Path, name: str = "moonshine-tiny") -> 
                 origin=origin,
             )
         )
-        speech = [read(entry.audio) for entry in read_manifest(RECORDINGS / "manifest.jsonl")]
+        speech = [one.read() for one in read_manifest(RECORDINGS / "manifest.jsonl")]
         moonshine.verify_graphs(model, bundle, values, [audio[: LONGEST_S * SAMPLE_RATE] for audio in speech])
     return Bundle.open(out)
 

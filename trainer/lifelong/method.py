@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from device_app.audio.samples import Samples
 from editing.registry import Tensors
 from export.bundle import Bundle
-from trainer.training.data import Example
+from trainer.training.data import TrainingUtterance
 from trainer.training.model import Adapters, Penalty
 
 
@@ -24,7 +24,7 @@ class FineTune(Protocol):
     def __call__(
         self,
         weights: Tensors,
-        training: Sequence[Example],
+        training: Sequence[TrainingUtterance],
         *,
         penalty: Penalty | None = None,
         adapters: Adapters | None = None,
@@ -58,8 +58,8 @@ class Step:
     bundle: Bundle
     base: Tensors
     theta: Tensors
-    training: Sequence[Example]
-    earlier: Sequence[Sequence[Example]]
+    training: Sequence[TrainingUtterance]
+    earlier: Sequence[Sequence[TrainingUtterance]]
     memory: Path
     finetune: FineTune
     learning_rate: float

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from device_app.audio.samples import SAMPLE_RATE, read
+from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.manifest import read_manifest
 from device_app.evaluation.memory import peak_memory_mb
 from device_app.models.bundles import find_bundle
@@ -45,7 +45,7 @@ def overhead(
     bundle = find_bundle(model)
     base = bundle.weights()
     random = np.random.default_rng(0)
-    audio = min((read(entry.audio) for entry in read_manifest(RECORDINGS / "manifest.jsonl")), key=len)
+    audio = min((one.read() for one in read_manifest(RECORDINGS / "manifest.jsonl")), key=len)
     origin = Origin(family=bundle.family, base=bundle.weights_hash, domain=DOMAIN, utterances=0, seconds=0.0)
     for number in range(1, max(counts) + 1):
         _check_replaceable(folder / f"{number}.safetensors")

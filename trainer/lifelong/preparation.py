@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from device_app.adaptation.training_set import Labelled
-from device_app.audio.samples import SAMPLE_RATE, read
-from device_app.data.manifest import Entry, read_manifest
+from device_app.audio.samples import SAMPLE_RATE
+from device_app.data.manifest import read_manifest
+from device_app.data.utterance import Utterance
 from device_app.evaluation.orthography import as_the_model_writes, differs
 from device_app.recognition.transcriber import Transcriber
 from editing.errors import BadInputError
@@ -19,15 +19,15 @@ from export.bundle import Bundle
 from trainer import families
 from trainer.lifelong.config import Experiment
 from trainer.lifelong.run_folder import RunFolder
-from trainer.training.data import Example, load_examples
+from trainer.training.data import TrainingUtterance, load_examples
 
 
 @dataclass(frozen=True)
 class Domain:
     """A domain's utterances: its training part and its test part."""
 
-    training: Sequence[Entry]
-    test: Sequence[Entry]
+    training: Sequence[Utterance]
+    test: Sequence[Utterance]
 
 
 def load_domains(experiment: Experiment) -> dict[str, Domain]:
@@ -39,8 +39,8 @@ def load_domains(experiment: Experiment) -> dict[str, Domain]:
     """
     domains = {}
     for name in experiment.all_domains:
-        entries = read_manifest(experiment.manifests[name])
-        domain = Domain([e for e in entries if e.split == "train"], [e for e in entries if e.split == "test"])
+        utterances = read_manifest(experiment.manifests[name])
+        domain = Domain([u for u in utterances if u.split == "train"], [u for u in utterances if u.split == "test"])
         if not domain.test:
             raise BadInputError(
                 f'{experiment.manifests[name]}: has no lines of split "test" to tell how {name} is heard'
@@ -84,9 +84,9 @@ class TrainingExamples:
         self._bundle, self._domains, self._manifests = bundle, domains, manifests
         self._folder, self._threads = folder, threads
         self._tokenise = families.find(bundle).tokenise(bundle)
-        self._examples: dict[str, list[Example]] = {}
+        self._examples: dict[str, list[TrainingUtterance]] = {}
 
-    def of(self, domain: str) -> list[Example]:
+    def of(self, domain: str) -> list[TrainingUtterance]:
         """A domain's examples; their texts as the model writes, where the labels lack capitals or punctuation.
 
         Raises:
@@ -98,7 +98,7 @@ class TrainingExamples:
             if not path.is_file():
                 write_atomically(path, json.dumps(self._prepared(self._domains[domain].training)).encode())
             examples = [
-                Example(Path(audio), start, end, self._tokenise(text))
+                TrainingUtterance(audio=Path(audio), start=start, end=end, text=text, tokens=self._tokenise(text))
                 for audio, start, end, text in json.loads(path.read_text("utf-8"))
             ]
             if not examples:
@@ -106,14 +106,13 @@ class TrainingExamples:
             self._examples[domain] = examples
         return self._examples[domain]
 
-    def _prepared(self, entries: Sequence[Entry]) -> list[tuple[str, int, int, str]]:
+    def _prepared(self, utterances: Sequence[Utterance]) -> list[tuple[str, int, int, str]]:
         """File, first and last sample, and text of each utterance in which there is speech."""
         transcriber = Transcriber(self._bundle, threads=self._threads)
-        hypotheses = [transcriber.transcribe(read(entry.audio), SAMPLE_RATE).text for entry in entries]
-        texts = [entry.text for entry in entries]
+        hypotheses = [transcriber.transcribe(one.read(), SAMPLE_RATE).text for one in utterances]
+        texts = [one.transcript for one in utterances]
         if differs(texts, hypotheses):
             texts = as_the_model_writes(texts, hypotheses)
-        text_of = {entry.audio: text for entry, text in zip(entries, texts, strict=True)}
-        labelled = [Labelled(entry.audio, text_of[entry.audio]) for entry in entries]
+        labelled = [replace(one, text=text) for one, text in zip(utterances, texts, strict=True)]
         examples = load_examples(labelled, self._tokenise)
-        return [(str(one.audio), one.start, one.end, text_of[one.audio]) for one in examples]
+        return [(str(one.audio), one.start, one.end, one.transcript) for one in examples]

@@ -22,7 +22,7 @@ from trainer.lifelong.methods import find_methods
 from trainer.lifelong.preparation import Domain, TrainingExamples, load_domains, with_part_of_base
 from trainer.lifelong.run_folder import RunFolder, opened
 from trainer.lifelong.scoring import Scorer
-from trainer.training.data import Example
+from trainer.training.data import TrainingUtterance
 from trainer.training.loop import finetune
 from trainer.training.settings import FineTuningSettings
 
@@ -143,7 +143,7 @@ class Run:
         }
         return theta, record
 
-    def _earlier(self, number: int) -> list[list[Example]]:
+    def _earlier(self, number: int) -> list[list[TrainingUtterance]]:
         """The examples of the domains before a step; those of the base's own domain first, if there are any."""
         of_base = [name for name in self._base_domain() if self._domains[name].training]
         return [self.examples.of(name) for name in [*of_base, *self.experiment.order[: number - 1]]]
@@ -155,7 +155,12 @@ class Run:
         """A fine-tuning with the experiment's settings."""
 
         def tune(
-            weights: Tensors, training: Sequence[Example], *, penalty: Any = None, adapters: Any = None, **changes: Any
+            weights: Tensors,
+            training: Sequence[TrainingUtterance],
+            *,
+            penalty: Any = None,
+            adapters: Any = None,
+            **changes: Any,
         ) -> Tensors:
             settings = replace(self.settings, seed=seed, **changes)
             return finetune(self._bundle, weights, training, [], settings, penalty=penalty, adapters=adapters).weights

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from device_app.audio.samples import SAMPLE_RATE, Samples, read
+from device_app.audio.samples import SAMPLE_RATE, Samples
 from device_app.evaluation.error_rates import basic, error_counts
 from device_app.models.bundles import temporarily_baked
 from device_app.recognition.transcriber import Transcriber
@@ -37,7 +37,7 @@ class Scorer:
         Raises:
             BadAudioError: a recording cannot be read.
         """
-        audio = {entry.audio: read(entry.audio) for name in names for entry in self._domains[name].test}
+        audio = {one.file: one.read() for name in names for one in self._domains[name].test}
         hypotheses: dict[Path, str] = {}
         for weights, paths in _models(result, audio):
             with temporarily_baked(self._bundle, weights) as folder:
@@ -46,7 +46,7 @@ class Scorer:
         found: dict[str, WordErrors] = {}
         for name in names:
             test = self._domains[name].test
-            counts = error_counts([entry.text for entry in test], [hypotheses[entry.audio] for entry in test], basic)
+            counts = error_counts([one.transcript for one in test], [hypotheses[one.file] for one in test], basic)
             found[name] = {"wrong": counts[:, 0].tolist(), "words": counts[:, 1].tolist()}
         return found
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from device_app.adaptation.training_set import Labelled
-from device_app.audio.samples import SAMPLE_RATE, Samples, read
+from device_app.audio.samples import SAMPLE_RATE, Samples
 from device_app.audio.vad import VoiceActivity, speech_span
+from device_app.data.utterance import Utterance
 from editing.errors import BadInputError
 from trainer.training.augment import augment
 
@@ -19,35 +18,30 @@ POOL = 8  # batches whose utterances are sorted by length together
 MOST_UTTERANCES = 16  # in a batch: with more, short utterances would give few updates
 
 
-@dataclass(frozen=True)
-class Example:
-    """One training or validation utterance.
+@dataclass(frozen=True, kw_only=True)
+class TrainingUtterance(Utterance):
+    """An utterance whose speech is found and whose transcript is tokenised, to train on or to validate with.
 
     Attributes:
-        audio: its file.
         start, end: samples at 16 kHz, between which the speech is, margins included.
         tokens: of its transcript.
     """
 
-    audio: Path
-    start: int
     end: int
     tokens: Sequence[int]
 
     @property
-    def seconds(self) -> float:
+    def duration_s(self) -> float:
+        """Of the speech."""
         return (self.end - self.start) / SAMPLE_RATE
 
-    def read(self) -> Samples:
-        """(samples,) at 16 kHz.
-
-        Raises:
-            BadAudioError: the file cannot be read.
-        """
-        return read(self.audio)[self.start : self.end]
+    @classmethod
+    def of(cls, utterance: Utterance, start: int, end: int, tokens: Sequence[int]) -> TrainingUtterance:
+        """Adds what training needs to an utterance."""
+        return cls(**{**utterance.known(), "start": start, "end": end, "tokens": tokens})
 
 
-def load_examples(labelled: Sequence[Labelled], tokenise: Callable[[str], list[int]]) -> list[Example]:
+def load_examples(labelled: Sequence[Utterance], tokenise: Callable[[str], list[int]]) -> list[TrainingUtterance]:
     """Finds the speech in each recording; leaves out recordings without speech.
 
     Raises:
@@ -57,18 +51,19 @@ def load_examples(labelled: Sequence[Labelled], tokenise: Callable[[str], list[i
     voice = VoiceActivity()
     examples = []
     for one in labelled:
-        span = speech_span(read(one.audio), voice)
+        span = speech_span(one.read(), voice)
         if span is not None:
+            start, end = (one.start + sample for sample in span)
             try:
-                examples.append(Example(one.audio, *span, tokenise(one.text)))
+                examples.append(TrainingUtterance.of(one, start, end, tokenise(one.transcript)))
             except BadInputError as error:
                 raise BadInputError(f"{one.audio}: {error}") from error
     return examples
 
 
 def batches(
-    examples: Sequence[Example], seconds: float, random: np.random.Generator | None = None
-) -> list[list[Example]]:
+    examples: Sequence[TrainingUtterance], seconds: float, random: np.random.Generator | None = None
+) -> list[list[TrainingUtterance]]:
     """Groups utterances of about the same length into batches of at most `seconds`, padding included.
 
     Args:
@@ -77,13 +72,13 @@ def batches(
         random: shuffles utterances, then batches; None sorts them by length.
     """
     order = list(examples) if random is None else [examples[i] for i in random.permutation(len(examples))]
-    typical = max(1.0, float(np.median([example.seconds for example in examples])))
+    typical = max(1.0, float(np.median([example.duration_s for example in examples])))
     pool = len(order) if random is None else POOL * max(1, min(MOST_UTTERANCES, round(seconds / typical)))
-    groups: list[list[Example]] = []
+    groups: list[list[TrainingUtterance]] = []
     for start in range(0, len(order), pool):
-        group: list[Example] = []
-        for example in sorted(order[start : start + pool], key=lambda one: one.seconds):
-            if group and (example.seconds * (len(group) + 1) > seconds or len(group) == MOST_UTTERANCES):
+        group: list[TrainingUtterance] = []
+        for example in sorted(order[start : start + pool], key=lambda one: one.duration_s):
+            if group and (example.duration_s * (len(group) + 1) > seconds or len(group) == MOST_UTTERANCES):
                 groups.append(group)
                 group = []
             group.append(example)
@@ -91,7 +86,9 @@ def batches(
     return groups if random is None else [groups[i] for i in random.permutation(len(groups))]
 
 
-def padded(batch: Sequence[Example], augmentation: np.random.Generator | None = None) -> tuple[Samples, list[int]]:
+def padded(
+    batch: Sequence[TrainingUtterance], augmentation: np.random.Generator | None = None
+) -> tuple[Samples, list[int]]:
     """Reads the audio of a batch, (batch, samples) with zeros after the end of each, and the lengths in samples.
 
     Args:

@@ -8,13 +8,12 @@ The set is a minute of recordings bundled with asr-edge; the guard set, which ju
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from device_app.audio.bundled import cut_out
-from device_app.audio.samples import SAMPLE_RATE, Samples
+from device_app.audio.samples import SAMPLE_RATE
 from device_app.models.bundles import temporarily_baked
 from device_app.paths import RECORDINGS
 from device_app.recognition.transcriber import Transcriber
@@ -23,7 +22,7 @@ from export.bundle import Bundle
 from export.weights import Tensors
 from trainer import families
 from trainer.training.augment import augment_strongly
-from trainer.training.data import stacked
+from trainer.training.data import TrainingUtterance, stacked
 
 SPANS = RECORDINGS / "spans.jsonl"
 VARIANTS = 3  # of each utterance, augmented as other voices and microphones
@@ -32,16 +31,8 @@ BATCH_SIZE = 3  # utterances: one alone takes as long, since most of the time is
 WEIGHT = 8.0  # of the divergence per token, relative to the loss per token of the training utterances
 
 
-@dataclass(frozen=True)
-class Utterance:
-    """Audio (samples,) at 16 kHz, and the tokens of its hypothesis by the model before fine-tuning."""
-
-    audio: Samples
-    tokens: Sequence[int]
-
-
-def general_speech(bundle: Bundle, weights: Tensors, seed: int) -> list[Utterance]:
-    """The distillation set: the bundled recordings, each in `VARIANTS` variants, with a model's hypotheses.
+def general_speech(bundle: Bundle, weights: Tensors, seed: int) -> list[TrainingUtterance]:
+    """The distillation set: the bundled recordings, each in `VARIANTS` variants, with a model's hypotheses as tokens.
 
     Leaves out recordings whose hypothesis is empty or has more tokens than the model can output.
 
@@ -61,7 +52,10 @@ def general_speech(bundle: Bundle, weights: Tensors, seed: int) -> list[Utteranc
             except BadInputError:
                 continue
             if tokens:
-                found += [Utterance(augment_strongly(audio, random), tokens) for _ in range(VARIANTS)]
+                variants = (augment_strongly(audio, random) for _ in range(VARIANTS))
+                found += [
+                    TrainingUtterance(samples=one, end=len(one), hypothesis=text, tokens=tokens) for one in variants
+                ]
     return found
 
 
@@ -69,7 +63,7 @@ class Distillation:
     """A model's outputs on general speech before it is fine-tuned, and how far it has moved from them."""
 
     def __init__(
-        self, family: families.Family, model: torch.nn.Module, utterances: Sequence[Utterance], device: str
+        self, family: families.Family, model: torch.nn.Module, utterances: Sequence[TrainingUtterance], device: str
     ) -> None:
         """
         Args:
@@ -86,7 +80,7 @@ class Distillation:
 
     def schedule(self, seconds: Sequence[float]) -> list[bool]:
         """Which updates, with batches of so many seconds each, include a distillation batch."""
-        each = BATCH_SIZE * float(np.mean([len(one.audio) for one in self._utterances])) / SAMPLE_RATE
+        each = BATCH_SIZE * float(np.mean([len(one.read()) for one in self._utterances])) / SAMPLE_RATE
         due = np.floor(SHARE * np.cumsum(seconds) / each)
         return (np.diff(due, prepend=0.0) > 0).tolist()
 
@@ -98,8 +92,8 @@ class Distillation:
         now = self._log_probabilities([self._utterances[i] for i in picks])
         return torch.nn.functional.kl_div(now, before, reduction="batchmean", log_target=True)
 
-    def _log_probabilities(self, utterances: Sequence[Utterance]) -> torch.Tensor:
+    def _log_probabilities(self, utterances: Sequence[TrainingUtterance]) -> torch.Tensor:
         """(rows, vocabulary), the utterances one after another."""
-        audio, lengths = stacked([one.audio for one in utterances])
+        audio, lengths = stacked([one.read() for one in utterances])
         waveforms, samples = torch.from_numpy(audio).to(self._device), torch.tensor(lengths, device=self._device)
         return self._family.log_probabilities(self._model, waveforms, samples, [one.tokens for one in utterances])

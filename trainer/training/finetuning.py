@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from device_app.adaptation.training_set import Labelled, Learnt, Lesson
+from device_app.adaptation.training_set import Learnt, Lesson
+from device_app.data.utterance import Utterance
 from editing.errors import BadInputError
 from editing.task_vector import TaskVector
 from export.bundle import Bundle
 from trainer import families
-from trainer.training.data import load_examples
-from trainer.training.distillation import Utterance, general_speech
+from trainer.training.data import TrainingUtterance, load_examples
+from trainer.training.distillation import general_speech
 from trainer.training.loop import FineTuned, Progress, finetune
 from trainer.training.memory import return_freed_memory
 from trainer.training.settings import FineTuningSettings
@@ -59,13 +60,13 @@ def finetune_for_training_set(
 def finetune_on_recordings(
     bundle: Bundle,
     weights: Mapping[str, NDArray[np.float32]],
-    training: Sequence[Labelled],
-    held_out: Sequence[Labelled],
+    training: Sequence[Utterance],
+    held_out: Sequence[Utterance],
     settings: FineTuningSettings,
     *,
     checkpoint: Path | None = None,
     on_step: Callable[[Progress], None] = lambda _progress: None,
-    general: Sequence[Utterance] = (),
+    general: Sequence[TrainingUtterance] = (),
 ) -> FineTuned:
     """Finds the speech in recordings, tokenises their transcripts, and calls `trainer.training.loop.finetune`.
 

@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 
-from device_app.adaptation.training_set import Labelled
 from device_app.audio.samples import SAMPLE_RATE
-from device_app.data.manifest import Entry
+from device_app.data.utterance import Utterance
 from editing.errors import BadInputError
 from editing.files import folder_in_one_step
 from export.bundle import WEIGHTS, Bundle, write_record
@@ -73,8 +72,8 @@ def new_bundle(texts: Sequence[str], config: str, out: Path, vocabulary: int | N
 
 
 def train(
-    training: Sequence[Entry],
-    held_out: Sequence[Entry],
+    training: Sequence[Utterance],
+    held_out: Sequence[Utterance],
     config: str,
     out: Path,
     settings: FineTuningSettings = SETTINGS,
@@ -108,8 +107,8 @@ def train(
         spare = min(HELD_OUT, len(training) // 10)
         every = max(1, len(training) // max(1, spare))
         held_out = training[::every][:spare]
-        chosen = {entry.id for entry in held_out}
-        training = [entry for entry in training if entry.id not in chosen]
+        chosen = {one.id for one in held_out}
+        training = [one for one in training if one.id not in chosen]
     if not training:
         raise BadInputError("there are no utterances to learn from")
     unfinished = out.with_name(out.name + ".training")
@@ -117,13 +116,13 @@ def train(
     on_start(len(training), len(held_out))
     if not (unfinished / "bundle" / "model.json").is_file():
         unfinished.mkdir(parents=True, exist_ok=True)
-        new_bundle([entry.text for entry in training], config, unfinished / "bundle", vocabulary, settings.seed)
+        new_bundle([one.transcript for one in training], config, unfinished / "bundle", vocabulary, settings.seed)
     bundle = Bundle.open(unfinished / "bundle")
     tuned = finetune_on_recordings(
         bundle,
         bundle.weights(),
-        [Labelled(entry.audio, entry.text) for entry in training],
-        [Labelled(entry.audio, entry.text) for entry in held_out],
+        training,
+        held_out,
         settings,
         checkpoint=unfinished / "checkpoint.safetensors",
         on_step=on_step,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from device_app.audio.samples import Samples
-from trainer.training.data import Example, batches, padded
+from trainer.training.data import TrainingUtterance, batches, padded
 from trainer.training.distributed import Group
 from trainer.training.settings import FineTuningSettings, default_epochs
 
@@ -34,23 +34,23 @@ class Update:
 
     step: int
     epoch: int
-    examples: Sequence[Example]
+    examples: Sequence[TrainingUtterance]
     ends_epoch: bool
     is_distilled: bool = False
 
     @property
     def seconds(self) -> float:
         """Of speech in its batch."""
-        return sum(example.seconds for example in self.examples)
+        return sum(example.duration_s for example in self.examples)
 
 
-def plan_updates(training: Sequence[Example], settings: FineTuningSettings) -> list[Update]:
+def plan_updates(training: Sequence[TrainingUtterance], settings: FineTuningSettings) -> list[Update]:
     """Every update of a run, in order; the same for the same arguments."""
     updates: list[Update] = []
     for epoch in range(1, (settings.epochs or default_epochs(len(training))) + 1):
         groups = batches(training, settings.batch_s, np.random.default_rng((settings.seed, epoch - 1)))
         if epoch <= settings.easy_epochs:
-            groups.sort(key=lambda group: max(example.seconds for example in group))
+            groups.sort(key=lambda group: max(example.duration_s for example in group))
         for place, group in enumerate(groups, 1):
             updates.append(Update(len(updates), epoch, group, ends_epoch=place == len(groups)))
     return updates
@@ -73,7 +73,7 @@ class Microbatch:
     is_augmented: bool
 
     @classmethod
-    def read(cls, examples: Sequence[Example], augmentation: np.random.Generator | None = None) -> Microbatch:
+    def read(cls, examples: Sequence[TrainingUtterance], augmentation: np.random.Generator | None = None) -> Microbatch:
         """Reads the recordings; augments them where random numbers are given for it.
 
         Raises:
@@ -121,7 +121,7 @@ class Loader:
         share = update.examples[self._group.rank :: self._group.size]
         return [Microbatch.read(part, augmentation) for part in self._parts(share)]
 
-    def _parts(self, share: Sequence[Example]) -> Sequence[Sequence[Example]]:
+    def _parts(self, share: Sequence[TrainingUtterance]) -> Sequence[Sequence[TrainingUtterance]]:
         if not share:  # there are fewer utterances than processes
             return []
         return batches(share, MICROBATCH_S) if self._splits else [share]

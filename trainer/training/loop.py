@@ -19,8 +19,8 @@ from editing.errors import TrainingError
 from export.bundle import Bundle
 from trainer.training import memory
 from trainer.training.checkpoint import Checkpoint, TrainingState
-from trainer.training.data import Example
-from trainer.training.distillation import WEIGHT, Distillation, Utterance
+from trainer.training.data import TrainingUtterance
+from trainer.training.distillation import WEIGHT, Distillation
 from trainer.training.distributed import Group
 from trainer.training.early_stopping import EarlyStopping, last_epoch
 from trainer.training.loader import Loader, Microbatch, Update, plan_updates
@@ -61,13 +61,13 @@ class FineTuned:
 def finetune(
     bundle: Bundle,
     weights: Mapping[str, NDArray[np.float32]],
-    training: Sequence[Example],
-    held_out: Sequence[Example],
+    training: Sequence[TrainingUtterance],
+    held_out: Sequence[TrainingUtterance],
     settings: FineTuningSettings,
     *,
     checkpoint: Path | None = None,
     on_step: Callable[[Progress], None] = lambda _progress: None,
-    general: Sequence[Utterance] = (),
+    general: Sequence[TrainingUtterance] = (),
     penalty: Penalty | None = None,
     adapters: Adapters | None = None,
 ) -> FineTuned:
@@ -108,12 +108,12 @@ def finetune(
 
 def _run(
     model: TrainableModel,
-    training: Sequence[Example],
-    held_out: Sequence[Example],
+    training: Sequence[TrainingUtterance],
+    held_out: Sequence[TrainingUtterance],
     settings: FineTuningSettings,
     checkpoint_path: Path | None,
     on_step: Callable[[Progress], None],
-    general: Sequence[Utterance],
+    general: Sequence[TrainingUtterance],
     penalty: Penalty | None,
 ) -> FineTuned:
     group = Group()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from editing.errors import BadInputError
 from export.bundle import Bundle
 from trainer import families
-from trainer.training.data import Example, batches
+from trainer.training.data import TrainingUtterance, batches
 from trainer.training.loader import Microbatch
 from trainer.training.settings import FineTuningSettings
 
@@ -91,7 +91,7 @@ class TrainableModel:
             total, count = self.family.loss(self.network, audio, lengths, tokens, vary=microbatch.is_augmented)
             return total, count, penalty(self.network, audio, lengths, tokens) if penalty is not None else 0.0
 
-    def validation_loss(self, examples: Sequence[Example], batch_s: float) -> float:
+    def validation_loss(self, examples: Sequence[TrainingUtterance], batch_s: float) -> float:
         """The loss per token; leaves the network in evaluation mode.
 
         Args:

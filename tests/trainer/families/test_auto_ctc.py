@@ -14,7 +14,7 @@ from export.verify import largest_difference
 from trainer import families
 from trainer.convert.ctc import convert_ctc
 from trainer.families import auto_ctc
-from trainer.training.data import Example
+from trainer.training.data import TrainingUtterance
 from trainer.training.loop import finetune
 from trainer.training.settings import FineTuningSettings
 
@@ -85,7 +85,7 @@ def test_it_hears_and_learns(converted, prompt, tmp_path):
     import soundfile
 
     soundfile.write(path, prompt[:16000], 16000)
-    examples = [Example(path, 0, 16000, tokens)]
+    examples = [TrainingUtterance(audio=path, end=16000, tokens=tokens)]
     tuned = finetune(bundle, bundle.weights(), examples, [], FineTuningSettings(epochs=12, learning_rate=3e-3))
     assert tuned.losses[-1] < 0.8 * tuned.losses[0]
     assert tuned.weights.keys() == bundle.weights().keys()

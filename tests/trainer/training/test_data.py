@@ -3,15 +3,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_app.adaptation.training_set import Labelled
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.audio.vad import VoiceActivity, speech_span
+from device_app.data.utterance import Utterance
 from tests.conftest import write_audio
-from trainer.training.data import MOST_UTTERANCES, Example, batches, load_examples, padded
+from trainer.training.data import MOST_UTTERANCES, TrainingUtterance, batches, load_examples, padded
 
 
-def example(seconds, tmp_path="/nowhere"):
-    return Example(tmp_path, 0, round(seconds * SAMPLE_RATE), [1])
+def example(seconds):
+    return TrainingUtterance(end=round(seconds * SAMPLE_RATE), tokens=[1])
 
 
 lengths = st.lists(st.floats(0.2, 30), min_size=1, max_size=80)
@@ -24,12 +24,12 @@ def test_every_utterance_is_in_one_batch_and_none_is_too_long(seconds, limit, se
     assert sorted(id(one) for group in groups for one in group) == sorted(map(id, examples))
     for group in groups:
         assert len(group) <= MOST_UTTERANCES
-        assert len(group) == 1 or max(one.seconds for one in group) * len(group) <= limit
+        assert len(group) == 1 or max(one.duration_s for one in group) * len(group) <= limit
 
 
 def test_a_seed_decides_the_order():
     examples = [example(s) for s in np.linspace(1, 5, 40)]
-    orders = [[one.seconds for g in batches(examples, 20, np.random.default_rng(s)) for one in g] for s in (0, 0, 1)]
+    orders = [[one.duration_s for g in batches(examples, 20, np.random.default_rng(s)) for one in g] for s in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
 
 
@@ -40,14 +40,16 @@ def test_silence_around_speech_is_left_out(prompt, noise, tmp_path):
     assert 0 <= len(around) / SAMPLE_RATE - end / SAMPLE_RATE - 4.0 + 1.0 < 1.5
     assert speech_span(noise(3.0, -70), VoiceActivity()) is None
     path = write_audio(tmp_path / "a.flac", around)
-    (found,) = load_examples([Labelled(path, "text")], lambda _text: [5, 2])
+    (found,) = load_examples([Utterance(audio=path, text="text")], lambda _text: [5, 2])
     assert len(found.read()) == end - start
-    assert found.seconds == pytest.approx((end - start) / SAMPLE_RATE)
+    assert found.duration_s == pytest.approx((end - start) / SAMPLE_RATE)
 
 
 def test_a_batch_ends_in_zeros(tmp_path, noise):
     paths = [write_audio(tmp_path / f"{i}.flac", noise(i + 1.0)) for i in range(2)]
-    examples = [Example(path, 0, round((i + 1.0) * SAMPLE_RATE), [1]) for i, path in enumerate(paths)]
+    examples = [
+        TrainingUtterance(audio=path, end=round((i + 1.0) * SAMPLE_RATE), tokens=[1]) for i, path in enumerate(paths)
+    ]
     audio, found = padded(examples)
     assert audio.shape == (2, 2 * SAMPLE_RATE)
     assert found == [SAMPLE_RATE, 2 * SAMPLE_RATE]

@@ -8,9 +8,9 @@ import tokenizers
 import torch
 
 from device_app.adaptation.guard_set import FOLDER as CANARY_FOLDER
-from device_app.adaptation.training_set import Labelled
 from device_app.audio.bundled import cut_out
 from device_app.audio.samples import SAMPLE_RATE
+from device_app.data.utterance import Utterance
 from device_app.models.bundles import temporarily_baked
 from device_app.recognition.transcriber import Transcriber
 from export.bundle import TOKENIZER
@@ -66,7 +66,7 @@ def test_every_utterance_is_there_in_some_variants_with_what_the_model_hears(mod
     if model_bundle.name != "tiny-moonshine":
         assert "best of times" in expected.lower()
     assert all(one.tokens == general[0].tokens for one in general[:VARIANTS])
-    assert len({one.audio.tobytes() for one in general}) == len(general)
+    assert len({one.read().tobytes() for one in general}) == len(general)
 
 
 def test_a_model_that_has_not_changed_has_not_diverged_and_one_that_has_is_drawn_back(distilled):
@@ -89,7 +89,7 @@ def test_a_fine_tuning_that_is_held_diverges_less_in_general_speech(
 ):
     monkeypatch.setattr(distillation_module, "SHARE", 0.5)  # there is little to learn
     lines = [json.loads(line) for line in codes.read_text("utf-8").splitlines()][:12]
-    labelled = [Labelled(codes.parent / line["audio"], line["text"]) for line in lines]
+    labelled = [Utterance(audio=codes.parent / line["audio"], text=line["text"]) for line in lines]
     settings = FineTuningSettings(epochs=6, batch_s=20.0)
     model, distillation = distilled
 

@@ -89,8 +89,7 @@ def test_an_easy_epoch_goes_from_short_to_long_and_varies_nothing(entries, tiny_
         return loss(model, audio, lengths, targets, vary)
 
     monkeypatch.setattr(conformer_ctc, "loss", spy)
-    labelled = [from_scratch.Labelled(entry.audio, entry.text) for entry in entries]
-    finetune_on_recordings(tiny_bundle, tiny_bundle.weights(), labelled, [], replace(QUICK, batch_s=0.5))
+    finetune_on_recordings(tiny_bundle, tiny_bundle.weights(), entries, [], replace(QUICK, batch_s=0.5))
     assert [vary for vary, _ in heard] == [False] * 4 + [True] * 4
     easy = [length for _, length in heard[:4]]
     assert easy == sorted(easy)

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from device_app.adaptation.training_set import Labelled
+from device_app.data.utterance import Utterance
 from editing.errors import BadInputError, TrainingError
 from tests.conftest import write_audio
 from trainer import families
 from trainer.families import moonshine
 from trainer.training import checkpoint as checkpoints
 from trainer.training.data import load_examples
-from trainer.training.distillation import Utterance, general_speech
+from trainer.training.distillation import general_speech
 from trainer.training.early_stopping import CLEARLY_WORSE
 from trainer.training.finetuning import finetune_on_recordings
 from trainer.training.settings import FineTuningSettings, default_epochs
@@ -27,7 +27,7 @@ EMBEDDINGS = "model.decoder.embed_tokens.weight"
 @pytest.fixture(scope="module")
 def labelled(codes):
     lines = [json.loads(line) for line in codes.read_text("utf-8").splitlines()]
-    return [Labelled(codes.parent / line["audio"], line["text"]) for line in lines]
+    return [Utterance(audio=codes.parent / line["audio"], text=line["text"]) for line in lines]
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(
 ):
     monkeypatch.setattr(checkpoints, "CHECKPOINT_S", 0.0)
     others = load_examples(labelled[5:9], moonshine.tokenise(tiny_moonshine))
-    general = [Utterance(one.read(), one.tokens) for one in others]
+    general = [replace(one, samples=one.read(), start=0, end=one.end - one.start) for one in others]
     whole = learn(settings, general=general)
     assert len(whole.losses) == 2
     checkpoint = tmp_path / "run.safetensors"
@@ -206,7 +206,10 @@ def test_memory_that_runs_out_is_told(learn, monkeypatch):
 
 
 def test_silence_is_nothing_to_learn_from(tiny_moonshine, weights, tmp_path):
-    silent = [Labelled(write_audio(tmp_path / f"{i}.flac", np.zeros(32000, np.float32)), "hello") for i in range(3)]
+    silent = [
+        Utterance(audio=write_audio(tmp_path / f"{i}.flac", np.zeros(32000, np.float32)), text="hello")
+        for i in range(3)
+    ]
     with pytest.raises(BadInputError, match="no speech"):
         finetune_on_recordings(tiny_moonshine, weights, silent, [], QUICK)
 
@@ -214,7 +217,7 @@ def test_silence_is_nothing_to_learn_from(tiny_moonshine, weights, tmp_path):
 def test_a_text_too_long_for_the_model_names_its_recording(tiny_moonshine, weights, labelled):
     with pytest.raises(BadInputError, match=r"000\.flac: its text has \d+ tokens; the model writes at most 194"):
         finetune_on_recordings(
-            tiny_moonshine, weights, [Labelled(labelled[0].audio, "antidisestablishment " * 60)], [], QUICK
+            tiny_moonshine, weights, [Utterance(audio=labelled[0].audio, text="antidisestablishment " * 60)], [], QUICK
         )
 
 

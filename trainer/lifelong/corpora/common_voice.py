@@ -8,17 +8,19 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from device_app.data.corpora import UNKNOWN_ACCENT, find_candidates
+from device_app.data.corpora import UNKNOWN_ACCENT, find_utterances
+from device_app.data.utterance import Utterance
 from editing.errors import BadInputError
-from trainer.lifelong.corpora.source import Line, Source
+from trainer.lifelong.corpora.source import Source
 
 FEWEST = 10  # utterances that make an accent a domain
 FIRST = ("united states english", "us")  # what the paper's base was trained on
 SHARE_HELD_OUT = 0.2  # of an accent's utterances, at most
 
 
-def read(source: Source) -> dict[str, list[Line]]:
+def read(source: Source) -> dict[str, list[Utterance]]:
     """The utterances of each accent; by default US first, then by the number of utterances.
 
     Raises:
@@ -36,20 +38,20 @@ def read(source: Source) -> dict[str, list[Line]]:
     return {_slug(accent): _with_speakers_aside(by_accent[accent]) for accent in wanted}
 
 
-def _by_accent(source: Source) -> Mapping[str, list[Line]]:
-    kind, candidates = find_candidates(source.folder)
+def _by_accent(source: Source) -> Mapping[str, list[Utterance]]:
+    kind, utterances = find_utterances(source.folder)
     if not kind.startswith("Common Voice"):
         raise BadInputError(f"{source.folder}: no release of Common Voice, but a {kind}")
-    by_accent: dict[str, list[Line]] = defaultdict(list)
-    for one in candidates:
+    by_accent: dict[str, list[Utterance]] = defaultdict(list)
+    for one in utterances:
         if one.text and one.domain and one.domain != UNKNOWN_ACCENT:
-            by_accent[one.domain.lower()].append(Line(one.audio, one.text, one.speaker or "", ""))
+            by_accent[one.domain.lower()].append(one)
     return by_accent
 
 
-def _with_speakers_aside(lines: Sequence[Line]) -> list[Line]:
+def _with_speakers_aside(lines: Sequence[Utterance]) -> list[Utterance]:
     """Those with the fewest utterances first, so that the test part has many voices."""
-    counts = Counter(one.speaker for one in lines)
+    counts = Counter(one.speaker or "" for one in lines)
     held_out: set[str] = set()
     total = 0
     for speaker, count in sorted(counts.items(), key=lambda item: (item[1], item[0])):
@@ -59,7 +61,7 @@ def _with_speakers_aside(lines: Sequence[Line]) -> list[Line]:
             held_out.add(speaker)
             total += count
     return [
-        Line(one.audio, one.text, one.speaker, "test" if one.speaker in held_out else "train")
+        replace(one, split="test" if (one.speaker or "") in held_out else "train")
         for one in sorted(lines, key=lambda one: str(one.audio))
     ]
 

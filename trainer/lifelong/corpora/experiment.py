@@ -13,15 +13,16 @@ from typing import Literal
 
 import numpy as np
 
+from device_app.data.utterance import Utterance
 from editing.errors import BadInputError
 from editing.files import write_atomically
 from trainer.lifelong.corpora import common_voice, librispeech, ted_lium
-from trainer.lifelong.corpora.source import Line, Source
+from trainer.lifelong.corpora.source import Source
 
 Corpus = Literal["common-voice", "librispeech", "ted-lium"]
 
 # From a corpus to the utterances of each of its domains, the base's domain first.
-CORPORA: Mapping[Corpus, Callable[[Source], Mapping[str, Sequence[Line]]]] = {
+CORPORA: Mapping[Corpus, Callable[[Source], Mapping[str, Sequence[Utterance]]]] = {
     "common-voice": common_voice.read,
     "librispeech": librispeech.read,
     "ted-lium": ted_lium.read,
@@ -73,15 +74,15 @@ def prepare(
     return config
 
 
-def _manifest(lines: Sequence[Line]) -> str:
+def _manifest(lines: Sequence[Utterance]) -> str:
     records = (
-        {"audio": str(one.audio.resolve()), "text": one.text, "speaker": one.speaker, "split": one.split}
+        {"audio": str(one.file.resolve()), "text": one.transcript, "speaker": one.speaker or "", "split": one.split}
         for one in lines
     )
     return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
-def _chosen(lines: Sequence[Line], split: str, limit: int | None, random: np.random.Generator) -> list[Line]:
+def _chosen(lines: Sequence[Utterance], split: str, limit: int | None, random: np.random.Generator) -> list[Utterance]:
     of_split = [one for one in lines if one.split == split]
     picks = random.permutation(len(of_split))[:limit]
     return [of_split[i] for i in sorted(picks)]

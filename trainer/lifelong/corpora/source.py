@@ -1,4 +1,4 @@
-"""What the reader of a corpus receives and returns: one type of request, one type of utterance."""
+"""What the reader of a corpus receives."""
 
 from __future__ import annotations
 
@@ -26,13 +26,3 @@ class Source:
     train: int = 1000
     test: int = 200
     on_done: Callable[[int], None] = lambda _count: None
-
-
-@dataclass(frozen=True)
-class Line:
-    """One utterance of a manifest."""
-
-    audio: Path
-    text: str
-    speaker: str
-    split: str

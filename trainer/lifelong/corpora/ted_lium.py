@@ -10,15 +10,16 @@ from pathlib import Path
 import soundfile
 
 from device_app.audio.samples import encode, to_model_rate
+from device_app.data.utterance import Utterance
 from editing.errors import BadInputError
 from editing.files import write_atomically
-from trainer.lifelong.corpora.source import Line, Source
+from trainer.lifelong.corpora.source import Source
 
 IGNORED = "ignore_time_segment_in_scoring"
 MARKS = re.compile(r"<[^>]*>|\(\d+\)|\{[^}]*\}")  # <unk>, a word's variant (2), {NOISE}
 
 
-def read(source: Source) -> dict[str, list[Line]]:
+def read(source: Source) -> dict[str, list[Utterance]]:
     """Utterances of the STM files beside the talks, cut out as FLAC: a few of every talk.
 
     Raises:
@@ -39,7 +40,7 @@ def read(source: Source) -> dict[str, list[Line]]:
     return {"ted-lium": lines}
 
 
-def _cut(table: Path, out: Path, split: str) -> Iterable[Line]:
+def _cut(table: Path, out: Path, split: str) -> Iterable[Utterance]:
     talk = table.parent.parent / "sph" / f"{table.stem}.sph"
     for number, line in enumerate(table.read_text("utf-8").splitlines(), 1):
         fields = line.split(" ", 6)
@@ -60,4 +61,4 @@ def _cut(table: Path, out: Path, split: str) -> Iterable[Line]:
             except (OSError, soundfile.LibsndfileError) as error:
                 raise BadInputError(f"{talk}: cannot be read from {start:g} to {end:g} s ({error})") from error
             write_atomically(path, encode(to_model_rate(audio, rate, str(talk))))
-        yield Line(path, text, fields[2], split)
+        yield Utterance(audio=path, text=text, speaker=fields[2], split=split)

@@ -11,7 +11,7 @@ from editing.registry import Tensors
 from export.weights import read_weights, write_weights
 from trainer import families
 from trainer.lifelong.method import Step, lifelong_method
-from trainer.training.data import Example, padded
+from trainer.training.data import TrainingUtterance, padded
 
 MOST_EXAMPLES = 100  # of a domain, from which the importance of weights is estimated
 
@@ -47,7 +47,7 @@ def _total_importance(step: Step) -> dict[str, np.ndarray]:
     return total
 
 
-def fisher(step: Step, weights: Tensors, examples: Sequence[Example]) -> dict[str, np.ndarray]:
+def fisher(step: Step, weights: Tensors, examples: Sequence[TrainingUtterance]) -> dict[str, np.ndarray]:
     """The mean square of the gradient of each utterance's loss per token, by parameter."""
     family = families.find(step.bundle)
     model = family.build(step.bundle.config, attention="sdpa")

@@ -9,7 +9,7 @@ import numpy as np
 
 from editing.registry import Tensors
 from trainer.lifelong.method import Step, lifelong_method
-from trainer.training.data import Example
+from trainer.training.data import TrainingUtterance
 
 
 @lifelong_method("experience-replay", paper="arXiv 1811.11682")
@@ -17,13 +17,13 @@ def experience_replay(step: Step, *, share: float = 0.2) -> Tensors:
     """Fine-tunes on the domain and on a share of every earlier domain's utterances, which it stores."""
     kept = [example for number, domain in enumerate(step.earlier) for example in _chosen(domain, share, step, number)]
     for example in kept:
-        target = step.memory / f"{example.audio.parent.parent.name}-{example.audio.name}"
+        target = step.memory / f"{example.file.parent.parent.name}-{example.file.name}"
         if not target.exists():
-            shutil.copyfile(example.audio, target)
+            shutil.copyfile(example.file, target)
     return step.finetune(step.theta, [*step.training, *kept])
 
 
-def _chosen(examples: Sequence[Example], share: float, step: Step, number: int) -> list[Example]:
+def _chosen(examples: Sequence[TrainingUtterance], share: float, step: Step, number: int) -> list[TrainingUtterance]:
     """A random share of a domain's examples, the same ones at every step."""
     order = np.random.default_rng((step.seed, number)).permutation(len(examples))
     return [examples[i] for i in sorted(order[: max(1, round(share * len(examples)))])]

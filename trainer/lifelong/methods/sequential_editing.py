@@ -38,7 +38,7 @@ def _merged(step: Step, method: str, settings: dict[str, float]) -> Tensors:
         base=step.bundle.weights_hash,
         domain=step.domain,
         utterances=len(step.training),
-        seconds=round(sum(example.seconds for example in step.training), 1),
+        seconds=round(sum(example.duration_s for example in step.training), 1),
     )
     vector = TaskVector.difference(tuned, step.theta, origin)
     merged = METHODS[method]([vector.tensors], **settings)

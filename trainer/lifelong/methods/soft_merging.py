@@ -15,7 +15,7 @@ from editing.registry import Tensors
 from export.weights import read_weights, write_weights
 from trainer import families
 from trainer.lifelong.method import Mixture, Step, lifelong_method
-from trainer.training.data import Example
+from trainer.training.data import TrainingUtterance
 
 LONGEST = 20 * SAMPLE_RATE  # so much of an utterance is enough to tell its domain
 
@@ -86,7 +86,7 @@ class _UtteranceEncoder:
         return mean
 
 
-def _store_mean(path: Path, encode: _UtteranceEncoder, examples: Sequence[Example]) -> None:
+def _store_mean(path: Path, encode: _UtteranceEncoder, examples: Sequence[TrainingUtterance]) -> None:
     if not path.is_file():
         mean = np.mean([encode(example.read()) for example in examples], axis=0)
         write_atomically(path, mean.tobytes())
