@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from device_app.audio.samples import SAMPLE_RATE
-from device_app.data.importing import new_utterance
+from device_app.data.recordings import recording_of
 from device_app.data.repair import examine, mend
 from device_app.data.store import Store
+from device_app.data.utterance import Utterance
 from device_app.models.ledger import Ledger, edited
 from device_app.recognition.transcriber import Transcriber
 from tests.conftest import write_audio
@@ -74,12 +75,10 @@ def test_labelling(terminal, noise, reading, tmp_path):
         for round_ in range(12):
             store.add(
                 [
-                    new_utterance(
-                        clip + noise(len(clip) / SAMPLE_RATE, -60, round_),
+                    Utterance(
                         domain="anna",
-                        text=None,
-                        speaker=None,
                         source="recorded",
+                        recording=recording_of(clip + noise(len(clip) / SAMPLE_RATE, -60, round_)),
                     )
                     for clip in clips
                 ]

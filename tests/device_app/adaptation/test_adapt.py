@@ -11,8 +11,8 @@ from device_app.adaptation.adapt import adapt, measure_versions, merge_vectors, 
 from device_app.adaptation.settings import Plan
 from device_app.adaptation.training_set import Learnt
 from device_app.audio.samples import read
-from device_app.data.importing import new_utterance
 from device_app.data.names import GUARD_SET
+from device_app.data.recordings import recording_of
 from device_app.data.store import Store
 from device_app.data.utterance import Utterance
 from device_app.models.bundles import baked_folder
@@ -58,12 +58,10 @@ def codes_of(codes, store):
     def keep(domain, count, text=lambda line, _number: line["text"], audio=lambda samples: samples):
         return store.add(
             [
-                new_utterance(
-                    audio(read(codes.parent / line["audio"])),
+                Utterance(
                     domain=domain,
                     text=text(line, number),
-                    speaker=None,
-                    source="imported",
+                    recording=recording_of(audio(read(codes.parent / line["audio"]))),
                 )
                 for number, line in enumerate(lines[:count])
             ]
