@@ -1,7 +1,7 @@
 """What a crash, a missing disk or a person's hand did to the store: found, shown, and mended when wanted.
 
 Nothing is lost for good: before a row is removed, everything that is known of its utterance goes into
-the quarantine (`device_app.data.quarantine`), and damaged audio goes there too.
+the quarantine (`device_app.data.store.quarantine`), and damaged audio goes there too.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from device_app.data import database
-from device_app.data.quarantine import Quarantine
+from device_app.data.store.quarantine import Quarantine
 from editing.files import sha256
 
 Migration = Callable[[sqlite3.Connection, Path], None]  # with the store's folder

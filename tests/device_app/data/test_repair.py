@@ -268,7 +268,7 @@ def test_a_copy_of_a_recording_that_is_there_is_removed(store):
 
 def test_a_deletion_that_was_killed_is_finished(store):
     """Marked, its audio still there: what a kill between the steps of `delete` leaves."""
-    store._connection.execute("UPDATE utterance SET deleted = 1 WHERE id = 1")
+    store._open.sql.execute("UPDATE utterance SET deleted = 1 WHERE id = 1")
     assert mended(store) == ["deletions that were not finished"]
     assert len(files(store)) == 2
     assert [u.number for u in store.utterances()] == [2, 3]

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device_app.data.migrations import MIGRATIONS
 from device_app.data.names import LONGEST_TEXT, checked_name, checked_text
 from device_app.data.store import Store
+from device_app.data.store.migrations import MIGRATIONS
 from device_app.data.utterance import Recording, Utterance
 from editing.errors import BadInputError, StorageError
 
@@ -188,7 +188,7 @@ def test_a_store_of_a_later_version_is_not_touched(tmp_path):
 
 
 def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path, monkeypatch):
-    monkeypatch.setattr("device_app.data.migrations.MIGRATIONS", MIGRATIONS[:1])
+    monkeypatch.setattr("device_app.data.store.migrations.MIGRATIONS", MIGRATIONS[:1])
     Store(tmp_path).close()
     connection = sqlite3.connect(tmp_path / "store.sqlite3", isolation_level=None)
     connection.execute("INSERT INTO domain (name) VALUES ('kitchen')")
@@ -268,14 +268,14 @@ def old_store(tmp_path, monkeypatch):
     """A store as 0.1.0 wrote it before a recording could be in a domain but once, after two imports at a time."""
 
     def make(*rows):
-        monkeypatch.setattr("device_app.data.migrations.MIGRATIONS", MIGRATIONS[:3])
+        monkeypatch.setattr("device_app.data.store.migrations.MIGRATIONS", MIGRATIONS[:3])
         with Store(tmp_path) as store:
             for number, row in enumerate(rows):
                 (kept,) = store.add([new(1000 + number, **row)])
                 content = new(0).recorded
                 kept.audio.write_bytes(content.flac)
-                store._connection.execute("UPDATE utterance SET sha256 = ? WHERE id = ?", (content.sha256, kept.number))
-            store._connection.execute("UPDATE utterance SET split = 'train'")
+                store._open.sql.execute("UPDATE utterance SET sha256 = ? WHERE id = ?", (content.sha256, kept.number))
+            store._open.sql.execute("UPDATE utterance SET split = 'train'")
         monkeypatch.undo()
         return tmp_path
 

@@ -1,0 +1,104 @@
+"""The store's folder and database: opening them, transactions, and whether the recordings are there at all."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from device_app.data import database
+from device_app.data.store.migrations import migrate
+from device_app.data.store.quarantine import Quarantine
+from device_app.paths import DATA
+from editing.errors import BadInputError, StorageError
+from editing.files import make_folder, private_folder
+
+Table = Literal["domain", "speaker"]
+
+
+class Connection:
+    """An open store, for the modules beside this one.
+
+    Attributes:
+        folder: only its owner can read what is in it.
+        path: the database.
+        audio_folder: of the recordings.
+        quarantine: of what was taken out.
+        sql: runs statements.
+        was_migrated: whether the database was of an earlier asr-edge.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """
+        Raises:
+            StorageError: it cannot be opened or written, is damaged, or of a later asr-edge.
+        """
+        self.folder = folder
+        self.path = folder / "store.sqlite3"
+        self.audio_folder = folder / "audio"
+        self.quarantine = Quarantine(folder)
+        with self.opening():
+            make_folder(private_folder(folder, DATA))
+            self.sql = database.connect(self.path)
+            self.was_migrated = migrate(self.sql, self.path)
+
+    @contextmanager
+    def opening(self) -> Iterator[None]:
+        """Says of what goes wrong in it that the store cannot be opened."""
+        try:
+            yield
+        except OSError as error:
+            if isinstance(error, StorageError):
+                raise
+            raise StorageError(f"{self.folder}: cannot be written ({error.strerror or error})") from error
+        except sqlite3.Error as error:
+            raise StorageError(f"{self.path}: cannot be opened ({error}); nothing was changed") from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside is written, or nothing; one process at a time.
+
+        Raises:
+            StorageError: the disk is full or cannot be written.
+        """
+        try:
+            with database.transaction(self.sql):
+                yield
+        except sqlite3.OperationalError as error:
+            raise StorageError(f"{self.path}: cannot be written ({error}); nothing was changed") from error
+
+    def id_of(self, table: Table, name: str) -> int:
+        """The row of a domain or a speaker, made if need be."""
+        self.sql.execute(f"INSERT INTO {table} (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))  # noqa: S608
+        row = self.sql.execute(f"SELECT id FROM {table} WHERE name = ?", (name,)).fetchone()  # noqa: S608
+        return int(row[0])
+
+    def existing(self, table: Table, name: str) -> int:
+        """The row of a domain or a speaker.
+
+        Raises:
+            BadInputError: there is none of this name.
+        """
+        row = self.sql.execute(f"SELECT id FROM {table} WHERE name = ?", (name,)).fetchone()  # noqa: S608
+        if row is None:
+            names = [r[0] for r in self.sql.execute(f"SELECT name FROM {table} ORDER BY name LIMIT 20")]  # noqa: S608
+            raise BadInputError(f"there is no {table} {name!r} ({', '.join(names) or 'none yet'})")
+        return int(row[0])
+
+    def check_audio_folder(self) -> None:
+        """
+        Raises:
+            StorageError: there are utterances but no recordings at all: their disk is not mounted, most likely.
+        """
+        if self.is_audio_away():
+            raise StorageError(
+                f"{self.audio_folder}: the recordings are missing; nothing was changed. Is the disk mounted? "
+                "'asr-edge doctor' says what is missing, and how to go on without it"
+            )
+
+    def is_audio_away(self) -> bool:
+        """Whether there are utterances but no recordings at all."""
+        is_empty = not self.audio_folder.is_dir() or next(self.audio_folder.iterdir(), None) is None
+        return is_empty and self.sql.execute("SELECT 1 FROM utterance").fetchone() is not None

@@ -1,0 +1,72 @@
+"""Deleting from the store: rows are marked, audio is removed, then the rows and what the journal holds of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from device_app.data.store.connection import Connection
+from device_app.data.utterance import StoredUtterance
+from editing.errors import StorageError
+
+
+def delete(connection: Connection, utterances: Sequence[StoredUtterance]) -> None:
+    """Deletes utterances and their audio, also from the quarantine. A kill half-way leaves the rest to `doctor`.
+
+    Raises:
+        StorageError: a file cannot be deleted, or the recordings that should be there are away.
+    """
+    hashes = {utterance.sha256 for utterance in utterances}
+    with connection.transaction():
+        connection.check_audio_folder()
+        connection.sql.executemany(
+            "UPDATE utterance SET deleted = 1 WHERE id = ?", [(utterance.number,) for utterance in utterances]
+        )
+        connection.quarantine.forget(lambda record: record.get("sha256") in hashes)
+    finish(connection)
+
+
+def delete_from_quarantine(connection: Connection, is_deleted: Callable[[Mapping[str, Any]], bool]) -> None:
+    """Deletes records of the quarantine and their audio.
+
+    Raises:
+        StorageError: as `delete`.
+    """
+    with connection.transaction():
+        connection.quarantine.forget(is_deleted)
+    finish(connection)
+
+
+def finish(connection: Connection) -> None:
+    """Removes the audio and the rows of utterances that are marked as deleted.
+
+    Copies of the database from before a migration have what was deleted too; they are removed.
+
+    Raises:
+        StorageError: a file cannot be deleted, or the recordings that should be there are away.
+    """
+    connection.check_audio_folder()  # what is on a disk that is not mounted cannot be deleted
+    _remove_copies(connection)
+    remove_marked(connection)
+
+
+def _remove_copies(connection: Connection) -> None:
+    for copy in connection.folder.glob(f"{connection.path.name}.before-*"):
+        copy.unlink(missing_ok=True)
+
+
+def remove_marked(connection: Connection) -> None:
+    """Removes the audio of utterances that are marked, then their rows."""
+    rows = connection.sql.execute("SELECT id, file FROM utterance WHERE deleted = 1").fetchall()
+    try:
+        for _, file in rows:
+            (connection.audio_folder / file).unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"{error.filename}: cannot be deleted ({error.strerror})") from error
+    with connection.transaction():
+        connection.sql.executemany("DELETE FROM utterance WHERE id = ?", [(row[0],) for row in rows])
+        for table in ("domain", "speaker"):
+            named = f"SELECT {table}_id FROM utterance WHERE {table}_id IS NOT NULL"  # noqa: S608
+            connection.sql.execute(f"DELETE FROM {table} WHERE id NOT IN ({named})")  # noqa: S608
+    # The journal may still hold what was deleted, or put into the quarantine; the person meant all of it.
+    connection.sql.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -1,0 +1,146 @@
+"""Reading the store: utterances by number, domain, speaker or recording, and counts of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from device_app.data.store.connection import Connection, Table
+from device_app.data.utterance import StoredUtterance
+from editing.errors import BadInputError
+
+
+@dataclass(frozen=True)
+class DomainStats:
+    """Counts of one domain; seconds are of audio."""
+
+    domain: str
+    utterances: int
+    unlabelled: int
+    test: int
+    speakers: int
+    seconds: float
+
+
+# Fields of `StoredUtterance` in the order of SELECT; "file" is below the audio folder.
+COLUMNS = (
+    *("number", "domain", "speaker", "text", "source", "split", "file", "sha256", "created", "duration_s"),
+    *("level_dbfs", "peak_dbfs", "clipped", "hypothesis", "confidence", "prompt", "snr_db"),
+)
+SELECT = """
+    SELECT utterance.id, domain.name, speaker.name, text, source, split, file, sha256, created,
+           duration_s, level_dbfs, peak_dbfs, clipped, heard, confidence, prompt, snr_db
+    FROM utterance JOIN domain ON domain.id = domain_id LEFT JOIN speaker ON speaker.id = speaker_id
+    WHERE deleted = 0
+"""
+
+
+class Queries:
+    """What can be asked of a store."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._open = connection
+
+    def get(self, identity: int) -> StoredUtterance:
+        """
+        Raises:
+            BadInputError: there is no such utterance.
+        """
+        row = self._open.sql.execute(f"{SELECT} AND utterance.id = ?", (identity,)).fetchone()
+        if row is None:
+            raise BadInputError(f"there is no utterance {identity}; 'asr-edge dataset list' shows what there is")
+        return self._stored(row)
+
+    def utterances(
+        self, domain: str | None = None, *, speaker: str | None = None, limit: int = -1, after: int = 0
+    ) -> Iterator[StoredUtterance]:
+        """Utterances in the order they came, of a domain or a speaker, with ids above `after`.
+
+        Raises:
+            BadInputError: there is no such domain or speaker.
+        """
+        where, values = "", []
+        names: dict[Table, str | None] = {"domain": domain, "speaker": speaker}
+        for table, name in names.items():
+            if name is not None:
+                where += f" AND {table}_id = ?"
+                values.append(self._open.existing(table, name))
+        query = f"{SELECT} {where} AND utterance.id > ? ORDER BY utterance.id LIMIT ?"
+        for row in self._open.sql.execute(query, (*values, after, limit)):
+            yield self._stored(row)
+
+    def stats(self, domain: str | None = None) -> list[DomainStats]:
+        """Counts of every domain that has utterances, by name; or of one domain.
+
+        Raises:
+            BadInputError: there is no such domain.
+        """
+        chosen = None if domain is None else self._open.existing("domain", domain)
+        rows = self._open.sql.execute(
+            """
+            SELECT name, count(*), sum(text IS NULL), sum(split = 'test'), count(DISTINCT speaker_id), sum(duration_s)
+            FROM utterance JOIN domain ON domain.id = domain_id
+            WHERE deleted = 0 AND (?1 IS NULL OR domain_id = ?1) GROUP BY domain_id ORDER BY name
+            """,
+            (chosen,),
+        )
+        return [DomainStats(*row) for row in rows]
+
+    def holds(self, domain: str, sha256: str) -> bool:
+        """Whether this very recording is in the domain already."""
+        return self.find(domain, sha256) is not None
+
+    def find(self, domain: str, sha256: str) -> StoredUtterance | None:
+        """The utterance of a domain that is this very recording."""
+        row = self._open.sql.execute(f"{SELECT} AND sha256 = ? AND domain.name = ?", (sha256, domain)).fetchone()
+        return None if row is None else self._stored(row)
+
+    def _stored(self, row: tuple[Any, ...]) -> StoredUtterance:
+        values = dict(zip(COLUMNS, row, strict=True))
+        return StoredUtterance(audio=self._open.audio_folder / values.pop("file"), **values)
+
+    def last_recognised(self) -> StoredUtterance:
+        """The newest utterance that has a hypothesis.
+
+        Raises:
+            BadInputError: none was kept.
+        """
+        row = self._open.sql.execute(f"{SELECT} AND heard IS NOT NULL ORDER BY utterance.id DESC LIMIT 1").fetchone()
+        if row is None:
+            raise BadInputError("nothing that was heard has been kept; 'asr-edge transcribe --save' keeps it")
+        return self._stored(row)
+
+    def count_of(self, speaker: str) -> int:
+        """How many utterances of a speaker there are, in the domains and in the quarantine.
+
+        Raises:
+            BadInputError: there is no such speaker.
+        """
+        quarantined = sum(record.get("speaker") == speaker for record in self._open.quarantine.records())
+        if not quarantined:
+            self._open.existing("speaker", speaker)
+        return len(self.of_speaker(speaker)) + int(quarantined)
+
+    def of_speaker(self, speaker: str) -> list[int]:
+        """Numbers of a speaker's utterances; none where there is no such speaker."""
+        rows = self._open.sql.execute(
+            """
+            SELECT utterance.id FROM utterance JOIN speaker ON speaker.id = speaker_id
+            WHERE speaker.name = ? AND deleted = 0
+            """,
+            (speaker,),
+        )
+        return [row[0] for row in rows]
+
+    def marked_as_deleted(self) -> list[str]:
+        """Audio files, below the audio folder, whose deletion has begun and not ended."""
+        return [row[0] for row in self._open.sql.execute("SELECT file FROM utterance WHERE deleted = 1")]
+
+    def unknown_files(self) -> list[Path]:
+        """Files in the audio folder that no row names, seen while nobody is writing."""
+        with self._open.transaction():
+            known = {row[0] for row in self._open.sql.execute("SELECT file FROM utterance")}
+            files = sorted(path for path in self._open.audio_folder.rglob("*") if path.is_file())
+        return [path for path in files if path.relative_to(self._open.audio_folder).as_posix() not in known]

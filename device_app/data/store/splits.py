@@ -1,0 +1,92 @@
+"""Which utterances are trained on and which are held out, once and for all."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+
+from device_app.data.store.connection import Connection
+from device_app.data.utterance import Split, StoredUtterance, Utterance
+
+TEST_SHARE = 5  # one of five is held out
+SEVERAL_SPEAKERS = 3  # from here on whole speakers are held out, not utterances
+
+
+def splits_of(connection: Connection, new: Sequence[Utterance]) -> list[Split]:
+    """Which part each utterance belongs to, once and for all.
+
+    Where a domain has several speakers, whole speakers are held out, so that a test tells how
+    well a stranger is heard; else every fifth utterance by hash. What was ever tested with
+    stays in the test part.
+    """
+    decided = {
+        domain: split_speakers(connection, domain, {u.speaker for u in new if u.domain == domain and u.speaker})
+        for domain in {u.domain for u in new}
+    }
+    splits: list[Split] = []
+    for utterance in new:
+        by_speaker = decided[utterance.domain].get(utterance.speaker or "")
+        sha256 = utterance.recorded.sha256
+        by_hash: Split = "test" if int(sha256[:8], 16) % TEST_SHARE == 0 else "train"
+        is_tested = utterance.is_held_out or _was_tested(connection, sha256)
+        splits.append("test" if is_tested else by_speaker or by_hash)
+    return splits
+
+
+def _was_tested(connection: Connection, sha256: str) -> bool:
+    return connection.sql.execute("SELECT 1 FROM tested WHERE sha256 = ?", (sha256,)).fetchone() is not None
+
+
+def split_speakers(connection: Connection, domain: str, speakers: Collection[str]) -> dict[str, Split]:
+    """The parts of the domain's speakers, deciding those of `speakers` that are new to it.
+
+    A speaker who was there before the domain had several has utterances in both parts and is
+    not in the answer.
+    """
+    domain_id = connection.id_of("domain", domain)
+    known: dict[str, Split | None] = dict(
+        connection.sql.execute(
+            """
+            SELECT name, split
+            FROM speaker LEFT JOIN speaker_split ON speaker_id = speaker.id AND domain_id = ?1
+            WHERE split IS NOT NULL OR EXISTS (
+                SELECT 1 FROM utterance WHERE speaker_id = speaker.id AND domain_id = ?1 AND deleted = 0
+            )
+            """,
+            (domain_id,),
+        )
+    )
+    arriving = set(speakers) - known.keys()
+    total = len(known) + len(arriving)
+    decided = {speaker: split for speaker, split in known.items() if split is not None}
+    if total < SEVERAL_SPEAKERS:
+        return decided
+    held_out = sum(split == "test" for split in decided.values())
+    for speaker in sorted(arriving, key=lambda name: hashlib.sha256(f"{domain}\0{name}".encode()).digest()):
+        decided[speaker] = "test" if held_out < max(1, round(total / TEST_SHARE)) else "train"
+        held_out += decided[speaker] == "test"
+        connection.sql.execute(
+            "INSERT INTO speaker_split VALUES (?, ?, ?)",
+            (domain_id, connection.id_of("speaker", speaker), decided[speaker]),
+        )
+    return decided
+
+
+def remember_tested(connection: Connection, sha256: str) -> None:
+    """Notes that a recording is in a test part: it stays in one, even if it is deleted and comes back."""
+    connection.sql.execute("INSERT OR IGNORE INTO tested VALUES (?)", (sha256,))
+
+
+def hold_out(connection: Connection, domain: str, labelled: Sequence[StoredUtterance], fewest: int) -> None:
+    """See `Store.hold_out`; `labelled` are the domain's labelled utterances."""
+    training = sorted((u for u in labelled if u.split == "train"), key=lambda u: u.sha256)
+    has_test_speakers = connection.sql.execute(
+        "SELECT 1 FROM speaker_split WHERE domain_id = ? AND split = 'test'", (connection.existing("domain", domain),)
+    ).fetchone()
+    wanted = min(fewest, len(labelled) // 2) - (len(labelled) - len(training))
+    if has_test_speakers or wanted <= 0:
+        return
+    with connection.transaction():
+        for utterance in training[:wanted]:
+            connection.sql.execute("UPDATE utterance SET split = 'test' WHERE id = ?", (utterance.number,))
+            remember_tested(connection, utterance.sha256)
