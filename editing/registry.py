@@ -1,97 +1,21 @@
-"""Merge methods by name, and the checks that all of them share."""
+"""Merge methods by name: every module of `editing.methods`, found by walking that package."""
 
 from __future__ import annotations
 
 import importlib
-import inspect
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from editing.layers import Coefficient
-
-Tensors = Mapping[str, NDArray[np.float32]]
-Function = Callable[..., dict[str, NDArray[np.float32]]]
-
-THREADS = 2  # numpy lets threads run while it computes; memory is the bound from here on
-
-
-@dataclass(frozen=True)
-class Method:
-    """A way to merge task vectors; called with them and its settings, it gives the merged one.
-
-    Attributes:
-        name: by which the command line and the ledger know it.
-        paper: where it was published.
-        oracle: whose results ours are held to.
-        function: the mathematics.
-        settings: its keywords and their defaults, in order; "lam" is the scaling coefficient.
-    """
-
-    name: str
-    paper: str
-    oracle: str
-    function: Function
-    settings: Mapping[str, Any]
-
-    @property
-    def summary(self) -> str:
-        """What it does, in a line."""
-        return (inspect.getdoc(self.function) or "").partition("\n")[0]
-
-    def __call__(self, vectors: Sequence[Tensors], **settings: Any) -> dict[str, NDArray[np.float32]]:
-        """Merges task vectors into one, the scaling coefficient applied.
-
-        Args:
-            vectors: one or more mappings of name to float32 array, of the same names and shapes.
-            settings: of `self.settings`.
-
-        Raises:
-            ValueError: there is no vector, they differ in names or shapes, an entry is not finite,
-                or a setting is unknown or out of its range.
-        """
-        self.check(settings)
-        _check_vectors(vectors)
-        return self.function(vectors, **settings)
-
-    def check(self, settings: Mapping[str, Any]) -> None:
-        """
-        Raises:
-            ValueError: a setting is unknown or out of its range.
-        """
-        unknown = settings.keys() - self.settings.keys()
-        if unknown:
-            raise ValueError(f"{self.name} has no {', '.join(sorted(unknown))}; it has {', '.join(self.settings)}")
-        _check_settings(settings)
-
-
-_methods: dict[str, Method] = {}
-
-
-def merge_method(name: str, *, paper: str, oracle: str) -> Callable[[Function], Function]:
-    """Registers a function as a merge method: vectors first, settings as keywords with defaults."""
-
-    def register(function: Function) -> Function:
-        parameters = list(inspect.signature(function).parameters.values())[1:]
-        _methods[name] = Method(name, paper, oracle, function, {p.name: p.default for p in parameters})
-        return function
-
-    return register
+from editing import methods
+from editing.method import Method, registered
 
 
 @cache
 def _load() -> Mapping[str, Method]:
-    from editing import methods
-
     for module in pkgutil.iter_modules(methods.__path__):
         importlib.import_module(f"{methods.__name__}.{module.name}")
-    return _methods
+    return registered
 
 
 class _Methods(Mapping[str, Method]):
@@ -108,59 +32,3 @@ class _Methods(Mapping[str, Method]):
 
 
 METHODS: Mapping[str, Method] = _Methods()
-
-
-def for_each_tensor(
-    vectors: Sequence[Tensors], merge: Callable[[str, list[NDArray[np.float32]]], NDArray[np.float32]]
-) -> dict[str, NDArray[np.float32]]:
-    """Calls `merge` with each name and its tensor of every vector, in a few threads, largest first."""
-    names = sorted(vectors[0], key=lambda name: -vectors[0][name].size)
-    with ThreadPoolExecutor(THREADS) as pool:
-        merged = dict(zip(names, pool.map(lambda name: merge(name, [v[name] for v in vectors]), names), strict=True))
-    return {name: merged[name] for name in vectors[0]}
-
-
-def added(tensors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """The sum of tensors, without a copy of them all."""
-    total = tensors[0].copy()
-    for tensor in tensors[1:]:
-        total += tensor
-    return total
-
-
-def _check_vectors(vectors: Sequence[Tensors]) -> None:
-    if not vectors:
-        raise ValueError("there is nothing to merge")
-    first = vectors[0]
-    for number, vector in enumerate(vectors, 1):
-        if different := sorted(vector.keys() ^ first.keys()):
-            raise ValueError(f"vector {number} differs from the first in its tensors: {', '.join(different[:5])}")
-        for name, tensor in vector.items():
-            if tensor.shape != first[name].shape:
-                raise ValueError(f"vector {number}: {name} has shape {tensor.shape}, in the first {first[name].shape}")
-            if tensor.dtype != np.float32:
-                raise ValueError(f"vector {number}: {name} is {tensor.dtype}, expected float32")
-        with ThreadPoolExecutor(THREADS) as pool:
-            for name, finite in zip(vector, pool.map(is_finite, vector.values()), strict=True):
-                if not finite:
-                    raise ValueError(f"vector {number}: {name} has entries that are not finite")
-
-
-def is_finite(tensor: NDArray[np.float32]) -> bool:
-    """Whether no entry is NaN or infinite: a sum has neither then, and takes no memory.
-
-    A sum of finite numbers may overflow; only then is every entry looked at.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(tensor.sum(dtype=np.float32))) or bool(np.isfinite(tensor).all())
-
-
-def _check_settings(settings: Mapping[str, Any]) -> None:
-    lam: Coefficient = settings.get("lam", 1.0)
-    if not all(np.isfinite(value) for value in (lam.values() if isinstance(lam, Mapping) else [lam])):
-        raise ValueError(f"lambda is {lam}; expected a number, or one by part of the parameters' names")
-    density = settings.get("density", 1.0)
-    if not 0 < density <= 1:
-        raise ValueError(f"a density of {density}; it is the fraction kept, above 0 and at most 1")
-    if settings.get("scope", "tensor") not in ("tensor", "global"):
-        raise ValueError(f"scope {settings['scope']!r}; expected 'tensor' or 'global'")

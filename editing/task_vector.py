@@ -19,7 +19,7 @@ from safetensors.numpy import save
 from editing.errors import TaskVectorError, one_line
 from editing.files import write_atomically
 from editing.layers import layer
-from editing.registry import Tensors, for_each_tensor, is_finite
+from editing.method import Tensors, for_each_tensor, is_finite
 from editing.sparsify import Array, trim
 from editing.vector_file import (
     FORMAT_VERSION,

@@ -15,7 +15,7 @@ from device_app.paths import ASSETS, CANDIDATE, data_folder
 from editing.errors import BundleError, StorageError
 from editing.files import make_folder, sha256, write_atomically
 from editing.json_text import read_json
-from editing.registry import Tensors
+from editing.method import Tensors
 from export.bundle import BAKE_VERSION, WEIGHTS, Bundle, Precision
 
 EMBEDDED = ASSETS / "moonshine-tiny"

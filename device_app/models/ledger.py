@@ -24,7 +24,8 @@ from device_app.models.ledger_record import Applied, DamagedRecordError, Edit, L
 from device_app.paths import data_folder
 from editing.errors import AsrEdgeError, BadInputError, StorageError, one_line
 from editing.files import sha256, write_atomically
-from editing.registry import METHODS, Tensors
+from editing.method import Tensors
+from editing.registry import METHODS
 from editing.sparsify import Array
 from editing.task_vector import TaskVector, apply
 from export.bundle import WEIGHTS, Bundle

@@ -1,9 +1,9 @@
 from collections.abc import Sequence
 
 from editing.layers import Coefficient
+from editing.method import Tensors, merge_method
 from editing.methods.magnitude_prune import trimmed
 from editing.methods.task_arithmetic import task_arithmetic
-from editing.registry import Tensors, merge_method
 from editing.sparsify import Array, Scope
 
 

@@ -4,8 +4,8 @@ from zlib import crc32
 import numpy as np
 
 from editing.layers import Coefficient
+from editing.method import Tensors, merge_method
 from editing.methods.task_arithmetic import task_arithmetic
-from editing.registry import Tensors, merge_method
 from editing.sparsify import Array, drop
 
 

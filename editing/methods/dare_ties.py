@@ -1,9 +1,9 @@
 from collections.abc import Sequence
 
 from editing.layers import Coefficient, of_name
+from editing.method import Tensors, for_each_tensor, merge_method
 from editing.methods.dare_linear import dropped
 from editing.methods.ties import disjoint_mean
-from editing.registry import Tensors, for_each_tensor, merge_method
 from editing.sparsify import Array
 
 

@@ -3,8 +3,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from editing.layers import Coefficient
+from editing.method import Tensors, merge_method
 from editing.methods.task_arithmetic import task_arithmetic
-from editing.registry import Tensors, merge_method
 from editing.sparsify import Array, Scope, masks
 
 

@@ -4,7 +4,7 @@ from itertools import combinations
 import numpy as np
 
 from editing.layers import Coefficient, of_name
-from editing.registry import Tensors, added, for_each_tensor, merge_method
+from editing.method import Tensors, added, for_each_tensor, merge_method
 from editing.sparsify import Array
 
 

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from editing.layers import Coefficient, of_name
-from editing.registry import Tensors, for_each_tensor, merge_method
+from editing.method import Tensors, for_each_tensor, merge_method
 from editing.sparsify import Array
 
 NEARLY_PARALLEL = 0.9995  # the cosine from which on the arc is as good as its chord, as in mergekit

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from editing.layers import Coefficient, of_name
-from editing.registry import Tensors, added, for_each_tensor, merge_method
+from editing.method import Tensors, added, for_each_tensor, merge_method
 from editing.sparsify import Array
 
 

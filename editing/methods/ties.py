@@ -3,7 +3,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from editing.layers import Coefficient, of_name
-from editing.registry import Tensors, for_each_tensor, merge_method
+from editing.method import Tensors, for_each_tensor, merge_method
 from editing.sparsify import Array, Mask, Scope, magnitude_mask, masks
 
 BLOCK = 1 << 16  # entries that are worked on together: they stay in the processor's cache

@@ -35,7 +35,8 @@ from device_app.recognition.transcriber import Transcriber
 from device_app.reporter import Screen
 from editing.errors import BadInputError, BundleError, TaskVectorError, one_line
 from editing.files import sha256
-from editing.registry import METHODS, Tensors
+from editing.method import Tensors
+from editing.registry import METHODS
 from editing.task_vector import Origin, TaskVector, apply, check_file, read_origin
 from export.bundle import Bundle
 from trainer.host.database import Contribution, Database, Device

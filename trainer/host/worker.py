@@ -23,7 +23,7 @@ from device_app.models.ledger import Applied, with_edit
 from device_app.remote.archive import Unpacked, unpack
 from editing.errors import AsrEdgeError, BadInputError
 from editing.files import private_folder, sha256, write_atomically
-from editing.registry import Tensors
+from editing.method import Tensors
 from editing.task_vector import Origin, TaskVector
 from export.bundle import Bundle
 from trainer.host.ray_train import learn_together, workers_for

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_app.audio.samples import Samples
-from editing.registry import Tensors
+from editing.method import Tensors
 from export.bundle import Bundle
 from trainer.training.data import TrainingUtterance
 from trainer.training.model import Adapters, Penalty

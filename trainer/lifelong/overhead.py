@@ -16,7 +16,8 @@ from device_app.paths import RECORDINGS
 from device_app.recognition.transcriber import Transcriber
 from editing.errors import BadInputError
 from editing.files import write_atomically
-from editing.registry import METHODS, Tensors
+from editing.method import Tensors
+from editing.registry import METHODS
 from editing.task_vector import Origin, TaskVector, apply, read_origin
 from export.bake import bake
 

@@ -12,7 +12,7 @@ from typing import Any
 from device_app.evaluation.memory import peak_memory_mb, reset_peak_memory
 from device_app.models.bundles import find_bundle
 from editing.files import write_atomically
-from editing.registry import Tensors
+from editing.method import Tensors
 from export.bundle import Bundle
 from export.weights import read_weights, write_weights
 from trainer.executors import Engine, Local, Task

@@ -12,7 +12,7 @@ from device_app.audio.samples import SAMPLE_RATE, Samples
 from device_app.evaluation.error_rates import basic, error_counts
 from device_app.models.bundles import temporarily_baked
 from device_app.recognition.transcriber import Transcriber
-from editing.registry import Tensors
+from editing.method import Tensors
 from export.bundle import Bundle
 from trainer.lifelong.method import Mixture, StepResult
 from trainer.lifelong.metrics import WordErrors

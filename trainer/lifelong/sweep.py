@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from editing.files import write_atomically
-from editing.registry import METHODS, Tensors
+from editing.method import Tensors
+from editing.registry import METHODS
 from editing.task_vector import apply
 from export.weights import read_weights, write_weights
 from trainer.lifelong.config import Experiment

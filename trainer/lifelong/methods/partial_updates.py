@@ -9,7 +9,7 @@ import torch
 from peft import LoraConfig
 from peft.tuners.lora import LoraModel
 
-from editing.registry import Tensors
+from editing.method import Tensors
 from trainer.lifelong.method import Step, lifelong_method
 
 LINEAR = r".*\.(q_proj|k_proj|v_proj|o_proj|fc1|fc2|linear1|linear2)"

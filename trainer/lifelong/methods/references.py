@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from editing.registry import Tensors
+from editing.method import Tensors
 from export.weights import write_weights
 from trainer.lifelong.method import Step, lifelong_method
 

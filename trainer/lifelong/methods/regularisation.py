@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from editing.registry import Tensors
+from editing.method import Tensors
 from export.weights import read_weights, write_weights
 from trainer import families
 from trainer.lifelong.method import Step, lifelong_method

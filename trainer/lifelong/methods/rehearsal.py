@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from editing.registry import Tensors
+from editing.method import Tensors
 from trainer.lifelong.method import Step, lifelong_method
 from trainer.training.data import TrainingUtterance
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from device_app.audio.samples import SAMPLE_RATE, Samples
 from editing.files import write_atomically
-from editing.registry import Tensors
+from editing.method import Tensors
 from export.weights import read_weights, write_weights
 from trainer import families
 from trainer.lifelong.method import Mixture, Step, lifelong_method
