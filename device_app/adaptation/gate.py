@@ -1,4 +1,4 @@
-"""May this version go into service? What it hears, beside what the version in service hears."""
+"""The gate: may a version become active? Its error rates beside those of the active version."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ SURE = 0.8  # of the resamples that must agree before a domain counts as harmed,
 
 
 @dataclass(frozen=True)
-class Heard:
-    """Texts of one set of utterances, and what one version heard in them."""
+class Hypotheses:
+    """References of one set of utterances, and the hypotheses of one version."""
 
-    texts: Sequence[str]
+    references: Sequence[str]
     hypotheses: Sequence[str]
 
     @property
     def counts(self) -> NDArray[np.int64]:
         """(utterances, 2): wrong words and words, case and punctuation aside."""
-        return error_counts(self.texts, self.hypotheses, basic)
+        return error_counts(self.references, self.hypotheses, basic)
 
     @property
     def wer(self) -> float:
@@ -36,7 +36,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class Change:
-    """How much better or worse a set is heard; WER are fractions, negative is better.
+    """How the WER of a set changes; WER are fractions, a negative difference is better.
 
     Attributes:
         before, after: WER.
@@ -60,22 +60,22 @@ class Change:
     def is_harm(self, tolerance: float) -> bool:
         """Whether it is worse by more than the tolerance (a fraction), and that not by chance alone.
 
-        A canary of 350 words loses four of them, 1.1 points, as easily as three or five.
+        A guard set of 350 words loses four of them, 1.1 points, as easily as three or five.
         """
         return self.harm > tolerance
 
 
-def compare(before: Heard, after: Heard, seed: int = 0) -> Change:
+def compare(before: Hypotheses, after: Hypotheses, seed: int = 0) -> Change:
     """Paired bootstrap over utterances (Bisani & Ney 2004, doi 10.1109/ICASSP.2004.1326009).
 
     Args:
-        before, after: the same utterances, heard by two versions.
+        before, after: of the same utterances, by two versions.
         seed: of the resamples.
 
     Raises:
         ValueError: they are not the same utterances.
     """
-    if list(before.texts) != list(after.texts):
+    if list(before.references) != list(after.references):
         raise ValueError("the two versions were not given the same utterances")
     old, new = before.counts, after.counts
     count = len(old)
@@ -96,12 +96,12 @@ def compare(before: Heard, after: Heard, seed: int = 0) -> Change:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a version may go into service.
+    """Whether a version may become active.
 
     Attributes:
-        changes: by domain, the canary among them.
+        changes: by domain, the guard set among them.
         reasons: why it may not; empty if it may.
-        typography: how the canary was written before and is now.
+        typography: capitals and punctuation of the guard set's hypotheses, before and after.
     """
 
     changes: Mapping[str, Change]
@@ -113,12 +113,14 @@ class Verdict:
         return not self.reasons
 
 
-def judge(before: Mapping[str, Heard], after: Mapping[str, Heard], new_domain: str | None, tolerance: float) -> Verdict:
-    """Compares two versions on every domain and on the canary.
+def judge(
+    before: Mapping[str, Hypotheses], after: Mapping[str, Hypotheses], new_domain: str | None, tolerance: float
+) -> Verdict:
+    """Compares two versions on every domain and on the guard set.
 
     Args:
-        before, after: what each heard, by domain; `GUARD_SET` is one of them.
-        new_domain: must be heard better; None where none was learnt (a revert, a merge).
+        before, after: hypotheses of each, by domain; `GUARD_SET` is one of them.
+        new_domain: the domain whose WER must fall; None where no gain is required (a revert, a merge).
         tolerance: how much the WER of any other may rise, a fraction.
     """
     changes = {domain: compare(before[domain], after[domain]) for domain in after}

@@ -1,6 +1,7 @@
 """The guard set: a little general speech, by which the gate sees that an edit does harm outside its domain.
 
-It has each utterance as it was read and again in noise, where a damaged recogniser fails first.
+It has each utterance as it was read and again in noise, where a damaged recogniser fails first. Its domain is called
+"canary" wherever domains are stored and shown.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a domain is to be learnt, or task vectors merged."""
+"""Settings of an adaptation: how task vectors are merged, what the gate requires, and what is fine-tuned on."""
 
 from __future__ import annotations
 
@@ -13,45 +13,67 @@ Orthography = Literal["keep", "learn"]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How to adapt.
+class MergeSettings:
+    """How task vectors are merged.
 
     Attributes:
-        domain: what to learn.
-        method, settings: how the task vector is merged.
-        sweep: choose lambda and density by what is heard, instead of by `settings`.
-        tolerance: how much the WER of what is not learnt may rise, a fraction.
-        orthography: "keep" teaches the model's own case and punctuation, "learn" the labels'.
-        replay: how many older utterances of other domains are learnt again.
-        force: promote whatever the gate says.
+        method: a key of `editing.registry.METHODS`.
+        settings: keywords of the method; the method's defaults hold for the others.
+    """
+
+    method: str = "ties"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_defaults(self) -> dict[str, Any]:
+        """All settings of the method, the defaults included.
+
+        Raises:
+            BadInputError: there is no such method, it has no such setting, or a value is out of its range.
+        """
+        if self.method not in METHODS:
+            raise BadInputError(f"there is no merge method {self.method!r}; there are {', '.join(METHODS)}")
+        try:
+            METHODS[self.method].check(self.settings)
+        except ValueError as error:
+            raise BadInputError(f"{error}; nothing was changed") from error
+        return {**METHODS[self.method].settings, **self.settings}
+
+
+@dataclass(frozen=True)
+class GatePolicy:
+    """What the gate requires of a version, and what follows from its verdict.
+
+    Attributes:
+        tolerance: by how much the WER of any other domain and of the guard set may rise, a fraction.
+        force: promote whatever the verdict.
         dry_run: promote and record nothing.
+        requires_gain: whether the WER of the domain must fall.
+    """
+
+    tolerance: float = 0.01
+    force: bool = False
+    dry_run: bool = False
+    requires_gain: bool = True
+
+
+@dataclass(frozen=True)
+class AdaptationSettings:
+    """How a model is adapted to a domain.
+
+    Attributes:
+        domain: whose labelled utterances the model is fine-tuned on.
+        merge: how the task vector is merged.
+        gate: what the gate requires.
+        sweep: choose lambda and density by WER, instead of by `merge`.
+        orthography: "keep" trains on the model's own case and punctuation, "learn" on the labels'.
+        replay: how many older utterances of other domains are added to the training set.
         seed: of the choice of utterances to replay.
-        gains: whether the domain must be heard better for the gate to open.
     """
 
     domain: str
-    method: str = "ties"
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    merge: MergeSettings = MergeSettings()
+    gate: GatePolicy = GatePolicy()
     sweep: bool = False
-    tolerance: float = 0.01
     orthography: Orthography = "keep"
     replay: int = 0
-    force: bool = False
-    dry_run: bool = False
     seed: int = 0
-    gains: bool = True
-
-
-def settings_of(plan: Plan) -> dict[str, Any]:
-    """All settings of the plan's method.
-
-    Raises:
-        BadInputError: there is no such method, or it has no such setting.
-    """
-    if plan.method not in METHODS:
-        raise BadInputError(f"there is no merge method {plan.method!r}; there are {', '.join(METHODS)}")
-    try:
-        METHODS[plan.method].check(plan.settings)
-    except ValueError as error:
-        raise BadInputError(f"{error}; nothing was changed") from error
-    return {**METHODS[plan.method].settings, **plan.settings}

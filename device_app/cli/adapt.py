@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from device_app.cli import options
-from device_app.cli.terminal import outcome as screen
+from device_app.cli.judging import open_ledger
+from device_app.cli.terminal.outcome import report_adaptation
+from device_app.cli.terminal.reporter import terminal_context
 
 if TYPE_CHECKING:
-    from device_app.adaptation.adapt import Outcome
-    from device_app.adaptation.training_set import Learnt, Lesson, Tune
+    from device_app.adaptation.decision import Outcome
+    from device_app.adaptation.settings import AdaptationSettings
+    from device_app.execution import ExecutionContext
     from device_app.models.ledger import Ledger
 
 
@@ -56,85 +56,72 @@ def adapt(
 
     Exit code 3: the gate kept the old model.
     """
-    from device_app.adaptation.adapt import adapt as run
-    from device_app.adaptation.settings import Plan
-    from device_app.data.store import Store
-    from device_app.models.bundles import find_bundle
-    from device_app.models.ledger import Ledger
-    from device_app.paths import data_folder
+    from device_app.adaptation.settings import AdaptationSettings
 
-    settings, sweep = options.merge_settings(lam, density)
-    plan = Plan(domain, method, settings, sweep, tolerance / 100, orthography, replay, force, dry_run, seed)
-    how = {"epochs": epochs, "scope": scope, "vary": vary, "seed": seed}
+    settings = AdaptationSettings(
+        domain=domain,
+        merge=options.merge_settings(lam, density, method),
+        gate=options.gate_policy(tolerance, force=force, dry_run=dry_run),
+        sweep=lam == options.AUTO,
+        orthography=orthography,
+        replay=replay,
+        seed=seed,
+    )
+    finetuning = {"epochs": epochs, "scope": scope, "vary": vary, "seed": seed}
+    context = terminal_context(threads)
     if on is not None:
-        from device_app.cli.jobs import adapt_on
+        ledger, outcome = _on_host(on, settings, finetuning, model, context, score_remotely=score_remotely, agreed=yes)
+    else:
+        ledger, outcome = _here(settings, finetuning, model, context)
+    report_adaptation(ledger, outcome, domain, as_json)
 
-        adapt_on(on, plan, how, model, threads, score_remotely=score_remotely, agreed=yes, as_json=as_json)
-        return
+
+def _here(
+    settings: AdaptationSettings, finetuning: Mapping[str, Any], model: str | None, context: ExecutionContext
+) -> tuple[Ledger, Outcome | None]:
+    from device_app.adaptation.adapt import adapt as run
+    from device_app.adaptation.local_training import local_finetuning, need_torch, remove_checkpoints
+    from device_app.data.store import Store
+
     need_torch()
     with Store() as store:
-        ledger = Ledger(find_bundle(model))
+        ledger = open_ledger(model)
         with ledger.changing():
-            checkpoint = data_folder() / "training"
-            outcome = run(store, ledger, plan, _tuner(checkpoint, how), threads, screen.Terminal())
-            for old in checkpoint.glob("*"):
-                old.unlink()
-    tell_outcome(ledger, outcome, domain, as_json)
+            outcome = run(store, ledger, settings, local_finetuning(finetuning, context.reporter), context)
+            remove_checkpoints()
+    return ledger, outcome
 
 
-def tell_outcome(ledger: Ledger, outcome: Outcome, domain: str, as_json: bool) -> None:
-    """Prints what was learnt and decided, and draws the frontier if there is one."""
-    if outcome.candidates and outcome.edit is not None:
-        picture = ledger.folder / f"frontier-{outcome.edit.id}.png"
-        if not as_json:
-            screen.print_candidates(outcome.candidates, outcome.edit.settings)
-        if _draw(outcome.candidates, domain, picture):
-            options.tell(f"The same as a picture: {picture}")
-    screen.finish(outcome, as_json)
+def _on_host(
+    url: str,
+    settings: AdaptationSettings,
+    finetuning: Mapping[str, Any],
+    model: str | None,
+    context: ExecutionContext,
+    *,
+    score_remotely: bool,
+    agreed: bool,
+) -> tuple[Ledger, Outcome | None]:
+    from device_app.data.store import Store
+    from device_app.remote.training import adapt_on_host
+    from device_app.remote.trusted_hosts import find_host
 
+    def confirm(question: str) -> None:
+        if not agreed:
+            typer.confirm(question, abort=True, err=True)
 
-def need_torch() -> None:
-    import importlib.util
-
-    from editing.errors import MissingDependencyError
-
-    try:
-        is_here = all(importlib.util.find_spec(name) is not None for name in ("torch", "transformers"))
-    except ImportError:  # something forbids it, as our own tests do
-        is_here = False
-    if not is_here:
-        raise MissingDependencyError(
-            "learning needs torch, which is not installed here: pip install 'asr-edge[train]'. Without it, a host can "
-            "learn (--on URL), and vectors from another machine can be used: asr-edge vector import FILE"
+    host = find_host(url)
+    with Store() as store:
+        ledger = open_ledger(model)
+        outcome = adapt_on_host(
+            store,
+            ledger,
+            settings,
+            finetuning,
+            host,
+            model,
+            context,
+            score_remotely=score_remotely,
+            confirm=confirm,
         )
-
-
-def _tuner(folder: Path, how: dict[str, Any]) -> Tune:
-    def tune(lesson: Lesson) -> Learnt:
-        from trainer.training.finetuning import finetune_for_training_set
-        from trainer.training.settings import FineTuningSettings
-
-        settings = FineTuningSettings(**how)
-        utterances = [(one.file.name, one.text) for one in (*lesson.training, *lesson.held_out)]
-        identity = hashlib.sha256(json.dumps([lesson.bundle.recipe, utterances]).encode()).hexdigest()[:16]
-        options.tell(f"Learning from {len(lesson.training)} utterances ...")
-        with screen.tuning_progress() as show:
-            return finetune_for_training_set(
-                lesson,
-                settings,
-                checkpoint=folder / f"{identity}.safetensors",
-                on_step=lambda at: show(at.step, at.steps, at.epoch, at.loss),
-            )
-
-    return tune
-
-
-def _draw(candidates: Sequence[Any], domain: str, path: Path) -> bool:
-    from device_app.adaptation.plots import draw_frontier
-    from editing.errors import MissingDependencyError
-
-    try:
-        draw_frontier(candidates, domain, path)
-    except MissingDependencyError:
-        return False
-    return True
+    return ledger, outcome

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from device_app.cli import options
+from device_app.cli.judging import open_ledger
 from device_app.cli.terminal.table import print_table
 
 if TYPE_CHECKING:
@@ -19,10 +20,7 @@ Id = Annotated[int, typer.Argument(metavar="N", help="An edit, as 'asr-edge log'
 
 def log(model: options.Model = None, as_json: options.Json = False) -> None:
     """Show all edits of the model, and which of them are in service."""
-    from device_app.models.bundles import find_bundle
-    from device_app.models.ledger import Ledger
-
-    ledger = Ledger(find_bundle(model))
+    ledger = open_ledger(model)
     if as_json:
         typer.echo(json.dumps(_record(ledger), ensure_ascii=False, indent=2))
         return
@@ -49,10 +47,7 @@ def log(model: options.Model = None, as_json: options.Json = False) -> None:
 
 def show(edit: Id, model: options.Model = None, as_json: options.Json = False) -> None:
     """Show one edit: what it was learnt from, what it did, and where in the network it is."""
-    from device_app.models.bundles import find_bundle
-    from device_app.models.ledger import Ledger
-
-    ledger = Ledger(find_bundle(model))
+    ledger = open_ledger(model)
     found = ledger.edit(edit)
     vectors = [ledger.vector(name) for name in found.vectors]
     record = {
@@ -80,13 +75,6 @@ def show(edit: Id, model: options.Model = None, as_json: options.Json = False) -
         largest = max(layers.values(), default=1.0) or 1.0
         for layer, norm in layers.items():
             typer.echo(f"    {layer:32} {norm:8.4f}  {'▇' * round(30 * norm / largest)}")
-
-
-def complete_edit(typed: str) -> list[str]:
-    from device_app.models.bundles import embedded_bundle
-    from device_app.models.ledger import Ledger
-
-    return [str(edit.id) for edit in Ledger(embedded_bundle()).edits if str(edit.id).startswith(typed)]
 
 
 def _state(ledger: Ledger, edit: Edit) -> str:

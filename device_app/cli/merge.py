@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from device_app.cli import options
-from device_app.cli.terminal import outcome as screen
+from device_app.cli.judging import change_model, open_ledger
 
 
 def merge(
@@ -30,26 +30,26 @@ def merge(
     """
     from pathlib import Path
 
-    from device_app.adaptation.adapt import merge_vectors
-    from device_app.adaptation.settings import Plan
+    from device_app.adaptation.decision import Outcome, merge_vectors
     from device_app.data.store import Store
-    from device_app.models.bundles import find_bundle
-    from device_app.models.ledger import Ledger
+    from device_app.execution import ExecutionContext
     from editing.errors import BadInputError
     from editing.task_vector import TaskVector
 
-    settings, _ = options.merge_settings(lam, density)
-    ledger = Ledger(find_bundle(model))
+    settings = options.merge_settings(lam, density, method)
+    gate = options.gate_policy(tolerance, force=force, dry_run=dry_run)
+    ledger = open_ledger(model)
     if len(vectors) < 2:
         raise BadInputError("name two or more vectors to merge; 'asr-edge vector import' takes a single one")
-    with Store() as store, ledger.changing():
+    replaced = [int(name) for name in vectors if name.isdecimal()]
+
+    def change(store: Store, context: ExecutionContext) -> Outcome:
         found: dict[str, TaskVector] = {}
         for name in vectors:
             if name.isdecimal():
                 found |= {f"edit {name}": ledger.vector(one) for one in ledger.edit(int(name)).vectors}
             else:
                 found[name] = ledger.load(Path(name))
-        replaced = [int(name) for name in vectors if name.isdecimal()]
-        plan = Plan("", method, settings, tolerance=tolerance / 100, force=force, dry_run=dry_run)
-        outcome = merge_vectors(store, ledger, found, "merge", plan, threads, screen.Terminal(), replaced)
-    screen.finish(outcome, as_json)
+        return merge_vectors(store, ledger, found, "merge", settings, "", gate, context, replaced)
+
+    change_model(ledger, change, threads, as_json)

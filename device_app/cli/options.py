@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
+    from device_app.adaptation.settings import GatePolicy, MergeSettings
     from device_app.recognition.options import DecodingOptions
     from device_app.recognition.transcriber import Transcriber
     from export.bundle import Bundle
@@ -24,6 +25,13 @@ def complete_domain(typed: str) -> list[str]:
 
     with Store() as store:
         return [stats.domain for stats in store.stats() if stats.domain.startswith(typed)]
+
+
+def complete_edit(typed: str) -> list[str]:
+    from device_app.models.bundles import embedded_bundle
+    from device_app.models.ledger import Ledger
+
+    return [str(edit.id) for edit in Ledger(embedded_bundle()).edits if str(edit.id).startswith(typed)]
 
 
 def complete_host(typed: str) -> list[str]:
@@ -60,6 +68,7 @@ def _complete_method(typed: str) -> list[str]:
     return [name for name in METHODS if name.startswith(typed)]
 
 
+AUTO = "auto"  # of --lambda: chosen by a sweep
 LambdaOrAuto = Annotated[
     str | None,
     typer.Option(
@@ -83,17 +92,18 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be
 Force = Annotated[bool, typer.Option("--force", help="Put it into service whatever is heard.")]
 
 
-def merge_settings(lam: str | None, density: float | None) -> tuple[dict[str, Any], bool]:
-    """What --lambda and --density say, as a merge method takes it; and whether lambda is to be chosen.
+def merge_settings(lam: str | None, density: float | None, method: str = "ties") -> MergeSettings:
+    """What --method, --lambda and --density say; "auto" leaves lambda to its default.
 
     Raises:
         BadInputError: lambda is neither a number, "auto", nor numbers by layers.
     """
+    from device_app.adaptation.settings import MergeSettings
     from editing.errors import BadInputError
 
     settings: dict[str, Any] = {} if density is None else {"density": density}
-    if lam is None or lam == "auto":
-        return settings, lam == "auto"
+    if lam is None or lam == AUTO:
+        return MergeSettings(method, settings)
     try:
         if "=" in lam:
             settings["lam"] = {part: float(value) for part, value in (one.split("=", 1) for one in lam.split(","))}
@@ -104,7 +114,14 @@ def merge_settings(lam: str | None, density: float | None) -> tuple[dict[str, An
     values = settings["lam"].values() if isinstance(settings["lam"], dict) else [settings["lam"]]
     if max(values) > 1:
         tell(f"A lambda above 1 (here {lam}) goes beyond what was learnt; WER rises steeply there.")
-    return settings, False
+    return MergeSettings(method, settings)
+
+
+def gate_policy(tolerance: float, *, force: bool, dry_run: bool, requires_gain: bool = True) -> GatePolicy:
+    """What --tolerance (in points), --force and --dry-run say."""
+    from device_app.adaptation.settings import GatePolicy
+
+    return GatePolicy(tolerance / 100, force=force, dry_run=dry_run, requires_gain=requires_gain)
 
 
 def lambda_text(lam: Any) -> str:

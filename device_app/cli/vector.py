@@ -10,8 +10,7 @@ from typing import Annotated
 import typer
 
 from device_app.cli import options
-from device_app.cli.log import complete_edit
-from device_app.cli.terminal import outcome as screen
+from device_app.cli.judging import change_model, open_ledger
 
 app = typer.Typer(help="Give task vectors away, and take them in.", no_args_is_help=True)
 
@@ -20,7 +19,7 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="A task vector, .safe
 
 @app.command()
 def export(
-    edit: Annotated[int, typer.Argument(metavar="N", help="An edit.", autocompletion=complete_edit)],
+    edit: Annotated[int, typer.Argument(metavar="N", help="An edit.", autocompletion=options.complete_edit)],
     file: File,
     density: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Keep this fraction. [default: what the edit keeps]")
@@ -28,13 +27,11 @@ def export(
     model: options.Model = None,
 ) -> None:
     """Write an edit's task vector into a file: no recordings, no texts, only differences of weights."""
-    from device_app.models.bundles import find_bundle
-    from device_app.models.ledger import Ledger
     from editing.errors import BadInputError
 
     if file.exists():
         raise BadInputError(f"{file}: is there already; name a new file")
-    ledger = Ledger(find_bundle(model))
+    ledger = open_ledger(model)
     found = ledger.edit(edit)
     if len(found.vectors) != 1:
         raise BadInputError(f"edit {edit} is a merge of several vectors; export those it was made of")
@@ -64,19 +61,19 @@ def import_(
 
     Exit code 3: the gate kept the old model.
     """
-    from device_app.adaptation.adapt import merge_vectors
-    from device_app.adaptation.settings import Plan
-    from device_app.data.store import Store
-    from device_app.models.bundles import find_bundle
-    from device_app.models.ledger import Ledger
+    from device_app.adaptation.decision import merge_vectors
 
-    settings, _ = options.merge_settings(lam, density)
-    ledger = Ledger(find_bundle(model))
+    settings = options.merge_settings(lam, density, method)
+    gate = options.gate_policy(tolerance, force=force, dry_run=dry_run)
+    ledger = open_ledger(model)
     vector = ledger.load(file)
-    with Store() as store, ledger.changing():
-        plan = Plan(vector.origin.domain, method, settings, tolerance=tolerance / 100, force=force, dry_run=dry_run)
-        outcome = merge_vectors(store, ledger, {str(file): vector}, "import", plan, threads, screen.Terminal())
-    screen.finish(outcome, as_json)
+    found, domain = {str(file): vector}, vector.origin.domain
+    change_model(
+        ledger,
+        lambda store, context: merge_vectors(store, ledger, found, "import", settings, domain, gate, context),
+        threads,
+        as_json,
+    )
 
 
 @app.command()

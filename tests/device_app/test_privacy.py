@@ -8,8 +8,8 @@ import subprocess
 import numpy as np
 import pytest
 
-from device_app.adaptation.settings import Plan
-from device_app.adaptation.training_set import Lesson
+from device_app.adaptation.settings import AdaptationSettings
+from device_app.adaptation.training_set import TrainingSet
 from device_app.audio.samples import encode
 from device_app.data.recordings import recording_of
 from device_app.data.store import Store
@@ -86,13 +86,13 @@ def test_all_that_the_library_writes(own_home, bundle, tmp_path):
     baked(bundle)
     keep_host(Host("https://box:8443", "key", "authority", "secret"))
     (tmp_path / "a.flac").write_bytes(encode(audio))
-    lesson = Lesson(
+    training_set = TrainingSet(
         bundle,
         [Utterance(audio=tmp_path / "a.flac", text="x")],
         [],
         Origin("f", bundle.weights_hash, "d", utterances=1),
     )
-    job = pack_job(lesson, Plan("d"), "https://box:8443", None, {})
+    job = pack_job(training_set, AdaptationSettings("d"), "https://box:8443", None, {})
     assert (job.folder / "dataset.tar").is_file()
     assert {path.name for path in own_home.iterdir()} >= {"audio", "baked", "hosts.json", "jobs", "ledgers"}
     assert open_to_others(own_home) == []

@@ -14,8 +14,8 @@ import time
 import httpx2 as httpx
 import pytest
 
-from device_app.adaptation.settings import Plan
-from device_app.adaptation.training_set import Lesson
+from device_app.adaptation.settings import AdaptationSettings
+from device_app.adaptation.training_set import TrainingSet
 from device_app.audio.samples import encode, read
 from device_app.data.utterance import Utterance
 from device_app.paths import RECORDINGS
@@ -155,7 +155,8 @@ ATTEND = """
 import sys
 from device_app.remote.client import HostClient
 from device_app.remote.trusted_hosts import find_host
-from device_app.remote.jobs import fetch, find_job, send
+from device_app.remote.jobs import find_job
+from device_app.remote.training import fetch, send
 job = find_job(sys.argv[1])
 with HostClient(find_host(job.url)) as client:
     learnt = fetch(send(job, client, lambda _: None), client, lambda _: None)
@@ -189,8 +190,8 @@ def test_kill_9_of_host_and_device_at_random_moments_ends_every_job_once(host, t
     try:
         for number in range(KILLS):
             how = {"epochs": 2, "seed": number}
-            lesson = Lesson(tiny, [Utterance(audio=path, text="zero one")], [], origin)
-            job = pack_job(lesson, Plan(f"domain-{number}"), url, "tiny", how)
+            training_set = TrainingSet(tiny, [Utterance(audio=path, text="zero one")], [], origin)
+            job = pack_job(training_set, AdaptationSettings(f"domain-{number}"), url, "tiny", how)
             device = attend(job.key)
             for process in rng.sample(["host", "device"], 2):
                 time.sleep(rng.uniform(0, 3))

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from device_app.cli import options
-from device_app.cli.adapt import need_torch
 
 
 def convert(
@@ -20,6 +19,8 @@ def convert(
 
     A name that is no folder is fetched from the Hugging Face hub; nothing is sent there.
     """
+    from device_app.adaptation.local_training import need_torch
+
     need_torch()
     from trainer.convert.ctc import convert_ctc
 

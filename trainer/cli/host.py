@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 import typer
 
 from device_app.cli import options
-from device_app.cli.terminal import outcome as screen
+from device_app.cli.terminal.outcome import REJECTED
+from device_app.cli.terminal.reporter import terminal_context
 from device_app.cli.terminal.table import print_table
 
 app = typer.Typer(help="Fine-tune for other devices; trust a host that does.", no_args_is_help=True)
@@ -74,7 +75,7 @@ def serve(
 
     Who comes from this machine needs no token where it listens on loopback alone.
     """
-    from device_app.cli.adapt import need_torch
+    from device_app.adaptation.local_training import need_torch
     from editing.errors import BadInputError
 
     need_host()
@@ -200,23 +201,22 @@ def fleet_merge(
     Exit code 3: general speech would be heard worse, and nothing is offered.
     """
     need_host()
+    from device_app.adaptation.settings import MergeSettings
     from device_app.models.bundles import find_bundle
     from trainer.host.fleet import merge_fleet
     from trainer.host.keys import signer
     from trainer.host.server import host_folder, open_database
 
-    settings = {} if density is None else {"density": density}
+    merge = MergeSettings(method, {} if density is None else {"density": density})
     report = merge_fleet(
         open_database(),
         host_folder(),
         signer(host_folder()),
         group,
         find_bundle(model),
-        method,
-        settings,
+        merge,
         tolerance=tolerance / 100,
-        threads=threads,
-        screen=screen.Terminal(),
+        context=terminal_context(threads),
     )
     if as_json:
         typer.echo(json.dumps(asdict(report), indent=2))
@@ -230,7 +230,7 @@ def fleet_merge(
     for reason in report.reasons:
         options.tell(f"! {reason}")
     if report.reasons:
-        raise typer.Exit(screen.KEPT_OUT)
+        raise typer.Exit(REJECTED)
     options.tell(f"{group} is offered it: 'asr-edge fleet pull --on URL' on each device.")
 
 

@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 import typer
 
 from device_app.cli import options
-from device_app.cli.adapt import need_torch
 from device_app.cli.terminal.progress import progress
 from device_app.cli.terminal.table import print_table
 
@@ -37,6 +36,8 @@ def run(
 
     Writes summary.md, results.json, results.csv and pictures.
     """
+    from device_app.adaptation.local_training import need_torch
+
     need_torch()
     from trainer import executors as engines
     from trainer.lifelong import plots as pictures
@@ -73,6 +74,8 @@ def sweep(
 
     The step after starts from lambda 0.6, density 0.5. Writes sweep.json and a heat map a step.
     """
+    from device_app.adaptation.local_training import need_torch
+
     need_torch()
     from trainer.lifelong import plots as pictures
     from trainer.lifelong import sweep as sweeping
@@ -110,6 +113,8 @@ def overhead(
     as_json: options.Json = False,
 ) -> None:
     """Measure what 1, 5, 10 and 20 stored edits cost: disk, memory, merging, and hearing."""
+    from device_app.adaptation.local_training import need_torch
+
     need_torch()
     from trainer.lifelong.overhead import overhead as measure
 
@@ -145,6 +150,8 @@ def synthesise(
 
     Train and test share no sentence and no voice.
     """
+    from device_app.adaptation.local_training import need_torch
+
     need_torch()
     from trainer.lifelong.corpora.synthetic import ACCENTS, Sizes
     from trainer.lifelong.corpora.synthetic import synthesise as speak

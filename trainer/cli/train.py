@@ -9,8 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from device_app.cli import options
-from device_app.cli.adapt import need_torch
-from device_app.cli.terminal import outcome as screen
+from device_app.cli.terminal import progress
 
 
 def train(
@@ -33,6 +32,7 @@ def train(
     """
     import json
 
+    from device_app.adaptation.local_training import need_torch
     from device_app.data.manifest import read_manifest
 
     need_torch()
@@ -40,7 +40,7 @@ def train(
     from trainer.training.from_scratch import train as run
 
     entries = [entry for manifest in manifests for entry in read_manifest(manifest)]
-    with screen.tuning_progress() as show:
+    with progress.finetuning_progress() as show:
         tuned = run(
             [entry for entry in entries if entry.split not in ("test", "dev")],
             [entry for entry in entries if entry.split == "dev"],

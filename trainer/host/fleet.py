@@ -24,15 +24,15 @@ from typing import Any
 
 import numpy as np
 
-from device_app.adaptation.gate import Heard, compare
+from device_app.adaptation.gate import Hypotheses, compare
 from device_app.adaptation.guard_set import guard_set
-from device_app.adaptation.settings import Plan, settings_of
-from device_app.adaptation.test_sets import hear
+from device_app.adaptation.settings import MergeSettings
+from device_app.adaptation.test_sets import transcribe_sets
 from device_app.data.names import GUARD_SET
 from device_app.data.utterance import Utterance
+from device_app.execution import ExecutionContext
 from device_app.models.bundles import find_base, temporarily_baked
 from device_app.recognition.transcriber import Transcriber
-from device_app.reporter import Screen
 from editing.errors import BadInputError, BundleError, TaskVectorError, one_line
 from editing.files import sha256
 from editing.method import Tensors
@@ -123,12 +123,10 @@ def merge_fleet(
     signer: Signer,
     group: str,
     base: Bundle,
-    method: str,
-    settings: Mapping[str, Any],
+    merge: MergeSettings,
     *,
     tolerance: float,
-    threads: int | None,
-    screen: Screen,
+    context: ExecutionContext,
 ) -> Report:
     """Merges what a group's devices gave, and offers the result to the group if the canary bears it.
 
@@ -136,24 +134,23 @@ def merge_fleet(
         database, folder, signer: the host's.
         group: whose vectors.
         base: the model that they were taken from.
-        method, settings: of the merge.
-        tolerance: how much the canary's WER may rise, a fraction.
-        threads: for the recogniser.
-        screen: is told.
+        merge: method and settings.
+        tolerance: by how much the WER of the guard set may rise, a fraction.
+        context: threads and reporter.
 
     Raises:
         BadInputError: too few vectors are left, or the method cannot merge them.
     """
-    settings = {**settings_of(Plan(group, method, settings)), "lam": 1.0}
+    method, settings = merge.method, {**merge.with_defaults(), "lam": 1.0}
     theta = base.weights()
     judged, vectors = _read(database.contributions(group, base.weights_hash), folder, base, theta)
     _clip(judged, vectors)
     _leave_out_opposed(judged, vectors)
     _enough(vectors, judged, group)
-    heard = _Hearing(base, theta, guard_set(), method, settings, threads, screen)
-    after = _leave_out_harmful(judged, vectors, heard, tolerance)
+    guard = _GuardSetCheck(base, theta, guard_set(), MergeSettings(method, settings), context)
+    after = _leave_out_harmful(judged, vectors, guard, tolerance)
     _enough(vectors, judged, group)
-    change = compare(heard.before, after)
+    change = compare(guard.before, after)
     found = Report(group, base.weights_hash, method, settings, judged, change.before, change.after)
     if change.is_harm(tolerance):
         return replace(found, reasons=["general speech (the canary) is heard worse; nothing is offered"])
@@ -264,44 +261,44 @@ def _enough(vectors: Mapping[str, TaskVector], judged: Sequence[Judged], group: 
         )
 
 
-class _Hearing:
-    """The canary, heard with any of the vectors merged."""
+class _GuardSetCheck:
+    """Hypotheses for the guard set, with any of the vectors merged."""
 
     def __init__(
         self,
         base: Bundle,
         theta: Tensors,
         spoken: Sequence[Utterance],
-        method: str,
-        settings: Mapping[str, Any],
-        threads: int | None,
-        screen: Screen,
+        merge: MergeSettings,
+        context: ExecutionContext,
     ) -> None:
         self._base, self._theta, self._sets = base, theta, {GUARD_SET: spoken}
-        self._method, self._settings, self._threads, self._screen = METHODS[method], settings, threads, screen
-        self.before = hear(Transcriber(base, threads=threads), self._sets, screen, "hearing with the base")[GUARD_SET]
+        self._merge, self._context = merge, context
+        transcriber = Transcriber(base, threads=context.threads)
+        self.before = transcribe_sets(transcriber, self._sets, context.reporter, "hearing with the base")[GUARD_SET]
 
-    def __call__(self, vectors: Mapping[str, TaskVector], label: str) -> Heard:
+    def __call__(self, vectors: Mapping[str, TaskVector], label: str) -> Hypotheses:
         try:
-            merged = self._method([vector.tensors for vector in vectors.values()], **self._settings)
+            merge = METHODS[self._merge.method]
+            merged = merge([vector.tensors for vector in vectors.values()], **self._merge.settings)
         except ValueError as error:
             raise BadInputError(f"these cannot be merged: {error}") from error
         scaled = {name: tensor * np.float32(WEIGHED) for name, tensor in merged.items()}
         with temporarily_baked(self._base, apply(self._theta, scaled, out=scaled)) as folder:
-            transcriber = Transcriber(self._base, threads=self._threads, folder=folder)
-            return hear(transcriber, self._sets, self._screen, label)[GUARD_SET]
+            transcriber = Transcriber(self._base, threads=self._context.threads, folder=folder)
+            return transcribe_sets(transcriber, self._sets, self._context.reporter, label)[GUARD_SET]
 
 
 def _leave_out_harmful(
-    judged: Sequence[Judged], vectors: dict[str, TaskVector], hear_with: _Hearing, tolerance: float
-) -> Heard:
+    judged: Sequence[Judged], vectors: dict[str, TaskVector], transcribe_with: _GuardSetCheck, tolerance: float
+) -> Hypotheses:
     """As long as the canary is harmed, leaves out the vector without which it is heard best."""
-    together = hear_with(vectors, "hearing with all")
-    while compare(hear_with.before, together).is_harm(tolerance) and len(vectors) > FEWEST:
+    together = transcribe_with(vectors, "hearing with all")
+    while compare(transcribe_with.before, together).is_harm(tolerance) and len(vectors) > FEWEST:
         without = {}
         for name in vectors:
             rest = {other: vector for other, vector in vectors.items() if other != name}
-            without[name] = hear_with(rest, f"hearing without {name}")
+            without[name] = transcribe_with(rest, f"hearing without {name}")
             _entry(judged, name).without = 100 * (without[name].wer - together.wer)
         best = min(without, key=lambda name: without[name].wer)
         gained = together.wer - without[best].wer

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from device_app.adaptation.training_set import Lesson
+from device_app.adaptation.training_set import TrainingSet
 from device_app.audio.samples import duration_s
 from device_app.data.utterance import Utterance
 from device_app.models.bundles import find_base
@@ -94,7 +94,7 @@ def learn(folder: Path) -> None:
     """Learns a job that is unpacked, alone or as one of a group; leaves the vector, and then the result.
 
     Raises:
-        AsrEdgeError: it cannot be learnt.
+        AsrEdgeError: it cannot be tuned.
     """
     from trainer.training.distributed import Group
     from trainer.training.finetuning import finetune_for_training_set
@@ -123,16 +123,16 @@ def learn(folder: Path) -> None:
             temporary.write_text(json.dumps(record), "utf-8")
             temporary.replace(folder / PROGRESS)
 
-    lesson = Lesson(bundle, unpacked.training, unpacked.held_out, origin)
-    learnt = finetune_for_training_set(
-        lesson, FineTuningSettings(**settings), checkpoint=folder / CHECKPOINT, on_step=tell
+    training_set = TrainingSet(bundle, unpacked.training, unpacked.held_out, origin)
+    tuned = finetune_for_training_set(
+        training_set, FineTuningSettings(**settings), checkpoint=folder / CHECKPOINT, on_step=tell
     )
     if not is_first:
         return
-    vector = learnt.vector.trimmed(density) if density < 1 else learnt.vector
+    vector = tuned.vector.trimmed(density) if density < 1 else tuned.vector
     vector.save(folder / VECTOR)
-    digest, seconds = sha256(folder / VECTOR), round(learnt.seconds, 2)
-    result = {"vector": digest, "losses": list(learnt.losses), "seconds": seconds}
+    digest, seconds = sha256(folder / VECTOR), round(tuned.seconds, 2)
+    result = {"vector": digest, "losses": list(tuned.losses), "seconds": seconds}
     write_atomically(folder / RESULT, json.dumps(result).encode())
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from device_app.adaptation.training_set import Learnt, Lesson
+from device_app.adaptation.training_set import FineTuningResult, TrainingSet
 from device_app.data.utterance import Utterance
 from editing.errors import BadInputError
 from editing.task_vector import TaskVector
@@ -22,12 +22,12 @@ from trainer.training.settings import FineTuningSettings
 
 
 def finetune_for_training_set(
-    training_set: Lesson,
+    training_set: TrainingSet,
     settings: FineTuningSettings,
     *,
     checkpoint: Path | None = None,
     on_step: Callable[[Progress], None] = lambda _progress: None,
-) -> Learnt:
+) -> FineTuningResult:
     """Fine-tunes on a device's training set, with distillation on general speech, and takes the task vector.
 
     Returns:
@@ -54,7 +54,7 @@ def finetune_for_training_set(
     )
     return_freed_memory()  # of model and optimizer
     vector = TaskVector.difference(tuned.weights, weights, training_set.origin).as_stored()
-    return Learnt(vector, tuned.losses, tuned.seconds)
+    return FineTuningResult(vector, tuned.losses, tuned.seconds)
 
 
 def finetune_on_recordings(

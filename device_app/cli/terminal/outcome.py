@@ -1,70 +1,71 @@
-"""What long work on the model shows while it goes on, and what it says when a version was judged."""
+"""What commands print when the gate has judged a version."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from device_app.cli import options
-from device_app.cli.terminal.progress import progress
 from device_app.cli.terminal.table import print_table
 
 if TYPE_CHECKING:
-    from device_app.adaptation.adapt import Outcome
+    from device_app.adaptation.decision import Outcome
     from device_app.adaptation.sweep import Candidate
+    from device_app.models.ledger import Ledger
 
-KEPT_OUT = 3  # the exit code where the gate keeps a version out
-
-
-class Terminal:
-    """A `device_app.reporter.Screen` on standard error."""
-
-    def say(self, message: str) -> None:
-        options.tell(message)
-
-    @contextmanager
-    def progress(self, label: str, total: float) -> Iterator[Callable[[float], None]]:
-        with progress(label, total) as advance:
-            yield advance
+REJECTED = 3  # the exit code where the gate rejects a version
 
 
-@contextmanager
-def tuning_progress() -> Iterator[Callable[[int, int, int, float], None]]:
-    """Gives a function that takes step, steps, epoch and loss, and shows them with the time left."""
-    if not sys.stderr.isatty():
-        yield lambda _step, _steps, _epoch, _loss: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+def report_adaptation(ledger: Ledger, outcome: Outcome | None, domain: str, as_json: bool) -> None:
+    """Prints what an adaptation gave, as `report_outcome`; with a sweep, also its candidates, and plots them.
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[loss]}"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("learning", total=None, loss="")
-
-        def show(step: int, steps: int, epoch: int, loss: float) -> None:
-            bar.update(task, total=steps, completed=step, description=f"epoch {epoch}", loss=f"loss {loss:.3f}")
-
-        yield show
-
-
-def finish(outcome: Outcome, as_json: bool) -> None:
-    """Prints what the gate said, and ends with exit code 3 where it kept the version out.
+    Args:
+        ledger: where the plot goes.
+        outcome: None where the task vector of the job became an edit before.
+        domain: that was adapted to.
+        as_json: print one JSON document.
 
     Raises:
-        typer.Exit: the version was kept out.
+        typer.Exit: the version was rejected.
+    """
+    if outcome is None:
+        options.tell(f"{domain} was learnt from this job already; 'asr-edge log' shows the edit.")
+        return
+    if outcome.candidates and outcome.edit is not None:
+        if not as_json:
+            _print_candidates(outcome.candidates, outcome.edit.settings)
+        _plot(outcome.candidates, domain, ledger.folder / f"frontier-{outcome.edit.id}.png")
+    report_outcome(outcome, as_json)
+
+
+def _plot(candidates: Sequence[Candidate], domain: str, path: Path) -> None:
+    from device_app.adaptation.plots import draw_frontier
+    from editing.errors import MissingDependencyError
+
+    try:
+        draw_frontier(candidates, domain, path)
+    except MissingDependencyError:
+        return
+    options.tell(f"The same as a picture: {path}")
+
+
+def report_outcome(outcome: Outcome, as_json: bool) -> None:
+    """Prints the verdict of the gate, and ends with exit code 3 where the gate rejected the version.
+
+    Raises:
+        typer.Exit: the version was rejected.
     """
     if as_json:
         typer.echo(json.dumps(record(outcome), ensure_ascii=False, indent=2))
     else:
         _print(outcome)
     if not outcome.promoted and not outcome.verdict.passes:
-        raise typer.Exit(KEPT_OUT)
+        raise typer.Exit(REJECTED)
 
 
 def record(outcome: Outcome) -> dict[str, Any]:
@@ -85,7 +86,7 @@ def record(outcome: Outcome) -> dict[str, Any]:
             for c in outcome.candidates
         ],
         "losses": list(outcome.losses),
-        "tuning_s": round(outcome.tuning_s, 2),
+        "tuning_s": round(outcome.finetuning_s, 2),
         "norm": outcome.norm,
     }
 
@@ -126,7 +127,7 @@ def _print_decision(outcome: Outcome) -> None:
         options.tell("The model in service stays; --force promotes in spite of this.")
 
 
-def print_candidates(candidates: Sequence[Candidate], chosen: Mapping[str, Any]) -> None:
+def _print_candidates(candidates: Sequence[Candidate], chosen: Mapping[str, Any]) -> None:
     """The frontier of a sweep as a table: WER by lambda and density, of every domain."""
     domains = list(candidates[0].changes)
     rows: list[Sequence[object]] = [("lambda", "density", *domains, "")]

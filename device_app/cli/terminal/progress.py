@@ -1,10 +1,12 @@
-"""A progress bar on standard error, where a person is looking."""
+"""Progress bars on standard error, where it is a terminal."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from device_app.reporter import OnUpdate
 
 
 @contextmanager
@@ -23,3 +25,22 @@ def progress(label: str, total: float, is_shown: bool = True) -> Iterator[Callab
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=total or None)
         yield lambda done: bar.advance(task, done)
+
+
+@contextmanager
+def finetuning_progress() -> Iterator[OnUpdate]:
+    """A fine-tuning: as `device_app.reporter.Reporter.finetuning`, with the time left."""
+    if not sys.stderr.isatty():
+        yield lambda _step, _steps, _epoch, _loss: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[loss]}"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("learning", total=None, loss="")
+
+        def show(step: int, steps: int, epoch: int, loss: float) -> None:
+            bar.update(task, total=steps, completed=step, description=f"epoch {epoch}", loss=f"loss {loss:.3f}")
+
+        yield show

@@ -5,19 +5,21 @@ import json
 import numpy as np
 import pytest
 
-from device_app.adaptation import sweep
-from device_app.adaptation import test_sets as exam
-from device_app.adaptation.adapt import adapt, measure_versions, merge_vectors, weigh
-from device_app.adaptation.settings import Plan
-from device_app.adaptation.training_set import Learnt
+from device_app.adaptation import sweep, test_sets
+from device_app.adaptation.adapt import adapt
+from device_app.adaptation.decision import judge_draft, merge_vectors
+from device_app.adaptation.history import measure_versions
+from device_app.adaptation.settings import AdaptationSettings, GatePolicy, MergeSettings
+from device_app.adaptation.training_set import FineTuningResult
 from device_app.audio.samples import read
 from device_app.data.names import GUARD_SET
 from device_app.data.recordings import recording_of
 from device_app.data.store import Store
 from device_app.data.utterance import Utterance
+from device_app.execution import ExecutionContext
 from device_app.models.bundles import baked_folder
 from device_app.models.ledger import edited
-from device_app.reporter import Silent
+from device_app.reporter import SilentReporter
 from editing.errors import BadInputError, WrongBaseError
 from editing.task_vector import Origin, TaskVector
 
@@ -27,11 +29,11 @@ THREADS = 2
 @pytest.fixture(autouse=True)
 def _small_guard_set(monkeypatch):
     """A part of the guard set, clear and noisy: what is heard is real, and the tests end in time."""
-    some = exam.guard_set()[4::4]
-    monkeypatch.setattr(exam, "guard_set", lambda: some)
+    some = test_sets.guard_set()[4::4]
+    monkeypatch.setattr(test_sets, "guard_set", lambda: some)
 
 
-class Screen(Silent):
+class MessageList(SilentReporter):
     def __init__(self):
         self.said = []
 
@@ -40,8 +42,8 @@ class Screen(Silent):
 
 
 @pytest.fixture
-def screen():
-    return Screen()
+def context():
+    return ExecutionContext(THREADS, MessageList())
 
 
 @pytest.fixture
@@ -82,33 +84,33 @@ def tuned(bundle, codes, home):
     return finetune_on_recordings(bundle, bundle.weights(), labelled, [], FineTuningSettings(epochs=4, batch_s=20.0))
 
 
-def as_learnt(lesson, weights):
-    vector = TaskVector.difference(weights, lesson.bundle.weights(), lesson.origin)
-    return Learnt(vector.as_stored(), [1.0], 1.0)
+def as_learnt(training_set, weights):
+    vector = TaskVector.difference(weights, training_set.bundle.weights(), training_set.origin)
+    return FineTuningResult(vector.as_stored(), [1.0], 1.0)
 
 
 @pytest.fixture
 def tune(tuned):
     """A fine-tuning that has been done before, so that not every test takes its time."""
 
-    def learnt(lesson):
-        return as_learnt(lesson, tuned.weights)
+    def learnt(training_set):
+        return as_learnt(training_set, tuned.weights)
 
     return learnt
 
 
 @pytest.fixture
-def run(store, ledger, tune, screen):
+def run(store, ledger, tune, context):
     def start(plan, tune=tune):
         with ledger.changing():
-            return adapt(store, ledger, plan, tune, THREADS, screen)
+            return adapt(store, ledger, plan, tune, context)
 
     return start
 
 
-def test_what_was_learnt_goes_into_service_with_what_it_did(run, codes_of, ledger, bundle, screen):
+def test_what_was_learnt_goes_into_service_with_what_it_did(run, codes_of, ledger, bundle, context):
     codes_of("codes", 30)
-    outcome = run(Plan("codes"))
+    outcome = run(AdaptationSettings("codes"))
     assert outcome.promoted
     assert outcome.verdict.passes
     change = outcome.verdict.changes["codes"]
@@ -121,12 +123,12 @@ def test_what_was_learnt_goes_into_service_with_what_it_did(run, codes_of, ledge
     assert edit.utterances == 30 - outcome.verdict.changes["codes"].utterances
     assert ledger.vector(edit.vectors[0]).origin.domain == "codes"
     assert baked_folder(edited(bundle)).is_dir()
-    assert "--orthography keep" in screen.said[-1]
+    assert "--orthography keep" in context.reporter.said[-1]
 
 
 def test_a_dry_run_changes_nothing(run, codes_of, ledger):
     codes_of("codes", 30)
-    outcome = run(Plan("codes", dry_run=True))
+    outcome = run(AdaptationSettings("codes", gate=GatePolicy(dry_run=True)))
     assert outcome.verdict.passes
     assert not outcome.promoted
     assert not ledger.path.exists()
@@ -136,21 +138,21 @@ def test_a_dry_run_changes_nothing(run, codes_of, ledger):
 def test_what_harms_stays_out_with_the_reason_and_can_be_forced(run, codes_of, ledger, bundle, tuned):
     codes_of("codes", 30)
 
-    def ruin(lesson):
-        weights = lesson.bundle.weights()
+    def ruin(training_set):
+        weights = training_set.bundle.weights()
         random = np.random.default_rng(0)
         noisy = {
             n: w + np.float32(0.3 * w.std()) * random.standard_normal(w.shape, np.float32) for n, w in weights.items()
         }
-        return as_learnt(lesson, noisy)
+        return as_learnt(training_set, noisy)
 
-    outcome = run(Plan("codes"), ruin)
+    outcome = run(AdaptationSettings("codes"), ruin)
     assert not outcome.promoted
     assert any("general speech" in reason for reason in outcome.verdict.reasons)
     assert edited(bundle) is bundle
     assert ledger.edit(1).reasons == list(outcome.verdict.reasons)
     assert not baked_folder(ledger.bundle(outcome.version)).exists()
-    assert run(Plan("codes", force=True), ruin).promoted
+    assert run(AdaptationSettings("codes", gate=GatePolicy(force=True)), ruin).promoted
     assert ledger.is_applied(2)
 
 
@@ -160,7 +162,7 @@ def test_a_sweep_tries_every_lambda_and_density_and_takes_a_gentle_one(run, code
     monkeypatch.setattr(sweep, "LAMBDAS", (0.2, 0.8))
     monkeypatch.setattr(sweep, "DENSITIES", (1.0,))
     monkeypatch.setattr(sweep, "SWEEP_S", 15.0)
-    outcome = run(Plan("codes", sweep=True))
+    outcome = run(AdaptationSettings("codes", sweep=True))
     assert [(one.lam, one.density) for one in outcome.candidates] == [(0.2, 1.0), (0.8, 1.0)]
     assert outcome.edit.settings["lam"] in (0.2, 0.8)
     weak, strong = (one.changes["codes"].after for one in outcome.candidates)
@@ -170,9 +172,12 @@ def test_a_sweep_tries_every_lambda_and_density_and_takes_a_gentle_one(run, code
 @pytest.mark.parametrize(
     ("plan", "reason"),
     [
-        (Plan("codes", method="mean"), "no merge method 'mean'"),
-        (Plan("codes", settings={"density": 2.0}), "density of 2.0"),
-        (Plan("codes", method="task_arithmetic", settings={"density": 0.5}), "task_arithmetic has no density"),
+        (AdaptationSettings("codes", MergeSettings("mean")), "no merge method 'mean'"),
+        (AdaptationSettings("codes", MergeSettings(settings={"density": 2.0})), "density of 2.0"),
+        (
+            AdaptationSettings("codes", MergeSettings("task_arithmetic", {"density": 0.5})),
+            "task_arithmetic has no density",
+        ),
     ],
 )
 def test_a_merge_that_cannot_be_done_is_said_before_anything_is_learnt(run, codes_of, plan, reason):
@@ -189,23 +194,23 @@ def test_a_merge_that_cannot_be_done_is_said_before_anything_is_learnt(run, code
 def test_too_few_utterances_are_counted(run, codes_of, count):
     codes_of("codes", count)
     with pytest.raises(BadInputError, match=rf"codes has {count} labelled utterances; 10 are the least"):
-        run(Plan("codes"))
+        run(AdaptationSettings("codes"))
 
 
 def test_a_domain_that_does_not_exist_is_said(run):
     with pytest.raises(BadInputError, match="there is no domain 'none'"):
-        run(Plan("none"))
+        run(AdaptationSettings("none"))
 
 
 def test_unlabelled_utterances_do_not_count(run, codes_of):
     codes_of("codes", 20, text=lambda line, number: line["text"] if number < 5 else None)
     with pytest.raises(BadInputError, match="5 labelled"):
-        run(Plan("codes"))
+        run(AdaptationSettings("codes"))
 
 
 def test_ten_utterances_are_enough_and_three_are_held_out(run, codes_of, store):
     codes_of("codes", 10)
-    outcome = run(Plan("codes", dry_run=True))
+    outcome = run(AdaptationSettings("codes", gate=GatePolicy(dry_run=True)))
     assert outcome.verdict.changes["codes"].utterances >= 3
     assert sum(u.split == "test" for u in store.utterances("codes")) >= 3
 
@@ -215,21 +220,21 @@ def test_silent_recordings_are_nothing_to_learn_from(run, codes_of):
         "codes", 12, audio=lambda samples: np.random.default_rng(len(samples)).standard_normal(len(samples)) * 1e-5
     )
     with pytest.raises(BadInputError, match="nothing is heard"):
-        run(Plan("codes"))
+        run(AdaptationSettings("codes"))
 
 
 def test_labels_of_other_recordings_are_refused(run, codes_of, codes):
     texts = [json.loads(line)["text"] for line in codes.read_text("utf-8").splitlines()]
     codes_of("codes", 30, text=lambda _line, number: texts[(number + 7) % 30])
     with pytest.raises(BadInputError, match="do not seem to belong to its recordings"):
-        run(Plan("codes"))
+        run(AdaptationSettings("codes"))
 
 
 def test_what_was_learnt_before_is_judged_too(run, codes_of, ledger, store):
     codes_of("codes", 20)
-    run(Plan("codes"))
+    run(AdaptationSettings("codes"))
     codes_of("again", 20, audio=lambda samples: samples * 0.5)
-    outcome = run(Plan("again", dry_run=True))
+    outcome = run(AdaptationSettings("again", gate=GatePolicy(dry_run=True)))
     assert set(outcome.verdict.changes) == {"again", "codes", GUARD_SET}
 
 
@@ -237,43 +242,49 @@ def test_what_was_learnt_before_is_judged_too(run, codes_of, ledger, store):
 
 
 @pytest.mark.slow
-def test_an_edit_can_be_weighed_otherwise_and_the_report_knows_every_version(run, codes_of, ledger, store, screen):
+def test_an_edit_can_be_weighed_otherwise_and_the_report_knows_every_version(run, codes_of, ledger, store, context):
     codes_of("codes", 30)
-    run(Plan("codes"))
+    run(AdaptationSettings("codes"))
     with ledger.changing():
         version = ledger.with_settings(1, lam=0.3)
-        outcome = weigh(store, ledger, version, None, Plan("codes", gains=False), THREADS, screen)
+        outcome = judge_draft(store, ledger, version, None, "codes", GatePolicy(requires_gain=False), context)
         assert outcome.edit is None
         assert outcome.verdict.changes["codes"].before == ledger.versions[1].wer["codes"]
-        domains, versions = measure_versions(store, ledger, THREADS, screen)
+        domains, versions = measure_versions(store, ledger, context)
     assert domains == ["codes", GUARD_SET]
     assert all({"codes", GUARD_SET} <= set(version.wer) for version in versions)
     assert versions[0].wer["codes"] > versions[1].wer["codes"]
 
 
-def test_a_vector_from_elsewhere_is_judged_and_merged(store, ledger, codes_of, tuned, bundle, screen):
+def test_a_vector_from_elsewhere_is_judged_and_merged(store, ledger, codes_of, tuned, bundle, context):
     codes_of("codes", 30)
     origin = Origin("moonshine", bundle.weights_hash, "codes", utterances=20)
     made = TaskVector.difference(tuned.weights, bundle.weights(), origin)
     with ledger.changing():
-        outcome = merge_vectors(store, ledger, {"codes.safetensors": made}, "import", Plan("codes"), THREADS, screen)
+        outcome = merge_vectors(
+            store, ledger, {"codes.safetensors": made}, "import", MergeSettings(), "codes", GatePolicy(), context
+        )
     assert outcome.promoted
     assert outcome.verdict.changes["codes"].difference < 0
     assert ledger.edit(1).kind == "import"
     other = TaskVector(made.tensors, Origin("moonshine", "0" * 64, "codes"))
     with pytest.raises(WrongBaseError, match=r"a\.safetensors: taken from base 00000000"), ledger.changing():
-        merge_vectors(store, ledger, {"a.safetensors": other}, "import", Plan("codes"), THREADS, screen)
+        merge_vectors(
+            store, ledger, {"a.safetensors": other}, "import", MergeSettings(), "codes", GatePolicy(), context
+        )
     with pytest.raises(BadInputError, match="takes two"), ledger.changing():
-        merge_vectors(store, ledger, {"a": made}, "merge", Plan("", method="slerp"), THREADS, screen)
+        merge_vectors(store, ledger, {"a": made}, "merge", MergeSettings("slerp"), "", GatePolicy(), context)
     with pytest.raises(BadInputError, match="no merge method 'mean'"), ledger.changing():
-        merge_vectors(store, ledger, {"a": made}, "merge", Plan("", method="mean"), THREADS, screen)
+        merge_vectors(store, ledger, {"a": made}, "merge", MergeSettings("mean"), "", GatePolicy(), context)
     assert len(ledger.edits) == 1
 
 
 @pytest.mark.slow
-def test_only_two_versions_stay_baked_besides_the_base(ledger, vector, store, screen, own_home):
+def test_only_two_versions_stay_baked_besides_the_base(ledger, vector, store, context, own_home):
     for seed in range(3):
         with ledger.changing():
             made = {"v": vector(f"d{seed}", seed, size=1e-5)}
-            assert merge_vectors(store, ledger, made, "import", Plan(f"d{seed}"), THREADS, screen).promoted
+            assert merge_vectors(
+                store, ledger, made, "import", MergeSettings(), f"d{seed}", GatePolicy(), context
+            ).promoted
     assert len(list((own_home / "baked").iterdir())) == 3

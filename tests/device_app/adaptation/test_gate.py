@@ -1,16 +1,16 @@
 import pytest
 
-from device_app.adaptation.gate import Heard, compare, judge
+from device_app.adaptation.gate import Hypotheses, compare, judge
 from device_app.data.names import GUARD_SET
 
 SAID = [f"this is sentence number {word}" for word in ("one", "two", "three", "four", "five", "six", "seven", "eight")]
-RIGHT = Heard(SAID, SAID)
+RIGHT = Hypotheses(SAID, SAID)
 CANARY_FINE = {GUARD_SET: RIGHT}
 
 
 def wrong(*places):
     """What is heard where the last word of some sentences is lost."""
-    return Heard(SAID, [text.rsplit(" ", 1)[0] if place in places else text for place, text in enumerate(SAID)])
+    return Hypotheses(SAID, [text.rsplit(" ", 1)[0] if place in places else text for place, text in enumerate(SAID)])
 
 
 def test_wer_is_over_all_words():
@@ -23,7 +23,7 @@ def test_wer_is_over_all_words():
 
 def test_versions_must_have_heard_the_same():
     with pytest.raises(ValueError, match="same utterances"):
-        compare(RIGHT, Heard(SAID[:3], SAID[:3]))
+        compare(RIGHT, Hypotheses(SAID[:3], SAID[:3]))
 
 
 def test_a_domain_that_is_heard_better_passes():
@@ -64,8 +64,8 @@ def test_one_word_lost_in_a_small_set_is_no_proof_of_harm():
 
 
 def test_a_loss_about_as_large_as_the_tolerance_is_no_proof_that_it_is_larger():
-    before = {GUARD_SET: Heard([*SAID, *SAID], [*SAID, *SAID])}  # 80 words
-    after = {GUARD_SET: Heard([*SAID, *SAID], [*wrong(0, 1, 2, 3, 4).hypotheses, *SAID])}
+    before = {GUARD_SET: Hypotheses([*SAID, *SAID], [*SAID, *SAID])}  # 80 words
+    after = {GUARD_SET: Hypotheses([*SAID, *SAID], [*wrong(0, 1, 2, 3, 4).hypotheses, *SAID])}
     assert judge(before, after, None, 0.05).passes  # 6.2 points, but no more than 5 in two of five resamples
     assert not judge(before, after, None, 0.03).passes
 
@@ -75,6 +75,6 @@ def test_without_a_new_domain_only_harm_counts():
 
 
 def test_the_canarys_typography_is_told():
-    before = {GUARD_SET: Heard(["hello there"], ["Hello, there."])}
-    verdict = judge(before, {GUARD_SET: Heard(["hello there"], ["hello there"])}, None, 0.01)
+    before = {GUARD_SET: Hypotheses(["hello there"], ["Hello, there."])}
+    verdict = judge(before, {GUARD_SET: Hypotheses(["hello there"], ["hello there"])}, None, 0.01)
     assert [round(t.capitals + t.marks, 1) for t in verdict.typography] == [1.5, 0.0]

@@ -15,7 +15,7 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 
-from device_app.adaptation.gate import Heard
+from device_app.adaptation.gate import Hypotheses
 from device_app.adaptation.guard_set import guard_set
 from device_app.data.names import GUARD_SET
 from device_app.remote.trusted_hosts import hosts
@@ -340,10 +340,10 @@ def test_fleet_merge_that_harms_general_speech_is_exit_code_3_and_not_offered(
     """The base recognises everything, what is merged nothing."""
     texts = ["one two three four"] * 10
 
-    def hear(_transcriber, _sets, _screen, label):
-        return {GUARD_SET: Heard(texts, texts if label == "hearing with the base" else [""] * 10)}
+    def transcribe_sets(_transcriber, _sets, _reporter, label):
+        return {GUARD_SET: Hypotheses(texts, texts if label == "hearing with the base" else [""] * 10)}
 
-    monkeypatch.setattr(fleet, "hear", hear)
+    monkeypatch.setattr(fleet, "transcribe_sets", transcribe_sets)
     done = merge("--density", 0.5, "--tolerance", 2)
     assert done.code == 3
     assert done.out.splitlines()[-1] == "The canary: WER 0.0% before, 100.0% with it."

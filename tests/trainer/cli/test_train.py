@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from device_app.cli.terminal import outcome as screen
+from device_app.cli.terminal import progress
 from export.bundle import GRAPHS, NEMO_GRAPH, Bundle
 from tests.conftest import TINY_TEXTS
 from tests.trainer.cli.conftest import outline
@@ -90,7 +90,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(asr, speech, tmp_path, m
 
     command = ("train", speech, "--epochs", 3, "--out")
     assert asr(*command, tmp_path / "whole").code == 0
-    monkeypatch.setattr(screen, "tuning_progress", interrupting)
+    monkeypatch.setattr(progress, "finetuning_progress", interrupting)
     assert asr(*command, tmp_path / "broken").code == 130
     assert not (tmp_path / "broken").exists()
     assert (tmp_path / "broken.training" / "checkpoint.safetensors").is_file()

@@ -9,8 +9,8 @@ import httpx2 as httpx
 import pytest
 import uvicorn
 
-from device_app.adaptation.settings import Plan
-from device_app.adaptation.training_set import Lesson
+from device_app.adaptation.settings import AdaptationSettings
+from device_app.adaptation.training_set import TrainingSet
 from device_app.audio.samples import encode, read
 from device_app.data.utterance import Utterance
 from device_app.paths import RECORDINGS
@@ -108,7 +108,7 @@ def caller(database):
 
 
 @pytest.fixture
-def lesson(tiny_bundle, tmp_path):
+def training_set(tiny_bundle, tmp_path):
     """Three utterances to learn from, and one held out, in the tiny model's letters."""
     audio = read(RECORDINGS / "ss-noservice.flac")
     labelled = []
@@ -117,16 +117,16 @@ def lesson(tiny_bundle, tmp_path):
         path.write_bytes(encode(audio[number * 16_000 : (number + 2) * 16_000]))
         labelled.append(Utterance(audio=path, text=text))
     origin = Origin(tiny_bundle.family, tiny_bundle.weights_hash, "phone", utterances=3)
-    return Lesson(tiny_bundle, labelled[:3], labelled[3:], origin)
+    return TrainingSet(tiny_bundle, labelled[:3], labelled[3:], origin)
 
 
 @pytest.fixture
-def packed(lesson, host_home):
+def packed(training_set, host_home):
     """A job for the tiny model, as a device sends it."""
 
     def pack(url="http://127.0.0.1:1", domain="phone", **settings):
         how = {"epochs": 2, "scope": "all", "vary": False, "seed": 3, **settings}
-        return pack_job(lesson, Plan(domain), url, "tiny", how)
+        return pack_job(training_set, AdaptationSettings(domain), url, "tiny", how)
 
     return pack
 

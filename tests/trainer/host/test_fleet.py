@@ -10,8 +10,9 @@ import pytest
 from safetensors.numpy import save
 
 from device_app.adaptation.guard_set import guard_set
+from device_app.adaptation.settings import MergeSettings
+from device_app.execution import ExecutionContext
 from device_app.remote.signatures import verified
-from device_app.reporter import Silent
 from editing.errors import BadInputError
 from editing.task_vector import RECORD, Origin, TaskVector
 from trainer.host import fleet
@@ -71,7 +72,14 @@ def merge(database, host_home, keys, bundle):
     def run(method="task_arithmetic", **settings):
         folder = host_home / "host"
         return merge_fleet(
-            database, folder, keys, "crew", bundle, method, settings, tolerance=0.01, threads=2, screen=Silent()
+            database,
+            folder,
+            keys,
+            "crew",
+            bundle,
+            MergeSettings(method, settings),
+            tolerance=0.01,
+            context=ExecutionContext(threads=2),
         )
 
     return run

@@ -9,8 +9,9 @@ import pytest
 
 from device_app.remote.archive import pack
 from device_app.remote.client import HostClient
-from device_app.remote.jobs import ARCHIVE, fetch, send
+from device_app.remote.jobs import ARCHIVE
 from device_app.remote.signatures import verified
+from device_app.remote.training import fetch, send
 from editing.sparsify import trim
 from editing.task_vector import TaskVector
 from tests.conftest import until

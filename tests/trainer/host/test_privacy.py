@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from device_app.remote.client import HostClient
-from device_app.remote.jobs import fetch, send
+from device_app.remote.training import fetch, send
 from trainer.executors import Local
 
 

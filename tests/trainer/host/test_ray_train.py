@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from device_app.adaptation.settings import Plan
-from device_app.adaptation.training_set import Lesson
+from device_app.adaptation.settings import AdaptationSettings
+from device_app.adaptation.training_set import TrainingSet
 from device_app.data.utterance import Utterance
 from device_app.remote.jobs import ARCHIVE, pack_job
 from editing.task_vector import Origin, TaskVector
@@ -41,10 +41,10 @@ def job_folder(bundle, codes, host_home, tmp_path):
     """A job for the embedded model, which has no dropout and no batch norms: what each does can be added up."""
     lines = [json.loads(line) for line in codes.read_text("utf-8").splitlines()]
     labelled = [Utterance(audio=codes.parent / line["audio"], text=line["text"]) for line in lines[:10]]
-    lesson = Lesson(bundle, labelled, [], Origin(bundle.family, bundle.weights_hash, "codes"))
+    training_set = TrainingSet(bundle, labelled, [], Origin(bundle.family, bundle.weights_hash, "codes"))
 
     def make(name):
-        job = pack_job(lesson, Plan(name), "https://box", None, {"epochs": 1, "seed": 1})
+        job = pack_job(training_set, AdaptationSettings(name), "https://box", None, {"epochs": 1, "seed": 1})
         folder = tmp_path / name
         folder.mkdir()
         (folder / ARCHIVE).write_bytes((job.folder / ARCHIVE).read_bytes())

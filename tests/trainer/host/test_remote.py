@@ -9,10 +9,12 @@ from dataclasses import replace
 
 import pytest
 
-from device_app.adaptation.settings import Plan
+from device_app.adaptation.settings import AdaptationSettings, MergeSettings
+from device_app.execution import ExecutionContext
 from device_app.models.ledger import Edit, Ledger
 from device_app.remote.client import HostClient
-from device_app.remote.jobs import fetch, find_job, finish, jobs, kept_density, pack_job, send
+from device_app.remote.jobs import find_job, jobs, kept_density, pack_job
+from device_app.remote.training import fetch, finish, send
 from device_app.remote.trusted_hosts import Host
 from editing.errors import BadInputError, NetworkError, StorageError, TrainingError, WrongBaseError
 from editing.task_vector import TaskVector
@@ -61,9 +63,11 @@ def job(packed):
 
 
 @pytest.fixture
-def liar(keys, job, lesson):
-    weights = lesson.bundle.weights()
-    return LyingHost(keys, job, {n: 0.01 * w for n, w in weights.items()}, replace(lesson.origin, domain="theirs"))
+def liar(keys, job, training_set):
+    weights = training_set.bundle.weights()
+    return LyingHost(
+        keys, job, {n: 0.01 * w for n, w in weights.items()}, replace(training_set.origin, domain="theirs")
+    )
 
 
 def ask(job, client):
@@ -143,9 +147,9 @@ def test_what_a_kill_left_before_the_record_is_no_job(job):
     assert jobs() == []
 
 
-def test_held_out_utterances_stay_here_unless_asked_for(lesson, host_home):
-    alone = pack_job(lesson, Plan("a"), "https://box", None, {})
-    both = pack_job(lesson, Plan("b"), "https://box", None, {}, score_remotely=True)
+def test_held_out_utterances_stay_here_unless_asked_for(training_set, host_home):
+    alone = pack_job(training_set, AdaptationSettings("a"), "https://box", None, {})
+    both = pack_job(training_set, AdaptationSettings("b"), "https://box", None, {}, score_remotely=True)
     contents = [(job.folder / "dataset.tar").read_bytes() for job in (alone, both)]
     assert [b"seven" in content for content in contents] == [False, True]
     assert all(b"zero one" in content for content in contents)
@@ -154,18 +158,18 @@ def test_held_out_utterances_stay_here_unless_asked_for(lesson, host_home):
 
 
 @pytest.mark.parametrize(
-    ("plan", "density"),
+    ("settings", "density"),
     [
-        (Plan("a"), 0.5),
-        (Plan("a", settings={"density": 0.2}), 0.2),
-        (Plan("a", settings={"scope": "global"}), 1.0),
-        (Plan("a", sweep=True), 1.0),
-        (Plan("a", method="task_arithmetic"), 1.0),
-        (Plan("a", method="dare_linear"), 1.0),
+        (AdaptationSettings("a"), 0.5),
+        (AdaptationSettings("a", MergeSettings(settings={"density": 0.2})), 0.2),
+        (AdaptationSettings("a", MergeSettings(settings={"scope": "global"})), 1.0),
+        (AdaptationSettings("a", sweep=True), 1.0),
+        (AdaptationSettings("a", MergeSettings("task_arithmetic")), 1.0),
+        (AdaptationSettings("a", MergeSettings("dare_linear")), 1.0),
     ],
 )
-def test_as_much_of_the_vector_is_asked_for_as_can_be_used(plan, density):
-    assert kept_density(plan) == density
+def test_as_much_of_the_vector_is_asked_for_as_can_be_used(settings, density):
+    assert kept_density(settings) == density
 
 
 def test_a_vector_that_became_an_edit_before_a_kill_does_not_become_another(job, liar, tiny_bundle):
@@ -174,7 +178,7 @@ def test_a_vector_that_became_an_edit_before_a_kill_does_not_become_another(job,
     with ledger.changing():
         edit = Edit(1, "adapt", ["phone"], [ledger.keep(learnt.vector)], "ties", {"lam": 0.6, "density": 0.5})
         ledger.promote(ledger.drafted(edit), edit)
-    assert finish(None, Ledger(tiny_bundle), job, learnt, None, 1, None) is None
+    assert finish(None, Ledger(tiny_bundle), job, learnt, None, ExecutionContext(threads=1)) is None
     assert len(Ledger(tiny_bundle).edits) == 1
     assert jobs() == []
 
@@ -182,7 +186,7 @@ def test_a_vector_that_became_an_edit_before_a_kill_does_not_become_another(job,
 def test_a_vector_that_does_not_fit_is_refused_and_the_job_stays(job, liar, bundle):
     learnt = ask(job, liar)
     with pytest.raises(WrongBaseError, match="https://box: taken from base"):
-        finish(None, Ledger(bundle), job, learnt, None, 1, None)
+        finish(None, Ledger(bundle), job, learnt, None, ExecutionContext(threads=1))
     assert [one.key for one in jobs()] == [job.key]
 
 

@@ -1,6 +1,6 @@
 """Labels are checked against what is heard before they are learnt."""
 
-from device_app.adaptation.training_set import label_chance
+from device_app.adaptation.label_check import label_chance
 
 
 def test_labels_that_are_misheard_still_fit_better_than_others():

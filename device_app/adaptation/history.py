@@ -1,0 +1,66 @@
+"""The versions that led to the active one, scored on every domain; average WER and transfer over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from device_app.adaptation.decision import tidy
+from device_app.adaptation.test_sets import held_out_of, transcribe_sets
+from device_app.data.names import GUARD_SET
+from device_app.data.store import Store
+from device_app.evaluation.transfer import average_wer, backward_transfer, forward_transfer
+from device_app.execution import ExecutionContext
+from device_app.models.ledger import Ledger, Version
+from device_app.recognition.transcriber import Transcriber
+
+
+def measure_versions(store: Store, ledger: Ledger, context: ExecutionContext) -> tuple[list[str], list[Version]]:
+    """The versions that led to the active one, each scored on every domain that any was adapted to.
+
+    What was measured before is not measured again. Call it while the ledger is changing.
+
+    Returns:
+        The domains, in the order in which the edits came, the guard set last; and the versions.
+    """
+    known = {stats.domain for stats in store.stats()}
+    adapted = dict.fromkeys(domain for version in ledger.history() for domain in ledger.learnt(version))
+    domains = [domain for domain in adapted if domain in known]
+    for version in ledger.history():
+        missing = [domain for domain in (*domains, GUARD_SET) if domain not in version.wer]
+        if missing:
+            sets = {domain: held_out_of(store, domain) for domain in missing}
+            transcriber = Transcriber(ledger.bundle(version), threads=context.threads)
+            found = transcribe_sets(transcriber, sets, context.reporter, f"hearing with version {version.id}")
+            ledger.note(version, {domain: hypotheses.wer for domain, hypotheses in found.items()})
+    tidy(ledger)
+    return [*domains, GUARD_SET], ledger.history()
+
+
+def transfer_metrics(ledger: Ledger, domains: Sequence[str], versions: Sequence[Version]) -> dict[str, float]:
+    """Average WER, and transfer over the domains of the active version, in the order in which their edits came.
+
+    Row i of the WER matrix is the first version that was adapted to the first i + 1 of them; the last row
+    is the active version.
+
+    Args:
+        ledger: of the model.
+        domains: with a WER in every version.
+        versions: that led to the active one, which is the last.
+
+    Returns:
+        "average_wer"; with two or more domains also "backward_transfer" and "forward_transfer". Fractions.
+        Empty where the active version has no edit of these domains.
+    """
+    order = [domain for domain in ledger.learnt(versions[-1]) if domain in domains]
+    if not order:
+        return {}
+    firsts = [next(v for v in versions if {*order[: i + 1]} <= {*ledger.learnt(v)}) for i in range(len(order) - 1)]
+    matrix = np.array([[version.wer[domain] for domain in order] for version in (*firsts, versions[-1])])
+    metrics = {"average_wer": average_wer(matrix)}
+    if len(order) > 1:
+        base = np.array([versions[0].wer[domain] for domain in order])
+        metrics["backward_transfer"] = backward_transfer(matrix)
+        metrics["forward_transfer"] = forward_transfer(matrix, base)
+    return metrics

@@ -1,0 +1,73 @@
+"""Fine-tuning on this machine: the only module of `device_app` that imports the trainer, inside a function."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from device_app.adaptation.training_set import FineTune, FineTuningResult, TrainingSet
+from device_app.paths import data_folder
+from device_app.reporter import Reporter
+from editing.errors import MissingDependencyError
+
+
+def need_torch() -> None:
+    """Checks that training is possible here.
+
+    Raises:
+        MissingDependencyError: torch or transformers is not installed; it says which extra to install.
+    """
+    try:
+        is_here = all(importlib.util.find_spec(name) is not None for name in ("torch", "transformers"))
+    except ImportError:  # something forbids it, as our own tests do
+        is_here = False
+    if not is_here:
+        raise MissingDependencyError(
+            "learning needs torch, which is not installed here: pip install 'asr-edge[train]'. Without it, a host can "
+            "learn (--on URL), and vectors from another machine can be used: asr-edge vector import FILE"
+        )
+
+
+def local_finetuning(settings: Mapping[str, Any], reporter: Reporter) -> FineTune:
+    """A fine-tuning on this machine; if it is killed, the same one continues from its checkpoint.
+
+    Args:
+        settings: fields of `trainer.training.settings.FineTuningSettings`.
+        reporter: receives progress and messages.
+    """
+
+    def finetune(training_set: TrainingSet) -> FineTuningResult:
+        from trainer.training.finetuning import finetune_for_training_set
+        from trainer.training.settings import FineTuningSettings
+
+        reporter.say(f"Learning from {len(training_set.training)} utterances ...")
+        with reporter.finetuning() as show:
+            return finetune_for_training_set(
+                training_set,
+                FineTuningSettings(**settings),
+                checkpoint=_checkpoint(training_set),
+                on_step=lambda at: show(at.step, at.steps, at.epoch, at.loss),
+            )
+
+    return finetune
+
+
+def remove_checkpoints() -> None:
+    """Removes the checkpoints of fine-tunings on this machine; call it when the edit is in the ledger."""
+    for path in _folder().glob("*"):
+        path.unlink()
+
+
+def _checkpoint(training_set: TrainingSet) -> Path:
+    """A file that is the same for the same model and utterances, and for no others."""
+    utterances = [(one.file.name, one.text) for one in (*training_set.training, *training_set.held_out)]
+    content = json.dumps([training_set.bundle.recipe, utterances])
+    return _folder() / f"{hashlib.sha256(content.encode()).hexdigest()[:16]}.safetensors"
+
+
+def _folder() -> Path:
+    return data_folder() / "training"

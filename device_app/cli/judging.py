@@ -1,0 +1,44 @@
+"""The end that all commands share which change the model without a fine-tuning: judge, record, print."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from device_app.cli.terminal.outcome import report_outcome
+from device_app.cli.terminal.reporter import terminal_context
+
+if TYPE_CHECKING:
+    from device_app.adaptation.decision import Outcome
+    from device_app.data.store import Store
+    from device_app.execution import ExecutionContext
+    from device_app.models.ledger import Ledger
+
+
+def open_ledger(model: str | None) -> Ledger:
+    """The ledger of the model that `--model` names."""
+    from device_app.models.bundles import find_bundle
+    from device_app.models.ledger import Ledger
+
+    return Ledger(find_bundle(model))
+
+
+def change_model(
+    ledger: Ledger, change: Callable[[Store, ExecutionContext], Outcome], threads: int | None, as_json: bool
+) -> None:
+    """Calls `change` while the ledger is changing, and prints the outcome.
+
+    Args:
+        ledger: of the model.
+        change: drafts a version and has it judged.
+        threads: as `--threads`.
+        as_json: print one JSON document.
+
+    Raises:
+        typer.Exit: the gate rejected the version.
+    """
+    from device_app.data.store import Store
+
+    with Store() as store, ledger.changing():
+        outcome = change(store, terminal_context(threads))
+    report_outcome(outcome, as_json)

@@ -1,0 +1,99 @@
+"""Task vectors of a group of devices: what this device contributes, and what the group's host merged."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from device_app.data.names import GUARD_SET
+from device_app.models.ledger import Edit, Ledger
+from device_app.paths import data_folder
+from device_app.remote.client import HostClient
+from device_app.remote.signatures import check, verified
+from device_app.remote.trusted_hosts import Host
+from editing.errors import BadInputError
+from editing.files import make_folder
+from editing.task_vector import TaskVector
+
+
+def contribution(ledger: Ledger, edit: int, density: float) -> bytes:
+    """The file of a task vector as it is given to a group: without recordings, texts, or the domain's name.
+
+    It holds differences of weights, the number of utterances and seconds, and WER before and after.
+
+    Args:
+        ledger: of the model.
+        edit: the number of an edit that was fine-tuned on this device.
+        density: the fraction of the entries that is kept.
+
+    Raises:
+        BadInputError: there is no such edit, or it was not fine-tuned on this device.
+    """
+    found = ledger.edit(edit)
+    if len(found.vectors) != 1 or found.kind != "adapt":
+        raise BadInputError(f"edit {edit} was not learnt on this device; give those that were ('asr-edge log')")
+    vector = ledger.vector(found.vectors[0])
+    origin = replace(vector.origin, domain="", method="trim", density=density, scores=_scores(found))
+    return replace(vector.trimmed(density), origin=origin).to_bytes()
+
+
+def _scores(edit: Edit) -> dict[str, float]:
+    domain = edit.domains[0]
+    found = {
+        "before": edit.before.get(domain),
+        "after": edit.after.get(domain),
+        "canary_before": edit.before.get(GUARD_SET),
+        "canary_after": edit.after.get(GUARD_SET),
+    }
+    return {name: wer for name, wer in found.items() if wer is not None}
+
+
+def contribute(host: Host, group: str, data: bytes, say: Callable[[str], None]) -> None:
+    """Sends the file of a task vector to a group's host.
+
+    Raises:
+        NetworkError: the host cannot be reached.
+        BadInputError: the host refuses it.
+    """
+    with HostClient(host, say) as client:
+        client.contribute(group, data)
+
+
+def pull(host: Host, group: str, ledger: Ledger, say: Callable[[str], None]) -> TaskVector:
+    """Fetches and verifies the task vector that a host merged for a group and this model's base.
+
+    Args:
+        host: trusted.
+        group: of devices.
+        ledger: of the model.
+        say: receives messages about the network.
+
+    Returns:
+        The vector; its domain is the group.
+
+    Raises:
+        NetworkError: the host cannot be reached.
+        BadInputError: there is none, or it is not what the host signed; nothing was merged.
+        WrongBaseError, TaskVectorError: it does not fit the model.
+    """
+    base = ledger.base.weights_hash
+    make_folder(data_folder())
+    with (
+        HostClient(host, say) as client,
+        tempfile.TemporaryDirectory(dir=data_folder(), prefix="fleet-") as folder,
+    ):
+        offer = client.fleet(group, base)
+        record = verified(offer["statement"], offer["signature"], host.key)
+        check(record, {"kind": "fleet", "group": group, "base": base})
+        path = Path(folder) / "vector.safetensors"
+        if client.fleet_vector(group, base, path) != record["vector"]:
+            raise BadInputError(f"{host.url}: sent another task vector than it signed; nothing was merged")
+        vector = ledger.load(path, name=host.url)
+    return replace(vector, origin=replace(vector.origin, domain=group))
+
+
+def edits_of(ledger: Ledger, group: str) -> list[int]:
+    """Numbers of the edits that came from a group: a newer one takes their place."""
+    return [edit.id for edit in ledger.edits if edit.kind == "fleet" and edit.domains == [group]]
