@@ -1,0 +1,23 @@
+"""Settings of a merge are checked before anything long begins."""
+
+import pytest
+
+from device_app.adaptation.settings import MergeSettings
+from editing.errors import BadInputError
+
+
+def test_what_is_not_set_has_the_methods_default():
+    assert MergeSettings("ties", {"lam": 0.3}).with_defaults() == {"lam": 0.3, "density": 0.5, "scope": "tensor"}
+
+
+@pytest.mark.parametrize(
+    ("merge", "problem"),
+    [
+        (MergeSettings("mean"), "no merge method 'mean'"),
+        (MergeSettings("ties", {"density": 0.0}), "density of 0.0"),
+        (MergeSettings("task_arithmetic", {"density": 0.5}), "task_arithmetic has no density"),
+    ],
+)
+def test_a_mistake_is_an_error_that_names_it(merge, problem):
+    with pytest.raises(BadInputError, match=problem):
+        merge.with_defaults()

@@ -1,0 +1,56 @@
+"""What leaves this device when an edit is given to a group."""
+
+import dataclasses
+
+import pytest
+
+from device_app.data.names import GUARD_SET
+from device_app.models.ledger import Edit
+from device_app.remote.fleet import contribution, edits_of
+from editing.errors import BadInputError
+from editing.task_vector import TaskVector
+
+
+@pytest.fixture
+def edit(ledger, vector):
+    made = Edit(
+        id=1,
+        kind="adapt",
+        domains=["anna"],
+        vectors=[ledger.keep(vector("anna", 0))],
+        method="ties",
+        settings={"lam": 0.6},
+        before={"anna": 0.5, GUARD_SET: 0.1, "ben": 0.3},
+        after={"anna": 0.25, GUARD_SET: 0.125, "ben": 0.2},
+    )
+    with ledger.changing():
+        ledger.promote(ledger.drafted(made), made)
+    return made
+
+
+def test_a_contribution_has_scores_but_no_name_of_a_domain(ledger, edit, tmp_path):
+    data = contribution(ledger, 1, 0.25)
+    assert b"anna" not in data
+    path = tmp_path / "given.safetensors"
+    path.write_bytes(data)
+    given = TaskVector.load(path, base=ledger.base.weights_hash, shapes=ledger.base.shapes())
+    assert given.origin.domain == ""
+    assert given.origin.scores == {"before": 0.5, "after": 0.25, "canary_before": 0.1, "canary_after": 0.125}
+    whole = ledger.vector(edit.vectors[0])
+    assert given.density == pytest.approx(0.25 * whole.density, rel=0.05)
+
+
+def test_only_what_was_fine_tuned_here_is_given(ledger, edit):
+    imported = dataclasses.replace(edit, id=2, kind="import")
+    with ledger.changing():
+        ledger.promote(ledger.drafted(imported), imported)
+    with pytest.raises(BadInputError, match="edit 2 was not learnt on this device"):
+        contribution(ledger, 2, 0.5)
+
+
+def test_edits_of_a_group_are_those_that_came_from_it(ledger, edit):
+    fleet = dataclasses.replace(edit, id=2, kind="fleet", domains=["crew"])
+    with ledger.changing():
+        ledger.promote(ledger.drafted(fleet), fleet)
+    assert edits_of(ledger, "crew") == [2]
+    assert edits_of(ledger, "anna") == []

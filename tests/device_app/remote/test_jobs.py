@@ -1,0 +1,68 @@
+"""What `job.json` holds: a file format, whatever the settings are called in code."""
+
+import json
+
+import pytest
+
+from device_app.adaptation.settings import AdaptationSettings, GatePolicy, MergeSettings
+from device_app.remote.jobs import Job, find_job, jobs
+from editing.errors import StorageError
+from editing.task_vector import Origin
+
+PLAN = {
+    "domain": "codes",
+    "method": "ties",
+    "settings": {"lam": 0.3},
+    "sweep": True,
+    "tolerance": 0.02,
+    "orthography": "learn",
+    "replay": 7,
+    "force": True,
+    "dry_run": True,
+    "seed": 5,
+    "gains": False,
+}
+SETTINGS = AdaptationSettings(
+    "codes",
+    MergeSettings("ties", {"lam": 0.3}),
+    GatePolicy(0.02, force=True, dry_run=True, requires_gain=False),
+    sweep=True,
+    orthography="learn",
+    replay=7,
+    seed=5,
+)
+
+
+@pytest.fixture
+def job(own_home):
+    made = Job("a1b2", "https://box", None, SETTINGS, {"dataset": {"bytes": 1}}, Origin("moonshine", "0" * 64, "codes"))
+    made.folder.mkdir(parents=True)
+    made.save()
+    return made
+
+
+def test_the_settings_of_the_adaptation_are_one_flat_record(job):
+    record = json.loads((job.folder / "job.json").read_text("utf-8"))
+    assert list(record) == ["key", "url", "model", "plan", "request", "origin", "created", "identity"]
+    assert record["plan"] == PLAN
+    assert list(record["plan"]) == list(PLAN)
+
+
+def test_a_job_is_read_as_it_was_written(job):
+    assert jobs() == [job]
+
+
+def test_a_plan_with_nothing_but_its_domain_has_the_defaults(job):
+    path = job.folder / "job.json"
+    record = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**record, "plan": {"domain": "codes"}}), "utf-8")
+    assert find_job("a1").settings == AdaptationSettings("codes")
+
+
+@pytest.mark.parametrize("plan", [{}, {"domain": "codes", "unknown": 1}, [], None])
+def test_a_damaged_plan_is_named(job, plan):
+    path = job.folder / "job.json"
+    record = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**record, "plan": plan}), "utf-8")
+    with pytest.raises(StorageError, match=r"job\.json: is damaged"):
+        jobs()
