@@ -12,15 +12,12 @@ import typer
 from device_app.cli import options
 from device_app.cli.terminal import review
 from device_app.cli.terminal.keyboard import ENTER, Keyboard
+from device_app.cli.terminal.labelling import label_utterance
 
 if TYPE_CHECKING:
-    from device_app.data.store import Store
     from device_app.data.utterance import StoredUtterance
-    from device_app.recognition.transcriber import Transcriber
 
 app = typer.Typer(help="Say what recordings contain.")
-
-KEYS = "Enter accept · e edit · p play · s skip · b back · d delete · q quit"
 
 
 @app.callback(invoke_without_command=True)
@@ -62,7 +59,7 @@ def walk(
                 at = 0
                 while at < len(identities):
                     options.tell(f"\n[{at + 1}/{len(identities)}]")
-                    key = _label(store, store.get(identities[at]), keyboard, transcriber)
+                    key = label_utterance(store, store.get(identities[at]), keyboard, transcriber)
                     if key == "q":
                         break
                     if key == ENTER:
@@ -74,37 +71,6 @@ def walk(
             except KeyboardInterrupt:  # as good a way to quit as the key
                 options.tell("")
         typer.echo(f"{len(labelled)} of {len(found)} labelled")
-
-
-def _label(store: Store, utterance: StoredUtterance, keyboard: Keyboard, transcriber: Transcriber) -> str:
-    """Shows an utterance and does what the keys say; the key by which the person went on."""
-    from device_app.audio.samples import SAMPLE_RATE, read
-
-    options.tell(f"  {utterance.domain} {utterance.number}, {utterance.duration_s:.1f} s")
-    audio = read(utterance.audio)
-    transcript = transcriber.transcribe(audio, SAMPLE_RATE)
-    review.show_words(transcript.words)
-    if utterance.hypothesis is None:
-        store.set_hypothesis(utterance.number, transcript.text, transcript.confidence)
-    text = utterance.text or transcript.text
-    options.tell(f"  {typer.style(text, bold=True)}")
-    while True:
-        options.tell(f"  {KEYS}")
-        key = keyboard.choose("epsbdq")
-        if key == "p":
-            review.play(audio, keyboard)
-        elif key == "e" or (key == ENTER and not text):
-            text = review.edited(text, keyboard) or text
-            options.tell(f"  {typer.style(text, bold=True)}")
-        elif key == "d":
-            options.tell("  delete it, sound and text? y deletes, any other key does not")
-            if keyboard.poll(None) == "y":
-                store.delete([utterance.number])
-                return key
-        else:
-            if key == ENTER:
-                store.set_text(utterance.number, text)
-            return key
 
 
 @app.command("set")

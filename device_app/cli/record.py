@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from device_app.cli import options
-from device_app.cli.terminal import review
-from device_app.cli.terminal.keyboard import ENTER, SPACE, Keyboard
-from device_app.cli.terminal.live import LiveLine
-from editing.errors import BadAudioError, BadInputError
+from device_app.cli.terminal.keyboard import Keyboard
+from device_app.cli.terminal.recording import RecordingScreen
+from editing.errors import BadInputError
 
 if TYPE_CHECKING:
-    from device_app.audio.microphone import Microphone
-    from device_app.audio.samples import Samples
-    from device_app.data.utterance import StoredUtterance
-    from device_app.recognition.transcriber import Transcriber
-    from device_app.recording.session import Item, RecordingSession, Take
-
-LISTENING = "speak, or Space · s skip · b back · q quit"
+    from device_app.recording.session import RecordingSession
 
 
 def record(
@@ -63,7 +55,7 @@ def record(
         with Microphone(device, sample_rate) as microphone:  # one that cannot be opened is told now
             options.tell(f"Recording into domain {domain!r} with {microphone.name}, {microphone.sample_rate:g} Hz.")
         _, transcriber = options.load(model, threads)
-        screen = _Screen(session, keyboard, transcriber, lambda: Microphone(device, sample_rate), silence)
+        screen = RecordingScreen(session, keyboard, transcriber, lambda: Microphone(device, sample_rate), silence)
         with keyboard:
             try:
                 screen.run()
@@ -77,152 +69,3 @@ def _tell_summary(session: RecordingSession, domain: str) -> None:
     typer.echo(f"{domain}: {done} recorded, {session.seconds / 60:.1f} min")
     if session.total is not None and session.done < session.total:
         options.tell("The same command goes on with the rest.")
-
-
-class _Screen:
-    """Shows one item after the other, and does what the keys say."""
-
-    def __init__(
-        self,
-        session: RecordingSession,
-        keyboard: Keyboard,
-        transcriber: Transcriber,
-        microphone: Callable[[], Microphone],
-        silence_s: float,
-    ) -> None:
-        from device_app.audio.vad import VoiceActivity
-
-        self._session = session
-        self._keyboard = keyboard
-        self._transcriber = transcriber
-        self._microphone = microphone
-        self._silence_s = silence_s
-        self._voice = VoiceActivity()
-
-    def run(self) -> None:
-        """Until all prompts are done or the person quits."""
-        while (item := self._session.current) is not None:
-            self._show(item)
-            key = "a" if item.stored is None else self._review_stored(item.stored)
-            while key == "a":
-                key = self._take(item)
-            if key == "q":
-                return
-            if key == "s":
-                self._session.skip()
-            elif key == "b" and not self._session.back():
-                options.tell("  nothing was recorded before this")
-        options.tell("All prompts are done.")
-
-    def _show(self, item: Item) -> None:
-        session = self._session
-        number = session.kept.index(item.stored.number) + 1 if item.stored is not None else session.done + 1
-        of = "" if session.total is None else f"/{session.total}"
-        minutes, seconds = divmod(round(session.seconds), 60)
-        options.tell(f"\n[{number}{of}, {minutes}:{seconds:02} recorded]")
-        style = typer.style(item.text or "(say anything)", bold=True)
-        options.tell(f"  {style}" if item.stored is None else f"  {style} (kept before)")
-
-    def _take(self, item: Item) -> str:
-        """Records until the sentence is over, then asks what to do with it; the key that was pressed."""
-        key, raw, sample_rate = self._record()
-        if key is not None:
-            return key
-        try:
-            take = self._hear(raw, sample_rate)
-        except BadAudioError as error:  # stopped by hand at once
-            options.tell(f"  {error}; record it again")
-            return "a"
-        text = item.text
-        if item.prompt is None and item.stored is None:
-            text = take.hypothesis or None
-        self._tell_problems(take, None if item.prompt is None else text)
-        return self._review_take(take, text)
-
-    def _record(self) -> tuple[str | None, Samples, float]:
-        """The take at the device's rate; or the key by which the person went elsewhere."""
-        from device_app.audio.samples import level_dbfs
-        from device_app.recording.take_recorder import TakeRecorder
-
-        line = LiveLine()
-        line.text = LISTENING
-        with self._microphone() as microphone:
-            recorder = TakeRecorder(microphone.sample_rate, self._voice, self._silence_s)
-            try:
-                for block in microphone:
-                    recorder.feed(block)
-                    key = self._keyboard.poll()
-                    if key in (SPACE, ENTER):
-                        recorder.press()
-                    elif key in ("s", "b", "q"):
-                        return key, recorder.audio, microphone.sample_rate
-                    if recorder.has_ended:
-                        break
-                    if recorder.has_begun:
-                        line.text = f"● {recorder.seconds:.1f} s · Space stops"
-                    line.show(level_dbfs(block))
-            finally:
-                line.clear()
-            if microphone.lost:
-                options.tell(
-                    "  Some audio was lost: this computer cannot keep up. Close other programs, and record again."
-                )
-        return None, recorder.audio, recorder.sample_rate
-
-    def _hear(self, raw: Samples, sample_rate: float) -> Take:
-        from device_app.recording.quality import measure
-        from device_app.recording.session import Take
-
-        audio, quality = measure(raw, sample_rate, self._voice)
-        transcript = self._transcriber.transcribe(raw, sample_rate)
-        review.show_words(transcript.words)
-        return Take(audio, quality, transcript.text, transcript.confidence)
-
-    def _tell_problems(self, take: Take, text: str | None) -> None:
-        from device_app.recording.quality import problems
-
-        for problem in problems(take.quality, text, take.hypothesis):
-            options.tell(typer.style(f"  ! {problem}", fg="yellow"))
-
-    def _review_take(self, take: Take, text: str | None) -> str:
-        """Asks what to do with a take; returns a key that is not about it, or "" when it was kept."""
-        while True:
-            options.tell("  Enter keep · a again · p play · s skip · b back · e edit text · q quit")
-            key = self._keyboard.choose("apsbeq")
-            if key == ENTER:
-                try:
-                    kept = self._session.keep(take, text)
-                except BadInputError as error:
-                    options.tell(f"  {error}")
-                    continue
-                options.tell(f"  kept as {kept.number} ({kept.duration_s:.1f} s)")
-                return ""
-            if key == "p":
-                review.play(take.audio, self._keyboard)
-            elif key == "e":
-                text = review.edited(text or "", self._keyboard) or text
-                options.tell(f"  {text or ''}")
-            else:
-                return key
-
-    def _review_stored(self, stored: StoredUtterance) -> str:
-        """Asks what to do with a recording of before; as `_review_take`."""
-        from device_app.audio.samples import read
-
-        text = stored.text or ""
-        while True:
-            options.tell("  Enter next · a again · p play · b back · e edit text · q quit")
-            key = self._keyboard.choose("apbeq")
-            if key == ENTER:
-                self._session.forward()
-                return ""
-            if key == "p":
-                review.play(read(stored.audio), self._keyboard)
-            elif key == "e":
-                changed = review.edited(text, self._keyboard)
-                if changed is not None:
-                    text = changed
-                    self._session.edit(text)
-                    options.tell(f"  {text}")
-            else:
-                return key

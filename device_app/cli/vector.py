@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -27,19 +27,12 @@ def export(
     model: options.Model = None,
 ) -> None:
     """Write an edit's task vector into a file: no recordings, no texts, only differences of weights."""
+    from device_app.models.vector_export import vector_of_edit
     from editing.errors import BadInputError
 
     if file.exists():
         raise BadInputError(f"{file}: is there already; name a new file")
-    ledger = open_ledger(model)
-    found = ledger.edit(edit)
-    if len(found.vectors) != 1:
-        raise BadInputError(f"edit {edit} is a merge of several vectors; export those it was made of")
-    vector = ledger.vector(found.vectors[0])
-    kept = density if density is not None else float(found.settings.get("density", 1.0))
-    if kept < 1:
-        origin = replace(vector.origin, method="trim", density=kept, scores=dict(found.after))
-        vector = replace(vector.trimmed(kept), origin=origin)
+    vector = vector_of_edit(open_ledger(model), edit, density)
     vector.save(file)
     typer.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB, {vector.density:.0%} of the entries")
 

@@ -1,0 +1,49 @@
+"""An utterance on the screen: its hypothesis, and what the keys do with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from device_app.cli import options
+from device_app.cli.terminal import review
+from device_app.cli.terminal.keyboard import ENTER, Keyboard
+
+if TYPE_CHECKING:
+    from device_app.data.store import Store
+    from device_app.data.utterance import StoredUtterance
+    from device_app.recognition.transcriber import Transcriber
+
+KEYS = "Enter accept · e edit · p play · s skip · b back · d delete · q quit"
+
+
+def label_utterance(store: Store, utterance: StoredUtterance, keyboard: Keyboard, transcriber: Transcriber) -> str:
+    """Shows an utterance and does what the keys say; the key by which the person went on."""
+    from device_app.audio.samples import SAMPLE_RATE, read
+
+    options.tell(f"  {utterance.domain} {utterance.number}, {utterance.duration_s:.1f} s")
+    audio = read(utterance.audio)
+    transcript = transcriber.transcribe(audio, SAMPLE_RATE)
+    review.show_words(transcript.words)
+    if utterance.hypothesis is None:
+        store.set_hypothesis(utterance.number, transcript.text, transcript.confidence)
+    text = utterance.text or transcript.text
+    options.tell(f"  {typer.style(text, bold=True)}")
+    while True:
+        options.tell(f"  {KEYS}")
+        key = keyboard.choose("epsbdq")
+        if key == "p":
+            review.play(audio, keyboard)
+        elif key == "e" or (key == ENTER and not text):
+            text = review.edited(text, keyboard) or text
+            options.tell(f"  {typer.style(text, bold=True)}")
+        elif key == "d":
+            options.tell("  delete it, sound and text? y deletes, any other key does not")
+            if keyboard.poll(None) == "y":
+                store.delete([utterance.number])
+                return key
+        else:
+            if key == ENTER:
+                store.set_text(utterance.number, text)
+            return key

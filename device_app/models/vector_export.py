@@ -1,0 +1,32 @@
+"""An edit's task vector as a file for other machines."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from device_app.models.ledger import Ledger
+from editing.errors import BadInputError
+from editing.task_vector import TaskVector
+
+
+def vector_of_edit(ledger: Ledger, edit: int, density: float | None = None) -> TaskVector:
+    """The task vector of an edit, trimmed.
+
+    Args:
+        ledger: of the model.
+        edit: the number of the edit.
+        density: the fraction of the entries that is kept; None for what the edit keeps.
+
+    Raises:
+        BadInputError: there is no such edit, or it is a merge of several vectors.
+        StorageError: the file of the vector is missing or damaged.
+    """
+    found = ledger.edit(edit)
+    if len(found.vectors) != 1:
+        raise BadInputError(f"edit {edit} is a merge of several vectors; export those it was made of")
+    vector = ledger.vector(found.vectors[0])
+    kept = density if density is not None else float(found.settings.get("density", 1.0))
+    if kept >= 1:
+        return vector
+    origin = replace(vector.origin, method="trim", density=kept, scores=dict(found.after))
+    return replace(vector.trimmed(kept), origin=origin)
