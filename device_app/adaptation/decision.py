@@ -12,7 +12,7 @@ from device_app.adaptation.sweep import Candidate
 from device_app.adaptation.test_sets import TestSets, build_test_sets, held_out_of, transcribe_sets
 from device_app.data.store import Store
 from device_app.execution import ExecutionContext
-from device_app.models.bundles import baked, baked_folder, temporarily_baked
+from device_app.models.baking import baked, baked_folder, temporarily_baked
 from device_app.models.ledger import Edit, Ledger, Version
 from device_app.recognition.transcriber import Transcriber
 from editing.errors import BadInputError
@@ -88,7 +88,7 @@ def decide(
         wer = {name: hypotheses.wer for name, hypotheses in after.items()}
         ledger.promote(replace(version, wer=wer), edit)
     elif edit is not None and not gate.dry_run:
-        ledger.keep_out(edit)
+        ledger.reject(edit)
     tidy(ledger)
     return Outcome(edit, version, verdict, promoted)
 

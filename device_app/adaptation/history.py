@@ -25,7 +25,7 @@ def measure_versions(store: Store, ledger: Ledger, context: ExecutionContext) ->
         The domains, in the order in which the edits came, the guard set last; and the versions.
     """
     known = {stats.domain for stats in store.stats()}
-    adapted = dict.fromkeys(domain for version in ledger.history() for domain in ledger.learnt(version))
+    adapted = dict.fromkeys(domain for version in ledger.history() for domain in ledger.domains(version))
     domains = [domain for domain in adapted if domain in known]
     for version in ledger.history():
         missing = [domain for domain in (*domains, GUARD_SET) if domain not in version.wer]
@@ -53,10 +53,10 @@ def transfer_metrics(ledger: Ledger, domains: Sequence[str], versions: Sequence[
         "average_wer"; with two or more domains also "backward_transfer" and "forward_transfer". Fractions.
         Empty where the active version has no edit of these domains.
     """
-    order = [domain for domain in ledger.learnt(versions[-1]) if domain in domains]
+    order = [domain for domain in ledger.domains(versions[-1]) if domain in domains]
     if not order:
         return {}
-    firsts = [next(v for v in versions if {*order[: i + 1]} <= {*ledger.learnt(v)}) for i in range(len(order) - 1)]
+    firsts = [next(v for v in versions if {*order[: i + 1]} <= {*ledger.domains(v)}) for i in range(len(order) - 1)]
     matrix = np.array([[version.wer[domain] for domain in order] for version in (*firsts, versions[-1])])
     metrics = {"average_wer": average_wer(matrix)}
     if len(order) > 1:

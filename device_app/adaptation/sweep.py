@@ -14,7 +14,7 @@ from device_app.adaptation.test_sets import TestSets, transcribe_sets
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.utterance import Utterance
 from device_app.execution import ExecutionContext
-from device_app.models.bundles import temporarily_baked
+from device_app.models.baking import temporarily_baked
 from device_app.recognition.transcriber import Transcriber
 from device_app.reporter import SilentReporter
 from editing.registry import METHODS

@@ -49,7 +49,7 @@ def build_test_sets(
         transcriber: of the active version.
         reporter: receives progress and messages.
     """
-    earlier = [one for one in ledger.learnt(ledger.current) if one != domain]
+    earlier = [one for one in ledger.domains(ledger.current) if one != domain]
     known = {stats.domain for stats in store.stats()}
     for missing in set(earlier) - known:
         reporter.say(f"There are no recordings of {missing} any more; that it is not forgotten cannot be checked.")

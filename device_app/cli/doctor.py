@@ -13,8 +13,7 @@ import typer
 from device_app.cli import options
 
 if TYPE_CHECKING:
-    from device_app.data.repair import Finding
-    from device_app.models.check import Finding as ModelFinding
+    from device_app.finding import Finding
 
 SHOWN = 20  # of the findings of one kind
 
@@ -67,7 +66,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _show(findings: Sequence[Finding], models: Sequence[ModelFinding], is_empty: bool) -> None:
+def _show(findings: Sequence[Finding], models: Sequence[Finding], is_empty: bool) -> None:
     if not findings:
         typer.echo("The store is whole.")
     if not any(one.is_fault for one in models):
@@ -77,7 +76,7 @@ def _show(findings: Sequence[Finding], models: Sequence[ModelFinding], is_empty:
         options.tell("The database has no utterances. If you have a backup of store.sqlite3, put it back first.")
 
 
-def _show_groups(findings: Sequence[Finding | ModelFinding]) -> None:
+def _show_groups(findings: Sequence[Finding]) -> None:
     for kind, group in groupby(sorted(findings, key=lambda one: one.kind), key=lambda one: one.kind):
         found = list(group)
         typer.echo(f"{len(found)} {kind}: {found[0].remedy}")
@@ -96,7 +95,7 @@ def _is_agreed(yes: bool) -> bool:
     return typer.confirm("Change this?", err=True)
 
 
-def _print_json(findings: Sequence[Finding | ModelFinding], mended: bool, as_json: bool) -> None:
+def _print_json(findings: Sequence[Finding], mended: bool, as_json: bool) -> None:
     if as_json:
         lines = [{"kind": one.kind, "line": one.line, "remedy": one.remedy} for one in findings]
         typer.echo(json.dumps({"findings": lines, "mended": mended}, ensure_ascii=False, indent=2))

@@ -7,8 +7,8 @@ the quarantine (`device_app.data.store.quarantine`), and damaged audio goes ther
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from device_app.audio.samples import read
 from device_app.data.recordings import is_stored_form, recording_of
 from device_app.data.store import Store
 from device_app.data.utterance import Recording, StoredUtterance, Utterance
+from device_app.finding import Finding
 from device_app.paths import DATA
 from editing.errors import BadAudioError, BadInputError, StorageError
 from editing.files import is_open_to_others, restrict_access, sha256
@@ -25,23 +26,6 @@ RECOVERED = "recovered"  # the domain of recordings of which nothing is known
 
 MISSING = "utterances whose audio is missing"
 DAMAGED = "utterances whose audio is damaged"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that is wrong.
-
-    Attributes:
-        kind: of what, in the plural.
-        line: what exactly; one line.
-        remedy: what `mend` does.
-        mend: changes it. It looks again first, and leaves alone what is right by now.
-    """
-
-    kind: str
-    line: str
-    remedy: str
-    mend: Callable[[], object] = field(repr=False, compare=False)
 
 
 def examine(store: Store) -> list[Finding]:
@@ -90,7 +74,8 @@ def mend(store: Store, findings: Sequence[Finding], *, missing_is_gone: bool = F
     if not missing_is_gone:
         refuse_if_most_are_missing(store, findings)
     for finding in findings:
-        finding.mend()
+        if finding.mend is not None:
+            finding.mend()
 
 
 def refuse_if_most_are_missing(store: Store, findings: Sequence[Finding]) -> None:

@@ -1,6 +1,6 @@
-"""What a crash or a hand did to ledgers, task vectors and baked files: found, and mended when wanted.
+"""Finds damage to ledgers, task vectors and baked files, and repairs it on request.
 
-Nothing is deleted but what can be made again or was never whole: baked files, and half-written ones.
+It deletes only files that can be made again, such as baked files, and half-written ones.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from device_app.models.bundles import abandoned_candidates, damage_of_baked, installed_bases
+from device_app.finding import Finding
+from device_app.models.baking import abandoned_candidates, damage_of_baked
+from device_app.models.bundles import installed_bases
 from device_app.models.ledger_files import SUFFIX, LedgerFiles
 from device_app.models.ledger_record import DamagedRecordError, LaterRecordError, Record
 from device_app.paths import data_folder
@@ -23,26 +24,6 @@ from editing.task_vector import read_origin, summarise
 from export.bundle import Bundle
 
 YOUNG_S = 300.0  # baked files that changed since may be another process's, which is writing them now
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that is wrong, or that is worth knowing.
-
-    Attributes:
-        kind: of what, in the plural.
-        line: what exactly; one line.
-        remedy: what `mend` does; where there is no `mend`, what a person can do.
-        mend: changes it. It looks again first, and leaves alone what is right by now. It raises an
-            AsrEdgeError where it cannot.
-        is_fault: whether something is wrong; what is only worth knowing never has a `mend`.
-    """
-
-    kind: str
-    line: str
-    remedy: str
-    mend: Callable[[], object] | None = field(default=None, repr=False, compare=False)
-    is_fault: bool = True
 
 
 def examine_models() -> list[Finding]:

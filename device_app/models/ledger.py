@@ -1,4 +1,4 @@
-"""The ledger: which edits there are, which versions they make up, and which one is in service.
+"""The ledger: the edits of a base model, the versions that they make up, and the version in service.
 
 A version is a list of edits, applied in order to the base; its weights are never stored, but made
 again from the base and the edits' task vectors:
@@ -12,41 +12,24 @@ always be made (`device_app.models.ledger_files`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from device_app.models.edited_bundle import edited_bundle
 from device_app.models.ledger_files import LedgerFiles
 from device_app.models.ledger_record import Applied, DamagedRecordError, Edit, LaterRecordError, Record, Version
 from device_app.paths import data_folder
-from editing.errors import AsrEdgeError, BadInputError, StorageError, one_line
+from editing.errors import BadInputError, StorageError, one_line
 from editing.files import sha256, write_atomically
-from editing.method import Tensors
 from editing.registry import METHODS
-from editing.sparsify import Array
-from editing.task_vector import TaskVector, apply
+from editing.task_vector import TaskVector
 from export.bundle import WEIGHTS, Bundle
 
-__all__ = ["Applied", "Edit", "EditedBundle", "Ledger", "Version", "edited", "with_edit"]
-
-
-@dataclass(frozen=True)
-class EditedBundle(Bundle):
-    """A bundle whose weights are the base's and a version's edits; all else is the base's."""
-
-    ledger: Ledger = field(kw_only=True, repr=False)
-    version: Version = field(kw_only=True)
-
-    def weights(self) -> dict[str, Array]:
-        """As `Bundle.weights`, the edits applied."""
-        return self.ledger.weights(self.version)
-
-    @property
-    def recipe(self) -> list[Any]:
-        return [*super().recipe, [[list(a.vectors), a.method, dict(a.settings)] for a in self.version.applied]]
+__all__ = ["Applied", "Edit", "Ledger", "Version", "edited"]
 
 
 class Ledger:
@@ -112,7 +95,7 @@ class Ledger:
         """Keeps other processes from changing the ledger; what they changed before is read.
 
         Raises:
-            BadInputError: another process is changing it.
+            BlockedError: another process is changing it.
             StorageError: the data folder cannot be written, or the ledger is damaged.
         """
         with self.files.locked():
@@ -203,28 +186,11 @@ class Ledger:
 
     def bundle(self, version: Version) -> Bundle:
         """The base with a version's edits, for a `Transcriber` or an export."""
-        if not version.applied:
-            return self.base
-        own = {one.name: getattr(self.base, one.name) for one in fields(Bundle)}
-        own["files"] = {n: digest for n, digest in self.base.files.items() if not n.startswith(("int8/", "fp32/"))}
-        return EditedBundle(**own, ledger=self, version=version)
+        return edited_bundle(self.base, version.applied, self)
 
-    def weights(self, version: Version) -> dict[str, Array]:
-        """A version's weights, by parameter name.
-
-        Raises:
-            AsrEdgeError: the base or a vector is missing or damaged.
-        """
-        weights = self.base.weights()
-        for applied in version.applied:
-            try:
-                weights = with_edit(weights, applied, self.vector)
-            except (ValueError, TypeError) as error:
-                if isinstance(error, AsrEdgeError):
-                    raise
-                said = one_line(str(error))
-                raise StorageError(f"{self.path}: edit {applied.edit} cannot be applied ({said}); revert it") from error
-        return weights
+    def cannot_apply(self, applied: Applied, reason: str) -> StorageError:
+        """The error to raise for an edit of a version that cannot be applied."""
+        return StorageError(f"{self.path}: edit {applied.edit} cannot be applied ({one_line(reason)}); revert it")
 
     def edit(self, identity: int) -> Edit:
         """
@@ -253,7 +219,7 @@ class Ledger:
             found.append(self.versions[parent])
         return found[::-1]
 
-    def learnt(self, version: Version) -> list[str]:
+    def domains(self, version: Version) -> list[str]:
         """The domains of a version's edits, in the order in which they came."""
         return list(dict.fromkeys(d for applied in version.applied for d in self.edit(applied.edit).domains))
 
@@ -283,7 +249,7 @@ class Ledger:
         return self.draft(left, f"revert {identity}")
 
     def with_settings(self, identity: int, **settings: Any) -> Version:
-        """The version in service with one of its edits weighed otherwise, or with one that was kept out.
+        """The version in service with other settings of one of its edits, or with an edit that it does not have.
 
         Raises:
             BadInputError: there is no such edit, or its method has no such setting.
@@ -315,8 +281,8 @@ class Ledger:
         edits = [*self.edits, edit] if edit is not None else self.edits
         self._write(edits, [*self.versions, version], version)
 
-    def keep_out(self, edit: Edit) -> None:
-        """Notes an edit that the gate did not let into service."""
+    def reject(self, edit: Edit) -> None:
+        """Records an edit that the gate rejected; no version has it."""
         self._write([*self.edits, edit], self.versions, self.current)
 
     def roll_back(self) -> Version:
@@ -335,16 +301,6 @@ class Ledger:
         versions = list(self.versions)
         versions[version.id] = replace(versions[version.id], wer={**versions[version.id].wer, **wer})
         self._write(self.edits, versions, versions[self.current.id])
-
-
-def with_edit(weights: Tensors, applied: Applied, load: Callable[[str], TaskVector]) -> dict[str, Array]:
-    """Weights and one edit more: merges its vectors, which `load` gives by their hash, and adds them.
-
-    Raises:
-        TaskVectorError: the result is not finite.
-    """
-    merged = METHODS[applied.method]([load(name).tensors for name in applied.vectors], **applied.settings)
-    return apply(weights, merged, out=merged)
 
 
 def edited(base: Bundle, version: int | None = None) -> Bundle:

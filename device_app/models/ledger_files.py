@@ -10,7 +10,6 @@ lock                   held by who changes any of them
 
 from __future__ import annotations
 
-import fcntl
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from device_app.models.ledger_record import HASH, MOST_BYTES, DamagedRecordError, LaterRecordError, Record, parse_record
-from editing.errors import BadInputError, StorageError
-from editing.files import cannot_write, make_folder, sha256, sync_folder, write_all_atomically, write_atomically
+from editing.errors import StorageError
+from editing.files import cannot_write, locked, make_folder, sha256, sync_folder, write_all_atomically, write_atomically
 from editing.json_text import JSONTextError, read_bounded
 
 SUFFIX = ".safetensors"
@@ -57,20 +56,16 @@ class LedgerFiles:
         """Keeps other processes from changing the files.
 
         Raises:
-            BadInputError: another process is changing them.
+            BlockedError: another process is changing them.
             StorageError: the folder cannot be written.
         """
+        lock = self.folder / "lock"
         try:
             make_folder(self.folder)
-            (self.folder / "lock").touch(0o600)
-            lock = (self.folder / "lock").open("a")
+            lock.touch(0o600)
         except OSError as error:
             raise StorageError(f"{self.folder}: cannot be written ({error.strerror})") from error
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BadInputError("another asr-edge is changing this model; wait until it has finished") from None
+        with locked(lock, message="another asr-edge is changing this model; wait until it has finished"):
             yield
 
     def read(self, path: Path) -> tuple[Record, bytes] | None:

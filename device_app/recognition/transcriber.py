@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from device_app.audio.samples import SAMPLE_RATE, Converter, Samples, read_blocks, to_model_rate
 from device_app.audio.vad import RECORDING, Segment, Segmenter, SegmentSettings, VoiceActivity
-from device_app.models.bundles import baked
+from device_app.models.baking import baked
 from device_app.recognition import families
 from device_app.recognition.onnx_session import default_threads
 from device_app.recognition.options import DEFAULT, DecodingOptions

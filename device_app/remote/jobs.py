@@ -18,7 +18,7 @@ from typing import Any
 
 from device_app.adaptation.settings import AdaptationSettings, GatePolicy, MergeSettings, Orthography
 from device_app.adaptation.training_set import TrainingSet
-from device_app.models.ledger import EditedBundle
+from device_app.models.edited_bundle import EditedBundle
 from device_app.paths import data_folder
 from device_app.remote.archive import pack
 from editing.errors import AsrEdgeError, BadInputError, StorageError, one_line
@@ -240,7 +240,5 @@ def _edits(training_set: TrainingSet) -> tuple[list[dict[str, Any]], list[Path]]
     bundle = training_set.bundle
     if not isinstance(bundle, EditedBundle):
         return [], []
-    applied = bundle.version.applied
-    edits = [{"vectors": list(a.vectors), "method": a.method, "settings": dict(a.settings)} for a in applied]
-    names = dict.fromkeys(name for a in applied for name in a.vectors)
-    return edits, [bundle.ledger.vector_path(name) for name in names]
+    edits = [{"vectors": list(a.vectors), "method": a.method, "settings": dict(a.settings)} for a in bundle.applied]
+    return edits, bundle.vector_paths()

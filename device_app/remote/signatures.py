@@ -10,10 +10,81 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 from editing.errors import BadInputError
+from editing.files import write_atomically
 from editing.json_text import parse_json
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+
+@dataclass(frozen=True)
+class Signer:
+    """Signs what a host says.
+
+    Attributes:
+        private: the key it signs with.
+        key: its public half, base64.
+        authority: the host's own certificate authority (PEM), if it has one.
+    """
+
+    private: Ed25519PrivateKey
+    key: str
+    authority: str | None
+
+    @classmethod
+    def open(cls, path: Path, authority: Path) -> Self:
+        """Reads a signing key.
+
+        Args:
+            path: of the key (PEM), as `make_signing_key` wrote it.
+            authority: the certificate (PEM) of the host's own authority; the file need not exist.
+
+        Raises:
+            BadInputError: there is no such key, or it cannot be read.
+        """
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+        try:
+            private = serialization.load_pem_private_key(path.read_bytes(), None)
+            if not isinstance(private, Ed25519PrivateKey):
+                raise ValueError("it is not of Ed25519")
+        except FileNotFoundError:
+            raise BadInputError(f"{path}: there is no such key; 'asr-edge host init' makes one") from None
+        except (OSError, ValueError, TypeError) as error:
+            raise BadInputError(f"{path}: cannot be used ({error})") from error
+        public = base64.b64encode(private.public_key().public_bytes_raw()).decode()
+        return cls(private, public, authority.read_text("ascii") if authority.is_file() else None)
+
+    @property
+    def fingerprint(self) -> str:
+        """For people to compare."""
+        return fingerprint(self.key, self.authority)
+
+    def sign(self, record: Mapping[str, Any]) -> tuple[str, str]:
+        """A record as the document that is signed, and the signature."""
+        document = json.dumps(record, sort_keys=True, ensure_ascii=False)
+        return document, base64.b64encode(self.private.sign(document.encode())).decode()
+
+
+def make_signing_key(path: Path) -> None:
+    """Writes a new key (PEM) to sign with, which only its owner can read; one that is there stays.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    if not path.is_file():
+        form = serialization.PrivateFormat.PKCS8
+        pem = Ed25519PrivateKey.generate().private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+        write_atomically(path, pem, private=True)
 
 
 def verified(document: str, signature: str, key: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from device_app.audio.samples import encode
 from device_app.data.recordings import recording_of
 from device_app.data.store import Store
 from device_app.data.utterance import Utterance
-from device_app.models.bundles import baked, temporarily_baked
+from device_app.models.baking import baked, temporarily_baked
 from device_app.models.ledger import Ledger
 from device_app.paths import RECORDINGS, data_folder
 from device_app.remote.jobs import pack_job

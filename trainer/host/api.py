@@ -1,4 +1,4 @@
-"""The host's HTTP interface. It parses, asks who it is, calls `Jobs` and the database, and answers."""
+"""The host's HTTP interface. It parses requests, authenticates devices, calls `Jobs` and the database, and answers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from editing.errors import AsrEdgeError, StorageError
-from trainer.host import fleet as fleets
 from trainer.host.auth import Group, Host, Hosting, OwnJob, Who, later
+from trainer.host.contributions import file_of, incoming, receive
 from trainer.host.database import OPEN, Job, State
-from trainer.host.metrics import Figures
+from trainer.host.metrics import JobMetrics
 from trainer.host.schemas import TrainingRequest
 from trainer.host.uploads import BodyLimit, append
 
@@ -106,7 +106,7 @@ def identity(host: Host) -> HostIdentity:
 def metrics(_device: Who, host: Host) -> Response:
     """For Prometheus."""
     registry = CollectorRegistry()
-    registry.register(Figures(host.jobs))
+    registry.register(JobMetrics(host.jobs))
     return Response(generate_latest(registry), media_type="text/plain; version=0.0.4")
 
 
@@ -124,19 +124,19 @@ def create(wanted: TrainingRequest, device: Who, host: Host, response: Response)
     request = wanted.model_dump(mode="json", exclude_unset=True)
     job, is_new = host.jobs.database.add_job(device.id, wanted.key, request)
     response.status_code = 201 if is_new else 200
-    return _shown(host, job)
+    return _status(host, job)
 
 
 @router.get("/v1/jobs")
 def list_jobs(device: Who, host: Host) -> JobList:
     """The jobs of this device."""
-    return JobList(jobs=[_shown(host, job) for job in host.jobs.database.jobs(device=device.id)])
+    return JobList(jobs=[_status(host, job) for job in host.jobs.database.jobs(device=device.id)])
 
 
 @router.get("/v1/jobs/{identity}")
 def show(job: OwnJob, host: Host) -> JobStatus:
     """Where a job is."""
-    return _shown(host, job)
+    return _status(host, job)
 
 
 @router.delete("/v1/jobs/{identity}", status_code=204)
@@ -149,7 +149,7 @@ def cancel(job: OwnJob, host: Host) -> None:
 async def upload(job: OwnJob, host: Host, request: Request, upload_offset: Annotated[int, Header(ge=0)]) -> JobStatus:
     """Goes on with the upload of a dataset: bytes from an offset, which must be what `received` says."""
     if job.state != "uploading":
-        return _shown(host, job)  # it has come already: sent twice, or the answer was lost
+        return _status(host, job)  # it has come already: sent twice, or the answer was lost
     if job.id in host.uploading:
         raise HTTPException(409, "the dataset is being uploaded already")
     if len(host.uploading) >= host.jobs.limits.uploads:
@@ -165,7 +165,7 @@ async def upload(job: OwnJob, host: Host, request: Request, upload_offset: Annot
             await run_in_threadpool(host.jobs.received_all, job)
     finally:
         host.uploading.discard(job.id)
-    return _shown(host, host.jobs.database.job(job.id) or job)
+    return _status(host, host.jobs.database.job(job.id) or job)
 
 
 @router.get("/v1/jobs/{identity}/events", response_class=EventSourceResponse)
@@ -176,7 +176,7 @@ async def events(job: OwnJob, host: Host) -> AsyncIterator[ServerSentEvent]:
         now = host.jobs.database.job(job.id)
         if now is None:
             return
-        status = _shown(host, now)
+        status = _status(host, now)
         if status != last or time.monotonic() - sent > ALIVE_S:
             last, sent = status, time.monotonic()
             yield ServerSentEvent(data=status)
@@ -197,12 +197,12 @@ def task_vector(job: OwnJob, host: Host) -> FileResponse:
 @router.put("/v1/groups/{group}/contributions/{vector}", status_code=201, openapi_extra=_BYTES)
 async def contribute(group: Group, vector: Sha256, device: Who, host: Host, request: Request) -> dict[str, str]:
     """Gives a task vector to a group; the name is its SHA-256."""
-    temporary = fleets.incoming(host.folder, device.id)
+    temporary = incoming(host.folder, device.id)
     try:
         size = await append(request, temporary, host.jobs.limits.vector_bytes, host.jobs.limits.silence_s)
         if not size:
             raise HTTPException(422, "no bytes came")
-        await run_in_threadpool(fleets.receive, host.jobs.database, host.folder, device, group, vector, temporary)
+        await run_in_threadpool(receive, host.jobs.database, host.folder, device, group, vector, temporary)
     finally:
         temporary.unlink(missing_ok=True)
     return {"vector": vector}
@@ -221,12 +221,12 @@ def offered(group: Group, base: Sha256, host: Host) -> Offer:
 def offered_file(group: Group, base: Sha256, host: Host) -> FileResponse:
     """The vector itself: a .safetensors file."""
     found = host.jobs.database.offered(group, base)
-    if found is None or not (path := fleets.file_of(host.folder, found[0])).is_file():
+    if found is None or not (path := file_of(host.folder, found[0])).is_file():
         raise HTTPException(404, "this group has no vector for that base yet")
     return FileResponse(path, media_type="application/octet-stream")
 
 
-def _shown(host: Hosting, job: Job) -> JobStatus:
+def _status(host: Hosting, job: Job) -> JobStatus:
     jobs = host.jobs
     return JobStatus(
         id=job.id,
@@ -244,8 +244,8 @@ def _shown(host: Hosting, job: Job) -> JobStatus:
     )
 
 
-def _told(_request: Request, error: Exception) -> Response:
-    """What a device can mend, or must wait for."""
+def _error_response(_request: Request, error: Exception) -> Response:
+    """The answer to an error that a device can act on, or must wait for."""
     if isinstance(error, StorageError):  # where is nobody's business
         return JSONResponse({"detail": "the host's disk is full"}, 503, {"Retry-After": "60"})
     return JSONResponse({"detail": str(error)}, 422)
@@ -266,5 +266,5 @@ def make_api(hosting: Hosting) -> FastAPI:
     api.add_middleware(BodyLimit, limit=hosting.jobs.limits.json_bytes)
     if hosting.is_open:  # a page in a browser must not reach it by a name of its own
         api.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
-    api.add_exception_handler(AsrEdgeError, _told)
+    api.add_exception_handler(AsrEdgeError, _error_response)
     return api

@@ -1,4 +1,4 @@
-"""Who is asking, and whether not too often."""
+"""Authenticates devices by their tokens and limits how often they may ask."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
+from device_app.remote.signatures import Signer
 from trainer.host.database import Device, Job
 from trainer.host.jobs import Jobs
-from trainer.host.keys import Signer
 
 LATER_S = 5
 BAD_TOKENS_PER_MINUTE = 20  # of one address

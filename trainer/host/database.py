@@ -8,8 +8,6 @@ The state of a job goes one way, and each step is taken once, as it is made only
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import secrets
 import sqlite3
@@ -22,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from device_app.data.database import LaterVersionError, Migration, connect, migrate, transaction
+from device_app.remote.tokens import find_owner, hash_token, make_token
 from editing.errors import BadInputError, StorageError
 from editing.files import make_folder, private_folder
 
@@ -136,12 +135,12 @@ class Database:
         Raises:
             BadInputError: there is a device of this name.
         """
-        token = "asr-edge-" + secrets.token_urlsafe(32)
+        token = make_token()
         try:
             with self._transaction() as database:
                 database.execute(
                     "INSERT INTO device (name, token_sha256, fleet, created) VALUES (?, ?, ?, ?)",
-                    (name, _digest(token), fleet, time.time()),
+                    (name, hash_token(token), fleet, time.time()),
                 )
         except sqlite3.IntegrityError:
             raise BadInputError(
@@ -154,7 +153,7 @@ class Database:
         with self._transaction() as database:
             database.execute(
                 "INSERT OR IGNORE INTO device (name, token_sha256, fleet, created) VALUES (?, ?, '', ?)",
-                (LOCAL, _digest(secrets.token_urlsafe(32)), time.time()),
+                (LOCAL, hash_token(make_token()), time.time()),
             )
         return next(device for device in self.devices() if device.name == LOCAL)
 
@@ -178,15 +177,10 @@ class Database:
 
     def device_of(self, token: str) -> Device | None:
         """Whose token this is, if it is anybody's. All are compared, each in constant time."""
-        digest = _digest(token)
-        found = None
         rows = self._connection().execute(
             "SELECT token_sha256, id, name, fleet, created, revoked FROM device WHERE revoked IS NULL"
         )
-        for known, *row in rows:
-            if hmac.compare_digest(known, digest):
-                found = Device(*row)
-        return found
+        return find_owner(token, ((known, Device(*row)) for known, *row in rows))
 
     # Jobs
 
@@ -338,8 +332,3 @@ def _job(row: Sequence[Any]) -> Job:
         created,
         changed,
     )
-
-
-def _digest(token: str) -> str:
-    """Tokens are random and long, so one round is as good as many."""
-    return hashlib.sha256(token.encode()).hexdigest()

@@ -1,21 +1,20 @@
-"""What several devices learnt, merged into one task vector: who is left out of it, and why.
+"""Merges the task vectors of a group's devices into one; leaves out those that would do harm, and says why.
 
-One poisoned vector must not spoil it for all, nor one broken. So, in this order:
+One poisoned or broken vector must not spoil the merge for all. So, in this order:
 
-1. files that cannot be read, do not fit the base, or have entries that are not finite are left out;
-2. so are vectors whose device says itself that it hears no better;
-3. norms are clipped to `CLIP` times their median (as in Sun et al. 2019, arXiv 1911.07963); those
-   beyond `HUGE` times it are left out;
-4. a vector that points away from the mean of the others is left out: honest ones are nearly
-   orthogonal or agree, a turned sign does not (cosine similarity, as in FLTrust, arXiv 2012.13995);
-5. if the canary is harmed by the merge, each is left out in turn and the canary heard again: the one
-   without which it is heard best goes, and so on until there is no harm.
+1. Files that cannot be read, do not fit the base, or have entries that are not finite are left out.
+2. So are vectors whose own device measured no lower WER with them.
+3. Norms are clipped to `CLIP` times their median (as in Sun et al. 2019, arXiv 1911.07963); vectors
+   beyond `HUGE` times it are left out.
+4. A vector that points away from the mean of the others is left out: honest ones are nearly
+   orthogonal or agree, one with a flipped sign does not (cosine similarity, as in FLTrust, arXiv 2012.13995).
+5. If the merge raises the WER of the guard set beyond the tolerance, the merge is scored without each
+   vector in turn. The vector without which the WER is lowest is left out, and so on until it is within the tolerance.
 """
 
 from __future__ import annotations
 
 import json
-import secrets
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -31,32 +30,38 @@ from device_app.adaptation.test_sets import transcribe_sets
 from device_app.data.names import GUARD_SET
 from device_app.data.utterance import Utterance
 from device_app.execution import ExecutionContext
-from device_app.models.bundles import find_base, temporarily_baked
+from device_app.models.baking import temporarily_baked
 from device_app.recognition.transcriber import Transcriber
-from editing.errors import BadInputError, BundleError, TaskVectorError, one_line
+from device_app.remote.signatures import Signer
+from editing.errors import BadInputError, TaskVectorError
 from editing.files import sha256
 from editing.method import Tensors
 from editing.registry import METHODS
-from editing.task_vector import Origin, TaskVector, apply, check_file, read_origin
+from editing.task_vector import Origin, TaskVector, apply
 from export.bundle import Bundle
-from trainer.host.database import Contribution, Database, Device
-from trainer.host.keys import Signer
+from trainer.host.contributions import file_of, incoming
+from trainer.host.database import Contribution, Database
 
 CLIP = 1.5
 HUGE = 5.0
 OPPOSED = -0.1  # cosine
-FEWEST = 3  # of two that disagree, nobody knows which is wrong
-CAME = "the task vector"  # in errors; where it is on the host is nobody's business
-WEIGHED = 0.6  # how devices add what they pull, by default: it is scored like that
+FEWEST = 3  # vectors; of two that disagree, nobody knows which is wrong
+PULL_LAMBDA = (
+    0.6  # the scaling coefficient with which devices add what they pull, by default; the merge is scored with it
+)
 
 
 @dataclass
 class Judged:
-    """A contribution, and what was found: why it was left out, or nothing.
+    """A contribution and what was measured of it.
 
     Attributes:
-        norm, cosine: of the vector as it came; to the mean of the others.
-        without: points by which the canary's WER changes where it is left out, if that was tried.
+        device: the name of the device that gave it.
+        vector: the hash of its file.
+        norm: of the vector as it came.
+        cosine: similarity to the mean of the others.
+        without: points by which the guard set's WER changes if the vector is left out; None where that was not tried.
+        left_out: why it is left out of the merge; empty if it is merged.
     """
 
     device: str
@@ -69,7 +74,17 @@ class Judged:
 
 @dataclass(frozen=True)
 class Report:
-    """What a merge of a fleet came to; WER are fractions."""
+    """The result of a merge. Its fields are those of the stored report and of `--json`; WERs are fractions.
+
+    Attributes:
+        group: whose vectors.
+        base: SHA-256 of the weights that they were taken from.
+        method, settings: of the merge.
+        judged: every contribution.
+        canary_before, canary_after: WER of the guard set with the base, and with the merged vector.
+        vector: the hash of the merged vector; empty if none is offered.
+        reasons: why none is offered.
+    """
 
     group: str
     base: str
@@ -80,41 +95,6 @@ class Report:
     canary_after: float = 0.0
     vector: str = ""
     reasons: Sequence[str] = field(default_factory=list)
-
-
-def file_of(folder: Path, vector: str) -> Path:
-    """Where a host keeps a contributed or merged vector."""
-    return folder / "fleet" / f"{vector}.safetensors"
-
-
-def incoming(folder: Path, device: int) -> Path:
-    """A new place for what a device is sending."""
-    return folder / "fleet" / "incoming" / f"{device}-{secrets.token_hex(8)}"
-
-
-def receive(database: Database, folder: Path, device: Device, group: str, vector: str, path: Path) -> None:
-    """Takes a vector into a group.
-
-    Raises:
-        BadInputError: it has other bytes than its name says, is no task vector, or does not fit a base that is
-            installed here.
-    """
-    if sha256(path) != vector:
-        raise BadInputError("the bytes are not those that were announced")
-    origin = read_origin(path, name=CAME)
-    base = find_base(origin.base)
-    if base is None:
-        taken_from = one_line(origin.base[:8])
-        raise TaskVectorError(f"{CAME}: taken from base {taken_from}, which is not installed on this host")
-    try:
-        shapes = base.shapes()
-    except BundleError:
-        raise TaskVectorError(f"{CAME}: its base {origin.base[:8]} is damaged on this host; tell its owner") from None
-    check_file(path, origin.base, shapes, name=CAME)
-    target = file_of(folder, vector)
-    path.replace(target)
-    for old in database.contribute(device.id, group, origin.base, vector, {"scores": dict(origin.scores)}):
-        file_of(folder, old).unlink(missing_ok=True)
 
 
 def merge_fleet(
@@ -128,7 +108,7 @@ def merge_fleet(
     tolerance: float,
     context: ExecutionContext,
 ) -> Report:
-    """Merges what a group's devices gave, and offers the result to the group if the canary bears it.
+    """Merges a group's contributions, and offers the result to the group unless it raises the guard set's WER.
 
     Args:
         database, folder, signer: the host's.
@@ -143,13 +123,13 @@ def merge_fleet(
     """
     method, settings = merge.method, {**merge.with_defaults(), "lam": 1.0}
     theta = base.weights()
-    judged, vectors = _read(database.contributions(group, base.weights_hash), folder, base, theta)
+    judged, vectors = _load_contributions(database.contributions(group, base.weights_hash), folder, base, theta)
     _clip(judged, vectors)
     _leave_out_opposed(judged, vectors)
-    _enough(vectors, judged, group)
-    guard = _GuardSetCheck(base, theta, guard_set(), MergeSettings(method, settings), context)
+    _require_fewest(vectors, judged, group)
+    guard = _GuardSetScorer(base, theta, guard_set(), MergeSettings(method, settings), context)
     after = _leave_out_harmful(judged, vectors, guard, tolerance)
-    _enough(vectors, judged, group)
+    _require_fewest(vectors, judged, group)
     change = compare(guard.before, after)
     found = Report(group, base.weights_hash, method, settings, judged, change.before, change.after)
     if change.is_harm(tolerance):
@@ -186,7 +166,7 @@ def merge_fleet(
     return found
 
 
-def _read(
+def _load_contributions(
     contributions: Sequence[Contribution], folder: Path, base: Bundle, theta: Tensors
 ) -> tuple[list[Judged], dict[str, TaskVector]]:
     judged, vectors = [], {}
@@ -224,7 +204,7 @@ def _clip(judged: Sequence[Judged], vectors: dict[str, TaskVector]) -> None:
 
 
 def _leave_out_opposed(judged: Sequence[Judged], vectors: dict[str, TaskVector]) -> None:
-    """The one that points away most is left out first, as it turns the mean by which the others are judged."""
+    """Leaves out the vector that points away most first, as it turns the mean to which the others are compared."""
     names = list(vectors)
     products = np.array([[vectors[one].dot(vectors[other]) for other in names] for one in names])
     left = list(range(len(names)))
@@ -248,7 +228,7 @@ def _entry(judged: Sequence[Judged], device: str) -> Judged:
     return next(one for one in judged if one.device == device)
 
 
-def _enough(vectors: Mapping[str, TaskVector], judged: Sequence[Judged], group: str) -> None:
+def _require_fewest(vectors: Mapping[str, TaskVector], judged: Sequence[Judged], group: str) -> None:
     """
     Raises:
         BadInputError: there are fewer than three.
@@ -261,8 +241,12 @@ def _enough(vectors: Mapping[str, TaskVector], judged: Sequence[Judged], group: 
         )
 
 
-class _GuardSetCheck:
-    """Hypotheses for the guard set, with any of the vectors merged."""
+class _GuardSetScorer:
+    """Transcribes the guard set with the model that any of the vectors, merged, would make.
+
+    Attributes:
+        before: the base model's hypotheses.
+    """
 
     def __init__(
         self,
@@ -283,14 +267,14 @@ class _GuardSetCheck:
             merged = merge([vector.tensors for vector in vectors.values()], **self._merge.settings)
         except ValueError as error:
             raise BadInputError(f"these cannot be merged: {error}") from error
-        scaled = {name: tensor * np.float32(WEIGHED) for name, tensor in merged.items()}
+        scaled = {name: tensor * np.float32(PULL_LAMBDA) for name, tensor in merged.items()}
         with temporarily_baked(self._base, apply(self._theta, scaled, out=scaled)) as folder:
             transcriber = Transcriber(self._base, threads=self._context.threads, folder=folder)
             return transcribe_sets(transcriber, self._sets, self._context.reporter, label)[GUARD_SET]
 
 
 def _leave_out_harmful(
-    judged: Sequence[Judged], vectors: dict[str, TaskVector], transcribe_with: _GuardSetCheck, tolerance: float
+    judged: Sequence[Judged], vectors: dict[str, TaskVector], transcribe_with: _GuardSetScorer, tolerance: float
 ) -> Hypotheses:
     """As long as the canary is harmed, leaves out the vector without which it is heard best."""
     together = transcribe_with(vectors, "hearing with all")

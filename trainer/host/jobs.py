@@ -1,4 +1,4 @@
-"""Jobs from their upload to their end: the files of each, and the thread that sees to their being done.
+"""Jobs from their upload to their end: the files of each, and the thread that starts and ends them.
 
 A job's files are in a folder of its name. What the database says is true; files of jobs that have
 ended, or that it does not know, are removed.
@@ -6,27 +6,24 @@ ended, or that it does not know, are removed.
 
 from __future__ import annotations
 
-import json
 import logging
-import shutil
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from device_app.remote.signatures import Signer
 from editing.errors import BadInputError
-from editing.files import make_folder, private_folder, sha256, write_atomically
-from editing.json_text import read_json
+from editing.files import make_folder, private_folder, sha256
 from trainer.executors import Engine, Running, Task
 from trainer.host.database import OPEN, Database, Job
-from trainer.host.keys import Signer
+from trainer.host.job_folder import JobFolder
 from trainer.host.limits import Limits
-from trainer.host.worker import ARCHIVE, PROGRESS, REQUEST, RESULT, VECTOR, work
+from trainer.host.worker import work
 
-LOOK_S = 0.3
-AGAIN_S = 5.0
+POLL_S = 0.3
+RETRY_S = 5.0
 TIDY_S = 60.0
 
 log = logging.getLogger(__name__)
@@ -42,8 +39,10 @@ class Jobs:
     """All jobs of a host.
 
     Attributes:
-        database: where they are noted.
-        limits: of the host.
+        database: records their states.
+        limits: how much devices may ask.
+        ended: how many jobs ended since the start, by state.
+        training_s: spent on fine-tuning since the start.
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class Jobs:
         """
         Args:
             folder: of the host.
-            database: its.
+            database: of the host.
             signer: signs task vectors.
             engine: where jobs are done.
             limits: how much devices may ask.
@@ -74,9 +73,12 @@ class Jobs:
         """Where a job's files are; the name was chosen here, never by a device."""
         return self._folder / job.id
 
+    def _files(self, job: Job) -> JobFolder:
+        return JobFolder(self.folder(job))
+
     def archive(self, job: Job) -> Path:
         """The dataset, as far as it has come."""
-        return self.folder(job) / ARCHIVE
+        return self._files(job).archive
 
     def received(self, job: Job) -> int:
         """How many bytes of the dataset are here."""
@@ -87,15 +89,11 @@ class Jobs:
 
     def progress(self, job: Job) -> dict[str, Any] | None:
         """Where the fine-tuning is, if it has begun."""
-        try:
-            record: dict[str, Any] = read_json(self.folder(job) / PROGRESS)
-            return record
-        except (OSError, ValueError):
-            return None
+        return self._files(job).read_progress()
 
     def vector(self, job: Job) -> Path | None:
         """A finished job's task vector, if it is still here."""
-        path = self.folder(job) / VECTOR
+        path = self._files(job).vector
         return path if job.state == "done" and path.is_file() else None
 
     # What devices do with jobs
@@ -110,25 +108,25 @@ class Jobs:
         if sha256(path) != job.request["dataset"]["sha256"]:
             path.unlink()
             raise BadInputError("the bytes are not those that were announced; send them again from the start")
-        write_atomically(self.folder(job) / REQUEST, json.dumps(job.request).encode())
+        self._files(job).write_request(job.request)
         self.database.move(job.id, ["uploading"], "queued")
 
     def cancel(self, job: Job) -> None:
         """Ends a job, if it has not ended, and removes its files."""
         if self.database.move(job.id, OPEN, "cancelled"):
             self.ended["cancelled"] += 1
-        (self.folder(job) / REQUEST).unlink(missing_ok=True)  # a worker that starts now finds nothing to do
+        self._files(job).request_file.unlink(missing_ok=True)  # a worker that starts now finds nothing to do
         started = self._started.get(job.id)
         if started is not None:
             started.running.cancel()
-        self._remove(job.id)
+        self._files(job).remove()
 
     # The thread
 
     def start(self) -> None:
-        """Goes on with what there is, and begins to do what comes."""
+        """Starts the thread: it continues the jobs that are there, and starts those that come."""
         make_folder(self._folder)
-        self._thread = threading.Thread(target=self._go_on, name="jobs", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -140,18 +138,18 @@ class Jobs:
             started.running.cancel()
 
     def is_alive(self) -> bool:
-        """Whether jobs are being seen to."""
+        """Whether the thread runs."""
         return self._thread is not None and self._thread.is_alive()
 
-    def _go_on(self) -> None:
-        while not self._stop.wait(LOOK_S):
+    def _run(self) -> None:
+        while not self._stop.wait(POLL_S):
             try:
-                self.look()
-            except Exception:  # a full disk, a cluster that is away: the jobs wait, and are looked after again
-                log.exception("jobs could not be seen to; trying again in %g s", AGAIN_S)
-                self._stop.wait(AGAIN_S)
+                self.update()
+            except Exception:  # a full disk, a cluster that is away: the jobs wait until it is over
+                log.exception("jobs could not be seen to; trying again in %g s", RETRY_S)
+                self._stop.wait(RETRY_S)
 
-    def look(self) -> None:
+    def update(self) -> None:
         """Ends what has finished, starts what can be started, removes what is not needed."""
         for job in self.database.jobs("running"):
             started = self._started.get(job.id)
@@ -166,7 +164,7 @@ class Jobs:
                 self._fail(job, f"it took longer than {self.limits.training_s / 3600:g} h, the most on this host")
         for identity in self._started.keys() - {job.id for job in self.database.jobs("running")}:
             self._started.pop(identity).running.cancel()
-            self._remove(identity)
+            JobFolder(self._folder / identity).remove()
         free = self._engine.slots - len(self._started)
         for job in self.database.jobs("queued")[: max(0, free)]:
             if self.database.move(job.id, ["queued"], "running"):
@@ -176,17 +174,16 @@ class Jobs:
             self._tidy()
 
     def _launch(self, job: Job) -> None:
-        if (self.folder(job) / RESULT).is_file():
+        if self._files(job).has_result():
             self._end(job)
             return
         task = Task(f"job {job.id[:8]}", work, (self.folder(job),))
         self._started[job.id] = _Started(self._engine.start(task), time.monotonic())
 
     def _end(self, job: Job) -> None:
-        """What became of a worker that is not running any more."""
-        try:
-            result: Mapping[str, Any] = read_json(self.folder(job) / RESULT)
-        except (OSError, ValueError):
+        """Records the result of a worker that has ended, or queues its job again."""
+        result = self._files(job).read_result()
+        if result is None:
             if job.attempts + 1 >= self.limits.attempts:
                 self._fail(job, "the worker died again and again; perhaps its memory is too small")
             elif self.database.move(job.id, ["running"], "queued", attempts=job.attempts + 1):
@@ -210,29 +207,17 @@ class Jobs:
         if self.database.move(job.id, ["running"], "done", statement=statement, signature=signature, result=shown):
             self.ended["done"] += 1
             self.training_s += float(result["seconds"])
-        self._remove_recordings(job.id)
+        self._files(job).remove_recordings(keep_archive=self._keep)
 
     def _fail(self, job: Job, error: str) -> None:
         if self.database.move(job.id, ["running"], "failed", error=error):
             self.ended["failed"] += 1
-        self._remove_recordings(job.id)
+        self._files(job).remove_recordings(keep_archive=self._keep)
 
     # Removing
 
-    def _remove_recordings(self, identity: str) -> None:
-        for path in (self._folder / identity).glob("*"):
-            if path.name == VECTOR or (self._keep and path.name == ARCHIVE):
-                continue
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-
-    def _remove(self, identity: str) -> None:
-        shutil.rmtree(self._folder / identity, ignore_errors=True)
-
     def _tidy(self) -> None:
-        """Removes files that no job needs: what a kill left, uploads given up, vectors nobody fetched."""
+        """Removes files that no job needs: those a kill left, abandoned uploads, vectors nobody fetched."""
         now = time.time()
         for job in self.database.jobs("uploading"):
             last = max(job.changed, _modified(self.archive(job)))
@@ -242,9 +227,9 @@ class Jobs:
             found = self.database.job(folder.name)
             is_old = found is not None and now - found.changed > self.limits.keep_hours * 3600
             if found is None or found.state == "cancelled" or (found.state not in OPEN and is_old):
-                self._remove(folder.name)
+                JobFolder(folder).remove()
             elif found.state not in OPEN:
-                self._remove_recordings(folder.name)
+                JobFolder(folder).remove_recordings(keep_archive=self._keep)
 
 
 def _modified(path: Path) -> float:

@@ -1,4 +1,4 @@
-"""What Prometheus is told of a host."""
+"""What a host reports to Prometheus."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from trainer.host.database import OPEN
 from trainer.host.jobs import Jobs
 
 
-class Figures:
+class JobMetrics:
     """A collector: read when Prometheus asks."""
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
 
     def collect(self) -> Iterator[Metric]:
-        """The figures of now."""
+        """The values of now."""
         waiting = GaugeMetricFamily("asr_edge_jobs", "Jobs that have not ended.", labels=["state"])
         for state in OPEN:
             waiting.add_metric([state], self._jobs.database.count(state))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from editing.errors import TrainingError
 from trainer.executors import CPUS
+from trainer.host.job_training import finetune_job
 
 LARGE_S = 2 * 3600.0  # of speech; below it, starting workers costs more than they save
 MOST_WORKERS = 16
@@ -13,7 +14,11 @@ FAILURES = 3
 
 
 def workers_for(seconds: float) -> int:
-    """How many workers a domain is learnt with: one, unless it is large and this process is part of a cluster."""
+    """How many workers fine-tune on a domain: one, unless it is large and this process is part of a cluster.
+
+    Args:
+        seconds: of speech to train on.
+    """
     try:
         import ray
     except ImportError:
@@ -25,8 +30,8 @@ def workers_for(seconds: float) -> int:
     return max(1, min(MOST_WORKERS, int(places)))
 
 
-def learn_together(folder: Path, workers: int) -> None:
-    """Does a job whose archive is unpacked, with several workers that share its folder.
+def finetune_job_together(folder: Path, workers: int) -> None:
+    """Fine-tunes on a job that is unpacked, with several workers that share its folder.
 
     If one dies, all start again, after the last checkpoint.
 
@@ -39,7 +44,7 @@ def learn_together(folder: Path, workers: int) -> None:
 
     use_gpu = bool(ray.cluster_resources().get("GPU", 0))
     trainer = TorchTrainer(
-        _learn_share,
+        _finetune_share,
         train_loop_config={"folder": str(folder)},
         scaling_config=ScalingConfig(
             num_workers=workers, use_gpu=use_gpu, resources_per_worker={"CPU": CPUS, **({"GPU": 1} if use_gpu else {})}
@@ -52,8 +57,6 @@ def learn_together(folder: Path, workers: int) -> None:
         raise TrainingError(f"{workers} workers could not learn it: {str(error).splitlines()[0]}") from error
 
 
-def _learn_share(config: dict[str, str]) -> None:
+def _finetune_share(config: dict[str, str]) -> None:
     """What each worker does."""
-    from trainer.host.worker import learn
-
-    learn(Path(config["folder"]))
+    finetune_job(Path(config["folder"]))

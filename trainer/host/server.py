@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uvicorn
 
 from device_app.paths import data_folder
+from device_app.remote.signatures import Signer
+from device_app.remote.tls import CERTIFICATE, CERTIFICATE_KEY
 from device_app.remote.trusted_hosts import is_loopback
 from editing.errors import BadInputError
 from trainer.executors import Engine
 from trainer.host.database import Database
-from trainer.host.keys import CERTIFICATE, CERTIFICATE_KEY, SIGNING, Signer, make_keys, signer
+from trainer.host.keys import SIGNING, make_keys, signer
 from trainer.host.limits import Limits
 
 CONNECTIONS = 1024  # more are told to come again
@@ -55,7 +57,7 @@ def own_signer(address: Address) -> Signer:
         make_keys(folder, ["localhost", "127.0.0.1"])
     found = signer(folder)
     if address.certificate is not None or not address.tls:  # there is no authority of ours to pin
-        found = Signer(found.private, found.key, None)
+        return replace(found, authority=None)
     return found
 
 

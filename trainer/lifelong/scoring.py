@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from device_app.audio.samples import SAMPLE_RATE, Samples
 from device_app.evaluation.error_rates import basic, error_counts
-from device_app.models.bundles import temporarily_baked
+from device_app.models.baking import temporarily_baked
 from device_app.recognition.transcriber import Transcriber
 from editing.method import Tensors
 from export.bundle import Bundle

@@ -14,7 +14,7 @@ import torch
 
 from device_app.audio.bundled import cut_out
 from device_app.audio.samples import SAMPLE_RATE
-from device_app.models.bundles import temporarily_baked
+from device_app.models.baking import temporarily_baked
 from device_app.paths import RECORDINGS
 from device_app.recognition.transcriber import Transcriber
 from editing.errors import BadInputError

@@ -17,7 +17,7 @@ from device_app.data.recordings import recording_of
 from device_app.data.store import Store
 from device_app.data.utterance import Utterance
 from device_app.execution import ExecutionContext
-from device_app.models.bundles import baked_folder
+from device_app.models.baking import baked_folder
 from device_app.models.ledger import edited
 from device_app.reporter import SilentReporter
 from editing.errors import BadInputError, WrongBaseError

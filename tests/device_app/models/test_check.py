@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from device_app.models.bundles import baked, baked_folder
+from device_app.models.baking import baked, baked_folder
 from device_app.models.check import examine_models
 from device_app.models.ledger import Edit, Ledger, edited
 from editing.task_vector import TaskVector
@@ -161,7 +161,7 @@ def test_a_vector_that_does_not_fit_its_base_is_found(ledger, learn, vector, bun
     smaller = TaskVector(dict(list(other.tensors.items())[1:]), other.origin)
     with ledger.changing():
         edit = Edit(1, "import", ["b"], [ledger.keep(smaller)], "ties", SETTINGS, reasons=["it does not fit"])
-        ledger.keep_out(edit)
+        ledger.reject(edit)
     (found,) = examine_models()
     assert found.kind == "missing or damaged task vectors of edits that are not in service"
     assert "cannot be merged (does not fit the model: " in found.line
@@ -222,7 +222,7 @@ def test_a_record_of_baked_files_that_leads_out_of_the_folder_is_damage(own_home
 
 
 def test_candidates_that_nobody_holds_are_removed(own_home, bundle):
-    from device_app.models.bundles import _in_use
+    from device_app.models.baking import _in_use
 
     for name in ("candidate-left", "candidate-held"):
         (own_home / name).mkdir()

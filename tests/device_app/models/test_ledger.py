@@ -1,10 +1,11 @@
+import fcntl
 import json
 import multiprocessing
 
 import numpy as np
 import pytest
 
-from device_app.models.bundles import baked
+from device_app.models.baking import baked
 from device_app.models.ledger import Applied, Edit, Ledger, edited
 from device_app.recognition.transcriber import Transcriber
 from editing.errors import BadInputError, StorageError
@@ -91,7 +92,7 @@ def test_rolling_back_leads_to_the_version_before_and_on_from_there(ledger, lear
 
 def test_an_edit_that_was_kept_out_changes_nothing(ledger, vector, bundle):
     with ledger.changing():
-        ledger.keep_out(Edit(1, "adapt", ["a"], [ledger.keep(vector("a"))], "ties", SETTINGS, reasons=["too bad"]))
+        ledger.reject(Edit(1, "adapt", ["a"], [ledger.keep(vector("a"))], "ties", SETTINGS, reasons=["too bad"]))
     assert edited(bundle) is bundle
     assert Ledger(bundle).edits[0].reasons == ["too bad"]
 
@@ -111,7 +112,7 @@ def test_several_vectors_make_one_edit(ledger, vector, bundle):
         ledger.promote(ledger.draft([Applied(1, names, "task_arithmetic", {"lam": 0.5})], "merge a + b"), edit)
     half = [{name: 0.5 * tensor for name, tensor in v.tensors.items()} for v in (a, b)]
     assert_weights(edited(bundle).weights(), bundle.weights(), *half)
-    assert ledger.learnt(ledger.current) == ["a", "b"]
+    assert ledger.domains(ledger.current) == ["a", "b"]
 
 
 def test_what_does_not_exist_is_said(ledger):
@@ -300,3 +301,14 @@ def test_two_processes_do_not_change_it_at_once(ledger, own_home):
     process.join(30)
     with ledger.changing():
         pass
+
+
+def test_it_and_a_process_of_an_older_version_exclude_each_other(ledger):
+    ledger.folder.mkdir(parents=True)
+    with (ledger.folder / "lock").open("a") as older:
+        fcntl.flock(older, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        message = "^another asr-edge is changing this model; wait until it has finished$"
+        with pytest.raises(BadInputError, match=message), ledger.changing():
+            pass
+    with ledger.changing(), (ledger.folder / "lock").open("a") as older, pytest.raises(BlockingIOError):
+        fcntl.flock(older, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -10,7 +10,7 @@ from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.manifest import read_manifest
 from device_app.evaluation.error_rates import english, error_rates
 from device_app.evaluation.evaluate import evaluate
-from device_app.models.bundles import baked
+from device_app.models.baking import baked
 from device_app.paths import RECORDINGS
 from editing.errors import BadAudioError, BundleError
 from export.bundle import Bundle

@@ -18,12 +18,13 @@ import pytest
 from device_app.adaptation.gate import Hypotheses
 from device_app.adaptation.guard_set import guard_set
 from device_app.data.names import GUARD_SET
+from device_app.remote.tls import AUTHORITY, CERTIFICATE, CERTIFICATE_KEY
 from device_app.remote.trusted_hosts import hosts
 from editing.task_vector import Origin, TaskVector
 from tests.trainer.cli.conftest import outline
 from trainer import executors as engine
-from trainer.host import fleet, server
-from trainer.host.keys import AUTHORITY, CERTIFICATE, CERTIFICATE_KEY, make_keys
+from trainer.host import contributions, fleet, server
+from trainer.host.keys import make_keys
 
 
 def test_keys_are_made_once_and_the_certificate_renewed(asr, tmp_path):
@@ -290,10 +291,10 @@ def crew(database, host_home, tiny_bundle, tmp_path, monkeypatch):
         database.add_device(name, "crew")
         device = next(one for one in database.devices() if one.name == name)
         data = TaskVector(tensors, replace(origin)).to_bytes()
-        path = fleet.incoming(host_home / "host", device.id)
+        path = contributions.incoming(host_home / "host", device.id)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-        fleet.receive(database, host_home / "host", device, "crew", hashlib.sha256(data).hexdigest(), path)
+        contributions.receive(database, host_home / "host", device, "crew", hashlib.sha256(data).hexdigest(), path)
 
 
 @pytest.fixture

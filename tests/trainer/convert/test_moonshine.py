@@ -16,7 +16,8 @@ from safetensors.numpy import save_file
 from device_app.audio.samples import read
 from device_app.data.manifest import read_manifest
 from device_app.evaluation.error_rates import english
-from device_app.models.bundles import EMBEDDED, baked
+from device_app.models.baking import baked
+from device_app.models.bundles import EMBEDDED
 from device_app.paths import RECORDINGS
 from device_app.recognition.families import load
 from editing.errors import BadInputError

@@ -7,8 +7,8 @@ import ssl
 import httpx2 as httpx
 import pytest
 
+from device_app.remote.tls import AUTHORITY, CERTIFICATE, CERTIFICATE_KEY
 from tests.conftest import until
-from trainer.host.keys import AUTHORITY, CERTIFICATE, CERTIFICATE_KEY
 from trainer.host.limits import Limits
 from trainer.host.server import only_tls_1_3
 

@@ -15,8 +15,9 @@ from device_app.execution import ExecutionContext
 from device_app.remote.signatures import verified
 from editing.errors import BadInputError
 from editing.task_vector import RECORD, Origin, TaskVector
-from trainer.host import fleet
-from trainer.host.fleet import file_of, merge_fleet
+from trainer.host import contributions, fleet
+from trainer.host.contributions import file_of
+from trainer.host.fleet import merge_fleet
 
 CHANGED = "model.decoder.embed_tokens.weight"
 RARE = slice(20_000, 24_000)  # tokens of other scripts: honest vectors change them, and nothing that is heard
@@ -59,10 +60,10 @@ def give(database, host_home, tmp_path):
             database.add_device(name, "crew")
             device = next(known for known in database.devices() if known.name == name)
             data = one if isinstance(one, bytes) else one.to_bytes()
-            path = fleet.incoming(host_home / "host", device.id)
+            path = contributions.incoming(host_home / "host", device.id)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-            fleet.receive(database, host_home / "host", device, "crew", hashlib.sha256(data).hexdigest(), path)
+            contributions.receive(database, host_home / "host", device, "crew", hashlib.sha256(data).hexdigest(), path)
 
     return contribute
 

@@ -127,7 +127,7 @@ def test_a_result_that_was_not_noted_before_a_kill_is_noted_and_not_made_again(m
     jobs.stop()
     engine = Watched()
     again = make_jobs(engine)
-    again.look()
+    again.update()
     assert again.database.job(identity).state == "done"
     assert not engine.processes
 
@@ -170,7 +170,7 @@ def test_what_is_wrong_with_a_dataset_is_the_result(make_jobs, device, packed, l
     identity = queued(jobs, device, packed)
     work(jobs.folder(jobs.database.job(identity)))  # in this process, as a worker would
     jobs.database.move(identity, ["queued"], "running")
-    jobs.look()
+    jobs.update()
     job = jobs.database.job(identity)
     assert job.state == "failed"
     assert "not a recording that can be read" in job.error
@@ -184,8 +184,8 @@ def test_files_that_no_job_needs_are_removed(make_jobs, device, packed, host_hom
     job = packed()
     added, _ = jobs.database.add_job(device, job.key, job.request)
     monkeypatch.setattr(jobs_module, "TIDY_S", 0.0)
-    jobs.look()
-    jobs.look()
+    jobs.update()
+    jobs.update()
     assert not stray.exists()
     assert jobs.database.job(added.id).state == "cancelled"  # an upload that was never finished
 
@@ -225,7 +225,7 @@ def test_a_fault_of_the_machine_does_not_end_the_host(make_jobs, monkeypatch):
     jobs = make_jobs()
     faults = [OSError(28, "No space left on device")]
     done = []
-    monkeypatch.setattr(jobs_module, "AGAIN_S", 0.1)
+    monkeypatch.setattr(jobs_module, "RETRY_S", 0.1)
     monkeypatch.setattr(jobs, "_tidy", lambda: done.append(1) if not faults else (_ for _ in ()).throw(faults.pop()))
     monkeypatch.setattr(jobs_module, "TIDY_S", 0.0)
     jobs.start()

@@ -14,11 +14,12 @@ from device_app.execution import ExecutionContext
 from device_app.models.ledger import Edit, Ledger
 from device_app.remote.client import HostClient
 from device_app.remote.jobs import find_job, jobs, kept_density, pack_job
+from device_app.remote.tls import CERTIFICATE, CERTIFICATE_KEY
 from device_app.remote.training import fetch, finish, send
 from device_app.remote.trusted_hosts import Host
 from editing.errors import BadInputError, NetworkError, StorageError, TrainingError, WrongBaseError
 from editing.task_vector import TaskVector
-from trainer.host.keys import CERTIFICATE, CERTIFICATE_KEY, make_keys
+from trainer.host.keys import make_keys
 from trainer.host.limits import Limits
 
 

@@ -11,7 +11,7 @@ from device_app.adaptation.guard_set import FOLDER as CANARY_FOLDER
 from device_app.audio.bundled import cut_out
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.utterance import Utterance
-from device_app.models.bundles import temporarily_baked
+from device_app.models.baking import temporarily_baked
 from device_app.recognition.transcriber import Transcriber
 from export.bundle import TOKENIZER
 from trainer import families

@@ -5,12 +5,13 @@ import signal
 import subprocess
 import sys
 
-from device_app.models.bundles import temporarily_baked
+from device_app.models.baking import temporarily_baked
 from device_app.paths import CANDIDATE, data_folder
 
 KILLED_IN_USE = """
 import os, signal
-from device_app.models.bundles import embedded_bundle, temporarily_baked
+from device_app.models.baking import temporarily_baked
+from device_app.models.bundles import embedded_bundle
 with temporarily_baked(embedded_bundle(), embedded_bundle().weights()) as folder:
     os.kill(os.getpid(), signal.SIGKILL)
 """

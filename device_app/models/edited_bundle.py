@@ -1,0 +1,86 @@
+"""A base model with edits, as the bundle that it makes up: on the device from its ledger, on a host from an archive."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+from device_app.models.ledger_record import Applied
+from editing.errors import AsrEdgeError
+from editing.registry import METHODS
+from editing.sparsify import Array
+from editing.task_vector import TaskVector, apply
+from export.bundle import Bundle
+
+
+class VectorSource(Protocol):
+    """Where the task vectors of edits are, by the hash of their file."""
+
+    def vector_path(self, name: str) -> Path:
+        """The file of this hash."""
+        ...
+
+    def vector(self, name: str) -> TaskVector:
+        """
+        Raises:
+            AsrEdgeError: the file is missing or damaged, or does not fit the base.
+        """
+        ...
+
+    def cannot_apply(self, applied: Applied, reason: str) -> AsrEdgeError:
+        """The error to raise for an edit that cannot be applied: which, why, and the remedy."""
+        ...
+
+
+@dataclass(frozen=True)
+class EditedBundle(Bundle):
+    """A base whose weights have edits applied; all else is the base's. `edited_bundle` makes it.
+
+    The weights and the recipe, which names the baked files, both follow from `applied`.
+
+    Attributes:
+        applied: the edits, in order.
+        source: of their task vectors.
+    """
+
+    applied: Sequence[Applied] = field(kw_only=True)
+    source: VectorSource = field(kw_only=True, repr=False)
+
+    def weights(self) -> dict[str, Array]:
+        """As `Bundle.weights`, the edits applied.
+
+        Raises:
+            AsrEdgeError: the base or a vector is missing or damaged, or an edit cannot be applied.
+        """
+        weights = super().weights()
+        for applied in self.applied:
+            try:
+                vectors = [self.source.vector(name).tensors for name in applied.vectors]
+                merged = METHODS[applied.method](vectors, **applied.settings)
+                weights = apply(weights, merged, out=merged)
+            except (ValueError, TypeError) as error:
+                if isinstance(error, AsrEdgeError):
+                    raise
+                raise self.source.cannot_apply(applied, str(error)) from error
+        return weights
+
+    @property
+    def recipe(self) -> list[Any]:
+        return [*super().recipe, [[list(a.vectors), a.method, dict(a.settings)] for a in self.applied]]
+
+    def vector_paths(self) -> list[Path]:
+        """The files of the edits' task vectors, each once."""
+        names = dict.fromkeys(name for applied in self.applied for name in applied.vectors)
+        return [self.source.vector_path(name) for name in names]
+
+
+def edited_bundle(base: Bundle, applied: Sequence[Applied], source: VectorSource) -> Bundle:
+    """A base with edits; the base itself where there are none."""
+    if not applied:
+        return base
+    own = {one.name: getattr(base, one.name) for one in fields(Bundle)}
+    # Baked files that came with the base have the base's weights.
+    own["files"] = {name: digest for name, digest in base.files.items() if not name.startswith(("int8/", "fp32/"))}
+    return EditedBundle(**own, applied=applied, source=source)

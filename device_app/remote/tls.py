@@ -1,0 +1,115 @@
+"""A certificate authority of a server's own, and certificates for TLS that it signs.
+
+authority.pem, authority-key.pem       made once: a device that pins the authority trusts each certificate that it signs
+certificate.pem, certificate-key.pem   renewed each time, for the names by which devices reach the server
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from editing.errors import BadInputError
+from editing.files import private_folder, write_atomically
+
+AUTHORITY = "authority.pem"
+AUTHORITY_KEY = "authority-key.pem"
+CERTIFICATE = "certificate.pem"
+CERTIFICATE_KEY = "certificate-key.pem"
+AUTHORITY_DAYS = 3650
+CERTIFICATE_DAYS = 825  # some TLS libraries refuse certificates that are valid for longer
+
+
+def make_certificate(folder: Path, names: Sequence[str]) -> None:
+    """Makes a certificate, in place of one that is there, and the authority that signs it, if there is none.
+
+    Args:
+        folder: where the four files are; it becomes private.
+        names: by which devices reach the server: DNS names and IP addresses.
+
+    Raises:
+        BadInputError: a name is none, or the authority's key is of another kind.
+        StorageError: the folder cannot be written.
+    """
+    private_folder(folder)
+    alternatives = [_alternative(name) for name in names]
+    if not (folder / AUTHORITY).is_file():
+        key = ec.generate_private_key(ec.SECP256R1())
+        write_atomically(folder / AUTHORITY_KEY, _private(key))
+        write_atomically(folder / AUTHORITY, _pem(_authority(key)))
+    authority = x509.load_pem_x509_certificate((folder / AUTHORITY).read_bytes())
+    authority_key = serialization.load_pem_private_key((folder / AUTHORITY_KEY).read_bytes(), None)
+    if not isinstance(authority_key, ec.EllipticCurvePrivateKey):
+        raise BadInputError(f"{folder / AUTHORITY_KEY}: is not a key of an authority that was made here")
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = (
+        _builder(alternatives[0].value, authority.subject, key, CERTIFICATE_DAYS)
+        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
+        .sign(authority_key, hashes.SHA256())
+    )
+    write_atomically(folder / CERTIFICATE_KEY, _private(key))
+    write_atomically(folder / CERTIFICATE, _pem(certificate))
+
+
+def _authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "asr-edge host authority")])
+    usage = {"key_cert_sign": True, "crl_sign": True}
+    others = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
+    return (
+        _builder("asr-edge host authority", name, key, AUTHORITY_DAYS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.KeyUsage(**usage, **dict.fromkeys(others, False), encipher_only=False, decipher_only=False),
+            critical=True,
+        )
+        .sign(key, hashes.SHA256())
+    )
+
+
+def _builder(subject: object, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: int) -> x509.CertificateBuilder:
+    now = dt.datetime.now(dt.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, str(subject)[:64])]))
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(minutes=10))  # of clocks that differ
+        .not_valid_after(now + dt.timedelta(days=days))
+    )
+
+
+def _alternative(name: str) -> x509.DNSName | x509.IPAddress:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        pass
+    try:
+        ascii_name = name.encode("idna").decode()
+    except UnicodeError:
+        ascii_name = ""
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", ascii_name):
+        raise BadInputError(f"{name!r}: neither a name nor an address of a machine")
+    return x509.DNSName(ascii_name)
+
+
+def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)

@@ -1,0 +1,116 @@
+"""Fine-tunes an unpacked job, alone or as one of a group of processes that share its folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from device_app.adaptation.training_set import TrainingSet
+from device_app.models.bundles import find_base
+from device_app.models.edited_bundle import edited_bundle
+from device_app.models.ledger_record import Applied
+from device_app.remote.archive import Unpacked
+from editing.errors import BadInputError
+from editing.files import private_folder, sha256
+from editing.task_vector import Origin, TaskVector
+from export.bundle import Bundle
+from trainer.host.job_folder import JobFolder
+
+if TYPE_CHECKING:
+    from trainer.training.loop import Progress
+
+PROGRESS_S = 0.5
+
+
+def finetune_job(folder: Path) -> None:
+    """Fine-tunes on a job that is unpacked; leaves the vector, and then the result.
+
+    In a group of processes, each calls it with the same folder, and the first one writes.
+
+    Raises:
+        AsrEdgeError: the vectors do not fit the base, or the fine-tuning fails.
+    """
+    from trainer.training.distributed import Group  # torch, which the host's own process does without
+    from trainer.training.finetuning import finetune_for_training_set
+    from trainer.training.settings import FineTuningSettings
+
+    private_folder(folder)  # each of a group has a process of its own
+    job = JobFolder(folder)
+    request = job.read_request()
+    settings = {**request["settings"]}
+    density = settings.pop("density", 1.0)
+    unpacked = job.unpacked()
+    bundle = starting_bundle(request, unpacked)
+    origin = Origin(
+        family=bundle.family, base=request["base"], domain="", utterances=len(unpacked.training), density=density
+    )
+    is_first = Group().rank == 0
+    result = finetune_for_training_set(
+        TrainingSet(bundle, unpacked.training, unpacked.held_out, origin),
+        FineTuningSettings(**settings),
+        checkpoint=job.checkpoint,
+        on_step=_progress_writer(job) if is_first else _ignore,
+    )
+    if not is_first:
+        return
+    vector = result.vector.trimmed(density) if density < 1 else result.vector
+    vector.save(job.vector)
+    job.write_result(sha256(job.vector), result.losses, round(result.seconds, 2))
+
+
+def _progress_writer(job: JobFolder) -> Callable[[Progress], None]:
+    """Writes the progress of a fine-tuning now and then, and that of its last step."""
+    written = 0.0
+
+    def write(at: Progress) -> None:
+        nonlocal written
+        if time.monotonic() - written > PROGRESS_S or at.step == at.steps:
+            written = time.monotonic()
+            job.write_progress(
+                {"step": at.step, "steps": at.steps, "epoch": at.epoch, "loss": at.loss, "left_s": at.left_s}
+            )
+
+    return write
+
+
+def _ignore(_progress: Progress) -> None:
+    """The first of a group writes the progress for all."""
+
+
+@dataclass(frozen=True)
+class _ArchivedVectors:
+    """The task vectors that came in a job's archive; each is compared with the base before it takes memory."""
+
+    base: Bundle
+    files: Mapping[str, Path]
+
+    def vector_path(self, name: str) -> Path:
+        return self.files[name]
+
+    def vector(self, name: str) -> TaskVector:
+        path = self.vector_path(name)
+        return TaskVector.load(path, base=self.base.weights_hash, shapes=self.base.shapes(), name="the archive")
+
+    def cannot_apply(self, applied: Applied, reason: str) -> BadInputError:
+        return BadInputError(f"edit {applied.edit} cannot be applied: {reason}")
+
+
+def starting_bundle(request: Mapping[str, Any], unpacked: Unpacked) -> Bundle:
+    """The device's model: a base that is installed here, with the edits whose vectors came along.
+
+    Its `weights` raise WrongBaseError or TaskVectorError where a vector does not fit the base.
+
+    Raises:
+        BadInputError: the base is not here, or a vector is missing.
+    """
+    base = find_base(request["base"])
+    if base is None:
+        raise BadInputError(f"the base {request['base'][:8]} is not installed on this host")
+    edits = [Applied(number, **edit) for number, edit in enumerate(request["edits"], 1)]
+    missing = {name for edit in edits for name in edit.vectors} - unpacked.vectors.keys()
+    if missing:
+        raise BadInputError(f"the archive: lacks the task vector {min(missing)[:8]} of an edit")
+    return edited_bundle(base, edits, _ArchivedVectors(base, unpacked.vectors))
