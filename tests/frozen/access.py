@@ -62,9 +62,9 @@ def correct_last(home: Path, text: str) -> None:
     asr(home, "correct", "--last", text)
 
 
-def damage(home: Path) -> dict[str, list[str]]:
-    """What `asr-edge doctor` finds, by kind; nothing is changed."""
-    return json.loads(asr(home, "doctor", "--dry-run", "--json"))
+def damage(home: Path) -> list[dict[str, str]]:
+    """What `asr-edge doctor` finds: "kind", "line", "remedy" of each; nothing is changed."""
+    return json.loads(asr(home, "doctor", "--dry-run", "--json"))["findings"]
 
 
 # Edits and versions
@@ -251,16 +251,19 @@ def serving(home: Path, port: int) -> Iterator[None]:
 
 def write_task_vector(model: Path, recordings: Mapping[Path, str], out: Path) -> None:
     """Fine-tunes a bundle on recordings and their texts, always the same way, and writes the task vector's file."""
-    from device_app.adaptation.training_set import Labelled, Lesson
+    from device_app.adaptation.training_set import TrainingSet
+    from device_app.data.utterance import Utterance
     from editing.task_vector import Origin
     from export.bundle import Bundle
-    from trainer.training.loop import Settings, teach
+    from trainer.training.finetuning import finetune_for_training_set
+    from trainer.training.settings import FineTuningSettings
 
     bundle = Bundle.open(model)
-    labelled = [Labelled(path, text) for path, text in recordings.items()]
+    labelled = [Utterance(audio=path, text=text) for path, text in recordings.items()]
     origin = Origin(bundle.family, bundle.weights_hash, "golden", "2026-01-02T03:04:05+00:00", len(labelled), 1.0)
-    lesson = Lesson(bundle, labelled, [], origin)  # by what is held out, it might keep the start
-    vector = teach(lesson, Settings(epochs=4, learning_rate=1e-3, batch_s=20.0, vary=True, seed=11)).vector
+    training_set = TrainingSet(bundle, labelled, [], origin)  # by what is held out, it might keep the start
+    settings = FineTuningSettings(epochs=4, learning_rate=1e-3, batch_s=20.0, vary=True, seed=11)
+    vector = finetune_for_training_set(training_set, settings).vector
     out.write_bytes(vector.to_bytes())
 
 

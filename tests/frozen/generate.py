@@ -3,7 +3,7 @@
     git worktree add /tmp/base 767e81d
     PYTHONPATH=/tmp/base python tests/frozen/generate.py tests/frozen/data
 
-It takes about ten minutes on an idle machine. It imports nothing of the working tree, so it goes on working when
+It takes five minutes of one processor. It imports nothing of the working tree, so it goes on working when
 everything there has moved. Tokens, keys, dates and identifiers are new in each run; weights differ between machines.
 README.md says what is in the result. Run it again only if a kind of file was forgotten: the point of the data is that
 it does not change.

@@ -14,8 +14,8 @@ import typer.main
 from typer.testing import CliRunner
 
 import device_app.adaptation.test_sets
-from device_app.adaptation.guard_set import canary
-from device_app.adaptation.training_set import Learnt
+from device_app.adaptation.guard_set import guard_set
+from device_app.adaptation.training_set import FineTuningResult
 from device_app.cli import application, main
 from device_app.cli.terminal.keyboard import Keyboard
 from editing.task_vector import TaskVector
@@ -86,29 +86,29 @@ def trained_bundle(tiny_bundle, tmp_path_factory):
     return train_on_letters(tiny_bundle, tmp_path_factory.mktemp("trained") / "bundle")
 
 
-class Teacher:
+class FineTuningStandIn:
     """Stands for a fine-tuning: gives at once the exact change that the domain calls for.
 
     Attributes:
         asked: settings of each fine-tuning, in order.
-        lessons: what each was given.
+        training_sets: what each was given.
     """
 
     def __init__(self) -> None:
-        self.asked, self.lessons = [], []
+        self.asked, self.training_sets = [], []
 
-    def __call__(self, lesson, settings, *, checkpoint=None, on_step=lambda _progress: None):
+    def __call__(self, training_set, settings, *, checkpoint=None, on_step=lambda _progress: None):
         self.asked.append(settings)
-        self.lessons.append(lesson)
+        self.training_sets.append(training_set)
         epochs = settings.epochs or 2
         for step in range(1, epochs + 1):
             on_step(SimpleNamespace(step=step, steps=epochs, epoch=step, loss=1.0 / step, left_s=0.0))
         if checkpoint is not None:
             checkpoint.parent.mkdir(parents=True, exist_ok=True)
             checkpoint.write_bytes(b"a checkpoint")
-        start = lesson.bundle.weights()
-        vector = TaskVector.difference(renamed_letters(lesson.bundle), start, lesson.origin).as_stored()
-        return Learnt(vector, [1.0 / step for step in range(1, epochs + 1)], 1.5)
+        start = training_set.bundle.weights()
+        vector = TaskVector.difference(renamed_letters(training_set.bundle), start, training_set.origin).as_stored()
+        return FineTuningResult(vector, [1.0 / step for step in range(1, epochs + 1)], 1.5)
 
 
 @pytest.fixture
@@ -119,16 +119,16 @@ def few_candidates(monkeypatch):
 
 @pytest.fixture
 def teacher(monkeypatch):
-    """Puts a `Teacher` in place of the fine-tuning."""
-    stand_in = Teacher()
-    monkeypatch.setattr("trainer.training.loop.teach", stand_in)
+    """Puts a `FineTuningStandIn` in place of the fine-tuning."""
+    stand_in = FineTuningStandIn()
+    monkeypatch.setattr("trainer.training.finetuning.finetune_for_training_set", stand_in)
     return stand_in
 
 
-def few_canaries(monkeypatch):
-    """Judges by the two shortest utterances of the canary, as all of them take seconds."""
-    some = sorted(canary(), key=lambda spoken: len(spoken.audio))[:2]
-    monkeypatch.setattr(device_app.adaptation.test_sets, "canary", lambda: some)
+def small_guard_set(monkeypatch):
+    """Judges by the two shortest utterances of the guard set, as all of them take seconds."""
+    some = sorted(guard_set(), key=lambda one: len(one.samples))[:2]
+    monkeypatch.setattr(device_app.adaptation.test_sets, "guard_set", lambda: some)
 
 
 @pytest.fixture(scope="session")
@@ -156,8 +156,8 @@ def adapted_home(known_home, tmp_path_factory):
     shutil.copytree(known_home, folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ASR_EDGE_HOME", str(folder))
-        patch.setattr("trainer.training.loop.teach", Teacher())
-        few_canaries(patch)
+        patch.setattr("trainer.training.finetuning.finetune_for_training_set", FineTuningStandIn())
+        small_guard_set(patch)
         call("adapt", "--domain", "codes", "--model", "tiny", "--lambda", "1", "--density", "1", "--epochs", "2")
     return folder
 
@@ -166,7 +166,7 @@ def _own(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home"
     shutil.copytree(source, folder)
     monkeypatch.setenv("ASR_EDGE_HOME", str(folder))
-    few_canaries(monkeypatch)
+    small_guard_set(monkeypatch)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     return folder

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from device_app.data.store import CANARY, Store
+from device_app.data.names import GUARD_SET
+from device_app.data.store import Store
 from device_app.models.bundles import find_bundle
 from device_app.models.ledger import Ledger
 from editing.task_vector import TaskVector
@@ -32,7 +33,7 @@ def test_an_edit_that_helps_is_promoted(home_of_tiny, teacher, spelled):
     done = call(*WHOLE, "--epochs", 3, "--scope", "decoder", "--vary", "--seed", 7)
     assert done.stdout.endswith("Version 1 is in service; 'asr-edge revert 1' takes it back.\n")
     assert re.search(r"^codes +\d", done.stdout, re.MULTILINE)
-    assert re.search(rf"^{CANARY} +\d", done.stdout, re.MULTILINE)
+    assert re.search(rf"^{GUARD_SET} +\d", done.stdout, re.MULTILINE)
     assert "Learning from " in done.stderr
     (asked,) = teacher.asked
     assert (asked.epochs, asked.scope, asked.vary, asked.seed) == (3, "decoder", True, 7)
@@ -67,7 +68,7 @@ def test_a_dry_run_changes_nothing(home_of_tiny, teacher):
 def test_the_json_document_of_an_adaptation(home_of_tiny, teacher):
     record = json.loads(call(*WHOLE, "--epochs", 4, "--json").stdout)
     assert (record["promoted"], record["passes"], record["reasons"], record["version"]) == (True, True, [], 1)
-    assert record["domains"].keys() == {"codes", CANARY}
+    assert record["domains"].keys() == {"codes", GUARD_SET}
     assert record["domains"]["codes"]["difference"] < 0
     assert len(record["losses"]) == 4
     assert record["norm"] > 0
@@ -86,15 +87,16 @@ def test_lambda_auto_weighs_candidates_and_draws_them(home_of_tiny, teacher, few
     assert ledger().edits[0].settings["lam"] == 1.0
 
 
-def test_without_matplotlib_there_is_no_picture(tmp_path, monkeypatch):
-    from device_app.cli.adapt import _draw
+def test_without_matplotlib_there_is_no_picture(tmp_path, monkeypatch, capsys):
+    from device_app.cli.terminal.outcome import _plot
     from editing.errors import MissingDependencyError
 
     def no_matplotlib(*_arguments):
         raise MissingDependencyError("pictures need matplotlib")
 
     monkeypatch.setattr("device_app.adaptation.plots.draw_frontier", no_matplotlib)
-    assert _draw([], "codes", tmp_path / "frontier.png") is False
+    _plot([], "codes", tmp_path / "frontier.png")
+    assert "picture" not in capsys.readouterr().err
 
 
 def test_the_tolerance_replay_and_orthography_reach_the_plan(home_adapted, teacher, spelled):
@@ -104,16 +106,16 @@ def test_the_tolerance_replay_and_orthography_reach_the_plan(home_adapted, teach
         *("--orthography", "learn", "--tolerance", "100"),
         code=3,
     )
-    assert json.loads(done.stdout)["domains"].keys() == {"more", "codes", CANARY}
+    assert json.loads(done.stdout)["domains"].keys() == {"more", "codes", GUARD_SET}
     with Store() as store:
         fresh = sum(u.split == "train" for u in store.utterances("more"))
-    assert len(teacher.lessons[0].training) == fresh + 3
+    assert len(teacher.training_sets[0].training) == fresh + 3
 
 
 def test_a_real_fine_tuning_from_the_command_line(home_of_tiny, monkeypatch):
-    from trainer.training import loop as finetune
+    from trainer.training import finetuning
 
-    monkeypatch.setattr(finetune, "general_speech", lambda *_arguments: [])
+    monkeypatch.setattr(finetuning, "general_speech", lambda *_arguments: [])
     done = call(*WHOLE, "--epochs", "1", "--force", "--json")
     record = json.loads(done.stdout)
     assert len(record["losses"]) == 1
@@ -178,7 +180,7 @@ def test_report_gives_the_matrix_and_a_picture(home_adapted, tmp_path):
     assert [line.split()[0] for line in done.stdout.splitlines()[:3]] == ["version", "0", "1"]
     assert "<svg" in (tmp_path / "matrix.svg").read_text()
     record = json.loads(call("report", "--model", "tiny", "--json").stdout)
-    assert record["domains"] == ["codes", CANARY]
+    assert record["domains"] == ["codes", GUARD_SET]
     assert record["versions"][1]["wer"]["codes"] == record["average_wer"] < record["versions"][0]["wer"]["codes"]
     assert "backward_transfer" not in record
 
@@ -193,7 +195,7 @@ def test_report_of_two_domains_has_transfer(home_adapted, teacher, spelled):
 
 def test_report_of_the_base_alone(home_of_tiny):
     record = json.loads(call("report", "--model", "tiny", "--json").stdout)
-    assert (record["domains"], len(record["versions"])) == ([CANARY], 1)
+    assert (record["domains"], len(record["versions"])) == ([GUARD_SET], 1)
     assert "average_wer" not in record
 
 
@@ -260,7 +262,7 @@ def test_a_vector_can_be_trimmed_when_it_is_exported(home_adapted, tmp_path):
     vector = TaskVector.load(file)
     assert vector.density < 0.02
     assert (vector.origin.method, vector.origin.density) == ("trim", 0.01)
-    assert vector.origin.scores.keys() == {"codes", CANARY}
+    assert vector.origin.scores.keys() == {"codes", GUARD_SET}
     shown = call("vector", "show", file).stdout
     assert re.search(r"^domain +codes$", shown, re.MULTILINE)
     assert "layers" not in shown

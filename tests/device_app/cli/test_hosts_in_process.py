@@ -88,7 +88,7 @@ def test_a_host_learns_and_the_device_judges(home_of_tiny, serve, teacher):
     assert ledger().current.id == 1
     assert jobs_here() == []
     assert (teacher.asked[0].epochs, teacher.asked[0].scope) == (2, "all")
-    assert teacher.lessons[0].held_out == []
+    assert teacher.training_sets[0].held_out == []
     until(lambda: [job.state for job in host.database.jobs()] == ["done"])
 
 
@@ -102,11 +102,11 @@ def test_recordings_go_to_a_host_only_when_a_person_agrees(home_of_tiny, serve, 
     done = call(*ADAPT, "--on", host.url, "--score-remotely", "--yes", "--json")
     assert json.loads(done.stdout)["promoted"]
     assert find_host(host.url).consent
-    assert len(teacher.lessons[0].held_out) >= 3
+    assert len(teacher.training_sets[0].held_out) >= 3
 
 
 def test_a_job_is_listed_attached_and_merged_later(home_of_tiny, serve, teacher, monkeypatch):
-    from device_app.remote import jobs as remote
+    from device_app.remote import training as remote
 
     host = serve(home_of_tiny)
     host.trust()
@@ -133,7 +133,7 @@ def _interrupted(*_arguments):
 
 
 def test_a_job_whose_edit_is_there_already_is_not_merged_twice(home_of_tiny, serve, teacher):
-    from device_app.remote import jobs as remote
+    from device_app.remote import training as remote
 
     host = serve(home_of_tiny)
     host.trust()
@@ -151,13 +151,13 @@ def test_a_job_whose_edit_is_there_already_is_not_merged_twice(home_of_tiny, ser
 
 
 def _learnt(job):
-    from device_app.adaptation.training_set import Learnt
+    from device_app.adaptation.training_set import FineTuningResult
 
-    return Learnt(replace(TaskVector.load(job.folder / "vector.safetensors"), origin=job.origin), [1.0], 1.0)
+    return FineTuningResult(replace(TaskVector.load(job.folder / "vector.safetensors"), origin=job.origin), [1.0], 1.0)
 
 
 def test_a_queued_job_is_cancelled_here_and_there(home_of_tiny, serve, teacher):
-    from device_app.remote import jobs as remote
+    from device_app.remote import training as remote
 
     host = serve(home_of_tiny, Idle())
     host.trust()
@@ -174,7 +174,7 @@ def test_a_queued_job_is_cancelled_here_and_there(home_of_tiny, serve, teacher):
 
 
 def test_a_job_of_a_host_that_is_not_trusted_is_unknown(home_of_tiny, serve, teacher):
-    from device_app.remote import jobs as remote
+    from device_app.remote import training as remote
     from device_app.remote.trusted_hosts import forget_host
 
     host = serve(home_of_tiny, Idle())
@@ -192,17 +192,18 @@ def test_a_job_of_a_host_that_is_not_trusted_is_unknown(home_of_tiny, serve, tea
     assert "unknown (" in call("jobs").stdout
 
 
-def test_where_a_job_is_in_words():
-    from device_app.cli.jobs import _by_steps, _teller, _words
+def test_where_a_job_is_indescribe():
+    from device_app.remote.training import _following, _from_total, describe
 
-    assert _words({"state": "queued", "place": 2}) == "queued, 2 before it"
+    assert describe({"state": "queued", "place": 2}) == "queued, 2 before it"
     at = {"step": 3.0, "steps": 10.0, "left_s": 120.0, "epoch": 1, "loss": 0.5}
-    assert _words({"state": "running", "progress": at}) == "running, step 3 of 10, 2 min left"
-    assert _words({"state": "failed", "error": "why"}) == "failed (why)"
+    assert describe({"state": "running", "progress": at}) == "running, step 3 of 10, 2 min left"
+    assert describe({"state": "failed", "error": "why"}) == "failed (why)"
     shown, sent = [], []
-    _teller(lambda *figures: shown.append(figures))({"state": "running", "progress": at})
-    assert shown == [(3, 10, 1, 0.5)]
-    told = _by_steps(sent.append)
+    said = []
+    _following(lambda *figures: shown.append(figures), said.append)({"state": "running", "progress": at})
+    assert (shown, said) == ([(3, 10, 1, 0.5)], ["On the host: running"])
+    told = _from_total(sent.append)
     told(10)
     told(25)
     assert sent == [10, 15]
@@ -233,7 +234,7 @@ def test_what_was_not_learnt_here_is_not_contributed(home_adapted, serve, tmp_pa
 @pytest.fixture
 def offered(home_adapted, serve):
     """A host that offers the edit's vector to the group "crew", signed."""
-    from trainer.host.fleet import file_of
+    from trainer.host.contributions import file_of
 
     host = serve(home_adapted)
     host.trust()

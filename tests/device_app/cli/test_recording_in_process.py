@@ -7,8 +7,9 @@ import pytest
 
 from device_app.audio.samples import read
 from device_app.cli.terminal.live import LiveLine, meter
-from device_app.data.importing import new_utterance
+from device_app.data.recordings import recording_of
 from device_app.data.store import Store
+from device_app.data.utterance import Utterance
 from tests.device_app.cli.conftest import call
 from tests.device_app.cli.desk import Line, Now, blocks
 from tests.device_app.cli.letters import spell, write_spelled
@@ -213,8 +214,7 @@ def test_nothing_to_label_and_no_terminal(home_of_tiny, person):
 def test_what_has_no_text_at_all_is_labelled_by_typing(home_of_tiny, person):
     with Store() as store:
         nothing = np.random.default_rng(0).normal(0, 1e-3, 16_000).astype(np.float32)
-        new = new_utterance(nothing, domain="new", text=None, speaker=None, source="recorded")
-        store.add([new])
+        store.add([Utterance(recording=recording_of(nothing), domain="new", source="recorded")])
     person.keys = [ENTER, Line("f i o"), ENTER]
     assert "heard: nothing" in label("--domain", "new").stderr
     assert kept("new")[0].text == "f i o"

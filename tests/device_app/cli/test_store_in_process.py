@@ -191,12 +191,12 @@ def test_a_models_name_is_no_path(empty_home, checkpoint, name):
 
 
 def test_names_are_completed(home_adapted):
-    from device_app.cli import jobs, log, options
+    from device_app.cli import jobs, options
 
     assert options.complete_domain("co") == ["codes"]
     assert options.complete_domain("x") == []
     assert options._complete_model("t") == ["tiny"]
     assert "ties" in options._complete_method("ti")
     assert options.complete_host("h") == []
-    assert log.complete_edit("") == []  # of the embedded model
+    assert options.complete_edit("") == []  # of the embedded model
     assert jobs._complete_job("") == []
