@@ -28,8 +28,9 @@ def doctor(
 ) -> None:
     """Find what a crash or a missing disk did to recordings and edits; show it, and mend it if you agree.
 
-    Texts, damaged audio, damaged ledgers and task vectors are never deleted, but go into a folder 'quarantine'. Exit
-    code 1: something was found and not changed.
+    Texts, damaged audio, damaged ledgers and task vectors are never deleted, but go into a folder 'quarantine'.
+
+    Exit code 1: something was found and not changed.
     """
     from device_app.data.repair import examine, mend, refuse_if_most_are_missing
     from device_app.data.store import Store

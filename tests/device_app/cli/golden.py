@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import REPOSITORY
+
 FOLDER = Path(__file__).parent / "golden"
 VOLATILE = (
     (r"\b[0-9a-f]{2}/[0-9a-f]{32}\.flac", "<file>.flac"),
@@ -24,7 +26,7 @@ VOLATILE = (
 
 def normalised(text: str, places: Mapping[str, Path]) -> str:
     """A text in which folders, times, hashes and the version have names in place of their values."""
-    for name, place in sorted(places.items(), key=lambda one: -len(str(one[1]))):
+    for name, place in sorted({"package": REPOSITORY, **places}.items(), key=lambda one: -len(str(one[1]))):
         text = text.replace(str(place), f"<{name}>")
     for pattern, name in VOLATILE:
         text = re.sub(pattern, name, text)

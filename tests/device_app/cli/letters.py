@@ -100,7 +100,7 @@ def train_on_letters(tiny: Bundle, out: Path) -> Bundle:
     model = conformer_ctc.build(tiny.config)
     families.load_weights(model, tiny.weights())
     audio = torch.from_numpy(np.stack([np.pad(one, (0, samples - len(one))) for one in clips]))
-    features, mask = conformer_ctc.heard(model, audio, torch.tensor([len(one) for one in clips]))
+    features, mask = conformer_ctc.masked_features(model, audio, torch.tensor([len(one) for one in clips]))
     optimizer = torch.optim.AdamW(model.parameters(), 0.005, weight_decay=0.0)
     model.train()
     for step in range(STEPS):

@@ -126,7 +126,7 @@ def test_free_speech_is_labelled_with_what_is_recognised(home_of_tiny, take, sou
     assert "(say anything)" in done.stderr
     assert "[2, 0:0" in done.stderr
     (utterance,) = kept()
-    assert utterance.text == utterance.heard
+    assert utterance.text == utterance.hypothesis
     assert utterance.prompt is None
     assert done.stdout == "anna: 1 recorded, 0.1 min\n"
 
@@ -171,8 +171,8 @@ def test_a_walk_accepts_edits_skips_and_goes_back(unlabelled, sound, person):
     assert "[3/3]" in done.stderr
     assert len(device.played) == 1
     first, second, third = kept("heard")
-    assert first.text == first.heard
-    assert second.text == second.heard  # the edit was left with "b"
+    assert first.text == first.hypothesis
+    assert second.text == second.hypothesis  # the edit was left with "b"
     assert third.text is None
     assert done.stdout == "2 of 3 labelled\n"
 
@@ -195,13 +195,13 @@ def test_the_least_sure_first(unlabelled, person):
     first, second, third = kept("heard")
     with Store() as store:
         for utterance, confidence in ((first, 0.7), (second, 0.3), (third, 0.95)):
-            store.set_heard(utterance.id, "as it was", confidence)
+            store.set_hypothesis(utterance.number, "as it was", confidence)
     person.keys = ["s", "q"]
     done = label("--low-confidence", "--domain", "heard")
-    places = [done.stderr.index(f"heard {utterance.id},") for utterance in (second, first)]
+    places = [done.stderr.index(f"heard {utterance.number},") for utterance in (second, first)]
     assert places == sorted(places)
     assert done.stdout == "0 of 2 labelled\n"
-    assert f"heard {third.id}," not in done.stderr
+    assert f"heard {third.number}," not in done.stderr
 
 
 def test_nothing_to_label_and_no_terminal(home_of_tiny, person):

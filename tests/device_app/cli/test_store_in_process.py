@@ -60,13 +60,13 @@ def test_import_needs_a_domain_and_lowers_capitals(empty_home, tmp_path):
 def test_correct_and_label_set_change_the_text(home_of_tiny, tmp_path):
     call("transcribe", "--save", write_spelled(tmp_path / "a.wav", "fio"), "--model", "tiny")
     (kept,) = utterances("heard")
-    call("label", "set", kept.id, kept.heard)
-    assert (utterances("heard")[0].text, utterances("heard")[0].source) == (kept.heard, "imported")  # no correction
-    assert call("label", "set", kept.id, "f i x").stdout == f"{kept.id}  heard  f i x\n"
+    call("label", "set", kept.number, kept.hypothesis)
+    assert (utterances("heard")[0].text, utterances("heard")[0].source) == (kept.hypothesis, "imported")  # no correction
+    assert call("label", "set", kept.number, "f i x").stdout == f"{kept.number}  heard  f i x\n"
     assert utterances("heard")[0].source == "corrected"
-    assert call("correct", kept.id, "f i o").stdout == f"{kept.id}  heard  f i o\n"
+    assert call("correct", kept.number, "f i o").stdout == f"{kept.number}  heard  f i o\n"
     done = call("correct", "--last", "f i a", "--domain", "mail")
-    assert done.stdout == f"{kept.id}  mail  f i a\n"
+    assert done.stdout == f"{kept.number}  mail  f i a\n"
     assert [u.text for u in utterances("mail")] == ["f i a"]
     assert utterances("heard") == []
 
@@ -98,7 +98,7 @@ def test_dataset_renames_moves_and_deletes(four):
     assert call("dataset", "delete", 1, "--yes").stdout == "1 deleted\n"
     assert {u.domain for u in utterances()} == {"other", "phone"}
     assert call("dataset", "delete", "--domain", "phone", stdin=b"y\n").stdout.endswith("2 deleted\n")
-    assert [u.id for u in utterances()] == [2]
+    assert [u.number for u in utterances()] == [2]
     assert "name either" in call("dataset", "delete", code=1).stderr
 
 
@@ -124,16 +124,20 @@ def test_dataset_export_writes_what_others_read(four, form):
     assert call("import", source, "--domain", "copy").stdout.startswith("4 imported")
 
 
-def test_doctor_finds_mends_and_says(four):
-    assert call("doctor").stdout == "The store is whole.\n"
+def test_doctor_finds_asks_mends_and_says(four):
+    assert call("doctor").stdout == "The store is whole.\nThe edits and the baked files are whole.\n"
     next((four / "audio").rglob("*.flac")).unlink()
     done = call("doctor", "--dry-run", code=1)
-    assert done.stdout.startswith("1 missing\n  ")
+    assert "1 utterances whose audio is missing" in done.stdout
     assert len(utterances()) == 4
-    assert len(json.loads(call("doctor", "--dry-run", "--json", code=1).stdout)["missing"]) == 1
-    assert call("doctor").stdout.startswith("1 utterances whose audio is gone: removed\n  ")
+    assert json.loads(call("doctor", "--dry-run", "--json", code=1).stdout)["mended"] is False
+    refused = call("doctor", code=1)
+    assert "Nothing was changed. 'asr-edge doctor --yes' changes it without a question." in refused.stderr
+    assert len(utterances()) == 4
+    assert "Mended." in call("doctor", "--yes").stderr
     assert len(utterances()) == 3
-    assert json.loads(call("doctor", "--json").stdout)["missing"] == []
+    assert (four / "quarantine" / "utterances.jsonl").is_file()
+    assert json.loads(call("doctor", "--json").stdout) == {"findings": [], "mended": False}
 
 
 # models

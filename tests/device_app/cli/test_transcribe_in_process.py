@@ -121,8 +121,8 @@ def test_save_keeps_the_sound_and_what_was_recognised(recording):
     assert "Kept as 13 to 14. If one was misheard" in done.stderr
     with Store() as store:
         first, second = store.utterances("kept")
-    assert (first.heard, first.text, first.source) == ("f i o", None, "imported")
-    assert second.heard == "m a m"
+    assert (first.hypothesis, first.text, first.source) == ("f i o", None, "imported")
+    assert second.hypothesis == "m a m"
     assert "Kept as 15. If" in transcribe(recording, "--save").stderr
     assert transcribe(first.audio).stdout == "f i o\n"
 
