@@ -61,7 +61,10 @@ def test_correct_and_label_set_change_the_text(home_of_tiny, tmp_path):
     call("transcribe", "--save", write_spelled(tmp_path / "a.wav", "fio"), "--model", "tiny")
     (kept,) = utterances("heard")
     call("label", "set", kept.number, kept.hypothesis)
-    assert (utterances("heard")[0].text, utterances("heard")[0].source) == (kept.hypothesis, "imported")  # no correction
+    assert (utterances("heard")[0].text, utterances("heard")[0].source) == (
+        kept.hypothesis,
+        "imported",
+    )  # no correction
     assert call("label", "set", kept.number, "f i x").stdout == f"{kept.number}  heard  f i x\n"
     assert utterances("heard")[0].source == "corrected"
     assert call("correct", kept.number, "f i o").stdout == f"{kept.number}  heard  f i o\n"

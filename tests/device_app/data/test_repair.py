@@ -299,11 +299,11 @@ def test_what_is_deleted_is_deleted_in_the_quarantine_too(store, tmp_path, forge
 def test_a_damaged_quarantine_is_told_and_left_alone(store):
     store.quarantine.folder.mkdir()
     path = store.quarantine.folder / "utterances.jsonl"
-    path.write_text("{half")
+    path.write_text("{half\n")  # a whole line: one that is cut off is what a kill leaves
     store.get(1).audio.unlink()
     with pytest.raises(StorageError, match=r"utterances\.jsonl: is damaged"):
         mend(store, examine(store))
-    assert path.read_text() == "{half"
+    assert path.read_text() == "{half\n"
     assert len(list(store.utterances())) == 3
 
 

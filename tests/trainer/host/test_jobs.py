@@ -7,6 +7,7 @@ import signal
 import numpy as np
 import pytest
 
+from device_app.recognition.onnx_session import default_threads
 from device_app.remote.archive import pack
 from device_app.remote.client import HostClient
 from device_app.remote.jobs import ARCHIVE
@@ -19,6 +20,7 @@ from trainer.executors import Local, Ray
 from trainer.host import jobs as jobs_module
 from trainer.host.limits import Limits
 from trainer.host.worker import work
+from trainer.training import loop
 from trainer.training.finetuning import finetune_for_training_set
 from trainer.training.settings import FineTuningSettings
 
@@ -57,13 +59,14 @@ def ended(jobs, identity):
 
 
 def test_a_job_gives_the_vector_of_local_training_signed_and_keeps_no_recording(
-    make_jobs, device, packed, lesson, keys
+    make_jobs, device, packed, lesson, keys, monkeypatch
 ):
     jobs = make_jobs(Local())
     identity = queued(jobs, device, packed)
     jobs.start()
     job = ended(jobs, identity)
     assert job.state == "done", job.error
+    monkeypatch.setattr(loop, "default_threads", default_threads)  # as in the process of the worker
     local = finetune_for_training_set(lesson, FineTuningSettings(epochs=2, seed=3)).vector
     path = jobs.vector(job)
     found = TaskVector.load(path).tensors
