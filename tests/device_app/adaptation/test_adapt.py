@@ -1,4 +1,7 @@
-"""Adapting the embedded model to spelled codes: real recordings, the real fine-tuning, the real gate."""
+"""Adapting the embedded model to spelled codes: real recordings, the real fine-tuning, the real gate.
+
+What takes minutes is slow; tests/device_app/cli/test_edits_in_process.py takes the same paths on a tiny model.
+"""
 
 import json
 
@@ -90,13 +93,18 @@ def as_learnt(training_set, weights):
 
 
 @pytest.fixture
-def tune(tuned):
+def tune(request):
     """A fine-tuning that has been done before, so that not every test takes its time."""
 
     def learnt(training_set):
-        return as_learnt(training_set, tuned.weights)
+        return as_learnt(training_set, request.getfixturevalue("tuned").weights)
 
     return learnt
+
+
+def unchanged(training_set):
+    """A fine-tuning that changes nothing."""
+    return as_learnt(training_set, training_set.bundle.weights())
 
 
 @pytest.fixture
@@ -108,6 +116,7 @@ def run(store, ledger, tune, context):
     return start
 
 
+@pytest.mark.slow
 def test_what_was_learnt_goes_into_service_with_what_it_did(run, codes_of, ledger, bundle, context):
     codes_of("codes", 30)
     outcome = run(AdaptationSettings("codes"))
@@ -126,6 +135,7 @@ def test_what_was_learnt_goes_into_service_with_what_it_did(run, codes_of, ledge
     assert "--orthography keep" in context.reporter.said[-1]
 
 
+@pytest.mark.slow
 def test_a_dry_run_changes_nothing(run, codes_of, ledger):
     codes_of("codes", 30)
     outcome = run(AdaptationSettings("codes", gate=GatePolicy(dry_run=True)))
@@ -135,6 +145,7 @@ def test_a_dry_run_changes_nothing(run, codes_of, ledger):
     assert not baked_folder(ledger.bundle(outcome.version)).exists()
 
 
+@pytest.mark.slow
 def test_what_harms_stays_out_with_the_reason_and_can_be_forced(run, codes_of, ledger, bundle, tuned):
     codes_of("codes", 30)
 
@@ -210,7 +221,7 @@ def test_unlabelled_utterances_do_not_count(run, codes_of):
 
 def test_ten_utterances_are_enough_and_three_are_held_out(run, codes_of, store):
     codes_of("codes", 10)
-    outcome = run(AdaptationSettings("codes", gate=GatePolicy(dry_run=True)))
+    outcome = run(AdaptationSettings("codes", gate=GatePolicy(dry_run=True)), unchanged)
     assert outcome.verdict.changes["codes"].utterances >= 3
     assert sum(u.split == "test" for u in store.utterances("codes")) >= 3
 
@@ -230,6 +241,7 @@ def test_labels_of_other_recordings_are_refused(run, codes_of, codes):
         run(AdaptationSettings("codes"))
 
 
+@pytest.mark.slow
 def test_what_was_learnt_before_is_judged_too(run, codes_of, ledger, store):
     codes_of("codes", 20)
     run(AdaptationSettings("codes"))
@@ -256,6 +268,7 @@ def test_an_edit_can_be_weighed_otherwise_and_the_report_knows_every_version(run
     assert versions[0].wer["codes"] > versions[1].wer["codes"]
 
 
+@pytest.mark.slow
 def test_a_vector_from_elsewhere_is_judged_and_merged(store, ledger, codes_of, tuned, bundle, context):
     codes_of("codes", 30)
     origin = Origin("moonshine", bundle.weights_hash, "codes", utterances=20)
