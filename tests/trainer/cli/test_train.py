@@ -13,8 +13,7 @@ from tests.conftest import TINY_TEXTS
 from tests.trainer.cli.conftest import outline
 from tests.trainer.conftest import TINY
 from trainer.families import conformer_ctc
-from trainer.training import from_scratch
-from trainer.training import loop as finetune
+from trainer.training import checkpoint, from_scratch
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +75,7 @@ def test_pieces_of_words_become_the_vocabulary(asr, speech, tmp_path):
 
 
 def test_an_interrupted_run_goes_on_to_the_same_weights(asr, speech, tmp_path, monkeypatch):
-    monkeypatch.setattr(finetune, "CHECKPOINT_S", -1.0)
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_S", -1.0)
     seen = []
 
     @contextlib.contextmanager
