@@ -244,6 +244,8 @@ def opened(path: Path, name: str = "", base: str | None = None, shapes: Shapes |
         file = safe_open(path, framework="numpy")
     except FileNotFoundError:
         raise TaskVectorError(f"{name}: there is no such file") from None
+    except MemoryError:  # the file is mapped whole, whatever it holds
+        raise TaskVectorError(f"{name}: is too large for this machine's memory; nothing was changed") from None
     except (SafetensorError, OSError, ValueError) as error:
         if isinstance(error, TaskVectorError):
             raise

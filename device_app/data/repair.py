@@ -56,7 +56,12 @@ def examine(store: Store) -> list[Finding]:
             findings.append(found)
     records = {record.get("sha256"): record for record in store.quarantine.records()}
     for digest, paths in orphans.items():
-        findings += [_examine_orphan(store, path, digest, intact, records.get(digest)) for path in paths]
+        twin = intact.get(digest)
+        findings += [
+            _examine_orphan(store, path, digest, intact, records.get(digest))
+            for path in paths
+            if twin is None or not path.samefile(twin)  # a link leads from the row's name to the file: there is no copy
+        ]
     return [*findings, *_examine_modes(store, {*unknown})]
 
 
@@ -189,8 +194,8 @@ def _measure(store: Store, utterance: StoredUtterance) -> None:
 
 
 def _remove_copy(path: Path, twin: Path, digest: str) -> None:
-    if twin.is_file() and sha256(twin) == digest:
-        path.unlink(missing_ok=True)
+    if path.is_file() and twin.is_file() and not path.samefile(twin) and sha256(twin) == digest:
+        path.unlink()
 
 
 def _restore(store: Store, path: Path, record: Mapping[str, Any]) -> None:

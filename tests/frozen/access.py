@@ -105,7 +105,7 @@ def weights(home: Path, model: str, version: int) -> Mapping[str, np.ndarray]:
 
     with _home(home):
         found = Ledger(find_bundle(model))
-        return found.weights(found.find_version(version))
+        return found.bundle(found.find_version(version)).weights()
 
 
 def vector_folder(home: Path) -> Path:

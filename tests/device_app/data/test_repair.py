@@ -365,3 +365,15 @@ def test_a_kill_at_any_moment_of_import_and_delete_loses_nothing_confirmed(tmp_p
     assert done.returncode == 0
     with Store(home) as store:
         assert {u.text for u in store.utterances("d")} == {f"utterance {index}" for index in range(300)}
+
+
+@pytest.mark.parametrize("linked", ["file", "folder"])
+def test_a_link_to_a_recording_is_no_copy_of_it(store, linked):
+    """What once happened: the file that the link led to was removed as a copy, and it was the only one."""
+    audio = store.get(1).audio
+    real = audio if linked == "file" else audio.parent
+    moved = real.rename(store.audio_folder / "moved")
+    real.symlink_to(moved)
+    mend(store, examine(store))
+    assert audio.is_file()
+    assert {u.number for u in store.utterances()} == {1, 2, 3}
