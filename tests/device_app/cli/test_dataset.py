@@ -112,7 +112,7 @@ def everything(tmp_path):
 
 
 def test_doctor_shows_and_changes_nothing_without_an_answer(prompts, tmp_path):
-    assert prompts("doctor").stdout == "The store is whole.\n"
+    assert prompts("doctor").stdout == "The store is whole.\nThe edits and the baked files are whole.\n"
     recordings(tmp_path)[0].unlink()
     before = everything(tmp_path)
     for arguments in ((), ("--dry-run",), ("--dry-run", "--yes")):
@@ -153,7 +153,7 @@ def test_doctor_stops_where_a_disk_is_away(prompts, tmp_path):
         assert "4 of 4 recordings are missing or damaged; nothing was changed. Is the disk mounted?" in done.stderr
         assert done.stderr.count("\n") == 1
     (tmp_path / "disk").rename(tmp_path / "home" / "audio")
-    assert prompts("doctor").stdout == "The store is whole.\n"
+    assert prompts("doctor").stdout == "The store is whole.\nThe edits and the baked files are whole.\n"
     (tmp_path / "home" / "audio").rename(tmp_path / "disk")
     assert prompts("doctor", "--yes", "--missing-is-gone").returncode == 0
     assert json.loads(prompts("dataset", "list", "--json").stdout) == []
