@@ -17,10 +17,10 @@ def job(tmp_path):
     return JobFolder(tmp_path / "job")
 
 
-def test_what_was_unpacked_is_found_again(job, lesson, tmp_path):
+def test_what_was_unpacked_is_found_again(job, training_set, tmp_path):
     vector = tmp_path / f"{hashlib.sha256(b'v').hexdigest()}.safetensors"
     vector.write_bytes(b"v")
-    pack(job.archive, lesson.training, lesson.held_out, [vector])
+    pack(job.archive, training_set.training, training_set.held_out, [vector])
     (job.dataset / "audio").mkdir(parents=True)
     (job.dataset / "audio" / "rest").write_bytes(b"of an attempt that was killed")
     training = job.unpack()

@@ -59,7 +59,7 @@ def ended(jobs, identity):
 
 
 def test_a_job_gives_the_vector_of_local_training_signed_and_keeps_no_recording(
-    make_jobs, device, packed, lesson, keys, monkeypatch
+    make_jobs, device, packed, training_set, keys, monkeypatch
 ):
     jobs = make_jobs(Local())
     identity = queued(jobs, device, packed)
@@ -67,7 +67,7 @@ def test_a_job_gives_the_vector_of_local_training_signed_and_keeps_no_recording(
     job = ended(jobs, identity)
     assert job.state == "done", job.error
     monkeypatch.setattr(loop, "default_threads", default_threads)  # as in the process of the worker
-    local = finetune_for_training_set(lesson, FineTuningSettings(epochs=2, seed=3)).vector
+    local = finetune_for_training_set(training_set, FineTuningSettings(epochs=2, seed=3)).vector
     path = jobs.vector(job)
     found = TaskVector.load(path).tensors
     for name, tensor in local.tensors.items():
@@ -167,9 +167,9 @@ def test_recordings_are_kept_only_where_the_host_was_told_to(make_jobs, device, 
     assert jobs.archive(job).is_file()
 
 
-def test_what_is_wrong_with_a_dataset_is_the_result(make_jobs, device, packed, lesson, tmp_path):
+def test_what_is_wrong_with_a_dataset_is_the_result(make_jobs, device, packed, training_set, tmp_path):
     jobs = make_jobs()
-    lesson.training[0].audio.write_bytes(b"fLaC but not really")
+    training_set.training[0].file.write_bytes(b"fLaC but not really")
     identity = queued(jobs, device, packed)
     work(jobs.folder(jobs.database.job(identity)))  # in this process, as a worker would
     jobs.database.move(identity, ["queued"], "running")
@@ -236,5 +236,5 @@ def test_a_fault_of_the_machine_does_not_end_the_host(make_jobs, monkeypatch):
     assert jobs.is_alive()
 
 
-def test_the_same_content_gives_the_same_archive(lesson, tmp_path):
-    assert pack(tmp_path / "a", lesson.training, ()) == pack(tmp_path / "b", lesson.training, ())
+def test_the_same_content_gives_the_same_archive(training_set, tmp_path):
+    assert pack(tmp_path / "a", training_set.training, ()) == pack(tmp_path / "b", training_set.training, ())
