@@ -71,7 +71,7 @@ def _isolated(stdin: bytes, terminal: bool) -> Iterator[tuple[io.BytesIO, io.Byt
         yield out, err
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)  # other packages get the commands as they are
 def _commands_are_built_once():
     """Typer makes all commands anew for each call, which takes longer than most of them."""
     built = typer.main.get_command(application())
