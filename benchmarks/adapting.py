@@ -61,27 +61,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("domains", nargs="+")
-    parser.add_argument("--also", nargs="*", default=OTHERS, help="heard, never learnt")
+    parser.add_argument("--also", nargs="*", default=OTHERS, help="measured, never trained on")
     parser.add_argument("--lambda", dest="lam")
     parser.add_argument(
         "--adapt", nargs="*", default=[], help="more options for adapt, without their dashes: scope=all"
     )
     options = parser.parse_args()
-    heard = list(dict.fromkeys([*options.domains, *options.also]))
+    domains = list(dict.fromkeys([*options.domains, *options.also]))
     more = [part for option in options.adapt for part in f"--{option}".split("=")]
     more += ["--lambda", options.lam] if options.lam else []
     with tempfile.TemporaryDirectory() as name:
         home = Path(name) / "home"
-        rows = [("the base", test_wer(home, options.data, heard))]
+        rows = [("the base", test_wer(home, options.data, domains))]
         for domain in options.domains:
             asr(home, "import", training_part(options.data / domain / "manifest.jsonl", Path(name)), "--domain", domain)
             began = time.perf_counter()
             outcome = json.loads(asr(home, "adapt", "--domain", domain, "--json", *more))
             seconds = time.perf_counter() - began
             settings = outcome["edit"]["settings"]
-            rows.append((f"+ {domain}", test_wer(home, options.data, heard)))
+            rows.append((f"+ {domain}", test_wer(home, options.data, domains)))
             print(
-                f"{domain}: {'in service' if outcome['promoted'] else outcome['reasons']}, lambda {settings['lam']}, "
+                f"{domain}: {"active" if outcome['promoted'] else outcome['reasons']}, lambda {settings['lam']}, "
                 f"density {settings.get('density')}, {seconds:.0f} s in all, {outcome['tuning_s']:.0f} s of them "
                 f"learning {len(outcome['losses'])} epochs",
                 flush=True,
@@ -89,9 +89,9 @@ def main() -> None:
             for label, change in outcome["domains"].items():
                 print(f"  held out, {label}: {change['before']:.1%} -> {change['after']:.1%}", flush=True)
     width = max(len(label) for label, _ in rows)
-    print(" " * width, *(f"{domain:>18}" for domain in heard))
+    print(" " * width, *(f"{domain:>18}" for domain in domains))
     for label, wer in rows:
-        print(f"{label:{width}}", *(f"{wer[domain]:18.1f}" for domain in heard))
+        print(f"{label:{width}}", *(f"{wer[domain]:18.1f}" for domain in domains))
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
     print(f"peak memory of a command: {peak:.2f} GB")
 

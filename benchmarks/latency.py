@@ -54,11 +54,11 @@ def load_published(arguments: argparse.Namespace) -> Hear:
     model = MoonshineOnnxModel(models_dir=str(arguments.published), model_name="tiny")
     tokenizer = load_tokenizer()
 
-    def hear(audio: Samples) -> str:
+    def transcribe(audio: Samples) -> str:
         longest = max(8, round(len(audio) / SAMPLE_RATE * 6.5))  # its authors' own guard
         return str(tokenizer.decode_batch(model.generate(audio[None], longest))[0])
 
-    return hear
+    return transcribe
 
 
 def load_faster_whisper(arguments: argparse.Namespace) -> Hear:
@@ -73,13 +73,13 @@ def load_pocketsphinx(_arguments: argparse.Namespace) -> Hear:
 
     decoder = Decoder(samprate=SAMPLE_RATE, loglevel="FATAL")
 
-    def hear(audio: Samples) -> str:
+    def transcribe(audio: Samples) -> str:
         decoder.start_utt()
         decoder.process_raw((audio * 32767).astype(np.int16).tobytes(), full_utt=True)
         decoder.end_utt()
         return decoder.hyp().hypstr if decoder.hyp() else ""
 
-    return hear
+    return transcribe
 
 
 ENGINES: dict[str, Callable[[argparse.Namespace], Hear]] = {
@@ -116,11 +116,11 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
     import onnxruntime  # noqa: F401  imported beforehand: loading is to time the model, not the library
 
     began = time.perf_counter()
-    hear = ENGINES[arguments.engine](arguments)
+    transcribe = ENGINES[arguments.engine](arguments)
     load_s = time.perf_counter() - began
-    hear(speech[: 2 * SAMPLE_RATE])
+    transcribe(speech[: 2 * SAMPLE_RATE])
     began = time.perf_counter()
-    heard = [hear(piece) for piece in audio]
+    hypotheses = [transcribe(piece) for piece in audio]
     whole_s = time.perf_counter() - began
     clips = {}
     for length_s in CLIPS_S:
@@ -128,13 +128,13 @@ def work(arguments: argparse.Namespace) -> dict[str, Any]:
         times = []
         for _ in range(CLIP_REPEATS):
             began = time.perf_counter()
-            hear(clip)
+            transcribe(clip)
             times.append(time.perf_counter() - began)
         clips[f"{length_s} s clip"] = statistics.median(times)
     return {
         "seconds": {"loading": load_s, "all recordings": whole_s, **clips},
         "memory_mb": peak_memory_mb(),
-        "wer": error_rates([entry.transcript for entry in entries], heard, english).wer,
+        "wer": error_rates([entry.transcript for entry in entries], hypotheses, english).wer,
         "audio_s": len(speech) / SAMPLE_RATE,
     }
 

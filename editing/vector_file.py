@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from editing.errors import TaskVectorError, WrongBaseError, one_line
+from editing.former_names import SCORES, translated
 from editing.json_text import is_number, is_scores, is_whole_number, parse_json, shown
 from editing.sparsify import Array
 
@@ -295,7 +296,7 @@ def _origin(name: str, record: Mapping[str, Any]) -> Origin:
     ]
     if wrong:
         raise TaskVectorError(f"{name}: its record lacks, or has of the wrong type: {', '.join(wrong)}")
-    return Origin(**{one: record[one] for one in names})
+    return Origin(**{**{one: record[one] for one in names}, "scores": translated(record["scores"], SCORES)})
 
 
 def _shapes(name: str, record: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

@@ -131,7 +131,7 @@ def judge(
             reasons.append(f"{new_domain} was heard without a mistake before, so there is nothing to gain")
         elif change.difference >= 0:
             reasons.append(
-                f"{new_domain} is not heard better: WER {change.before:.1%} before, {change.after:.1%} after"
+                f"{new_domain} is not recognised better: WER {change.before:.1%} before, {change.after:.1%} after"
             )
         elif change.surely_better < SURE:
             reasons.append(
@@ -140,9 +140,9 @@ def judge(
             )
     for domain, change in changes.items():
         if domain != new_domain and change.is_harm(tolerance):
-            what = "general speech (the canary)" if domain == GUARD_SET else domain
+            what = "general speech" if domain == GUARD_SET else domain
             reasons.append(
-                f"{what} is heard worse: WER {change.before:.1%} before, {change.after:.1%} after, "
+                f"{what} is recognised worse: WER {change.before:.1%} before, {change.after:.1%} after, "
                 f"more than {100 * tolerance:g} points"
             )
     typography = None

@@ -1,7 +1,6 @@
 """The guard set: a little general speech, by which the gate sees that an edit does harm outside its domain.
 
-It has each utterance as it was read and again in noise, where a damaged recogniser fails first. Its domain is called
-"canary" wherever domains are stored and shown.
+It holds each utterance as it was read and again in noise, where a damaged recogniser fails first.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from device_app.data.names import GUARD_SET
 from device_app.data.utterance import Utterance
 from device_app.paths import ASSETS
 
-FOLDER = ASSETS / "canary"
+FOLDER = ASSETS / "guard_set"
 SNR_DB = 10.0  # of the noisy half
 
 
@@ -30,7 +29,7 @@ def guard_set() -> tuple[Utterance, ...]:
     """
     random = np.random.default_rng(0)
     clear, noisy = [], []
-    for audio, span in cut_out(FOLDER / "canary.jsonl"):
+    for audio, span in cut_out(FOLDER / "guard_set.jsonl"):
         noise = random.standard_normal(len(audio), np.float32)
         clear.append(Utterance(samples=audio, text=span["text"], domain=GUARD_SET, split="test"))
         noisy.append(replace(clear[-1], samples=in_noise(audio, noise, SNR_DB)))

@@ -147,7 +147,7 @@ def _transcribe_training(
             advance(1)
     if not any(hypotheses):
         raise BadInputError(
-            f"nothing is heard in the recordings of {settings.domain}: is there speech in them? "
+            f"nothing is recognised in the recordings of {settings.domain}: is there speech in them? "
             f"'asr-edge dataset show {settings.domain}' lists them"
         )
     return hypotheses

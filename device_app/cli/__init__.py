@@ -61,7 +61,7 @@ PANELS: Mapping[str, Mapping[str, typer.Typer | Callable[..., None]]] = {
         "show": log.show,
         "report": report.report,
         "revert": revert.revert,
-        "remix": revert.remix,
+        "reweight": revert.reweight,
         "rollback": revert.rollback,
         "merge": merge.merge,
     },

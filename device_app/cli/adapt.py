@@ -26,17 +26,17 @@ def adapt(
     density: options.Density = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes. [default: by how much there is]")] = None,
     scope: Annotated[
-        Literal["hearing", "all", "encoder", "decoder", "attention"],
-        typer.Option(help="Which weights may change; hearing: all but the decoder's knowledge of language."),
+        Literal["acoustic", "all", "encoder", "decoder", "attention"],
+        typer.Option(help="Which weights may change; acoustic: all but the decoder's knowledge of language."),
     ] = "all",
-    vary: Annotated[bool, typer.Option("--vary", help="Vary speed, noise and timing while learning.")] = False,
+    augment: Annotated[bool, typer.Option("--augment", help="Vary speed, noise and timing while learning.")] = False,
     orthography: Annotated[
         Literal["keep", "learn"], typer.Option(help="Keep the model's own case and punctuation, or learn the labels'.")
     ] = "keep",
     replay: Annotated[int, typer.Option(min=0, metavar="N", help="Learn N older utterances again.")] = 0,
     tolerance: options.Tolerance = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same edit.")] = 0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do all but put it into service.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but make the result active.")] = False,
     force: options.Force = False,
     on: Annotated[
         str | None,
@@ -67,7 +67,7 @@ def adapt(
         replay=replay,
         seed=seed,
     )
-    finetuning = {"epochs": epochs, "scope": scope, "vary": vary, "seed": seed}
+    finetuning = {"epochs": epochs, "scope": scope, "augment": augment, "seed": seed}
     context = terminal_context(threads)
     if on is not None:
         ledger, outcome = _on_host(on, settings, finetuning, model, context, score_remotely=score_remotely, agreed=yes)

@@ -57,7 +57,7 @@ def jobs(context: typer.Context, as_json: options.Json = False) -> None:
 def attach(
     job: JobId, model: options.Model = None, threads: options.Threads = None, as_json: options.Json = False
 ) -> None:
-    """Wait for a job again; then merge, judge and put into service, as 'adapt' would have.
+    """Wait for a job again; then merge, check and make it active, as 'adapt' would have.
 
     Exit code 3: the gate kept the old model.
     """

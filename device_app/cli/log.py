@@ -19,7 +19,7 @@ Id = Annotated[int, typer.Argument(metavar="N", help="An edit, as 'asr-edge log'
 
 
 def log(model: options.Model = None, as_json: options.Json = False) -> None:
-    """Show all edits of the model, and which of them are in service."""
+    """Show all edits of the model, and which of them are active."""
     ledger = open_ledger(model)
     if as_json:
         typer.echo(json.dumps(_record(ledger), ensure_ascii=False, indent=2))
@@ -42,7 +42,7 @@ def log(model: options.Model = None, as_json: options.Json = False) -> None:
         for edit in ledger.edits
     ]
     print_table([head, *rows], right={0, 5, 6, 7})
-    typer.echo(f"Version {ledger.current.id} is in service ({ledger.current.why}).")
+    typer.echo(f"Version {ledger.current.id} is active ({ledger.current.why}).")
 
 
 def show(edit: Id, model: options.Model = None, as_json: options.Json = False) -> None:
@@ -79,7 +79,7 @@ def show(edit: Id, model: options.Model = None, as_json: options.Json = False) -
 
 def _state(ledger: Ledger, edit: Edit) -> str:
     if ledger.is_applied(edit.id):
-        return "in service"
+        return "active"
     return "kept out" if edit.reasons else "reverted"
 
 

@@ -58,7 +58,7 @@ LanguageModel = Annotated[
     Path | None, typer.Option("--lm", metavar="ARPA", help="An n-gram model of words, for CTC models.")
 ]
 Version = Annotated[
-    int | None, typer.Option(min=0, help="Which version of the model; 0 is the base. [default: the one in service]")
+    int | None, typer.Option(min=0, help="Which version of the model; 0 is the base. [default: the active one]")
 ]
 
 
@@ -89,7 +89,7 @@ Density = Annotated[
 Host = Annotated[str, typer.Option("--on", metavar="URL", help="A host that is trusted.", autocompletion=complete_host)]
 Tolerance = Annotated[float, typer.Option(min=0.0, help="WER points by which nothing that was known may get worse.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be heard.")]
-Force = Annotated[bool, typer.Option("--force", help="Put it into service whatever is heard.")]
+Force = Annotated[bool, typer.Option("--force", help="Make it active whatever the gate finds.")]
 
 
 def merge_settings(lam: str | None, density: float | None, method: str = "ties") -> MergeSettings:
@@ -160,7 +160,7 @@ def load(
     version: int | None = None,
     decoding: DecodingOptions | None = None,
 ) -> tuple[Bundle, Transcriber]:
-    """The version in service (or another) and its transcriber; says so where it has to be baked first."""
+    """The active version (or another) and its transcriber; says so where it has to be baked first."""
     from device_app.models.bundles import find_bundle
     from device_app.models.ledger import edited
     from device_app.recognition.options import DecodingOptions

@@ -1,4 +1,4 @@
-"""asr-edge revert, remix and rollback: take an edit back, weigh it otherwise, or go back a version."""
+"""asr-edge revert, reweight and rollback: take an edit back, weigh it otherwise, or go back a version."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def revert(edit: Id, model: options.Model = None) -> None:
     ledger = open_ledger(model)
     with ledger.changing():
         version = decision.revert(ledger, edit)
-    typer.echo(f"Version {version.id} is in service, without edit {edit}; 'asr-edge remix {edit}' brings it back.")
+    typer.echo(f"Version {version.id} is active, without edit {edit}; 'asr-edge reweight {edit}' brings it back.")
 
 
 def rollback(model: options.Model = None) -> None:
-    """Go back, at once, to the version that was in service before."""
+    """Go back, at once, to the version that was active before."""
     ledger = open_ledger(model)
     with ledger.changing():
         left = ledger.current
         version = ledger.roll_back()
-    typer.echo(f"Version {version.id} is in service again ({version.why}); it was {left.id} ({left.why}).")
+    typer.echo(f"Version {version.id} is active again ({version.why}); it was {left.id} ({left.why}).")
 
 
-def remix(
+def reweight(
     edit: Id,
     lam: options.Lambda = None,
     density: options.Density = None,

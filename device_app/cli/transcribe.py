@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from device_app.data.utterance import Source
     from device_app.recognition.results import Transcript, TranscriptSegment
     from device_app.recognition.transcriber import Transcriber
-    from device_app.recording.saver import Keeper
+    from device_app.recording.saver import UtteranceSaver
 
 TO_FILES_ONLY = (Format.SRT, Format.VTT, Format.TSV)
 PROGRESS_FROM_S = 10.0  # a shorter recording is done before a bar could be read
@@ -49,7 +49,7 @@ def transcribe(
     save: Annotated[
         bool, typer.Option("--save", help="Keep what is heard, sound and text, on this machine, to correct it.")
     ] = False,
-    domain: Annotated[str, typer.Option(help="With --save: the domain to keep it in.")] = "heard",
+    domain: Annotated[str, typer.Option(help="With --save: the domain to keep it in.")] = "my-speech",
 ) -> None:
     """Turn speech into text, offline.
 
@@ -62,33 +62,33 @@ def transcribe(
     def load() -> Transcriber:
         return options.load(model, threads, precision, decoding=options.decoding_options(lm))[1]
 
-    with _keeping(domain, "imported" if sources else "recorded") if save else nullcontext() as keeper:
+    with _saving(domain, "imported" if sources else "recorded") if save else nullcontext() as saver:
         if sources:
             read = [*([lm] if lm else []), *options.model_files(model)]
-            _transcribe_recordings(sources, form, output, read, load, keeper)
+            _transcribe_recordings(sources, form, output, read, load, saver)
         else:
             _check_live(form, output)
-            _listen(form, device, silence, load(), keeper)
+            _listen(form, device, silence, load(), saver)
 
 
 @contextmanager
-def _keeping(domain: str, source: Source) -> Iterator[Keeper]:
+def _saving(domain: str, source: Source) -> Iterator[UtteranceSaver]:
     """Says that what is heard is kept, and at the end, under which numbers."""
     from device_app.data.store import Store
-    from device_app.recording.saver import Keeper
+    from device_app.recording.saver import UtteranceSaver
 
     with Store() as store:  # one that cannot be opened is told now, not after the first sentence
-        keeper = Keeper(store, domain, source)
+        saver = UtteranceSaver(store, domain, source)
         options.tell(f"What is heard is kept on this machine, in {store.folder}, domain {domain!r}.")
         try:
-            yield keeper
+            yield saver
         finally:
-            if ids := keeper.ids:
+            if ids := saver.ids:
                 numbers = f"{ids[0]}" if len(ids) == 1 else f"{ids[0]} to {ids[-1]}"
                 options.tell(
                     f"Kept as {numbers}. If one was misheard: asr-edge correct ID TEXT, or correct --last TEXT"
                 )
-            if known := keeper.known:
+            if known := saver.known:
                 options.tell(f"There already, not kept again: {', '.join(map(str, known))}")
 
 
@@ -121,7 +121,7 @@ def _transcribe_recordings(
     output: Path | None,
     read: Sequence[Path],
     load: Callable[[], Transcriber],
-    keeper: Keeper | None,
+    saver: UtteranceSaver | None,
 ) -> None:
     from device_app.audio.sources import check_outputs, find_recordings, output_paths
     from device_app.recognition.writers import document, render
@@ -141,7 +141,7 @@ def _transcribe_recordings(
     for index, recording in enumerate(recordings):
         show = None if targets else _shower(form, recording.name if several else None)
         try:
-            transcript = _transcribe_one(transcriber, recording, show, keeper)
+            transcript = _transcribe_one(transcriber, recording, show, saver)
         except AsrEdgeError as error:
             if not several:
                 raise
@@ -149,7 +149,7 @@ def _transcribe_recordings(
             options.tell(f"asr-edge: {error}")
             continue
         if not transcript.segments:
-            options.tell(f"{recording.name}: no speech was heard")
+            options.tell(f"{recording.name}: no speech was found")
         if targets:
             write_atomically(targets[index], render(transcript, form, recording.name).encode())
         elif form == Format.JSON:
@@ -178,7 +178,7 @@ def _transcribe_one(
     transcriber: Transcriber,
     recording: Recording,
     show: Callable[[TranscriptSegment], None] | None,
-    keeper: Keeper | None,
+    saver: UtteranceSaver | None,
 ) -> Transcript:
     from device_app.audio.samples import duration_s
 
@@ -190,14 +190,14 @@ def _transcribe_one(
         def pass_on(segment: TranscriptSegment) -> None:
             if show is not None:
                 show(segment)
-            if keeper is not None:
-                keeper.keep(segment)
+            if saver is not None:
+                saver.save(segment)
 
         return transcriber.transcribe_file(source, recording.name, on_segment=pass_on, on_progress=advance)
 
 
 def _listen(
-    form: Format, device: str | None, silence_s: float, transcriber: Transcriber, keeper: Keeper | None
+    form: Format, device: str | None, silence_s: float, transcriber: Transcriber, saver: UtteranceSaver | None
 ) -> None:
     from device_app.audio.microphone import Microphone
     from device_app.audio.samples import level_dbfs
@@ -216,8 +216,8 @@ def _listen(
             line.clear()
             typer.echo(update.segment.text if form == Format.TXT else json_line(update.segment, "microphone"))
             sys.stdout.flush()
-            if keeper is not None:
-                keeper.keep(update.segment)
+            if saver is not None:
+                saver.save(update.segment)
 
     with Microphone(device) as microphone:
         stream = transcriber.stream(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from editing.errors import BadInputError
+from editing.former_names import DOMAINS
 
-GUARD_SET = "canary"  # the guard set's name wherever domains have theirs; files of older versions have it
+GUARD_SET = "general speech"  # the domain of the guard set, in every file and table that lists domains
+RESERVED = {GUARD_SET, *DOMAINS}
 LONGEST_TEXT = 1000  # characters; a minute of fast speech has fewer
 
 
@@ -18,8 +20,8 @@ def checked_name(name: str, kind: str) -> str:
         raise BadInputError(
             f"{name[:100]!r} cannot be the name of a {kind}: up to 100 printable characters without / or \\"
         )
-    if kind == "domain" and name == GUARD_SET:
-        raise BadInputError(f"{GUARD_SET!r} is what general speech is called; choose another name")
+    if kind == "domain" and name.casefold() in RESERVED:
+        raise BadInputError(f"{name!r} is the name of the general speech that edits are checked on; choose another")
     return name
 
 

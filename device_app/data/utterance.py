@@ -172,7 +172,7 @@ class StoredUtterance(Utterance):
             "level_dbfs": self.level_dbfs,
             "peak_dbfs": self.peak_dbfs,
             "clipped": self.clipped,
-            "heard": self.hypothesis,
+            "hypothesis": self.hypothesis,
             "confidence": self.confidence,
             "prompt": self.prompt,
             "snr_db": self.snr_db,

@@ -107,7 +107,7 @@ def _worst(scored: Sequence[Scored], alignment: Alignment, count: int) -> list[d
             "id": scored[place].utterance.id,
             "audio": str(scored[place].utterance.audio),
             "text": scored[place].utterance.transcript,
-            "heard": scored[place].hypothesis,
+            "hypothesis": scored[place].hypothesis,
             "english": {"wer": rates[place]},
             "aligned": alignment.table(place),
         }

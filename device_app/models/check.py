@@ -116,10 +116,10 @@ def _named_vectors(files: LedgerFiles, record: Record, base: Bundle | None) -> I
             yield Finding("task vectors of which there is a copy", line, "the whole copy takes their place", mend)
         elif edit in applied:
             remedy = "take them from a backup, or give their edits up: asr-edge revert N"
-            yield Finding("missing or damaged task vectors that are in service", line, remedy)
+            yield Finding("missing or damaged task vectors of active edits", line, remedy)
         else:
             remedy = "take them from a backup, if you want to use their edits again"
-            yield Finding("missing or damaged task vectors of edits that are not in service", line, remedy)
+            yield Finding("missing or damaged task vectors of inactive edits", line, remedy)
 
 
 def _damage_of_vector(path: Path, name: str, base: Bundle | None) -> str:

@@ -1,4 +1,4 @@
-"""The ledger: the edits of a base model, the versions that they make up, and the version in service.
+"""The ledger: the edits of a base model, the versions that they make up, and the active version.
 
 A version is a list of edits, applied in order to the base; its weights are never stored, but made
 again from the base and the edits' task vectors:
@@ -39,7 +39,7 @@ class Ledger:
         base: the bundle.
         edits: all, also those that no version has.
         versions: all, by number.
-        current: the version in service.
+        current: the active version.
     """
 
     def __init__(self, base: Bundle) -> None:
@@ -213,7 +213,7 @@ class Ledger:
         return self.versions[identity]
 
     def history(self) -> list[Version]:
-        """The versions that led to the one in service, the base first."""
+        """The versions that led to the active one, the base first."""
         found = [self.current]
         while (parent := found[-1].parent) is not None:
             found.append(self.versions[parent])
@@ -224,22 +224,22 @@ class Ledger:
         return list(dict.fromkeys(d for applied in version.applied for d in self.edit(applied.edit).domains))
 
     def is_applied(self, identity: int) -> bool:
-        """Whether the version in service has this edit."""
+        """Whether the active version has this edit."""
         return any(applied.edit == identity for applied in self.current.applied)
 
     def draft(self, applied: Sequence[Applied], why: str) -> Version:
-        """A version that might follow the one in service; `promote` puts it there."""
+        """A version that might follow the active one; `promote` puts it there."""
         created = datetime.now(UTC).isoformat(timespec="seconds")
         return Version(len(self.versions), self.current.id, tuple(applied), why, created)
 
     def drafted(self, edit: Edit, replaced: Sequence[int] = ()) -> Version:
-        """The version in service with one more edit, in place of those that are `replaced`."""
+        """The active version with one more edit, in place of those that are `replaced`."""
         left = [applied for applied in self.current.applied if applied.edit not in replaced]
         applied = Applied(edit.id, edit.vectors, edit.method, edit.settings)
         return self.draft([*left, applied], f"{edit.kind} {edit.domain}".strip())
 
     def without(self, identity: int) -> Version:
-        """The version in service without one of its edits, also one in the middle.
+        """The active version without one of its edits, also one in the middle.
 
         Raises:
             BadInputError: it does not have it.
@@ -249,7 +249,7 @@ class Ledger:
         return self.draft(left, f"revert {identity}")
 
     def with_settings(self, identity: int, **settings: Any) -> Version:
-        """The version in service with other settings of one of its edits, or with an edit that it does not have.
+        """The active version with other settings of one of its edits, or with an edit that it does not have.
 
         Raises:
             BadInputError: there is no such edit, or its method has no such setting.
@@ -265,19 +265,19 @@ class Ledger:
             applied = [*self.current.applied, now]
         else:
             applied = [now if one.edit == identity else one for one in self.current.applied]
-        return self.draft(applied, f"remix {identity}")
+        return self.draft(applied, f"reweight {identity}")
 
     def _applied(self, identity: int) -> Applied:
         edit = self.edit(identity)
         for applied in self.current.applied:
             if applied.edit == edit.id:
                 return applied
-        raise BadInputError(f"edit {identity} is not part of the version in service; 'asr-edge log' shows which are")
+        raise BadInputError(f"edit {identity} is not part of the active version; 'asr-edge log' shows which are")
 
     # Changing; within `changing`
 
     def promote(self, version: Version, edit: Edit | None = None) -> None:
-        """Puts a drafted version into service, in one step, with the edit that made it, if it is new."""
+        """Makes a drafted version active, in one step, and records the edit that made it if it is new."""
         edits = [*self.edits, edit] if edit is not None else self.edits
         self._write(edits, [*self.versions, version], version)
 
@@ -286,13 +286,13 @@ class Ledger:
         self._write([*self.edits, edit], self.versions, self.current)
 
     def roll_back(self) -> Version:
-        """Puts the version before into service again.
+        """Makes the previous version active again.
 
         Raises:
-            BadInputError: the base is in service.
+            BadInputError: the base is active.
         """
         if self.current.parent is None:
-            raise BadInputError("the base model is in service; there is nothing before it")
+            raise BadInputError("the base model is active; there is nothing before it")
         self._write(self.edits, self.versions, self.versions[self.current.parent])
         return self.current
 
@@ -304,7 +304,7 @@ class Ledger:
 
 
 def edited(base: Bundle, version: int | None = None) -> Bundle:
-    """A base with the edits that are in service on this machine, or with those of another version.
+    """A base with the active edits on this machine, or with those of another version.
 
     A bundle that was exported to run elsewhere has no weights to edit, and is as it is.
 

@@ -126,7 +126,7 @@ class LedgerFiles:
         """Puts the ledger from before the last change in the place of one that is damaged or gone.
 
         The damaged one goes into quarantine, as does the previous one if it is damaged too; then
-        there is no ledger any more, and the base model is in service. Task vectors stay where they are.
+        there is no ledger any more, and the base model is active. Task vectors stay where they are.
 
         A ledger that is whole stays, as does one of a later asr-edge.
 

@@ -1,4 +1,4 @@
-"""What a ledger's file says, and whether that can be: edits, versions, and which of them is in service."""
+"""What a ledger's file says, and whether that can be: edits, versions, and which of them is active."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from editing.errors import one_line
+from editing.former_names import DOMAINS, translated, translated_reason
 from editing.json_text import is_number, is_scores, is_whole_number, parse_json, shown
 from editing.registry import METHODS
 
@@ -69,7 +70,7 @@ class Version:
 
     Attributes:
         id: its number; 0 is the base.
-        parent: the version that was in service before.
+        parent: the version that was active before.
         applied: the edits, in order.
         why: what made it, for people.
         created: ISO 8601, UTC.
@@ -92,7 +93,7 @@ class Record:
         base: SHA-256 of the base model's weights.
         edits: all; the n-th has the number n, from 1.
         versions: all; the n-th has the number n, from 0, which is the base.
-        current: the number of the version in service.
+        current: the number of the active version.
     """
 
     base: str
@@ -136,7 +137,7 @@ def parse_record(data: bytes) -> Record:
         DamagedRecordError: it is damaged.
     """
     try:
-        return _record(parse_json(data, strict=True))
+        return _record(translated(parse_json(data, strict=True), DOMAINS))
     except LaterRecordError:
         raise
     except ValueError as error:
@@ -155,7 +156,7 @@ def _record(value: Any) -> Record:
     edits = [_edit(number, one) for number, one in enumerate(value["edits"], 1)]
     versions = [_version(number, one, edits) for number, one in enumerate(value["versions"])]
     if value["current"] >= len(versions):
-        raise ValueError(f"version {value['current']} is in service, of which there is none")
+        raise ValueError(f"version {value['current']} is active, of which there is none")
     return Record(value["base"], edits, versions, value["current"])
 
 
@@ -194,6 +195,7 @@ def _version(number: int, value: Any, edits: Sequence[Edit]) -> Version:
         "wer": is_scores,
     }
     known = _checked(value, place, kinds, Version)
+    known["why"] = translated_reason(known["why"])
     return Version(**{**known, "applied": [_applied(place, one, edits) for one in known.get("applied", ())]})
 
 

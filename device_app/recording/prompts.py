@@ -40,7 +40,7 @@ def read_prompts(path: Path = BUILT_IN) -> list[str]:
     return list(dict.fromkeys(prompts))
 
 
-def hardest_first(prompts: Sequence[str], heard: Iterable[tuple[str, str]]) -> list[str]:
+def hardest_first(prompts: Sequence[str], history: Iterable[tuple[str, str]]) -> list[str]:
     """Orders prompts by how many of their words this person is likely to be misheard in.
 
     A word's probability is the share of its occurrences that were misheard so far, drawn towards
@@ -49,10 +49,10 @@ def hardest_first(prompts: Sequence[str], heard: Iterable[tuple[str, str]]) -> l
 
     Args:
         prompts: to be ordered.
-        heard: what this person said, and what the recogniser made of it.
+        history: what this person said, and what the recogniser made of it.
     """
     said, missed = Counter[str](), Counter[str]()
-    for text, hypothesis in heard:
+    for text, hypothesis in history:
         _count(basic(text), basic(hypothesis), said, missed)
     overall = missed.total() / max(1, said.total())
 

@@ -31,7 +31,7 @@ START_S = 0.25  # the voice detector needs a moment to hear that speech is going
 END_S = 0.1
 CUT_DB = 15.0  # this far below the level of speech, a word has faded out
 ABOVE_NOISE_DB = 10.0  # nearer to the quietest tenth, an end is noise and not a word
-HEARD_LIKENESS = 0.5
+LEAST_LIKENESS = 0.5
 
 
 @dataclass(frozen=True)
@@ -116,16 +116,16 @@ def _decibels(power: float) -> float:
     return 10 * math.log10(max(power, 1e-20))
 
 
-def problems(quality: Quality, text: str | None = None, heard: str | None = None) -> list[str]:
+def problems(quality: Quality, text: str | None = None, hypothesis: str | None = None) -> list[str]:
     """What a person should know before keeping a take; empty where all is well.
 
     Args:
         quality: of the take.
         text: what should have been said, if that is known.
-        heard: what the recogniser made of it, if it was asked.
+        hypothesis: what the recogniser made of it, if it was asked.
     """
     if not quality.speech_s:
-        return ["no speech was heard: is this the right microphone, and is it switched on?"]
+        return ["no speech was found: is this the right microphone, and is it switched on?"]
     found = []
     if quality.clipped >= CLIPPED_SHARE:
         found.append("clipped: turn the microphone down, or move away from it")
@@ -141,11 +141,11 @@ def problems(quality: Quality, text: str | None = None, heard: str | None = None
         found.append("the start is cut off: wait a moment before speaking")
     if quality.cut_end:
         found.append("the end is cut off: wait a moment after speaking")
-    if text and heard is not None and likeness(text, heard) < HEARD_LIKENESS:
-        found.append(f"not what was heard ({heard or 'nothing'}): was it this sentence?")
+    if text and hypothesis is not None and likeness(text, hypothesis) < LEAST_LIKENESS:
+        found.append(f"not what was recognised ({hypothesis or 'nothing'}): was it this sentence?")
     return found
 
 
-def likeness(text: str, heard: str) -> float:
+def likeness(text: str, hypothesis: str) -> float:
     """0 to 1: how many characters two texts share in order, case and punctuation aside."""
-    return SequenceMatcher(None, basic(text), basic(heard), autojunk=False).ratio()
+    return SequenceMatcher(None, basic(text), basic(hypothesis), autojunk=False).ratio()

@@ -1,4 +1,4 @@
-"""What is heard goes into the store, unlabelled, so that a person may correct it."""
+"""Saves recognised utterances in the store, unlabelled, so that a person may correct them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from device_app.data.utterance import Source, Utterance
 from device_app.recognition.results import TranscriptSegment
 
 
-class Keeper:
-    """Keeps utterances as they are heard.
+class UtteranceSaver:
+    """Saves utterances as they are recognised.
 
     Attributes:
-        ids: of what has been kept.
-        known: of utterances that were there already, sample for sample.
+        ids: the numbers of the saved utterances.
+        known: the numbers of utterances that the store held already, sample for sample.
     """
 
     def __init__(self, store: Store, domain: str, source: Source) -> None:
@@ -28,7 +28,7 @@ class Keeper:
         self._domain = checked_name(domain, "domain")
         self._source = source
 
-    def keep(self, segment: TranscriptSegment) -> None:
+    def save(self, segment: TranscriptSegment) -> None:
         """Stores a segment that is new, so that it still has its audio.
 
         Raises:
@@ -44,7 +44,7 @@ class Keeper:
             confidence=segment.confidence,
             recording=recording_of(segment.audio),
         )
-        kept = self._store.add([new])
-        self.ids += [one.number for one in kept]
-        if not kept and (known := self._store.find(self._domain, new.recorded.sha256)) is not None:
+        saved = self._store.add([new])
+        self.ids += [one.number for one in saved]
+        if not saved and (known := self._store.find(self._domain, new.recorded.sha256)) is not None:
             self.known.append(known.number)

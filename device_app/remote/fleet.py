@@ -44,8 +44,8 @@ def _scores(edit: Edit) -> dict[str, float]:
     found = {
         "before": edit.before.get(domain),
         "after": edit.after.get(domain),
-        "canary_before": edit.before.get(GUARD_SET),
-        "canary_after": edit.after.get(GUARD_SET),
+        "general_speech_before": edit.before.get(GUARD_SET),
+        "general_speech_after": edit.after.get(GUARD_SET),
     }
     return {name: wer for name, wer in found.items() if wer is not None}
 

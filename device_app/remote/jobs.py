@@ -23,6 +23,7 @@ from device_app.paths import data_folder
 from device_app.remote.archive import pack
 from editing.errors import AsrEdgeError, BadInputError, StorageError, one_line
 from editing.files import cannot_write, make_folder, write_atomically
+from editing.former_names import STATEMENT, translated
 from editing.json_text import read_json
 from editing.task_vector import Origin
 
@@ -152,7 +153,7 @@ def jobs() -> list[Job]:
     found = []
     for path in sorted(_folder().glob("*/job.json")):
         try:
-            record = read_json(path)
+            record = translated(read_json(path), STATEMENT)
             if record["key"] != path.parent.name:  # the folder that `forget` removes
                 raise ValueError("it is another job's")
             found.append(_job(record))

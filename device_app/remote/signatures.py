@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from editing.errors import BadInputError
 from editing.files import write_atomically
+from editing.former_names import STATEMENT, translated
 from editing.json_text import parse_json
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ def verified(document: str, signature: str, key: str) -> dict[str, Any]:
         ) from error
     if not isinstance(record, dict):
         raise BadInputError("the host signed something that is not a record; nothing was merged")
-    return record
+    found: dict[str, Any] = translated(record, STATEMENT)
+    return found
 
 
 def check(record: Mapping[str, Any], expected: Mapping[str, Any]) -> None:

@@ -23,6 +23,15 @@ from typer.testing import CliRunner
 
 NOT_PROMOTED = 3  # exit code where the gate keeps the model as it was
 
+SCOPES = {"hearing": "acoustic"}  # former names and today's
+WORDS = {  # today's names and the former ones
+    "general speech": "canary",
+    "general_speech_before": "canary_before",
+    "general_speech_after": "canary_after",
+    "hypothesis": "heard",
+    "recognition_s": "hearing_s",
+}
+
 
 def asr(home: Path, *arguments: object, code: int = 0) -> str:
     """Runs a command of asr-edge on a data folder, in this process; its standard output."""
@@ -35,22 +44,35 @@ def asr(home: Path, *arguments: object, code: int = 0) -> str:
     return done.stdout
 
 
+def _former(document: str) -> Any:
+    """A JSON document in the words of the frozen files."""
+    return _in_former_words(json.loads(document))
+
+
+def _in_former_words(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {WORDS.get(key, key): _in_former_words(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_in_former_words(one) for one in value]
+    return WORDS.get(value, value.replace("reweight ", "remix ")) if isinstance(value, str) else value
+
+
 # The store
 
 
 def domains(home: Path) -> list[dict[str, Any]]:
     """Of each: domain, utterances, unlabelled, test, speakers, seconds."""
-    return json.loads(asr(home, "dataset", "list", "--json"))
+    return _former(asr(home, "dataset", "list", "--json"))
 
 
 def utterances(home: Path, domain: str) -> list[dict[str, Any]]:
     """All that is known of each; the keys are the columns of store.sqlite3, and "domain", "speaker", "audio"."""
-    return json.loads(asr(home, "dataset", "show", domain, "--limit", 1000, "--json"))
+    return _former(asr(home, "dataset", "show", domain, "--limit", 1000, "--json"))
 
 
 def import_manifest(home: Path, manifest: Path, domain: str) -> int:
     """How many of its recordings were new."""
-    return int(json.loads(asr(home, "import", manifest, "--domain", domain, "--json"))["imported"])
+    return int(_former(asr(home, "import", manifest, "--domain", domain, "--json"))["imported"])
 
 
 def label(home: Path, utterance: int, text: str) -> None:
@@ -64,7 +86,7 @@ def correct_last(home: Path, text: str) -> None:
 
 def damage(home: Path) -> list[dict[str, str]]:
     """What `asr-edge doctor` finds: "kind", "line", "remedy" of each; nothing is changed."""
-    return json.loads(asr(home, "doctor", "--dry-run", "--json"))["findings"]
+    return _former(asr(home, "doctor", "--dry-run", "--json"))["findings"]
 
 
 # Edits and versions
@@ -72,17 +94,17 @@ def damage(home: Path) -> list[dict[str, str]]:
 
 def ledger(home: Path, model: str) -> dict[str, Any]:
     """As ledger.json has them: base, current, edits and versions; edits also have "state" and "bytes"."""
-    return json.loads(asr(home, "log", "--model", model, "--json"))
+    return _former(asr(home, "log", "--model", model, "--json"))
 
 
 def edit(home: Path, model: str, number: int) -> dict[str, Any]:
     """An edit as ledger.json has it; and "state", "bytes", "task_vectors"."""
-    return json.loads(asr(home, "show", number, "--model", model, "--json"))
+    return _former(asr(home, "show", number, "--model", model, "--json"))
 
 
 def report(home: Path, model: str) -> dict[str, Any]:
     """What it shows: "domains"; "versions", each with "version", "why" and "wer"."""
-    return json.loads(asr(home, "report", "--model", model, "--json"))
+    return _former(asr(home, "report", "--model", model, "--json"))
 
 
 def revert(home: Path, model: str, number: int) -> None:
@@ -91,7 +113,7 @@ def revert(home: Path, model: str, number: int) -> None:
 
 def reweight(home: Path, model: str, number: int, lam: float) -> dict[str, Any]:
     """What came of it: "promoted", "version", "domains" with WER "before" and "after" of each."""
-    return json.loads(asr(home, "remix", number, "--lambda", lam, "--force", "--model", model, "--json"))
+    return _former(asr(home, "reweight", number, "--lambda", lam, "--force", "--model", model, "--json"))
 
 
 def roll_back(home: Path, model: str) -> None:
@@ -122,7 +144,7 @@ def task_vector(path: Path) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
     from editing.task_vector import TaskVector
 
     vector = TaskVector.load(path)
-    return vector.tensors, asdict(vector.origin)
+    return vector.tensors, _in_former_words(asdict(vector.origin))
 
 
 def cosine(one: Path, other: Path) -> float:
@@ -136,7 +158,7 @@ def cosine(one: Path, other: Path) -> float:
 
 def models(home: Path) -> list[dict[str, str]]:
     """Of each: name, family, licence, origin."""
-    return json.loads(asr(home, "model", "list", "--json"))
+    return _former(asr(home, "model", "list", "--json"))
 
 
 def weights_hash(folder: Path) -> str:
@@ -151,7 +173,7 @@ def weights_hash(folder: Path) -> str:
 def transcribe(home: Path, model: str, precision: str, *recordings: Path) -> list[dict[str, Any]]:
     """A JSON document for each."""
     arguments = ("--model", model, "--precision", precision, "--format", "json", "--threads", 1)
-    found = json.loads(asr(home, "transcribe", *recordings, *arguments))
+    found = _former(asr(home, "transcribe", *recordings, *arguments))
     return found if isinstance(found, list) else [found]
 
 
@@ -160,13 +182,13 @@ def transcribe(home: Path, model: str, precision: str, *recordings: Path) -> lis
 
 def adapt(home: Path, model: str, domain: str, *, scope: str, epochs: int, seed: int) -> dict[str, Any]:
     """What came of it: "promoted", "version", "losses" of each epoch, "tuning_s", "norm"."""
-    how = ("--scope", scope, "--epochs", epochs, "--seed", seed)
-    return json.loads(asr(home, "adapt", "--model", model, "--domain", domain, *how, "--force", "--json"))
+    how = ("--scope", SCOPES.get(scope, scope), "--epochs", epochs, "--seed", seed)
+    return _former(asr(home, "adapt", "--model", model, "--domain", domain, *how, "--force", "--json"))
 
 
 def train(home: Path, manifest: Path, out: Path, *, epochs: int, seed: int) -> dict[str, Any]:
     """What came of it: "losses" and "held_out" of each epoch, "seconds", "audio_s"."""
-    return json.loads(asr(home, "train", manifest, "--out", out, "--epochs", epochs, "--seed", seed, "--json"))
+    return _former(asr(home, "train", manifest, "--out", out, "--epochs", epochs, "--seed", seed, "--json"))
 
 
 # The benchmark
@@ -174,12 +196,12 @@ def train(home: Path, manifest: Path, out: Path, *, epochs: int, seed: int) -> d
 
 def lifelong_run(home: Path, config: Path) -> dict[str, Any]:
     """What results.json holds."""
-    return json.loads(asr(home, "lifelong", "run", config, "--json"))
+    return _former(asr(home, "lifelong", "run", config, "--json"))
 
 
 def lifelong_sweep(home: Path, config: Path, utterances: int) -> dict[str, Any]:
     """What sweep.json holds."""
-    return json.loads(asr(home, "lifelong", "sweep", config, "--utterances", utterances, "--json"))
+    return _former(asr(home, "lifelong", "sweep", config, "--utterances", utterances, "--json"))
 
 
 # Hosts, as devices see them
@@ -195,17 +217,17 @@ def trusted(home: Path) -> dict[str, dict[str, Any]]:
 
 def jobs(home: Path) -> list[dict[str, Any]]:
     """Of each: id, host, domain, created; and what the host says: state, place, error."""
-    return json.loads(asr(home, "jobs", "--json"))
+    return _former(asr(home, "jobs", "--json"))
 
 
 def attach(home: Path, job: str) -> dict[str, Any]:
     """Waits for a job; what came of it: "promoted", "version", "edit", "losses"."""
-    return json.loads(asr(home, "jobs", "attach", job[:8], "--threads", 1, "--json"))
+    return _former(asr(home, "jobs", "attach", job[:8], "--threads", 1, "--json"))
 
 
 def pull_from_group(home: Path, group: str, url: str, model: str) -> dict[str, Any]:
     """What came of it: "promoted", "version", "edit"."""
-    return json.loads(asr(home, "fleet", "pull", "--group", group, "--on", url, "--model", model, "--force", "--json"))
+    return _former(asr(home, "fleet", "pull", "--group", group, "--on", url, "--model", model, "--force", "--json"))
 
 
 # Hosts themselves
@@ -218,13 +240,13 @@ def fingerprint(home: Path) -> str:
 
 def devices(home: Path) -> list[dict[str, Any]]:
     """Of each: id, name, fleet, created, revoked."""
-    return json.loads(asr(home, "host", "token", "list", "--json"))
+    return _former(asr(home, "host", "token", "list", "--json"))
 
 
 def merge_group(home: Path, group: str, model: str) -> dict[str, Any]:
     """What came of it: "judged" devices, "canary_before", "canary_after", the hash of the "vector", "reasons"."""
     how = ("--group", group, "--model", model, "--tolerance", 90, "--threads", 1, "--json")
-    return json.loads(asr(home, "host", "fleet", "merge", *how))
+    return _former(asr(home, "host", "fleet", "merge", *how))
 
 
 @contextlib.contextmanager
@@ -262,7 +284,7 @@ def write_task_vector(model: Path, recordings: Mapping[Path, str], out: Path) ->
     labelled = [Utterance(audio=path, text=text) for path, text in recordings.items()]
     origin = Origin(bundle.family, bundle.weights_hash, "golden", "2026-01-02T03:04:05+00:00", len(labelled), 1.0)
     training_set = TrainingSet(bundle, labelled, [], origin)  # by what is held out, it might keep the start
-    settings = FineTuningSettings(epochs=4, learning_rate=1e-3, batch_s=20.0, vary=True, seed=11)
+    settings = FineTuningSettings(epochs=4, learning_rate=1e-3, batch_s=20.0, augment=True, seed=11)
     vector = finetune_for_training_set(training_set, settings).vector
     out.write_bytes(vector.to_bytes())
 

@@ -102,7 +102,7 @@ def test_labelling(terminal, noise, reading, tmp_path):
 def answer(screen):
     """Accepts what was heard, or types a text where nothing was."""
     shown = screen.wait_for("q quit\r\n")
-    if "heard: nothing" in shown:
+    if "recognised: nothing" in shown:
         screen.press("e")
         screen.wait_for("text:")
         screen.press("something\r")
@@ -121,7 +121,7 @@ def asr(folder, *arguments):
 
 
 def hears(monkeypatch, folder, bundle, audio):
-    """What the version in service hears; it must always be able to."""
+    """What the active version hears; it must always be able to."""
     monkeypatch.setenv("ASR_EDGE_HOME", str(folder))
     return Transcriber(edited(bundle), threads=2).transcribe(audio, SAMPLE_RATE).text
 
@@ -135,7 +135,7 @@ def test_adapting_and_reverting(codes, bundle, transcriber, prompt, home, tmp_pa
     command = ("adapt", "--domain", "codes", "--epochs", 1, "--force")
     began = time.monotonic()
     out, err = asr(folder, *command).communicate()
-    assert "is in service" in out, err
+    assert "is active" in out, err
     took = time.monotonic() - began
     confirmed = 1
     for _ in range(KILLS // 2):
@@ -143,7 +143,7 @@ def test_adapting_and_reverting(codes, bundle, transcriber, prompt, home, tmp_pa
         time.sleep(rng.uniform(0, 1.1) * took)
         process.kill()
         out, _ = process.communicate()
-        confirmed += "is in service" in out
+        confirmed += "is active" in out
         assert len(Ledger(bundle).edits) >= confirmed
         assert "not in service" in hears(monkeypatch, folder, bundle, prompt)
         confirmed = len(Ledger(bundle).edits)
@@ -155,7 +155,7 @@ def test_adapting_and_reverting(codes, bundle, transcriber, prompt, home, tmp_pa
         time.sleep(rng.uniform(0.2, 2.0))
         process.kill()
         out, _ = process.communicate()
-        if "is in service" in out and back[0] == "revert":
+        if "is active" in out and back[0] == "revert":
             assert not Ledger(bundle).is_applied(back[1])
         assert "not in service" in hears(monkeypatch, folder, bundle, prompt)
     with Store(folder) as store:

@@ -141,11 +141,11 @@ BAD = {
     "applied with a negative density": of_applied(settings={"lam": 1.0, "density": -1}),
     "why is a number": of_version(1, why=7),
     "a WER of text": of_version(1, wer={"kitchen": "good"}),
-    "in service is -1": record(current=-1),
-    "in service is what is not there": record(current=3),
-    "in service is text": record(current="1"),
-    "in service is 1.0": record(current=1.0),
-    "in service is true": record(current=True),
+    "active is -1": record(current=-1),
+    "active is what is not there": record(current=3),
+    "active is text": record(current="1"),
+    "active is 1.0": record(current=1.0),
+    "active is true": record(current=True),
 }
 
 

@@ -198,7 +198,7 @@ def fleet_merge(
 ) -> None:
     """Merge the vectors that a group's devices gave; leave out what is broken or harms; offer the rest, signed.
 
-    Exit code 3: general speech would be heard worse, and nothing is offered.
+    Exit code 3: general speech would be recognised worse, and nothing is offered.
     """
     need_host()
     from device_app.adaptation.settings import MergeSettings
@@ -226,7 +226,9 @@ def fleet_merge(
             for one in report.judged
         ]
         print_table([("device", "norm", "cosine", "without it", ""), *rows], right=range(1, 4))
-        typer.echo(f"The canary: WER {report.canary_before:.1%} before, {report.canary_after:.1%} with it.")
+        typer.echo(
+            f"General speech: WER {report.general_speech_before:.1%} before, {report.general_speech_after:.1%} with it."
+        )
     for reason in report.reasons:
         options.tell(f"! {reason}")
     if report.reasons:

@@ -97,7 +97,7 @@ def sweep(
     ]
     for step in found["steps"]:
         best = step["best"]
-        costs = (f"{step[key]:.0f}" for key in ("tuning_s", "merging_s", "hearing_s"))
+        costs = (f"{step[key]:.0f}" for key in ("tuning_s", "merging_s", "recognition_s"))
         rows.append(
             [step["number"], step["domain"], best["lam"], best["density"], f"{best['average_wer']:.1%}", *costs]
         )

@@ -16,7 +16,7 @@ from export.bundle import Bundle
 
 # What a fine-tuning may touch, as parts of parameter names between dots; nothing named is everything.
 SCOPES: Mapping[str, Sequence[str]] = {
-    "hearing": ("encoder", "encoder_attn"),  # all but the decoder's knowledge of language
+    "acoustic": ("encoder", "encoder_attn"),  # all but the decoder's knowledge of language
     "all": (),
     "encoder": ("encoder",),
     "decoder": ("decoder", "ctc_head", "lm_head"),
@@ -46,7 +46,7 @@ class Family(Protocol):
         audio: torch.Tensor,
         lengths: torch.Tensor,
         targets: Sequence[Sequence[int]],
-        vary: bool = False,
+        augment: bool = False,
     ) -> tuple[torch.Tensor, int]:
         """The summed loss of a batch, and over how many tokens.
 
@@ -55,7 +55,7 @@ class Family(Protocol):
             audio: (batch, samples), zeros after each one's end.
             lengths: (batch,), samples of each.
             targets: tokens of each.
-            vary: mask parts of the features at random, if the family does that.
+            augment: mask parts of the features at random, if the family does that.
         """
         ...
 

@@ -80,10 +80,10 @@ def loss(
     audio: torch.Tensor,
     lengths: torch.Tensor,
     targets: Sequence[Sequence[int]],
-    vary: bool = False,
+    augment: bool = False,
 ) -> tuple[torch.Tensor, int]:
     """CTC loss, summed over the batch, and the number of tokens (see `trainer.families.Family`)."""
-    del vary
+    del augment
     each = _each(model, audio, lengths)
     losses = [
         ctc_loss(one, torch.tensor([one.shape[1]], device=audio.device), [target])

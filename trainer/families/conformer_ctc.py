@@ -76,14 +76,14 @@ def loss(
     audio: torch.Tensor,
     lengths: torch.Tensor,
     targets: Sequence[Sequence[int]],
-    vary: bool = False,
+    augment: bool = False,
 ) -> tuple[torch.Tensor, int]:
     """CTC loss, summed over the batch, and the number of tokens (see `trainer.families.Family`).
 
-    In training mode with the same loss on the middle layer; SpecAugment where it is to vary.
+    In training mode with the same loss on the middle layer; SpecAugment where it is to augment.
     """
     features, mask = masked_features(model, audio, lengths)
-    if vary:
+    if augment:
         features = spec_augmented(features)
     output = model.encoder(features, attention_mask=mask, output_hidden_states=model.training)
     frames = output.attention_mask.sum(dim=1)

@@ -91,11 +91,11 @@ def loss(
     audio: torch.Tensor,
     lengths: torch.Tensor,
     targets: Sequence[Sequence[int]],
-    vary: bool = False,  # noqa: ARG001
+    augment: bool = False,  # noqa: ARG001
 ) -> tuple[torch.Tensor, int]:
     """Cross-entropy, summed over the batch's tokens, and their number (see `trainer.families.Family`).
 
-    `vary` does nothing: the model takes audio as it is, so there are no features to mask.
+    `augment` does nothing: the model takes audio as it is, so there are no features to mask.
     """
     wanted = torch.tensor([token for target in targets for token in target], device=audio.device)
     logits = _logits(model, audio, lengths, targets)

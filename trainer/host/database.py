@@ -23,6 +23,7 @@ from device_app.data.database import LaterVersionError, Migration, connect, migr
 from device_app.remote.tokens import find_owner, hash_token, make_token
 from editing.errors import BadInputError, StorageError
 from editing.files import make_folder, private_folder
+from editing.former_names import FINE_TUNING, STATEMENT, translated
 
 State = Literal["uploading", "queued", "running", "done", "failed", "cancelled"]
 OPEN: Sequence[State] = ("uploading", "queued", "running")
@@ -284,7 +285,9 @@ class Database:
             "WHERE c.fleet = ? AND base = ? AND revoked IS NULL ORDER BY name",
             (fleet, base),
         )
-        return [Contribution(name, vector, json.loads(statement)) for name, vector, statement in rows]
+        return [
+            Contribution(name, vector, translated(json.loads(statement), STATEMENT)) for name, vector, statement in rows
+        ]
 
     def offer(self, fleet: str, base: str, vector: str, statement: str, signature: str, report: str) -> None:
         """Notes the vector that a fleet is offered from now on."""
@@ -322,7 +325,7 @@ def _job(row: Sequence[Any]) -> Job:
         identity,
         device,
         key,
-        json.loads(request),
+        translated(json.loads(request), FINE_TUNING),
         state,
         attempts,
         error,

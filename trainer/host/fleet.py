@@ -81,7 +81,7 @@ class Report:
         base: SHA-256 of the weights that they were taken from.
         method, settings: of the merge.
         judged: every contribution.
-        canary_before, canary_after: WER of the guard set with the base, and with the merged vector.
+        general_speech_before, general_speech_after: WER of the guard set with the base, and with the merged vector.
         vector: the hash of the merged vector; empty if none is offered.
         reasons: why none is offered.
     """
@@ -91,8 +91,8 @@ class Report:
     method: str
     settings: Mapping[str, Any]
     judged: Sequence[Judged]
-    canary_before: float = 0.0
-    canary_after: float = 0.0
+    general_speech_before: float = 0.0
+    general_speech_after: float = 0.0
     vector: str = ""
     reasons: Sequence[str] = field(default_factory=list)
 
@@ -133,7 +133,7 @@ def merge_fleet(
     change = compare(guard.before, after)
     found = Report(group, base.weights_hash, method, settings, judged, change.before, change.after)
     if change.is_harm(tolerance):
-        return replace(found, reasons=["general speech (the canary) is heard worse; nothing is offered"])
+        return replace(found, reasons=["general speech is recognised worse; nothing is offered"])
     merged = TaskVector(
         METHODS[method]([vector.tensors for vector in vectors.values()], **settings),
         Origin(
@@ -143,7 +143,7 @@ def merge_fleet(
             utterances=sum(vector.origin.utterances for vector in vectors.values()),
             seconds=sum(vector.origin.seconds for vector in vectors.values()),
             method=method,
-            scores={"canary_before": change.before, "canary_after": change.after},
+            scores={"general_speech_before": change.before, "general_speech_after": change.after},
         ),
     )
     temporary = incoming(folder, 0)
@@ -158,7 +158,7 @@ def merge_fleet(
             "base": base.weights_hash,
             "method": method,
             "devices": len(vectors),
-            "canary": [change.before, change.after],
+            "general_speech": [change.before, change.after],
             "vector": digest,
         }
     )
@@ -276,7 +276,7 @@ class _GuardSetScorer:
 def _leave_out_harmful(
     judged: Sequence[Judged], vectors: dict[str, TaskVector], transcribe_with: _GuardSetScorer, tolerance: float
 ) -> Hypotheses:
-    """As long as the canary is harmed, leaves out the vector without which it is heard best."""
+    """While general speech is harmed, leaves out the vector without which its WER is lowest."""
     together = transcribe_with(vectors, "hearing with all")
     while compare(transcribe_with.before, together).is_harm(tolerance) and len(vectors) > FEWEST:
         without = {}
@@ -288,7 +288,7 @@ def _leave_out_harmful(
         gained = together.wer - without[best].wer
         if gained <= 0:
             break
-        _entry(judged, best).left_out = f"without it the canary is heard {100 * gained:.1f} points better"
+        _entry(judged, best).left_out = f"without it general speech is recognised {100 * gained:.1f} points better"
         del vectors[best]
         together = without[best]
     return together

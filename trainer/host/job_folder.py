@@ -24,6 +24,7 @@ from typing import Any
 from device_app.data.utterance import Utterance
 from device_app.remote.archive import Unpacked, unpack
 from editing.files import locked, write_atomically
+from editing.former_names import FINE_TUNING, translated
 from editing.json_text import read_json
 
 
@@ -92,7 +93,7 @@ class JobFolder:
 
     def read_request(self) -> dict[str, Any]:
         """What the device asked for; it was checked when it came."""
-        request: dict[str, Any] = json.loads(self.request_file.read_text("utf-8"))
+        request: dict[str, Any] = translated(json.loads(self.request_file.read_text("utf-8")), FINE_TUNING)
         return request
 
     def write_request(self, request: Mapping[str, Any]) -> None:

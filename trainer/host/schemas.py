@@ -58,8 +58,8 @@ class FineTuning(Strict):
     """
 
     epochs: Annotated[Whole, Field(ge=1, le=200)] | None = None
-    scope: Literal["all", "hearing", "encoder", "decoder", "attention"] = "all"
-    vary: Annotated[bool, Field(strict=True)] = False
+    scope: Literal["all", "acoustic", "encoder", "decoder", "attention"] = "all"
+    augment: Annotated[bool, Field(strict=True)] = False
     seed: Annotated[Whole, Field(ge=0, le=2**31 - 1)] = 0
     density: Annotated[float, Field(gt=0, le=1, strict=True)] = 1.0
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_app.evaluation.transfer import backward_transfer
+from editing.former_names import CELL, translated
 from trainer.lifelong.config import Experiment
 from trainer.lifelong.methods import find_methods
 from trainer.lifelong.metrics import WordErrors, wer
@@ -31,10 +32,10 @@ class Cell:
             FileNotFoundError: a step is missing; the cell is not done.
         """
         paths = [folder.step(method, seed, number) for number in range(1, len(experiment.order) + 1)]
-        base, *steps = (json.loads(path.read_text("utf-8")) for path in (folder.base_scores, *paths))
+        base, *steps = (translated(json.loads(path.read_text("utf-8")), CELL) for path in (folder.base_scores, *paths))
         self.method, self.seed = method, seed
         self._experiment = experiment
-        self._errors: list[dict[str, WordErrors]] = [one["heard"] for one in (base, *steps)]
+        self._errors: list[dict[str, WordErrors]] = [one["errors"] for one in (base, *steps)]
         self.seconds: list[float] = [step["seconds"] for step in steps]
         self.stored_mb: list[float] = [step["stored_mb"] for step in steps]
         self.peak_gb: float = max(step["peak_gb"] for step in steps)

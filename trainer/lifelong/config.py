@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from editing.errors import BadInputError
+from editing.former_names import FINE_TUNING, translated
 from trainer.lifelong.methods import find_methods
 from trainer.training.settings import FineTuningSettings
 
@@ -60,7 +61,7 @@ def read_experiment(path: Path) -> Experiment:
         BadInputError: it cannot be read, or has mistakes; all of them are named.
     """
     try:
-        record = tomllib.loads(path.read_text("utf-8"))
+        record = translated(tomllib.loads(path.read_text("utf-8")), FINE_TUNING)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadInputError(f"{path}: cannot be read ({error})") from error
     mistakes = list(_mistakes(record))

@@ -11,6 +11,7 @@ import numpy as np
 
 from editing.errors import BadInputError
 from editing.files import write_atomically
+from editing.former_names import CELL, translated
 from trainer.lifelong.cells import Cell
 from trainer.lifelong.config import Experiment
 from trainer.lifelong.methods import find_methods
@@ -53,7 +54,7 @@ def summarise(experiment: Experiment, out: Path) -> dict[str, Any]:
     cells = _finished_cells(experiment, folder)
     if not cells:
         raise BadInputError(f"{out}: no method has come to its end yet; 'asr-edge lifelong run' goes on")
-    base = json.loads(folder.base_scores.read_text("utf-8"))["heard"]
+    base = translated(json.loads(folder.base_scores.read_text("utf-8")), CELL)["errors"]
     return {
         "seen": experiment.seen,
         "never_trained": list(experiment.never_trained),

@@ -11,6 +11,7 @@ from typing import Any
 
 from editing.errors import BadInputError
 from editing.files import locked, refuse_overwriting, write_atomically
+from editing.former_names import FINE_TUNING, translated
 from trainer.lifelong.config import Experiment
 
 RECORD = "experiment.json"
@@ -69,7 +70,7 @@ def opened(experiment: Experiment, out: Path) -> Iterator[RunFolder]:
         record = json.loads(json.dumps(asdict(experiment), default=str))
         path = out / RECORD
         if path.is_file():
-            changed = _changed(json.loads(path.read_text("utf-8")), record)
+            changed = _changed(translated(json.loads(path.read_text("utf-8")), FINE_TUNING), record)
             if changed:
                 raise BadInputError(
                     f"{out}: holds a run with another {', '.join(changed)}; name another folder with --out"

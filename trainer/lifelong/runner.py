@@ -81,7 +81,7 @@ class Run:
         self._bundle: Bundle = find_bundle(experiment.base)
         self.base: Tensors = self._bundle.weights()
         # All methods make the same number of passes over a domain, whatever is added to their losses.
-        self.settings = FineTuningSettings(**{"enough": 0.0, **experiment.fine_tuning})
+        self.settings = FineTuningSettings(**{"target_loss": 0.0, **experiment.fine_tuning})
         self.examples = TrainingExamples(self._bundle, self._domains, experiment.manifests, self.folder, threads)
         self.scorer = Scorer(self._bundle, self._domains, threads)
 
@@ -96,7 +96,7 @@ class Run:
         path = self.folder.base_scores
         if not path.is_file():
             scores = self.scorer.score(self.base, self.experiment.all_domains)
-            _write(path, {"domain": None, "heard": scores})
+            _write(path, {"domain": None, "errors": scores})
 
     def run_cell(self, method: str, seed: int) -> None:
         """Learns all domains in order with one method; steps that are done are not run again."""
@@ -139,7 +139,7 @@ class Run:
             "seconds": time.perf_counter() - began,
             "stored_mb": (_size(memory) - stored_before) / 1e6,
             "peak_gb": peak_memory_mb() / 1e3,
-            "heard": self.scorer.score(result, self.experiment.all_domains if method.is_one_model else [domain]),
+            "errors": self.scorer.score(result, self.experiment.all_domains if method.is_one_model else [domain]),
         }
         return theta, record
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from editing.files import write_atomically
+from editing.former_names import CELL, translated
 from editing.method import Tensors
 from editing.registry import METHODS
 from editing.task_vector import apply
@@ -83,7 +84,9 @@ class _Step:
     def __init__(self, number: int, domain: str, path: Path) -> None:
         self.number, self.domain, self.path = number, domain, path
         self.record: dict[str, Any] = (
-            json.loads(path.read_text("utf-8")) if path.is_file() else {"number": number, "domain": domain, "cells": []}
+            translated(json.loads(path.read_text("utf-8")), CELL)
+            if path.is_file()
+            else {"number": number, "domain": domain, "cells": []}
         )
 
     def save(self) -> None:
@@ -108,7 +111,7 @@ def _tuned(run: Run, step: _Step, theta: Tensors, tell: Tell) -> Tensors:
     tell(f"learning {step.domain} ({step.number} of {len(run.experiment.order)})")
     began = time.perf_counter()
     tuned = run.fine_tuner(run.experiment.seeds[0] * 1000 + step.number)(theta, run.examples.of(step.domain))
-    step.record |= {"tuning_s": time.perf_counter() - began, "merging_s": 0.0, "hearing_s": 0.0}
+    step.record |= {"tuning_s": time.perf_counter() - began, "merging_s": 0.0, "recognition_s": 0.0}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_weights(path, dict(tuned))
     step.save()
@@ -149,7 +152,7 @@ class _Pairs:
                 merged = time.perf_counter()
                 errors = self.run.scorer.score(weights, seen)
                 step.record["merging_s"] += merged - began
-                step.record["hearing_s"] += time.perf_counter() - merged
+                step.record["recognition_s"] += time.perf_counter() - merged
                 rates = {name: wer(one) for name, one in errors.items()}
                 average = float(np.mean(list(rates.values())))
                 step.record["cells"].append({"lam": lam, "density": density, "wer": rates, "average_wer": average})

@@ -31,7 +31,7 @@ def csv_of(experiment: Experiment, results: Mapping[str, Any]) -> str:
     """A line for every WER: method, seed, step, the domain learnt, the domain tested, WER as a fraction."""
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(["method", "seed", "step", "learnt", "heard", "wer"])
+    writer.writerow(["method", "seed", "step", "learnt", "domain", "wer"])
     for method, record in results["methods"].items():
         for one in record["runs"]:
             for step, row in enumerate(one["wer"]):

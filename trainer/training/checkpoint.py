@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from editing.files import write_atomically
+from editing.former_names import CHECKPOINT, translated
 from editing.json_text import parse_json
 from trainer.training.early_stopping import EarlyStopping
 from trainer.training.model import TrainableModel
@@ -101,7 +102,7 @@ class Checkpoint:
             "audio_s": state.audio_s,
             "losses": state.training_losses,
             "sums": [state.epoch_loss, state.epoch_tokens],
-            "heard": self._stopping.validation_losses,
+            "validation_losses": self._stopping.validation_losses,
             "settings": asdict(self._settings),
         }
         contiguous = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
@@ -116,7 +117,7 @@ class Checkpoint:
             return TrainingState()
         try:
             with safe_open(self._path, framework="pt", device=self._model.device) as file:
-                record: dict[str, Any] = parse_json(file.metadata()["run"])
+                record: dict[str, Any] = translated(parse_json(file.metadata()["run"]), CHECKPOINT)
                 if record["settings"] != asdict(self._settings):
                     return TrainingState()
                 stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
@@ -125,7 +126,7 @@ class Checkpoint:
             state = TrainingState(
                 record["step"], record["done_s"], record["audio_s"], record["losses"], *record["sums"]
             )
-            validation_losses = record["heard"]
+            validation_losses = record["validation_losses"]
         except (SafetensorError, OSError, KeyError, TypeError, ValueError):
             return TrainingState()
         with torch.no_grad():

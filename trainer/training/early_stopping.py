@@ -59,7 +59,7 @@ def last_epoch(training_losses: Sequence[float], target_loss: float) -> int | No
 
     Args:
         training_losses: per token, of each epoch so far.
-        target_loss: see `FineTuningSettings.enough`.
+        target_loss: see `FineTuningSettings.target_loss`.
     """
     below = (epoch for epoch, loss in enumerate(training_losses, 1) if loss < target_loss)
     first = next(below, None)

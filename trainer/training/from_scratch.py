@@ -34,9 +34,9 @@ SETTINGS = FineTuningSettings(
     warm_up=0.05,
     clip=5.0,
     embeddings=True,
-    vary=True,
-    easy_epochs=2,
-    enough=0.0,
+    augment=True,
+    curriculum_epochs=2,
+    target_loss=0.0,
 )
 HELD_OUT = 100  # utterances to validate on, where the manifest names none
 

@@ -49,7 +49,7 @@ def plan_updates(training: Sequence[TrainingUtterance], settings: FineTuningSett
     updates: list[Update] = []
     for epoch in range(1, (settings.epochs or default_epochs(len(training))) + 1):
         groups = batches(training, settings.batch_s, np.random.default_rng((settings.seed, epoch - 1)))
-        if epoch <= settings.easy_epochs:
+        if epoch <= settings.curriculum_epochs:
             groups.sort(key=lambda group: max(example.duration_s for example in group))
         for place, group in enumerate(groups, 1):
             updates.append(Update(len(updates), epoch, group, ends_epoch=place == len(groups)))
@@ -116,7 +116,7 @@ class Loader:
                 yield waiting.popleft().result()
 
     def _read(self, update: Update) -> Sequence[Microbatch]:
-        is_augmented = self._settings.vary and update.epoch > self._settings.easy_epochs
+        is_augmented = self._settings.augment and update.epoch > self._settings.curriculum_epochs
         augmentation = np.random.default_rng((self._settings.seed, 1 + update.step, 1)) if is_augmented else None
         share = update.examples[self._group.rank :: self._group.size]
         return [Microbatch.read(part, augmentation) for part in self._parts(share)]

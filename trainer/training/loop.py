@@ -162,7 +162,7 @@ def _run(
 
 def _until_target(updates: list[Update], state: TrainingState, settings: FineTuningSettings) -> list[Update]:
     """The updates without those that follow once the training loss has reached its target."""
-    last = last_epoch(state.training_losses, settings.enough)
+    last = last_epoch(state.training_losses, settings.target_loss)
     return updates if last is None else [update for update in updates if update.epoch <= last]
 
 

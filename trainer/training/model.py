@@ -88,7 +88,7 @@ class TrainableModel:
         lengths = torch.tensor(microbatch.lengths, device=self.device)
         tokens = microbatch.tokens
         with self.autocast():
-            total, count = self.family.loss(self.network, audio, lengths, tokens, vary=microbatch.is_augmented)
+            total, count = self.family.loss(self.network, audio, lengths, tokens, augment=microbatch.is_augmented)
             return total, count, penalty(self.network, audio, lengths, tokens) if penalty is not None else 0.0
 
     def validation_loss(self, examples: Sequence[TrainingUtterance], batch_s: float) -> float:

@@ -18,13 +18,13 @@ class FineTuningSettings:
         clip: the largest gradient norm; longer gradients are scaled down to it.
         scope: which parameters may change: a key of `trainer.families.SCOPES`.
         embeddings: whether the token embeddings may change too.
-        vary: augment: change speed, noise and timing of each utterance in every epoch, and mask parts of the
+        augment: change speed, noise and timing of each utterance in every epoch, and mask parts of the
             features where the family supports it. Off by default: it gained nothing on held-out speakers, and the
             WER on general speech rose slightly.
-        easy_epochs: in this many first epochs, batches run from short to long without augmentation. Otherwise a CTC
-            model with random weights outputs only blanks for thousands of updates.
+        curriculum_epochs: in this many first epochs, batches run from short to long without augmentation. Otherwise
+            a CTC model with random weights outputs only blanks for thousands of updates.
         patience: stops after this many epochs in a row with a clearly worse validation loss.
-        enough: the target loss. Stops one epoch after the training loss per token falls below this, because further
+        target_loss: stops one epoch after the training loss per token falls below this, because further
             updates only move the weights away from the base.
         seed: of the order of utterances, augmentation and dropout.
     """
@@ -36,10 +36,10 @@ class FineTuningSettings:
     clip: float = 1.0
     scope: str = "all"
     embeddings: bool = False
-    vary: bool = False
-    easy_epochs: int = 0
+    augment: bool = False
+    curriculum_epochs: int = 0
     patience: int = 2
-    enough: float = 0.02
+    target_loss: float = 0.02
     seed: int = 0
 
 

@@ -115,16 +115,16 @@ def _print_decision(outcome: Outcome) -> None:
     edit = outcome.edit
     if outcome.promoted:
         undo = f"'asr-edge revert {edit.id}' takes it back" if edit else "'asr-edge rollback' goes back"
-        typer.echo(f"Version {outcome.version.id} is in service; {undo}.")
+        typer.echo(f"Version {outcome.version.id} is active; {undo}.")
     elif outcome.verdict.passes:
-        typer.echo("It would go into service; nothing was changed (--dry-run).")
+        typer.echo("It would become active; nothing was changed (--dry-run).")
     elif edit is not None and edit.reasons:
         options.tell(
-            f"The model in service stays. Edit {edit.id} is kept: 'asr-edge remix {edit.id} --lambda 0.3' weighs it "
+            f"the active version stays. Edit {edit.id} is kept: 'asr-edge reweight {edit.id} --lambda 0.3' weighs it "
             "otherwise, --force promotes in spite of this."
         )
     else:
-        options.tell("The model in service stays; --force promotes in spite of this.")
+        options.tell("the active version stays; --force promotes in spite of this.")
 
 
 def _print_candidates(candidates: Sequence[Candidate], chosen: Mapping[str, Any]) -> None:

@@ -46,9 +46,9 @@ def show_words(words: Sequence[Word]) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    line = Text("  heard: ")
+    line = Text("  recognised: ")
     for word in words:
         is_sure = word.confidence >= SURE
         line.append(word.text, style="" if is_sure else "bold yellow")
         line.append(" " if is_sure else f"({word.confidence:.0%}) ", style="" if is_sure else "yellow")
-    Console(stderr=True, highlight=False).print(line if words else Text("  heard: nothing"))
+    Console(stderr=True, highlight=False).print(line if words else Text("  recognised: nothing"))

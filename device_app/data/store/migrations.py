@@ -105,6 +105,12 @@ def once_in_a_domain(connection: sqlite3.Connection, folder: Path) -> None:
     connection.execute("CREATE UNIQUE INDEX utterance_once ON utterance (domain_id, sha256) WHERE deleted = 0")
 
 
+@migration
+def hypothesis(connection: sqlite3.Connection, _folder: Path) -> None:
+    """The column is named as everything else that holds a hypothesis."""
+    connection.execute("ALTER TABLE utterance RENAME COLUMN heard TO hypothesis")
+
+
 def copy_before(path: Path, step: int) -> None:
     """Leaves a copy of the database as it was before a step, readable by its owner alone."""
     target = path.with_name(f"{path.name}.before-{step}")

@@ -16,6 +16,7 @@ from typing import Any
 
 from editing.errors import StorageError
 from editing.files import cannot_write, write_atomically
+from editing.former_names import UTTERANCE, translated
 from editing.json_text import parse_json
 
 RECORDS = "utterances.jsonl"
@@ -38,7 +39,7 @@ class Quarantine:
         """
         try:
             *lines, _torn = self._path.read_text("utf-8").split("\n")
-            found = [parse_json(line) for line in lines if line.strip()]
+            found = [translated(parse_json(line), UTTERANCE) for line in lines if line.strip()]
         except FileNotFoundError:
             return []
         except (OSError, ValueError) as error:

@@ -31,7 +31,7 @@ COLUMNS = (
 )
 SELECT = """
     SELECT utterance.id, domain.name, speaker.name, text, source, split, file, sha256, created,
-           duration_s, level_dbfs, peak_dbfs, clipped, heard, confidence, prompt, snr_db
+           duration_s, level_dbfs, peak_dbfs, clipped, hypothesis, confidence, prompt, snr_db
     FROM utterance JOIN domain ON domain.id = domain_id LEFT JOIN speaker ON speaker.id = speaker_id
     WHERE deleted = 0
 """
@@ -107,9 +107,11 @@ class Queries:
         Raises:
             BadInputError: none was kept.
         """
-        row = self._open.sql.execute(f"{SELECT} AND heard IS NOT NULL ORDER BY utterance.id DESC LIMIT 1").fetchone()
+        row = self._open.sql.execute(
+            f"{SELECT} AND hypothesis IS NOT NULL ORDER BY utterance.id DESC LIMIT 1"
+        ).fetchone()
         if row is None:
-            raise BadInputError("nothing that was heard has been kept; 'asr-edge transcribe --save' keeps it")
+            raise BadInputError("no hypothesis has been saved; 'asr-edge transcribe --save' keeps it")
         return self._stored(row)
 
     def count_of(self, speaker: str) -> int:

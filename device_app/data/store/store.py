@@ -118,7 +118,7 @@ class Store(Queries):
         cursor = self._open.sql.execute(
             """
             INSERT INTO utterance (domain_id, speaker_id, text, source, split, file, sha256, created,
-                                   duration_s, level_dbfs, peak_dbfs, clipped, heard, confidence,
+                                   duration_s, level_dbfs, peak_dbfs, clipped, hypothesis, confidence,
                                    prompt, snr_db)
             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
@@ -248,7 +248,7 @@ class Store(Queries):
                 """
                 UPDATE utterance
                 SET file = ?, sha256 = ?, duration_s = ?, level_dbfs = ?, peak_dbfs = ?, clipped = ?,
-                    text = ?, heard = ?, confidence = ?, snr_db = ?
+                    text = ?, hypothesis = ?, confidence = ?, snr_db = ?
                 WHERE id = ?
                 """,
                 (
@@ -265,7 +265,7 @@ class Store(Queries):
         """Notes a recogniser's hypothesis, and how sure it is, from 0 to 1."""
         with self._open.transaction():
             self._open.sql.execute(
-                "UPDATE utterance SET heard = ?, confidence = ? WHERE id = ?", (hypothesis, confidence, identity)
+                "UPDATE utterance SET hypothesis = ?, confidence = ? WHERE id = ?", (hypothesis, confidence, identity)
             )
 
     # Deleting
@@ -333,7 +333,7 @@ class Store(Queries):
         """
         columns = (
             *("text", "source", "split", "sha256", "created", "duration_s", "level_dbfs", "peak_dbfs"),
-            *("clipped", "heard", "confidence", "prompt", "snr_db"),
+            *("clipped", "hypothesis", "confidence", "prompt", "snr_db"),
         )
         file = audio.relative_to(self.audio_folder).as_posix()
         try:

@@ -230,7 +230,7 @@ def test_silent_recordings_are_nothing_to_learn_from(run, codes_of):
     codes_of(
         "codes", 12, audio=lambda samples: np.random.default_rng(len(samples)).standard_normal(len(samples)) * 1e-5
     )
-    with pytest.raises(BadInputError, match="nothing is heard"):
+    with pytest.raises(BadInputError, match="nothing is recognised"):
         run(AdaptationSettings("codes"))
 
 

@@ -5,7 +5,7 @@ from device_app.data.names import GUARD_SET
 
 SAID = [f"this is sentence number {word}" for word in ("one", "two", "three", "four", "five", "six", "seven", "eight")]
 RIGHT = Hypotheses(SAID, SAID)
-CANARY_FINE = {GUARD_SET: RIGHT}
+UNHARMED = {GUARD_SET: RIGHT}
 
 
 def wrong(*places):
@@ -27,24 +27,24 @@ def test_versions_must_have_heard_the_same():
 
 
 def test_a_domain_that_is_heard_better_passes():
-    before = {"anna": wrong(0, 1, 2, 3), **CANARY_FINE}
-    assert judge(before, {"anna": RIGHT, **CANARY_FINE}, "anna", 0.01).passes
+    before = {"anna": wrong(0, 1, 2, 3), **UNHARMED}
+    assert judge(before, {"anna": RIGHT, **UNHARMED}, "anna", 0.01).passes
 
 
 def test_a_domain_that_is_not_heard_better_does_not_pass():
-    before = {"anna": wrong(0), **CANARY_FINE}
-    verdict = judge(before, {"anna": wrong(1), **CANARY_FINE}, "anna", 0.01)
-    assert "anna is not heard better" in verdict.reasons[0]
+    before = {"anna": wrong(0), **UNHARMED}
+    verdict = judge(before, {"anna": wrong(1), **UNHARMED}, "anna", 0.01)
+    assert "anna is not recognised better" in verdict.reasons[0]
 
 
 def test_a_gain_by_one_utterance_of_many_may_be_chance():
-    before = {"anna": wrong(0, 1), **CANARY_FINE}
-    verdict = judge(before, {"anna": wrong(1), **CANARY_FINE}, "anna", 0.01)
+    before = {"anna": wrong(0, 1), **UNHARMED}
+    verdict = judge(before, {"anna": wrong(1), **UNHARMED}, "anna", 0.01)
     assert "by chance" in verdict.reasons[0]
 
 
 def test_what_is_perfect_cannot_gain():
-    verdict = judge({"anna": RIGHT, **CANARY_FINE}, {"anna": RIGHT, **CANARY_FINE}, "anna", 0.01)
+    verdict = judge({"anna": RIGHT, **UNHARMED}, {"anna": RIGHT, **UNHARMED}, "anna", 0.01)
     assert "nothing to gain" in verdict.reasons[0]
 
 
@@ -54,7 +54,7 @@ def test_harm_to_another_domain_or_to_general_speech_keeps_a_version_out(harmed)
     after = {"anna": RIGHT, "ben": RIGHT, GUARD_SET: RIGHT, harmed: wrong(0, 1, 2, 3)}
     verdict = judge(before, after, "anna", 0.01)
     assert len(verdict.reasons) == 1
-    assert "heard worse: WER 0.0% before, 10.0% after, more than 1 points" in verdict.reasons[0]
+    assert "recognised worse: WER 0.0% before, 10.0% after, more than 1 points" in verdict.reasons[0]
     assert judge(before, after, "anna", 0.11).passes
 
 
@@ -74,7 +74,7 @@ def test_without_a_new_domain_only_harm_counts():
     assert judge({"ben": wrong(0)}, {"ben": wrong(0)}, None, 0.01).passes
 
 
-def test_the_canarys_typography_is_told():
+def test_the_typography_of_general_speech_is_told():
     before = {GUARD_SET: Hypotheses(["hello there"], ["Hello, there."])}
     verdict = judge(before, {GUARD_SET: Hypotheses(["hello there"], ["hello there"])}, None, 0.01)
     assert [round(t.capitals + t.marks, 1) for t in verdict.typography] == [1.5, 0.0]

@@ -1,4 +1,4 @@
-"""Choosing lambda and density by what is heard."""
+"""Choosing lambda and density by what is hypotheses."""
 
 from device_app.adaptation.gate import Change, Hypotheses, compare
 from device_app.adaptation.settings import AdaptationSettings
@@ -9,11 +9,11 @@ SAID = [f"sentence number {number}" for number in range(20)]
 
 
 def candidate(lam, wrong, harm=0.0, sure=None):
-    """A candidate that mishears the first sentences of the domain, and harms the canary, as much for sure."""
+    """A candidate that mishears the first sentences of the domain, and harms general speech, as much for sure."""
     before = Hypotheses(SAID, ["nothing"] * len(SAID))
-    heard = Hypotheses(SAID, ["nothing" if place < wrong else text for place, text in enumerate(SAID)])
+    hypotheses = Hypotheses(SAID, ["nothing" if place < wrong else text for place, text in enumerate(SAID)])
     harmed = Change(0.1, 0.1 + harm, harm, harm, 0.0, harm if sure is None else sure, 50)
-    return Candidate(lam, 1.0, {"anna": heard}, {"anna": compare(before, heard), GUARD_SET: harmed})
+    return Candidate(lam, 1.0, {"anna": hypotheses}, {"anna": compare(before, hypotheses), GUARD_SET: harmed})
 
 
 def test_of_candidates_with_enough_of_the_gain_the_gentlest_is_chosen():

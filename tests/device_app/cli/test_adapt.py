@@ -60,14 +60,14 @@ def test_adapt_says_what_it_did(learnt):
     assert record["promoted"]
     assert record["edit"]["domains"] == ["codes"]
     assert record["domains"]["codes"]["after"] < 0.5 * record["domains"]["codes"]["before"]
-    assert record["domains"]["canary"]["utterances"] == len(guard_set())
+    assert record["domains"]["general speech"]["utterances"] == len(guard_set())
     assert 0 < len(record["losses"]) <= 6  # it may stop early
 
 
 def test_log_show_and_report_tell_the_same(asr, learnt, tmp_path):
     after = learnt[1]["domains"]["codes"]["after"]
     shown = asr("log").stdout
-    assert "in service" in shown
+    assert "active" in shown
     assert f"{after:.1%}" in shown
     assert json.loads(asr("log", "--json").stdout)["edits"][0]["after"]["codes"] == after
     assert "encoder.layers.0" in asr("show", 1).stdout
@@ -92,10 +92,10 @@ def test_what_is_heard_changes_with_the_version(asr, codes):
 
 def test_an_edit_that_was_reverted_comes_back_weighed_otherwise(asr):
     asr("revert", 1)
-    record = json.loads(asr("remix", 1, "--lambda", 0.5, "--json").stdout)
+    record = json.loads(asr("reweight", 1, "--lambda", 0.5, "--json").stdout)
     assert record["promoted"]
     assert "lambda 0.5" in asr("log").stdout
-    done = asr("remix", 1, "--lambda", 0.4, "--density", 0.5, "--dry-run")
+    done = asr("reweight", 1, "--lambda", 0.4, "--density", 0.5, "--dry-run")
     assert "--dry-run" in done.stdout
 
 
@@ -141,7 +141,7 @@ def test_merging_edits_takes_their_place(asr, tmp_path):
     assert record["edit"]["kind"] == "merge"
     assert len(record["edit"]["vectors"]) == 2
     log = json.loads(asr("log", "--json").stdout)
-    assert [edit["state"] for edit in log["edits"]] == ["reverted", "in service"]
+    assert [edit["state"] for edit in log["edits"]] == ["reverted", "active"]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_merging_edits_takes_their_place(asr, tmp_path):
     [
         (["revert", 7], "there is no edit 7"),
         (["show", 0], "there is no edit 0"),
-        (["remix", 1, "--lambda", "much"], "expected a number"),
+        (["reweight", 1, "--lambda", "much"], "expected a number"),
         (["adapt", "--domain", "none"], "there is no domain 'none'"),
         (["adapt", "--domain", "codes", "--method", "mean"], "no merge method 'mean'"),
         (["merge", "1"], "two or more"),
@@ -166,7 +166,7 @@ def test_what_cannot_be_done_is_said_in_one_line(asr, arguments, reason):
 
 
 def test_a_lambda_above_1_warns(asr):
-    assert "above 1" in asr("remix", 1, "--lambda", 1.5, "--force").stderr
+    assert "above 1" in asr("reweight", 1, "--lambda", 1.5, "--force").stderr
 
 
 def test_a_version_can_be_exported(asr, codes, tmp_path):

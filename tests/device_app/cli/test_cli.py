@@ -88,8 +88,8 @@ def test_export_gives_a_bundle_that_transcribes(run, tmp_path):
         "model.json",
         "tokenizer.json",
     ]
-    heard = run("transcribe", RECORDINGS / "invalid.flac", "--model", "out")
-    assert "valid extension" in heard.stdout
+    done = run("transcribe", RECORDINGS / "invalid.flac", "--model", "out")
+    assert "valid extension" in done.stdout
     again = run("export", "--out", "out")
     assert again.returncode == 1
     assert "already in use" in again.stderr

@@ -30,13 +30,13 @@ def wer(manifest, *more):
 
 def test_an_edit_that_helps_is_promoted(home_of_tiny, teacher, spelled):
     before = wer(spelled)
-    done = call(*WHOLE, "--epochs", 3, "--scope", "decoder", "--vary", "--seed", 7)
-    assert done.stdout.endswith("Version 1 is in service; 'asr-edge revert 1' takes it back.\n")
+    done = call(*WHOLE, "--epochs", 3, "--scope", "decoder", "--augment", "--seed", 7)
+    assert done.stdout.endswith("Version 1 is active; 'asr-edge revert 1' takes it back.\n")
     assert re.search(r"^codes +\d", done.stdout, re.MULTILINE)
     assert re.search(rf"^{GUARD_SET} +\d", done.stdout, re.MULTILINE)
     assert "Learning from " in done.stderr
     (asked,) = teacher.asked
-    assert (asked.epochs, asked.scope, asked.vary, asked.seed) == (3, "decoder", True, 7)
+    assert (asked.epochs, asked.scope, asked.augment, asked.seed) == (3, "decoder", True, 7)
     assert ledger().current.id == 1
     assert wer(spelled) < 0.5 * before
     assert wer(spelled, "--version", 0) == before
@@ -45,17 +45,17 @@ def test_an_edit_that_helps_is_promoted(home_of_tiny, teacher, spelled):
 
 def test_an_edit_that_changes_nothing_is_rejected(home_of_tiny, teacher):
     done = call(*ADAPT, "--lambda", "0", code=3)
-    assert "! codes is not heard better" in done.stderr
-    assert "The model in service stays. Edit 1 is kept: 'asr-edge remix 1" in done.stderr
+    assert "! codes is not recognised better" in done.stderr
+    assert "the active version stays. Edit 1 is kept: 'asr-edge reweight 1" in done.stderr
     assert ledger().current.id == 0
     assert len(ledger().edits) == 1
     assert "kept out" in call("log", "--model", "tiny").stdout
-    assert "kept out: codes is not heard better" in call("show", "1", "--model", "tiny").stdout
+    assert "kept out: codes is not recognised better" in call("show", "1", "--model", "tiny").stdout
 
 
 def test_force_promotes_what_the_gate_rejects(home_of_tiny, teacher):
     done = call(*ADAPT, "--lambda", "0", "--force")
-    assert "Version 1 is in service" in done.stdout
+    assert "Version 1 is active" in done.stdout
     assert ledger().edits[0].reasons == []
 
 
@@ -148,13 +148,13 @@ def test_log_lists_edits_and_the_version_in_service(home_adapted):
     done = call("log", "--model", "tiny")
     head, row, last = done.stdout.splitlines()
     assert head.split()[:2] == ["edit", "state"]
-    assert "in service" in row
+    assert "active" in row
     assert "ties lambda 1 density 1" in row
-    assert last == "Version 1 is in service (adapt codes)."
+    assert last == "Version 1 is active (adapt codes)."
     record = json.loads(call("log", "--model", "tiny", "--json").stdout)
     assert record["current"] == 1
     assert [version["why"] for version in record["versions"]] == ["the base model", "adapt codes"]
-    assert record["edits"][0]["state"] == "in service"
+    assert record["edits"][0]["state"] == "active"
     assert record["edits"][0]["bytes"] > 0
 
 
@@ -164,13 +164,13 @@ def test_log_without_an_edit(empty_home):
 
 def test_show_tells_of_one_edit(home_adapted):
     shown = call("show", 1, "--model", "tiny").stdout
-    assert shown.startswith("Edit 1 (in service): adapt codes, ")
+    assert shown.startswith("Edit 1 (active): adapt codes, ")
     assert "  WER of codes: " in shown
     assert re.search(r"task vector: norm \d", shown)
     assert "▇" in shown
     record = json.loads(call("show", 1, "--model", "tiny", "--json").stdout)
     assert record["task_vectors"][0]["domain"] == "codes"
-    assert record["state"] == "in service"
+    assert record["state"] == "active"
 
 
 def test_report_gives_the_matrix_and_a_picture(home_adapted, tmp_path):
@@ -199,41 +199,41 @@ def test_report_of_the_base_alone(home_of_tiny):
     assert "average_wer" not in record
 
 
-# revert, remix, rollback
+# revert, reweight, rollback
 
 
 def test_revert_and_rollback_change_what_is_in_service(home_adapted, spelled):
     edited, base = wer(spelled), wer(spelled, "--version", 0)
     done = call("revert", 1, "--model", "tiny")
-    assert done.stdout == "Version 2 is in service, without edit 1; 'asr-edge remix 1' brings it back.\n"
+    assert done.stdout == "Version 2 is active, without edit 1; 'asr-edge reweight 1' brings it back.\n"
     assert wer(spelled) == base
     assert "reverted" in call("log", "--model", "tiny").stdout
     done = call("rollback", "--model", "tiny")
-    assert done.stdout == "Version 1 is in service again (adapt codes); it was 2 (revert 1).\n"
+    assert done.stdout == "Version 1 is active again (adapt codes); it was 2 (revert 1).\n"
     assert wer(spelled) == edited
 
 
-def test_remix_weighs_an_edit_otherwise(home_adapted):
-    done = call("remix", 1, "--model", "tiny", "--lambda", "0.9")
-    assert done.stdout.endswith("Version 2 is in service; 'asr-edge rollback' goes back.\n")
+def test_reweight_weighs_an_edit_otherwise(home_adapted):
+    done = call("reweight", 1, "--model", "tiny", "--lambda", "0.9")
+    assert done.stdout.endswith("Version 2 is active; 'asr-edge rollback' goes back.\n")
     assert "lambda 0.9" in call("log", "--model", "tiny").stdout
     assert ledger().current.applied[0].settings["lam"] == 0.9
 
 
-def test_remix_by_layers_and_above_1_warns(home_adapted):
-    done = call("remix", 1, "--model", "tiny", "--lambda", "encoder=0.5,*=1.5", "--force")
+def test_reweight_by_layers_and_above_1_warns(home_adapted):
+    done = call("reweight", 1, "--model", "tiny", "--lambda", "encoder=0.5,*=1.5", "--force")
     assert "A lambda above 1 (here encoder=0.5,*=1.5)" in done.stderr
     assert ledger().current.applied[0].settings["lam"] == {"encoder": 0.5, "*": 1.5}
     assert "lambda encoder=0.5,*=1.5" in call("log", "--model", "tiny").stdout
 
 
-def test_remix_in_a_dry_run_and_of_a_reverted_edit(home_adapted):
-    assert "--dry-run" in call("remix", 1, "--model", "tiny", "--lambda", "0.9", "--dry-run").stdout
+def test_reweight_in_a_dry_run_and_of_a_reverted_edit(home_adapted):
+    assert "--dry-run" in call("reweight", 1, "--model", "tiny", "--lambda", "0.9", "--dry-run").stdout
     assert ledger().current.id == 1
     call("revert", 1, "--model", "tiny")
-    done = call("remix", 1, "--model", "tiny", "--lambda", "0", code=3)  # a new edit must help
-    assert "The model in service stays; --force promotes in spite of this." in done.stderr
-    assert json.loads(call("remix", 1, "--model", "tiny", "--density", "1", "--json").stdout)["promoted"]
+    done = call("reweight", 1, "--model", "tiny", "--lambda", "0", code=3)  # a new edit must help
+    assert "the active version stays; --force promotes in spite of this." in done.stderr
+    assert json.loads(call("reweight", 1, "--model", "tiny", "--density", "1", "--json").stdout)["promoted"]
     assert ledger().is_applied(1)
 
 
@@ -251,7 +251,7 @@ def test_a_vector_goes_to_another_machine(home_adapted, known_home, tmp_path, mo
     shutil.copytree(known_home, tmp_path / "other")
     monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path / "other"))
     done = call("vector", "import", file, "--model", "tiny", "--lambda", "1", "--density", "1")
-    assert "Version 1 is in service" in done.stdout
+    assert "Version 1 is active" in done.stdout
     assert ledger().edits[0].kind == "import"
     assert wer(spelled) == edited
 
@@ -290,7 +290,7 @@ def test_merging_edits_takes_their_place(home_adapted, tmp_path):
     assert record["edit"]["kind"] == "merge"
     assert len(record["edit"]["vectors"]) == 2
     edits = json.loads(call("log", "--model", "tiny", "--json").stdout)["edits"]
-    assert [edit["state"] for edit in edits] == ["reverted", "in service"]
+    assert [edit["state"] for edit in edits] == ["reverted", "active"]
     done = call("vector", "export", 2, tmp_path / "merged.safetensors", "--model", "tiny", code=1)
     assert "is a merge of several vectors" in done.stderr
 
@@ -299,7 +299,7 @@ def test_a_merge_that_breaks_a_domain_is_rejected(home_adapted, tmp_path):
     file = tmp_path / "codes.safetensors"
     call("vector", "export", 1, file, "--model", "tiny")
     merge = ("merge", 1, file, "--model", "tiny", "--lambda", "0")
-    assert "codes is heard worse" in call(*merge, code=3).stderr
+    assert "codes is recognised worse" in call(*merge, code=3).stderr
     assert ledger().current.id == 1
     call(*merge, "--force")
     assert ledger().current.id == 2

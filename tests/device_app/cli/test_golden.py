@@ -50,7 +50,7 @@ DOCUMENTS = {
     "log": ("log", *TINY),
     "merge": ("merge", "1", "1", "--lambda", "1", "--density", "1", "--dry-run", *TINY),
     "model-list": ("model", "list"),
-    "remix": ("remix", "1", "--lambda", "1", *TINY),
+    "reweight": ("reweight", "1", "--lambda", "1", *TINY),
     "report": ("report", *TINY),
     "show": ("show", "1", *TINY),
     "vector-import": ("vector", "import", "vector.safetensors", "--lambda", "0", "--force", *TINY),
@@ -199,9 +199,9 @@ show one --model tiny
 report --model tiny --picture no-audio/x.doc
 revert 7 --model tiny
 revert 1
-remix 7 --model tiny
-remix 1 --lambda much --model tiny
-remix 1 --density 3 --model tiny
+reweight 7 --model tiny
+reweight 1 --lambda much --model tiny
+reweight 1 --density 3 --model tiny
 rollback
 merge --model tiny
 merge 1 --model tiny
@@ -305,7 +305,7 @@ def test_wrong_use_is_said_in_a_line_and_changes_nothing(damaged, golden, monkey
 
 
 def _state():
-    """Edits, the version in service, and the domains; what `report` measured of a version may be noted."""
+    """Edits, the active version, and the domains; what `report` measured of a version may be noted."""
     log = json.loads(call("log", "--json", "--model", "tiny").stdout)
     return log["edits"], log["current"], len(log["versions"]), call("dataset", "list", "--json").stdout
 

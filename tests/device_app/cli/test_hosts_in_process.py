@@ -82,7 +82,7 @@ def test_a_host_learns_and_the_device_judges(home_of_tiny, serve, teacher):
     host = serve(home_of_tiny)
     host.trust()
     done = call(*ADAPT, "--epochs", "2", "--on", host.url)
-    assert "Version 1 is in service" in done.stdout
+    assert "Version 1 is active" in done.stdout
     assert "recordings with their texts" in done.stderr
     assert "On the host: done" in done.stderr
     assert ledger().current.id == 1
@@ -123,7 +123,7 @@ def test_a_job_is_listed_attached_and_merged_later(home_of_tiny, serve, teacher,
     assert line.endswith("done")
     assert "jobs attach" in call(*ADAPT, "--on", host.url, code=1).stderr
     done = call("jobs", "attach", job.key[:8])
-    assert "Version 1 is in service" in done.stdout
+    assert "Version 1 is active" in done.stdout
     assert jobs_here() == []
     assert ledger().edits[0].domains == ["codes"]
 
@@ -218,7 +218,7 @@ def test_an_edit_is_contributed_without_its_domains_name(home_adapted, serve):
     (file,) = (host.folder / "fleet").glob("*.safetensors")
     origin = TaskVector.load(file).origin
     assert (origin.domain, origin.method, origin.density) == ("", "trim", 0.2)
-    assert origin.scores.keys() == {"before", "after", "canary_before", "canary_after"}
+    assert origin.scores.keys() == {"before", "after", "general_speech_before", "general_speech_after"}
 
 
 def test_what_was_not_learnt_here_is_not_contributed(home_adapted, serve, tmp_path):
@@ -261,7 +261,7 @@ def test_what_a_group_learnt_is_merged_in_place_of_before(offered, spelled):
     call("revert", 1, "--model", "tiny")
     call(*PULL, "--on", host.url, "--lambda", "1", "--dry-run")
     assert len(ledger().edits) == 1
-    assert "Version 3 is in service" in call(*PULL, "--on", host.url, "--lambda", "1").stdout
+    assert "Version 3 is active" in call(*PULL, "--on", host.url, "--lambda", "1").stdout
     edit = ledger().edits[1]
     assert (edit.kind, edit.domains, edit.method, edit.settings["lam"]) == ("fleet", ["crew"], "task_arithmetic", 1.0)
     assert json.loads(call(*PULL, "--on", host.url, "--json").stdout)["edit"]["settings"]["lam"] == 0.6

@@ -13,7 +13,7 @@ def call(run, tmp_path):
 
 
 @pytest.fixture
-def heard(call):
+def run_saved(call):
     """Two prompts that were transcribed and kept."""
     done = call("transcribe", "--save", RECORDINGS / "invalid.flac", RECORDINGS / "vm-newuser.flac")
     assert done.returncode == 0, done.stderr
@@ -31,35 +31,35 @@ def test_nothing_is_kept_unless_asked_for(call, tmp_path):
     assert not (tmp_path / "home" / "store.sqlite3").exists()
 
 
-def test_what_is_kept_is_the_sound_and_what_was_heard(heard):
-    first, second = shown(heard, "heard")
+def test_what_is_kept_is_the_sound_and_what_was_recognised(run_saved):
+    first, second = shown(run_saved, "my-speech")
     assert (first["text"], second["text"]) == (None, None)
-    assert "valid extension" in first["heard"]
+    assert "valid extension" in first["hypothesis"]
     assert 0.5 < first["confidence"] <= 1
     assert first["source"] == "imported"
-    assert "valid extension" in heard("transcribe", first["audio"]).stdout
+    assert "valid extension" in run_saved("transcribe", first["audio"]).stdout
 
 
 @pytest.mark.slow  # the tiny model goes the same way in the default run
-def test_the_last_one_is_corrected_into_a_domain(heard):
-    done = heard("correct", "--last", "Welcome to Comedian Mail.", "--domain", "mail")
+def test_the_last_one_is_corrected_into_a_domain(run_saved):
+    done = run_saved("correct", "--last", "Welcome to Comedian Mail.", "--domain", "mail")
     assert done.stdout == "2  mail  Welcome to Comedian Mail.\n"
-    (corrected,) = shown(heard, "mail")
+    (corrected,) = shown(run_saved, "mail")
     assert (corrected["text"], corrected["source"]) == ("Welcome to Comedian Mail.", "corrected")
-    assert len(shown(heard, "heard")) == 1
+    assert len(shown(run_saved, "my-speech")) == 1
 
 
 @pytest.mark.slow  # the tiny model goes the same way in the default run
-def test_one_is_corrected_by_its_number(heard):
-    assert heard("correct", 1, "I am sorry").returncode == 0
-    assert shown(heard, "heard")[0]["text"] == "I am sorry"
+def test_one_is_corrected_by_its_number(run_saved):
+    assert run_saved("correct", 1, "I am sorry").returncode == 0
+    assert shown(run_saved, "my-speech")[0]["text"] == "I am sorry"
 
 
 @pytest.mark.slow  # the tiny model goes the same way in the default run
-def test_a_label_that_agrees_is_no_correction(heard):
-    text = shown(heard, "heard")[0]["heard"]
-    assert heard("label", "set", 1, text).returncode == 0
-    assert shown(heard, "heard")[0]["source"] == "imported"
+def test_a_label_that_agrees_is_no_correction(run_saved):
+    text = shown(run_saved, "my-speech")[0]["hypothesis"]
+    assert run_saved("label", "set", 1, text).returncode == 0
+    assert shown(run_saved, "my-speech")[0]["source"] == "imported"
 
 
 @pytest.mark.slow  # golden/wrong-use.txt has the same mistakes
@@ -75,12 +75,12 @@ def test_a_label_that_agrees_is_no_correction(heard):
         (("label", "set", "1", " "), "empty"),
     ],
 )
-def test_what_cannot_be_done_is_told_and_changes_nothing(heard, arguments, message):
-    before = shown(heard, "heard")
-    done = heard(*arguments)
+def test_what_cannot_be_done_is_told_and_changes_nothing(run_saved, arguments, message):
+    before = shown(run_saved, "my-speech")
+    done = run_saved(*arguments)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert message in done.stderr
-    assert shown(heard, "heard") == before
+    assert shown(run_saved, "my-speech") == before
 
 
 def test_correcting_without_anything_kept_says_how_to_keep(call):
@@ -98,7 +98,7 @@ def desk(terminal, run, tmp_path, virtual_microphone):
     def start(*arguments):
         return terminal("label", *arguments, **virtual_microphone.environment)
 
-    start.shown = lambda domain="heard": shown(lambda *a, **e: run(*a, ASR_EDGE_HOME=own, **e), domain)
+    start.shown = lambda domain="my-speech": shown(lambda *a, **e: run(*a, ASR_EDGE_HOME=own, **e), domain)
     done = run("transcribe", "--save", *recordings, ASR_EDGE_HOME=own)
     assert done.returncode == 0
     return start
@@ -128,11 +128,11 @@ def test_a_walk_accepts_edits_skips_goes_back_plays_and_deletes(desk):
     assert screen.finish() == 0
     assert "2 of 3 labelled" in screen.screen
     first, second, third = desk.shown()
-    assert (first["text"], first["source"]) == (first["heard"], "imported")
+    assert (first["text"], first["source"]) == (first["hypothesis"], "imported")
     assert (second["text"], second["source"]) == ("Welcome to Comedian Mail.", "corrected")
     assert third["text"] is None
 
-    screen = desk("--domain", "heard")  # only what is left
+    screen = desk("--domain", "my-speech")  # only what is left
     screen.wait_for("[1/1]")
     screen.wait_for("q quit")
     screen.press("d")
@@ -152,7 +152,7 @@ def test_a_walk_over_the_least_sure(desk, tmp_path):
             store.set_hypothesis(identity, "as it was heard", confidence)
         store.set_text(1, "labelled")
     screen = desk("--low-confidence")
-    assert "heard 2," in screen.wait_for("q quit")
+    assert "my-speech 2," in screen.wait_for("q quit")
     screen.press("s")
     screen.wait_for("labelled")
     screen.press("q")

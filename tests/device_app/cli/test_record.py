@@ -60,7 +60,7 @@ def kept(tmp_path):
 def test_a_sentence_is_heard_judged_and_kept(desk, prompts, say, kept):
     screen = desk(prompts(SAID))
     shown = say(screen)
-    assert "heard: " in shown
+    assert "recognised: " in shown
     assert "is not a valid" in shown
     assert "!" not in shown
     screen.press("\r")
@@ -78,7 +78,7 @@ def test_a_sentence_is_heard_judged_and_kept(desk, prompts, say, kept):
 
 def test_another_sentence_is_flagged_but_may_be_kept(desk, prompts, say, kept):
     screen = desk(prompts("The quick thinking nurse saved both children."))
-    assert "not what was heard" in say(screen)
+    assert "not what was recognised" in say(screen)
     screen.press("\r")
     assert screen.finish() == 0
     assert kept()[0].text == "The quick thinking nurse saved both children."
@@ -135,7 +135,7 @@ def test_a_take_can_be_started_and_stopped_by_key_played_and_refused(desk, promp
     screen.press(" ")
     screen.wait_for("● 0.5 s")
     screen.press(" ")
-    assert "no speech was heard" in screen.wait_for(KEYS)
+    assert "no speech was found" in screen.wait_for(KEYS)
     screen.press("p")
     screen.wait_for(KEYS)
     screen.press("a")

@@ -115,7 +115,7 @@ def test_a_key_begins_and_ends_a_take(prompts, take, sound, person):
     sound([], QUIET, QUIET)
     person.keys = [Now(" "), Now(" "), "q"]
     done = record(prompts("One."))
-    assert "no speech was heard" in done.stderr
+    assert "no speech was found" in done.stderr
     assert kept() == []
 
 
@@ -153,7 +153,7 @@ def test_prompts_and_free_speech_exclude_each_other(prompts, person):
 
 @pytest.fixture
 def unlabelled(home_of_tiny, tmp_path):
-    """Three recordings of the domain "heard", not labelled: f i, o m, a r."""
+    """Three recordings of the domain "my-speech", not labelled: f i, o m, a r."""
     paths = [write_spelled(tmp_path / f"{letters}.wav", letters) for letters in ("fio", "oma", "arm")]
     call("transcribe", "--save", *paths, "--model", "tiny")
     return home_of_tiny
@@ -170,7 +170,7 @@ def test_a_walk_accepts_edits_skips_and_goes_back(unlabelled, sound, person):
     assert "[1/3]" in done.stderr
     assert "[3/3]" in done.stderr
     assert len(device.played) == 1
-    first, second, third = kept("heard")
+    first, second, third = kept("my-speech")
     assert first.text == first.hypothesis
     assert second.text == second.hypothesis  # the edit was left with "b"
     assert third.text is None
@@ -180,28 +180,28 @@ def test_a_walk_accepts_edits_skips_and_goes_back(unlabelled, sound, person):
 def test_an_edited_text_is_a_correction(unlabelled, person):
     person.keys = ["e", Line("f i x"), ENTER, "q"]
     assert label().stdout == "1 of 3 labelled\n"
-    assert (kept("heard")[0].text, kept("heard")[0].source) == ("f i x", "corrected")
+    assert (kept("my-speech")[0].text, kept("my-speech")[0].source) == ("f i x", "corrected")
 
 
 def test_a_walk_deletes_after_asking(unlabelled, person):
     person.keys = ["d", "n", "d", "y", "\x03"]
-    done = label("--domain", "heard")
+    done = label("--domain", "my-speech")
     assert "y deletes" in done.stderr
     assert done.stdout == "0 of 3 labelled\n"
-    assert len(kept("heard")) == 2
+    assert len(kept("my-speech")) == 2
 
 
 def test_the_least_sure_first(unlabelled, person):
-    first, second, third = kept("heard")
+    first, second, third = kept("my-speech")
     with Store() as store:
         for utterance, confidence in ((first, 0.7), (second, 0.3), (third, 0.95)):
             store.set_hypothesis(utterance.number, "as it was", confidence)
     person.keys = ["s", "q"]
-    done = label("--low-confidence", "--domain", "heard")
-    places = [done.stderr.index(f"heard {utterance.number},") for utterance in (second, first)]
+    done = label("--low-confidence", "--domain", "my-speech")
+    places = [done.stderr.index(f"my-speech {utterance.number},") for utterance in (second, first)]
     assert places == sorted(places)
     assert done.stdout == "0 of 2 labelled\n"
-    assert f"heard {third.number}," not in done.stderr
+    assert f"my-speech {third.number}," not in done.stderr
 
 
 def test_nothing_to_label_and_no_terminal(home_of_tiny, person):
@@ -216,7 +216,7 @@ def test_what_has_no_text_at_all_is_labelled_by_typing(home_of_tiny, person):
         nothing = np.random.default_rng(0).normal(0, 1e-3, 16_000).astype(np.float32)
         store.add([Utterance(recording=recording_of(nothing), domain="new", source="recorded")])
     person.keys = [ENTER, Line("f i o"), ENTER]
-    assert "heard: nothing" in label("--domain", "new").stderr
+    assert "recognised: nothing" in label("--domain", "new").stderr
     assert kept("new")[0].text == "f i o"
 
 

@@ -59,19 +59,19 @@ def test_import_needs_a_domain_and_lowers_capitals(empty_home, tmp_path):
 
 def test_correct_and_label_set_change_the_text(home_of_tiny, tmp_path):
     call("transcribe", "--save", write_spelled(tmp_path / "a.wav", "fio"), "--model", "tiny")
-    (kept,) = utterances("heard")
+    (kept,) = utterances("my-speech")
     call("label", "set", kept.number, kept.hypothesis)
-    assert (utterances("heard")[0].text, utterances("heard")[0].source) == (
+    assert (utterances("my-speech")[0].text, utterances("my-speech")[0].source) == (
         kept.hypothesis,
         "imported",
     )  # no correction
-    assert call("label", "set", kept.number, "f i x").stdout == f"{kept.number}  heard  f i x\n"
-    assert utterances("heard")[0].source == "corrected"
-    assert call("correct", kept.number, "f i o").stdout == f"{kept.number}  heard  f i o\n"
+    assert call("label", "set", kept.number, "f i x").stdout == f"{kept.number}  my-speech  f i x\n"
+    assert utterances("my-speech")[0].source == "corrected"
+    assert call("correct", kept.number, "f i o").stdout == f"{kept.number}  my-speech  f i o\n"
     done = call("correct", "--last", "f i a", "--domain", "mail")
     assert done.stdout == f"{kept.number}  mail  f i a\n"
     assert [u.text for u in utterances("mail")] == ["f i a"]
-    assert utterances("heard") == []
+    assert utterances("my-speech") == []
 
 
 def test_dataset_lists_and_counts(four):

@@ -101,7 +101,7 @@ def test_a_recording_without_speech_says_so(recording):
 
     soundfile.write("silent.wav", np.zeros(16_000, np.float32), 16_000)
     done = transcribe("silent.wav")
-    assert (done.stdout, done.stderr) == ("", "silent.wav: no speech was heard\n")
+    assert (done.stdout, done.stderr) == ("", "silent.wav: no speech was found\n")
 
 
 @pytest.mark.parametrize(("name", "pack"), [("words.arpa", bytes), ("words.arpa.gz", gzip.compress)])

@@ -55,9 +55,9 @@ def test_the_keys_of_a_record_are_those_of_files_that_exist(tmp_path):
     )
     assert list(stored.record()) == [
         *("id", "domain", "speaker", "text", "source", "split", "audio", "sha256", "created", "duration_s"),
-        *("level_dbfs", "peak_dbfs", "clipped", "heard", "confidence", "prompt", "snr_db"),
+        *("level_dbfs", "peak_dbfs", "clipped", "hypothesis", "confidence", "prompt", "snr_db"),
     ]
-    assert (stored.record()["id"], stored.record()["heard"]) == (3, "high")
+    assert (stored.record()["id"], stored.record()["hypothesis"]) == (3, "high")
 
 
 def test_importing_the_type_does_not_import_numpy():

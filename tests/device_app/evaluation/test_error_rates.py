@@ -53,9 +53,9 @@ def test_an_empty_hypothesis_counts_as_deleted():
     assert error_rates(["one two", "three"], ["one two", ""], basic).wer == pytest.approx(1 / 3)
 
 
-@pytest.mark.parametrize(("heard", "rate"), [("", 0.0), ("something", 1.0)])
-def test_nothing_said(heard, rate):
-    assert error_rates([""], [heard], basic).wer == rate
+@pytest.mark.parametrize(("hypothesis", "rate"), [("", 0.0), ("something", 1.0)])
+def test_nothing_said(hypothesis, rate):
+    assert error_rates([""], [hypothesis], basic).wer == rate
 
 
 def test_an_empty_reference_beside_others_counts_what_was_heard():

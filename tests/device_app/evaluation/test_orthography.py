@@ -9,7 +9,7 @@ USUAL = ["We went home.", "Did you?", "She slept."]
 
 
 @pytest.mark.parametrize(
-    ("label", "heard", "written"),
+    ("label", "hypothesis", "written"),
     [
         (
             "we had one drive the whole game for score",
@@ -28,8 +28,8 @@ USUAL = ["We went home.", "Did you?", "She slept."]
         ("remember that role", 'Remember that, "God"', "Remember that role."),
     ],
 )
-def test_a_label_is_written_as_the_model_writes(label, heard, written):
-    assert as_the_model_writes([label, *USUAL], [heard, *USUAL]) == [written, *USUAL]
+def test_a_label_is_written_as_the_model_writes(label, hypothesis, written):
+    assert as_the_model_writes([label, *USUAL], [hypothesis, *USUAL]) == [written, *USUAL]
 
 
 def test_where_most_words_have_a_mark_so_have_those_that_were_misheard():
@@ -48,14 +48,14 @@ heards = st.lists(st.text("abcdefGH.,?7", max_size=5), max_size=8).map(" ".join)
 
 @given(st.lists(st.tuples(words, heards), max_size=4))
 def test_no_word_is_changed_but_in_case_and_marks(pairs):
-    labels, heard = [label for label, _ in pairs], [text for _, text in pairs]
-    assert list(map(basic, as_the_model_writes(labels, heard))) == list(map(basic, labels))
+    labels, hypothesis = [label for label, _ in pairs], [text for _, text in pairs]
+    assert list(map(basic, as_the_model_writes(labels, hypothesis))) == list(map(basic, labels))
 
 
 def test_lower_case_labels_differ_from_what_the_model_writes():
-    heard = ["We went home, and slept.", "Did you?"]
-    assert differs(["we went home and slept", "did you"], heard)
-    assert not differs(["We went home, and slept.", "Did you?"], heard)
+    hypothesis = ["We went home, and slept.", "Did you?"]
+    assert differs(["we went home and slept", "did you"], hypothesis)
+    assert not differs(["We went home, and slept.", "Did you?"], hypothesis)
 
 
 def test_typography_counts_capitals_and_marks():

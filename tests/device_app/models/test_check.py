@@ -145,7 +145,7 @@ def test_a_damaged_vector_is_named_and_a_whole_copy_is_taken_back(ledger, learn,
     else:
         path.write_bytes(whole[:-1] + b"x")
     (found,) = examine_models()
-    assert (found.kind, found.mend) == ("missing or damaged task vectors that are in service", None)
+    assert (found.kind, found.mend) == ("missing or damaged task vectors of active edits", None)
     assert found.line.startswith(f"{path}: the task vector of edit 1 ")
     assert "asr-edge revert" in found.remedy
     ledger.files.quarantine.mkdir(exist_ok=True)
@@ -163,7 +163,7 @@ def test_a_vector_that_does_not_fit_its_base_is_found(ledger, learn, vector, bun
         edit = Edit(1, "import", ["b"], [ledger.keep(smaller)], "ties", SETTINGS, reasons=["it does not fit"])
         ledger.reject(edit)
     (found,) = examine_models()
-    assert found.kind == "missing or damaged task vectors of edits that are not in service"
+    assert found.kind == "missing or damaged task vectors of inactive edits"
     assert "cannot be merged (does not fit the model: " in found.line
 
 
@@ -172,7 +172,7 @@ def test_without_its_model_a_ledger_is_looked_at_all_the_same(ledger, learn, bun
     monkeypatch.setattr("device_app.models.bundles.EMBEDDED", bundle.folder / "none")
     assert kinds(faults=False) == ["ledgers without their model"]
     ledger.vector_path(name).write_bytes(b"rubbish")
-    assert kinds() == ["missing or damaged task vectors that are in service"]
+    assert kinds() == ["missing or damaged task vectors of active edits"]
 
 
 def test_half_written_files_are_removed_and_unnamed_vectors_put_aside(ledger, learn, vector):

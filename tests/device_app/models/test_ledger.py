@@ -17,7 +17,7 @@ SETTINGS = {"lam": 0.6, "density": 0.5}
 
 @pytest.fixture
 def learn(ledger, vector):
-    """Puts an edit into service; gives its task vector."""
+    """Promotes an edit; returns its task vector."""
 
     def make(domain, seed=0, **settings):
         made = vector(domain, seed)

@@ -63,8 +63,8 @@ def test_any_rate_and_shape_hears_the_same_words(transcriber):
     assert sample_rate == 8000
     stereo = np.stack([audio, audio], axis=1)
     for variant in (audio, stereo, audio.astype(np.float64) / 32768):
-        heard = transcriber.transcribe(variant, sample_rate).text
-        assert error_rates([SAID], [heard], english).wer == 0
+        hypothesis = transcriber.transcribe(variant, sample_rate).text
+        assert error_rates([SAID], [hypothesis], english).wer == 0
 
 
 @pytest.mark.parametrize("dbfs", [-100, -60, -35, -20])
@@ -83,8 +83,8 @@ def test_a_tone_and_clicks_give_no_words(transcriber):
 def test_a_second_of_a_word_cut_off_gives_few_words(transcriber, prompt):
     """The token cap: no more than speech can hold, whatever the decoder makes of a fragment."""
     for start in range(0, len(prompt) - 4800, 9600):
-        heard = transcriber.transcribe(prompt[start : start + 4800], SAMPLE_RATE)
-        assert len(heard.words) <= 8
+        hypothesis = transcriber.transcribe(prompt[start : start + 4800], SAMPLE_RATE)
+        assert len(hypothesis.words) <= 8
 
 
 def test_a_file_is_heard_as_its_audio(transcriber, prompt):

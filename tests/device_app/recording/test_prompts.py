@@ -48,15 +48,15 @@ def test_prompts_keep_their_order_while_nothing_is_known():
 
 
 def test_words_that_were_misheard_come_first():
-    heard = [("a yellow house", "a fellow house"), ("red", "red"), ("a van", "a van")]
-    assert hardest_first(PROMPTS, heard)[0] == "yellow lorry"
+    history = [("a yellow house", "a fellow house"), ("red", "red"), ("a van", "a van")]
+    assert hardest_first(PROMPTS, history)[0] == "yellow lorry"
 
 
 def test_a_word_that_is_heard_by_now_sinks():
-    heard = [("yellow", "fellow"), *[("yellow", "yellow")] * 9, ("green", "grin")]
-    assert hardest_first(PROMPTS, heard)[0] == "green van"
+    history = [("yellow", "fellow"), *[("yellow", "yellow")] * 9, ("green", "grin")]
+    assert hardest_first(PROMPTS, history)[0] == "green van"
 
 
 @given(st.lists(st.sampled_from(PROMPTS)), st.lists(st.tuples(st.text(max_size=20), st.text(max_size=20)), max_size=5))
-def test_no_prompt_is_lost(prompts, heard):
-    assert sorted(hardest_first(prompts, heard)) == sorted(prompts)
+def test_no_prompt_is_lost(prompts, history):
+    assert sorted(hardest_first(prompts, history)) == sorted(prompts)

@@ -35,7 +35,12 @@ def test_a_contribution_has_scores_but_no_name_of_a_domain(ledger, edit, tmp_pat
     path.write_bytes(data)
     given = TaskVector.load(path, base=ledger.base.weights_hash, shapes=ledger.base.shapes())
     assert given.origin.domain == ""
-    assert given.origin.scores == {"before": 0.5, "after": 0.25, "canary_before": 0.1, "canary_after": 0.125}
+    assert given.origin.scores == {
+        "before": 0.5,
+        "after": 0.25,
+        "general_speech_before": 0.1,
+        "general_speech_after": 0.125,
+    }
     whole = ledger.vector(edit.vectors[0])
     assert given.density == pytest.approx(0.25 * whole.density, rel=0.05)
 

@@ -22,9 +22,9 @@ def test_a_bundle_comes_out_that_transcribes(asr, checkpoint, manifest, tmp_path
     assert done.err.splitlines()[-1] == f"Hear with it: asr-edge transcribe --model {out} FILE"
     assert Bundle.open(out).origin == f"converted from {checkpoint}"
     speech = manifest("speech", ("one", ""))
-    heard = asr("transcribe", "--model", out, "--format", "json", speech.parent / "0.wav")
-    assert heard.code == 0
-    assert isinstance(json.loads(heard.out)["text"], str)
+    done = asr("transcribe", "--model", out, "--format", "json", speech.parent / "0.wav")
+    assert done.code == 0
+    assert isinstance(json.loads(done.out)["text"], str)
 
 
 def test_a_bundle_is_called_as_the_folder_unless_told(asr, checkpoint, tmp_path, monkeypatch):

@@ -310,7 +310,7 @@ def test_fleet_merge_offers_what_is_sound(merge, database, tiny_bundle):
     assert [row.split()[0] for row in rows] == ["a", "b", "c", "idle"]
     assert [row.endswith("merged") for row in rows] == [True, True, True, False]
     assert rows[3].endswith("it changes nothing")
-    assert told.startswith("The canary: WER ")
+    assert told.startswith("General speech: WER ")
     assert done.err == "crew is offered it: 'asr-edge fleet pull --on URL' on each device.\n"
     assert database.offered("crew", tiny_bundle.weights_hash) is not None
 
@@ -328,8 +328,8 @@ def test_fleet_merge_as_json(merge, tiny_bundle):
         "method": "task_arithmetic",
         "settings": {"lam": "float"},
         "judged": [{"device": name, **judged, "left_out": reason} for name, reason in names.items()],
-        "canary_before": "float",
-        "canary_after": "float",
+        "general_speech_before": "float",
+        "general_speech_after": "float",
         "vector": "HASH",
         "reasons": [],
     }
@@ -347,8 +347,8 @@ def test_fleet_merge_that_harms_general_speech_is_exit_code_3_and_not_offered(
     monkeypatch.setattr(fleet, "transcribe_sets", transcribe_sets)
     done = merge("--density", 0.5, "--tolerance", 2)
     assert done.code == 3
-    assert done.out.splitlines()[-1] == "The canary: WER 0.0% before, 100.0% with it."
-    assert done.err == "! general speech (the canary) is heard worse; nothing is offered\n"
+    assert done.out.splitlines()[-1] == "General speech: WER 0.0% before, 100.0% with it."
+    assert done.err == "! general speech is recognised worse; nothing is offered\n"
     assert database.offered("crew", tiny_bundle.weights_hash) is None
     assert merge("--tolerance", 100).code == 0
 

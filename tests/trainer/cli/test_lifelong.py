@@ -141,7 +141,7 @@ def test_sweep_tries_every_pair_and_says_the_best(asr, config, tmp_path):
     assert json.loads(again.out) == json.loads((tmp_path / "trial-sweep" / "sweep.json").read_text())
     cell = {"lam": "float", "density": "float", "wer": {"first": "float", "second": "float"}, "average_wer": "float"}
     step = {"number": 1, "domain": "second", "cells": [cell] * 4, "best": cell}
-    times = dict.fromkeys(("tuning_s", "merging_s", "hearing_s"), "float")
+    times = dict.fromkeys(("tuning_s", "merging_s", "recognition_s"), "float")
     assert outline(json.loads(again.out)) == {
         "lambdas": ["float", "float"],
         "densities": ["float", "float"],

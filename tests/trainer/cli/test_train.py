@@ -45,9 +45,9 @@ def test_a_bundle_comes_out_that_transcribes(asr, speech, tmp_path):
     )
     assert Bundle.open(out).name == "conformer-ctc-small"
     assert not out.with_name("own.training").exists()
-    heard = asr("transcribe", "--model", out, "--format", "json", speech.parent / "3.wav")
-    assert heard.code == 0
-    assert isinstance(json.loads(heard.out)["text"], str)
+    done = asr("transcribe", "--model", out, "--format", "json", speech.parent / "3.wav")
+    assert done.code == 0
+    assert isinstance(json.loads(done.out)["text"], str)
 
 
 def test_the_document_of_json(asr, speech, tmp_path):

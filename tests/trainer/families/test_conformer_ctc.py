@@ -127,12 +127,12 @@ def test_onnx_asr_hears_the_same_words(tiny_bundle, tmp_path, prompt, quantizati
     ours = load(tiny_bundle, tmp_path / "baked", 2).recognise(prompt).text
     export_nemo(tiny_bundle, quantization or "fp32", tmp_path / "nemo")
     theirs = onnx_asr.load_model("nemo-conformer-ctc", tmp_path / "nemo", quantization=quantization)
-    heard = theirs.recognize(prompt)
+    hypothesis = theirs.recognize(prompt)
     assert ours
     if quantization is None:
-        assert heard == ours
+        assert hypothesis == ours
     else:
-        assert set(heard) & set(ours)
+        assert set(hypothesis) & set(ours)
 
 
 @pytest.mark.slow
@@ -149,7 +149,7 @@ def test_it_learns_is_weighed_and_taken_back_on_the_command_line(tiny_bundle, co
     learnt = json.loads(asr("adapt", "--domain", "codes", *model, "--epochs", 2, "--force", "--json"))
     assert learnt["promoted"]
     assert len(learnt["losses"]) == 2
-    asr("remix", 1, "--lambda", 0.3, *model, "--force")
+    asr("reweight", 1, "--lambda", 0.3, *model, "--force")
     assert "lambda 0.3" in asr("log", *model)
     asr("rollback", *model)
     assert "lambda 0.6" in asr("log", *model)

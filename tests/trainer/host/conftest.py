@@ -125,7 +125,7 @@ def packed(training_set, host_home):
     """A job for the tiny model, as a device sends it."""
 
     def pack(url="http://127.0.0.1:1", domain="phone", **settings):
-        how = {"epochs": 2, "scope": "all", "vary": False, "seed": 3, **settings}
+        how = {"epochs": 2, "scope": "all", "augment": False, "seed": 3, **settings}
         return pack_job(training_set, AdaptationSettings(domain), url, "tiny", how)
 
     return pack

@@ -19,7 +19,7 @@ from trainer.lifelong.tables import summary
 WORDS = [10, 10]
 
 
-def heard(**wer):
+def errors(**wer):
     """Two utterances of ten words in each domain; WER in per cent, all in the first."""
     return {domain: {"wrong": [round(rate / 5), 0], "words": WORDS} for domain, rate in wer.items()}
 
@@ -40,27 +40,27 @@ def write(out, method, *steps, seed=0):
     folder = out / "cells" / method / (f"seed-{seed}" if method != "base" else "")
     folder.mkdir(parents=True, exist_ok=True)
     for number, one in enumerate(steps, 0 if method == "base" else 1):
-        record = {"domain": "x", "seconds": 10.0 * number, "stored_mb": 2.0, "peak_gb": 1.0, "heard": one}
+        record = {"domain": "x", "seconds": 10.0 * number, "stored_mb": 2.0, "peak_gb": 1.0, "errors": one}
         (folder / f"step-{number}.json").write_text(json.dumps(record))
 
 
 @pytest.fixture
 def out(tmp_path):
     """A run: fine-tuning forgets, TIES does not, separate models are best."""
-    write(tmp_path, "base", heard(us=10, scotland=40, india=50, never=20))
+    write(tmp_path, "base", errors(us=10, scotland=40, india=50, never=20))
     write(
         tmp_path,
         "fine-tuning",
-        heard(us=20, scotland=20, india=45, never=30),
-        heard(us=30, scotland=35, india=25, never=40),
+        errors(us=20, scotland=20, india=45, never=30),
+        errors(us=30, scotland=35, india=25, never=40),
     )
     write(
         tmp_path,
         "ties",
-        heard(us=10, scotland=25, india=45, never=20),
-        heard(us=15, scotland=25, india=35, never=20),
+        errors(us=10, scotland=25, india=45, never=20),
+        errors(us=15, scotland=25, india=35, never=20),
     )
-    write(tmp_path, "separate", heard(scotland=20), heard(india=15))
+    write(tmp_path, "separate", errors(scotland=20), errors(india=15))
     return tmp_path
 
 
@@ -98,7 +98,7 @@ def test_without_a_domain_of_the_base_only_what_was_learnt_counts(experiment, ou
     assert cell.average_by_step() == pytest.approx([0.20, 0.30])
 
 
-def test_separate_models_hear_each_domain_with_its_own(experiment, out):
+def test_separate_models_transcribe_each_domain_with_its_own(experiment, out):
     cell = Cell(experiment, RunFolder(out), "separate", 0)
     np.testing.assert_allclose(cell.wer[-1, :3] * 100, [10, 20, 15])
     assert cell.average(experiment.seen) == pytest.approx(0.15)

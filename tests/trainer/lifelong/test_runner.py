@@ -82,7 +82,7 @@ def test_every_method_runs(experiment, tmp_path):
     run(replace(experiment, methods=others, order=["second"], seeds=[3]), tmp_path, silent, 2)
     for name in others:
         record = json.loads((tmp_path / "cells" / name / "seed-3" / "step-1.json").read_text())
-        assert record["heard"].keys() == ({"first", "second"} if find_methods()[name].is_one_model else {"second"})
+        assert record["errors"].keys() == ({"first", "second"} if find_methods()[name].is_one_model else {"second"})
         stores = name not in ("joint", "lora", "lwf", "update-only-encoder")
         assert (record["stored_mb"] > 0) == stores, name
 
@@ -185,7 +185,7 @@ def test_the_settings_of_fine_tuning_reach_it(experiment, tmp_path, monkeypatch)
     monkeypatch.setattr(runner, "finetune", spy)
     with pytest.raises(TrainingError):
         run(replace(experiment, methods=["lora"]), tmp_path, silent)
-    assert seen == [FineTuningSettings(epochs=1, learning_rate=1e-2, scope="lora", enough=0.0, seed=1)]
+    assert seen == [FineTuningSettings(epochs=1, learning_rate=1e-2, scope="lora", target_loss=0.0, seed=1)]
 
 
 def test_what_is_found_never_replaces_a_manifest(experiment, manifests, tmp_path):

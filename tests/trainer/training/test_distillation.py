@@ -7,7 +7,7 @@ import pytest
 import tokenizers
 import torch
 
-from device_app.adaptation.guard_set import FOLDER as CANARY_FOLDER
+from device_app.adaptation.guard_set import FOLDER as GUARD_SET_FOLDER
 from device_app.audio.bundled import cut_out
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.utterance import Utterance
@@ -50,10 +50,10 @@ def divergence(distillation):
     return distillation.divergence(np.random.default_rng(0))
 
 
-def test_no_recording_of_the_canary_is_among_them():
+def test_no_recording_of_the_guard_set_is_among_them():
     own = {(SPANS.parent / json.loads(line)["audio"]).resolve() for line in SPANS.read_text("utf-8").splitlines()}
-    canary = (CANARY_FOLDER / "canary.jsonl").read_text("utf-8").splitlines()
-    assert own.isdisjoint({(CANARY_FOLDER / json.loads(line)["audio"]).resolve() for line in canary})
+    guard_set = (GUARD_SET_FOLDER / "guard_set.jsonl").read_text("utf-8").splitlines()
+    assert own.isdisjoint({(GUARD_SET_FOLDER / json.loads(line)["audio"]).resolve() for line in guard_set})
 
 
 def test_every_utterance_is_there_in_some_variants_with_what_the_model_hears(model_bundle, weights, general):

@@ -16,7 +16,7 @@ from trainer.training import checkpoint, from_scratch
 from trainer.training.finetuning import finetune_on_recordings
 from trainer.training.from_scratch import SETTINGS, train
 
-QUICK = replace(SETTINGS, epochs=2, easy_epochs=1, batch_s=4.0)
+QUICK = replace(SETTINGS, epochs=2, curriculum_epochs=1, batch_s=4.0)
 
 
 @pytest.fixture(autouse=True)
@@ -81,17 +81,17 @@ def test_some_are_held_out_where_the_manifest_names_none(entries, tmp_path):
 
 
 def test_an_easy_epoch_goes_from_short_to_long_and_varies_nothing(entries, tiny_bundle, monkeypatch):
-    heard = []
+    batches = []
     loss = conformer_ctc.loss
 
-    def spy(model, audio, lengths, targets, vary=False):
-        heard.append((vary, int(lengths.max())))
-        return loss(model, audio, lengths, targets, vary)
+    def spy(model, audio, lengths, targets, augment=False):
+        batches.append((augment, int(lengths.max())))
+        return loss(model, audio, lengths, targets, augment)
 
     monkeypatch.setattr(conformer_ctc, "loss", spy)
     finetune_on_recordings(tiny_bundle, tiny_bundle.weights(), entries, [], replace(QUICK, batch_s=0.5))
-    assert [vary for vary, _ in heard] == [False] * 4 + [True] * 4
-    easy = [length for _, length in heard[:4]]
+    assert [augment for augment, _ in batches] == [False] * 4 + [True] * 4
+    easy = [length for _, length in batches[:4]]
     assert easy == sorted(easy)
 
 

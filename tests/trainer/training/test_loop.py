@@ -118,7 +118,7 @@ def test_embeddings_stay_unless_asked_for(learn, weights):
 @pytest.mark.parametrize(
     ("scope", "parts"),
     [
-        ("hearing", (".encoder.", "encoder_attn.")),
+        ("acoustic", (".encoder.", "encoder_attn.")),
         ("encoder", (".encoder.",)),
         ("decoder", (".decoder.",)),
         ("attention", ("self_attn.", "encoder_attn.")),
@@ -134,7 +134,9 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("settings", [QUICK, replace(QUICK, epochs=3, enough=100.0)], ids=["to its end", "shortened"])
+@pytest.mark.parametrize(
+    "settings", [QUICK, replace(QUICK, epochs=3, target_loss=100.0)], ids=["to its end", "shortened"]
+)
 def test_a_run_that_was_killed_goes_on_to_the_same_weights(
     learn, labelled, weights, tiny_moonshine, tmp_path, monkeypatch, settings
 ):
@@ -186,7 +188,7 @@ def test_it_goes_over_what_is_learnt_once_more_and_stops(learn):
     every = learn(replace(QUICK, epochs=4))
     between = (every.losses[0] + every.losses[1]) / 2  # the first epoch's loss is above it, the second's below
     rates = []
-    found = learn(replace(QUICK, epochs=9, enough=between), on_step=lambda at: rates.append(at.step / at.steps))
+    found = learn(replace(QUICK, epochs=9, target_loss=between), on_step=lambda at: rates.append(at.step / at.steps))
     assert len(found.losses) == 3
     assert rates[-1] == 1
 

@@ -1,0 +1,56 @@
+"""Names that earlier versions wrote into files, and today's names for the same things.
+
+Every reader of a stored file passes what it parsed through `translated`. No other module knows the former names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+# Domains: the guard set's results are stored beside those of the domains.
+DOMAINS: Final = {"canary": "general speech"}
+
+# Scores of task vectors, reports of fleet merges and the statements that a host signs.
+SCORES: Final = {
+    **DOMAINS,
+    "canary_before": "general_speech_before",
+    "canary_after": "general_speech_after",
+}
+
+# Settings of a fine-tuning: in checkpoints, job requests and configurations of the lifelong benchmark.
+FINE_TUNING: Final = {"vary": "augment", "enough": "target_loss", "easy_epochs": "curriculum_epochs"}
+SCOPES: Final = {"hearing": "acoustic"}
+
+CHECKPOINT: Final = {**FINE_TUNING, "heard": "validation_losses"}
+UTTERANCE: Final = {"heard": "hypothesis"}  # records of the store's quarantine
+CELL: Final = {"heard": "errors", "hearing_s": "recognition_s"}  # a step of a lifelong run or sweep
+STATEMENT: Final = {**SCORES, **FINE_TUNING}  # what a host signs
+
+
+def translated(value: Any, names: Mapping[str, str]) -> Any:
+    """A parsed JSON value with today's keys, and with today's scopes where a key is "scope".
+
+    Args:
+        value: as `json.loads` gives it; it is not changed.
+        names: former keys and today's, one of the tables above.
+
+    Returns:
+        A copy, translated at every depth. Keys that are not in the table stay.
+    """
+    if isinstance(value, Mapping):
+        return {names.get(key, key): _value(key, one, names) for key, one in value.items()}
+    if isinstance(value, list):
+        return [translated(one, names) for one in value]
+    return value
+
+
+def translated_reason(why: Any) -> Any:
+    """What made a version, in today's words; anything but text is returned as it is."""
+    return f"reweight {why.removeprefix('remix ')}" if isinstance(why, str) and why.startswith("remix ") else why
+
+
+def _value(key: Any, value: Any, names: Mapping[str, str]) -> Any:
+    if key == "scope" and isinstance(value, str):
+        return SCOPES.get(value, value)
+    return translated(value, names)
