@@ -81,7 +81,7 @@ def main() -> None:
             settings = outcome["edit"]["settings"]
             rows.append((f"+ {domain}", test_wer(home, options.data, domains)))
             print(
-                f"{domain}: {"active" if outcome['promoted'] else outcome['reasons']}, lambda {settings['lam']}, "
+                f"{domain}: {'active' if outcome['promoted'] else outcome['reasons']}, lambda {settings['lam']}, "
                 f"density {settings.get('density')}, {seconds:.0f} s in all, {outcome['tuning_s']:.0f} s of them "
                 f"learning {len(outcome['losses'])} epochs",
                 flush=True,

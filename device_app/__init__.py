@@ -1,9 +1,9 @@
-"""asr-edge on the device: record, transcribe, correct, merge. Needs no torch.
+"""asr-edge on the device: transcribe with the model that this machine's owner has adapted. Needs no torch.
 
-from device_app import Transcriber, embedded_bundle
+from device_app import Transcriber, my_model
 
-transcript = Transcriber(embedded_bundle()).transcribe(audio, sample_rate)
-transcript.text, transcript.words
+transcript = Transcriber(my_model()).transcribe_file(Path("talk.flac"))
+print(transcript.text)
 """
 
 from __future__ import annotations
@@ -12,14 +12,44 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from device_app.audio.vad import SegmentSettings
+    from device_app.models.active import my_model
     from device_app.models.bundles import embedded_bundle
+    from device_app.recognition.ngram import NGram
+    from device_app.recognition.options import DecodingOptions
     from device_app.recognition.results import Transcript, TranscriptSegment, Update, Word
     from device_app.recognition.stream import Stream
     from device_app.recognition.transcriber import Transcriber
+    from editing.errors import AsrEdgeError, BadAudioError, BadInputError, BundleError, StorageError
 
-__all__ = ["Stream", "Transcriber", "Transcript", "TranscriptSegment", "Update", "Word", "embedded_bundle"]
+__all__ = [
+    "AsrEdgeError",
+    "BadAudioError",
+    "BadInputError",
+    "BundleError",
+    "DecodingOptions",
+    "NGram",
+    "SegmentSettings",
+    "StorageError",
+    "Stream",
+    "Transcriber",
+    "Transcript",
+    "TranscriptSegment",
+    "Update",
+    "Word",
+    "embedded_bundle",
+    "my_model",
+]
 
 _MODULES = {
+    "AsrEdgeError": "editing.errors",
+    "BadAudioError": "editing.errors",
+    "BadInputError": "editing.errors",
+    "BundleError": "editing.errors",
+    "DecodingOptions": "device_app.recognition.options",
+    "NGram": "device_app.recognition.ngram",
+    "SegmentSettings": "device_app.audio.vad",
+    "StorageError": "editing.errors",
     "Stream": "device_app.recognition.stream",
     "Transcriber": "device_app.recognition.transcriber",
     "Transcript": "device_app.recognition.results",
@@ -27,6 +57,7 @@ _MODULES = {
     "Update": "device_app.recognition.results",
     "Word": "device_app.recognition.results",
     "embedded_bundle": "device_app.models.bundles",
+    "my_model": "device_app.models.active",
 }
 
 
@@ -35,3 +66,7 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -53,19 +53,45 @@ class Method:
             ValueError: there is no vector, they differ in names or shapes, an entry is not finite,
                 or a setting is unknown or out of its range.
         """
-        self.check(settings)
+        self._check_settings(settings)
         _check_vectors(vectors)
         return self.function(vectors, **settings)
 
-    def check(self, settings: Mapping[str, Any]) -> None:
-        """
+    def check(self, settings: Mapping[str, Any], vectors: int = 2) -> None:
+        """Checks settings before there are task vectors: merges vectors of two entries.
+
+        Args:
+            settings: of `self.settings`.
+            vectors: how many will be merged; some methods need two.
+
         Raises:
-            ValueError: a setting is unknown or out of its range.
+            ValueError: a setting is unknown or out of its range, or the method cannot merge so many vectors.
         """
-        unknown = settings.keys() - self.settings.keys()
-        if unknown:
+        self._check_settings(settings)
+        self.function([{"probe": np.array([1.0, -1.0], np.float32)}] * vectors, **settings)
+
+    def parse(self, name: str, text: str) -> float | int | str:
+        """The value of a setting that is given as text, of the type of its default.
+
+        Raises:
+            ValueError: the method has no such setting, or the text is not such a value.
+        """
+        self._check_names([name])
+        kind = type(self.settings[name])
+        try:
+            value: float | int | str = kind(text)
+        except ValueError:
+            expected = "a whole number" if kind is int else "a number"
+            raise ValueError(f"{self.name}: {name} is {text!r}; expected {expected}") from None
+        return value
+
+    def _check_settings(self, settings: Mapping[str, Any]) -> None:
+        self._check_names(settings)
+        _check_ranges(settings)
+
+    def _check_names(self, names: Iterable[str]) -> None:
+        if unknown := set(names) - self.settings.keys():
             raise ValueError(f"{self.name} has no {', '.join(sorted(unknown))}; it has {', '.join(self.settings)}")
-        _check_settings(settings)
 
 
 registered: dict[str, Method] = {}  # `editing.registry` fills it by importing every module of `editing.methods`
@@ -127,7 +153,7 @@ def is_finite(tensor: NDArray[np.float32]) -> bool:
         return bool(np.isfinite(tensor.sum(dtype=np.float32))) or bool(np.isfinite(tensor).all())
 
 
-def _check_settings(settings: Mapping[str, Any]) -> None:
+def _check_ranges(settings: Mapping[str, Any]) -> None:
     lam: Coefficient = settings.get("lam", 1.0)
     if not all(np.isfinite(value) for value in (lam.values() if isinstance(lam, Mapping) else [lam])):
         raise ValueError(f"lambda is {lam}; expected a number, or one by part of the parameters' names")

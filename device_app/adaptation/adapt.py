@@ -53,7 +53,7 @@ def conclude(
         TaskVectorError: the vector does not fit the model.
         StorageError: the disk is full or cannot be written.
     """
-    merge = settings.merge.with_defaults()
+    merge = settings.merge.with_defaults(vectors=1)
     vector = result.vector
     candidates: list[Candidate] = []
     if settings.sweep:

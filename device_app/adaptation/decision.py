@@ -145,7 +145,7 @@ def merge_vectors(
         WrongBaseError, TaskVectorError: a vector does not fit the model; nothing was changed.
         BadInputError: the method does not exist, or cannot merge these.
     """
-    settings = merge.with_defaults()
+    settings = merge.with_defaults(len(vectors))
     ledger.check(vectors)
     try:
         METHODS[merge.method]([vector.tensors for vector in vectors.values()], **settings)

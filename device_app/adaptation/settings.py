@@ -24,16 +24,20 @@ class MergeSettings:
     method: str = "ties"
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    def with_defaults(self) -> dict[str, Any]:
+    def with_defaults(self, vectors: int = 2) -> dict[str, Any]:
         """All settings of the method, the defaults included.
 
+        Args:
+            vectors: how many will be merged.
+
         Raises:
-            BadInputError: there is no such method, it has no such setting, or a value is out of its range.
+            BadInputError: there is no such method, it has no such setting, a value is out of its range, or the
+                method does not merge so many vectors.
         """
         if self.method not in METHODS:
             raise BadInputError(f"there is no merge method {self.method!r}; there are {', '.join(METHODS)}")
         try:
-            METHODS[self.method].check(self.settings)
+            METHODS[self.method].check(self.settings, vectors)
         except ValueError as error:
             raise BadInputError(f"{error}; nothing was changed") from error
         return {**METHODS[self.method].settings, **self.settings}

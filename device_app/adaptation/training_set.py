@@ -77,7 +77,7 @@ def prepare(
         BadInputError: the merge method does not exist, there are too few labelled utterances, no speech, or
             labels that belong to other recordings.
     """
-    settings.merge.with_defaults()  # a mistake in it is reported now, not after the fine-tuning
+    settings.merge.with_defaults(vectors=1)  # a mistake in it is reported now, not after the fine-tuning
     domain, reporter = settings.domain, context.reporter
     training, held_out = _snapshot(store, ledger, domain)
     start = ledger.bundle(ledger.current)

@@ -18,6 +18,7 @@ Samples = NDArray[np.float32]
 SAMPLE_RATE = 16_000
 MINIMUM_S = 0.1  # shorter than this the encoder has no frame to give
 BLOCK_S = 1.0
+LOUDEST_FLOAT = 32.0  # 30 dB above full scale: no recording is so loud, but 16-bit samples are that were not scaled
 # Containers whose decoders may count a few samples more or fewer than the header promises.
 HEADER_TOLERANCE_S = 0.1
 
@@ -125,7 +126,7 @@ class Converter:
             self._resampler = soxr.ResampleStream(sample_rate, SAMPLE_RATE, 1, dtype="float32")
 
     def __call__(self, block: NDArray[Any]) -> Samples:
-        """One block, (samples,) or (samples, channels), floats in -1..1 or integers.
+        """One block, (samples,) or (samples, channels), floats in -1..1, int16 or int32.
 
         Raises:
             BadAudioError: samples are NaN or infinite, or of a type that is not audio.
@@ -140,21 +141,29 @@ class Converter:
 
 
 def as_mono(audio: NDArray[Any], name: str = "audio") -> Samples:
-    """(samples,) or (samples, channels) of floats in -1..1 or integers -> (samples,) float32.
+    """(samples,) or (samples, channels) of floats in -1..1, int16 or int32 -> (samples,) float32.
 
     Raises:
-        BadAudioError: NaN, infinite, of another type or another number of axes.
+        BadAudioError: NaN, infinite, floats of the size of integers, of another type or another number of axes.
     """
     audio = np.asarray(audio)
     if audio.ndim not in (1, 2):
         raise BadAudioError(f"{name}: expected (samples,) or (samples, channels), not {audio.ndim} axes")
-    if np.issubdtype(audio.dtype, np.signedinteger):
+    if audio.dtype in (np.int16, np.int32):
         audio = audio / np.float32(-float(np.iinfo(audio.dtype).min))
     elif not np.issubdtype(audio.dtype, np.floating):
-        raise BadAudioError(f"{name}: samples of type {audio.dtype}; expected floats or signed integers")
+        raise BadAudioError(
+            f"{name}: samples of type {audio.dtype}; expected floats in -1..1, int16 or int32. "
+            "Of 16-bit samples in another type: numpy.asarray(samples, numpy.int16)"
+        )
     mono = (audio if audio.ndim == 1 else audio.mean(axis=1)).astype(np.float32, copy=False)
     if not np.isfinite(mono).all():
         raise BadAudioError(f"{name}: holds samples that are not numbers (NaN or infinite); record or convert it again")
+    peak = float(np.abs(mono).max(initial=0))
+    if peak > LOUDEST_FLOAT:
+        raise BadAudioError(
+            f"{name}: float samples of up to {peak:.0f}; expected -1..1. Divide 16-bit samples by 32768"
+        )
     return mono
 
 

@@ -24,6 +24,7 @@ def adapt(
     lam: options.LambdaOrAuto = None,
     method: options.Method = "ties",
     density: options.Density = None,
+    others: options.Settings = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes. [default: by how much there is]")] = None,
     scope: Annotated[
         Literal["acoustic", "all", "encoder", "decoder", "attention"],
@@ -60,7 +61,7 @@ def adapt(
 
     settings = AdaptationSettings(
         domain=domain,
-        merge=options.merge_settings(lam, density, method),
+        merge=options.merge_settings(lam, density, method, others),
         gate=options.gate_policy(tolerance, force=force, dry_run=dry_run),
         sweep=lam == options.AUTO,
         orthography=orthography,

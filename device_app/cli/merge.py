@@ -17,6 +17,7 @@ def merge(
     lam: options.Lambda = None,
     method: options.Method = "ties",
     density: options.Density = None,
+    others: options.Settings = None,
     tolerance: options.Tolerance = 1.0,
     dry_run: options.DryRun = False,
     force: options.Force = False,
@@ -36,7 +37,7 @@ def merge(
     from editing.errors import BadInputError
     from editing.task_vector import TaskVector
 
-    settings = options.merge_settings(lam, density, method)
+    settings = options.merge_settings(lam, density, method, others)
     gate = options.gate_policy(tolerance, force=force, dry_run=dry_run)
     ledger = open_ledger(model)
     if len(vectors) < 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -68,6 +69,15 @@ def _complete_method(typed: str) -> list[str]:
     return [name for name in METHODS if name.startswith(typed)]
 
 
+def _complete_setting(context: typer.Context, typed: str) -> list[str]:
+    from editing.registry import METHODS
+
+    method = METHODS.get(context.params.get("method") or "ties")
+    own = [] if method is None else [name for name in method.settings if name not in OWN_OPTIONS]
+    return [f"{name}=" for name in own if name.startswith(typed)]
+
+
+OWN_OPTIONS = {"lam": "lambda", "lambda": "lambda", "density": "density"}  # settings with an option of their own
 AUTO = "auto"  # of --lambda: chosen by a sweep
 LambdaOrAuto = Annotated[
     str | None,
@@ -86,22 +96,36 @@ Density = Annotated[
     float | None,
     typer.Option(min=0.0, max=1.0, help="The fraction of the vector's entries that is kept. [default: 0.5]"),
 ]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Another setting of the method, for instance outliers=0.02; may be repeated.",
+        autocompletion=_complete_setting,
+    ),
+]
 Host = Annotated[str, typer.Option("--on", metavar="URL", help="A host that is trusted.", autocompletion=complete_host)]
 Tolerance = Annotated[float, typer.Option(min=0.0, help="WER points by which nothing that was known may get worse.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be heard.")]
 Force = Annotated[bool, typer.Option("--force", help="Make it active whatever the gate finds.")]
 
 
-def merge_settings(lam: str | None, density: float | None, method: str = "ties") -> MergeSettings:
-    """What --method, --lambda and --density say; "auto" leaves lambda to its default.
+def merge_settings(
+    lam: str | None, density: float | None, method: str = "ties", others: Sequence[str] | None = None
+) -> MergeSettings:
+    """The merge that --method, --lambda, --density and --set describe; "auto" leaves lambda to its default.
 
     Raises:
-        BadInputError: lambda is neither a number, "auto", nor numbers by layers.
+        BadInputError: lambda is neither a number, "auto", nor numbers by layers; or the method does not
+            have one of the other settings.
     """
     from device_app.adaptation.settings import MergeSettings
     from editing.errors import BadInputError
 
-    settings: dict[str, Any] = {} if density is None else {"density": density}
+    settings = _other_settings(method, others or ())
+    if density is not None:
+        settings["density"] = density
     if lam is None or lam == AUTO:
         return MergeSettings(method, settings)
     try:
@@ -115,6 +139,26 @@ def merge_settings(lam: str | None, density: float | None, method: str = "ties")
     if max(values) > 1:
         tell(f"A lambda above 1 (here {lam}) goes beyond what was learnt; WER rises steeply there.")
     return MergeSettings(method, settings)
+
+
+def _other_settings(method: str, pairs: Sequence[str]) -> dict[str, Any]:
+    from editing.errors import BadInputError
+    from editing.registry import METHODS
+
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        name, is_pair, value = pair.partition("=")
+        if not is_pair:
+            raise BadInputError(f"--set {pair}: expected NAME=VALUE, for instance outliers=0.02")
+        if name in OWN_OPTIONS:
+            raise BadInputError(f"--set {pair}: use --{OWN_OPTIONS[name]}")
+        if method not in METHODS:
+            break  # `MergeSettings` names the methods that there are
+        try:
+            settings[name] = METHODS[method].parse(name, value)
+        except ValueError as error:
+            raise BadInputError(f"--set {pair}: {error}") from None
+    return settings
 
 
 def gate_policy(tolerance: float, *, force: bool, dry_run: bool, requires_gain: bool = True) -> GatePolicy:
@@ -161,12 +205,11 @@ def load(
     decoding: DecodingOptions | None = None,
 ) -> tuple[Bundle, Transcriber]:
     """The active version (or another) and its transcriber; says so where it has to be baked first."""
-    from device_app.models.bundles import find_bundle
-    from device_app.models.ledger import edited
+    from device_app.models.active import my_model
     from device_app.recognition.options import DecodingOptions
     from device_app.recognition.transcriber import Transcriber
 
-    bundle = edited(find_bundle(model), version)
+    bundle = my_model(model, version)
     announce = f"Preparing {bundle.name} ({precision}) for this machine, once ..."
     transcriber = Transcriber(
         bundle,

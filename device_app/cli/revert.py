@@ -38,6 +38,7 @@ def reweight(
     edit: Id,
     lam: options.Lambda = None,
     density: options.Density = None,
+    others: options.Settings = None,
     tolerance: options.Tolerance = 1.0,
     dry_run: options.DryRun = False,
     force: options.Force = False,
@@ -51,9 +52,9 @@ def reweight(
     """
     from device_app.adaptation.decision import reweight
 
-    settings = options.merge_settings(lam, density).settings
-    gate = options.gate_policy(tolerance, force=force, dry_run=dry_run)
     ledger = open_ledger(model)
+    settings = options.merge_settings(lam, density, ledger.edit(edit).method, others).settings
+    gate = options.gate_policy(tolerance, force=force, dry_run=dry_run)
     change_model(
         ledger, lambda store, context: reweight(store, ledger, edit, settings, gate, context), threads, as_json
     )

@@ -43,6 +43,7 @@ def import_(
     lam: options.Lambda = None,
     method: options.Method = "ties",
     density: options.Density = None,
+    others: options.Settings = None,
     tolerance: options.Tolerance = 1.0,
     dry_run: options.DryRun = False,
     force: options.Force = False,
@@ -56,7 +57,7 @@ def import_(
     """
     from device_app.adaptation.decision import merge_vectors
 
-    settings = options.merge_settings(lam, density, method)
+    settings = options.merge_settings(lam, density, method, others)
     gate = options.gate_policy(tolerance, force=force, dry_run=dry_run)
     ledger = open_ledger(model)
     vector = ledger.load(file)

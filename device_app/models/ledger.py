@@ -252,15 +252,15 @@ class Ledger:
         """The active version with other settings of one of its edits, or with an edit that it does not have.
 
         Raises:
-            BadInputError: there is no such edit, or its method has no such setting.
+            BadInputError: there is no such edit, its method has no such setting, or a value is out of its range.
         """
         edit = self.edit(identity)
         before = self._applied(identity) if self.is_applied(identity) else None
-        method = METHODS[edit.method]
-        unknown = settings.keys() - method.settings.keys()
-        if unknown:
-            raise BadInputError(f"{edit.method} has no {', '.join(unknown)}; it has {', '.join(method.settings)}")
         now = Applied(edit.id, edit.vectors, edit.method, {**(before or edit).settings, **settings})
+        try:
+            METHODS[now.method].check(now.settings, len(now.vectors))
+        except ValueError as error:
+            raise BadInputError(f"{error}; nothing was changed") from None
         if before is None:
             applied = [*self.current.applied, now]
         else:

@@ -37,7 +37,7 @@ class Transcriber:
         """Loads the model, baking it first if this machine has not run it before.
 
         Args:
-            bundle: for instance `embedded_bundle()`.
+            bundle: for instance `my_model()`.
             precision: "int8", or "fp32" to compare with.
             threads: for the recogniser; by default up to 4 of those available.
             on_bake: called where the model has to be baked, which takes a second or two.
@@ -61,11 +61,11 @@ class Transcriber:
         """Transcribes a recording that is in memory.
 
         Args:
-            audio: (samples,) or (samples, channels), floats in -1..1 or signed integers.
+            audio: (samples,) or (samples, channels), floats in -1..1, int16 or int32.
             sample_rate: in Hz, any.
 
         Raises:
-            BadAudioError: less than 0.1 s, NaN, or not audio.
+            BadAudioError: less than 0.1 s, NaN, of another type, or floats of the size of 16-bit samples.
         """
         return self._transcript([to_model_rate(audio, sample_rate)])
 

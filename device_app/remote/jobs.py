@@ -231,7 +231,7 @@ def pack_job(
 
 def kept_density(settings: AdaptationSettings) -> float:
     """The fraction of the vector's entries that the device can make use of, and therefore asks for."""
-    merge = settings.merge.with_defaults()
+    merge = settings.merge.with_defaults(vectors=1)
     is_only_trimmed = settings.merge.method == "ties" and merge["scope"] == "tensor"
     return float(merge["density"]) if is_only_trimmed and not settings.sweep else 1.0
 

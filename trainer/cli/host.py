@@ -191,6 +191,7 @@ def fleet_merge(
     group: Annotated[str, typer.Option(help="Whose vectors.")],
     method: options.Method = "ties",
     density: options.Density = None,
+    others: options.Settings = None,
     tolerance: options.Tolerance = 1.0,
     model: options.Model = None,
     threads: options.Threads = None,
@@ -201,13 +202,12 @@ def fleet_merge(
     Exit code 3: general speech would be recognised worse, and nothing is offered.
     """
     need_host()
-    from device_app.adaptation.settings import MergeSettings
     from device_app.models.bundles import find_bundle
     from trainer.host.fleet import merge_fleet
     from trainer.host.keys import signer
     from trainer.host.server import host_folder, open_database
 
-    merge = MergeSettings(method, {} if density is None else {"density": density})
+    merge = options.merge_settings(None, density, method, others)
     report = merge_fleet(
         open_database(),
         host_folder(),
