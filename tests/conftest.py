@@ -19,10 +19,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from filelock import FileLock
 
 from device_app.audio.samples import SAMPLE_RATE, Samples, read
 from device_app.models.bundles import embedded_bundle
@@ -69,6 +71,17 @@ def pytest_deselected(items: Sequence[pytest.Item]) -> None:
         config.stash[DESELECTED] = config.stash.get(DESELECTED, 0) + slow
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):  # a worker of pytest-xdist
+        session.config.workeroutput["deselected"] = session.config.stash.get(DESELECTED, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Every worker of pytest-xdist leaves the same tests out."""
+    node.config.stash[DESELECTED] = getattr(node, "workeroutput", {}).get("deselected", 0)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Names what was not tested, and why, in a section of its own."""
@@ -88,6 +101,20 @@ def skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     reason = reason.removeprefix("Skipped: ")
     return reason.partition(f": {CORPUS}")[0]
+
+
+def built_once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Path:
+    """A folder that one worker of pytest-xdist builds and all of them read."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder = root / name
+    with FileLock(root / f"{name}.lock"):
+        if not folder.exists():
+            unfinished = root / f"{name}.unfinished"
+            build(unfinished)
+            unfinished.rename(folder)
+    return folder
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -112,7 +139,8 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(conformer_ctc.CONFIGS, "tiny", {**conformer_ctc.CONFIGS["small"], **TINY_SIZES})
-        yield new_bundle(TINY_TEXTS, "tiny", tmp_path_factory.mktemp("tiny") / "bundle")
+        folder = built_once(tmp_path_factory, "tiny", lambda folder: new_bundle(TINY_TEXTS, "tiny", folder))
+        yield Bundle.open(folder)
 
 
 @pytest.fixture(scope="session")
@@ -128,19 +156,22 @@ def tiny_moonshine(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> 
     from trainer.bundle_writer import write_bundle
     from trainer.families import moonshine
 
-    record = Bundle(
-        folder=tmp_path_factory.mktemp("tiny-moonshine") / "bundle",
-        name="tiny-moonshine",
-        family="moonshine",
-        sampling_rate=SAMPLE_RATE,
-        config={**bundle.config, **TINY_MOONSHINE_SIZES},
-        licence="none",
-        origin="random numbers",
-    )
-    torch.manual_seed(0)
-    model = moonshine.build(record.config)
-    tokenizer = tokenizers.Tokenizer.from_file(str(bundle.path(TOKENIZER)))
-    return write_bundle(record, tokenizer, model, lambda one, folder: export_moonshine(one, folder / GRAPHS), "none\n")
+    def build(folder: Path) -> None:
+        record = Bundle(
+            folder=folder,
+            name="tiny-moonshine",
+            family="moonshine",
+            sampling_rate=SAMPLE_RATE,
+            config={**bundle.config, **TINY_MOONSHINE_SIZES},
+            licence="none",
+            origin="random numbers",
+        )
+        torch.manual_seed(0)
+        model = moonshine.build(record.config)
+        tokenizer = tokenizers.Tokenizer.from_file(str(bundle.path(TOKENIZER)))
+        write_bundle(record, tokenizer, model, lambda one, at: export_moonshine(one, at / GRAPHS), "none\n")
+
+    return Bundle.open(built_once(tmp_path_factory, "tiny-moonshine", build))
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,8 @@ from device_app.adaptation.training_set import FineTuningResult
 from device_app.cli import application, main
 from device_app.cli.terminal.keyboard import Keyboard
 from editing.task_vector import TaskVector
+from export.bundle import Bundle
+from tests.conftest import built_once
 from tests.device_app.cli.desk import Person, SoundDevice
 from tests.device_app.cli.golden import golden  # noqa: F401
 from tests.device_app.cli.letters import renamed_letters, train_on_letters, write_domain
@@ -83,7 +85,7 @@ def _commands_are_built_once():
 @pytest.fixture(scope="session")
 def trained_bundle(tiny_bundle, tmp_path_factory):
     """The tiny bundle after seconds of training: it recognises six spelled letters, and nothing else."""
-    return train_on_letters(tiny_bundle, tmp_path_factory.mktemp("trained") / "bundle")
+    return Bundle.open(built_once(tmp_path_factory, "trained", lambda folder: train_on_letters(tiny_bundle, folder)))
 
 
 class FineTuningStandIn:
@@ -140,26 +142,30 @@ def spelled(tmp_path_factory):
 @pytest.fixture(scope="session")
 def known_home(trained_bundle, spelled, tmp_path_factory):
     """A data folder with the trained bundle, installed as "tiny" and baked, and with the domain "codes"."""
-    folder = tmp_path_factory.mktemp("known") / "home"
-    shutil.copytree(trained_bundle.folder, folder / "models" / "tiny")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ASR_EDGE_HOME", str(folder))
-        call("import", spelled, "--domain", "codes")
-        call("evaluate", spelled, "--model", "tiny")
-    return folder
+
+    def build(folder):
+        shutil.copytree(trained_bundle.folder, folder / "models" / "tiny")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ASR_EDGE_HOME", str(folder))
+            call("import", spelled, "--domain", "codes")
+            call("evaluate", spelled, "--model", "tiny")
+
+    return built_once(tmp_path_factory, "known-home", build)
 
 
 @pytest.fixture(scope="session")
 def adapted_home(known_home, tmp_path_factory):
     """A data folder in which "tiny" has been adapted to "codes": edit 1 and version 1."""
-    folder = tmp_path_factory.mktemp("adapted") / "home"
-    shutil.copytree(known_home, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ASR_EDGE_HOME", str(folder))
-        patch.setattr("trainer.training.finetuning.finetune_for_training_set", FineTuningStandIn())
-        small_guard_set(patch)
-        call("adapt", "--domain", "codes", "--model", "tiny", "--lambda", "1", "--density", "1", "--epochs", "2")
-    return folder
+
+    def build(folder):
+        shutil.copytree(known_home, folder)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ASR_EDGE_HOME", str(folder))
+            patch.setattr("trainer.training.finetuning.finetune_for_training_set", FineTuningStandIn())
+            small_guard_set(patch)
+            call("adapt", "--domain", "codes", "--model", "tiny", "--lambda", "1", "--density", "1", "--epochs", "2")
+
+    return built_once(tmp_path_factory, "adapted-home", build)
 
 
 def _own(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
