@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -16,6 +17,7 @@ from editing.errors import AsrEdgeError, BadInputError, BlockedError, StorageErr
 
 OTHERS = 0o077  # the rights of a file that are not its owner's
 _private_folders: set[Path] = set()  # of this process; see `private_folder`
+_DESCRIPTOR = re.compile(r"(?:/proc/(?P<process>\d+)(?:/task/\d+)?|/dev)/fd/(?P<number>\d+)")
 
 
 def private_folder(path: Path, entries: Iterable[str] = ("*",)) -> Path:
@@ -123,6 +125,9 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def write_atomically(path: Path, data: bytes, *, private: bool = False) -> None:
     """Writes beside, syncs, renames: a reader sees the old file or the new one, never a part.
 
+    A file that is replaced keeps its rights, and a symbolic link stays a link: the file that it leads
+    to is replaced. What cannot be replaced (see `is_stream`) is opened and written.
+
     Args:
         path: the file.
         data: its bytes.
@@ -139,28 +144,106 @@ def write_all_atomically(files: Mapping[Path, bytes], *, private: bool = False) 
 
     Raises:
         StorageError: one of them cannot be written. None of them has appeared or changed, unless
-            it was the renaming itself that failed.
+            it was the renaming itself that failed, or one is a stream.
     """
-    temporaries = {path: path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp") for path in files}
+    temporaries: dict[Path, Path] = {}  # by the file that each is to become
     path = Path()
     try:
         for path, data in files.items():
-            make_folder(path.parent)
-            temporaries[path].touch(0o600 if private or is_private(path) else 0o666, exist_ok=False)
-            with temporaries[path].open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            target = _followed(path)
+            if _is_stream(target):
+                _write_through(path, target, data)
+                continue
+            make_folder(target.parent)
+            temporaries[target] = _beside(target)
+            _write_temporary(temporaries[target], target, data, private or is_private(path) or is_private(target))
         for path, temporary in temporaries.items():
             temporary.replace(path)
-        for folder in {path.parent for path in files}:
+        for folder in {target.parent for target in temporaries}:
             sync_folder(folder)
     except OSError as error:
+        if isinstance(error, AsrEdgeError):
+            raise
         raise cannot_write(path, error) from error
     finally:
         for temporary in temporaries.values():
             with suppress(OSError):  # it is there only if the write failed
                 temporary.unlink()
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+
+
+def _write_temporary(temporary: Path, target: Path, data: bytes, private: bool) -> None:
+    """Writes what is to become `target`, with the rights that `target` has if it is there."""
+    mode = stat.S_IMODE(target.stat().st_mode) if target.is_file() else None
+    temporary.touch(0o666 if mode is None and not private else 0o600, exist_ok=False)
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        if mode is not None:
+            os.fchmod(file.fileno(), mode & (0o700 if private else 0o777))
+        os.fsync(file.fileno())
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a path is written through, as it cannot be replaced: a FIFO, a terminal or another character
+    device, a descriptor such as /dev/stdout, or a symbolic link to one of them.
+
+    Raises:
+        StorageError: it is of a kind that cannot be written, such as a block device.
+    """
+    try:
+        return _is_stream(_followed(path))
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def _followed(path: Path) -> Path:
+    """The file that stands at the end of a path's symbolic links; it need not exist.
+
+    A link stays a link when it is written to. What /dev/stdout leads to is not followed further:
+    another process has opened it and goes on writing to it.
+    """
+    with suppress(FileNotFoundError):
+        path.stat()  # the system refuses loops, and links of other people in a shared folder
+    while path.is_symlink() and _descriptor(path) is None:
+        path = path.parent / path.readlink()
+    return path
+
+
+def _descriptor(path: Path) -> re.Match[str] | None:
+    """Whether a path is a descriptor of a process: /dev/fd/1, /proc/self/fd/1."""
+    return _DESCRIPTOR.fullmatch(f"{os.path.realpath(path.parent)}/{path.name}") if path.name.isdecimal() else None
+
+
+def _is_stream(target: Path) -> bool:
+    if _descriptor(target) is not None:
+        return True
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        return False
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return False
+    if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
+        return True
+    raise OSError(errno.EINVAL, "it is a block device or a socket")
+
+
+def _write_through(path: Path, target: Path, data: bytes) -> None:
+    """Writes to what is open at the other end: after what has been written there, never in its place."""
+    found = _descriptor(target)
+    if found is not None and found["process"] in (None, str(os.getpid())):
+        number = os.dup(int(found["number"]))
+    else:
+        number = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY)
+    try:
+        with open(number, "wb") as file:  # noqa: PTH123 (it is a descriptor)
+            file.write(data)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror}); the output is incomplete") from error
 
 
 @contextmanager
@@ -173,38 +256,59 @@ def folder_in_one_step(path: Path) -> Iterator[Path]:
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise BadInputError(f"{path}: already in use; name a new folder")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    temporary = None
     try:
+        # A link stays a link, and what is called "." or ".." has another name that can be renamed to.
+        target = _followed(path) if path.name not in ("", "..") else Path(os.path.realpath(path))
+        temporary = _beside(target)
         make_folder(temporary)
         yield temporary
         if is_private(path):
             restrict_access(temporary)
         for file in temporary.rglob("*"):
             _sync(file)
-        temporary.replace(path)
-        sync_folder(path.parent)
+        temporary.replace(target)
+        sync_folder(target.parent)
     except OSError as error:
         if isinstance(error, AsrEdgeError):
             raise
         raise cannot_write(path, error) from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
-def check_writable(path: Path) -> None:
-    """Finds out before long work whether `write_atomically(path, ...)` can succeed.
+def check_writable(path: Path, *, makes_folder: bool = True) -> None:
+    """Finds out before long work whether `write_atomically(path, ...)` can succeed. It opens no stream.
+
+    Args:
+        path: the file.
+        makes_folder: its folder is made if it is missing; otherwise a missing folder is an error.
 
     Raises:
-        StorageError: it cannot. The folder of `path` is made if it can be.
+        StorageError: it cannot.
     """
-    probe = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        if path.is_dir():
+        target = _followed(path)
+        if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        make_folder(path.parent)
+        if target.exists() and not os.access(target, os.W_OK):
+            raise PermissionError(errno.EACCES, "it is write-protected")
+        if _is_stream(target):
+            target.stat()  # a descriptor that is not open
+            return
+        if not makes_folder and not target.parent.exists():
+            raise StorageError(
+                f"{path}: cannot be written (no such folder: {target.parent}); nothing was changed; make the folder "
+                "first, or name another place"
+            )
+        make_folder(target.parent)
+        probe = _beside(target)
         probe.touch(exist_ok=False)
         probe.unlink()
     except OSError as error:
+        if isinstance(error, AsrEdgeError):
+            raise
         raise cannot_write(path, error) from error
 
 
