@@ -75,6 +75,18 @@ def duration_s(path: Path) -> float:
         return float(file.frames / file.samplerate)
 
 
+def is_recording(path: Path) -> bool:
+    """Whether a file is audio by its suffix or by what is in it, damaged or not."""
+    import soundfile
+
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    try:
+        return path.stat().st_size > 0 and bool(soundfile.info(path).frames)
+    except (OSError, TypeError, soundfile.LibsndfileError):  # TypeError: samples without a header, by its suffix
+        return False
+
+
 def read(path: Path) -> Samples:
     """The whole file as 16 kHz mono, (samples,).
 

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from device_app.audio.samples import SUFFIXES
-from editing.errors import BadAudioError, BadInputError, StorageError
-from editing.files import refuse_overwriting
+from device_app.audio.samples import SUFFIXES, is_recording
+from device_app.outputs import check_output
+from editing.errors import AsrEdgeError, BadAudioError, BadInputError, StorageError
+from editing.files import is_stream, refuse_overwriting
 
 STDIN = "-"
+STANDARD_INPUT = Path("/dev/stdin")
+STANDARD_OUTPUT = Path("/dev/stdout")
 IN_MEMORY = 16 * 1024 * 1024  # bytes of standard input kept in memory; more goes to a temporary file
 
 
@@ -39,21 +42,47 @@ class Recording:
         """Something that audio can be read from, twice if need be.
 
         Raises:
-            StorageError: standard input does not fit on the disk.
+            BadAudioError: standard input, a FIFO or a device cannot be read, or gives nothing.
+            StorageError: what it gives does not fit on the disk.
         """
-        if self.path is not None:
+        if self.path is not None and not self.is_stream:
             yield self.path
             return
         with tempfile.SpooledTemporaryFile(IN_MEMORY) as spool:
             try:
-                while data := sys.stdin.buffer.read(1 << 20):
-                    spool.write(data)
+                with self._stream() as stream:
+                    while data := stream.read(1 << 20):
+                        _keep(data, spool)
             except OSError as error:
-                raise StorageError(f"standard input: cannot be kept ({error.strerror}); free some space") from error
+                if isinstance(error, AsrEdgeError):
+                    raise
+                raise BadAudioError(f"{self.name}: cannot be read ({error.strerror or error})") from error
             if not spool.tell():
-                raise BadAudioError("standard input: no data came")
+                raise BadAudioError(f"{self.name}: no data came")
             spool.seek(0)
             yield spool
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it can be read once only: standard input, a FIFO, a device."""
+        return self.path is None or (self.path.exists() and not self.path.is_file() and not self.path.is_dir())
+
+    @contextmanager
+    def _stream(self) -> Iterator[IO[bytes]]:
+        if self.path is None:
+            yield sys.stdin.buffer
+        else:
+            with self.path.open("rb") as file:
+                yield file
+
+
+def _keep(data: bytes, spool: IO[bytes]) -> None:
+    try:
+        spool.write(data)
+    except OSError as error:
+        raise StorageError(
+            f"a recording cannot be kept while it is read ({error.strerror}); free some space"
+        ) from error
 
 
 def find_recordings(sources: Sequence[str]) -> list[Recording]:
@@ -78,52 +107,42 @@ def find_recordings(sources: Sequence[str]) -> list[Recording]:
 
 
 def check_outputs(
-    recordings: Sequence[Recording], targets: Sequence[Path], output: Path, others: Iterable[Path] = ()
+    recordings: Sequence[Recording], targets: Sequence[Path], others: Iterable[Path] = (), *, overwrite: bool = False
 ) -> None:
-    """Call it before any work: no result may replace a recording, or a text that was written by hand.
+    """Call it before any work: no result may replace a recording, or a file that is there already.
 
     Args:
         recordings: the inputs.
-        targets: where their results go, as `output_paths` says.
-        output: what the user named.
+        targets: where their results go, as `output_paths` says; none is standard output.
         others: files that are read too, such as a language model.
+        overwrite: results may replace files, though never a recording.
 
     Raises:
-        BadInputError: a target is an input; or a recording, as by a slip in a list of files; or is the label of one,
-            which the user did not name.
+        BadInputError: a target is an input, a recording (as by a slip in a list of files), or another file that
+            `overwrite` does not allow to replace; see `device_app.outputs.check_output`.
     """
-    refuse_overwriting(targets, [*(one.path for one in recordings if one.path is not None), *others])
+    # Standard input and output may be files too: "transcribe - -o x < x", "transcribe x >> x".
+    inputs = [*(one.path or STANDARD_INPUT for one in recordings), *others]
+    refuse_overwriting(targets or [STANDARD_OUTPUT], inputs)
     for target in targets:
-        if not target.is_file():
-            continue
-        if target.suffix.lower() in SUFFIXES:
+        if target.is_file() and not is_stream(target) and is_recording(target):
             raise BadInputError(f"{target}: is a recording, and would be lost; nothing was changed. Name another file")
-        if target != output and _is_label(target):
-            raise BadInputError(
-                f"{target}: is there already, beside a recording whose label it may be; nothing was changed. "
-                "Name another folder, or move it away"
-            )
+        check_output(target, overwrite=overwrite)
 
 
-def _is_label(path: Path) -> bool:
-    """Whether `asr-edge import` would take a file for a recording's label."""
-    suffixes = (*SUFFIXES, *(suffix.upper() for suffix in SUFFIXES))
-    return path.suffix == ".txt" and any(path.with_suffix(suffix).is_file() for suffix in suffixes)
-
-
-def output_paths(recordings: Sequence[Recording], output: Path, suffix: str) -> list[Path]:
+def output_paths(recordings: Sequence[Recording], output: str, suffix: str) -> list[Path]:
     """Where each recording's result is to be written.
 
-    One recording goes to `output` itself unless that is a folder; several go into it as a folder,
-    each with its own name and the new suffix. Two that would collide keep their old suffix too.
+    One recording goes to `output` itself unless that is a folder or ends in a slash; several go into it as a
+    folder, each with its own name and the new suffix. Two that would collide keep their old suffix too.
     """
-    if len(recordings) == 1 and not output.is_dir() and not str(output).endswith("/"):
-        return [output]
+    if len(recordings) == 1 and not output.endswith("/") and not Path(output).is_dir():
+        return [Path(output)]
     taken = Counter(recording.place for recording in recordings)
     paths = []
     for recording in recordings:
         own = recording.path.suffix if recording.path and taken[recording.place] > 1 else ""
-        paths.append(output / recording.place.with_name(f"{recording.place.name}{own}.{suffix}"))
+        paths.append(Path(output) / recording.place.with_name(f"{recording.place.name}{own}.{suffix}"))
     twice = [path for path, count in Counter(paths).items() if count > 1]
     if twice:
         raise BadInputError(f"{twice[0]}: two recordings would be written there; transcribe them one folder at a time")

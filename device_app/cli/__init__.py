@@ -31,7 +31,9 @@ from device_app.cli import (
     transcribe,
     vector,
 )
+from device_app.cli.printing import echo, prepare_streams
 from editing.errors import AsrEdgeError
+from editing.printable import printable
 
 app = typer.Typer(
     name="asr-edge",
@@ -81,7 +83,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"asr-edge {version('asr-edge')}")
+        echo(f"asr-edge {version('asr-edge')}")
         raise typer.Exit
 
 
@@ -110,13 +112,14 @@ def application() -> typer.Typer:
 
 def main() -> None:
     """Runs the command line; what a user can mend becomes one line and exit code 1."""
+    prepare_streams()
     try:
         try:
             application()()
         finally:
             sys.stdout.flush()  # here, where a full disk can still be told
     except AsrEdgeError as error:
-        sys.exit(f"asr-edge: {error}")
+        sys.exit(f"asr-edge: {printable(str(error))}")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader, "head" for instance, has had enough
@@ -124,7 +127,7 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         _forget_output()
-        sys.exit(f"asr-edge: {error.filename or 'standard output'}: {error.strerror}")
+        sys.exit(f"asr-edge: {printable(str(error.filename or 'standard output'))}: {error.strerror}")
 
 
 def _forget_output() -> None:

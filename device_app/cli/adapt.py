@@ -9,6 +9,7 @@ import typer
 
 from device_app.cli import options
 from device_app.cli.judging import open_ledger
+from device_app.cli.printing import ask
 from device_app.cli.terminal.outcome import report_adaptation
 from device_app.cli.terminal.reporter import terminal_context
 
@@ -109,7 +110,7 @@ def _on_host(
 
     def confirm(question: str) -> None:
         if not agreed:
-            typer.confirm(question, abort=True, err=True)
+            ask(question, abort=True)
 
     host = find_host(url)
     with Store() as store:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from device_app.cli import options
+from device_app.cli.printing import echo, print_json
 from device_app.cli.terminal.progress import progress
 
 
@@ -52,16 +52,16 @@ def bench(
         "peak_memory_mb": round(peak_memory_mb(), 1),
     }
     if as_json:
-        typer.echo(json.dumps(report, indent=2))
+        print_json(report)
         return
-    typer.echo(f"{bundle.name} ({precision})")
-    typer.echo(f"  load               {report['load_s']:.3f} s")
-    typer.echo(f"  first text         {report['first_text_s']:.3f} s  (3 s of speech, just after loading)")
-    typer.echo(f"  real-time factor   {report['rtf']:.4f}  ({1 / report['rtf']:.0f} x real time)")
-    typer.echo(f"  clips              {', '.join(f'{s} s: {ms:.0f} ms' for s, ms in report['clips_ms'].items())}")
+    echo(f"{bundle.name} ({precision})")
+    echo(f"  load               {report['load_s']:.3f} s")
+    echo(f"  first text         {report['first_text_s']:.3f} s  (3 s of speech, just after loading)")
+    echo(f"  real-time factor   {report['rtf']:.4f}  ({1 / report['rtf']:.0f} x real time)")
+    echo(f"  clips              {', '.join(f'{s} s: {ms:.0f} ms' for s, ms in report['clips_ms'].items())}")
     latency = report["end_of_speech_ms"]
-    typer.echo(
+    echo(
         f"  end of speech      {latency['median']:.1f} ms median, {latency['p95']:.1f} ms p95, "
         f"after {report['silence_s']:g} s of silence"
     )
-    typer.echo(f"  peak memory        {report['peak_memory_mb']:.0f} MB")
+    echo(f"  peak memory        {report['peak_memory_mb']:.0f} MB")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from device_app.cli import options
+from device_app.cli.printing import ask, echo, print_json
 from device_app.cli.terminal.progress import progress
 from device_app.cli.terminal.table import print_table
 from device_app.data.formats import DatasetFormat
@@ -37,7 +37,7 @@ def stats(domain: OptionalDomain = None, as_json: options.Json = False) -> None:
     with Store() as store:
         found = store.stats(domain)
     if as_json:
-        typer.echo(json.dumps([asdict(one) for one in found], ensure_ascii=False, indent=2))
+        print_json([asdict(one) for one in found])
     elif not found:
         options.tell("Nothing is there yet; 'asr-edge import' takes recordings in.")
     else:
@@ -62,7 +62,7 @@ def show(
     with Store() as store:
         found = list(store.utterances(domain, limit=limit, after=after))
     if as_json:
-        typer.echo(json.dumps([one.record() for one in found], ensure_ascii=False, indent=2))
+        print_json([one.record() for one in found])
         return
     rows = [
         (
@@ -113,7 +113,7 @@ def delete(
         chosen = list(ids or [u.number for u in store.utterances(domain)])
         _confirm(f"Delete {len(chosen)} utterances and their audio?", yes)
         store.delete(chosen)
-    typer.echo(f"{len(chosen)} deleted")
+    echo(f"{len(chosen)} deleted")
 
 
 @app.command()
@@ -124,7 +124,7 @@ def forget(speaker: Annotated[str, typer.Option(help="A speaker's name.")], yes:
     with Store() as store:
         _confirm(f"Delete all {store.count_of(speaker)} utterances of {speaker} and their audio?", yes)
         deleted = store.forget(speaker)
-    typer.echo(f"{deleted} deleted")
+    echo(f"{deleted} deleted")
 
 
 @app.command()
@@ -136,14 +136,16 @@ def export(
     """Write a domain's labelled utterances for other tools."""
     from device_app.data.dataset_export import export_domain
     from device_app.data.store import Store
+    from device_app.outputs import check_outside_data
 
+    check_outside_data(out)
     with Store() as store:
         (counts,) = store.stats(domain)
         with progress("exporting", counts.utterances) as advance:
             count = export_domain(store, domain, form, out, on_done=advance)
-    typer.echo(f"{count} utterances in {out}")
+    echo(f"{count} utterances in {out}")
 
 
 def _confirm(question: str, yes: bool) -> None:
-    if not yes and not typer.confirm(question, err=True):
+    if not yes and not ask(question):
         raise typer.Exit(1)

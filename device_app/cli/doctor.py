@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from itertools import groupby
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from device_app.cli import options
+from device_app.cli.printing import ask, echo, print_json
 
 if TYPE_CHECKING:
     from device_app.finding import Finding
@@ -69,9 +69,9 @@ def doctor(
 
 def _show(findings: Sequence[Finding], models: Sequence[Finding], is_empty: bool) -> None:
     if not findings:
-        typer.echo("The store is whole.")
+        echo("The store is whole.")
     if not any(one.is_fault for one in models):
-        typer.echo("The edits and the baked files are whole.")
+        echo("The edits and the baked files are whole.")
     _show_groups([*findings, *models])
     if findings and is_empty:
         options.tell("The database has no utterances. If you have a backup of store.sqlite3, put it back first.")
@@ -80,11 +80,11 @@ def _show(findings: Sequence[Finding], models: Sequence[Finding], is_empty: bool
 def _show_groups(findings: Sequence[Finding]) -> None:
     for kind, group in groupby(sorted(findings, key=lambda one: one.kind), key=lambda one: one.kind):
         found = list(group)
-        typer.echo(f"{len(found)} {kind}: {found[0].remedy}")
+        echo(f"{len(found)} {kind}: {found[0].remedy}")
         for finding in found[:SHOWN]:
-            typer.echo(f"  {finding.line}")
+            echo(f"  {finding.line}")
         if len(found) > SHOWN:
-            typer.echo(f"  and {len(found) - SHOWN} more (--json lists all)")
+            echo(f"  and {len(found) - SHOWN} more (--json lists all)")
 
 
 def _is_agreed(yes: bool) -> bool:
@@ -93,10 +93,10 @@ def _is_agreed(yes: bool) -> bool:
     if not sys.stdin.isatty():
         options.tell("Nothing was changed. 'asr-edge doctor --yes' changes it without a question.")
         return False
-    return typer.confirm("Change this?", err=True)
+    return ask("Change this?")
 
 
 def _print_json(findings: Sequence[Finding], mended: bool, as_json: bool) -> None:
     if as_json:
         lines = [{"kind": one.kind, "line": one.line, "remedy": one.remedy} for one in findings]
-        typer.echo(json.dumps({"findings": lines, "mended": mended}, ensure_ascii=False, indent=2))
+        print_json({"findings": lines, "mended": mended})

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from device_app.cli import options
+from device_app.cli.printing import echo, print_json, print_text
 from device_app.cli.terminal.progress import progress
 from device_app.cli.terminal.table import print_table
 
@@ -37,7 +37,7 @@ def evaluate(
     with progress("evaluating", sum(map(len, entries.values()))) as advance:
         report = measure(transcriber, entries, worst=worst, on_done=lambda: advance(1))
     if as_json:
-        typer.echo(json.dumps(report, ensure_ascii=False, indent=2))
+        print_json(report)
     else:
         _print(report)
 
@@ -51,9 +51,11 @@ def _print(report: dict[str, Any]) -> None:
     if len(report["manifests"]) > 1:
         rows.append(("all", *_figures(report)))
     print_table(rows, right=range(1, 6))
-    typer.echo(f"{report['duration_s']:.0f} s of audio in {report['seconds']:.1f} s (RTF {report['rtf']:.3f})")
+    echo(f"{report['duration_s']:.0f} s of audio in {report['seconds']:.1f} s (RTF {report['rtf']:.3f})")
     for utterance in report.get("worst", []):
-        typer.echo(f"\n{utterance['id']}  ({utterance['english']['wer']:.0%} of words wrong)\n{utterance['aligned']}")
+        echo()
+        echo(f"{utterance['id']}  ({utterance['english']['wer']:.0%} of words wrong)")
+        print_text(f"{utterance['aligned']}\n")
 
 
 def _figures(part: dict[str, Any]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from device_app.cli import options
+from device_app.cli.printing import echo
 
 
 def export(
@@ -26,8 +27,10 @@ def export(
     from device_app.models.bundles import find_bundle
     from device_app.models.export import export_bundle, export_nemo
     from device_app.models.ledger import edited
+    from device_app.outputs import check_outside_data
 
+    check_outside_data(out)
     write = export_nemo if layout == "nemo" else export_bundle
     write(edited(find_bundle(model), version), precision, out)
     for path in sorted(path for path in out.rglob("*") if path.is_file()):
-        typer.echo(f"{path.stat().st_size / 1e6:8.2f} MB  {path}")
+        echo(f"{path.stat().st_size / 1e6:8.2f} MB  {path}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from device_app.cli import options
+from device_app.cli.printing import echo, print_json
 from device_app.cli.terminal.progress import progress
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def import_(
     with Store() as store, progress("importing", len(utterances)) as advance:
         report = import_utterances(store, utterances, domain, lower_case=lower_case, on_done=advance)
     if as_json:
-        typer.echo(json.dumps({"kind": kind, "lower_cased": lower_case, **asdict(report)}, indent=2))
+        print_json({"kind": kind, "lower_cased": lower_case, **asdict(report)})
     else:
         _print(report)
     if report.unreadable or report.bad_texts or report.too_long:
@@ -55,9 +55,7 @@ def import_(
 
 
 def _print(report: ImportReport) -> None:
-    typer.echo(
-        f"{report.imported} imported ({report.seconds / 60:.1f} min), {report.unlabelled} of them without a text"
-    )
+    echo(f"{report.imported} imported ({report.seconds / 60:.1f} min), {report.unlabelled} of them without a text")
     for what, lines in (
         ("there already", report.duplicates),
         ("cannot be read", report.unreadable),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from device_app.cli import options
 from device_app.cli.judging import open_ledger
+from device_app.cli.printing import echo, print_json
 from device_app.cli.terminal.outcome import report_adaptation
 from device_app.cli.terminal.reporter import terminal_context
 from device_app.cli.terminal.table import print_table
@@ -41,9 +41,9 @@ def jobs(context: typer.Context, as_json: options.Json = False) -> None:
             {"id": job.key, "host": job.url, "domain": job.settings.domain, "created": job.created, **state}
             for job, state in found
         ]
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
     elif not found:
-        typer.echo("Nothing is being learnt elsewhere. 'asr-edge adapt --domain NAME --on URL' begins.")
+        echo("Nothing is being learnt elsewhere. 'asr-edge adapt --domain NAME --on URL' begins.")
     else:
         head = ("job", "domain", "host", "since", "state")
         table = [

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from device_app.cli import options
+from device_app.cli.printing import echo
 from device_app.cli.terminal import review
 from device_app.cli.terminal.keyboard import ENTER, Keyboard
 from device_app.cli.terminal.labelling import label_utterance
@@ -58,7 +59,8 @@ def walk(
             try:
                 at = 0
                 while at < len(identities):
-                    options.tell(f"\n[{at + 1}/{len(identities)}]")
+                    options.tell("")
+                    options.tell(f"[{at + 1}/{len(identities)}]")
                     key = label_utterance(store, store.get(identities[at]), keyboard, transcriber)
                     if key == "q":
                         break
@@ -70,7 +72,7 @@ def walk(
                         at = max(0, at - 1) if key == "b" else at + 1
             except KeyboardInterrupt:  # as good a way to quit as the key
                 options.tell("")
-        typer.echo(f"{len(labelled)} of {len(found)} labelled")
+        echo(f"{len(labelled)} of {len(found)} labelled")
 
 
 @app.command("set")
@@ -116,4 +118,4 @@ def correct(
 
 
 def _tell(utterance: StoredUtterance) -> None:
-    typer.echo(f"{utterance.number}  {utterance.domain}  {utterance.text}")
+    echo(f"{utterance.number}  {utterance.domain}  {utterance.text}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 
 from device_app.cli import options
 from device_app.cli.judging import open_ledger
+from device_app.cli.printing import echo, print_json
 from device_app.cli.terminal.table import print_table
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ def log(model: options.Model = None, as_json: options.Json = False) -> None:
     """Show all edits of the model, and which of them are active."""
     ledger = open_ledger(model)
     if as_json:
-        typer.echo(json.dumps(_record(ledger), ensure_ascii=False, indent=2))
+        print_json(_record(ledger))
         return
     if not ledger.edits:
-        typer.echo("The base model, without an edit. 'asr-edge adapt --domain NAME' makes one.")
+        echo("The base model, without an edit. 'asr-edge adapt --domain NAME' makes one.")
         return
     head = ("edit", "state", "domain", "how", "learnt from", "WER before", "after", "MB", "when")
     rows = [
@@ -42,7 +42,7 @@ def log(model: options.Model = None, as_json: options.Json = False) -> None:
         for edit in ledger.edits
     ]
     print_table([head, *rows], right={0, 5, 6, 7})
-    typer.echo(f"Version {ledger.current.id} is active ({ledger.current.why}).")
+    echo(f"Version {ledger.current.id} is active ({ledger.current.why}).")
 
 
 def show(edit: Id, model: options.Model = None, as_json: options.Json = False) -> None:
@@ -59,22 +59,20 @@ def show(edit: Id, model: options.Model = None, as_json: options.Json = False) -
         ],
     }
     if as_json:
-        typer.echo(json.dumps(record, ensure_ascii=False, indent=2))
+        print_json(record)
         return
-    typer.echo(f"Edit {found.id} ({record['state']}): {found.kind} {found.domain}, {found.created}")
-    typer.echo(f"  {_how(ledger, found)}; learnt from {found.utterances} utterances, {found.seconds / 60:.1f} min")
+    echo(f"Edit {found.id} ({record['state']}): {found.kind} {found.domain}, {found.created}")
+    echo(f"  {_how(ledger, found)}; learnt from {found.utterances} utterances, {found.seconds / 60:.1f} min")
     for reason in found.reasons:
-        typer.echo(f"  kept out: {reason}")
+        echo(f"  kept out: {reason}")
     for domain, after in found.after.items():
-        typer.echo(f"  WER of {domain}: {found.before[domain]:.1%} -> {after:.1%}")
+        echo(f"  WER of {domain}: {found.before[domain]:.1%} -> {after:.1%}")
     for vector in vectors:
-        typer.echo(
-            f"  task vector: norm {vector.norm:.3f}, {vector.density:.0%} of its entries are not zero; by layer:"
-        )
+        echo(f"  task vector: norm {vector.norm:.3f}, {vector.density:.0%} of its entries are not zero; by layer:")
         layers = vector.layers()
         largest = max(layers.values(), default=1.0) or 1.0
         for layer, norm in layers.items():
-            typer.echo(f"    {layer:32} {norm:8.4f}  {'▇' * round(30 * norm / largest)}")
+            echo(f"    {layer:32} {norm:8.4f}  {'▇' * round(30 * norm / largest)}")
 
 
 def _state(ledger: Ledger, edit: Edit) -> str:

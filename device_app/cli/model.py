@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from device_app.cli import options
+from device_app.cli.printing import echo, print_json
 
 app = typer.Typer(help="List and install models.", no_args_is_help=True)
 
@@ -30,10 +30,10 @@ def list_models(as_json: options.Json = False) -> None:
             }
             for name, b in zip(names, bundles, strict=True)
         ]
-        typer.echo(json.dumps(records, indent=2))
+        print_json(records)
         return
     for name, bundle in zip(names, bundles, strict=True):
-        typer.echo(f"{name:16}  {bundle.family}, {bundle.licence}; {bundle.origin}")
+        echo(f"{name:16}  {bundle.family}, {bundle.licence}; {bundle.origin}")
 
 
 @app.command()
@@ -60,4 +60,4 @@ def pull(
     if source is None:
         options.tell(f"Downloading {name} ...")
     bundle = install(name, source if source is not None else fetch(name))
-    typer.echo(f"{bundle.name} is installed; use it with --model {name}")
+    echo(f"{bundle.name} is installed; use it with --model {name}")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from device_app.cli.printing import echo
+
 if TYPE_CHECKING:
     from device_app.adaptation.settings import GatePolicy, MergeSettings
     from device_app.recognition.options import DecodingOptions
@@ -52,6 +54,7 @@ Model = Annotated[
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. [default: all available, at most 4]")]
 PrecisionName = Literal["int8", "fp32"]
 Precision = Annotated[PrecisionName, typer.Option(help="Which baked model to run.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there already.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -175,9 +178,9 @@ def lambda_text(lam: Any) -> str:
     return f"{lam:g}"
 
 
-def tell(message: str) -> None:
-    """Talk goes to standard error; standard output is for results."""
-    typer.echo(message, err=True)
+def tell(message: str, *, bold: bool = False, colour: str | None = None) -> None:
+    """Messages go to standard error; standard output is for results."""
+    echo(message, err=True, bold=bold, colour=colour)
 
 
 def model_files(model: str | None) -> list[Path]:

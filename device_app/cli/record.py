@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from device_app.cli import options
+from device_app.cli.printing import echo
 from device_app.cli.terminal.keyboard import Keyboard
 from device_app.cli.terminal.recording import RecordingScreen
 from editing.errors import BadInputError
@@ -66,6 +67,6 @@ def record(
 
 def _tell_summary(session: RecordingSession, domain: str) -> None:
     done = f"{session.done}" if session.total is None else f"{session.done} of {session.total} prompts"
-    typer.echo(f"{domain}: {done} recorded, {session.seconds / 60:.1f} min")
+    echo(f"{domain}: {done} recorded, {session.seconds / 60:.1f} min")
     if session.total is not None and session.done < session.total:
         options.tell("The same command goes on with the rest.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,12 +10,14 @@ import typer
 
 from device_app.cli import options
 from device_app.cli.judging import open_ledger
+from device_app.cli.printing import echo, print_json
 from device_app.cli.terminal.reporter import terminal_context
 from device_app.cli.terminal.table import print_table
 
 
 def report(
     picture: Annotated[Path | None, typer.Option(help="Also draw it: .png, .svg or .pdf.")] = None,
+    overwrite: options.Overwrite = False,
     model: options.Model = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
@@ -25,18 +26,20 @@ def report(
     from device_app.adaptation.history import measure_versions, transfer_metrics
     from device_app.data.store import Store
     from device_app.evaluation.plots import check_picture
+    from device_app.outputs import check_output
     from editing.files import check_writable
 
     if picture is not None:  # before the measuring, which may take long
         check_picture(picture)
-        check_writable(picture)
+        check_output(picture, overwrite=overwrite)
+        check_writable(picture, makes_folder=False)
     ledger = open_ledger(model)
     with Store() as store, ledger.changing():
         domains, versions = measure_versions(store, ledger, terminal_context(threads))
     figures = transfer_metrics(ledger, domains[:-1], versions)
     if as_json:
         rows = [{"version": v.id, "why": v.why, "wer": {d: v.wer[d] for d in domains}} for v in versions]
-        typer.echo(json.dumps({"domains": domains, "versions": rows, **figures}, ensure_ascii=False, indent=2))
+        print_json({"domains": domains, "versions": rows, **figures})
     else:
         table: list[Sequence[object]] = [("version", "made by", *domains)]
         table += [(v.id, v.why, *(f"{v.wer[domain]:.1%}" for domain in domains)) for v in versions]
@@ -48,7 +51,7 @@ def report(
         }
         for name, value in figures.items():
             shown = f"{value:.1%}" if name == "average_wer" else f"{100 * value:+.1f} points"
-            typer.echo(f"{names[name]}: {shown}")
+            echo(f"{names[name]}: {shown}")
     if picture is not None:
         from device_app.evaluation.plots import draw_matrix
 

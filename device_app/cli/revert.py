@@ -8,6 +8,7 @@ import typer
 
 from device_app.cli import options
 from device_app.cli.judging import change_model, open_ledger
+from device_app.cli.printing import echo
 
 Id = Annotated[
     int,
@@ -22,7 +23,7 @@ def revert(edit: Id, model: options.Model = None) -> None:
     ledger = open_ledger(model)
     with ledger.changing():
         version = decision.revert(ledger, edit)
-    typer.echo(f"Version {version.id} is active, without edit {edit}; 'asr-edge reweight {edit}' brings it back.")
+    echo(f"Version {version.id} is active, without edit {edit}; 'asr-edge reweight {edit}' brings it back.")
 
 
 def rollback(model: options.Model = None) -> None:
@@ -31,7 +32,7 @@ def rollback(model: options.Model = None) -> None:
     with ledger.changing():
         left = ledger.current
         version = ledger.roll_back()
-    typer.echo(f"Version {version.id} is active again ({version.why}); it was {left.id} ({left.why}).")
+    echo(f"Version {version.id} is active again ({version.why}); it was {left.id} ({left.why}).")
 
 
 def reweight(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from device_app.cli import options
+from device_app.cli.printing import echo, print_json, print_text
 from device_app.cli.terminal.progress import progress
 from device_app.recognition.writers import Format
 from editing.errors import AsrEdgeError, BadInputError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from device_app.recording.saver import UtteranceSaver
 
 TO_FILES_ONLY = (Format.SRT, Format.VTT, Format.TSV)
+STDOUT = "-"
 PROGRESS_FROM_S = 10.0  # a shorter recording is done before a bar could be read
 
 
@@ -34,9 +35,15 @@ def transcribe(
     ] = None,
     form: Annotated[Format, typer.Option("--format", "-f", help="What to write.")] = Format.TXT,
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="A file, or for several recordings a folder. [default: standard output]"),
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="A file, or for several recordings a folder; - is standard output. [default: -]",
+        ),
     ] = None,
+    overwrite: options.Overwrite = False,
     model: options.Model = None,
     precision: options.Precision = "int8",
     lm: options.LanguageModel = None,
@@ -55,6 +62,8 @@ def transcribe(
 
     With no argument it listens to the microphone until Ctrl-C.
     """
+    if output == STDOUT:
+        output = None
     if list_devices:
         _list_devices(as_json=form == Format.JSON)
         return
@@ -64,8 +73,12 @@ def transcribe(
 
     with _saving(domain, "imported" if sources else "recorded") if save else nullcontext() as saver:
         if sources:
+            from device_app.audio.sources import find_recordings
+
             read = [*([lm] if lm else []), *options.model_files(model)]
-            _transcribe_recordings(sources, form, output, read, load, saver)
+            recordings = find_recordings(sources)
+            targets = _targets(recordings, form, output, read, overwrite)
+            _transcribe_recordings(recordings, targets, form, load, saver)
         else:
             _check_live(form, output)
             _listen(form, device, silence, load(), saver)
@@ -92,7 +105,7 @@ def _saving(domain: str, source: Source) -> Iterator[UtteranceSaver]:
                 options.tell(f"There already, not kept again: {', '.join(map(str, known))}")
 
 
-def _check_live(form: Format, output: Path | None) -> None:
+def _check_live(form: Format, output: str | None) -> None:
     if output is not None:
         raise BadInputError("--output is for recordings; from the microphone, use the shell's '> FILE'")
     if form not in (Format.TXT, Format.JSONL):
@@ -106,40 +119,46 @@ def _list_devices(as_json: bool) -> None:
 
     devices = input_devices()
     if as_json:
-        typer.echo(json.dumps([asdict(device) for device in devices], indent=2))
+        print_json([asdict(device) for device in devices])
     elif not devices:
         options.tell("No microphone was found.")
     else:
         for device in devices:
             mark = "*" if device.is_default else " "
-            typer.echo(f"{mark} {device.index:3}  {device.name}  ({device.channels} ch, {device.sample_rate:g} Hz)")
+            echo(f"{mark} {device.index:3}  {device.name}  ({device.channels} ch, {device.sample_rate:g} Hz)")
+
+
+def _targets(
+    recordings: Sequence[Recording], form: Format, output: str | None, read: Sequence[Path], overwrite: bool
+) -> list[Path]:
+    """The file of each recording's result, checked before any work; none where standard output is meant."""
+    from device_app.audio.sources import check_outputs, output_paths
+    from editing.files import check_writable
+
+    if output is None and len(recordings) > 1 and form in TO_FILES_ONLY:
+        raise BadInputError(f"--format {form} with several recordings needs --output FOLDER")
+    targets = [] if output is None else output_paths(recordings, output, form.value)
+    check_outputs(recordings, targets, read, overwrite=overwrite)
+    for target in targets:
+        check_writable(target, makes_folder=targets != [Path(output or "")])
+    return targets
 
 
 def _transcribe_recordings(
-    sources: list[str],
+    recordings: Sequence[Recording],
+    targets: Sequence[Path],
     form: Format,
-    output: Path | None,
-    read: Sequence[Path],
     load: Callable[[], Transcriber],
     saver: UtteranceSaver | None,
 ) -> None:
-    from device_app.audio.sources import check_outputs, find_recordings, output_paths
     from device_app.recognition.writers import document, render
-    from editing.files import check_writable, write_atomically
+    from editing.files import write_atomically
 
-    recordings = find_recordings(sources)
     several = len(recordings) > 1
-    if output is None and several and form in TO_FILES_ONLY:
-        raise BadInputError(f"--format {form} with several recordings needs --output FOLDER")
-    targets = [] if output is None else output_paths(recordings, output, form.value)
-    if output is not None:
-        check_outputs(recordings, targets, output, read)
-    for target in targets:
-        check_writable(target)
     transcriber = load()
     failed, documents = 0, []
     for index, recording in enumerate(recordings):
-        show = None if targets else _shower(form, recording.name if several else None)
+        show = None if targets else _shower(form, recording.name, several)
         try:
             transcript = _transcribe_one(transcriber, recording, show, saver)
         except AsrEdgeError as error:
@@ -155,22 +174,22 @@ def _transcribe_recordings(
         elif form == Format.JSON:
             documents.append(document(transcript, recording.name))
         elif show is None:
-            typer.echo(render(transcript, form, recording.name), nl=False)
+            print_text(render(transcript, form, recording.name))
     if documents:
-        typer.echo(json.dumps(documents if several else documents[0], ensure_ascii=False, indent=2))
+        print_json(documents if several else documents[0])
     if failed:
         raise AsrEdgeError(f"{failed} of {len(recordings)} recordings could not be transcribed")
 
 
-def _shower(form: Format, name: str | None) -> Callable[[TranscriptSegment], None] | None:
+def _shower(form: Format, name: str, several: bool) -> Callable[[TranscriptSegment], None] | None:
     """How to print a segment as soon as it is recognised, in the formats that allow it."""
     from device_app.recognition.writers import json_line
 
     if form == Format.TXT:
-        prefix = f"{name}: " if name else ""
-        return lambda segment: typer.echo(prefix + segment.text)
+        prefix = f"{name}: " if several else ""
+        return lambda segment: echo(prefix + segment.text)
     if form == Format.JSONL:
-        return lambda segment: typer.echo(json_line(segment, name))
+        return lambda segment: echo(json_line(segment, name))
     return None
 
 
@@ -182,7 +201,7 @@ def _transcribe_one(
 ) -> Transcript:
     from device_app.audio.samples import duration_s
 
-    length_s = duration_s(recording.path) if recording.path is not None else 0.0
+    length_s = 0.0 if recording.path is None or recording.is_stream else duration_s(recording.path)
     # A bar would be torn by text that is printed to the same terminal as it is heard.
     is_shown = length_s > PROGRESS_FROM_S and not (show is not None and sys.stdout.isatty())
     with recording.opened() as source, progress(recording.name, length_s, is_shown) as advance:
@@ -214,7 +233,7 @@ def _listen(
                 line.text = update.segment.text
                 continue
             line.clear()
-            typer.echo(update.segment.text if form == Format.TXT else json_line(update.segment, "microphone"))
+            echo(update.segment.text if form == Format.TXT else json_line(update.segment, "microphone"))
             sys.stdout.flush()
             if saver is not None:
                 saver.save(update.segment)

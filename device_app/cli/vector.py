@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ import typer
 
 from device_app.cli import options
 from device_app.cli.judging import change_model, open_ledger
+from device_app.cli.printing import echo, print_json
 
 app = typer.Typer(help="Give task vectors away, and take them in.", no_args_is_help=True)
 
@@ -24,17 +24,21 @@ def export(
     density: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Keep this fraction. [default: what the edit keeps]")
     ] = None,
+    overwrite: options.Overwrite = False,
     model: options.Model = None,
 ) -> None:
     """Write an edit's task vector into a file: no recordings, no texts, only differences of weights."""
     from device_app.models.vector_export import vector_of_edit
-    from editing.errors import BadInputError
+    from device_app.outputs import check_output
+    from editing.files import check_writable, is_stream, write_atomically
 
-    if file.exists():
-        raise BadInputError(f"{file}: is there already; name a new file")
+    check_output(file, overwrite=overwrite)
+    check_writable(file, makes_folder=False)
     vector = vector_of_edit(open_ledger(model), edit, density)
-    vector.save(file)
-    typer.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB, {vector.density:.0%} of the entries")
+    data = vector.to_bytes()
+    write_atomically(file, data)
+    # The file may be standard output, in which nothing else may be.
+    echo(f"{file}: {len(data) / 1e6:.1f} MB, {vector.density:.0%} of the entries", err=is_stream(file))
 
 
 @app.command("import")
@@ -84,8 +88,8 @@ def show(file: File, as_json: options.Json = False) -> None:
         "layers": dict(summary.layers),
     }
     if as_json:
-        typer.echo(json.dumps(record, ensure_ascii=False, indent=2))
+        print_json(record)
         return
     for name, value in record.items():
         if name not in ("layers", "scores"):
-            typer.echo(f"{name:12} {one_line(str(value))}")
+            echo(f"{name:12} {one_line(str(value))}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +40,7 @@ class NGram:
         """Reads an ARPA file, plain or gzip.
 
         Raises:
-            BadInputError: it is none, or is damaged; the text names the line.
+            BadInputError: it cannot be read, or is none; where a line is wrong, the text names it.
         """
         probabilities: dict[Words, float] = {}
         backoffs: dict[Words, float] = {}
@@ -63,7 +64,11 @@ class NGram:
                         probabilities[words] = float(fields[0])
                         if len(fields) == order + 2:
                             backoffs[words] = float(fields[-1])
-        except (OSError, ValueError, EOFError) as error:
+        except (gzip.BadGzipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
+            raise BadInputError(f"{path}: not an ARPA file that can be read ({error})") from error
+        except OSError as error:
+            raise BadInputError(f"{path}: cannot be read ({error.strerror or error})") from error
+        except ValueError as error:
             raise BadInputError(f"{path}, line {number}: not an ARPA file that can be read ({error})") from error
         if not probabilities:
             raise BadInputError(f"{path}: not an ARPA file: it has no n-grams")

@@ -8,6 +8,8 @@ from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from editing.printable import printable
+
 if TYPE_CHECKING:  # the command line needs the names of the formats long before a transcript
     from device_app.recognition.results import Transcript, TranscriptSegment, Word
 
@@ -61,10 +63,9 @@ def segment_record(segment: TranscriptSegment) -> dict[str, Any]:
     }
 
 
-def json_line(segment: TranscriptSegment, name: str | None) -> str:
-    """One segment as one line of JSON, without the line break; "file" where there is a name."""
-    file = {} if name is None else {"file": name}
-    return json.dumps({**file, **segment_record(segment)}, ensure_ascii=False)
+def json_line(segment: TranscriptSegment, name: str) -> str:
+    """One segment as one line of JSON, without the line break: "file", and as `segment_record`."""
+    return printable(json.dumps({"file": name, **segment_record(segment)}, ensure_ascii=False))
 
 
 def cues(transcript: Transcript) -> Iterator[tuple[float, float, str]]:
@@ -104,7 +105,8 @@ def _txt(transcript: Transcript, _name: str) -> str:
 
 
 def _json(transcript: Transcript, name: str) -> str:
-    return json.dumps(document(transcript, name), ensure_ascii=False, indent=2) + "\n"
+    # A name that is not UTF-8 is escaped, and reads as the same name again.
+    return printable(json.dumps(document(transcript, name), ensure_ascii=False, indent=2), keep="\n") + "\n"
 
 
 def _jsonl(transcript: Transcript, name: str) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from device_app.cli import options
+from device_app.cli.printing import echo
 
 
 def convert(
@@ -20,10 +21,12 @@ def convert(
     A name that is no folder is fetched from the Hugging Face hub; nothing is sent there.
     """
     from device_app.adaptation.local_training import need_torch
+    from device_app.outputs import check_outside_data
 
     need_torch()
+    check_outside_data(out)
     from trainer.convert.ctc import convert_ctc
 
     bundle = convert_ctc(source, out, name)
-    typer.echo(f"{out}: {bundle.name}, {bundle.family}")
+    echo(f"{out}: {bundle.name}, {bundle.family}")
     options.tell(f"Hear with it: asr-edge transcribe --model {out} FILE")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from device_app.cli import options
+from device_app.cli.printing import ask, echo, print_json
 from device_app.cli.terminal.outcome import REJECTED
 from device_app.cli.terminal.reporter import terminal_context
 from device_app.cli.terminal.table import print_table
@@ -51,7 +51,7 @@ def init(
     from trainer.host.server import host_folder
 
     keys = make_keys(host_folder(), [*(names or [socket.gethostname()]), "localhost", "127.0.0.1"])
-    typer.echo(keys.fingerprint)
+    echo(keys.fingerprint)
     options.tell("This is its fingerprint: devices show it at 'asr-edge host trust URL', and it must be the same.")
 
 
@@ -111,7 +111,7 @@ def token_add(
     for text in (name, group):
         if text and not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
             raise BadInputError(f"{text!r}: up to 64 letters, digits, dots, dashes and underscores")
-    typer.echo(open_database().add_device(name, group))
+    echo(open_database().add_device(name, group))
     options.tell("Give it to the device: 'asr-edge host trust URL --token ...'. It is shown this once.")
 
 
@@ -123,7 +123,7 @@ def token_list(as_json: options.Json = False) -> None:
 
     devices = open_database().devices()
     if as_json:
-        typer.echo(json.dumps([asdict(device) for device in devices], indent=2))
+        print_json([asdict(device) for device in devices])
         return
     rows = [
         (d.name, d.fleet or "-", _day(d.created), "revoked " + _day(d.revoked) if d.revoked else "") for d in devices
@@ -169,7 +169,7 @@ def trust(
         if known is not None:
             options.tell(f"! {url} has other keys than before. If its owner did not change them, this is someone else.")
         options.tell(f"{url} has the fingerprint {now}; 'asr-edge host init' has shown it there.")
-        typer.confirm("Is it the same?", abort=True, err=True)
+        ask("Is it the same?", abort=True)
     host = replace(known, token=token or known.token) if known and is_same else Host(url, **found, token=token or "")
     with HostClient(host, options.tell, patience_s=10.0) as client:
         client.jobs()  # by TLS with the pinned authority, and with the token
@@ -219,14 +219,14 @@ def fleet_merge(
         context=terminal_context(threads),
     )
     if as_json:
-        typer.echo(json.dumps(asdict(report), indent=2))
+        print_json(asdict(report))
     else:
         rows = [
             (one.device, f"{one.norm:.2f}", f"{one.cosine:+.2f}", _points(one.without), one.left_out or "merged")
             for one in report.judged
         ]
         print_table([("device", "norm", "cosine", "without it", ""), *rows], right=range(1, 4))
-        typer.echo(
+        echo(
             f"General speech: WER {report.general_speech_before:.1%} before, {report.general_speech_after:.1%} with it."
         )
     for reason in report.reasons:

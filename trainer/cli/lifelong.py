@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from device_app.cli import options
+from device_app.cli.printing import echo, print_json
 from device_app.cli.terminal.progress import progress
 from device_app.cli.terminal.table import print_table
 
@@ -53,7 +53,7 @@ def run(
     results = write_results(experiment, folder)
     _draw(lambda: pictures.draw_run(results, experiment.order, folder))
     if as_json:
-        typer.echo(json.dumps(results, indent=2))
+        print_json(results)
     else:
         head, rows = table(results)
         print_table([head, *rows], right=set(range(1, len(head))))
@@ -90,7 +90,7 @@ def sweep(
         )
     _draw(lambda: pictures.draw_sweep(found, folder))
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        print_json(found)
         return
     rows: list[list[object]] = [
         ["step", "domain", "lambda", "density", "average WER", "tuning s", "merging s", "hearing s"]
@@ -120,7 +120,7 @@ def overhead(
 
     rows = measure(out, model=model, threads=threads)
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     table: list[list[object]] = [["edits", "disk MB", "merge s", "bake s", "peak MB", "hearing ms", "beside the base"]]
     table += [
@@ -160,7 +160,7 @@ def synthesise(
     total = base + (len(ACCENTS) - 1) * train + len(ACCENTS) * test
     with progress("speaking", total) as advance:
         for manifest in speak(folder, sizes, seed, lambda: advance(1)):
-            typer.echo(manifest)
+            echo(manifest)
 
 
 @app.command("corpus")
@@ -183,7 +183,7 @@ def corpus(
 
     with progress("reading", 0) as advance:
         config = prepare(name, folder, out, accents=accents or (), train=train, test=test, seed=seed, on_done=advance)
-    typer.echo(config)
+    echo(config)
     options.tell(f"Name the base in it, if it asks for one; then: asr-edge lifelong run {config}")
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from device_app.cli import options
+from device_app.cli.printing import echo, print_json
 from device_app.cli.terminal import progress
 
 
@@ -30,12 +31,13 @@ def train(
     Lines whose split is "test" are left out, those of "dev" tell how it goes. If it is killed, the
     same command goes on.
     """
-    import json
 
     from device_app.adaptation.local_training import need_torch
     from device_app.data.manifest import read_manifest
+    from device_app.outputs import check_outside_data
 
     need_torch()
+    check_outside_data(out)
     from trainer.training.from_scratch import SETTINGS
     from trainer.training.from_scratch import train as run
 
@@ -61,7 +63,7 @@ def train(
             "seconds": tuned.seconds,
             "audio_s": tuned.audio_s,
         }
-        typer.echo(json.dumps(record, indent=2))
+        print_json(record)
     else:
-        typer.echo(f"{out}: trained in {tuned.seconds / 60:.0f} min, loss {tuned.losses[-1]:.2f} a token")
+        echo(f"{out}: trained in {tuned.seconds / 60:.0f} min, loss {tuned.losses[-1]:.2f} a token")
         options.tell(f"Hear with it: asr-edge transcribe --model {out} FILE")

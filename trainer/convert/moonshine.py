@@ -27,6 +27,7 @@ from device_app.models.moonshine_checkpoint import LICENCE_TEXT, read_checkpoint
 from device_app.paths import RECORDINGS
 from editing.errors import AsrEdgeError, BadInputError
 from editing.files import folder_in_one_step
+from editing.printable import printable
 from export.bundle import GRAPHS, LICENCE, TOKENIZER, WEIGHTS, Bundle, write_record
 from export.graphs import export_moonshine
 from export.weights import QuantisedTensor, write_weights
@@ -200,9 +201,9 @@ def main(
     try:
         bundle = convert_moonshine(source, out, name)
     except AsrEdgeError as error:
-        typer.echo(f"trainer.convert.moonshine: {error}", err=True)
+        typer.echo(printable(f"trainer.convert.moonshine: {error}"), err=True)
         raise typer.Exit(1) from None
-    typer.echo(f"{bundle.folder}: {bundle.name}, weights {bundle.weights_hash[:8]}")
+    typer.echo(printable(f"{bundle.folder}: {bundle.name}, weights {bundle.weights_hash[:8]}"))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from device_app.outputs import check_outside_data
 from editing.errors import BadInputError
 from editing.files import locked, refuse_overwriting, write_atomically
 from editing.former_names import FINE_TUNING, translated
@@ -60,10 +61,17 @@ def opened(experiment: Experiment, out: Path) -> Iterator[RunFolder]:
     """The folder of a run, for this process alone.
 
     Raises:
-        BadInputError: another process runs in it, it holds another experiment, or its results would
-            replace a manifest.
+        BadInputError: another process runs in it, it holds another experiment, it is in the data
+            folder, or its results would replace a manifest or files that no run has written.
     """
+    check_outside_data(out)
     refuse_overwriting([out / name for name in WRITTEN], experiment.manifests.values())
+    found = [out / name for name in WRITTEN if (out / name).exists()]
+    if found and out / RECORD not in found:
+        raise BadInputError(
+            f"{found[0]}: is there already, and no run has written it; nothing was changed. Name another folder "
+            "with --out"
+        )
     out.mkdir(parents=True, exist_ok=True)
     message = f"{out}: another process is running here; wait, or name another folder"
     with locked(out / "lock", message=message):

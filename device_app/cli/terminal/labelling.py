@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
-
 from device_app.cli import options
 from device_app.cli.terminal import review
 from device_app.cli.terminal.keyboard import ENTER, Keyboard
@@ -29,7 +27,7 @@ def label_utterance(store: Store, utterance: StoredUtterance, keyboard: Keyboard
     if utterance.hypothesis is None:
         store.set_hypothesis(utterance.number, transcript.text, transcript.confidence)
     text = utterance.text or transcript.text
-    options.tell(f"  {typer.style(text, bold=True)}")
+    options.tell(f"  {text}", bold=True)
     while True:
         options.tell(f"  {KEYS}")
         key = keyboard.choose("epsbdq")
@@ -37,7 +35,7 @@ def label_utterance(store: Store, utterance: StoredUtterance, keyboard: Keyboard
             review.play(audio, keyboard)
         elif key == "e" or (key == ENTER and not text):
             text = review.edited(text, keyboard) or text
-            options.tell(f"  {typer.style(text, bold=True)}")
+            options.tell(f"  {text}", bold=True)
         elif key == "d":
             options.tell("  delete it, sound and text? y deletes, any other key does not")
             if keyboard.poll(None) == "y":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import sys
 
+from editing.printable import printable
+
 QUIETEST_DBFS = -60.0
 METER_WIDTH = 10
 METER_PARTS = " ▏▎▍▌▋▊▉█"
@@ -38,7 +40,8 @@ class LiveLine:
         if not self.is_visible:
             return
         room = shutil.get_terminal_size().columns - METER_WIDTH - 4
-        text = self.text if len(self.text) <= room else "…" + self.text[-room + 1 :]
+        text = printable(self.text)
+        text = text if len(text) <= room else "…" + text[-room + 1 :]
         sys.stderr.write(f"\r\x1b[K[{meter(level_dbfs)}] {text}")
         sys.stderr.flush()
 

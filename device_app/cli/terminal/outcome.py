@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from device_app.cli import options
+from device_app.cli.printing import echo, print_json
 from device_app.cli.terminal.table import print_table
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def report_outcome(outcome: Outcome, as_json: bool) -> None:
         typer.Exit: the version was rejected.
     """
     if as_json:
-        typer.echo(json.dumps(record(outcome), ensure_ascii=False, indent=2))
+        print_json(record(outcome))
     else:
         _print(outcome)
     if not outcome.promoted and not outcome.verdict.passes:
@@ -105,7 +105,7 @@ def _print(outcome: Outcome) -> None:
     if outcome.verdict.typography is not None:
         before, after = outcome.verdict.typography
         if str(before) != str(after):
-            typer.echo(f"General speech is written with {after}; before: {before}.")
+            echo(f"General speech is written with {after}; before: {before}.")
     for reason in outcome.verdict.reasons:
         options.tell(f"! {reason}")
     _print_decision(outcome)
@@ -115,12 +115,12 @@ def _print_decision(outcome: Outcome) -> None:
     edit = outcome.edit
     if outcome.promoted:
         undo = f"'asr-edge revert {edit.id}' takes it back" if edit else "'asr-edge rollback' goes back"
-        typer.echo(f"Version {outcome.version.id} is active; {undo}.")
+        echo(f"Version {outcome.version.id} is active; {undo}.")
     elif outcome.verdict.passes:
-        typer.echo("It would become active; nothing was changed (--dry-run).")
+        echo("It would become active; nothing was changed (--dry-run).")
     elif edit is not None and edit.reasons:
         options.tell(
-            f"the active version stays. Edit {edit.id} is kept: 'asr-edge reweight {edit.id} --lambda 0.3' weighs it "
+            f"The active version is unchanged. Edit {edit.id} is kept: 'asr-edge reweight {edit.id} --lambda 0.3' weighs it "
             "otherwise, --force promotes in spite of this."
         )
     else:
@@ -137,4 +137,4 @@ def _print_candidates(candidates: Sequence[Candidate], chosen: Mapping[str, Any]
         figures = (f"{one.changes[domain].after:.1%}" for domain in domains)
         rows.append((one.lam, one.density, *figures, "<- chosen" if is_chosen else ""))
     print_table(rows, right=range(len(domains) + 2))
-    typer.echo("")
+    echo("")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import typer
-
 from device_app.cli import options
 from device_app.cli.terminal import review
 from device_app.cli.terminal.keyboard import ENTER, SPACE, Keyboard
@@ -63,9 +61,10 @@ class RecordingScreen:
         number = session.kept.index(item.stored.number) + 1 if item.stored is not None else session.done + 1
         of = "" if session.total is None else f"/{session.total}"
         minutes, seconds = divmod(round(session.seconds), 60)
-        options.tell(f"\n[{number}{of}, {minutes}:{seconds:02} recorded]")
-        style = typer.style(item.text or "(say anything)", bold=True)
-        options.tell(f"  {style}" if item.stored is None else f"  {style} (kept before)")
+        options.tell("")
+        options.tell(f"[{number}{of}, {minutes}:{seconds:02} recorded]")
+        text = item.text or "(say anything)"
+        options.tell(f"  {text}" if item.stored is None else f"  {text} (kept before)", bold=True)
 
     def _take(self, item: Item) -> str:
         """Records until the sentence is over, then asks what to do with it; the key that was pressed."""
@@ -126,7 +125,7 @@ class RecordingScreen:
         from device_app.recording.quality import problems
 
         for problem in problems(take.quality, text, take.hypothesis):
-            options.tell(typer.style(f"  ! {problem}", fg="yellow"))
+            options.tell(f"  ! {problem}", colour="yellow")
 
     def _review_take(self, take: Take, text: str | None) -> str:
         """Asks what to do with a take; returns a key that is not about it, or "" when it was kept."""

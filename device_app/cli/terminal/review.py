@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from device_app.cli import options
 from device_app.cli.terminal.keyboard import Keyboard
 from editing.errors import BadInputError, MicrophoneError
+from editing.printable import printable
 
 if TYPE_CHECKING:
     from device_app.audio.samples import Samples
@@ -49,6 +50,6 @@ def show_words(words: Sequence[Word]) -> None:
     line = Text("  recognised: ")
     for word in words:
         is_sure = word.confidence >= SURE
-        line.append(word.text, style="" if is_sure else "bold yellow")
+        line.append(printable(word.text), style="" if is_sure else "bold yellow")
         line.append(" " if is_sure else f"({word.confidence:.0%}) ", style="" if is_sure else "yellow")
     Console(stderr=True, highlight=False).print(line if words else Text("  recognised: nothing"))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 
-import typer
+from device_app.cli.printing import echo
+from editing.printable import printable
 
 
 def print_table(rows: Sequence[Sequence[object]], right: Container[int]) -> None:
     """Prints rows, the head first; the columns whose numbers are in `right` end flush."""
-    cells = [list(map(str, row)) for row in rows]
+    cells = [[printable(str(cell)) for cell in row] for row in rows]  # before their widths are measured
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         padded = [
             cell.rjust(width) if index in right else cell.ljust(width)
             for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        typer.echo("  ".join(padded).rstrip())
+        echo("  ".join(padded).rstrip())

@@ -1,9 +1,13 @@
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from device_app.audio.sources import Recording, check_outputs, find_recordings, output_paths
-from editing.errors import BadInputError
+from device_app.paths import RECORDINGS
+from editing.errors import BadAudioError, BadInputError
 
 
 @pytest.fixture
@@ -32,30 +36,31 @@ def test_a_folder_without_audio_is_an_error(tmp_path):
 
 def test_one_result_goes_where_it_was_asked_for(tmp_path):
     recording = Recording(Path("a.wav"), "a.wav", Path("a"))
-    assert output_paths([recording], tmp_path / "x.srt", "srt") == [tmp_path / "x.srt"]
-    assert output_paths([recording], tmp_path, "srt") == [tmp_path / "a.srt"]
+    assert output_paths([recording], str(tmp_path / "x.srt"), "srt") == [tmp_path / "x.srt"]
+    assert output_paths([recording], str(tmp_path), "srt") == [tmp_path / "a.srt"]
+    assert output_paths([recording], f"{tmp_path}/new/", "srt") == [tmp_path / "new" / "a.srt"]
 
 
 def test_several_results_keep_their_places(folder, tmp_path):
     found = find_recordings([str(folder)])
-    assert output_paths(found, tmp_path / "out", "txt") == [
+    assert output_paths(found, str(tmp_path / "out"), "txt") == [
         tmp_path / "out" / name for name in ("a.txt", "b.txt", "deep/c.txt")
     ]
 
 
 def test_equal_names_keep_their_suffixes(tmp_path):
     found = find_recordings(["x/a.wav", "x/a.flac"])
-    assert [path.name for path in output_paths(found, tmp_path / "out", "txt")] == ["a.wav.txt", "a.flac.txt"]
+    assert [path.name for path in output_paths(found, str(tmp_path / "out"), "txt")] == ["a.wav.txt", "a.flac.txt"]
 
 
 def test_results_that_would_overwrite_each_other_are_refused(tmp_path):
     with pytest.raises(BadInputError, match="two recordings"):
-        output_paths(find_recordings(["x/a.wav", "y/a.wav"]), tmp_path / "out", "txt")
+        output_paths(find_recordings(["x/a.wav", "y/a.wav"]), str(tmp_path / "out"), "txt")
 
 
-def check(sources, output, suffix="txt", others=()):
+def check(sources, output, suffix="txt", others=(), **more):
     recordings = find_recordings([str(source) for source in sources])
-    check_outputs(recordings, output_paths(recordings, Path(output), suffix), Path(output), others)
+    check_outputs(recordings, output_paths(recordings, str(output), suffix), others, **more)
 
 
 def test_a_result_never_replaces_an_input(folder, tmp_path):
@@ -87,25 +92,47 @@ def test_a_slip_in_a_list_of_files_costs_no_recording(folder):
         check([folder / "b.wav"], folder / "a.FLAC")
 
 
-def test_labels_beside_recordings_are_not_replaced_by_results(folder):
-    (folder / "a.txt").write_text("what was really said")
-    for sources in ([folder], [folder / "a.FLAC"]):
-        with pytest.raises(BadInputError, match=r"a\.txt: is there already, beside a recording"):
-            check(sources, folder)
-    check([folder], folder, "srt")
-    check([folder / "a.FLAC"], folder / "a.txt")  # the user names that very file
+@pytest.mark.parametrize("name", ["talk", "talk.backup", "talk.txt"])
+def test_a_recording_is_known_by_what_is_in_it(folder, tmp_path, name):
+    talk = shutil.copy(RECORDINGS / "invalid.flac", tmp_path / name)
+    for overwrite in (False, True):
+        with pytest.raises(BadInputError, match="is a recording, and would be lost"):
+            check([folder / "b.wav"], talk, overwrite=overwrite)
 
 
-def test_the_label_of_a_recording_in_the_output_folder_is_safe(folder, tmp_path):
-    (tmp_path / "other").mkdir()
-    for name in ("b.mp3", "b.txt"):
-        (tmp_path / "other" / name).touch()
-    with pytest.raises(BadInputError, match="may be"):
-        check([folder], tmp_path / "other")
+@pytest.mark.parametrize("suffix", ["txt", "json", "jsonl", "srt", "vtt", "tsv"])
+def test_a_file_that_is_there_is_not_replaced_in_any_format(folder, tmp_path, suffix):
+    """`a.Flac` with the label `a.txt`, a `manifest.jsonl` beside `manifest.wav`, subtitles made by hand."""
+    (folder / "a.FLAC").rename(folder / "a.Flac")
+    (folder / f"a.{suffix}").write_text("what was really said")
+    for sources, output in (([folder], folder), ([folder / "a.Flac"], folder), ([folder], f"{folder}/")):
+        with pytest.raises(BadInputError, match=rf"a\.{suffix}: is there already; nothing was changed"):
+            check(sources, output, suffix)
+    with pytest.raises(BadInputError, match="--overwrite"):
+        check([folder / "a.Flac"], folder / f"a.{suffix}", suffix)
+    check([folder], folder, suffix, overwrite=True)
+    check([folder], tmp_path / "out", suffix)
 
 
-def test_results_may_be_written_again(folder, tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "b.txt").touch()
-    check([folder], tmp_path / "out")
-    check([folder / "b.wav"], tmp_path / "out" / "b.txt")
+def test_an_empty_file_may_be_replaced(folder, tmp_path):
+    (tmp_path / "made-by-mktemp").touch()
+    check([folder / "b.wav"], tmp_path / "made-by-mktemp")
+
+
+def test_an_input_is_not_replaced_even_with_overwrite(folder):
+    with pytest.raises(BadInputError, match="is an input"):
+        check([folder / "b.wav"], folder / "b.wav", overwrite=True)
+
+
+def test_a_fifo_is_read_as_standard_input_is(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    (recording,) = find_recordings([str(tmp_path / "fifo")])
+    assert recording.is_stream
+    with subprocess.Popen(["cp", RECORDINGS / "invalid.flac", tmp_path / "fifo"]), recording.opened() as source:
+        assert source.read() == (RECORDINGS / "invalid.flac").read_bytes()
+    with (
+        subprocess.Popen(["sh", "-c", ": > fifo"], cwd=tmp_path),
+        pytest.raises(BadAudioError, match="fifo: no data came"),
+        recording.opened(),
+    ):
+        pass

@@ -66,7 +66,7 @@ def test_every_format_to_standard_output_and_to_a_file(recording, form):
     done = transcribe(recording, "--format", form, "--output", f"out.{form}")
     assert done.stdout == ""
     written = Path(f"out.{form}").read_text()
-    assert written.replace('"file": "fio.wav", ', "") == printed if form == "jsonl" else written == printed
+    assert written == printed
     signs = {"txt": "f i o\n", "json": '"words"', "jsonl": '{"', "srt": "1\n00:00:0", "vtt": "WEBVTT", "tsv": "\tf i o"}
     assert signs[form] in printed
 
@@ -142,8 +142,7 @@ def test_a_long_recording_has_a_bar_at_a_terminal(recording):
 
 
 def test_a_file_that_cannot_be_written_is_said_before_the_model_is_loaded(recording):
-    done = transcribe(recording, "-o", "nowhere/out.txt", code=None)
-    assert done.code in (0, 1)
+    assert "no such folder: nowhere" in transcribe(recording, "-o", "nowhere/out.txt", code=1).stderr
     Path("file").write_text("")
     assert "file" in transcribe(recording, "-o", "file/out.txt", code=1).stderr
 

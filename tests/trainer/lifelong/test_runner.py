@@ -195,3 +195,16 @@ def test_what_is_found_never_replaces_a_manifest(experiment, manifests, tmp_path
     with pytest.raises(BadInputError, match="is an input; nothing was changed"), opened(changed, tmp_path):
         pass
     assert mine.read_text() == manifests["third"].read_text()
+
+
+@pytest.mark.parametrize("name", ["results.json", "results.csv", "summary.md", "sweep.json"])
+def test_files_that_no_run_has_written_are_not_replaced(experiment, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(BadInputError, match="no run has written it; nothing was changed"), opened(experiment, tmp_path):
+        pass
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "mine"}
+    (tmp_path / name).unlink()
+    with opened(experiment, tmp_path):
+        (tmp_path / name).write_text("of a run")
+    with opened(experiment, tmp_path):
+        pass

@@ -58,7 +58,7 @@ def prepare(
 
     Raises:
         BadInputError: it is not that corpus, an accent has too few utterances, or there is a
-            configuration already, which the user may have edited.
+            configuration or another manifest already, which the user may have edited.
     """
     config = out / f"{corpus}.toml"
     if config.exists():
@@ -68,10 +68,17 @@ def prepare(
     for number, (name, lines) in enumerate(domains.items()):
         limits = {"train": None if number == 0 and len(domains) > 1 else train, "test": test}
         chosen = [one for split, limit in limits.items() for one in _chosen(lines, split, limit, random)]
-        write_atomically(out / name / "manifest.jsonl", _manifest(chosen).encode())
+        _write_manifest(out / name / "manifest.jsonl", _manifest(chosen).encode())
         on_done(len(chosen))
     write_atomically(config, _configuration(list(domains)).encode())  # last: a run that was killed can be repeated
     return config
+
+
+def _write_manifest(path: Path, data: bytes) -> None:
+    """A manifest of a run that was killed is the same again; another one is somebody's own."""
+    if path.is_file() and path.read_bytes() != data:
+        raise BadInputError(f"{path}: is there already; it was not changed. Name another folder, or remove it")
+    write_atomically(path, data)
 
 
 def _manifest(lines: Sequence[Utterance]) -> str:

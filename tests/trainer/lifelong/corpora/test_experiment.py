@@ -110,3 +110,14 @@ def test_a_configuration_that_was_edited_is_not_written_again(common_voice, tmp_
     with pytest.raises(BadInputError, match="is there already; nothing was changed"):
         prepare("common-voice", common_voice, tmp_path / "out", train=12, test=5)
     assert config.read_text() == "edited"
+
+
+def test_a_manifest_that_was_edited_is_not_written_again_and_a_killed_run_can_be_repeated(common_voice, tmp_path):
+    config = prepare("common-voice", common_voice, tmp_path / "out", train=12, test=5)
+    config.unlink()  # it is written last
+    prepare("common-voice", common_voice, tmp_path / "out", train=12, test=5).unlink()
+    mine = min((tmp_path / "out").glob("*/manifest.jsonl"))
+    mine.write_text("edited")
+    with pytest.raises(BadInputError, match="is there already; it was not changed"):
+        prepare("common-voice", common_voice, tmp_path / "out", train=12, test=5)
+    assert mine.read_text() == "edited"
