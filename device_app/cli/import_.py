@@ -58,6 +58,7 @@ def _print(report: ImportReport) -> None:
     echo(f"{report.imported} imported ({report.seconds / 60:.1f} min), {report.unlabelled} of them without a text")
     for what, lines in (
         ("there already", report.duplicates),
+        ("of them with another text", report.other_texts),
         ("cannot be read", report.unreadable),
         ("too long", report.too_long),
         ("with a text that cannot be used", report.bad_texts),

@@ -66,6 +66,7 @@ def _common_voice(path: Path) -> Iterator[Utterance] | None:
                 text=row["sentence"] or None,
                 speaker=row["client_id"][:12] or None,
                 domain=accent[:100].strip(),
+                place=place,
             )
 
     return rows()
@@ -86,7 +87,7 @@ def _audiofolder(path: Path) -> Iterator[Utterance] | None:
             if not texts:
                 raise BadInputError(f"{place}: has no column transcription, text or sentence")
             audio = inside(path.parent, row["file_name"], place)
-            yield Utterance(audio=audio, text=texts[0] or None, speaker=row.get("speaker") or None)
+            yield Utterance(audio=audio, text=texts[0] or None, speaker=row.get("speaker") or None, place=place)
 
     return rows()
 
@@ -101,8 +102,9 @@ def _librispeech(path: Path) -> Iterator[Utterance] | None:
             for number, line in enumerate(_lines(table), 1):
                 name, _, text = line.strip().partition(" ")
                 if name:
-                    audio = inside(table.parent, f"{name}.flac", f"{table}, line {number}")
-                    yield Utterance(audio=audio, text=text or None, speaker=name.partition("-")[0])
+                    place = f"{table}, line {number}"
+                    audio = inside(table.parent, f"{name}.flac", place)
+                    yield Utterance(audio=audio, text=text or None, speaker=name.partition("-")[0], place=place)
 
     return rows()
 

@@ -14,7 +14,7 @@ from device_app.data.names import checked_text
 from device_app.data.recordings import is_stored_form, recording_of
 from device_app.data.store import Store
 from device_app.data.utterance import StoredUtterance, Utterance
-from editing.errors import BadAudioError, BadInputError
+from editing.errors import BadAudioError, BadInputError, one_line
 
 LONGEST_S = 30.0  # what the recogniser was made for; a longer clip cannot be learnt from in one piece
 BATCH = 64  # utterances that are confirmed together
@@ -23,12 +23,16 @@ CAPITALS_SHARE = 0.95
 
 @dataclass
 class ImportReport:
-    """What became of the utterances; lists hold a line for each recording that was left out."""
+    """What became of the utterances; lists hold a line for each recording that was left out.
+
+    `other_texts` are those of the duplicates whose text is not the stored one, which was kept.
+    """
 
     imported: int = 0
     unlabelled: int = 0
     seconds: float = 0.0
     duplicates: list[str] = field(default_factory=list)
+    other_texts: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     bad_texts: list[str] = field(default_factory=list)
     too_long: list[str] = field(default_factory=list)
@@ -73,22 +77,34 @@ def import_utterances(
                     result.where(report).append(f"{one.audio}: {result.reason}")
                 else:
                     new.append(result)
-            _count(report, new, store.add(new))
+            _count(report, store, new, store.add(new))
             on_done(len(batch))
     return report
 
 
-def _count(report: ImportReport, new: Sequence[Utterance], stored: Sequence[StoredUtterance]) -> None:
+def _count(report: ImportReport, store: Store, new: Sequence[Utterance], stored: Sequence[StoredUtterance]) -> None:
     kept = {(one.domain, one.sha256) for one in stored}
     for one in new:
         key = (one.domain, one.recorded.sha256)
         if key not in kept:  # the domain has it, or another process was faster
             report.duplicates.append(str(one.audio))
+            report.other_texts += _other_text(one, store.find(*key))
             continue
         kept.remove(key)
         report.imported += 1
         report.seconds += one.recorded.duration_s
         report.unlabelled += one.text is None
+
+
+def _other_text(one: Utterance, there: StoredUtterance | None) -> list[str]:
+    """A line if the recording is stored with another text than it comes with."""
+    if there is None or one.text is None or one.text == there.text:
+        return []
+    kept = "without a text" if there.text is None else f"with the text {one_line(there.text)!r}, which was kept"
+    return [
+        f"{one.place or one.audio}: {one_line(one.text)!r}: stored as utterance {there.number} {kept}; "
+        f"to change it: asr-edge label set {there.number} TEXT"
+    ]
 
 
 def is_all_capitals(utterances: Sequence[Utterance]) -> bool:

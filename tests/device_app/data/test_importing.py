@@ -140,3 +140,30 @@ def test_two_imports_at_the_same_time_keep_every_recording_once(tmp_path):
         assert sorted(u.text for u in store.utterances()) == sorted(f"utterance {index}" for index in range(count))
         assert len(list(store.audio_folder.rglob("*.flac"))) == count
         assert not examine(store)
+
+
+def test_a_second_text_of_a_stored_recording_is_shown_and_the_first_is_kept(store, tmp_path):
+    first, second = RECORDINGS / "invalid.flac", RECORDINGS / "vm-newuser.flac"
+    import_utterances(store, [Utterance(audio=first, text="I am sorry."), Utterance(audio=second)], "d")
+    again = [
+        Utterance(audio=first, text="I am  sorry.", place="m, line 1"),  # the same, once its white space is evened out
+        Utterance(audio=first, text="I am not sorry.", place="m, line 2"),
+        Utterance(audio=first, text=None, place="m, line 3"),
+        Utterance(audio=second, text="New user.", place="m, line 4"),
+    ]
+    report = import_utterances(store, again, "d")
+    assert report.other_texts == [
+        "m, line 2: 'I am not sorry.': stored as utterance 1 with the text 'I am sorry.', which was kept; "
+        "to change it: asr-edge label set 1 TEXT",
+        "m, line 4: 'New user.': stored as utterance 2 without a text; to change it: asr-edge label set 2 TEXT",
+    ]
+    assert len(report.duplicates) == 4
+    assert [u.text for u in store.utterances()] == ["I am sorry.", None]
+
+
+def test_two_texts_of_a_recording_in_one_manifest(store):
+    one = RECORDINGS / "invalid.flac"
+    both = [Utterance(audio=one, text=text, place=f"m, line {line}") for line, text in enumerate("ab", 1)]
+    report = import_utterances(store, both, "d")
+    assert [line.partition(":")[0] for line in report.other_texts] == ["m, line 2"]
+    assert [u.text for u in store.utterances()] == ["a"]
