@@ -17,6 +17,12 @@ DATA = (
     *("store.sqlite3*", "audio", "quarantine", "ledgers", "models", "baked", "training", "jobs", "hosts.json"),
     *("host", "host/*", f"{CANDIDATE}*", f"{CANDIDATE}*/*", "fleet-*", ".*.tmp"),
 )
+# Those that are private even where they are symbolic links, to another disk for instance. Models are no secret,
+# and may be shared by several users.
+LINKED = (
+    *("store.sqlite3*", "audio", "quarantine", "ledgers", "training", "jobs", "hosts.json", "host"),
+    *(f"{CANDIDATE}*", "fleet-*"),
+)
 
 
 def data_folder() -> Path:
@@ -25,7 +31,7 @@ def data_folder() -> Path:
     Only its owner can read what is in it; see `editing.files.private_folder`.
     """
     if home := os.environ.get("ASR_EDGE_HOME"):
-        return private_folder(Path(home).expanduser(), DATA)
+        return private_folder(Path(home).expanduser(), DATA, LINKED)
     import platformdirs
 
-    return private_folder(platformdirs.user_data_path("asr-edge", appauthor=False), DATA)
+    return private_folder(platformdirs.user_data_path("asr-edge", appauthor=False), DATA, LINKED)

@@ -20,28 +20,53 @@ _private_folders: set[Path] = set()  # of this process; see `private_folder`
 _DESCRIPTOR = re.compile(r"(?:/proc/(?P<process>\d+)(?:/task/\d+)?|/dev)/fd/(?P<number>\d+)")
 
 
-def private_folder(path: Path, entries: Iterable[str] = ("*",)) -> Path:
+def private_folder(path: Path, entries: Iterable[str] = ("*",), linked: Iterable[str] = ()) -> Path:
     """Makes a folder private: what this process writes below it, only the owner can read, whatever the umask.
 
     The folder need not exist; `make_folder` makes it with the right mode. If it exists, other users
-    lose their access to it and to everything below `entries`. What belongs to somebody else, and
-    what a symbolic link points to, keeps its mode.
+    lose their access to it and to everything below `entries`. If it is a symbolic link, they lose their
+    access to the folder that it leads to. What belongs to somebody else keeps its mode.
 
     Args:
         path: the folder.
         entries: glob patterns of what may be changed in it. An entry without access for others is
             taken to be private throughout, so that opening a large folder stays fast.
+        linked: those of the patterns whose entries are followed if they are symbolic links, because
+            the folder that they lead to is used for nothing else. Other links keep the mode of their target.
 
     Returns:
         The same path.
     """
     _private_folders.add(path.absolute())
-    for pattern in entries:
-        for entry in path.glob(pattern):
-            if is_open_to_others(entry):
-                restrict_access(entry)
-    _restrict(path)
+    for entry in private_entries(path, entries, linked):
+        if is_open_to_others(entry):
+            restrict_access(entry)
+    if not path.is_symlink():
+        _restrict(path)
+    elif _is_own(path):
+        _restrict(path.resolve())
     return path
+
+
+def private_entries(folder: Path, entries: Iterable[str], linked: Iterable[str] = ()) -> Iterator[Path]:
+    """What `private_folder` closes to others in a folder: its entries, or the targets of those that are followed."""
+    followed = {*linked}
+    above = {folder.resolve(), *folder.resolve().parents}
+    for pattern in entries:
+        for entry in folder.glob(pattern):
+            if not entry.is_symlink():
+                yield entry
+            elif pattern in followed and _is_own(entry) and entry.resolve() not in above:
+                yield entry.resolve()
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a file or folder, or what a symbolic link leads to, belongs to the user of this process."""
+    try:
+        owner = path.stat().st_uid
+    except OSError:
+        return False
+    return not hasattr(os, "geteuid") or owner == os.geteuid()
 
 
 def is_private(path: Path) -> bool:

@@ -12,6 +12,7 @@ from device_app.adaptation.settings import AdaptationSettings
 from device_app.adaptation.training_set import TrainingSet
 from device_app.audio.samples import encode
 from device_app.data.recordings import recording_of
+from device_app.data.repair import examine, mend
 from device_app.data.store import Store
 from device_app.data.utterance import Utterance
 from device_app.models.baking import baked, temporarily_baked
@@ -141,3 +142,32 @@ def test_a_folder_with_other_things_in_it_keeps_their_modes(own_home):
     (own_home / "public_html").chmod(0o755)
     Store().close()
     assert (own_home / "public_html").stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("linked", [".", "audio", "store.sqlite3"])
+def test_what_lies_behind_a_link_is_closed_too(own_home, tmp_path, linked):
+    """The data folder, its audio folder or its database on another disk."""
+    with Store() as store:
+        store.add([Utterance(domain="d", text="x", recording=recording_of(np.zeros(1600, np.float32)))])
+    moved = (own_home / linked).rename(tmp_path / "disk")
+    (own_home / linked).symlink_to(moved)
+    for path in (moved, *moved.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    with Store() as store:
+        assert len(list(store.utterances())) == 1
+    assert open_to_others(moved) == []
+
+
+def test_doctor_finds_what_others_can_read_behind_a_link(own_home, tmp_path):
+    with Store() as store:
+        store.add([Utterance(domain="d", text="x", recording=recording_of(np.zeros(1600, np.float32)))])
+    moved = (own_home / "audio").rename(tmp_path / "disk")
+    (own_home / "audio").symlink_to(moved)
+    (recording,) = moved.rglob("*.flac")
+    recording.chmod(0o644)
+    with Store() as store:
+        (finding,) = examine(store)
+        assert (finding.kind, finding.line) == ("files and folders that other users can read", str(recording))
+        mend(store, [finding])
+        assert examine(store) == []
+    assert open_to_others(moved) == []

@@ -200,6 +200,51 @@ def test_a_folder_that_was_open_is_closed(tmp_path):
     assert tmp_path.stat().st_mode == parent
 
 
+def test_a_private_folder_that_is_a_link_is_closed_where_it_leads_to(tmp_path):
+    real = tmp_path / "disk" / "data"
+    (real / "audio").mkdir(parents=True)
+    (real / "audio" / "x.flac").write_bytes(b"")
+    (real / "mine").mkdir()
+    for path in (real.parent, real, *real.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    (tmp_path / "link").symlink_to(real)
+    private_folder(tmp_path / "link", ["audio"])
+    assert modes(real) == {"data": 0o700, "audio": 0o700, "x.flac": 0o600, "mine": 0o755}
+    assert real.parent.stat().st_mode & 0o777 == 0o755
+
+
+def test_links_in_a_private_folder_are_followed_only_where_that_is_wanted(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("audio", "models"):
+        (tmp_path / "disk" / name / "ab").mkdir(parents=True)
+        (tmp_path / "disk" / name / "ab" / "file").write_bytes(b"")
+        (folder / name).symlink_to(tmp_path / "disk" / name)
+    (folder / "jobs").symlink_to(tmp_path)  # leads to a folder that the data folder itself is in
+    (folder / "broken").symlink_to(tmp_path / "nowhere")
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() else 0o644)
+    private_folder(folder, ["audio", "models", "jobs", "broken"], linked=["audio", "jobs", "broken"])
+    assert modes(tmp_path / "disk" / "audio") == {"audio": 0o700, "ab": 0o700, "file": 0o600}
+    assert modes(tmp_path / "disk" / "models") == {"models": 0o755, "ab": 0o755, "file": 0o644}
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away")
+def test_what_a_link_leads_to_keeps_its_mode_if_it_is_somebody_elses(tmp_path):
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    theirs.chmod(0o755)
+    os.chown(theirs, 12345, 12345)
+    (tmp_path / "home").symlink_to(theirs)
+    private_folder(tmp_path / "home")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "audio").symlink_to(theirs)
+    private_folder(tmp_path / "data", ["audio"], linked=["audio"])
+    assert theirs.stat().st_mode & 0o777 == 0o755
+
+
 def test_a_shared_folder_with_the_sticky_bit_is_left_alone(tmp_path):
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared").chmod(0o1777)
