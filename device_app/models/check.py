@@ -58,6 +58,8 @@ def _examine_ledger(files: LedgerFiles, base: Bundle | None) -> Iterator[Finding
             record = found[0] if found is not None else None
     else:
         yield from _damaged_previous(files)
+        if record is None:
+            yield from _missing_ledger(files)
     if record is not None:
         yield from _named_vectors(files, record, base)
     yield from _unnamed_vectors(files)
@@ -80,6 +82,18 @@ def _damaged_ledger(files: LedgerFiles, reason: str) -> Finding:
             "service. The task vectors stay: 'asr-edge vector import FILE' adds them again"
         )
     return Finding("damaged ledgers", f"{files.ledger}: {reason}", remedy, _locked(files, files.restore))
+
+
+def _missing_ledger(files: LedgerFiles) -> Iterator[Finding]:
+    """Neither the ledger nor the one before it is there. Without task vectors, nothing was ever adapted."""
+    count = sum(path.is_file() for path in files.vectors.glob(f"*{SUFFIX}"))
+    if count:
+        line = f"{files.ledger}: is missing, and so is {files.previous.name}, but {count} task vectors are in 'vectors'"
+        remedy = (
+            "take ledger.json from a backup; without one the base model is in service, and 'asr-edge vector import "
+            "FILE' adds the task vectors again, also from the folder 'quarantine' beside it"
+        )
+        yield Finding("missing ledgers", line, remedy)
 
 
 def _damaged_previous(files: LedgerFiles) -> Iterator[Finding]:

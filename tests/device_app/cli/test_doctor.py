@@ -52,3 +52,28 @@ def test_what_only_a_person_can_mend_stays_exit_code_1(run, ledger, vector):
     assert done.returncode == 1
     assert "take them from a backup, or give their edits up: asr-edge revert N" in done.stdout
     assert "Mended" not in done.stderr
+
+
+def test_it_says_that_the_ledger_is_gone_though_task_vectors_are_there(run, damaged):
+    damaged.path.unlink()
+    damaged.files.previous.unlink()
+    done = run("doctor", "--dry-run")
+    assert done.returncode == 1
+    assert (
+        f"{damaged.path}: is missing, and so is ledger.previous.json, but 2 task vectors are in 'vectors'"
+        in done.stdout
+    )
+    assert "1 missing ledgers: take ledger.json from a backup" in done.stdout
+    assert "The edits and the baked files are whole." not in done.stdout
+
+
+def test_a_ledger_from_a_backup_takes_its_task_vectors_back(run, damaged, bundle):
+    backup = damaged.files.previous.read_bytes()  # of the first edit
+    damaged.path.unlink()
+    damaged.files.previous.unlink()
+    assert run("doctor", "--yes").returncode == 0
+    assert not list(damaged.files.vectors.iterdir())
+    damaged.path.write_bytes(backup)
+    run("doctor", "--yes")
+    assert [edit.domain for edit in Ledger(bundle).edits] == ["a"]
+    assert "The edits and the baked files are whole." in run("doctor").stdout
