@@ -45,9 +45,9 @@ def translated(value: Any, names: Mapping[str, str]) -> Any:
     return value
 
 
-def translated_reason(why: Any) -> Any:
-    """What made a version, in today's words; anything but text is returned as it is."""
-    return f"reweight {why.removeprefix('remix ')}" if isinstance(why, str) and why.startswith("remix ") else why
+def translated_reason(why: str) -> str:
+    """What made a version, in today's words."""
+    return f"reweight {why.removeprefix('remix ')}" if why.startswith("remix ") else why
 
 
 def _value(key: Any, value: Any, names: Mapping[str, str]) -> Any:

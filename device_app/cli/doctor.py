@@ -32,28 +32,37 @@ def doctor(
 
     Exit code 1: something was found and not changed.
     """
+    from device_app.data.database_repair import examine_database
     from device_app.data.repair import examine, mend, refuse_if_most_are_missing
     from device_app.data.store import Store
     from device_app.models.check import examine_models
+    from device_app.paths import data_folder
 
+    damage = examine_database(data_folder())
+    if damage:
+        if not as_json:
+            _show_groups(damage)
+        if dry_run or not _is_agreed(yes):
+            _print_json([*damage, *examine_models()], False, as_json)
+            raise typer.Exit(1)
+        _mend_all(damage)
+        options.tell(f"The database was put into {data_folder() / 'quarantine'}; a new one takes its place.")
     with Store() as store:
         findings, models = examine(store), examine_models()
-        mends = [one.mend for one in models if one.mend is not None]
-        is_empty = not store.stats()
+        mends = [one for one in models if one.mend is not None]
         if not as_json:
-            _show(findings, models, is_empty)
+            _show(findings, models, is_lost=not damage and not store.stats())
         try:
             if findings and not missing_is_gone:
                 refuse_if_most_are_missing(store, findings)
             mending = bool(findings or mends) and not dry_run and _is_agreed(yes)
             if mending:
                 mend(store, findings, missing_is_gone=missing_is_gone)
-                for change in mends:
-                    change()
+                _mend_all(mends)
         except BaseException:
-            _print_json([*findings, *models], False, as_json)
+            _print_json([*damage, *findings, *models], bool(damage), as_json)
             raise
-        _print_json([*findings, *models], mending, as_json)
+        _print_json([*damage, *findings, *models], mending or bool(damage), as_json)
         if mending and findings:
             options.tell(f"Mended. What was taken out of the store is in {store.quarantine.folder}.")
         elif mending:
@@ -67,13 +76,22 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _show(findings: Sequence[Finding], models: Sequence[Finding], is_empty: bool) -> None:
+def _mend_all(findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        if finding.mend is not None:
+            finding.mend()
+
+
+def _show(findings: Sequence[Finding], models: Sequence[Finding], *, is_lost: bool) -> None:
+    """`is_lost`: the database has no utterances, so that recordings without a row mean that it was lost."""
+    from device_app.data.repair import UNKNOWN
+
     if not findings:
         echo("The store is whole.")
     if not any(one.is_fault for one in models):
         echo("The edits and the baked files are whole.")
     _show_groups([*findings, *models])
-    if findings and is_empty:
+    if is_lost and any(one.kind == UNKNOWN for one in findings):
         options.tell("The database has no utterances. If you have a backup of store.sqlite3, put it back first.")
 
 

@@ -19,7 +19,7 @@ Migration = Callable[[sqlite3.Connection], None]
 
 
 class LaterVersionError(StorageError):
-    """A database has taken more steps than this asr-edge knows; `version` is how many."""
+    """A database has taken more steps than this asr-edge knows; `version` is how many (below 0: it is damaged)."""
 
     def __init__(self, path: Path, version: int) -> None:
         super().__init__(
@@ -92,7 +92,7 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Mig
         sqlite3.Error: the disk is full, or the database is damaged.
     """
     taken = _version(connection)
-    if taken > len(migrations):
+    if not 0 <= taken <= len(migrations):
         raise LaterVersionError(path, taken)
     is_old = taken < len(migrations)
     while taken < len(migrations):

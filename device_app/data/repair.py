@@ -1,31 +1,36 @@
 """What a crash, a missing disk or a person's hand did to the store: found, shown, and mended when wanted.
 
-Nothing is lost for good: before a row is removed, everything that is known of its utterance goes into
-the quarantine (`device_app.data.store.quarantine`), and damaged audio goes there too.
+A file whose bytes are known belongs to the utterance that has these bytes, wherever it lies: no text
+is ever put on another utterance's sound. Nothing is lost for good: before a row is removed, everything
+that is known of its utterance goes into the quarantine (`device_app.data.store.quarantine`), and damaged
+audio goes there too.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from device_app.audio.samples import read
+from device_app.data.inventory import Inventory, Row
 from device_app.data.recordings import is_stored_form, recording_of
 from device_app.data.store import Store
 from device_app.data.utterance import Recording, StoredUtterance, Utterance
 from device_app.finding import Finding
-from device_app.paths import DATA
+from device_app.paths import DATA, LINKED
 from editing.errors import BadAudioError, BadInputError, StorageError
-from editing.files import is_open_to_others, restrict_access, sha256
+from editing.files import is_open_to_others, private_entries, restrict_access, sha256
 
 RECOVERED = "recovered"  # the domain of recordings of which nothing is known
 
 MISSING = "utterances whose audio is missing"
 DAMAGED = "utterances whose audio is damaged"
+OVERWRITTEN = "utterances whose files hold other recordings"
+UNKNOWN = "recordings without an utterance"
+CAME_BACK = "recordings that came back"
 
 
 def examine(store: Store) -> list[Finding]:
@@ -39,30 +44,27 @@ def examine(store: Store) -> list[Finding]:
         Finding("deletions that were not finished", name, "they are finished", store.finish_deletions)
         for name in store.marked_as_deleted()
     ]
-    orphans: dict[str, list[Path]] = defaultdict(list)
     unknown = store.unknown_files()
-    for path in unknown:
-        if path.name.startswith(".") and path.name.endswith(".tmp"):
-            mend = partial(path.unlink, missing_ok=True)
-            findings.append(Finding("half-written files", str(path), "they are removed", mend))
-        else:
-            orphans[sha256(path)].append(path)
-    intact: dict[str, Path] = {}
-    for utterance in store.utterances():
-        found = _examine_row(store, utterance, orphans)
-        if found is None:
-            intact[utterance.sha256] = utterance.audio
-        else:
-            findings.append(found)
-    records = {record.get("sha256"): record for record in store.quarantine.records()}
-    for digest, paths in orphans.items():
-        twin = intact.get(digest)
-        findings += [
-            _examine_orphan(store, path, digest, intact, records.get(digest))
-            for path in paths
-            if twin is None or not path.samefile(twin)  # a link leads from the row's name to the file: there is no copy
-        ]
-    return [*findings, *_examine_modes(store, {*unknown})]
+    half_written = {path for path in unknown if path.name.startswith(".") and path.name.endswith(".tmp")}
+    for path in sorted(half_written):
+        mend = partial(path.unlink, missing_ok=True)
+        findings.append(Finding("half-written files", str(path), "they are removed", mend))
+    found = Inventory(
+        rows=[
+            Row(utterance, sha256(utterance.audio) if utterance.audio.is_file() else None)
+            for utterance in store.utterances()
+        ],
+        unknown=[path for path in unknown if path not in half_written],
+        records=store.quarantine.records(),
+        is_readable=_is_readable,
+    )
+    findings += _examine_exchanged(store, found)
+    for row in found.faulty:
+        if row.number not in found.exchanged:
+            findings.append(_examine_row(store, row, found))
+    for digest, paths in found.unclaimed():
+        findings += _examine_unclaimed(store, digest, paths, found)
+    return [*findings, *_examine_modes(store, {*unknown, *(path.resolve() for path in unknown)})]
 
 
 def mend(store: Store, findings: Sequence[Finding], *, missing_is_gone: bool = False) -> None:
@@ -89,7 +91,7 @@ def refuse_if_most_are_missing(store: Store, findings: Sequence[Finding]) -> Non
         StorageError: more than half of the recordings are missing or damaged, which no crash does.
     """
     total = sum(stats.utterances for stats in store.stats())
-    missing = sum(finding.kind in (MISSING, DAMAGED) for finding in findings)
+    missing = sum(finding.kind in (MISSING, DAMAGED, OVERWRITTEN) for finding in findings)
     if 2 * missing > total:
         raise StorageError(
             f"{store.audio_folder}: {missing} of {total} recordings are missing or damaged; nothing was changed. "
@@ -97,57 +99,88 @@ def refuse_if_most_are_missing(store: Store, findings: Sequence[Finding]) -> Non
         )
 
 
-def _examine_row(store: Store, utterance: StoredUtterance, orphans: dict[str, list[Path]]) -> Finding | None:
-    """What is wrong with an utterance; takes the orphan that is its audio out of `orphans`."""
-    name = f"utterance {utterance.number}"
-    if not utterance.audio.is_file():
-        if paths := orphans.get(utterance.sha256):
-            path = paths.pop()
-            remedy = "the utterances name the new place"
-            return Finding(
-                "recordings that were moved", f"{name}: {path}", remedy, lambda: _attach(store, utterance, path)
-            )
+def _is_readable(path: Path) -> bool:
+    try:
+        read(path)
+    except BadAudioError:
+        return False
+    return True
+
+
+def _examine_exchanged(store: Store, found: Inventory) -> Iterator[Finding]:
+    moves = [(row.utterance, found.places[row.number]) for row in found.faulty if row.number in found.exchanged]
+    # They let go of their files together, or none of them does; each finding shows one of them.
+    mend = cache(lambda: _attach(store, moves))
+    for utterance, path in moves:
+        kind, remedy = "recordings whose files were exchanged", "the utterances name the files with their recordings"
+        yield Finding(kind, f"utterance {utterance.number}: its recording is in {path}", remedy, mend)
+
+
+def _examine_row(store: Store, row: Row, found: Inventory) -> Finding:
+    """What is wrong with an utterance that exchanged its file with no other."""
+    utterance, name = row.utterance, f"utterance {row.number}"
+    path = found.places.get(row.number)
+    if path is not None:
+        mend = partial(_attach, store, [(utterance, path)])
+        if row.number in found.shared:
+            line = f"{name}: its audio {utterance.audio} is gone, but {path} has the same bytes"
+            return Finding("recordings that another utterance has too", line, "the utterances get a copy", mend)
+        return Finding("recordings that were moved", f"{name}: {path}", "the utterances name the new place", mend)
+    if row.digest is None:
         line = f"{name}: its audio {utterance.audio} is missing"
         remedy = "their texts go into the quarantine, and come back when the audio does"
-        return Finding(MISSING, line, remedy, lambda: _quarantine(store, utterance, "its audio was missing"))
-    if sha256(utterance.audio) == utterance.sha256:
-        return None
+        return Finding(MISSING, line, remedy, partial(_quarantine, store, utterance, "its audio was missing"))
+    if row.number in found.overwritten:
+        line = f"{name}: {utterance.audio} holds the recording of {found.owner(row.digest)}"
+        remedy = "their texts go into the quarantine, and come back when their own audio does"
+        return Finding(OVERWRITTEN, line, remedy, partial(_quarantine_overwritten, store, utterance, row.digest))
     try:
         read(utterance.audio)
     except BadAudioError as error:
         remedy = "audio and texts go into the quarantine"
-        return Finding(
-            DAMAGED, f"{name}: {error}", remedy, lambda: _quarantine(store, utterance, "its audio was damaged")
-        )
+        mend = partial(_quarantine, store, utterance, "its audio was damaged")
+        return Finding(DAMAGED, f"{name}: {error}", remedy, mend)
     line = f"{name}: {utterance.audio} was changed"
-    return Finding("recordings that were edited", line, "they are measured again", lambda: _measure(store, utterance))
+    return Finding("recordings that were edited", line, "they are measured again", partial(_measure, store, utterance))
 
 
-def _examine_orphan(
-    store: Store, path: Path, digest: str, intact: Mapping[str, Path], record: Mapping[str, Any] | None
-) -> Finding:
-    """What to do with a file that no row names: `record` is what the quarantine has of it."""
-    if (twin := intact.get(digest)) is not None:
-        line = f"{path}: has the bytes of {twin}"
-        return Finding("copies of recordings", line, "they are removed", lambda: _remove_copy(path, twin, digest))
-    if record is not None:
+def _examine_unclaimed(store: Store, digest: str, paths: Sequence[Path], found: Inventory) -> Iterator[Finding]:
+    """What to do with files of the same bytes that no row will name."""
+    left = list(paths)
+    records = found.records.get(digest, [])
+    for record in records:
+        own = [path for path in left if path.name == Path(str(record.get("file", ""))).name]
+        path = next(iter([*own, *left]), paths[0])  # one file may serve several utterances: it is copied
+        if path in left:
+            left.remove(path)
         line = f"{path}: is utterance {record.get('id')} of {record.get('domain')}: {record.get('text') or 'no text'}"
         remedy = "the utterances are put back, with their texts"
-        return Finding("recordings that came back", line, remedy, lambda: _restore(store, path, record))
+        yield Finding(CAME_BACK, line, remedy, partial(_restore, store, path, digest, record))
+    has_owner = bool(records) or found.has_owner(digest)
+    for path in left:
+        if has_owner:
+            line = f"{path}: has the bytes of {found.owner(digest)}"
+            mend = partial(_remove_copy, store, path, digest)
+            yield Finding("copies of recordings", line, "they are removed", mend)
+        else:
+            yield _examine_unknown(store, path)
+
+
+def _examine_unknown(store: Store, path: Path) -> Finding:
     try:
         read(path)
     except BadAudioError as error:
         remedy = "they go into the quarantine"
-        return Finding("files that are no audio", str(error), remedy, lambda: _take(store, path))
+        return Finding("files that are no audio", str(error), remedy, partial(_take, store, path))
     remedy = f"they become unlabelled utterances of the domain {RECOVERED!r}"
-    return Finding("recordings without an utterance", str(path), remedy, lambda: _recover(store, path))
+    return Finding(UNKNOWN, str(path), remedy, partial(_recover, store, path))
 
 
 def _examine_modes(store: Store, unknown: Collection[Path]) -> Iterator[Finding]:
     """Files that were put there by hand, but for those that are found to be unknown anyway."""
-    entries = [entry for pattern in DATA if "/" not in pattern for entry in store.folder.glob(pattern)]
-    for entry in entries:
-        inside = entry.rglob("*") if entry.is_dir() and not entry.is_symlink() else ()
+    patterns = [pattern for pattern in DATA if "/" not in pattern]
+    for entry in private_entries(store.folder, patterns, LINKED):
+        inside = entry.rglob("*") if entry.is_dir() else ()
         for path in (entry, *inside):
             if path not in unknown and is_open_to_others(path):
                 remedy = "only you can read them"
@@ -168,16 +201,30 @@ def _current(store: Store, utterance: StoredUtterance) -> StoredUtterance | None
     return now if now.audio == utterance.audio else None
 
 
-def _attach(store: Store, utterance: StoredUtterance, path: Path) -> None:
-    now = _current(store, utterance)
-    if now is not None and not now.audio.is_file() and path.is_file():
-        store.attach(now.number, path)
+def _holds(path: Path, digest: str) -> bool:
+    return path.is_file() and sha256(path) == digest
+
+
+def _attach(store: Store, moves: Sequence[tuple[StoredUtterance, Path]]) -> None:
+    places = {}
+    for utterance, path in moves:
+        now = _current(store, utterance)
+        if now is not None and not _holds(now.audio, now.sha256) and _holds(path, now.sha256):
+            places[now.number] = path
+    store.attach(places)
 
 
 def _quarantine(store: Store, utterance: StoredUtterance, reason: str) -> None:
     now = _current(store, utterance)
-    if now is not None and not (now.audio.is_file() and sha256(now.audio) == now.sha256):
+    if now is not None and not _holds(now.audio, now.sha256):
         store.remove_to_quarantine(now, reason)
+
+
+def _quarantine_overwritten(store: Store, utterance: StoredUtterance, digest: str) -> None:
+    now = _current(store, utterance)
+    if now is not None and _holds(now.audio, digest) and now.sha256 != digest:
+        store.remove_to_quarantine(now, "its file held another recording", with_audio=False)
+        _remove_copy(store, now.audio, digest)
 
 
 def _measure(store: Store, utterance: StoredUtterance) -> None:
@@ -193,12 +240,19 @@ def _measure(store: Store, utterance: StoredUtterance) -> None:
         store.remove_to_quarantine(now, "its audio was changed into another utterance's")
 
 
-def _remove_copy(path: Path, twin: Path, digest: str) -> None:
-    if path.is_file() and twin.is_file() and not path.samefile(twin) and sha256(twin) == digest:
+def _remove_copy(store: Store, path: Path, digest: str) -> None:
+    """Removes a file that no row names, if another file has its bytes and a row names that one."""
+    owners = [utterance.audio for utterance in store.with_sha256(digest)]
+    if store.is_named(path) or not _holds(path, digest):
+        return
+    if any(_holds(audio, digest) and not path.samefile(audio) for audio in owners):
         path.unlink()
 
 
-def _restore(store: Store, path: Path, record: Mapping[str, Any]) -> None:
+def _restore(store: Store, path: Path, digest: str, record: Mapping[str, Any]) -> None:
+    if not _holds(path, digest):  # another utterance with these bytes may have been put back, and has a file
+        owners = [utterance.audio for utterance in store.with_sha256(digest)]
+        path = next((audio for audio in owners if _holds(audio, digest)), path)
     if path.is_file():
         try:
             store.restore(record, path)
@@ -212,11 +266,12 @@ def _take(store: Store, path: Path) -> None:
 
 
 def _recover(store: Store, path: Path) -> None:
-    if not path.is_file():
+    if not path.is_file() or store.is_named(path):
         return
-    store.add([Utterance(domain=RECOVERED, source="recorded", recording=_measured(path))])
+    recording = _measured(path)
+    store.add([Utterance(domain=RECOVERED, source="recorded", recording=recording)])
     if is_stored_form(path):
-        path.unlink()  # the store has its bytes
+        _remove_copy(store, path, recording.sha256)  # the store has its bytes
     else:
         store.quarantine.take(path)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -137,7 +137,7 @@ def parse_record(data: bytes) -> Record:
         DamagedRecordError: it is damaged.
     """
     try:
-        return _record(translated(parse_json(data, strict=True), DOMAINS))
+        return _record(parse_json(data, strict=True))
     except LaterRecordError:
         raise
     except ValueError as error:
@@ -176,7 +176,8 @@ def _edit(number: int, value: Any) -> Edit:
         "after": is_scores,
         "reasons": _are_texts,
     }
-    edit = Edit(**_checked(value, place, kinds, Edit))
+    found = Edit(**_checked(value, place, kinds, Edit))
+    edit = replace(found, before=translated(found.before, DOMAINS), after=translated(found.after, DOMAINS))
     _check_settings(place, edit.method, edit.settings)
     if edit.after.keys() != edit.before.keys():
         raise ValueError(f"{place} was measured on other domains before than after")
@@ -195,8 +196,9 @@ def _version(number: int, value: Any, edits: Sequence[Edit]) -> Version:
         "wer": is_scores,
     }
     known = _checked(value, place, kinds, Version)
-    known["why"] = translated_reason(known["why"])
-    return Version(**{**known, "applied": [_applied(place, one, edits) for one in known.get("applied", ())]})
+    applied = [_applied(place, one, edits) for one in known.get("applied", ())]
+    version = Version(**{**known, "applied": applied})
+    return replace(version, why=translated_reason(version.why), wer=translated(version.wer, DOMAINS))
 
 
 def _applied(place: str, value: Any, edits: Sequence[Edit]) -> Applied:

@@ -100,18 +100,16 @@ def test_all_that_the_library_writes(own_home, bundle, tmp_path):
 
 
 def test_the_copy_from_before_a_migration(own_home, monkeypatch):
-    from device_app.data.store.migrations import MIGRATIONS
 
     audio = np.random.default_rng(0).uniform(-0.5, 0.5, 16000).astype(np.float32)
-    monkeypatch.setattr("device_app.data.store.migrations.MIGRATIONS", MIGRATIONS[:3])
     with Store() as store:
+        allow_duplicates(store)
         (one, two) = store.add(
             [Utterance(domain="d", text="x", recording=recording_of(part)) for part in (audio, -audio)]
         )
         two.audio.write_bytes(one.audio.read_bytes())
         store._open.sql.execute("UPDATE utterance SET sha256 = ?", (one.sha256,))
-    monkeypatch.undo()
-    monkeypatch.setenv("ASR_EDGE_HOME", str(own_home))
+        downgrade_to_3(store)
     with Store():
         assert (own_home / "store.sqlite3.before-4").is_file()
         assert (own_home / "quarantine" / "utterances.jsonl").is_file()

@@ -120,11 +120,11 @@ def _print_decision(outcome: Outcome) -> None:
         echo("It would become active; nothing was changed (--dry-run).")
     elif edit is not None and edit.reasons:
         options.tell(
-            f"The active version is unchanged. Edit {edit.id} is kept: 'asr-edge reweight {edit.id} --lambda 0.3' weighs it "
-            "otherwise, --force promotes in spite of this."
+            f"The active version is unchanged. Edit {edit.id} is kept: 'asr-edge reweight {edit.id} --lambda 0.3' "
+            "applies less of it, --force promotes it in spite of this."
         )
     else:
-        options.tell("the active version stays; --force promotes in spite of this.")
+        options.tell("The active version is unchanged; --force promotes in spite of this.")
 
 
 def _print_candidates(candidates: Sequence[Candidate], chosen: Mapping[str, Any]) -> None:

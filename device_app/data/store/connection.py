@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 from device_app.data import database
+from device_app.data.store import damage
 from device_app.data.store.migrations import migrate
 from device_app.data.store.quarantine import Quarantine
-from device_app.paths import DATA
+from device_app.paths import DATA, LINKED
 from editing.errors import BadInputError, StorageError
 from editing.files import make_folder, private_folder
 
+HIGHEST_VERSION = 1000  # steps that any asr-edge may ever have taken
 Table = Literal["domain", "speaker"]
 
 
@@ -40,9 +42,18 @@ class Connection:
         self.audio_folder = folder / "audio"
         self.quarantine = Quarantine(folder)
         with self.opening():
-            make_folder(private_folder(folder, DATA))
+            make_folder(private_folder(folder, DATA, LINKED))
+            damage.check_journal(self.path)
             self.sql = database.connect(self.path)
-            self.was_migrated = migrate(self.sql, self.path)
+            try:
+                self.was_migrated = migrate(self.sql, self.path)
+                damage.check_domains(self.sql)
+            except BaseException as error:
+                self.sql.close()
+                if isinstance(error, database.LaterVersionError) and not 0 <= error.version <= HIGHEST_VERSION:
+                    reason = f"it cannot be of version {error.version}"
+                    raise damage.DamagedDatabaseError(self.path, reason) from error
+                raise
 
     @contextmanager
     def opening(self) -> Iterator[None]:
@@ -54,6 +65,8 @@ class Connection:
                 raise
             raise StorageError(f"{self.folder}: cannot be written ({error.strerror or error})") from error
         except sqlite3.Error as error:
+            if damage.is_damage(error):
+                raise damage.DamagedDatabaseError(self.path, str(error)) from error
             raise StorageError(f"{self.path}: cannot be opened ({error}); nothing was changed") from error
 
     @contextmanager
@@ -67,6 +80,8 @@ class Connection:
             with database.transaction(self.sql):
                 yield
         except sqlite3.OperationalError as error:
+            if damage.is_damage(error):
+                raise damage.DamagedDatabaseError(self.path, str(error)) from error
             raise StorageError(f"{self.path}: cannot be written ({error}); nothing was changed") from error
 
     def id_of(self, table: Table, name: str) -> int:

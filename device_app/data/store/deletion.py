@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from device_app.data.store import damage
 from device_app.data.store.connection import Connection
 from device_app.data.utterance import StoredUtterance
 from editing.errors import StorageError
@@ -40,7 +41,8 @@ def delete_from_quarantine(connection: Connection, is_deleted: Callable[[Mapping
 def finish(connection: Connection) -> None:
     """Removes the audio and the rows of utterances that are marked as deleted.
 
-    Copies of the database from before a migration have what was deleted too; they are removed.
+    Copies of the database from before a migration, and damaged ones in the quarantine, have what was deleted too;
+    they are removed.
 
     Raises:
         StorageError: a file cannot be deleted, or the recordings that should be there are away.
@@ -51,8 +53,9 @@ def finish(connection: Connection) -> None:
 
 
 def _remove_copies(connection: Connection) -> None:
-    for copy in connection.folder.glob(f"{connection.path.name}.before-*"):
+    for copy in damage.copies_of(connection.path):
         copy.unlink(missing_ok=True)
+    damage.remove_put_aside(connection.path, connection.quarantine.folder)
 
 
 def remove_marked(connection: Connection) -> None:

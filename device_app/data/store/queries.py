@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,10 @@ class DomainStats:
 COLUMNS = (
     *("number", "domain", "speaker", "text", "source", "split", "file", "sha256", "created", "duration_s"),
     *("level_dbfs", "peak_dbfs", "clipped", "hypothesis", "confidence", "prompt", "snr_db"),
+)
+TYPES = (
+    *(int, str, str | None, str | None, str, str, str, str, str, float),
+    *(float | None, float | None, float | None, str | None, float | None, str | None, float | None),
 )
 SELECT = """
     SELECT utterance.id, domain.name, speaker.name, text, source, split, file, sha256, created,
@@ -97,7 +102,14 @@ class Queries:
         row = self._open.sql.execute(f"{SELECT} AND sha256 = ? AND domain.name = ?", (sha256, domain)).fetchone()
         return None if row is None else self._stored(row)
 
+    def with_sha256(self, sha256: str) -> list[StoredUtterance]:
+        """The utterances of all domains that are this very recording."""
+        rows = self._open.sql.execute(f"{SELECT} AND sha256 = ? ORDER BY utterance.id", (sha256,)).fetchall()
+        return [self._stored(row) for row in rows]
+
     def _stored(self, row: tuple[Any, ...]) -> StoredUtterance:
+        if not all(map(isinstance, row, TYPES)):
+            raise sqlite3.DatabaseError(f"the row of utterance {row[0]!r} is damaged")
         values = dict(zip(COLUMNS, row, strict=True))
         return StoredUtterance(audio=self._open.audio_folder / values.pop("file"), **values)
 
@@ -139,6 +151,11 @@ class Queries:
     def marked_as_deleted(self) -> list[str]:
         """Audio files, below the audio folder, whose deletion has begun and not ended."""
         return [row[0] for row in self._open.sql.execute("SELECT file FROM utterance WHERE deleted = 1")]
+
+    def is_named(self, audio: Path) -> bool:
+        """Whether a row names this file in the audio folder."""
+        file = audio.relative_to(self._open.audio_folder).as_posix()
+        return self._open.sql.execute("SELECT 1 FROM utterance WHERE file = ?", (file,)).fetchone() is not None
 
     def unknown_files(self) -> list[Path]:
         """Files in the audio folder that no row names, seen while nobody is writing."""

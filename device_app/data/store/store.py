@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
@@ -11,14 +10,15 @@ from types import TracebackType
 from typing import Any, Self
 
 from device_app.data.names import checked_name, checked_text
-from device_app.data.store import deletion, splits
+from device_app.data.store import damage, deletion, reattachment, splits
 from device_app.data.store.connection import Connection
 from device_app.data.store.quarantine import Quarantine
 from device_app.data.store.queries import Queries
+from device_app.data.store.reattachment import new_file_name
 from device_app.data.utterance import Split, StoredUtterance, Utterance
 from device_app.paths import data_folder
 from editing.errors import BadInputError, StorageError
-from editing.files import restrict_access, write_all_atomically
+from editing.files import write_all_atomically
 
 
 class Store(Queries):
@@ -35,9 +35,13 @@ class Store(Queries):
             StorageError: it cannot be opened or written, is damaged, or of a later asr-edge.
         """
         super().__init__(Connection(folder or data_folder()))
-        with self._open.opening():
-            if self._open.was_migrated and not self._open.is_audio_away():
-                deletion.remove_marked(self._open)
+        try:
+            with self._open.opening():
+                if self._open.was_migrated and not self._open.is_audio_away():
+                    deletion.remove_marked(self._open)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def folder(self) -> Path:
@@ -70,10 +74,29 @@ class Store(Queries):
     ) -> None:
         self.close()
         if isinstance(value, sqlite3.Error):
-            raise StorageError(
-                f"{self.path}: is damaged ({value}); the recordings are whole, in {self.audio_folder}. "
-                "Take the database from a backup, or move it away and let 'asr-edge doctor' recover them"
-            ) from value
+            if damage.is_damage(value):
+                effect = f"the recordings in {self.audio_folder} are untouched"
+                raise damage.DamagedDatabaseError(self.path, str(value), effect) from value
+            raise StorageError(f"{self.path}: cannot be used ({value}); see to that, and try again") from value
+
+    def damage(self) -> list[str]:
+        """What is wrong with the database, a line each; empty if nothing is.
+
+        Raises:
+            sqlite3.Error: it cannot be read for another reason than damage.
+        """
+        problems = damage.damage_of(self._open.sql)
+        try:
+            for _ in self.utterances():
+                pass
+            self.stats()
+            if self._open.sql.execute("SELECT 1 FROM utterance WHERE deleted NOT IN (0, 1)").fetchone():
+                problems.append("rows of utterance are neither deleted nor not")
+        except sqlite3.Error as error:
+            if not damage.is_damage(error):
+                raise
+            problems.append(str(error))
+        return problems
 
     # Adding
 
@@ -101,7 +124,7 @@ class Store(Queries):
             for one in new:
                 first.setdefault((one.domain, one.recorded.sha256), one)
             fresh = [one for (domain, sha256), one in first.items() if not self.holds(domain, sha256)]
-            names = [_file_name() for _ in fresh]
+            names = [new_file_name() for _ in fresh]
             paths = [self.audio_folder / name for name in names]
             write_all_atomically({path: u.recorded.flac for path, u in zip(paths, fresh, strict=True)})
             try:
@@ -233,7 +256,7 @@ class Store(Queries):
                 same recording.
             StorageError: the disk is full or cannot be written; the utterance is as it was.
         """
-        name, recording = _file_name(), new.recorded
+        name, recording = new_file_name(), new.recorded
         text = None if new.text is None else checked_text(new.text)
         with self._open.transaction():
             self._open.check_audio_folder()
@@ -304,55 +327,39 @@ class Store(Queries):
 
     # Repair: see `device_app.data.repair`
 
-    def remove_to_quarantine(self, utterance: StoredUtterance, reason: str) -> None:
+    def remove_to_quarantine(self, utterance: StoredUtterance, reason: str, *, with_audio: bool = True) -> None:
         """Removes an utterance's row; what was known of it, and its audio if there is any, go into the quarantine.
+
+        Args:
+            utterance: as it is in the store now.
+            reason: why; it is written down.
+            with_audio: otherwise its file stays where it is, because it holds another recording.
 
         Raises:
             StorageError: the quarantine cannot be written.
         """
-        with self._open.transaction():
-            file = utterance.audio.relative_to(self.audio_folder).as_posix()
-            known = {name: value for name, value in utterance.record().items() if name != "audio"}
-            self.quarantine.add([{**known, "file": file}], reason)
-            if utterance.audio.is_file():
-                self.quarantine.take(utterance.audio)
-            self._open.sql.execute("DELETE FROM utterance WHERE id = ?", (utterance.number,))
+        reattachment.remove_to_quarantine(self._open, utterance, reason, with_audio=with_audio)
 
-    def attach(self, identity: int, audio: Path) -> None:
-        """Says where an utterance's audio is: another file in the audio folder, with the same bytes."""
-        file = audio.relative_to(self.audio_folder).as_posix()
-        with self._open.transaction():
-            restrict_access(audio)
-            self._open.sql.execute("UPDATE utterance SET file = ? WHERE id = ?", (file, identity))
+    def attach(self, places: Mapping[int, Path]) -> None:
+        """Says where the audio of utterances is: in files of the audio folder with the same bytes.
+
+        Utterances may exchange their files. Where another utterance keeps the file, a copy of it is attached.
+
+        Args:
+            places: the new file of each utterance, by its number.
+
+        Raises:
+            StorageError: the disk is full or cannot be written; all utterances are as they were.
+        """
+        reattachment.attach(self._open, places)
 
     def restore(self, record: Mapping[str, Any], audio: Path) -> None:
         """Puts an utterance of the quarantine back, whose audio has been found in the audio folder.
 
+        Where another utterance has that file, a copy of it is attached.
+
         Raises:
             BadInputError: the record cannot be used.
+            StorageError: the disk is full or cannot be written.
         """
-        columns = (
-            *("text", "source", "split", "sha256", "created", "duration_s", "level_dbfs", "peak_dbfs"),
-            *("clipped", "hypothesis", "confidence", "prompt", "snr_db"),
-        )
-        file = audio.relative_to(self.audio_folder).as_posix()
-        try:
-            domain = checked_name(str(record["domain"]), "domain")
-            speaker = None if record["speaker"] is None else checked_name(str(record["speaker"]), "speaker")
-            with self._open.transaction():
-                restrict_access(audio)
-                values = [record[column] for column in columns]
-                values[0] = None if values[0] is None else checked_text(str(values[0]))
-                values += [self._open.id_of("domain", domain), speaker and self._open.id_of("speaker", speaker), file]
-                names = ", ".join((*columns, "domain_id", "speaker_id", "file"))
-                places = ", ".join("?" * len(values))
-                self._open.sql.execute(f"INSERT INTO utterance ({names}) VALUES ({places})", values)  # noqa: S608
-                same = ("sha256", "domain", "text")
-                self.quarantine.forget(lambda other: all(other.get(key) == record[key] for key in same))
-        except (KeyError, sqlite3.Error) as error:
-            raise BadInputError(f"{self.quarantine.folder}: a record cannot be used ({error})") from error
-
-
-def _file_name() -> str:
-    name = secrets.token_hex(16)
-    return f"{name[:2]}/{name}.flac"
+        reattachment.restore(self._open, record, audio)

@@ -172,6 +172,31 @@ def test_doctor_says_that_a_backup_of_the_database_comes_first(prompts, tmp_path
     assert "If you have a backup of store.sqlite3, put it back first." in done.stderr
 
 
+def test_doctor_speaks_of_a_backup_only_where_the_database_was_lost(call, tmp_path):
+    call("dataset", "list")
+    (tmp_path / "home" / "audio").mkdir(mode=0o755)
+    (tmp_path / "home" / "audio").chmod(0o700)
+    (tmp_path / "home" / "audio" / "ab").mkdir()
+    (tmp_path / "home" / "audio" / "ab").chmod(0o755)
+    done = call("doctor", "--dry-run")
+    assert "files and folders that other users can read" in done.stdout
+    assert "backup" not in done.stdout + done.stderr
+
+
+def test_import_names_the_lines_whose_text_is_not_the_stored_one(prompts, tmp_path):
+    (row, *_) = json.loads(prompts("dataset", "show", "prompts", "--json").stdout)
+    manifest = tmp_path / "second.jsonl"
+    manifest.write_text(json.dumps({"audio": row["audio"], "text": "Quite another text."}) + "\n")
+    done = prompts("import", manifest, "--domain", "prompts")
+    assert done.returncode == 0
+    assert "1 there already:" in done.stderr
+    assert "1 of them with another text:" in done.stderr
+    assert f"{manifest}, line 1: 'Quite another text.'" in done.stderr
+    assert f"asr-edge label set {row['id']} TEXT" in done.stderr
+    assert json.loads(prompts("dataset", "show", "prompts", "--json").stdout)[0]["text"] == row["text"]
+    assert "another text" not in prompts("import", MANIFEST, "--domain", "prompts").stderr
+
+
 def test_a_speaker_is_forgotten_in_the_quarantine_too(prompts, tmp_path):
     recordings(tmp_path)[0].write_bytes(b"rubbish")
     prompts("doctor", "--yes")

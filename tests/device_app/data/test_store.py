@@ -206,7 +206,7 @@ def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path, monkeypatc
 @pytest.mark.parametrize("damage", [b"not a database at all" * 100, b"SQLite format 3\x00" + bytes(84)])
 def test_a_damaged_database_is_told(tmp_path, damage):
     (tmp_path / "store.sqlite3").write_bytes(damage)
-    with pytest.raises(StorageError, match=r"store\.sqlite3: cannot be opened"):
+    with pytest.raises(StorageError, match=r"store\.sqlite3: is damaged .*'asr-edge doctor'"):
         Store(tmp_path)
     assert (tmp_path / "store.sqlite3").read_bytes() == damage
 
@@ -264,19 +264,19 @@ def test_a_recording_is_not_replaced_by_one_that_is_there(store):
 
 
 @pytest.fixture
-def old_store(tmp_path, monkeypatch):
+def old_store(tmp_path):
     """A store as 0.1.0 wrote it before a recording could be in a domain but once, after two imports at a time."""
 
     def make(*rows):
-        monkeypatch.setattr("device_app.data.store.migrations.MIGRATIONS", MIGRATIONS[:3])
         with Store(tmp_path) as store:
+            allow_duplicates(store)
             for number, row in enumerate(rows):
                 (kept,) = store.add([new(1000 + number, **row)])
                 content = new(0).recorded
                 kept.audio.write_bytes(content.flac)
                 store._open.sql.execute("UPDATE utterance SET sha256 = ? WHERE id = ?", (content.sha256, kept.number))
             store._open.sql.execute("UPDATE utterance SET split = 'train'")
-        monkeypatch.undo()
+            downgrade_to_3(store)
         return tmp_path
 
     return make

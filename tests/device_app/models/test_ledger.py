@@ -60,7 +60,7 @@ def test_reverting_the_middle_edit_leaves_the_base_and_the_others(ledger, learn,
         ledger.promote(ledger.without(2))
     assert_weights(edited(bundle).weights(), bundle.weights(), merged(a), merged(c))
     assert [ledger.is_applied(number) for number in (1, 2, 3)] == [True, False, True]
-    with pytest.raises(BadInputError, match="edit 2 is not part of the version"):
+    with pytest.raises(BadInputError, match="edit 2 is not part of the active version"):
         ledger.without(2)
 
 

@@ -1,0 +1,146 @@
+"""Which audio file belongs to which utterance, by their bytes: what `device_app.data.repair` decides by."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from device_app.data.utterance import StoredUtterance
+from editing.files import sha256
+
+Record = Mapping[str, Any]  # of the quarantine
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the store, and the SHA-256 that its file has; None where the file is missing."""
+
+    utterance: StoredUtterance
+    digest: str | None
+
+    @property
+    def number(self) -> int:
+        return self.utterance.number
+
+    @property
+    def is_whole(self) -> bool:
+        return self.digest == self.utterance.sha256
+
+
+class Inventory:
+    """Every row, every audio file and every record in the quarantine, compared by SHA-256.
+
+    Attributes:
+        faulty: rows whose file is not their recording.
+        records: utterances in the quarantine that can be put back, by SHA-256; one a domain, the newest.
+        places: by number, where a faulty row's recording is.
+        shared: numbers of rows whose place another row has too, so that they need a copy.
+        exchanged: numbers of rows whose place is another row's file, or whose file is another row's place.
+        overwritten: numbers of rows that have no place, and whose file is known to be another recording.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        unknown: Sequence[Path],
+        records: Sequence[Record],
+        is_readable: Callable[[Path], bool],
+    ) -> None:
+        """
+        Args:
+            rows: all of them.
+            unknown: files in the audio folder that no row names.
+            records: of the quarantine, the oldest first.
+            is_readable: whether a file is audio that can be read.
+        """
+        self.faulty = [row for row in rows if not row.is_whole]
+        self.records = _restorable(rows, records)
+        self._numbers = {row.utterance.sha256: row.number for row in rows}
+        self._is_readable = is_readable
+        # A row's name may be a link to a file that no row names: that file is the row's own, and no copy.
+        named = {_identity(row.utterance.audio) for row in rows if row.digest is not None}
+        self._unknown: dict[str, list[Path]] = defaultdict(list)
+        for path in unknown:
+            if _identity(path) not in named:
+                self._unknown[sha256(path)].append(path)
+        self._sources = {row.utterance.sha256: row.utterance.audio for row in rows if row.is_whole}
+        self.places: dict[int, Path] = {}
+        self.shared: set[int] = set()
+        self._find_places()
+        files = {row.utterance.audio for row in self.faulty if row.digest is not None}
+        claimed = {*self.places.values()}
+        self.exchanged = {
+            row.number
+            for row in self.faulty
+            if row.number in self.places and (self.places[row.number] in files or row.utterance.audio in claimed)
+        }
+        self.overwritten = {
+            row.number for row in self.faulty if row.number not in self.places and self._is_known(row.digest)
+        }
+
+    def _is_known(self, digest: str | None) -> bool:
+        return digest in self._numbers or digest in self.records
+
+    def _find_places(self) -> None:
+        """Gives each faulty row a file with its bytes: another row's, then one that no row names, then a shared one."""
+        displaced: dict[str, list[Path]] = defaultdict(list)
+        for row in self.faulty:
+            if row.digest in self._numbers:
+                displaced[row.digest].append(row.utterance.audio)
+        for row in self.faulty:
+            digest = row.utterance.sha256
+            if displaced[digest]:
+                self.places[row.number] = self._sources[digest] = displaced[digest].pop(0)
+            elif (self._unknown.get(digest) or digest in self._sources) and self._is_lost(row):
+                if self._unknown.get(digest):
+                    self._sources[digest] = self._unknown[digest].pop(0)
+                else:
+                    self.shared.add(row.number)
+                self.places[row.number] = self._sources[digest]
+
+    def _is_lost(self, row: Row) -> bool:
+        """Whether nothing of a faulty row's recording is in its file. One that was edited in place stays as edited."""
+        return row.digest is None or self._is_known(row.digest) or not self._is_readable(row.utterance.audio)
+
+    def has_owner(self, digest: str) -> bool:
+        """Whether a row has a file with these bytes, or will have one when the places are taken."""
+        return digest in self._sources
+
+    def owner(self, digest: str) -> str:
+        """The utterance whose recording this is, for a message; it must be known."""
+        if digest in self._numbers:
+            return f"utterance {self._numbers[digest]}"
+        return f"utterance {self.records[digest][0].get('id')} in the quarantine"
+
+    def unclaimed(self) -> Iterator[tuple[str, list[Path]]]:
+        """Files that no row will name, by SHA-256: those that none names now, and those that rows give up."""
+        found = {digest: list(paths) for digest, paths in self._unknown.items() if paths}
+        claimed = {*self.places.values()}
+        for row in self.faulty:
+            if row.digest is None or row.utterance.audio in claimed:
+                continue
+            # The file of an overwritten row whose recording has an owner is removed together with the row.
+            if row.number in self.places or (row.number in self.overwritten and not self.has_owner(row.digest)):
+                found.setdefault(row.digest, []).append(row.utterance.audio)
+        yield from found.items()
+
+
+def _restorable(rows: Sequence[Row], records: Sequence[Record]) -> Mapping[str, list[Record]]:
+    held = {(row.utterance.domain, row.utterance.sha256) for row in rows}
+    newest: dict[tuple[str, str], Record] = {}
+    for record in records:
+        key = (str(record.get("domain")), str(record.get("sha256")))
+        if key not in held:
+            newest[key] = record
+    found: dict[str, list[Record]] = {}
+    for (_, digest), record in newest.items():
+        found.setdefault(digest, []).append(record)
+    return found
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino

@@ -1,0 +1,163 @@
+"""A damaged database: how it is recognised, and how it is put aside."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import struct
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from editing.errors import StorageError
+from editing.files import cannot_write, write_atomically
+
+SHOWN = 20  # problems that SQLite looks for, at most
+JOURNAL_HEADER = 32  # bytes
+
+# What is wrong with the disk, the rights or another process, and not with the bytes of the database.
+_ELSEWHERE = {
+    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR),
+    *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH),
+    *(sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT),
+}
+
+
+class DamagedDatabaseError(StorageError):
+    """A store's database that is damaged.
+
+    Attributes:
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, path: Path, reason: str, effect: str = "nothing was changed") -> None:
+        copies = "".join(f"; {copy.name} is a copy from before an update" for copy in copies_of(path))
+        super().__init__(
+            f"{path}: is damaged ({reason}); {effect}. 'asr-edge doctor' puts it into the quarantine and recovers the "
+            f"recordings and the texts that can be read. If you have a backup, move {path.name}* away and put it "
+            f"there instead{copies}"
+        )
+        self.reason = reason
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether an error says that the database itself is damaged."""
+    code = getattr(error, "sqlite_errorcode", None)  # none where a value cannot be decoded
+    return code is None or code & 0xFF not in _ELSEWHERE
+
+
+def copies_of(path: Path) -> list[Path]:
+    """Copies of the database that migrations left."""
+    return sorted(path.parent.glob(f"{path.name}.before-*"))
+
+
+def check_journal(path: Path) -> None:
+    """Looks at the write-ahead log before SQLite does, which removes one that it cannot use.
+
+    Raises:
+        sqlite3.DatabaseError: the journal holds changes that opening the database would lose.
+    """
+    for attempt in range(3):  # another process may be writing the header at this moment
+        problem = _problem_of_journal(path)
+        if not problem:
+            return
+        if attempt < 2:
+            time.sleep(0.05)
+    raise sqlite3.DatabaseError(problem)
+
+
+def _problem_of_journal(path: Path) -> str:
+    try:
+        with path.with_name(f"{path.name}-wal").open("rb") as file:
+            header = file.read(JOURNAL_HEADER)
+    except FileNotFoundError:
+        return ""
+    if len(header) < JOURNAL_HEADER:
+        return ""
+    if not path.is_file() or path.stat().st_size == 0:
+        return "it is empty or missing, but its write-ahead log is there"
+    (magic,) = struct.unpack(">I", header[:4])
+    if magic & ~1 != 0x377F0682:
+        return "its write-ahead log has a damaged header"
+    order = ">" if magic & 1 else "<"
+    first = second = 0
+    for one, two in struct.iter_unpack(f"{order}II", header[:24]):
+        first = (first + one + second) & 0xFFFFFFFF
+        second = (second + two + first) & 0xFFFFFFFF
+    is_right = (first, second) == struct.unpack(">II", header[24:])
+    return "" if is_right else "its write-ahead log has a damaged header"
+
+
+# The numbers of the domains that utterances name, each by one step down the index.
+_MISSING_DOMAIN = """
+    WITH RECURSIVE named (id) AS (
+        SELECT min(domain_id) FROM utterance
+        UNION ALL
+        SELECT (SELECT min(domain_id) FROM utterance WHERE domain_id > named.id) FROM named WHERE named.id IS NOT NULL
+    )
+    SELECT 1 FROM named WHERE id IS NOT NULL AND id NOT IN (SELECT id FROM domain)
+"""
+
+
+def check_domains(sql: sqlite3.Connection) -> None:
+    """
+    Raises:
+        sqlite3.DatabaseError: utterances would not be seen, because their domain is missing.
+    """
+    if sql.execute(_MISSING_DOMAIN).fetchone() is not None:
+        raise sqlite3.DatabaseError("utterances name a domain that is missing")
+
+
+def damage_of(sql: sqlite3.Connection) -> list[str]:
+    """What is wrong with an open database, a line each.
+
+    Raises:
+        sqlite3.Error: it cannot be read for another reason than damage.
+    """
+    try:
+        found = [str(row[0]) for row in sql.execute(f"PRAGMA integrity_check({SHOWN})")]
+        problems = [line for text in found for line in text.splitlines() if line and line != "ok" and line[:3] != "***"]
+        dangling = sql.execute("PRAGMA foreign_key_check").fetchall()
+    except sqlite3.Error as error:
+        if not is_damage(error):
+            raise
+        return [str(error)]
+    return problems + [f"row {row} of {table} names a {parent} that is missing" for table, row, parent, _ in dangling]
+
+
+def copy_aside(path: Path, quarantine: Path) -> Path:
+    """Copies a database and its journal, as they are, into the quarantine; returns the path of the copy.
+
+    Raises:
+        StorageError: they cannot be written.
+    """
+    when = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    target = quarantine / f"{path.stem}.{when}-{secrets.token_hex(4)}{path.suffix}"
+    for suffix in ("-wal", ""):
+        source = path.with_name(path.name + suffix)
+        if source.is_file():
+            write_atomically(target.with_name(target.name + suffix), source.read_bytes())
+    return target
+
+
+def remove(path: Path) -> None:
+    """Removes a database and its journal.
+
+    Raises:
+        StorageError: they cannot be removed.
+    """
+    try:
+        for suffix in ("", "-wal", "-shm"):  # a new database beside an old journal would take it for its own
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def remove_put_aside(path: Path, quarantine: Path) -> None:
+    """Removes the damaged databases from the quarantine: they hold what a person deletes.
+
+    Raises:
+        OSError: they cannot be removed.
+    """
+    for copy in quarantine.glob(f"{path.stem}.*{path.suffix}*"):
+        copy.unlink(missing_ok=True)

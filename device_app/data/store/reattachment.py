@@ -1,0 +1,85 @@
+"""Which file belongs to which row, when it changes: rows that get another file, leave the store, or come back.
+
+Two rows never name the same file: deleting one utterance would delete the audio of the other.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from device_app.data.names import checked_name, checked_text
+from device_app.data.store import splits
+from device_app.data.store.connection import Connection
+from device_app.data.utterance import StoredUtterance
+from editing.errors import BadInputError
+from editing.files import restrict_access, write_atomically
+
+# Of a record in the quarantine, as columns of the table.
+COLUMNS = (
+    *("text", "source", "split", "sha256", "created", "duration_s", "level_dbfs", "peak_dbfs"),
+    *("clipped", "hypothesis", "confidence", "prompt", "snr_db"),
+)
+
+
+def new_file_name() -> str:
+    """Of an audio file that does not exist yet, below the audio folder."""
+    name = secrets.token_hex(16)
+    return f"{name[:2]}/{name}.flac"
+
+
+def attach(connection: Connection, places: Mapping[int, Path]) -> None:
+    """See `Store.attach`."""
+    with connection.transaction():
+        # All of them let go of their files first, because they may exchange them.
+        connection.sql.executemany(
+            "UPDATE utterance SET file = ? WHERE id = ?", [(f"?{identity}", identity) for identity in places]
+        )
+        for identity, audio in places.items():
+            file = _own_file(connection, audio)
+            connection.sql.execute("UPDATE utterance SET file = ? WHERE id = ?", (file, identity))
+
+
+def _own_file(connection: Connection, audio: Path) -> str:
+    """The name of an audio file below the audio folder, or of a copy of it if a row names it already."""
+    file = audio.relative_to(connection.audio_folder).as_posix()
+    if connection.sql.execute("SELECT 1 FROM utterance WHERE file = ?", (file,)).fetchone() is not None:
+        file = new_file_name()
+        write_atomically(connection.audio_folder / file, audio.read_bytes())
+    restrict_access(connection.audio_folder / file)
+    return file
+
+
+def remove_to_quarantine(connection: Connection, utterance: StoredUtterance, reason: str, *, with_audio: bool) -> None:
+    """See `Store.remove_to_quarantine`."""
+    with connection.transaction():
+        file = utterance.audio.relative_to(connection.audio_folder).as_posix()
+        known = {name: value for name, value in utterance.record().items() if name != "audio"}
+        connection.quarantine.add([{**known, "file": file}], reason)
+        if with_audio and utterance.audio.is_file():
+            connection.quarantine.take(utterance.audio)
+        connection.sql.execute("DELETE FROM utterance WHERE id = ?", (utterance.number,))
+
+
+def restore(connection: Connection, record: Mapping[str, Any], audio: Path) -> None:
+    """See `Store.restore`."""
+    try:
+        domain = checked_name(str(record["domain"]), "domain")
+        speaker = None if record["speaker"] is None else checked_name(str(record["speaker"]), "speaker")
+        values = [record[column] for column in COLUMNS]
+        values[0] = None if values[0] is None else checked_text(str(values[0]))
+        with connection.transaction():
+            values += [connection.id_of("domain", domain), speaker and connection.id_of("speaker", speaker)]
+            names = ", ".join((*COLUMNS, "domain_id", "speaker_id", "file"))
+            places = ", ".join("?" * (len(values) + 1))
+            values.append(_own_file(connection, audio))
+            connection.sql.execute(f"INSERT INTO utterance ({names}) VALUES ({places})", values)  # noqa: S608
+            if record["split"] == "test":
+                splits.remember_tested(connection, record["sha256"])
+            same = ("sha256", "domain", "text")
+            connection.quarantine.forget(lambda other: all(other.get(key) == record[key] for key in same))
+    except (KeyError, sqlite3.Error) as error:
+        raise BadInputError(f"{connection.quarantine.folder}: a record cannot be used ({error})") from error
