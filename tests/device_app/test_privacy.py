@@ -21,6 +21,7 @@ from device_app.paths import RECORDINGS, data_folder
 from device_app.remote.jobs import pack_job
 from device_app.remote.trusted_hosts import Host, keep_host
 from editing.task_vector import Origin, TaskVector
+from tests.device_app.data.downgrade import allow_duplicates, downgrade_to_3
 
 INVALID = RECORDINGS / "invalid.flac"
 

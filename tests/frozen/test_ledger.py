@@ -37,8 +37,8 @@ def test_every_edit_and_version_is_there_as_it_was(home):
         "reverted",
         "reverted",
         "kept out",
-        "in service",
-        "in service",
+        "active",
+        "active",
         "reverted",
     ]
     assert all(one.pop("bytes") > 1000 for one in found["edits"])

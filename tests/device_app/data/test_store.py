@@ -14,6 +14,7 @@ from device_app.data.store import Store
 from device_app.data.store.migrations import MIGRATIONS
 from device_app.data.utterance import Recording, Utterance
 from editing.errors import BadInputError, StorageError
+from tests.device_app.data.downgrade import allow_duplicates, downgrade_to_3
 
 
 @pytest.fixture
