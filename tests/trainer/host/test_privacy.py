@@ -10,7 +10,7 @@ from device_app.remote.training import fetch, send
 from trainer.executors import Local
 
 
-@pytest.fixture(params=[0o000, 0o022], ids=oct)
+@pytest.fixture(params=[pytest.param(0o000, marks=pytest.mark.slow), 0o022], ids=oct)
 def umask(request):
     before = os.umask(request.param)
     yield request.param
