@@ -1,9 +1,9 @@
-"""Learning: fine-tuning, training from nothing, hosts, the lifelong benchmark."""
+"""Fine-tuning, training from scratch, hosts that fine-tune for devices, and the lifelong benchmark."""
 
 import os
 
-# What torch reads once, when it is loaded.
-# oneDNN, which multiplies bfloat16, keeps code for the last 1,024 shapes: 0.4 GB, as every batch has its own.
+# torch reads these variables once, when it is imported.
+# oneDNN, which multiplies bfloat16, caches code for 1,024 shapes by default: 0.4 GB, as every batch has its own shape.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
-# Linux then backs tensors with pages of 2 MB: fresh memory costs a fault a page, a fifth of training a small conformer.
+# Linux then backs tensors with pages of 2 MB. With small pages, page faults take a fifth of training a small conformer.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

@@ -1,4 +1,4 @@
-"""Writing the bundle of a model that is here in torch."""
+"""Writes a torch model as a bundle."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def write_bundle(
     export: Callable[[Any, Path], None],
     licence_text: str,
 ) -> Bundle:
-    """Writes tokenizer, weights, graphs and licence, and last what the record says; all of it or nothing.
+    """Writes tokenizer, weights, graphs, licence and `model.json`. The folder appears complete or not at all.
 
     Args:
-        record: the bundle, in the folder where it is to be: a new one.
-        tokenizer: its.
-        model: its.
-        export: writes the graphs of such a model into a bundle's folder.
-        licence_text: of the weights.
+        record: the contents of `model.json`; its `folder` is the new folder to write.
+        tokenizer: written to `tokenizer.json`.
+        model: written to `weights.safetensors`.
+        export: writes the ONNX graphs of `model` into a bundle's folder.
+        licence_text: the licence of the weights.
 
     Raises:
-        BadInputError: the folder is in use.
-        StorageError: it cannot be written.
+        BadInputError: the folder exists and is not empty.
+        StorageError: the folder cannot be written.
     """
     with folder_in_one_step(record.folder) as folder:
         tokenizer.save(str(folder / TOKENIZER))

@@ -11,9 +11,9 @@ def ctc_loss(logits: torch.Tensor, frames: torch.Tensor, targets: Sequence[Seque
     """The CTC loss, summed over the batch; 0 for an utterance that has fewer frames than its text needs.
 
     Args:
-        logits: (batch, frames, vocabulary), the blank last.
-        frames: (batch,), of each.
-        targets: tokens of each.
+        logits: (batch, frames, vocabulary); the blank is the last token.
+        frames: (batch,), the number of frames of each utterance.
+        targets: the tokens of each utterance.
     """
     together = torch.tensor([token for target in targets for token in target], device=logits.device)
     lengths = torch.tensor([len(target) for target in targets], device=logits.device)

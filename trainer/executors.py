@@ -1,4 +1,4 @@
-"""Where independent pieces of work run: one after another here, or as tasks of a Ray cluster."""
+"""Run independent tasks: one after another on this machine, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from typing import Any, Protocol
 from editing.errors import AsrEdgeError, BadInputError, MissingDependencyError, TrainingError
 
 CONNECT_S = 5.0
-CPUS = 2  # of a task: more hardly speed up models this small
-QUEUED = 4  # tasks that Ray is given for each that can run
+CPUS_PER_TASK = 2  # more hardly speed up models this small
+QUEUED_TASKS_PER_SLOT = 4  # tasks submitted to Ray for each one that can run
 
 
 @dataclass(frozen=True)
 class Task:
-    """A call that depends on no other and leaves its result in files.
+    """A function call that depends on no other task and writes its result to files.
 
     Attributes:
-        name: for people.
-        function: of a module, so that another process can import it.
-        arguments: that can be pickled by Ray, within the cluster and nowhere else.
+        name: shown in messages.
+        function: a module-level function, so that another process can import it.
+        arguments: picklable; only Ray pickles them, and only within the cluster.
     """
 
     name: str
@@ -34,41 +34,41 @@ class Task:
     arguments: tuple[Any, ...]
 
 
-class Running(Protocol):
-    """A task that was started."""
+class RunningTask(Protocol):
+    """A task that has been started."""
 
-    def has_ended(self) -> bool:
-        """Whether it has, well or badly; what it left in files tells which."""
+    def has_finished(self) -> bool:
+        """Whether the task has ended. Its files show whether it succeeded."""
         ...
 
     def cancel(self) -> None:
-        """Ends it now."""
+        """Kills the task."""
         ...
 
 
-class Engine(Protocol):
-    """Runs tasks: all of them and waits, or one by one.
+class Executor(Protocol):
+    """Runs tasks: starts a single one, or runs several and waits for them.
 
     Attributes:
-        slots: how many can run at once.
+        slots: how many tasks may be started at once.
     """
 
     @property
     def slots(self) -> int: ...
 
-    def start(self, task: Task) -> Running:
-        """Starts a task in a process of its own, which does not outlive this one."""
+    def start(self, task: Task) -> RunningTask:
+        """Starts a task in its own process, which ends when this process ends."""
         ...
 
-    def run(self, tasks: Sequence[Task], tell: Callable[[str], None]) -> None:
-        """Returns when all are done.
+    def run(self, tasks: Sequence[Task], report: Callable[[str], None]) -> None:
+        """Runs all tasks and returns when they have finished.
 
         Args:
-            tasks: in any order.
-            tell: receives messages about progress.
+            tasks: they may run in any order.
+            report: receives progress messages.
 
         Raises:
-            AsrEdgeError: a task failed; what others have done is kept.
+            AsrEdgeError: a task failed; the results of the others are kept.
         """
         ...
 
@@ -77,7 +77,7 @@ class _Process:
     def __init__(self, process: multiprocessing.process.BaseProcess) -> None:
         self._process = process
 
-    def has_ended(self) -> bool:
+    def has_finished(self) -> bool:
         return not self._process.is_alive()
 
     def cancel(self) -> None:
@@ -85,33 +85,35 @@ class _Process:
         self._process.join(10.0)
 
 
-class Local:
-    """On this machine, one after another."""
+class LocalExecutor:
+    """Runs tasks on this machine, one after another."""
 
     slots = 1
 
-    def start(self, task: Task) -> Running:
+    def start(self, task: Task) -> RunningTask:
         context = multiprocessing.get_context("spawn")
-        process = context.Process(target=_alone, args=(task.function, task.arguments), name=task.name, daemon=True)
+        process = context.Process(
+            target=_run_in_child, args=(task.function, task.arguments), name=task.name, daemon=True
+        )
         process.start()
         return _Process(process)
 
-    def run(self, tasks: Sequence[Task], tell: Callable[[str], None]) -> None:
+    def run(self, tasks: Sequence[Task], report: Callable[[str], None]) -> None:
         for number, task in enumerate(tasks, 1):
-            tell(f"{task.name} ({number} of {len(tasks)})")
+            report(f"{task.name} ({number} of {len(tasks)})")
             task.function(*task.arguments)
 
 
-def _alone(function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    """Runs a task in a process that was made for it, behind everything else, for as long as its parent lives."""
+def _run_in_child(function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    """Runs a task in a child process, at low priority; exits when the parent process exits."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
-    def follow() -> None:
+    def exit_with_parent() -> None:
         multiprocessing.connection.wait([parent.sentinel])
         os._exit(1)
 
-    threading.Thread(target=follow, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
     os.nice(5)
     function(*arguments)
 
@@ -129,7 +131,7 @@ class _RayTask:
     def __init__(self, ray: Any, reference: Any) -> None:
         self._ray, self._reference = ray, reference
 
-    def has_ended(self) -> bool:
+    def has_finished(self) -> bool:
         ready, _ = self._ray.wait([self._reference], timeout=0)
         return bool(ready)
 
@@ -137,22 +139,22 @@ class _RayTask:
         self._ray.cancel(self._reference, force=True)
 
 
-class Ray:
-    """As tasks of a Ray cluster whose nodes share the files that tasks read and write."""
+class RayExecutor:
+    """Runs tasks on a Ray cluster whose nodes share the files that the tasks read and write."""
 
     def __init__(self, address: str | None = None) -> None:
         """
         Args:
-            address: of a running cluster; None starts one on this machine for as long as it is needed.
+            address: a running cluster; None starts a cluster on this machine, which ends with this process.
 
         Raises:
             MissingDependencyError: Ray is not installed.
-            BadInputError: there is no cluster at that address.
+            BadInputError: no cluster answers at that address.
         """
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends no usage statistics
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        # Ray's own token, which it reads when it is imported: without it, whoever reaches a port of
-        # the cluster runs code there.
+        # Ray reads its token when it is imported. Without a token, anyone who reaches a port of the
+        # cluster can run code there.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         if address is None:
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -160,11 +162,11 @@ class Ray:
             import ray
         except ImportError:
             raise MissingDependencyError(
-                "Ray is not installed: pip install 'asr-edge[cluster]', or leave --engine away"
+                "Ray is not installed: pip install 'asr-edge[cluster]', or omit --engine"
             ) from None
         self._ray = ray
         if address is not None:
-            _check_reachable(address)  # Ray itself would try for minutes
+            _check_reachable(address)  # Ray itself would retry for minutes
         try:
             ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, ValueError) as error:
@@ -172,17 +174,17 @@ class Ray:
 
     @property
     def slots(self) -> int:
-        """Ray has a queue of its own, so that it may have more than can run."""
-        return QUEUED * max(1, int(self._ray.cluster_resources().get("CPU", 1)) // CPUS)
+        """More than can run at once, because Ray queues tasks itself."""
+        return QUEUED_TASKS_PER_SLOT * max(1, int(self._ray.cluster_resources().get("CPU", 1)) // CPUS_PER_TASK)
 
-    def start(self, task: Task) -> Running:
+    def start(self, task: Task) -> RunningTask:
         return _RayTask(self._ray, self._submit(task))
 
     def _submit(self, task: Task) -> Any:
-        """A task whose worker dies, or is preempted, is started again, where it goes on with what it left."""
+        """Submits a task. Ray restarts it if its worker dies or is preempted; the task resumes from its own files."""
         resources = self._ray.cluster_resources()
         options: dict[str, Any] = {
-            "num_cpus": min(CPUS, int(resources.get("CPU", 1))),
+            "num_cpus": min(CPUS_PER_TASK, int(resources.get("CPU", 1))),
             "num_gpus": min(1, int(resources.get("GPU", 0))),
             "max_retries": 3,
         }
@@ -191,7 +193,7 @@ class Ray:
             options["runtime_env"] = {"env_vars": {"ASR_EDGE_HOME": home}}
         return self._ray.remote(task.function).options(name=task.name, **options).remote(*task.arguments)
 
-    def run(self, tasks: Sequence[Task], tell: Callable[[str], None]) -> None:
+    def run(self, tasks: Sequence[Task], report: Callable[[str], None]) -> None:
         ray = self._ray
         started = {self._submit(task): task for task in tasks}
         failure: AsrEdgeError | None = None
@@ -201,12 +203,12 @@ class Ray:
                 task = started.pop(done)
                 try:
                     ray.get(done)
-                    tell(f"{task.name} is done, {len(started)} to go")
+                    report(f"{task.name} is done, {len(started)} left")
                 except ray.exceptions.RayTaskError as error:
                     cause = error.as_instanceof_cause()
-                    said = str(cause.args[0] if cause.args else cause).strip().splitlines()[-1]
-                    failure = failure or TrainingError(f"{task.name}: {said}")
-                    tell(f"{task.name} failed; the others go on")
+                    reason = str(cause.args[0] if cause.args else cause).strip().splitlines()[-1]
+                    failure = failure or TrainingError(f"{task.name}: {reason}")
+                    report(f"{task.name} failed; the other tasks continue")
                 except ray.exceptions.RayError as error:
                     failure = failure or TrainingError(f"{task.name}: {str(error).splitlines()[0]}")
         finally:

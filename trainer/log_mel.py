@@ -1,8 +1,8 @@
 """NeMo's log-mel features as a torch module that becomes part of the ONNX graph.
 
-Spectra are computed by a convolution with the Fourier basis: every ONNX runtime has that, at any
-length. The numbers are those of NeMo's AudioToMelSpectrogramPreprocessor without dither, which
-onnx-asr and sherpa-onnx compute for "nemo" models, so the same network runs there as well.
+The spectrum is a convolution with the Fourier basis, which every ONNX runtime supports at any length.
+The features equal those of NeMo's AudioToMelSpectrogramPreprocessor without dither. onnx-asr and
+sherpa-onnx compute the same features for "nemo" models, so they can run the same network.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ PREEMPHASIS = 0.97
 FFT = 512  # samples
 WINDOW = 400
 HOP = 160
-GUARD = 2.0**-24  # added before the logarithm
+LOG_FLOOR = 2.0**-24  # added before the logarithm
 EPSILON = 1e-5
 
 
 class LogMel(torch.nn.Module):
-    """Audio at 16 kHz -> features of each 10 ms, every bin with mean 0 and variance 1 over the utterance."""
+    """16 kHz audio to log-mel features, a frame per 10 ms; each bin has mean 0 and variance 1 over the utterance."""
 
     basis: torch.Tensor
     mel: torch.Tensor
@@ -36,7 +36,7 @@ class LogMel(torch.nn.Module):
         mel = torchaudio.functional.melscale_fbanks(
             frequencies, 0.0, 8000.0, bins, 16000, norm="slaney", mel_scale="slaney"
         )
-        # Constants, not weights: they are made again, not stored or merged.
+        # Constants, not weights: computed at construction, neither stored nor merged.
         self.register_buffer("basis", basis[:, None], persistent=False)
         self.register_buffer("mel", mel.T[:, :, None].contiguous(), persistent=False)
 
@@ -44,11 +44,11 @@ class LogMel(torch.nn.Module):
         """
         Args:
             audio: (batch, samples).
-            lengths: (batch,), samples of each; None if all fill the batch.
+            lengths: (batch,), the samples of each utterance; None if no utterance is padded.
 
         Returns:
-            (batch, samples // 160, bins); of each utterance the first length // 160 frames are
-            its own, the rest zeros.
+            (batch, samples // 160, bins). An utterance fills its first length // 160 frames; the
+            rest are zeros.
         """
         emphasised = torch.cat([audio[:, :1], audio[:, 1:] - PREEMPHASIS * audio[:, :-1]], dim=1)
         if lengths is not None:
@@ -56,7 +56,7 @@ class LogMel(torch.nn.Module):
         spectrum = torch.nn.functional.conv1d(emphasised[:, None], self.basis, stride=HOP, padding=FFT // 2)
         half = self.basis.shape[0] // 2
         power = spectrum[:, :half].square() + spectrum[:, half:].square()
-        logarithm = torch.log(torch.nn.functional.conv1d(power, self.mel) + GUARD).transpose(1, 2)[:, :-1]
+        logarithm = torch.log(torch.nn.functional.conv1d(power, self.mel) + LOG_FLOOR).transpose(1, 2)[:, :-1]
         if lengths is None:
             mean = logarithm.mean(dim=1, keepdim=True)
             centred = logarithm - mean

@@ -1,4 +1,4 @@
-"""What a CTC model can write: characters, or pieces of words, learnt from texts."""
+"""Tokenizers of CTC models: characters, or subword units trained on texts."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from editing.errors import BadInputError
 from export.bundle import TOKENIZER, Bundle
 
 
-def learn_vocabulary(texts: Iterable[str], size: int | None = None) -> tokenizers.Tokenizer:
-    """A tokenizer for texts: of their characters, or with `size` of byte-pair pieces (Sennrich et al. 2016).
+def build_tokenizer(texts: Iterable[str], size: int | None = None) -> tokenizers.Tokenizer:
+    """Builds a tokenizer of the texts' characters, or of `size` BPE subword units (Sennrich et al. 2016).
 
-    Words begin with the mark of SentencePiece. Texts are lower-cased; marks other than the
-    apostrophe become spaces.
+    Words begin with SentencePiece's word-start mark. Texts are lower-cased; punctuation other than
+    the apostrophe becomes spaces.
 
     Raises:
         BadInputError: the texts have no letters, or `size` is smaller than the number of their characters.
     """
-    tokenizer = of_pieces({})
+    tokenizer = subword_tokenizer({})
     words = [tokenizer.normalizer.normalize_str(text) for text in texts]
     characters = [*sorted(set("".join(words)) - {" "}), pre_tokenizers.Metaspace().replacement]
     if len(characters) < 2:
-        raise BadInputError("the texts have no letters to learn")
+        raise BadInputError("the texts have no letters")
     if size is not None and size < len(characters):
         raise BadInputError(f"a vocabulary of {size} is too small: the texts have {len(characters)} characters")
     if size is None:
@@ -35,10 +35,10 @@ def learn_vocabulary(texts: Iterable[str], size: int | None = None) -> tokenizer
     return tokenizer
 
 
-def of_pieces(pieces: Mapping[str, int]) -> tokenizers.Tokenizer:
-    """A tokenizer that writes these pieces, each with its number, and joins none.
+def subword_tokenizer(pieces: Mapping[str, int]) -> tokenizers.Tokenizer:
+    """Builds a tokenizer from subword units and their token numbers, without BPE merges.
 
-    Texts are lower-cased; marks other than the apostrophe become spaces.
+    Texts are lower-cased; punctuation other than the apostrophe becomes spaces.
     """
     tokenizer = tokenizers.Tokenizer(models.BPE(dict(pieces), []))
     tokenizer.normalizer = normalizers.Sequence(
@@ -55,10 +55,10 @@ def of_pieces(pieces: Mapping[str, int]) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def tokens_of(bundle: Bundle) -> Callable[[str], list[int]]:
-    """Gives the function that turns a text into a bundle's tokens.
+def ctc_tokeniser(bundle: Bundle) -> Callable[[str], list[int]]:
+    """Returns the function that turns a text into tokens of a CTC bundle.
 
-    It raises BadInputError for a text that is empty, or has characters that the vocabulary lacks.
+    That function raises BadInputError for a text that is empty or has characters outside the vocabulary.
 
     Raises:
         BundleError: the tokenizer is damaged.

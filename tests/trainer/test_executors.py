@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from editing.errors import BadInputError, TrainingError
-from trainer.executors import Local, Ray, Task
+from trainer.executors import LocalExecutor, RayExecutor, Task
 
 
 def write(path, text):
@@ -28,33 +28,33 @@ def die_once(path):
 
 
 @pytest.fixture(params=["local", "ray"])
-def engine(request):
+def executor(request):
     if request.param == "local":
-        return Local()
+        return LocalExecutor()
     pytest.importorskip("ray")
-    return Ray()
+    return RayExecutor()
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_tasks_are_done_and_told(engine, tmp_path):
+def test_tasks_are_done_and_told(executor, tmp_path):
     told = []
-    engine.run([Task(f"task {n}", write, (str(tmp_path / str(n)), str(n))) for n in range(3)], told.append)
+    executor.run([Task(f"task {n}", write, (str(tmp_path / str(n)), str(n))) for n in range(3)], told.append)
     assert [(tmp_path / str(n)).read_text() for n in range(3)] == ["0", "1", "2"]
     assert len(told) == 3
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_failure_says_which_and_why(engine, tmp_path):
+def test_a_failure_says_which_and_why(executor, tmp_path):
     tasks = [Task("good", write, (str(tmp_path / "good"), "x")), Task("bad", fail, ("m.jsonl",))]
     with pytest.raises((TrainingError, BadInputError), match=r"m\.jsonl: is no good"):
-        engine.run(tasks, lambda _message: None)
+        executor.run(tasks, lambda _message: None)
     assert (tmp_path / "good").exists()
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_killed_worker_is_started_again(tmp_path):
     pytest.importorskip("ray")
-    Ray().run([Task("mortal", die_once, (str(tmp_path / "it"),))], lambda _message: None)
+    RayExecutor().run([Task("mortal", die_once, (str(tmp_path / "it"),))], lambda _message: None)
     assert (tmp_path / "it").read_text() == "came back"
 
 
@@ -62,7 +62,7 @@ def test_a_killed_worker_is_started_again(tmp_path):
 def test_a_cluster_that_is_not_there_is_said():
     pytest.importorskip("ray")
     with pytest.raises(BadInputError, match="no Ray cluster at"):
-        Ray("127.0.0.1:1")
+        RayExecutor("127.0.0.1:1")
 
 
 def learn_slowly(folder):
@@ -85,8 +85,8 @@ def test_a_job_whose_node_is_killed_goes_on_on_another_after_its_last_checkpoint
     cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     try:
         nodes = [cluster.add_node(num_cpus=2) for _ in range(2)]
-        engine = Ray(cluster.address)
-        running = engine.start(Task("long", learn_slowly, (str(tmp_path),)))
+        executor = RayExecutor(cluster.address)
+        running = executor.start(Task("long", learn_slowly, (str(tmp_path),)))
         end = time.monotonic() + 60
         while not (tmp_path / "steps").exists() or len((tmp_path / "steps").read_text().split()) < 5:
             assert time.monotonic() < end
@@ -94,7 +94,7 @@ def test_a_job_whose_node_is_killed_goes_on_on_another_after_its_last_checkpoint
         working = (tmp_path / "node").read_text()
         raylets = {str(node.all_processes["raylet"][0].process.pid): node for node in nodes}
         cluster.remove_node(raylets[working], allow_graceful=False)
-        while not running.has_ended():
+        while not running.has_finished():
             assert time.monotonic() < end + 120
             time.sleep(0.1)
         steps = (tmp_path / "steps").read_text().split()

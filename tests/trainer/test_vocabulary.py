@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from editing.errors import BadInputError
-from trainer.vocabulary import learn_vocabulary, tokens_of
+from trainer.vocabulary import build_tokenizer, ctc_tokeniser
 
 WORDS = st.lists(st.text("abcdefghij'", min_size=1, max_size=8).filter(lambda w: w.strip("'")), min_size=1, max_size=6)
 
@@ -14,19 +14,19 @@ WORDS = st.lists(st.text("abcdefghij'", min_size=1, max_size=8).filter(lambda w:
 @given(words=WORDS)
 def test_a_text_comes_back_from_its_tokens(size, words):
     text = " ".join(words)
-    tokenizer = learn_vocabulary(["abc def ghi j' abc abd abe", "hij hija 'abc"], size)
+    tokenizer = build_tokenizer(["abc def ghi j' abc abd abe", "hij hija 'abc"], size)
     assert tokenizer.decode(tokenizer.encode(text).ids) == text
 
 
 def test_case_and_marks_are_not_written():
-    tokenizer = learn_vocabulary(["Don\u2019t stop, it's Mine!"])
+    tokenizer = build_tokenizer(["Don\u2019t stop, it's Mine!"])
     assert tokenizer.decode(tokenizer.encode("It\u2019s MINE - stop.").ids) == "it's mine stop"
     assert tokenizer.get_vocab_size() == len(set("don'tstopit'smine")) + 1
 
 
 def test_pieces_make_texts_shorter():
     texts = ["the theatre there"] * 3
-    characters, pieces = learn_vocabulary(texts), learn_vocabulary(texts, 20)
+    characters, pieces = build_tokenizer(texts), build_tokenizer(texts, 20)
     assert len(pieces.encode("the theatre").ids) < len(characters.encode("the theatre").ids)
     assert pieces.get_vocab_size() <= 20
 
@@ -34,11 +34,11 @@ def test_pieces_make_texts_shorter():
 @pytest.mark.parametrize(("texts", "size", "reason"), [(["12 !", ""], 1, "too small"), (["..."], None, "no letters")])
 def test_what_cannot_be_learnt_is_said(texts, size, reason):
     with pytest.raises(BadInputError, match=reason):
-        learn_vocabulary(texts, size)
+        build_tokenizer(texts, size)
 
 
 def test_characters_that_the_vocabulary_lacks_are_named(tiny_bundle):
-    tokens = tokens_of(tiny_bundle)
+    tokens = ctc_tokeniser(tiny_bundle)
     assert tokens("Zero, one!") == tokens("zero one")
     with pytest.raises(BadInputError, match=r"cannot write: 7 \u00e9; write numbers as words"):
         tokens("caf\u00e9 7")

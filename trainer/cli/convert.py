@@ -1,4 +1,4 @@
-"""asr-edge convert: a CTC model of transformers becomes a bundle."""
+"""asr-edge convert: converts a CTC model of transformers into a bundle."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from device_app.cli.printing import echo
 
 
 def convert(
-    source: Annotated[str, typer.Argument(metavar="FOLDER|NAME", help="A model's folder, or its name on the hub.")],
-    out: Annotated[Path, typer.Option(help="The bundle to make: a new folder.")],
-    name: Annotated[str | None, typer.Option(help="Of the bundle. [default: the folder's]")] = None,
+    source: Annotated[
+        str, typer.Argument(metavar="FOLDER|NAME", help="The model's folder, or its name on the Hugging Face hub.")
+    ],
+    out: Annotated[Path, typer.Option(help="The bundle to write: a new folder.")],
+    name: Annotated[str | None, typer.Option(help="The bundle's name. [default: the model folder's name]")] = None,
 ) -> None:
-    """Make a bundle of any CTC model of transformers: wav2vec2, HuBERT, WavLM, Parakeet.
+    """Convert a CTC model of transformers into a bundle: wav2vec2, HuBERT, WavLM, Parakeet.
 
-    A name that is no folder is fetched from the Hugging Face hub; nothing is sent there.
+    A name that is not a folder is downloaded from the Hugging Face hub; nothing is uploaded.
     """
     from device_app.adaptation.local_training import need_torch
     from device_app.outputs import check_outside_data
@@ -29,4 +31,4 @@ def convert(
 
     bundle = convert_ctc(source, out, name)
     echo(f"{out}: {bundle.name}, {bundle.family}")
-    options.tell(f"Hear with it: asr-edge transcribe --model {out} FILE")
+    options.tell(f"Transcribe with it: asr-edge transcribe --model {out} FILE")

@@ -1,4 +1,4 @@
-"""asr-edge host: fine-tune for other devices; and trust a host that does."""
+"""asr-edge host: fine-tunes for other devices, and manages trust in hosts."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from device_app.cli.terminal.outcome import REJECTED
 from device_app.cli.terminal.reporter import terminal_context
 from device_app.cli.terminal.table import print_table
 
-app = typer.Typer(help="Fine-tune for other devices; trust a host that does.", no_args_is_help=True)
-token = typer.Typer(help="Who may send jobs.", no_args_is_help=True)
-fleet = typer.Typer(help="Merge what devices learnt.", no_args_is_help=True)
+app = typer.Typer(help="Fine-tune for other devices; trust a host that does so.", no_args_is_help=True)
+token = typer.Typer(help="Manage the tokens of devices.", no_args_is_help=True)
+fleet = typer.Typer(help="Merge the task vectors of a group of devices.", no_args_is_help=True)
 app.add_typer(token, name="token")
 app.add_typer(fleet, name="fleet")
 
@@ -30,19 +30,22 @@ def need_host() -> None:
     from editing.errors import MissingDependencyError
 
     if any(importlib.util.find_spec(name) is None for name in ("fastapi", "uvicorn", "limits", "prometheus_client")):
-        raise MissingDependencyError("a host needs more than is installed here: pip install 'asr-edge[host]'")
+        raise MissingDependencyError("a host needs packages that are not installed: pip install 'asr-edge[host]'")
 
 
 @app.command()
 def init(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME...]", help="By which devices reach it. [default: this machine's name]"),
+        typer.Argument(
+            metavar="[NAME...]",
+            help="Names or addresses by which devices reach the host. [default: this machine's name]",
+        ),
     ] = None,
 ) -> None:
-    """Make the host's keys: an authority and a certificate for TLS, and a key to sign with.
+    """Create the host's keys: an authority and a certificate for TLS, and a signing key.
 
-    Run again, it renews the certificate; devices need not trust it anew.
+    Run again, it renews the certificate; devices still trust the host.
     """
     import socket
 
@@ -52,35 +55,37 @@ def init(
 
     keys = make_keys(host_folder(), [*(names or [socket.gethostname()]), "localhost", "127.0.0.1"])
     echo(keys.fingerprint)
-    options.tell("This is its fingerprint: devices show it at 'asr-edge host trust URL', and it must be the same.")
+    options.tell("This is the host's fingerprint. 'asr-edge host trust URL' on a device must show the same one.")
 
 
 @app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8443,
-    cert: Annotated[Path | None, typer.Option(help="A certificate of your own, PEM. [default: the host's]")] = None,
-    key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
-    no_tls: Annotated[bool, typer.Option("--no-tls", help="Plain http; on loopback only.")] = False,
-    engine: Annotated[Literal["local", "ray"], typer.Option(help="Learn here, or on a Ray cluster.")] = "local",
+    cert: Annotated[Path | None, typer.Option(help="Your own certificate (PEM). [default: the host's]")] = None,
+    key: Annotated[Path | None, typer.Option(help="The key of --cert (PEM).")] = None,
+    no_tls: Annotated[bool, typer.Option("--no-tls", help="Plain HTTP; only on loopback.")] = False,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="Fine-tune on this machine or on a Ray cluster.")
+    ] = "local",
     address: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Of the Ray cluster. [default: one on this machine]")
+        str | None, typer.Option(metavar="HOST:PORT", help="The Ray cluster. [default: one on this machine]")
     ] = None,
-    most_gb: Annotated[float, typer.Option(min=0.001, help="Of one domain.")] = 4.0,
-    most_hours: Annotated[float, typer.Option(min=0.01, help="Of one fine-tuning.")] = 6.0,
-    most_jobs: Annotated[int, typer.Option(min=1, help="That have not ended.")] = 1000,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep recordings when a job has ended.")] = False,
+    most_gb: Annotated[float, typer.Option(min=0.001, help="Largest dataset of a job.")] = 4.0,
+    most_hours: Annotated[float, typer.Option(min=0.01, help="Longest fine-tuning.")] = 6.0,
+    most_jobs: Annotated[int, typer.Option(min=1, help="Most unfinished jobs.")] = 1000,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep recordings after a job has ended.")] = False,
 ) -> None:
-    """Fine-tune for devices, until it is interrupted. It goes on with jobs that it had before.
+    """Fine-tune for devices until interrupted. Unfinished jobs resume at the next start.
 
-    Who comes from this machine needs no token where it listens on loopback alone.
+    On loopback, clients need no token.
     """
     from device_app.adaptation.local_training import need_torch
     from editing.errors import BadInputError
 
     need_host()
     need_torch()
-    from trainer import executors as engines
+    from trainer import executors
     from trainer.host.limits import Limits
     from trainer.host.server import Address, own_signer
     from trainer.host.server import serve as run
@@ -92,16 +97,18 @@ def serve(
     limits = Limits(archive_bytes=int(most_gb * 1e9), training_s=most_hours * 3600, jobs=most_jobs)
     options.tell(f"http{'' if no_tls else 's'}://{host}:{port}  {keys.fingerprint}")
     if keep:
-        options.tell("Recordings are kept when a job has ended (--keep).")
-    run(where, keys, engines.Ray(address) if engine == "ray" else engines.Local(), limits, keep=keep)
+        options.tell("Recordings are kept after a job has ended (--keep).")
+    run(
+        where, keys, executors.RayExecutor(address) if engine == "ray" else executors.LocalExecutor(), limits, keep=keep
+    )
 
 
 @token.command("add")
 def token_add(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A device.")],
-    group: Annotated[str, typer.Option(help="It shares task vectors with this group.")] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The device's name.")],
+    group: Annotated[str, typer.Option(help="The group with which it shares task vectors.")] = "",
 ) -> None:
-    """Let a device in: prints its token, which is stored nowhere."""
+    """Add a device and print its token. The host stores only the token's hash."""
     import re
 
     need_host()
@@ -110,14 +117,14 @@ def token_add(
 
     for text in (name, group):
         if text and not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
-            raise BadInputError(f"{text!r}: up to 64 letters, digits, dots, dashes and underscores")
+            raise BadInputError(f"{text!r}: must be 1 to 64 letters, digits, dots, dashes or underscores")
     echo(open_database().add_device(name, group))
-    options.tell("Give it to the device: 'asr-edge host trust URL --token ...'. It is shown this once.")
+    options.tell("Enter it on the device: 'asr-edge host trust URL --token ...'. It is shown only once.")
 
 
 @token.command("list")
 def token_list(as_json: options.Json = False) -> None:
-    """Show the devices that have a token, or had one."""
+    """List the devices and their tokens' states."""
     need_host()
     from trainer.host.server import open_database
 
@@ -132,63 +139,67 @@ def token_list(as_json: options.Json = False) -> None:
 
 
 @token.command("revoke")
-def token_revoke(name: Annotated[str, typer.Argument(metavar="NAME", help="A device.")]) -> None:
-    """Let a device in no more."""
+def token_revoke(name: Annotated[str, typer.Argument(metavar="NAME", help="The device's name.")]) -> None:
+    """Revoke a device's token."""
     need_host()
     from trainer.host.server import open_database
 
     open_database().revoke(name)
-    options.tell(f"{name} is not let in any more.")
+    options.tell(f"The token of {name} is revoked.")
 
 
 @app.command()
 def trust(
     url: Url,
-    token: Annotated[str | None, typer.Option(help="This device's; 'asr-edge host token add' made it.")] = None,
-    fingerprint: Annotated[str | None, typer.Option(help="What it must be; then nothing is asked.")] = None,
+    token: Annotated[str | None, typer.Option(help="This device's token, from 'asr-edge host token add'.")] = None,
+    fingerprint: Annotated[str | None, typer.Option(help="The expected fingerprint; then nothing is asked.")] = None,
 ) -> None:
-    """Pin a host's keys on this device. Nothing is accepted from any other afterwards.
+    """Pin a host's keys on this device. Afterwards, vectors signed with other keys are refused.
 
-    Needs nothing but the device's own installation.
+    Needs no extra packages.
     """
     from dataclasses import replace
 
     from device_app.remote.client import HostClient, identity
-    from device_app.remote.signatures import fingerprint as shown
+    from device_app.remote.signatures import fingerprint as fingerprint_of
     from device_app.remote.trusted_hosts import Host, checked_url, hosts, keep_host
     from editing.errors import BadInputError
 
     url = checked_url(url)
     found = identity(url)
-    now = shown(found["key"], found["authority"])
+    now = fingerprint_of(found["key"], found["authority"])
     known = hosts().get(url)
-    is_same = known is not None and shown(known.key, known.authority) == now
+    is_same = known is not None and fingerprint_of(known.key, known.authority) == now
     if fingerprint is not None and fingerprint != now:
         raise BadInputError(f"{url}: has the fingerprint {now}, not the one you gave; nothing was changed")
     if fingerprint is None and not is_same:
         if known is not None:
-            options.tell(f"! {url} has other keys than before. If its owner did not change them, this is someone else.")
-        options.tell(f"{url} has the fingerprint {now}; 'asr-edge host init' has shown it there.")
+            options.tell(
+                f"! The keys of {url} have changed. If its owner did not change them, this may be another machine."
+            )
+        options.tell(
+            f"{url} has the fingerprint {now}. Compare it with the one that 'asr-edge host init' printed on the host."
+        )
         ask("Is it the same?", abort=True)
     host = replace(known, token=token or known.token) if known and is_same else Host(url, **found, token=token or "")
     with HostClient(host, options.tell, patience_s=10.0) as client:
-        client.jobs()  # by TLS with the pinned authority, and with the token
+        client.jobs()  # checks TLS with the pinned authority, and the token
     keep_host(host)
-    options.tell(f"{url} is trusted. 'asr-edge adapt --domain NAME --on {url}' learns there.")
+    options.tell(f"{url} is trusted. 'asr-edge adapt --domain NAME --on {url}' fine-tunes there.")
 
 
 @app.command()
 def forget(url: Url) -> None:
-    """Trust a host no more, and forget the token."""
+    """Remove a trusted host and its token."""
     from device_app.remote.trusted_hosts import forget_host
 
     forget_host(url)
-    options.tell(f"{url} is not trusted any more.")
+    options.tell(f"{url} is no longer trusted.")
 
 
 @fleet.command("merge")
 def fleet_merge(
-    group: Annotated[str, typer.Option(help="Whose vectors.")],
+    group: Annotated[str, typer.Option(help="The group whose vectors are merged.")],
     method: options.Method = "ties",
     density: options.Density = None,
     others: options.Settings = None,
@@ -197,9 +208,9 @@ def fleet_merge(
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
-    """Merge the vectors that a group's devices gave; leave out what is broken or harms; offer the rest, signed.
+    """Merge the vectors that a group's devices contributed, without harmful ones, and offer the result, signed.
 
-    Exit code 3: general speech would be recognised worse, and nothing is offered.
+    Exit code 3: the WER on general speech would rise, and nothing is offered.
     """
     need_host()
     from device_app.models.bundles import find_bundle
@@ -225,15 +236,14 @@ def fleet_merge(
             (one.device, f"{one.norm:.2f}", f"{one.cosine:+.2f}", _points(one.without), one.left_out or "merged")
             for one in report.judged
         ]
-        print_table([("device", "norm", "cosine", "without it", ""), *rows], right=range(1, 4))
-        echo(
-            f"General speech: WER {report.general_speech_before:.1%} before, {report.general_speech_after:.1%} with it."
-        )
+        print_table([("device", "norm", "cosine", "WER without it", ""), *rows], right=range(1, 4))
+        before, after = report.general_speech_before, report.general_speech_after
+        echo(f"General speech: WER {before:.1%} before, {after:.1%} after the merge.")
     for reason in report.reasons:
         options.tell(f"! {reason}")
     if report.reasons:
         raise typer.Exit(REJECTED)
-    options.tell(f"{group} is offered it: 'asr-edge fleet pull --on URL' on each device.")
+    options.tell(f"The merged vector is offered to {group}: run 'asr-edge fleet pull --on URL' on each device.")
 
 
 def _points(points: float | None) -> str:

@@ -1,4 +1,4 @@
-"""asr-edge lifelong: the paper's experiment, on any data, with every method side by side."""
+"""asr-edge lifelong: the paper's experiment, on any data, with several methods."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from device_app.cli.printing import echo, print_json
 from device_app.cli.terminal.progress import progress
 from device_app.cli.terminal.table import print_table
 
-app = typer.Typer(help="Compare ways of learning one domain after another.", no_args_is_help=True)
+app = typer.Typer(help="Compare lifelong-learning methods on a sequence of domains.", no_args_is_help=True)
 
-Config = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="Base, domains in order, methods, seeds.")]
+Config = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="Base, order of domains, methods, seeds.")]
 Out = Annotated[
-    Path | None, typer.Option(help="The folder for what is found. [default: the configuration's name without .toml]")
+    Path | None, typer.Option(help="The folder for the results. [default: the configuration's name without .toml]")
 ]
 
 
@@ -25,39 +25,38 @@ Out = Annotated[
 def run(
     config: Config,
     out: Out = None,
-    engine: Annotated[Literal["local", "ray"], typer.Option(help="Run here, or as tasks of a Ray cluster.")] = "local",
+    engine: Annotated[Literal["local", "ray"], typer.Option(help="Run on this machine or on a Ray cluster.")] = "local",
     address: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Of the Ray cluster. [default: one on this machine]")
+        str | None, typer.Option(metavar="HOST:PORT", help="The Ray cluster. [default: one on this machine]")
     ] = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
-    """Run every method on every domain, in order; what is done already is not done again.
+    """Run every method on all domains in order; finished steps are not repeated.
 
-    Writes summary.md, results.json, results.csv and pictures.
+    Writes summary.md, results.json, results.csv and plots.
     """
     from device_app.adaptation.local_training import need_torch
 
     need_torch()
-    from trainer import executors as engines
-    from trainer.lifelong import plots as pictures
-    from trainer.lifelong import runner
+    from trainer import executors
+    from trainer.lifelong import plots, runner
     from trainer.lifelong.config import read_experiment
     from trainer.lifelong.results import write_results
     from trainer.lifelong.tables import table
 
     experiment = read_experiment(config)
     folder = out or config.with_suffix("")
-    where = engines.Ray(address) if engine == "ray" else engines.Local()
+    where = executors.RayExecutor(address) if engine == "ray" else executors.LocalExecutor()
     runner.run(experiment, folder.resolve(), options.tell, threads, where)
     results = write_results(experiment, folder)
-    _draw(lambda: pictures.draw_run(results, experiment.order, folder))
+    _draw(lambda: plots.draw_run(results, experiment.order, folder))
     if as_json:
         print_json(results)
     else:
         head, rows = table(results)
         print_table([head, *rows], right=set(range(1, len(head))))
-        options.tell(f"All of it: {folder / 'summary.md'}")
+        options.tell(f"Full results: {folder / 'summary.md'}")
 
 
 @app.command("sweep")
@@ -65,35 +64,35 @@ def sweep(
     config: Config,
     out: Out = None,
     utterances: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Hear the first N utterances of each test part.")
+        int, typer.Option(min=1, metavar="N", help="Test on the first N utterances of each test split.")
     ] = 20,
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
-    """Try lambda 0.1 to 0.9 with density 0.1 to 0.9 (TIES), from one fine-tuning a step.
+    """Score lambda 0.1 to 0.9 with density 0.1 to 0.9 (TIES), with one fine-tuning per step.
 
-    The step after starts from lambda 0.6, density 0.5. Writes sweep.json and a heat map a step.
+    Each next step starts from lambda 0.6, density 0.5. Writes sweep.json and a heat map per step.
     """
     from device_app.adaptation.local_training import need_torch
 
     need_torch()
-    from trainer.lifelong import plots as pictures
+    from trainer.lifelong import plots
     from trainer.lifelong import sweep as sweeping
     from trainer.lifelong.config import read_experiment
 
     experiment = read_experiment(config)
     folder = out or config.with_name(f"{config.stem}-sweep")
     cells = len(experiment.order) * len(sweeping.LAMBDAS) * len(sweeping.DENSITIES)
-    with progress("weighing", cells) as advance:
+    with progress("scoring", cells) as advance:
         found = sweeping.sweep(
             experiment, folder, options.tell, utterances=utterances, threads=threads, on_done=lambda: advance(1)
         )
-    _draw(lambda: pictures.draw_sweep(found, folder))
+    _draw(lambda: plots.draw_sweep(found, folder))
     if as_json:
         print_json(found)
         return
     rows: list[list[object]] = [
-        ["step", "domain", "lambda", "density", "average WER", "tuning s", "merging s", "hearing s"]
+        ["step", "domain", "lambda", "density", "average WER", "tuning s", "merging s", "recognition s"]
     ]
     for step in found["steps"]:
         best = step["best"]
@@ -102,17 +101,17 @@ def sweep(
             [step["number"], step["domain"], best["lam"], best["density"], f"{best['average_wer']:.1%}", *costs]
         )
     print_table(rows, right={0, *range(2, 8)})
-    options.tell(f"All of it: {folder}")
+    options.tell(f"Full results: {folder}")
 
 
 @app.command("overhead")
 def overhead(
-    out: Annotated[Path, typer.Option(help="A folder for the vectors that are made.")] = Path("overhead"),
+    out: Annotated[Path, typer.Option(help="The folder for the task vectors that it writes.")] = Path("overhead"),
     model: options.Model = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
-    """Measure what 1, 5, 10 and 20 stored edits cost: disk, memory, merging, and hearing."""
+    """Measure the cost of 1, 5, 10 and 20 stored edits: disk, memory, merging and latency."""
     from device_app.adaptation.local_training import need_torch
 
     need_torch()
@@ -122,7 +121,7 @@ def overhead(
     if as_json:
         print_json(rows)
         return
-    table: list[list[object]] = [["edits", "disk MB", "merge s", "bake s", "peak MB", "hearing ms", "beside the base"]]
+    table: list[list[object]] = [["edits", "disk MB", "merge s", "bake s", "peak MB", "latency ms", "relative to base"]]
     table += [
         [
             int(row["edits"]),
@@ -140,13 +139,13 @@ def overhead(
 
 @app.command("synthesise")
 def synthesise(
-    folder: Annotated[Path, typer.Argument(help="Where the accents go, a folder each.")],
-    base: Annotated[int, typer.Option(min=1, help="US utterances, for training a base.")] = 4000,
-    train: Annotated[int, typer.Option(min=1, help="Utterances to learn from of each other accent.")] = 200,
-    test: Annotated[int, typer.Option(min=1, help="Utterances to test each accent by.")] = 100,
-    seed: Annotated[int, typer.Option(min=0, help="Of sentences, voices and speeds.")] = 0,
+    folder: Annotated[Path, typer.Argument(help="The folder for the accents, one folder each.")],
+    base: Annotated[int, typer.Option(min=1, help="US utterances, to train a base.")] = 4000,
+    train: Annotated[int, typer.Option(min=1, help="Training utterances of each other accent.")] = 200,
+    test: Annotated[int, typer.Option(min=1, help="Test utterances of each accent.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="For sentences, voices and speeds.")] = 0,
 ) -> None:
-    """Make the benchmark synthetic-accents with espeak-ng and flite, offline: six accents, many voices.
+    """Synthesise the benchmark synthetic-accents with espeak-ng and flite, offline: six accents, many voices.
 
     Train and test share no sentence and no voice.
     """
@@ -154,37 +153,39 @@ def synthesise(
 
     need_torch()
     from trainer.lifelong.corpora.synthetic import ACCENTS, Sizes
-    from trainer.lifelong.corpora.synthetic import synthesise as speak
+    from trainer.lifelong.corpora.synthetic import synthesise as synthesise_accents
 
     sizes = Sizes(base, train, test)
     total = base + (len(ACCENTS) - 1) * train + len(ACCENTS) * test
-    with progress("speaking", total) as advance:
-        for manifest in speak(folder, sizes, seed, lambda: advance(1)):
+    with progress("synthesising", total) as advance:
+        for manifest in synthesise_accents(folder, sizes, seed, lambda: advance(1)):
             echo(manifest)
 
 
 @app.command("corpus")
 def corpus(
     name: Annotated[
-        Literal["common-voice", "librispeech", "ted-lium"], typer.Argument(help="What lies in the folder.")
+        Literal["common-voice", "librispeech", "ted-lium"], typer.Argument(help="The corpus in the folder.")
     ],
-    folder: Annotated[Path, typer.Argument(help="The corpus, unpacked.")],
-    out: Annotated[Path, typer.Argument(help="Where manifests and a configuration go.")],
+    folder: Annotated[Path, typer.Argument(help="The unpacked corpus.")],
+    out: Annotated[Path, typer.Argument(help="The folder for manifests and configuration.")],
     accents: Annotated[
         list[str] | None,
-        typer.Option("--accent", help="Of Common Voice, in order, the base's first. [default: US, then the largest]"),
+        typer.Option(
+            "--accent", help="For Common Voice: accents in order, the base's first. [default: US, then the largest]"
+        ),
     ] = None,
-    train: Annotated[int, typer.Option(min=1, help="Utterances to learn from of each domain.")] = 1000,
-    test: Annotated[int, typer.Option(min=1, help="Utterances to test each domain by.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Of the choice.")] = 0,
+    train: Annotated[int, typer.Option(min=1, help="Training utterances of each domain.")] = 1000,
+    test: Annotated[int, typer.Option(min=1, help="Test utterances of each domain.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="For the choice of utterances.")] = 0,
 ) -> None:
-    """Make an experiment of a published corpus: Common Voice by accent, LibriSpeech, TED-LIUM 3."""
+    """Prepare an experiment from a published corpus: Common Voice by accent, LibriSpeech, TED-LIUM 3."""
     from trainer.lifelong.corpora.experiment import prepare
 
     with progress("reading", 0) as advance:
         config = prepare(name, folder, out, accents=accents or (), train=train, test=test, seed=seed, on_done=advance)
     echo(config)
-    options.tell(f"Name the base in it, if it asks for one; then: asr-edge lifelong run {config}")
+    options.tell(f"If it has a line for the base, name the base there. Then: asr-edge lifelong run {config}")
 
 
 def _draw(draw: Callable[[], list[Path]]) -> None:

@@ -1,4 +1,4 @@
-"""asr-edge train: a base model from scratch."""
+"""asr-edge train: trains a base model from scratch."""
 
 from __future__ import annotations
 
@@ -14,22 +14,25 @@ from device_app.cli.terminal import progress
 
 
 def train(
-    manifests: Annotated[list[Path], typer.Argument(metavar="MANIFEST...", help="JSON lines of recordings and texts.")],
-    out: Annotated[Path, typer.Option(help="The bundle to make: a new folder.")],
+    manifests: Annotated[
+        list[Path], typer.Argument(metavar="MANIFEST...", help="Manifests of recordings and transcripts (JSON lines).")
+    ],
+    out: Annotated[Path, typer.Option(help="The bundle to write: a new folder.")],
     config: Annotated[
-        Literal["small", "paper"], typer.Option(help="small: 6 million parameters, for two CPU cores; paper: 28.")
+        Literal["small", "paper"],
+        typer.Option(help="small: 6 million parameters, for two CPU cores; paper: 28 million."),
     ] = "small",
     vocabulary: Annotated[
-        int | None, typer.Option(min=2, metavar="N", help="Write N pieces of words. [default: characters]")
+        int | None, typer.Option(min=2, metavar="N", help="Use N subword units (BPE). [default: characters]")
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes.")] = 30,
-    seed: Annotated[int, typer.Option(min=0, help="Of weights, order and variation.")] = 0,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training data.")] = 30,
+    seed: Annotated[int, typer.Option(min=0, help="For weights, order and augmentation.")] = 0,
     as_json: options.Json = False,
 ) -> None:
-    """Train a base model from nothing but recordings and their texts.
+    """Train a base model from recordings and transcripts.
 
-    Lines whose split is "test" are left out, those of "dev" tell how it goes. If it is killed, the
-    same command goes on.
+    The split "test" is not used; "dev" is for validation. After an interruption, the same command
+    resumes.
     """
 
     from device_app.adaptation.local_training import need_torch
@@ -51,19 +54,19 @@ def train(
             replace(SETTINGS, epochs=epochs, seed=seed),
             vocabulary=vocabulary,
             on_start=lambda training, held_out: options.tell(
-                f"Learning from {training} utterances, {held_out} held out ..."
+                f"Training on {training} utterances, {held_out} held out ..."
             ),
             on_step=lambda at: show(at.step, at.steps, at.epoch, at.loss),
         )
     if as_json:
         record = {
             "bundle": str(out),
-            "losses": list(tuned.losses),
-            "held_out": list(tuned.held_out),
+            "losses": list(tuned.training_losses),
+            "held_out": list(tuned.validation_losses),
             "seconds": tuned.seconds,
             "audio_s": tuned.audio_s,
         }
         print_json(record)
     else:
-        echo(f"{out}: trained in {tuned.seconds / 60:.0f} min, loss {tuned.losses[-1]:.2f} a token")
-        options.tell(f"Hear with it: asr-edge transcribe --model {out} FILE")
+        echo(f"{out}: trained in {tuned.seconds / 60:.0f} min, loss {tuned.training_losses[-1]:.2f} per token")
+        options.tell(f"Transcribe with it: asr-edge transcribe --model {out} FILE")

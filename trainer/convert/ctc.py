@@ -1,7 +1,8 @@
-"""A CTC model of transformers becomes a bundle: what `asr-edge convert` does.
+"""Converts a CTC model of transformers into a bundle, for `asr-edge convert`.
 
-Parakeet is our conformer-ctc: same network, same features. Models that take audio as it is become
-the family auto-ctc. Weights are read from safetensors only, and no code of the model's folder is run.
+Parakeet becomes a bundle of the family conformer-ctc, which has the same network and features. Models
+whose input is the raw waveform become auto-ctc. Weights are read from safetensors only, and no code from
+the model's folder is run.
 """
 
 from __future__ import annotations
@@ -25,46 +26,46 @@ from export.graphs import export_auto_ctc, export_conformer_ctc
 from trainer import families
 from trainer.bundle_writer import write_bundle
 from trainer.families import auto_ctc, conformer_ctc
-from trainer.vocabulary import of_pieces
+from trainer.vocabulary import subword_tokenizer
 
 PARAKEET = "parakeet_ctc"
-FETCHED = ("*.json", "*.safetensors")
-NOT_WEIGHTS = ("dtype", "torch_dtype", "transformers_version", "architectures", "_name_or_path")
+DOWNLOADED = ("*.json", "*.safetensors")
+NOT_ARCHITECTURE = ("dtype", "torch_dtype", "transformers_version", "architectures", "_name_or_path")
 
 
 def convert_ctc(source: str, out: Path, name: str | None = None) -> Bundle:
-    """Makes the bundle `out` of a model of transformers.
+    """Converts a CTC model of transformers into the bundle `out`.
 
     Args:
-        source: its folder, or its name on the Hugging Face hub, from where it is then fetched.
+        source: the model's folder, or its name on the Hugging Face hub, from which it is downloaded.
         out: a new folder.
-        name: of the bundle; by default the folder's.
+        name: the bundle's name; by default the name of the source's folder.
 
     Raises:
-        BadInputError: it is no CTC model, its weights are not safetensors, or its vocabulary is not
-            one of characters or of pieces.
+        BadInputError: the source is not a CTC model, has no safetensors weights, or has a vocabulary of
+            neither characters nor subword units.
         NetworkError: the hub cannot be reached.
     """
-    folder = Path(source) if Path(source).is_dir() else download(source, FETCHED, "Name a folder of it")
+    folder = Path(source) if Path(source).is_dir() else download(source, DOWNLOADED, "Name a folder of it")
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         model = AutoModelForCTC.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
         )
     except (OSError, ValueError, KeyError) as error:
-        said = str(error).strip().splitlines()[0]
+        reason = str(error).strip().splitlines()[0]
         raise BadInputError(
-            f"{source}: is not a CTC model of transformers with safetensors weights ({said})"
+            f"{source}: is not a CTC model of transformers with safetensors weights ({reason})"
         ) from error
     is_parakeet = config.model_type == PARAKEET
-    tokenizer, shape = (_parakeet if is_parakeet else _of_characters)(folder, config)
+    tokenizer, shape = (_parakeet if is_parakeet else _from_wav2vec2)(folder, config)
     family = conformer_ctc if is_parakeet else auto_ctc
-    ours = family.build(shape)
+    network = family.build(shape)
     fitting = (
         model.state_dict() if is_parakeet else {f"model.{key}": value for key, value in model.state_dict().items()}
     )
-    weights = {key: fitting[key].float().numpy() for key in families.state(ours) if key in fitting}
-    families.load_weights(ours, weights)
+    weights = {key: fitting[key].float().numpy() for key in families.state(network) if key in fitting}
+    families.load_weights(network, weights)
     record = Bundle(
         folder=out,
         name=name or folder.name,
@@ -75,16 +76,16 @@ def convert_ctc(source: str, out: Path, name: str | None = None) -> Bundle:
         origin=f"converted from {source}",
     )
     export = export_conformer_ctc if is_parakeet else export_auto_ctc
-    return write_bundle(record, tokenizer, ours, export, f"As published with {source}; see its model card.\n")
+    return write_bundle(record, tokenizer, network, export, f"As published with {source}; see its model card.\n")
 
 
 def _parakeet(folder: Path, config: Any) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
     blank = int(config.vocab_size) - 1
     if config.pad_token_id != blank:
-        raise BadInputError(f"{folder}: its blank is token {config.pad_token_id}, expected the last, {blank}")
+        raise BadInputError(f"{folder}: its blank is token {config.pad_token_id}; expected the last token, {blank}")
     path = folder / "tokenizer.json"
     record = _json(path)
-    try:  # the blank is no token of ours
+    try:  # our tokenizers have no blank
         record["added_tokens"] = [token for token in record.get("added_tokens", []) if token["id"] < blank]
         vocabulary = record["model"]["vocab"]
         if isinstance(vocabulary, dict):
@@ -96,24 +97,24 @@ def _parakeet(folder: Path, config: Any) -> tuple[tokenizers.Tokenizer, dict[str
     except Exception as error:  # tokenizers raises bare Exception
         raise BadInputError(f"{path}: cannot be used ({error})") from error
     if tokenizer.get_vocab_size() != blank:
-        raise BadInputError(f"{path}: has {tokenizer.get_vocab_size()} tokens, the model writes {blank} and the blank")
-    encoder = {key: value for key, value in config.encoder_config.to_dict().items() if key not in NOT_WEIGHTS}
+        raise BadInputError(f"{path}: has {tokenizer.get_vocab_size()} tokens, but the model has {blank} and the blank")
+    encoder = {key: value for key, value in config.encoder_config.to_dict().items() if key not in NOT_ARCHITECTURE}
     return tokenizer, {"encoder": encoder, "vocab_size": int(config.vocab_size)}
 
 
-def _of_characters(folder: Path, config: Any) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
-    """wav2vec2's way: `vocab.json`, a character each, "|" between words, and the padding as the blank."""
+def _from_wav2vec2(folder: Path, config: Any) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
+    """wav2vec2's format: a vocabulary of characters, "|" between words, the padding token as the blank."""
     if getattr(config, "add_adapter", False):
-        raise BadInputError(f"{folder}: a model with an adapter after its encoder, which is not known here")
+        raise BadInputError(f"{folder}: models with an adapter after the encoder are not supported")
     numbers: Mapping[str, int] = _json(folder / "vocab.json")
     delimiter = _json(folder / "tokenizer_config.json", {}).get("word_delimiter_token", "|")
     own = {piece: number for piece, number in numbers.items() if number != config.pad_token_id}
     characters = _characters(own, delimiter, folder / "vocab.json")
     if WORD_START not in characters:
         raise BadInputError(f"{folder / 'vocab.json'}: has no {delimiter!r} between words")
-    tokenizer = of_pieces({piece: place for place, piece in enumerate(characters)})
+    tokenizer = subword_tokenizer({piece: place for place, piece in enumerate(characters)})
     shape = {
-        "transformers": {key: value for key, value in config.to_dict().items() if key not in NOT_WEIGHTS},
+        "transformers": {key: value for key, value in config.to_dict().items() if key not in NOT_ARCHITECTURE},
         "order": [*characters.values(), config.pad_token_id],
         "normalise": bool(_json(folder / "preprocessor_config.json", {}).get("do_normalize", True)),
     }
@@ -121,7 +122,7 @@ def _of_characters(folder: Path, config: Any) -> tuple[tokenizers.Tokenizer, dic
 
 
 def _characters(numbers: Mapping[str, int], delimiter: str, path: Path) -> dict[str, int]:
-    """The model's number of each character in lower case and of the mark between words, in the numbers' order."""
+    """Maps each lower-case character and the word-start mark to its token number, in the order of the numbers."""
     characters: dict[str, int] = {}
     for piece, number in sorted(numbers.items(), key=lambda item: item[1]):
         if piece == delimiter:
@@ -129,7 +130,9 @@ def _characters(numbers: Mapping[str, int], delimiter: str, path: Path) -> dict[
         elif len(piece) == 1 and piece.lower() not in characters and len(piece.lower()) == 1:
             characters[piece.lower()] = number
         elif not (piece.startswith(("<", "[")) and piece.endswith((">", "]"))):
-            raise BadInputError(f"{path}: {piece!r} is not one character; only such are known here")
+            raise BadInputError(
+                f"{path}: {piece!r} is not a single character; only character vocabularies are supported"
+            )
     return characters
 
 

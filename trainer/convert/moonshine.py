@@ -1,4 +1,4 @@
-"""Turns published Moonshine files into a model bundle.
+"""Converts published Moonshine files into a model bundle.
 
     python -m trainer.convert.moonshine FOLDER --out BUNDLE
 
@@ -34,8 +34,8 @@ from export.weights import QuantisedTensor, write_weights
 from trainer import families
 from trainer.families import moonshine
 
-# The settings of Moonshine Tiny that differ from transformers' defaults; the published ONNX pair
-# carries no configuration of its own.
+# The settings of Moonshine Tiny that differ from transformers' defaults. The published ONNX pair
+# has no configuration file.
 TINY: Mapping[str, Any] = {
     "vocab_size": 32768,
     "hidden_size": 288,
@@ -52,19 +52,18 @@ TINY: Mapping[str, Any] = {
     "decoder_start_token_id": 1,
 }
 
-LONGEST_S = 20  # of a recording that the graphs are verified on: the longest segment on the device
+LONGEST_S = 20  # of each recording on which the graphs are verified: the longest segment on the device
 
 PublishedTensors = dict[str, NDArray[np.float32] | QuantisedTensor]
 
 
 def convert_moonshine(source: Path, out: Path, name: str = "moonshine-tiny") -> Bundle:
-    """Makes the bundle `out` (a new folder) from the published files in `source`.
+    """Converts the published files in `source` into the bundle `out`, a new folder.
 
-    The graphs are exported from torch and held to it (`moonshine.verify_graphs`) before anything
-    appears at `out`.
+    Exports the graphs from torch and verifies them (`moonshine.verify_graphs`) before `out` appears.
 
     Raises:
-        BadInputError: files are missing or are not Moonshine's; `out` is not touched.
+        BadInputError: files are missing or are not Moonshine's; `out` is not changed.
     """
     tokenizer = source / TOKENIZER
     if not tokenizer.is_file():
@@ -85,7 +84,7 @@ def convert_moonshine(source: Path, out: Path, name: str = "moonshine-tiny") -> 
         tensors = {**whole}
         origin = "fp32 checkpoint of the Hugging Face hub"
     else:
-        raise BadInputError(f"{source}: holds neither encoder_model.onnx nor model.safetensors")
+        raise BadInputError(f"{source}: has neither encoder_model.onnx nor model.safetensors")
 
     values = {name: _values(tensor) for name, tensor in tensors.items()}
     model = moonshine.build(config)
@@ -112,7 +111,7 @@ def convert_moonshine(source: Path, out: Path, name: str = "moonshine-tiny") -> 
 
 
 def read_published_pair(source: Path) -> PublishedTensors:
-    """The published int8 ONNX pair, dequantised by the facts in MOONSHINE.md's table."""
+    """Reads the published int8 ONNX pair; the table in MOONSHINE.md describes its format."""
     tensors: PublishedTensors = {}
     for file_name, prefix in (("encoder_model.onnx", "model.encoder."), ("decoder_model_merged.onnx", "")):
         path = source / file_name
@@ -129,7 +128,7 @@ def read_published_pair(source: Path) -> PublishedTensors:
         tensors |= {prefix + name: tensor for name, tensor in _matmul_weights(nodes, arrays)}
         tensors |= {prefix + name: tensor for name, tensor in _other_weights(arrays)}
         if prefix:
-            # The only two floats of this shape are the group norm's gain and bias, in this order.
+            # The only two float tensors of this shape are the group norm's gain and bias, in this order.
             gain, bias = (a.reshape(-1) for a in arrays.values() if a.shape == (TINY["hidden_size"], 1))
             tensors |= {prefix + "groupnorm.weight": gain, prefix + "groupnorm.bias": bias}
     return tensors
@@ -156,7 +155,7 @@ def _other_weights(
         name = _renamed(stored.replace("_merged_0", ""))
         if convolution := re.fullmatch(r"(conv\d\.weight)_quantized", name):
             stem = convolution[1]
-            # Here the published file adds its "zero point", which is a float, after scaling.
+            # For convolutions, the published file adds its "zero point", a float, after scaling.
             yield (
                 stem,
                 QuantisedTensor(array, arrays[stem + "_scale"].item(), arrays[stem + "_zero_point"].item()),
@@ -194,10 +193,10 @@ def _values(tensor: NDArray[np.float32] | QuantisedTensor) -> NDArray[np.float32
 
 def main(
     source: Annotated[Path, typer.Argument(metavar="FOLDER", help="The published files.")],
-    out: Annotated[Path, typer.Option(help="The bundle to make: a new folder.")],
-    name: Annotated[str, typer.Option(help="The model's name, for people.")] = "moonshine-tiny",
+    out: Annotated[Path, typer.Option(help="The bundle to write: a new folder.")],
+    name: Annotated[str, typer.Option(help="The model's display name.")] = "moonshine-tiny",
 ) -> None:
-    """Turn published Moonshine files into a model bundle."""
+    """Convert published Moonshine files into a model bundle."""
     try:
         bundle = convert_moonshine(source, out, name)
     except AsrEdgeError as error:

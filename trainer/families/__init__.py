@@ -1,4 +1,4 @@
-"""Model families in torch: one file each, of the same name as in `device_app.recognition.families`."""
+"""Model families in torch, one module each, named as in `device_app.recognition.families`."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from numpy.typing import NDArray
 from editing.errors import BundleError
 from export.bundle import Bundle
 
-# What a fine-tuning may touch, as parts of parameter names between dots; nothing named is everything.
+# The parameters that a fine-tuning may change: those with one of these components in their dotted names; () is all.
 SCOPES: Mapping[str, Sequence[str]] = {
-    "acoustic": ("encoder", "encoder_attn"),  # all but the decoder's knowledge of language
+    "acoustic": ("encoder", "encoder_attn"),  # all but the decoder's language modelling
     "all": (),
     "encoder": ("encoder",),
     "decoder": ("decoder", "ctc_head", "lm_head"),
     "attention": ("self_attn", "encoder_attn"),
-    "lora": ("lora_A", "lora_B"),  # of PEFT, where they have been put in
+    "lora": ("lora_A", "lora_B"),  # PEFT's adapters
 }
 
 
 class Family(Protocol):
-    """What training needs of a family; the family's module satisfies it."""
+    """The functions that training needs; every family's module provides them."""
 
     def build(self, config: Mapping[str, Any], attention: str = "eager") -> torch.nn.Module:
-        """A model of this shape, its weights yet to be loaded."""
+        """Builds a model of this configuration; its weights are loaded later."""
         ...
 
     def prepare(self, model: torch.nn.Module) -> None:
-        """Makes the model compute a padded batch as it computes its utterances one by one."""
+        """Modifies the model so that padding does not change its outputs."""
         ...
 
     def tokenise(self, bundle: Bundle) -> Callable[[str], list[int]]:
-        """Gives the function that turns a text into the tokens of its loss."""
+        """Returns the function that turns a text into the tokens of the loss."""
         ...
 
     def loss(
@@ -48,46 +48,44 @@ class Family(Protocol):
         targets: Sequence[Sequence[int]],
         augment: bool = False,
     ) -> tuple[torch.Tensor, int]:
-        """The summed loss of a batch, and over how many tokens.
+        """The summed loss of a batch, and its number of tokens.
 
         Args:
-            model: prepared.
-            audio: (batch, samples), zeros after each one's end.
-            lengths: (batch,), samples of each.
-            targets: tokens of each.
-            augment: mask parts of the features at random, if the family does that.
+            model: after `prepare`.
+            audio: (batch, samples), padded with zeros.
+            lengths: (batch,), the samples of each utterance.
+            targets: the tokens of each utterance.
+            augment: mask parts of the features at random, where the family supports it.
         """
         ...
 
     def log_probabilities(
         self, model: torch.nn.Module, audio: torch.Tensor, lengths: torch.Tensor, targets: Sequence[Sequence[int]]
     ) -> torch.Tensor:
-        """(rows, vocabulary): of every token of the targets, or of every frame, with arguments as `loss`."""
+        """(rows, vocabulary): one row per target token, or per frame for CTC. Arguments as for `loss`."""
         ...
 
     def features(self, model: torch.nn.Module, audio: torch.Tensor) -> torch.Tensor:
-        """The encoder's output for one utterance, (1, samples) -> (frames, size); the model is not prepared."""
+        """The encoder's output for one utterance, (1, samples) -> (frames, size); call it before `prepare`."""
         ...
 
 
-STATISTICS = ("running_mean", "running_var")  # of batch norms: no gradient changes them, but they are part of the model
+STATISTICS = ("running_mean", "running_var")  # of batch norms: part of the model, but changed by no gradient
 
 
 def state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """What a bundle's weights hold of a model, by name: its parameters, and the statistics of its batch norms.
+    """The tensors that a bundle stores, by name: the parameters, and the statistics of batch norms.
 
-    The statistics are merged as the parameters are. A batch norm is an affine map, and theta_t
-    is only the model that the merge promises if that map lies between the two models' as well:
-    new weights beside old statistics would shift every channel.
+    The statistics are merged like parameters. New weights with old statistics would shift every channel.
     """
     statistics = {name: buffer for name, buffer in model.named_buffers() if name.rpartition(".")[2] in STATISTICS}
     return {**dict(model.named_parameters()), **statistics}
 
 
 def load_weights(model: torch.nn.Module, weights: Mapping[str, NDArray[np.float32]]) -> None:
-    """Copies weights into a model; names and shapes must be exactly those of its `state`.
+    """Copies weights into a model. Names and shapes must match its `state` exactly.
 
-    A tied tensor has one entry: Moonshine's output projection is its embedding.
+    Tied tensors have one entry: Moonshine's output projection is its embedding.
 
     Raises:
         BundleError: a tensor is missing, unknown, or of another shape.
@@ -108,12 +106,12 @@ def load_weights(model: torch.nn.Module, weights: Mapping[str, NDArray[np.float3
 
 
 def arrays(model: torch.nn.Module) -> dict[str, NDArray[np.float32]]:
-    """A copy of a model's `state` in numpy."""
+    """Copies a model's `state` to numpy."""
     return {name: tensor.detach().float().cpu().numpy().copy() for name, tensor in state(model).items()}
 
 
 def names() -> list[str]:
-    """The families that can be trained here."""
+    """The names of the families that can be trained."""
     return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
 
 
@@ -121,7 +119,7 @@ def find(bundle: Bundle) -> Family:
     """The family of a bundle.
 
     Raises:
-        BundleError: none of that name can be trained here.
+        BundleError: there is no such family.
     """
     if bundle.family not in names():
         raise BundleError(

@@ -1,4 +1,4 @@
-"""Any CTC model of transformers that takes audio as it is: wav2vec2, HuBERT, WavLM and their kin."""
+"""Any CTC model of transformers whose input is the raw waveform, such as wav2vec2, HuBERT and WavLM."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from transformers import AutoConfig, AutoModelForCTC
 
 from export.bundle import Bundle
 from trainer.ctc_loss import ctc_loss
-from trainer.vocabulary import tokens_of
+from trainer.vocabulary import ctc_tokeniser
 
-# No masking and no dropout: in training, the model receives each utterance as on the device.
-AS_IT_IS: Mapping[str, Any] = {
+# No masking and no layer drop: in training, the model receives each utterance as on the device.
+WITHOUT_MASKING: Mapping[str, Any] = {
     "mask_time_prob": 0.0,
     "mask_feature_prob": 0.0,
     "apply_spec_augment": False,
     "layerdrop": 0.0,
 }
-GUARD = 1e-7  # added to the variance, as transformers' feature extractor does
+VARIANCE_FLOOR = 1e-7  # added to the variance, as transformers' feature extractor does
 
 
 class AutoCtc(torch.nn.Module):
-    """A model of transformers, its tokens in the order that our decoder expects: the blank last.
+    """A model of transformers with its tokens reordered as our decoder expects, the blank last.
 
     Attributes:
-        model: of transformers.
-        order: (vocabulary,), the model's own number of each of our tokens; its other special
-            tokens, which no text has, are left out.
-        normalise: whether audio is brought to mean 0 and variance 1.
+        model: the model of transformers.
+        order: (vocabulary,), for each of our tokens, its number in `model`. Other special tokens of
+            `model` are left out, because no text contains them.
+        normalise: whether audio is scaled to mean 0 and variance 1.
     """
 
     order: torch.Tensor
@@ -40,39 +40,39 @@ class AutoCtc(torch.nn.Module):
         self.register_buffer("order", torch.tensor(order), persistent=False)
 
     def forward(self, audio: torch.Tensor) -> torch.Tensor:
-        """(batch, samples), all of one length -> log-probabilities (batch, frames, vocabulary)."""
-        logits = self.model(self.scaled(audio)).logits
+        """(batch, samples) without padding -> log-probabilities (batch, frames, vocabulary)."""
+        logits = self.model(self.normalised(audio)).logits
         return torch.log_softmax(logits.index_select(2, self.order).float(), dim=-1)
 
-    def scaled(self, audio: torch.Tensor) -> torch.Tensor:
-        """Audio as the model was trained to take it."""
+    def normalised(self, audio: torch.Tensor) -> torch.Tensor:
+        """Audio scaled as in the model's pre-training."""
         if not self.normalise:
             return audio
         centred = audio - audio.mean(dim=1, keepdim=True)
-        return centred / torch.sqrt(centred.square().mean(dim=1, keepdim=True) + GUARD)
+        return centred / torch.sqrt(centred.square().mean(dim=1, keepdim=True) + VARIANCE_FLOOR)
 
 
 def build(config: Mapping[str, Any], attention: str = "eager") -> AutoCtc:
-    """A model of this shape with random weights, in evaluation mode.
+    """Builds a model with random weights, in evaluation mode.
 
     Args:
         config: "transformers", a configuration of transformers with its "model_type"; "order" and
             "normalise", as in `AutoCtc`.
-        attention: transformers' name of the implementation.
+        attention: transformers' name of the attention implementation.
     """
-    settings = {**config["transformers"], **AS_IT_IS}
+    settings = {**config["transformers"], **WITHOUT_MASKING}
     own = AutoConfig.for_model(settings.pop("model_type"), **settings)
     model = AutoModelForCTC.from_config(own, attn_implementation=attention)
     return AutoCtc(model, config["order"], config["normalise"]).eval()
 
 
 def prepare(_model: AutoCtc) -> None:
-    """Nothing: utterances are computed one by one, because padding changes the output of many of these models."""
+    """Does nothing. Utterances run one by one, because padding changes the output of many of these models."""
 
 
 def tokenise(bundle: Bundle) -> Callable[[str], list[int]]:
-    """Gives the function that turns a text into tokens (see `trainer.vocabulary.tokens_of`)."""
-    return tokens_of(bundle)
+    """Returns the function that turns a text into tokens (see `trainer.vocabulary.ctc_tokeniser`)."""
+    return ctc_tokeniser(bundle)
 
 
 def loss(
@@ -84,10 +84,10 @@ def loss(
 ) -> tuple[torch.Tensor, int]:
     """CTC loss, summed over the batch, and the number of tokens (see `trainer.families.Family`)."""
     del augment
-    each = _each(model, audio, lengths)
+    outputs = _per_utterance(model, audio, lengths)
     losses = [
         ctc_loss(one, torch.tensor([one.shape[1]], device=audio.device), [target])
-        for one, target in zip(each, targets, strict=True)
+        for one, target in zip(outputs, targets, strict=True)
     ]
     return torch.stack(losses).sum(), sum(map(len, targets))
 
@@ -95,16 +95,16 @@ def loss(
 def log_probabilities(
     model: AutoCtc, audio: torch.Tensor, lengths: torch.Tensor, _targets: Sequence[Sequence[int]]
 ) -> torch.Tensor:
-    """(frames, vocabulary), of every frame of the batch (see `trainer.families.Family`)."""
-    return torch.cat([one[0] for one in _each(model, audio, lengths)])
+    """(frames, vocabulary), the frames of all utterances in turn (see `trainer.families.Family`)."""
+    return torch.cat([one[0] for one in _per_utterance(model, audio, lengths)])
 
 
 def features(model: AutoCtc, audio: torch.Tensor) -> torch.Tensor:
     """(frames, size) of one utterance, (1, samples) (see `trainer.families.Family`)."""
-    hidden: torch.Tensor = model.model.base_model(model.scaled(audio)).last_hidden_state
+    hidden: torch.Tensor = model.model.base_model(model.normalised(audio)).last_hidden_state
     return hidden[0]
 
 
-def _each(model: AutoCtc, audio: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
-    """Log-probabilities (1, frames, vocabulary) of each utterance."""
+def _per_utterance(model: AutoCtc, audio: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
+    """Runs the model on each utterance alone: log-probabilities (1, frames, vocabulary)."""
     return [model(one[None, :length]) for one, length in zip(audio, lengths.tolist(), strict=True)]

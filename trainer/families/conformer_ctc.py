@@ -12,18 +12,17 @@ from transformers import ParakeetCTCConfig, ParakeetForCTC
 from export.bundle import Bundle
 from trainer.ctc_loss import ctc_loss
 from trainer.log_mel import HOP, LogMel
-from trainer.vocabulary import tokens_of
+from trainer.vocabulary import ctc_tokeniser
 
-INTERMEDIATE_WEIGHT = 0.3  # of the loss half-way up the encoder (Lee & Watanabe 2021, arXiv 2102.03216)
+INTERMEDIATE_WEIGHT = 0.3  # of the CTC loss on the encoder's middle layer (Lee & Watanabe 2021, arXiv 2102.03216)
 
-# Masks of SpecAugment (Park et al. 2019), in frames of 10 ms and mel bins. Up to a fifth of an
-# utterance of 2 s, as short ones have no words to spare.
+# Masks of SpecAugment (Park et al. 2019), in frames of 10 ms and in mel bins. They mask up to a fifth of
+# an utterance of 2 s; wider masks could remove whole words of short utterances.
 TIME_MASKS, TIME_WIDTH = 2, 20
 BIN_MASKS, BIN_WIDTH = 2, 15
 
-# Both have 12 layers and 8 heads, as the paper's. There is no dropout and no layer drop: with transformers'
-# own four dropouts and its layer drop, a model trained on a few hundred utterances wrote nothing but blanks, and
-# augmented speech keeps it from overfitting.
+# Both have 12 layers and 8 heads, as in the paper. Dropout and layer drop are off: with transformers' default
+# rates, a model trained on a few hundred utterances output only blanks. Augmentation prevents overfitting instead.
 CONFIGS: Mapping[str, Mapping[str, Any]] = {
     name: {
         "hidden_size": size,
@@ -45,12 +44,12 @@ CONFIGS: Mapping[str, Mapping[str, Any]] = {
 
 
 def build(config: Mapping[str, Any], attention: str = "eager") -> ParakeetForCTC:
-    """A model of this shape with random weights, in evaluation mode; audio enters by its `front_end`.
+    """Builds a model with random weights, in evaluation mode; its `front_end` computes the features.
 
     Args:
-        config: "encoder", settings of transformers' ParakeetEncoderConfig, and "vocab_size",
-            the blank, which is the last, included.
-        attention: transformers' name of the implementation.
+        config: "encoder", the settings of transformers' ParakeetEncoderConfig, and "vocab_size",
+            which includes the blank, the last token.
+        attention: transformers' name of the attention implementation.
     """
     vocabulary = int(config["vocab_size"])
     settings = ParakeetCTCConfig(
@@ -63,12 +62,12 @@ def build(config: Mapping[str, Any], attention: str = "eager") -> ParakeetForCTC
 
 
 def prepare(_model: ParakeetForCTC) -> None:
-    """Nothing: the encoder takes a mask."""
+    """Does nothing: the encoder takes a padding mask."""
 
 
 def tokenise(bundle: Bundle) -> Callable[[str], list[int]]:
-    """Gives the function that turns a text into tokens (see `trainer.vocabulary.tokens_of`)."""
-    return tokens_of(bundle)
+    """Returns the function that turns a text into tokens (see `trainer.vocabulary.ctc_tokeniser`)."""
+    return ctc_tokeniser(bundle)
 
 
 def loss(
@@ -80,7 +79,7 @@ def loss(
 ) -> tuple[torch.Tensor, int]:
     """CTC loss, summed over the batch, and the number of tokens (see `trainer.families.Family`).
 
-    In training mode with the same loss on the middle layer; SpecAugment where it is to augment.
+    In training mode, adds the CTC loss of the middle layer. With `augment`, applies SpecAugment.
     """
     features, mask = masked_features(model, audio, lengths)
     if augment:
@@ -99,7 +98,7 @@ def loss(
 def log_probabilities(
     model: ParakeetForCTC, audio: torch.Tensor, lengths: torch.Tensor, _targets: Sequence[Sequence[int]]
 ) -> torch.Tensor:
-    """(frames, vocabulary), of every frame of the batch (see `trainer.families.Family`)."""
+    """(frames, vocabulary), the frames of all utterances in turn (see `trainer.families.Family`)."""
     features, mask = masked_features(model, audio, lengths)
     output = model.encoder(features, attention_mask=mask)
     return torch.log_softmax(model.ctc_head(output.last_hidden_state)[output.attention_mask > 0].float(), dim=-1)
@@ -114,7 +113,7 @@ def features(model: ParakeetForCTC, audio: torch.Tensor) -> torch.Tensor:
 def masked_features(
     model: ParakeetForCTC, audio: torch.Tensor, lengths: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features (batch, frames, bins), in float32 whatever the rest is in, and which frames are an utterance's own."""
+    """Features (batch, frames, bins), in float32 even under autocast, and the mask of frames that are not padding."""
     with torch.autocast(audio.device.type, enabled=False):
         features = model.front_end(audio, lengths)
     frames = torch.arange(features.shape[1], device=audio.device)
@@ -122,7 +121,7 @@ def masked_features(
 
 
 def spec_augmented(features: torch.Tensor) -> torch.Tensor:
-    """SpecAugment without warping; what is masked becomes the mean, 0."""
+    """Applies SpecAugment without time warping; masked values become 0, the mean."""
     augment = torchaudio.transforms.SpecAugment(TIME_MASKS, TIME_WIDTH, BIN_MASKS, BIN_WIDTH, zero_masking=True)
     augmented: torch.Tensor = augment(features.transpose(1, 2)[:, None])
     return augmented[:, 0].transpose(1, 2)

@@ -1,4 +1,4 @@
-"""Moonshine in torch: the module whose parameter names a bundle's weights carry."""
+"""Moonshine in torch."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from export.verify import check_numbers, check_tokens
 
 
 def build(config: Mapping[str, Any], attention: str = "eager") -> MoonshineForConditionalGeneration:
-    """A model of this shape with random weights, in evaluation mode.
+    """Builds a model with random weights, in evaluation mode.
 
     Args:
-        config: the settings that `model.json` keeps under "config"; what is absent has
-            transformers' default.
-        attention: transformers' name of the implementation; "eager" is traced, "sdpa" trains faster.
+        config: the settings under "config" in `model.json`; missing ones have transformers' defaults.
+        attention: transformers' name of the attention implementation. "eager" can be exported to
+            ONNX, "sdpa" trains faster.
     """
     model = MoonshineForConditionalGeneration(MoonshineConfig(**config, attn_implementation=attention))
     return model.eval()
 
 
 class MaskedGroupNorm(torch.nn.Module):
-    """The front end's group norm over each utterance's own frames, so that padding changes nothing.
+    """The front end's group norm without the padding frames, so that padding does not change the output.
 
     Attributes:
-        frames: (batch,), how many of the frames that come next belong to each utterance.
+        frames: (batch,), each utterance's number of frames in the next batch.
     """
 
     def __init__(self, norm: torch.nn.GroupNorm) -> None:
@@ -47,7 +47,7 @@ class MaskedGroupNorm(torch.nn.Module):
         self.frames = torch.zeros(0, dtype=torch.long)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Normalises (batch, channels, frames) over channels and each one's own frames."""
+        """Normalises (batch, channels, frames) over the channels and frames of each utterance."""
         hidden = hidden.float()
         mask = (torch.arange(hidden.shape[2], device=hidden.device) < self.frames[:, None])[:, None]
         count = (self.frames * hidden.shape[1])[:, None, None]
@@ -57,15 +57,15 @@ class MaskedGroupNorm(torch.nn.Module):
 
 
 def prepare(model: MoonshineForConditionalGeneration) -> None:
-    """Makes the model compute a padded batch as it computes its utterances one by one."""
+    """Replaces the group norm, so that padding does not change the model's outputs."""
     model.model.encoder.groupnorm = MaskedGroupNorm(model.model.encoder.groupnorm)
 
 
 def tokenise(bundle: Bundle) -> Callable[[str], list[int]]:
-    """Gives the function that turns a text into tokens, the end token included.
+    """Returns the function that turns a text into tokens, including the end token.
 
-    It raises BadInputError for a text that is longer than the decoder can write. No character is
-    unknown: what the vocabulary lacks is spelled in bytes.
+    That function raises BadInputError for a text with more tokens than the decoder can output. No
+    character is unknown: those outside the vocabulary become byte tokens.
 
     Raises:
         BundleError: the tokenizer is damaged.
@@ -95,11 +95,11 @@ def loss(
 ) -> tuple[torch.Tensor, int]:
     """Cross-entropy, summed over the batch's tokens, and their number (see `trainer.families.Family`).
 
-    `augment` does nothing: the model takes audio as it is, so there are no features to mask.
+    `augment` has no effect: the model's input is the raw waveform, so there are no features to mask.
     """
-    wanted = torch.tensor([token for target in targets for token in target], device=audio.device)
+    labels = torch.tensor([token for target in targets for token in target], device=audio.device)
     logits = _logits(model, audio, lengths, targets)
-    return torch.nn.functional.cross_entropy(logits, wanted, reduction="sum"), len(wanted)
+    return torch.nn.functional.cross_entropy(logits, labels, reduction="sum"), len(labels)
 
 
 def log_probabilities(
@@ -108,7 +108,7 @@ def log_probabilities(
     lengths: torch.Tensor,
     targets: Sequence[Sequence[int]],
 ) -> torch.Tensor:
-    """(tokens, vocabulary), of every token of the targets (see `trainer.families.Family`)."""
+    """(tokens, vocabulary), the tokens of all targets in turn (see `trainer.families.Family`)."""
     return torch.log_softmax(_logits(model, audio, lengths, targets), dim=-1)
 
 
@@ -124,36 +124,36 @@ def _logits(
     lengths: torch.Tensor,
     targets: Sequence[Sequence[int]],
 ) -> torch.Tensor:
-    """float32 (tokens, vocabulary), one utterance's tokens after the other's."""
+    """float32 (tokens, vocabulary), the tokens of all targets in turn, with teacher forcing."""
     config, norm = model.config, model.model.encoder.groupnorm
     frames = lengths
     for index, (kernel, stride) in enumerate(FRONT_END):
         frames = (frames - kernel) // stride + 1
         if index == 0:
             norm.frames = frames
-    # transformers takes a mask over samples and looks at every HOP-th of it.
+    # transformers takes a mask over samples and reads every HOP-th entry.
     samples = torch.arange(audio.shape[1], device=audio.device)
     mask = samples < ((frames - 1) * HOP + 1)[:, None]
     longest = max(map(len, targets))
     padded = [[*target, *[-1] * (longest - len(target))] for target in targets]
-    wanted = torch.tensor(padded, device=audio.device)
-    given = torch.full_like(wanted, config.eos_token_id)
-    given[:, 0] = config.decoder_start_token_id
-    given[:, 1:] = wanted[:, :-1].clamp(min=0)
-    hidden = model.model(input_values=audio, attention_mask=mask, decoder_input_ids=given, use_cache=False)
-    logits: torch.Tensor = model.proj_out(hidden.last_hidden_state[wanted >= 0])
+    labels = torch.tensor(padded, device=audio.device)
+    inputs = torch.full_like(labels, config.eos_token_id)
+    inputs[:, 0] = config.decoder_start_token_id
+    inputs[:, 1:] = labels[:, :-1].clamp(min=0)
+    hidden = model.model(input_values=audio, attention_mask=mask, decoder_input_ids=inputs, use_cache=False)
+    logits: torch.Tensor = model.proj_out(hidden.last_hidden_state[labels >= 0])
     return logits.float()
 
 
-def reference(
+def reference_outputs(
     model: MoonshineForConditionalGeneration, audio: NDArray[np.float32], tokens: NDArray[np.int64]
 ) -> dict[str, NDArray[np.float32]]:
-    """What transformers itself computes, under the names of the graphs' outputs.
+    """The outputs of transformers, under the names of the graphs' outputs.
 
     Args:
         model: eager, in evaluation mode.
         audio: (batch, samples).
-        tokens: (batch, steps), fed one after another.
+        tokens: (batch, steps), the decoder's inputs.
 
     Returns:
         cross_key.N and cross_value.N of every decoder layer, and logits (batch, steps, vocabulary).
@@ -179,7 +179,7 @@ def run_graphs(
     audio: NDArray[np.float32],
     tokens: NDArray[np.int64],
 ) -> dict[str, NDArray[np.float32]]:
-    """The same from ONNX Runtime sessions, the decoder step by step from an empty cache."""
+    """The same outputs from ONNX Runtime sessions; the decoder runs step by step from an empty cache."""
     cross = dict(zip([o.name for o in encoder.get_outputs()], encoder.run(None, {"audio": audio}), strict=True))
     heads = config["decoder_num_attention_heads"]
     names = [f"{kind}.{i}" for kind in ("key", "value") for i in range(config["decoder_num_hidden_layers"])]
@@ -199,22 +199,22 @@ def verify_graphs(
     weights: Mapping[str, NDArray[np.float32]],
     recordings: Sequence[Samples] = (),
 ) -> float:
-    """Bakes the bundle to fp32 and holds it to transformers.
+    """Bakes the bundle to fp32 and compares its outputs with those of transformers.
 
-    Numbers are compared on noise of several lengths and batch sizes, and the tokens that greedy
-    decoding gives on real recordings.
+    Compares numbers on noise of several lengths and batch sizes, and the tokens of greedy decoding on
+    real recordings.
 
     Args:
         model: with `weights` loaded.
-        bundle: whose graphs are to be verified.
+        bundle: its graphs are verified.
         weights: float32 by parameter name.
         recordings: (samples,) each, at 16 kHz.
 
     Returns:
-        The largest difference in numbers, at most 1e-4.
+        The largest absolute difference, at most 1e-4.
 
     Raises:
-        ParityError: a graph computes something else.
+        ParityError: an output differs.
     """
     random = np.random.default_rng(0)
     worst = 0.0
@@ -226,18 +226,18 @@ def verify_graphs(
             audio = (0.1 * random.standard_normal((batch, round(seconds * bundle.sampling_rate)))).astype(np.float32)
             tokens = random.integers(3, bundle.config["vocab_size"], (batch, steps))
             found = run_graphs(encoder, decoder, bundle.config, audio, tokens)
-            worst = max(worst, check_numbers(reference(model, audio, tokens), found))
+            worst = max(worst, check_numbers(reference_outputs(model, audio, tokens), found))
         if recordings:
             recogniser = load(bundle, folder, 2)
             for audio in recordings:
                 written = recogniser.decode(audio).tokens
-                # One token more than the graphs write: torch, too, must end there.
-                check_tokens(generated(model, audio, len(written) + 1), written)
+                # Allows one token more than the graphs output, to check that torch ends at the same token.
+                check_tokens(generate_tokens(model, audio, len(written) + 1), written)
     return worst
 
 
-def generated(model: MoonshineForConditionalGeneration, audio: Samples, most: int) -> list[int]:
-    """The tokens of transformers' own greedy generation: at most `most`, no special ones."""
+def generate_tokens(model: MoonshineForConditionalGeneration, audio: Samples, most: int) -> list[int]:
+    """The tokens of transformers' greedy decoding: at most `most`, without special tokens."""
     with torch.no_grad():
         tokens = model.generate(torch.from_numpy(audio)[None], max_new_tokens=most, do_sample=False)[0]
     special = {model.config.bos_token_id, model.config.eos_token_id}

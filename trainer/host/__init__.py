@@ -1,1 +1,1 @@
-"""The host: fine-tunes for devices, and gives back signed task vectors."""
+"""The host: fine-tunes for devices and returns signed task vectors."""

@@ -1,4 +1,4 @@
-"""Authenticates devices by their tokens and limits how often they may ask."""
+"""Authenticates devices by their tokens and limits their request rate."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from device_app.remote.signatures import Signer
 from trainer.host.database import Device, Job
 from trainer.host.jobs import Jobs
 
-LATER_S = 5
-BAD_TOKENS_PER_MINUTE = 20  # of one address
+RETRY_AFTER_S = 5
+BAD_TOKENS_PER_MINUTE = 20  # per address
 
-Identity = Annotated[str, PathParameter(pattern=r"^[0-9a-f]{32}$", description="A job's.")]
-Name = Annotated[str, PathParameter(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Of a group of devices.")]
+Identity = Annotated[str, PathParameter(pattern=r"^[0-9a-f]{32}$", description="A job's id.")]
+Name = Annotated[str, PathParameter(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="The name of a group of devices.")]
 
 
 @dataclass
-class Hosting:
-    """What every request may need.
+class HostState:
+    """The state that all requests share.
 
     Attributes:
-        jobs: of the host, with its database and limits.
-        signer: whose identity is shown.
-        folder: the host's.
-        is_open: whether who comes without a token is let in: only where no other machine can reach it.
-        uploading: jobs whose dataset is coming in.
+        jobs: the host's jobs, with its database and limits.
+        signer: the host's keys.
+        folder: the host's folder.
+        allows_anonymous: accept requests without a token; only for a host that no other machine can reach.
+        uploading: ids of jobs whose dataset is being uploaded.
     """
 
     jobs: Jobs
     signer: Signer
     folder: Path
-    is_open: bool
+    allows_anonymous: bool
     uploading: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -48,45 +48,45 @@ class Hosting:
         self._of_strangers = RateLimitItemPerMinute(BAD_TOKENS_PER_MINUTE)
 
     def device(self, address: str, token: str | None) -> Device:
-        """Whose token this is.
+        """Finds the device with a token.
 
         Args:
-            address: that the request comes from.
-            token: None where there is no Authorization header.
+            address: the client's address.
+            token: None if the request has no Authorization header.
 
         Raises:
-            HTTPException: 401, it is nobody's; 429, requests or wrong tokens come too often.
+            HTTPException: 401 if no device has the token; 429 for too many requests or wrong tokens.
         """
         database = self.jobs.database
         device: Device | None = None
-        if token is None and self.is_open:
+        if token is None and self.allows_anonymous:
             device = database.local_device()
         elif not self._rate.test(self._of_strangers, address):
-            raise later(429, "too many wrong tokens came from this address")
+            raise retry_later(429, "too many wrong tokens from this address")
         elif token:
-            device = database.device_of(token)
+            device = database.device_with_token(token)
         if device is None:
             self._rate.hit(self._of_strangers, address)
-            raise HTTPException(401, "a token of this host is needed", {"WWW-Authenticate": "Bearer"})
+            raise HTTPException(401, "this host requires a token", {"WWW-Authenticate": "Bearer"})
         if not self._rate.hit(self._of_device, str(device.id)):
-            raise later(429, "too many requests; come again later")
+            raise retry_later(429, "too many requests; try again later")
         return device
 
 
-def later(status: int, why: str) -> HTTPException:
-    """An answer that asks to come again."""
-    return HTTPException(status, why, {"Retry-After": str(LATER_S)})
+def retry_later(status: int, reason: str) -> HTTPException:
+    """An error response that asks the client to retry later."""
+    return HTTPException(status, reason, {"Retry-After": str(RETRY_AFTER_S)})
 
 
-def _hosting(request: Request) -> Hosting:
-    found: Hosting = request.app.state.hosting
+def _hosting(request: Request) -> HostState:
+    found: HostState = request.app.state.hosting
     return found
 
 
-Host = Annotated[Hosting, Depends(_hosting)]
+Host = Annotated[HostState, Depends(_hosting)]
 
 
-def _who(
+def _calling_device(
     request: Request,
     host: Host,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],
@@ -97,22 +97,22 @@ def _who(
     return host.device(address, credentials.credentials if credentials else "")
 
 
-Who = Annotated[Device, Depends(_who)]
+CallingDevice = Annotated[Device, Depends(_calling_device)]
 
 
-def _own_job(identity: Identity, device: Who, host: Host) -> Job:
+def _own_job(identity: Identity, device: CallingDevice, host: Host) -> Job:
     job = host.jobs.database.job(identity, device.id)
     if job is None:
-        raise HTTPException(404, "there is no such job of this device")
+        raise HTTPException(404, "this device has no such job")
     return job
 
 
 OwnJob = Annotated[Job, Depends(_own_job)]
 
 
-def _member(group: Name, device: Who) -> str:
+def _member(group: Name, device: CallingDevice) -> str:
     if device.fleet != group:
-        raise HTTPException(404, "this device is in no such group")
+        raise HTTPException(404, "this device is not in that group")
     return group
 
 

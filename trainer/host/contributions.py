@@ -1,4 +1,4 @@
-"""Task vectors that devices give to a group: how they come in, and where the host stores them."""
+"""Task vectors that devices contribute to a group: how the host checks and stores them."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from editing.files import sha256
 from editing.task_vector import check_file, read_origin
 from trainer.host.database import Database, Device
 
-NAME = "the task vector"  # in errors; where it is on the host is nobody's business
+NAME = "the task vector"  # used in errors in place of its path on the host
 
 
-def file_of(folder: Path, vector: str) -> Path:
-    """Where a host keeps a contributed or merged vector."""
+def vector_file(folder: Path, vector: str) -> Path:
+    """The file of a contributed or merged vector on the host."""
     return folder / "fleet" / f"{vector}.safetensors"
 
 
-def incoming(folder: Path, device: int) -> Path:
-    """A new place for what a device is sending."""
+def incoming_file(folder: Path, device: int) -> Path:
+    """A new temporary file for an upload from a device."""
     return folder / "fleet" / "incoming" / f"{device}-{secrets.token_hex(8)}"
 
 
-def receive(database: Database, folder: Path, device: Device, group: str, vector: str, path: Path) -> None:
-    """Takes a vector into a group.
+def accept_contribution(database: Database, folder: Path, device: Device, group: str, vector: str, path: Path) -> None:
+    """Adds an uploaded vector to a group's contributions.
 
     Raises:
-        BadInputError: it has other bytes than its name says, is no task vector, or does not fit a base that is
-            installed here.
+        BadInputError: its SHA-256 is not `vector`.
+        TaskVectorError: it is not a task vector, its base is not installed here, or it does not fit that base.
     """
     if sha256(path) != vector:
-        raise BadInputError("the bytes are not those that were announced")
+        raise BadInputError("the uploaded bytes do not have the announced SHA-256")
     origin = read_origin(path, name=NAME)
     base = find_base(origin.base)
     if base is None:
@@ -41,9 +41,11 @@ def receive(database: Database, folder: Path, device: Device, group: str, vector
     try:
         shapes = base.shapes()
     except BundleError:
-        raise TaskVectorError(f"{NAME}: its base {origin.base[:8]} is damaged on this host; tell its owner") from None
+        raise TaskVectorError(
+            f"{NAME}: its base {origin.base[:8]} is damaged on this host; contact its owner"
+        ) from None
     check_file(path, origin.base, shapes, name=NAME)
-    target = file_of(folder, vector)
+    target = vector_file(folder, vector)
     path.replace(target)
     for old in database.contribute(device.id, group, origin.base, vector, {"scores": dict(origin.scores)}):
-        file_of(folder, old).unlink(missing_ok=True)
+        vector_file(folder, old).unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""What a host remembers: devices, jobs, contributions. SQLite; every change is one transaction.
+"""The host's SQLite database of devices, jobs and contributions. Every change is one transaction.
 
-The state of a job goes one way, and each step is taken once, as it is made only from the state before:
+Each state transition of a job happens at most once, because it requires the previous state:
 
     uploading -> queued -> running -> done | failed
         any of the first three -> cancelled
@@ -26,7 +26,7 @@ from editing.files import make_folder, private_folder
 from editing.former_names import FINE_TUNING, STATEMENT, translated
 
 State = Literal["uploading", "queued", "running", "done", "failed", "cancelled"]
-OPEN: Sequence[State] = ("uploading", "queued", "running")
+UNFINISHED: Sequence[State] = ("uploading", "queued", "running")
 
 SCHEMA = """
 CREATE TABLE device (
@@ -49,7 +49,7 @@ CREATE TABLE fleet_vector (
     statement TEXT NOT NULL, signature TEXT NOT NULL, report TEXT NOT NULL, created REAL NOT NULL
 );
 """
-LOCAL = "this machine"  # the device that needs no token, where the host is bound to loopback
+LOCAL_DEVICE = "this machine"  # the device without a token, if the host listens on loopback
 
 
 def _tables(connection: sqlite3.Connection) -> None:
@@ -62,7 +62,7 @@ MIGRATIONS: Sequence[Migration] = (_tables,)
 
 @dataclass(frozen=True)
 class Device:
-    """Someone who may send jobs; `fleet` is the group that it shares task vectors with, or ""."""
+    """A device that may send jobs. `fleet` is the group with which it shares task vectors, or ""."""
 
     id: int
     name: str
@@ -73,7 +73,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Job:
-    """One domain that a device wants learnt; times are seconds since 1970."""
+    """A request of a device to fine-tune on one domain; times are seconds since 1970."""
 
     number: int
     id: str
@@ -92,7 +92,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Contribution:
-    """A task vector that a device gave to its fleet, and what it said of it."""
+    """A task vector that a device contributed to its fleet, and the device's statement about it."""
 
     device: str
     vector: str
@@ -100,12 +100,12 @@ class Contribution:
 
 
 class Database:
-    """The host's database; may be used by several threads and processes."""
+    """The host's database; several threads and processes may use it."""
 
     def __init__(self, path: Path) -> None:
         """
         Raises:
-            StorageError: it cannot be opened, or is of a later asr-edge.
+            StorageError: it cannot be opened, or a later version of asr-edge wrote it.
         """
         self._local = threading.local()
         self._path = path
@@ -113,7 +113,7 @@ class Database:
             make_folder(private_folder(path.parent))
             migrate(self._connection(), path, MIGRATIONS)
         except LaterVersionError as error:
-            raise StorageError(f"{path}: is of a later asr-edge (version {error.version})") from error
+            raise StorageError(f"{path}: was written by a later asr-edge (version {error.version})") from error
         except (sqlite3.DatabaseError, OSError) as error:
             if isinstance(error, StorageError):
                 raise
@@ -131,10 +131,10 @@ class Database:
     # Devices
 
     def add_device(self, name: str, fleet: str = "") -> str:
-        """Lets a device in; returns its token, which is stored nowhere.
+        """Adds a device and returns its token. Only the token's hash is stored.
 
         Raises:
-            BadInputError: there is a device of this name.
+            BadInputError: a device of this name exists.
         """
         token = make_token()
         try:
@@ -144,30 +144,28 @@ class Database:
                     (name, hash_token(token), fleet, time.time()),
                 )
         except sqlite3.IntegrityError:
-            raise BadInputError(
-                f"there is a device {name!r} already; revoke its token, or choose another name"
-            ) from None
+            raise BadInputError(f"a device {name!r} already exists; revoke its token, or choose another name") from None
         return token
 
     def local_device(self) -> Device:
-        """The device for which no token is asked."""
+        """The device of requests without a token; created if missing."""
         with self._transaction() as database:
             database.execute(
                 "INSERT OR IGNORE INTO device (name, token_sha256, fleet, created) VALUES (?, ?, '', ?)",
-                (LOCAL, hash_token(make_token()), time.time()),
+                (LOCAL_DEVICE, hash_token(make_token()), time.time()),
             )
-        return next(device for device in self.devices() if device.name == LOCAL)
+        return next(device for device in self.devices() if device.name == LOCAL_DEVICE)
 
     def devices(self) -> list[Device]:
-        """All, those whose token was revoked included."""
+        """All devices, including those whose token was revoked."""
         rows = self._connection().execute("SELECT id, name, fleet, created, revoked FROM device ORDER BY id")
         return [Device(*row) for row in rows]
 
     def revoke(self, name: str) -> None:
-        """Lets a device in no more.
+        """Revokes a device's token.
 
         Raises:
-            BadInputError: there is none of this name.
+            BadInputError: no device of this name has a token.
         """
         with self._transaction() as database:
             found = database.execute(
@@ -176,8 +174,8 @@ class Database:
             if not found.rowcount:
                 raise BadInputError(f"there is no device {name!r} with a token; 'asr-edge host token list' shows them")
 
-    def device_of(self, token: str) -> Device | None:
-        """Whose token this is, if it is anybody's. All are compared, each in constant time."""
+    def device_with_token(self, token: str) -> Device | None:
+        """The device with this token, or None. Compares with all tokens, each in constant time."""
         rows = self._connection().execute(
             "SELECT token_sha256, id, name, fleet, created, revoked FROM device WHERE revoked IS NULL"
         )
@@ -186,10 +184,10 @@ class Database:
     # Jobs
 
     def add_job(self, device: int, key: str, request: Mapping[str, Any]) -> tuple[Job, bool]:
-        """A job for a request, and whether it is new: the same key is the same job.
+        """Adds a job for a request; returns it and whether it is new. The same key gives the same job.
 
         Raises:
-            BadInputError: the key was used for another request.
+            BadInputError: the device used the key for another request.
         """
         text = json.dumps(request, sort_keys=True)
         now = time.time()
@@ -205,17 +203,17 @@ class Database:
         return _job(row), bool(added.rowcount)
 
     def job(self, identity: str, device: int | None = None) -> Job | None:
-        """A job, if there is one and it is this device's; None for any device."""
+        """The job with this id, or None. With `device`, only a job of that device."""
         row = self._connection().execute(f"{SELECT} WHERE id = ?", (identity,)).fetchone()
         return _job(row) if row is not None and device in (None, row[2]) else None
 
     def has_job(self, device: int, key: str) -> bool:
-        """Whether a device's request is known."""
+        """Whether the device has a job with this key."""
         row = self._connection().execute("SELECT 1 FROM job WHERE device = ? AND key = ?", (device, key)).fetchone()
         return row is not None
 
     def jobs(self, *states: State, device: int | None = None) -> list[Job]:
-        """Jobs in these states, or in any, in the order in which they came."""
+        """Jobs in these states (in any state if none is given), in the order of creation."""
         marks = ", ".join("?" * len(states))
         where = [f"state IN ({marks})"] if states else []
         where += ["device = ?"] if device is not None else []
@@ -225,26 +223,29 @@ class Database:
         return [_job(row) for row in rows]
 
     def count(self, *states: State, device: int | None = None) -> int:
-        """How many jobs are in these states."""
+        """The number of jobs in these states."""
         marks = ", ".join("?" * len(states))
         query = f"SELECT count(*) FROM job WHERE state IN ({marks}) AND (? IS NULL OR device = ?)"  # noqa: S608
         return int(self._connection().execute(query, (*states, device, device)).fetchone()[0])
 
-    def place(self, job: Job) -> int:
-        """How many jobs are before this one."""
+    def queue_position(self, job: Job) -> int:
+        """The number of queued and running jobs before this one."""
         query = "SELECT count(*) FROM job WHERE state IN ('queued', 'running') AND number < ?"
         return int(self._connection().execute(query, (job.number,)).fetchone()[0])
 
-    def move(self, identity: str, before: Sequence[State], after: State, **what: Any) -> bool:
-        """Moves a job on, if it is in one of the states before. Exactly one caller is told that it did.
+    def transition(self, identity: str, before: Sequence[State], after: State, **changes: Any) -> bool:
+        """Changes a job's state if it is in one of the states `before`.
 
         Args:
-            identity: of the job.
-            before: states from which it may be moved.
-            after: the state to move it to.
-            what: other columns: attempts, error, statement, signature, result (JSON-able).
+            identity: the job's id.
+            before: the states from which the transition is allowed.
+            after: the new state.
+            changes: new values of other columns: attempts, error, statement, signature, result (JSON-serialisable).
+
+        Returns:
+            Whether this call changed the state. Of several concurrent callers, exactly one gets True.
         """
-        columns = {"state": after, "changed": time.time(), **what}
+        columns = {"state": after, "changed": time.time(), **changes}
         if "result" in columns:
             columns["result"] = json.dumps(columns["result"])
         sets = ", ".join(f"{name} = ?" for name in columns)
@@ -261,10 +262,10 @@ class Database:
     def contribute(
         self, device: int, fleet: str, base: str, vector: str, statement: Mapping[str, Any]
     ) -> Sequence[str]:
-        """Notes a task vector that is given to a fleet, in place of the one that the device gave before.
+        """Records a task vector contributed to a fleet; it replaces the device's previous one.
 
         Returns:
-            Vectors that nobody gives any more.
+            Vectors that are no longer used, so that their files can be removed.
         """
         with self._transaction() as database:
             before = database.execute(
@@ -279,7 +280,7 @@ class Database:
         return [one for (one,) in before if one not in given | offered]
 
     def contributions(self, fleet: str, base: str) -> list[Contribution]:
-        """Those of the devices whose token was not revoked."""
+        """The contributions of devices whose token is not revoked."""
         rows = self._connection().execute(
             "SELECT name, vector, statement FROM contribution c JOIN device ON device.id = c.device "
             "WHERE c.fleet = ? AND base = ? AND revoked IS NULL ORDER BY name",
@@ -290,7 +291,7 @@ class Database:
         ]
 
     def offer(self, fleet: str, base: str, vector: str, statement: str, signature: str, report: str) -> None:
-        """Notes the vector that a fleet is offered from now on."""
+        """Records the merged vector that the host offers to a fleet from now on."""
         with self._transaction() as database:
             database.execute(
                 "INSERT INTO fleet_vector (fleet, base, vector, statement, signature, report, created) "
@@ -299,7 +300,7 @@ class Database:
             )
 
     def offered(self, fleet: str, base: str) -> tuple[str, str, str] | None:
-        """The vector that a fleet is offered: its hash, what is said of it, and the signature."""
+        """The merged vector that the host offers to a fleet: its hash, statement and signature."""
         found: tuple[str, str, str] | None = (
             self._connection()
             .execute(

@@ -1,15 +1,16 @@
-"""Merges the task vectors of a group's devices into one; leaves out those that would do harm, and says why.
+"""Merges the task vectors of a group's devices into one, leaves out harmful ones, and reports why.
 
-One poisoned or broken vector must not spoil the merge for all. So, in this order:
+A poisoned or broken vector must not spoil the merge. The steps, in this order:
 
-1. Files that cannot be read, do not fit the base, or have entries that are not finite are left out.
-2. So are vectors whose own device measured no lower WER with them.
-3. Norms are clipped to `CLIP` times their median (as in Sun et al. 2019, arXiv 1911.07963); vectors
-   beyond `HUGE` times it are left out.
-4. A vector that points away from the mean of the others is left out: honest ones are nearly
-   orthogonal or agree, one with a flipped sign does not (cosine similarity, as in FLTrust, arXiv 2012.13995).
-5. If the merge raises the WER of the guard set beyond the tolerance, the merge is scored without each
-   vector in turn. The vector without which the WER is lowest is left out, and so on until it is within the tolerance.
+1. Leave out files that cannot be read, do not fit the base, or have entries that are not finite.
+2. Leave out vectors with which their own device measured no lower WER.
+3. Clip norms to `CLIP_FACTOR` times the median (as in Sun et al. 2019, arXiv 1911.07963); leave out
+   vectors above `OUTLIER` times the median.
+4. Leave out vectors that point away from the mean of the others. Honest vectors are nearly orthogonal or
+   agree; one with a flipped sign does not (cosine similarity, as in FLTrust, arXiv 2012.13995).
+5. If the merge raises the WER of the guard set by more than the tolerance, score the merge without each
+   vector in turn, and leave out the vector without which the WER is lowest. Repeat until the WER is
+   within the tolerance.
 """
 
 from __future__ import annotations
@@ -39,29 +40,27 @@ from editing.method import Tensors
 from editing.registry import METHODS
 from editing.task_vector import Origin, TaskVector, apply
 from export.bundle import Bundle
-from trainer.host.contributions import file_of, incoming
+from trainer.host.contributions import incoming_file, vector_file
 from trainer.host.database import Contribution, Database
 
-CLIP = 1.5
-HUGE = 5.0
-OPPOSED = -0.1  # cosine
-FEWEST = 3  # vectors; of two that disagree, nobody knows which is wrong
-PULL_LAMBDA = (
-    0.6  # the scaling coefficient with which devices add what they pull, by default; the merge is scored with it
-)
+CLIP_FACTOR = 1.5
+OUTLIER = 5.0
+MIN_COSINE = -0.1  # cosine
+MIN_VECTORS = 3  # if only two disagree, it is unknown which one is wrong
+PULL_LAMBDA = 0.6  # scores the merge; the default scaling coefficient with which devices add the merged vector
 
 
 @dataclass
-class Judged:
-    """A contribution and what was measured of it.
+class AssessedContribution:
+    """A contribution and its measurements.
 
     Attributes:
-        device: the name of the device that gave it.
+        device: the name of the contributing device.
         vector: the hash of its file.
-        norm: of the vector as it came.
-        cosine: similarity to the mean of the others.
-        without: points by which the guard set's WER changes if the vector is left out; None where that was not tried.
-        left_out: why it is left out of the merge; empty if it is merged.
+        norm: the vector's norm before clipping.
+        cosine: cosine similarity to the mean of the other vectors.
+        without: the change of the guard set's WER in points if the vector is left out; None if not measured.
+        left_out: why the vector is left out of the merge; empty if it is merged.
     """
 
     device: str
@@ -74,23 +73,23 @@ class Judged:
 
 @dataclass(frozen=True)
 class Report:
-    """The result of a merge. Its fields are those of the stored report and of `--json`; WERs are fractions.
+    """The result of a merge, as stored and as printed by `--json`. WERs are fractions.
 
     Attributes:
-        group: whose vectors.
-        base: SHA-256 of the weights that they were taken from.
+        group: the group whose vectors are merged.
+        base: SHA-256 of the base weights.
         method, settings: of the merge.
-        judged: every contribution.
+        judged: all contributions.
         general_speech_before, general_speech_after: WER of the guard set with the base, and with the merged vector.
         vector: the hash of the merged vector; empty if none is offered.
-        reasons: why none is offered.
+        reasons: why no vector is offered.
     """
 
     group: str
     base: str
     method: str
     settings: Mapping[str, Any]
-    judged: Sequence[Judged]
+    judged: Sequence[AssessedContribution]
     general_speech_before: float = 0.0
     general_speech_after: float = 0.0
     vector: str = ""
@@ -112,28 +111,28 @@ def merge_fleet(
 
     Args:
         database, folder, signer: the host's.
-        group: whose vectors.
-        base: the model that they were taken from.
+        group: the group whose vectors are merged.
+        base: the model from which the vectors were computed.
         merge: method and settings.
-        tolerance: by how much the WER of the guard set may rise, a fraction.
+        tolerance: by how much the WER of the guard set may rise, as a fraction.
         context: threads and reporter.
 
     Raises:
-        BadInputError: too few vectors are left, or the method cannot merge them.
+        BadInputError: too few vectors remain, or the method cannot merge them.
     """
     method, settings = merge.method, {**merge.with_defaults(), "lam": 1.0}
     theta = base.weights()
     judged, vectors = _load_contributions(database.contributions(group, base.weights_hash), folder, base, theta)
     _clip(judged, vectors)
     _leave_out_opposed(judged, vectors)
-    _require_fewest(vectors, judged, group)
+    _require_min_vectors(vectors, judged, group)
     guard = _GuardSetScorer(base, theta, guard_set(), MergeSettings(method, settings), context)
     after = _leave_out_harmful(judged, vectors, guard, tolerance)
-    _require_fewest(vectors, judged, group)
+    _require_min_vectors(vectors, judged, group)
     change = compare(guard.before, after)
     found = Report(group, base.weights_hash, method, settings, judged, change.before, change.after)
     if change.is_harm(tolerance):
-        return replace(found, reasons=["general speech is recognised worse; nothing is offered"])
+        return replace(found, reasons=["the WER on general speech rises; nothing is offered"])
     merged = TaskVector(
         METHODS[method]([vector.tensors for vector in vectors.values()], **settings),
         Origin(
@@ -146,10 +145,10 @@ def merge_fleet(
             scores={"general_speech_before": change.before, "general_speech_after": change.after},
         ),
     )
-    temporary = incoming(folder, 0)
+    temporary = incoming_file(folder, 0)
     merged.save(temporary)
     digest = sha256(temporary)
-    temporary.replace(file_of(folder, digest))
+    temporary.replace(vector_file(folder, digest))
     found = replace(found, vector=digest)
     statement, signature = signer.sign(
         {
@@ -168,43 +167,43 @@ def merge_fleet(
 
 def _load_contributions(
     contributions: Sequence[Contribution], folder: Path, base: Bundle, theta: Tensors
-) -> tuple[list[Judged], dict[str, TaskVector]]:
+) -> tuple[list[AssessedContribution], dict[str, TaskVector]]:
     judged, vectors = [], {}
     shapes = {name: tensor.shape for name, tensor in theta.items()}
     for one in contributions:
-        judged.append(entry := Judged(one.device, one.vector))
+        judged.append(assessed := AssessedContribution(one.device, one.vector))
         scores = one.statement.get("scores", {})
         try:
-            vector = TaskVector.load(file_of(folder, one.vector), base=base.weights_hash, shapes=shapes, name="it")
-            entry.norm = vector.norm
-            if not entry.norm:
+            vector = TaskVector.load(vector_file(folder, one.vector), base=base.weights_hash, shapes=shapes, name="it")
+            assessed.norm = vector.norm
+            if not assessed.norm:
                 raise TaskVectorError("it changes nothing")
         except TaskVectorError as error:
-            entry.left_out = str(error).removeprefix("it: ")
+            assessed.left_out = str(error).removeprefix("it: ")
             continue
         if "before" in scores and "after" in scores and scores["after"] >= scores["before"]:
-            entry.left_out = "its own device hears no better with it"
+            assessed.left_out = "its own device measured no lower WER with it"
             continue
         vectors[one.device] = vector
     return judged, vectors
 
 
-def _clip(judged: Sequence[Judged], vectors: dict[str, TaskVector]) -> None:
+def _clip(judged: Sequence[AssessedContribution], vectors: dict[str, TaskVector]) -> None:
     if not vectors:
         return
-    middle = statistics.median(entry.norm for entry in judged if entry.device in vectors)
-    for entry in judged:
-        if entry.device not in vectors:
+    median = statistics.median(assessed.norm for assessed in judged if assessed.device in vectors)
+    for assessed in judged:
+        if assessed.device not in vectors:
             continue
-        if entry.norm > HUGE * middle:
-            entry.left_out = f"its norm is {entry.norm / middle:.0f} times the median"
-            del vectors[entry.device]
-        elif entry.norm > CLIP * middle:
-            vectors[entry.device] = vectors[entry.device].scaled(CLIP * middle / entry.norm)
+        if assessed.norm > OUTLIER * median:
+            assessed.left_out = f"its norm is {assessed.norm / median:.0f} times the median"
+            del vectors[assessed.device]
+        elif assessed.norm > CLIP_FACTOR * median:
+            vectors[assessed.device] = vectors[assessed.device].scaled(CLIP_FACTOR * median / assessed.norm)
 
 
-def _leave_out_opposed(judged: Sequence[Judged], vectors: dict[str, TaskVector]) -> None:
-    """Leaves out the vector that points away most first, as it turns the mean to which the others are compared."""
+def _leave_out_opposed(judged: Sequence[AssessedContribution], vectors: dict[str, TaskVector]) -> None:
+    """Leaves out vectors one by one, the most opposed first, because it changes the mean of the others."""
     names = list(vectors)
     products = np.array([[vectors[one].dot(vectors[other]) for other in names] for one in names])
     left = list(range(len(names)))
@@ -217,32 +216,32 @@ def _leave_out_opposed(judged: Sequence[Judged], vectors: dict[str, TaskVector])
         for place, cosine in zip(left, cosines, strict=True):
             _entry(judged, names[place]).cosine = float(cosine)
         worst = int(np.argmin(cosines))
-        if cosines[worst] >= OPPOSED:
+        if cosines[worst] >= MIN_COSINE:
             return
         name = names[left.pop(worst)]
         _entry(judged, name).left_out = f"it points away from the others (cosine {cosines[worst]:.2f})"
         del vectors[name]
 
 
-def _entry(judged: Sequence[Judged], device: str) -> Judged:
+def _entry(judged: Sequence[AssessedContribution], device: str) -> AssessedContribution:
     return next(one for one in judged if one.device == device)
 
 
-def _require_fewest(vectors: Mapping[str, TaskVector], judged: Sequence[Judged], group: str) -> None:
+def _require_min_vectors(vectors: Mapping[str, TaskVector], judged: Sequence[AssessedContribution], group: str) -> None:
     """
     Raises:
-        BadInputError: there are fewer than three.
+        BadInputError: fewer than `MIN_VECTORS` vectors remain.
     """
-    if len(vectors) < FEWEST:
+    if len(vectors) < MIN_VECTORS:
         reasons = "; ".join(f"{one.device}: {one.left_out}" for one in judged if one.left_out)
         raise BadInputError(
-            f"{group}: {len(vectors)} vectors that can be merged; {FEWEST} are the least"
-            + (f" ({reasons})" if reasons else "; devices give theirs with 'asr-edge contribute N --on URL'")
+            f"{group}: has {len(vectors)} vectors that can be merged, but at least {MIN_VECTORS} are needed"
+            + (f" ({reasons})" if reasons else "; devices contribute theirs with 'asr-edge contribute N --on URL'")
         )
 
 
 class _GuardSetScorer:
-    """Transcribes the guard set with the model that any of the vectors, merged, would make.
+    """Transcribes the guard set with a merge of given vectors.
 
     Attributes:
         before: the base model's hypotheses.
@@ -252,21 +251,23 @@ class _GuardSetScorer:
         self,
         base: Bundle,
         theta: Tensors,
-        spoken: Sequence[Utterance],
+        utterances: Sequence[Utterance],
         merge: MergeSettings,
         context: ExecutionContext,
     ) -> None:
-        self._base, self._theta, self._sets = base, theta, {GUARD_SET: spoken}
+        self._base, self._theta, self._sets = base, theta, {GUARD_SET: utterances}
         self._merge, self._context = merge, context
         transcriber = Transcriber(base, threads=context.threads)
-        self.before = transcribe_sets(transcriber, self._sets, context.reporter, "hearing with the base")[GUARD_SET]
+        self.before = transcribe_sets(transcriber, self._sets, context.reporter, "general speech with the base")[
+            GUARD_SET
+        ]
 
     def __call__(self, vectors: Mapping[str, TaskVector], label: str) -> Hypotheses:
         try:
             merge = METHODS[self._merge.method]
             merged = merge([vector.tensors for vector in vectors.values()], **self._merge.settings)
         except ValueError as error:
-            raise BadInputError(f"these cannot be merged: {error}") from error
+            raise BadInputError(f"the vectors cannot be merged: {error}") from error
         scaled = {name: tensor * np.float32(PULL_LAMBDA) for name, tensor in merged.items()}
         with temporarily_baked(self._base, apply(self._theta, scaled, out=scaled)) as folder:
             transcriber = Transcriber(self._base, threads=self._context.threads, folder=folder)
@@ -274,21 +275,24 @@ class _GuardSetScorer:
 
 
 def _leave_out_harmful(
-    judged: Sequence[Judged], vectors: dict[str, TaskVector], transcribe_with: _GuardSetScorer, tolerance: float
+    judged: Sequence[AssessedContribution],
+    vectors: dict[str, TaskVector],
+    transcribe_with: _GuardSetScorer,
+    tolerance: float,
 ) -> Hypotheses:
-    """While general speech is harmed, leaves out the vector without which its WER is lowest."""
-    together = transcribe_with(vectors, "hearing with all")
-    while compare(transcribe_with.before, together).is_harm(tolerance) and len(vectors) > FEWEST:
+    """Leaves out vectors until the guard set's WER is within the tolerance; returns the last merge's hypotheses."""
+    together = transcribe_with(vectors, "general speech with all vectors")
+    while compare(transcribe_with.before, together).is_harm(tolerance) and len(vectors) > MIN_VECTORS:
         without = {}
         for name in vectors:
             rest = {other: vector for other, vector in vectors.items() if other != name}
-            without[name] = transcribe_with(rest, f"hearing without {name}")
+            without[name] = transcribe_with(rest, f"general speech without {name}")
             _entry(judged, name).without = 100 * (without[name].wer - together.wer)
         best = min(without, key=lambda name: without[name].wer)
         gained = together.wer - without[best].wer
         if gained <= 0:
             break
-        _entry(judged, best).left_out = f"without it general speech is recognised {100 * gained:.1f} points better"
+        _entry(judged, best).left_out = f"without it, the WER on general speech is {100 * gained:.1f} points lower"
         del vectors[best]
         together = without[best]
     return together

@@ -1,14 +1,13 @@
-"""The folder of one job: what its files are called, and how they are read and written.
+"""The files in the folder of one job.
 
-request.json           what the device asked for; without it, there is nothing to do
-dataset.tar            the archive that the device uploads
-dataset/               the archive, unpacked; index.json in it lists the utterances
-progress.json          where the fine-tuning is, while it runs
-checkpoint.safetensors
-                       where it goes on after a kill
-vector.safetensors     the task vector
-result.json            what became of the job; written last
-lock                   held by the worker
+request.json            the device's request; missing if the job was cancelled
+dataset.tar             the archive that the device uploads
+dataset/                the unpacked archive; its index.json lists the utterances
+progress.json           the progress of the fine-tuning
+checkpoint.safetensors  from which a killed fine-tuning resumes
+vector.safetensors      the task vector
+result.json             the result or the error; written last
+lock                    locked by the worker
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class JobFolder:
 
     @property
     def archive(self) -> Path:
-        """The dataset, as far as it has come."""
+        """The part of the dataset that has been received."""
         return self.path / "dataset.tar"
 
     @property
@@ -62,7 +61,7 @@ class JobFolder:
 
     @property
     def vector(self) -> Path:
-        """The task vector, once there is one."""
+        """The task vector; exists once the fine-tuning has finished."""
         return self.path / "vector.safetensors"
 
     @property
@@ -71,7 +70,7 @@ class JobFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Waits until no other worker does the job, and keeps others out.
+        """Locks the job against other workers; waits while another worker runs it.
 
         Raises:
             OSError: the folder is missing or cannot be written.
@@ -81,10 +80,10 @@ class JobFolder:
         with locked(lock, wait=True):
             yield
 
-    # The request and what became of it
+    # Request, progress and result
 
     def has_request(self) -> bool:
-        """Whether there is something to do: False where the job was cancelled."""
+        """Whether the job can run; False after it was cancelled."""
         return self.request_file.is_file()
 
     def has_result(self) -> bool:
@@ -92,50 +91,50 @@ class JobFolder:
         return self.result_file.is_file()
 
     def read_request(self) -> dict[str, Any]:
-        """What the device asked for; it was checked when it came."""
+        """The device's request, which was validated when it was received."""
         request: dict[str, Any] = translated(json.loads(self.request_file.read_text("utf-8")), FINE_TUNING)
         return request
 
     def write_request(self, request: Mapping[str, Any]) -> None:
         """
         Raises:
-            StorageError: it cannot be written.
+            StorageError: the file cannot be written.
         """
         write_atomically(self.request_file, json.dumps(request).encode())
 
     def read_progress(self) -> dict[str, Any] | None:
-        """Where the fine-tuning is; None if it has not begun."""
+        """The progress of the fine-tuning; None if it has not started."""
         return _read(self.progress_file)
 
     def write_progress(self, record: Mapping[str, float]) -> None:
-        """Replaces the progress. It is of no use after a power cut, so it is not synced."""
+        """Replaces the progress file. It is not synced, because it is useless after a power cut."""
         temporary = self.progress_file.with_name(f"{self.progress_file.name}.new")
         temporary.touch(0o600)
         temporary.write_text(json.dumps(record), "utf-8")
         temporary.replace(self.progress_file)
 
     def read_result(self) -> dict[str, Any] | None:
-        """What became of the job; None where a worker has left nothing that can be read."""
+        """The result or error of the job; None if the worker left no readable file."""
         return _read(self.result_file)
 
     def write_result(self, digest: str, losses: Sequence[float], seconds: float) -> None:
-        """Ends the job well.
+        """Records that the job succeeded.
 
         Args:
             digest: SHA-256 of the task vector's file.
-            losses: of the epochs.
-            seconds: that the fine-tuning took.
+            losses: the training loss of each epoch.
+            seconds: the duration of the fine-tuning.
 
         Raises:
-            StorageError: it cannot be written.
+            StorageError: the file cannot be written.
         """
         self._write_result({"vector": digest, "losses": list(losses), "seconds": seconds})
 
     def write_error(self, error: Exception) -> None:
-        """Ends the job with an error; where the folder is, is nobody's business.
+        """Records that the job failed. Removes the folder's path from the message, which the device receives.
 
         Raises:
-            StorageError: it cannot be written.
+            StorageError: the file cannot be written.
         """
         self._write_result({"error": str(error).replace(str(self.path), "")[:500]})
 
@@ -145,7 +144,7 @@ class JobFolder:
     # The dataset
 
     def unpack(self) -> Sequence[Utterance]:
-        """Unpacks the archive, anew if that was begun before; returns the utterances to train on.
+        """Unpacks the archive, replacing an earlier attempt; returns the training utterances.
 
         Raises:
             BadInputError: the archive is damaged.
@@ -161,7 +160,7 @@ class JobFolder:
         return unpacked.training
 
     def unpacked(self) -> Unpacked:
-        """What `unpack` left, for any process that shares the folder."""
+        """The contents of the archive after `unpack`, for any process that shares the folder."""
         record = json.loads(self._index.read_text("utf-8"))
         training, held_out = (
             [Utterance(audio=self.dataset / "audio" / name, text=text) for name, text in record[part]]
@@ -172,11 +171,11 @@ class JobFolder:
     # Removing
 
     def remove(self) -> None:
-        """Removes all there is of the job."""
+        """Removes the folder."""
         shutil.rmtree(self.path, ignore_errors=True)
 
     def remove_recordings(self, *, keep_archive: bool) -> None:
-        """Removes all but the task vector, and the archive where it is to be kept."""
+        """Removes all files except the task vector and, if requested, the archive."""
         for path in self.path.glob("*"):
             if path == self.vector or (keep_archive and path == self.archive):
                 continue

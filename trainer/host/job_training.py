@@ -1,4 +1,4 @@
-"""Fine-tunes an unpacked job, alone or as one of a group of processes that share its folder."""
+"""Fine-tunes for an unpacked job, in one process or in a group of processes that share the job's folder."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ PROGRESS_S = 0.5
 
 
 def finetune_job(folder: Path) -> None:
-    """Fine-tunes on a job that is unpacked; leaves the vector, and then the result.
+    """Fine-tunes for an unpacked job; writes the task vector, then the result.
 
-    In a group of processes, each calls it with the same folder, and the first one writes.
+    In a group of processes, each process calls this with the same folder, and rank 0 writes.
 
     Raises:
         AsrEdgeError: the vectors do not fit the base, or the fine-tuning fails.
     """
-    from trainer.training.distributed import Group  # torch, which the host's own process does without
+    from trainer.training.distributed import Group  # imports torch, which the host's process does not need
     from trainer.training.finetuning import finetune_for_training_set
     from trainer.training.settings import FineTuningSettings
 
-    private_folder(folder)  # each of a group has a process of its own
+    private_folder(folder)  # may be a new process
     job = JobFolder(folder)
     request = job.read_request()
     settings = {**request["settings"]}
@@ -62,7 +62,7 @@ def finetune_job(folder: Path) -> None:
 
 
 def _progress_writer(job: JobFolder) -> Callable[[Progress], None]:
-    """Writes the progress of a fine-tuning now and then, and that of its last step."""
+    """Returns a function that writes the progress every `PROGRESS_S`, and at the last step."""
     written = 0.0
 
     def write(at: Progress) -> None:
@@ -77,12 +77,12 @@ def _progress_writer(job: JobFolder) -> Callable[[Progress], None]:
 
 
 def _ignore(_progress: Progress) -> None:
-    """The first of a group writes the progress for all."""
+    """Does nothing: rank 0 writes the progress for the group."""
 
 
 @dataclass(frozen=True)
 class _ArchivedVectors:
-    """The task vectors that came in a job's archive; each is compared with the base before it takes memory."""
+    """The task vectors in a job's archive; each is checked against the base before it is loaded."""
 
     base: Bundle
     files: Mapping[str, Path]
@@ -99,12 +99,12 @@ class _ArchivedVectors:
 
 
 def starting_bundle(request: Mapping[str, Any], unpacked: Unpacked) -> Bundle:
-    """The device's model: a base that is installed here, with the edits whose vectors came along.
+    """The device's model: a base that is installed here, with the edits whose vectors are in the archive.
 
-    Its `weights` raise WrongBaseError or TaskVectorError where a vector does not fit the base.
+    Its `weights` method raises WrongBaseError or TaskVectorError if a vector does not fit the base.
 
     Raises:
-        BadInputError: the base is not here, or a vector is missing.
+        BadInputError: the base is not installed here, or a vector is missing.
     """
     base = find_base(request["base"])
     if base is None:
@@ -112,5 +112,5 @@ def starting_bundle(request: Mapping[str, Any], unpacked: Unpacked) -> Bundle:
     edits = [Applied(number, **edit) for number, edit in enumerate(request["edits"], 1)]
     missing = {name for edit in edits for name in edit.vectors} - unpacked.vectors.keys()
     if missing:
-        raise BadInputError(f"the archive: lacks the task vector {min(missing)[:8]} of an edit")
+        raise BadInputError(f"the archive lacks the task vector {min(missing)[:8]} of an edit")
     return edited_bundle(base, edits, _ArchivedVectors(base, unpacked.vectors))

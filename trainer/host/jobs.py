@@ -1,7 +1,7 @@
-"""Jobs from their upload to their end: the files of each, and the thread that starts and ends them.
+"""Jobs from upload to result: their files, and the thread that starts and finishes them.
 
-A job's files are in a folder of its name. What the database says is true; files of jobs that have
-ended, or that it does not know, are removed.
+Each job has a folder named by its id. The database is authoritative: the files of jobs that have ended
+or are not in the database are removed.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from typing import Any
 from device_app.remote.signatures import Signer
 from editing.errors import BadInputError
 from editing.files import make_folder, private_folder, sha256
-from trainer.executors import Engine, Running, Task
-from trainer.host.database import OPEN, Database, Job
+from trainer.executors import Executor, RunningTask, Task
+from trainer.host.database import UNFINISHED, Database, Job
 from trainer.host.job_folder import JobFolder
 from trainer.host.limits import Limits
-from trainer.host.worker import work
+from trainer.host.worker import run_job
 
 POLL_S = 0.3
 RETRY_S = 5.0
-TIDY_S = 60.0
+CLEAN_UP_S = 60.0
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
-class _Started:
-    running: Running
+class _RunningJob:
+    running: RunningTask
     since: float
 
 
@@ -39,83 +39,92 @@ class Jobs:
     """All jobs of a host.
 
     Attributes:
-        database: records their states.
-        limits: how much devices may ask.
-        ended: how many jobs ended since the start, by state.
-        training_s: spent on fine-tuning since the start.
+        database: stores the states of the jobs.
+        limits: limits on requests and jobs.
+        ended: the number of jobs that have ended since the start, by state.
+        training_s: seconds of fine-tuning since the start.
     """
 
     def __init__(
-        self, folder: Path, database: Database, signer: Signer, engine: Engine, limits: Limits, *, keep: bool = False
+        self,
+        folder: Path,
+        database: Database,
+        signer: Signer,
+        executor: Executor,
+        limits: Limits,
+        *,
+        keep: bool = False,
     ) -> None:
         """
         Args:
-            folder: of the host.
-            database: of the host.
+            folder: the host's folder.
+            database: the host's database.
             signer: signs task vectors.
-            engine: where jobs are done.
-            limits: how much devices may ask.
-            keep: keep recordings when a job has ended.
+            executor: runs the jobs.
+            limits: limits on requests and jobs.
+            keep: keep recordings after a job has ended.
         """
         self.database, self.limits = database, limits
         self._folder = private_folder(folder) / "jobs"
-        self._signer, self._engine, self._keep = signer, engine, keep
-        self._started: dict[str, _Started] = {}
+        self._signer, self._executor, self._keep = signer, executor, keep
+        self._started: dict[str, _RunningJob] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._tidied = 0.0
+        self._cleaned_at = 0.0
         self.ended: dict[str, int] = {"done": 0, "failed": 0, "cancelled": 0}
         self.training_s = 0.0
 
     # Files
 
     def folder(self, job: Job) -> Path:
-        """Where a job's files are; the name was chosen here, never by a device."""
+        """The folder of a job's files. The host chose its name, not the device."""
         return self._folder / job.id
 
     def _files(self, job: Job) -> JobFolder:
         return JobFolder(self.folder(job))
 
     def archive(self, job: Job) -> Path:
-        """The dataset, as far as it has come."""
+        """The part of the dataset that has been received."""
         return self._files(job).archive
 
     def received(self, job: Job) -> int:
-        """How many bytes of the dataset are here."""
+        """The number of bytes of the dataset received so far."""
         try:
             return self.archive(job).stat().st_size
         except OSError:
             return int(job.request["dataset"]["bytes"]) if job.state != "uploading" else 0
 
     def progress(self, job: Job) -> dict[str, Any] | None:
-        """Where the fine-tuning is, if it has begun."""
+        """The progress of the fine-tuning; None if it has not started."""
         return self._files(job).read_progress()
 
     def vector(self, job: Job) -> Path | None:
-        """A finished job's task vector, if it is still here."""
+        """A finished job's task vector, or None if the job has not succeeded or the file was removed."""
         path = self._files(job).vector
         return path if job.state == "done" and path.is_file() else None
 
-    # What devices do with jobs
+    # Actions of devices
 
     def received_all(self, job: Job) -> None:
-        """Checks an upload that is complete, and puts the job into the queue.
+        """Verifies a complete upload and queues the job.
 
         Raises:
-            BadInputError: the bytes are not those that were announced; they are removed.
+            BadInputError: the SHA-256 is not the announced one; the upload is removed.
         """
         path = self.archive(job)
         if sha256(path) != job.request["dataset"]["sha256"]:
             path.unlink()
-            raise BadInputError("the bytes are not those that were announced; send them again from the start")
+            raise BadInputError(
+                "the uploaded bytes do not have the announced SHA-256; upload them again from the start"
+            )
         self._files(job).write_request(job.request)
-        self.database.move(job.id, ["uploading"], "queued")
+        self.database.transition(job.id, ["uploading"], "queued")
 
     def cancel(self, job: Job) -> None:
-        """Ends a job, if it has not ended, and removes its files."""
-        if self.database.move(job.id, OPEN, "cancelled"):
+        """Cancels a job if it has not ended, and removes its files."""
+        if self.database.transition(job.id, UNFINISHED, "cancelled"):
             self.ended["cancelled"] += 1
-        self._files(job).request_file.unlink(missing_ok=True)  # a worker that starts now finds nothing to do
+        self._files(job).request_file.unlink(missing_ok=True)  # a worker that starts now returns at once
         started = self._started.get(job.id)
         if started is not None:
             started.running.cancel()
@@ -124,13 +133,13 @@ class Jobs:
     # The thread
 
     def start(self) -> None:
-        """Starts the thread: it continues the jobs that are there, and starts those that come."""
+        """Starts the thread, which resumes unfinished jobs and starts queued ones."""
         make_folder(self._folder)
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops; what is running will go on after its last checkpoint when the host is back."""
+        """Stops the thread and the workers. Running jobs resume from their last checkpoints at the next start."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(10.0)
@@ -138,55 +147,55 @@ class Jobs:
             started.running.cancel()
 
     def is_alive(self) -> bool:
-        """Whether the thread runs."""
+        """Whether the thread is running."""
         return self._thread is not None and self._thread.is_alive()
 
     def _run(self) -> None:
         while not self._stop.wait(POLL_S):
             try:
                 self.update()
-            except Exception:  # a full disk, a cluster that is away: the jobs wait until it is over
-                log.exception("jobs could not be seen to; trying again in %g s", RETRY_S)
+            except Exception:  # such as a full disk or an unreachable cluster; the jobs wait until it is over
+                log.exception("jobs could not be processed; trying again in %g s", RETRY_S)
                 self._stop.wait(RETRY_S)
 
     def update(self) -> None:
-        """Ends what has finished, starts what can be started, removes what is not needed."""
+        """Records finished jobs, starts queued jobs, and removes files that are no longer needed."""
         for job in self.database.jobs("running"):
             started = self._started.get(job.id)
             if started is None:
                 self._launch(job)  # the host was restarted
-            elif started.running.has_ended():
+            elif started.running.has_finished():
                 del self._started[job.id]
                 self._end(job)
             elif time.monotonic() - started.since > self.limits.training_s:
                 started.running.cancel()
                 del self._started[job.id]
-                self._fail(job, f"it took longer than {self.limits.training_s / 3600:g} h, the most on this host")
+                self._fail(job, f"it took longer than {self.limits.training_s / 3600:g} h, the limit of this host")
         for identity in self._started.keys() - {job.id for job in self.database.jobs("running")}:
             self._started.pop(identity).running.cancel()
             JobFolder(self._folder / identity).remove()
-        free = self._engine.slots - len(self._started)
+        free = self._executor.slots - len(self._started)
         for job in self.database.jobs("queued")[: max(0, free)]:
-            if self.database.move(job.id, ["queued"], "running"):
+            if self.database.transition(job.id, ["queued"], "running"):
                 self._launch(job)
-        if time.monotonic() - self._tidied > TIDY_S or not self._tidied:
-            self._tidied = time.monotonic()
-            self._tidy()
+        if time.monotonic() - self._cleaned_at > CLEAN_UP_S or not self._cleaned_at:
+            self._cleaned_at = time.monotonic()
+            self._remove_unneeded()
 
     def _launch(self, job: Job) -> None:
         if self._files(job).has_result():
             self._end(job)
             return
-        task = Task(f"job {job.id[:8]}", work, (self.folder(job),))
-        self._started[job.id] = _Started(self._engine.start(task), time.monotonic())
+        task = Task(f"job {job.id[:8]}", run_job, (self.folder(job),))
+        self._started[job.id] = _RunningJob(self._executor.start(task), time.monotonic())
 
     def _end(self, job: Job) -> None:
-        """Records the result of a worker that has ended, or queues its job again."""
+        """Records the result of a finished worker, or queues the job again if the worker died."""
         result = self._files(job).read_result()
         if result is None:
             if job.attempts + 1 >= self.limits.attempts:
-                self._fail(job, "the worker died again and again; perhaps its memory is too small")
-            elif self.database.move(job.id, ["running"], "queued", attempts=job.attempts + 1):
+                self._fail(job, f"the worker died {self.limits.attempts} times; perhaps the host has too little memory")
+            elif self.database.transition(job.id, ["running"], "queued", attempts=job.attempts + 1):
                 return
             return
         if "error" in result:
@@ -204,20 +213,22 @@ class Jobs:
             }
         )
         shown = {"losses": result["losses"], "seconds": result["seconds"]}
-        if self.database.move(job.id, ["running"], "done", statement=statement, signature=signature, result=shown):
+        if self.database.transition(
+            job.id, ["running"], "done", statement=statement, signature=signature, result=shown
+        ):
             self.ended["done"] += 1
             self.training_s += float(result["seconds"])
         self._files(job).remove_recordings(keep_archive=self._keep)
 
     def _fail(self, job: Job, error: str) -> None:
-        if self.database.move(job.id, ["running"], "failed", error=error):
+        if self.database.transition(job.id, ["running"], "failed", error=error):
             self.ended["failed"] += 1
         self._files(job).remove_recordings(keep_archive=self._keep)
 
     # Removing
 
-    def _tidy(self) -> None:
-        """Removes files that no job needs: those a kill left, abandoned uploads, vectors nobody fetched."""
+    def _remove_unneeded(self) -> None:
+        """Removes leftovers of killed workers, abandoned uploads, and vectors that nobody fetched in time."""
         now = time.time()
         for job in self.database.jobs("uploading"):
             last = max(job.changed, _modified(self.archive(job)))
@@ -226,9 +237,9 @@ class Jobs:
         for folder in self._folder.glob("*"):
             found = self.database.job(folder.name)
             is_old = found is not None and now - found.changed > self.limits.keep_hours * 3600
-            if found is None or found.state == "cancelled" or (found.state not in OPEN and is_old):
+            if found is None or found.state == "cancelled" or (found.state not in UNFINISHED and is_old):
                 JobFolder(folder).remove()
-            elif found.state not in OPEN:
+            elif found.state not in UNFINISHED:
                 JobFolder(folder).remove_recordings(keep_archive=self._keep)
 
 

@@ -1,4 +1,4 @@
-"""A host's own keys: an authority and a certificate for TLS, and the key that signs task vectors."""
+"""A host's keys: a certificate authority and a certificate for TLS, and the key that signs task vectors."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ def signer(folder: Path) -> Signer:
     """The signing key in a host's folder.
 
     Raises:
-        BadInputError: there is none, or it cannot be read.
+        BadInputError: the key is missing or cannot be read.
     """
     return Signer.open(folder / SIGNING, folder / AUTHORITY)
 
 
 def make_keys(folder: Path, names: Sequence[str]) -> Signer:
-    """Makes an authority, a certificate and a signing key. What is there stays, but the certificate is renewed.
+    """Creates a certificate authority, a certificate and a signing key. Keeps existing keys; renews the certificate.
 
     Args:
-        folder: the host's.
-        names: by which devices reach it: DNS names and IP addresses.
+        folder: the host's folder.
+        names: the DNS names and IP addresses by which devices reach the host.
 
     Raises:
-        BadInputError: a name is none.
+        BadInputError: a name is not valid.
         StorageError: the folder cannot be written.
     """
     make_certificate(folder, names)

@@ -1,4 +1,4 @@
-"""How much a host lets devices ask of it."""
+"""A host's limits on requests, uploads and jobs."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from dataclasses import dataclass
 class Limits:
     """
     Attributes:
-        archive_bytes: of one dataset.
-        json_bytes: of a request's body, and of headers that hold JSON.
-        vector_bytes: of one task vector.
-        jobs: of all devices that have not ended.
-        jobs_of_device: likewise, of one.
-        requests_per_minute: of one device.
-        training_s: one job may be learnt for so long.
-        silence_s: an upload that sends nothing for so long is cut.
-        uploads: at once.
-        upload_hours: after which an upload that was never finished is given up.
-        keep_hours: how long task vectors wait to be fetched.
-        attempts: how often a worker that dies is started again.
+        archive_bytes: per dataset.
+        json_bytes: per JSON request body.
+        vector_bytes: per task vector.
+        jobs: jobs of all devices that have not ended.
+        jobs_of_device: jobs of one device that have not ended.
+        requests_per_minute: per device.
+        training_s: fine-tuning time per job.
+        idle_timeout_s: an upload without data for this long is aborted.
+        uploads: concurrent uploads.
+        upload_hours: after which an unfinished upload is abandoned.
+        keep_hours: how long task vectors are kept for download.
+        attempts: how often a job is started whose worker dies.
     """
 
     archive_bytes: int = 4 << 30
@@ -30,7 +30,7 @@ class Limits:
     jobs_of_device: int = 4
     requests_per_minute: int = 240
     training_s: float = 6 * 3600.0
-    silence_s: float = 60.0
+    idle_timeout_s: float = 60.0
     uploads: int = 64
     upload_hours: float = 48.0
     keep_hours: float = 7 * 24.0

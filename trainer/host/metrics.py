@@ -1,4 +1,4 @@
-"""What a host reports to Prometheus."""
+"""A host's metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from collections.abc import Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from trainer.host.database import OPEN
+from trainer.host.database import UNFINISHED
 from trainer.host.jobs import Jobs
 
 
 class JobMetrics:
-    """A collector: read when Prometheus asks."""
+    """A Prometheus collector, read at each scrape."""
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
 
     def collect(self) -> Iterator[Metric]:
-        """The values of now."""
+        """The current values."""
         waiting = GaugeMetricFamily("asr_edge_jobs", "Jobs that have not ended.", labels=["state"])
-        for state in OPEN:
+        for state in UNFINISHED:
             waiting.add_metric([state], self._jobs.database.count(state))
         yield waiting
-        ended = CounterMetricFamily("asr_edge_jobs_ended", "Jobs that ended since the start.", labels=["state"])
+        ended = CounterMetricFamily("asr_edge_jobs_ended", "Jobs that have ended since the start.", labels=["state"])
         for name, count in self._jobs.ended.items():
             ended.add_metric([name], count)
         yield ended
         yield CounterMetricFamily(
-            "asr_edge_training_seconds", "Spent on jobs that were done.", value=self._jobs.training_s
+            "asr_edge_training_seconds", "Seconds of fine-tuning of jobs that succeeded.", value=self._jobs.training_s
         )

@@ -1,4 +1,4 @@
-"""What a device may ask for: every field is checked, and there is none for code, commands or paths."""
+"""The schema of a device's request. Every field is validated; no field takes code, commands or paths."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from editing.registry import METHODS
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Key = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 # A JSON number that is an integer: 1, not "1", true or 1.5.
-Whole = Annotated[int, Field(strict=True)]
+StrictInteger = Annotated[int, Field(strict=True)]
 
 
-class Strict(BaseModel):
-    """Refuses fields that it does not know."""
+class StrictModel(BaseModel):
+    """A model that refuses unknown fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Dataset(Strict):
+class Dataset(StrictModel):
     """An archive that will be uploaded."""
 
     sha256: Sha256
-    bytes: Annotated[Whole, Field(ge=1, le=1 << 40)]
+    bytes: Annotated[StrictInteger, Field(ge=1, le=1 << 40)]
 
 
-class AppliedEdit(Strict):
-    """An edit that the device's model has; its vectors are in the archive."""
+class AppliedEdit(StrictModel):
+    """An edit of the device's model; its vectors are in the archive."""
 
     vectors: Annotated[list[Sha256], Field(min_length=1, max_length=64)]
     method: Annotated[str, StringConstraints(max_length=40)]
@@ -38,7 +38,7 @@ class AppliedEdit(Strict):
     @classmethod
     def _is_known(cls, method: str) -> str:
         if method not in METHODS:
-            raise ValueError(f"there is no merge method {method!r}; there are {', '.join(METHODS)}")
+            raise ValueError(f"unknown merge method {method!r}; known are {', '.join(METHODS)}")
         return method
 
     @field_validator("settings")
@@ -51,27 +51,27 @@ class AppliedEdit(Strict):
         return settings
 
 
-class FineTuning(Strict):
+class FineTuning(StrictModel):
     """Fields of `trainer.training.settings.FineTuningSettings` that a device may choose, and the vector's density.
 
-    Fields that are left out have their defaults there.
+    Missing fields have the defaults of that class.
     """
 
-    epochs: Annotated[Whole, Field(ge=1, le=200)] | None = None
+    epochs: Annotated[StrictInteger, Field(ge=1, le=200)] | None = None
     scope: Literal["all", "acoustic", "encoder", "decoder", "attention"] = "all"
     augment: Annotated[bool, Field(strict=True)] = False
-    seed: Annotated[Whole, Field(ge=0, le=2**31 - 1)] = 0
+    seed: Annotated[StrictInteger, Field(ge=0, le=2**31 - 1)] = 0
     density: Annotated[float, Field(gt=0, le=1, strict=True)] = 1.0
 
 
-class TrainingRequest(Strict):
-    """One domain to learn.
+class TrainingRequest(StrictModel):
+    """A request to fine-tune on one domain.
 
     Attributes:
-        key: chosen by the device; the same key is the same job, however often it is sent.
-        base: SHA-256 of the weights that the device's model began with.
-        edits: that it has since.
-        dataset: what will be uploaded.
+        key: chosen by the device; requests with the same key create one job.
+        base: SHA-256 of the base weights of the device's model.
+        edits: the edits of the device's model, in order.
+        dataset: the archive that will be uploaded.
         settings: of the fine-tuning.
     """
 

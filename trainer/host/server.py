@@ -1,4 +1,4 @@
-"""A host that listens: its folder, its engine, its TLS, until it is told to stop."""
+"""Serves the host's API: its folder, TLS settings and server process."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from device_app.remote.signatures import Signer
 from device_app.remote.tls import CERTIFICATE, CERTIFICATE_KEY
 from device_app.remote.trusted_hosts import is_loopback
 from editing.errors import BadInputError
-from trainer.executors import Engine
+from trainer.executors import Executor
 from trainer.host.database import Database
 from trainer.host.keys import SIGNING, make_keys, signer
 from trainer.host.limits import Limits
 
-CONNECTIONS = 1024  # more are told to come again
-GRACE_S = 5
+CONNECTIONS = 1024  # further clients get 503
+SHUTDOWN_S = 5
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where to listen, and with which certificate (PEM) if not the host's own; without TLS on loopback only."""
+    """The address to listen on, and a certificate (PEM) other than the host's own. Without TLS only on loopback."""
 
     host: str = "127.0.0.1"
     port: int = 8443
@@ -35,69 +35,69 @@ class Address:
 
 
 def host_folder() -> Path:
-    """Where a host keeps everything."""
+    """The folder of the host's database, keys and jobs."""
     return data_folder() / "host"
 
 
 def open_database() -> Database:
-    """The host's database; made if there is none."""
+    """Opens the host's database; creates it if missing."""
     return Database(host_folder() / "host.sqlite")
 
 
 def own_signer(address: Address) -> Signer:
-    """The host's signing key; on loopback, where devices need trust nobody else, it is made now if there is none.
+    """Opens the host's keys. On loopback, creates them if missing, because no other machine connects.
 
     Raises:
-        BadInputError: there is none, or recordings would come over the network in the clear.
+        BadInputError: the keys are missing, or recordings would cross the network unencrypted.
     """
     if not address.tls and not is_loopback(address.host):
-        raise BadInputError(f"{address.host}: recordings come to this machine only by https; leave --no-tls away")
+        raise BadInputError(f"{address.host}: recordings may cross a network only by https; omit --no-tls")
     folder = host_folder()
     if not (folder / SIGNING).is_file() and is_loopback(address.host):
         make_keys(folder, ["localhost", "127.0.0.1"])
     found = signer(folder)
-    if address.certificate is not None or not address.tls:  # there is no authority of ours to pin
+    if address.certificate is not None or not address.tls:  # the host's own authority is not in use
         return replace(found, authority=None)
     return found
 
 
 def only_tls_1_3(_config: uvicorn.Config, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-    """A context for uvicorn: devices speak TLS 1.3, so whoever speaks less is none."""
+    """An SSL context for uvicorn that refuses anything below TLS 1.3, which all devices use."""
     context = default()
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     return context
 
 
-def serve(address: Address, keys: Signer, engine: Engine, limits: Limits, *, keep: bool) -> None:
-    """Serves until it is interrupted; jobs that are not done go on at the next start.
+def serve(address: Address, keys: Signer, executor: Executor, limits: Limits, *, keep: bool) -> None:
+    """Serves until interrupted; unfinished jobs resume at the next start.
 
     Args:
-        address: where.
-        keys: as `own_signer` gives them for it.
-        engine: where jobs are done.
-        limits: how much devices may ask.
-        keep: keep recordings when a job has ended.
+        address: where to listen.
+        keys: from `own_signer` for this address.
+        executor: runs the jobs.
+        limits: limits on requests and jobs.
+        keep: keep recordings after a job has ended.
 
     Raises:
         BadInputError: the address cannot be listened on, or the certificate cannot be used.
     """
     from trainer.host.api import make_api
-    from trainer.host.auth import Hosting
+    from trainer.host.auth import HostState
     from trainer.host.jobs import Jobs
 
     folder = host_folder()
-    jobs = Jobs(folder, open_database(), keys, engine, limits, keep=keep)
+    jobs = Jobs(folder, open_database(), keys, executor, limits, keep=keep)
     certificate = address.certificate or folder / CERTIFICATE
     key = address.key or folder / CERTIFICATE_KEY
     config = uvicorn.Config(
-        make_api(Hosting(jobs, keys, folder, is_loopback(address.host))),
+        make_api(HostState(jobs, keys, folder, is_loopback(address.host))),
         host=address.host,
         port=address.port,
         ssl_certfile=str(certificate) if address.tls else None,
         ssl_keyfile=str(key) if address.tls else None,
         ssl_context_factory=only_tls_1_3 if address.tls else None,
         limit_concurrency=CONNECTIONS,
-        timeout_graceful_shutdown=GRACE_S,
+        timeout_graceful_shutdown=SHUTDOWN_S,
         server_header=False,
         log_level="warning",
     )

@@ -1,4 +1,4 @@
-"""Bodies of requests: those of JSON are short, those of files go to the disk as they come."""
+"""Request bodies: JSON bodies are limited in size, file uploads are streamed to disk."""
 
 from __future__ import annotations
 
@@ -16,11 +16,20 @@ BUFFER = 1 << 20
 STREAMED = ("/dataset", "/contributions/")
 
 
-async def append(request: Request, path: Path, room: int, silence_s: float) -> int:
-    """Adds the body to a file as it comes; returns how much came. A lost connection ends it and loses nothing.
+async def append_body(request: Request, path: Path, limit: int, idle_timeout_s: float) -> int:
+    """Appends a request's body to a file. If the connection is lost, the bytes received so far are kept.
+
+    Args:
+        request: whose body is read.
+        path: the file; created if missing.
+        limit: the most bytes that are accepted.
+        idle_timeout_s: the upload fails after this long without data.
+
+    Returns:
+        The number of bytes appended.
 
     Raises:
-        HTTPException: more comes than there is room for (413), or nothing comes any more (408).
+        HTTPException: the body exceeds the limit (413), or no data arrived in time (408).
     """
     await run_in_threadpool(make_folder, path.parent)
     await run_in_threadpool(path.touch, 0o600)
@@ -31,18 +40,18 @@ async def append(request: Request, path: Path, room: int, silence_s: float) -> i
         try:
             while True:
                 try:
-                    chunk = await asyncio.wait_for(anext(stream), silence_s)
+                    chunk = await asyncio.wait_for(anext(stream), idle_timeout_s)
                 except StopAsyncIteration:
                     break
-                if added + len(buffer) + len(chunk) > room:
-                    raise HTTPException(413, "more comes than was announced")
+                if added + len(buffer) + len(chunk) > limit:
+                    raise HTTPException(413, "the body is larger than announced")
                 buffer += chunk
                 if len(buffer) >= BUFFER:
                     await run_in_threadpool(file.write, bytes(buffer))
                     added += len(buffer)
                     buffer.clear()
         except TimeoutError:
-            raise HTTPException(408, f"nothing came for {silence_s:g} s") from None
+            raise HTTPException(408, f"no data for {idle_timeout_s:g} s") from None
         except ClientDisconnect:
             pass
         finally:
@@ -52,7 +61,7 @@ async def append(request: Request, path: Path, room: int, silence_s: float) -> i
 
 
 class BodyLimit:
-    """ASGI: refuses bodies that are longer than JSON need be; those that are streamed have limits of their own."""
+    """ASGI middleware: refuses JSON bodies above a limit. Streamed uploads have their own limits."""
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app, self._limit = app, limit
@@ -68,7 +77,7 @@ class BodyLimit:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > self._limit:
-                raise HTTPException(413, f"{self._limit} bytes are the most")
+                raise HTTPException(413, f"a body may have {self._limit} bytes at most")
             return message
 
         await self._app(scope, limited, send)

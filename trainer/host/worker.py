@@ -1,7 +1,7 @@
-"""A worker: takes a job from its folder and leaves the result there.
+"""The worker: runs a job from its folder and writes the result there.
 
-It is given nothing but the folder, so it runs in a process of its own on this machine or on any that
-shares the folder; if it dies, another one goes on after its last checkpoint.
+It needs only the folder, so it can run in its own process on any machine that shares the folder. If it
+dies, another worker resumes from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from trainer.host.job_training import finetune_job
 from trainer.host.ray_train import finetune_job_together, workers_for
 
 
-def work(folder: Path) -> None:
-    """Does a job, whose folder has `request.json` and `dataset.tar`; leaves `result.json` and perhaps a vector.
+def run_job(folder: Path) -> None:
+    """Runs a job from its `request.json` and `dataset.tar`; writes `result.json` and, on success, the task vector.
 
-    What is wrong with the job is its result, too; only what another attempt might mend is raised.
+    Errors of the job itself become its result. Only errors that another attempt might not meet are raised.
 
     Raises:
         OSError: the folder cannot be read or written.
     """
-    private_folder(folder)  # this may be a process of its own
+    private_folder(folder)  # may be a new process
     job = JobFolder(folder)
-    with job.locked():  # a worker that was given up may still be at it
+    with job.locked():  # an abandoned worker may still be running
         if job.has_result() or not job.has_request():
-            return  # it has finished, or the job was cancelled
+            return  # finished, or cancelled
         try:
             seconds = sum(duration_s(one.file) for one in job.unpack())
             workers = workers_for(seconds)

@@ -1,1 +1,1 @@
-"""The lifelong benchmark: one base, domains in an order, and every method side by side."""
+"""The lifelong benchmark: compares lifelong-learning methods on a sequence of domains."""

@@ -1,4 +1,4 @@
-"""What one method did with one seed, read from a run's folder, and its metrics."""
+"""The results of one method with one seed, read from a run's folder, and their metrics."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from trainer.lifelong.run_folder import RunFolder
 
 
 class Cell:
-    """What one method did with one seed.
+    """The results of one cell of the grid: one method with one seed.
 
     Attributes:
-        method, seed: of the grid.
-        wer: (steps + 1, domains), fractions; row 0 is the base's. NaN where it was not measured.
-        seconds, stored_mb: of each step.
-        peak_gb: of memory, over its steps.
+        method, seed: the cell.
+        wer: (steps + 1, domains), fractions; row 0 is the base's. NaN where not measured.
+        seconds, stored_mb: the costs of each step.
+        peak_gb: the peak memory over all steps.
     """
 
     def __init__(self, experiment: Experiment, folder: RunFolder, method: str, seed: int) -> None:
         """
         Raises:
-            FileNotFoundError: a step is missing; the cell is not done.
+            FileNotFoundError: the cell is not finished.
         """
         paths = [folder.step(method, seed, number) for number in range(1, len(experiment.order) + 1)]
         base, *steps = (translated(json.loads(path.read_text("utf-8")), CELL) for path in (folder.base_scores, *paths))
@@ -39,38 +39,38 @@ class Cell:
         self.seconds: list[float] = [step["seconds"] for step in steps]
         self.stored_mb: list[float] = [step["stored_mb"] for step in steps]
         self.peak_gb: float = max(step["peak_gb"] for step in steps)
-        if not find_methods()[method].is_one_model:  # each domain by its own model, once there is one
+        if not find_methods()[method].is_one_model:  # each domain keeps the errors of its own model
             for number in range(1, len(self._errors)):
                 self._errors[number] = {**self._errors[number - 1], **self._errors[number]}
         self.wer = np.array([[wer(errors.get(domain)) for domain in experiment.all_domains] for errors in self._errors])
 
     def average(self, domains: Sequence[str], step: int = -1) -> float:
-        """Mean WER over domains after a step."""
+        """The mean WER over domains after a step."""
         places = [self._experiment.all_domains.index(domain) for domain in domains]
         return float(self.wer[step, places].mean())
 
     def average_by_step(self) -> list[float]:
-        """Mean WER after each step, over the domains seen so far; first the base's own, if it has one."""
+        """The mean WER over the domains seen so far, after each step; first the base's, if its domain is known."""
         known = len(self._experiment.seen) - len(self._experiment.order)
         return [
             self.average(self._experiment.seen[: known + step], step) for step in range(1 - bool(known), len(self.wer))
         ]
 
     def backward_transfer(self) -> float | None:
-        """BWT over the seen domains, as `device_app.evaluation.transfer`; None where there is only one."""
+        """BWT over the seen domains (see `device_app.evaluation.transfer`); None for a single domain."""
         seen = self._experiment.seen
         if len(seen) < 2:
             return None
-        first = len(self.wer) - len(seen)  # without a domain of the base, row 0 belongs to none
+        first = len(self.wer) - len(seen)  # without a base domain, row 0 belongs to no domain
         return backward_transfer(self.wer[first:, : len(seen)])
 
     def forward_transfer(self) -> float | None:
-        """FWT over the domains learnt: what earlier steps did to each before its own; None for one domain."""
+        """FWT: how much earlier steps lowered each domain's WER before its own step; None for a single domain."""
         known = len(self._experiment.seen) - len(self._experiment.order)
         gains = [self.wer[0, known + n - 1] - self.wer[n - 1, known + n - 1] for n in range(2, len(self.wer))]
         return float(np.mean(gains)) if gains else None
 
     def rates(self, domains: Sequence[str]) -> NDArray[np.float64]:
-        """(utterances,): the WER of each utterance of these domains at the end."""
+        """(utterances,): the WER of each utterance of these domains after the last step."""
         errors = [self._errors[-1][domain] for domain in domains]
         return np.concatenate([np.divide(one["wrong"], np.maximum(1, one["words"])) for one in errors])

@@ -1,4 +1,4 @@
-"""The configuration of `asr-edge lifelong`: a TOML file, checked as a whole."""
+"""The configuration of `asr-edge lifelong`: a TOML file whose mistakes are reported together."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from trainer.lifelong.methods import find_methods
 from trainer.training.settings import FineTuningSettings
 
 KEYS = ("base", "base_domain", "order", "never_trained", "methods", "seeds", "manifests", "fine_tuning", "settings")
-TUNABLE = {one.name for one in fields(FineTuningSettings)} - {"scope", "seed"}
+FINE_TUNING_KEYS = {one.name for one in fields(FineTuningSettings)} - {"scope", "seed"}
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A base, domains in an order, and the methods to compare.
+    """A base, a sequence of domains, and the methods to compare.
 
     Attributes:
         base: a bundle's folder, an installed model's name, or None for the embedded one.
-        base_domain: what the base was trained on, if that is known; counts as a seen domain.
-        order: domains to be learnt, one after another.
-        never_trained: domains that only test.
-        methods: their names, as `trainer.lifelong.methods` names them.
-        seeds: each method is run with each.
+        base_domain: the domain on which the base was trained, if known; counts as a seen domain.
+        order: the domains of the sequence, in order.
+        never_trained: domains that are only tested.
+        methods: names of methods in `trainer.lifelong.methods`.
+        seeds: each method runs once with each seed.
         manifests: the manifest of each domain, with lines of the splits "train" and "test".
-        fine_tuning: settings of `trainer.training.settings.FineTuningSettings` that all methods share.
-        settings: of single methods.
+        fine_tuning: fields of `trainer.training.settings.FineTuningSettings` for all methods.
+        settings: settings of single methods, by method.
     """
 
     order: Sequence[str]
@@ -45,20 +45,20 @@ class Experiment:
 
     @property
     def seen(self) -> list[str]:
-        """The domains whose average counts."""
+        """The domains over which the average WER is computed."""
         return [*([self.base_domain] if self.base_domain else []), *self.order]
 
     @property
     def all_domains(self) -> list[str]:
-        """All domains, in the order of a matrix's columns."""
+        """All domains, in the order of the columns of the matrix R."""
         return [*self.seen, *self.never_trained]
 
 
 def read_experiment(path: Path) -> Experiment:
-    """Reads a configuration; relative paths are taken from its folder.
+    """Reads a configuration; relative paths are relative to its folder.
 
     Raises:
-        BadInputError: it cannot be read, or has mistakes; all of them are named.
+        BadInputError: the file cannot be read, or has mistakes, which are all listed.
     """
     try:
         record = translated(tomllib.loads(path.read_text("utf-8")), FINE_TUNING)
@@ -75,12 +75,12 @@ def read_experiment(path: Path) -> Experiment:
 
 
 def _mistakes(record: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a configuration; its names are looked at only when all values have the right type."""
+    """The mistakes of a configuration. Names are checked only if all values have the right types."""
     return _wrong_types(record) or [*_wrong_domains(record), *_wrong_methods(record), *_wrong_settings(record)]
 
 
 def _wrong_types(record: Mapping[str, Any]) -> list[str]:
-    found = [f"unknown key {key!r}; there are {', '.join(KEYS)}" for key in record.keys() - set(KEYS)]
+    found = [f"unknown key {key!r}; known are {', '.join(KEYS)}" for key in record.keys() - set(KEYS)]
     manifests = record.get("manifests")
     if not isinstance(manifests, dict) or not all(isinstance(value, str) for value in manifests.values()):
         return [*found, "[manifests] must name the manifest of every domain"]
@@ -105,14 +105,14 @@ def _wrong_domains(record: Mapping[str, Any]) -> Iterator[str]:
             yield f"[manifests] has no {domain!r}"
     for domain in never_trained:
         if domain in (*record["order"], *of_base):
-            yield f"{domain!r} is learnt, so it is no domain never trained on"
+            yield f"{domain!r} is in order or the base domain, so it cannot be in never_trained"
 
 
 def _wrong_methods(record: Mapping[str, Any]) -> Iterator[str]:
     known = find_methods()
     for method in record["methods"]:
         if method not in known:
-            yield f"unknown method {method!r}; there are {', '.join(known)}"
+            yield f"unknown method {method!r}; known are {', '.join(known)}"
 
 
 def _wrong_settings(record: Mapping[str, Any]) -> Iterator[str]:
@@ -120,5 +120,5 @@ def _wrong_settings(record: Mapping[str, Any]) -> Iterator[str]:
     for method, settings in record.get("settings", {}).items():
         unknown = sorted(settings.keys() - known[method].settings.keys()) if method in known else [method]
         yield from (f"[settings.{method}] has an unknown {name!r}" for name in unknown)
-    for name in sorted(record.get("fine_tuning", {}).keys() - TUNABLE):
-        yield f"[fine_tuning] has an unknown {name!r}; there are {', '.join(sorted(TUNABLE))}"
+    for name in sorted(record.get("fine_tuning", {}).keys() - FINE_TUNING_KEYS):
+        yield f"[fine_tuning] has an unknown {name!r}; known are {', '.join(sorted(FINE_TUNING_KEYS))}"

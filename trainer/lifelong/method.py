@@ -1,4 +1,4 @@
-"""What a lifelong-learning method is: what it receives at each step, what it returns, and how it registers."""
+"""The interface of lifelong-learning methods: their input, their result, and how they register."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trainer.training.model import Adapters, Penalty
 
 
 class FineTune(Protocol):
-    """A fine-tuning with the benchmark's settings, the same for all methods except for what is named here."""
+    """Fine-tunes with the benchmark's settings; a method may add a penalty or adapters, or change settings."""
 
     def __call__(
         self,
@@ -34,23 +34,23 @@ class FineTune(Protocol):
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a sequence of domains: a new domain arrives.
+    """One step of the sequence: a new domain.
 
     Attributes:
-        number: of the domain, from 1.
-        domain: its name.
+        number: the number of the domain, from 1.
+        domain: the name of the domain.
         bundle: the model's family and configuration.
-        base: weights before the first domain.
-        theta: weights before this one.
-        training: the domain's utterances.
-        earlier: those of the earlier domains, in order; first those of the base's own domain, if it
-            is known. A deployed method has only what it keeps of them in `memory`, so a method that
-            reads them must store what it reads.
-        memory: a folder of the method's own that lasts from step to step. A step that was killed
-            runs again, so what the method writes must not depend on whether it was there.
+        base: the weights before the first step.
+        theta: the weights before this step.
+        training: the domain's training utterances.
+        earlier: the training utterances of each earlier domain, in order; the first are those of the
+            base's own domain, if known. On a device, a method would have only the contents of
+            `memory`, so a method that reads these utterances must store them there.
+        memory: the method's own folder, which persists between steps. A killed step runs again, so
+            the files it writes must not depend on an earlier attempt.
         finetune: runs a fine-tuning.
         learning_rate: of the fine-tuning, for methods that scale it.
-        seed: of everything random.
+        seed: for all random numbers.
     """
 
     number: int
@@ -68,12 +68,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Mixture:
-    """Weights that differ from utterance to utterance: theta plus the vectors, each times its share.
+    """Weights that depend on the utterance: theta plus a weighted sum of task vectors.
 
     Attributes:
-        theta: what the vectors are added to, and where the next domain starts from.
-        vectors: the experts.
-        route: from an utterance, (samples,) at 16 kHz, to the shares, (experts,), with a sum of 1.
+        theta: the weights to which the vectors are added; the next step starts from them.
+        vectors: the experts, as task vectors.
+        route: maps an utterance, (samples,) at 16 kHz, to the experts' shares, (experts,), which sum to 1.
     """
 
     theta: Tensors
@@ -81,7 +81,7 @@ class Mixture:
     route: Callable[[Samples], NDArray[np.float64]]
 
     def weights(self, shares: Sequence[float]) -> dict[str, NDArray[np.float32]]:
-        """The model for an utterance with these shares of the experts."""
+        """The weights for an utterance with these shares."""
         mixed = {name: tensor.copy() for name, tensor in self.theta.items()}
         for share, vector in zip(shares, self.vectors, strict=True):
             if share:
@@ -95,14 +95,14 @@ StepResult = Tensors | Mixture
 
 @dataclass(frozen=True)
 class Method:
-    """A way to learn one domain after another.
+    """A lifelong-learning method.
 
     Attributes:
-        name: in a benchmark's configuration.
-        paper: where it was published.
-        function: from a step to the weights after it, or to a mixture of them.
-        settings: its keywords and their defaults.
-        is_one_model: whether the weights after a step serve all domains; else only the step's own.
+        name: its name in a configuration.
+        paper: its publication.
+        function: maps a step to the weights after it, or to a mixture.
+        settings: its keyword parameters and their defaults.
+        is_one_model: whether the weights after a step are used for all domains; otherwise only for the step's own.
     """
 
     name: str
@@ -116,7 +116,7 @@ registered: dict[str, Method] = {}  # `trainer.lifelong.methods.find_methods` fi
 
 
 def lifelong_method(name: str, *, paper: str, is_one_model: bool = True, **fixed: Any) -> Callable[[Any], Any]:
-    """Registers a function of a step as a method; `fixed` are values for some of its keywords."""
+    """Decorator that registers a function of a step as a method; `fixed` replaces defaults of its keywords."""
 
     def register(function: Callable[..., StepResult]) -> Callable[..., StepResult]:
         keywords = list(inspect.signature(function).parameters.values())[1:]

@@ -1,4 +1,4 @@
-"""What stored edits cost: disk, memory, merging and hearing."""
+"""Measures the cost of stored edits: disk, memory, merge time and latency."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ from editing.registry import METHODS
 from editing.task_vector import Origin, TaskVector, apply, read_origin
 from export.bake import bake
 
-DOMAIN = "overhead"  # of the vectors that are made here
+DOMAIN = "overhead"  # marks the vectors that this module writes
 
 
 def overhead(
     folder: Path, *, model: str | None = None, counts: Sequence[int] = (1, 5, 10, 20), threads: int | None = None
 ) -> list[dict[str, float]]:
-    """What stored edits cost: random task vectors of the model's shapes, trimmed to a half and kept as the ledger does.
+    """Measures the cost of stored edits with random task vectors, trimmed to density 0.5 and stored as in the ledger.
 
     Args:
-        folder: where the vectors are written, made and left.
+        folder: the vectors are written here and kept; created if missing.
         model: a bundle; None for the embedded one.
-        counts: how many edits a version has.
+        counts: the numbers of edits to measure.
         threads: for the recogniser.
 
     Returns:
         For every count: "edits", "disk_mb" of the vectors, "merge_s" from base and vectors to the
         version's weights, "bake_s", "peak_mb" of memory so far, and "latency_ms", the median time
-        to hear a recording of a few seconds; "latency_ratio" is that beside the base, measured in turns.
+        to transcribe a recording of a few seconds. "latency_ratio" is the latency relative to the
+        base's, both measured alternately.
 
     Raises:
-        BadInputError: a vector in the folder was not made here.
+        BadInputError: the folder has a task vector from elsewhere under a name that would be replaced.
     """
     bundle = find_bundle(model)
     base = bundle.weights()
@@ -93,7 +94,9 @@ def overhead(
 def _check_replaceable(path: Path) -> None:
     """
     Raises:
-        BadInputError: the file is not a vector of an earlier measurement.
+        BadInputError: the file is not from an earlier measurement.
     """
     if path.exists() and read_origin(path).domain != DOMAIN:
-        raise BadInputError(f"{path}: is another task vector; nothing was changed. Name another folder with --out")
+        raise BadInputError(
+            f"{path}: is a task vector of another domain; nothing was changed. Name another folder with --out"
+        )

@@ -13,7 +13,7 @@ from trainer.lifelong.tables import ranked
 
 
 def draw_run(results: Mapping[str, Any], order: Sequence[str], folder: Path) -> list[Path]:
-    """`average-wer.png`, `cost.png`, and a heat map of R for every method, `matrix-METHOD.png`.
+    """Draws `average-wer.png`, `cost.png`, and a heat map of R for each method, `matrix-METHOD.png`.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
@@ -34,12 +34,12 @@ def draw_run(results: Mapping[str, Any], order: Sequence[str], folder: Path) -> 
 def _draw_averages(results: Mapping[str, Any], order: Sequence[str], path: Path) -> None:
     figure = new_figure(7, 4.2)
     axes = figure.subplots()
-    learnt = ["the base", *order][-len(results["seen"]) :]  # the base's own domain may be unknown
+    steps = ["the base", *order][-len(results["seen"]) :]  # omits the base if its domain is unknown
     for place, (method, record) in enumerate(ranked(results)):
         style = "-" if place < 10 else "--"
-        axes.plot(range(len(learnt)), 100 * np.array(record["by_step"]), style, marker="o", markersize=3, label=method)
-    axes.set_xticks(range(len(learnt)), learnt, **SLANTED)
-    axes.set(xlabel="domains learnt", ylabel="average WER over seen domains, %")
+        axes.plot(range(len(steps)), 100 * np.array(record["by_step"]), style, marker="o", markersize=3, label=method)
+    axes.set_xticks(range(len(steps)), steps, **SLANTED)
+    axes.set(xlabel="step", ylabel="average WER over seen domains, %")
     axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
     save_figure(figure, path)
 
@@ -49,7 +49,7 @@ def _draw_costs(results: Mapping[str, Any], path: Path) -> None:
     for axes, key, title in zip(
         figure.subplots(1, 2),
         ("seconds_per_domain", "stored_mb_per_domain"),
-        ("seconds a domain", "MB stored a domain"),
+        ("seconds per domain", "MB stored per domain"),
         strict=True,
     ):
         for method, record in results["methods"].items():
@@ -60,7 +60,7 @@ def _draw_costs(results: Mapping[str, Any], path: Path) -> None:
 
 
 def draw_sweep(sweep: Mapping[str, Any], folder: Path) -> list[Path]:
-    """A heat map for every step of a sweep: average WER against lambda and density, the best one framed."""
+    """Draws a heat map for each step of a sweep: average WER by lambda and density, with the best pair framed."""
     written = []
     for step in sweep["steps"]:
         lambdas = sorted({cell["lam"] for cell in step["cells"]})

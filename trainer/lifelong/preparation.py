@@ -1,4 +1,4 @@
-"""The domains of a run: their utterances, and the training ones as examples that the model can learn."""
+"""Loads the domains of a run and prepares their training utterances."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from trainer.training.data import TrainingUtterance, load_examples
 
 @dataclass(frozen=True)
 class Domain:
-    """A domain's utterances: its training part and its test part."""
+    """The training and test splits of a domain."""
 
     training: Sequence[Utterance]
     test: Sequence[Utterance]
@@ -34,25 +34,23 @@ def load_domains(experiment: Experiment) -> dict[str, Domain]:
     """Reads all manifests before any fine-tuning.
 
     Raises:
-        BadInputError: a manifest cannot be read, a recording is missing, or a domain has no test
-            part, or no training part though it is to be learnt.
+        BadInputError: a manifest cannot be read, a recording is missing, a domain has no test split,
+            or a domain in `order` has no training split.
     """
     domains = {}
     for name in experiment.all_domains:
         utterances = read_manifest(experiment.manifests[name])
         domain = Domain([u for u in utterances if u.split == "train"], [u for u in utterances if u.split == "test"])
         if not domain.test:
-            raise BadInputError(
-                f'{experiment.manifests[name]}: has no lines of split "test" to tell how {name} is heard'
-            )
+            raise BadInputError(f'{experiment.manifests[name]}: has no lines of split "test" to test {name}')
         if name in experiment.order and not domain.training:
-            raise BadInputError(f'{experiment.manifests[name]}: has no lines of split "train" to learn {name} from')
+            raise BadInputError(f'{experiment.manifests[name]}: has no lines of split "train" to train on {name}')
         domains[name] = domain
     return domains
 
 
-def with_part_of_base(experiment: Experiment, domains: Mapping[str, Domain]) -> dict[str, Domain]:
-    """The domains, the base's own cut to the size of the largest other one: no method could keep all of it."""
+def with_limited_base_domain(experiment: Experiment, domains: Mapping[str, Domain]) -> dict[str, Domain]:
+    """Cuts the training split of the base's own domain to the size of the largest other one, for rehearsal methods."""
     first = experiment.base_domain
     if first is None:
         return dict(domains)
@@ -63,7 +61,7 @@ def with_part_of_base(experiment: Experiment, domains: Mapping[str, Domain]) -> 
 
 
 class TrainingExamples:
-    """The training utterances of each domain, prepared once and kept in the run's folder."""
+    """The training utterances of each domain, prepared once and stored in the run's folder."""
 
     def __init__(
         self,
@@ -78,7 +76,7 @@ class TrainingExamples:
             bundle: the base.
             domains: by name.
             manifests: of the domains, for error messages.
-            folder: keeps what took transcription and voice activity detection.
+            folder: stores the results of transcription and voice activity detection.
             threads: for the recogniser.
         """
         self._bundle, self._domains, self._manifests = bundle, domains, manifests
@@ -87,11 +85,13 @@ class TrainingExamples:
         self._examples: dict[str, list[TrainingUtterance]] = {}
 
     def of(self, domain: str) -> list[TrainingUtterance]:
-        """A domain's examples; their texts as the model writes, where the labels lack capitals or punctuation.
+        """The prepared training utterances of a domain.
+
+        Labels without capitals or punctuation are converted to the model's orthography.
 
         Raises:
             BadAudioError: a recording cannot be read.
-            BadInputError: there is no speech in any, or the model cannot write a text.
+            BadInputError: no recording has speech, or a text has characters outside the vocabulary.
         """
         if domain not in self._examples:
             path = self._folder.prepared(domain)
@@ -102,12 +102,12 @@ class TrainingExamples:
                 for audio, start, end, text in json.loads(path.read_text("utf-8"))
             ]
             if not examples:
-                raise BadInputError(f"{self._manifests[domain]}: there is no speech to learn {domain} from")
+                raise BadInputError(f"{self._manifests[domain]}: no recording of {domain} has speech")
             self._examples[domain] = examples
         return self._examples[domain]
 
     def _prepared(self, utterances: Sequence[Utterance]) -> list[tuple[str, int, int, str]]:
-        """File, first and last sample, and text of each utterance in which there is speech."""
+        """File, first and last sample, and text of each utterance with speech."""
         transcriber = Transcriber(self._bundle, threads=self._threads)
         hypotheses = [transcriber.transcribe(one.read(), SAMPLE_RATE).text for one in utterances]
         texts = [one.transcript for one in utterances]

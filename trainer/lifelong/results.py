@@ -1,4 +1,4 @@
-"""From the cells of a run to its numbers and files."""
+"""Summarises the cells of a run and writes its result files."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from trainer.lifelong.run_folder import RunFolder
 from trainer.lifelong.tables import csv_of, summary
 
 REFERENCE = "fine-tuning"
-UPPER = "separate"
+UPPER_BOUND = "separate"
 
-Cells = Mapping[str, Mapping[int, Cell]]  # by method and seed; a method has one cell or more
+Cells = Mapping[str, Mapping[int, Cell]]  # by method and seed; each method has at least one cell
 
 
 def write_results(experiment: Experiment, out: Path) -> dict[str, Any]:
-    """Writes `results.json`, `results.csv` and `summary.md`; returns the first.
+    """Writes `results.json`, `results.csv` and `summary.md`; returns the content of `results.json`.
 
     Raises:
-        BadInputError: no cell is done yet.
+        BadInputError: no cell is finished.
     """
     results = summarise(experiment, out)
     write_atomically(out / "results.json", (json.dumps(results, indent=1) + "\n").encode())
@@ -39,21 +39,21 @@ def write_results(experiment: Experiment, out: Path) -> dict[str, Any]:
 
 
 def summarise(experiment: Experiment, out: Path) -> dict[str, Any]:
-    """All numbers of a run, of the cells that are done.
+    """Computes the metrics of all finished cells of a run.
 
     Returns:
-        What `results.json` holds. Per method: means over its seeds of "average_wer" (over seen
-        domains), "average_all" (and those never trained on), "bwt", "fwt"; "werr" and "coverage"
-        where the reference methods were run; "p", the largest of its seeds; costs; and "runs",
-        one a seed, with the matrix R.
+        The content of `results.json`. Per method: means over seeds of "average_wer" (over seen
+        domains), "average_all" (including domains never trained on), "bwt" and "fwt"; "werr" and
+        "coverage" if the reference methods were run; "p", the largest over seeds; costs; and "runs",
+        one per seed, with the matrix R.
 
     Raises:
-        BadInputError: no cell is done yet.
+        BadInputError: no cell is finished.
     """
     folder = RunFolder(out)
     cells = _finished_cells(experiment, folder)
     if not cells:
-        raise BadInputError(f"{out}: no method has come to its end yet; 'asr-edge lifelong run' goes on")
+        raise BadInputError(f"{out}: no method has finished yet; 'asr-edge lifelong run' continues the run")
     base = translated(json.loads(folder.base_scores.read_text("utf-8")), CELL)["errors"]
     return {
         "seen": experiment.seen,
@@ -83,7 +83,7 @@ def _finished_cells(experiment: Experiment, folder: RunFolder) -> Cells:
 
 
 def _metrics(experiment: Experiment, method: str, cells: Sequence[Cell]) -> dict[str, Any]:
-    """A method's metrics and costs, over its seeds."""
+    """The metrics and costs of a method over its seeds."""
     seen, everything = experiment.seen, experiment.all_domains
     one_model = find_methods()[method].is_one_model
     return {
@@ -101,7 +101,7 @@ def _metrics(experiment: Experiment, method: str, cells: Sequence[Cell]) -> dict
 
 
 def _comparison(experiment: Experiment, method: str, cells: Cells) -> dict[str, Any]:
-    """A method beside the reference methods, as far as they are done."""
+    """The metrics of a method relative to the reference methods that are finished."""
     if method == REFERENCE or REFERENCE not in cells:
         return {}
     seen = experiment.seen
@@ -115,15 +115,15 @@ def _comparison(experiment: Experiment, method: str, cells: Cells) -> dict[str, 
     if find_methods()[method].is_one_model:
         everywhere = (_average(list(runs.values()), experiment.all_domains) for runs in (own, reference))
         record["werr_all"] = relative_reduction(*everywhere)
-    if UPPER in cells:
-        separate = _average(list(cells[UPPER].values()), seen)
+    if UPPER_BOUND in cells:
+        separate = _average(list(cells[UPPER_BOUND].values()), seen)
         if separate < fine_tuned:
             record["coverage"] = coverage(average, fine_tuned, separate)
     return record
 
 
 def _average(cells: Sequence[Cell], domains: Sequence[str]) -> float:
-    """The mean over cells of their average WER."""
+    """The mean of the cells' average WERs."""
     return float(np.mean([cell.average(domains) for cell in cells]))
 
 

@@ -1,4 +1,4 @@
-"""The folder of a run: where its files are, the lock on it, and that it holds one experiment only."""
+"""The folder of a run: its paths, its lock, and the check that it holds only one experiment."""
 
 from __future__ import annotations
 
@@ -16,8 +16,14 @@ from editing.former_names import FINE_TUNING, translated
 from trainer.lifelong.config import Experiment
 
 RECORD = "experiment.json"
-WRITTEN = (RECORD, "results.json", "results.csv", "summary.md", "sweep.json")  # beside the cells, by a run and a sweep
-EXTENDABLE = ("methods", "seeds", "settings")  # may differ from what the folder holds; settings of new methods only
+WRITTEN = (
+    RECORD,
+    "results.json",
+    "results.csv",
+    "summary.md",
+    "sweep.json",
+)  # written by a run or a sweep, besides the cells
+EXTENDABLE = ("methods", "seeds", "settings")  # may differ from the stored experiment; settings only for new methods
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class RunFolder:
 
     @property
     def base_scores(self) -> Path:
-        """Scores of the base, before the first step."""
+        """The scores of the base."""
         return self.path / "cells" / "base" / "step-0.json"
 
     def cell(self, method: str, seed: int) -> Path:
@@ -40,28 +46,28 @@ class RunFolder:
         return self.path / "cells" / method / f"seed-{seed}"
 
     def step(self, method: str, seed: int, number: int) -> Path:
-        """Scores and costs of a step, numbered from 1; the file is there once the step is done."""
+        """Scores and costs of a step, numbered from 1; exists once the step is finished."""
         return self.cell(method, seed) / f"step-{number}.json"
 
     def weights(self, method: str, seed: int, number: int) -> Path:
-        """The weights after a step; kept until the next step is done."""
+        """The weights after a step; kept until the next step is finished."""
         return self.cell(method, seed) / f"theta-{number}.safetensors"
 
     def memory(self, method: str, seed: int) -> Path:
-        """What the method itself stores from step to step."""
+        """The folder of the files that the method itself stores."""
         return self.cell(method, seed) / "memory"
 
     def prepared(self, domain: str) -> Path:
-        """A domain's training utterances as the model is to learn them."""
+        """A domain's prepared training utterances."""
         return self.path / "prepared" / f"{domain}.json"
 
 
 @contextmanager
-def opened(experiment: Experiment, out: Path) -> Iterator[RunFolder]:
-    """The folder of a run, for this process alone.
+def open_run_folder(experiment: Experiment, out: Path) -> Iterator[RunFolder]:
+    """Opens and locks the folder of a run.
 
     Raises:
-        BadInputError: another process runs in it, it holds another experiment, it is in the data
+        BadInputError: another process uses the folder, it holds another experiment, it is in the data
             folder, or its results would replace a manifest or files that no run has written.
     """
     check_outside_data(out)
@@ -73,7 +79,7 @@ def opened(experiment: Experiment, out: Path) -> Iterator[RunFolder]:
             "with --out"
         )
     out.mkdir(parents=True, exist_ok=True)
-    message = f"{out}: another process is running here; wait, or name another folder"
+    message = f"{out}: another process is running in this folder; wait, or name another folder"
     with locked(out / "lock", message=message):
         record = json.loads(json.dumps(asdict(experiment), default=str))
         path = out / RECORD
@@ -88,7 +94,7 @@ def opened(experiment: Experiment, out: Path) -> Iterator[RunFolder]:
 
 
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """What would mix two experiments; methods and seeds may be added to what is there."""
+    """The keys that differ from the stored experiment; methods and seeds may be added."""
     changed = [key for key, value in after.items() if key not in EXTENDABLE and before.get(key) != value]
     return changed + [
         f"settings.{method}"

@@ -1,4 +1,4 @@
-"""Runs the grid of methods and seeds; each cell is a sequence of domains that continues where it was interrupted."""
+"""Runs the grid of methods and seeds. Each cell runs all domains in order and resumes after an interruption."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ from editing.files import write_atomically
 from editing.method import Tensors
 from export.bundle import Bundle
 from export.weights import read_weights, write_weights
-from trainer.executors import Engine, Local, Task
+from trainer.executors import Executor, LocalExecutor, Task
 from trainer.lifelong.config import Experiment
 from trainer.lifelong.method import FineTune, Method, Mixture, Step
 from trainer.lifelong.methods import find_methods
-from trainer.lifelong.preparation import Domain, TrainingExamples, load_domains, with_part_of_base
-from trainer.lifelong.run_folder import RunFolder, opened
+from trainer.lifelong.preparation import Domain, TrainingExamples, load_domains, with_limited_base_domain
+from trainer.lifelong.run_folder import RunFolder, open_run_folder
 from trainer.lifelong.scoring import Scorer
 from trainer.training.data import TrainingUtterance
 from trainer.training.loop import finetune
 from trainer.training.settings import FineTuningSettings
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 def run(
-    experiment: Experiment, out: Path, tell: Tell, threads: int | None = None, engine: Engine | None = None
+    experiment: Experiment, out: Path, report: Report, threads: int | None = None, executor: Executor | None = None
 ) -> None:
-    """Runs every cell of the grid that is not done yet.
+    """Runs all cells of the grid that are not finished.
 
     Args:
-        experiment: what to compare.
-        out: a folder for all results.
-        tell: receives messages about progress.
+        experiment: the base, domains, methods and seeds.
+        out: the folder for all results.
+        report: receives progress messages.
         threads: for the recogniser.
-        engine: where cells run; by default here, one after another.
+        executor: runs the cells; by default on this machine, one after another.
 
     Raises:
-        BadInputError, BadAudioError, TrainingError: as a cell; what was done before is kept.
+        BadInputError, BadAudioError, TrainingError: a cell failed; finished steps are kept.
     """
     domains = load_domains(experiment)
-    with opened(experiment, out):
+    with open_run_folder(experiment, out):
         shared = Run(experiment, domains, out, threads)
-        tell("preparing the domains, hearing them with the base")
+        report("preparing the domains, scoring the base")
         shared.score_base()
         shared.prepare_examples()
         tasks = [
@@ -55,38 +55,38 @@ def run(
             for seed in experiment.seeds
             for method in experiment.methods
         ]
-        (engine or Local()).run(tasks, tell)
+        (executor or LocalExecutor()).run(tasks, report)
 
 
 def run_cell(experiment: Experiment, out: Path, threads: int | None, method: str, seed: int) -> None:
-    """One method with one seed: all domains in order; steps that are done are not run again."""
+    """Runs all domains in order with one method and one seed; finished steps are not repeated."""
     Run(experiment, load_domains(experiment), out, threads).run_cell(method, seed)
 
 
 class Run:
-    """What the cells of one process share: the base, training examples and the scorer.
+    """The objects that the cells of a process share: base, training examples and scorer.
 
     Attributes:
-        experiment: what is compared.
-        folder: of the run.
-        base: weights.
-        settings: of every fine-tuning, whatever the method.
-        examples: for training, by domain.
-        scorer: for the test parts.
+        experiment: the base, domains, methods and seeds.
+        folder: the run's folder.
+        base: the base's weights.
+        settings: the fine-tuning settings of all methods.
+        examples: the training utterances, by domain.
+        scorer: scores the test splits.
     """
 
     def __init__(self, experiment: Experiment, domains: Mapping[str, Domain], out: Path, threads: int | None) -> None:
         self.experiment, self.folder = experiment, RunFolder(out)
-        self._domains = with_part_of_base(experiment, domains)
+        self._domains = with_limited_base_domain(experiment, domains)
         self._bundle: Bundle = find_bundle(experiment.base)
         self.base: Tensors = self._bundle.weights()
-        # All methods make the same number of passes over a domain, whatever is added to their losses.
+        # No target loss: all methods train for the same number of epochs, even with a penalty in the loss.
         self.settings = FineTuningSettings(**{"target_loss": 0.0, **experiment.fine_tuning})
         self.examples = TrainingExamples(self._bundle, self._domains, experiment.manifests, self.folder, threads)
         self.scorer = Scorer(self._bundle, self._domains, threads)
 
     def prepare_examples(self) -> None:
-        """Prepares all training examples, once for all cells."""
+        """Prepares the training examples of all domains, once for all cells."""
         for name in [*self.experiment.order, *self._base_domain()]:
             if self._domains[name].training:
                 self.examples.of(name)
@@ -99,7 +99,7 @@ class Run:
             _write(path, {"domain": None, "errors": scores})
 
     def run_cell(self, method: str, seed: int) -> None:
-        """Learns all domains in order with one method; steps that are done are not run again."""
+        """Runs all domains in order with one method and one seed; finished steps are not repeated."""
         self.folder.memory(method, seed).mkdir(parents=True, exist_ok=True)
         last = len(self.experiment.order)
         done = max((n for n in range(1, last + 1) if self.folder.step(method, seed, n).is_file()), default=0)
@@ -114,7 +114,7 @@ class Run:
         self.folder.weights(method, seed, last).unlink(missing_ok=True)
 
     def _run_step(self, method: Method, seed: int, number: int, theta: Tensors) -> tuple[Tensors, dict[str, Any]]:
-        """The weights after a step, and what `step-N.json` holds: its costs and scores."""
+        """Runs a step; returns the weights after it and the content of `step-N.json`, its costs and scores."""
         domain = self.experiment.order[number - 1]
         memory = self.folder.memory(method.name, seed)
         began, stored_before = time.perf_counter(), _size(memory)
@@ -144,7 +144,7 @@ class Run:
         return theta, record
 
     def _earlier(self, number: int) -> list[list[TrainingUtterance]]:
-        """The examples of the domains before a step; those of the base's own domain first, if there are any."""
+        """The examples of each domain before a step; first those of the base's own domain, if any."""
         of_base = [name for name in self._base_domain() if self._domains[name].training]
         return [self.examples.of(name) for name in [*of_base, *self.experiment.order[: number - 1]]]
 
@@ -152,7 +152,7 @@ class Run:
         return [self.experiment.base_domain] if self.experiment.base_domain else []
 
     def fine_tuner(self, seed: int) -> FineTune:
-        """A fine-tuning with the experiment's settings."""
+        """Returns a function that fine-tunes with the experiment's settings and this seed."""
 
         def tune(
             weights: Tensors,

@@ -1,4 +1,4 @@
-"""Word errors on the domains' test parts, of the int8 model that a device would run."""
+"""Word errors on the domains' test splits, of the int8 model that a device would run."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from trainer.lifelong.preparation import Domain
 
 
 class Scorer:
-    """Transcribes test parts with given weights and counts word errors."""
+    """Transcribes test splits with given weights and counts word errors."""
 
     def __init__(self, bundle: Bundle, domains: Mapping[str, Domain], threads: int | None) -> None:
         """
         Args:
-            bundle: whose graphs are baked with the weights.
+            bundle: its graphs are baked with the weights.
             domains: by name.
             threads: for the recogniser.
         """
         self._bundle, self._domains, self._threads = bundle, domains, threads
 
     def score(self, result: StepResult, names: Sequence[str]) -> dict[str, WordErrors]:
-        """Word errors by domain, under the normaliser `basic`.
+        """Word errors by domain, with the normaliser `basic`.
 
         Raises:
             BadAudioError: a recording cannot be read.
@@ -52,9 +52,9 @@ class Scorer:
 
 
 def _models(result: StepResult, audio: Mapping[Path, Samples]) -> Iterator[tuple[Tensors, Sequence[Path]]]:
-    """Each model that is needed, and the recordings that it transcribes.
+    """Yields the weights of each model and the recordings to transcribe with it.
 
-    A mixture's models have shares in tenths, so that one model serves several utterances.
+    The shares of a mixture are rounded to tenths, so that several utterances can share a model.
     """
     if not isinstance(result, Mixture):
         yield result, list(audio)
@@ -67,7 +67,7 @@ def _models(result: StepResult, audio: Mapping[Path, Samples]) -> Iterator[tuple
 
 
 def in_tenths(shares: NDArray[np.float64]) -> tuple[float, ...]:
-    """Shares with a sum of 1, rounded to tenths so that their sum stays 1 (the largest remainders go up)."""
+    """Rounds shares that sum to 1 to tenths and keeps the sum: the largest remainders are rounded up."""
     tenths = np.floor(10 * shares)
     up = np.argsort(tenths - 10 * shares, kind="stable")[: round(10 - tenths.sum())]
     tenths[up] += 1

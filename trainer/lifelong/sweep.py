@@ -1,4 +1,4 @@
-"""Lambda and density, every pair of them, from one fine-tuning a step."""
+"""A grid search over lambda and density with one fine-tuning per step."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from export.weights import read_weights, write_weights
 from trainer.lifelong.config import Experiment
 from trainer.lifelong.metrics import wer
 from trainer.lifelong.preparation import load_domains
-from trainer.lifelong.run_folder import opened
-from trainer.lifelong.runner import Run, Tell
+from trainer.lifelong.run_folder import open_run_folder
+from trainer.lifelong.runner import Report, Run
 
 LAMBDAS = tuple(round(0.1 * n, 1) for n in range(1, 10))
 DENSITIES = LAMBDAS
-CHAIN = {"lam": 0.6, "density": 0.5}  # with which the next step's start is made: the paper's
+# The weights from which the next step starts are merged with the paper's settings.
+NEXT_STEP_SETTINGS = {"lam": 0.6, "density": 0.5}
 
 
 def sweep(
     experiment: Experiment,
     out: Path,
-    tell: Tell,
+    report: Report,
     *,
     lambdas: Sequence[float] = LAMBDAS,
     densities: Sequence[float] = DENSITIES,
@@ -39,47 +40,47 @@ def sweep(
     threads: int | None = None,
     on_done: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Fine-tunes once a step, merges with TIES and every lambda and density, and scores the domains seen so far.
+    """Fine-tunes once per step, merges with TIES for every lambda and density, and scores the domains seen so far.
 
-    Pairs that are scored are not scored again when a killed sweep is started anew.
+    A killed sweep resumes; scored pairs are not scored again.
 
     Args:
-        experiment: its base, order, manifests and fine-tuning settings are used, and its first seed.
-        out: a folder.
-        tell: receives messages about progress.
+        experiment: its base, order, manifests, fine-tuning settings and first seed are used.
+        out: the folder for the results.
+        report: receives progress messages.
         lambdas, densities: the grid.
-        utterances: of each test part, the first; None for all.
+        utterances: use only so many utterances of each test split; None for all.
         threads: for the recogniser.
-        on_done: called after every pair.
+        on_done: called after each pair.
 
     Returns:
-        What `sweep.json` holds: "steps", each with its "cells" (lambda, density, WER by domain,
-        average), the "best" of them, and the seconds of fine-tuning, merging and scoring.
+        The content of `sweep.json`: "steps", each with its "cells" (lambda, density, WER by domain,
+        average), the "best" cell, and the seconds of fine-tuning, merging and scoring.
 
     Raises:
-        BadInputError, BadAudioError, TrainingError: as `trainer.lifelong.runner.run`.
+        BadInputError, BadAudioError, TrainingError: as for `trainer.lifelong.runner.run`.
     """
     domains = load_domains(experiment)
     if utterances is not None:
         domains = {name: replace(one, test=one.test[:utterances]) for name, one in domains.items()}
-    with opened(replace(experiment, methods=()), out):
-        pairs = _Pairs(Run(experiment, domains, out, threads), lambdas, densities, on_done)
-        theta: Tensors = pairs.run.base
+    with open_run_folder(replace(experiment, methods=()), out):
+        grid = _Grid(Run(experiment, domains, out, threads), lambdas, densities, on_done)
+        theta: Tensors = grid.run.base
         steps = []
         for number, domain in enumerate(experiment.order, 1):
             step = _Step(number, domain, out / "sweep" / f"step-{number}.json")
-            tuned = _tuned(pairs.run, step, theta, tell)
+            tuned = _finetuned_weights(grid.run, step, theta, report)
             vector = {name: tuned[name] - theta[name] for name in theta}
-            pairs.score(step, theta, vector)
+            grid.score(step, theta, vector)
             steps.append({**step.record, "best": step.best()})
-            theta = apply(theta, METHODS["ties"]([vector], **CHAIN))
+            theta = apply(theta, METHODS["ties"]([vector], **NEXT_STEP_SETTINGS))
     result = {"lambdas": list(lambdas), "densities": list(densities), "utterances": utterances, "steps": steps}
     write_atomically(out / "sweep.json", (json.dumps(result, indent=1) + "\n").encode())
     return result
 
 
 class _Step:
-    """A domain's record: costs, and a cell for every pair that is scored; it is kept in a file."""
+    """The record of a step, stored in a file: costs, and a cell for each scored pair."""
 
     def __init__(self, number: int, domain: str, path: Path) -> None:
         self.number, self.domain, self.path = number, domain, path
@@ -93,7 +94,7 @@ class _Step:
         write_atomically(self.path, json.dumps(self.record).encode())
 
     def done(self) -> set[tuple[float, float]]:
-        """The pairs of lambda and density that are scored."""
+        """The scored pairs of lambda and density."""
         return {(cell["lam"], cell["density"]) for cell in self.record["cells"]}
 
     def best(self) -> Mapping[str, Any]:
@@ -103,12 +104,12 @@ class _Step:
         return best
 
 
-def _tuned(run: Run, step: _Step, theta: Tensors, tell: Tell) -> Tensors:
-    """The fine-tuned weights of a step, kept in a file."""
+def _finetuned_weights(run: Run, step: _Step, theta: Tensors, report: Report) -> Tensors:
+    """Fine-tunes for a step and stores the weights in a file, or reads that file."""
     path = step.path.with_suffix(".safetensors")
     if path.is_file():
         return read_weights(path)
-    tell(f"learning {step.domain} ({step.number} of {len(run.experiment.order)})")
+    report(f"fine-tuning on {step.domain} ({step.number} of {len(run.experiment.order)})")
     began = time.perf_counter()
     tuned = run.fine_tuner(run.experiment.seeds[0] * 1000 + step.number)(theta, run.examples.of(step.domain))
     step.record |= {"tuning_s": time.perf_counter() - began, "merging_s": 0.0, "recognition_s": 0.0}
@@ -119,11 +120,11 @@ def _tuned(run: Run, step: _Step, theta: Tensors, tell: Tell) -> Tensors:
 
 
 @dataclass(frozen=True)
-class _Pairs:
-    """The grid of lambda and density, and what scores it.
+class _Grid:
+    """Scores the grid of lambda and density.
 
     Attributes:
-        run: its base, examples and scorer.
+        run: its experiment and scorer are used.
         lambdas, densities: the grid.
         on_done: called after every pair.
     """
@@ -134,7 +135,7 @@ class _Pairs:
     on_done: Callable[[], None]
 
     def score(self, step: _Step, theta: Tensors, vector: Tensors) -> None:
-        """Merges a step's task vector with every pair that is not scored yet, and scores the domains seen so far."""
+        """Merges a step's task vector with every unscored pair, and scores the domains seen so far."""
         experiment = self.run.experiment
         seen = experiment.seen[: len(experiment.seen) - len(experiment.order) + step.number]
         done = step.done()

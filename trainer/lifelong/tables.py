@@ -21,33 +21,33 @@ COLUMNS = (
     ("coverage", "coverage", 1, "{:.2f}"),
     ("BWT", "bwt", 100, "{:+.2f}"),
     ("FWT", "fwt", 100, "{:+.2f}"),
-    ("s a domain", "seconds_per_domain", 1, "{:.0f}"),
-    ("MB a domain", "stored_mb_per_domain", 1, "{:.1f}"),
+    ("s per domain", "seconds_per_domain", 1, "{:.0f}"),
+    ("MB per domain", "stored_mb_per_domain", 1, "{:.1f}"),
     ("peak GB", "peak_gb", 1, "{:.1f}"),
 )
 
 
 def csv_of(experiment: Experiment, results: Mapping[str, Any]) -> str:
-    """A line for every WER: method, seed, step, the domain learnt, the domain tested, WER as a fraction."""
+    """One line per WER: method, seed, step, the domain of the step, the tested domain, WER as a fraction."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["method", "seed", "step", "learnt", "domain", "wer"])
     for method, record in results["methods"].items():
         for one in record["runs"]:
             for step, row in enumerate(one["wer"]):
-                learnt = experiment.order[step - 1] if step else ""
+                trained = experiment.order[step - 1] if step else ""
                 for domain, wer in zip(experiment.all_domains, row, strict=True):
-                    writer.writerow([method, one["seed"], step, learnt, domain, "" if np.isnan(wer) else f"{wer:.5f}"])
+                    writer.writerow([method, one["seed"], step, trained, domain, "" if np.isnan(wer) else f"{wer:.5f}"])
     return text.getvalue()
 
 
 def ranked(results: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The methods and their records, the least average WER first."""
+    """The methods and their records, by increasing average WER."""
     return sorted(results["methods"].items(), key=lambda item: item[1]["average_wer"])
 
 
 def table(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the comparison, the least average WER first."""
+    """Header and rows of the comparison, by increasing average WER."""
     rows = []
     for method, record in ranked(results):
         row = [method]
@@ -90,7 +90,7 @@ def summary(results: Mapping[str, Any]) -> str:
 
 
 def _last(record: Mapping[str, Any]) -> NDArray[np.float64]:
-    """The last row of R, its mean over seeds."""
+    """The last row of R, averaged over seeds."""
     mean: NDArray[np.float64] = np.mean([one["wer"][-1] for one in record["runs"]], axis=0)
     return mean
 

@@ -1,9 +1,9 @@
-"""Training and fine-tuning. Choose the function by what you have and what you want:
+"""Training and fine-tuning. All functions take `settings.FineTuningSettings`:
 
-- a device's training set, for its task vector: `finetuning.finetune_for_training_set`
-- recordings with transcripts, for weights: `finetuning.finetune_on_recordings`
-- utterances whose speech is found and whose transcripts are tokens, or a penalty or adapters: `loop.finetune`
-- recordings with transcripts and no model at all: `from_scratch.train`
+- `finetuning.finetune_for_training_set`: from a device's training set to a task vector
+- `finetuning.finetune_on_recordings`: from recordings with transcripts to weights
+- `loop.finetune`: from segmented and tokenised utterances to weights, with an optional penalty or adapters
+- `from_scratch.train`: from recordings with transcripts to a new model
 
-Each calls the one below it; the last one calls `finetune_on_recordings`. All take `settings.FineTuningSettings`.
+The first calls the second, which calls the third. `from_scratch.train` calls `finetune_on_recordings`.
 """

@@ -11,7 +11,7 @@ TELEPHONE_HZ = 8000
 
 
 def augment(audio: Samples, random: np.random.Generator) -> Samples:
-    """Varies a training utterance mildly, so that its transcript stays right.
+    """Augments a training utterance mildly, so that its transcript stays correct.
 
     Speed perturbation by a factor of 0.9 to 1.1 (Ko et al. 2015), white noise 15 to 40 dB below
     the speech, and up to two spans of at most 0.1 s of silence (time masking, as in SpecAugment).
@@ -25,10 +25,10 @@ def augment(audio: Samples, random: np.random.Generator) -> Samples:
 
 
 def augment_strongly(audio: Samples, random: np.random.Generator) -> Samples:
-    """Varies a recording as another voice and microphone would, for distillation, which needs no transcript.
+    """Augments a recording strongly, to sound like another voice and microphone. For distillation, which has no labels.
 
-    Speed perturbation by up to a quarter, which also raises or lowers the pitch (Ko et al. 2015),
-    telephone bandwidth for 3 of 10, white noise 5 to 40 dB below the speech for 7 of 10.
+    Speed perturbation by a factor of 0.8 to 1.25, which also changes the pitch (Ko et al. 2015);
+    telephone bandwidth with probability 0.3; white noise 5 to 40 dB below the speech with probability 0.7.
     """
     if random.random() < 0.3:
         audio = soxr.resample(soxr.resample(audio, SAMPLE_RATE, TELEPHONE_HZ), TELEPHONE_HZ, SAMPLE_RATE)
@@ -40,10 +40,10 @@ def augment_strongly(audio: Samples, random: np.random.Generator) -> Samples:
 
 
 def _change_speed(audio: Samples, factor: float) -> Samples:
-    """Speed and pitch together; a factor above 1 makes the recording shorter."""
+    """Changes speed and pitch together; a factor above 1 shortens the recording."""
     return soxr.resample(audio, SAMPLE_RATE * factor, SAMPLE_RATE).astype(np.float32)
 
 
 def _white_noise(audio: Samples, random: np.random.Generator) -> Samples:
-    """Of unit power, as long as the audio."""
+    """White noise of unit power, as long as the audio."""
     return random.standard_normal(len(audio), np.float32)

@@ -1,7 +1,7 @@
-"""Checkpoints of a fine-tuning: one safetensors file, so no pickle, from which a killed run resumes.
+"""Checkpoints of a fine-tuning, from which a killed run resumes: one safetensors file, without pickle.
 
-Its tensors are "weight/NAME" for each that changes, "step/NAME", "exp_avg/NAME" and "exp_avg_sq/NAME" of the optimizer,
-and "best/NAME" of the best weights. Its metadata has a JSON record, "run", of counters, losses and settings.
+Tensors: "weight/NAME" for each tensor that training changes; "step/NAME", "exp_avg/NAME" and "exp_avg_sq/NAME" of the
+optimizer; "best/NAME" of the best weights. Metadata: "run", a JSON record of counters, losses and settings.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from trainer.training.early_stopping import EarlyStopping
 from trainer.training.model import TrainableModel
 from trainer.training.settings import FineTuningSettings
 
-CHECKPOINT_S = 60.0  # between two checkpoints: the embedded model's has a third of a GB
+CHECKPOINT_S = 60.0  # between two checkpoints; the embedded model's is a third of a GB
 OPTIMIZER_STATE = ("step", "exp_avg", "exp_avg_sq")  # AdamW's, of each parameter
 
 
 @dataclass
 class TrainingState:
-    """How far a run has come.
+    """The progress of a run.
 
     Attributes:
         step: updates done.
-        seconds: of work, over all runs where it was interrupted.
-        audio_s: seconds of speech it was trained on, each epoch counted.
+        seconds: training time, summed over interruptions.
+        audio_s: seconds of speech in all updates so far.
         training_losses: per token, of each finished epoch.
-        epoch_loss, epoch_tokens: sums over the epoch that is not finished.
+        epoch_loss, epoch_tokens: sums over the current epoch.
     """
 
     step: int = 0
@@ -47,7 +47,7 @@ class TrainingState:
     epoch_tokens: float = 0.0
 
     def add(self, loss: float, tokens: int, audio_s: float) -> None:
-        """Counts an update, whose batch had this summed loss, tokens and seconds of speech."""
+        """Adds an update: the summed loss, number of tokens and seconds of speech of its batch."""
         self.step += 1
         self.audio_s += audio_s
         self.epoch_loss += loss
@@ -59,7 +59,7 @@ class TrainingState:
 
 
 class Checkpoint:
-    """The checkpoint file of one run, which reads and writes the run's state in place."""
+    """The checkpoint file of one run."""
 
     def __init__(
         self,
@@ -71,18 +71,18 @@ class Checkpoint:
     ) -> None:
         """
         Args:
-            path: of the file, which may not exist yet.
-            settings: a checkpoint of other settings is ignored.
-            model: whose changing tensors are stored and restored.
-            optimizer: AdamW over `model.trained`.
-            stopping: of the run.
+            path: the file; it need not exist.
+            settings: a checkpoint with other settings is ignored.
+            model: its changing tensors are stored and restored.
+            optimizer: AdamW over `model.trained`; its state is stored and restored.
+            stopping: its losses and best weights are stored and restored.
         """
         self._path, self._settings = path, settings
         self._model, self._optimizer, self._stopping = model, optimizer, stopping
         self._written_at = time.monotonic()
 
     def write_if_due(self, state: TrainingState) -> None:
-        """Writes the file if the last one is old enough.
+        """Writes the file if the last checkpoint is older than `CHECKPOINT_S`.
 
         Raises:
             StorageError: the disk is full or the folder cannot be written.
@@ -109,9 +109,9 @@ class Checkpoint:
         write_atomically(self._path, save(contiguous, metadata={"run": json.dumps(record)}))
 
     def resume(self) -> TrainingState:
-        """The state of the run that wrote the file; weights, optimizer and early stopping are restored in place.
+        """Restores weights, optimizer and early stopping in place; returns the state of the interrupted run.
 
-        Without a file, or with one that is damaged or of other settings, that is a new state, and nothing else changes.
+        If the file is missing, damaged or has other settings, returns a new state and restores nothing.
         """
         if not self._path.is_file():
             return TrainingState()

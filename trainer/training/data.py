@@ -1,4 +1,4 @@
-"""Training utterances: the speech in a recording, batches of similar lengths, padding."""
+"""Training utterances: voice activity detection, batches of similar lengths, padding."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from device_app.data.utterance import Utterance
 from editing.errors import BadInputError
 from trainer.training.augment import augment
 
-PADDING_STEP = SAMPLE_RATE // 2  # few different batch lengths, so that memory which one batch frees fits the next
+PADDING_STEP = SAMPLE_RATE // 2  # gives few different batch lengths, so that freed memory fits the next batch
 POOL = 8  # batches whose utterances are sorted by length together
-MOST_UTTERANCES = 16  # in a batch: with more, short utterances would give few updates
+MAX_UTTERANCES = 16  # in a batch: with more, short utterances would give few updates
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingUtterance(Utterance):
-    """An utterance whose speech is found and whose transcript is tokenised, to train on or to validate with.
+    """A segmented and tokenised utterance for training or validation.
 
     Attributes:
-        start, end: samples at 16 kHz, between which the speech is, margins included.
-        tokens: of its transcript.
+        start, end: the bounds of the speech in samples at 16 kHz, margins included.
+        tokens: the tokens of the transcript.
     """
 
     end: int
@@ -32,12 +32,12 @@ class TrainingUtterance(Utterance):
 
     @property
     def duration_s(self) -> float:
-        """Of the speech."""
+        """The duration of the speech."""
         return (self.end - self.start) / SAMPLE_RATE
 
     @classmethod
     def of(cls, utterance: Utterance, start: int, end: int, tokens: Sequence[int]) -> TrainingUtterance:
-        """Adds what training needs to an utterance."""
+        """Adds speech bounds and tokens to an utterance."""
         return cls(**{**utterance.known(), "start": start, "end": end, "tokens": tokens})
 
 
@@ -46,7 +46,7 @@ def load_examples(labelled: Sequence[Utterance], tokenise: Callable[[str], list[
 
     Raises:
         BadAudioError: a recording cannot be read.
-        BadInputError: a text is longer than the model can write.
+        BadInputError: a transcript has more tokens than the model can output.
     """
     voice = VoiceActivity()
     examples = []
@@ -64,21 +64,21 @@ def load_examples(labelled: Sequence[Utterance], tokenise: Callable[[str], list[
 def batches(
     examples: Sequence[TrainingUtterance], seconds: float, random: np.random.Generator | None = None
 ) -> list[list[TrainingUtterance]]:
-    """Groups utterances of about the same length into batches of at most `seconds`, padding included.
+    """Groups utterances of similar length into batches of at most `seconds`, padding included.
 
     Args:
-        examples: to be grouped; one longer than `seconds` is a batch of its own.
+        examples: the utterances; one longer than `seconds` forms its own batch.
         seconds: of audio in a batch.
-        random: shuffles utterances, then batches; None sorts them by length.
+        random: shuffles utterances, then batches; None sorts the utterances by length instead.
     """
     order = list(examples) if random is None else [examples[i] for i in random.permutation(len(examples))]
     typical = max(1.0, float(np.median([example.duration_s for example in examples])))
-    pool = len(order) if random is None else POOL * max(1, min(MOST_UTTERANCES, round(seconds / typical)))
+    pool = len(order) if random is None else POOL * max(1, min(MAX_UTTERANCES, round(seconds / typical)))
     groups: list[list[TrainingUtterance]] = []
     for start in range(0, len(order), pool):
         group: list[TrainingUtterance] = []
         for example in sorted(order[start : start + pool], key=lambda one: one.duration_s):
-            if group and (example.duration_s * (len(group) + 1) > seconds or len(group) == MOST_UTTERANCES):
+            if group and (example.duration_s * (len(group) + 1) > seconds or len(group) == MAX_UTTERANCES):
                 groups.append(group)
                 group = []
             group.append(example)
@@ -89,11 +89,11 @@ def batches(
 def padded(
     batch: Sequence[TrainingUtterance], augmentation: np.random.Generator | None = None
 ) -> tuple[Samples, list[int]]:
-    """Reads the audio of a batch, (batch, samples) with zeros after the end of each, and the lengths in samples.
+    """Reads the audio of a batch: (batch, samples), padded with zeros, and the lengths in samples.
 
     Args:
         batch: the utterances.
-        augmentation: augments each of them with these random numbers; None leaves them as they are.
+        augmentation: random numbers for augmentation; None disables it.
 
     Raises:
         BadAudioError: a file cannot be read.

@@ -1,8 +1,8 @@
-"""Distillation: keeps a fine-tuning close to the model it started from, on general speech.
+"""Distillation: keeps a fine-tuning close to its starting model on general speech.
 
 Knowledge distillation (arXiv 1503.02531) as in learning without forgetting (arXiv 1606.09282), but on a
 distillation set rather than on the training utterances, whose transcripts contradict the model's outputs.
-The set is a minute of recordings bundled with asr-edge; the guard set, which judges, has other speakers.
+The distillation set is a minute of recordings bundled with asr-edge. The guard set has other speakers.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from trainer.training.augment import augment_strongly
 from trainer.training.data import TrainingUtterance, stacked
 
 SPANS = RECORDINGS / "spans.jsonl"
-VARIANTS = 3  # of each utterance, augmented as other voices and microphones
-SHARE = 1 / 8  # seconds of general speech for each second of training speech, at most
-BATCH_SIZE = 3  # utterances: one alone takes as long, since most of the time is one pass over the weights
+VARIANTS = 3  # augmented copies of each utterance
+SHARE = 1 / 8  # at most so many seconds of general speech per second of training speech
+BATCH_SIZE = 3  # utterances; a single one takes as long, because most of the time is one pass over the weights
 WEIGHT = 8.0  # of the divergence per token, relative to the loss per token of the training utterances
 
 
-def general_speech(bundle: Bundle, weights: Tensors, seed: int) -> list[TrainingUtterance]:
-    """The distillation set: the bundled recordings, each in `VARIANTS` variants, with a model's hypotheses as tokens.
+def load_distillation_set(bundle: Bundle, weights: Tensors, seed: int) -> list[TrainingUtterance]:
+    """The distillation set: `VARIANTS` augmented copies of each bundled recording, labelled by the model.
 
-    Leaves out recordings whose hypothesis is empty or has more tokens than the model can output.
+    Omits recordings whose hypothesis is empty or has more tokens than the model can output.
 
     Raises:
         BadAudioError: the installation is damaged.
@@ -60,17 +60,17 @@ def general_speech(bundle: Bundle, weights: Tensors, seed: int) -> list[Training
 
 
 class Distillation:
-    """A model's outputs on general speech before it is fine-tuned, and how far it has moved from them."""
+    """The starting model's outputs on the distillation set, and the divergence of the current model from them."""
 
     def __init__(
         self, family: families.Family, model: torch.nn.Module, utterances: Sequence[TrainingUtterance], device: str
     ) -> None:
         """
         Args:
-            family: of the model.
-            model: prepared, with the weights from which the fine-tuning starts.
-            utterances: of general speech.
-            device: where the model is.
+            family: the model's family.
+            model: after `prepare`, with the weights from which the fine-tuning starts.
+            utterances: the distillation set.
+            device: the model's device.
         """
         self._family, self._model, self._device = family, model, device
         self._utterances = utterances
@@ -79,13 +79,13 @@ class Distillation:
             self._before = [self._log_probabilities([one]).half() for one in utterances]
 
     def schedule(self, seconds: Sequence[float]) -> list[bool]:
-        """Which updates, with batches of so many seconds each, include a distillation batch."""
+        """Which updates include a distillation batch, given the seconds of speech in each update's batch."""
         each = BATCH_SIZE * float(np.mean([len(one.read()) for one in self._utterances])) / SAMPLE_RATE
         due = np.floor(SHARE * np.cumsum(seconds) / each)
         return (np.diff(due, prepend=0.0) > 0).tolist()
 
     def divergence(self, random: np.random.Generator) -> torch.Tensor:
-        """KL(before || now) per token, or per frame, over a random batch; leaves the model in evaluation mode."""
+        """KL(before || now) per token (per frame for CTC) on a random batch; leaves the model in evaluation mode."""
         self._model.eval()
         picks = random.permutation(len(self._utterances))[:BATCH_SIZE]
         before = torch.cat([self._before[i].float() for i in picks])
@@ -93,7 +93,7 @@ class Distillation:
         return torch.nn.functional.kl_div(now, before, reduction="batchmean", log_target=True)
 
     def _log_probabilities(self, utterances: Sequence[TrainingUtterance]) -> torch.Tensor:
-        """(rows, vocabulary), the utterances one after another."""
+        """(rows, vocabulary), the rows of all utterances in turn."""
         audio, lengths = stacked([one.read() for one in utterances])
         waveforms, samples = torch.from_numpy(audio).to(self._device), torch.tensor(lengths, device=self._device)
         return self._family.log_probabilities(self._model, waveforms, samples, [one.tokens for one in utterances])

@@ -1,4 +1,4 @@
-"""Data-parallel training: processes in a torch.distributed group, each with its share of every batch."""
+"""Data-parallel training: each process of a torch.distributed group computes its share of every batch."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import distributed
 
 
 class Group:
-    """The processes that train together; this one alone where it has joined no group.
+    """The processes that train together; only this one if torch.distributed is not initialised.
 
     Attributes:
-        rank: of this process, from 0.
-        size: how many there are.
+        rank: the rank of this process, from 0.
+        size: the number of processes.
     """
 
     def __init__(self) -> None:
@@ -22,14 +22,14 @@ class Group:
         self.size = distributed.get_world_size() if is_joined else 1
 
     def sum(self, value: float) -> float:
-        """The sum of every process's value."""
+        """The sum of the processes' values."""
         if self.size == 1:
             return value
         tensor = torch.tensor(value, dtype=torch.float64)
         return float(self._sum(tensor))
 
     def share(self, trained: Iterable[torch.Tensor], changing: Iterable[torch.Tensor]) -> None:
-        """Sums gradients, and averages the tensors that change without one: the statistics of batch norms."""
+        """Sums gradients, and averages the tensors that change without a gradient: the statistics of batch norms."""
         if self.size == 1:
             return
         for parameter in trained:

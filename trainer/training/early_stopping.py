@@ -1,4 +1,4 @@
-"""When a fine-tuning stops before its last epoch, and which weights it then gives."""
+"""Early stopping: when a fine-tuning stops, and which weights it returns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CLEARLY_WORSE = 0.05  # nats per token
 
 
 class EarlyStopping:
-    """Watches the validation loss, and keeps a copy of the weights with the lowest.
+    """Tracks the validation loss and keeps a copy of the best weights.
 
     Small increases are ignored: the weights at the end of the learning-rate schedule give the better task
     vector, and merging adds only a part of it.
@@ -23,26 +23,26 @@ class EarlyStopping:
     def __init__(self, tensors: Mapping[str, torch.Tensor], patience: int) -> None:
         """
         Args:
-            tensors: of the model, all that change during training; they are read and restored in place.
-            patience: how many epochs in a row must be clearly worse.
+            tensors: the model's tensors that change during training; read and restored in place.
+            patience: stops after this many consecutive epochs that are clearly worse.
         """
         self._tensors, self._patience = tensors, patience
         self.validation_losses: list[float] = []
         self.best: dict[str, torch.Tensor] = {}
 
     def observe(self, validation_loss: float) -> None:
-        """Notes the validation loss of the weights as they are now."""
+        """Records the validation loss of the current weights."""
         self.validation_losses.append(validation_loss)
         if min(self.validation_losses) == validation_loss:
             self.best = {name: tensor.detach().clone() for name, tensor in self._tensors.items()}
 
     def should_stop(self) -> bool:
-        """Whether the last epochs were all clearly worse than the best."""
+        """Whether the last `patience` epochs were all clearly worse than the best."""
         before = len(self.validation_losses) - self._patience
         return before > 0 and all(map(self._is_clearly_worse, self.validation_losses[before:]))
 
     def restore_best(self) -> None:
-        """Puts the best weights back where the current ones are clearly worse."""
+        """Restores the best weights if the current ones are clearly worse."""
         if self.validation_losses and self._is_clearly_worse(self.validation_losses[-1]):
             with torch.no_grad():
                 for name, tensor in self.best.items():
@@ -53,12 +53,12 @@ class EarlyStopping:
 
 
 def last_epoch(training_losses: Sequence[float], target_loss: float) -> int | None:
-    """The epoch, counted from 1, with which training ends because the loss reached its target; None while it has not.
+    """The last epoch to train, counted from 1, once the loss has reached its target; None before that.
 
-    It is the one after the first whose loss is below the target: the learning rate falls to 0 within it.
+    It is the epoch after the first one below the target; the learning rate decays to 0 during it.
 
     Args:
-        training_losses: per token, of each epoch so far.
+        training_losses: the loss per token of each epoch so far.
         target_loss: see `FineTuningSettings.target_loss`.
     """
     below = (epoch for epoch, loss in enumerate(training_losses, 1) if loss < target_loss)

@@ -1,4 +1,4 @@
-"""Fine-tuning from recordings and transcripts: what the commands and the host call."""
+"""Fine-tuning from recordings and transcripts, for the commands and the host."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from editing.task_vector import TaskVector
 from export.bundle import Bundle
 from trainer import families
 from trainer.training.data import TrainingUtterance, load_examples
-from trainer.training.distillation import general_speech
+from trainer.training.distillation import load_distillation_set
 from trainer.training.loop import FineTuned, Progress, finetune
 from trainer.training.memory import return_freed_memory
 from trainer.training.settings import FineTuningSettings
@@ -28,20 +28,20 @@ def finetune_for_training_set(
     checkpoint: Path | None = None,
     on_step: Callable[[Progress], None] = lambda _progress: None,
 ) -> FineTuningResult:
-    """Fine-tunes on a device's training set, with distillation on general speech, and takes the task vector.
+    """Fine-tunes on a device's training set, with distillation on general speech, and computes the task vector.
 
     Returns:
-        The task vector in the precision in which it is stored, and the training losses.
+        The task vector, rounded to its stored precision, and the training losses.
 
     Raises:
-        BadInputError, BadAudioError, TrainingError: as `finetune_on_recordings`.
+        BadInputError, BadAudioError, TrainingError: as for `finetune_on_recordings`.
         StorageError: the data folder is full or cannot be written.
         TaskVectorError: the fine-tuned weights are not finite.
     """
     bundle = training_set.bundle
     weights = bundle.weights()
-    general = general_speech(bundle, weights, settings.seed)
-    return_freed_memory()  # of the transcriber
+    distillation_set = load_distillation_set(bundle, weights, settings.seed)
+    return_freed_memory()  # the transcriber's
     tuned = finetune_on_recordings(
         bundle,
         weights,
@@ -50,11 +50,11 @@ def finetune_for_training_set(
         settings,
         checkpoint=checkpoint,
         on_step=on_step,
-        general=general,
+        distillation_set=distillation_set,
     )
-    return_freed_memory()  # of model and optimizer
+    return_freed_memory()  # the model's and the optimizer's
     vector = TaskVector.difference(tuned.weights, weights, training_set.origin).as_stored()
-    return FineTuningResult(vector, tuned.losses, tuned.seconds)
+    return FineTuningResult(vector, tuned.training_losses, tuned.seconds)
 
 
 def finetune_on_recordings(
@@ -66,18 +66,25 @@ def finetune_on_recordings(
     *,
     checkpoint: Path | None = None,
     on_step: Callable[[Progress], None] = lambda _progress: None,
-    general: Sequence[TrainingUtterance] = (),
+    distillation_set: Sequence[TrainingUtterance] = (),
 ) -> FineTuned:
-    """Finds the speech in recordings, tokenises their transcripts, and calls `trainer.training.loop.finetune`.
+    """Segments the recordings, tokenises their transcripts, and calls `trainer.training.loop.finetune`.
 
     Raises:
-        BadInputError: no recording has speech, a transcript is too long for the model, or as `finetune`.
-        BadAudioError, TrainingError, StorageError: as `finetune`.
+        BadInputError: no recording has speech, a transcript is too long for the model, or as for `finetune`.
+        BadAudioError, TrainingError, StorageError: as for `finetune`.
     """
     tokenise = families.find(bundle).tokenise(bundle)
     examples, others = load_examples(training, tokenise), load_examples(held_out, tokenise)
     if not examples:
-        raise BadInputError("there is no speech in the recordings that are to be learnt from")
+        raise BadInputError("the training recordings have no speech")
     return finetune(
-        bundle, weights, examples, others, settings, checkpoint=checkpoint, on_step=on_step, general=general
+        bundle,
+        weights,
+        examples,
+        others,
+        settings,
+        checkpoint=checkpoint,
+        on_step=on_step,
+        distillation_set=distillation_set,
     )

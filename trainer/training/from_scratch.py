@@ -1,4 +1,4 @@
-"""Trains a base model from random weights: what `asr-edge train` does."""
+"""Trains a base model from random weights, for `asr-edge train`."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from trainer.families import conformer_ctc
 from trainer.training.finetuning import finetune_on_recordings
 from trainer.training.loop import FineTuned, Progress
 from trainer.training.settings import FineTuningSettings
-from trainer.vocabulary import learn_vocabulary
+from trainer.vocabulary import build_tokenizer
 
 FAMILY = "conformer-ctc"
 
-# Small networks with random weights train at ten times the learning rate, as there is no base to stay close to.
+# The learning rate is ten times that of fine-tuning, because there is no base to stay close to.
 SETTINGS = FineTuningSettings(
     epochs=30,
     learning_rate=1e-3,
@@ -38,23 +38,23 @@ SETTINGS = FineTuningSettings(
     curriculum_epochs=2,
     target_loss=0.0,
 )
-HELD_OUT = 100  # utterances to validate on, where the manifest names none
+HELD_OUT = 100  # utterances for validation, if the manifest has no "dev" split
 
 
 def new_bundle(texts: Sequence[str], config: str, out: Path, vocabulary: int | None = None, seed: int = 0) -> Bundle:
     """A conformer-ctc bundle with random weights, whose vocabulary covers these texts.
 
     Args:
-        texts: to build the vocabulary from.
-        config: one of `conformer_ctc.CONFIGS`.
+        texts: the vocabulary is built from these.
+        config: a key of `conformer_ctc.CONFIGS`.
         out: a new folder.
-        vocabulary: how many pieces; None for characters.
-        seed: of the weights.
+        vocabulary: the number of subword units; None for characters.
+        seed: for the weights.
 
     Raises:
-        BadInputError: no vocabulary can be made of these texts.
+        BadInputError: no vocabulary can be built from these texts.
     """
-    tokenizer = learn_vocabulary(texts, vocabulary)
+    tokenizer = build_tokenizer(texts, vocabulary)
     shape = {"encoder": dict(conformer_ctc.CONFIGS[config]), "vocab_size": tokenizer.get_vocab_size() + 1}
     torch.manual_seed(seed)
     model = conformer_ctc.build(shape)
@@ -82,27 +82,27 @@ def train(
     on_start: Callable[[int, int], None] = lambda _training, _held_out: None,
     on_step: Callable[[Progress], None] = lambda _progress: None,
 ) -> FineTuned:
-    """Trains a conformer-ctc from random weights and writes it to `out` as a bundle.
+    """Trains a conformer-ctc model from random weights and writes it to `out` as a bundle.
 
-    A run that was killed resumes from its last checkpoint, in the folder named as `out` with ".training" appended.
+    A killed run resumes from its last checkpoint, which is in the folder `out` + ".training".
 
     Args:
-        training: utterances with their texts.
-        held_out: to validate on; if empty, some of `training` are set aside.
+        training: utterances with transcripts.
+        held_out: utterances for validation; if empty, some of `training` are held out.
         config: "small" or "paper".
         out: a new folder.
         settings: how to train.
-        vocabulary: how many pieces of words; None for characters.
+        vocabulary: the number of subword units; None for characters.
         on_start: called with the numbers of training and validation utterances.
         on_step: called after each update.
 
     Raises:
         BadInputError: there are no utterances, the vocabulary lacks a transcript's characters, `out` exists, or the
-            folder of the unfinished run, `out` with ".training", holds something else.
-        BadAudioError, TrainingError: as `trainer.training.loop.finetune`.
+            folder of the unfinished run, `out` + ".training", has other files.
+        BadAudioError, TrainingError: as for `trainer.training.loop.finetune`.
     """
     if out.exists():
-        raise BadInputError(f"{out}: exists already; name a new folder")
+        raise BadInputError(f"{out}: already exists; name a new folder")
     if not held_out:
         spare = min(HELD_OUT, len(training) // 10)
         every = max(1, len(training) // max(1, spare))
@@ -110,7 +110,7 @@ def train(
         chosen = {one.id for one in held_out}
         training = [one for one in training if one.id not in chosen]
     if not training:
-        raise BadInputError("there are no utterances to learn from")
+        raise BadInputError("there are no utterances to train on")
     unfinished = out.with_name(out.name + ".training")
     _check_unfinished(unfinished)
     on_start(len(training), len(held_out))
@@ -133,20 +133,20 @@ def train(
 
 
 def _check_unfinished(folder: Path) -> None:
-    """The folder is removed in the end, so that it must have nothing in it that is not ours."""
+    """Refuses a folder with other files, because the folder is removed after training."""
     ours = ("bundle", "checkpoint.safetensors")
     if folder.exists() and not folder.is_dir():
-        raise BadInputError(f"{folder}: is in the way; nothing was changed. Name another bundle")
+        raise BadInputError(f"{folder}: is not a folder; nothing was changed. Name another bundle")
     others = [path for path in folder.glob("*") if path.name not in ours and path.suffix != ".tmp"]
     if others:
         raise BadInputError(
-            f"{folder}: is needed while training and removed after it, but holds {others[0].name}; "
+            f"{folder}: training needs this folder and removes it afterwards, but it has {others[0].name}; "
             "nothing was changed. Name another bundle"
         )
 
 
 def with_weights(bundle: Bundle, weights: Mapping[str, Any], out: Path) -> Bundle:
-    """The same model with other weights, as a new bundle in the folder `out`."""
+    """Writes a copy of the bundle with other weights to the new folder `out`."""
     with folder_in_one_step(out) as folder:
         shutil.copytree(bundle.folder, folder, dirs_exist_ok=True)
         write_weights(folder / WEIGHTS, weights)

@@ -1,4 +1,4 @@
-"""The updates of a fine-tuning, planned in advance, and their audio, read ahead for a GPU."""
+"""Plans the updates of a fine-tuning and reads their audio, ahead of time for a GPU."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from trainer.training.data import TrainingUtterance, batches, padded
 from trainer.training.distributed import Group
 from trainer.training.settings import FineTuningSettings, default_epochs
 
-MICROBATCH_S = 20.0  # of audio are in memory at once; an update accumulates the gradients of its microbatches
-# Batches are read ahead only while a GPU trains, where an update takes less time than reading its batch. Where the
-# CPU trains, a thread that read ahead made an update 6 % slower.
+MICROBATCH_S = 20.0  # of audio computed at once; an update accumulates the gradients of its microbatches
+# Batches are read ahead only for a GPU, where an update takes less time than reading its batch. On the CPU, reading
+# ahead made an update 6 % slower.
 READ_AHEAD = 4
 
 
@@ -25,11 +25,11 @@ class Update:
     """One step of the optimizer.
 
     Attributes:
-        step: its number, from 0.
+        step: the number of the update, from 0.
         epoch: from 1.
-        examples: its batch, of all processes together.
-        ends_epoch: whether it is the last of its epoch.
-        is_distilled: whether it also draws the model towards its outputs on general speech.
+        examples: the batch of all processes together.
+        ends_epoch: whether this is the last update of its epoch.
+        is_distilled: whether the update includes a distillation batch.
     """
 
     step: int
@@ -40,12 +40,12 @@ class Update:
 
     @property
     def seconds(self) -> float:
-        """Of speech in its batch."""
+        """Seconds of speech in the batch."""
         return sum(example.duration_s for example in self.examples)
 
 
 def plan_updates(training: Sequence[TrainingUtterance], settings: FineTuningSettings) -> list[Update]:
-    """Every update of a run, in order; the same for the same arguments."""
+    """All updates of a run, in order; deterministic for the same arguments."""
     updates: list[Update] = []
     for epoch in range(1, (settings.epochs or default_epochs(len(training))) + 1):
         groups = batches(training, settings.batch_s, np.random.default_rng((settings.seed, epoch - 1)))
@@ -58,13 +58,13 @@ def plan_updates(training: Sequence[TrainingUtterance], settings: FineTuningSett
 
 @dataclass(frozen=True)
 class Microbatch:
-    """The part of a batch that is in memory at once.
+    """A part of a batch that is computed at once.
 
     Attributes:
         audio: (utterances, samples).
-        lengths: in samples, of each.
+        lengths: in samples, of each utterance.
         tokens: of each transcript.
-        is_augmented: whether the audio is augmented, and the model is to mask its features.
+        is_augmented: whether the audio is augmented and the model should mask its features.
     """
 
     audio: Samples
@@ -74,7 +74,7 @@ class Microbatch:
 
     @classmethod
     def read(cls, examples: Sequence[TrainingUtterance], augmentation: np.random.Generator | None = None) -> Microbatch:
-        """Reads the recordings; augments them where random numbers are given for it.
+        """Reads the recordings, and augments them if `augmentation` is given.
 
         Raises:
             BadAudioError: a file cannot be read.
@@ -84,7 +84,7 @@ class Microbatch:
 
 
 class Loader:
-    """Reads the microbatches of each update, of this process's share of the batch."""
+    """Reads this process's share of each batch as microbatches."""
 
     def __init__(self, settings: FineTuningSettings, group: Group, device: str, *, whole_batches: bool) -> None:
         """
@@ -92,16 +92,16 @@ class Loader:
             settings: of the fine-tuning.
             group: the processes that train together.
             device: "cpu" or "cuda".
-            whole_batches: never splits a batch: a batch norm needs all of it.
+            whole_batches: never split a batch, because batch norms need all of it.
         """
         self._settings, self._group = settings, group
-        # A GPU takes as long for a microbatch as for a batch, since most of that is starting kernels, and 40 s are
-        # 0.7 GB there.
+        # On a GPU, a microbatch takes as long as a batch, because most of the time is kernel launches; 40 s of audio
+        # need 0.7 GB there.
         self._splits = not whole_batches and device != "cuda"
         self._ahead = READ_AHEAD if device == "cuda" else 0
 
     def read_all(self, updates: Sequence[Update]) -> Generator[Sequence[Microbatch]]:
-        """The microbatches of each update in turn; for a GPU, reads the next ones meanwhile.
+        """Yields the microbatches of each update; for a GPU, reads the next ones in the background.
 
         Raises:
             BadAudioError: a file cannot be read.
@@ -122,6 +122,6 @@ class Loader:
         return [Microbatch.read(part, augmentation) for part in self._parts(share)]
 
     def _parts(self, share: Sequence[TrainingUtterance]) -> Sequence[Sequence[TrainingUtterance]]:
-        if not share:  # there are fewer utterances than processes
+        if not share:  # fewer utterances than processes
             return []
         return batches(share, MICROBATCH_S) if self._splits else [share]

@@ -1,4 +1,4 @@
-"""The training loop of every model family, on the CPU or a GPU. The same seed gives the same weights."""
+"""The training loop for all model families, on the CPU or a GPU. The same seed gives the same weights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from trainer.training.settings import FineTuningSettings, schedule
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a fine-tuning is: `loss` per token, the mean of the last updates; `left_s` is an estimate."""
+    """The progress of a fine-tuning. `loss` is the mean loss per token of recent updates; `left_s` is an estimate."""
 
     step: int
     steps: int
@@ -44,16 +44,16 @@ class FineTuned:
     """The result of a fine-tuning.
 
     Attributes:
-        weights: float32, all of the model's, by parameter name.
-        losses: per token, training, of each epoch.
-        held_out: per token, on the validation utterances, before the first epoch and after each.
-        seconds: of work, over all runs where it was interrupted.
-        audio_s: seconds of speech it was trained on, each epoch counted.
+        weights: all of the model's weights, float32, by parameter name.
+        training_losses: per token, of each epoch.
+        validation_losses: per token, before the first epoch and after each.
+        seconds: training time, summed over interruptions.
+        audio_s: seconds of speech in all updates.
     """
 
     weights: Mapping[str, NDArray[np.float32]]
-    losses: Sequence[float]
-    held_out: Sequence[float]
+    training_losses: Sequence[float]
+    validation_losses: Sequence[float]
     seconds: float
     audio_s: float
 
@@ -67,43 +67,45 @@ def finetune(
     *,
     checkpoint: Path | None = None,
     on_step: Callable[[Progress], None] = lambda _progress: None,
-    general: Sequence[TrainingUtterance] = (),
+    distillation_set: Sequence[TrainingUtterance] = (),
     penalty: Penalty | None = None,
     adapters: Adapters | None = None,
 ) -> FineTuned:
-    """Fine-tunes a model on prepared utterances. `trainer.training` names the functions for everything else.
+    """Fine-tunes on segmented and tokenised utterances. `trainer.training` lists the functions for other inputs.
 
-    AdamW without weight decay (which would pull the weights towards zero rather than towards the base),
-    warm-up and linear decay. Stops early once the training loss reaches its target or the validation
-    loss becomes clearly worse, and then gives the weights of the best epoch. The same arguments give
-    the same weights on one machine.
+    Uses AdamW with warm-up and linear decay. There is no weight decay, which would pull the weights
+    towards zero rather than towards the base. Stops early once the training loss reaches its target or
+    the validation loss becomes clearly worse; in the latter case, returns the weights of the best epoch.
+    The same arguments give the same weights on one machine.
 
     In a torch.distributed group, every process calls this with the same arguments, trains on its share
-    of every batch, and gets the same weights; only the first one writes the checkpoint.
+    of every batch, and returns the same weights. Only rank 0 writes the checkpoint.
 
     Args:
         bundle: the model's family and configuration.
-        weights: to start from, by parameter name.
-        training: to train on; at least one.
-        held_out: to validate on; never trained on. May be empty.
+        weights: the starting weights, by parameter name.
+        training: at least one utterance.
+        held_out: utterances for validation, never trained on. May be empty.
         settings: how to fine-tune.
         checkpoint: a file from which a killed run resumes; the caller removes it.
         on_step: called after each update.
-        general: the distillation set (see `trainer.training.distillation`); empty for no distillation.
-        penalty: gives a term that is added to the loss per token.
-        adapters: puts adapters into the model, which are trained instead of its weights.
+        distillation_set: see `trainer.training.distillation`; empty for no distillation.
+        penalty: computes a term that is added to the loss per token.
+        adapters: inserts adapters into the model; the settings' scope decides whether only they are trained.
 
     Raises:
         TrainingError: the loss is not finite, or memory ran out.
-        BadInputError: the model has no weights of the scope.
+        BadInputError: the model has no weights in the settings' scope.
         BadAudioError: a recording cannot be read.
         StorageError: the checkpoint cannot be written.
     """
     torch.set_num_threads(default_threads())
-    torch.backends.cudnn.allow_tf32 = False  # the first layers see raw samples: 10 bits of mantissa are 60 dB
+    torch.backends.cudnn.allow_tf32 = (
+        False  # the first layers take raw samples, and a mantissa of 10 bits is only 60 dB
+    )
     model = TrainableModel.build(bundle, weights, settings, adapters)
     with memory.explain_exhaustion(settings.batch_s):
-        return _run(model, training, held_out, settings, checkpoint, on_step, general, penalty)
+        return _run(model, training, held_out, settings, checkpoint, on_step, distillation_set, penalty)
 
 
 def _run(
@@ -113,15 +115,15 @@ def _run(
     settings: FineTuningSettings,
     checkpoint_path: Path | None,
     on_step: Callable[[Progress], None],
-    general: Sequence[TrainingUtterance],
+    distillation_set: Sequence[TrainingUtterance],
     penalty: Penalty | None,
 ) -> FineTuned:
     group = Group()
     updates = plan_updates(training, settings)
     distillation = None
-    if general:
+    if distillation_set:
         with model.autocast():
-            distillation = Distillation(model.family, model.network, general, model.device)
+            distillation = Distillation(model.family, model.network, distillation_set, model.device)
         is_distilled = distillation.schedule([update.seconds for update in updates])
         updates = [replace(update, is_distilled=due) for update, due in zip(updates, is_distilled, strict=True)]
     memory.return_freed_memory()
@@ -161,16 +163,16 @@ def _run(
 
 
 def _until_target(updates: list[Update], state: TrainingState, settings: FineTuningSettings) -> list[Update]:
-    """The updates without those that follow once the training loss has reached its target."""
+    """Drops the updates after the last epoch, once the training loss has reached its target."""
     last = last_epoch(state.training_losses, settings.target_loss)
     return updates if last is None else [update for update in updates if update.epoch <= last]
 
 
 class Updater:
-    """Makes updates: the gradient of a batch, accumulated over its microbatches, and a step of AdamW.
+    """Performs updates: accumulates the gradients of a batch's microbatches, then steps AdamW.
 
     Attributes:
-        optimizer: over the model's trained parameters.
+        optimizer: AdamW over the model's trained parameters.
     """
 
     def __init__(
@@ -186,10 +188,11 @@ class Updater:
         self.optimizer = torch.optim.AdamW(model.trained.values(), settings.learning_rate, weight_decay=0.0, fused=True)
 
     def update(self, update: Update, microbatches: Sequence[Microbatch], steps: int) -> tuple[float, int]:
-        """Makes one update of `steps`.
+        """Performs one of `steps` updates.
 
         Returns:
-            The summed loss of the whole batch before the update, without penalty and distillation; and its tokens.
+            The summed loss of the whole batch before the update, without penalty and distillation, and its number
+            of tokens.
 
         Raises:
             TrainingError: the loss is not finite.
@@ -201,7 +204,7 @@ class Updater:
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the loss is not a number after {update.step} updates; nothing was changed. "
-                "A recording or a text must be very unusual: 'asr-edge dataset show' lists them"
+                "Check the recordings and their texts for outliers: 'asr-edge dataset show' lists them"
             )
         self._group.share(self._model.trained.values(), self._model.changing.values())
         torch.nn.utils.clip_grad_norm_(self._model.trained.values(), settings.clip)
@@ -211,7 +214,7 @@ class Updater:
 
     def _accumulate_gradients(self, update: Update, microbatches: Sequence[Microbatch]) -> tuple[float, int]:
         self._model.network.train()
-        torch.manual_seed(self._settings.seed * 1_000_003 + update.step)  # of dropout and feature masks
+        torch.manual_seed(self._settings.seed * 1_000_003 + update.step)  # for dropout and feature masks
         tokens = round(self._group.sum(sum(len(one) for part in microbatches for one in part.tokens)))
         loss = 0.0
         for microbatch in microbatches:
@@ -219,7 +222,7 @@ class Updater:
             ((total + penalty * count) / tokens).backward()
             loss += float(total.detach())
         if self._distillation is not None and update.is_distilled:
-            memory.limit_resident_memory()  # the distillation set has other lengths
+            memory.limit_resident_memory()  # the distillation batch has another length
             random = np.random.default_rng((self._settings.seed, 1 + update.step, 2))
             with self._model.autocast():
                 divergence = self._distillation.divergence(random)

@@ -1,4 +1,4 @@
-"""Memory of a fine-tuning: how much freed memory the process keeps, and the error when memory runs out."""
+"""Memory during fine-tuning: returns freed memory to the system, and reports when memory runs out."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import psutil
 
 from editing.errors import TrainingError
 
-# The process keeps freed memory up to this size, or up to a quarter of the machine's memory: page faults for
-# memory that was returned take a third of an update of a small conformer.
+# The process keeps freed memory up to this size, or up to a quarter of the machine's memory, because page faults
+# for returned memory take a third of an update of a small conformer.
 KEPT_BYTES = 2.0e9
 
 
 def return_freed_memory() -> None:
     """Returns freed memory to the system, where the C library is glibc.
 
-    Batches differ in length, so freed blocks seldom fit the next ones: without this, the embedded
-    model's resident memory grew by 10 MB an update and passed 2.8 GB after 130 of them.
+    Batches differ in length, so freed blocks seldom fit the next batch. Without this call, the embedded
+    model's resident memory grew by 10 MB per update and passed 2.8 GB after 130 updates.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
@@ -29,7 +29,7 @@ def return_freed_memory() -> None:
 
 
 def limit_resident_memory() -> None:
-    """Returns freed memory to the system once the process holds more than it may keep."""
+    """Returns freed memory to the system once the resident memory exceeds the limit above."""
     if psutil.Process().memory_info().rss > _kept_bytes():
         return_freed_memory()
 
@@ -41,7 +41,7 @@ def _kept_bytes() -> float:
 
 @contextmanager
 def explain_exhaustion(batch_s: float) -> Iterator[None]:
-    """Turns every error by which Python or torch reports exhausted memory into one that names a remedy.
+    """Replaces out-of-memory errors of Python and torch with an error that names a remedy.
 
     Args:
         batch_s: seconds of audio in a batch, for the message.

@@ -1,4 +1,4 @@
-"""The model that is fine-tuned: its weights, which of them may change, its loss and the precision of computation."""
+"""The model during fine-tuning: its trainable weights, loss and numeric precision."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from trainer.training.data import TrainingUtterance, batches
 from trainer.training.loader import Microbatch
 from trainer.training.settings import FineTuningSettings
 
-BATCH_NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)  # they compute statistics over a whole batch
+BATCH_NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)  # compute statistics over a whole batch
 
-# From the model, audio (batch, samples), lengths (batch,) and tokens of each: a term added to the loss per token.
+# From model, audio (batch, samples), lengths (batch,) and tokens to a term that is added to the loss per token.
 Penalty = Callable[[torch.nn.Module, torch.Tensor, torch.Tensor, Sequence[Sequence[int]]], torch.Tensor]
 
-# Puts adapters into a model; returns the function that merges them into the weights.
+# Inserts adapters into a model; returns the function that merges them into the weights.
 Adapters = Callable[[torch.nn.Module], Callable[[], None]]
 
 
 @dataclass(frozen=True)
 class TrainableModel:
-    """A model on the device that trains it.
+    """A model on its training device.
 
     Attributes:
-        family: computes its loss.
-        network: on `device`; parameters that may not change need no gradient.
+        family: computes the loss.
+        network: on `device`; frozen parameters have requires_grad=False.
         device: "cpu" or "cuda".
-        trained: the parameters that may change, by name.
+        trained: the trainable parameters, by name.
         changing: all tensors that change: `trained`, and the statistics of batch norms.
-        merge_adapters: merges the adapters into the weights; None if there are none.
+        merge_adapters: merges the adapters into the weights; None without adapters.
     """
 
     family: families.Family
@@ -53,10 +53,10 @@ class TrainableModel:
         settings: FineTuningSettings,
         adapters: Adapters | None = None,
     ) -> TrainableModel:
-        """Builds the model on the GPU if there is one.
+        """Builds the model, on the GPU if there is one.
 
         Raises:
-            BadInputError: the model has no weights of the settings' scope.
+            BadInputError: the model has no weights in the settings' scope.
             BundleError: the weights do not fit the model.
         """
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -72,7 +72,7 @@ class TrainableModel:
         state = families.state(network)
         trained = {name: tensor for name, tensor in state.items() if tensor.requires_grad}
         if not trained:
-            raise BadInputError(f"this model has no weights of the scope {settings.scope!r}")
+            raise BadInputError(f"this model has no weights in the scope {settings.scope!r}")
         changing = {name: tensor for name, tensor in state.items() if name in trained or name not in parameters}
         return cls(family, network, device, trained, changing, merge_adapters)
 
@@ -83,7 +83,7 @@ class TrainableModel:
     def loss(
         self, microbatch: Microbatch, penalty: Penalty | None = None
     ) -> tuple[torch.Tensor, int, torch.Tensor | float]:
-        """The summed loss, over how many tokens, and the penalty per token (0 without one)."""
+        """The summed loss, the number of tokens, and the penalty per token (0 without one)."""
         audio = torch.from_numpy(microbatch.audio).to(self.device)
         lengths = torch.tensor(microbatch.lengths, device=self.device)
         tokens = microbatch.tokens
@@ -95,7 +95,7 @@ class TrainableModel:
         """The loss per token; leaves the network in evaluation mode.
 
         Args:
-            examples: at least one.
+            examples: at least one utterance.
             batch_s: seconds of audio in a batch.
         """
         self.network.eval()
@@ -110,17 +110,17 @@ class TrainableModel:
         return torch.autocast(self.device, torch.bfloat16, enabled=is_bf16_fast(self.device))
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
-        """Merges the adapters, if there are any, and copies the weights, by parameter name."""
+        """Merges the adapters, if any, and returns a copy of the weights by parameter name."""
         if self.merge_adapters is not None:
             self.merge_adapters()
         return families.arrays(self.network)
 
 
 def is_bf16_fast(device: str) -> bool:
-    """Whether bfloat16 is faster than float32: on processors that multiply it in hardware.
+    """Whether bfloat16 is faster than float32: only on CPUs that multiply it in hardware.
 
-    Not on a GPU: with models this small most of an update is starting kernels, and each cast is one more. Moonshine
-    Tiny took 1.5 times as long on an H100, and its WER was no better.
+    On a GPU, most of an update of such a small model is kernel launches, and each cast adds one. Moonshine Tiny
+    took 1.5 times as long on an H100, without a lower WER.
     """
     if device != "cpu":
         return False

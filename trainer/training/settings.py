@@ -8,25 +8,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FineTuningSettings:
-    """How to fine-tune. Checkpoints, job requests and experiment files store these names: they are a file format.
+    """How to fine-tune. Checkpoints, job requests and experiment files store these field names.
 
     Attributes:
-        epochs: passes over the training utterances; None chooses `default_epochs`.
+        epochs: passes over the training utterances; None for `default_epochs`.
         learning_rate: the peak learning rate of AdamW.
         batch_s: seconds of audio in a batch, padding included.
         warm_up: the fraction of updates during which the learning rate rises.
-        clip: the largest gradient norm; longer gradients are scaled down to it.
-        scope: which parameters may change: a key of `trainer.families.SCOPES`.
-        embeddings: whether the token embeddings may change too.
-        augment: change speed, noise and timing of each utterance in every epoch, and mask parts of the
-            features where the family supports it. Off by default: it gained nothing on held-out speakers, and the
-            WER on general speech rose slightly.
-        curriculum_epochs: in this many first epochs, batches run from short to long without augmentation. Otherwise
-            a CTC model with random weights outputs only blanks for thousands of updates.
+        clip: the largest gradient norm; larger gradients are scaled down to it.
+        scope: the parameters to train, a key of `trainer.families.SCOPES`.
+        embeddings: train the token embeddings too.
+        augment: augment each utterance in every epoch (speed, noise, time masking), and mask features where the
+            family supports it. Off by default: it did not lower the WER of held-out speakers, and the WER of general
+            speech rose slightly.
+        curriculum_epochs: in this many first epochs, batches run from short to long without augmentation. Without
+            them, a CTC model with random weights outputs only blanks for thousands of updates.
         patience: stops after this many epochs in a row with a clearly worse validation loss.
         target_loss: stops one epoch after the training loss per token falls below this, because further
             updates only move the weights away from the base.
-        seed: of the order of utterances, augmentation and dropout.
+        seed: for the order of utterances, augmentation and dropout.
     """
 
     epochs: int | None = None
@@ -49,12 +49,12 @@ def default_epochs(utterances: int) -> int:
 
 
 def schedule(step: int, steps: int, warm_up: float) -> float:
-    """The fraction of the peak learning rate at a step: rises to 1 during warm-up, then falls linearly to 0.
+    """The learning rate at a step as a fraction of its peak: rises to 1 during warm-up, then falls linearly to 0.
 
     Args:
         step: the update, counted from 0.
-        steps: how many updates there are.
-        warm_up: the fraction of them during which the learning rate rises.
+        steps: the number of updates.
+        warm_up: the fraction of the updates during which the learning rate rises.
     """
     rising = max(1, math.ceil(warm_up * steps))
     return (step + 1) / rising if step < rising else (steps - step) / max(1, steps - rising)

@@ -81,11 +81,11 @@ def train_on_letters(tiny: Bundle, out: Path) -> Bundle:
     from trainer.families import conformer_ctc
     from trainer.training.data import speech_span
     from trainer.training.from_scratch import with_weights
-    from trainer.vocabulary import tokens_of
+    from trainer.vocabulary import ctc_tokeniser
 
     torch.manual_seed(0)
     random = np.random.default_rng(0)
-    tokenise, vocabulary = tokens_of(tiny), tiny.config["vocab_size"]
+    tokenise, vocabulary = ctc_tokeniser(tiny), tiny.config["vocab_size"]
     voice = VoiceActivity()
     clips, targets = [], []
     for letters in (*WORDS, *("".join(random.choice(list(KNOWN), 4)) for _ in range(14))):
@@ -125,10 +125,10 @@ def renamed_letters(bundle: Bundle) -> dict[str, np.ndarray]:
 
     What a fine-tuning on such a domain would find, but at once and exactly.
     """
-    from trainer.vocabulary import tokens_of
+    from trainer.vocabulary import ctc_tokeniser
 
     weights = {name: np.array(tensor) for name, tensor in bundle.weights().items()}
-    tokenise = tokens_of(bundle)
+    tokenise = ctc_tokeniser(bundle)
     for old, new in RENAMED.items():
         rows, exchanged = [tokenise(old)[-1], tokenise(new)[-1]], [tokenise(new)[-1], tokenise(old)[-1]]
         for name in ("ctc_head.weight", "ctc_head.bias"):

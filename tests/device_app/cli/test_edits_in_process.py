@@ -115,7 +115,7 @@ def test_the_tolerance_replay_and_orthography_reach_the_plan(home_adapted, teach
 def test_a_real_fine_tuning_from_the_command_line(home_of_tiny, monkeypatch):
     from trainer.training import finetuning
 
-    monkeypatch.setattr(finetuning, "general_speech", lambda *_arguments: [])
+    monkeypatch.setattr(finetuning, "load_distillation_set", lambda *_arguments: [])
     done = call(*WHOLE, "--epochs", "1", "--force", "--json")
     record = json.loads(done.stdout)
     assert len(record["losses"]) == 1

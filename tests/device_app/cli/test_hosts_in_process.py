@@ -15,29 +15,29 @@ from editing.task_vector import TaskVector
 from tests.conftest import until
 from tests.device_app.cli.conftest import call
 from tests.trainer.host.conftest import running
-from trainer.executors import Local
+from trainer.executors import LocalExecutor
 
 ADAPT = ("adapt", "--domain", "codes", "--model", "tiny", "--lambda", "1", "--density", "1")
 
 
-class InThread(Local):
+class InThread(LocalExecutor):
     """Does jobs in a thread: a process of its own would import torch anew."""
 
     def start(self, task):
         thread = threading.Thread(target=task.function, args=task.arguments, daemon=True)
         thread.start()
 
-        class Running:
-            def has_ended(self):
+        class RunningTask:
+            def has_finished(self):
                 return not thread.is_alive()
 
             def cancel(self):
                 thread.join(30)
 
-        return Running()
+        return RunningTask()
 
 
-class Idle(Local):
+class Idle(LocalExecutor):
     """Starts nothing: jobs stay in the queue."""
 
     slots = 0
@@ -46,11 +46,11 @@ class Idle(Local):
 class Served:
     """A host that is up: its URL, database and folder."""
 
-    def __init__(self, stack, home, engine):
+    def __init__(self, stack, home, executor):
         import uvicorn
 
         from trainer.host.api import make_api
-        from trainer.host.auth import Hosting
+        from trainer.host.auth import HostState
         from trainer.host.database import Database
         from trainer.host.jobs import Jobs
         from trainer.host.keys import make_keys
@@ -59,9 +59,11 @@ class Served:
         self.folder = home / "host"
         self.keys = make_keys(self.folder, ["localhost", "127.0.0.1"])
         self.database = Database(self.folder / "host.sqlite")
-        jobs = Jobs(self.folder, self.database, self.keys, engine, Limits())
+        jobs = Jobs(self.folder, self.database, self.keys, executor, Limits())
         stack.callback(jobs.stop)
-        config = uvicorn.Config(make_api(Hosting(jobs, self.keys, self.folder, is_open=False)), log_level="warning")
+        config = uvicorn.Config(
+            make_api(HostState(jobs, self.keys, self.folder, allows_anonymous=False)), log_level="warning"
+        )
         self.url = stack.enter_context(running(config))
 
     def trust(self, *, consent=True, token=None):
@@ -71,7 +73,7 @@ class Served:
 @pytest.fixture
 def serve():
     with contextlib.ExitStack() as stack:
-        yield lambda home, engine=None: Served(stack, home, engine or InThread())
+        yield lambda home, executor=None: Served(stack, home, executor or InThread())
 
 
 def ledger():
@@ -234,14 +236,14 @@ def test_what_was_not_learnt_here_is_not_contributed(home_adapted, serve, tmp_pa
 @pytest.fixture
 def offered(home_adapted, serve):
     """A host that offers the edit's vector to the group "crew", signed."""
-    from trainer.host.contributions import file_of
+    from trainer.host.contributions import vector_file
 
     host = serve(home_adapted)
     host.trust()
     found = ledger()
     (name,) = found.edit(1).vectors
     (host.folder / "fleet").mkdir(exist_ok=True)
-    path = file_of(host.folder, name)
+    path = vector_file(host.folder, name)
     path.write_bytes(found.vector_path(name).read_bytes())
     base = found.base.weights_hash
 

@@ -22,7 +22,7 @@ from device_app.remote.tls import AUTHORITY, CERTIFICATE, CERTIFICATE_KEY
 from device_app.remote.trusted_hosts import hosts
 from editing.task_vector import Origin, TaskVector
 from tests.trainer.cli.conftest import outline
-from trainer import executors as engine
+from trainer import executors
 from trainer.host import contributions, fleet, server
 from trainer.host.keys import make_keys
 
@@ -203,12 +203,12 @@ def test_an_address_in_use_ends_it(asr):
 
 
 def test_limits_and_engine_reach_the_server(asr, monkeypatch):
-    class Cluster(engine.Local):
+    class Cluster(executors.LocalExecutor):
         def __init__(self, address):
             self.address = address
 
     seen = []
-    monkeypatch.setattr(engine, "Ray", Cluster)
+    monkeypatch.setattr(executors, "RayExecutor", Cluster)
     monkeypatch.setattr(server, "serve", lambda *given, **more: seen.append((*given, more["keep"])))
     limits = ("--most-gb", 0.5, "--most-hours", 2, "--most-jobs", 7)
     assert asr("host", "serve", "--engine", "ray", "--address", "10.0.0.1:6379", *limits).code == 0
@@ -217,7 +217,7 @@ def test_limits_and_engine_reach_the_server(asr, monkeypatch):
     assert (type(where), where.address) == (Cluster, "10.0.0.1:6379")
     assert (limit.archive_bytes, limit.training_s, limit.jobs) == (500_000_000, 7200.0, 7)
     assert asr("host", "serve", "--engine", "local").code == 0
-    assert type(seen[1][2]) is engine.Local
+    assert type(seen[1][2]) is executors.LocalExecutor
     assert asr("host", "serve", "--engine", "cloud").code == asr("host", "serve", "--port", 0).code == 2
 
 
@@ -291,7 +291,7 @@ def crew(database, host_home, tiny_bundle, tmp_path, monkeypatch):
         database.add_device(name, "crew")
         device = next(one for one in database.devices() if one.name == name)
         data = TaskVector(tensors, replace(origin)).to_bytes()
-        path = contributions.incoming(host_home / "host", device.id)
+        path = contributions.incoming_file(host_home / "host", device.id)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         contributions.receive(database, host_home / "host", device, "crew", hashlib.sha256(data).hexdigest(), path)

@@ -11,8 +11,8 @@ from device_app.data.manifest import read_manifest
 from editing.errors import MissingDependencyError
 from tests.conftest import write_audio
 from tests.trainer.cli.conftest import outline
-from trainer import executors as engine
-from trainer.lifelong import plots as pictures
+from trainer import executors
+from trainer.lifelong import plots as plots
 from trainer.lifelong import runner
 from trainer.lifelong import sweep as sweeping
 from trainer.lifelong.corpora.synthetic import ACCENTS
@@ -99,7 +99,7 @@ def test_run_without_matplotlib_leaves_out_the_pictures_alone(asr, config, tmp_p
     def missing(*_arguments):
         raise MissingDependencyError("pictures need matplotlib")
 
-    monkeypatch.setattr(pictures, "draw_run", missing)
+    monkeypatch.setattr(plots, "draw_run", missing)
     done = asr("lifelong", "run", config)
     assert done.code == 0
     assert "pictures need matplotlib\n" in done.err
@@ -109,11 +109,11 @@ def test_run_without_matplotlib_leaves_out_the_pictures_alone(asr, config, tmp_p
 def test_run_on_a_cluster_sends_the_cells_there(asr, config, monkeypatch):
     asked = []
 
-    class Cluster(engine.Local):
+    class Cluster(executors.LocalExecutor):
         def __init__(self, address):
             asked.append(address)
 
-    monkeypatch.setattr(engine, "Ray", Cluster)
+    monkeypatch.setattr(executors, "RayExecutor", Cluster)
     assert asr("lifelong", "run", config, "--engine", "ray", "--address", "10.0.0.1:6379").code == 0
     assert asked == ["10.0.0.1:6379"]
 

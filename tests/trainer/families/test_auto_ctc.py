@@ -87,7 +87,7 @@ def test_it_hears_and_learns(converted, prompt, tmp_path):
     soundfile.write(path, prompt[:16000], 16000)
     examples = [TrainingUtterance(audio=path, end=16000, tokens=tokens)]
     tuned = finetune(bundle, bundle.weights(), examples, [], FineTuningSettings(epochs=12, learning_rate=3e-3))
-    assert tuned.losses[-1] < 0.8 * tuned.losses[0]
+    assert tuned.training_losses[-1] < 0.8 * tuned.training_losses[0]
     assert tuned.weights.keys() == bundle.weights().keys()
 
 

@@ -18,16 +18,16 @@ from device_app.remote.jobs import pack_job
 from device_app.remote.trusted_hosts import Host
 from editing.task_vector import Origin
 from tests.conftest import until
-from trainer.executors import Local
+from trainer.executors import LocalExecutor
 from trainer.host.api import make_api
-from trainer.host.auth import Hosting
+from trainer.host.auth import HostState
 from trainer.host.database import Database
 from trainer.host.jobs import Jobs
 from trainer.host.keys import make_keys
 from trainer.host.limits import Limits
 
 
-class Idle(Local):
+class Idle(LocalExecutor):
     """An engine that starts nothing: jobs stay in the queue."""
 
     slots = 0
@@ -57,8 +57,8 @@ def make_jobs(host_home, database, keys):
     """A host's jobs; they are stopped at the end."""
     with contextlib.ExitStack() as stack:
 
-        def make(engine=None, limits=None, keep=False):
-            jobs = Jobs(host_home / "host", database, keys, engine or Idle(), limits or Limits(), keep=keep)
+        def make(executor=None, limits=None, keep=False):
+            jobs = Jobs(host_home / "host", database, keys, executor or Idle(), limits or Limits(), keep=keep)
             stack.callback(jobs.stop)
             return jobs
 
@@ -70,8 +70,8 @@ def serve(make_jobs, keys, host_home):
     """Starts a server; gives its URL."""
     with contextlib.ExitStack() as stack:
 
-        def start(engine=None, limits=None, *, is_open=False, **tls):
-            api = make_api(Hosting(make_jobs(engine, limits), keys, host_home / "host", is_open))
+        def start(executor=None, limits=None, *, allows_anonymous=False, **tls):
+            api = make_api(HostState(make_jobs(executor, limits), keys, host_home / "host", allows_anonymous))
             config = uvicorn.Config(api, log_level="warning", **tls)
             return stack.enter_context(running(config))
 

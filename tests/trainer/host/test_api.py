@@ -52,7 +52,7 @@ def test_wrong_tokens_are_not_tried_without_end(serve):
 
 
 def test_on_loopback_this_machine_needs_no_token_but_a_page_in_a_browser_is_refused(serve):
-    url = serve(is_open=True)
+    url = serve(allows_anonymous=True)
     assert httpx.get(f"{url}/v1/jobs").status_code == 200
     assert httpx.get(f"{url}/v1/jobs", headers={"Host": "evil.example"}).status_code == 400
     assert httpx.get(f"{url}/v1/jobs", headers={"Authorization": "Bearer wrong"}).status_code == 401

@@ -16,7 +16,7 @@ from device_app.remote.signatures import verified
 from editing.errors import BadInputError
 from editing.task_vector import RECORD, Origin, TaskVector
 from trainer.host import contributions, fleet
-from trainer.host.contributions import file_of
+from trainer.host.contributions import vector_file
 from trainer.host.fleet import merge_fleet
 
 CHANGED = "model.decoder.embed_tokens.weight"
@@ -60,10 +60,12 @@ def give(database, host_home, tmp_path):
             database.add_device(name, "crew")
             device = next(known for known in database.devices() if known.name == name)
             data = one if isinstance(one, bytes) else one.to_bytes()
-            path = contributions.incoming(host_home / "host", device.id)
+            path = contributions.incoming_file(host_home / "host", device.id)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-            contributions.receive(database, host_home / "host", device, "crew", hashlib.sha256(data).hexdigest(), path)
+            contributions.accept_contribution(
+                database, host_home / "host", device, "crew", hashlib.sha256(data).hexdigest(), path
+            )
 
     return contribute
 
@@ -99,7 +101,7 @@ def test_honest_vectors_are_merged_signed_and_offered(give, merge, vector, datab
     digest, statement, signature = database.offered("crew", bundle.weights_hash)
     record = verified(statement, signature, keys.key)
     assert (record["vector"], record["group"], record["devices"]) == (digest, "crew", 3)
-    path = file_of(host_home / "host", digest)
+    path = vector_file(host_home / "host", digest)
     assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
     merged = TaskVector.load(path)
     expected = sum(vector(seed).tensors[CHANGED] for seed in (1, 2, 3))
@@ -150,13 +152,13 @@ def test_one_that_harms_general_speech_is_left_out_by_what_is_heard_without_it(g
 
 
 def test_clipping_keeps_the_direction_and_a_median_cannot_be_moved_by_one(vector):
-    judged = [fleet.Judged(name, "") for name in "abc"]
+    judged = [fleet.AssessedContribution(name, "") for name in "abc"]
     vectors = {"a": vector(1), "b": vector(2), "c": vector(3).scaled(4.0)}
     for one in judged:
         one.norm = vectors[one.device].norm
     long = vectors["c"]
     fleet._clip(judged, vectors)
-    assert vectors["c"].norm == pytest.approx(fleet.CLIP * sorted(one.norm for one in judged)[1], rel=1e-5)
+    assert vectors["c"].norm == pytest.approx(fleet.CLIP_FACTOR * sorted(one.norm for one in judged)[1], rel=1e-5)
     assert vectors["c"].cosine(long) == pytest.approx(1.0, abs=1e-5)
     assert vectors["a"].norm == judged[0].norm
 
@@ -215,7 +217,7 @@ def test_a_file_that_claims_gigabytes_of_zeros_is_refused_unread(give, database,
     with pytest.raises(BadInputError, match=rf"the task vector: does not fit the model: {CHANGED} has shape"):
         give(zeros=data)
     name = hashlib.sha256(data).hexdigest()
-    file_of(host_home / "host", name).write_bytes(data)
+    vector_file(host_home / "host", name).write_bytes(data)
     device = next(known for known in database.devices() if known.name == "zeros")
     database.contribute(device.id, "crew", bundle.weights_hash, name, {"scores": {}})
     with pytest.raises(BadInputError, match=rf"zeros: does not fit the model: {CHANGED} has shape \(1073741824, 4\)"):

@@ -16,16 +16,16 @@ from device_app.remote.training import fetch, send
 from editing.sparsify import trim
 from editing.task_vector import TaskVector
 from tests.conftest import until
-from trainer.executors import Local, Ray
+from trainer.executors import LocalExecutor, RayExecutor
 from trainer.host import jobs as jobs_module
 from trainer.host.limits import Limits
-from trainer.host.worker import work
+from trainer.host.worker import run_job
 from trainer.training import loop
 from trainer.training.finetuning import finetune_for_training_set
 from trainer.training.settings import FineTuningSettings
 
 
-class Watched(Local):
+class Watched(LocalExecutor):
     """The real engine, with the processes it started at hand."""
 
     def __init__(self):
@@ -61,7 +61,7 @@ def ended(jobs, identity):
 def test_a_job_gives_the_vector_of_local_training_signed_and_keeps_no_recording(
     make_jobs, device, packed, training_set, keys, monkeypatch
 ):
-    jobs = make_jobs(Local())
+    jobs = make_jobs(LocalExecutor())
     identity = queued(jobs, device, packed)
     jobs.start()
     job = ended(jobs, identity)
@@ -81,26 +81,26 @@ def test_a_job_gives_the_vector_of_local_training_signed_and_keeps_no_recording(
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_is_started_again_and_there_is_one_vector(make_jobs, device, packed):
-    engine = Watched()
-    jobs = make_jobs(engine)
+    executor = Watched()
+    jobs = make_jobs(executor)
     identity = queued(jobs, device, packed, epochs=30)
     jobs.start()
     job = jobs.database.job(identity)
     until(lambda: jobs.progress(job) is not None)
-    os.kill(engine.processes[0].pid, signal.SIGKILL)
+    os.kill(executor.processes[0].pid, signal.SIGKILL)
     job = ended(jobs, identity)
     assert job.state == "done", job.error
-    assert (len(engine.processes), job.attempts) == (2, 1)
+    assert (len(executor.processes), job.attempts) == (2, 1)
 
 
 @pytest.mark.slow
 def test_a_worker_that_dies_again_and_again_is_given_up(make_jobs, device, packed):
-    engine = Watched()
-    jobs = make_jobs(engine, Limits(attempts=2))
+    executor = Watched()
+    jobs = make_jobs(executor, Limits(attempts=2))
     identity = queued(jobs, device, packed, epochs=100)
     jobs.start()
     for number in range(2):
-        process = until(lambda number=number: engine.processes[number : number + 1])[0]
+        process = until(lambda number=number: executor.processes[number : number + 1])[0]
         os.kill(process.pid, signal.SIGKILL)
     job = ended(jobs, identity)
     assert job.state == "failed"
@@ -115,33 +115,33 @@ def test_a_host_that_is_started_again_goes_on(make_jobs, device, packed):
     until(lambda: first.progress(first.database.job(identity)) is not None)
     first.stop()
     assert first.database.job(identity).state == "running"
-    second = make_jobs(Local())
+    second = make_jobs(LocalExecutor())
     second.start()
     assert ended(second, identity).state == "done"
 
 
 @pytest.mark.slow
 def test_a_result_that_was_not_noted_before_a_kill_is_noted_and_not_made_again(make_jobs, device, packed, monkeypatch):
-    jobs = make_jobs(Local())
+    jobs = make_jobs(LocalExecutor())
     identity = queued(jobs, device, packed)
     monkeypatch.setattr(jobs, "_end", lambda _job: None)  # the host dies before it notes what the worker left
     jobs.start()
     until((jobs.folder(jobs.database.job(identity)) / "result.json").is_file)
     jobs.stop()
-    engine = Watched()
-    again = make_jobs(engine)
+    executor = Watched()
+    again = make_jobs(executor)
     again.update()
     assert again.database.job(identity).state == "done"
-    assert not engine.processes
+    assert not executor.processes
 
 
 @pytest.mark.slow
 def test_a_cancelled_job_stops_its_worker(make_jobs, device, packed):
-    engine = Watched()
-    jobs = make_jobs(engine)
+    executor = Watched()
+    jobs = make_jobs(executor)
     identity = queued(jobs, device, packed, epochs=200)
     jobs.start()
-    process = until(lambda: engine.processes)[0]
+    process = until(lambda: executor.processes)[0]
     until(process.is_alive)
     jobs.cancel(jobs.database.job(identity))
     until(lambda: not process.is_alive())
@@ -150,7 +150,7 @@ def test_a_cancelled_job_stops_its_worker(make_jobs, device, packed):
 
 @pytest.mark.slow
 def test_a_job_that_takes_too_long_is_ended(make_jobs, device, packed):
-    jobs = make_jobs(Local(), Limits(training_s=0.5))
+    jobs = make_jobs(LocalExecutor(), Limits(training_s=0.5))
     identity = queued(jobs, device, packed, epochs=200)
     jobs.start()
     job = ended(jobs, identity)
@@ -159,7 +159,7 @@ def test_a_job_that_takes_too_long_is_ended(make_jobs, device, packed):
 
 @pytest.mark.slow
 def test_recordings_are_kept_only_where_the_host_was_told_to(make_jobs, device, packed):
-    jobs = make_jobs(Local(), keep=True)
+    jobs = make_jobs(LocalExecutor(), keep=True)
     identity = queued(jobs, device, packed)
     jobs.start()
     job = ended(jobs, identity)
@@ -171,8 +171,8 @@ def test_what_is_wrong_with_a_dataset_is_the_result(make_jobs, device, packed, t
     jobs = make_jobs()
     training_set.training[0].file.write_bytes(b"fLaC but not really")
     identity = queued(jobs, device, packed)
-    work(jobs.folder(jobs.database.job(identity)))  # in this process, as a worker would
-    jobs.database.move(identity, ["queued"], "running")
+    run_job(jobs.folder(jobs.database.job(identity)))  # in this process, as a worker would
+    jobs.database.transition(identity, ["queued"], "running")
     jobs.update()
     job = jobs.database.job(identity)
     assert job.state == "failed"
@@ -195,7 +195,7 @@ def test_files_that_no_job_needs_are_removed(make_jobs, device, packed, host_hom
 
 @pytest.mark.slow
 def test_a_device_gets_the_vector_over_a_real_connection(serve, trusted, packed, tiny_bundle):
-    url = serve(Local())
+    url = serve(LocalExecutor())
     job = packed(url)
     states = []
     with HostClient(trusted(url)) as client:
@@ -214,7 +214,7 @@ def test_a_device_gets_the_vector_over_a_real_connection(serve, trusted, packed,
 @pytest.mark.filterwarnings("ignore")
 def test_a_job_is_done_as_a_task_of_a_ray_cluster(make_jobs, device, packed):
     ray = pytest.importorskip("ray")
-    jobs = make_jobs(Ray())
+    jobs = make_jobs(RayExecutor())
     try:
         identities = [queued(jobs, device, packed, domain=f"domain-{number}") for number in range(3)]
         jobs.start()
@@ -229,7 +229,9 @@ def test_a_fault_of_the_machine_does_not_end_the_host(make_jobs, monkeypatch):
     faults = [OSError(28, "No space left on device")]
     done = []
     monkeypatch.setattr(jobs_module, "RETRY_S", 0.1)
-    monkeypatch.setattr(jobs, "_tidy", lambda: done.append(1) if not faults else (_ for _ in ()).throw(faults.pop()))
+    monkeypatch.setattr(
+        jobs, "_remove_unneeded", lambda: done.append(1) if not faults else (_ for _ in ()).throw(faults.pop())
+    )
     monkeypatch.setattr(jobs_module, "TIDY_S", 0.0)
     jobs.start()
     until(lambda: done)

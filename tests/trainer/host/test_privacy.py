@@ -7,7 +7,7 @@ import pytest
 
 from device_app.remote.client import HostClient
 from device_app.remote.training import fetch, send
-from trainer.executors import Local
+from trainer.executors import LocalExecutor
 
 
 @pytest.fixture(params=[pytest.param(0o000, marks=pytest.mark.slow), 0o022], ids=oct)
@@ -25,7 +25,7 @@ def open_to_others(folder):
 def test_a_job_from_its_upload_to_its_end(umask, serve, keys, packed, trusted, host_home, make_jobs, caller, tmp_path):
     seen = []
 
-    class Watched(Local):
+    class Watched(LocalExecutor):
         """Looks at the files while a worker, in a process of its own, is at work."""
 
         def start(self, task):

@@ -11,7 +11,7 @@ from device_app.data.utterance import Utterance
 from device_app.remote.jobs import ARCHIVE, pack_job
 from editing.task_vector import Origin, TaskVector
 from trainer.host import ray_train as parallel
-from trainer.host.worker import work
+from trainer.host.worker import run_job
 from trainer.training import model
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -56,11 +56,11 @@ def job_folder(bundle, codes, host_home, tmp_path):
 
 def test_two_workers_learn_what_one_learns(ray, job_folder, monkeypatch):
     alone, together = job_folder("alone"), job_folder("together")
-    work(alone)
+    run_job(alone)
     monkeypatch.setattr(parallel, "LARGE_S", 0.0)
     assert parallel.workers_for(1.0) == 3
     monkeypatch.setattr(parallel, "MOST_WORKERS", 2)
-    work(together)
+    run_job(together)
     results = [json.loads((folder / "result.json").read_text()) for folder in (alone, together)]
     assert all("vector" in result for result in results), results
     one, two = (TaskVector.load(folder / "vector.safetensors") for folder in (alone, together))

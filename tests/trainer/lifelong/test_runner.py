@@ -15,7 +15,7 @@ from trainer.lifelong.config import Experiment
 from trainer.lifelong.methods import find_methods
 from trainer.lifelong.preparation import load_domains
 from trainer.lifelong.results import write_results
-from trainer.lifelong.run_folder import RunFolder, opened
+from trainer.lifelong.run_folder import RunFolder, open_run_folder
 from trainer.lifelong.runner import run
 from trainer.lifelong.sweep import sweep
 from trainer.training.settings import FineTuningSettings
@@ -130,7 +130,7 @@ def test_a_recording_that_is_lost_half_way_is_named_and_what_is_done_is_kept(exp
 
 
 def test_another_experiment_or_process_does_not_mix_in(experiment, tmp_path):
-    with opened(experiment, tmp_path):
+    with open_run_folder(experiment, tmp_path):
         with pytest.raises(BadInputError, match="another process is running here"):
             run(experiment, tmp_path, silent)
         record = json.loads((tmp_path / "experiment.json").read_text())
@@ -192,7 +192,7 @@ def test_what_is_found_never_replaces_a_manifest(experiment, manifests, tmp_path
     mine = tmp_path / "results.json"
     mine.write_text(manifests["third"].read_text())
     changed = replace(experiment, manifests={**manifests, "third": mine})
-    with pytest.raises(BadInputError, match="is an input; nothing was changed"), opened(changed, tmp_path):
+    with pytest.raises(BadInputError, match="is an input; nothing was changed"), open_run_folder(changed, tmp_path):
         pass
     assert mine.read_text() == manifests["third"].read_text()
 

@@ -7,7 +7,7 @@ from device_app.audio.samples import SAMPLE_RATE
 from device_app.audio.vad import VoiceActivity, speech_span
 from device_app.data.utterance import Utterance
 from tests.conftest import write_audio
-from trainer.training.data import MOST_UTTERANCES, TrainingUtterance, batches, load_examples, padded
+from trainer.training.data import MAX_UTTERANCES, TrainingUtterance, batches, load_examples, padded
 
 
 def example(seconds):
@@ -23,7 +23,7 @@ def test_every_utterance_is_in_one_batch_and_none_is_too_long(seconds, limit, se
     groups = batches(examples, limit, None if seed is None else np.random.default_rng(seed))
     assert sorted(id(one) for group in groups for one in group) == sorted(map(id, examples))
     for group in groups:
-        assert len(group) <= MOST_UTTERANCES
+        assert len(group) <= MAX_UTTERANCES
         assert len(group) == 1 or max(one.duration_s for one in group) * len(group) <= limit
 
 

@@ -17,7 +17,7 @@ from export.bundle import TOKENIZER
 from trainer import families
 from trainer.families import moonshine
 from trainer.training import distillation as distillation_module
-from trainer.training.distillation import SPANS, VARIANTS, Distillation, general_speech
+from trainer.training.distillation import SPANS, VARIANTS, Distillation, load_distillation_set
 from trainer.training.finetuning import finetune_on_recordings
 from trainer.training.settings import FineTuningSettings
 
@@ -33,17 +33,17 @@ def weights(model_bundle):
 
 
 @pytest.fixture(scope="module")
-def general(model_bundle, weights):
-    return general_speech(model_bundle, weights, seed=0)
+def distillation_set(model_bundle, weights):
+    return load_distillation_set(model_bundle, weights, seed=0)
 
 
 @pytest.fixture
-def distilled(model_bundle, weights, general):
+def distilled(model_bundle, weights, distillation_set):
     """The model, and the distillation of it as it is."""
     model = moonshine.build(model_bundle.config, "sdpa")
     families.load_weights(model, weights)
     moonshine.prepare(model)
-    return model, Distillation(moonshine, model, general[::VARIANTS], "cpu")
+    return model, Distillation(moonshine, model, distillation_set[::VARIANTS], "cpu")
 
 
 def divergence(distillation):
@@ -56,17 +56,17 @@ def test_no_recording_of_the_guard_set_is_among_them():
     assert own.isdisjoint({(GUARD_SET_FOLDER / json.loads(line)["audio"]).resolve() for line in guard_set})
 
 
-def test_every_utterance_is_there_in_some_variants_with_what_the_model_hears(model_bundle, weights, general):
-    assert len(general) == VARIANTS * len(SPANS.read_text("utf-8").splitlines())
+def test_every_utterance_is_there_in_some_variants_with_what_the_model_hears(model_bundle, weights, distillation_set):
+    assert len(distillation_set) == VARIANTS * len(SPANS.read_text("utf-8").splitlines())
     tokenizer = tokenizers.Tokenizer.from_file(str(model_bundle.path(TOKENIZER)))
     audio, _ = next(cut_out(SPANS))
     with temporarily_baked(model_bundle, weights) as folder:
         expected = Transcriber(model_bundle, folder=folder).transcribe(audio, SAMPLE_RATE).text
-    assert tokenizer.decode(list(general[0].tokens)).strip() == expected
+    assert tokenizer.decode(list(distillation_set[0].tokens)).strip() == expected
     if model_bundle.name != "tiny-moonshine":
         assert "best of times" in expected.lower()
-    assert all(one.tokens == general[0].tokens for one in general[:VARIANTS])
-    assert len({one.read().tobytes() for one in general}) == len(general)
+    assert all(one.tokens == distillation_set[0].tokens for one in distillation_set[:VARIANTS])
+    assert len({one.read().tobytes() for one in distillation_set}) == len(distillation_set)
 
 
 def test_a_model_that_has_not_changed_has_not_diverged_and_one_that_has_is_drawn_back(distilled):
@@ -85,7 +85,7 @@ def test_a_model_that_has_not_changed_has_not_diverged_and_one_that_has_is_drawn
 @pytest.mark.slow
 @pytest.mark.parametrize("model_bundle", ["embedded"], indirect=True)
 def test_a_fine_tuning_that_is_held_diverges_less_in_general_speech(
-    model_bundle, weights, codes, distilled, general, monkeypatch
+    model_bundle, weights, codes, distilled, distillation_set, monkeypatch
 ):
     monkeypatch.setattr(distillation_module, "SHARE", 0.5)  # there is little to learn
     lines = [json.loads(line) for line in codes.read_text("utf-8").splitlines()][:12]
@@ -98,4 +98,4 @@ def test_a_fine_tuning_that_is_held_diverges_less_in_general_speech(
         families.load_weights(model, found.weights)
         return float(divergence(distillation).detach())
 
-    assert learnt(general=general) < 0.8 * learnt()
+    assert learnt(distillation_set=distillation_set) < 0.8 * learnt()

@@ -47,7 +47,7 @@ def test_a_bundle_comes_out_that_hears(entries, tmp_path, tiny_bundle, prompt):
     trained.check()
     assert trained.family == "conformer-ctc"
     assert trained.weights_hash != tiny_bundle.weights_hash
-    assert len(tuned.losses) == 2
+    assert len(tuned.training_losses) == 2
     assert steps[-1].step == steps[-1].steps
     assert not (tmp_path / "out.training").exists()
     Transcriber(trained, threads=2).transcribe(prompt, 16000)
@@ -69,7 +69,7 @@ def test_what_was_killed_goes_on(entries, tmp_path, monkeypatch):
     again = []
     resumed = train(entries, entries, "tiny", tmp_path / "out", settings, on_step=lambda at: again.append(at.step))
     assert again[0] == 3  # the last checkpoint was after the second update
-    assert resumed.losses == pytest.approx(whole.losses)
+    assert resumed.training_losses == pytest.approx(whole.training_losses)
     assert Bundle.open(tmp_path / "out").weights_hash == Bundle.open(tmp_path / "whole").weights_hash
 
 

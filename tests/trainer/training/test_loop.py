@@ -14,7 +14,7 @@ from trainer import families
 from trainer.families import moonshine
 from trainer.training import checkpoint as checkpoints
 from trainer.training.data import load_examples
-from trainer.training.distillation import general_speech
+from trainer.training.distillation import load_distillation_set
 from trainer.training.early_stopping import CLEARLY_WORSE
 from trainer.training.finetuning import finetune_on_recordings
 from trainer.training.settings import FineTuningSettings, default_epochs
@@ -88,9 +88,9 @@ def test_it_learns_and_the_same_seed_gives_the_same_weights(learn, labelled, wei
         return learn(settings, held_out=labelled[:1])  # a model this small learns what it is given, and no more
 
     first, second, other = run(), run(), run(replace(QUICK, seed=1))
-    assert first.losses[-1] < first.losses[0]
-    assert first.held_out[-1] < first.held_out[0]
-    assert first.losses == second.losses
+    assert first.training_losses[-1] < first.training_losses[0]
+    assert first.validation_losses[-1] < first.validation_losses[0]
+    assert first.training_losses == second.training_losses
     for name in weights:
         np.testing.assert_array_equal(first.weights[name], second.weights[name])
     assert changed(other, first.weights)
@@ -99,14 +99,16 @@ def test_it_learns_and_the_same_seed_gives_the_same_weights(learn, labelled, wei
 @pytest.mark.slow
 def test_the_embedded_model_learns_and_stays_close_in_general_speech(bundle, labelled):
     weights = bundle.weights()
-    general = general_speech(bundle, weights, seed=0)[:4]
+    distillation_set = load_distillation_set(bundle, weights, seed=0)[:4]
     settings = replace(QUICK, learning_rate=FineTuningSettings.learning_rate)
     first, second = (
-        finetune_on_recordings(bundle, weights, labelled[:4], labelled[4:5], settings, general=general)
+        finetune_on_recordings(
+            bundle, weights, labelled[:4], labelled[4:5], settings, distillation_set=distillation_set
+        )
         for _ in range(2)
     )
-    assert first.held_out[-1] < first.held_out[0]
-    assert first.losses == second.losses
+    assert first.validation_losses[-1] < first.validation_losses[0]
+    assert first.training_losses == second.training_losses
     assert changed(first, weights) == weights.keys() - {EMBEDDINGS}
 
 
@@ -142,9 +144,9 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(
 ):
     monkeypatch.setattr(checkpoints, "CHECKPOINT_S", 0.0)
     others = load_examples(labelled[5:9], moonshine.tokenise(tiny_moonshine))
-    general = [replace(one, samples=one.read(), start=0, end=one.end - one.start) for one in others]
-    whole = learn(settings, general=general)
-    assert len(whole.losses) == 2
+    distillation_set = [replace(one, samples=one.read(), start=0, end=one.end - one.start) for one in others]
+    whole = learn(settings, distillation_set=distillation_set)
+    assert len(whole.training_losses) == 2
     checkpoint = tmp_path / "run.safetensors"
     steps = []
 
@@ -154,12 +156,14 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(
             raise Killed
 
     with pytest.raises(Killed):
-        learn(settings, checkpoint=checkpoint, on_step=kill, general=general)
+        learn(settings, checkpoint=checkpoint, on_step=kill, distillation_set=distillation_set)
     resumed = []
-    found = learn(settings, checkpoint=checkpoint, on_step=lambda at: resumed.append(at.step), general=general)
+    found = learn(
+        settings, checkpoint=checkpoint, on_step=lambda at: resumed.append(at.step), distillation_set=distillation_set
+    )
     assert resumed[0] == 3  # the checkpoint of update 2 was the last
-    assert found.losses == whole.losses
-    assert found.held_out == whole.held_out
+    assert found.training_losses == whole.training_losses
+    assert found.validation_losses == whole.validation_losses
     for name in weights:
         np.testing.assert_array_equal(found.weights[name], whole.weights[name])
 
@@ -168,28 +172,30 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(
 def test_a_damaged_checkpoint_is_passed_over(learn, tmp_path, content):
     checkpoint = tmp_path / "run.safetensors"
     checkpoint.write_bytes(content)
-    assert len(learn(replace(QUICK, epochs=1), checkpoint=checkpoint).losses) == 1
+    assert len(learn(replace(QUICK, epochs=1), checkpoint=checkpoint).training_losses) == 1
 
 
 def test_it_stops_when_held_out_utterances_get_worse_and_gives_the_best_epochs_weights(learn, labelled, tiny_moonshine):
     """The held-out text has words of its own: training makes them less probable after the first epochs."""
     other = replace(labelled[4], text="none of these words was spelled before")
     found = learn(FineTuningSettings(epochs=30, batch_s=60.0, learning_rate=1e-2, patience=2), held_out=[other])
-    assert len(found.losses) < 30
-    best = found.held_out.index(min(found.held_out))
-    assert 0 < best < len(found.losses)
-    assert all(loss > found.held_out[best] + CLEARLY_WORSE for loss in found.held_out[-2:])
+    assert len(found.training_losses) < 30
+    best = found.validation_losses.index(min(found.validation_losses))
+    assert 0 < best < len(found.training_losses)
+    assert all(loss > found.validation_losses[best] + CLEARLY_WORSE for loss in found.validation_losses[-2:])
     unchanged = FineTuningSettings(epochs=1, learning_rate=0.0)
     returned = finetune_on_recordings(tiny_moonshine, found.weights, labelled[:1], [other], unchanged)
-    assert returned.held_out[0] == pytest.approx(found.held_out[best], rel=1e-5)
+    assert returned.validation_losses[0] == pytest.approx(found.validation_losses[best], rel=1e-5)
 
 
 def test_it_goes_over_what_is_learnt_once_more_and_stops(learn):
     every = learn(replace(QUICK, epochs=4))
-    between = (every.losses[0] + every.losses[1]) / 2  # the first epoch's loss is above it, the second's below
+    between = (
+        every.training_losses[0] + every.training_losses[1]
+    ) / 2  # the first epoch's loss is above it, the second's below
     rates = []
     found = learn(replace(QUICK, epochs=9, target_loss=between), on_step=lambda at: rates.append(at.step / at.steps))
-    assert len(found.losses) == 3
+    assert len(found.training_losses) == 3
     assert rates[-1] == 1
 
 

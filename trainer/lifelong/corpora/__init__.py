@@ -1,1 +1,1 @@
-"""Corpora as domains: published ones, one file each, and synthetic accents."""
+"""Corpora for the benchmark: published ones, one module each, and synthetic accents."""

@@ -1,6 +1,6 @@
 """Common Voice by accent, US first as in the paper.
 
-It has no test part for an accent, so speakers are set aside: none is in both parts.
+It has no test split by accent, so speakers are held out for it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from device_app.data.utterance import Utterance
 from editing.errors import BadInputError
 from trainer.lifelong.corpora.source import Source
 
-FEWEST = 10  # utterances that make an accent a domain
+MIN_UTTERANCES = 10  # an accent with fewer utterances is not used
 FIRST = ("united states english", "us")  # what the paper's base was trained on
 SHARE_HELD_OUT = 0.2  # of an accent's utterances, at most
 
@@ -24,24 +24,26 @@ def read(source: Source) -> dict[str, list[Utterance]]:
     """The utterances of each accent; by default US first, then by the number of utterances.
 
     Raises:
-        BadInputError: it is no release of Common Voice, or an accent has too few utterances.
+        BadInputError: the folder is not a release of Common Voice, or an accent has too few utterances.
     """
     by_accent = _by_accent(source)
     largest = sorted(by_accent, key=lambda name: -len(by_accent[name]))
     wanted = [accent.lower() for accent in source.accents]
-    if missing := [accent for accent in wanted if len(by_accent.get(accent, ())) < FEWEST]:
+    if missing := [accent for accent in wanted if len(by_accent.get(accent, ())) < MIN_UTTERANCES]:
         most = ", ".join(largest[:8])
-        raise BadInputError(f"{source.folder}: has fewer than {FEWEST} utterances of {missing[0]!r}; it has {most}")
+        raise BadInputError(
+            f"{source.folder}: has fewer than {MIN_UTTERANCES} utterances of {missing[0]!r}; it has {most}"
+        )
     if not wanted:
-        large_enough = [name for name in largest if len(by_accent[name]) >= FEWEST]
+        large_enough = [name for name in largest if len(by_accent[name]) >= MIN_UTTERANCES]
         wanted = sorted(large_enough, key=lambda name: name not in FIRST)
-    return {_slug(accent): _with_speakers_aside(by_accent[accent]) for accent in wanted}
+    return {_slug(accent): _with_held_out_speakers(by_accent[accent]) for accent in wanted}
 
 
 def _by_accent(source: Source) -> Mapping[str, list[Utterance]]:
     kind, utterances = find_utterances(source.folder)
     if not kind.startswith("Common Voice"):
-        raise BadInputError(f"{source.folder}: no release of Common Voice, but a {kind}")
+        raise BadInputError(f"{source.folder}: is not a release of Common Voice but a {kind}")
     by_accent: dict[str, list[Utterance]] = defaultdict(list)
     for one in utterances:
         if one.text and one.domain and one.domain != UNKNOWN_ACCENT:
@@ -49,8 +51,8 @@ def _by_accent(source: Source) -> Mapping[str, list[Utterance]]:
     return by_accent
 
 
-def _with_speakers_aside(lines: Sequence[Utterance]) -> list[Utterance]:
-    """Those with the fewest utterances first, so that the test part has many voices."""
+def _with_held_out_speakers(lines: Sequence[Utterance]) -> list[Utterance]:
+    """Holds out speakers, those with the fewest utterances first, so that the test split has many voices."""
     counts = Counter(one.speaker or "" for one in lines)
     held_out: set[str] = set()
     total = 0

@@ -1,7 +1,7 @@
-"""A published corpus becomes an experiment: a manifest for each domain, and a configuration.
+"""Turns a published corpus into an experiment: a manifest for each domain, and a configuration.
 
-Recordings stay where they are, except those that have to be cut out of longer ones. To add a
-corpus, add a module with a function `read` and name it in `CORPORA`.
+Recordings are not copied unless they must be cut out of longer ones. To add a corpus, add a module with
+a function `read` and list it in `CORPORA`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from trainer.lifelong.corpora.source import Source
 
 Corpus = Literal["common-voice", "librispeech", "ted-lium"]
 
-# From a corpus to the utterances of each of its domains, the base's domain first.
+# Each function reads a corpus and returns the utterances of each domain, the base's domain first.
 CORPORA: Mapping[Corpus, Callable[[Source], Mapping[str, Sequence[Utterance]]]] = {
     "common-voice": common_voice.read,
     "librispeech": librispeech.read,
@@ -43,26 +43,26 @@ def prepare(
     """Writes manifests and the configuration of an experiment.
 
     Args:
-        corpus: which one is in `folder`.
-        folder: as it was unpacked.
-        out: a folder.
-        accents: of Common Voice, in the order in which they are to be learnt, the base's first; by
-            default US and then by the number of utterances.
-        train, test: utterances of each domain, at most; those of the first, which the base is
-            trained on, are not limited.
-        seed: of the choice.
-        on_done: called with the number of utterances that have been written.
+        corpus: the corpus in `folder`.
+        folder: the unpacked corpus.
+        out: the folder for the manifests and the configuration.
+        accents: for Common Voice, the accents in the order of the sequence, the base's first; by
+            default US, then by the number of utterances.
+        train, test: the most utterances of each domain. The training split of the first domain, on
+            which the base is trained, is not limited.
+        seed: for the choice of utterances.
+        on_done: called with the number of utterances written.
 
     Returns:
-        The configuration.
+        The path of the configuration.
 
     Raises:
-        BadInputError: it is not that corpus, an accent has too few utterances, or there is a
-            configuration or another manifest already, which the user may have edited.
+        BadInputError: the folder is not that corpus, an accent has too few utterances, or a
+            configuration or another manifest exists, which the user may have edited.
     """
     config = out / f"{corpus}.toml"
     if config.exists():
-        raise BadInputError(f"{config}: is there already; nothing was changed. Name another folder, or remove it")
+        raise BadInputError(f"{config}: already exists; nothing was changed. Name another folder, or remove it")
     domains = CORPORA[corpus](Source(folder, out, tuple(accents), train, test, on_done))
     random = np.random.default_rng(seed)
     for number, (name, lines) in enumerate(domains.items()):

@@ -1,4 +1,4 @@
-"""LibriSpeech by how clear its recordings are, with its own train and test parts."""
+"""LibriSpeech as two domains, "clean" and "other", with its own train and test splits."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from trainer.lifelong.corpora.source import Source
 
 
 def read(source: Source) -> dict[str, list[Utterance]]:
-    """The utterances of "clean" and "other", as far as the folder has their parts.
+    """The utterances of "clean" and "other", of those subsets that the folder has.
 
     Raises:
-        BadInputError: it is no LibriSpeech tree, or has no part that is used here.
+        BadInputError: the folder is not a LibriSpeech tree, or has none of these subsets.
     """
     folder = source.folder
     kind, utterances = find_utterances(folder)
     if not kind.startswith("LibriSpeech"):
-        raise BadInputError(f"{folder}: no LibriSpeech tree, but a {kind}")
+        raise BadInputError(f"{folder}: is not a LibriSpeech tree but a {kind}")
     domains: dict[str, list[Utterance]] = {"clean": [], "other": []}
     for one in utterances:
         found = re.search(r"(train|test)-(clean|other)", str(one.file.relative_to(folder)))

@@ -1,7 +1,7 @@
-"""Short English sentences of a small vocabulary, written for this project; no corpus is quoted.
+"""Short English sentences with a small vocabulary, written for this project; no corpus is quoted.
 
-A sentence is a pattern whose slots, words in braces, are filled from lists. There are far more of
-them than anybody needs, and those for training and for tests are kept apart by their hash.
+A sentence is a pattern whose slots, the words in braces, are filled from lists. The hash of a sentence
+decides whether it is for training or for tests.
 """
 
 from __future__ import annotations
@@ -86,11 +86,11 @@ SLOTS: Mapping[str, Sequence[str]] = {
     "animals": ("sheep", "cows", "ducks", "foxes", "birds"),
 }
 
-HELD_OUT = 0.1  # of all sentences are for tests alone
+HELD_OUT = 0.1  # the fraction of sentences that are for tests
 
 
 def sentences(part: str, seed: int) -> Iterator[str]:
-    """Different sentences without end, of the "train" or the "test" part."""
+    """Yields distinct sentences of the "train" or "test" split, without end."""
     random = np.random.default_rng(seed)
     seen = set()
     while True:
@@ -102,7 +102,7 @@ def sentences(part: str, seed: int) -> Iterator[str]:
 
 
 def part_of(sentence: str) -> str:
-    """Which part a sentence belongs to, always the same."""
+    """The split of a sentence; deterministic."""
     share = int.from_bytes(hashlib.sha256(sentence.encode()).digest()[:4]) / 2**32
     return "test" if share < HELD_OUT else "train"
 

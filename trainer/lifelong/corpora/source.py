@@ -1,4 +1,4 @@
-"""What the reader of a corpus receives."""
+"""The input of corpus readers."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Source:
-    """A corpus and how much of it an experiment takes.
+    """A corpus and the part of it that an experiment uses.
 
     Attributes:
-        folder: the corpus, unpacked.
-        out: the experiment's folder, for audio that has to be cut.
-        accents: of a corpus with accents, in the order in which they are learnt, the base's first;
-            none for all.
-        train, test: utterances of each domain, at most.
-        on_done: called with the number of utterances that have been written.
+        folder: the unpacked corpus.
+        out: the experiment's folder, for audio that is cut out of longer recordings.
+        accents: the accents to use, in the order of the sequence, the base's first; empty for all.
+        train, test: the most utterances of each domain.
+        on_done: called with the number of utterances written.
     """
 
     folder: Path

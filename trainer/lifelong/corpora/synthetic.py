@@ -1,8 +1,7 @@
-"""`synthetic-accents`: the same kind of speech in six accents, from Debian's espeak-ng and flite.
+"""`synthetic-accents`: synthetic speech in six accents, from Debian's espeak-ng and flite.
 
-Both run offline and are deterministic, so anybody can make the same benchmark. Train and test
-share no sentence and no voice. It compares methods; it does not say how well a model
-recognises people.
+Both run offline and are deterministic, so the benchmark is reproducible. Train and test share no
+sentence and no voice. It compares methods; it does not measure how well a model recognises people.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from editing.errors import MissingDependencyError, StorageError
 from editing.files import write_atomically
 from trainer.lifelong.corpora.sentences import sentences
 
-# Variants of espeak-ng's voices that sound like people. No model is trained on the "test" ones.
+# Natural-sounding variants of espeak-ng's voices. The test variants are never used for training.
 TRAIN_VARIANTS = (
     *(
         "m1",
@@ -51,19 +50,19 @@ TRAIN_VARIANTS = (
     *("quincy", "norbert", "travis", "robert", "rob", "sandro", "shelby", "steph2", "Tweaky", "zac"),
 )
 TEST_VARIANTS = ("m4", "m6", "f3", "f5", "Andrea", "Denis", "iven2", "Marco", "Mario", "steph", "steph3", "victor")
-TRAIN_SPEED, TEST_SPEED = (125, 195), (135, 185)  # words a minute
+TRAIN_SPEED, TEST_SPEED = (125, 195), (135, 185)  # words per minute
 
 
 @dataclass(frozen=True)
 class Accent:
-    """A domain: how espeak-ng calls its accent, and which of flite's voices have it."""
+    """A domain: espeak-ng's names of the accent, and flite's voices with that accent."""
 
     name: str
     espeak: Sequence[str]
     flite: Sequence[str] = ()
 
 
-# The first is what a base model is trained on, as in the paper.
+# A base model is trained on the first accent, as in the paper.
 ACCENTS: Sequence[Accent] = (
     Accent("us", ("en-us",), ("rms", "slt", "kal16")),
     Accent("england", ("en-gb-x-rp", "en-gb")),
@@ -72,12 +71,12 @@ ACCENTS: Sequence[Accent] = (
     Accent("west-midlands", ("en-gb-x-gbcwmd",)),
     Accent("caribbean", ("en-029",)),
 )
-FLITE_SHARE = 0.15  # of training utterances, where there is such a voice
+FLITE_SHARE = 0.15  # of the training utterances of accents that flite has
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many utterances of each: the base's to train on, each further accent's, and each accent's to test by."""
+    """Numbers of utterances: to train the base, to train on each other accent, and to test each accent."""
 
     base: int = 6000
     train: int = 200
@@ -87,13 +86,13 @@ class Sizes:
 def synthesise(
     folder: Path, sizes: Sizes | None = None, seed: int = 0, on_done: Callable[[], None] = lambda: None
 ) -> list[Path]:
-    """Speaks every accent into `folder/ACCENT/`; what is there already is left as it is.
+    """Synthesises every accent into `folder/ACCENT/`; existing accents are kept.
 
     Args:
-        folder: made if it does not exist.
-        sizes: how much.
-        seed: of sentences, voices and speeds.
-        on_done: called after every utterance.
+        folder: created if missing.
+        sizes: numbers of utterances.
+        seed: for sentences, voices and speeds.
+        on_done: called after each utterance.
 
     Returns:
         The manifests, in the order of `ACCENTS`.
@@ -112,14 +111,14 @@ def synthesise(
         manifests.append(manifest)
         if manifest.is_file():
             continue
-        takes = [
-            *_planned(accent, "train", sizes.train if place else sizes.base, (seed, place, 0)),
-            *_planned(accent, "test", sizes.test, (seed, place, 1)),
+        planned = [
+            *_plan(accent, "train", sizes.train if place else sizes.base, (seed, place, 0)),
+            *_plan(accent, "test", sizes.test, (seed, place, 1)),
         ]
         (manifest.parent / "audio").mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor() as pool:
             lines = []
-            for line in pool.map(lambda take: _spoken(take, folder / accent.name), takes):  # noqa: B023
+            for line in pool.map(lambda utterance: _synthesise(utterance, folder / accent.name), planned):  # noqa: B023
                 lines.append(line)
                 on_done()
         write_atomically(manifest, "".join(json.dumps(line) + "\n" for line in lines).encode())
@@ -127,7 +126,7 @@ def synthesise(
 
 
 @dataclass(frozen=True)
-class _Take:
+class _PlannedUtterance:
     file: str
     text: str
     split: str
@@ -135,47 +134,49 @@ class _Take:
     command: Sequence[str]
 
 
-def _planned(accent: Accent, split: str, count: int, seed: tuple[int, ...]) -> list[_Take]:
+def _plan(accent: Accent, split: str, count: int, seed: tuple[int, ...]) -> list[_PlannedUtterance]:
     random = np.random.default_rng(seed)
     variants, speeds = (TRAIN_VARIANTS, TRAIN_SPEED) if split == "train" else (TEST_VARIANTS, TEST_SPEED)
-    takes = []
+    planned = []
     for number, text in zip(range(count), sentences(split, int(random.integers(2**32))), strict=False):
         file = f"audio/{split}-{number:05}.flac"
         if split == "train" and accent.flite and random.random() < FLITE_SHARE:
             voice = _one(accent.flite, random)
             stretch = f"duration_stretch={random.uniform(0.85, 1.2):.2f}"
-            takes.append(_Take(file, text, split, voice, ("flite", "-voice", voice, "--setf", stretch, "-t", text)))
+            planned.append(
+                _PlannedUtterance(file, text, split, voice, ("flite", "-voice", voice, "--setf", stretch, "-t", text))
+            )
         else:
             variant = _one(variants, random)
             voice = _one(accent.espeak, random)
             how = ("-s", str(random.integers(*speeds)), "-p", str(random.integers(30, 70)))
             command = ("espeak-ng", "-v", f"{voice}+{variant}", *how, "--stdout", text)
-            takes.append(_Take(file, text, split, variant, command))
-    return takes
+            planned.append(_PlannedUtterance(file, text, split, variant, command))
+    return planned
 
 
 def _one(names: Sequence[str], random: np.random.Generator) -> str:
     return names[int(random.integers(len(names)))]
 
 
-def _spoken(take: _Take, folder: Path) -> dict[str, object]:
-    audio = _speak(take.command)
+def _synthesise(utterance: _PlannedUtterance, folder: Path) -> dict[str, object]:
+    audio = _run_synthesiser(utterance.command)
     try:
-        soundfile.write(folder / take.file, audio, SAMPLE_RATE, subtype="PCM_16")
+        soundfile.write(folder / utterance.file, audio, SAMPLE_RATE, subtype="PCM_16")
     except (OSError, soundfile.LibsndfileError) as error:
-        raise StorageError(f"{folder / take.file}: cannot be written ({error})") from error
+        raise StorageError(f"{folder / utterance.file}: cannot be written ({error})") from error
     return {
-        "audio": take.file,
-        "text": take.text,
+        "audio": utterance.file,
+        "text": utterance.text,
         "duration": round(len(audio) / SAMPLE_RATE, 2),
-        "speaker": f"{folder.name}-{take.voice}",
-        "split": take.split,
+        "speaker": f"{folder.name}-{utterance.voice}",
+        "split": utterance.split,
     }
 
 
-def _speak(command: Sequence[str]) -> Samples:
-    """(samples,) at 16 kHz, with 0.1 s of silence around it."""
-    if command[0] == "flite":  # writes to a file only
+def _run_synthesiser(command: Sequence[str]) -> Samples:
+    """Runs a synthesiser: (samples,) at 16 kHz, with 0.1 s of silence before and after."""
+    if command[0] == "flite":  # can only write to a file
         command = (*command, "-o", "/dev/stdout")
     done = subprocess.run(command, check=True, capture_output=True)  # noqa: S603
     data = bytearray(done.stdout)
@@ -185,7 +186,7 @@ def _speak(command: Sequence[str]) -> Samples:
 
 
 def _with_length(data: bytearray) -> bytes:
-    """A WAV that was written into a pipe, its lengths set to what came."""
+    """Sets the length fields of a WAV file that was written to a pipe."""
     start = data.find(b"data")
     data[4:8] = (len(data) - 8).to_bytes(4, "little")
     data[start + 4 : start + 8] = (len(data) - start - 8).to_bytes(4, "little")

@@ -1,4 +1,4 @@
-"""TED-LIUM 3 as one domain; its talks are cut into utterances."""
+"""TED-LIUM 3 as one domain, with its talks cut into utterances."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ MARKS = re.compile(r"<[^>]*>|\(\d+\)|\{[^}]*\}")  # <unk>, a word's variant (2),
 
 
 def read(source: Source) -> dict[str, list[Utterance]]:
-    """Utterances of the STM files beside the talks, cut out as FLAC: a few of every talk.
+    """Cuts a few utterances out of every talk, by its STM file, and writes them as FLAC.
 
     Raises:
-        BadInputError: it is not TED-LIUM 3, or a file of it cannot be read.
+        BadInputError: the folder is not TED-LIUM 3, or a file cannot be read.
     """
     folder = source.folder
     parts = {"train": (folder / "data", source.train), "test": (folder / "legacy" / "test", source.test)}
@@ -31,7 +31,7 @@ def read(source: Source) -> dict[str, list[Utterance]]:
     for split, (part, most) in parts.items():
         tables = sorted((part / "stm").glob("*.stm"))
         if not tables:
-            raise BadInputError(f"{part / 'stm'}: has no .stm files; expected TED-LIUM 3 as it was unpacked")
+            raise BadInputError(f"{part / 'stm'}: has no .stm files; expected an unpacked TED-LIUM 3")
         each = max(1, -(-most // len(tables)))
         cut = (one for table in tables for one in islice(_cut(table, source.out / "ted-lium" / split, split), each))
         for one in islice(cut, most):

@@ -1,4 +1,4 @@
-"""Methods of lifelong learning, one file a kind; a file that is here is found by walking this package."""
+"""Lifelong-learning methods, one module per kind. Modules in this package are discovered automatically."""
 
 from __future__ import annotations
 

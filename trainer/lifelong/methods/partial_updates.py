@@ -1,4 +1,4 @@
-"""Methods that train only a part of the model, or few parameters beside it."""
+"""Methods that train only a part of the model, or adapters."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ LINEAR = r".*\.(q_proj|k_proj|v_proj|o_proj|fc1|fc2|linear1|linear2)"
 
 @lifelong_method("update-only-encoder", paper="arXiv 2207.00216")
 def update_only_encoder(step: Step) -> Tensors:
-    """Fine-tunes the encoder alone; stores nothing."""
+    """Fine-tunes only the encoder; stores nothing."""
     return step.finetune(step.theta, step.training, scope="encoder")
 
 
 @lifelong_method("lora", paper="arXiv 2106.09685")
 def lora(step: Step, *, rank: int = 16, alpha: int = 32, faster: float = 10.0) -> Tensors:
-    """Trains adapters of low rank with PEFT, at a higher rate, and folds them into the weights; stores nothing."""
+    """Trains PEFT's low-rank adapters at a learning rate `faster` times as high, and merges them; stores nothing."""
 
     def adapters(model: torch.nn.Module) -> Callable[[], None]:
         config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=LINEAR)

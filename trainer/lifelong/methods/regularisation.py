@@ -1,4 +1,4 @@
-"""Methods that add a penalty to the loss: for changing important weights, or for other outputs than the old model's."""
+"""Methods that penalise changes of important weights, or outputs that differ from the previous model's."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from trainer import families
 from trainer.lifelong.method import Step, lifelong_method
 from trainer.training.data import TrainingUtterance, padded
 
-MOST_EXAMPLES = 100  # of a domain, from which the importance of weights is estimated
+MAX_EXAMPLES = 100  # of a domain, to estimate the importance of weights
 
 
 @lifelong_method("ewc", paper="arXiv 1612.00796")
 def ewc(step: Step, *, strength: float = 1000.0) -> Tensors:
-    """Elastic weight consolidation: holds weights that earlier domains need; stores the importance of each.
+    """Elastic weight consolidation: penalises changes of weights that earlier domains need.
 
-    The diagonal of the empirical Fisher information, summed over domains (online EWC, arXiv
-    1805.06370), around the weights of the step before.
+    Stores the importance of each weight: the diagonal of the empirical Fisher information, summed over
+    domains (online EWC, arXiv 1805.06370). The penalty is centred on the weights before the step.
     """
     if step.earlier:
         write_weights(step.memory / f"{step.number}.safetensors", fisher(step, step.theta, step.earlier[-1]))
@@ -38,7 +38,7 @@ def ewc(step: Step, *, strength: float = 1000.0) -> Tensors:
 
 
 def _total_importance(step: Step) -> dict[str, np.ndarray]:
-    """The importance of each weight, summed over the domains for which it is stored."""
+    """The importance of each weight, summed over the stored domains."""
     total: dict[str, np.ndarray] = {}
     for number in range(1, step.number + 1):
         path = step.memory / f"{number}.safetensors"
@@ -48,12 +48,12 @@ def _total_importance(step: Step) -> dict[str, np.ndarray]:
 
 
 def fisher(step: Step, weights: Tensors, examples: Sequence[TrainingUtterance]) -> dict[str, np.ndarray]:
-    """The mean square of the gradient of each utterance's loss per token, by parameter."""
+    """The mean squared gradient of each utterance's loss per token, by parameter."""
     family = families.find(step.bundle)
     model = family.build(step.bundle.config, attention="sdpa")
     families.load_weights(model, weights)
     family.prepare(model)
-    order = np.random.default_rng(step.seed).permutation(len(examples))[:MOST_EXAMPLES]
+    order = np.random.default_rng(step.seed).permutation(len(examples))[:MAX_EXAMPLES]
     sums = {name: torch.zeros_like(parameter) for name, parameter in model.named_parameters()}
     for index in order:
         audio, lengths = padded([examples[index]])
@@ -68,7 +68,7 @@ def fisher(step: Step, weights: Tensors, examples: Sequence[TrainingUtterance]) 
 
 @lifelong_method("lwf", paper="arXiv 1606.09282")
 def lwf(step: Step, *, strength: float = 1.0) -> Tensors:
-    """Learning without forgetting: distils the old model on the new recordings; stores nothing."""
+    """Learning without forgetting: distils the previous model on the new recordings; stores nothing."""
     family = families.find(step.bundle)
     teacher = family.build(step.bundle.config, attention="sdpa")
     families.load_weights(teacher, step.theta)

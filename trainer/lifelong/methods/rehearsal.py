@@ -14,7 +14,7 @@ from trainer.training.data import TrainingUtterance
 
 @lifelong_method("experience-replay", paper="arXiv 1811.11682")
 def experience_replay(step: Step, *, share: float = 0.2) -> Tensors:
-    """Fine-tunes on the domain and on a share of every earlier domain's utterances, which it stores."""
+    """Fine-tunes on the domain and on a share of each earlier domain's utterances, which it stores."""
     kept = [example for number, domain in enumerate(step.earlier) for example in _chosen(domain, share, step, number)]
     for example in kept:
         target = step.memory / f"{example.file.parent.parent.name}-{example.file.name}"
@@ -24,6 +24,6 @@ def experience_replay(step: Step, *, share: float = 0.2) -> Tensors:
 
 
 def _chosen(examples: Sequence[TrainingUtterance], share: float, step: Step, number: int) -> list[TrainingUtterance]:
-    """A random share of a domain's examples, the same ones at every step."""
+    """A random share of a domain's examples, the same at every step."""
     order = np.random.default_rng((step.seed, number)).permutation(len(examples))
     return [examples[i] for i in sorted(order[: max(1, round(share * len(examples)))])]

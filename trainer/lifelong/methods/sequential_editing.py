@@ -1,4 +1,4 @@
-"""Sequential editing: fine-tune, take the difference, add a part of it."""
+"""Sequential editing: fine-tune, compute the task vector, merge a part of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SEQUENTIAL_EDITING = "arXiv 2406.17935"
 @lifelong_method("dare-ties", paper="arXiv 2311.03099", method="dare_ties", lam=0.4, density=0.5)
 @lifelong_method("weight-average", paper="arXiv 2109.01903, at one half", method="task_arithmetic", lam=0.5)
 def merge(step: Step, *, method: str = "ties", lam: float = 0.6, density: float | None = None) -> Tensors:
-    """Adds a part of the task vector to the previous weights; stores that part, so that the edit can be reverted."""
+    """Merges the task vector into the previous weights; stores the merged part, so that the edit can be reverted."""
     settings: dict[str, float] = {"lam": lam}
     if density is not None:
         settings["density"] = density

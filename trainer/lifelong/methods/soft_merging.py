@@ -1,4 +1,4 @@
-"""Soft merging of experts: the paper's open question, with task vectors as the experts."""
+"""Soft merging of experts (the paper's open question), with task vectors as the experts."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from trainer import families
 from trainer.lifelong.method import Mixture, Step, lifelong_method
 from trainer.training.data import TrainingUtterance
 
-LONGEST = 20 * SAMPLE_RATE  # so much of an utterance is enough to tell its domain
+MAX_SAMPLES = 20 * SAMPLE_RATE  # of an utterance, enough to recognise its domain
 
 
 @lifelong_method("smear", paper="arXiv 2306.03745, with task vectors as experts")
 def smear(step: Step, *, temperature: float = 0.1) -> Mixture:
-    """Fine-tunes the base on the domain alone; mixes the task vectors for each utterance by its encoder output.
+    """Fine-tunes the base on the domain alone; mixes the task vectors for each utterance.
 
-    The router has no parameters: it compares an utterance's encoder output under the base, averaged
-    over its frames, with each domain's mean, by cosine, and takes the softmax at `temperature`. It
-    stores the vectors and the means, and no recording. The base is an expert too, of zeros, if its
-    own domain is known.
+    The router has no parameters: it compares an utterance's mean encoder output under the base with the
+    mean of each domain, by cosine similarity, and applies a softmax at `temperature`. Stores the task
+    vectors and the means, but no recordings. If the base's own domain is known, the base is an expert
+    too, with a task vector of zeros.
     """
     encode = _UtteranceEncoder(step)
     tuned = step.finetune(step.base, step.training)
@@ -36,7 +36,7 @@ def smear(step: Step, *, temperature: float = 0.1) -> Mixture:
     _store_mean(step.memory / f"{step.number}.mean", encode, step.training)
     vectors: list[Tensors] = []
     means = []
-    if len(step.earlier) == step.number:  # the first of them is the base's own domain
+    if len(step.earlier) == step.number:  # the first is the base's own domain
         _store_mean(step.memory / "0.mean", encode, step.earlier[0])
         vectors.append({name: np.zeros_like(tensor) for name, tensor in step.base.items()})
         means.append(_mean(step.memory / "0.mean"))
@@ -52,17 +52,17 @@ def smear(step: Step, *, temperature: float = 0.1) -> Mixture:
 
 
 def route(features: NDArray[np.float64], means: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
-    """The share of each expert in the model for an utterance.
+    """The share of each expert for an utterance.
 
     Args:
-        features: (size,) of the utterance.
-        means: (experts, size), of each expert's domain.
-        temperature: of the softmax; small for nearly one expert, large for their mean.
+        features: (size,), the mean encoder output of the utterance.
+        means: (experts, size), the mean encoder output of each expert's domain.
+        temperature: of the softmax; small values select one expert, large values average them.
 
     Returns:
         (experts,), positive, with a sum of 1.
     """
-    centre = means.mean(axis=0)  # what all speech has in common would make all cosines nearly 1
+    centre = means.mean(axis=0)  # without centring, all cosines would be nearly 1
     own, others = features - centre, means - centre
     lengths = np.linalg.norm(own) * np.linalg.norm(others, axis=1)
     cosines = np.divide(others @ own, lengths, out=np.zeros(len(means)), where=lengths > 0)
@@ -72,7 +72,7 @@ def route(features: NDArray[np.float64], means: NDArray[np.float64], temperature
 
 
 class _UtteranceEncoder:
-    """The output of the base's encoder for an utterance, averaged over its frames."""
+    """Computes the base's encoder output for an utterance, averaged over its frames."""
 
     def __init__(self, step: Step) -> None:
         self._family = families.find(step.bundle)
@@ -81,7 +81,7 @@ class _UtteranceEncoder:
 
     def __call__(self, audio: Samples) -> NDArray[np.float64]:
         with torch.no_grad():
-            features = self._family.features(self._model, torch.from_numpy(audio[:LONGEST])[None])
+            features = self._family.features(self._model, torch.from_numpy(audio[:MAX_SAMPLES])[None])
         mean: NDArray[np.float64] = features.mean(dim=0).double().numpy()
         return mean
 
