@@ -1,11 +1,11 @@
-"""Adapting in sequence, as a user would, judged by recordings that the program never sees.
+"""Runs `asr-edge adapt` on a sequence of domains, and evaluates each version on separate test recordings.
 
     python benchmarks/adapting.py DATA digits-jackson
     python benchmarks/adapting.py DATA mandarin-adults telephone-prompts spelled-codes --lambda auto
 
-DATA holds folders with a `manifest.jsonl` each, whose lines have a split. Of every domain named,
-the `train` lines are imported and `asr-edge adapt` is run on them; of these and of those after
---also, the `test` lines tell the WER (`basic`, int8) before and after each edit.
+Each domain is a folder in DATA with a `manifest.jsonl` whose lines have a split. The script imports
+the `train` lines of each named domain and runs `asr-edge adapt`. Before and after each edit it measures
+the WER (`basic`, int8) on the `test` lines of these domains and of those after --also.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OTHERS = ("mandarin-children", "read-speech", "cv-us")
 
 
 def asr(home: Path, *arguments: object) -> str:
-    """Runs the command line; exit code 3, a version that was kept out, is a result too."""
+    """Runs a command; accepts exit code 3, a rejected version."""
     done = subprocess.run(
         [sys.executable, "-m", "device_app", *map(str, arguments)],
         env={**os.environ, "ASR_EDGE_HOME": str(home)},
@@ -38,8 +38,8 @@ def asr(home: Path, *arguments: object) -> str:
     return done.stdout
 
 
-def training_part(manifest: Path, folder: Path) -> Path:
-    """A manifest of the `train` lines alone, which names the recordings where they are."""
+def write_training_manifest(manifest: Path, folder: Path) -> Path:
+    """Writes a manifest of the `train` lines with absolute paths of the recordings."""
     lines = [json.loads(line) for line in manifest.read_text("utf-8").splitlines()]
     chosen = [
         {**line, "audio": str((manifest.parent / line["audio"]).resolve())}
@@ -61,29 +61,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("domains", nargs="+")
-    parser.add_argument("--also", nargs="*", default=OTHERS, help="measured, never trained on")
+    parser.add_argument("--also", nargs="*", default=OTHERS, help="domains that are only tested")
     parser.add_argument("--lambda", dest="lam")
-    parser.add_argument(
-        "--adapt", nargs="*", default=[], help="more options for adapt, without their dashes: scope=all"
-    )
+    parser.add_argument("--adapt", nargs="*", default=[], help="further options of adapt, without dashes: scope=all")
     options = parser.parse_args()
     domains = list(dict.fromkeys([*options.domains, *options.also]))
-    more = [part for option in options.adapt for part in f"--{option}".split("=")]
-    more += ["--lambda", options.lam] if options.lam else []
+    adapt_options = [part for option in options.adapt for part in f"--{option}".split("=")]
+    adapt_options += ["--lambda", options.lam] if options.lam else []
     with tempfile.TemporaryDirectory() as name:
         home = Path(name) / "home"
         rows = [("the base", test_wer(home, options.data, domains))]
         for domain in options.domains:
-            asr(home, "import", training_part(options.data / domain / "manifest.jsonl", Path(name)), "--domain", domain)
+            manifest = write_training_manifest(options.data / domain / "manifest.jsonl", Path(name))
+            asr(home, "import", manifest, "--domain", domain)
             began = time.perf_counter()
-            outcome = json.loads(asr(home, "adapt", "--domain", domain, "--json", *more))
+            outcome = json.loads(asr(home, "adapt", "--domain", domain, "--json", *adapt_options))
             seconds = time.perf_counter() - began
             settings = outcome["edit"]["settings"]
             rows.append((f"+ {domain}", test_wer(home, options.data, domains)))
             print(
                 f"{domain}: {'active' if outcome['promoted'] else outcome['reasons']}, lambda {settings['lam']}, "
-                f"density {settings.get('density')}, {seconds:.0f} s in all, {outcome['tuning_s']:.0f} s of them "
-                f"learning {len(outcome['losses'])} epochs",
+                f"density {settings.get('density')}, {seconds:.0f} s in total, {outcome['tuning_s']:.0f} s for "
+                f"fine-tuning, {len(outcome['losses'])} epochs",
                 flush=True,
             )
             for label, change in outcome["domains"].items():

@@ -1,10 +1,10 @@
-"""Fine-tuning speed and memory, beside the plain transformers training loop on the same utterances.
+"""Fine-tuning speed and memory, compared with a plain transformers training loop on the same utterances.
 
     python benchmarks/finetuning.py MANIFEST [--utterances 120] [--rounds 3]
 
-The plain loop: utterances shuffled, 8 at a time, padded, float32, AdamW, the model's own loss.
-Rounds alternate, three epochs each, in processes of their own, whose peak memory is told. Both use
-the GPU where there is one, which is woken before the clock starts.
+The plain loop: shuffled utterances in padded batches of 8, float32, AdamW, the model's own loss.
+Rounds of three epochs alternate between the two, each in its own process, whose peak memory is
+measured. Both use the GPU if there is one, and initialise it before the timer starts.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from device_app.data.utterance import Utterance
 from device_app.models.bundles import embedded_bundle
 
 PLAIN_BATCH = 8
-EPOCHS = 3  # the fewest that `asr-edge adapt` takes
+EPOCHS = 3  # the fewest that `asr-edge adapt` chooses
 
 
 def plain(labelled: list[Utterance]) -> float:
-    """Seconds of the loop that transformers' examples have."""
+    """Seconds of a training loop as in the examples of transformers."""
     import numpy as np
     import torch
 
@@ -50,8 +50,8 @@ def plain(labelled: list[Utterance]) -> float:
         mask = [torch.ones(len(one), dtype=torch.long) for one in audio]
         pad = torch.nn.utils.rnn.pad_sequence
         labels = pad(targets, batch_first=True, padding_value=-100)
-        given = {"input_values": pad(audio, True), "attention_mask": pad(mask, True), "labels": labels}
-        loss = model(**{name: tensor.to(device) for name, tensor in given.items()}).loss
+        inputs = {"input_values": pad(audio, True), "attention_mask": pad(mask, True), "labels": labels}
+        loss = model(**{name: tensor.to(device) for name, tensor in inputs.items()}).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -60,7 +60,7 @@ def plain(labelled: list[Utterance]) -> float:
 
 
 def ours(labelled: list[Utterance]) -> float:
-    """Seconds of ours, as `asr-edge adapt` does it; finding the speech is in it."""
+    """Seconds of the fine-tuning in `asr-edge adapt`, including voice activity detection."""
     import torch
 
     from trainer import families
@@ -68,7 +68,7 @@ def ours(labelled: list[Utterance]) -> float:
     from trainer.training.settings import FineTuningSettings
 
     bundle = embedded_bundle()
-    families.find(bundle)  # loads transformers, as `plain` does before its clock starts
+    families.find(bundle)  # imports transformers, as `plain` does before its timer starts
     weights = bundle.weights()
     if torch.cuda.is_available():
         torch.zeros(1, device="cuda")
@@ -77,9 +77,9 @@ def ours(labelled: list[Utterance]) -> float:
     return time.perf_counter() - began
 
 
-def measured(work: Callable[[list[Utterance]], float], labelled: list[Utterance]) -> tuple[float, float]:
-    """Its seconds, and the process's peak memory in GB."""
-    return work(labelled), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+def measure(loop: Callable[[list[Utterance]], float], labelled: list[Utterance]) -> tuple[float, float]:
+    """Runs a loop; returns its seconds and the peak memory of the process in GB."""
+    return loop(labelled), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def main() -> None:
@@ -94,9 +94,9 @@ def main() -> None:
     audio_s = sum(duration_s(one.file) for one in labelled)
     found: dict[str, list[tuple[float, float]]] = {"plain": [], "ours": []}
     for _ in range(options.rounds):
-        for name, work in (("plain", plain), ("ours", ours)):
+        for name, loop in (("plain", plain), ("ours", ours)):
             with multiprocessing.get_context("spawn").Pool(1) as pool:
-                found[name].append(pool.apply(measured, (work, labelled)))
+                found[name].append(pool.apply(measure, (loop, labelled)))
     for name, runs in found.items():
         seconds = statistics.median(seconds for seconds, _ in runs)
         print(

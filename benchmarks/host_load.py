@@ -1,10 +1,10 @@
-"""Many devices at once, and one large domain: what a host does with them, and how much memory it takes.
+"""The load of many devices and of one large dataset on a host: accepted jobs, retries and memory.
 
     python benchmarks/host_load.py
 
-Starts a host (plain http, loopback, an engine that starts nothing, so that the host alone is measured),
-lets 200 devices submit and upload at the same moment, and then uploads 1 GB. Tells how many jobs were
-accepted, how often devices were told to come again, how many were lost, and the host's memory.
+Starts a host (plain HTTP on loopback, with an executor that starts no jobs, so that only the host is
+measured), lets 200 devices submit and upload at the same time, and then uploads 1 GB. Reports accepted
+and queued jobs, responses that asked for a retry, and the host's memory.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ import psutil
 
 SERVER = """
 import sys
-from trainer.executors import Local
+from trainer.executors import LocalExecutor
 from trainer.host.limits import Limits
 from trainer.host.server import Address, own_signer, serve
-class Idle(Local):
+class Idle(LocalExecutor):
     slots = 0
-where = Address(port=int(sys.argv[1]), tls=False)
-serve(where, own_signer(where), Idle(), Limits(), keep=False)
+address = Address(port=int(sys.argv[1]), tls=False)
+serve(address, own_signer(address), Idle(), Limits(), keep=False)
 """
 
 
 def memory_mb(process: int) -> float:
-    """Resident memory."""
+    """The resident memory of a process."""
     return psutil.Process(process).memory_info().rss / 1e6
 
 
@@ -47,13 +47,13 @@ def request(data_sha: str, size: int) -> dict[str, object]:
     return {"key": secrets.token_hex(16), "base": "a" * 64, "edits": [], "dataset": dataset, "settings": {}}
 
 
-def submit(url: str, token: str, data: bytes, told: Counter[int], done: list[str]) -> None:
-    """As a device does: comes again when it is told to."""
-    wanted = request(hashlib.sha256(data).hexdigest(), len(data))
+def submit(url: str, token: str, data: bytes, failures: Counter[int], done: list[str]) -> None:
+    """Submits a job like a device, and retries as the host asks. Counts failed requests by status code, 0 for none."""
+    job_request = request(hashlib.sha256(data).hexdigest(), len(data))
     with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60.0) as client:
         while True:
             try:
-                answer = client.post("/v1/jobs", json=wanted)
+                answer = client.post("/v1/jobs", json=job_request)
                 if answer.is_success:
                     job = answer.json()
                     answer = client.patch(
@@ -64,17 +64,17 @@ def submit(url: str, token: str, data: bytes, told: Counter[int], done: list[str
                     if answer.is_success and answer.json()["state"] == "queued":
                         done.append(job["id"])
                         return
-                told[answer.status_code] += 1
+                failures[answer.status_code] += 1
                 time.sleep(float(answer.headers.get("Retry-After", "1")))
             except httpx.TransportError:
-                told[0] += 1
+                failures[0] += 1
                 time.sleep(1)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--devices", type=int, default=200)
-    parser.add_argument("--kb", type=int, default=200, help="of each device's domain")
+    parser.add_argument("--kb", type=int, default=200, help="the size of each device's dataset")
     parser.add_argument("--large-mb", type=int, default=1000)
     parser.add_argument("--port", type=int, default=8471)
     options = parser.parse_args()
@@ -94,7 +94,7 @@ def main() -> None:
                 except httpx.HTTPError:
                     time.sleep(0.2)
             before = memory_mb(server.pid)
-            told: Counter[int] = Counter()
+            failures: Counter[int] = Counter()
             done: list[str] = []
             peak = [before]
             watching = threading.Event()
@@ -106,7 +106,7 @@ def main() -> None:
             threading.Thread(target=watch, daemon=True).start()
             began = time.monotonic()
             threads = [
-                threading.Thread(target=submit, args=(url, token, os.urandom(options.kb * 1000), told, done))
+                threading.Thread(target=submit, args=(url, token, os.urandom(options.kb * 1000), failures, done))
                 for token in tokens[1:]
             ]
             for thread in threads:
@@ -121,7 +121,7 @@ def main() -> None:
                 "devices": options.devices,
                 "accepted": len(done),
                 "jobs": database.count("queued"),
-                "told_to_come_again": dict(told),
+                "failed_requests": dict(failures),
                 "seconds": round(many_s, 1),
                 "memory_mb": round(before, 1),
                 "more_with_all_devices_mb": round(many_mb, 1),
@@ -136,7 +136,7 @@ def main() -> None:
 
 
 def upload_large(url: str, token: str, size: int) -> float:
-    """Seconds for one upload of so many bytes."""
+    """Seconds for uploading one dataset of `size` bytes."""
     block = os.urandom(1 << 20)
     digest = hashlib.sha256()
     for _ in range(size >> 20):

@@ -1,15 +1,16 @@
-"""Speed, memory and accuracy beside other recognisers: same audio, same threads, one process tree.
+"""Speed, memory and accuracy compared with other recognisers, with the same audio and threads.
 
     python benchmarks/latency.py [--threads 2] [--rounds 5] [--manifest MANIFEST] [--published FOLDER]
 
-Each engine runs in a process of its own, so that memory is its own; rounds take turns, so that a
-busy moment of the machine hits all of them. Ratios are of medians, asr-edge over the other: below
-1 asr-edge is faster or smaller. What is not installed is left out and said.
+Each engine runs in its own process, so that its memory can be measured. Rounds alternate between the
+engines, so that other load on the machine affects all of them. Ratios are of medians, asr-edge divided
+by the other: below 1, asr-edge is faster or smaller. Engines that are not installed are skipped with a
+message.
 
 For the published Moonshine pair under its own runtime: pip install useful-moonshine-onnx, and
 --published names a folder with `encoder_model.onnx` and `decoder_model_merged.onnx` (from
 `npm pack @moonshine-ai/moonshine-js@0.1.29`, package/dist/model/tiny/quantized). faster-whisper
-wants a model of its own on this disk: --whisper FOLDER. pocketsphinx brings its own.
+needs a converted model on this disk: --whisper FOLDER. pocketsphinx includes a model.
 """
 
 from __future__ import annotations
@@ -35,19 +36,19 @@ from device_app.evaluation.memory import peak_memory_mb
 from device_app.evaluation.speed import CLIPS_S
 from device_app.paths import RECORDINGS
 
-Hear = Callable[[Samples], str]
+Transcribe = Callable[[Samples], str]
 
 CLIP_REPEATS = 5
 
 
-def load_asr_edge(arguments: argparse.Namespace) -> Hear:
+def load_asr_edge(arguments: argparse.Namespace) -> Transcribe:
     from device_app import Transcriber, embedded_bundle
 
     transcriber = Transcriber(embedded_bundle(), threads=arguments.threads)
     return lambda audio: transcriber.transcribe(audio, SAMPLE_RATE).text
 
 
-def load_published(arguments: argparse.Namespace) -> Hear:
+def load_published(arguments: argparse.Namespace) -> Transcribe:
     from moonshine_onnx.model import MoonshineOnnxModel
     from moonshine_onnx.transcribe import load_tokenizer
 
@@ -55,20 +56,20 @@ def load_published(arguments: argparse.Namespace) -> Hear:
     tokenizer = load_tokenizer()
 
     def transcribe(audio: Samples) -> str:
-        longest = max(8, round(len(audio) / SAMPLE_RATE * 6.5))  # its authors' own guard
+        longest = max(8, round(len(audio) / SAMPLE_RATE * 6.5))  # the limit that its authors use
         return str(tokenizer.decode_batch(model.generate(audio[None], longest))[0])
 
     return transcribe
 
 
-def load_faster_whisper(arguments: argparse.Namespace) -> Hear:
+def load_faster_whisper(arguments: argparse.Namespace) -> Transcribe:
     from faster_whisper import WhisperModel
 
     model = WhisperModel(str(arguments.whisper), compute_type="int8", cpu_threads=arguments.threads)
     return lambda audio: " ".join(segment.text.strip() for segment in model.transcribe(audio, language="en")[0])
 
 
-def load_pocketsphinx(_arguments: argparse.Namespace) -> Hear:
+def load_pocketsphinx(_arguments: argparse.Namespace) -> Transcribe:
     from pocketsphinx import Decoder
 
     decoder = Decoder(samprate=SAMPLE_RATE, loglevel="FATAL")
@@ -82,7 +83,7 @@ def load_pocketsphinx(_arguments: argparse.Namespace) -> Hear:
     return transcribe
 
 
-ENGINES: dict[str, Callable[[argparse.Namespace], Hear]] = {
+ENGINES: dict[str, Callable[[argparse.Namespace], Transcribe]] = {
     "asr-edge": load_asr_edge,
     "published": load_published,
     "faster-whisper": load_faster_whisper,
@@ -91,7 +92,7 @@ ENGINES: dict[str, Callable[[argparse.Namespace], Hear]] = {
 
 
 def missing(arguments: argparse.Namespace) -> dict[str, str]:
-    """Engines that cannot run here, and why."""
+    """Engines that cannot run here, with the reason."""
     reasons = {}
     if importlib.util.find_spec("moonshine_onnx") is None:
         reasons["published"] = "pip install useful-moonshine-onnx"
@@ -106,14 +107,14 @@ def missing(arguments: argparse.Namespace) -> dict[str, str]:
     return reasons
 
 
-def work(arguments: argparse.Namespace) -> dict[str, Any]:
-    """One round of one engine, in this process."""
-    if hasattr(os, "sched_setaffinity"):  # engines that take no number of threads use the cores they see
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Runs one round of one engine in this process."""
+    if hasattr(os, "sched_setaffinity"):  # some engines have no thread option and use all visible cores
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
     entries = read_manifest(arguments.manifest)
     audio = [entry.read() for entry in entries]
     speech = np.concatenate(audio)
-    import onnxruntime  # noqa: F401  imported beforehand: loading is to time the model, not the library
+    import onnxruntime  # noqa: F401  imported first, so that the load time is the model's, not the library's
 
     began = time.perf_counter()
     transcribe = ENGINES[arguments.engine](arguments)
@@ -158,14 +159,14 @@ def main() -> None:
     parser.add_argument("--engine", choices=ENGINES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.engine:
-        print(json.dumps(work(arguments)))
+        print(json.dumps(measure(arguments)))
         return
     reasons = missing(arguments)
     for engine, reason in reasons.items():
-        print(f"{engine} is left out: {reason}", file=sys.stderr)
+        print(f"{engine} is skipped: {reason}", file=sys.stderr)
     engines = [engine for engine in ENGINES if engine not in reasons]
     passed_on = [argument for argument in sys.argv[1:] if argument != "--json"]
-    run_round("asr-edge", passed_on)  # bakes, and fills the disk cache
+    run_round("asr-edge", passed_on)  # bakes the model and fills the disk cache
     rounds: dict[str, list[dict[str, Any]]] = {engine: [] for engine in engines}
     for turn in range(arguments.rounds):
         for engine in engines:
@@ -187,7 +188,7 @@ def summarise(results: list[dict[str, Any]]) -> dict[str, Any]:
 
 def table(report: dict[str, Any]) -> str:
     ours = report["asr-edge"]
-    lines = [f"{ours['audio_s']:.0f} s of audio; ratios are asr-edge over the other", ""]
+    lines = [f"{ours['audio_s']:.0f} s of audio; ratios are asr-edge divided by the other", ""]
     head = ["", *report, *(f"ratio to {engine}" for engine in report if engine != "asr-edge")]
     rows = [head]
     for name in ours["seconds"]:

@@ -1,10 +1,10 @@
-"""Merging at the embedded model's size, beside numpy's copy and PEFT, in alternating rounds.
+"""Merging at the embedded model's size, compared with numpy's copy and PEFT, in alternating rounds.
 
     python benchmarks/merging.py [--rounds 5]
 
-One dense vector into the model: the floor is reading two arrays and writing one (3 x 108 MB)
-where a copy reads one and writes one. TIES of 8 vectors: PEFT's function on each tensor, the
-same 2 threads. Peak memory is of a process of its own that holds the 8 vectors, less them.
+Merging one dense vector must at least read two arrays and write one (3 x 108 MB), where a copy reads
+one and writes one. TIES of 8 vectors is compared with PEFT's function on each tensor, with 2 threads.
+Peak memory is measured in its own process, without the 8 vectors themselves.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from editing.task_vector import apply
 VECTORS = 8
 
 
-def made_vectors(count: int) -> list[dict[str, Any]]:
+def random_vectors(count: int) -> list[dict[str, Any]]:
     random = np.random.default_rng(0)
     shapes = {name: tensor.shape for name, tensor in embedded_bundle().weights().items()}
     return [
@@ -35,21 +35,21 @@ def made_vectors(count: int) -> list[dict[str, Any]]:
     ]
 
 
-def timed(work: Callable[[], object]) -> float:
+def seconds_of(operation: Callable[[], object]) -> float:
     began = time.perf_counter()
-    work()
+    operation()
     return time.perf_counter() - began
 
 
 def merge(base: dict[str, Any], vector: dict[str, Any]) -> dict[str, Any]:
-    """As the ledger does it."""
+    """Merges as the ledger does."""
     merged = METHODS["task_arithmetic"]([vector], lam=0.4)
     return apply(base, merged, out=merged)
 
 
 def peak_of_ties() -> float:
-    """MB above the vectors that TIES needs, its result included."""
-    vectors = made_vectors(VECTORS)
+    """MB that TIES needs besides the vectors, including its result."""
+    vectors = random_vectors(VECTORS)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     METHODS["ties"](vectors, density=0.5)
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
@@ -66,22 +66,22 @@ def main() -> None:
 
     torch.set_num_threads(2)
     base = embedded_bundle().weights()
-    size = 4 * sum(tensor.size for tensor in base.values()) / 1e6
-    vectors = made_vectors(VECTORS)
+    size_mb = 4 * sum(tensor.size for tensor in base.values()) / 1e6
+    vectors = random_vectors(VECTORS)
     tensors = {name: [torch.from_numpy(vector[name]) for vector in vectors] for name in base}
     weights = torch.ones(VECTORS)
-    works: dict[str, Callable[[], object]] = {
+    operations: dict[str, Callable[[], object]] = {
         "copy": lambda: {name: tensor.copy() for name, tensor in base.items()},
         "merge": lambda: merge(base, vectors[0]),
         "ties": lambda: METHODS["ties"](vectors, lam=1.0, density=0.5),
         "peft": lambda: {name: peft_ties(own, weights, density=0.5) for name, own in tensors.items()},
     }
-    times: dict[str, list[float]] = {name: [] for name in works}
+    times: dict[str, list[float]] = {name: [] for name in operations}
     for _ in range(rounds):
-        for name, work in works.items():
-            times[name].append(timed(work))
+        for name, operation in operations.items():
+            times[name].append(seconds_of(operation))
     median = {name: statistics.median(found) for name, found in times.items()}
-    print(f"model: {size:.0f} MB as fp32; medians of {rounds} rounds")
+    print(f"model: {size_mb:.0f} MB as fp32; medians of {rounds} rounds")
     print(
         f"copy {1e3 * median['copy']:.0f} ms, merge of one dense vector {1e3 * median['merge']:.0f} ms: "
         f"{median['merge'] / median['copy']:.2f} x"
@@ -89,7 +89,7 @@ def main() -> None:
     print(
         f"TIES of {VECTORS}: {median['ties']:.2f} s, PEFT {median['peft']:.2f} s: "
         f"{median['peft'] / median['ties']:.1f} x; "
-        f"memory above the vectors {peak:.0f} MB, {peak / size:.2f} models"
+        f"memory above the vectors {peak:.0f} MB, {peak / size_mb:.2f} models"
     )
 
 

@@ -1,10 +1,10 @@
-"""The recorder's checks: false alarms on good speech, and how many made faults are found.
+"""The quality checks of the recorder: false alarms on good speech, and detected artificial faults.
 
     python benchmarks/quality.py MANIFEST... [--split train]
 
-Prints one line a manifest and check: on the recordings as they are (every warning is a false
-alarm, as far as they are good), and on the same recordings damaged: 0.1 % of the samples clipped,
-5 dB above babble made of the other recordings, at -45 dBFS, and cut in the middle of a word.
+Prints, for each manifest, the warnings on the unchanged recordings (false alarms, if the recordings are
+good), and the detection rate of artificial faults: 0.1 % of the samples clipped, babble of the other
+recordings 5 dB below the speech, a level of -45 dBFS, and a cut in the middle of a word.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ def rms(audio: Samples) -> float:
 
 
 def damaged(audio: Samples, babble: Samples) -> dict[str, Samples]:
-    """The recording with each fault, by its name in `FAULTS`."""
+    """The recording with each of `FAULTS`, by name."""
     top = np.quantile(np.abs(audio), 0.999)
     hop = SAMPLE_RATE // 20
     third = len(audio) // 3
     loudness = [rms(audio[start : start + hop]) for start in range(third, 2 * third, hop)]
-    middle = third + int(np.argmax(loudness)) * hop + hop // 2  # of the loudest sound
+    middle = third + int(np.argmax(loudness)) * hop + hop // 2  # the middle of the loudest part
     return {
         "clipped": np.clip(audio, -top, top),
         "babble": audio + np.resize(babble, len(audio)) * (rms(audio) / rms(babble) * 10 ** (-5 / 20)),
@@ -69,11 +69,14 @@ def main() -> None:
             talkers = random.choice(len(recordings), TALKERS)
             babble = np.sum([np.resize(recordings[i] / rms(recordings[i]), 5 * SAMPLE_RATE) for i in talkers], axis=0)
             for fault, audio in damaged(recording, babble.astype(np.float32)).items():
-                told = " ".join(problems(measure(audio, SAMPLE_RATE, voice)[1]))
-                found[fault] += FAULTS[fault] in told
+                warnings = " ".join(problems(measure(audio, SAMPLE_RATE, voice)[1]))
+                found[fault] += FAULTS[fault] in warnings
         print(f"{manifest}: {len(recordings)} recordings")
-        print("  warned about as they are: " + (", ".join(f"{n} {what}" for what, n in alarms.most_common()) or "none"))
-        print("  made faults found: " + ", ".join(f"{fault} {found[fault] / len(recordings):.0%}" for fault in FAULTS))
+        print(
+            "  warnings on unchanged recordings: "
+            + (", ".join(f"{n} {what}" for what, n in alarms.most_common()) or "none")
+        )
+        print("  detected faults: " + ", ".join(f"{fault} {found[fault] / len(recordings):.0%}" for fault in FAULTS))
 
 
 if __name__ == "__main__":

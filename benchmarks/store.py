@@ -1,9 +1,9 @@
-"""The store at size: importing 10,000 short utterances, listing 100,000.
+"""The speed of the store: importing 10,000 short utterances, listing 100,000.
 
     python benchmarks/store.py FOLDER [--utterances 10000] [--rows 100000]
 
-FOLDER holds a few FLAC files at 16 kHz; they are cut into one-second utterances, no two alike.
-Everything happens in a temporary folder (set TMPDIR to choose the disk).
+FOLDER has a few FLAC files at 16 kHz, which are cut into distinct utterances of one second. All files are
+written to a temporary folder (set TMPDIR to choose the disk).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BATCH = 1000
 
 
 def make_corpus(source: Path, folder: Path, count: int) -> Path:
-    """A manifest of `count` utterances of a second each."""
+    """Writes a manifest of `count` utterances of one second."""
     speech = np.concatenate([read(path) for path in sorted(source.glob("*.flac"))])
     folder.mkdir()
     lines = []
@@ -44,7 +44,7 @@ def make_corpus(source: Path, folder: Path, count: int) -> Path:
 
 
 def fill(store: Store, count: int) -> None:
-    """Rows with an empty file each: what is timed afterwards never opens the audio."""
+    """Adds rows with placeholder files, because the timed commands do not open the audio."""
     for start in range(0, count, BATCH):
         store.add(
             [
@@ -60,7 +60,7 @@ def fill(store: Store, count: int) -> None:
 
 
 def timed_command(home: Path, *arguments: str) -> float:
-    """Median seconds of the whole command, start-up included."""
+    """Median seconds of a command, including start-up."""
     times = []
     for _ in range(5):
         began = time.perf_counter()

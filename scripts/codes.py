@@ -1,8 +1,8 @@
-"""Spelled codes for the demonstration: real letters and digits, joined with pauses.
+"""Writes spelled codes for the demonstration: recorded letters and digits, joined with pauses.
 
     python scripts/codes.py FOLDER [--count 50]
 
-Writes FOLDER/manifest.jsonl and the recordings it names, always the same.
+Writes FOLDER/manifest.jsonl and its recordings; deterministic.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import soundfile
 from device_app.paths import ASSETS
 
 SAMPLE_RATE = 8000
-LENGTHS = (3, 7)  # characters in a code: from the first up to below the second
+LENGTHS = (3, 7)  # characters in a code: at least the first number, below the second
 PAUSE_S = (0.05, 0.25)
 
 

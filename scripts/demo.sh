@@ -1,5 +1,5 @@
 #!/bin/sh
-# make demo: the whole loop on real speech, offline, in a data folder of its own that is thrown away.
+# make demo: the whole loop on real speech, offline, in a temporary data folder.
 set -eu
 ASR_EDGE_HOME=$(mktemp -d)
 export ASR_EDGE_HOME
@@ -13,23 +13,23 @@ show() {
     "$@"
 }
 
-say "A recording, heard offline:"
+say "Transcribing a recording, offline:"
 show asr-edge transcribe "$recordings/ss-noservice.flac"
 
-say "Spelled codes over an old telephone line are heard badly (real letters and digits, joined: device_app/assets/demo):"
+say "Spelled codes over an old telephone line are recognised badly (recorded letters and digits, joined: device_app/assets/demo):"
 python scripts/codes.py "$codes"
 head -n 2 "$codes/manifest.jsonl"
 show asr-edge transcribe "$codes/000.flac" "$codes/001.flac" || true
 
-say "So they are learnt. A fifth is held out to judge by; the canary is general speech, which must not suffer:"
+say "Adapting to them. A fifth is held out for the test. The WER on general speech must not rise:"
 show asr-edge import "$codes/manifest.jsonl" --domain codes
 show asr-edge adapt --domain codes --lambda 0.6
 
-say "The same recordings, heard by the new int8 model:"
+say "The same recordings, transcribed by the new int8 model:"
 show asr-edge transcribe "$codes/000.flac" "$codes/001.flac"
 show asr-edge log
 
-say "Nothing is lost: any edit can be taken back."
+say "Any edit can be reverted:"
 show asr-edge revert 1
 show asr-edge transcribe "$codes/000.flac" "$codes/001.flac" || true
 printf '\nNow with your own voice: . .venv/bin/activate, then asr-edge record --domain me; asr-edge adapt --domain me\n'

@@ -1,4 +1,4 @@
-"""What the tests of the trainer share."""
+"""Shared by the tests of the trainer."""
 
 import os
 import secrets
@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import TINY_SIZES
 from trainer.families import conformer_ctc
-from trainer.training import loop as finetune
+from trainer.training import loop
 
 # Ray reads these when it is imported; every cluster of the tests has this token.
 os.environ["RAY_AUTH_MODE"] = "token"
@@ -18,6 +18,6 @@ TINY = {**conformer_ctc.CONFIGS["small"], **TINY_SIZES}
 
 @pytest.fixture(autouse=True)
 def _one_thread(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fine-tunes on one thread: the tensors of tiny models are too small for a second, which only waits."""
-    if request.node.get_closest_marker("slow") is None:  # those run the real model
-        monkeypatch.setattr(finetune, "default_threads", lambda: 1)
+    """Fine-tunes on one thread, because the tensors of tiny models are too small for a second one."""
+    if request.node.get_closest_marker("slow") is None:  # slow tests run the real model
+        monkeypatch.setattr(loop, "default_threads", lambda: 1)

@@ -1,4 +1,4 @@
-"""Tasks here, and on a real Ray cluster on this machine."""
+"""Executors: tasks on this machine, and on a real Ray cluster that runs on this machine."""
 
 import os
 import signal
@@ -16,15 +16,15 @@ def write(path, text):
 
 
 def fail(path):
-    raise BadInputError(f"{path}: is no good")
+    raise BadInputError(f"{path}: is damaged")
 
 
 def die_once(path):
-    """A worker that is killed the first time, as by a lack of memory."""
+    """A worker that is killed the first time, as when memory runs out."""
     if not Path(path).exists():
         Path(path).write_text("died")
         os.kill(os.getpid(), signal.SIGKILL)
-    Path(path).write_text("came back")
+    Path(path).write_text("restarted")
 
 
 @pytest.fixture(params=["local", "ray"])
@@ -36,37 +36,37 @@ def executor(request):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_tasks_are_done_and_told(executor, tmp_path):
-    told = []
-    executor.run([Task(f"task {n}", write, (str(tmp_path / str(n)), str(n))) for n in range(3)], told.append)
+def test_all_tasks_run_and_are_reported(executor, tmp_path):
+    messages = []
+    executor.run([Task(f"task {n}", write, (str(tmp_path / str(n)), str(n))) for n in range(3)], messages.append)
     assert [(tmp_path / str(n)).read_text() for n in range(3)] == ["0", "1", "2"]
-    assert len(told) == 3
+    assert len(messages) == 3
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_failure_says_which_and_why(executor, tmp_path):
+def test_the_error_names_the_task_that_failed_and_the_reason(executor, tmp_path):
     tasks = [Task("good", write, (str(tmp_path / "good"), "x")), Task("bad", fail, ("m.jsonl",))]
-    with pytest.raises((TrainingError, BadInputError), match=r"m\.jsonl: is no good"):
+    with pytest.raises((TrainingError, BadInputError), match=r"m\.jsonl: is damaged"):
         executor.run(tasks, lambda _message: None)
     assert (tmp_path / "good").exists()
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_killed_worker_is_started_again(tmp_path):
+def test_a_killed_worker_is_restarted(tmp_path):
     pytest.importorskip("ray")
-    RayExecutor().run([Task("mortal", die_once, (str(tmp_path / "it"),))], lambda _message: None)
-    assert (tmp_path / "it").read_text() == "came back"
+    RayExecutor().run([Task("killed once", die_once, (str(tmp_path / "it"),))], lambda _message: None)
+    assert (tmp_path / "it").read_text() == "restarted"
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_cluster_that_is_not_there_is_said():
+def test_an_unreachable_cluster_is_an_error():
     pytest.importorskip("ray")
     with pytest.raises(BadInputError, match="no Ray cluster at"):
         RayExecutor("127.0.0.1:1")
 
 
-def learn_slowly(folder):
-    """Goes on after its last checkpoint; notes every step that it takes."""
+def run_slowly(folder):
+    """Resumes from its last checkpoint; records each step."""
     folder = Path(folder)
     done = len((folder / "steps").read_text().split()) if (folder / "steps").exists() else 0
     (folder / "node").write_text(os.environ.get("RAY_RAYLET_PID", ""))
@@ -78,15 +78,15 @@ def learn_slowly(folder):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_job_whose_node_is_killed_goes_on_on_another_after_its_last_checkpoint(tmp_path):
-    """A real cluster of three nodes on this machine, with Ray's token; the one that works is killed."""
+def test_a_job_whose_node_is_killed_resumes_on_another_node(tmp_path):
+    """A real cluster of three nodes on this machine, with Ray's token; the node that runs the task is killed."""
     ray = pytest.importorskip("ray")
     cluster_utils = pytest.importorskip("ray.cluster_utils")
     cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     try:
         nodes = [cluster.add_node(num_cpus=2) for _ in range(2)]
         executor = RayExecutor(cluster.address)
-        running = executor.start(Task("long", learn_slowly, (str(tmp_path),)))
+        running = executor.start(Task("long", run_slowly, (str(tmp_path),)))
         end = time.monotonic() + 60
         while not (tmp_path / "steps").exists() or len((tmp_path / "steps").read_text().split()) < 5:
             assert time.monotonic() < end
@@ -100,7 +100,7 @@ def test_a_job_whose_node_is_killed_goes_on_on_another_after_its_last_checkpoint
         steps = (tmp_path / "steps").read_text().split()
         assert (tmp_path / "node").read_text() != working
         assert sorted(set(map(int, steps))) == list(range(40))
-        assert len(steps) <= 41  # nothing is done twice but the step that was cut
+        assert len(steps) <= 41  # only the interrupted step may be repeated
     finally:
         ray.shutdown()
         cluster.shutdown()

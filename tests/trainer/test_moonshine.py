@@ -1,4 +1,4 @@
-"""The torch side of Moonshine: graphs that compute what transformers computes, and nothing else."""
+"""Moonshine's exported graphs have the same outputs as transformers."""
 
 import numpy as np
 import onnx
@@ -21,13 +21,13 @@ def weights_of(model):
     return {name: parameter.detach().numpy().copy() for name, parameter in model.named_parameters()}
 
 
-def test_graphs_compute_what_transformers_computes(model, tiny_moonshine):
-    """On several lengths and batch sizes; the decoder step by step from an empty cache."""
+def test_graphs_have_the_outputs_of_transformers(model, tiny_moonshine):
+    """With several lengths and batch sizes; the decoder runs step by step from an empty cache."""
     assert moonshine.verify_graphs(model, tiny_moonshine, weights_of(model)) <= 1e-4
 
 
-def test_other_weights_need_no_new_graph(model, tiny_moonshine):
-    """A merge changes weights; the same graph must then compute the merged model."""
+def test_the_same_graphs_serve_merged_weights(model, tiny_moonshine):
+    """After a merge, the same graph with the new weights must compute the merged model."""
     weights = {name: array + 0.05 * np.sign(array) for name, array in weights_of(model).items()}
     with pytest.raises(ParityError):
         moonshine.verify_graphs(model, tiny_moonshine, weights)
@@ -36,7 +36,7 @@ def test_other_weights_need_no_new_graph(model, tiny_moonshine):
     assert moonshine.verify_graphs(merged, tiny_moonshine, weights) <= 1e-4
 
 
-def test_initialisers_are_named_as_the_parameters(model, tiny_moonshine):
+def test_initialisers_have_the_names_of_the_parameters(model, tiny_moonshine):
     found = {
         (tensor.name, tuple(tensor.dims))
         for path in tiny_moonshine.graphs().values()
@@ -46,13 +46,13 @@ def test_initialisers_are_named_as_the_parameters(model, tiny_moonshine):
     assert found == {(name, tuple(parameter.shape)) for name, parameter in model.named_parameters()}
 
 
-def test_a_graph_says_nothing_of_the_machine_that_made_it(tiny_moonshine):
+def test_graphs_contain_no_paths_of_the_exporting_machine(tiny_moonshine):
     for path in tiny_moonshine.graphs().values():
         assert b"/work/" not in path.read_bytes()
         assert b"site-packages" not in path.read_bytes()
 
 
-def test_weights_that_do_not_fit_are_named(model, tiny_moonshine):
+def test_the_error_lists_weights_that_do_not_fit(model, tiny_moonshine):
     weights = weights_of(model)
     weights["model.encoder.conv1.weight"] = np.zeros((3, 3), np.float32)
     weights["stray"] = weights.pop("model.decoder.norm.weight")

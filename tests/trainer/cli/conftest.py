@@ -1,4 +1,4 @@
-"""The commands of `trainer.cli` in the tests' own process, each test with a data folder of its own."""
+"""Runs the commands of `trainer.cli` in the test process, each test with its own data folder."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from device_app.cli import main
 from tests.conftest import write_audio
 
-# A real host on a real socket, as the tests of the host itself have it.
+# A real host on a real socket, shared with the tests of the host.
 from tests.trainer.host.conftest import database, host_home, keys, make_jobs, serve  # noqa: F401
 
 ENVIRONMENT = {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}
@@ -21,7 +21,7 @@ ENVIRONMENT = {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended: its exit code, and what it wrote to standard output and standard error."""
+    """The exit code, standard output and standard error of a command."""
 
     code: int
     out: str
@@ -30,7 +30,7 @@ class Done:
 
 @pytest.fixture
 def asr(monkeypatch: pytest.MonkeyPatch, tmp_path) -> Callable[..., Done]:
-    """Runs `asr-edge` through its entry point, so that an error becomes the line that a user reads."""
+    """Runs `asr-edge` through its entry point, so that errors become the lines that a user sees."""
     monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path / "home"))
 
     def call(*arguments: object, answer: str = "") -> Done:
@@ -41,7 +41,7 @@ def asr(monkeypatch: pytest.MonkeyPatch, tmp_path) -> Callable[..., Done]:
                 main()
             except SystemExit as ended:
                 code = ended.code or 0
-            if isinstance(code, str):  # Python itself prints such a text at its end
+            if isinstance(code, str):  # at exit, Python prints such a text
                 print(code, file=sys.stderr)
                 code = 1
             with contextlib.suppress(ValueError):
@@ -53,7 +53,7 @@ def asr(monkeypatch: pytest.MonkeyPatch, tmp_path) -> Callable[..., Done]:
 
 
 def outline(document: Any) -> Any:
-    """A JSON document with the name of the type for every measured number, so that golden data does not change."""
+    """Replaces measured numbers in a JSON document with the name of their type, for comparison with golden data."""
     if isinstance(document, dict):
         return {key: outline(value) for key, value in document.items()}
     if isinstance(document, list):
@@ -63,7 +63,7 @@ def outline(document: Any) -> Any:
 
 @pytest.fixture
 def manifest(tmp_path, reading):
-    """Writes a manifest of real speech; a line for each text, whatever the recording says."""
+    """Writes a manifest of real speech, one line per text; the texts are not what is spoken."""
 
     def write(name: str, *lines: tuple[str, str], seconds: float = 2.0):
         folder = tmp_path / name

@@ -1,4 +1,4 @@
-"""`asr-edge convert`: a folder of transformers becomes a bundle that transcribes."""
+"""`asr-edge convert`: converts a model folder of transformers into a bundle that transcribes."""
 
 import json
 
@@ -15,11 +15,11 @@ def checkpoint(tmp_path):
     return tmp_path / "w2v"
 
 
-def test_a_bundle_comes_out_that_transcribes(asr, checkpoint, manifest, tmp_path):
+def test_the_converted_bundle_transcribes(asr, checkpoint, manifest, tmp_path):
     out = tmp_path / "bundle"
     done = asr("convert", checkpoint, "--out", out, "--name", "mine")
     assert (done.code, done.out) == (0, f"{out}: mine, auto-ctc\n")
-    assert done.err.splitlines()[-1] == f"Hear with it: asr-edge transcribe --model {out} FILE"
+    assert done.err.splitlines()[-1] == f"Transcribe with it: asr-edge transcribe --model {out} FILE"
     assert Bundle.open(out).origin == f"converted from {checkpoint}"
     speech = manifest("speech", ("one", ""))
     done = asr("transcribe", "--model", out, "--format", "json", speech.parent / "0.wav")
@@ -27,16 +27,16 @@ def test_a_bundle_comes_out_that_transcribes(asr, checkpoint, manifest, tmp_path
     assert isinstance(json.loads(done.out)["text"], str)
 
 
-def test_a_bundle_is_called_as_the_folder_unless_told(asr, checkpoint, tmp_path, monkeypatch):
-    def stand_in(_model, folder):  # an export takes seconds
+def test_the_bundle_name_defaults_to_the_folder_name(asr, checkpoint, tmp_path, monkeypatch):
+    def fake_export(_model, folder):  # an export takes seconds
         (folder / GRAPHS).mkdir()
         (folder / GRAPHS / "ctc.onnx").write_bytes(b"")
 
-    monkeypatch.setattr(import_ctc, "export_auto_ctc", stand_in)
+    monkeypatch.setattr(import_ctc, "export_auto_ctc", fake_export)
     assert asr("convert", checkpoint, "--out", tmp_path / "bundle").out == f"{tmp_path}/bundle: w2v, auto-ctc\n"
 
 
-def test_mistakes_are_one_line_and_nothing_is_written(asr, checkpoint, tmp_path, monkeypatch):
+def test_errors_are_one_line_and_nothing_is_written(asr, checkpoint, tmp_path, monkeypatch):
     out = tmp_path / "bundle"
     (tmp_path / "empty").mkdir()
     done = asr("convert", tmp_path / "empty", "--out", out)
@@ -47,12 +47,14 @@ def test_mistakes_are_one_line_and_nothing_is_written(asr, checkpoint, tmp_path,
     assert "neither a folder nor a name" in done.err
     (checkpoint / "vocab.json").write_text(json.dumps({"<pad>": 0, "|": 1, "th": 2}))
     done = asr("convert", checkpoint, "--out", out)
-    line = f"asr-edge: {checkpoint}/vocab.json: 'th' is not one character; only such are known here"
+    line = (
+        f"asr-edge: {checkpoint}/vocab.json: 'th' is not a single character; only character vocabularies are supported"
+    )
     assert (done.code, done.err.splitlines()[-1]) == (1, line)
     assert not out.exists()
 
 
-def test_a_folder_in_use_is_left_as_it_is(asr, checkpoint, tmp_path):
+def test_an_existing_folder_is_not_changed(asr, checkpoint, tmp_path):
     out = tmp_path / "bundle"
     out.mkdir()
     (out / "mine.txt").write_text("mine")
@@ -60,5 +62,5 @@ def test_a_folder_in_use_is_left_as_it_is(asr, checkpoint, tmp_path):
     assert [path.name for path in out.iterdir()] == ["mine.txt"]
 
 
-def test_the_bundle_must_be_named(asr, checkpoint):
+def test_out_is_required(asr, checkpoint):
     assert asr("convert", checkpoint).code == 2

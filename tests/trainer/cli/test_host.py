@@ -1,4 +1,4 @@
-"""`asr-edge host`: keys, tokens, a server that is stopped as a person stops it, trust, and a fleet's merge."""
+"""`asr-edge host`: keys, tokens, a server that is interrupted, trust, and merging a fleet's vectors."""
 
 import hashlib
 import importlib.util
@@ -27,31 +27,31 @@ from trainer.host import contributions, fleet, server
 from trainer.host.keys import make_keys
 
 
-def test_keys_are_made_once_and_the_certificate_renewed(asr, tmp_path):
+def test_init_creates_keys_once_and_renews_the_certificate(asr, tmp_path):
     first, again = asr("host", "init", "box.local"), asr("host", "init", "box.local")
     assert first.code == again.code == 0
     assert first.out.startswith("SHA256:")
     assert first.out == again.out
     assert first.err == (
-        "This is its fingerprint: devices show it at 'asr-edge host trust URL', and it must be the same.\n"
+        "This is the host's fingerprint. 'asr-edge host trust URL' on a device must show the same one.\n"
     )
     for name in ("signing.pem", "authority-key.pem", "certificate-key.pem", "host.sqlite"):
         path = tmp_path / "home" / "host" / name
         assert not path.exists() or path.stat().st_mode & 0o077 == 0
     assert "neither a name" in asr("host", "init", "no name\n").err
-    assert asr("host", "init").out == first.out  # by this machine's own name
+    assert asr("host", "init").out == first.out  # uses this machine's name
 
 
-def test_without_the_extra_it_is_named(asr, monkeypatch):
+def test_without_the_extra_the_error_names_it(asr, monkeypatch):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "fastapi" else find_spec(name))
     for command in (["init"], ["serve"], ["token", "list"], ["fleet", "merge", "--group", "crew"]):
         done = asr("host", *command)
-        line = "asr-edge: a host needs more than is installed here: pip install 'asr-edge[host]'\n"
+        line = "asr-edge: a host needs packages that are not installed: pip install 'asr-edge[host]'\n"
         assert (done.code, done.out, done.err) == (1, "", line)
 
 
-def test_tokens_are_shown_once_and_stored_nowhere(asr, tmp_path):
+def test_tokens_are_shown_once_and_only_their_hashes_stored(asr, tmp_path):
     token = asr("host", "token", "add", "phone", "--group", "crew").out.strip()
     assert len(token) > 40
     assert asr("host", "token", "add", "tablet").code == 0
@@ -62,7 +62,7 @@ def test_tokens_are_shown_once_and_stored_nowhere(asr, tmp_path):
     phone = {"id": 1, "name": "phone", "fleet": "crew", "created": "float", "revoked": None}
     assert outline(devices) == [phone, {**phone, "id": 2, "name": "tablet", "fleet": ""}]
     done = asr("host", "token", "revoke", "phone")
-    assert (done.code, done.out, done.err) == (0, "", "phone is not let in any more.\n")
+    assert (done.code, done.out, done.err) == (0, "", "The token of phone is revoked.\n")
     day = time.strftime("%Y-%m-%d", time.localtime(devices[0]["created"]))
     head, *rows = (line.split() for line in asr("host", "token", "list").out.splitlines())
     assert head == ["device", "group", "since"]
@@ -71,11 +71,11 @@ def test_tokens_are_shown_once_and_stored_nowhere(asr, tmp_path):
     for wrong in (["../phone"], ["laptop", "--group", "a b"], ["x" * 65]):
         done = asr("host", "token", "add", *wrong)
         assert done.code == 1
-        assert done.err.endswith(": up to 64 letters, digits, dots, dashes and underscores\n")
+        assert done.err.endswith(": must be 1 to 64 letters, digits, dots, dashes or underscores\n")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("host", "serve", "--host", "0.0.0.0", "--no-tls"), "only by https"),
         (("host", "serve", "--host", "0.0.0.0"), "host init"),
@@ -92,16 +92,16 @@ def test_tokens_are_shown_once_and_stored_nowhere(asr, tmp_path):
         (("fleet", "pull", "--group", "crew", "--on", "https://box"), "not trusted"),
     ],
 )
-def test_mistakes_are_one_line_with_the_remedy(asr, arguments, told):
+def test_errors_are_one_line_with_the_remedy(asr, arguments, message):
     done = asr(*arguments)
     assert done.code == 1
     (line,) = done.err.splitlines()[-1:]
     assert line.startswith("asr-edge: ")
-    assert told in line
+    assert message in line
     assert done.out == ""
 
 
-def test_nothing_is_learnt_elsewhere_at_first(asr):
+def test_there_are_no_jobs_at_first(asr):
     assert json.loads(asr("jobs", "--json").out) == []
     assert "--on URL" in asr("jobs").out
 
@@ -116,7 +116,7 @@ def free_port():
 
 @pytest.fixture
 def served(asr):
-    """Runs `host serve` until it has answered a caller, interrupts it as Ctrl-C does, gives what both saw."""
+    """Runs `host serve` until it has answered a client, then interrupts it like Ctrl-C; returns both results."""
 
     def run(call, *options):
         port = free_port()
@@ -152,7 +152,7 @@ def served(asr):
 
 
 def by_tls(authority):
-    """Asks for the jobs and the identity over TLS, trusting one authority alone."""
+    """Requests jobs and identity over TLS, trusting only one authority."""
 
     def call(port):
         context = ssl.create_default_context(cadata=authority.read_text("ascii"))
@@ -162,12 +162,12 @@ def by_tls(authority):
     return call
 
 
-def test_serve_makes_its_keys_on_loopback_and_needs_no_token_there(served, tmp_path):
+def test_serve_on_loopback_creates_keys_and_needs_no_token(served, tmp_path):
     authority = tmp_path / "home" / "host" / AUTHORITY
 
     def call(port):
         if not authority.is_file():
-            raise httpx.ConnectError("it has no keys yet")
+            raise httpx.ConnectError("the host has no keys yet")
         return by_tls(authority)(port)
 
     done, (jobs, identity), port = served(call)
@@ -177,14 +177,14 @@ def test_serve_makes_its_keys_on_loopback_and_needs_no_token_there(served, tmp_p
     assert identity["authority"] == authority.read_text("ascii")
 
 
-def test_serve_with_a_certificate_of_ones_own_pins_no_authority(served, tmp_path):
+def test_serve_with_another_certificate_announces_no_authority(served, tmp_path):
     other = tmp_path / "other"
     make_keys(other, ["127.0.0.1"])
     options = ("--cert", other / CERTIFICATE, "--key", other / CERTIFICATE_KEY, "--keep")
     done, (_, identity), _ = served(by_tls(other / AUTHORITY), *options)
     assert done.code == 130
     assert identity["authority"] is None
-    assert done.err.splitlines()[1] == "Recordings are kept when a job has ended (--keep)."
+    assert done.err.splitlines()[1] == "Recordings are kept after a job has ended (--keep)."
 
 
 def test_serve_without_tls_on_loopback(served):
@@ -196,20 +196,20 @@ def test_serve_without_tls_on_loopback(served):
     assert identity["authority"] is None
 
 
-def test_an_address_in_use_ends_it(asr):
+def test_an_address_in_use_is_an_error(asr):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = asr("host", "serve", "--no-tls", "--port", taken.getsockname()[1])
     assert done.code != 0
 
 
-def test_limits_and_engine_reach_the_server(asr, monkeypatch):
+def test_limits_and_executor_reach_the_server(asr, monkeypatch):
     class Cluster(executors.LocalExecutor):
         def __init__(self, address):
             self.address = address
 
     seen = []
     monkeypatch.setattr(executors, "RayExecutor", Cluster)
-    monkeypatch.setattr(server, "serve", lambda *given, **more: seen.append((*given, more["keep"])))
+    monkeypatch.setattr(server, "serve", lambda *given, **options: seen.append((*given, options["keep"])))
     limits = ("--most-gb", 0.5, "--most-hours", 2, "--most-jobs", 7)
     assert asr("host", "serve", "--engine", "ray", "--address", "10.0.0.1:6379", *limits).code == 0
     ((address, _, where, limit, keep),) = seen
@@ -231,23 +231,24 @@ def host(serve, host_home):
     return serve(ssl_certfile=str(folder / CERTIFICATE), ssl_keyfile=str(folder / CERTIFICATE_KEY))
 
 
-def test_a_host_is_trusted_when_a_person_agrees_to_its_fingerprint(asr, host, database, keys):
+def test_a_host_is_trusted_when_the_user_confirms_its_fingerprint(asr, host, database, keys):
     token = database.add_device("phone")
     done = asr("host", "trust", host, "--token", token, answer="y\n")
     assert done.code == 0
     assert done.err.splitlines()[0] == (
-        f"{host} has the fingerprint {keys.fingerprint}; 'asr-edge host init' has shown it there."
+        f"{host} has the fingerprint {keys.fingerprint}. "
+        "Compare it with the one that 'asr-edge host init' printed on the host."
     )
-    assert done.err.endswith(f"{host} is trusted. 'asr-edge adapt --domain NAME --on {host}' learns there.\n")
+    assert done.err.endswith(f"{host} is trusted. 'asr-edge adapt --domain NAME --on {host}' fine-tunes there.\n")
     known = hosts()[host]
     assert (known.key, known.authority, known.token, known.consent) == (keys.key, keys.authority, token, False)
-    again = asr("host", "trust", host)  # the same keys: nothing is asked, and the token stays
+    again = asr("host", "trust", host)  # with the same keys, nothing is asked and the token is kept
     assert (again.code, hosts()[host]) == (0, known)
     done = asr("host", "forget", host)
-    assert (done.code, done.err, hosts()) == (0, f"{host} is not trusted any more.\n", {})
+    assert (done.code, done.err, hosts()) == (0, f"{host} is no longer trusted.\n", {})
 
 
-def test_a_host_is_not_trusted_when_a_person_says_no_or_the_token_is_wrong(asr, host, keys):
+def test_a_host_is_not_trusted_when_the_user_declines_or_the_token_is_wrong(asr, host, keys):
     assert asr("host", "trust", host, answer="n\n").code == 1
     done = asr("host", "trust", host, "--fingerprint", "SHA256:other")
     line = f"asr-edge: {host}: has the fingerprint {keys.fingerprint}, not the one you gave; nothing was changed\n"
@@ -256,7 +257,7 @@ def test_a_host_is_not_trusted_when_a_person_says_no_or_the_token_is_wrong(asr, 
     assert hosts() == {}
 
 
-def test_other_keys_than_before_are_a_warning(asr, host, database, keys, tmp_path):
+def test_changed_keys_of_a_host_are_a_warning(asr, host, database, keys, tmp_path):
     token = database.add_device("phone")
     assert asr("host", "trust", host, "--token", token, "--fingerprint", keys.fingerprint).code == 0
     path = tmp_path / "home" / "hosts.json"
@@ -266,7 +267,7 @@ def test_other_keys_than_before_are_a_warning(asr, host, database, keys, tmp_pat
     done = asr("host", "trust", host, answer="n\n")
     assert done.code == 1
     assert done.err.startswith(
-        f"! {host} has other keys than before. If its owner did not change them, this is someone else.\n"
+        f"! The keys of {host} have changed. If its owner did not change them, this may be another machine.\n"
     )
     assert hosts()[host].key == record[host]["key"]
     assert asr("host", "trust", host, "--token", token, answer="y\n").code == 0
@@ -278,7 +279,7 @@ def test_other_keys_than_before_are_a_warning(asr, host, database, keys, tmp_pat
 
 @pytest.fixture
 def crew(database, host_home, tiny_bundle, tmp_path, monkeypatch):
-    """Four devices of a group that gave vectors of the tiny model; one of them changes nothing."""
+    """Four devices of a group that contributed vectors of the tiny model; one vector is all zeros."""
     some = guard_set()[:1]
     monkeypatch.setattr(fleet, "guard_set", lambda: some)
     origin = Origin(tiny_bundle.family, tiny_bundle.weights_hash, "", utterances=10)
@@ -294,24 +295,25 @@ def crew(database, host_home, tiny_bundle, tmp_path, monkeypatch):
         path = contributions.incoming_file(host_home / "host", device.id)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-        contributions.receive(database, host_home / "host", device, "crew", hashlib.sha256(data).hexdigest(), path)
+        digest = hashlib.sha256(data).hexdigest()
+        contributions.accept_contribution(database, host_home / "host", device, "crew", digest, path)
 
 
 @pytest.fixture
 def merge(asr, keys, crew, tiny_bundle):
-    return lambda *more: asr("host", "fleet", "merge", "--group", "crew", "--model", tiny_bundle.folder, *more)
+    return lambda *options: asr("host", "fleet", "merge", "--group", "crew", "--model", tiny_bundle.folder, *options)
 
 
-def test_fleet_merge_offers_what_is_sound(merge, database, tiny_bundle):
+def test_fleet_merge_offers_the_merged_vector(merge, database, tiny_bundle):
     done = merge()
     assert done.code == 0
-    head, *rows, told = done.out.splitlines()
-    assert head.split() == ["device", "norm", "cosine", "without", "it"]
+    head, *rows, summary = done.out.splitlines()
+    assert head.split() == ["device", "norm", "cosine", "WER", "without", "it"]
     assert [row.split()[0] for row in rows] == ["a", "b", "c", "idle"]
     assert [row.endswith("merged") for row in rows] == [True, True, True, False]
     assert rows[3].endswith("it changes nothing")
-    assert told.startswith("General speech: WER ")
-    assert done.err == "crew is offered it: 'asr-edge fleet pull --on URL' on each device.\n"
+    assert summary.startswith("General speech: WER ")
+    assert done.err == "The merged vector is offered to crew: run 'asr-edge fleet pull --on URL' on each device.\n"
     assert database.offered("crew", tiny_bundle.weights_hash) is not None
 
 
@@ -335,25 +337,25 @@ def test_fleet_merge_as_json(merge, tiny_bundle):
     }
 
 
-def test_fleet_merge_that_harms_general_speech_is_exit_code_3_and_not_offered(
+def test_fleet_merge_that_harms_general_speech_exits_with_3_and_is_not_offered(
     merge, database, tiny_bundle, monkeypatch
 ):
-    """The base recognises everything, what is merged nothing."""
+    """The base recognises everything, the merged model nothing."""
     texts = ["one two three four"] * 10
 
     def transcribe_sets(_transcriber, _sets, _reporter, label):
-        return {GUARD_SET: Hypotheses(texts, texts if label == "hearing with the base" else [""] * 10)}
+        return {GUARD_SET: Hypotheses(texts, texts if label == "general speech with the base" else [""] * 10)}
 
     monkeypatch.setattr(fleet, "transcribe_sets", transcribe_sets)
     done = merge("--density", 0.5, "--tolerance", 2)
     assert done.code == 3
-    assert done.out.splitlines()[-1] == "General speech: WER 0.0% before, 100.0% with it."
-    assert done.err == "! general speech is recognised worse; nothing is offered\n"
+    assert done.out.splitlines()[-1] == "General speech: WER 0.0% before, 100.0% after the merge."
+    assert done.err == "! the WER on general speech rises; nothing is offered\n"
     assert database.offered("crew", tiny_bundle.weights_hash) is None
     assert merge("--tolerance", 100).code == 0
 
 
-def test_fleet_merge_of_too_few_names_the_group(asr, keys, tiny_bundle):
+def test_fleet_merge_of_too_few_vectors_names_the_group(asr, keys, tiny_bundle):
     done = asr("host", "fleet", "merge", "--group", "nobody", "--model", tiny_bundle.folder)
     assert (done.code, done.out) == (1, "")
-    assert done.err.startswith("asr-edge: nobody: 0 vectors that can be merged; 3 are the least; devices give theirs")
+    assert done.err.startswith("asr-edge: nobody: has 0 vectors that can be merged, but at least 3 are needed; devices")

@@ -1,4 +1,4 @@
-"""`asr-edge lifelong`: each command on a tiny model, down to the files that it leaves."""
+"""`asr-edge lifelong`: each command on a tiny model, and the files that it writes."""
 
 import functools
 import json
@@ -12,8 +12,7 @@ from editing.errors import MissingDependencyError
 from tests.conftest import write_audio
 from tests.trainer.cli.conftest import outline
 from trainer import executors
-from trainer.lifelong import plots as plots
-from trainer.lifelong import runner
+from trainer.lifelong import plots, runner
 from trainer.lifelong import sweep as sweeping
 from trainer.lifelong.corpora.synthetic import ACCENTS
 
@@ -54,13 +53,13 @@ RESULTS = {
 }
 
 
-def test_run_fills_the_table_and_writes_documents_and_pictures(asr, config, tmp_path):
+def test_run_prints_the_table_and_writes_results_and_plots(asr, config, tmp_path):
     done = asr("lifelong", "run", config)
     assert done.code == 0
     assert done.err.splitlines()[1:] == [
         "fine-tuning, seed 0 (1 of 2)",
         "ties, seed 0 (2 of 2)",
-        f"All of it: {tmp_path}/trial/summary.md",
+        f"Full results: {tmp_path}/trial/summary.md",
     ]
     head, *rows = done.out.splitlines()
     assert head.split()[:3] == ["method", "average", "WER"]
@@ -69,58 +68,58 @@ def test_run_fills_the_table_and_writes_documents_and_pictures(asr, config, tmp_
     assert written >= {"summary.md", "results.json", "results.csv", "average-wer.png", "cost.png", "matrix-ties.png"}
 
 
-def test_run_prints_the_document_that_it_writes(asr, config, tmp_path):
+def test_run_as_json_prints_the_document_that_it_writes(asr, config, tmp_path):
     done = asr("lifelong", "run", config, "--out", tmp_path / "elsewhere", "--json")
     assert outline(json.loads(done.out)) == RESULTS
     assert json.loads(done.out) == json.loads((tmp_path / "elsewhere" / "results.json").read_text())
     assert not (tmp_path / "trial").exists()
 
 
-def test_an_interrupted_run_goes_on_and_does_nothing_twice(asr, config, tmp_path, monkeypatch):
+def test_an_interrupted_run_resumes_and_repeats_no_finished_step(asr, config, tmp_path, monkeypatch):
     calls = []
     finetune = runner.finetune
 
-    def interrupted(*arguments, **more):
+    def interrupted(*arguments, **options):
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return finetune(*arguments, **more)
+        return finetune(*arguments, **options)
 
     monkeypatch.setattr(runner, "finetune", interrupted)
     assert asr("lifelong", "run", config).code == 130
     assert not (tmp_path / "trial" / "results.json").exists()
     assert asr("lifelong", "run", config).code == 0
-    assert len(calls) == 3  # the first method was done
+    assert len(calls) == 3  # the first method was finished
     assert asr("lifelong", "run", config).code == 0
     assert len(calls) == 3
 
 
-def test_run_without_matplotlib_leaves_out_the_pictures_alone(asr, config, tmp_path, monkeypatch):
+def test_run_without_matplotlib_only_omits_the_plots(asr, config, tmp_path, monkeypatch):
     def missing(*_arguments):
-        raise MissingDependencyError("pictures need matplotlib")
+        raise MissingDependencyError("plots need matplotlib")
 
     monkeypatch.setattr(plots, "draw_run", missing)
     done = asr("lifelong", "run", config)
     assert done.code == 0
-    assert "pictures need matplotlib\n" in done.err
+    assert "plots need matplotlib\n" in done.err
     assert (tmp_path / "trial" / "summary.md").is_file()
 
 
-def test_run_on_a_cluster_sends_the_cells_there(asr, config, monkeypatch):
-    asked = []
+def test_run_with_ray_uses_the_cluster(asr, config, monkeypatch):
+    addresses = []
 
     class Cluster(executors.LocalExecutor):
         def __init__(self, address):
-            asked.append(address)
+            addresses.append(address)
 
     monkeypatch.setattr(executors, "RayExecutor", Cluster)
     assert asr("lifelong", "run", config, "--engine", "ray", "--address", "10.0.0.1:6379").code == 0
-    assert asked == ["10.0.0.1:6379"]
+    assert addresses == ["10.0.0.1:6379"]
 
 
 @pytest.fixture
 def few_cells(monkeypatch):
-    """A grid of four pairs: the command's own has 81."""
+    """A grid of four pairs instead of 81."""
     monkeypatch.setattr(sweeping, "LAMBDAS", (0.3, 0.9))
     monkeypatch.setattr(sweeping, "DENSITIES", (0.2, 1.0))
     small = functools.partial(sweeping.sweep, lambdas=(0.3, 0.9), densities=(0.2, 1.0))
@@ -128,13 +127,13 @@ def few_cells(monkeypatch):
 
 
 @pytest.mark.usefixtures("few_cells")
-def test_sweep_tries_every_pair_and_says_the_best(asr, config, tmp_path):
+def test_sweep_scores_every_pair_and_prints_the_best(asr, config, tmp_path):
     done = asr("lifelong", "sweep", config, "--utterances", 1)
     assert done.code == 0
     head, row = done.out.splitlines()
-    assert " ".join(head.split()) == "step domain lambda density average WER tuning s merging s hearing s"
+    assert " ".join(head.split()) == "step domain lambda density average WER tuning s merging s recognition s"
     assert row.split()[:2] == ["1", "second"]
-    assert done.err.splitlines()[-1] == f"All of it: {tmp_path}/trial-sweep"
+    assert done.err.splitlines()[-1] == f"Full results: {tmp_path}/trial-sweep"
     assert list((tmp_path / "trial-sweep").glob("*.png"))
     again = asr("lifelong", "sweep", config, "--utterances", 1, "--json")
     assert again.err == ""  # nothing is fine-tuned again
@@ -151,7 +150,7 @@ def test_sweep_tries_every_pair_and_says_the_best(asr, config, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["run", "sweep"])
-def test_mistakes_in_a_configuration_are_all_told_in_one_line(asr, config, tmp_path, command):
+def test_all_mistakes_in_a_configuration_are_reported_in_one_line(asr, config, tmp_path, command):
     config.write_text(config.read_text().replace('["second"]', '["third"]').replace("epochs", "epoch"))
     done = asr("lifelong", command, config)
     assert (done.code, done.out) == (1, "")
@@ -164,7 +163,7 @@ def test_mistakes_in_a_configuration_are_all_told_in_one_line(asr, config, tmp_p
     assert {path.name for path in tmp_path.iterdir()} <= {"first", "second", "home", "trial.toml"}
 
 
-def test_overhead_measures_a_model_of_ones_own(asr, tiny_bundle, tmp_path):
+def test_overhead_measures_the_given_model(asr, tiny_bundle, tmp_path):
     done = asr("lifelong", "overhead", "--model", tiny_bundle.folder, "--out", tmp_path / "cost", "--threads", 1)
     assert done.code == 0
     head, *rows = done.out.splitlines()
@@ -176,23 +175,23 @@ def test_overhead_measures_a_model_of_ones_own(asr, tiny_bundle, tmp_path):
 
 def test_overhead_as_json(asr, tmp_path, monkeypatch):
     measured = {"edits": 1, "disk_mb": 0.5}
-    asked = []
+    calls = []
     monkeypatch.setattr(
-        "trainer.lifelong.overhead.overhead", lambda *given, **more: asked.append((given, more)) or [measured]
+        "trainer.lifelong.overhead.overhead", lambda *given, **options: calls.append((given, options)) or [measured]
     )
     done = asr("lifelong", "overhead", "--out", tmp_path / "cost", "--json")
     assert json.loads(done.out) == [measured]
-    assert asked == [((tmp_path / "cost",), {"model": None, "threads": None})]
+    assert calls == [((tmp_path / "cost",), {"model": None, "threads": None})]
 
 
-def test_overhead_of_a_model_that_is_not_there(asr, tmp_path):
+def test_overhead_of_a_missing_model_is_an_error(asr, tmp_path):
     done = asr("lifelong", "overhead", "--model", "nobody", "--out", tmp_path / "cost")
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith("asr-edge: nobody: neither an installed model (")
     assert not (tmp_path / "cost").exists()
 
 
-SPEAKER = """\
+SYNTHESISER = """\
 #!{python}
 import io, sys, wave
 file = io.BytesIO()
@@ -204,18 +203,18 @@ sys.stdout.buffer.write(file.getvalue())
 
 
 @pytest.fixture
-def speakers(tmp_path, monkeypatch):
-    """Programs in place of espeak-ng and flite, which need not be installed; tests/trainer/lifelong has the real."""
+def synthesisers(tmp_path, monkeypatch):
+    """Scripts in place of espeak-ng and flite, which need not be installed (tests/trainer/lifelong runs those)."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for name in ("espeak-ng", "flite"):
-        (folder / name).write_text(textwrap.dedent(SPEAKER).format(python=sys.executable))
+        (folder / name).write_text(textwrap.dedent(SYNTHESISER).format(python=sys.executable))
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(folder))
 
 
-@pytest.mark.usefixtures("speakers")
-def test_synthesise_names_a_manifest_for_each_accent(asr, tmp_path):
+@pytest.mark.usefixtures("synthesisers")
+def test_synthesise_prints_the_manifest_of_each_accent(asr, tmp_path):
     out = tmp_path / "accents"
     done = asr("lifelong", "synthesise", out, "--base", 2, "--train", 1, "--test", 1)
     assert (done.code, done.err) == (0, "")
@@ -230,7 +229,7 @@ def test_synthesise_names_a_manifest_for_each_accent(asr, tmp_path):
     assert [entry.text for entry in read_manifest(tmp_path / "more" / "us" / "manifest.jsonl")] != texts
 
 
-def test_synthesise_without_the_programs_says_how_to_get_them(asr, tmp_path, monkeypatch):
+def test_synthesise_without_the_programs_says_how_to_install_them(asr, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     done = asr("lifelong", "synthesise", tmp_path / "accents")
     line = "asr-edge: espeak-ng and flite not found: sudo apt install espeak-ng flite\n"
@@ -246,21 +245,21 @@ def test_corpus_writes_an_experiment(asr, tmp_path, noise):
             rows.append(f"{number % 5}-{accent[:4]}\t{accent[:4]}-{number}.wav\tSentence {number}\t{accent}")
     (tmp_path / "cv" / "validated.tsv").write_text("\n".join(rows) + "\n")
     out = tmp_path / "out"
-    wanted = ("--accent", "Scottish English", "--accent", "England English", "--train", 3, "--test", 1)
-    done = asr("lifelong", "corpus", "common-voice", tmp_path / "cv", out, *wanted)
+    options = ("--accent", "Scottish English", "--accent", "England English", "--train", 3, "--test", 1)
+    done = asr("lifelong", "corpus", "common-voice", tmp_path / "cv", out, *options)
     assert (done.code, done.out) == (0, f"{out}/common-voice.toml\n")
     assert done.err == (
-        f"Name the base in it, if it asks for one; then: asr-edge lifelong run {out}/common-voice.toml\n"
+        f"If it has a line for the base, name the base there. Then: asr-edge lifelong run {out}/common-voice.toml\n"
     )
     splits = [entry.split for entry in read_manifest(out / "england-english" / "manifest.jsonl")]
     assert (splits.count("train"), splits.count("test")) == (3, 1)
     assert 'base_domain = "scottish-english"' in (out / "common-voice.toml").read_text()
 
 
-def test_corpus_of_another_kind_is_said(asr, tmp_path):
+def test_another_corpus_than_named_is_an_error(asr, tmp_path):
     (tmp_path / "other").mkdir()
     done = asr("lifelong", "corpus", "ted-lium", tmp_path / "other", tmp_path / "out")
-    line = f"asr-edge: {tmp_path}/other/data/stm: has no .stm files; expected TED-LIUM 3 as it was unpacked\n"
+    line = f"asr-edge: {tmp_path}/other/data/stm: has no .stm files; expected an unpacked TED-LIUM 3\n"
     assert (done.code, done.out, done.err) == (1, "", line)
     assert asr("lifelong", "corpus", "gigaspeech", tmp_path / "other", tmp_path / "out").code == 2
     assert not (tmp_path / "out").exists()

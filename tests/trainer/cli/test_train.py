@@ -1,4 +1,4 @@
-"""`asr-edge train`: a bundle comes out, a run that was interrupted goes on, mistakes are one line."""
+"""`asr-edge train`: the trained bundle, resuming an interrupted run, and one-line errors."""
 
 import contextlib
 import importlib.util
@@ -18,7 +18,7 @@ from trainer.training import checkpoint, from_scratch
 
 @pytest.fixture(autouse=True)
 def _small_is_tiny(monkeypatch, tiny_bundle):
-    """Gives --config small the size and the exported graphs of the tiny bundle; all else is the command's own."""
+    """Gives --config small the size and the exported graphs of the tiny bundle."""
 
     def copy_graphs(_model, folder):
         shutil.copytree(tiny_bundle.folder / GRAPHS, folder / GRAPHS)
@@ -31,17 +31,17 @@ def _small_is_tiny(monkeypatch, tiny_bundle):
 
 @pytest.fixture
 def speech(manifest):
-    """Three utterances with every letter of the tiny bundle's vocabulary, one of "dev" and one of "test"."""
+    """Three training utterances with every letter of the tiny bundle's vocabulary, one of "dev" and one of "test"."""
     training = [(text, "train") for text in TINY_TEXTS]
     return manifest("speech", *training, ("six seven", "dev"), ("nine", "test"), seconds=7.0)
 
 
-def test_a_bundle_comes_out_that_transcribes(asr, speech, tmp_path):
+def test_the_trained_bundle_transcribes(asr, speech, tmp_path):
     out = tmp_path / "own"
     done = asr("train", speech, "--out", out, "--epochs", 2)
     assert (done.code, done.out.split(", loss")[0]) == (0, f"{out}: trained in 0 min")
     assert done.err == (
-        f"Learning from 3 utterances, 1 held out ...\nHear with it: asr-edge transcribe --model {out} FILE\n"
+        f"Training on 3 utterances, 1 held out ...\nTranscribe with it: asr-edge transcribe --model {out} FILE\n"
     )
     assert Bundle.open(out).name == "conformer-ctc-small"
     assert not out.with_name("own.training").exists()
@@ -50,7 +50,7 @@ def test_a_bundle_comes_out_that_transcribes(asr, speech, tmp_path):
     assert isinstance(json.loads(done.out)["text"], str)
 
 
-def test_the_document_of_json(asr, speech, tmp_path):
+def test_train_as_json(asr, speech, tmp_path):
     done = asr("train", speech, "--out", tmp_path / "own", "--epochs", 2, "--seed", 3, "--json")
     assert outline(json.loads(done.out)) == {
         "bundle": str(tmp_path / "own"),
@@ -61,20 +61,20 @@ def test_the_document_of_json(asr, speech, tmp_path):
     }
 
 
-def test_several_manifests_are_learnt_together_and_some_utterances_are_held_out(asr, manifest, tmp_path):
+def test_several_manifests_are_combined_and_some_utterances_held_out(asr, manifest, tmp_path):
     first = manifest("first", *[(text, "") for text in TINY_TEXTS], *[("zero one", "")] * 7, seconds=4.0)
     second = manifest("second", *[("two three", "train")] * 10, seconds=2.0)
     done = asr("train", first, second, "--out", tmp_path / "own", "--epochs", 1)
     assert done.code == 0
-    assert done.err.startswith("Learning from 18 utterances, 2 held out ...\n")
+    assert done.err.startswith("Training on 18 utterances, 2 held out ...\n")
 
 
-def test_pieces_of_words_become_the_vocabulary(asr, speech, tmp_path):
+def test_vocabulary_sets_the_number_of_subword_units(asr, speech, tmp_path):
     assert asr("train", speech, "--out", tmp_path / "own", "--epochs", 1, "--vocabulary", 40).code == 0
-    assert Bundle.open(tmp_path / "own").config["vocab_size"] == 41  # and the blank
+    assert Bundle.open(tmp_path / "own").config["vocab_size"] == 41  # with the blank
 
 
-def test_an_interrupted_run_goes_on_to_the_same_weights(asr, speech, tmp_path, monkeypatch):
+def test_an_interrupted_run_resumes_and_gives_the_same_weights(asr, speech, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "CHECKPOINT_S", -1.0)
     seen = []
 
@@ -94,19 +94,19 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(asr, speech, tmp_path, m
     assert not (tmp_path / "broken").exists()
     assert (tmp_path / "broken.training" / "checkpoint.safetensors").is_file()
     assert asr(*command, tmp_path / "broken").code == 0
-    assert seen == [1, 2, 2, 3]  # the last checkpoint was that of the first update
+    assert seen == [1, 2, 2, 3]  # the last checkpoint was written after the first update
     whole, broken = Bundle.open(tmp_path / "whole"), Bundle.open(tmp_path / "broken")
     assert whole.weights_hash == broken.weights_hash
 
 
-def test_mistakes_are_one_line_and_nothing_is_written(asr, manifest, speech, tmp_path):
+def test_errors_are_one_line_and_nothing_is_written(asr, manifest, speech, tmp_path):
     existing, own = tmp_path / "existing", tmp_path / "own"
     existing.mkdir()
     only_test = manifest("only-test", ("nine", "test"))
     cases = {
-        (speech, "--out", existing): f"{existing}: exists already; name a new folder",
+        (speech, "--out", existing): f"{existing}: already exists; name a new folder",
         (tmp_path / "no.jsonl", "--out", own): f"{tmp_path}/no.jsonl: there is no such manifest",
-        (only_test, "--out", own): "there are no utterances to learn from",
+        (only_test, "--out", own): "there are no utterances to train on",
         (speech, "--out", own, "--vocabulary", 3): "a vocabulary of 3 is too small: the texts have 28 characters",
     }
     for arguments, line in cases.items():
@@ -119,12 +119,12 @@ def test_mistakes_are_one_line_and_nothing_is_written(asr, manifest, speech, tmp
 @pytest.mark.parametrize(
     "wrong", [["--config", "huge"], ["--epochs", 0], ["--vocabulary", 1], ["--family", "moonshine"], []]
 )
-def test_wrong_options_are_exit_code_2(asr, speech, tmp_path, wrong):
+def test_wrong_options_exit_with_2(asr, speech, tmp_path, wrong):
     out = ["--out", tmp_path / "own"] if wrong else []
     assert asr("train", speech, *out, *wrong).code == 2
 
 
-def test_without_torch_the_extra_is_named(asr, speech, tmp_path, monkeypatch):
+def test_without_torch_the_error_names_the_extra(asr, speech, tmp_path, monkeypatch):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find_spec(name))
     done = asr("train", speech, "--out", tmp_path / "own")

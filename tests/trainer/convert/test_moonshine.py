@@ -28,7 +28,7 @@ from trainer.families import moonshine
 
 
 def published_like(path, nodes, arrays):
-    """A file with the published one's names for nodes and tensors, and nothing to compute."""
+    """Writes an ONNX file with the published names of nodes and tensors, but without a computation."""
     initialisers = [numpy_helper.from_array(np.asarray(array), name) for name, array in arrays.items()]
     graph = helper.make_graph(nodes, "published", [], [], initialisers)
     onnx.save(helper.make_model(graph), path)
@@ -79,8 +79,8 @@ def pair(tmp_path):
     return tmp_path
 
 
-def test_published_names_become_parameter_names(pair):
-    """MOONSHINE.md's table, rule by rule."""
+def test_published_tensors_get_parameter_names(pair):
+    """Tests each rule of the table in MOONSHINE.md."""
     tensors = read_published_pair(pair)
     values = {name: t if isinstance(t, np.ndarray) else t.dequantise() for name, t in tensors.items()}
     codes = np.arange(12, dtype=np.float32).reshape(3, 4)
@@ -104,12 +104,12 @@ def test_published_names_become_parameter_names(pair):
     ("files", "message"),
     [
         ({}, "tokenizer.json is missing"),
-        ({"tokenizer.json": b"{}"}, "holds neither"),
+        ({"tokenizer.json": b"{}"}, "has neither"),
         ({"tokenizer.json": b"{}", "encoder_model.onnx": b"\x80pickle"}, "cannot be read as ONNX"),
         ({"tokenizer.json": b"{}", "model.safetensors": b""}, "config.json missing"),
     ],
 )
-def test_a_folder_that_is_not_published_files_makes_nothing(tmp_path, files, message):
+def test_a_folder_without_the_published_files_is_refused_and_nothing_written(tmp_path, files, message):
     (tmp_path / "in").mkdir()
     for name, data in files.items():
         (tmp_path / "in" / name).write_bytes(data)
@@ -118,7 +118,7 @@ def test_a_folder_that_is_not_published_files_makes_nothing(tmp_path, files, mes
     assert not (tmp_path / "out").exists()
 
 
-def test_the_script_says_what_is_wrong_in_one_line(tmp_path):
+def test_the_script_reports_an_error_in_one_line(tmp_path):
     command = [
         sys.executable,
         "-W",
@@ -136,8 +136,8 @@ def test_the_script_says_what_is_wrong_in_one_line(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_hubs_checkpoint_gives_the_embedded_graphs(bundle, tmp_path):
-    """So torch's graphs of today are those that are committed, and fp32 weights pass through whole."""
+def test_converting_the_hub_checkpoint_gives_the_embedded_graphs(bundle, tmp_path):
+    """Today's export equals the committed graphs, and fp32 weights are not changed."""
     source = tmp_path / "in"
     source.mkdir()
     weights = bundle.weights()
@@ -155,7 +155,7 @@ def test_the_hubs_checkpoint_gives_the_embedded_graphs(bundle, tmp_path):
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    """The published files themselves, from the package registries; skips where those are out of reach."""
+    """The published files from the package registries; skips if these cannot be reached."""
     folder = tmp_path_factory.mktemp("published")
     commands = (
         ["npm", "pack", "--silent", "@moonshine-ai/moonshine-js@0.1.29"],
@@ -181,8 +181,8 @@ def test_the_embedded_bundle_is_the_published_model(published, bundle, tmp_path)
 
 
 @pytest.mark.slow
-def test_the_encoder_agrees_with_the_published_one(published, bundle, prompt):
-    """To 1e-4 up to the group norm; after it the published file quantises activations: about 5 %."""
+def test_the_encoder_output_is_close_to_the_published_one(published, bundle, prompt):
+    """Within 1e-4 up to the group norm. After it, the published file quantises activations: about 5 %."""
     encoder = onnx.load(published / "encoder_model.onnx")
     normalised = next(n.output[0] for n in encoder.graph.node if n.op_type == "Add" and "groupnorm" in n.name)
     encoder.graph.output.append(helper.make_tensor_value_info(normalised, TensorProto.FLOAT, None))
@@ -200,8 +200,8 @@ def test_the_encoder_agrees_with_the_published_one(published, bundle, prompt):
 
 
 @pytest.mark.slow
-def test_real_recordings_give_the_published_transcripts(published, bundle):
-    """The published pair under its own runtime, beside our fp32 and int8 files."""
+def test_hypotheses_equal_those_of_the_published_pair(published, bundle):
+    """Runs the published pair with its own runtime, and our fp32 and int8 files."""
     location = published / "moonshine_onnx" / "model.py"
     spec = importlib.util.spec_from_file_location("published_runtime", location)
     runtime = importlib.util.module_from_spec(spec)
@@ -218,10 +218,10 @@ def test_real_recordings_give_the_published_transcripts(published, bundle):
 
 @pytest.mark.slow
 @pytest.mark.corpus
-def test_real_audio_gives_the_tokens_that_torch_gives(bundle):
-    """fp32 ONNX against transformers' own greedy generation, token by token."""
+def test_onnx_gives_the_same_tokens_as_torch_on_real_audio(bundle):
+    """Compares fp32 ONNX with transformers' greedy decoding, token by token."""
     if not CORPUS.is_dir():
-        pytest.skip(f"the development recordings are not here: {CORPUS}")
+        pytest.skip(f"the development recordings are missing: {CORPUS}")
     model = moonshine.build(bundle.config)
     weights = bundle.weights()
     families.load_weights(model, weights)

@@ -1,4 +1,4 @@
-"""CTC models of transformers as bundles: tiny random ones, saved as transformers saves them."""
+"""CTC models of transformers as bundles, tested with tiny random models."""
 
 import json
 
@@ -59,15 +59,15 @@ def converted(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize("samples", [1600, 20001])
-def test_the_graph_computes_what_transformers_computes(converted, tmp_path, samples):
+def test_the_graph_has_the_outputs_of_transformers(converted, tmp_path, samples):
     import onnxruntime
 
     original, bundle = converted
     audio = 0.1 * torch.randn(1, samples, generator=torch.Generator().manual_seed(samples))
-    given = (audio - audio.mean()) / torch.sqrt(audio.var(correction=0) + 1e-7)
+    normalised = (audio - audio.mean()) / torch.sqrt(audio.var(correction=0) + 1e-7)
     with torch.no_grad():
-        logits = original(given).logits[0]
-    own = [*range(4, len(VOCABULARY)), 0]  # letters, and the blank last
+        logits = original(normalised).logits[0]
+    own = [*range(4, len(VOCABULARY)), 0]  # the letters, then the blank
     expected = torch.log_softmax(logits[:, own], dim=-1).numpy()
     for precision, tolerance in (("fp32", 1e-4), ("int8", 0.2)):
         bake(bundle, bundle.weights(), precision, tmp_path)
@@ -75,12 +75,12 @@ def test_the_graph_computes_what_transformers_computes(converted, tmp_path, samp
         assert largest_difference(expected, found[0]) < tolerance
 
 
-def test_it_hears_and_learns(converted, prompt, tmp_path):
+def test_the_bundle_transcribes_and_can_be_fine_tuned(converted, prompt, tmp_path):
     _, bundle = converted
     bake(bundle, bundle.weights(), "int8", tmp_path)
     assert isinstance(load(bundle, tmp_path, 1).recognise(prompt[:16000]).text, str)
     tokens = auto_ctc.tokenise(bundle)("it's me")
-    assert len(tokens) == 8  # a mark before each word
+    assert len(tokens) == 8  # with a word-start mark before each word
     path = tmp_path / "a.flac"
     import soundfile
 
@@ -91,7 +91,7 @@ def test_it_hears_and_learns(converted, prompt, tmp_path):
     assert tuned.weights.keys() == bundle.weights().keys()
 
 
-def test_utterances_in_a_batch_are_heard_as_alone(converted):
+def test_the_loss_of_a_padded_batch_is_the_sum_over_single_utterances(converted):
     _, bundle = converted
     model = auto_ctc.build(bundle.config)
     families.load_weights(model, bundle.weights())
@@ -104,8 +104,8 @@ def test_utterances_in_a_batch_are_heard_as_alone(converted):
 
 
 @pytest.mark.slow
-def test_parakeet_becomes_a_conformer_ctc(tmp_path, tiny_bundle):
-    """A folder as transformers writes it, of our own tiny conformer: what comes back is the same model."""
+def test_parakeet_is_converted_to_conformer_ctc(tmp_path, tiny_bundle):
+    """Saves our tiny conformer as transformers does; the converted bundle must have the same weights."""
     from trainer.families import conformer_ctc
 
     model = conformer_ctc.build(tiny_bundle.config)
@@ -126,20 +126,20 @@ def test_parakeet_becomes_a_conformer_ctc(tmp_path, tiny_bundle):
 
 
 @pytest.mark.parametrize(
-    ("vocabulary", "told"),
+    ("vocabulary", "message"),
     [
         ({"<pad>": 0, "a": 1, "b": 2}, "between words"),
-        ({"<pad>": 0, "|": 1, "th": 2}, "not one character"),
+        ({"<pad>": 0, "|": 1, "th": 2}, "not a single character"),
     ],
 )
-def test_a_vocabulary_of_another_kind_is_said(tmp_path, vocabulary, told):
+def test_other_kinds_of_vocabularies_are_refused(tmp_path, vocabulary, message):
     saved(tmp_path / "hf", "wav2vec2", vocabulary)
-    with pytest.raises(BadInputError, match=told):
+    with pytest.raises(BadInputError, match=message):
         convert_ctc(str(tmp_path / "hf"), tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
 
 
-def test_what_is_no_ctc_model_or_has_pickled_weights_is_refused(tmp_path):
+def test_other_models_and_pickled_weights_are_refused(tmp_path):
     folder = tmp_path / "hf"
     saved(folder, "wav2vec2")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")

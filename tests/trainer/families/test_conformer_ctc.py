@@ -1,4 +1,4 @@
-"""The paper's base: graph, parameters and loss are those of transformers' ParakeetForCTC."""
+"""conformer-ctc: graph, parameters and loss equal those of transformers' ParakeetForCTC."""
 
 import json
 
@@ -26,7 +26,7 @@ def model(tiny_bundle):
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize(("batch", "samples"), [(1, 1600), (1, 30001), (3, 16000)])
-def test_the_graph_computes_what_torch_computes(model, tiny_bundle, tmp_path, precision, batch, samples):
+def test_the_graph_has_the_outputs_of_torch(model, tiny_bundle, tmp_path, precision, batch, samples):
     import onnxruntime
 
     bake(tiny_bundle, tiny_bundle.weights(), precision, tmp_path)
@@ -38,15 +38,15 @@ def test_the_graph_computes_what_torch_computes(model, tiny_bundle, tmp_path, pr
     assert largest_difference(expected, found) < (1e-4 if precision == "fp32" else 0.1)
 
 
-def test_the_bundle_names_parameters_and_the_statistics_of_batch_norms(model, tiny_bundle):
+def test_the_bundle_stores_parameters_and_batch_norm_statistics(model, tiny_bundle):
     names = tiny_bundle.weights().keys()
     assert names == families.state(model).keys()
     assert "encoder.layers.1.conv.norm.running_var" in names
     assert not any("num_batches" in name or "front_end" in name for name in names)
 
 
-def test_a_merge_reaches_the_statistics_in_the_graph(tiny_bundle, tmp_path):
-    """Half of a vector that moves a batch norm's mean moves what is computed; and only half as far."""
+def test_a_merge_changes_batch_norm_statistics_in_the_graph(tiny_bundle, tmp_path):
+    """Merges half of a vector that changes only a batch norm's running mean."""
     base = tiny_bundle.weights()
     name = "encoder.layers.0.conv.norm.running_mean"
     vector = {n: np.zeros_like(t) for n, t in base.items()}
@@ -65,7 +65,7 @@ def test_a_merge_reaches_the_statistics_in_the_graph(tiny_bundle, tmp_path):
     assert np.allclose(merged[name], base[name] + 0.25)
 
 
-def test_a_padded_batch_is_heard_as_its_utterances_are_alone(model):
+def test_the_loss_of_a_padded_batch_is_the_sum_over_single_utterances(model):
     audio = 0.1 * torch.randn(2, 24000, generator=torch.Generator().manual_seed(0))
     targets = [[1, 2, 3], [4, 5]]
     lengths = torch.tensor([24000, 15000])
@@ -81,8 +81,8 @@ def test_a_padded_batch_is_heard_as_its_utterances_are_alone(model):
     assert rows.shape[0] == sum(-(-(-(-n // 160) // 2) // 2) for n in lengths.tolist())
 
 
-def test_the_loss_is_that_of_transformers(model):
-    """Oracle: ParakeetForCTC's own loss, mean over the batch of each one's mean over its tokens."""
+def test_the_loss_equals_that_of_transformers(model):
+    """Oracle: the loss of ParakeetForCTC, the mean over utterances of the mean loss per token."""
     audio, targets = 0.1 * torch.randn(2, 16000), torch.tensor([[1, 2, 3], [4, 5, 6]])
     lengths = torch.tensor([16000, 16000])
     features, mask = conformer_ctc.masked_features(model, audio, lengths)
@@ -92,7 +92,7 @@ def test_the_loss_is_that_of_transformers(model):
     assert float(total) / tokens == pytest.approx(float(oracle), rel=1e-4)
 
 
-def test_an_utterance_too_short_for_its_text_is_passed_over():
+def test_an_utterance_too_short_for_its_text_has_zero_loss():
     logits = torch.zeros(1, 2, 5, requires_grad=True)
     loss = ctc_loss(logits, torch.tensor([2]), [[1, 2, 3, 1]])
     assert loss.item() == 0
@@ -100,14 +100,14 @@ def test_an_utterance_too_short_for_its_text_is_passed_over():
     assert torch.isfinite(logits.grad).all()
 
 
-def test_masks_hide_a_part_and_not_all():
+def test_spec_augment_masks_only_a_part():
     torch.manual_seed(0)
-    hidden = (conformer_ctc.spec_augmented(torch.ones(4, 100, 80)) == 0).float().mean(dim=(1, 2))
-    assert (hidden > 0).all()
-    assert (hidden < 0.7).all()
+    masked = (conformer_ctc.spec_augmented(torch.ones(4, 100, 80)) == 0).float().mean(dim=(1, 2))
+    assert (masked > 0).all()
+    assert (masked < 0.7).all()
 
 
-def test_the_device_hears_with_it(tiny_bundle, tmp_path, prompt):
+def test_the_device_transcribes_with_it(tiny_bundle, tmp_path, prompt):
     trained = with_weights(tiny_bundle, tiny_bundle.weights(), tmp_path / "again")
     assert trained.weights_hash == tiny_bundle.weights_hash
     bake(trained, trained.weights(), "int8", tmp_path)
@@ -119,8 +119,8 @@ def test_the_device_hears_with_it(tiny_bundle, tmp_path, prompt):
 
 
 @pytest.mark.parametrize("quantization", [None, "int8"])
-def test_onnx_asr_hears_the_same_words(tiny_bundle, tmp_path, prompt, quantization):
-    """The tiny model hears nonsense; that it is the same nonsense is what counts."""
+def test_onnx_asr_gives_the_same_hypothesis(tiny_bundle, tmp_path, prompt, quantization):
+    """The hypotheses of the tiny model are nonsense, but both runtimes must give the same."""
     import onnx_asr
 
     bake(tiny_bundle, tiny_bundle.weights(), "fp32", tmp_path / "baked")
@@ -136,8 +136,8 @@ def test_onnx_asr_hears_the_same_words(tiny_bundle, tmp_path, prompt, quantizati
 
 
 @pytest.mark.slow
-def test_it_learns_is_weighed_and_taken_back_on_the_command_line(tiny_bundle, codes, run, tmp_path):
-    """It hears nonsense before and after, so that the gate must be overridden; what is done to it counts."""
+def test_adapt_reweight_rollback_and_revert_on_the_command_line(tiny_bundle, codes, run, tmp_path):
+    """The tiny model's hypotheses are nonsense, so --force overrides the gate; the test checks the commands."""
 
     def asr(*arguments):
         done = run(*arguments, ASR_EDGE_HOME=str(tmp_path / "own"))
@@ -146,9 +146,9 @@ def test_it_learns_is_weighed_and_taken_back_on_the_command_line(tiny_bundle, co
 
     model = ("--model", tiny_bundle.folder)
     asr("import", codes, "--domain", "codes")
-    learnt = json.loads(asr("adapt", "--domain", "codes", *model, "--epochs", 2, "--force", "--json"))
-    assert learnt["promoted"]
-    assert len(learnt["losses"]) == 2
+    adapted = json.loads(asr("adapt", "--domain", "codes", *model, "--epochs", 2, "--force", "--json"))
+    assert adapted["promoted"]
+    assert len(adapted["losses"]) == 2
     asr("reweight", 1, "--lambda", 0.3, *model, "--force")
     assert "lambda 0.3" in asr("log", *model)
     asr("rollback", *model)

@@ -1,4 +1,4 @@
-"""A real host on a real socket, with a model so small that it learns in seconds."""
+"""A real host on a real socket, with a model so small that fine-tuning takes seconds."""
 
 import contextlib
 import shutil
@@ -28,7 +28,7 @@ from trainer.host.limits import Limits
 
 
 class Idle(LocalExecutor):
-    """An engine that starts nothing: jobs stay in the queue."""
+    """An executor that starts nothing: jobs stay in the queue."""
 
     slots = 0
 
@@ -54,7 +54,7 @@ def database(host_home):
 
 @pytest.fixture
 def make_jobs(host_home, database, keys):
-    """A host's jobs; they are stopped at the end."""
+    """Creates the jobs of a host, and stops them after the test."""
     with contextlib.ExitStack() as stack:
 
         def make(executor=None, limits=None, keep=False):
@@ -67,7 +67,7 @@ def make_jobs(host_home, database, keys):
 
 @pytest.fixture
 def serve(make_jobs, keys, host_home):
-    """Starts a server; gives its URL."""
+    """Starts a server; returns its URL."""
     with contextlib.ExitStack() as stack:
 
         def start(executor=None, limits=None, *, allows_anonymous=False, **tls):
@@ -95,8 +95,8 @@ def running(config):
 
 
 @pytest.fixture
-def caller(database):
-    """A client with a token of its own."""
+def client_of(database):
+    """Creates an HTTP client of a new device, with its own token."""
     with contextlib.ExitStack() as stack:
 
         def make(url, name="phone", fleet=""):
@@ -109,7 +109,7 @@ def caller(database):
 
 @pytest.fixture
 def training_set(tiny_bundle, tmp_path):
-    """Three utterances to learn from, and one held out, in the tiny model's letters."""
+    """Three training utterances and a held-out one, in the tiny model's letters."""
     audio = read(RECORDINGS / "ss-noservice.flac")
     labelled = []
     for number, text in enumerate(("zero one", "two three four", "five six", "seven")):
@@ -125,13 +125,13 @@ def packed(training_set, host_home):
     """A job for the tiny model, as a device sends it."""
 
     def pack(url="http://127.0.0.1:1", domain="phone", **settings):
-        how = {"epochs": 2, "scope": "all", "augment": False, "seed": 3, **settings}
-        return pack_job(training_set, AdaptationSettings(domain), url, "tiny", how)
+        settings = {"epochs": 2, "scope": "all", "augment": False, "seed": 3, **settings}
+        return pack_job(training_set, AdaptationSettings(domain), url, "tiny", settings)
 
     return pack
 
 
 @pytest.fixture
 def trusted(database, keys):
-    """A host as a device knows it."""
+    """A host that a device trusts."""
     return lambda url, name="phone": Host(url, keys.key, keys.authority, database.add_device(name, "crew"))

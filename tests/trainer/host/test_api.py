@@ -1,4 +1,4 @@
-"""The host's HTTP interface on a real socket: who is let in, what is refused, what goes on after a fault."""
+"""The host's HTTP API on a real socket: authentication, refused requests, limits and resumed uploads."""
 
 import hashlib
 import logging
@@ -29,9 +29,9 @@ def send(client, job, data, offset=0):
     return client.patch(f"/v1/jobs/{job}/dataset", content=data, headers={"Upload-Offset": str(offset)})
 
 
-def test_nobody_comes_in_without_a_token_that_is_valid(serve, caller, database):
+def test_requests_need_a_valid_token(serve, client_of, database):
     url = serve()
-    phone = caller(url)
+    phone = client_of(url)
     assert phone.get("/v1/jobs").json() == {"jobs": []}
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic cGhvbmU6"}, {"Authorization": ""}):
         answer = httpx.get(f"{url}/v1/jobs", headers=headers)
@@ -43,7 +43,7 @@ def test_nobody_comes_in_without_a_token_that_is_valid(serve, caller, database):
         assert httpx.get(url + path).status_code == 401
 
 
-def test_wrong_tokens_are_not_tried_without_end(serve):
+def test_wrong_tokens_are_rate_limited(serve):
     url = serve()
     answers = [httpx.get(f"{url}/v1/jobs", headers={"Authorization": f"Bearer {n}"}) for n in range(25)]
     assert answers[0].status_code == 401
@@ -51,28 +51,28 @@ def test_wrong_tokens_are_not_tried_without_end(serve):
     assert int(answers[-1].headers["Retry-After"]) > 0
 
 
-def test_on_loopback_this_machine_needs_no_token_but_a_page_in_a_browser_is_refused(serve):
+def test_on_loopback_no_token_is_needed_but_another_host_header_is_refused(serve):
     url = serve(allows_anonymous=True)
     assert httpx.get(f"{url}/v1/jobs").status_code == 200
     assert httpx.get(f"{url}/v1/jobs", headers={"Host": "evil.example"}).status_code == 400
     assert httpx.get(f"{url}/v1/jobs", headers={"Authorization": "Bearer wrong"}).status_code == 401
 
 
-def test_one_device_never_sees_the_jobs_of_another(serve, caller):
+def test_a_device_cannot_access_the_jobs_of_another(serve, client_of):
     url = serve()
-    phone, tablet = caller(url), caller(url, "tablet")
+    phone, tablet = client_of(url), client_of(url, "tablet")
     job = create(phone).json()["id"]
     assert tablet.get("/v1/jobs").json() == {"jobs": []}
     for path in ("", "/events", "/task-vector"):
         assert tablet.get(f"/v1/jobs/{job}{path}").status_code == 404
     assert tablet.delete(f"/v1/jobs/{job}").status_code == 404
     assert send(tablet, job, b"0123456789").status_code == 404
-    assert create(tablet).json()["id"] != job  # the same key of another device is another job
+    assert create(tablet).json()["id"] != job  # the same key from another device is another job
     assert phone.get(f"/v1/jobs/{job}").json()["received"] == 0
 
 
-def test_a_request_that_is_sent_again_is_the_same_job(serve, caller):
-    phone = caller(serve())
+def test_a_repeated_request_gives_the_same_job(serve, client_of):
+    phone = client_of(serve())
     first, again = create(phone), create(phone)
     assert (first.status_code, again.status_code) == (201, 200)
     assert first.json()["id"] == again.json()["id"]
@@ -81,12 +81,12 @@ def test_a_request_that_is_sent_again_is_the_same_job(serve, caller):
     assert "another request" in other.json()["detail"]
 
 
-def test_an_upload_goes_on_where_it_was_and_is_taken_once(serve, caller):
-    phone = caller(serve())
+def test_an_upload_resumes_at_its_offset_and_is_accepted_once(serve, client_of):
+    phone = client_of(serve())
     job = create(phone).json()["id"]
     assert send(phone, job, b"01234").json()["received"] == 5
     assert send(phone, job, b"01234").status_code == 409  # replayed
-    assert send(phone, job, b"9", offset=9).status_code == 409  # with a hole
+    assert send(phone, job, b"9", offset=9).status_code == 409  # beyond the received bytes
     assert phone.get(f"/v1/jobs/{job}").json()["received"] == 5
     whole = send(phone, job, b"56789", offset=5).json()
     assert (whole["state"], whole["received"]) == ("queued", 10)
@@ -94,8 +94,8 @@ def test_an_upload_goes_on_where_it_was_and_is_taken_once(serve, caller):
     assert (again.status_code, again.json()["state"]) == (200, "queued")
 
 
-def test_bytes_that_were_not_announced_are_refused(serve, caller):
-    phone = caller(serve())
+def test_bytes_other_than_announced_are_refused(serve, client_of):
+    phone = client_of(serve())
     job = create(phone).json()["id"]
     assert send(phone, job, b"x" * 11).status_code == 413
     assert phone.get(f"/v1/jobs/{job}").json()["state"] == "uploading"
@@ -125,8 +125,8 @@ REFUSED = [
 ]
 
 
-def test_a_request_that_names_anything_else_is_refused(serve, caller, subtests):
-    phone = caller(serve())
+def test_invalid_requests_are_refused(serve, client_of, subtests):
+    phone = client_of(serve())
     for changes in REFUSED:
         with subtests.test(changes=str(changes)[:80]):
             assert create(phone, **changes).status_code == 422
@@ -134,8 +134,8 @@ def test_a_request_that_names_anything_else_is_refused(serve, caller, subtests):
 
 
 @pytest.mark.parametrize("is_chunked", [False, True])
-def test_json_without_end_is_cut(serve, caller, is_chunked):
-    phone = caller(serve(limits=Limits(json_bytes=2000)))
+def test_a_json_body_above_the_limit_is_refused(serve, client_of, is_chunked):
+    phone = client_of(serve(limits=Limits(json_bytes=2000)))
     data = b'{"key": "' + b"0" * 100_000 + b'"}'
     content = iter([data]) if is_chunked else data
     answer = phone.post("/v1/jobs", content=content, headers={"Content-Type": "application/json"})
@@ -143,9 +143,9 @@ def test_json_without_end_is_cut(serve, caller, is_chunked):
     assert create(phone).status_code == 201
 
 
-def test_limits_are_told_with_when_to_come_again(serve, caller):
+def test_limits_are_reported_with_retry_after(serve, client_of):
     url = serve(limits=Limits(jobs=2, jobs_of_device=1, archive_bytes=10))
-    phone, tablet, watch = caller(url), caller(url, "tablet"), caller(url, "watch")
+    phone, tablet, watch = client_of(url), client_of(url, "tablet"), client_of(url, "watch")
     assert create(phone, dataset={"sha256": "a" * 64, "bytes": 11}).status_code == 413
     assert create(phone).status_code == 201
     second = create(phone, key="1" * 32)
@@ -157,15 +157,15 @@ def test_limits_are_told_with_when_to_come_again(serve, caller):
     assert create(watch).status_code == 201
 
 
-def test_a_device_that_asks_too_often_waits_and_the_others_do_not(serve, caller):
+def test_the_request_rate_is_limited_per_device(serve, client_of):
     url = serve(limits=Limits(requests_per_minute=5))
-    phone, tablet = caller(url), caller(url, "tablet")
+    phone, tablet = client_of(url), client_of(url, "tablet")
     assert [phone.get("/v1/jobs").status_code for _ in range(7)] == [200] * 5 + [429] * 2
     assert tablet.get("/v1/jobs").status_code == 200
 
 
-def test_a_cancelled_job_leaves_nothing(serve, caller, host_home):
-    phone = caller(serve())
+def test_a_cancelled_job_leaves_no_files(serve, client_of, host_home):
+    phone = client_of(serve())
     job = create(phone).json()["id"]
     send(phone, job, b"0123456789")
     folder = host_home / "host" / "jobs" / job
@@ -178,9 +178,9 @@ def test_a_cancelled_job_leaves_nothing(serve, caller, host_home):
     assert not folder.exists()
 
 
-def test_health_identity_and_figures(serve, caller, keys):
+def test_health_identity_and_metrics(serve, client_of, keys):
     url = serve()
-    phone = caller(url)
+    phone = client_of(url)
     create(phone)
     assert httpx.get(f"{url}/v1/identity").json() == {"key": keys.key, "authority": keys.authority}
     assert httpx.get(f"{url}/v1/health").json() == {"status": "ok", "queued": 0, "running": 0}
@@ -188,8 +188,8 @@ def test_health_identity_and_figures(serve, caller, keys):
     assert set(httpx.get(f"{url}/openapi.json").json()["paths"]) >= {"/v1/jobs", "/v1/jobs/{identity}/events"}
 
 
-def test_events_tell_each_change_and_end_with_the_job(serve, caller):
-    phone = caller(serve())
+def test_events_report_each_state_and_end_with_the_job(serve, client_of):
+    phone = client_of(serve())
     job = create(phone).json()["id"]
     states = []
     with phone.stream("GET", f"/v1/jobs/{job}/events") as answer:
@@ -204,10 +204,10 @@ def test_events_tell_each_change_and_end_with_the_job(serve, caller):
     assert list(dict.fromkeys(states)) == ["uploading", "queued", "cancelled"]
 
 
-def test_nothing_sensitive_is_logged(serve, caller, caplog):
+def test_tokens_and_data_are_not_logged(serve, client_of, caplog):
     caplog.set_level(logging.DEBUG)
     url = serve()
-    phone = caller(url)
+    phone = client_of(url)
     job = create(phone).json()["id"]
     send(phone, job, b"0123456789")
     phone.post("/v1/jobs", content=b"{not json", headers={"Content-Type": "application/json"})
@@ -217,7 +217,7 @@ def test_nothing_sensitive_is_logged(serve, caller, caplog):
     assert "0123456789" not in ours
 
 
-def test_tls_is_of_the_hosts_own_authority_and_not_downgraded(serve, host_home, keys):
+def test_tls_uses_the_hosts_authority_and_only_version_1_3(serve, host_home, keys):
     folder = host_home / "host"
     url = serve(
         ssl_certfile=str(folder / CERTIFICATE),
@@ -235,12 +235,12 @@ def test_tls_is_of_the_hosts_own_authority_and_not_downgraded(serve, host_home, 
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_no_request_makes_the_host_fail(serve, caller):
+def test_no_generated_request_causes_a_server_error(serve, client_of):
     schemathesis = pytest.importorskip("schemathesis")
     from hypothesis import HealthCheck, given, settings
 
     url = serve(limits=Limits(requests_per_minute=10**6, jobs_of_device=10**6, jobs=10**6))
-    phone = caller(url, fleet="crew")
+    phone = client_of(url, fleet="crew")
     create(phone)
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
     failed = []

@@ -1,4 +1,4 @@
-"""Fleets: honest vectors are merged, poisoned and broken ones are left out with the reason."""
+"""Fleets: honest vectors are merged; poisoned and broken ones are left out, with the reason."""
 
 import hashlib
 import json
@@ -20,12 +20,12 @@ from trainer.host.contributions import vector_file
 from trainer.host.fleet import merge_fleet
 
 CHANGED = "model.decoder.embed_tokens.weight"
-RARE = slice(20_000, 24_000)  # tokens of other scripts: honest vectors change them, and nothing that is heard
+RARE = slice(20_000, 24_000)  # tokens of other scripts: honest vectors change only them, so hypotheses stay the same
 LAST = "model.decoder.norm.weight"
 
 
 @pytest.fixture(autouse=True)
-def _few_canaries(monkeypatch):
+def _small_guard_set(monkeypatch):
     some = guard_set()[4::16]
     monkeypatch.setattr(fleet, "guard_set", lambda: some)
 
@@ -37,7 +37,7 @@ def shapes(bundle):
 
 @pytest.fixture
 def vector(bundle, shapes):
-    """Makes an honest vector: a direction that all share, and one of its own."""
+    """Makes an honest vector: a direction shared by all, plus one of its own."""
 
     def noise(seed):
         return np.random.default_rng(seed).standard_normal((RARE.stop - RARE.start, shapes[CHANGED][1]), np.float32)
@@ -53,7 +53,7 @@ def vector(bundle, shapes):
 
 @pytest.fixture
 def give(database, host_home, tmp_path):
-    """Gives vectors, or bytes, to the crew, each from a device of its own."""
+    """Contributes vectors, or bytes, to the group, each from its own device."""
 
     def contribute(**vectors):
         for name, one in vectors.items():
@@ -109,7 +109,7 @@ def test_honest_vectors_are_merged_signed_and_offered(give, merge, vector, datab
     assert merged.origin.utterances == 120
 
 
-def test_what_is_poisoned_or_broken_is_left_out_and_said(give, merge, vector):
+def test_poisoned_and_broken_vectors_are_left_out_with_the_reason(give, merge, vector):
     turned = vector(1)
     turned = replace(turned, tensors={n: -3 * t for n, t in vector(2).tensors.items()})
     nan = vector(7)
@@ -132,13 +132,13 @@ def test_what_is_poisoned_or_broken_is_left_out_and_said(give, merge, vector):
     assert "times the median" in reasons["huge"]
     assert "points away" in reasons["turned"]
     assert "not finite" in reasons["nan"]
-    assert "no better" in reasons["worse"]
+    assert "no lower WER" in reasons["worse"]
     assert "changes nothing" in reasons["nothing"]
 
 
 @pytest.mark.slow
-def test_one_that_harms_general_speech_is_left_out_by_what_is_heard_without_it(give, merge, vector, shapes, bundle):
-    """Its norm is that of the others and its direction new: it takes the last norm away."""
+def test_a_vector_that_raises_the_wer_of_the_guard_set_is_left_out(give, merge, vector, shapes, bundle):
+    """The vector removes the last layer norm. Neither its norm nor its direction reveals it."""
     weight = bundle.weights()[LAST]
     tensors = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
     tensors[LAST] = np.float32(-1.7) * weight
@@ -147,11 +147,11 @@ def test_one_that_harms_general_speech_is_left_out_by_what_is_heard_without_it(g
     give(**honest, poison=replace(honest["a"], tensors=tensors))
     report = merge()
     assert left_out(report).keys() == {"poison"}
-    assert "points better" in left_out(report)["poison"]
+    assert "points lower" in left_out(report)["poison"]
     assert report.vector
 
 
-def test_clipping_keeps_the_direction_and_a_median_cannot_be_moved_by_one(vector):
+def test_clipping_scales_long_vectors_to_a_multiple_of_the_median(vector):
     judged = [fleet.AssessedContribution(name, "") for name in "abc"]
     vectors = {"a": vector(1), "b": vector(2), "c": vector(3).scaled(4.0)}
     for one in judged:
@@ -163,15 +163,15 @@ def test_clipping_keeps_the_direction_and_a_median_cannot_be_moved_by_one(vector
     assert vectors["a"].norm == judged[0].norm
 
 
-def test_of_two_nobody_knows_which_is_wrong(give, merge, vector):
+def test_two_vectors_are_too_few(give, merge, vector):
     give(a=vector(1), b=vector(2))
-    with pytest.raises(BadInputError, match="3 are the least"):
+    with pytest.raises(BadInputError, match="at least 3 are needed"):
         merge()
 
 
-def test_a_device_gives_over_the_connection_and_only_to_its_own_group(serve, caller, vector, database, bundle):
+def test_a_device_can_contribute_only_to_its_own_group(serve, client_of, vector, database, bundle):
     url = serve()
-    phone, stranger = caller(url, fleet="crew"), caller(url, "stranger", fleet="others")
+    phone, stranger = client_of(url, fleet="crew"), client_of(url, "stranger", fleet="others")
     data = vector(1).to_bytes()
     path = f"/v1/groups/crew/contributions/{hashlib.sha256(data).hexdigest()}"
     assert stranger.put(path, content=data).status_code == 404
@@ -185,10 +185,10 @@ def test_a_device_gives_over_the_connection_and_only_to_its_own_group(serve, cal
     assert httpx.put(url + path, content=data).status_code == 401
 
 
-def test_what_fits_no_base_of_the_host_is_refused_when_it_comes(
-    serve, caller, vector, database, bundle, host_home, tiny_bundle
+def test_a_vector_that_fits_no_base_is_refused_at_upload(
+    serve, client_of, vector, database, bundle, host_home, tiny_bundle
 ):
-    phone = caller(serve(), fleet="crew")
+    phone = client_of(serve(), fleet="crew")
     good = vector(1)
     one, *rest = good.tensors
     refused = {
@@ -209,8 +209,10 @@ def test_what_fits_no_base_of_the_host_is_refused_when_it_comes(
     assert not list((host_home / "host" / "fleet" / "incoming").iterdir())
 
 
-def test_a_file_that_claims_gigabytes_of_zeros_is_refused_unread(give, database, merge, bundle, host_home, vector):
-    """One that an earlier host took in is left out of the merge likewise."""
+def test_a_file_that_declares_gigabytes_of_zeros_is_refused_before_it_is_loaded(
+    give, database, merge, bundle, host_home, vector
+):
+    """If an earlier host accepted such a file, the merge refuses it."""
     shapes = {name: [1 << 30, 4] if name == CHANGED else list(shape) for name, shape in bundle.shapes().items()}
     record = {"format_version": 1, **asdict(vector(1).origin), "shapes": shapes}
     data = save({}, metadata={RECORD: json.dumps(record)})
@@ -224,7 +226,7 @@ def test_a_file_that_claims_gigabytes_of_zeros_is_refused_unread(give, database,
         merge()
 
 
-def test_only_the_latest_of_each_device_counts_and_none_of_those_let_in_no_more(give, database, vector, bundle):
+def test_only_the_latest_contributions_of_devices_with_valid_tokens_count(give, database, vector, bundle):
     give(a=vector(1), b=vector(2))
     device = database.devices()[0]
     (before,) = [one.vector for one in database.contributions("crew", bundle.weights_hash) if one.device == "a"]

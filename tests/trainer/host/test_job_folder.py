@@ -1,4 +1,4 @@
-"""A job's folder: any process that shares it finds what another left there."""
+"""The folder of a job, shared by several processes."""
 
 import fcntl
 import hashlib
@@ -17,12 +17,12 @@ def job(tmp_path):
     return JobFolder(tmp_path / "job")
 
 
-def test_what_was_unpacked_is_found_again(job, training_set, tmp_path):
+def test_the_unpacked_dataset_can_be_read_again(job, training_set, tmp_path):
     vector = tmp_path / f"{hashlib.sha256(b'v').hexdigest()}.safetensors"
     vector.write_bytes(b"v")
     pack(job.archive, training_set.training, training_set.held_out, [vector])
     (job.dataset / "audio").mkdir(parents=True)
-    (job.dataset / "audio" / "rest").write_bytes(b"of an attempt that was killed")
+    (job.dataset / "audio" / "rest").write_bytes(b"of a killed attempt")
     training = job.unpack()
     found = job.unpacked()
     assert (
@@ -36,14 +36,14 @@ def test_what_was_unpacked_is_found_again(job, training_set, tmp_path):
     assert not (job.dataset / "audio" / "rest").exists()
 
 
-def test_an_error_does_not_say_where_the_folder_is(job):
+def test_an_error_does_not_reveal_the_folder(job):
     job.write_error(BadInputError(f"{job.path}/dataset.tar: is damaged"))
     assert job.has_result()
     assert job.read_result() == {"error": "/dataset.tar: is damaged"}
 
 
 @pytest.mark.parametrize("content", [None, "", "{"])
-def test_progress_and_result_that_cannot_be_read_are_none(job, content):
+def test_unreadable_progress_and_result_are_none(job, content):
     for file in (job.progress_file, job.result_file):
         if content is not None:
             file.write_text(content)
@@ -52,7 +52,7 @@ def test_progress_and_result_that_cannot_be_read_are_none(job, content):
 
 
 @pytest.mark.parametrize("keep_archive", [True, False])
-def test_the_vector_stays_when_recordings_are_removed(job, keep_archive):
+def test_removing_recordings_keeps_the_vector(job, keep_archive):
     for file in (job.vector, job.archive, job.checkpoint, job.request_file, job.result_file):
         file.write_bytes(b"x")
     (job.dataset / "audio").mkdir(parents=True)
@@ -61,7 +61,7 @@ def test_the_vector_stays_when_recordings_are_removed(job, keep_archive):
     assert {*job.path.iterdir()} == ({job.vector, job.archive} if keep_archive else {job.vector})
 
 
-def test_a_worker_waits_for_one_of_an_older_version(job):
+def test_a_worker_waits_for_a_worker_of_an_older_version(job):
     done = threading.Event()
 
     def work():

@@ -1,4 +1,4 @@
-"""What a host fine-tunes: the device's model, rebuilt from its base and the vectors in the archive."""
+"""The host rebuilds the device's model from its base and the vectors in the archive."""
 
 import hashlib
 
@@ -25,7 +25,7 @@ def archived(tiny_bundle, tmp_path):
     return {"base": tiny_bundle.weights_hash, "edits": [edit]}, Unpacked([], [], {name: path})
 
 
-def test_baking_a_rebuilt_bundle_gives_other_files_than_the_bases(host_home, archived):
+def test_a_rebuilt_bundle_is_baked_with_its_edits(host_home, archived):
     rebuilt = starting_bundle(*archived)
     base = find_base(rebuilt.weights_hash)
     files = [{path.name: path.read_bytes() for path in baked(one).glob("*.onnx")} for one in (rebuilt, base)]
@@ -33,12 +33,12 @@ def test_baking_a_rebuilt_bundle_gives_other_files_than_the_bases(host_home, arc
     assert files[0] != files[1]
 
 
-def test_without_edits_the_base_is_trained(host_home, archived):
+def test_without_edits_the_base_is_fine_tuned(host_home, archived):
     request, unpacked = archived
     rebuilt = starting_bundle({**request, "edits": []}, unpacked)
     assert rebuilt == find_base(request["base"])
 
 
-def test_a_vector_that_is_not_in_the_archive_is_an_error(host_home, archived):
-    with pytest.raises(BadInputError, match=r"^the archive: lacks the task vector [0-9a-f]{8} of an edit$"):
+def test_a_vector_missing_from_the_archive_is_an_error(host_home, archived):
+    with pytest.raises(BadInputError, match=r"^the archive lacks the task vector [0-9a-f]{8} of an edit$"):
         starting_bundle(archived[0], Unpacked([], [], {}))

@@ -1,4 +1,4 @@
-"""Jobs done by real workers, in processes of their own: each ends once, with one vector, whatever dies."""
+"""Jobs run by real worker processes: each ends once, with one vector, whichever process is killed."""
 
 import hashlib
 import os
@@ -26,7 +26,7 @@ from trainer.training.settings import FineTuningSettings
 
 
 class Watched(LocalExecutor):
-    """The real engine, with the processes it started at hand."""
+    """The real executor, which also lists the processes that it starts."""
 
     def __init__(self):
         self.processes = []
@@ -38,7 +38,7 @@ class Watched(LocalExecutor):
 
 
 def queued(jobs, device, packed, **settings):
-    """A job whose dataset has come in."""
+    """Adds a job whose dataset has been uploaded; returns its id."""
     job = packed(**settings)
     added, _ = jobs.database.add_job(device, job.key, job.request)
     jobs.folder(added).mkdir(parents=True)
@@ -58,7 +58,7 @@ def ended(jobs, identity):
     return jobs.database.job(identity)
 
 
-def test_a_job_gives_the_vector_of_local_training_signed_and_keeps_no_recording(
+def test_a_job_gives_the_signed_vector_of_local_training_and_keeps_no_recording(
     make_jobs, device, packed, training_set, keys, monkeypatch
 ):
     jobs = make_jobs(LocalExecutor())
@@ -66,7 +66,7 @@ def test_a_job_gives_the_vector_of_local_training_signed_and_keeps_no_recording(
     jobs.start()
     job = ended(jobs, identity)
     assert job.state == "done", job.error
-    monkeypatch.setattr(loop, "default_threads", default_threads)  # as in the process of the worker
+    monkeypatch.setattr(loop, "default_threads", default_threads)  # as in the worker's process
     local = finetune_for_training_set(training_set, FineTuningSettings(epochs=2, seed=3)).vector
     path = jobs.vector(job)
     found = TaskVector.load(path).tensors
@@ -80,7 +80,7 @@ def test_a_job_gives_the_vector_of_local_training_signed_and_keeps_no_recording(
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_is_started_again_and_there_is_one_vector(make_jobs, device, packed):
+def test_a_killed_worker_is_restarted_and_gives_one_vector(make_jobs, device, packed):
     executor = Watched()
     jobs = make_jobs(executor)
     identity = queued(jobs, device, packed, epochs=30)
@@ -94,7 +94,7 @@ def test_a_worker_that_is_killed_is_started_again_and_there_is_one_vector(make_j
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_again_and_again_is_given_up(make_jobs, device, packed):
+def test_a_job_fails_after_its_worker_died_too_often(make_jobs, device, packed):
     executor = Watched()
     jobs = make_jobs(executor, Limits(attempts=2))
     identity = queued(jobs, device, packed, epochs=100)
@@ -108,7 +108,7 @@ def test_a_worker_that_dies_again_and_again_is_given_up(make_jobs, device, packe
 
 
 @pytest.mark.slow
-def test_a_host_that_is_started_again_goes_on(make_jobs, device, packed):
+def test_a_restarted_host_resumes_running_jobs(make_jobs, device, packed):
     first = make_jobs(Watched())
     identity = queued(first, device, packed, epochs=30)
     first.start()
@@ -121,10 +121,10 @@ def test_a_host_that_is_started_again_goes_on(make_jobs, device, packed):
 
 
 @pytest.mark.slow
-def test_a_result_that_was_not_noted_before_a_kill_is_noted_and_not_made_again(make_jobs, device, packed, monkeypatch):
+def test_a_result_not_recorded_before_a_kill_is_recorded_without_training_again(make_jobs, device, packed, monkeypatch):
     jobs = make_jobs(LocalExecutor())
     identity = queued(jobs, device, packed)
-    monkeypatch.setattr(jobs, "_end", lambda _job: None)  # the host dies before it notes what the worker left
+    monkeypatch.setattr(jobs, "_end", lambda _job: None)  # the host is killed before it records the result
     jobs.start()
     until((jobs.folder(jobs.database.job(identity)) / "result.json").is_file)
     jobs.stop()
@@ -149,7 +149,7 @@ def test_a_cancelled_job_stops_its_worker(make_jobs, device, packed):
 
 
 @pytest.mark.slow
-def test_a_job_that_takes_too_long_is_ended(make_jobs, device, packed):
+def test_a_job_that_takes_too_long_fails(make_jobs, device, packed):
     jobs = make_jobs(LocalExecutor(), Limits(training_s=0.5))
     identity = queued(jobs, device, packed, epochs=200)
     jobs.start()
@@ -158,7 +158,7 @@ def test_a_job_that_takes_too_long_is_ended(make_jobs, device, packed):
 
 
 @pytest.mark.slow
-def test_recordings_are_kept_only_where_the_host_was_told_to(make_jobs, device, packed):
+def test_recordings_are_kept_only_on_request(make_jobs, device, packed):
     jobs = make_jobs(LocalExecutor(), keep=True)
     identity = queued(jobs, device, packed)
     jobs.start()
@@ -167,7 +167,7 @@ def test_recordings_are_kept_only_where_the_host_was_told_to(make_jobs, device, 
     assert jobs.archive(job).is_file()
 
 
-def test_what_is_wrong_with_a_dataset_is_the_result(make_jobs, device, packed, training_set, tmp_path):
+def test_a_faulty_dataset_makes_the_job_fail(make_jobs, device, packed, training_set, tmp_path):
     jobs = make_jobs()
     training_set.training[0].file.write_bytes(b"fLaC but not really")
     identity = queued(jobs, device, packed)
@@ -186,33 +186,33 @@ def test_files_that_no_job_needs_are_removed(make_jobs, device, packed, host_hom
     stray.mkdir(parents=True)
     job = packed()
     added, _ = jobs.database.add_job(device, job.key, job.request)
-    monkeypatch.setattr(jobs_module, "TIDY_S", 0.0)
+    monkeypatch.setattr(jobs_module, "CLEAN_UP_S", 0.0)
     jobs.update()
     jobs.update()
     assert not stray.exists()
-    assert jobs.database.job(added.id).state == "cancelled"  # an upload that was never finished
+    assert jobs.database.job(added.id).state == "cancelled"  # an abandoned upload
 
 
 @pytest.mark.slow
-def test_a_device_gets_the_vector_over_a_real_connection(serve, trusted, packed, tiny_bundle):
+def test_a_device_downloads_the_vector_over_a_real_connection(serve, trusted, packed, tiny_bundle):
     url = serve(LocalExecutor())
     job = packed(url)
     states = []
     with HostClient(trusted(url)) as client:
         job = send(job, client, lambda _sent: None)
-        learnt = fetch(job, client, lambda state: states.append(state["state"]))
+        result = fetch(job, client, lambda state: states.append(state["state"]))
         client.cancel(job.identity)
         assert client.job(job.identity)["state"] == "done"
     assert states[-1] == "done"
-    assert learnt.vector.origin.base == tiny_bundle.weights_hash
-    assert learnt.vector.origin.domain == "phone"
-    assert learnt.vector.norm > 0
-    assert len(learnt.losses) == 2
+    assert result.vector.origin.base == tiny_bundle.weights_hash
+    assert result.vector.origin.domain == "phone"
+    assert result.vector.norm > 0
+    assert len(result.losses) == 2
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_job_is_done_as_a_task_of_a_ray_cluster(make_jobs, device, packed):
+def test_jobs_run_as_tasks_of_a_ray_cluster(make_jobs, device, packed):
     ray = pytest.importorskip("ray")
     jobs = make_jobs(RayExecutor())
     try:
@@ -224,7 +224,7 @@ def test_a_job_is_done_as_a_task_of_a_ray_cluster(make_jobs, device, packed):
         ray.shutdown()
 
 
-def test_a_fault_of_the_machine_does_not_end_the_host(make_jobs, monkeypatch):
+def test_a_full_disk_does_not_stop_the_host(make_jobs, monkeypatch):
     jobs = make_jobs()
     faults = [OSError(28, "No space left on device")]
     done = []
@@ -232,7 +232,7 @@ def test_a_fault_of_the_machine_does_not_end_the_host(make_jobs, monkeypatch):
     monkeypatch.setattr(
         jobs, "_remove_unneeded", lambda: done.append(1) if not faults else (_ for _ in ()).throw(faults.pop())
     )
-    monkeypatch.setattr(jobs_module, "TIDY_S", 0.0)
+    monkeypatch.setattr(jobs_module, "CLEAN_UP_S", 0.0)
     jobs.start()
     until(lambda: done)
     assert jobs.is_alive()

@@ -1,4 +1,4 @@
-"""Whatever the umask, nobody but its owner can read what a host keeps of other people's recordings."""
+"""Whatever the umask, only its owner can read the files of a host."""
 
 import os
 import subprocess
@@ -17,16 +17,18 @@ def umask(request):
     os.umask(before)
 
 
-def open_to_others(folder):
+def accessible_to_others(folder):
     done = subprocess.run(["find", folder, "-perm", "/077"], capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
 
 
-def test_a_job_from_its_upload_to_its_end(umask, serve, keys, packed, trusted, host_home, make_jobs, caller, tmp_path):
+def test_files_of_a_job_are_private_from_upload_to_result(
+    umask, serve, keys, packed, trusted, host_home, make_jobs, client_of, tmp_path
+):
     seen = []
 
     class Watched(LocalExecutor):
-        """Looks at the files while a worker, in a process of its own, is at work."""
+        """Lists the files when a worker process starts."""
 
         def start(self, task):
             running = super().start(task)
@@ -35,27 +37,27 @@ def test_a_job_from_its_upload_to_its_end(umask, serve, keys, packed, trusted, h
 
     url = serve(Watched())
     job = packed(url)
-    assert open_to_others(host_home) == []
+    assert accessible_to_others(host_home) == []
     with HostClient(trusted(url), lambda _message: None) as client:
         job = send(job, client, lambda _sent: None)
         looked = []
 
         def look(_state):
-            looked.append(open_to_others(host_home))
+            looked.append(accessible_to_others(host_home))
 
-        learnt = fetch(job, client, look)
-        client.contribute("crew", learnt.vector.to_bytes())
-    assert learnt.vector.norm > 0
+        result = fetch(job, client, look)
+        client.contribute("crew", result.vector.to_bytes())
+    assert result.vector.norm > 0
     assert any("dataset.tar" in names for names in seen)
     assert looked
     assert all(found == [] for found in looked), looked
     assert {path.name for path in (host_home / "host").iterdir()} >= {"fleet", "host.sqlite", "jobs", "signing.pem"}
-    assert open_to_others(host_home) == []
+    assert accessible_to_others(host_home) == []
 
 
-def test_the_folder_that_adding_a_token_makes(umask, run, tmp_path):
-    """What once happened: only `host init` made the folder with the mode it needs."""
+def test_token_add_creates_a_private_folder(umask, run, tmp_path):
+    """Regression: only `host init` created the folder with a private mode."""
     done = run("host", "token", "add", "phone", ASR_EDGE_HOME=str(tmp_path / "home"))
     assert done.returncode == 0
     assert (tmp_path / "home" / "host" / "host.sqlite").is_file()
-    assert open_to_others(tmp_path / "home") == []
+    assert accessible_to_others(tmp_path / "home") == []

@@ -1,4 +1,4 @@
-"""A large domain on several workers of a real Ray cluster: the vector is that of one."""
+"""Fine-tuning on several workers of a real Ray cluster gives nearly the vector of a single worker."""
 
 import json
 
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 def in_float32(patch=setattr):
-    """Rounding to bfloat16 differs with the shape of a batch, and one update of AdamW makes much of what is small."""
+    """Disables bfloat16: its rounding depends on the batch shape, and AdamW amplifies small differences."""
     patch(model, "is_bf16_fast", lambda _device: False)
 
 
@@ -38,7 +38,7 @@ def ray(monkeypatch):
 
 @pytest.fixture
 def job_folder(bundle, codes, host_home, tmp_path):
-    """A job for the embedded model, which has no dropout and no batch norms: what each does can be added up."""
+    """A job for the embedded model. It has no dropout and no batch norms, so gradients of shares add up exactly."""
     lines = [json.loads(line) for line in codes.read_text("utf-8").splitlines()]
     labelled = [Utterance(audio=codes.parent / line["audio"], text=line["text"]) for line in lines[:10]]
     training_set = TrainingSet(bundle, labelled, [], Origin(bundle.family, bundle.weights_hash, "codes"))
@@ -54,12 +54,12 @@ def job_folder(bundle, codes, host_home, tmp_path):
     return make
 
 
-def test_two_workers_learn_what_one_learns(ray, job_folder, monkeypatch):
+def test_two_workers_give_the_vector_of_one(ray, job_folder, monkeypatch):
     alone, together = job_folder("alone"), job_folder("together")
     run_job(alone)
-    monkeypatch.setattr(parallel, "LARGE_S", 0.0)
+    monkeypatch.setattr(parallel, "MIN_SPEECH_S", 0.0)
     assert parallel.workers_for(1.0) == 3
-    monkeypatch.setattr(parallel, "MOST_WORKERS", 2)
+    monkeypatch.setattr(parallel, "MAX_WORKERS", 2)
     run_job(together)
     results = [json.loads((folder / "result.json").read_text()) for folder in (alone, together)]
     assert all("vector" in result for result in results), results

@@ -1,4 +1,4 @@
-"""A device and a host that lies, forgets, or goes away: nothing wrong is ever merged, nothing right is lost."""
+"""A device with a dishonest, forgetful or unreachable host: wrong vectors are refused, correct ones are not lost."""
 
 import contextlib
 import hashlib
@@ -23,8 +23,8 @@ from trainer.host.keys import make_keys
 from trainer.host.limits import Limits
 
 
-class LyingHost:
-    """Answers as a host would, except where a test changes it. It stands for a machine that is not ours."""
+class FakeHost:
+    """Answers like a host, except where a test changes its fields."""
 
     def __init__(self, keys, job, tensors, origin):
         self.host = Host("https://box", keys.key, keys.authority)
@@ -51,7 +51,7 @@ class LyingHost:
 
     def follow(self, _identity):
         statement, signature = self.sign(self.record)
-        yield {"state": self.state, "error": "it was too hard", "statement": statement, "signature": signature}
+        yield {"state": self.state, "error": "the loss is not finite", "statement": statement, "signature": signature}
 
     def task_vector(self, _identity, path):
         path.write_bytes(self.data)
@@ -64,29 +64,27 @@ def job(packed):
 
 
 @pytest.fixture
-def liar(keys, job, training_set):
+def fake_host(keys, job, training_set):
     weights = training_set.bundle.weights()
-    return LyingHost(
-        keys, job, {n: 0.01 * w for n, w in weights.items()}, replace(training_set.origin, domain="theirs")
-    )
+    return FakeHost(keys, job, {n: 0.01 * w for n, w in weights.items()}, replace(training_set.origin, domain="theirs"))
 
 
-def ask(job, client):
+def send_and_fetch(job, client):
     return fetch(send(job, client, lambda _sent: None), client, lambda _state: None)
 
 
-def test_an_honest_answer_is_taken_and_is_called_what_we_call_it(job, liar):
-    learnt = ask(job, liar)
-    assert learnt.vector.origin == job.origin
-    assert learnt.vector.norm > 0
+def test_an_honest_result_is_accepted_with_the_devices_own_origin(job, fake_host):
+    result = send_and_fetch(job, fake_host)
+    assert result.vector.origin == job.origin
+    assert result.vector.norm > 0
 
 
-def test_a_swapped_vector_is_refused_and_asked_for_again(job, liar):
-    honest, liar.data = liar.data, liar.data[:-1] + b"\0"
+def test_a_swapped_vector_is_refused_and_can_be_fetched_again(job, fake_host):
+    honest, fake_host.data = fake_host.data, fake_host.data[:-1] + b"\0"
     with pytest.raises(BadInputError, match="another task vector than it signed"):
-        ask(job, liar)
-    liar.data = honest
-    assert ask(find_job(job.key), liar).vector.norm > 0
+        send_and_fetch(job, fake_host)
+    fake_host.data = honest
+    assert send_and_fetch(find_job(job.key), fake_host).vector.norm > 0
 
 
 @pytest.mark.parametrize(
@@ -100,26 +98,26 @@ def test_a_swapped_vector_is_refused_and_asked_for_again(job, liar):
         ("edits", [{"vectors": ["c" * 64], "method": "ties", "settings": {}}]),
     ],
 )
-def test_a_vector_that_was_signed_for_something_else_is_refused(job, liar, field, value):
-    liar.record[field] = value
+def test_a_vector_signed_for_another_job_is_refused(job, fake_host, field, value):
+    fake_host.record[field] = value
     with pytest.raises(BadInputError, match=f"for something else \\({field}"):
-        ask(job, liar)
+        send_and_fetch(job, fake_host)
 
 
-def test_another_hosts_signature_is_refused(job, liar, tmp_path):
-    liar.sign = make_keys(tmp_path / "other", ["box"]).sign
+def test_another_hosts_signature_is_refused(job, fake_host, tmp_path):
+    fake_host.sign = make_keys(tmp_path / "other", ["box"]).sign
     with pytest.raises(BadInputError, match="not signed by the host that this device trusts"):
-        ask(job, liar)
+        send_and_fetch(job, fake_host)
 
 
-def test_a_job_that_failed_says_why_and_is_over(job, liar):
-    liar.state = "failed"
-    with pytest.raises(TrainingError, match="it was too hard"):
-        ask(job, liar)
+def test_a_failed_job_raises_its_error_and_is_removed(job, fake_host):
+    fake_host.state = "failed"
+    with pytest.raises(TrainingError, match="the loss is not finite"):
+        send_and_fetch(job, fake_host)
     assert jobs() == []
 
 
-def test_a_job_is_remembered_until_it_is_forgotten(job):
+def test_a_job_is_stored_until_it_is_removed(job):
     (found,) = jobs()
     assert found == job
     assert find_job(job.key[:6]) == job
@@ -130,25 +128,25 @@ def test_a_job_is_remembered_until_it_is_forgotten(job):
     assert not job.folder.exists()
 
 
-def test_a_second_job_for_a_domain_is_refused_with_what_to_do(job, packed):
+def test_a_second_job_for_a_domain_is_refused_with_the_remedy(job, packed):
     with pytest.raises(BadInputError, match=f"jobs attach {job.key[:8]}"):
         packed("https://box")
     assert packed("https://box", domain="other").key != job.key
 
 
-def test_a_damaged_record_is_said(job):
+def test_a_damaged_record_is_an_error(job):
     path = job.folder / "job.json"
     path.write_text(path.read_text()[:-20])
     with pytest.raises(StorageError, match=r"job\.json"):
         jobs()
 
 
-def test_what_a_kill_left_before_the_record_is_no_job(job):
+def test_a_folder_without_a_record_is_not_a_job(job):
     (job.folder / "job.json").unlink()
     assert jobs() == []
 
 
-def test_held_out_utterances_stay_here_unless_asked_for(training_set, host_home):
+def test_held_out_utterances_are_sent_only_on_request(training_set, host_home):
     alone = pack_job(training_set, AdaptationSettings("a"), "https://box", None, {})
     both = pack_job(training_set, AdaptationSettings("b"), "https://box", None, {}, score_remotely=True)
     contents = [(job.folder / "dataset.tar").read_bytes() for job in (alone, both)]
@@ -169,29 +167,29 @@ def test_held_out_utterances_stay_here_unless_asked_for(training_set, host_home)
         (AdaptationSettings("a", MergeSettings("dare_linear")), 1.0),
     ],
 )
-def test_as_much_of_the_vector_is_asked_for_as_can_be_used(settings, density):
+def test_the_requested_density_is_the_one_that_the_merge_keeps(settings, density):
     assert kept_density(settings) == density
 
 
-def test_a_vector_that_became_an_edit_before_a_kill_does_not_become_another(job, liar, tiny_bundle):
-    learnt = ask(job, liar)
+def test_a_vector_that_is_already_an_edit_is_not_added_again(job, fake_host, tiny_bundle):
+    result = send_and_fetch(job, fake_host)
     ledger = Ledger(tiny_bundle)
     with ledger.changing():
-        edit = Edit(1, "adapt", ["phone"], [ledger.keep(learnt.vector)], "ties", {"lam": 0.6, "density": 0.5})
+        edit = Edit(1, "adapt", ["phone"], [ledger.keep(result.vector)], "ties", {"lam": 0.6, "density": 0.5})
         ledger.promote(ledger.drafted(edit), edit)
-    assert finish(None, Ledger(tiny_bundle), job, learnt, None, ExecutionContext(threads=1)) is None
+    assert finish(None, Ledger(tiny_bundle), job, result, None, ExecutionContext(threads=1)) is None
     assert len(Ledger(tiny_bundle).edits) == 1
     assert jobs() == []
 
 
-def test_a_vector_that_does_not_fit_is_refused_and_the_job_stays(job, liar, bundle):
-    learnt = ask(job, liar)
+def test_a_vector_for_another_base_is_refused_and_the_job_kept(job, fake_host, bundle):
+    result = send_and_fetch(job, fake_host)
     with pytest.raises(WrongBaseError, match="https://box: taken from base"):
-        finish(None, Ledger(bundle), job, learnt, None, ExecutionContext(threads=1))
+        finish(None, Ledger(bundle), job, result, None, ExecutionContext(threads=1))
     assert [one.key for one in jobs()] == [job.key]
 
 
-def test_a_host_that_does_not_answer_is_said_with_what_to_do(job):
+def test_an_unreachable_host_is_an_error_with_the_remedy(job):
     with (
         HostClient(Host("http://127.0.0.1:1", "key"), patience_s=0.5) as client,
         pytest.raises(NetworkError, match="jobs attach"),
@@ -200,7 +198,7 @@ def test_a_host_that_does_not_answer_is_said_with_what_to_do(job):
     assert jobs() == [job]
 
 
-def test_another_hosts_certificate_is_refused_at_once(serve, trusted, job, host_home, tmp_path):
+def test_another_hosts_certificate_is_refused(serve, trusted, job, host_home, tmp_path):
     folder = host_home / "host"
     url = serve(ssl_certfile=str(folder / CERTIFICATE), ssl_keyfile=str(folder / CERTIFICATE_KEY))
     other = make_keys(tmp_path / "other", ["127.0.0.1"])
@@ -213,8 +211,8 @@ def test_another_hosts_certificate_is_refused_at_once(serve, trusted, job, host_
         send(job, client, lambda _sent: None)
 
 
-def test_a_host_that_says_later_is_asked_again(serve, trusted, job, database):
-    """A device may have one job here; it waits until that has ended."""
+def test_a_request_is_retried_after_retry_after(serve, trusted, job, database):
+    """The host allows one job per device; the device waits until that job has ended."""
     host = trusted(serve(limits=Limits(jobs_of_device=1)))
     with HostClient(host) as client, HostClient(host) as other:
         first = client.create({**job.request, "key": "1" * 32})["id"]
@@ -223,19 +221,19 @@ def test_a_host_that_says_later_is_asked_again(serve, trusted, job, database):
     assert [one.state for one in database.jobs()] == ["cancelled", "queued"]
 
 
-def test_a_connection_that_breaks_is_made_again(serve, trusted, job, database):
+def test_a_broken_connection_is_restored(serve, trusted, job, database):
     """A proxy cuts each of the first connections after a few kilobytes of the upload."""
     url = serve()
     host = trusted(url)
-    with _Cutting(int(url.rsplit(":", 1)[1]), cuts=3, after=3000) as port:
-        said = []
-        with HostClient(replace(host, url=f"http://127.0.0.1:{port}"), said.append) as client:
+    with _CuttingProxy(int(url.rsplit(":", 1)[1]), cuts=3, after=3000) as port:
+        messages = []
+        with HostClient(replace(host, url=f"http://127.0.0.1:{port}"), messages.append) as client:
             sent = send(job, client, lambda _sent: None)
     assert [(one.id, one.state) for one in database.jobs()] == [(sent.identity, "queued")]
-    assert any("answers again" in message for message in said)
+    assert any("answers again" in message for message in messages)
 
 
-class _Cutting:
+class _CuttingProxy:
     def __init__(self, target, cuts, after):
         self._target, self._cuts, self._after = target, cuts, after
         self._listening = socket.create_server(("127.0.0.1", 0))

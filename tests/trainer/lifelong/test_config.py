@@ -1,4 +1,4 @@
-"""A configuration is checked as a whole before anything is learnt."""
+"""The configuration is validated completely before anything runs."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def read(tmp_path):
     return run
 
 
-def test_what_it_says(read, tmp_path):
+def test_all_fields_are_read(read, tmp_path):
     experiment = read(GOOD)
     assert experiment.seen == ["us", "scotland", "india"]
     assert experiment.all_domains == ["us", "scotland", "india", "read"]
@@ -47,7 +47,7 @@ def test_what_it_says(read, tmp_path):
     assert experiment.settings["ties"] == {"density": 0.2}
 
 
-def test_it_is_the_same_experiment_from_wherever_it_is_called(tmp_path, monkeypatch):
+def test_paths_do_not_depend_on_the_working_directory(tmp_path, monkeypatch):
     (tmp_path / "model").mkdir()
     path = tmp_path / "run.toml"
     path.write_text('base = "model"\n' + GOOD.lstrip())
@@ -58,11 +58,11 @@ def test_it_is_the_same_experiment_from_wherever_it_is_called(tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        ('"fine-tuning", "ties"', '"fine-tuning", "ties", "magic"', "unknown method 'magic'; there are 1/t-average"),
+        ('"fine-tuning", "ties"', '"fine-tuning", "ties", "magic"', "unknown method 'magic'; known are 1/t-average"),
         ('order = ["scotland", "india"]', "order = []", "order must not be empty"),
         ('order = ["scotland"', 'order = ["scotland", "wales"', r"\[manifests\] has no 'wales'"),
         ('"scotland", "india"]', '"india", "india"]', "order names something twice"),
-        ('never_trained = ["read"]', 'never_trained = ["us"]', "'us' is learnt"),
+        ('never_trained = ["read"]', 'never_trained = ["us"]', "'us' is in order or the base domain"),
         ("seeds = [0, 1]", 'seeds = ["a"]', "seeds must be a list of numbers"),
         ("learning_rate", "learning_pace", r"\[fine_tuning\] has an unknown 'learning_pace'"),
         ("density = 0.2", "weight = 1", r"\[settings.ties\] has an unknown 'weight'"),
@@ -71,12 +71,12 @@ def test_it_is_the_same_experiment_from_wherever_it_is_called(tmp_path, monkeypa
         ("seeds = [0, 1]", "seeds = [0, 1", "cannot be read"),
     ],
 )
-def test_mistakes_are_named(read, old, new, reason):
+def test_mistakes_are_errors(read, old, new, reason):
     with pytest.raises(BadInputError, match=reason):
         read(GOOD.replace(old, new, 1))
 
 
-def test_all_mistakes_are_told_together(read):
+def test_all_mistakes_are_reported_together(read):
     with pytest.raises(BadInputError, match=r"magic.*weight") as error:
         read(GOOD.replace('"ties"]', '"ties", "magic"]').replace("density = 0.2", "weight = 1"))
     assert "\n" not in str(error.value)

@@ -1,4 +1,4 @@
-"""Vectors of a model's shapes, stored and merged; the edited model transcribes as fast as its base."""
+"""The cost of stored edits: random vectors of a model's shapes, stored and merged."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from editing.task_vector import Origin, TaskVector
 from trainer.lifelong.overhead import overhead
 
 
-def test_more_edits_take_more_of_the_disk_and_hearing_the_same_model(tmp_path, tiny_bundle):
+def test_costs_are_measured_for_each_number_of_edits(tmp_path, tiny_bundle):
     one, two = overhead(tmp_path, model=str(tiny_bundle.folder), counts=(2, 1), threads=1)
     assert [one["edits"], two["edits"]] == [1, 2]
     files = sorted(tmp_path.glob("*.safetensors"))
@@ -18,10 +18,10 @@ def test_more_edits_take_more_of_the_disk_and_hearing_the_same_model(tmp_path, t
     assert min(one["merge_s"], one["bake_s"], one["latency_ms"], one["latency_ratio"]) > 0
 
 
-def test_a_vector_of_somebody_is_not_replaced(tmp_path, home):
+def test_a_task_vector_of_the_user_is_not_replaced(tmp_path, home):
     path = tmp_path / "1.safetensors"
     TaskVector({"a": np.ones((2, 2), np.float32)}, Origin("f", "b", "anna", utterances=1, seconds=1.0)).save(path)
     before = path.read_bytes()
-    with pytest.raises(BadInputError, match="is another task vector; nothing was changed"):
+    with pytest.raises(BadInputError, match="is a task vector of another domain; nothing was changed"):
         overhead(tmp_path, counts=(1,), threads=1)
     assert path.read_bytes() == before

@@ -1,4 +1,4 @@
-"""Every metric against cases worked out by hand."""
+"""All metrics, compared with values computed by hand."""
 
 import json
 import math
@@ -20,7 +20,7 @@ WORDS = [10, 10]
 
 
 def errors(**wer):
-    """Two utterances of ten words in each domain; WER in per cent, all in the first."""
+    """Two utterances of ten words in each domain; all errors are in the first. WER in per cent."""
     return {domain: {"wrong": [round(rate / 5), 0], "words": WORDS} for domain, rate in wer.items()}
 
 
@@ -46,7 +46,7 @@ def write(out, method, *steps, seed=0):
 
 @pytest.fixture
 def out(tmp_path):
-    """A run: fine-tuning forgets, TIES does not, separate models are best."""
+    """A run in which fine-tuning forgets, TIES does not, and separate models are best."""
     write(tmp_path, "base", errors(us=10, scotland=40, india=50, never=20))
     write(
         tmp_path,
@@ -64,32 +64,32 @@ def out(tmp_path):
     return tmp_path
 
 
-def test_the_matrix_is_what_was_heard(experiment, out):
+def test_the_matrix_has_the_measured_wers(experiment, out):
     cell = Cell(experiment, RunFolder(out), "fine-tuning", 0)
     np.testing.assert_allclose(cell.wer[:, :3] * 100, [[10, 40, 50], [20, 20, 45], [30, 35, 25]])
     assert cell.average(experiment.seen) == pytest.approx(0.30)
     assert cell.average_by_step() == pytest.approx([0.10, 0.20, 0.30])
 
 
-def test_backward_transfer_is_the_mean_change_since_each_was_learnt(experiment, out):
+def test_backward_transfer_is_the_mean_change_since_each_domains_step(experiment, out):
     """us: 10 -> 30, scotland: 20 -> 35; so -(20 + 15) / 2 points."""
     assert Cell(experiment, RunFolder(out), "fine-tuning", 0).backward_transfer() == pytest.approx(-0.175)
     assert Cell(experiment, RunFolder(out), "ties", 0).backward_transfer() == pytest.approx(-0.025)
 
 
-def test_forward_transfer_is_the_mean_change_before_each_is_learnt(experiment, out):
-    """india: 50 by the base, 45 after scotland. Nothing was learnt before scotland, so it does not count."""
+def test_forward_transfer_is_the_mean_change_before_each_domains_step(experiment, out):
+    """india: 50 with the base, 45 after scotland. scotland is first, so it does not count."""
     assert Cell(experiment, RunFolder(out), "fine-tuning", 0).forward_transfer() == pytest.approx(0.05)
 
 
 def test_backward_transfer_agrees_with_the_definition_of_lopez_paz_and_ranzato(experiment, out):
-    """Oracle: their formula on accuracies R[i, j], as Avalanche computes it: mean of R[T, j] - R[j, j]."""
+    """Oracle: their formula on accuracies R[i, j], as computed by Avalanche: the mean of R[T, j] - R[j, j]."""
     accuracy = 1 - Cell(experiment, RunFolder(out), "fine-tuning", 0).wer[:, :3]
     oracle = np.mean([accuracy[2, j] - accuracy[j, j] for j in range(2)])
     assert Cell(experiment, RunFolder(out), "fine-tuning", 0).backward_transfer() == pytest.approx(oracle)
 
 
-def test_without_a_domain_of_the_base_only_what_was_learnt_counts(experiment, out):
+def test_without_a_base_domain_only_the_domains_of_the_sequence_count(experiment, out):
     from dataclasses import replace
 
     cell = Cell(replace(experiment, base_domain=None), RunFolder(out), "fine-tuning", 0)
@@ -98,13 +98,13 @@ def test_without_a_domain_of_the_base_only_what_was_learnt_counts(experiment, ou
     assert cell.average_by_step() == pytest.approx([0.20, 0.30])
 
 
-def test_separate_models_transcribe_each_domain_with_its_own(experiment, out):
+def test_separate_models_are_scored_on_their_own_domains(experiment, out):
     cell = Cell(experiment, RunFolder(out), "separate", 0)
     np.testing.assert_allclose(cell.wer[-1, :3] * 100, [10, 20, 15])
     assert cell.average(experiment.seen) == pytest.approx(0.15)
 
 
-def test_a_summary_has_it_all(experiment, out):
+def test_the_summary_has_all_metrics(experiment, out):
     results = summarise(experiment, out)
     ties = results["methods"]["ties"]
     assert ties["average_wer"] == pytest.approx(0.25)
@@ -120,22 +120,22 @@ def test_a_summary_has_it_all(experiment, out):
     assert "+16.7 %" in text
 
 
-def test_files_say_the_same(experiment, out):
+def test_the_files_have_the_same_results(experiment, out):
     results = write_results(experiment, out)
     assert json.loads((out / "results.json").read_text()) == json.loads(json.dumps(results))
     lines = (out / "results.csv").read_text().splitlines()
     assert "ties,0,2,india,india,0.35000" in lines
-    assert "separate,0,1,scotland,india,0.50000" in lines  # not learnt yet: the base's
+    assert "separate,0,1,scotland,india,0.50000" in lines  # before its own step, the base's WER
 
 
-def test_a_cell_that_is_not_done_is_left_out(experiment, out):
+def test_an_unfinished_cell_is_omitted(experiment, out):
     (out / "cells" / "ties" / "seed-0" / "step-2.json").unlink()
     assert "ties" not in summarise(experiment, out)["methods"]
-    with pytest.raises(BadInputError, match="no method has come to its end"):
+    with pytest.raises(BadInputError, match="no method has finished yet"):
         summarise(experiment, out / "cells")
 
 
-def test_significance_is_of_utterances_that_both_heard(experiment, out, tmp_path):
+def test_significance_is_computed_on_paired_utterances(experiment, out, tmp_path):
     one, other = (Cell(experiment, RunFolder(out), method, 0) for method in ("ties", "fine-tuning"))
     rates, others = one.rates(experiment.seen), other.rates(experiment.seen)
     assert significance(rates, rates) == 1.0
@@ -143,16 +143,16 @@ def test_significance_is_of_utterances_that_both_heard(experiment, out, tmp_path
 
 
 @given(st.floats(0.001, 1), st.floats(0.001, 1))
-def test_no_reduction_is_none_and_all_of_it_is_one(wer, reference):
+def test_the_relative_reduction_is_zero_for_equal_wers_and_one_for_no_errors(wer, reference):
     assert relative_reduction(reference, reference) == 0
     assert math.isclose(relative_reduction(0, reference), 1)
     assert (relative_reduction(wer, reference) > 0) == (wer < reference)
 
 
-def test_coverage_goes_from_fine_tuning_to_separate_models():
+def test_coverage_is_zero_for_fine_tuning_and_one_for_separate_models():
     assert coverage(0.3, 0.3, 0.1) == 0
     assert coverage(0.1, 0.3, 0.1) == pytest.approx(1)
-    with pytest.raises(ValueError, match="no better"):
+    with pytest.raises(ValueError, match="no lower WER"):
         coverage(0.2, 0.1, 0.1)
-    with pytest.raises(ValueError, match="WER of 0"):
+    with pytest.raises(ValueError, match="reference WER of 0"):
         relative_reduction(0.1, 0)

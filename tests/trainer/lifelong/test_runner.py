@@ -1,4 +1,4 @@
-"""The grid on a tiny model that hears nothing yet: what is run, kept, and gone on with."""
+"""Runs the grid on an untrained tiny model: finished steps, stored files, and resuming."""
 
 import json
 from dataclasses import replace
@@ -25,7 +25,7 @@ TEXTS = ["zero one two", "three four", "five six seven", "a fox"]
 
 @pytest.fixture(scope="module")
 def manifests(tmp_path_factory, prompt):
-    """Three domains of real speech with texts that are not what is said: a tiny model learns them as well."""
+    """Three domains of real speech; the texts are not what is spoken, which a tiny model can be trained on as well."""
     folder = tmp_path_factory.mktemp("domains")
     found = {}
     for place, name in enumerate(("first", "second", "third")):
@@ -55,10 +55,10 @@ def silent(_message):
     pass
 
 
-def test_a_run_fills_the_matrix_and_a_second_one_has_nothing_to_do(experiment, tmp_path, monkeypatch):
-    told = []
-    run(experiment, tmp_path, told.append, 2)
-    assert told[1:] == ["fine-tuning, seed 0 (1 of 2)", "ties, seed 0 (2 of 2)"]
+def test_a_run_fills_the_matrix_and_a_second_run_computes_nothing(experiment, tmp_path, monkeypatch):
+    messages = []
+    run(experiment, tmp_path, messages.append, 2)
+    assert messages[1:] == ["fine-tuning, seed 0 (1 of 2)", "ties, seed 0 (2 of 2)"]
     cell = Cell(experiment, RunFolder(tmp_path), "ties", 0)
     assert cell.wer.shape == (3, 3)
     assert np.isfinite(cell.wer).all()
@@ -73,7 +73,7 @@ def test_a_run_fills_the_matrix_and_a_second_one_has_nothing_to_do(experiment, t
     monkeypatch.setattr(scoring, "Transcriber", None)
     run(experiment, tmp_path, silent, 2)
     more = replace(experiment, methods=[*experiment.methods, "joint"])
-    with pytest.raises(TypeError):  # a method may be added: only that is run
+    with pytest.raises(TypeError):  # a method may be added, and only it runs
         run(more, tmp_path, silent, 2)
 
 
@@ -87,23 +87,23 @@ def test_every_method_runs(experiment, tmp_path):
         assert (record["stored_mb"] > 0) == stores, name
 
 
-def test_what_was_interrupted_gives_the_same(experiment, tmp_path, monkeypatch):
+def test_an_interrupted_run_gives_the_same_results(experiment, tmp_path, monkeypatch):
     one = replace(experiment, methods=["ties"])
     run(one, tmp_path / "whole", silent, 2)
     calls = []
 
-    def breaks(*arguments, **more):
+    def failing_once(*arguments, **options):
         calls.append(1)
         if len(calls) == 2:
-            raise TrainingError("the power went")
-        return finetune(*arguments, **more)
+            raise TrainingError("power cut")
+        return finetune(*arguments, **options)
 
     finetune = runner.finetune
-    monkeypatch.setattr(runner, "finetune", breaks)
+    monkeypatch.setattr(runner, "finetune", failing_once)
     with pytest.raises(TrainingError):
         run(one, tmp_path / "broken", silent, 2)
     run(one, tmp_path / "broken", silent, 2)
-    assert len(calls) == 3  # the first step was not done again
+    assert len(calls) == 3  # the first step was not repeated
     vectors = [
         tmp_path / name / "cells" / "ties" / "seed-0" / "memory" / "2.safetensors" for name in ("whole", "broken")
     ]
@@ -111,16 +111,16 @@ def test_what_was_interrupted_gives_the_same(experiment, tmp_path, monkeypatch):
     assert all(np.array_equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
 
 
-def test_a_recording_that_is_lost_half_way_is_named_and_what_is_done_is_kept(experiment, manifests, tmp_path):
+def test_a_recording_that_disappears_is_named_and_finished_steps_are_kept(experiment, manifests, tmp_path):
     domains = load_domains(experiment)
     lost = domains["third"].training[1].audio
     data = lost.read_bytes()
-    work = runner.Run(experiment, domains, tmp_path, 2)
-    work.score_base()
+    interrupted = runner.Run(experiment, domains, tmp_path, 2)
+    interrupted.score_base()
     lost.unlink()
     try:
         with pytest.raises(BadAudioError, match=lost.name):
-            work.run_cell("fine-tuning", 0)
+            interrupted.run_cell("fine-tuning", 0)
         assert (tmp_path / "cells" / "fine-tuning" / "seed-0" / "step-1.json").is_file()
         with pytest.raises(BadInputError, match=rf"{lost.name} is missing"):
             run(experiment, tmp_path, silent, 2)
@@ -129,9 +129,9 @@ def test_a_recording_that_is_lost_half_way_is_named_and_what_is_done_is_kept(exp
     run(experiment, tmp_path, silent, 2)
 
 
-def test_another_experiment_or_process_does_not_mix_in(experiment, tmp_path):
+def test_a_folder_refuses_another_experiment_or_process(experiment, tmp_path):
     with open_run_folder(experiment, tmp_path):
-        with pytest.raises(BadInputError, match="another process is running here"):
+        with pytest.raises(BadInputError, match="another process is running in this folder"):
             run(experiment, tmp_path, silent)
         record = json.loads((tmp_path / "experiment.json").read_text())
     assert record["order"] == ["second", "third"]
@@ -144,7 +144,7 @@ def test_another_experiment_or_process_does_not_mix_in(experiment, tmp_path):
 @pytest.mark.parametrize(
     ("kept", "reason"), [("train", 'no lines of split "test"'), ("test", 'no lines of split "train"')]
 )
-def test_a_domain_without_a_part_is_said_before_anything_is_learnt(experiment, manifests, tmp_path, kept, reason):
+def test_a_missing_split_is_an_error_before_anything_runs(experiment, manifests, tmp_path, kept, reason):
     lines = manifests["second"].read_text().splitlines()
     path = manifests["second"].with_name(f"only-{kept}.jsonl")
     path.write_text("".join(line + "\n" for line in lines if json.loads(line)["split"] == kept))
@@ -153,14 +153,14 @@ def test_a_domain_without_a_part_is_said_before_anything_is_learnt(experiment, m
     assert not (tmp_path / "out").exists()
 
 
-def test_a_character_that_the_model_lacks_is_said_with_the_recording(experiment, manifests, tmp_path):
+def test_the_error_for_an_unknown_character_names_the_recording(experiment, manifests, tmp_path):
     path = manifests["second"].with_name("digits.jsonl")
     path.write_text(manifests["second"].read_text().replace("three four", "3 4"))
     with pytest.raises(BadInputError, match=r"second-1\.wav: its text has characters that the model cannot write: 3 4"):
         run(replace(experiment, manifests={**manifests, "second": path}), tmp_path, silent)
 
 
-def test_a_sweep_fine_tunes_once_a_step(experiment, tmp_path, monkeypatch):
+def test_a_sweep_fine_tunes_once_per_step(experiment, tmp_path, monkeypatch):
     calls = []
     finetune = runner.finetune
     monkeypatch.setattr(runner, "finetune", lambda *a, **k: calls.append(1) or finetune(*a, **k))
@@ -175,10 +175,10 @@ def test_a_sweep_fine_tunes_once_a_step(experiment, tmp_path, monkeypatch):
     assert again["steps"] == found["steps"]
 
 
-def test_the_settings_of_fine_tuning_reach_it(experiment, tmp_path, monkeypatch):
+def test_settings_reach_the_fine_tuning(experiment, tmp_path, monkeypatch):
     seen = []
 
-    def spy(bundle, weights, training, held_out, settings, **more):
+    def spy(bundle, weights, training, held_out, settings, **_options):
         seen.append(settings)
         raise TrainingError("seen")
 
@@ -188,7 +188,7 @@ def test_the_settings_of_fine_tuning_reach_it(experiment, tmp_path, monkeypatch)
     assert seen == [FineTuningSettings(epochs=1, learning_rate=1e-2, scope="lora", target_loss=0.0, seed=1)]
 
 
-def test_what_is_found_never_replaces_a_manifest(experiment, manifests, tmp_path):
+def test_results_never_replace_a_manifest(experiment, manifests, tmp_path):
     mine = tmp_path / "results.json"
     mine.write_text(manifests["third"].read_text())
     changed = replace(experiment, manifests={**manifests, "third": mine})

@@ -4,7 +4,7 @@ from device_app.audio.samples import SAMPLE_RATE
 from trainer.training.augment import augment, augment_strongly
 
 
-def test_augmentation_is_mild_and_follows_its_seed(prompt):
+def test_augmentation_is_mild_and_deterministic_for_a_seed(prompt):
     first, same, other = (augment(prompt, np.random.default_rng(seed)) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first, same)
     assert len(first) != len(other)
@@ -12,7 +12,7 @@ def test_augmentation_is_mild_and_follows_its_seed(prompt):
     assert np.isfinite(first).all()
 
 
-def test_the_same_seed_gives_the_same_strong_augmentation():
+def test_strong_augmentation_is_deterministic_for_a_seed():
     audio = np.random.default_rng(1).standard_normal(SAMPLE_RATE, np.float32) * np.float32(0.1)
     first, again, other = (augment_strongly(audio, np.random.default_rng(seed)) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first, again)

@@ -18,7 +18,7 @@ lengths = st.lists(st.floats(0.2, 30), min_size=1, max_size=80)
 
 
 @given(lengths, st.floats(5, 60), st.one_of(st.none(), st.integers(0, 99)))
-def test_every_utterance_is_in_one_batch_and_none_is_too_long(seconds, limit, seed):
+def test_every_utterance_is_in_one_batch_and_no_batch_is_too_long(seconds, limit, seed):
     examples = [example(s) for s in seconds]
     groups = batches(examples, limit, None if seed is None else np.random.default_rng(seed))
     assert sorted(id(one) for group in groups for one in group) == sorted(map(id, examples))
@@ -27,13 +27,13 @@ def test_every_utterance_is_in_one_batch_and_none_is_too_long(seconds, limit, se
         assert len(group) == 1 or max(one.duration_s for one in group) * len(group) <= limit
 
 
-def test_a_seed_decides_the_order():
+def test_the_seed_determines_the_order():
     examples = [example(s) for s in np.linspace(1, 5, 40)]
     orders = [[one.duration_s for g in batches(examples, 20, np.random.default_rng(s)) for one in g] for s in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
 
 
-def test_silence_around_speech_is_left_out(prompt, noise, tmp_path):
+def test_silence_around_speech_is_removed(prompt, noise, tmp_path):
     around = np.concatenate([noise(3.0, -70), prompt, noise(4.0, -70)])
     start, end = speech_span(around, VoiceActivity())
     assert 2.3 < start / SAMPLE_RATE <= 3.3
@@ -45,7 +45,7 @@ def test_silence_around_speech_is_left_out(prompt, noise, tmp_path):
     assert found.duration_s == pytest.approx((end - start) / SAMPLE_RATE)
 
 
-def test_a_batch_ends_in_zeros(tmp_path, noise):
+def test_batches_are_padded_with_zeros(tmp_path, noise):
     paths = [write_audio(tmp_path / f"{i}.flac", noise(i + 1.0)) for i in range(2)]
     examples = [
         TrainingUtterance(audio=path, end=round((i + 1.0) * SAMPLE_RATE), tokens=[1]) for i, path in enumerate(paths)

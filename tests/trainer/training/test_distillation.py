@@ -39,7 +39,7 @@ def distillation_set(model_bundle, weights):
 
 @pytest.fixture
 def distilled(model_bundle, weights, distillation_set):
-    """The model, and the distillation of it as it is."""
+    """The unchanged model and its distillation."""
     model = moonshine.build(model_bundle.config, "sdpa")
     families.load_weights(model, weights)
     moonshine.prepare(model)
@@ -50,13 +50,13 @@ def divergence(distillation):
     return distillation.divergence(np.random.default_rng(0))
 
 
-def test_no_recording_of_the_guard_set_is_among_them():
+def test_the_distillation_set_shares_no_recording_with_the_guard_set():
     own = {(SPANS.parent / json.loads(line)["audio"]).resolve() for line in SPANS.read_text("utf-8").splitlines()}
     guard_set = (GUARD_SET_FOLDER / "guard_set.jsonl").read_text("utf-8").splitlines()
     assert own.isdisjoint({(GUARD_SET_FOLDER / json.loads(line)["audio"]).resolve() for line in guard_set})
 
 
-def test_every_utterance_is_there_in_some_variants_with_what_the_model_hears(model_bundle, weights, distillation_set):
+def test_the_set_has_variants_of_each_recording_with_the_hypothesis_as_label(model_bundle, weights, distillation_set):
     assert len(distillation_set) == VARIANTS * len(SPANS.read_text("utf-8").splitlines())
     tokenizer = tokenizers.Tokenizer.from_file(str(model_bundle.path(TOKENIZER)))
     audio, _ = next(cut_out(SPANS))
@@ -69,7 +69,7 @@ def test_every_utterance_is_there_in_some_variants_with_what_the_model_hears(mod
     assert len({one.read().tobytes() for one in distillation_set}) == len(distillation_set)
 
 
-def test_a_model_that_has_not_changed_has_not_diverged_and_one_that_has_is_drawn_back(distilled):
+def test_the_divergence_is_zero_for_the_same_weights_and_its_gradient_points_back_to_them(distilled):
     model, distillation = distilled
     assert float(divergence(distillation).detach()) == pytest.approx(0.0, abs=1e-3)
     weight = model.model.encoder.layers[0].mlp.fc1.weight
@@ -79,23 +79,23 @@ def test_a_model_that_has_not_changed_has_not_diverged_and_one_that_has_is_drawn
     far = divergence(distillation)
     assert float(far.detach()) > 0.01
     far.backward()
-    assert float((weight.grad * (weight.detach() - before)).sum()) > 0  # descent goes back
+    assert float((weight.grad * (weight.detach() - before)).sum()) > 0  # gradient descent moves back
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model_bundle", ["embedded"], indirect=True)
-def test_a_fine_tuning_that_is_held_diverges_less_in_general_speech(
+def test_fine_tuning_with_distillation_diverges_less_on_general_speech(
     model_bundle, weights, codes, distilled, distillation_set, monkeypatch
 ):
-    monkeypatch.setattr(distillation_module, "SHARE", 0.5)  # there is little to learn
+    monkeypatch.setattr(distillation_module, "SHARE", 0.5)  # the training set is small
     lines = [json.loads(line) for line in codes.read_text("utf-8").splitlines()][:12]
     labelled = [Utterance(audio=codes.parent / line["audio"], text=line["text"]) for line in lines]
     settings = FineTuningSettings(epochs=6, batch_s=20.0)
     model, distillation = distilled
 
-    def learnt(**more):
-        found = finetune_on_recordings(model_bundle, weights, labelled, [], settings, **more)
-        families.load_weights(model, found.weights)
+    def divergence_after_finetuning(**options):
+        tuned = finetune_on_recordings(model_bundle, weights, labelled, [], settings, **options)
+        families.load_weights(model, tuned.weights)
         return float(divergence(distillation).detach())
 
-    assert learnt(distillation_set=distillation_set) < 0.8 * learnt()
+    assert divergence_after_finetuning(distillation_set=distillation_set) < 0.8 * divergence_after_finetuning()

@@ -4,7 +4,7 @@ from trainer.training.early_stopping import CLEARLY_WORSE, EarlyStopping, last_e
 
 
 def observed(losses, patience=2):
-    """Early stopping after these validation losses; the weight has the number of the epoch, 0 before the first."""
+    """Early stopping after these validation losses. The weight equals the number of the epoch, 0 before the first."""
     weight = torch.zeros(1)
     stopping = EarlyStopping({"weight": weight}, patience)
     for number, loss in enumerate(losses):
@@ -13,7 +13,7 @@ def observed(losses, patience=2):
     return stopping, weight
 
 
-def test_stops_after_clearly_worse_epochs_in_a_row_only():
+def test_stops_only_after_consecutive_clearly_worse_epochs():
     worse = 1.0 + 2 * CLEARLY_WORSE
     assert observed([2.0, 1.0, worse, worse])[0].should_stop()
     assert not observed([2.0, 1.0, worse])[0].should_stop()
@@ -21,7 +21,7 @@ def test_stops_after_clearly_worse_epochs_in_a_row_only():
     assert observed([2.0, 1.0, worse], patience=1)[0].should_stop()
 
 
-def test_ignores_small_increases_and_keeps_the_last_weights():
+def test_small_increases_are_ignored_and_the_last_weights_kept():
     slightly = 1.0 + CLEARLY_WORSE / 2
     stopping, weight = observed([2.0, 1.0, slightly, slightly, slightly])
     assert not stopping.should_stop()
@@ -29,7 +29,7 @@ def test_ignores_small_increases_and_keeps_the_last_weights():
     assert weight.item() == 4
 
 
-def test_restores_the_best_weights_where_the_last_are_clearly_worse():
+def test_restores_the_best_weights_if_the_last_are_clearly_worse():
     stopping, weight = observed([2.0, 1.0, 3.0])
     stopping.restore_best()
     assert weight.item() == 1

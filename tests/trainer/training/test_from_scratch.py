@@ -1,4 +1,4 @@
-"""A base model from nothing: the bundle, the easy beginning, and going on after a kill."""
+"""Training from scratch: the bundle, the curriculum, and resuming after a kill."""
 
 import json
 from dataclasses import replace
@@ -22,7 +22,7 @@ QUICK = replace(SETTINGS, epochs=2, curriculum_epochs=1, batch_s=4.0)
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch, tiny_bundle):
     monkeypatch.setitem(conformer_ctc.CONFIGS, "tiny", TINY)
-    # The export takes seconds; the graphs of the tiny bundle are those of any tiny model.
+    # The export takes seconds; all tiny models have the graphs of the tiny bundle.
     monkeypatch.setattr(from_scratch, "new_bundle", lambda _texts, _config, out, *_more: _copied(tiny_bundle, out))
 
 
@@ -40,7 +40,7 @@ def entries(tmp_path, prompt):
     return read_manifest(tmp_path / "m.jsonl")
 
 
-def test_a_bundle_comes_out_that_hears(entries, tmp_path, tiny_bundle, prompt):
+def test_training_writes_a_bundle_that_transcribes(entries, tmp_path, tiny_bundle, prompt):
     steps = []
     tuned = train(entries[:3], entries[3:], "tiny", tmp_path / "out", QUICK, on_step=steps.append)
     trained = Bundle.open(tmp_path / "out")
@@ -53,7 +53,7 @@ def test_a_bundle_comes_out_that_hears(entries, tmp_path, tiny_bundle, prompt):
     Transcriber(trained, threads=2).transcribe(prompt, 16000)
 
 
-def test_what_was_killed_goes_on(entries, tmp_path, monkeypatch):
+def test_a_killed_run_resumes_from_its_checkpoint(entries, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "CHECKPOINT_S", -1.0)
     settings = replace(QUICK, batch_s=2.5)
     whole = train(entries, entries, "tiny", tmp_path / "whole", settings)
@@ -73,14 +73,14 @@ def test_what_was_killed_goes_on(entries, tmp_path, monkeypatch):
     assert Bundle.open(tmp_path / "out").weights_hash == Bundle.open(tmp_path / "whole").weights_hash
 
 
-def test_some_are_held_out_where_the_manifest_names_none(entries, tmp_path):
-    told = []
+def test_utterances_are_held_out_if_the_manifest_has_no_dev_split(entries, tmp_path):
+    counts = []
     many = [replace(entries[number % 4], id=str(number)) for number in range(20)]
-    train(many, [], "tiny", tmp_path / "out", replace(QUICK, epochs=1), on_start=lambda *counts: told.append(counts))
-    assert told == [(18, 2)]
+    train(many, [], "tiny", tmp_path / "out", replace(QUICK, epochs=1), on_start=lambda *both: counts.append(both))
+    assert counts == [(18, 2)]
 
 
-def test_an_easy_epoch_goes_from_short_to_long_and_varies_nothing(entries, tiny_bundle, monkeypatch):
+def test_a_curriculum_epoch_runs_from_short_to_long_without_augmentation(entries, tiny_bundle, monkeypatch):
     batches = []
     loss = conformer_ctc.loss
 
@@ -91,22 +91,22 @@ def test_an_easy_epoch_goes_from_short_to_long_and_varies_nothing(entries, tiny_
     monkeypatch.setattr(conformer_ctc, "loss", spy)
     finetune_on_recordings(tiny_bundle, tiny_bundle.weights(), entries, [], replace(QUICK, batch_s=0.5))
     assert [augment for augment, _ in batches] == [False] * 4 + [True] * 4
-    easy = [length for _, length in batches[:4]]
-    assert easy == sorted(easy)
+    curriculum = [length for _, length in batches[:4]]
+    assert curriculum == sorted(curriculum)
 
 
-def test_nothing_is_overwritten_and_nothing_to_learn_is_said(entries, tmp_path):
+def test_an_existing_folder_or_an_empty_training_set_is_an_error(entries, tmp_path):
     (tmp_path / "out").mkdir()
-    with pytest.raises(BadInputError, match="exists already"):
+    with pytest.raises(BadInputError, match="already exists"):
         train(entries, [], "tiny", tmp_path / "out", QUICK)
-    with pytest.raises(BadInputError, match="no utterances to learn from"):
+    with pytest.raises(BadInputError, match="no utterances to train on"):
         train([], entries, "tiny", tmp_path / "other", QUICK)
 
 
-def test_a_folder_that_is_needed_while_training_is_not_removed_with_what_is_in_it(entries, tmp_path):
-    """What once happened: `train voices.training/manifest.jsonl --out voices` removed the recordings in the end."""
+def test_a_training_folder_with_other_files_is_refused_and_kept(entries, tmp_path):
+    """Regression: `train voices.training/manifest.jsonl --out voices` removed the recordings after training."""
     (tmp_path / "voices.training").mkdir()
     (tmp_path / "voices.training" / "a.wav").write_bytes(b"mine")
-    with pytest.raises(BadInputError, match=r"voices\.training: .*holds a\.wav; nothing was changed"):
+    with pytest.raises(BadInputError, match=r"voices\.training: .*it has a\.wav; nothing was changed"):
         train(entries, [], "tiny", tmp_path / "voices", QUICK)
     assert (tmp_path / "voices.training" / "a.wav").read_bytes() == b"mine"

@@ -1,4 +1,4 @@
-"""Fine-tuning a tiny Moonshine on real speech; a short run of the embedded model is marked slow."""
+"""Fine-tuning a tiny Moonshine on real speech. A short run of the embedded model is marked slow."""
 
 import json
 from dataclasses import replace
@@ -19,7 +19,7 @@ from trainer.training.early_stopping import CLEARLY_WORSE
 from trainer.training.finetuning import finetune_on_recordings
 from trainer.training.settings import FineTuningSettings, default_epochs
 
-# Random weights take a higher rate than trained ones.
+# Random weights need a higher learning rate than trained ones.
 QUICK = FineTuningSettings(epochs=2, batch_s=9.0, patience=9, scope="all", learning_rate=1e-3)
 EMBEDDINGS = "model.decoder.embed_tokens.weight"
 
@@ -54,7 +54,7 @@ def changed(found, weights):
     return {name for name in weights if not np.array_equal(found.weights[name], weights[name])}
 
 
-def test_a_padded_batch_is_heard_as_its_utterances_are_alone(model, tiny_moonshine, labelled):
+def test_the_loss_of_a_padded_batch_is_the_sum_over_single_utterances(model, tiny_moonshine, labelled):
     moonshine.prepare(model)
     examples = load_examples(labelled[:4], moonshine.tokenise(tiny_moonshine))
     audio = [one.read() for one in examples]
@@ -73,7 +73,7 @@ def test_a_padded_batch_is_heard_as_its_utterances_are_alone(model, tiny_moonshi
     assert float(total) == pytest.approx(sum(alone), rel=1e-4)
 
 
-def test_the_loss_is_transformers_own(model, tiny_moonshine, labelled):
+def test_the_loss_equals_that_of_transformers(model, tiny_moonshine, labelled):
     (example,) = load_examples(labelled[:1], moonshine.tokenise(tiny_moonshine))
     audio = torch.from_numpy(example.read())[None]
     with torch.no_grad():
@@ -83,9 +83,9 @@ def test_the_loss_is_transformers_own(model, tiny_moonshine, labelled):
     assert float(total) / tokens == pytest.approx(float(expected), rel=1e-4)
 
 
-def test_it_learns_and_the_same_seed_gives_the_same_weights(learn, labelled, weights):
+def test_the_loss_falls_and_the_same_seed_gives_the_same_weights(learn, labelled, weights):
     def run(settings=QUICK):
-        return learn(settings, held_out=labelled[:1])  # a model this small learns what it is given, and no more
+        return learn(settings, held_out=labelled[:1])  # a model this small does not generalise
 
     first, second, other = run(), run(), run(replace(QUICK, seed=1))
     assert first.training_losses[-1] < first.training_losses[0]
@@ -97,7 +97,7 @@ def test_it_learns_and_the_same_seed_gives_the_same_weights(learn, labelled, wei
 
 
 @pytest.mark.slow
-def test_the_embedded_model_learns_and_stays_close_in_general_speech(bundle, labelled):
+def test_the_embedded_model_is_fine_tuned_deterministically_with_distillation(bundle, labelled):
     weights = bundle.weights()
     distillation_set = load_distillation_set(bundle, weights, seed=0)[:4]
     settings = replace(QUICK, learning_rate=FineTuningSettings.learning_rate)
@@ -112,7 +112,7 @@ def test_the_embedded_model_learns_and_stays_close_in_general_speech(bundle, lab
     assert changed(first, weights) == weights.keys() - {EMBEDDINGS}
 
 
-def test_embeddings_stay_unless_asked_for(learn, weights):
+def test_embeddings_are_trained_only_on_request(learn, weights):
     assert changed(learn(), weights) == weights.keys() - {EMBEDDINGS}
     assert changed(learn(replace(QUICK, epochs=1, embeddings=True)), weights) == weights.keys()
 
@@ -126,7 +126,7 @@ def test_embeddings_stay_unless_asked_for(learn, weights):
         ("attention", ("self_attn.", "encoder_attn.")),
     ],
 )
-def test_a_scope_leaves_the_rest_alone(learn, weights, scope, parts):
+def test_only_weights_in_the_scope_change(learn, weights, scope, parts):
     found = changed(learn(replace(QUICK, epochs=1, scope=scope)), weights)
     assert all(any(part in name for name in found) for part in parts)
     assert all(any(part in name for part in parts) for name in found)
@@ -137,9 +137,9 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize(
-    "settings", [QUICK, replace(QUICK, epochs=3, target_loss=100.0)], ids=["to its end", "shortened"]
+    "settings", [QUICK, replace(QUICK, epochs=3, target_loss=100.0)], ids=["all epochs", "target loss"]
 )
-def test_a_run_that_was_killed_goes_on_to_the_same_weights(
+def test_a_killed_run_resumes_and_gives_the_same_weights(
     learn, labelled, weights, tiny_moonshine, tmp_path, monkeypatch, settings
 ):
     monkeypatch.setattr(checkpoints, "CHECKPOINT_S", 0.0)
@@ -161,7 +161,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(
     found = learn(
         settings, checkpoint=checkpoint, on_step=lambda at: resumed.append(at.step), distillation_set=distillation_set
     )
-    assert resumed[0] == 3  # the checkpoint of update 2 was the last
+    assert resumed[0] == 3  # the last checkpoint was written after update 2
     assert found.training_losses == whole.training_losses
     assert found.validation_losses == whole.validation_losses
     for name in weights:
@@ -169,14 +169,14 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(
 
 
 @pytest.mark.parametrize("content", [b"", b"\x08\0\0\0\0\0\0\0{}      ", b"garbage" * 100])
-def test_a_damaged_checkpoint_is_passed_over(learn, tmp_path, content):
+def test_a_damaged_checkpoint_is_ignored(learn, tmp_path, content):
     checkpoint = tmp_path / "run.safetensors"
     checkpoint.write_bytes(content)
     assert len(learn(replace(QUICK, epochs=1), checkpoint=checkpoint).training_losses) == 1
 
 
-def test_it_stops_when_held_out_utterances_get_worse_and_gives_the_best_epochs_weights(learn, labelled, tiny_moonshine):
-    """The held-out text has words of its own: training makes them less probable after the first epochs."""
+def test_stops_early_when_the_validation_loss_rises_and_returns_the_best_weights(learn, labelled, tiny_moonshine):
+    """The held-out transcript has other words, which training makes less probable after the first epochs."""
     other = replace(labelled[4], text="none of these words was spelled before")
     found = learn(FineTuningSettings(epochs=30, batch_s=60.0, learning_rate=1e-2, patience=2), held_out=[other])
     assert len(found.training_losses) < 30
@@ -188,23 +188,21 @@ def test_it_stops_when_held_out_utterances_get_worse_and_gives_the_best_epochs_w
     assert returned.validation_losses[0] == pytest.approx(found.validation_losses[best], rel=1e-5)
 
 
-def test_it_goes_over_what_is_learnt_once_more_and_stops(learn):
-    every = learn(replace(QUICK, epochs=4))
-    between = (
-        every.training_losses[0] + every.training_losses[1]
-    ) / 2  # the first epoch's loss is above it, the second's below
+def test_training_stops_one_epoch_after_the_target_loss(learn):
+    first, second, *_ = learn(replace(QUICK, epochs=4)).training_losses
+    between = (first + second) / 2
     rates = []
     found = learn(replace(QUICK, epochs=9, target_loss=between), on_step=lambda at: rates.append(at.step / at.steps))
     assert len(found.training_losses) == 3
     assert rates[-1] == 1
 
 
-def test_a_loss_that_is_not_a_number_stops_it(learn):
+def test_a_loss_that_is_not_finite_is_an_error(learn):
     with pytest.raises(TrainingError, match="not a number"):
         learn(replace(QUICK, learning_rate=float("inf"), warm_up=0.0))
 
 
-def test_memory_that_runs_out_is_told(learn, monkeypatch):
+def test_out_of_memory_is_an_error_with_a_remedy(learn, monkeypatch):
     def exhausted(*_, **__):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 TB")
 
@@ -213,7 +211,7 @@ def test_memory_that_runs_out_is_told(learn, monkeypatch):
         learn()
 
 
-def test_silence_is_nothing_to_learn_from(tiny_moonshine, weights, tmp_path):
+def test_recordings_without_speech_are_an_error(tiny_moonshine, weights, tmp_path):
     silent = [
         Utterance(audio=write_audio(tmp_path / f"{i}.flac", np.zeros(32000, np.float32)), text="hello")
         for i in range(3)
@@ -222,19 +220,19 @@ def test_silence_is_nothing_to_learn_from(tiny_moonshine, weights, tmp_path):
         finetune_on_recordings(tiny_moonshine, weights, silent, [], QUICK)
 
 
-def test_a_text_too_long_for_the_model_names_its_recording(tiny_moonshine, weights, labelled):
+def test_the_error_for_a_text_that_is_too_long_names_the_recording(tiny_moonshine, weights, labelled):
     with pytest.raises(BadInputError, match=r"000\.flac: its text has \d+ tokens; the model writes at most 194"):
         finetune_on_recordings(
             tiny_moonshine, weights, [Utterance(audio=labelled[0].audio, text="antidisestablishment " * 60)], [], QUICK
         )
 
 
-def test_characters_that_the_vocabulary_lacks_are_spelled_in_bytes(bundle):
+def test_characters_outside_the_vocabulary_become_byte_tokens(bundle):
     tokenise = moonshine.tokenise(bundle)
     assert len(tokenise("☃")) > 2
     assert tokenise("☃") != tokenise("☂")
 
 
 @pytest.mark.parametrize(("utterances", "epochs"), [(1, 10), (10, 10), (50, 6), (300, 4), (2000, 3), (10**6, 3)])
-def test_few_utterances_are_gone_over_more_often(utterances, epochs):
+def test_fewer_utterances_have_more_epochs(utterances, epochs):
     assert default_epochs(utterances) == epochs

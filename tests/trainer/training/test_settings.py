@@ -3,7 +3,7 @@ import pytest
 from trainer.training.settings import schedule
 
 
-def test_the_learning_rate_rises_to_its_peak_and_falls_to_nearly_nothing():
+def test_the_learning_rate_rises_to_its_peak_and_decays_to_nearly_zero():
     rates = [schedule(step, 20, 0.1) for step in range(20)]
     assert rates[:3] == [0.5, 1.0, 1.0]
     assert rates[2:] == sorted(rates[2:], reverse=True)
@@ -11,5 +11,5 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_nearly_nothing():
 
 
 @pytest.mark.parametrize(("steps", "warm_up"), [(1, 0.1), (1, 1.0), (3, 0.0), (3, 1.0)])
-def test_few_updates_have_a_learning_rate_above_zero_too(steps, warm_up):
+def test_the_learning_rate_is_positive_even_for_few_updates(steps, warm_up):
     assert all(0 < schedule(step, steps, warm_up) <= 1 for step in range(steps))

@@ -1,4 +1,4 @@
-"""Published corpora as domains: small ones, laid out as the real ones are."""
+"""Published corpora as experiments, tested on small corpora with the real layout."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def test_common_voice_is_split_by_accent_and_speaker_us_first(common_voice, tmp_
             assert sum(e.split == "train" for e in entries) <= 12
 
 
-def test_accents_come_in_the_order_that_is_asked_for(common_voice, tmp_path):
+def test_accents_have_the_requested_order(common_voice, tmp_path):
     accents = ["Scottish English", "united states english"]
     experiment = read_experiment(_with_base(prepare("common-voice", common_voice, tmp_path / "out", accents=accents)))
     assert (experiment.base_domain, experiment.order) == ("scottish-english", ["united-states-english"])
@@ -59,7 +59,7 @@ def test_accents_come_in_the_order_that_is_asked_for(common_voice, tmp_path):
         prepare("common-voice", common_voice, tmp_path / "other", accents=["Rare"])
 
 
-def test_librispeech_keeps_its_own_parts(tmp_path):
+def test_librispeech_keeps_its_own_splits(tmp_path):
     folder = tmp_path / "LibriSpeech"
     for part in ("train-clean-100", "train-other-500", "test-clean", "test-other", "dev-clean"):
         audio(folder / part / "19" / "198" / "19-198-0000.flac")
@@ -92,10 +92,10 @@ def test_ted_lium_talks_are_cut_into_utterances(tmp_path):
 
 
 @pytest.mark.parametrize("corpus", ["common-voice", "librispeech", "ted-lium"])
-def test_another_corpus_is_said(tmp_path, corpus):
+def test_another_corpus_than_named_is_an_error(tmp_path, corpus):
     audio(tmp_path / "other" / "a.wav")
     (tmp_path / "other" / "a.txt").write_text("hello")
-    with pytest.raises(BadInputError, match=r"no release|no LibriSpeech|no \.stm"):
+    with pytest.raises(BadInputError, match=r"not a release|not a LibriSpeech|no \.stm"):
         prepare(corpus, tmp_path / "other", tmp_path / "out")
 
 
@@ -104,10 +104,10 @@ def _with_base(config):
     return config
 
 
-def test_a_configuration_that_was_edited_is_not_written_again(common_voice, tmp_path):
+def test_an_existing_configuration_is_not_replaced(common_voice, tmp_path):
     config = prepare("common-voice", common_voice, tmp_path / "out", train=12, test=5)
     config.write_text("edited")
-    with pytest.raises(BadInputError, match="is there already; nothing was changed"):
+    with pytest.raises(BadInputError, match="already exists; nothing was changed"):
         prepare("common-voice", common_voice, tmp_path / "out", train=12, test=5)
     assert config.read_text() == "edited"
 

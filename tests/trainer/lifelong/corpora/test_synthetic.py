@@ -1,4 +1,4 @@
-"""Speech from espeak-ng and flite, which are not Python packages: without them these tests skip."""
+"""Synthetic speech from espeak-ng and flite; the tests skip where these programs are not installed."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ def lines(manifest):
     return [json.loads(line) for line in manifest.read_text().splitlines()]
 
 
-def test_every_accent_has_its_part_to_learn_from_and_its_part_to_test_by(spoken):
+def test_every_accent_has_train_and_test_splits_of_the_given_sizes(spoken):
     assert [manifest.parent.name for manifest in spoken] == [accent.name for accent in ACCENTS]
     for place, manifest in enumerate(spoken):
         splits = [line["split"] for line in lines(manifest)]
@@ -42,7 +42,7 @@ def test_train_and_test_share_no_sentence_and_no_voice(spoken):
     assert not set(TRAIN_VARIANTS) & set(TEST_VARIANTS)
 
 
-def test_recordings_are_as_long_as_they_are_said_to_be(spoken):
+def test_manifests_have_the_durations_of_the_recordings(spoken):
     for manifest in spoken:
         for line in lines(manifest):
             audio = read(manifest.parent / line["audio"])
@@ -50,19 +50,19 @@ def test_recordings_are_as_long_as_they_are_said_to_be(spoken):
             assert abs(audio).max() > 0.05
 
 
-def test_the_same_seed_says_the_same(spoken, tmp_path):
+def test_speech_is_deterministic_for_a_seed(spoken, tmp_path):
     again = synthesise(tmp_path, SIZES)
     assert [lines(manifest) for manifest in again] == [lines(manifest) for manifest in spoken]
     assert (read(again[2].parent / "audio/test-00000.flac") == read(spoken[2].parent / "audio/test-00000.flac")).all()
 
 
-def test_what_is_there_is_left_alone(spoken):
+def test_existing_accents_are_kept(spoken):
     before = spoken[0].stat().st_mtime_ns
     synthesise(spoken[0].parent.parent, SIZES)
     assert spoken[0].stat().st_mtime_ns == before
 
 
-def test_without_the_programs_it_is_said_how_to_get_them(tmp_path, monkeypatch):
+def test_without_the_programs_the_error_says_how_to_install_them(tmp_path, monkeypatch):
     monkeypatch.setattr(synthetic.shutil, "which", lambda _name: None)
     with pytest.raises(MissingDependencyError, match="sudo apt install espeak-ng flite"):
         synthesise(tmp_path)

@@ -1,4 +1,4 @@
-"""Soft merging: what an utterance sounds like decides how much each expert counts."""
+"""Soft merging: the encoder output of an utterance determines the experts' shares."""
 
 import numpy as np
 import pytest
@@ -14,33 +14,33 @@ MEANS = np.array([[1.0, 0.0, 5.0], [0.0, 1.0, 5.0], [-1.0, -1.0, 5.0]])
 
 
 @pytest.mark.parametrize("domain", [0, 1, 2])
-def test_an_utterance_like_a_domain_gets_that_domains_expert(domain):
+def test_an_utterance_near_a_domain_is_routed_to_its_expert(domain):
     shares = route(MEANS[domain] + [0.1, 0.1, 0.0], MEANS, temperature=0.1)
     assert np.argmax(shares) == domain
     assert shares[domain] > 0.9
     assert shares.sum() == pytest.approx(1)
 
 
-def test_between_two_domains_both_count_and_a_high_temperature_mixes_all():
+def test_an_utterance_between_domains_mixes_both_and_a_high_temperature_mixes_all():
     between = route((MEANS[0] + MEANS[1]) / 2, MEANS, temperature=0.1)
     assert between[0] == pytest.approx(between[1])
     assert between[2] < 0.01
     np.testing.assert_allclose(route(MEANS[0], MEANS, temperature=1e6), 1 / 3, atol=1e-5)
 
 
-def test_what_is_like_no_domain_gets_equal_shares_of_all():
+def test_an_utterance_at_the_centre_gets_equal_shares():
     np.testing.assert_allclose(route(MEANS.mean(axis=0), MEANS, temperature=0.1), 1 / 3)
 
 
 @given(arrays(float, st.integers(1, 9), elements=st.floats(0, 1)).filter(lambda values: values.sum() > 0.01))
-def test_tenths_have_a_sum_of_one_and_are_near(values):
+def test_rounding_to_tenths_keeps_the_sum_of_one(values):
     shares = values / values.sum()
     rounded = np.array(in_tenths(shares))
     assert rounded.sum() == pytest.approx(1)
     assert np.abs(rounded - shares).max() <= 0.1 + 1e-9
 
 
-def test_a_mixture_is_theta_and_the_experts_by_their_shares():
+def test_a_mixture_adds_the_experts_weighted_by_their_shares():
     theta = {"w": np.ones(3, np.float32)}
     experts = [{"w": np.full(3, 10, np.float32)}, {"w": np.full(3, -2, np.float32)}]
     mixture = Mixture(theta, experts, lambda _audio: np.array([0.5, 0.5]))
