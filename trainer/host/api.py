@@ -253,20 +253,20 @@ def _error_response(_request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": str(error)}, 422)
 
 
-def make_api(hosting: HostState) -> FastAPI:
+def make_api(host_state: HostState) -> FastAPI:
     """The application; jobs are processed from its start to its shutdown."""
 
     @asynccontextmanager
     async def life(_api: FastAPI) -> AsyncIterator[None]:
-        await run_in_threadpool(hosting.jobs.start)
+        await run_in_threadpool(host_state.jobs.start)
         yield
-        await run_in_threadpool(hosting.jobs.stop)
+        await run_in_threadpool(host_state.jobs.stop)
 
     api = FastAPI(title="asr-edge host", version="1", lifespan=life, docs_url=None, redoc_url=None)
-    api.state.hosting = hosting
+    api.state.host_state = host_state
     api.include_router(router)
-    api.add_middleware(BodyLimit, limit=hosting.jobs.limits.json_bytes)
-    if hosting.allows_anonymous:  # prevents DNS rebinding by a page in a browser
+    api.add_middleware(BodyLimit, limit=host_state.jobs.limits.json_bytes)
+    if host_state.allows_anonymous:  # prevents DNS rebinding by a page in a browser
         api.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
     api.add_exception_handler(AsrEdgeError, _error_response)
     return api

@@ -43,9 +43,9 @@ class HostState:
     uploading: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._rate = MovingWindowRateLimiter(MemoryStorage())
-        self._of_device = RateLimitItemPerMinute(self.jobs.limits.requests_per_minute)
-        self._of_strangers = RateLimitItemPerMinute(BAD_TOKENS_PER_MINUTE)
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._device_limit = RateLimitItemPerMinute(self.jobs.limits.requests_per_minute)
+        self._bad_token_limit = RateLimitItemPerMinute(BAD_TOKENS_PER_MINUTE)
 
     def device(self, address: str, token: str | None) -> Device:
         """Finds the device with a token.
@@ -61,14 +61,14 @@ class HostState:
         device: Device | None = None
         if token is None and self.allows_anonymous:
             device = database.local_device()
-        elif not self._rate.test(self._of_strangers, address):
+        elif not self._limiter.test(self._bad_token_limit, address):
             raise retry_later(429, "too many wrong tokens from this address")
         elif token:
             device = database.device_with_token(token)
         if device is None:
-            self._rate.hit(self._of_strangers, address)
+            self._limiter.hit(self._bad_token_limit, address)
             raise HTTPException(401, "this host requires a token", {"WWW-Authenticate": "Bearer"})
-        if not self._rate.hit(self._of_device, str(device.id)):
+        if not self._limiter.hit(self._device_limit, str(device.id)):
             raise retry_later(429, "too many requests; try again later")
         return device
 
@@ -78,12 +78,12 @@ def retry_later(status: int, reason: str) -> HTTPException:
     return HTTPException(status, reason, {"Retry-After": str(RETRY_AFTER_S)})
 
 
-def _hosting(request: Request) -> HostState:
-    found: HostState = request.app.state.hosting
+def _host_state(request: Request) -> HostState:
+    found: HostState = request.app.state.host_state
     return found
 
 
-Host = Annotated[HostState, Depends(_hosting)]
+Host = Annotated[HostState, Depends(_host_state)]
 
 
 def _calling_device(

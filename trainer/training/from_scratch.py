@@ -26,7 +26,7 @@ from trainer.vocabulary import build_tokenizer
 
 FAMILY = "conformer-ctc"
 
-# The learning rate is ten times that of fine-tuning, because there is no base to stay close to.
+# The learning rate is ten times that of fine-tuning, because there is no base to preserve.
 SETTINGS = FineTuningSettings(
     epochs=30,
     learning_rate=1e-3,

@@ -100,9 +100,8 @@ def finetune(
         StorageError: the checkpoint cannot be written.
     """
     torch.set_num_threads(default_threads())
-    torch.backends.cudnn.allow_tf32 = (
-        False  # the first layers take raw samples, and a mantissa of 10 bits is only 60 dB
-    )
+    # The first layers take raw samples, and a mantissa of 10 bits is only 60 dB.
+    torch.backends.cudnn.allow_tf32 = False
     model = TrainableModel.build(bundle, weights, settings, adapters)
     with memory.explain_exhaustion(settings.batch_s):
         return _run(model, training, held_out, settings, checkpoint, on_step, distillation_set, penalty)

@@ -171,10 +171,10 @@ def test_two_vectors_are_too_few(give, merge, vector):
 
 def test_a_device_can_contribute_only_to_its_own_group(serve, client_of, vector, database, bundle):
     url = serve()
-    phone, stranger = client_of(url, fleet="crew"), client_of(url, "stranger", fleet="others")
+    phone, outsider = client_of(url, fleet="crew"), client_of(url, "outsider", fleet="others")
     data = vector(1).to_bytes()
     path = f"/v1/groups/crew/contributions/{hashlib.sha256(data).hexdigest()}"
-    assert stranger.put(path, content=data).status_code == 404
+    assert outsider.put(path, content=data).status_code == 404
     assert phone.put(path, content=data[:-1]).status_code == 422
     assert phone.put(path, content=data).status_code == 201
     assert phone.put(path, content=data).status_code == 201  # replayed

@@ -43,7 +43,7 @@ def model(tiny_moonshine, weights):
 
 
 @pytest.fixture
-def learn(tiny_moonshine, weights, labelled):
+def run_finetuning(tiny_moonshine, weights, labelled):
     def run(settings=QUICK, held_out=labelled[4:5], **more):
         return finetune_on_recordings(tiny_moonshine, weights, labelled[:4], held_out, settings, **more)
 
@@ -83,9 +83,9 @@ def test_the_loss_equals_that_of_transformers(model, tiny_moonshine, labelled):
     assert float(total) / tokens == pytest.approx(float(expected), rel=1e-4)
 
 
-def test_the_loss_falls_and_the_same_seed_gives_the_same_weights(learn, labelled, weights):
+def test_the_loss_falls_and_the_same_seed_gives_the_same_weights(run_finetuning, labelled, weights):
     def run(settings=QUICK):
-        return learn(settings, held_out=labelled[:1])  # a model this small does not generalise
+        return run_finetuning(settings, held_out=labelled[:1])  # a model this small does not generalise
 
     first, second, other = run(), run(), run(replace(QUICK, seed=1))
     assert first.training_losses[-1] < first.training_losses[0]
@@ -112,9 +112,9 @@ def test_the_embedded_model_is_fine_tuned_deterministically_with_distillation(bu
     assert changed(first, weights) == weights.keys() - {EMBEDDINGS}
 
 
-def test_embeddings_are_trained_only_on_request(learn, weights):
-    assert changed(learn(), weights) == weights.keys() - {EMBEDDINGS}
-    assert changed(learn(replace(QUICK, epochs=1, embeddings=True)), weights) == weights.keys()
+def test_embeddings_are_trained_only_on_request(run_finetuning, weights):
+    assert changed(run_finetuning(), weights) == weights.keys() - {EMBEDDINGS}
+    assert changed(run_finetuning(replace(QUICK, epochs=1, embeddings=True)), weights) == weights.keys()
 
 
 @pytest.mark.parametrize(
@@ -126,8 +126,8 @@ def test_embeddings_are_trained_only_on_request(learn, weights):
         ("attention", ("self_attn.", "encoder_attn.")),
     ],
 )
-def test_only_weights_in_the_scope_change(learn, weights, scope, parts):
-    found = changed(learn(replace(QUICK, epochs=1, scope=scope)), weights)
+def test_only_weights_in_the_scope_change(run_finetuning, weights, scope, parts):
+    found = changed(run_finetuning(replace(QUICK, epochs=1, scope=scope)), weights)
     assert all(any(part in name for name in found) for part in parts)
     assert all(any(part in name for part in parts) for name in found)
 
@@ -140,12 +140,12 @@ class Killed(BaseException):
     "settings", [QUICK, replace(QUICK, epochs=3, target_loss=100.0)], ids=["all epochs", "target loss"]
 )
 def test_a_killed_run_resumes_and_gives_the_same_weights(
-    learn, labelled, weights, tiny_moonshine, tmp_path, monkeypatch, settings
+    run_finetuning, labelled, weights, tiny_moonshine, tmp_path, monkeypatch, settings
 ):
     monkeypatch.setattr(checkpoints, "CHECKPOINT_S", 0.0)
     others = load_examples(labelled[5:9], moonshine.tokenise(tiny_moonshine))
     distillation_set = [replace(one, samples=one.read(), start=0, end=one.end - one.start) for one in others]
-    whole = learn(settings, distillation_set=distillation_set)
+    whole = run_finetuning(settings, distillation_set=distillation_set)
     assert len(whole.training_losses) == 2
     checkpoint = tmp_path / "run.safetensors"
     steps = []
@@ -156,9 +156,9 @@ def test_a_killed_run_resumes_and_gives_the_same_weights(
             raise Killed
 
     with pytest.raises(Killed):
-        learn(settings, checkpoint=checkpoint, on_step=kill, distillation_set=distillation_set)
+        run_finetuning(settings, checkpoint=checkpoint, on_step=kill, distillation_set=distillation_set)
     resumed = []
-    found = learn(
+    found = run_finetuning(
         settings, checkpoint=checkpoint, on_step=lambda at: resumed.append(at.step), distillation_set=distillation_set
     )
     assert resumed[0] == 3  # the last checkpoint was written after update 2
@@ -169,16 +169,20 @@ def test_a_killed_run_resumes_and_gives_the_same_weights(
 
 
 @pytest.mark.parametrize("content", [b"", b"\x08\0\0\0\0\0\0\0{}      ", b"garbage" * 100])
-def test_a_damaged_checkpoint_is_ignored(learn, tmp_path, content):
+def test_a_damaged_checkpoint_is_ignored(run_finetuning, tmp_path, content):
     checkpoint = tmp_path / "run.safetensors"
     checkpoint.write_bytes(content)
-    assert len(learn(replace(QUICK, epochs=1), checkpoint=checkpoint).training_losses) == 1
+    assert len(run_finetuning(replace(QUICK, epochs=1), checkpoint=checkpoint).training_losses) == 1
 
 
-def test_stops_early_when_the_validation_loss_rises_and_returns_the_best_weights(learn, labelled, tiny_moonshine):
+def test_stops_early_when_the_validation_loss_rises_and_returns_the_best_weights(
+    run_finetuning, labelled, tiny_moonshine
+):
     """The held-out transcript has other words, which training makes less probable after the first epochs."""
     other = replace(labelled[4], text="none of these words was spelled before")
-    found = learn(FineTuningSettings(epochs=30, batch_s=60.0, learning_rate=1e-2, patience=2), held_out=[other])
+    found = run_finetuning(
+        FineTuningSettings(epochs=30, batch_s=60.0, learning_rate=1e-2, patience=2), held_out=[other]
+    )
     assert len(found.training_losses) < 30
     best = found.validation_losses.index(min(found.validation_losses))
     assert 0 < best < len(found.training_losses)
@@ -188,27 +192,29 @@ def test_stops_early_when_the_validation_loss_rises_and_returns_the_best_weights
     assert returned.validation_losses[0] == pytest.approx(found.validation_losses[best], rel=1e-5)
 
 
-def test_training_stops_one_epoch_after_the_target_loss(learn):
-    first, second, *_ = learn(replace(QUICK, epochs=4)).training_losses
+def test_training_stops_one_epoch_after_the_target_loss(run_finetuning):
+    first, second, *_ = run_finetuning(replace(QUICK, epochs=4)).training_losses
     between = (first + second) / 2
     rates = []
-    found = learn(replace(QUICK, epochs=9, target_loss=between), on_step=lambda at: rates.append(at.step / at.steps))
+    found = run_finetuning(
+        replace(QUICK, epochs=9, target_loss=between), on_step=lambda at: rates.append(at.step / at.steps)
+    )
     assert len(found.training_losses) == 3
     assert rates[-1] == 1
 
 
-def test_a_loss_that_is_not_finite_is_an_error(learn):
+def test_a_loss_that_is_not_finite_is_an_error(run_finetuning):
     with pytest.raises(TrainingError, match="not a number"):
-        learn(replace(QUICK, learning_rate=float("inf"), warm_up=0.0))
+        run_finetuning(replace(QUICK, learning_rate=float("inf"), warm_up=0.0))
 
 
-def test_out_of_memory_is_an_error_with_a_remedy(learn, monkeypatch):
+def test_out_of_memory_is_an_error_with_a_remedy(run_finetuning, monkeypatch):
     def exhausted(*_, **__):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 TB")
 
     monkeypatch.setattr(families.moonshine, "loss", exhausted)
     with pytest.raises(TrainingError, match="memory ran out"):
-        learn()
+        run_finetuning()
 
 
 def test_recordings_without_speech_are_an_error(tiny_moonshine, weights, tmp_path):
