@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-slow lint clean
+.PHONY: help setup demo test test-slow lint docs clean
 
 help:
-	@echo "make setup   install asr-edge into $(VENV), with all that training and the tests need"
-	@echo "make demo    the whole loop: hear, adapt, hear again, take it back"
+	@echo "make setup   install asr-edge into $(VENV), with everything that training and the tests need"
+	@echo "make demo    transcribe, adapt, transcribe again, undo"
 	@echo "make test    run the tests (make test-slow: the long ones too)"
 	@echo "make lint    ruff, mypy, import-linter"
+	@echo "make docs    build the documentation as a web site in the folder site"
 
 setup: .setup-dev
 
@@ -39,5 +40,8 @@ lint: .setup-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: .setup-dev
+	$(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) .setup-device .setup-dev
+	rm -rf $(VENV) site .setup-device .setup-dev

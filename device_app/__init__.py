@@ -1,9 +1,13 @@
 """asr-edge on the device: transcribe with the model that this machine's owner has adapted. Needs no torch.
 
+```python
+from pathlib import Path
+
 from device_app import Transcriber, my_model
 
 transcript = Transcriber(my_model()).transcribe_file(Path("talk.flac"))
 print(transcript.text)
+```
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Model editing: task vectors and how they are merged. Needs numpy and safetensors only.
 
+```python
 from editing import METHODS
 
 merged = METHODS["ties"]([{"layer.weight": array}, {"layer.weight": other}], lam=0.6, density=0.5)
+```
 """
 
 from __future__ import annotations

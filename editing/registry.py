@@ -32,3 +32,4 @@ class _Methods(Mapping[str, Method]):
 
 
 METHODS: Mapping[str, Method] = _Methods()
+"""Every merge method by name."""

@@ -23,6 +23,7 @@ from editing.json_text import read_json
 from export.weights import Tensors, read_shapes, read_weights
 
 Precision = Literal["fp32", "int8"]
+"""Of a baked model: 32-bit floats, or 8-bit integers in matrix products."""
 
 FORMAT_VERSION = 1
 # Part of a baked file's identity: raise it when the same weights and graphs bake to other bytes.

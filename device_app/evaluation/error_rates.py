@@ -51,6 +51,7 @@ def _whisper() -> Any:
 
 
 NORMALISERS: Mapping[str, Normaliser] = {"english": english, "basic": basic}
+"""The normalisers by name."""
 
 
 @dataclass(frozen=True)

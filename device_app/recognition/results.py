@@ -84,10 +84,12 @@ class Transcript:
 
     @property
     def text(self) -> str:
+        """The segments' texts, joined by spaces."""
         return " ".join(segment.text for segment in self.segments)
 
     @property
     def words(self) -> list[Word]:
+        """The words of all segments, in order."""
         return [word for segment in self.segments for word in segment.words]
 
     @property
