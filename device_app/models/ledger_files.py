@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from device_app.models.ledger_record import HASH, MOST_BYTES, DamagedRecordError, LaterRecordError, Record, parse_record
+from device_app.models.ledger_record import HASH, MAX_BYTES, DamagedRecordError, LaterRecordError, Record, parse_record
 from editing.errors import StorageError
 from editing.files import cannot_write, locked, make_folder, sha256, sync_folder, write_all_atomically, write_atomically
 from editing.json_text import JSONTextError, read_bounded
@@ -76,7 +76,7 @@ class LedgerFiles:
             DamagedRecordError: it is damaged, or cannot be read.
         """
         try:
-            data = read_bounded(path, MOST_BYTES)
+            data = read_bounded(path, MAX_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -148,7 +148,7 @@ class LedgerFiles:
             return
         if self.ledger.exists():
             self._link_into_quarantine(self.ledger)
-        write_atomically(self.ledger, read_bounded(self.previous, MOST_BYTES))
+        write_atomically(self.ledger, read_bounded(self.previous, MAX_BYTES))
 
     def unnamed_vectors(self) -> list[Path]:
         """Files beside the task vectors that neither the ledger nor the one before it names.

@@ -15,7 +15,7 @@ from editing.json_text import is_number, is_scores, is_whole_number, parse_json,
 from editing.registry import METHODS
 
 FORMAT_VERSION = 1
-MOST_BYTES = 256 << 20  # a thousand edits have half of that
+MAX_BYTES = 256 << 20  # a thousand edits have half of that
 HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -148,7 +148,7 @@ def _record(value: Any) -> Record:
     if not isinstance(value, dict):
         raise ValueError("it is not a JSON object")
     version: Any = value.get("format_version")
-    if not is_whole_number(version, least=1):
+    if not is_whole_number(version, minimum=1):
         raise ValueError("it has no format version")
     if version > FORMAT_VERSION:
         raise LaterRecordError(f"format version {version}; this asr-edge reads version {FORMAT_VERSION}")
@@ -188,7 +188,7 @@ def _version(number: int, value: Any, edits: Sequence[Edit]) -> Version:
     kinds: dict[str, Callable[[Any], bool]] = {
         "id": lambda found: is_whole_number(found) and found == number,
         # A version follows an earlier one, so the way back from any of them ends at the base.
-        "parent": lambda found: is_whole_number(found, most=number - 1) if number else found is None,
+        "parent": lambda found: is_whole_number(found, maximum=number - 1) if number else found is None,
         "applied": lambda found: _is_list(found) and (number > 0 or not found),
         "why": _is_text,
         "created": _is_text,
@@ -201,7 +201,7 @@ def _version(number: int, value: Any, edits: Sequence[Edit]) -> Version:
 
 def _applied(place: str, value: Any, edits: Sequence[Edit]) -> Applied:
     kinds: dict[str, Callable[[Any], bool]] = {
-        "edit": lambda found: is_whole_number(found, least=1, most=len(edits)),
+        "edit": lambda found: is_whole_number(found, minimum=1, maximum=len(edits)),
         "vectors": _are_hashes,
         "method": lambda found: _is_text(found) and found in METHODS,
         "settings": lambda found: isinstance(found, dict),

@@ -266,7 +266,7 @@ def test_settings_that_cannot_be_merged_with_are_said(ledger, vector, bundle):
     with ledger.changing():
         edit = Edit(1, "adapt", ["a"], [ledger.keep(vector("a"))], "slerp", {"lam": 1.0, "place": 0.5})
         ledger.promote(ledger.drafted(edit), edit)
-    with pytest.raises(StorageError, match=r"edit 1 cannot be applied \(slerp goes from one vector to another"):
+    with pytest.raises(StorageError, match=r"edit 1 cannot be applied \(slerp interpolates between two vectors"):
         edited(bundle).weights()
 
 
