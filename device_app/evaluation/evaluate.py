@@ -1,4 +1,4 @@
-"""A transcriber against manifests: what `asr-edge evaluate` reports."""
+"""Evaluates a transcriber on manifests, as reported by `asr-edge evaluate`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from device_app.recognition.transcriber import Transcriber
 
 @dataclass(frozen=True)
 class Scored:
-    """An utterance and its hypothesis; `seconds` is the time it took, `duration_s` the audio's."""
+    """An utterance and its hypothesis; `seconds` is the processing time, `duration_s` the duration of the audio."""
 
     utterance: Utterance
     hypothesis: str
@@ -43,15 +43,21 @@ def evaluate(
     worst: int = 0,
     on_done: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Error rates over all, per manifest and per speaker; WER and CER are fractions.
+    """Computes error rates over all utterances, per manifest and per speaker, as fractions.
+
+    Args:
+        transcriber: the transcriber to evaluate.
+        manifests: utterances by path of the manifest.
+        worst: number of utterances with the highest WER to report.
+        on_done: called after each utterance.
 
     Returns:
-        What `asr-edge evaluate --json` prints: "english" and "basic", each with "wer" and "cer";
+        The output of `asr-edge evaluate --json`: "english" and "basic", each with "wer" and "cer";
         "utterances", "duration_s", "seconds", "rtf"; "manifests", each with its own rates and
-        its "speakers"; and with `worst`, as many utterances, aligned, worst first.
+        "speakers"; if `worst` is not 0, also "worst", aligned utterances, the worst first.
 
     Raises:
-        BadAudioError: a recording cannot be read. No rates are given without it.
+        BadAudioError: a recording cannot be read; no rates are computed without it.
     """
     scored: list[Scored] = []
     by_manifest: dict[Path, range] = {}
@@ -91,7 +97,7 @@ def _rates(alignments: Mapping[str, Alignment], places: Sequence[int]) -> dict[s
 def _rates_by_speaker(
     alignments: Mapping[str, Alignment], scored: Sequence[Scored], places: Sequence[int]
 ) -> dict[str, dict[str, Any]]:
-    """Those of no named speaker under ""."""
+    """Rates by speaker; utterances without a speaker are under ""."""
     speakers = {place: scored[place].utterance.speaker or "" for place in places}
     return {
         speaker: _rates(alignments, [place for place in places if speakers[place] == speaker])
