@@ -132,7 +132,7 @@ def merge_fleet(
     _require_fewest(vectors, judged, group)
     change = compare(guard.before, after)
     found = Report(group, base.weights_hash, method, settings, judged, change.before, change.after)
-    if change.is_harm(tolerance):
+    if change.is_regression(tolerance):
         return replace(found, reasons=["general speech is recognised worse; nothing is offered"])
     merged = TaskVector(
         METHODS[method]([vector.tensors for vector in vectors.values()], **settings),
@@ -259,7 +259,9 @@ class _GuardSetScorer:
         self._base, self._theta, self._sets = base, theta, {GUARD_SET: spoken}
         self._merge, self._context = merge, context
         transcriber = Transcriber(base, threads=context.threads)
-        self.before = transcribe_sets(transcriber, self._sets, context.reporter, "hearing with the base")[GUARD_SET]
+        self.before = transcribe_sets(transcriber, self._sets, context.reporter, "transcribing with the base")[
+            GUARD_SET
+        ]
 
     def __call__(self, vectors: Mapping[str, TaskVector], label: str) -> Hypotheses:
         try:
@@ -277,12 +279,12 @@ def _leave_out_harmful(
     judged: Sequence[Judged], vectors: dict[str, TaskVector], transcribe_with: _GuardSetScorer, tolerance: float
 ) -> Hypotheses:
     """While general speech is harmed, leaves out the vector without which its WER is lowest."""
-    together = transcribe_with(vectors, "hearing with all")
-    while compare(transcribe_with.before, together).is_harm(tolerance) and len(vectors) > FEWEST:
+    together = transcribe_with(vectors, "transcribing with all")
+    while compare(transcribe_with.before, together).is_regression(tolerance) and len(vectors) > FEWEST:
         without = {}
         for name in vectors:
             rest = {other: vector for other, vector in vectors.items() if other != name}
-            without[name] = transcribe_with(rest, f"hearing without {name}")
+            without[name] = transcribe_with(rest, f"transcribing without {name}")
             _entry(judged, name).without = 100 * (without[name].wer - together.wer)
         best = min(without, key=lambda name: without[name].wer)
         gained = together.wer - without[best].wer

@@ -102,7 +102,7 @@ def test_a_swapped_vector_is_refused_and_asked_for_again(job, liar):
 )
 def test_a_vector_that_was_signed_for_something_else_is_refused(job, liar, field, value):
     liar.record[field] = value
-    with pytest.raises(BadInputError, match=f"for something else \\({field}"):
+    with pytest.raises(BadInputError, match=f"to another request \\({field}"):
         ask(job, liar)
 
 
@@ -125,7 +125,7 @@ def test_a_job_is_remembered_until_it_is_forgotten(job):
     assert find_job(job.key[:6]) == job
     with pytest.raises(BadInputError, match="there is no job"):
         find_job("zzz")
-    job.forget()
+    job.delete()
     assert jobs() == []
     assert not job.folder.exists()
 
@@ -177,8 +177,8 @@ def test_a_vector_that_became_an_edit_before_a_kill_does_not_become_another(job,
     learnt = ask(job, liar)
     ledger = Ledger(tiny_bundle)
     with ledger.changing():
-        edit = Edit(1, "adapt", ["phone"], [ledger.keep(learnt.vector)], "ties", {"lam": 0.6, "density": 0.5})
-        ledger.promote(ledger.drafted(edit), edit)
+        edit = Edit(1, "adapt", ["phone"], [ledger.store_vector(learnt.vector)], "ties", {"lam": 0.6, "density": 0.5})
+        ledger.promote(ledger.with_edit(edit), edit)
     assert finish(None, Ledger(tiny_bundle), job, learnt, None, ExecutionContext(threads=1)) is None
     assert len(Ledger(tiny_bundle).edits) == 1
     assert jobs() == []
@@ -193,7 +193,7 @@ def test_a_vector_that_does_not_fit_is_refused_and_the_job_stays(job, liar, bund
 
 def test_a_host_that_does_not_answer_is_said_with_what_to_do(job):
     with (
-        HostClient(Host("http://127.0.0.1:1", "key"), patience_s=0.5) as client,
+        HostClient(Host("http://127.0.0.1:1", "key"), retry_s=0.5) as client,
         pytest.raises(NetworkError, match="jobs attach"),
     ):
         send(job, client, lambda _sent: None)
