@@ -155,7 +155,7 @@ def trust(
 
     from device_app.remote.client import HostClient, identity
     from device_app.remote.signatures import fingerprint as shown
-    from device_app.remote.trusted_hosts import Host, checked_url, hosts, keep_host
+    from device_app.remote.trusted_hosts import Host, checked_url, hosts, save_host
     from editing.errors import BadInputError
 
     url = checked_url(url)
@@ -171,18 +171,18 @@ def trust(
         options.tell(f"{url} has the fingerprint {now}; 'asr-edge host init' has shown it there.")
         typer.confirm("Is it the same?", abort=True, err=True)
     host = replace(known, token=token or known.token) if known and is_same else Host(url, **found, token=token or "")
-    with HostClient(host, options.tell, patience_s=10.0) as client:
+    with HostClient(host, options.tell, retry_s=10.0) as client:
         client.jobs()  # by TLS with the pinned authority, and with the token
-    keep_host(host)
+    save_host(host)
     options.tell(f"{url} is trusted. 'asr-edge adapt --domain NAME --on {url}' learns there.")
 
 
 @app.command()
 def forget(url: Url) -> None:
     """Trust a host no more, and forget the token."""
-    from device_app.remote.trusted_hosts import forget_host
+    from device_app.remote.trusted_hosts import remove_host
 
-    forget_host(url)
+    remove_host(url)
     options.tell(f"{url} is not trusted any more.")
 
 
