@@ -279,12 +279,12 @@ def _leave_out_harmful(
     judged: Sequence[Judged], vectors: dict[str, TaskVector], transcribe_with: _GuardSetScorer, tolerance: float
 ) -> Hypotheses:
     """While general speech is harmed, leaves out the vector without which its WER is lowest."""
-    together = transcribe_with(vectors, "transcribing with all")
+    together = transcribe_with(vectors, "with all vectors")
     while compare(transcribe_with.before, together).is_regression(tolerance) and len(vectors) > FEWEST:
         without = {}
         for name in vectors:
             rest = {other: vector for other, vector in vectors.items() if other != name}
-            without[name] = transcribe_with(rest, f"transcribing without {name}")
+            without[name] = transcribe_with(rest, f"without {name}")
             _entry(judged, name).without = 100 * (without[name].wer - together.wer)
         best = min(without, key=lambda name: without[name].wer)
         gained = together.wer - without[best].wer

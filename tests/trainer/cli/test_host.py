@@ -342,7 +342,7 @@ def test_fleet_merge_that_harms_general_speech_is_exit_code_3_and_not_offered(
     texts = ["one two three four"] * 10
 
     def transcribe_sets(_transcriber, _sets, _reporter, label):
-        return {GUARD_SET: Hypotheses(texts, texts if label == "transcribing with the base" else [""] * 10)}
+        return {GUARD_SET: Hypotheses(texts, texts if label == "with the base" else [""] * 10)}
 
     monkeypatch.setattr(fleet, "transcribe_sets", transcribe_sets)
     done = merge("--density", 0.5, "--tolerance", 2)
