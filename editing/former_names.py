@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from editing.json_text import JSONTextError
+
 # The name of the guard set, whose results are stored beside those of the domains.
 DOMAINS: Final = {"canary": "general speech"}
 
@@ -37,12 +39,14 @@ def translated(value: Any, names: Mapping[str, str]) -> Any:
 
     Returns:
         A copy, translated at every depth. Keys that are not in the table are unchanged.
+
+    Raises:
+        JSONTextError: the value is nested too deep, which the JSON parser does not notice as early.
     """
-    if isinstance(value, Mapping):
-        return {names.get(key, key): _value(key, one, names) for key, one in value.items()}
-    if isinstance(value, list):
-        return [translated(one, names) for one in value]
-    return value
+    try:
+        return _translated(value, names)
+    except RecursionError:
+        raise JSONTextError("nested too deep") from None
 
 
 def translated_reason(why: Any) -> Any:
@@ -50,7 +54,15 @@ def translated_reason(why: Any) -> Any:
     return f"reweight {why.removeprefix('remix ')}" if isinstance(why, str) and why.startswith("remix ") else why
 
 
+def _translated(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, Mapping):
+        return {names.get(key, key): _value(key, one, names) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_translated(one, names) for one in value]
+    return value
+
+
 def _value(key: Any, value: Any, names: Mapping[str, str]) -> Any:
     if key == "scope" and isinstance(value, str):
         return SCOPES.get(value, value)
-    return translated(value, names)
+    return _translated(value, names)

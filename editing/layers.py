@@ -21,22 +21,22 @@ def relative_depths(names: Iterable[str]) -> dict[str, float]:
     of that stack, an embedding that of its first.
     """
     names = list(names)
-    places = {name: _place(name) for name in names}
-    numbered = sorted({place for place in places.values() if place[1] is not None})
-    order = {place: index for index, place in enumerate(numbered)}
+    positions = {name: _position(name) for name in names}
+    numbered = sorted({position for position in positions.values() if position[1] is not None})
+    order = {position: index for index, position in enumerate(numbered)}
     deepest = max(1, len(numbered) - 1)
     found = {}
-    for name, place in places.items():
-        if place[1] is not None:
-            index = order[place]
+    for name, position in positions.items():
+        if position[1] is not None:
+            index = order[position]
         else:
-            own = [order[other] for other in numbered if other[0] == place[0]] or list(order.values()) or [0]
+            own = [order[other] for other in numbered if other[0] == position[0]] or list(order.values()) or [0]
             index = own[-1] if re.search(r"\.(layer_)?norm\.|proj_out|lm_head|ctc_head", f".{name}.") else own[0]
         found[name] = index / deepest
     return found
 
 
-def _place(name: str) -> tuple[int, int | None]:
+def _position(name: str) -> tuple[int, int | None]:
     parts = name.split(".")
     stack = next((index for index, stack in enumerate(STACKS) if stack in parts), 0)
     number = next((int(part) for part in parts if part.isdecimal()), None)

@@ -172,15 +172,15 @@ def blocks(parts: Mapping[str, NDArray[Any]], shape: tuple[int, ...]) -> Iterato
     for start in range(0, size, BLOCK):
         if "mask" in parts:
             bits = np.unpackbits(parts["mask"][start // 8 : (start + BLOCK) // 8], count=min(BLOCK, size - start))
-            places = np.flatnonzero(bits) + start
+            indices = np.flatnonzero(bits) + start
         else:
-            places = np.arange(start, min(start + BLOCK, size))
-        block = codes[done : done + len(places)].astype(np.float32)
-        done += len(places)
-        if len(block) < len(places):
+            indices = np.arange(start, min(start + BLOCK, size))
+        block = codes[done : done + len(indices)].astype(np.float32)
+        done += len(indices)
+        if len(block) < len(indices):
             raise ValueError(WRONG_COUNT)
         with np.errstate(over="ignore"):  # the caller checks for infinity
-            yield block * scales[places // row_length]
+            yield block * scales[indices // row_length]
     if done != len(codes):
         raise ValueError(WRONG_COUNT)
 

@@ -91,20 +91,20 @@ def choose(candidates: Sequence[Candidate], settings: AdaptationSettings) -> Can
     """
     ordered = sorted(candidates, key=_step_size)
     measured = [-candidate.changes[settings.domain].difference for candidate in ordered]
-    gains = [float(np.mean(measured[max(0, place - 1) : place + 2])) for place in range(len(ordered))]
+    gains = [float(np.mean(measured[max(0, index - 1) : index + 2])) for index in range(len(ordered))]
     others = [
         [change for domain, change in candidate.changes.items() if domain != settings.domain] for candidate in ordered
     ]
     harmless = [
-        place
-        for place, changes in enumerate(others)
+        index
+        for index, changes in enumerate(others)
         if not any(change.is_regression(settings.gate.tolerance) for change in changes)
     ]
     if not harmless:
         harms = [max(change.difference for change in changes) for changes in others]
         harmless = [int(np.argmin(harms))]
-    required = MIN_GAIN_SHARE * max(gains[place] for place in harmless)
-    good = [place for place in harmless if gains[place] >= required]  # may be empty if no candidate has a gain
+    required = MIN_GAIN_SHARE * max(gains[index] for index in harmless)
+    good = [index for index in harmless if gains[index] >= required]  # may be empty if no candidate has a gain
     return ordered[min(good or harmless)]
 
 

@@ -78,10 +78,10 @@ def evaluate(
         "manifests": [
             {
                 "manifest": str(manifest),
-                **_rates(alignments, places),
-                "speakers": _rates_by_speaker(alignments, scored, places),
+                **_rates(alignments, indices),
+                "speakers": _rates_by_speaker(alignments, scored, indices),
             }
-            for manifest, places in by_manifest.items()
+            for manifest, indices in by_manifest.items()
         ],
     }
     if worst:
@@ -89,34 +89,34 @@ def evaluate(
     return report
 
 
-def _rates(alignments: Mapping[str, Alignment], places: Sequence[int]) -> dict[str, Any]:
-    rates = {name: asdict(alignment.rates(places)) for name, alignment in alignments.items()}
-    return {**rates, "utterances": len(places)}
+def _rates(alignments: Mapping[str, Alignment], indices: Sequence[int]) -> dict[str, Any]:
+    rates = {name: asdict(alignment.rates(indices)) for name, alignment in alignments.items()}
+    return {**rates, "utterances": len(indices)}
 
 
 def _rates_by_speaker(
-    alignments: Mapping[str, Alignment], scored: Sequence[Scored], places: Sequence[int]
+    alignments: Mapping[str, Alignment], scored: Sequence[Scored], indices: Sequence[int]
 ) -> dict[str, dict[str, Any]]:
     """Rates by speaker; utterances without a speaker are under ""."""
-    speakers = {place: scored[place].utterance.speaker or "" for place in places}
+    speakers = {index: scored[index].utterance.speaker or "" for index in indices}
     return {
-        speaker: _rates(alignments, [place for place in places if speakers[place] == speaker])
+        speaker: _rates(alignments, [index for index in indices if speakers[index] == speaker])
         for speaker in sorted(set(speakers.values()))
     }
 
 
 def _worst(scored: Sequence[Scored], alignment: Alignment, count: int) -> list[dict[str, Any]]:
-    rates = [alignment.rates([place]).wer for place in range(len(scored))]
-    ranked = sorted(range(len(scored)), key=lambda place: -rates[place])
+    rates = [alignment.rates([index]).wer for index in range(len(scored))]
+    ranked = sorted(range(len(scored)), key=lambda index: -rates[index])
     return [
         {
-            "id": scored[place].utterance.id,
-            "audio": str(scored[place].utterance.audio),
-            "text": scored[place].utterance.transcript,
-            "hypothesis": scored[place].hypothesis,
-            "english": {"wer": rates[place]},
-            "aligned": alignment.table(place),
+            "id": scored[index].utterance.id,
+            "audio": str(scored[index].utterance.audio),
+            "text": scored[index].utterance.transcript,
+            "hypothesis": scored[index].hypothesis,
+            "english": {"wer": rates[index]},
+            "aligned": alignment.table(index),
         }
-        for place in ranked[:count]
-        if rates[place] > 0
+        for index in ranked[:count]
+        if rates[index] > 0
     ]

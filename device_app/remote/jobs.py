@@ -160,8 +160,8 @@ def jobs() -> list[Job]:
                 raise ValueError("its key is not the name of its folder")
             found.append(_job(record))
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            said = one_line(str(error))
-            raise StorageError(f"{path}: is damaged ({said}); remove its folder, and adapt again") from error
+            reason = one_line(str(error))
+            raise StorageError(f"{path}: is damaged ({reason}); remove its folder and adapt again") from error
     return sorted(found, key=lambda job: job.created)
 
 

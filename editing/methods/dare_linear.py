@@ -21,8 +21,8 @@ def drop_entries(vectors: Sequence[Tensors], density: float, seed: int) -> list[
     """Drops entries at random; the choice depends only on the seed, the vector's index and the tensor's name."""
     return [
         {
-            name: drop(tensor, density, np.random.default_rng((seed, place, crc32(name.encode()))))
+            name: drop(tensor, density, np.random.default_rng((seed, index, crc32(name.encode()))))
             for name, tensor in vector.items()
         }
-        for place, vector in enumerate(vectors)
+        for index, vector in enumerate(vectors)
     ]
