@@ -1,4 +1,4 @@
-"""What every long operation is given beside its own settings: CPU threads, and who receives progress."""
+"""The execution context of long operations: CPU threads and reporter."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from device_app.reporter import Reporter, SilentReporter
 
 @dataclass(frozen=True)
 class ExecutionContext:
-    """How an operation runs; it changes no result.
+    """How an operation runs; does not affect its result.
 
     Attributes:
-        threads: CPU threads of the recogniser; None for its default.
+        threads: CPU threads of the recogniser; None for the default.
         reporter: receives progress and messages.
     """
 

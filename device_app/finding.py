@@ -1,4 +1,4 @@
-"""What an examination of the store or of the models found, and how to repair it."""
+"""Findings of an examination of the store or of the models, and their repair."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong, or that is worth knowing.
+    """A fault, or a notice.
 
     Attributes:
-        kind: of what, in the plural.
-        line: what exactly; one line.
-        remedy: what `mend` does; where there is no `mend`, what a person can do.
-        mend: changes it. It looks again first, and leaves alone what is right by now. It raises an
-            AsrEdgeError where it cannot.
-        is_fault: whether something is wrong; what is only worth knowing never has a `mend`.
+        kind: of the affected items, in the plural.
+        line: details, one line.
+        remedy: what `mend` does; without `mend`, what the user can do.
+        mend: repairs the fault. It examines again first, and changes nothing if the fault is gone. It
+            raises an AsrEdgeError if it cannot repair it.
+        is_fault: whether this is a fault; a notice never has a `mend`.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""Where asr-edge keeps its files: the data folder, and the assets that come with the package."""
+"""Paths of the data folder and of the assets in the package."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from editing.files import private_folder
 ASSETS = Path(__file__).parent / "assets"
 RECORDINGS = ASSETS / "recordings"
 
-CANDIDATE = "candidate-"  # the prefix of folders with a candidate's baked files
+CANDIDATE = "candidate-"  # prefix of folders with the baked files of a candidate
 
-# What asr-edge puts into the data folder: who names a folder with other things in it keeps their modes.
+# Files and folders that asr-edge creates in the data folder. The modes of all others in it are left unchanged.
 DATA = (
     *("store.sqlite3*", "audio", "quarantine", "ledgers", "models", "baked", "training", "jobs", "hosts.json"),
     *("host", "host/*", f"{CANDIDATE}*", f"{CANDIDATE}*/*", "fleet-*", ".*.tmp"),
@@ -26,9 +26,9 @@ LINKED = (
 
 
 def data_folder() -> Path:
-    """Where models, recordings and baked files are kept: ASR_EDGE_HOME, or the platform's place.
+    """The folder of models, recordings and baked files: ASR_EDGE_HOME, or the default of the platform.
 
-    Only its owner can read what is in it; see `editing.files.private_folder`.
+    Only its owner can read its content; see `editing.files.private_folder`.
     """
     if home := os.environ.get("ASR_EDGE_HOME"):
         return private_folder(Path(home).expanduser(), DATA, LINKED)

@@ -1,4 +1,4 @@
-"""Who receives progress and messages of long work."""
+"""The interface through which long operations report progress and messages."""
 
 from __future__ import annotations
 
@@ -6,37 +6,37 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-# Called after an update of a fine-tuning: number of the update, updates in all, epoch, training loss.
+# Called after an update of a fine-tuning: number of the update, total number of updates, epoch, training loss.
 OnUpdate = Callable[[int, int, int, float], None]
 
 
 class Reporter(Protocol):
     """Receives progress and messages: a terminal, a log, a web page."""
 
-    def say(self, message: str) -> None:
-        """Something a person should know."""
+    def report(self, message: str) -> None:
+        """Shows a message to the user."""
         ...
 
     @contextmanager
     def progress(self, label: str, total: float) -> Iterator[Callable[[float], None]]:
-        """Long work of a known size; gives a function to call with how much more is done.
+        """Reports the progress of an operation; yields a function to call with the amount done since the last call.
 
         Args:
             label: what is done.
-            total: its size, in any unit.
+            total: total amount, in any unit.
         """
         ...
 
     @contextmanager
     def finetuning(self) -> Iterator[OnUpdate]:
-        """A fine-tuning; gives a function to call after updates."""
+        """Reports the progress of a fine-tuning; yields a function to call after updates."""
         ...
 
 
 class SilentReporter:
     """Shows nothing."""
 
-    def say(self, _message: str) -> None: ...
+    def report(self, _message: str) -> None: ...
 
     @contextmanager
     def progress(self, _label: str, _total: float) -> Iterator[Callable[[float], None]]:

@@ -1,4 +1,4 @@
-"""Model editing: task vectors and how they are merged. Needs numpy and safetensors only.
+"""Model editing: task vectors and merge methods. Needs only numpy and safetensors.
 
 ```python
 from editing import METHODS
@@ -27,7 +27,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public name's module when the name is first used: numpy takes a while to load."""
+    """Imports the module of a public name on first use, because numpy is slow to load."""
     if name in _MODULES:
         return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

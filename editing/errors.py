@@ -1,46 +1,46 @@
-"""Errors that are somebody's to act on: one line, naming the file and the remedy."""
+"""Errors that a user can act on: one line that names the file and the remedy."""
 
 
-def one_line(text: str, most: int = 200) -> str:
-    """Text from a file that anybody may have written, for an error's line: no line breaks, no control characters.
+def one_line(text: str, max_length: int = 200) -> str:
+    """Makes untrusted text safe for a one-line error message: escapes line breaks and control characters.
 
     Args:
-        text: whatever it is.
-        most: characters; the rest is left out, and an ellipsis says so.
+        text: any text.
+        max_length: in characters; longer text is cut and ends in an ellipsis.
     """
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: most + 1])
-    return shown if len(shown) <= most else f"{shown[:most]}..."
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: max_length + 1])
+    return shown if len(shown) <= max_length else f"{shown[:max_length]}..."
 
 
 class AsrEdgeError(Exception):
-    """Something the user can mend. The command line shows the text alone and exits with 1.
+    """An error that the user can fix. The command line prints only its text and exits with 1.
 
-    Children also inherit the builtin that fits, so a library's caller can catch either.
+    Subclasses also inherit the matching builtin exception, so library users can catch either.
     """
 
 
 class BadInputError(AsrEdgeError, ValueError):
-    """A file or an argument that cannot be used; nothing was changed."""
+    """A file or an argument cannot be used; nothing was changed."""
 
 
 class BadAudioError(BadInputError):
-    """Audio that cannot be read, or that no recogniser should be given."""
+    """Audio cannot be read, or is unusable for recognition."""
 
 
 class BundleError(BadInputError):
-    """A model bundle that is missing, damaged or of an unknown kind."""
+    """A model bundle is missing, damaged or of an unknown kind."""
 
 
 class TaskVectorError(BadInputError):
-    """A task vector that is damaged, or does not fit the model it is to be merged into."""
+    """A task vector is damaged, or does not fit the model that it should be merged into."""
 
 
 class WrongBaseError(TaskVectorError):
-    """A task vector taken from other base weights."""
+    """A task vector was taken from other base weights."""
 
 
 class TrainingError(AsrEdgeError, RuntimeError):
-    """A fine-tuning that cannot go on; the model is as it was."""
+    """A fine-tuning cannot continue; the model is unchanged."""
 
 
 class BlockedError(BadInputError, BlockingIOError):
@@ -48,16 +48,16 @@ class BlockedError(BadInputError, BlockingIOError):
 
 
 class MissingDependencyError(AsrEdgeError, ImportError):
-    """An optional part is not installed; the text names what to install."""
+    """An optional dependency is missing; the message names what to install."""
 
 
 class MicrophoneError(AsrEdgeError, OSError):
-    """No microphone, or it went away."""
+    """There is no microphone, or it was disconnected."""
 
 
 class StorageError(AsrEdgeError, OSError):
-    """A place that cannot be written: read-only, full, or not a folder."""
+    """A path cannot be written: it is read-only, full, or not a folder."""
 
 
 class NetworkError(AsrEdgeError, OSError):
-    """Something to be fetched cannot be reached; the text says what works without it."""
+    """A server cannot be reached; the message says what works without it."""

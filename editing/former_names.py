@@ -1,6 +1,6 @@
-"""Names that earlier versions wrote into files, and today's names for the same things.
+"""Translates names in files of earlier versions to their current names.
 
-Every reader of a stored file passes what it parsed through `translated`. No other module knows the former names.
+Every reader of a stored file passes the parsed value through `translated`. No other module knows the former names.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-# Domains: the guard set's results are stored beside those of the domains.
+from editing.json_text import JSONTextError
+
+# The name of the guard set, whose results are stored beside those of the domains.
 DOMAINS: Final = {"canary": "general speech"}
 
 # Scores of task vectors, reports of fleet merges and the statements that a host signs.
@@ -29,28 +31,38 @@ STATEMENT: Final = {**SCORES, **FINE_TUNING}  # what a host signs
 
 
 def translated(value: Any, names: Mapping[str, str]) -> Any:
-    """A parsed JSON value with today's keys, and with today's scopes where a key is "scope".
+    """Replaces former keys in a parsed JSON value, and former values of the key "scope".
 
     Args:
-        value: as `json.loads` gives it; it is not changed.
-        names: former keys and today's, one of the tables above.
+        value: as `json.loads` returns it; it is not changed.
+        names: former key -> current key; one of the tables above.
 
     Returns:
-        A copy, translated at every depth. Keys that are not in the table stay.
+        A copy, translated at every depth. Keys that are not in the table are unchanged.
+
+    Raises:
+        JSONTextError: the value is nested too deep, which the JSON parser does not notice as early.
     """
-    if isinstance(value, Mapping):
-        return {names.get(key, key): _value(key, one, names) for key, one in value.items()}
-    if isinstance(value, list):
-        return [translated(one, names) for one in value]
-    return value
+    try:
+        return _translated(value, names)
+    except RecursionError:
+        raise JSONTextError("nested too deep") from None
 
 
 def translated_reason(why: str) -> str:
-    """What made a version, in today's words."""
+    """Replaces the former command name in the reason of a version."""
     return f"reweight {why.removeprefix('remix ')}" if why.startswith("remix ") else why
+
+
+def _translated(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, Mapping):
+        return {names.get(key, key): _value(key, one, names) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_translated(one, names) for one in value]
+    return value
 
 
 def _value(key: Any, value: Any, names: Mapping[str, str]) -> Any:
     if key == "scope" and isinstance(value, str):
         return SCOPES.get(value, value)
-    return translated(value, names)
+    return _translated(value, names)

@@ -1,41 +1,42 @@
-"""Parameter names: which layer each belongs to, and settings that differ by layer."""
+"""The layer that each parameter belongs to, and settings that differ by layer."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
 
-STACKS = ("encoder", "decoder")  # in the order in which the signal goes through them
-REST = "*"
+STACKS = ("encoder", "decoder")  # in the order of the forward pass
+WILDCARD = "*"
 
-# A scaling coefficient: one for all, or by a part of the parameters' names: {"encoder": 0.4, "*": 0.6}.
+# A scaling coefficient: one for all parameters, or one by part of the parameter name: {"encoder": 0.4, "*": 0.6}.
 Coefficient = float | Mapping[str, float]
 
 
-def depths(names: Iterable[str]) -> dict[str, float]:
-    """How deep in the network each parameter is: 0 at the input, 1 at the last numbered layer.
+def relative_depths(names: Iterable[str]) -> dict[str, float]:
+    """The relative depth of each parameter in the network: 0 at the input, 1 at the last numbered layer.
 
-    Layers are counted as the signal meets them: "encoder.layers.0" up to "encoder.layers.5", then
-    "decoder.layers.0" and so on. What has no number belongs to the layer beside it: a front end
-    to the first, a final norm of a stack to its last, an embedding to its stack's first.
+    Layers are counted in the order of the forward pass: "encoder.layers.0" to "encoder.layers.5",
+    then "decoder.layers.0" and so on. A parameter without a layer number has the depth of its
+    neighbour: a front end that of the first layer, the final norm of a stack that of the last layer
+    of that stack, an embedding that of its first.
     """
     names = list(names)
-    places = {name: _place(name) for name in names}
-    numbered = sorted({place for place in places.values() if place[1] is not None})
-    order = {place: index for index, place in enumerate(numbered)}
+    positions = {name: _position(name) for name in names}
+    numbered = sorted({position for position in positions.values() if position[1] is not None})
+    order = {position: index for index, position in enumerate(numbered)}
     deepest = max(1, len(numbered) - 1)
     found = {}
-    for name, place in places.items():
-        if place[1] is not None:
-            index = order[place]
+    for name, position in positions.items():
+        if position[1] is not None:
+            index = order[position]
         else:
-            own = [order[other] for other in numbered if other[0] == place[0]] or list(order.values()) or [0]
+            own = [order[other] for other in numbered if other[0] == position[0]] or list(order.values()) or [0]
             index = own[-1] if re.search(r"\.(layer_)?norm\.|proj_out|lm_head|ctc_head", f".{name}.") else own[0]
         found[name] = index / deepest
     return found
 
 
-def _place(name: str) -> tuple[int, int | None]:
+def _position(name: str) -> tuple[int, int | None]:
     parts = name.split(".")
     stack = next((index for index, stack in enumerate(STACKS) if stack in parts), 0)
     number = next((int(part) for part in parts if part.isdecimal()), None)
@@ -43,20 +44,20 @@ def _place(name: str) -> tuple[int, int | None]:
 
 
 def layer(name: str) -> str:
-    """The layer a parameter belongs to, for people: "encoder.layers.3", or its stack's other parts."""
+    """The display name of a parameter's layer, such as "encoder.layers.3" or "encoder.conv1"."""
     found = re.match(r"(.*?\.?layers\.\d+)\.", name)
     return (found[1] if found else name.rpartition(".")[0] or name).removeprefix("model.")
 
 
-def of_name(coefficient: Coefficient, name: str) -> float:
-    """The coefficient of one parameter; the longest part of its name that is listed decides.
+def coefficient_of(coefficient: Coefficient, name: str) -> float:
+    """The coefficient of one parameter: that of the longest listed part of its name.
 
     Raises:
-        ValueError: no part of the name is listed, and neither is "*".
+        ValueError: neither a part of the name nor "*" is listed.
     """
     if not isinstance(coefficient, Mapping):
         return float(coefficient)
     fitting = [part for part in coefficient if f".{part}." in f".{name}."]
-    if not fitting and REST not in coefficient:
-        raise ValueError(f"no coefficient for {name}; add one for {REST!r}")
-    return float(coefficient[max(fitting, key=len) if fitting else REST])
+    if not fitting and WILDCARD not in coefficient:
+        raise ValueError(f"no coefficient for {name}; add one for {WILDCARD!r}")
+    return float(coefficient[max(fitting, key=len) if fitting else WILDCARD])

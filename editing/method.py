@@ -1,4 +1,4 @@
-"""What a merge method is: how it registers, and the checks and helpers that all of them share."""
+"""Merge methods: the `Method` type, its registration, and shared checks and helpers."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from editing.layers import Coefficient
 Tensors = Mapping[str, NDArray[np.float32]]
 Function = Callable[..., dict[str, NDArray[np.float32]]]
 
-THREADS = 2  # numpy lets threads run while it computes; memory is the bound from here on
+THREADS = 2  # numpy releases the GIL while it computes; with more threads, memory bandwidth is the limit
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to merge task vectors; called with them and its settings, it gives the merged one.
+    """A merge method. Call it with task vectors and settings to get the merged vector.
 
     Attributes:
-        name: by which the command line and the ledger know it.
+        name: its name on the command line and in the ledger.
         paper: where it was published.
-        oracle: whose results ours are held to.
+        oracle: the implementation that tests compare it with.
         function: the mathematics.
-        settings: its keywords and their defaults, in order; "lam" is the scaling coefficient.
+        settings: keywords and their defaults, in order; "lam" is the scaling coefficient.
     """
 
     name: str
@@ -39,42 +39,42 @@ class Method:
 
     @property
     def summary(self) -> str:
-        """What it does, in a line."""
+        """The first line of the function's docstring."""
         return (inspect.getdoc(self.function) or "").partition("\n")[0]
 
     def __call__(self, vectors: Sequence[Tensors], **settings: Any) -> dict[str, NDArray[np.float32]]:
-        """Merges task vectors into one, the scaling coefficient applied.
+        """Merges task vectors into one and applies the scaling coefficient.
 
         Args:
-            vectors: one or more mappings of name to float32 array, of the same names and shapes.
-            settings: of `self.settings`.
+            vectors: one or more mappings of name to float32 array, with the same names and shapes.
+            settings: keywords of `self.settings`.
 
         Raises:
-            ValueError: there is no vector, they differ in names or shapes, an entry is not finite,
-                or a setting is unknown or out of its range.
+            ValueError: there is no vector, the vectors differ in names or shapes, an entry is not
+                finite, or a setting is unknown or out of range.
         """
         self._check_settings(settings)
         _check_vectors(vectors)
         return self.function(vectors, **settings)
 
     def check(self, settings: Mapping[str, Any], vectors: int = 2) -> None:
-        """Checks settings before there are task vectors: merges vectors of two entries.
+        """Checks settings before the task vectors exist, by merging vectors of two entries.
 
         Args:
-            settings: of `self.settings`.
-            vectors: how many will be merged; some methods need two.
+            settings: keywords of `self.settings`.
+            vectors: number of vectors to merge; some methods need two.
 
         Raises:
-            ValueError: a setting is unknown or out of its range, or the method cannot merge so many vectors.
+            ValueError: a setting is unknown or out of range, or the method cannot merge this number of vectors.
         """
         self._check_settings(settings)
         self.function([{"probe": np.array([1.0, -1.0], np.float32)}] * vectors, **settings)
 
     def parse(self, name: str, text: str) -> float | int | str:
-        """The value of a setting that is given as text, of the type of its default.
+        """Converts the text of a setting to the type of its default.
 
         Raises:
-            ValueError: the method has no such setting, or the text is not such a value.
+            ValueError: the method has no such setting, or the text cannot be converted.
         """
         self._check_names([name])
         kind = type(self.settings[name])
@@ -98,7 +98,7 @@ registered: dict[str, Method] = {}  # `editing.registry` fills it by importing e
 
 
 def merge_method(name: str, *, paper: str, oracle: str) -> Callable[[Function], Function]:
-    """Registers a function as a merge method: vectors first, settings as keywords with defaults."""
+    """Registers a function as a merge method. It takes the vectors first, then settings as keywords with defaults."""
 
     def register(function: Function) -> Function:
         parameters = list(inspect.signature(function).parameters.values())[1:]
@@ -111,15 +111,15 @@ def merge_method(name: str, *, paper: str, oracle: str) -> Callable[[Function], 
 def for_each_tensor(
     vectors: Sequence[Tensors], merge: Callable[[str, list[NDArray[np.float32]]], NDArray[np.float32]]
 ) -> dict[str, NDArray[np.float32]]:
-    """Calls `merge` with each name and its tensor of every vector, in a few threads, largest first."""
+    """Calls `merge` with each name and the tensor of that name in every vector; in threads, largest first."""
     names = sorted(vectors[0], key=lambda name: -vectors[0][name].size)
     with ThreadPoolExecutor(THREADS) as pool:
         merged = dict(zip(names, pool.map(lambda name: merge(name, [v[name] for v in vectors]), names), strict=True))
     return {name: merged[name] for name in vectors[0]}
 
 
-def added(tensors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """The sum of tensors, without a copy of them all."""
+def sum_tensors(tensors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """The sum of tensors; allocates only the result."""
     total = tensors[0].copy()
     for tensor in tensors[1:]:
         total += tensor
@@ -145,9 +145,10 @@ def _check_vectors(vectors: Sequence[Tensors]) -> None:
 
 
 def is_finite(tensor: NDArray[np.float32]) -> bool:
-    """Whether no entry is NaN or infinite: a sum has neither then, and takes no memory.
+    """Whether no entry is NaN or infinite.
 
-    A sum of finite numbers may overflow; only then is every entry looked at.
+    Computes the sum first, because it needs no extra memory. Checks every entry only if the sum is
+    not finite, because a sum of finite numbers can overflow.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(tensor.sum(dtype=np.float32))) or bool(np.isfinite(tensor).all())

@@ -1,4 +1,4 @@
-"""Merge methods by name: every module of `editing.methods`, found by walking that package."""
+"""Merge methods by name, found by importing every module of `editing.methods`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _load() -> Mapping[str, Method]:
 
 
 class _Methods(Mapping[str, Method]):
-    """The methods of `editing.methods`, found when first asked for."""
+    """The methods of `editing.methods`, imported on first use."""
 
     def __getitem__(self, name: str) -> Method:
         return _load()[name]

@@ -1,4 +1,4 @@
-"""Which entries of a task vector become zero."""
+"""Sparsification of task vectors: trimming by magnitude and random dropping."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ Scope = Literal["tensor", "global"]
 
 
 def entries_kept(size: int, density: float) -> int:
-    """How many of `size` entries a density keeps: floor(size * density) of the decimal number as it
-    is written (29 of 100 at 0.29, where int(0.29 * 100) is 28), and never none of some.
+    """The number of entries, of `size`, that a density keeps.
+
+    That is floor(size * density), computed with the density as a decimal number (29 of 100 at 0.29, where
+    int(0.29 * 100) is 28), and at least 1 if `size` is not 0.
 
     Raises:
         ValueError: the density is not above 0 and at most 1.
@@ -28,15 +30,15 @@ def entries_kept(size: int, density: float) -> int:
 
 
 def magnitude_mask(tensor: Array, density: float, *, top: int = 0) -> Mask:
-    """The entries of largest magnitude, as many as the density says.
+    """Selects the entries of largest magnitude.
 
     Args:
         tensor: of any shape.
-        density: the fraction kept.
-        top: how many of the very largest to pass over. Where too few would be left, fewer are.
+        density: the fraction to keep.
+        top: number of largest entries to exclude; fewer are excluded if too few entries would remain.
 
     Returns:
-        Of the tensor's shape. Among equal magnitudes the first ones are taken.
+        A mask of the tensor's shape. Among equal magnitudes the first entries are selected.
     """
     size = tensor.size
     kept = entries_kept(size, density)
@@ -49,7 +51,7 @@ def magnitude_mask(tensor: Array, density: float, *, top: int = 0) -> Mask:
 
 
 def _largest(magnitude: Array, count: int) -> Mask:
-    """(size,): the `count` largest; of those equal to the smallest of them, the first."""
+    """A mask (size,) of the `count` largest entries; ties are resolved in favour of the first."""
     if count >= len(magnitude):
         return np.ones(len(magnitude), np.bool_)
     threshold = np.partition(magnitude, len(magnitude) - count)[len(magnitude) - count]
@@ -62,14 +64,14 @@ def _largest(magnitude: Array, count: int) -> Mask:
 def masks(
     vector: Mapping[str, Array], density: float, scope: Scope = "tensor", *, outliers: float = 0
 ) -> dict[str, Mask]:
-    """`magnitude_mask` of every tensor, or of all of them as one.
+    """Applies `magnitude_mask` to each tensor, or to all of them together.
 
     Args:
         vector: name to tensor.
-        density: the fraction kept.
-        scope: "tensor" keeps that fraction of each tensor (PEFT, mergekit); "global" of the whole
+        density: the fraction to keep.
+        scope: "tensor" keeps this fraction of each tensor (PEFT, mergekit); "global" of the whole
             vector (the authors of TIES).
-        outliers: the fraction of very largest entries to pass over.
+        outliers: the fraction of largest entries to exclude.
     """
     if scope == "tensor":
         return {name: magnitude_mask(t, density, top=math.floor(outliers * t.size)) for name, t in vector.items()}
@@ -81,14 +83,14 @@ def masks(
 
 
 def trim(tensor: Array, density: float) -> Array:
-    """Keeps the entries of largest magnitude; the rest becomes zero (TIES, arXiv 2306.01708, step 1)."""
+    """Keeps the entries of largest magnitude and sets the others to zero (TIES, arXiv 2306.01708, step 1)."""
     return np.where(magnitude_mask(tensor, density), tensor, np.float32(0))
 
 
 def drop(tensor: Array, density: float, random: np.random.Generator) -> Array:
-    """Drops entries at random and divides the rest by the density, so that the expected value stays.
+    """Drops entries at random and divides the rest by the density, which preserves the expected value.
 
-    DARE, arXiv 2311.03099. Each entry is kept with probability `density`, as there and in PEFT.
+    DARE, arXiv 2311.03099. Each entry is kept with probability `density`, as in the paper and in PEFT.
 
     Raises:
         ValueError: the density is not above 0 and at most 1.

@@ -1,6 +1,6 @@
-"""Task vectors: fine-tuned minus previous weights, what can be done with them, and their files.
+"""Task vectors (fine-tuned minus previous weights): arithmetic, checks, and files.
 
-`editing.vector_file` says how a file is made up.
+`editing.vector_file` documents the file format.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from editing.vector_file import (
     check_fit,
     decode,
     encode,
-    opened,
+    open_vector_file,
 )
 
 __all__ = ["RECORD", "Origin", "Summary", "TaskVector", "apply", "check_file", "read_origin", "summarise"]
@@ -39,17 +39,17 @@ __all__ = ["RECORD", "Origin", "Summary", "TaskVector", "apply", "check_file", "
 
 @dataclass(frozen=True)
 class TaskVector:
-    """A difference of weights: float32 arrays by parameter name, and where they come from."""
+    """A difference of weights: float32 arrays by parameter name, and their origin."""
 
     tensors: Tensors
     origin: Origin
 
     @classmethod
     def difference(cls, after: Tensors, before: Tensors, origin: Origin) -> Self:
-        """`after` minus `before`, which have the same names and shapes.
+        """Computes `after` minus `before`.
 
         Raises:
-            TaskVectorError: they do not, or the difference is not finite.
+            TaskVectorError: the names or shapes differ, or the difference is not finite.
         """
         if different := sorted(after.keys() ^ before.keys()):
             raise TaskVectorError(f"the two models differ in their tensors: {', '.join(different[:5])}")
@@ -64,7 +64,7 @@ class TaskVector:
 
     @property
     def norm(self) -> float:
-        """Euclidean length."""
+        """The Euclidean norm over all tensors."""
         return math.sqrt(self.dot(self))
 
     @property
@@ -74,11 +74,11 @@ class TaskVector:
         return sum(int(np.count_nonzero(tensor)) for tensor in self.tensors.values()) / max(1, total)
 
     def dot(self, other: TaskVector) -> float:
-        """The scalar product of two vectors of the same names."""
+        """The dot product with a vector of the same names."""
         return sum(_dot(tensor, other.tensors[name]) for name, tensor in self.tensors.items())
 
     def cosine(self, other: TaskVector) -> float:
-        """Of the angle between two vectors of the same names; 0 where one is zero."""
+        """The cosine similarity with a vector of the same names; 0 if one of them is zero."""
         norms = self.norm * other.norm
         return self.dot(other) / norms if norms else 0.0
 
@@ -86,34 +86,34 @@ class TaskVector:
         return replace(self, tensors={name: tensor + other.tensors[name] for name, tensor in self.tensors.items()})
 
     def scaled(self, lam: float) -> TaskVector:
-        """The vector times a scaling coefficient."""
+        """The vector multiplied by a scaling coefficient."""
         return replace(self, tensors={name: tensor * np.float32(lam) for name, tensor in self.tensors.items()})
 
     def trimmed(self, density: float) -> TaskVector:
-        """The vector with only this fraction of each tensor's entries, the largest; its origin is as it was."""
+        """The vector with only the largest entries of each tensor, a fraction `density`; its origin is unchanged."""
         return replace(self, tensors={name: trim(tensor, density) for name, tensor in self.tensors.items()})
 
     def layers(self) -> dict[str, float]:
-        """The norm of each layer's part, by the layer's name, in the order of the tensors."""
+        """The norm of each layer, by layer name, in the order of the tensors."""
         squares: dict[str, float] = {}
         for name, tensor in self.tensors.items():
             squares[layer(name)] = squares.get(layer(name), 0.0) + _dot(tensor, tensor)
         return {name: math.sqrt(square) for name, square in squares.items()}
 
     def as_stored(self) -> TaskVector:
-        """The vector as it will be when it is read again."""
+        """The vector as a file stores it: quantised and dequantised."""
         return replace(self, tensors={name: decode(*encode(tensor)) for name, tensor in self.tensors.items()})
 
     def check(self, base: str, shapes: Shapes, name: str) -> None:
-        """Whether this vector can be merged into a model.
+        """Checks that this vector can be merged into a model.
 
         Args:
             base: sha256 of the model's base weights.
-            shapes: of the model's tensors.
-            name: what to call this vector in errors.
+            shapes: shapes of the model's tensors.
+            name: name of this vector in error messages.
 
         Raises:
-            WrongBaseError: it was taken from another base.
+            WrongBaseError: the vector was taken from another base.
             TaskVectorError: a tensor is missing, unknown, of another shape, or not finite.
         """
         check_fit(name, self.origin, {tensor: array.shape for tensor, array in self.tensors.items()}, base, shapes)
@@ -123,7 +123,7 @@ class TaskVector:
             raise TaskVectorError(f"{name}: does not fit the model: {problems}")
 
     def to_bytes(self) -> bytes:
-        """The file's bytes; the same vector gives the same bytes."""
+        """The bytes of the vector's file; equal vectors give equal bytes."""
         stored: dict[str, NDArray[Any]] = {}
         for name, tensor in self.tensors.items():
             parts, _ = encode(tensor)
@@ -136,7 +136,7 @@ class TaskVector:
         return save(stored, metadata={RECORD: json.dumps(record, ensure_ascii=False)})
 
     def save(self, path: Path) -> None:
-        """Writes the file, whole or not at all.
+        """Writes the file atomically.
 
         Raises:
             StorageError: it cannot be written.
@@ -147,27 +147,27 @@ class TaskVector:
     def load(cls, path: Path, *, base: str | None = None, shapes: Shapes | None = None, name: str = "") -> Self:
         """Reads a file.
 
-        What the file claims is compared with the model before any tensor takes memory. A file of
-        400 bytes can claim tensors of gigabytes, as zeros are not stored: give `base` and `shapes`
-        wherever there is a model.
+        Compares the declared tensors with the model before it allocates any. A file of 400 bytes can
+        declare gigabytes of tensors, because zeros are not stored: pass `base` and `shapes` whenever
+        the model is known.
 
         Args:
             path: the file.
-            base: sha256 of the model's base weights; None takes a vector of any base.
-            shapes: of the model's tensors; None takes any. Tensors of zeros are then read-only and take
-                no memory, and the others take up to 40 times what they take in the file.
-            name: what to call the file in errors; its path, if empty.
+            base: sha256 of the model's base weights; None accepts any base.
+            shapes: shapes of the model's tensors; None accepts any. Tensors of zeros are then read-only
+                and take no memory, and the others take up to 40 times their size in the file.
+            name: name of the file in error messages; the path if empty.
 
         Raises:
-            WrongBaseError: it was taken from another base.
-            TaskVectorError: it is not a task vector's file, of a later version, or damaged; or a tensor
-                is missing, unknown or of another shape than the model's.
+            WrongBaseError: the vector was taken from another base.
+            TaskVectorError: the file is not a task vector, of a newer format version, or damaged; or a
+                tensor is missing, unknown or of another shape than the model's.
         """
-        with opened(path, name, base, shapes) as file:
+        with open_vector_file(path, name, base, shapes) as file:
             tensors = {}
             for tensor, shape in file.shapes.items():
                 parts = file.parts(tensor)
-                with file.blaming(tensor):
+                with file.reporting_damage(tensor):
                     if not parts and shapes is None:
                         tensors[tensor] = np.broadcast_to(np.float32(0), shape)
                         continue
@@ -178,20 +178,20 @@ class TaskVector:
 
 
 def apply(base: Tensors, merged: Tensors, out: Tensors | None = None) -> dict[str, Array]:
-    """theta + the merged vector (its coefficient is in it already), tensor by tensor.
+    """Adds a merged vector, which is scaled already, to the weights.
 
     Args:
-        base: theta.
-        merged: of the same names and shapes.
-        out: arrays that take the result, as numpy's `out`; `merged` itself, where it is not needed
-            any more. New memory costs more than the sum: the system must hand it out page by page.
+        base: the weights, theta.
+        merged: a vector of the same names and shapes.
+        out: arrays for the result, as numpy's `out`; may be `merged` itself. Allocating new memory
+            takes longer than the addition, because the system maps it page by page.
 
     Raises:
         TaskVectorError: the result is not finite.
     """
 
     def add(name: str, tensors: Sequence[Array]) -> Array:
-        with np.errstate(over="ignore"):  # told below
+        with np.errstate(over="ignore"):  # checked below
             total: Array = np.add(tensors[0], tensors[1], out=None if out is None else out[name])
         if not is_finite(total):
             raise TaskVectorError(f"{name}: would not be finite after the merge; use a smaller lambda")
@@ -201,42 +201,42 @@ def apply(base: Tensors, merged: Tensors, out: Tensors | None = None) -> dict[st
 
 
 def read_origin(path: Path, *, name: str = "") -> Origin:
-    """Where the vector in a file comes from; its tensors are not read.
+    """Reads the origin of a vector from its file, without its tensors.
 
     Raises:
-        TaskVectorError: it is not a task vector's file.
+        TaskVectorError: the file is not a task vector.
     """
-    with opened(path, name) as file:
+    with open_vector_file(path, name) as file:
         return file.origin
 
 
 def check_file(path: Path, base: str, shapes: Shapes, *, name: str = "") -> None:
-    """Whether a file claims to be a task vector of a model; its tensors are not read.
+    """Checks the header of a task vector's file against a model, without reading its tensors.
 
     Args:
         path: the file.
         base: sha256 of the model's base weights.
-        shapes: of the model's tensors.
-        name: what to call the file in errors; its path, if empty.
+        shapes: shapes of the model's tensors.
+        name: name of the file in error messages; the path if empty.
 
     Raises:
-        WrongBaseError: it was taken from another base.
-        TaskVectorError: it is not a task vector's file, or a tensor is missing, unknown, of another
-            shape, or of a size or type that does not belong to its shape.
+        WrongBaseError: the vector was taken from another base.
+        TaskVectorError: the file is not a task vector, or a tensor is missing, unknown, of another
+            shape, or stored with a size or type that does not match its shape.
     """
-    with opened(path, name, base, shapes):
+    with open_vector_file(path, name, base, shapes):
         pass
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What `summarise` says of a task vector's file.
+    """Statistics of a task vector's file, as `summarise` computes them.
 
     Attributes:
         origin: where the vector comes from.
-        norm: its Euclidean length.
+        norm: its Euclidean norm.
         density: the fraction of entries that are not zero.
-        layers: the norm of each layer's part, as `TaskVector.layers`.
+        layers: the norm of each layer, as `TaskVector.layers`.
     """
 
     origin: Origin
@@ -246,24 +246,24 @@ class Summary:
 
 
 def summarise(path: Path, *, base: str | None = None, shapes: Shapes | None = None, name: str = "") -> Summary:
-    """A file's origin, norm, density and layers, a block of entries at a time: memory stays near the file's size.
+    """Computes statistics of a file block by block, so that memory use stays near the size of the file.
 
     Args:
         path: the file.
-        base, shapes: of a model that the vector must fit, as `TaskVector.load`.
-        name: what to call the file in errors; its path, if empty.
+        base, shapes: of a model that the vector must fit, as in `TaskVector.load`.
+        name: name of the file in error messages; the path if empty.
 
     Raises:
         WrongBaseError, TaskVectorError: as `TaskVector.load`.
     """
-    with opened(path, name, base, shapes) as file:
+    with open_vector_file(path, name, base, shapes) as file:
         squares: dict[str, float] = {}
         nonzero = 0
         for tensor, shape in file.shapes.items():
             parts = file.parts(tensor)
             of_layer = layer(tensor)
             squares.setdefault(of_layer, 0.0)
-            with file.blaming(tensor):
+            with file.reporting_damage(tensor):
                 for block in blocks(parts, shape):
                     if not is_finite(block):
                         raise ValueError(NOT_FINITE)
@@ -275,7 +275,7 @@ def summarise(path: Path, *, base: str | None = None, shapes: Shapes | None = No
 
 
 def _dot(one: Array, other: Array) -> float:
-    # Blocks, as float32 sums over millions of entries lose digits, and float64 copies take memory.
+    # In blocks: float32 sums over millions of entries lose precision, and a float64 copy of everything takes memory.
     one, other = one.reshape(-1), other.reshape(-1)
     step = 1 << 20
     return float(

@@ -1,7 +1,7 @@
-"""A task vector's file: how a tensor is stored, and reading a file that anybody may have written.
+"""The file format of task vectors: encoding of tensors, and reading of untrusted files.
 
-One safetensors file. Its metadata hold a JSON record; its tensors are the differences, each in the
-smallest of these forms:
+A task vector is one safetensors file. Its metadata contains a JSON record. Its tensors are the
+differences, each in the smallest of these encodings:
 
     whole/NAME                     float32; vectors and scalars: norms, biases
     codes/NAME, scale/NAME         int8 of the tensor's shape, and a float32 for each row
@@ -10,8 +10,9 @@ smallest of these forms:
                                    those that are not zero
     (none)                         all entries are zero; the record has the shape
 
-A value is its code times the scale of its row (the first axis), so that a row's largest entry is
-met exactly and the others to 1/254 of it. Encoding what was decoded changes nothing.
+A value is its code times the scale of its row (the first axis). The largest entry of a row is
+therefore exact, and the error of the others is at most 1/254 of it. Encoding a decoded tensor
+changes nothing.
 """
 
 from __future__ import annotations
@@ -36,16 +37,17 @@ from editing.sparsify import Array
 FORMAT_VERSION = 1
 RECORD = "asr-edge"
 PARTS = ("whole", "mask", "codes", "scale")
-MOST_CODE = 127
-BLOCK = 1 << 20  # entries at a time, where a vector is not needed as a whole; a multiple of 8
+MAX_CODE = 127
+BLOCK = 1 << 20  # entries processed at a time by `blocks`; a multiple of 8
 
-# Tensors of zeros take no room in a file, so its size does not bound what it claims. No model that runs here has more.
-MOST_ENTRIES = 1 << 33
-MOST_DIMENSIONS = 64  # numpy's
-MOST_HEADER = 8 << 20  # bytes; a model of 5000 tensors has 3 MB
+# Tensors of zeros take no space in a file, so the file size does not bound the declared size. No supported model is
+# larger.
+MAX_ENTRIES = 1 << 33
+MAX_DIMENSIONS = 64  # numpy's
+MAX_HEADER_BYTES = 8 << 20  # bytes; a model of 5000 tensors has 3 MB
 
 NOT_FINITE = "it has entries that are not finite"
-WRONG_COUNT = "its mask does not keep as many entries as there are codes"
+WRONG_COUNT = "its mask selects another number of entries than there are codes"
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -57,11 +59,11 @@ class Origin:
     Attributes:
         family: model family of its base.
         base: sha256 of the base bundle's weights file.
-        domain: whose speech it was learnt from.
+        domain: the domain that it was fine-tuned on.
         created: ISO 8601, UTC.
-        utterances, seconds: how much there was to learn from.
+        utterances, seconds: size of the training set.
         method, density: how it was trimmed, if it was.
-        scores: what was measured with it, by name; WER are fractions.
+        scores: evaluation results by name; WERs are fractions.
     """
 
     family: str
@@ -75,18 +77,18 @@ class Origin:
     scores: Mapping[str, float] = field(default_factory=dict)
 
 
-# The forms of a tensor
+# Encodings of a tensor
 
 
 def encode(tensor: Array) -> tuple[dict[str, NDArray[Any]], tuple[int, ...]]:
-    """A tensor's smallest form, part by part, and its shape."""
+    """The smallest encoding of a tensor, as its parts by name, and the tensor's shape."""
     if tensor.ndim < 2 or not tensor.size:
         return {"whole": np.asarray(tensor, np.float32, order="C")}, tensor.shape
     rows = tensor.reshape(len(tensor), -1)
-    scales = (np.abs(rows).max(axis=1, initial=0) / np.float32(MOST_CODE)).astype(np.float32)
+    scales = (np.abs(rows).max(axis=1, initial=0) / np.float32(MAX_CODE)).astype(np.float32)
     scales[scales < np.finfo(np.float32).tiny] = 0
     divisors = np.where(scales > 0, scales, np.float32(1))
-    codes = np.clip(np.rint(rows / divisors[:, None]), -MOST_CODE, MOST_CODE).astype(np.int8)
+    codes = np.clip(np.rint(rows / divisors[:, None]), -MAX_CODE, MAX_CODE).astype(np.int8)
     codes[scales == 0] = 0
     kept = codes != 0
     count = int(np.count_nonzero(kept))
@@ -97,18 +99,18 @@ def encode(tensor: Array) -> tuple[dict[str, NDArray[Any]], tuple[int, ...]]:
     return {"codes": codes.reshape(tensor.shape), "scale": scales}, tensor.shape
 
 
-def _check_form(parts: Mapping[str, tuple[str, tuple[int, ...]]], shape: tuple[int, ...]) -> None:
-    """Compares what a file says of a tensor's parts, type and shape of each, with the tensor's shape.
+def _check_encoding(parts: Mapping[str, tuple[str, tuple[int, ...]]], shape: tuple[int, ...]) -> None:
+    """Checks the declared type and shape of each part of a tensor against the tensor's shape.
 
     Raises:
-        ValueError: the parts do not make up a tensor of this shape.
+        ValueError: the parts do not encode a tensor of this shape.
     """
     size = math.prod(shape)
     if not parts:
         return
     if "whole" in parts:
         if len(parts) > 1 or parts["whole"] != ("F32", shape):
-            raise ValueError("it is not float32 of the shape that the record says")
+            raise ValueError("it is not float32 of the shape in the record")
         return
     if not {"codes", "scale"} <= parts.keys():
         raise ValueError("it lacks its codes or its scales")
@@ -117,7 +119,7 @@ def _check_form(parts: Mapping[str, tuple[str, tuple[int, ...]]], shape: tuple[i
         raise ValueError("its codes and scales are not int8 and a float32 for each row")
     if "mask" not in parts:
         if math.prod(codes_shape) != size:
-            raise ValueError("it does not have as many entries as the record says")
+            raise ValueError("its number of entries is not that of the shape in the record")
         return
     if parts["mask"] != ("U8", ((size + 7) // 8,)):
         raise ValueError("its mask is not a bit for each entry")
@@ -126,10 +128,10 @@ def _check_form(parts: Mapping[str, tuple[str, tuple[int, ...]]], shape: tuple[i
 
 
 def decode(parts: Mapping[str, NDArray[Any]], shape: tuple[int, ...]) -> Array:
-    """A tensor from its parts, of which `_check_form` is satisfied.
+    """Decodes a tensor from parts that have passed `_check_encoding`.
 
     Raises:
-        ValueError: the scales are not finite, or the mask keeps another number of entries than there are codes.
+        ValueError: the scales are not finite, or the mask selects another number of entries than there are codes.
     """
     size = math.prod(shape)
     if not parts:
@@ -146,13 +148,13 @@ def decode(parts: Mapping[str, NDArray[Any]], shape: tuple[int, ...]) -> Array:
         every[kept] = codes
         codes = every
     rows = codes.reshape(shape[0], -1).astype(np.float32)
-    with np.errstate(over="ignore"):  # the caller looks for infinity
+    with np.errstate(over="ignore"):  # the caller checks for infinity
         rows *= scales[:, None]
     return rows.reshape(shape)
 
 
 def blocks(parts: Mapping[str, NDArray[Any]], shape: tuple[int, ...]) -> Iterator[Array]:
-    """The entries that a file has of a tensor, in order, in blocks of bounded size; zeros may be left out.
+    """Decodes the entries of a tensor in order, in blocks of bounded size; zeros may be left out.
 
     Raises:
         ValueError: as `decode`.
@@ -170,15 +172,15 @@ def blocks(parts: Mapping[str, NDArray[Any]], shape: tuple[int, ...]) -> Iterato
     for start in range(0, size, BLOCK):
         if "mask" in parts:
             bits = np.unpackbits(parts["mask"][start // 8 : (start + BLOCK) // 8], count=min(BLOCK, size - start))
-            places = np.flatnonzero(bits) + start
+            indices = np.flatnonzero(bits) + start
         else:
-            places = np.arange(start, min(start + BLOCK, size))
-        block = codes[done : done + len(places)].astype(np.float32)
-        done += len(places)
-        if len(block) < len(places):
+            indices = np.arange(start, min(start + BLOCK, size))
+        block = codes[done : done + len(indices)].astype(np.float32)
+        done += len(indices)
+        if len(block) < len(indices):
             raise ValueError(WRONG_COUNT)
-        with np.errstate(over="ignore"):  # the caller looks for infinity
-            yield block * scales[places // row_length]
+        with np.errstate(over="ignore"):  # the caller checks for infinity
+            yield block * scales[indices // row_length]
     if done != len(codes):
         raise ValueError(WRONG_COUNT)
 
@@ -189,11 +191,11 @@ def _checked_scales(scales: Array) -> Array:
     return scales
 
 
-# Reading a file that may be anything
+# Reading an untrusted file
 
 
 class VectorFile:
-    """An opened file of which everything but the tensors' entries was checked."""
+    """An open file whose record and header have been checked; the entries of its tensors have not."""
 
     def __init__(self, name: str, file: Any, base: str | None, shapes: Shapes | None) -> None:
         record = _record(name, file.metadata())
@@ -208,62 +210,69 @@ class VectorFile:
         self._parts = {tensor: [p for p in PARTS if f"{p}/{tensor}" in stored] for tensor in self.shapes}
         named = {f"{part}/{tensor}" for tensor, parts in self._parts.items() for part in parts}
         if unknown := stored - named:
-            raise TaskVectorError(f"{name}: has a tensor that its record does not name: {one_line(min(unknown))}")
+            raise TaskVectorError(f"{name}: contains a tensor that its record does not name: {one_line(min(unknown))}")
         for tensor, parts in self._parts.items():
-            with self.blaming(tensor):
-                _check_form({part: self._form(f"{part}/{tensor}") for part in parts}, self.shapes[tensor])
+            with self.reporting_damage(tensor):
+                _check_encoding({part: self._declared(f"{part}/{tensor}") for part in parts}, self.shapes[tensor])
 
-    def _form(self, key: str) -> tuple[str, tuple[int, ...]]:
+    def _declared(self, key: str) -> tuple[str, tuple[int, ...]]:
         part = self._file.get_slice(key)
         return part.get_dtype(), tuple(part.get_shape())
 
     def parts(self, tensor: str) -> dict[str, NDArray[Any]]:
-        """What the file has of a tensor, by the part's name; empty where all its entries are zero."""
-        with self.blaming(tensor):
+        """The stored parts of a tensor, by name; empty if all its entries are zero."""
+        with self.reporting_damage(tensor):
             return {part: self._file.get_tensor(f"{part}/{tensor}") for part in self._parts[tensor]}
 
     @contextmanager
-    def blaming(self, tensor: str) -> Iterator[None]:
-        """
+    def reporting_damage(self, tensor: str) -> Iterator[None]:
+        """Turns errors about a tensor into one that names the file and the tensor.
+
         Raises:
-            TaskVectorError: naming file and tensor, where the block finds that the tensor is damaged.
+            TaskVectorError: the block raised an error, so the tensor is damaged.
         """
         try:
             yield
         except (SafetensorError, ValueError, TypeError) as error:
             if isinstance(error, TaskVectorError):
                 raise
-            said = one_line(str(error))
-            raise TaskVectorError(f"{self._name}: {one_line(tensor)} is damaged: {said}; nothing was changed") from None
+            reason = one_line(str(error))
+            raise TaskVectorError(
+                f"{self._name}: {one_line(tensor)} is damaged: {reason}; nothing was changed"
+            ) from None
 
 
 @contextmanager
-def opened(path: Path, name: str = "", base: str | None = None, shapes: Shapes | None = None) -> Iterator[VectorFile]:
+def open_vector_file(
+    path: Path, name: str = "", base: str | None = None, shapes: Shapes | None = None
+) -> Iterator[VectorFile]:
     name = name or str(path)
     try:
         _check_header_size(path, name)
         file = safe_open(path, framework="numpy")
     except FileNotFoundError:
         raise TaskVectorError(f"{name}: there is no such file") from None
-    except MemoryError:  # the file is mapped whole, whatever it holds
+    except MemoryError:  # safetensors maps the whole file, whatever its content
         raise TaskVectorError(f"{name}: is too large for this machine's memory; nothing was changed") from None
     except (SafetensorError, OSError, ValueError) as error:
         if isinstance(error, TaskVectorError):
             raise
-        said = one_line(error.strerror if isinstance(error, OSError) and error.strerror else str(error))
-        raise TaskVectorError(f"{name}: is not a task vector, or is cut short ({said}); nothing was changed") from error
+        reason = one_line(error.strerror if isinstance(error, OSError) and error.strerror else str(error))
+        raise TaskVectorError(
+            f"{name}: is not a task vector, or is truncated ({reason}); nothing was changed"
+        ) from error
     with file as entered:
         yield VectorFile(name, entered, base, shapes)
 
 
 def _check_header_size(path: Path, name: str) -> None:
-    """A safetensors file begins with its header's size; parsing takes a multiple of that in memory."""
+    """Checks the header size, with which a safetensors file begins: parsing takes a multiple of it in memory."""
     if path.exists() and not path.is_file():
         raise TaskVectorError(f"{name}: is not a file")
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
-    if MOST_HEADER < size <= path.stat().st_size:
-        raise TaskVectorError(f"{name}: its header has {size} bytes, more than any model's that runs here")
+    if MAX_HEADER_BYTES < size <= path.stat().st_size:
+        raise TaskVectorError(f"{name}: its header has {size} bytes, more than that of any supported model")
 
 
 def _record(name: str, metadata: Mapping[str, str] | None) -> dict[str, Any]:
@@ -295,25 +304,26 @@ def _origin(name: str, record: Mapping[str, Any]) -> Origin:
         if one not in record or not kinds.get(one, lambda value: isinstance(value, str))(record[one])
     ]
     if wrong:
-        raise TaskVectorError(f"{name}: its record lacks, or has of the wrong type: {', '.join(wrong)}")
+        raise TaskVectorError(f"{name}: missing from its record, or of the wrong type: {', '.join(wrong)}")
     return Origin(**{**{one: record[one] for one in names}, "scores": translated(record["scores"], SCORES)})
 
 
 def _shapes(name: str, record: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     shapes = record.get("shapes")
     if not isinstance(shapes, dict) or not all(
-        isinstance(shape, list) and len(shape) <= MOST_DIMENSIONS and all(is_whole_number(n) for n in shape)
+        isinstance(shape, list) and len(shape) <= MAX_DIMENSIONS and all(is_whole_number(n) for n in shape)
         for shape in shapes.values()
     ):
-        raise TaskVectorError(f"{name}: its record has no shapes, or one that no tensor can have")
-    # Sizes of 0 count as 1: numpy refuses the others of such a shape too, where their product is beyond its reach.
-    if sum(math.prod(n or 1 for n in shape) for shape in shapes.values()) > MOST_ENTRIES:
-        raise TaskVectorError(f"{name}: claims to be larger than any model that runs here")
+        raise TaskVectorError(f"{name}: its record has no shapes, or an invalid one")
+    # Sizes of 0 count as 1, because numpy also refuses a shape with a 0 if the product of its other sizes overflows.
+    if sum(math.prod(n or 1 for n in shape) for shape in shapes.values()) > MAX_ENTRIES:
+        raise TaskVectorError(f"{name}: declares more entries than any supported model has")
     return {tensor: tuple(shape) for tensor, shape in shapes.items()}
 
 
 def check_fit(name: str, origin: Origin, found: Shapes, base: str, shapes: Shapes) -> None:
-    """
+    """Checks base and shapes of a vector against a model.
+
     Raises:
         WrongBaseError, TaskVectorError: as `TaskVector.check`.
     """

@@ -1,12 +1,13 @@
-"""Weights + weightless graph -> an ONNX file that runs. Needs numpy and onnx; no torch.
+"""Bakes weights into a weightless graph, which gives a runnable ONNX file. Needs numpy and onnx, not torch.
 
-int8 is dynamic: activations are quantised as they come (uint8, per tensor), weights beforehand,
-per output channel, and only those of matrix products. The convolutional front end stays in
-float, stored as float16 (per-tensor int8 scales there cost Moonshine three points of WER).
+int8 quantisation is dynamic: activations are quantised at run time (uint8, per tensor); the weights
+of matrix products are quantised in advance, per output channel. The convolutional front end stays
+in float, stored as float16 (per-tensor int8 scales there cost Moonshine three points of WER).
 
-Weights are stored as uint8 around 128 rather than int8 around 0, the same values: on x86 without
-VNNI, ONNX Runtime multiplies uint8 by int8 with an instruction that saturates at 16 bits, and
-wrong sums would come out on just the older laptops. Around 128 every processor is exact.
+Weights are stored as uint8 with a zero point of 128 rather than as int8, with the same values. On
+x86 without VNNI, ONNX Runtime multiplies uint8 by int8 with an instruction that saturates at 16
+bits, so sums would be wrong on older laptops. With uint8 weights the sums are exact on every
+processor.
 """
 
 from __future__ import annotations
@@ -29,16 +30,16 @@ ZERO_POINT = 128
 
 
 def bake(bundle: Bundle, weights: Mapping[str, NDArray[np.float32]], precision: Precision, out: Path) -> list[Path]:
-    """Bakes every graph of the bundle with these weights into `out`, named as the graphs.
+    """Bakes the weights into every graph of the bundle and writes the files, named as the graphs, to `out`.
 
     Args:
-        bundle: whose graphs to fill; damaged graphs are an error.
-        weights: float32 by parameter name; the bundle's own, or a merge's result.
+        bundle: the bundle of the graphs.
+        weights: float32 by parameter name; those of the bundle, or the result of a merge.
         precision: "fp32" or "int8".
-        out: a folder, made if it does not exist. Files appear there whole or not at all.
+        out: a folder, created if it does not exist. Each file is written atomically.
 
     Raises:
-        BundleError: a graph asks for a weight that is missing or of another shape.
+        BundleError: a graph is damaged, or needs a weight that is missing or of another shape.
         StorageError: `out` cannot be written.
     """
     written = []
@@ -54,16 +55,16 @@ def bake(bundle: Bundle, weights: Mapping[str, NDArray[np.float32]], precision: 
 def bake_graph(
     model: onnx.ModelProto, weights: Mapping[str, NDArray[np.float32]], precision: Precision
 ) -> onnx.ModelProto:
-    """A new model: the graph with its weights in it, at this precision.
+    """Returns a new model: the graph with the weights, at this precision.
 
     Raises:
         BundleError: as `bake`.
     """
     arrays, constants = _fill(model.graph, weights)
-    nodes, transposed = _fold(model.graph.node, arrays)
+    nodes, transposed = _fold_constants(model.graph.node, arrays)
     if precision == "int8":
-        nodes = _quantise_products(nodes, arrays, transposed)
-        nodes = _halve_convolutions(nodes, arrays, constants)
+        nodes = _quantise_matmuls(nodes, arrays, transposed)
+        nodes = _store_convolutions_as_float16(nodes, arrays, constants)
     used = {name for node in nodes for name in node.input}
     graph = helper.make_graph(
         nodes,
@@ -78,7 +79,7 @@ def bake_graph(
 
 
 def _fill(graph: onnx.GraphProto, weights: Mapping[str, NDArray[np.float32]]) -> tuple[Arrays, set[str]]:
-    """The graph's initialisers as arrays, the weightless ones from `weights`; and which are its own constants."""
+    """The graph's initialisers as arrays, those without data from `weights`; and the names of its constants."""
     arrays: Arrays = {}
     constants = {tensor.name for tensor in graph.initializer if tensor.data_location != TensorProto.EXTERNAL}
     for tensor in graph.initializer:
@@ -95,11 +96,11 @@ def _fill(graph: onnx.GraphProto, weights: Mapping[str, NDArray[np.float32]]) ->
     return arrays, constants
 
 
-def _fold(nodes: Iterable[NodeProto], arrays: Arrays) -> tuple[list[NodeProto], dict[str, str]]:
-    """Computes now what depends on weights alone: transposes, and joins of several weights.
+def _fold_constants(nodes: Iterable[NodeProto], arrays: Arrays) -> tuple[list[NodeProto], dict[str, str]]:
+    """Folds transposes and concatenations of weights into new weights.
 
     Returns:
-        the nodes that are left, and which of the new arrays is whose transpose.
+        The remaining nodes, and for each transposed array the name of the original.
     """
     left, transposed = [], {}
     for node in nodes:
@@ -117,10 +118,10 @@ def _fold(nodes: Iterable[NodeProto], arrays: Arrays) -> tuple[list[NodeProto], 
 
 
 def quantise(weight: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Codes and scales of a weight (inputs, outputs), symmetric, one scale per output channel.
+    """Quantises a weight (inputs, outputs) symmetrically, with one scale per output channel.
 
     Returns:
-        codes (inputs, outputs) from 1 to 255 and scales (outputs,), such that
+        Codes (inputs, outputs) from 1 to 255 and scales (outputs,), such that
         weight ~ (codes - 128) * scales. A channel of zeros (or subnormal numbers) has scale 1.
     """
     scales = np.abs(weight).max(axis=0, initial=0) / np.float32(127)
@@ -130,11 +131,11 @@ def quantise(weight: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np
     return codes.astype(np.uint8), scales
 
 
-def _quantise_products(nodes: list[NodeProto], arrays: Arrays, transposed: Mapping[str, str]) -> list[NodeProto]:
-    """MatMul by a weight -> DynamicQuantizeLinear, MatMulInteger, and back to float.
+def _quantise_matmuls(nodes: list[NodeProto], arrays: Arrays, transposed: Mapping[str, str]) -> list[NodeProto]:
+    """Replaces each MatMul by a weight with DynamicQuantizeLinear, MatMulInteger and conversion to float.
 
-    ONNX Runtime fuses the group into one kernel. An embedding that is also the output layer's
-    weight (tied) is looked up in the codes, so that it is stored once.
+    ONNX Runtime fuses these nodes into one kernel. A tied embedding (also the weight of the output
+    layer) is looked up in the codes, so that it is stored once.
     """
     arrays["weight_zero_point"] = np.array(ZERO_POINT, np.uint8)
     quantised: list[NodeProto] = []
@@ -168,14 +169,14 @@ def _quantise_products(nodes: list[NodeProto], arrays: Arrays, transposed: Mappi
     looked_up: list[NodeProto] = []
     for node in quantised:
         if node.op_type == "Gather" and node.input[0] in codes_of:
-            looked_up += _look_up(node, codes_of[node.input[0]], arrays)
+            looked_up += _embedding_lookup(node, codes_of[node.input[0]], arrays)
         else:
             looked_up.append(node)
     return looked_up
 
 
-def _look_up(gather: NodeProto, weight: str, arrays: Arrays) -> list[NodeProto]:
-    """Rows of an embedding, from the codes (hidden, vocabulary) of its transpose.
+def _embedding_lookup(gather: NodeProto, weight: str, arrays: Arrays) -> list[NodeProto]:
+    """The nodes that look up rows of an embedding in the codes (hidden, vocabulary) of its transpose.
 
     Ids (batch, time) -> codes (hidden, batch, time) -> (batch, time, hidden), dequantised.
     """
@@ -193,11 +194,11 @@ def _look_up(gather: NodeProto, weight: str, arrays: Arrays) -> list[NodeProto]:
     ]
 
 
-def _halve_convolutions(nodes: list[NodeProto], arrays: Arrays, constants: set[str]) -> list[NodeProto]:
-    """Stores convolutions' weights as float16; the runtime widens them once, when it loads.
+def _store_convolutions_as_float16(nodes: list[NodeProto], arrays: Arrays, constants: set[str]) -> list[NodeProto]:
+    """Stores the weights of convolutions as float16; the runtime converts them to float32 once, on loading.
 
-    Constants stay as they are: a spectrum from a Fourier basis in float16 has a noise floor that
-    the logarithm of quiet bins shows.
+    Constants stay float32: a spectrum computed with a float16 Fourier basis has a noise floor that
+    is visible in the logarithm of quiet bins.
     """
     casts = []
     for node in nodes:

@@ -1,12 +1,12 @@
-"""A model bundle: one folder that says what it holds, from where, and under which licence.
+"""A model bundle: one folder with a model, its origin and its licence.
 
-model.json            this module's record of all below
+model.json            names, origin, licence, and the hashes of the files below
 weights.safetensors   master weights; tensor names are the torch parameter names
 tokenizer.json
 LICENSE               of the weights
 graphs/*.onnx         the network without weights: initialisers are named as the parameters
-nemo/model.onnx       the same as NeMo models are laid out, for other programs; of CTC models
-int8/*.onnx           (or fp32/) baked from the two above; can always be rebuilt
+nemo/model.onnx       the network with the inputs and outputs of a NeMo model, for other programs; CTC models only
+int8/*.onnx           (or fp32/) baked from weights and graphs; can always be rebuilt
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Precision = Literal["fp32", "int8"]
 """Of a baked model: 32-bit floats, or 8-bit integers in matrix products."""
 
 FORMAT_VERSION = 1
-# Part of a baked file's identity: raise it when the same weights and graphs bake to other bytes.
+# Part of the identity of baked files: increase it when the same weights and graphs bake to other bytes.
 BAKE_VERSION = 1
 WEIGHTS = "weights.safetensors"
 TOKENIZER = "tokenizer.json"
@@ -37,16 +37,16 @@ NEMO_GRAPH = "nemo/model.onnx"
 
 @dataclass(frozen=True)
 class Bundle:
-    """What `model.json` says, and where it was found.
+    """The content of `model.json`, and the folder it is in.
 
     Attributes:
         folder: where the files are.
-        name: the model's name, for people.
-        family: which module of `device_app.recognition.families` can run it.
-        sampling_rate: in Hz, of the audio the graphs take.
-        config: the network's settings, as torch's configuration class takes them.
-        licence: SPDX identifier of the weights' licence.
-        origin: where the weights were had from.
+        name: the display name of the model.
+        family: the module of `device_app.recognition.families` that runs it.
+        sampling_rate: of the audio that the graphs take, in Hz.
+        config: settings of the network, as the torch configuration class takes them.
+        licence: SPDX identifier of the licence of the weights.
+        origin: where the weights come from.
         files: path inside the bundle -> SHA-256 in hexadecimal, of every file but `model.json`.
     """
 
@@ -61,10 +61,10 @@ class Bundle:
 
     @classmethod
     def open(cls, folder: Path) -> Bundle:
-        """Reads `model.json`, and nothing else; `check` compares the files.
+        """Reads only `model.json`; `check` verifies the files.
 
         Raises:
-            BundleError: there is no bundle here, or its record cannot be understood.
+            BundleError: the folder has no bundle, or `model.json` is invalid.
         """
         path = folder / "model.json"
         try:
@@ -102,7 +102,7 @@ class Bundle:
         return cls(folder=folder, **{key: record[key] for key in kinds})
 
     def path(self, name: str) -> Path:
-        """Where the file of this name is; it must be one that `model.json` lists.
+        """The path of a file that `model.json` lists.
 
         Raises:
             BundleError: the bundle has no such file.
@@ -112,10 +112,10 @@ class Bundle:
         return self.folder / name
 
     def check(self, *names: str) -> None:
-        """Compares the files (all of them, if none is named) with the hashes in `model.json`.
+        """Compares files (all of them if no name is given) with the hashes in `model.json`.
 
         Raises:
-            BundleError: a file is missing or its bytes have changed.
+            BundleError: a file is missing or damaged.
         """
         for name in names or self.files:
             path = self.path(name)
@@ -147,16 +147,16 @@ class Bundle:
         """The shapes of the master weights, by parameter name; the weights themselves are not read.
 
         Raises:
-            BundleError: the bundle was exported without them, or their file is no safetensors file.
+            BundleError: the bundle was exported without them, or the file is not safetensors.
         """
         return read_shapes(self.path(WEIGHTS))
 
     @property
-    def recipe(self) -> list[Any]:
-        """What determines the baked files, besides how they are baked: JSON-able.
+    def bake_inputs(self) -> list[Any]:
+        """The inputs that determine the baked files, besides the precision; serialisable as JSON.
 
         Raises:
-            BundleError: the bundle has no weights, or no graphs.
+            BundleError: the bundle has no weights or no graphs.
         """
         sources = {n: digest for n, digest in self.files.items() if n == WEIGHTS or n.startswith(f"{GRAPHS}/")}
         if WEIGHTS not in sources or len(sources) < 2:
@@ -165,7 +165,7 @@ class Bundle:
 
     @property
     def weights_hash(self) -> str:
-        """SHA-256 of the master weights' file: what a task vector names as its base."""
+        """SHA-256 of the file of the master weights, by which a task vector names its base."""
         self.path(WEIGHTS)
         return self.files[WEIGHTS]
 
@@ -173,7 +173,7 @@ class Bundle:
 def write_record(bundle: Bundle) -> Bundle:
     """Hashes every file in the bundle's folder and writes `model.json` last.
 
-    Until then the folder is no bundle, so a kill half-way leaves nothing that could be taken for one.
+    The folder is not a bundle without that file, so an interrupted write cannot leave an incomplete bundle.
     """
     files = {
         path.relative_to(bundle.folder).as_posix(): sha256(path)

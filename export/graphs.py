@@ -1,12 +1,13 @@
-"""torch -> weightless ONNX graphs. The one file of this package that needs torch.
+"""Exports torch models as weightless ONNX graphs. The only module of this package that needs torch.
 
-A graph's initialisers are named exactly as the model's parameters and hold no data: each refers
-to `weights.safetensors` as ONNX external data without an offset. So a merge on the device is
-numpy on that file, and a new ONNX file needs no torch and no re-tracing (`export.bake`).
+The initialisers of a graph are named exactly as the model's parameters and have no data: each
+refers to `weights.safetensors` as ONNX external data without an offset. A merge on the device
+therefore only needs numpy on that file, and a new ONNX file needs neither torch nor tracing
+(`export.bake`).
 
-The forward passes below compute what transformers' modules compute, from the same parameters,
-written for a lean graph: queries, keys and values in one product, attention for a single new
-token without transposes. `export.verify` and the tests hold them to transformers' own numbers.
+The forward passes below compute the same values as the modules of transformers, from the same
+parameters, with fewer nodes: queries, keys and values in one product, attention for a single new
+token without transposes. `export.verify` and the tests compare their outputs with transformers.
 """
 
 from __future__ import annotations
@@ -24,28 +25,28 @@ from torch import Tensor, nn
 from editing.files import write_atomically
 from export.bundle import GRAPHS, NEMO_GRAPH, WEIGHTS
 
-OPSET = 23  # the first with RotaryEmbedding as an operator
+OPSET = 23  # the first with the operator RotaryEmbedding
 
-# Word times come from the last third of the decoder's layers. Of spelled and digit strings whose
-# words' places are known (training parts), it covers 0.88 of each word; all layers 0.66, the
-# later half 0.76, the twelve best single heads 0.87.
-ALIGNING_SHARE = 3
+# Word times come from the cross-attention of the last third of the decoder's layers. On spelled and
+# digit strings with known word times (training sets), it covers 0.88 of each word; all layers cover
+# 0.66, the last half 0.76, the twelve best single heads 0.87.
+ALIGNMENT_FRACTION = 3
 
 
 class MoonshineEncoderGraph(nn.Module):
-    """Audio in; what every decoder layer's cross-attention needs of it out."""
+    """The encoder: audio in, cross-attention keys and values of every decoder layer out."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        self.model = model.model  # under this name, parameters keep their names
+        self.model = model.model  # this attribute name preserves the parameter names
 
     def forward(self, audio: Tensor) -> tuple[Tensor, ...]:
         """Encodes audio of shape (batch, samples).
 
         Returns:
-            For every decoder layer the keys, (batch, heads, head_dim, frames), then for every
-            decoder layer the values, (batch, heads, frames, head_dim). Keys come transposed, as
-            each decoder step multiplies by them.
+            The keys of every decoder layer, (batch, heads, head_dim, frames), then the values of
+            every decoder layer, (batch, heads, frames, head_dim). Keys are transposed because each
+            decoder step multiplies by them.
         """
         encoder, decoder = self.model.encoder, self.model.decoder
         hidden = torch.tanh(encoder.conv1(audio.unsqueeze(1)))
@@ -74,7 +75,7 @@ class MoonshineEncoderGraph(nn.Module):
 
 
 class MoonshineDecoderGraph(nn.Module):
-    """One decoder step: one token in; logits, cross-attention and the longer cache out."""
+    """One decoder step: one token in; logits, cross-attention and the extended cache out."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -93,14 +94,14 @@ class MoonshineDecoderGraph(nn.Module):
 
         Args:
             token: (batch, 1), int64.
-            position: (1,), int64: how many tokens came before.
+            position: (1,), int64: the number of preceding tokens.
             past_keys, past_values: per layer (batch, heads, past, head_dim); past may be 0.
-            cross_keys, cross_values: as the encoder graph gives them.
+            cross_keys, cross_values: outputs of the encoder graph.
 
         Returns:
-            logits (batch, 1, vocabulary); attention (batch, frames), the mean weight that the
-            last third of the layers gave each frame, which is where word times come from; then
-            past_keys and past_values of every layer, one longer.
+            logits (batch, 1, vocabulary); attention (batch, frames), the mean cross-attention
+            weights of the last third of the layers, from which word times are computed; then
+            past_keys and past_values of every layer, one step longer.
         """
         decoder = self.model.decoder
         batch = token.shape[0]
@@ -127,21 +128,21 @@ class MoonshineDecoderGraph(nn.Module):
             mixed = torch.matmul(weights[-1], cross_values[index])
             hidden = hidden + attention.o_proj(mixed.reshape(batch, 1, -1))
 
-            # Not layer.mlp(): its chunk() becomes a sequence of tensors, which no runtime fuses.
+            # Not layer.mlp(): its chunk() is exported as a sequence of tensors, which no runtime fuses.
             up = layer.mlp.fc1(layer.final_layernorm(hidden))
             half = layer.mlp.fc2.in_features
             hidden = hidden + layer.mlp.fc2(nn.functional.silu(up[..., half:]) * up[..., :half])
         logits = nn.functional.linear(decoder.norm(hidden), decoder.embed_tokens.weight)
-        attention_weights = torch.cat(weights[-max(1, len(weights) // ALIGNING_SHARE) :], dim=1)
+        attention_weights = torch.cat(weights[-max(1, len(weights) // ALIGNMENT_FRACTION) :], dim=1)
         return logits, attention_weights.mean(dim=1)[:, 0], *keys, *values
 
 
 def export_moonshine(model: Any, folder: Path) -> None:
-    """Writes `encoder.onnx` and `decoder.onnx`, without weights, into `folder`.
+    """Writes the weightless graphs `encoder.onnx` and `decoder.onnx` to `folder`.
 
     Args:
-        model: transformers' MoonshineForConditionalGeneration, any size, eager attention.
-        folder: made if it does not exist.
+        model: MoonshineForConditionalGeneration of transformers, any size, eager attention.
+        folder: created if it does not exist.
     """
     config = model.config
     layers, heads = config.decoder_num_hidden_layers, config.decoder_num_attention_heads
@@ -193,7 +194,7 @@ def export_moonshine(model: Any, folder: Path) -> None:
 
 
 class CtcGraph(nn.Module):
-    """Audio in, log-probabilities of every token and the blank, a frame a row, out."""
+    """A CTC model: audio in, log-probabilities of every token and the blank, one row per frame, out."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -205,25 +206,25 @@ class CtcGraph(nn.Module):
 
 
 class NemoCtcGraph(nn.Module):
-    """The same from features on, with the inputs that onnx-asr and sherpa-onnx give a NeMo model."""
+    """The CTC model without its front end, with the inputs that onnx-asr and sherpa-onnx pass to a NeMo model."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.encoder, self.ctc_head = model.encoder, model.ctc_head
 
     def forward(self, audio_signal: Tensor, length: Tensor) -> Tensor:
-        """(batch, bins, frames) and (batch,), frames of each -> log-probabilities (batch, rows, vocabulary)."""
+        """Features (batch, bins, frames) and their lengths (batch,) -> log-probabilities (batch, rows, vocabulary)."""
         mask = (torch.arange(audio_signal.shape[2]) < length[:, None]).long()
         encoded = self.encoder(audio_signal.transpose(1, 2), attention_mask=mask)
         return torch.log_softmax(self.ctc_head(encoded.last_hidden_state), dim=-1)
 
 
 def export_conformer_ctc(model: Any, folder: Path) -> None:
-    """Writes `graphs/ctc.onnx`, audio to log-probabilities, and `nemo/model.onnx`, the same from features on.
+    """Writes `graphs/ctc.onnx` (audio to log-probabilities) and `nemo/model.onnx` (features to log-probabilities).
 
     Args:
-        model: of `trainer.families.conformer_ctc`, eager attention.
-        folder: a bundle's, made if it does not exist.
+        model: a model of `trainer.families.conformer_ctc`, eager attention.
+        folder: of the bundle; created if it does not exist.
     """
     batch = torch.export.Dim("batch")
     bins = model.config.encoder_config.num_mel_bins
@@ -246,11 +247,11 @@ def export_conformer_ctc(model: Any, folder: Path) -> None:
 
 
 def export_auto_ctc(model: nn.Module, folder: Path) -> None:
-    """Writes `graphs/ctc.onnx`, audio to log-probabilities.
+    """Writes `graphs/ctc.onnx` (audio to log-probabilities).
 
     Args:
-        model: of `trainer.families.auto_ctc`, eager attention.
-        folder: a bundle's, made if it does not exist.
+        model: a model of `trainer.families.auto_ctc`, eager attention.
+        folder: of the bundle; created if it does not exist.
     """
     _export(
         model,
@@ -271,14 +272,14 @@ def _export(
     inputs: list[str],
     outputs: list[str],
 ) -> None:
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it reports absent torchvision operators
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns about missing torchvision operators
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch's own deprecations, nothing a caller can act on
+        warnings.simplefilter("ignore")  # deprecations inside torch, which a caller cannot act on
         program = torch.onnx.export(
             module.eval(),
             args,
             dynamo=True,
-            optimize=False,  # optimising folds transposes into the weights, and names are lost
+            optimize=False,  # optimisation folds transposes into the weights, which loses the names
             opset_version=OPSET,
             input_names=inputs,
             output_names=outputs,
@@ -291,7 +292,7 @@ def _export(
 
 
 def without_weights(model: onnx.ModelProto, weights: Mapping[str, Any]) -> onnx.ModelProto:
-    """Takes the data out of every initialiser that is among a module's weights, and the traces out of the nodes."""
+    """Removes the data of every initialiser that is among `weights`, and the stack traces of the nodes."""
     for tensor in model.graph.initializer:
         if tensor.name in weights:
             tensor.ClearField("raw_data")
@@ -326,10 +327,10 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor, attention: Any) -> Tensor:
 
 
 def _project(x: Tensor, *layers: nn.Linear) -> list[Tensor]:
-    """What each of `layers` (without biases) makes of x, computed as one product."""
+    """The outputs of linear layers without biases for x, computed as one product."""
     joint = nn.functional.linear(x, torch.cat([layer.weight for layer in layers]))
     parts, start = [], 0
-    for layer in layers:  # slices, as split() becomes a sequence of tensors in the graph
+    for layer in layers:  # slices, because split() is exported as a sequence of tensors
         parts.append(joint[..., start : start + layer.out_features])
         start += layer.out_features
     return parts

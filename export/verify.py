@@ -1,4 +1,4 @@
-"""Parity: do the graphs say what torch says? Numbers and tokens are handed in; no torch here."""
+"""Parity checks between the outputs of torch and of the graphs. The caller computes the outputs; needs no torch."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ TOLERANCE = 1e-4
 
 
 class ParityError(BundleError):
-    """A graph does not compute what the model it was exported from computes."""
+    """The outputs of a graph differ from those of the model that it was exported from."""
 
 
 def largest_difference(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
-    """The largest error, relative to the largest expected value where that exceeds 1.
+    """The largest absolute difference, divided by the largest expected magnitude if that exceeds 1.
 
     Raises:
-        ParityError: the shapes differ, or what was found is not finite.
+        ParityError: the shapes differ, or a found value is not finite.
     """
     if expected.shape != found.shape:
         raise ParityError(f"shape {found.shape}, expected {expected.shape}")
@@ -38,12 +38,12 @@ def check_numbers(
     """Compares outputs by name; returns the largest difference.
 
     Raises:
-        ParityError: an output is missing or differs by more than the tolerance; says which.
+        ParityError: an output is missing or differs by more than the tolerance; the message names it.
     """
     worst = 0.0
     for name, values in expected.items():
         if name not in found:
-            raise ParityError(f"{name}: the graph does not give it")
+            raise ParityError(f"{name}: the graph has no such output")
         try:
             difference = largest_difference(values, found[name])
         except ParityError as error:
@@ -55,9 +55,10 @@ def check_numbers(
 
 
 def check_tokens(expected: Sequence[int], found: Sequence[int]) -> None:
-    """
+    """Compares token sequences.
+
     Raises:
-        ParityError: the sequences differ; says where first.
+        ParityError: they differ; the message names the first position.
     """
     for position, (one, other) in enumerate(zip(expected, found, strict=False)):
         if one != other:

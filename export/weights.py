@@ -1,8 +1,8 @@
-"""Master weights on disk: one safetensors file, whole tensors or 8-bit codes with their scale.
+"""Master weights on disk: one safetensors file with float32 tensors or 8-bit codes and their scale.
 
-A tensor published as int8 is kept as it was published: `NAME` holds the codes and
-`NAME.scale` and `NAME.offset` (float64 scalars) give `value = scale * code + offset`. That
-loses nothing against the published file and takes a quarter of the space.
+A tensor that was published as int8 is stored as it was published: `NAME` has the codes, and
+`NAME.scale` and `NAME.offset` (float64 scalars) give `value = scale * code + offset`. This is
+lossless with respect to the published file and takes a quarter of the space.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ Tensors = dict[str, NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class QuantisedTensor:
-    """Codes of 8 bits (int8 or uint8, any shape) and the line that maps them to values."""
+    """8-bit codes (int8 or uint8, any shape) and the affine map from codes to values."""
 
     codes: NDArray[np.int8] | NDArray[np.uint8]
     scale: float
     offset: float
 
     def dequantise(self) -> NDArray[np.float32]:
-        """The values, float32, of the codes' shape: scale * code + offset, rounded once."""
+        """The values scale * code + offset, as float32 of the codes' shape, rounded once."""
         every_code = np.arange(256, dtype=np.uint8).view(self.codes.dtype).astype(np.float64)
         table = (every_code * self.scale + self.offset).astype(np.float32)
         return table[self.codes.view(np.uint8)]
 
 
 def write_weights(path: Path, tensors: Mapping[str, NDArray[np.float32] | QuantisedTensor]) -> None:
-    """Writes the tensors, whole or quantised, in one durable step."""
+    """Writes tensors, float32 or quantised, atomically."""
     flat: dict[str, NDArray[np.generic]] = {}
     for name, tensor in tensors.items():
         if isinstance(tensor, QuantisedTensor):
@@ -54,7 +54,7 @@ def write_weights(path: Path, tensors: Mapping[str, NDArray[np.float32] | Quanti
 
 
 def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """The shapes of all tensors, by parameter name; only the file's header is read.
+    """Reads the shapes of all tensors, by parameter name, from the header of the file.
 
     Raises:
         BundleError: the file is not safetensors.
@@ -68,7 +68,7 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def read_weights(path: Path) -> Tensors:
-    """All tensors as float32, by parameter name.
+    """Reads all tensors as float32, by parameter name.
 
     Raises:
         BundleError: the file is not safetensors, a scale or offset is missing, or a value is
@@ -90,5 +90,5 @@ def read_weights(path: Path) -> Tensors:
             array = QuantisedTensor(array, scale, offset).dequantise()
         tensors[name] = array.astype(np.float32, copy=False)
         if not np.isfinite(tensors[name]).all():
-            raise BundleError(f"{path}: {name} holds values that are not finite")
+            raise BundleError(f"{path}: {name} contains values that are not finite")
     return tensors

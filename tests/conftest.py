@@ -1,4 +1,4 @@
-"""What the tests share: real recordings, the real model, and a microphone without hardware."""
+"""Fixtures shared by all tests: real recordings, the real model, and a microphone without hardware."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from export.bundle import GRAPHS, TOKENIZER, Bundle
 REPOSITORY = Path(__file__).parent.parent
 CORPUS = REPOSITORY.parent / "shared" / "data"
 
-DESELECTED = pytest.StashKey[int]()  # how many slow tests were left out
+DESELECTED = pytest.StashKey[int]()  # number of deselected slow tests
 
 TINY_SIZES = {
     "hidden_size": 32,
@@ -51,7 +51,7 @@ TINY_MOONSHINE_SIZES = {
     "decoder_num_hidden_layers": 3,
     "encoder_num_attention_heads": 4,
     "decoder_num_attention_heads": 4,
-    "initializer_range": 0.2,  # of weights this few: with the default every output has nearly the same probability
+    "initializer_range": 0.2,  # with the default and so few weights, all outputs have nearly the same probability
 }
 TINY_TEXTS = [
     "zero one two three four",
@@ -61,7 +61,7 @@ TINY_TEXTS = [
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update-golden", action="store_true", help="write the files of golden/ anew, for a review")
+    parser.addoption("--update-golden", action="store_true", help="rewrite the files in golden/, for review")
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
@@ -78,13 +78,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Every worker of pytest-xdist leaves the same tests out."""
+    """Takes the number from any worker of pytest-xdist, as all deselect the same tests."""
     node.config.stash[DESELECTED] = getattr(node, "workeroutput", {}).get("deselected", 0)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Names what was not tested, and why, in a section of its own."""
+    """Lists the tests that were not run, and why, in a separate section."""
     reasons = Counter(skip_reason(report) for report in terminalreporter.stats.get("skipped", []))
     slow = config.stash.get(DESELECTED, 0)
     if not reasons and not slow:
@@ -97,14 +97,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
-    """Why a test was skipped; the file that it misses is left out, so that like reasons are one."""
+    """The reason of a skip, without the path of a missing file, so that equal reasons are counted together."""
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     reason = reason.removeprefix("Skipped: ")
     return reason.partition(f": {CORPUS}")[0]
 
 
 def built_once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Path:
-    """A folder that one worker of pytest-xdist builds and all of them read."""
+    """Builds a folder in one worker of pytest-xdist, for all workers to read."""
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
@@ -119,7 +119,7 @@ def built_once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Calla
 
 @pytest.fixture(scope="session", autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A data folder for the whole run: the model is baked there once, the user's is not touched."""
+    """A data folder for the whole run, in which the model is baked once; the user's folder is not used."""
     folder = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ASR_EDGE_HOME", str(folder))
@@ -133,8 +133,8 @@ def bundle() -> Bundle:
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
-    """A conformer-ctc so small that it is exported, trained and run in seconds; its weights are random."""
-    from trainer.families import conformer_ctc  # brings in torch, which most tests do without
+    """A conformer-ctc with random weights, small enough to be exported, trained and run in seconds."""
+    from trainer.families import conformer_ctc  # imports torch, which most tests do not need
     from trainer.training.from_scratch import new_bundle
 
     with pytest.MonkeyPatch.context() as patch:
@@ -145,12 +145,12 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
 
 @pytest.fixture(scope="session")
 def tiny_moonshine(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A Moonshine with the embedded model's tokenizer and settings, but small layers and random weights.
+    """A Moonshine with the tokenizer and settings of the embedded model, but small layers and random weights.
 
-    Its graphs are exported from torch as any bundle's, so it can be baked, transcribed with and fine-tuned.
+    It is a complete bundle with graphs exported from torch, so it can be baked, run and fine-tuned.
     """
     import tokenizers
-    import torch  # most tests do without
+    import torch  # which most tests do not need
 
     from export.graphs import export_moonshine
     from trainer.bundle_writer import write_bundle
@@ -193,7 +193,7 @@ def reading() -> Samples:
 
 @pytest.fixture
 def noise() -> Callable[..., Samples]:
-    """Makes noise at a level in dBFS, always the same for the same arguments."""
+    """Makes noise at a level in dBFS; the same arguments give the same noise."""
 
     def make(seconds: float, dbfs: float = -40.0, seed: int = 0) -> Samples:
         samples = np.random.default_rng(seed).standard_normal(round(seconds * SAMPLE_RATE))
@@ -204,7 +204,7 @@ def noise() -> Callable[..., Samples]:
 
 @pytest.fixture
 def corpus() -> Callable[[str], Path]:
-    """Gives the manifest of one of the development sets; skips where they are absent."""
+    """Returns the manifest of a development set; skips the test if it is missing."""
 
     def manifest(name: str) -> Path:
         path = CORPUS / name / "manifest.jsonl"
@@ -217,7 +217,7 @@ def corpus() -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def codes(tmp_path_factory):
-    """The manifest of 30 spelled codes, joined from real letters and digits."""
+    """The manifest of 30 spelled codes, concatenated from recordings of letters and digits."""
     folder = tmp_path_factory.mktemp("codes")
     command = [sys.executable, str(REPOSITORY / "scripts" / "codes.py"), str(folder), "--count", "30"]
     subprocess.run(command, check=True, timeout=60)
@@ -226,7 +226,7 @@ def codes(tmp_path_factory):
 
 @pytest.fixture
 def run(transcriber: Transcriber, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs the real command line in its own process, in an empty folder, on a model that is baked."""
+    """Runs the real command line in its own process, in an empty folder, with a baked model."""
 
     def call(*arguments: object, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -245,26 +245,26 @@ def run(transcriber: Transcriber, tmp_path: Path) -> Callable[..., subprocess.Co
 
 @pytest.fixture
 def copied_bundle(bundle: Bundle, tmp_path: Path) -> Bundle:
-    """A copy of the embedded bundle that a test may damage."""
+    """A copy of the embedded bundle that a test can damage."""
     folder = tmp_path / "bundle"
     shutil.copytree(bundle.folder, folder)
     return Bundle.open(folder)
 
 
 def edit_record(bundle: Bundle, **changes: object) -> None:
-    """Changes model.json of a copied bundle, as a person's hand might."""
+    """Changes model.json of a copied bundle."""
     path = bundle.folder / "model.json"
     path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **changes}), "utf-8")
 
 
 @dataclass(frozen=True)
 class VirtualMicrophone:
-    """A microphone that hears what is played: PulseAudio's null sink and its monitor."""
+    """A microphone that records what is played, by PulseAudio's null sink and its monitor."""
 
     environment: dict[str, str]
 
     def playing(self, recording: Path) -> subprocess.Popen[bytes]:
-        """Plays in the background; as a context manager it waits for the end."""
+        """Plays a recording in the background; as a context manager, waits for the end."""
         return subprocess.Popen(["paplay", "--device=speaker", str(recording)], env={**os.environ, **self.environment})
 
     def play(self, recording: Path) -> None:
@@ -276,7 +276,7 @@ class VirtualMicrophone:
 
 
 def microphone_is_missing() -> str:
-    """Why there can be no virtual microphone here; empty if there can."""
+    """Why a virtual microphone is not possible here; empty if it is."""
     missing = [name for name in ("pulseaudio", "pactl", "paplay") if shutil.which(name) is None]
     if missing:
         return f"{', '.join(missing)} not installed (Debian: pulseaudio pulseaudio-utils libasound2-plugins)"
@@ -289,7 +289,7 @@ def microphone_is_missing() -> str:
 
 @pytest.fixture(scope="session")
 def virtual_microphone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualMicrophone]:
-    """A PulseAudio server of the tests' own; skips, with the reason, where there can be none."""
+    """A separate PulseAudio server for the tests; skips the test, with the reason, if there can be none."""
     if reason := microphone_is_missing():
         pytest.skip(reason)
     runtime = tmp_path_factory.mktemp("xdg")
@@ -337,7 +337,7 @@ def _wait_for_server(environment: dict[str, str]) -> None:
 
 
 class Terminal:
-    """A command at a pseudo-terminal, driven as a person would: read the screen, press keys."""
+    """Runs a command at a pseudo-terminal, and reads its screen and presses keys like a user."""
 
     def __init__(self, arguments: Sequence[object], environment: Mapping[str, str]) -> None:
         self._controller, terminal = pty.openpty()
@@ -349,7 +349,7 @@ class Terminal:
             stderr=terminal,
             start_new_session=True,
             env={**os.environ, "TERM": "xterm", **environment},
-            # Where the tests run in a script's background, children would ignore Ctrl-C.
+            # Children of a script that runs in the background would otherwise ignore Ctrl-C.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         os.close(terminal)
@@ -357,7 +357,7 @@ class Terminal:
         self._seen = 0
 
     def wait_for(self, text: str, seconds: float = 30.0) -> str:
-        """What was written since the last wait, up to a text; fails if it does not appear."""
+        """Waits for a text and returns the output since the last wait, up to this text; fails after the time limit."""
         end = time.monotonic() + seconds
         while (found := self.screen.find(text, self._seen)) < 0:
             left = end - time.monotonic()
@@ -370,7 +370,7 @@ class Terminal:
         os.write(self._controller, keys.encode())
 
     def finish(self) -> int:
-        """Reads to the end; the exit status."""
+        """Reads the remaining output; returns the exit status."""
         while self._read(30.0):
             pass
         return self.process.wait(30)
@@ -385,7 +385,7 @@ class Terminal:
             return False
         try:
             data = os.read(self._controller, 65536)
-        except OSError:  # how Linux says that the other end is closed
+        except OSError:  # on Linux, the other end is closed
             return False
         self.screen += data.decode(errors="replace")
         return bool(data)
@@ -393,7 +393,7 @@ class Terminal:
 
 @pytest.fixture
 def terminal(transcriber: Transcriber, home: Path, tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
-    """Starts the command line at a pseudo-terminal, with a data folder of the test's own."""
+    """Starts the command line at a pseudo-terminal, with a separate data folder for the test."""
     own = tmp_path / "home"
     shutil.copytree(home / "baked", own / "baked")
     with contextlib.ExitStack() as started:
@@ -407,16 +407,16 @@ def terminal(transcriber: Transcriber, home: Path, tmp_path: Path) -> Iterator[C
 
 
 def write_audio(path: Path, audio: np.ndarray, sample_rate: int = SAMPLE_RATE, **options: str) -> Path:
-    """Writes a file that a test then reads back; returns its path."""
+    """Writes an audio file; returns its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, audio, sample_rate, **options)
     return path
 
 
 def until(condition, seconds=60.0):
-    """What a condition gives once it gives something; fails if it does not in time."""
+    """Waits until a condition returns a true value, and returns it; fails after the time limit."""
     end = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < end, "it did not come about"
+        assert time.monotonic() < end, "the condition did not become true in time"
         time.sleep(0.05)
     return found

@@ -1,6 +1,6 @@
-"""Adaptation: from a domain's labelled utterances to a version that the gate has judged.
+"""Adapts a model to a domain: from labelled utterances to a version that the gate promotes or rejects.
 
-The fine-tuning itself is a parameter, because it needs torch or another machine.
+The fine-tuning is passed in as a function, because it needs torch or another machine.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ from device_app.models.ledger import Edit, Ledger
 def adapt(
     store: Store, ledger: Ledger, settings: AdaptationSettings, finetune: FineTune, context: ExecutionContext
 ) -> Outcome:
-    """Fine-tunes on a domain, takes the difference, merges, bakes, scores, decides, records.
+    """Fine-tunes on a domain, merges the task vector, bakes, and lets the gate decide.
 
-    Until the last step, which is one, nothing has changed but files that are cleaned up later.
+    The model changes only in the last step, which is atomic. Earlier steps only create files that are
+    cleaned up later.
 
     Args:
-        store: where the utterances are.
-        ledger: of the model.
+        store: the store with the utterances.
+        ledger: the ledger of the model.
         settings: of the adaptation.
-        finetune: does the fine-tuning.
+        finetune: runs the fine-tuning.
         context: threads and reporter.
 
     Raises:
-        BadInputError: too few labelled utterances, no speech, or labels that belong to other recordings.
-        TrainingError: the fine-tuning cannot go on.
+        BadInputError: there are too few labelled utterances, no speech, or labels of other recordings.
+        TrainingError: the fine-tuning cannot continue.
         StorageError: the disk is full or cannot be written.
     """
     test_sets, training_set = prepare(store, ledger, settings, context)
@@ -47,7 +48,7 @@ def conclude(
     result: FineTuningResult,
     context: ExecutionContext,
 ) -> Outcome:
-    """Merges the task vector of a fine-tuning, bakes, scores, decides, records. Call it while the ledger is changing.
+    """Merges the task vector of a fine-tuning, bakes, and lets the gate decide. Call it inside `ledger.changing()`.
 
     Raises:
         TaskVectorError: the vector does not fit the model.
@@ -65,11 +66,11 @@ def conclude(
         id=len(ledger.edits) + 1,
         kind="adapt",
         domains=[settings.domain],
-        vectors=[ledger.keep(vector)],
+        vectors=[ledger.store_vector(vector)],
         method=settings.merge.method,
         settings=merge,
         utterances=vector.origin.utterances,
         seconds=vector.origin.seconds,
     )
-    outcome = decide(ledger, ledger.drafted(edit), edit, test_sets, settings.domain, settings.gate, context)
+    outcome = decide(ledger, ledger.with_edit(edit), edit, test_sets, settings.domain, settings.gate, context)
     return replace(outcome, candidates=candidates, losses=result.losses, finetuning_s=result.seconds, norm=vector.norm)

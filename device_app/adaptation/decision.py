@@ -1,4 +1,4 @@
-"""What becomes of a drafted version: it is baked, scored on every test set, judged, and promoted or rejected."""
+"""Bakes a draft version, scores it on every test set, and promotes or rejects it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from device_app.adaptation.gate import Verdict, judge
 from device_app.adaptation.settings import GatePolicy, MergeSettings
 from device_app.adaptation.sweep import Candidate
-from device_app.adaptation.test_sets import TestSets, build_test_sets, held_out_of, transcribe_sets
+from device_app.adaptation.test_sets import TestSets, build_test_sets, held_out_utterances, transcribe_sets
 from device_app.data.store import Store
 from device_app.execution import ExecutionContext
 from device_app.models.baking import baked, baked_folder, temporarily_baked
@@ -22,16 +22,16 @@ from editing.task_vector import TaskVector
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a drafted version.
+    """The result of a decision about a draft version.
 
     Attributes:
-        edit: the new edit as the ledger has it; None where the version has no new one.
-        version: the draft.
+        edit: the new edit as recorded in the ledger; None if the version has no new edit.
+        version: the draft version.
         verdict: of the gate.
         promoted: whether it is the active version now.
         candidates: of the sweep, if there was one.
         losses: training loss per token of each epoch.
-        finetuning_s: seconds of fine-tuning.
+        finetuning_s: duration of the fine-tuning in seconds.
         norm: of the task vector.
     """
 
@@ -54,14 +54,14 @@ def decide(
     gate: GatePolicy,
     context: ExecutionContext,
 ) -> Outcome:
-    """Bakes a version, transcribes every test set with the int8 file that would become active, judges, records.
+    """Bakes a draft, transcribes every test set with the int8 files, and promotes or rejects it.
 
     Args:
-        ledger: while it is changing.
-        version: drafted.
-        edit: that is new with it, if one is.
-        test_sets: what to judge by, with the hypotheses of the active version.
-        domain: its WER must fall, if the policy requires a gain and there is a test set of it.
+        ledger: the ledger, inside `ledger.changing()`.
+        version: the draft version.
+        edit: the new edit of the version, if any.
+        test_sets: test sets, with the hypotheses of the active version.
+        domain: its WER must fall if the policy requires a gain and there is a test set of it.
         gate: the policy.
         context: threads and reporter.
 
@@ -71,7 +71,7 @@ def decide(
     bundle = ledger.bundle(version)
     with temporarily_baked(bundle, bundle.weights()) as folder:
         transcriber = Transcriber(bundle, threads=context.threads, folder=folder)
-        after = transcribe_sets(transcriber, test_sets.sets, context.reporter, "hearing as it would be")
+        after = transcribe_sets(transcriber, test_sets.sets, context.reporter, "transcribing with the new version")
     new_domain = domain if gate.requires_gain and domain in test_sets.sets else None
     verdict = judge(test_sets.before, after, new_domain, gate.tolerance)
     promoted = (verdict.passes or gate.force) and not gate.dry_run
@@ -89,7 +89,7 @@ def decide(
         ledger.promote(replace(version, wer=wer), edit)
     elif edit is not None and not gate.dry_run:
         ledger.reject(edit)
-    tidy(ledger)
+    clean_up(ledger)
     return Outcome(edit, version, verdict, promoted)
 
 
@@ -102,17 +102,17 @@ def judge_draft(
     gate: GatePolicy,
     context: ExecutionContext,
 ) -> Outcome:
-    """Judges a version that was drafted without a fine-tuning, and promotes it if it passes.
+    """Builds the test sets for a draft that comes without a fine-tuning, and promotes or rejects the draft.
 
-    The test sets are those of every domain that it or the active version was adapted to, as far as there are
-    recordings, and the guard set; the WER of `domain` must fall, if the policy requires a gain.
+    The test sets are `domain`, every domain of the active version that has recordings, and the guard set. The WER of
+    `domain` must fall if the policy requires a gain.
 
     Raises:
         As `decide`.
     """
     transcriber = Transcriber(ledger.bundle(ledger.current), threads=context.threads)
     is_known = any(stats.domain == domain for stats in store.stats())
-    held_out = held_out_of(store, domain) if is_known else []
+    held_out = held_out_utterances(store, domain) if is_known else []
     test_sets = build_test_sets(store, ledger, domain, held_out or None, transcriber, context.reporter)
     return decide(ledger, version, edit, test_sets, domain, gate, context)
 
@@ -128,22 +128,22 @@ def merge_vectors(
     context: ExecutionContext,
     replaced: Sequence[int] = (),
 ) -> Outcome:
-    """Merges task vectors from anywhere into one edit, and judges it. Call it while the ledger is changing.
+    """Merges given task vectors into one edit, and promotes or rejects it. Call it inside `ledger.changing()`.
 
     Args:
-        store: where there may be recordings to judge by.
-        ledger: of the model.
-        vectors: by what errors call them.
+        store: the store with recordings for the test sets, if there are any.
+        ledger: the ledger of the model.
+        vectors: task vectors by the name to use in error messages.
         kind: of the edit, as in `Edit`.
         merge: method and settings.
-        domain: its WER must fall, if the policy requires a gain and there are held-out utterances of it.
+        domain: its WER must fall if the policy requires a gain and there are held-out utterances of it.
         gate: the policy.
         context: threads and reporter.
-        replaced: edits that the new one takes the place of.
+        replaced: numbers of the edits that the new one replaces.
 
     Raises:
         WrongBaseError, TaskVectorError: a vector does not fit the model; nothing was changed.
-        BadInputError: the method does not exist, or cannot merge these.
+        BadInputError: the method does not exist, or cannot merge these vectors.
     """
     settings = merge.with_defaults(len(vectors))
     ledger.check(vectors)
@@ -156,13 +156,13 @@ def merge_vectors(
         id=len(ledger.edits) + 1,
         kind=kind,
         domains=list(dict.fromkeys(origin.domain for origin in origins)),
-        vectors=[ledger.keep(vector) for vector in vectors.values()],
+        vectors=[ledger.store_vector(vector) for vector in vectors.values()],
         method=merge.method,
         settings=settings,
         utterances=sum(origin.utterances for origin in origins),
         seconds=sum(origin.seconds for origin in origins),
     )
-    return judge_draft(store, ledger, ledger.drafted(edit, replaced), edit, domain, gate, context)
+    return judge_draft(store, ledger, ledger.with_edit(edit, replaced), edit, domain, gate, context)
 
 
 def reweight(
@@ -173,16 +173,16 @@ def reweight(
     gate: GatePolicy,
     context: ExecutionContext,
 ) -> Outcome:
-    """Applies an edit with other settings, or one that is not part of the active version, and judges the result.
+    """Applies an edit with other settings, or one that is not part of the active version; the gate decides.
 
-    A gain is required only of an edit that is not applied yet: less of an edit is less gain, and may
-    be what is wanted.
+    A gain is required only if the edit is not applied yet. A smaller weight of an applied edit has a smaller gain,
+    which may be intended.
 
     Args:
-        store: where there may be recordings to judge by.
-        ledger: of the model, while it is changing.
+        store: the store with recordings for the test sets, if there are any.
+        ledger: the ledger of the model, inside `ledger.changing()`.
         edit: the number of the edit.
-        merge: settings of the edit's method that change.
+        merge: the settings of the merge method to change.
         gate: the policy.
         context: threads and reporter.
 
@@ -196,7 +196,7 @@ def reweight(
 
 
 def revert(ledger: Ledger, edit: int) -> Version:
-    """Promotes the active version without one of its edits. Call it while the ledger is changing.
+    """Removes one edit from the active version. Call it inside `ledger.changing()`.
 
     Returns:
         The version that is active now.
@@ -208,19 +208,19 @@ def revert(ledger: Ledger, edit: int) -> Version:
     version = ledger.without(edit)
     baked(ledger.bundle(version))
     ledger.promote(version)
-    tidy(ledger)
+    clean_up(ledger)
     return version
 
 
-def tidy(ledger: Ledger) -> None:
-    """Removes what can be made again, and puts aside what cannot. Call it while the ledger is changing.
+def clean_up(ledger: Ledger) -> None:
+    """Removes baked files that are not needed, and quarantines unreferenced task vectors.
 
-    Baked files of versions that are neither active, nor the one before, nor the base are
-    removed; task vectors that no edit names, which a killed `adapt` leaves, go into quarantine.
+    Removes the baked files of all versions but the active one, the previous one and the base. A task vector that no
+    edit names is left by a killed `adapt`. Call it inside `ledger.changing()`.
     """
     kept = {ledger.current.id, ledger.current.parent, 0}
     folders = {version.id: baked_folder(ledger.bundle(version)) for version in ledger.versions}
     keep = {folders[identity] for identity in kept if identity is not None}
     for folder in set(folders.values()) - keep:
         shutil.rmtree(folder, ignore_errors=True)
-    ledger.put_aside_unnamed()
+    ledger.quarantine_unreferenced()

@@ -1,4 +1,4 @@
-"""The gate: may a version become active? Its error rates beside those of the active version."""
+"""The gate: decides whether a version may become active, by comparing its WER with that of the active version."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from device_app.evaluation.error_rates import basic, error_counts
 from device_app.evaluation.orthography import Typography
 
 RESAMPLES = 2000
-SURE = 0.8  # of the resamples that must agree before a domain counts as harmed, or as improved
+CONFIDENCE = 0.8  # fraction of the resamples that must agree for a regression or an improvement to count
 
 
 @dataclass(frozen=True)
 class Hypotheses:
-    """References of one set of utterances, and the hypotheses of one version."""
+    """The references of a set of utterances, and the hypotheses of one version for them."""
 
     references: Sequence[str]
     hypotheses: Sequence[str]
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """(utterances, 2): wrong words and words, case and punctuation aside."""
+        """(utterances, 2): word errors and reference words, ignoring case and punctuation."""
         return error_counts(self.references, self.hypotheses, basic)
 
     @property
@@ -36,13 +36,14 @@ class Hypotheses:
 
 @dataclass(frozen=True)
 class Change:
-    """How the WER of a set changes; WER are fractions, a negative difference is better.
+    """The change of the WER on a test set. WERs are fractions; a negative difference is an improvement.
 
     Attributes:
-        before, after: WER.
-        low, high: of the difference, between which 95 % of the resamples are.
-        surely_better: the share of resamples in which it is better.
-        harm: by how much it is worse, at least, in `SURE` of the resamples.
+        before, after: WERs.
+        low, high: 95 % confidence interval of the difference.
+        surely_better: the fraction of resamples in which the WER falls.
+        harm: the rise in WER that is reached or exceeded in a fraction `CONFIDENCE` of the resamples.
+        utterances: size of the test set.
     """
 
     before: float
@@ -57,32 +58,35 @@ class Change:
     def difference(self) -> float:
         return self.after - self.before
 
-    def is_harm(self, tolerance: float) -> bool:
-        """Whether it is worse by more than the tolerance (a fraction), and that not by chance alone.
+    def is_regression(self, tolerance: float) -> bool:
+        """Whether the WER rises significantly by more than the tolerance (a fraction).
 
-        A guard set of 350 words loses four of them, 1.1 points, as easily as three or five.
+        The point estimate alone is too noisy: on a guard set of 350 words, a difference of four words (1.1 points)
+        could as well be three or five.
         """
         return self.harm > tolerance
 
 
 def compare(before: Hypotheses, after: Hypotheses, seed: int = 0) -> Change:
-    """Paired bootstrap over utterances (Bisani & Ney 2004, doi 10.1109/ICASSP.2004.1326009).
+    """Compares two versions by a paired bootstrap over utterances.
+
+    Bisani & Ney 2004, doi 10.1109/ICASSP.2004.1326009.
 
     Args:
-        before, after: of the same utterances, by two versions.
+        before, after: hypotheses of the two versions for the same utterances.
         seed: of the resamples.
 
     Raises:
-        ValueError: they are not the same utterances.
+        ValueError: the utterances differ.
     """
     if list(before.references) != list(after.references):
-        raise ValueError("the two versions were not given the same utterances")
+        raise ValueError("the two versions did not transcribe the same utterances")
     old, new = before.counts, after.counts
     count = len(old)
     picks = np.random.default_rng(seed).integers(count, size=(RESAMPLES, count)) if count else np.zeros((1, 0), int)
     words = np.maximum(1, old[:, 1][picks].sum(axis=1))
     differences = (new[:, 0] - old[:, 0])[picks].sum(axis=1) / words
-    low, harm, high = np.quantile(differences, [0.025, 1 - SURE, 0.975])
+    low, harm, high = np.quantile(differences, [0.025, 1 - CONFIDENCE, 0.975])
     return Change(
         before=before.wer,
         after=after.wer,
@@ -99,9 +103,9 @@ class Verdict:
     """Whether a version may become active.
 
     Attributes:
-        changes: by domain, the guard set among them.
-        reasons: why it may not; empty if it may.
-        typography: capitals and punctuation of the guard set's hypotheses, before and after.
+        changes: by domain, including the guard set.
+        reasons: the reasons for a rejection; empty if the version passes.
+        typography: case and punctuation of the hypotheses for the guard set, before and after.
     """
 
     changes: Mapping[str, Change]
@@ -119,31 +123,31 @@ def judge(
     """Compares two versions on every domain and on the guard set.
 
     Args:
-        before, after: hypotheses of each, by domain; `GUARD_SET` is one of them.
-        new_domain: the domain whose WER must fall; None where no gain is required (a revert, a merge).
-        tolerance: how much the WER of any other may rise, a fraction.
+        before, after: hypotheses of the two versions, by domain, including `GUARD_SET`.
+        new_domain: the domain whose WER must fall; None if no gain is required (a revert, a merge).
+        tolerance: how much the WER of any other domain may rise, a fraction.
     """
     changes = {domain: compare(before[domain], after[domain]) for domain in after}
     reasons = []
     if new_domain is not None:
         change = changes[new_domain]
         if change.before == 0:
-            reasons.append(f"{new_domain} was heard without a mistake before, so there is nothing to gain")
+            reasons.append(f"{new_domain} had no word errors before, so there is nothing to gain")
         elif change.difference >= 0:
             reasons.append(
                 f"{new_domain} is not recognised better: WER {change.before:.1%} before, {change.after:.1%} after"
             )
-        elif change.surely_better < SURE:
+        elif change.surely_better < CONFIDENCE:
             reasons.append(
-                f"{new_domain} may be better by chance alone ({change.before:.1%} to {change.after:.1%} WER over "
-                f"{change.utterances} utterances); record and label some more"
+                f"{new_domain} is not recognised significantly better ({change.before:.1%} to {change.after:.1%} WER "
+                f"on {change.utterances} utterances); record and label more"
             )
     for domain, change in changes.items():
-        if domain != new_domain and change.is_harm(tolerance):
+        if domain != new_domain and change.is_regression(tolerance):
             what = "general speech" if domain == GUARD_SET else domain
             reasons.append(
                 f"{what} is recognised worse: WER {change.before:.1%} before, {change.after:.1%} after, "
-                f"more than {100 * tolerance:g} points"
+                f"a rise of more than {100 * tolerance:g} points"
             )
     typography = None
     if GUARD_SET in after:

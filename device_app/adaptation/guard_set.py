@@ -1,6 +1,6 @@
-"""The guard set: a little general speech, by which the gate sees that an edit does harm outside its domain.
+"""The guard set: bundled general speech on which the gate detects regressions outside the domain of an edit.
 
-It holds each utterance as it was read and again in noise, where a damaged recogniser fails first.
+It has each utterance twice, clean and in noise, because a damaged recogniser fails in noise first.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from device_app.data.utterance import Utterance
 from device_app.paths import ASSETS
 
 FOLDER = ASSETS / "guard_set"
-SNR_DB = 10.0  # of the noisy half
+SNR_DB = 10.0  # of the noisy copies
 
 
 @cache
 def guard_set() -> tuple[Utterance, ...]:
-    """The utterances, always the same, with case and punctuation in their texts.
+    """The utterances of the guard set, always the same; their transcripts have case and punctuation.
 
     Raises:
         BadAudioError: the installation is damaged.

@@ -1,4 +1,4 @@
-"""The versions that led to the active one, scored on every domain; average WER and transfer over them."""
+"""Scores the version history on every domain, and computes average WER and transfer."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from device_app.adaptation.decision import tidy
-from device_app.adaptation.test_sets import held_out_of, transcribe_sets
+from device_app.adaptation.decision import clean_up
+from device_app.adaptation.test_sets import held_out_utterances, transcribe_sets
 from device_app.data.names import GUARD_SET
 from device_app.data.store import Store
 from device_app.evaluation.transfer import average_wer, backward_transfer, forward_transfer
@@ -17,12 +17,12 @@ from device_app.recognition.transcriber import Transcriber
 
 
 def measure_versions(store: Store, ledger: Ledger, context: ExecutionContext) -> tuple[list[str], list[Version]]:
-    """The versions that led to the active one, each scored on every domain that any was adapted to.
+    """Scores each version that led to the active one on every domain of these versions.
 
-    What was measured before is not measured again. Call it while the ledger is changing.
+    WERs that the ledger has already are not measured again. Call it inside `ledger.changing()`.
 
     Returns:
-        The domains, in the order in which the edits came, the guard set last; and the versions.
+        The domains in the order of their edits, followed by the guard set; and the versions.
     """
     known = {stats.domain for stats in store.stats()}
     adapted = dict.fromkeys(domain for version in ledger.history() for domain in ledger.domains(version))
@@ -30,28 +30,28 @@ def measure_versions(store: Store, ledger: Ledger, context: ExecutionContext) ->
     for version in ledger.history():
         missing = [domain for domain in (*domains, GUARD_SET) if domain not in version.wer]
         if missing:
-            sets = {domain: held_out_of(store, domain) for domain in missing}
+            sets = {domain: held_out_utterances(store, domain) for domain in missing}
             transcriber = Transcriber(ledger.bundle(version), threads=context.threads)
-            found = transcribe_sets(transcriber, sets, context.reporter, f"hearing with version {version.id}")
-            ledger.note(version, {domain: hypotheses.wer for domain, hypotheses in found.items()})
-    tidy(ledger)
+            found = transcribe_sets(transcriber, sets, context.reporter, f"transcribing with version {version.id}")
+            ledger.record_wer(version, {domain: hypotheses.wer for domain, hypotheses in found.items()})
+    clean_up(ledger)
     return [*domains, GUARD_SET], ledger.history()
 
 
 def transfer_metrics(ledger: Ledger, domains: Sequence[str], versions: Sequence[Version]) -> dict[str, float]:
-    """Average WER, and transfer over the domains of the active version, in the order in which their edits came.
+    """Average WER and transfer over the domains of the active version, in the order of their edits.
 
-    Row i of the WER matrix is the first version that was adapted to the first i + 1 of them; the last row
+    Row i of the WER matrix is the first version that was adapted to the first i + 1 domains; the last row
     is the active version.
 
     Args:
-        ledger: of the model.
-        domains: with a WER in every version.
-        versions: that led to the active one, which is the last.
+        ledger: the ledger of the model.
+        domains: domains that have a WER in every version.
+        versions: the versions that led to the active one, which is the last.
 
     Returns:
-        "average_wer"; with two or more domains also "backward_transfer" and "forward_transfer". Fractions.
-        Empty where the active version has no edit of these domains.
+        "average_wer", and with two or more domains "backward_transfer" and "forward_transfer", as fractions.
+        Empty if the active version has no edit of these domains.
     """
     order = [domain for domain in ledger.domains(versions[-1]) if domain in domains]
     if not order:

@@ -1,4 +1,4 @@
-"""Do labels belong to their recordings? A permutation test against what the recogniser transcribes."""
+"""Checks that labels belong to their recordings, by a permutation test against the hypotheses."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from device_app.evaluation.error_rates import english
 from editing.errors import BadInputError
 
-CHECKED = 60  # labels that are compared with their hypotheses
-CHANCE = 0.05  # the largest share of permutations that may fit as well
+MAX_CHECKED = 60  # labels to compare with their hypotheses
+SIGNIFICANCE_LEVEL = 0.05
 PERMUTATIONS = 500
 
 
@@ -19,28 +19,28 @@ def check_labels(labels: Sequence[str], hypotheses: Sequence[str], domain: str, 
     """Compares the first labels with the hypotheses of their recordings.
 
     Args:
-        labels: of the training utterances.
-        hypotheses: of the same recordings, or of the first of them.
-        domain: what the error calls it.
+        labels: labels of the training utterances.
+        hypotheses: hypotheses for the same recordings, or for the first of them.
+        domain: name of the domain in the error message.
         seed: of the permutations.
 
     Raises:
-        BadInputError: the labels fit their recordings no better than each other's.
+        BadInputError: the labels fit their recordings no better than shuffled labels do.
     """
-    chance = label_chance(labels[:CHECKED], hypotheses[:CHECKED], seed)
-    if chance > CHANCE:
+    p_value = permutation_p_value(labels[:MAX_CHECKED], hypotheses[:MAX_CHECKED], seed)
+    if p_value > SIGNIFICANCE_LEVEL:
         raise BadInputError(
-            f"the texts of {domain} do not seem to belong to its recordings: shuffled, they fit what is heard as "
-            f"well ({chance:.0%} of shuffles). Nothing was learnt. 'asr-edge label --domain {domain}' goes over "
-            "them; --force learns them all the same"
+            f"the texts of {domain} do not seem to belong to its recordings: shuffled texts match the recognised "
+            f"words as well ({p_value:.0%} of shuffles). Nothing was changed. 'asr-edge label --domain {domain}' "
+            "reviews the texts; --force adapts all the same"
         )
 
 
-def label_chance(labels: Sequence[str], hypotheses: Sequence[str], seed: int = 0) -> float:
-    """The share of random permutations in which the labels fit the hypotheses at least as well as they do in order.
+def permutation_p_value(labels: Sequence[str], hypotheses: Sequence[str], seed: int = 0) -> float:
+    """The fraction of random permutations of the labels that fit the hypotheses at least as well as the labels do.
 
-    Letters and digits alone count, because a recogniser that does not know the speaker splits words
-    in other places.
+    Compares only letters and digits, because a recogniser that is not adapted to the speaker often
+    gets word boundaries wrong.
     """
     import jiwer
 

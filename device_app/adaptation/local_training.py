@@ -16,24 +16,24 @@ from editing.errors import MissingDependencyError
 
 
 def need_torch() -> None:
-    """Checks that training is possible here.
+    """Checks that the dependencies of training are installed.
 
     Raises:
-        MissingDependencyError: torch or transformers is not installed; it says which extra to install.
+        MissingDependencyError: torch or transformers is not installed; the message names the extra to install.
     """
     try:
-        is_here = all(importlib.util.find_spec(name) is not None for name in ("torch", "transformers"))
-    except ImportError:  # something forbids it, as our own tests do
-        is_here = False
-    if not is_here:
+        is_installed = all(importlib.util.find_spec(name) is not None for name in ("torch", "transformers"))
+    except ImportError:  # an import hook forbids it, as in our tests
+        is_installed = False
+    if not is_installed:
         raise MissingDependencyError(
-            "learning needs torch, which is not installed here: pip install 'asr-edge[train]'. Without it, a host can "
-            "learn (--on URL), and vectors from another machine can be used: asr-edge vector import FILE"
+            "fine-tuning needs torch, which is not installed: pip install 'asr-edge[train]'. Without it, a host can "
+            "fine-tune (--on URL), or you can merge vectors from another machine: asr-edge vector import FILE"
         )
 
 
 def local_finetuning(settings: Mapping[str, Any], reporter: Reporter) -> FineTune:
-    """A fine-tuning on this machine; if it is killed, the same one continues from its checkpoint.
+    """Returns a function that fine-tunes on this machine; an interrupted fine-tuning continues from its checkpoint.
 
     Args:
         settings: fields of `trainer.training.settings.FineTuningSettings`.
@@ -44,7 +44,7 @@ def local_finetuning(settings: Mapping[str, Any], reporter: Reporter) -> FineTun
         from trainer.training.finetuning import finetune_for_training_set
         from trainer.training.settings import FineTuningSettings
 
-        reporter.say(f"Learning from {len(training_set.training)} utterances ...")
+        reporter.report(f"Fine-tuning on {len(training_set.training)} utterances ...")
         with reporter.finetuning() as show:
             return finetune_for_training_set(
                 training_set,
@@ -57,15 +57,15 @@ def local_finetuning(settings: Mapping[str, Any], reporter: Reporter) -> FineTun
 
 
 def remove_checkpoints() -> None:
-    """Removes the checkpoints of fine-tunings on this machine; call it when the edit is in the ledger."""
+    """Removes the checkpoints of fine-tunings on this machine; call it once the edit is in the ledger."""
     for path in _folder().glob("*"):
         path.unlink()
 
 
 def _checkpoint(training_set: TrainingSet) -> Path:
-    """A file that is the same for the same model and utterances, and for no others."""
+    """The path of the checkpoint for this model and these utterances."""
     utterances = [(one.file.name, one.text) for one in (*training_set.training, *training_set.held_out)]
-    content = json.dumps([training_set.bundle.recipe, utterances])
+    content = json.dumps([training_set.bundle.bake_inputs, utterances])
     return _folder() / f"{hashlib.sha256(content.encode()).hexdigest()[:16]}.safetensors"
 
 

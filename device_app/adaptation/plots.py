@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def draw_frontier(candidates: Sequence[Candidate], domain: str, path: Path) -> None:
-    """WER against lambda, a line for each density and a panel for each domain.
+    """Plots WER over lambda, with one line per density and one panel per domain.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.

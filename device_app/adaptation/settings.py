@@ -1,4 +1,4 @@
-"""Settings of an adaptation: how task vectors are merged, what the gate requires, and what is fine-tuned on."""
+"""Settings of an adaptation: merge method, gate policy and training set."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ class MergeSettings:
 
     Attributes:
         method: a key of `editing.registry.METHODS`.
-        settings: keywords of the method; the method's defaults hold for the others.
+        settings: keywords of the method; other keywords have their defaults.
     """
 
     method: str = "ties"
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def with_defaults(self, vectors: int = 2) -> dict[str, Any]:
-        """All settings of the method, the defaults included.
+        """All settings of the method, including the defaults.
 
         Args:
-            vectors: how many will be merged.
+            vectors: number of vectors to merge.
 
         Raises:
-            BadInputError: there is no such method, it has no such setting, a value is out of its range, or the
-                method does not merge so many vectors.
+            BadInputError: there is no such method, it has no such setting, a value is out of range, or the
+                method cannot merge this number of vectors.
         """
         if self.method not in METHODS:
             raise BadInputError(f"there is no merge method {self.method!r}; there are {', '.join(METHODS)}")
@@ -45,12 +45,12 @@ class MergeSettings:
 
 @dataclass(frozen=True)
 class GatePolicy:
-    """What the gate requires of a version, and what follows from its verdict.
+    """What the gate requires of a version, and how its verdict is used.
 
     Attributes:
-        tolerance: by how much the WER of any other domain and of the guard set may rise, a fraction.
-        force: promote whatever the verdict.
-        dry_run: promote and record nothing.
+        tolerance: how much the WER of any other domain and of the guard set may rise, a fraction.
+        force: promote regardless of the verdict.
+        dry_run: neither promote nor record anything.
         requires_gain: whether the WER of the domain must fall.
     """
 
@@ -65,13 +65,13 @@ class AdaptationSettings:
     """How a model is adapted to a domain.
 
     Attributes:
-        domain: whose labelled utterances the model is fine-tuned on.
+        domain: the domain to fine-tune on.
         merge: how the task vector is merged.
         gate: what the gate requires.
-        sweep: choose lambda and density by WER, instead of by `merge`.
-        orthography: "keep" trains on the model's own case and punctuation, "learn" on the labels'.
-        replay: how many older utterances of other domains are added to the training set.
-        seed: of the choice of utterances to replay.
+        sweep: choose lambda and density by WER instead of taking them from `merge`.
+        orthography: "keep" trains on the case and punctuation of the model, "learn" on those of the labels.
+        replay: number of utterances of earlier domains to add to the training set.
+        seed: of the choice of utterances to replay, and of the permutations of the label check.
     """
 
     domain: str

@@ -1,4 +1,4 @@
-"""Lambda and density by WER: one task vector merged in many ways, because merging needs no new fine-tuning."""
+"""Chooses lambda and density by WER: merges one task vector with each pair, without fine-tuning again."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from export.bundle import Bundle
 
 LAMBDAS = (0.2, 0.4, 0.6, 0.8, 1.0)
 DENSITIES = (0.2, 0.5, 1.0)
-SWEEP_S = 400.0  # of each domain are transcribed with every candidate: of 2 minutes, 3 words are a point
-ENOUGH = 3 / 4  # of the best candidate's gain on the new domain
+SWEEP_S = 400.0  # audio per domain and candidate; in 2 minutes, 3 words are already a point of WER
+MIN_GAIN_SHARE = 3 / 4  # of the best candidate's gain on the new domain
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One lambda and density of a sweep, with its hypotheses and how the WER changes, by domain."""
+    """One lambda and density of a sweep, with hypotheses and WER changes by domain."""
 
     lam: float
     density: float
@@ -40,10 +40,10 @@ class Candidate:
 def sweep(
     start: Bundle, vector: TaskVector, merge: MergeSettings, test_sets: TestSets, context: ExecutionContext
 ) -> list[Candidate]:
-    """Merges one vector with every lambda and density; each int8 file transcribes a part of each test set."""
+    """Merges a vector with every lambda and density, and transcribes a part of each test set with each result."""
     method = METHODS[merge.method]
     densities: Sequence[float] = DENSITIES if "density" in method.settings else (1.0,)
-    parts = {domain: _part(utterances, SWEEP_S) for domain, utterances in test_sets.sets.items()}
+    parts = {domain: _first_seconds(utterances, SWEEP_S) for domain, utterances in test_sets.sets.items()}
     old = {
         domain: Hypotheses(h.references[: len(parts[domain])], h.hypotheses[: len(parts[domain])])
         for domain, h in test_sets.before.items()
@@ -51,7 +51,7 @@ def sweep(
     theta = start.weights()
     candidates = []
     silent = SilentReporter()
-    with context.reporter.progress("weighing", len(LAMBDAS) * len(densities)) as advance:
+    with context.reporter.progress("sweep", len(LAMBDAS) * len(densities)) as advance:
         for density in densities:
             settings = {**merge.settings, "lam": 1.0, **({"density": density} if "density" in method.settings else {})}
             whole = method([vector.tensors], **settings)
@@ -67,8 +67,8 @@ def sweep(
     return candidates
 
 
-def _part(utterances: Sequence[Utterance], seconds: float) -> Sequence[Utterance]:
-    """The first utterances, until there are so many seconds."""
+def _first_seconds(utterances: Sequence[Utterance], seconds: float) -> Sequence[Utterance]:
+    """The first utterances with a total duration of at least this many seconds."""
     total = 0.0
     for count, one in enumerate(utterances, 1):
         total += len(one.read()) / SAMPLE_RATE
@@ -78,36 +78,36 @@ def _part(utterances: Sequence[Utterance], seconds: float) -> Sequence[Utterance
 
 
 def choose(candidates: Sequence[Candidate], settings: AdaptationSettings) -> Candidate:
-    """The smallest step that harms nothing and brings most of what can be gained.
+    """Chooses the smallest step without a regression that has most of the possible gain.
 
-    Candidates that the gate would reject for what they do to another set are passed over, unless it
-    would reject all. Of the rest, the one with the smallest step wins that brings three quarters of
-    the best one's gain on the new domain: the last quarter costs the most elsewhere, where no
-    held-out utterance may show it.
+    Excludes candidates that the gate would reject for a regression on another set, unless it would
+    reject all of them. Of the others, chooses the smallest step with three quarters of the best gain on
+    the new domain: the last quarter costs most on other speech, where possibly no held-out utterance
+    shows it.
 
-    A gain is the mean of a candidate's and its neighbours', because a gain changes by a point or two with
-    any change of weights: by its own gain, the luckiest would be chosen, and the next adaptation
-    would seem to harm this domain.
+    The gain of a candidate is averaged with those of its neighbours, because a gain varies by a point
+    or two with any change of weights. Otherwise the candidate with the luckiest result would be chosen, and the
+    next adaptation would appear to harm this domain.
     """
-    ordered = sorted(candidates, key=_strength)
+    ordered = sorted(candidates, key=_step_size)
     measured = [-candidate.changes[settings.domain].difference for candidate in ordered]
-    gains = [float(np.mean(measured[max(0, place - 1) : place + 2])) for place in range(len(ordered))]
+    gains = [float(np.mean(measured[max(0, index - 1) : index + 2])) for index in range(len(ordered))]
     others = [
         [change for domain, change in candidate.changes.items() if domain != settings.domain] for candidate in ordered
     ]
     harmless = [
-        place
-        for place, changes in enumerate(others)
-        if not any(change.is_harm(settings.gate.tolerance) for change in changes)
+        index
+        for index, changes in enumerate(others)
+        if not any(change.is_regression(settings.gate.tolerance) for change in changes)
     ]
     if not harmless:
         harms = [max(change.difference for change in changes) for changes in others]
         harmless = [int(np.argmin(harms))]
-    enough = ENOUGH * max(gains[place] for place in harmless)
-    good = [place for place in harmless if gains[place] >= enough]  # where nothing is gained, perhaps none
+    required = MIN_GAIN_SHARE * max(gains[index] for index in harmless)
+    good = [index for index in harmless if gains[index] >= required]  # may be empty if no candidate has a gain
     return ordered[min(good or harmless)]
 
 
-def _strength(candidate: Candidate) -> float:
-    """About how long a step from the old weights it is, in fine-tunings."""
+def _step_size(candidate: Candidate) -> float:
+    """The approximate norm of the step, as a fraction of the norm of the task vector."""
     return candidate.lam * math.sqrt(candidate.density)

@@ -1,4 +1,4 @@
-"""The test sets that versions of a model are judged by: held-out utterances of each domain, and the guard set."""
+"""The test sets of the gate: held-out utterances of each domain, and the guard set."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from device_app.reporter import Reporter
 
 @dataclass(frozen=True)
 class TestSets:
-    """What versions are judged by, by domain.
+    """The test sets of the gate, and the hypotheses of the active version for them.
 
     Attributes:
         sets: utterances by domain; the guard set's key is `GUARD_SET`.
         before: hypotheses of the version that was active when the sets were built.
-        version: the number of that version.
+        version: number of that version.
     """
 
     sets: Mapping[str, Sequence[Utterance]]
@@ -39,42 +39,44 @@ def build_test_sets(
     transcriber: Transcriber,
     reporter: Reporter,
 ) -> TestSets:
-    """Held-out utterances of a domain and of all earlier domains, and the guard set, transcribed once.
+    """Collects the held-out utterances of a domain and of all earlier domains and the guard set; transcribes them.
 
     Args:
-        store: where there may be recordings of earlier domains.
-        ledger: of the model.
-        domain: the new one.
-        held_out: its utterances to judge by; None where there are no recordings of it and no gain is required.
+        store: the store with the recordings.
+        ledger: the ledger of the model.
+        domain: the new domain.
+        held_out: held-out utterances of the new domain; None if it has no recordings and no gain is required.
         transcriber: of the active version.
         reporter: receives progress and messages.
     """
     earlier = [one for one in ledger.domains(ledger.current) if one != domain]
     known = {stats.domain for stats in store.stats()}
     for missing in set(earlier) - known:
-        reporter.say(f"There are no recordings of {missing} any more; that it is not forgotten cannot be checked.")
+        reporter.report(f"{missing} has no recordings any more, so forgetting of {missing} cannot be measured.")
     sets = {} if held_out is None else {domain: held_out}
-    sets |= {one: utterances for one in earlier if one in known and (utterances := held_out_of(store, one))}
-    sets[GUARD_SET] = held_out_of(store, GUARD_SET)
-    return TestSets(sets, transcribe_sets(transcriber, sets, reporter, "hearing as it is"), ledger.current.id)
+    sets |= {one: utterances for one in earlier if one in known and (utterances := held_out_utterances(store, one))}
+    sets[GUARD_SET] = held_out_utterances(store, GUARD_SET)
+    return TestSets(
+        sets, transcribe_sets(transcriber, sets, reporter, "transcribing with the active version"), ledger.current.id
+    )
 
 
-def held_out_of(store: Store, domain: str) -> list[Utterance]:
-    """A domain's labelled utterances that no version is trained on; the guard set has no others."""
+def held_out_utterances(store: Store, domain: str) -> list[Utterance]:
+    """The labelled held-out utterances of a domain; all utterances of the guard set."""
     if domain == GUARD_SET:
         return list(guard_set())
-    return loaded([u for u in store.utterances(domain) if u.text is not None and u.split == "test"])
+    return with_audio([u for u in store.utterances(domain) if u.text is not None and u.split == "test"])
 
 
-def loaded(utterances: Sequence[StoredUtterance]) -> list[Utterance]:
-    """Labelled utterances with their audio in memory."""
+def with_audio(utterances: Sequence[StoredUtterance]) -> list[Utterance]:
+    """Copies of labelled utterances with their audio in memory."""
     return [replace(u, samples=u.read()) for u in utterances]
 
 
 def transcribe_sets(
     transcriber: Transcriber, sets: Mapping[str, Sequence[Utterance]], reporter: Reporter, label: str
 ) -> dict[str, Hypotheses]:
-    """The hypotheses of a version for each set of utterances."""
+    """Transcribes each set of utterances; returns the hypotheses by domain."""
     found = {}
     with reporter.progress(label, sum(map(len, sets.values()))) as advance:
         for domain, utterances in sets.items():

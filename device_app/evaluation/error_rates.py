@@ -1,8 +1,8 @@
-"""Word and character error rates under two named normalisers, always shown together.
+"""Word and character error rates under two named normalisers, which are always reported together.
 
-`basic` takes case and punctuation off. `english` is Whisper's English normaliser (spelling,
-numbers, contractions), after which every digit stands alone: one reference writes "1 9 8 4",
-another "1984", and a recogniser is to be judged by its words, not by their spelling.
+`basic` removes case and punctuation. `english` is Whisper's English normaliser (spelling, numbers,
+contractions) and then separates digits, because references differ in how they write numbers
+("1 9 8 4" or "1984") and spelling should not count as an error.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Normaliser = Callable[[str], str]
 
 
 def basic(text: str) -> str:
-    """Lower case, without punctuation and symbols; apostrophes inside words stay.
+    """Converts to lower case and removes punctuation and symbols, except apostrophes inside words.
 
     >>> basic("Don't re-enter: it\N{RIGHT SINGLE QUOTATION MARK}s 5 o'clock!")
     "don't re enter it's 5 o'clock"
@@ -34,7 +34,7 @@ def basic(text: str) -> str:
 
 
 def english(text: str) -> str:
-    """Whisper's English normaliser, then runs of digits split to single digits.
+    """Applies Whisper's English normaliser, then splits numbers into single digits.
 
     >>> english("It's colour 42, Mr. Smith")
     'it is color 4 2 mister smith'
@@ -56,7 +56,7 @@ NORMALISERS: Mapping[str, Normaliser] = {"english": english, "basic": basic}
 
 @dataclass(frozen=True)
 class ErrorRates:
-    """Fractions, not per cent; above 1 where hypotheses are much longer than references."""
+    """WER and CER as fractions; above 1 if hypotheses are much longer than references."""
 
     wer: float
     cer: float
@@ -64,9 +64,9 @@ class ErrorRates:
 
 @dataclass(frozen=True)
 class Alignment:
-    """Normalised references and hypotheses, aligned by jiwer once; every figure is a view of that.
+    """Normalised references and hypotheses, aligned once by jiwer; all error rates derive from this alignment.
 
-    The i-th hypothesis belongs to the i-th reference. An empty hypothesis counts as all words deleted.
+    The i-th hypothesis belongs to the i-th reference. An empty hypothesis counts as the deletion of all words.
     """
 
     references: Sequence[str]
@@ -74,20 +74,20 @@ class Alignment:
 
     @cached_property
     def word_counts(self) -> NDArray[np.int64]:
-        """(utterances, 2): wrong words (substituted, deleted, inserted) and words of the reference, of each pair."""
+        """(utterances, 2): word errors (substitutions, deletions, insertions) and reference words of each pair."""
         return _counts(self._words)
 
     @cached_property
     def character_counts(self) -> NDArray[np.int64]:
-        """(utterances, 2): as `word_counts`, of characters, spaces between words included."""
+        """(utterances, 2): as `word_counts`, but of characters, including spaces between words."""
         import jiwer
 
         return _counts(jiwer.process_characters(list(self.references), list(self.hypotheses)))
 
     def rates(self, chosen: Sequence[int] | None = None) -> ErrorRates:
-        """WER and CER over all pairs, or over the `chosen` ones.
+        """WER and CER over all pairs, or over the pairs with the indices `chosen`.
 
-        Where no reference has a word, a rate is 0 if no hypothesis has one either, and 1 if any has.
+        If no reference has a word, the rates are 0 if no hypothesis has one either, and 1 otherwise.
         """
         rows = slice(None) if chosen is None else chosen
         word_errors, words = self.word_counts[rows].sum(axis=0).tolist()
@@ -98,11 +98,11 @@ class Alignment:
         return ErrorRates(word_errors / words, character_errors / characters)
 
     def table(self, index: int, width: int = 100) -> str:
-        """One pair, word under word: REF, HYP, and S, D or I below.
+        """Formats one aligned pair in three lines: REF, HYP, and the error types S, D or I.
 
         Args:
             index: of the pair.
-            width: lines that would be longer go on in another group of three.
+            width: maximal line length; longer alignments continue in another group of three lines.
         """
         reference, hypothesis = self._words.references[index], self._words.hypotheses[index]
         groups: list[list[list[str]]] = []
@@ -129,17 +129,17 @@ class Alignment:
 
 
 def align(references: Sequence[str], hypotheses: Sequence[str], normalise: Normaliser) -> Alignment:
-    """Normalises both; the i-th hypothesis belongs to the i-th reference.
+    """Normalises and aligns; the i-th hypothesis belongs to the i-th reference.
 
     Raises:
-        ValueError: there are not as many of one as of the other.
+        ValueError: the numbers of references and hypotheses differ.
     """
     pairs = [(normalise(r), normalise(h)) for r, h in zip(references, hypotheses, strict=True)]
     return Alignment([r for r, _ in pairs], [h for _, h in pairs])
 
 
 def align_all(references: Sequence[str], hypotheses: Sequence[str]) -> dict[str, Alignment]:
-    """`align` under each of the normalisers, by name."""
+    """Aligns with each normaliser; returns the alignments by normaliser name."""
     return {name: align(references, hypotheses, normalise) for name, normalise in NORMALISERS.items()}
 
 
@@ -149,15 +149,15 @@ def error_rates(references: Sequence[str], hypotheses: Sequence[str], normalise:
 
 
 def error_counts(references: Sequence[str], hypotheses: Sequence[str], normalise: Normaliser) -> NDArray[np.int64]:
-    """(utterances, 2): wrong words and words of the reference, of each pair (`Alignment.word_counts`).
+    """(utterances, 2): word errors and reference words of each pair (`Alignment.word_counts`).
 
-    The sum of the first by the sum of the second is the WER of `error_rates`.
+    The sum of the errors divided by the sum of the words is the WER of `error_rates`.
     """
     return align(references, hypotheses, normalise).word_counts
 
 
 def _counts(output: Any) -> NDArray[np.int64]:
-    """Wrong tokens and tokens of the reference for each pair of jiwer's output."""
+    """Token errors and reference tokens of each pair in the output of jiwer."""
     rows = [
         (
             sum(

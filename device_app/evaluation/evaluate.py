@@ -1,4 +1,4 @@
-"""A transcriber against manifests: what `asr-edge evaluate` reports."""
+"""Evaluates a transcriber on manifests, as reported by `asr-edge evaluate`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from device_app.recognition.transcriber import Transcriber
 
 @dataclass(frozen=True)
 class Scored:
-    """An utterance and its hypothesis; `seconds` is the time it took, `duration_s` the audio's."""
+    """An utterance and its hypothesis; `seconds` is the processing time, `duration_s` the duration of the audio."""
 
     utterance: Utterance
     hypothesis: str
@@ -43,15 +43,21 @@ def evaluate(
     worst: int = 0,
     on_done: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Error rates over all, per manifest and per speaker; WER and CER are fractions.
+    """Computes error rates over all utterances, per manifest and per speaker, as fractions.
+
+    Args:
+        transcriber: the transcriber to evaluate.
+        manifests: utterances by path of the manifest.
+        worst: number of utterances with the highest WER to report.
+        on_done: called after each utterance.
 
     Returns:
-        What `asr-edge evaluate --json` prints: "english" and "basic", each with "wer" and "cer";
+        The output of `asr-edge evaluate --json`: "english" and "basic", each with "wer" and "cer";
         "utterances", "duration_s", "seconds", "rtf"; "manifests", each with its own rates and
-        its "speakers"; and with `worst`, as many utterances, aligned, worst first.
+        "speakers"; if `worst` is not 0, also "worst", aligned utterances, the worst first.
 
     Raises:
-        BadAudioError: a recording cannot be read. No rates are given without it.
+        BadAudioError: a recording cannot be read; no rates are computed without it.
     """
     scored: list[Scored] = []
     by_manifest: dict[Path, range] = {}
@@ -72,10 +78,10 @@ def evaluate(
         "manifests": [
             {
                 "manifest": str(manifest),
-                **_rates(alignments, places),
-                "speakers": _rates_by_speaker(alignments, scored, places),
+                **_rates(alignments, indices),
+                "speakers": _rates_by_speaker(alignments, scored, indices),
             }
-            for manifest, places in by_manifest.items()
+            for manifest, indices in by_manifest.items()
         ],
     }
     if worst:
@@ -83,34 +89,34 @@ def evaluate(
     return report
 
 
-def _rates(alignments: Mapping[str, Alignment], places: Sequence[int]) -> dict[str, Any]:
-    rates = {name: asdict(alignment.rates(places)) for name, alignment in alignments.items()}
-    return {**rates, "utterances": len(places)}
+def _rates(alignments: Mapping[str, Alignment], indices: Sequence[int]) -> dict[str, Any]:
+    rates = {name: asdict(alignment.rates(indices)) for name, alignment in alignments.items()}
+    return {**rates, "utterances": len(indices)}
 
 
 def _rates_by_speaker(
-    alignments: Mapping[str, Alignment], scored: Sequence[Scored], places: Sequence[int]
+    alignments: Mapping[str, Alignment], scored: Sequence[Scored], indices: Sequence[int]
 ) -> dict[str, dict[str, Any]]:
-    """Those of no named speaker under ""."""
-    speakers = {place: scored[place].utterance.speaker or "" for place in places}
+    """Rates by speaker; utterances without a speaker are under ""."""
+    speakers = {index: scored[index].utterance.speaker or "" for index in indices}
     return {
-        speaker: _rates(alignments, [place for place in places if speakers[place] == speaker])
+        speaker: _rates(alignments, [index for index in indices if speakers[index] == speaker])
         for speaker in sorted(set(speakers.values()))
     }
 
 
 def _worst(scored: Sequence[Scored], alignment: Alignment, count: int) -> list[dict[str, Any]]:
-    rates = [alignment.rates([place]).wer for place in range(len(scored))]
-    ranked = sorted(range(len(scored)), key=lambda place: -rates[place])
+    rates = [alignment.rates([index]).wer for index in range(len(scored))]
+    ranked = sorted(range(len(scored)), key=lambda index: -rates[index])
     return [
         {
-            "id": scored[place].utterance.id,
-            "audio": str(scored[place].utterance.audio),
-            "text": scored[place].utterance.transcript,
-            "hypothesis": scored[place].hypothesis,
-            "english": {"wer": rates[place]},
-            "aligned": alignment.table(place),
+            "id": scored[index].utterance.id,
+            "audio": str(scored[index].utterance.audio),
+            "text": scored[index].utterance.transcript,
+            "hypothesis": scored[index].hypothesis,
+            "english": {"wer": rates[index]},
+            "aligned": alignment.table(index),
         }
-        for place in ranked[:count]
-        if rates[place] > 0
+        for index in ranked[:count]
+        if rates[index] > 0
     ]

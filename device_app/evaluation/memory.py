@@ -1,4 +1,4 @@
-"""The most memory that this process has held."""
+"""Peak memory of this process."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ PROCESS = Path("/proc/self")
 
 
 def peak_memory_mb() -> float:
-    """The most memory this process has held since its start, or since `reset_peak_memory`, in MB (10^6 bytes).
+    """The peak resident memory since the process started, or since `reset_peak_memory`, in MB (10^6 bytes).
 
-    NaN where that is not known.
+    NaN if the platform does not report it.
     """
     with suppress(OSError, StopIteration):
         lines = (PROCESS / "status").read_text().splitlines()
@@ -27,6 +27,6 @@ def peak_memory_mb() -> float:
 
 
 def reset_peak_memory() -> None:
-    """Starts the measurement of the peak anew, so that one task's peak is not reported for the next; Linux only."""
+    """Resets the peak, so that the peak of one task is not reported for the next; Linux only."""
     with suppress(OSError):
         (PROCESS / "clear_refs").write_text("5")

@@ -1,6 +1,6 @@
-"""Case and punctuation: whether labels are written as the model writes, and how to make them so.
+"""Compares the case and punctuation of labels with those of the model, and adapts the labels.
 
-Labels in lower case without punctuation would teach the model that typography for all speech.
+A model that is fine-tuned on labels in lower case without punctuation writes all speech like that.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from difflib import SequenceMatcher
 
 from device_app.evaluation.error_rates import basic
 
-MARKS = ",;:?!"  # within a text; a full stop there may be an abbreviation's
+MARKS = ",;:?!"  # within a text; without the full stop, which may belong to an abbreviation
 SENTENCE_END = ".?!"
 QUOTE = '"'
 
 
 @dataclass(frozen=True)
 class Typography:
-    """How texts are written: shares of words that have a capital, and that carry a mark."""
+    """Case and punctuation of texts: the fractions of words with a capital and with a punctuation mark."""
 
     capitals: float
     marks: float
@@ -34,78 +34,79 @@ class Typography:
         )
 
     def __str__(self) -> str:
-        return f"{self.capitals:.0%} of words with a capital, {self.marks:.0%} with a mark"
+        return f"{self.capitals:.0%} of words with a capital, {self.marks:.0%} with a punctuation mark"
 
 
-def differs(labels: Sequence[str], hypotheses: Sequence[str]) -> bool:
-    """Whether labels lack the capitals or the marks that the model writes."""
+def differs_in_style(labels: Sequence[str], hypotheses: Sequence[str]) -> bool:
+    """Whether labels lack capitals or punctuation marks that the model writes."""
     ours, models = Typography.of(labels), Typography.of(hypotheses)
     return ours.capitals < models.capitals / 3 or ours.marks < models.marks / 3
 
 
-def as_the_model_writes(labels: Sequence[str], hypotheses: Sequence[str]) -> list[str]:
-    """The labels' words, with the case and the marks that the model would give them.
+def in_model_style(labels: Sequence[str], hypotheses: Sequence[str]) -> list[str]:
+    """Rewrites labels with the case and punctuation that the model would use; keeps their words.
 
-    Words that the model recognised are taken as it wrote them. What it wrote beside a word that it got
-    wrong says little of the label, so that word gets the mark that most of its words have, mostly none. An
-    utterance that it got wrong begins and ends as most do: a recogniser that is unsure leaves its
-    sentence open, and would learn to stop so.
+    A correctly recognised word is written as in the hypothesis. A misrecognised word gets the most
+    frequent mark of the hypotheses, usually none, because the punctuation near an error is not
+    reliable. A misrecognised utterance begins and ends as most hypotheses do: an uncertain recogniser
+    often omits the final full stop, and training on that would reinforce it.
 
     Args:
-        labels, hypotheses: what was said in each utterance, and the model's hypothesis for it.
+        labels, hypotheses: the transcript of each utterance, and the model's hypothesis for it.
     """
-    habit = _Habit.of([text.split() for text in hypotheses])
-    return [_restyled(*pair, habit) for pair in zip(labels, hypotheses, strict=True)]
+    style = _Style.of([text.split() for text in hypotheses])
+    return [_restyle(*pair, style) for pair in zip(labels, hypotheses, strict=True)]
 
 
 @dataclass(frozen=True)
-class _Habit:
-    """How a model mostly writes: whether texts begin with a capital, what follows a word and what ends a text."""
+class _Style:
+    """The prevalent style of a model: whether texts start with a capital, the mark after a word, the end of a text."""
 
-    capital: bool
+    starts_with_capital: bool
     mark: str
     end: str
 
     @classmethod
-    def of(cls, texts: Sequence[Sequence[str]]) -> _Habit:
+    def of(cls, texts: Sequence[Sequence[str]]) -> _Style:
         texts = [words for words in texts if words]
         marks = Counter(word[-1] if word[-1] in MARKS else "" for words in texts for word in words[:-1])
         ends = Counter(words[-1][-1] if words[-1][-1] in SENTENCE_END else "" for words in texts)
         return cls(
-            capital=sum(not words[0][0].islower() for words in texts) > len(texts) / 2,
+            starts_with_capital=sum(not words[0][0].islower() for words in texts) > len(texts) / 2,
             mark=marks.most_common(1)[0][0] if marks else "",
             end=ends.most_common(1)[0][0] if ends else "",
         )
 
 
-def _restyled(label: str, hypothesis: str, habit: _Habit) -> str:
+def _restyle(label: str, hypothesis: str, style: _Style) -> str:
     words, models = label.split(), hypothesis.split()
     if not words:
         return label
-    said, thought = [basic(word) for word in words], [basic(word) for word in models]
-    if said == thought:
-        return " ".join(map(_written, words, models))
-    written = [_marked(word, habit.mark) for word in words[:-1]] + words[-1:]
-    for kind, first, last, start, end in SequenceMatcher(None, said, thought, autojunk=False).get_opcodes():
+    label_words, hypothesis_words = [basic(word) for word in words], [basic(word) for word in models]
+    if label_words == hypothesis_words:
+        return " ".join(map(_as_model_wrote, words, models))
+    written = [_with_mark(word, style.mark) for word in words[:-1]] + words[-1:]
+    matcher = SequenceMatcher(None, label_words, hypothesis_words, autojunk=False)
+    for kind, first, last, start, end in matcher.get_opcodes():
         if kind == "equal":
-            written[first:last] = map(_written, words[first:last], models[start:end])
-            alone = _written(words[last - 1], models[end - 1].rstrip(MARKS + SENTENCE_END + QUOTE))
-            written[last - 1] = _marked(alone, habit.mark) if last < len(words) else alone
-        elif kind == "replace" and last < len(words) and end < len(models):  # they go on with the same word
+            written[first:last] = map(_as_model_wrote, words[first:last], models[start:end])
+            alone = _as_model_wrote(words[last - 1], models[end - 1].rstrip(MARKS + SENTENCE_END + QUOTE))
+            written[last - 1] = _with_mark(alone, style.mark) if last < len(words) else alone
+        elif kind == "replace" and last < len(words) and end < len(models):  # both continue with the same word
             models_mark = models[end - 1][-1]
-            written[last - 1] = _marked(words[last - 1], models_mark if models_mark in MARKS else habit.mark)
-    if not models[0][0].islower() if models else habit.capital:  # a figure, too, begins a sentence
+            written[last - 1] = _with_mark(words[last - 1], models_mark if models_mark in MARKS else style.mark)
+    if not models[0][0].islower() if models else style.starts_with_capital:  # a digit also starts a sentence
         written[0] = written[0][:1].upper() + written[0][1:]
     if written[-1][-1].isalnum():
-        written[-1] += models[-1][-1] if models and models[-1][-1] in SENTENCE_END else habit.end
+        written[-1] += models[-1][-1] if models and models[-1][-1] in SENTENCE_END else style.end
     return " ".join(written)
 
 
-def _written(word: str, model: str) -> str:
-    """The same word as the model wrote it, unless the label has a capital or a mark of its own."""
+def _as_model_wrote(word: str, model: str) -> str:
+    """The word as in the hypothesis, unless the label itself has a capital or a mark."""
     return model if word.islower() and word[-1].isalnum() else word
 
 
-def _marked(word: str, mark: str) -> str:
-    """The word with a mark, if it has none."""
+def _with_mark(word: str, mark: str) -> str:
+    """Appends a mark to a word that has none."""
     return word + mark if word[-1].isalnum() else word

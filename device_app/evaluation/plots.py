@@ -1,4 +1,4 @@
-"""What all plots share: figures, their files, and heat maps. Needs matplotlib."""
+"""Shared functions of all plots: figures, their files, and heat maps. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from editing.errors import BadInputError, MissingDependencyError
 from editing.files import write_atomically
 
 FORMATS = (".png", ".svg", ".pdf")
-SLANTED: Mapping[str, Any] = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"}  # names below an axis
+SLANTED: Mapping[str, Any] = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"}  # tick labels of an x axis
 
 
 def new_figure(width: float, height: float) -> Any:
-    """A matplotlib figure, its size in inches.
+    """Creates a matplotlib figure; width and height are in inches.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
     try:
-        from matplotlib.figure import Figure  # without pyplot: no window, no global state
+        from matplotlib.figure import Figure  # not pyplot, which has global state and may open a window
     except ImportError as error:
-        raise MissingDependencyError("pictures need matplotlib: pip install 'asr-edge[plots]'") from error
+        raise MissingDependencyError("plots need matplotlib: pip install 'asr-edge[plots]'") from error
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def check_picture(path: Path) -> None:
-    """Call it before any work: a picture must not replace a file of another kind.
+    """Checks the extension of a plot's file, so that a plot does not replace a file of another kind.
 
     Raises:
-        BadInputError: the file's name has no extension of a picture.
+        BadInputError: the file name does not have the extension of an image.
     """
     if path.suffix.lower() not in FORMATS:
-        raise BadInputError(f"{path}: is not the name of a picture ({', '.join(FORMATS)}); nothing was changed")
+        raise BadInputError(f"{path}: is not the name of an image file ({', '.join(FORMATS)}); nothing was changed")
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Writes a figure in one step; the extension of the file's name is the format.
+    """Writes a figure atomically, in the format of the file's extension.
 
     Raises:
         StorageError: the file cannot be written.
@@ -53,13 +53,13 @@ def save_figure(figure: Any, path: Path) -> None:
 
 
 def draw_heat_map(axes: Any, values: NDArray[np.float64], fontsize: str, **options: Any) -> Any:
-    """Draws values (rows, columns), low ones green, with the number in each cell that has one.
+    """Draws values (rows, columns) as a heat map, low values green, with the number in each cell.
 
     Args:
-        axes: of matplotlib.
+        axes: matplotlib axes.
         values: percentages; NaN leaves a cell empty.
-        fontsize: of the numbers, as matplotlib names sizes.
-        options: of matplotlib's `imshow`.
+        fontsize: of the numbers, as in matplotlib.
+        options: options of matplotlib's `imshow`.
 
     Returns:
         The image, for a colour bar.
@@ -74,7 +74,7 @@ def draw_heat_map(axes: Any, values: NDArray[np.float64], fontsize: str, **optio
 def draw_matrix(
     domains: Sequence[str], versions: Sequence[str], wer: Sequence[Mapping[str, float]], path: Path
 ) -> None:
-    """WER of each domain (columns) after each version (rows), as a heat map.
+    """Draws the WER of each domain (columns) with each version (rows) as a heat map.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.

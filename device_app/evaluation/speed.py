@@ -1,4 +1,4 @@
-"""How fast is it here: what `asr-edge bench` reports, and `benchmarks/` compares with others."""
+"""Measures speed, for `asr-edge bench` and the comparisons in `benchmarks/`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from device_app.recognition.transcriber import Transcriber
 
 CLIPS_S = (1, 3, 5, 10)
 LIVE_S = 5.0
-BLOCK = round(0.05 * SAMPLE_RATE)  # the microphone's blocks
+BLOCK = round(0.05 * SAMPLE_RATE)  # samples per block of a microphone
 
 
 def measure(
@@ -25,13 +25,13 @@ def measure(
     """Times transcription of whole recordings, of clips, and of live speech.
 
     Args:
-        transcriber: has just been loaded; its first transcription is timed on its own.
-        recordings: speech at 16 kHz, at least 10 s in all.
-        repeats: medians are over this many runs.
+        transcriber: freshly loaded; its first transcription is timed separately.
+        recordings: speech at 16 kHz, at least 10 s in total.
+        repeats: number of runs that a median is taken over.
         on_done: called `steps(repeats)` times.
 
     Returns:
-        rtf (seconds per second of audio, over all recordings), first_text_s, clips_ms by length
+        rtf (seconds per second of audio, over all recordings), first_text_s, clips_ms by clip length
         in seconds, end_of_speech_ms (median, p95) and silence_s.
     """
     speech = np.concatenate(recordings)
@@ -51,7 +51,7 @@ def measure(
     latencies = []
     for turn in range(repeats):
         start = round(turn * LIVE_S * SAMPLE_RATE) % max(1, len(speech) - round(LIVE_S * SAMPLE_RATE))
-        latencies += end_of_speech(transcriber, speech[start : start + round(LIVE_S * SAMPLE_RATE)], settings)
+        latencies += end_of_speech_latencies(transcriber, speech[start : start + round(LIVE_S * SAMPLE_RATE)], settings)
         on_done()
     return {
         "rtf": round(statistics.median(totals) / (len(speech) / SAMPLE_RATE), 5),
@@ -66,15 +66,15 @@ def measure(
 
 
 def steps(repeats: int) -> int:
-    """How often `measure` calls `on_done`."""
+    """The number of times that `measure` calls `on_done`."""
     return 1 + 2 * repeats + len(CLIPS_S)
 
 
-def end_of_speech(transcriber: Transcriber, speech: Samples, settings: SegmentSettings) -> list[float]:
-    """Seconds from the end of the silence that ends an utterance to its final text.
+def end_of_speech_latencies(transcriber: Transcriber, speech: Samples, settings: SegmentSettings) -> list[float]:
+    """Latencies, in seconds, from the end of the silence that ends an utterance to its final text.
 
-    Speech and then silence are fed in blocks at the speed of sound, as from a microphone. The
-    clock starts when the block that completes `settings.silence_s` of silence has come in.
+    Feeds speech and then silence in blocks in real time, as from a microphone. A latency starts when
+    the block arrives that completes `settings.silence_s` of silence.
     """
     quiet = np.zeros(round((settings.silence_s + 1) * SAMPLE_RATE) // FRAME * FRAME, np.float32)
     audio = np.concatenate([speech, quiet])

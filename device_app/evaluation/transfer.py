@@ -1,6 +1,6 @@
-"""What a sequence of edits did to what was learnt before and after: average WER, BWT, FWT.
+"""Metrics of a sequence of edits: average WER, backward transfer (BWT) and forward transfer (FWT).
 
-Matrices R[i, j] hold the WER on domain j after edit i, as fractions.
+In a WER matrix, the entry [i, j] is the WER on domain j after edit i, a fraction.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ def average_wer(wer: NDArray[np.float64]) -> float:
 
 
 def backward_transfer(wer: NDArray[np.float64]) -> float:
-    """Mean change on earlier domains since each was learnt; negative is forgetting.
+    """Mean change on earlier domains since the model was adapted to each; negative is forgetting.
 
     BWT of Lopez-Paz & Ranzato 2017 (arXiv 1706.08840) with the sign turned: they score accuracy,
     which rises when a model improves; WER falls.
 
     Args:
         wer: (T, T) fractions. wer[i, j] is the WER on domain j after edit i; entries above the
-            diagonal, domains not yet learnt, are not read and may be NaN.
+            diagonal, of later domains, are not read and may be NaN.
 
     Returns:
         The mean over j < T - 1 of wer[j, j] - wer[T - 1, j], a fraction: -0.01 is one point lost.
@@ -43,7 +43,7 @@ def backward_transfer(wer: NDArray[np.float64]) -> float:
 
 
 def forward_transfer(wer: NDArray[np.float64], base: NDArray[np.float64]) -> float:
-    """Mean change on each domain by the edits before it was learnt; positive is help.
+    """Mean change on each domain by the edits of earlier domains; positive is an improvement.
 
     FWT of Lopez-Paz & Ranzato 2017 with the sign turned, against the base model instead of a
     random one.

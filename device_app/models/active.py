@@ -1,4 +1,4 @@
-"""The model that this machine's owner uses: a base with its active edits."""
+"""The adapted model of this machine: a base with its active edits."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from export.bundle import Bundle
 
 
 def my_model(name: str | None = None, version: int | None = None) -> Bundle:
-    """A model with everything that it has learnt on this machine.
+    """Opens a model with its active edits on this machine.
 
     Args:
-        name: of an installed model, or the folder of a bundle; None is the embedded model.
-        version: its number in the ledger, 0 for the base; None is the active version.
+        name: name of an installed model, or folder of a bundle; None is the embedded model.
+        version: number of the version in the ledger, 0 for the base; None is the active version.
 
     Raises:
         BundleError: there is no such model, or it is damaged.

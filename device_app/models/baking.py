@@ -1,4 +1,4 @@
-"""Baked files: the runnable graphs of a bundle, made once and kept, or made for a moment to try candidate weights."""
+"""Baked files: the runnable graphs of a bundle, cached in the data folder, or temporary for candidate weights."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ RECORD = "baked.json"
 
 
 def baked(bundle: Bundle, precision: Precision = "int8", on_bake: Callable[[], None] | None = None) -> Path:
-    """The folder with the bundle's runnable graphs, baked now if they are not there yet.
+    """Returns the folder with the runnable graphs of a bundle; bakes them if necessary.
 
-    A bundle that was exported brings its own; others are baked once into the data folder, under
-    a name made of everything the result depends on. All files are compared with their hashes.
+    An exported bundle includes its baked files. Other bundles are baked once, into a folder of the data
+    folder whose name is a hash of all inputs. The hashes of all files are checked.
 
     Args:
         bundle: the model.
         precision: "int8" or "fp32".
-        on_bake: called before a bake, which takes a second or two.
+        on_bake: called before baking, which takes a second or two.
 
     Raises:
         BundleError: a file of the bundle is missing or damaged.
@@ -39,8 +39,8 @@ def baked(bundle: Bundle, precision: Precision = "int8", on_bake: Callable[[], N
     if any(name.startswith(f"{precision}/") for name in bundle.files):
         return bundle.folder / precision
     folder = baked_folder(bundle, precision)
-    if not _is_whole(folder):
-        from export.bake import bake  # brings in onnx, which a device needs only here
+    if not _is_intact(folder):
+        from export.bake import bake  # imports onnx, which is slow and only needed here
 
         if on_bake is not None:
             on_bake()
@@ -49,23 +49,23 @@ def baked(bundle: Bundle, precision: Precision = "int8", on_bake: Callable[[], N
             record = {path.name: sha256(path) for path in written}
             write_atomically(folder / RECORD, json.dumps(record, indent=2).encode())
         except StorageError as error:
-            raise StorageError(f"{error}, or name another folder with ASR_EDGE_HOME") from error
+            raise StorageError(f"{error}, or set ASR_EDGE_HOME to another folder") from error
     return folder
 
 
 def baked_folder(bundle: Bundle, precision: Precision = "int8") -> Path:
-    """Where `baked` puts a bundle's graphs, whether they are there or not.
+    """The folder into which `baked` writes the graphs of a bundle; it may not exist.
 
     Raises:
         BundleError: the bundle has nothing to bake.
     """
-    identity = json.dumps([BAKE_VERSION, precision, *bundle.recipe], sort_keys=True)
+    identity = json.dumps([BAKE_VERSION, precision, *bundle.bake_inputs], sort_keys=True)
     return data_folder() / "baked" / hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 @contextmanager
 def temporarily_baked(bundle: Bundle, weights: Tensors) -> Iterator[Path]:
-    """A folder with int8 files of these weights, for as long as it is needed; removes what killed processes left.
+    """Bakes weights into a temporary folder of int8 files; also removes such folders of killed processes.
 
     Raises:
         StorageError: the data folder is full or cannot be written.
@@ -86,10 +86,10 @@ def temporarily_baked(bundle: Bundle, weights: Tensors) -> Iterator[Path]:
 
 @contextmanager
 def _in_use(folder: Path) -> Iterator[None]:
-    """Holds a folder for this process: no other can, until this one leaves or dies.
+    """Locks a folder until the block is left or the process ends.
 
     Raises:
-        BlockedError: another process holds it.
+        BlockedError: another process has locked it.
         OSError: the folder is missing or cannot be written.
     """
     lock = folder / "in-use"
@@ -105,7 +105,7 @@ def _remove_abandoned() -> None:
 
 
 def abandoned_candidates() -> list[Path]:
-    """Folders with a candidate's baked files that no process holds any more; the next candidate's bake removes them."""
+    """Folders with baked files of candidates that no process uses; `temporarily_baked` removes them."""
     found = []
     for folder in sorted(data_folder().glob(f"{CANDIDATE}*/")):
         with suppress(OSError), _in_use(folder):
@@ -113,18 +113,18 @@ def abandoned_candidates() -> list[Path]:
     return found
 
 
-def damage_of_baked(folder: Path) -> str:
-    """Why the files that `baked` put into this folder cannot be used, one line; empty if they can."""
+def baked_damage(folder: Path) -> str:
+    """The damage to files that `baked` wrote to this folder, in one line; empty if there is none."""
     if not (folder / RECORD).is_file():
-        return "their baking did not come to its end"
-    return "" if _is_whole(folder) else "some are missing or damaged"
+        return "baking was interrupted"
+    return "" if _is_intact(folder) else "files are missing or damaged"
 
 
-def _is_whole(folder: Path) -> bool:
-    """Whether a bake into this folder came to its end and its bytes are as they were."""
+def _is_intact(folder: Path) -> bool:
+    """Whether baking into this folder was completed and its files are unchanged."""
     try:
         record = read_json(folder / RECORD)
-        # A name that leads out of the folder is no file of a bake, and might be one that never ends.
+        # A name outside the folder is not a baked file, and may be a device that can be read forever.
         return bool(record) and all(
             Path(name).name == name and sha256(folder / name) == digest for name, digest in record.items()
         )

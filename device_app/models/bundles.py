@@ -1,4 +1,4 @@
-"""Where models are: the embedded bundle, installed bundles by name, and bundles in folders."""
+"""Finds bundles: the embedded one, installed ones by name, and those in other folders."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ def models_folder() -> Path:
     return data_folder() / "models"
 
 
-def pulled() -> dict[str, Path]:
-    """The models that `asr-edge model pull` has installed: name -> folder."""
+def pulled_models() -> dict[str, Path]:
+    """Models installed by `asr-edge model pull`: name -> folder."""
     return {path.parent.name: path.parent for path in sorted(models_folder().glob("*/model.json"))}
 
 
 def model_names() -> list[str]:
-    """What `--model` takes by name."""
-    return [EMBEDDED_NAME, *pulled()]
+    """The names that `--model` accepts."""
+    return [EMBEDDED_NAME, *pulled_models()]
 
 
 def installed() -> list[Bundle]:
-    """The bundles of `model_names`, in its order."""
-    return [embedded_bundle(), *(Bundle.open(folder) for folder in pulled().values())]
+    """The bundles of `model_names`, in the same order."""
+    return [embedded_bundle(), *(Bundle.open(folder) for folder in pulled_models().values())]
 
 
 def find_base(weights_hash: str) -> Bundle | None:
-    """The installed bundle with these master weights (SHA-256), if there is one; damaged bundles are passed over."""
+    """The installed bundle with these master weights (SHA-256), or None; ignores damaged bundles."""
     return next((bundle for bundle in installed_bases() if bundle.weights_hash == weights_hash), None)
 
 
 def installed_bases() -> list[Bundle]:
-    """The installed bundles that have master weights; damaged bundles are passed over."""
+    """The installed bundles that have master weights; ignores damaged bundles."""
     found = []
-    for folder in (EMBEDDED, *pulled().values()):
+    for folder in (EMBEDDED, *pulled_models().values()):
         with suppress(BundleError):
             bundle = Bundle.open(folder)
             if WEIGHTS in bundle.files:
@@ -58,14 +58,14 @@ def installed_bases() -> list[Bundle]:
 
 
 def find_bundle(model: str | None) -> Bundle:
-    """The bundle of an installed model's name, or in a folder; None is the embedded one.
+    """Finds a bundle by the name of an installed model or by its folder; None is the embedded bundle.
 
     Raises:
-        BundleError: there is none.
+        BundleError: there is no such bundle.
     """
     if model is None or model == EMBEDDED_NAME:
         return embedded_bundle()
-    folder = pulled().get(model, Path(model))
+    folder = pulled_models().get(model, Path(model))
     if not folder.is_dir():
         names = ", ".join(model_names())
         raise BundleError(f"{model}: neither an installed model ({names}) nor a folder with a bundle")

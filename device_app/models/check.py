@@ -1,6 +1,6 @@
 """Finds damage to ledgers, task vectors and baked files, and repairs it on request.
 
-It deletes only files that can be made again, such as baked files, and half-written ones.
+Repairs delete only incomplete files and files that can be rebuilt, such as baked files.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from functools import partial
 from pathlib import Path
 
 from device_app.finding import Finding
-from device_app.models.baking import abandoned_candidates, damage_of_baked
+from device_app.models.baking import abandoned_candidates, baked_damage
 from device_app.models.bundles import installed_bases
 from device_app.models.ledger_files import SUFFIX, LedgerFiles
-from device_app.models.ledger_record import DamagedRecordError, LaterRecordError, Record
+from device_app.models.ledger_record import DamagedRecordError, NewerRecordError, Record
 from device_app.paths import data_folder
 from editing.errors import AsrEdgeError, TaskVectorError, one_line
 from editing.files import sha256
 from editing.task_vector import read_origin, summarise
 from export.bundle import Bundle
 
-YOUNG_S = 300.0  # baked files that changed since may be another process's, which is writing them now
+IN_PROGRESS_S = 300.0  # baked files that changed more recently may still be written by another process
 
 
 def examine_models() -> list[Finding]:
-    """Looks at every ledger's folder and at all baked files. Changes nothing.
+    """Examines all ledgers with their task vectors, and all baked files. Changes nothing.
 
-    To mend, call `mend` of the findings in order, and examine again: a restored ledger may name
-    other task vectors than were looked at.
+    To repair, call `mend` of the findings in order, then examine again: a restored ledger may refer
+    to other task vectors than those that were examined.
     """
     bases = {bundle.weights_hash[:16]: bundle for bundle in installed_bases()}
     findings: list[Finding] = []
@@ -42,18 +42,18 @@ def examine_models() -> list[Finding]:
 def _examine_ledger(files: LedgerFiles, base: Bundle | None) -> Iterator[Finding]:
     for path in _half_written(files):
         mend = _locked(files, partial(path.unlink, missing_ok=True))
-        yield Finding("half-written files of models", str(path), "they are removed", mend)
+        yield Finding("incomplete files of models", str(path), "they are removed", mend)
     record = None
     try:
         found = files.read_ledger()
         record = found[0] if found is not None else None
-    except LaterRecordError as error:
-        kind = "ledgers of a later asr-edge"
-        yield Finding(kind, f"{files.ledger}: {error}", "use that asr-edge", is_fault=False)
+    except NewerRecordError as error:
+        kind = "ledgers of a newer asr-edge"
+        yield Finding(kind, f"{files.ledger}: {error}", "use that version of asr-edge", is_fault=False)
         return
     except DamagedRecordError as error:
         yield _damaged_ledger(files, str(error))
-        with suppress(DamagedRecordError, LaterRecordError):  # what will take its place
+        with suppress(DamagedRecordError, NewerRecordError):  # the ledger that will replace it
             found = files.read(files.previous)
             record = found[0] if found is not None else None
     else:
@@ -62,7 +62,7 @@ def _examine_ledger(files: LedgerFiles, base: Bundle | None) -> Iterator[Finding
             yield from _missing_ledger(files)
     if record is not None:
         yield from _named_vectors(files, record, base)
-    yield from _unnamed_vectors(files)
+    yield from _unreferenced_vectors(files)
     yield from _quarantined(files)
 
 
@@ -71,15 +71,15 @@ def _half_written(files: LedgerFiles) -> list[Path]:
 
 
 def _damaged_ledger(files: LedgerFiles, reason: str) -> Finding:
-    if files.is_previous_whole():
+    if files.is_previous_intact():
         remedy = (
-            "the ledger from before the last change takes its place; the damaged one goes into the folder "
-            "'quarantine' beside it, and the task vectors stay"
+            "the ledger from before the last change replaces it; the damaged one is moved to the folder "
+            "'quarantine' beside it, and the task vectors are unchanged"
         )
     else:
         remedy = (
-            "take it from a backup; or else it goes into the folder 'quarantine' beside it, and the base model is in "
-            "service. The task vectors stay: 'asr-edge vector import FILE' adds them again"
+            "restore it from a backup; otherwise it is moved to the folder 'quarantine' beside it, and the base model "
+            "becomes active. The task vectors are unchanged: 'asr-edge vector import FILE' adds them again"
         )
     return Finding("damaged ledgers", f"{files.ledger}: {reason}", remedy, _locked(files, files.restore))
 
@@ -99,25 +99,25 @@ def _missing_ledger(files: LedgerFiles) -> Iterator[Finding]:
 def _damaged_previous(files: LedgerFiles) -> Iterator[Finding]:
     try:
         files.read(files.previous)
-    except (DamagedRecordError, LaterRecordError) as error:
+    except (DamagedRecordError, NewerRecordError) as error:
         yield Finding(
-            "earlier ledgers that could not take the place of a damaged one",
+            "damaged copies of the previous ledger",
             f"{files.previous}: {error}",
-            "they go into the folder 'quarantine' beside them; the next change writes another",
-            _locked(files, partial(_put_previous_aside, files)),
+            "they are moved to the folder 'quarantine' beside them; the next change writes a new copy",
+            _locked(files, partial(_quarantine_previous, files)),
         )
 
 
-def _put_previous_aside(files: LedgerFiles) -> None:
-    if files.previous.exists() and not files.is_previous_whole():
+def _quarantine_previous(files: LedgerFiles) -> None:
+    if files.previous.exists() and not files.is_previous_intact():
         files.move_into_quarantine(files.previous)
 
 
 def _named_vectors(files: LedgerFiles, record: Record, base: Bundle | None) -> Iterator[Finding]:
     edits: Mapping[str, int] = {name: edit.id for edit in record.edits for name in edit.vectors}
     if base is None and edits:
-        line = f"{files.folder}: the base model {record.base[:8]} is not installed; nothing was compared with it"
-        yield Finding("ledgers without their model", line, "install the model again, or leave it", is_fault=False)
+        line = f"{files.folder}: the base model {record.base[:8]} is not installed; vectors were not compared with it"
+        yield Finding("ledgers without their model", line, "install the model again, or ignore this", is_fault=False)
     applied = {one.edit for one in record.versions[record.current].applied}
     for name, edit in edits.items():
         path = files.vector(name)
@@ -126,26 +126,26 @@ def _named_vectors(files: LedgerFiles, record: Record, base: Bundle | None) -> I
             continue
         line = f"{path}: the task vector of edit {edit} {problem}"
         if files.find_in_quarantine(name) is not None:
-            mend = _locked(files, partial(files.take_back, name))
-            yield Finding("task vectors of which there is a copy", line, "the whole copy takes their place", mend)
+            mend = _locked(files, partial(files.restore_vector, name))
+            yield Finding("damaged task vectors with an intact copy", line, "the intact copy replaces them", mend)
         elif edit in applied:
-            remedy = "take them from a backup, or give their edits up: asr-edge revert N"
+            remedy = "restore them from a backup, or revert their edits: asr-edge revert N"
             yield Finding("missing or damaged task vectors of active edits", line, remedy)
         else:
-            remedy = "take them from a backup, if you want to use their edits again"
+            remedy = "restore them from a backup if you want to use their edits again"
             yield Finding("missing or damaged task vectors of inactive edits", line, remedy)
 
 
 def _damage_of_vector(path: Path, name: str, base: Bundle | None) -> str:
-    """What is wrong with a task vector's file, one line; empty if nothing is."""
+    """The damage to the file of a task vector, in one line; empty if there is none."""
     if not path.is_file():
         return "is missing"
     try:
         if sha256(path) != name:
-            return "has other bytes than its name says"
+            return "does not match the hash in its name"
         shapes = None
         if base is not None:
-            with suppress(AsrEdgeError):  # the bundle is damaged; then at least its hash is compared
+            with suppress(AsrEdgeError):  # if the bundle is damaged, at least compare its hash
                 shapes = base.shapes()
         summarise(path, base=None if base is None else base.weights_hash, shapes=shapes, name="it")
     except TaskVectorError as error:
@@ -155,30 +155,30 @@ def _damage_of_vector(path: Path, name: str, base: Bundle | None) -> str:
     return ""
 
 
-def _unnamed_vectors(files: LedgerFiles) -> Iterator[Finding]:
+def _unreferenced_vectors(files: LedgerFiles) -> Iterator[Finding]:
     try:
-        paths = files.unnamed_vectors()
-    except (DamagedRecordError, LaterRecordError):  # which are named is known when the ledger has been mended
+        paths = files.unreferenced_vectors()
+    except (DamagedRecordError, NewerRecordError):  # references are unknown until the ledger is repaired
         return
     for path in paths:
         if not path.name.endswith(".tmp"):
-            kind, remedy = "task vectors that no edit names", "they go into the folder 'quarantine' of their ledger"
-            mend = _locked(files, partial(_put_vector_aside, files, path))
+            kind, remedy = "unreferenced task vectors", "they are moved to the folder 'quarantine' of their ledger"
+            mend = _locked(files, partial(_quarantine_vector, files, path))
             yield Finding(kind, f"{path}: {_described(path)}", remedy, mend)
 
 
-def _put_vector_aside(files: LedgerFiles, path: Path) -> None:
-    if path in files.unnamed_vectors():
+def _quarantine_vector(files: LedgerFiles, path: Path) -> None:
+    if path in files.unreferenced_vectors():
         files.move_into_quarantine(path)
 
 
 def _quarantined(files: LedgerFiles) -> Iterator[Finding]:
-    """What lies there is listed each time, as it takes room; only a person can say that it is not needed."""
+    """Lists the files in quarantine each time, because they take space and only the user can decide to delete them."""
     for path in sorted(path for path in files.quarantine.glob("*") if path.is_file()):
-        what = _described(path) if path.suffix == SUFFIX else "a ledger that was put aside"
+        what = _described(path) if path.suffix == SUFFIX else "a quarantined ledger"
         remedy = "'asr-edge vector import FILE' adds a task vector again; remove the files if you do not need them"
         line = f"{path}: {what}, {path.stat().st_size / 1e6:.1f} MB"
-        yield Finding("files in quarantine, which nothing uses", line, remedy, is_fault=False)
+        yield Finding("unused files in quarantine", line, remedy, is_fault=False)
 
 
 def _described(path: Path) -> str:
@@ -199,21 +199,21 @@ def _locked(files: LedgerFiles, change: Callable[[], object]) -> Callable[[], No
 
 def _examine_baked() -> Iterator[Finding]:
     for folder in sorted((data_folder() / "baked").glob("*/")):
-        if problem := _damage_of_baked(folder):
-            kind, remedy = "damaged baked files", "they are removed, and made again when they are needed"
+        if problem := _settled_damage(folder):
+            kind, remedy = "damaged baked files", "they are removed, and baked again when needed"
             yield Finding(kind, f"{folder}: {problem}", remedy, partial(_remove_baked, folder))
     for folder in abandoned_candidates():
-        kind = "baked files of candidates that ended processes left"
+        kind = "abandoned baked files of candidates"
         yield Finding(kind, str(folder), "they are removed", partial(_remove_candidate, folder))
 
 
-def _damage_of_baked(folder: Path) -> str:
-    problem = damage_of_baked(folder)
-    return problem if problem and not _is_young(folder) else ""
+def _settled_damage(folder: Path) -> str:
+    problem = baked_damage(folder)
+    return problem if problem and not _may_be_in_progress(folder) else ""
 
 
 def _remove_baked(folder: Path) -> None:
-    if folder.is_dir() and _damage_of_baked(folder):
+    if folder.is_dir() and _settled_damage(folder):
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -222,6 +222,6 @@ def _remove_candidate(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_young(folder: Path) -> bool:
+def _may_be_in_progress(folder: Path) -> bool:
     changed = [path.stat().st_mtime for path in (folder, *folder.glob("*"))]
-    return time.time() - max(changed) < YOUNG_S
+    return time.time() - max(changed) < IN_PROGRESS_S

@@ -1,4 +1,4 @@
-"""A base model with edits, as the bundle that it makes up: on the device from its ledger, on a host from an archive."""
+"""A base bundle with edits applied: on the device from its ledger, on a host from an archive."""
 
 from __future__ import annotations
 
@@ -16,40 +16,39 @@ from export.bundle import Bundle
 
 
 class VectorSource(Protocol):
-    """Where the task vectors of edits are, by the hash of their file."""
+    """Provides the task vectors of edits by the hash of their file."""
 
     def vector_path(self, name: str) -> Path:
-        """The file of this hash."""
+        """The path of the file with this hash."""
         ...
 
     def vector(self, name: str) -> TaskVector:
-        """
+        """Loads the file with this hash.
+
         Raises:
             AsrEdgeError: the file is missing or damaged, or does not fit the base.
         """
         ...
 
     def cannot_apply(self, applied: Applied, reason: str) -> AsrEdgeError:
-        """The error to raise for an edit that cannot be applied: which, why, and the remedy."""
+        """The error to raise for an edit that cannot be applied; names the edit, the reason and the remedy."""
         ...
 
 
 @dataclass(frozen=True)
 class EditedBundle(Bundle):
-    """A base whose weights have edits applied; all else is the base's. `edited_bundle` makes it.
-
-    The weights and the recipe, which names the baked files, both follow from `applied`.
+    """A bundle with the weights of a base after edits; everything else is that of the base. See `edited_bundle`.
 
     Attributes:
-        applied: the edits, in order.
-        source: of their task vectors.
+        applied: the edits, in order; they determine the weights and the inputs of the bake.
+        source: provides their task vectors.
     """
 
     applied: Sequence[Applied] = field(kw_only=True)
     source: VectorSource = field(kw_only=True, repr=False)
 
     def weights(self) -> dict[str, Array]:
-        """As `Bundle.weights`, the edits applied.
+        """As `Bundle.weights`, with the edits applied.
 
         Raises:
             AsrEdgeError: the base or a vector is missing or damaged, or an edit cannot be applied.
@@ -67,20 +66,20 @@ class EditedBundle(Bundle):
         return weights
 
     @property
-    def recipe(self) -> list[Any]:
-        return [*super().recipe, [[list(a.vectors), a.method, dict(a.settings)] for a in self.applied]]
+    def bake_inputs(self) -> list[Any]:
+        return [*super().bake_inputs, [[list(a.vectors), a.method, dict(a.settings)] for a in self.applied]]
 
     def vector_paths(self) -> list[Path]:
-        """The files of the edits' task vectors, each once."""
+        """The files of the task vectors of the edits, without duplicates."""
         names = dict.fromkeys(name for applied in self.applied for name in applied.vectors)
         return [self.source.vector_path(name) for name in names]
 
 
 def edited_bundle(base: Bundle, applied: Sequence[Applied], source: VectorSource) -> Bundle:
-    """A base with edits; the base itself where there are none."""
+    """Returns a base with edits applied; the base itself if there are none."""
     if not applied:
         return base
     own = {one.name: getattr(base, one.name) for one in fields(Bundle)}
-    # Baked files that came with the base have the base's weights.
+    # Baked files in the base bundle have the weights of the base.
     own["files"] = {name: digest for name, digest in base.files.items() if not name.startswith(("int8/", "fp32/"))}
     return EditedBundle(**own, applied=applied, source=source)

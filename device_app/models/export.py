@@ -1,4 +1,4 @@
-"""A model for elsewhere: a bundle with baked graphs, or the files that NeMo models are known by."""
+"""Exports models: as a bundle with baked graphs, or in the layout of NeMo models."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ BLANK = "<blk>"
 
 
 def export_bundle(bundle: Bundle, precision: Precision, out: Path) -> Bundle:
-    """Bakes the bundle into a new folder from which `Transcriber` runs as it is.
+    """Bakes a bundle into a new folder that `Transcriber` can run directly.
 
     Raises:
         BadInputError: `out` is in use.
-        BundleError: the bundle is damaged or holds no weights to bake.
-        StorageError: `out` cannot be written; it is left as it was.
+        BundleError: the bundle is damaged or has no weights to bake.
+        StorageError: `out` cannot be written; it is unchanged.
     """
     bundle.check()
     weights = bundle.weights()
@@ -36,22 +36,22 @@ def export_bundle(bundle: Bundle, precision: Precision, out: Path) -> Bundle:
 
 
 def export_nemo(bundle: Bundle, precision: Precision, out: Path) -> None:
-    """Writes a CTC model as onnx-asr ("nemo-conformer-ctc") and sherpa-onnx (NeMo CTC) load it.
+    """Writes a CTC model in the layout that onnx-asr ("nemo-conformer-ctc") and sherpa-onnx (NeMo CTC) load.
 
-    `model.onnx` (`model.int8.onnx`) takes NeMo's features "audio_signal" (batch, bins, frames) and
-    "length" (batch,), and gives "logprobs" (batch, rows, vocabulary); `vocab.txt`, and the same as
-    `tokens.txt`, has a token a line, the blank last; `config.json` is onnx-asr's.
+    `model.onnx` (`model.int8.onnx`) takes NeMo features "audio_signal" (batch, bins, frames) and
+    "length" (batch,), and returns "logprobs" (batch, rows, vocabulary). `vocab.txt` and its copy
+    `tokens.txt` have one token per line, the blank last. `config.json` is for onnx-asr.
 
     Raises:
-        BadInputError: `out` is in use, or the model is of no such family.
-        BundleError: the bundle is damaged or holds no weights to bake.
-        StorageError: `out` cannot be written; it is left as it was.
+        BadInputError: `out` is in use, or the family of the model has no NeMo layout.
+        BundleError: the bundle is damaged or has no weights to bake.
+        StorageError: `out` cannot be written; it is unchanged.
     """
     import onnx
     import tokenizers
 
     if NEMO_GRAPH not in bundle.files:
-        raise BadInputError(f"{bundle.name}: a model of the family {bundle.family}; only CTC models have a NeMo layout")
+        raise BadInputError(f"{bundle.name}: its family is {bundle.family}; only CTC models have a NeMo layout")
     bundle.check()
     encoder = bundle.config["encoder"]
     tokenizer = tokenizers.Tokenizer.from_file(str(bundle.path(TOKENIZER)))

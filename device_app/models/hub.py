@@ -1,4 +1,4 @@
-"""The Hugging Face hub, through its own client."""
+"""Downloads from the Hugging Face hub, through its own client."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from editing.errors import BadInputError, NetworkError
 
 
 def download(repository: str, patterns: Sequence[str], remedy: str) -> Path:
-    """The folder of a model's files in the hub's cache, fetched where they are not there yet.
+    """Downloads files of a model into the hub's cache, unless they are there; returns their folder.
 
     Args:
-        repository: its name on the hub, `owner/name`.
-        patterns: of the files wanted.
-        remedy: what to do where the hub does not give it.
+        repository: name on the hub, `owner/name`.
+        patterns: file name patterns.
+        remedy: what to do if the download fails; part of the error message.
 
     Raises:
-        BadInputError: it is no name of the hub's kind.
+        BadInputError: `repository` is not a valid name.
         NetworkError: the hub cannot be reached or has no such model, and it is not in the cache.
     """
     from huggingface_hub import snapshot_download
@@ -27,7 +27,7 @@ def download(repository: str, patterns: Sequence[str], remedy: str) -> Path:
         return Path(snapshot_download(repository, allow_patterns=list(patterns)))
     except HFValidationError as error:
         raise BadInputError(f"{repository}: neither a folder nor a name on the Hugging Face hub") from error
-    except Exception as error:  # the hub's client raises its own, httpx's and builtin kinds
+    except Exception as error:  # the client raises its own, httpx's and builtin exceptions
         raise NetworkError(
             f"{repository}: the Hugging Face hub cannot be reached or lacks it ({type(error).__name__}). {remedy}"
         ) from error

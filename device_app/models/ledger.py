@@ -1,12 +1,12 @@
-"""The ledger: the edits of a base model, the versions that they make up, and the active version.
+"""The ledger: the edits of a base model, its versions, and the active version.
 
-A version is a list of edits, applied in order to the base; its weights are never stored, but made
-again from the base and the edits' task vectors:
+A version is a list of edits that are applied to the base in order. Its weights are not stored but
+rebuilt from the base and the task vectors of the edits:
 
     theta = base + method_1(vectors_1, settings_1) + method_2(vectors_2, settings_2) + ...
 
-A kill at any moment leaves the ledger of before or of after, and the version that it names can
-always be made (`device_app.models.ledger_files`).
+Every change is atomic: after a kill at any moment the ledger is the old or the new one, and its
+active version can be rebuilt (`device_app.models.ledger_files`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 from device_app.models.edited_bundle import edited_bundle
 from device_app.models.ledger_files import LedgerFiles
-from device_app.models.ledger_record import Applied, DamagedRecordError, Edit, LaterRecordError, Record, Version
+from device_app.models.ledger_record import Applied, DamagedRecordError, Edit, NewerRecordError, Record, Version
 from device_app.paths import data_folder
 from editing.errors import BadInputError, StorageError, one_line
 from editing.files import sha256, write_atomically
@@ -37,8 +37,8 @@ class Ledger:
 
     Attributes:
         base: the bundle.
-        edits: all, also those that no version has.
-        versions: all, by number.
+        edits: all edits, including those that no version has.
+        versions: all versions, by number.
         current: the active version.
     """
 
@@ -46,7 +46,7 @@ class Ledger:
         """Reads the ledger, if there is one.
 
         Raises:
-            StorageError: it is damaged or of a later asr-edge.
+            StorageError: it is damaged or of a newer asr-edge.
         """
         self.base = base
         self.files = LedgerFiles(data_folder() / "ledgers" / base.weights_hash[:16])
@@ -63,39 +63,39 @@ class Ledger:
 
     @property
     def path(self) -> Path:
-        """Of the ledger's file."""
+        """The file of the ledger."""
         return self.files.ledger
 
     def _read(self) -> None:
         try:
             found = self.files.read_ledger()
-        except LaterRecordError as error:
-            raise StorageError(f"{self.path}: of a later asr-edge ({error}); nothing was changed") from error
+        except NewerRecordError as error:
+            raise StorageError(f"{self.path}: of a newer asr-edge ({error}); nothing was changed") from error
         except DamagedRecordError as error:
             raise self._damaged(str(error)) from error
         if found is None:
             return
         record, self._read_bytes = found
         if record.base != self.base.weights_hash:
-            raise self._damaged(f"it is of the base {record.base[:8]}, not {self.base.weights_hash[:8]}")
+            raise self._damaged(f"it belongs to the base {record.base[:8]}, not {self.base.weights_hash[:8]}")
         self.edits, self.versions = list(record.edits), list(record.versions)
         self.current = self.versions[record.current]
 
     def _damaged(self, reason: str) -> StorageError:
-        if self.files.is_previous_whole():
+        if self.files.is_previous_intact():
             remedy = "'asr-edge doctor' restores the ledger from before the last change"
         else:
-            remedy = "take it from a backup, or let 'asr-edge doctor' put it aside to go on with the base model"
+            remedy = "restore it from a backup, or let 'asr-edge doctor' quarantine it and use the base model"
         return StorageError(
             f"{self.path}: is damaged ({reason}); {remedy}. Nothing was changed, no task vector is lost"
         )
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Keeps other processes from changing the ledger; what they changed before is read.
+        """Locks the ledger against changes by other processes, and reads it again.
 
         Raises:
-            BlockedError: another process is changing it.
+            BlockedError: another process has locked it.
             StorageError: the data folder cannot be written, or the ledger is damaged.
         """
         with self.files.locked():
@@ -110,8 +110,8 @@ class Ledger:
 
     # Vectors
 
-    def keep(self, vector: TaskVector) -> str:
-        """Writes a task vector's file; returns the hash by which it is known.
+    def store_vector(self, vector: TaskVector) -> str:
+        """Writes the file of a task vector; returns its hash.
 
         Raises:
             StorageError: it cannot be written.
@@ -123,69 +123,70 @@ class Ledger:
         write_atomically(self.vector_path(name), data)
         return name
 
-    def put_aside_unnamed(self) -> None:
-        """Moves task vectors that no edit names into quarantine. Call it while the ledger is changing.
+    def quarantine_unreferenced(self) -> None:
+        """Moves task vectors that no edit refers to into quarantine. Call it inside `changing`.
 
-        Those that the ledger from before the last change names stay, and those that were written
-        since `changing` began are removed: of a dry run, which is to leave nothing.
+        Keeps task vectors that the ledger from before the last change refers to. Deletes those that were
+        stored since `changing` was entered, so that a dry run leaves no files.
 
         Raises:
             StorageError: the folder cannot be written.
         """
-        for path in self.files.unnamed_vectors():
+        for path in self.files.unreferenced_vectors():
             if path.stem in self._written or path.name.endswith(".tmp"):
                 path.unlink(missing_ok=True)
             else:
                 self.files.move_into_quarantine(path)
 
     def has_edit_of(self, vector: TaskVector) -> bool:
-        """Whether this very vector is an edit's already."""
+        """Whether an edit has exactly this task vector."""
         name = hashlib.sha256(vector.to_bytes()).hexdigest()
         return any(name in edit.vectors for edit in self.edits)
 
     def check(self, vectors: Mapping[str, TaskVector]) -> None:
-        """Whether vectors, by what errors call them, can be merged into the model.
+        """Checks that task vectors, by the name to use in error messages, can be merged into the model.
 
         Raises:
-            WrongBaseError, TaskVectorError: one cannot.
+            WrongBaseError, TaskVectorError: one cannot be merged.
         """
         shapes = self.base.shapes()
         for name, vector in vectors.items():
             vector.check(self.base.weights_hash, shapes, name)
 
     def load(self, path: Path, *, name: str = "") -> TaskVector:
-        """A task vector from a file of anybody's; it is compared with the base before it takes memory.
+        """Loads a task vector from an untrusted file, which is checked against the base before allocating memory.
 
         Args:
             path: the file.
-            name: what to call it in errors; its path, if empty.
+            name: name of the file in error messages; the path if empty.
 
         Raises:
-            WrongBaseError, TaskVectorError: it is damaged, or cannot be merged into the model.
+            WrongBaseError, TaskVectorError: the file is damaged, or cannot be merged into the model.
         """
         return TaskVector.load(path, base=self.base.weights_hash, shapes=self.base.shapes(), name=name)
 
     def vector_path(self, name: str) -> Path:
-        """Where the task vector of this hash is."""
+        """The path of the task vector with this hash."""
         return self.files.vector(name)
 
     def vector(self, name: str) -> TaskVector:
-        """
+        """Loads the task vector with this hash.
+
         Raises:
-            StorageError: the file is missing, or its bytes have changed.
+            StorageError: the file is missing or damaged.
         """
         path = self.vector_path(name)
-        remedy = "'asr-edge doctor' looks for a whole copy; or take it from a backup, or revert its edit"
+        remedy = "'asr-edge doctor' looks for an intact copy; or restore it from a backup, or revert its edit"
         if not path.is_file():
             raise StorageError(f"{path}: is missing; {remedy}")
         if sha256(path) != name:
-            raise StorageError(f"{path}: its bytes have changed; {remedy}")
+            raise StorageError(f"{path}: is damaged; {remedy}")
         return self.load(path)
 
     # Versions
 
     def bundle(self, version: Version) -> Bundle:
-        """The base with a version's edits, for a `Transcriber` or an export."""
+        """The bundle of a version: the base with the edits of the version applied."""
         return edited_bundle(self.base, version.applied, self)
 
     def cannot_apply(self, applied: Applied, reason: str) -> StorageError:
@@ -193,22 +194,24 @@ class Ledger:
         return StorageError(f"{self.path}: edit {applied.edit} cannot be applied ({one_line(reason)}); revert it")
 
     def edit(self, identity: int) -> Edit:
-        """
+        """The edit with this number.
+
         Raises:
             BadInputError: there is no such edit.
         """
         if not 1 <= identity <= len(self.edits):
-            raise BadInputError(f"there is no edit {identity}; 'asr-edge log' shows what there is")
+            raise BadInputError(f"there is no edit {identity}; 'asr-edge log' lists the edits")
         return self.edits[identity - 1]
 
     def find_version(self, identity: int) -> Version:
-        """
+        """The version with this number.
+
         Raises:
             BadInputError: there is no such version.
         """
         if not 0 <= identity < len(self.versions):
             raise BadInputError(
-                f"there is no version {identity}; they go from 0, the base, to {len(self.versions) - 1}"
+                f"there is no version {identity}; versions are numbered from 0, the base, to {len(self.versions) - 1}"
             )
         return self.versions[identity]
 
@@ -220,7 +223,7 @@ class Ledger:
         return found[::-1]
 
     def domains(self, version: Version) -> list[str]:
-        """The domains of a version's edits, in the order in which they came."""
+        """The domains of the edits of a version, in the order of the edits."""
         return list(dict.fromkeys(d for applied in version.applied for d in self.edit(applied.edit).domains))
 
     def is_applied(self, identity: int) -> bool:
@@ -228,31 +231,31 @@ class Ledger:
         return any(applied.edit == identity for applied in self.current.applied)
 
     def draft(self, applied: Sequence[Applied], why: str) -> Version:
-        """A version that might follow the active one; `promote` puts it there."""
+        """Creates a draft version with these edits. `promote` makes it active."""
         created = datetime.now(UTC).isoformat(timespec="seconds")
         return Version(len(self.versions), self.current.id, tuple(applied), why, created)
 
-    def drafted(self, edit: Edit, replaced: Sequence[int] = ()) -> Version:
-        """The active version with one more edit, in place of those that are `replaced`."""
+    def with_edit(self, edit: Edit, replaced: Sequence[int] = ()) -> Version:
+        """A draft: the active version with a new edit, and without the edits that it replaces."""
         left = [applied for applied in self.current.applied if applied.edit not in replaced]
         applied = Applied(edit.id, edit.vectors, edit.method, edit.settings)
         return self.draft([*left, applied], f"{edit.kind} {edit.domain}".strip())
 
     def without(self, identity: int) -> Version:
-        """The active version without one of its edits, also one in the middle.
+        """A draft: the active version without one of its edits, which need not be the last.
 
         Raises:
-            BadInputError: it does not have it.
+            BadInputError: the active version does not have this edit.
         """
         self._applied(identity)
         left = [applied for applied in self.current.applied if applied.edit != identity]
         return self.draft(left, f"revert {identity}")
 
     def with_settings(self, identity: int, **settings: Any) -> Version:
-        """The active version with other settings of one of its edits, or with an edit that it does not have.
+        """A draft: the active version with other settings of an edit, which is added if it is not applied yet.
 
         Raises:
-            BadInputError: there is no such edit, its method has no such setting, or a value is out of its range.
+            BadInputError: there is no such edit, its method has no such setting, or a value is out of range.
         """
         edit = self.edit(identity)
         before = self._applied(identity) if self.is_applied(identity) else None
@@ -274,15 +277,15 @@ class Ledger:
                 return applied
         raise BadInputError(f"edit {identity} is not part of the active version; 'asr-edge log' shows which are")
 
-    # Changing; within `changing`
+    # Changes; call these inside `changing`
 
     def promote(self, version: Version, edit: Edit | None = None) -> None:
-        """Makes a drafted version active, in one step, and records the edit that made it if it is new."""
+        """Makes a draft version active and records its new edit, if any, atomically."""
         edits = [*self.edits, edit] if edit is not None else self.edits
         self._write(edits, [*self.versions, version], version)
 
     def reject(self, edit: Edit) -> None:
-        """Records an edit that the gate rejected; no version has it."""
+        """Records an edit that the gate rejected; it is part of no version."""
         self._write([*self.edits, edit], self.versions, self.current)
 
     def roll_back(self) -> Version:
@@ -292,21 +295,21 @@ class Ledger:
             BadInputError: the base is active.
         """
         if self.current.parent is None:
-            raise BadInputError("the base model is active; there is nothing before it")
+            raise BadInputError("the base model is active; there is no version before it")
         self._write(self.edits, self.versions, self.versions[self.current.parent])
         return self.current
 
-    def note(self, version: Version, wer: Mapping[str, float]) -> None:
-        """Adds what was measured of a version."""
+    def record_wer(self, version: Version, wer: Mapping[str, float]) -> None:
+        """Records measured WERs of a version, by domain."""
         versions = list(self.versions)
         versions[version.id] = replace(versions[version.id], wer={**versions[version.id].wer, **wer})
         self._write(self.edits, versions, versions[self.current.id])
 
 
 def edited(base: Bundle, version: int | None = None) -> Bundle:
-    """A base with the active edits on this machine, or with those of another version.
+    """A base with the edits of its active version on this machine, or of another version.
 
-    A bundle that was exported to run elsewhere has no weights to edit, and is as it is.
+    An exported bundle has no weights to edit and is returned unchanged.
 
     Raises:
         BadInputError: there is no such version.

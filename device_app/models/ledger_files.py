@@ -1,11 +1,11 @@
-"""The files of a ledger: written so that a kill loses nothing, and moved aside rather than deleted.
+"""The files of a ledger. A kill at any moment loses no data, and files are quarantined instead of deleted.
 
-ledger.json            edits and versions, replaced in one step
-ledger.previous.json   the same before the last change
+ledger.json            edits and versions, replaced atomically
+ledger.previous.json   a copy from before the last change
 vectors/HASH.safetensors
-                       task vectors, named by their SHA-256; written before the ledger names them
-quarantine/            damaged ledgers, and task vectors that no edit names; nothing here is used
-lock                   held by who changes any of them
+                       task vectors, named by their SHA-256; written before the ledger refers to them
+quarantine/            damaged ledgers and unreferenced task vectors; these are not used
+lock                   held by the process that changes the files
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from device_app.models.ledger_record import HASH, MOST_BYTES, DamagedRecordError, LaterRecordError, Record, parse_record
+from device_app.models.ledger_record import HASH, MAX_BYTES, DamagedRecordError, NewerRecordError, Record, parse_record
 from editing.errors import StorageError
 from editing.files import cannot_write, locked, make_folder, sha256, sync_folder, write_all_atomically, write_atomically
 from editing.json_text import JSONTextError, read_bounded
@@ -27,7 +27,7 @@ SUFFIX = ".safetensors"
 
 @dataclass(frozen=True)
 class LedgerFiles:
-    """The folder of one base model's ledger, which may not exist yet."""
+    """The folder of the ledger of one base model; it may not exist yet."""
 
     folder: Path
 
@@ -48,15 +48,15 @@ class LedgerFiles:
         return self.folder / "quarantine"
 
     def vector(self, name: str) -> Path:
-        """Where the task vector of this hash is."""
+        """The path of the task vector with this hash."""
         return self.vectors / f"{name}{SUFFIX}"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps other processes from changing the files.
+        """Locks the files against changes by other processes.
 
         Raises:
-            BlockedError: another process is changing them.
+            BlockedError: another process has locked them.
             StorageError: the folder cannot be written.
         """
         lock = self.folder / "lock"
@@ -69,14 +69,14 @@ class LedgerFiles:
             yield
 
     def read(self, path: Path) -> tuple[Record, bytes] | None:
-        """What the ledger, or the one before it, says, and its bytes; None where there is no such file.
+        """Reads the ledger or its previous copy: the record and the bytes; None if there is no such file.
 
         Raises:
-            LaterRecordError: a later asr-edge has written it.
+            NewerRecordError: a newer asr-edge has written it.
             DamagedRecordError: it is damaged, or cannot be read.
         """
         try:
-            data = read_bounded(path, MOST_BYTES)
+            data = read_bounded(path, MAX_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -85,50 +85,50 @@ class LedgerFiles:
             raise DamagedRecordError(str(error)) from error
         record = parse_record(data)
         if not record.base.startswith(self.folder.name):
-            raise DamagedRecordError(f"it is of the base {record.base[:8]}, not {self.folder.name[:8]}")
+            raise DamagedRecordError(f"it belongs to the base {record.base[:8]}, not {self.folder.name[:8]}")
         return record, data
 
     def read_ledger(self) -> tuple[Record, bytes] | None:
-        """`read` of the ledger itself.
+        """Reads the ledger, as `read`.
 
         Raises:
-            LaterRecordError, DamagedRecordError: as `read`; also where only the ledger before it is there.
+            NewerRecordError, DamagedRecordError: as `read`; also if only its previous copy exists.
         """
         found = self.read(self.ledger)
-        # Each ledger is kept before the next one is written, so where there is a previous one, this one was there too.
+        # The previous copy is written only when the ledger exists, so a copy without a ledger means damage.
         if found is None and self.previous.exists():
-            raise DamagedRecordError("it is missing, but the one from before the last change is there")
+            raise DamagedRecordError("it is missing, but the copy from before the last change exists")
         return found
 
-    def is_previous_whole(self) -> bool:
-        """Whether there is a ledger from before the last change that can take the place of a damaged one."""
+    def is_previous_intact(self) -> bool:
+        """Whether the copy from before the last change can replace a damaged ledger."""
         try:
             return self.read(self.previous) is not None
-        except (DamagedRecordError, LaterRecordError):
+        except (DamagedRecordError, NewerRecordError):
             return False
 
     def write(self, record: Record, before: bytes | None) -> None:
-        """Replaces the ledger. At any moment there is a whole one: the new one, or that of before.
+        """Replaces the ledger atomically, and keeps the old one as the previous copy.
 
         Args:
-            record: the new one.
-            before: the bytes of the one that it takes the place of, as they were read; they are kept.
+            record: the new ledger.
+            before: the bytes of the old ledger, as they were read; None if there was none.
 
         Raises:
-            StorageError: it cannot be written; the ledger is as it was.
+            StorageError: it cannot be written; the ledger is unchanged.
         """
         files = {} if before is None else {self.previous: before}
         write_all_atomically({**files, self.ledger: record.to_bytes()})  # renamed in this order
 
-    # Within `locked`
+    # Changes; call these inside `locked`
 
     def restore(self) -> None:
-        """Puts the ledger from before the last change in the place of one that is damaged or gone.
+        """Replaces a damaged or missing ledger with the copy from before the last change.
 
-        The damaged one goes into quarantine, as does the previous one if it is damaged too; then
-        there is no ledger any more, and the base model is active. Task vectors stay where they are.
+        Moves the damaged ledger into quarantine. If the copy is damaged too, it is also moved, so that
+        there is no ledger and the base model is active. Task vectors are not moved.
 
-        A ledger that is whole stays, as does one of a later asr-edge.
+        Does nothing if the ledger is intact or of a newer asr-edge.
 
         Raises:
             StorageError: the folder cannot be written.
@@ -137,37 +137,37 @@ class LedgerFiles:
             self.read_ledger()
         except DamagedRecordError:
             pass
-        except LaterRecordError:
+        except NewerRecordError:
             return
         else:
             return
-        if not self.is_previous_whole():
+        if not self.is_previous_intact():
             for path in (self.previous, self.ledger):
                 if path.exists():
                     self.move_into_quarantine(path)
             return
         if self.ledger.exists():
             self._link_into_quarantine(self.ledger)
-        write_atomically(self.ledger, read_bounded(self.previous, MOST_BYTES))
+        write_atomically(self.ledger, read_bounded(self.previous, MAX_BYTES))
 
-    def unnamed_vectors(self) -> list[Path]:
-        """Files beside the task vectors that neither the ledger nor the one before it names.
+    def unreferenced_vectors(self) -> list[Path]:
+        """Files in the folder of the task vectors that neither the ledger nor its previous copy refers to.
 
         Raises:
-            DamagedRecordError, LaterRecordError: what the ledger names is not known.
+            DamagedRecordError, NewerRecordError: the ledger cannot be read.
         """
         found = self.read(self.ledger)
         named = set() if found is None else found[0].vectors
         try:
             before = self.read(self.previous)
-        except (DamagedRecordError, LaterRecordError):
+        except (DamagedRecordError, NewerRecordError):
             before = None
         if before is not None:
             named |= before[0].vectors
         return sorted(path for path in self.vectors.glob("*") if path.stem not in named or path.suffix != SUFFIX)
 
     def move_into_quarantine(self, path: Path) -> Path:
-        """Moves a file to where nothing uses it; returns its new path.
+        """Moves a file into quarantine; returns its new path.
 
         Raises:
             StorageError: the folder cannot be written.
@@ -183,11 +183,11 @@ class LedgerFiles:
         return target
 
     def find_in_quarantine(self, name: str) -> Path | None:
-        """A whole copy of the task vector of this hash that is in quarantine."""
+        """The path of an intact copy of a task vector in quarantine, or None."""
         return next((path for path in self.quarantine.glob(f"{name}*{SUFFIX}") if sha256(path) == name), None)
 
-    def take_back(self, name: str) -> None:
-        """Moves a task vector that is in quarantine to where the ledger looks for it.
+    def restore_vector(self, name: str) -> None:
+        """Moves a task vector from quarantine back to the task vectors.
 
         Raises:
             StorageError: the folder cannot be written.
@@ -209,7 +209,7 @@ class LedgerFiles:
             raise cannot_write(target, error) from error
 
     def _link_into_quarantine(self, path: Path) -> None:
-        """Gives a file a second name there, so that none is missing in between; or its only name, where links fail."""
+        """Links a file into quarantine, so that the original exists until it is replaced; moves it if links fail."""
         target = self._place_in_quarantine(path)
         try:
             make_folder(self.quarantine)

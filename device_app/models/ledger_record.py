@@ -1,4 +1,4 @@
-"""What a ledger's file says, and whether that can be: edits, versions, and which of them is active."""
+"""The record in a ledger's file (edits, versions and the active version), and its validation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from editing.json_text import is_number, is_scores, is_whole_number, parse_json,
 from editing.registry import METHODS
 
 FORMAT_VERSION = 1
-MOST_BYTES = 256 << 20  # a thousand edits have half of that
+MAX_BYTES = 256 << 20  # the ledger of a thousand edits has half of that
 HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -25,14 +25,14 @@ class Edit:
 
     Attributes:
         id: its number.
-        kind: "adapt", "import" (a vector from elsewhere) or "merge" (several).
-        domains: what was learnt; several for a merge.
-        vectors: hashes of the task vectors' files.
-        method, settings: how they are merged at first.
+        kind: "adapt", "import" (a vector from another machine), "merge" (several vectors) or "fleet" (a group).
+        domains: domains of the task vectors; several for a merge.
+        vectors: hashes of the files of the task vectors.
+        method, settings: the merge method and its initial settings.
         created: ISO 8601, UTC.
-        utterances, seconds: what it was learnt from.
-        before, after: WER by domain when it was judged.
-        reasons: why the gate kept it out; empty where it did not.
+        utterances, seconds: size of the training sets.
+        before, after: WER by domain, before and after the edit, as measured by the gate.
+        reasons: why the gate rejected it; empty if it was promoted.
     """
 
     id: int
@@ -50,13 +50,13 @@ class Edit:
 
     @property
     def domain(self) -> str:
-        """What was learnt, for people."""
+        """The domains as one display name."""
         return " + ".join(self.domains)
 
 
 @dataclass(frozen=True)
 class Applied:
-    """An edit as a version has it: perhaps with other settings than at first."""
+    """An edit as applied in a version; its settings may differ from the initial ones."""
 
     edit: int
     vectors: Sequence[str]
@@ -72,9 +72,9 @@ class Version:
         id: its number; 0 is the base.
         parent: the version that was active before.
         applied: the edits, in order.
-        why: what made it, for people.
+        why: the change that created it, as a display text.
         created: ISO 8601, UTC.
-        wer: by domain, as far as it was measured.
+        wer: WER by domain, as far as it was measured.
     """
 
     id: int
@@ -87,12 +87,12 @@ class Version:
 
 @dataclass(frozen=True)
 class Record:
-    """What a ledger's file says.
+    """The content of a ledger's file.
 
     Attributes:
         base: SHA-256 of the base model's weights.
-        edits: all; the n-th has the number n, from 1.
-        versions: all; the n-th has the number n, from 0, which is the base.
+        edits: all edits, numbered from 1 in order.
+        versions: all versions, numbered from 0, the base, in order.
         current: the number of the active version.
     """
 
@@ -103,7 +103,7 @@ class Record:
 
     @property
     def vectors(self) -> set[str]:
-        """The hashes of all task vectors that an edit names."""
+        """The hashes of all task vectors that an edit refers to."""
         return {name for edit in self.edits for name in edit.vectors}
 
     def to_bytes(self) -> bytes:
@@ -119,26 +119,26 @@ class Record:
 
 
 class DamagedRecordError(ValueError):
-    """A ledger's file that nothing of ours has written; one line."""
+    """A ledger's file is damaged; the message is one line."""
 
 
-class LaterRecordError(ValueError):
-    """A ledger's file that a later asr-edge has written; one line."""
+class NewerRecordError(ValueError):
+    """A newer asr-edge has written a ledger's file; the message is one line."""
 
 
 def parse_record(data: bytes) -> Record:
-    """What a ledger's file says. Every number in it that leads to something leads to something that is there.
+    """Parses and validates a ledger's file; every reference to an edit or a version is valid in the result.
 
     Args:
-        data: the file's bytes, whatever they are.
+        data: the bytes of the file; untrusted.
 
     Raises:
-        LaterRecordError: a later asr-edge has written it.
+        NewerRecordError: a newer asr-edge has written it.
         DamagedRecordError: it is damaged.
     """
     try:
         return _record(parse_json(data, strict=True))
-    except LaterRecordError:
+    except NewerRecordError:
         raise
     except ValueError as error:
         raise DamagedRecordError(one_line(str(error))) from None
@@ -148,15 +148,15 @@ def _record(value: Any) -> Record:
     if not isinstance(value, dict):
         raise ValueError("it is not a JSON object")
     version: Any = value.get("format_version")
-    if not is_whole_number(version, least=1):
+    if not is_whole_number(version, minimum=1):
         raise ValueError("it has no format version")
     if version > FORMAT_VERSION:
-        raise LaterRecordError(f"format version {version}; this asr-edge reads version {FORMAT_VERSION}")
+        raise NewerRecordError(f"format version {version}; this asr-edge reads version {FORMAT_VERSION}")
     _check_fields(value, "it", {"base": _is_hash, "edits": _is_list, "versions": _is_list, "current": is_whole_number})
     edits = [_edit(number, one) for number, one in enumerate(value["edits"], 1)]
     versions = [_version(number, one, edits) for number, one in enumerate(value["versions"])]
     if value["current"] >= len(versions):
-        raise ValueError(f"version {value['current']} is active, of which there is none")
+        raise ValueError(f"the active version, {value['current']}, does not exist")
     return Record(value["base"], edits, versions, value["current"])
 
 
@@ -180,7 +180,7 @@ def _edit(number: int, value: Any) -> Edit:
     edit = replace(found, before=translated(found.before, DOMAINS), after=translated(found.after, DOMAINS))
     _check_settings(place, edit.method, edit.settings)
     if edit.after.keys() != edit.before.keys():
-        raise ValueError(f"{place} was measured on other domains before than after")
+        raise ValueError(f"{place} has WERs of different domains before and after")
     return edit
 
 
@@ -188,8 +188,8 @@ def _version(number: int, value: Any, edits: Sequence[Edit]) -> Version:
     place = f"version {number}"
     kinds: dict[str, Callable[[Any], bool]] = {
         "id": lambda found: is_whole_number(found) and found == number,
-        # A version follows an earlier one, so the way back from any of them ends at the base.
-        "parent": lambda found: is_whole_number(found, most=number - 1) if number else found is None,
+        # A parent has a smaller number, so every chain of parents ends at the base.
+        "parent": lambda found: is_whole_number(found, maximum=number - 1) if number else found is None,
         "applied": lambda found: _is_list(found) and (number > 0 or not found),
         "why": _is_text,
         "created": _is_text,
@@ -203,28 +203,28 @@ def _version(number: int, value: Any, edits: Sequence[Edit]) -> Version:
 
 def _applied(place: str, value: Any, edits: Sequence[Edit]) -> Applied:
     kinds: dict[str, Callable[[Any], bool]] = {
-        "edit": lambda found: is_whole_number(found, least=1, most=len(edits)),
+        "edit": lambda found: is_whole_number(found, minimum=1, maximum=len(edits)),
         "vectors": _are_hashes,
         "method": lambda found: _is_text(found) and found in METHODS,
         "settings": lambda found: isinstance(found, dict),
     }
     applied = Applied(**_checked(value, f"an edit of {place}", kinds, Applied))
     if not set(applied.vectors) <= set(edits[applied.edit - 1].vectors):
-        raise ValueError(f"{place} has task vectors in edit {applied.edit} that this edit has not")
+        raise ValueError(f"{place} has task vectors for edit {applied.edit} that this edit does not have")
     _check_settings(f"edit {applied.edit} of {place}", applied.method, applied.settings)
     return applied
 
 
 def _checked(value: Any, place: str, kinds: Mapping[str, Callable[[Any], bool]], kind: type[Any]) -> dict[str, Any]:
-    """The fields of an object that is to become a dataclass; those with a default may be missing.
+    """Checks the fields of a JSON object for a dataclass; fields with a default may be missing.
 
     Raises:
-        ValueError: it is no object, lacks a field, has one that nobody knows, or has one of another kind.
+        ValueError: it is not an object, lacks a field, or has a field that is unknown or invalid.
     """
     if not isinstance(value, dict):
         raise ValueError(f"{place} is not a JSON object")
     if unknown := sorted(value.keys() - kinds.keys()):
-        raise ValueError(f"{place} has {unknown[0]!r}, which is not known")
+        raise ValueError(f"{place} has the unknown field {shown(unknown[0])}")
     needed = {one.name for one in fields(kind) if one.default is MISSING and one.default_factory is MISSING}
     _check_fields(value, place, {name: fits for name, fits in kinds.items() if name in needed | value.keys()})
     return value
@@ -235,7 +235,7 @@ def _check_fields(value: Mapping[str, Any], place: str, kinds: Mapping[str, Call
         if name not in value:
             raise ValueError(f"{place} has no {name!r}")
         if not fits(value[name]):
-            raise ValueError(f"{place} cannot have {name!r}: {shown(value[name])}")
+            raise ValueError(f"{place} has an invalid {name!r}: {shown(value[name])}")
 
 
 def _check_settings(place: str, method: str, settings: Mapping[str, Any]) -> None:
@@ -244,10 +244,10 @@ def _check_settings(place: str, method: str, settings: Mapping[str, Any]) -> Non
     known = METHODS[method].settings
     for name, value in settings.items():
         if name not in known:
-            raise ValueError(f"{place} has a setting that {method} does not take: {shown(name)}")
+            raise ValueError(f"{place} has a setting that {method} does not have: {shown(name)}")
         fits = {str: _is_text, int: is_whole_number}.get(type(known[name]), is_number)
         if not (fits(value) or (name == "lam" and is_scores(value))):
-            raise ValueError(f"{place} cannot have {name!r}: {shown(value)}")
+            raise ValueError(f"{place} has an invalid {name!r}: {shown(value)}")
     try:
         METHODS[method].check(settings)
     except ValueError as error:

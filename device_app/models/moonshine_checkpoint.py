@@ -1,7 +1,7 @@
-"""Moonshine's own checkpoints -> installed bundles, without torch.
+"""Installs published Moonshine checkpoints as bundles, without torch.
 
-A checkpoint of the embedded model's architecture needs no new graphs: they hold no weights, so
-the embedded bundle's serve it too.
+A checkpoint with the architecture of the embedded model uses the graphs of the embedded bundle, because
+graphs have no weights.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from editing.json_text import read_json
 from export.bundle import GRAPHS, LICENCE, TOKENIZER, WEIGHTS, Bundle, write_record
 from export.weights import Tensors, read_weights, write_weights
 
-# Models that can be pulled, and the hub's repository of each.
+# Models that can be pulled: name -> repository on the hub.
 HUB = {"moonshine-tiny": "UsefulSensors/moonshine-tiny"}
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
@@ -66,10 +66,10 @@ SOFTWARE.
 
 
 def read_checkpoint(folder: Path) -> tuple[dict[str, Any], Tensors]:
-    """The hub's fp32 Moonshine checkpoint: its configuration and its tensors.
+    """Reads the configuration and the tensors of an fp32 Moonshine checkpoint from the hub.
 
     Raises:
-        BadInputError: files are missing, damaged, or another model's.
+        BadInputError: files are missing, damaged, or of another model.
     """
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
@@ -84,24 +84,24 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], Tensors]:
     if absent:
         raise BadInputError(f"{folder / 'config.json'}: lacks {', '.join(absent)}")
     config = {key: published[key] for key in CONFIG_KEYS}
-    # Before version 5, transformers wrote the rotary settings one by one.
+    # Before version 5, transformers wrote the rotary settings as separate keys.
     rope = published.get("rope_parameters") or published
     config["rope_parameters"] = {
         "rope_type": "default",
         "rope_theta": rope.get("rope_theta", 10000.0),
         "partial_rotary_factor": rope.get("partial_rotary_factor", 0.9),
     }
-    config["pad_token_id"] = config["eos_token_id"]  # the checkpoint has none, and training needs one
+    config["pad_token_id"] = config["eos_token_id"]  # the checkpoint has none, but training needs one
     tensors = read_weights(folder / "model.safetensors")
     tensors.pop("proj_out.weight", None)  # tied to the embedding
     return config, tensors
 
 
 def fetch(name: str) -> Path:
-    """Downloads a model of `HUB` into the hub's cache, or finds it there.
+    """Downloads a model of `HUB` into the hub's cache, unless it is there; returns its folder.
 
     Raises:
-        BadInputError: no such model is known.
+        BadInputError: `name` is not in `HUB`.
         NetworkError: the hub cannot be reached and the model is not in the cache.
     """
     if name not in HUB:
@@ -109,16 +109,16 @@ def fetch(name: str) -> Path:
     return download(
         HUB[name],
         FILES,
-        f"The embedded model works offline; or download {', '.join(FILES)} elsewhere and name their folder with --from",
+        f"The embedded model works offline; or download {', '.join(FILES)} elsewhere and pass their folder to --from",
     )
 
 
 def install(name: str, checkpoint: Path) -> Bundle:
-    """Makes a bundle of a checkpoint and puts it among the installed models.
+    """Converts a checkpoint to a bundle and installs it.
 
     Raises:
-        BadInputError: it is not a Moonshine checkpoint, of another size than the embedded model,
-            or a model of that name is installed.
+        BadInputError: it is not a Moonshine checkpoint, its architecture is not that of the embedded
+            model, or a model of this name is installed.
         StorageError: the data folder cannot be written.
     """
     config, tensors = read_checkpoint(checkpoint)
@@ -154,7 +154,7 @@ def install(name: str, checkpoint: Path) -> Bundle:
 
 
 def _check_tensors(checkpoint: Path, embedded: Bundle, tensors: Mapping[str, np.ndarray[Any, Any]]) -> None:
-    """Every weight that the graphs ask for must be there, in its shape."""
+    """Checks that every weight that the graphs need exists and has the right shape."""
     for path in embedded.graphs().values():
         for wanted in onnx.load(path, load_external_data=False).graph.initializer:
             if wanted.data_location != onnx.TensorProto.EXTERNAL:

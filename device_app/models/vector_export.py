@@ -1,4 +1,4 @@
-"""An edit's task vector as a file for other machines."""
+"""Exports the task vector of an edit for other machines."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from editing.task_vector import TaskVector
 
 
 def vector_of_edit(ledger: Ledger, edit: int, density: float | None = None) -> TaskVector:
-    """The task vector of an edit, trimmed.
+    """Returns the task vector of an edit, trimmed.
 
     Args:
-        ledger: of the model.
+        ledger: the ledger of the model.
         edit: the number of the edit.
-        density: the fraction of the entries that is kept; None for what the edit keeps.
+        density: the fraction of entries to keep; None for the density of the edit.
 
     Raises:
         BadInputError: there is no such edit, or it is a merge of several vectors.
@@ -23,7 +23,7 @@ def vector_of_edit(ledger: Ledger, edit: int, density: float | None = None) -> T
     """
     found = ledger.edit(edit)
     if len(found.vectors) != 1:
-        raise BadInputError(f"edit {edit} is a merge of several vectors; export those it was made of")
+        raise BadInputError(f"edit {edit} is a merge of several vectors; export those vectors instead")
     vector = ledger.vector(found.vectors[0])
     kept = density if density is not None else float(found.settings.get("density", 1.0))
     if kept >= 1:

@@ -1,4 +1,4 @@
-"""Sentences to be read aloud: the built-in set or a person's own, hardest first."""
+"""Sentences to read aloud, built-in or from a file, ordered by expected difficulty for the recogniser."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from device_app.paths import ASSETS
 from editing.errors import BadInputError
 
 BUILT_IN = ASSETS / "prompts.txt"  # written for this project: every English sound, everyday words
-PRIOR = 2.0  # how many occurrences of a word the overall rate counts for
+PRIOR = 2.0  # weight of the overall error rate, in occurrences of a word
 
 
 def read_prompts(path: Path = BUILT_IN) -> list[str]:
-    """The prompts in a text file, one a line; empty lines and repetitions are left out.
+    """Reads prompts from a text file, one per line; ignores empty lines and duplicates.
 
     Raises:
-        BadInputError: it cannot be read, is not text in UTF-8, has no prompt, or a line that
-            cannot be a label (see `checked_text`).
+        BadInputError: the file cannot be read, is not UTF-8 text, has no prompts, or has a line that
+            is not a valid label (see `checked_text`).
     """
     try:
         lines = path.read_bytes().decode("utf-8-sig").splitlines()
     except OSError as error:
         raise BadInputError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise BadInputError(f"{path}: is not text in UTF-8; expected one prompt a line") from error
+        raise BadInputError(f"{path}: is not UTF-8 text; expected one prompt per line") from error
     prompts = []
     for number, line in enumerate(lines, 1):
         if line.strip():
@@ -36,42 +36,41 @@ def read_prompts(path: Path = BUILT_IN) -> list[str]:
             except BadInputError as error:
                 raise BadInputError(f"{path}, line {number}: {error}") from error
     if not prompts:
-        raise BadInputError(f"{path}: has no prompts; expected one a line")
+        raise BadInputError(f"{path}: has no prompts; expected one per line")
     return list(dict.fromkeys(prompts))
 
 
 def hardest_first(prompts: Sequence[str], history: Iterable[tuple[str, str]]) -> list[str]:
-    """Orders prompts by how many of their words this person is likely to be misheard in.
+    """Orders prompts by the expected word error rate of this speaker, highest first.
 
-    A word's probability is the share of its occurrences that were misheard so far, drawn towards
-    the share over all words where it occurred seldom. Prompts that are as hard as each other stay
-    in their order.
+    The error probability of a word is the fraction of its occurrences that were misrecognised so far,
+    smoothed towards the overall error rate. Prompts with equal rates keep their order.
 
     Args:
-        prompts: to be ordered.
-        history: what this person said, and what the recogniser made of it.
+        prompts: the prompts to order.
+        history: reference and hypothesis of each earlier utterance of this speaker.
     """
-    said, missed = Counter[str](), Counter[str]()
+    spoken, misrecognised = Counter[str](), Counter[str]()
     for text, hypothesis in history:
-        _count(basic(text), basic(hypothesis), said, missed)
-    overall = missed.total() / max(1, said.total())
+        _count(basic(text), basic(hypothesis), spoken, misrecognised)
+    overall = misrecognised.total() / max(1, spoken.total())
 
-    def hardness(prompt: str) -> float:
+    def expected_rate(prompt: str) -> float:
         words = basic(prompt).split()
-        risk = sum((missed[word] + PRIOR * overall) / (said[word] + PRIOR) for word in words)
+        risk = sum((misrecognised[word] + PRIOR * overall) / (spoken[word] + PRIOR) for word in words)
         return risk / max(1, len(words))
 
-    return sorted(prompts, key=hardness, reverse=True)
+    return sorted(prompts, key=expected_rate, reverse=True)
 
 
-def _count(text: str, hypothesis: str, said: Counter[str], missed: Counter[str]) -> None:
+def _count(text: str, hypothesis: str, spoken: Counter[str], misrecognised: Counter[str]) -> None:
     import jiwer
 
     if not text:
         return
     output = jiwer.process_words([text], [hypothesis])
     words = output.references[0]
-    said.update(words)
+    spoken.update(words)
     for chunk in output.alignments[0]:
         if chunk.type != "equal":
-            missed.update(words[chunk.ref_start_idx : chunk.ref_end_idx])
+            misrecognised.update(words[chunk.ref_start_idx : chunk.ref_end_idx])

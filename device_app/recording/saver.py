@@ -1,4 +1,4 @@
-"""Saves recognised utterances in the store, unlabelled, so that a person may correct them."""
+"""Saves recognised utterances in the store without labels, so that the user can correct them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class UtteranceSaver:
     """Saves utterances as they are recognised.
 
     Attributes:
-        ids: the numbers of the saved utterances.
-        known: the numbers of utterances that the store held already, sample for sample.
+        ids: numbers of the saved utterances.
+        known: numbers of utterances whose audio was in the store already.
     """
 
     def __init__(self, store: Store, domain: str, source: Source) -> None:
         """
         Raises:
-            BadInputError: the domain's name is not one.
+            BadInputError: the name of the domain is invalid.
         """
         self.ids: list[int] = []
         self.known: list[int] = []
@@ -29,10 +29,10 @@ class UtteranceSaver:
         self._source = source
 
     def save(self, segment: TranscriptSegment) -> None:
-        """Stores a segment that is new, so that it still has its audio.
+        """Saves a segment of a stream, which still has its audio.
 
         Raises:
-            ValueError: it comes from a transcript, which keeps no audio.
+            ValueError: the segment belongs to a transcript, which keeps no audio.
             StorageError: it cannot be written.
         """
         if segment.audio is None:

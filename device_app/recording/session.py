@@ -1,4 +1,4 @@
-"""A recording session: which sentence is next, and what becomes of each take."""
+"""A recording session: selects the next prompt and saves takes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from editing.errors import BadInputError
 
 @dataclass(frozen=True)
 class Item:
-    """What is being recorded.
+    """The item to record.
 
     Attributes:
-        prompt: the sentence to be read; None for free speech.
-        stored: the utterance that a new take would replace; None for one that is new.
+        prompt: the sentence to read; None for free speech.
+        stored: the utterance that a new take replaces; None for a new utterance.
     """
 
     prompt: str | None
@@ -29,13 +29,13 @@ class Item:
 
     @property
     def text(self) -> str | None:
-        """What is, or should be, said."""
+        """The label of the stored utterance, or the prompt."""
         return self.stored.text if self.stored is not None else self.prompt
 
 
 @dataclass(frozen=True)
 class Take:
-    """A recording that may be kept: audio (samples,) at 16 kHz, and its hypothesis."""
+    """A recording that is not saved yet: audio (samples,) at 16 kHz, quality, and hypothesis."""
 
     audio: Samples
     quality: Quality
@@ -44,27 +44,27 @@ class Take:
 
 
 class RecordingSession:
-    """Goes through prompts, or free speech, and keeps takes in a domain.
+    """Goes through prompts, or free speech, and saves takes in a domain.
 
-    What has been recorded in the domain before is not offered again, so a session goes on where
-    the last one stopped; what was skipped then is.
+    A session continues where the last one stopped: it omits prompts that are recorded in the domain
+    already, but not those that were skipped.
 
     Attributes:
-        current: what is to be recorded now; None when all is done.
-        kept: numbers of the recordings of this domain and speaker, in the order they were made.
-        total: how many prompts there are; None for free speech.
+        current: the item to record; None when all prompts are done.
+        saved: numbers of the recordings of this domain and speaker, in the order of recording.
+        total: number of prompts; None for free speech.
     """
 
     def __init__(self, store: Store, domain: str, prompts: Sequence[str] | None, speaker: str | None = None) -> None:
         """
         Args:
-            store: where takes are kept.
-            domain: which they belong to; made if need be.
-            prompts: sentences to be read; None for free speech.
-            speaker: who speaks.
+            store: the store for the takes.
+            domain: of the takes; created if necessary.
+            prompts: sentences to read; None for free speech.
+            speaker: name of the speaker.
 
         Raises:
-            BadInputError: the domain's or the speaker's name is not one.
+            BadInputError: the name of the domain or of the speaker is invalid.
         """
         self._store = store
         self._domain = checked_name(domain, "domain")
@@ -73,30 +73,30 @@ class RecordingSession:
         is_known = any(stats.domain == domain for stats in store.stats())
         recorded = [u for u in store.utterances(domain) if self._is_ours(u)] if is_known else []
         done = {u.prompt for u in recorded}
-        self.kept = [u.number for u in recorded]
+        self.saved = [u.number for u in recorded]
         self._pending = None if prompts is None else [p for p in prompts if p not in done]
-        self._heard = [(u.text, u.hypothesis) for u in recorded if u.text is not None and u.hypothesis is not None]
+        self._history = [(u.text, u.hypothesis) for u in recorded if u.text is not None and u.hypothesis is not None]
         self._skipped: set[str] = set()
-        self._back: int | None = None  # which of the kept ones is being looked at again
+        self._reviewing: int | None = None  # index in `saved` of the recording under review
         self.current: Item | None = None
         self._offer()
 
     @property
     def done(self) -> int:
-        """How many prompts are recorded; for free speech, how many recordings there are."""
-        return len(self.kept) if self.total is None or self._pending is None else self.total - len(self._pending)
+        """Number of recorded prompts; for free speech, number of recordings."""
+        return len(self.saved) if self.total is None or self._pending is None else self.total - len(self._pending)
 
     @property
     def seconds(self) -> float:
-        """Of speech recorded so far in this domain, by this speaker."""
-        return sum(self._store.get(identity).duration_s for identity in self.kept)
+        """Total duration of the recordings of this domain and speaker."""
+        return sum(self._store.get(identity).duration_s for identity in self.saved)
 
-    def keep(self, take: Take, text: str | None) -> StoredUtterance:
-        """Keeps a take of the current item, and goes on to the next.
+    def save(self, take: Take, text: str | None) -> StoredUtterance:
+        """Saves a take of the current item, and goes to the next item.
 
         Raises:
-            BadInputError: the text is none (see `checked_text`), or the take is sample for sample one
-                that is there already, as two takes of a muted microphone are.
+            BadInputError: the text is invalid (see `checked_text`), or the same samples are saved
+                already, as with two takes from a muted microphone.
             StorageError: it cannot be written; nothing was changed.
         """
         item = self._item()
@@ -111,25 +111,25 @@ class RecordingSession:
             recording=replace(recording_of(take.audio), clipped=take.quality.clipped, snr_db=take.quality.snr_db),
         )
         if item.stored is not None:
-            kept = self._store.replace(item.stored, new)
+            saved = self._store.replace(item.stored, new)
         else:
             added = self._store.add([new])
             if not added:
-                raise BadInputError("the very same recording is there already; is the microphone muted?")
-            (kept,) = added
-            self.kept.append(kept.number)
+                raise BadInputError("an identical recording is saved already; is the microphone muted?")
+            (saved,) = added
+            self.saved.append(saved.number)
             if self._pending is not None and item.prompt is not None:
                 self._pending.remove(item.prompt)
         if text is not None and take.hypothesis is not None:
-            self._heard.append((text, take.hypothesis))
+            self._history.append((text, take.hypothesis))
         self.forward()
-        return kept
+        return saved
 
     def edit(self, text: str) -> None:
-        """Gives the kept utterance that is being looked at another text.
+        """Changes the label of the saved utterance under review.
 
         Raises:
-            BadInputError: the text is none.
+            BadInputError: the text is invalid.
         """
         stored = self._item().stored
         if stored is not None:
@@ -137,35 +137,35 @@ class RecordingSession:
 
     def skip(self) -> None:
         """Leaves the current prompt for another session."""
-        if self._back is None and self._pending is not None:
+        if self._reviewing is None and self._pending is not None:
             self._skipped.add(self._item().prompt or "")
         self.forward()
 
     def back(self) -> bool:
-        """Looks at the utterance that was kept before this one; False where there is none."""
-        index = (len(self.kept) if self._back is None else self._back) - 1
+        """Goes to the previous saved utterance; returns False if there is none."""
+        index = (len(self.saved) if self._reviewing is None else self._reviewing) - 1
         if index < 0:
             return False
-        self._back = index
-        stored = self._store.get(self.kept[index])
+        self._reviewing = index
+        stored = self._store.get(self.saved[index])
         self.current = Item(stored.prompt, stored)
         return True
 
     def forward(self) -> None:
-        """The next of the kept ones, where one went back; else the next prompt."""
-        if self._back is not None and self._back + 1 < len(self.kept):
-            self._back += 2
+        """Goes to the next saved utterance during a review, otherwise to the next prompt."""
+        if self._reviewing is not None and self._reviewing + 1 < len(self.saved):
+            self._reviewing += 2
             self.back()
         else:
             self._offer()
 
     def _offer(self) -> None:
-        self._back = None
+        self._reviewing = None
         if self._pending is None:
             self.current = Item(None)
             return
         left = [p for p in self._pending if p not in self._skipped]
-        self.current = Item(hardest_first(left, self._heard)[0]) if left else None
+        self.current = Item(hardest_first(left, self._history)[0]) if left else None
 
     def _is_ours(self, utterance: StoredUtterance) -> bool:
         is_prompted = utterance.prompt is not None

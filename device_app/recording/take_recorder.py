@@ -1,4 +1,4 @@
-"""One take at the microphone: when it begins and ends, by voice or by a key."""
+"""Records one take from the microphone; voice or a key starts and ends it."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from device_app.audio.samples import Converter, Samples
 from device_app.audio.vad import Segmenter, SegmentSettings, VoiceActivity
 from device_app.data.importing import LONGEST_S
 
-BEFORE_S = 1.0  # kept from before the voice was noticed
-SPARE_S = 1.0  # below the longest utterance, for the silence around the speech
+PRE_ROLL_S = 1.0  # audio kept from before the detected start of speech
+MARGIN_S = 1.0  # subtracted from the maximal duration of an utterance, for the silence around the speech
 
 
 class TakeRecorder:
-    """Takes the microphone's blocks, and knows when the sentence is over.
+    """Collects blocks from the microphone and detects the end of the sentence.
 
     Attributes:
         sample_rate: of the blocks, in Hz.
-        has_begun: somebody is speaking, or the key was pressed.
-        has_ended: the take is complete; no block need follow.
+        has_begun: whether speech was detected or the key was pressed.
+        has_ended: whether the take is complete.
     """
 
     def __init__(self, sample_rate: float, voice: VoiceActivity, silence_s: float) -> None:
         """
         Args:
             sample_rate: of the blocks, in Hz.
-            voice: notices speech.
-            silence_s: this much silence after speech ends the take.
+            voice: the voice activity detector.
+            silence_s: duration of silence after speech that ends the take.
         """
         self.sample_rate = sample_rate
         self.has_begun = False
@@ -36,25 +36,25 @@ class TakeRecorder:
         self._by_key = False
         self._convert = Converter(sample_rate)
         self._segmenter = Segmenter(voice, SegmentSettings(silence_s=silence_s, longest_s=2 * LONGEST_S))
-        self._before: deque[Samples] = deque()
+        self._pre_roll: deque[Samples] = deque()
         self._blocks: list[Samples] = []
 
     def feed(self, block: Samples) -> None:
-        """Takes the next block, (samples,), as the device gives it."""
+        """Adds the next block, (samples,), at the sampling rate of the device."""
         is_over = bool(list(self._segmenter.feed(self._convert(block))))
         if self.has_begun:
             self._blocks.append(block)
         else:
-            self._before.append(block)
-            while (sum(map(len, self._before)) - len(self._before[0])) / self.sample_rate >= BEFORE_S:
-                self._before.popleft()
+            self._pre_roll.append(block)
+            while (sum(map(len, self._pre_roll)) - len(self._pre_roll[0])) / self.sample_rate >= PRE_ROLL_S:
+                self._pre_roll.popleft()
             if is_over or self._segmenter.current() is not None:
                 self.has_begun = True
-        if (is_over and not self._by_key) or self.seconds >= LONGEST_S - SPARE_S:
+        if (is_over and not self._by_key) or self.seconds >= LONGEST_S - MARGIN_S:
             self.has_ended = True
 
     def press(self) -> None:
-        """The key: begins the take, which then ends by the key alone; or ends it."""
+        """Handles the key: starts the take, so that only the key ends it; or ends the take."""
         if self.has_begun:
             self.has_ended = True
         else:
@@ -63,10 +63,10 @@ class TakeRecorder:
 
     @property
     def seconds(self) -> float:
-        """Of audio since the take began."""
+        """Duration of the take."""
         return sum(map(len, self._blocks)) / self.sample_rate
 
     @property
     def audio(self) -> Samples:
-        """The take, (samples,) at the device's rate, with what was kept from before the voice."""
-        return np.concatenate([*self._before, *self._blocks, np.zeros(0, np.float32)])
+        """The take with its pre-roll, (samples,) at the sampling rate of the device."""
+        return np.concatenate([*self._pre_roll, *self._blocks, np.zeros(0, np.float32)])

@@ -1,11 +1,11 @@
-"""What a device sends to a host to learn from: one tar file, in an order and with names that leave no choice.
+"""The dataset archive that a device sends to a host for a fine-tuning: one tar file with fixed names and order.
 
-    manifest.jsonl               {"audio": "audio/HASH.flac", "text": ..., "split": "train" or "test"} a line
-    audio/HASH.flac              named by their SHA-256
-    vectors/HASH.safetensors     the edits that the device's model has already, likewise
+    manifest.jsonl               {"audio": "audio/HASH.flac", "text": ..., "split": "train" or "test"} per line
+    audio/HASH.flac              recordings, named by their SHA-256
+    vectors/HASH.safetensors     task vectors of the edits of the device's model, named by their SHA-256
 
-Only plain files of ustar, uncompressed: the reader takes a header at a time and knows no links, no
-paths but these, no long names and no sparse files, so there is nothing in them to be refused later.
+The archive is uncompressed ustar with regular files only. The reader parses one header at a time and
+supports no links, no other paths, no long names and no sparse files, so these cannot be used for attacks.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from editing.files import make_folder, private_folder, sha256
 from editing.json_text import parse_json
 
 MANIFEST = "manifest.jsonl"
-MOST_MANIFEST = 16 << 20
-MOST_UTTERANCES = 20_000
+MAX_MANIFEST_BYTES = 16 << 20
+MAX_UTTERANCES = 20_000
 NAMES = re.compile(r"(audio/[0-9a-f]{64}\.flac|vectors/[0-9a-f]{64}\.safetensors)")
 CHUNK = 1 << 20
-TOLERANCE_S = 1.0  # around the longest utterance
+TOLERANCE_S = 1.0  # added to the maximal duration of an utterance
 
 
 @dataclass(frozen=True)
 class Unpacked:
-    """What was in an archive: utterances to learn from, utterances held out, and task vectors by their hash."""
+    """The content of an archive: training utterances, held-out utterances, and task vectors by their hash."""
 
     training: Sequence[Utterance]
     held_out: Sequence[Utterance]
@@ -44,16 +44,16 @@ class Unpacked:
 
 
 def pack(path: Path, training: Sequence[Utterance], held_out: Sequence[Utterance], vectors: Iterable[Path] = ()) -> str:
-    """Writes an archive, which only its owner can read; the same content gives the same bytes.
+    """Writes an archive that only its owner can read; the same content gives the same bytes.
 
     Args:
         path: a new file.
-        training: FLAC recordings and their texts.
+        training: labelled utterances with FLAC recordings.
         held_out: likewise; may be empty.
         vectors: files of task vectors, named by their hash.
 
     Returns:
-        The archive's SHA-256.
+        The SHA-256 of the archive.
 
     Raises:
         OSError: it cannot be written.
@@ -70,28 +70,28 @@ def pack(path: Path, training: Sequence[Utterance], held_out: Sequence[Utterance
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         import io
 
-        _put(tar, MANIFEST, io.BytesIO(manifest), len(manifest))
+        _add_file(tar, MANIFEST, io.BytesIO(manifest), len(manifest))
         for name, source in [*audio.items(), *((f"vectors/{vector.name}", vector) for vector in vectors)]:
             with source.open("rb") as file:
-                _put(tar, name, file, source.stat().st_size)
+                _add_file(tar, name, file, source.stat().st_size)
     return sha256(path)
 
 
-def _put(tar: tarfile.TarFile, name: str, file: IO[bytes], size: int) -> None:
-    member = tarfile.TarInfo(name)  # of no owner, at no time
+def _add_file(tar: tarfile.TarFile, name: str, file: IO[bytes], size: int) -> None:
+    member = tarfile.TarInfo(name)  # without owner and time
     member.size = size
     tar.addfile(member, file)
 
 
 def unpack(path: Path, folder: Path) -> Unpacked:
-    """Reads an archive that may be anything, and writes its files into a folder that only its owner can read.
+    """Extracts an untrusted archive into a folder that only its owner can read.
 
     Args:
         path: the archive.
-        folder: where there is nothing yet.
+        folder: a new folder.
 
     Raises:
-        BadInputError: it is not such an archive; the text says what is wrong with it.
+        BadInputError: it is not a valid archive; the message says why.
         StorageError, OSError: the folder cannot be written.
     """
     private_folder(folder)
@@ -101,19 +101,19 @@ def unpack(path: Path, folder: Path) -> Unpacked:
     written: dict[str, Path] = {}
     with path.open("rb") as file:
         for number, (name, size) in enumerate(_members(file)):
-            if number == 0 and name == MANIFEST and size <= MOST_MANIFEST:
+            if number == 0 and name == MANIFEST and size <= MAX_MANIFEST_BYTES:
                 lines = b"".join(_content(file, size))
-            elif number and NAMES.fullmatch(name) and name not in written and number <= 2 * MOST_UTTERANCES:
+            elif number and NAMES.fullmatch(name) and name not in written and number <= 2 * MAX_UTTERANCES:
                 written[name] = folder / name
-                _keep(file, name, size, folder / name)
+                _extract(file, name, size, folder / name)
             else:
-                raise BadInputError(f"the archive: {name!r} ({size} bytes) has no place in it")
+                raise BadInputError(f"the archive: {name!r} ({size} bytes) is not allowed in it")
     utterances = [_utterance(number, line, written) for number, line in enumerate(lines.splitlines(), 1)]
-    if len(utterances) > MOST_UTTERANCES:
-        raise BadInputError(f"the archive: {len(utterances)} utterances; {MOST_UTTERANCES} are the most")
+    if len(utterances) > MAX_UTTERANCES:
+        raise BadInputError(f"the archive: {len(utterances)} utterances; at most {MAX_UTTERANCES} are allowed")
     of_split = {split: [one for one in utterances if one.split == split] for split in ("train", "test")}
     if not of_split["train"]:
-        raise BadInputError("the archive: has no utterance to learn from")
+        raise BadInputError("the archive: has no training utterances")
     named = {one.file for one in utterances}
     for name, place in written.items():
         if name.startswith("audio/"):
@@ -125,10 +125,10 @@ def unpack(path: Path, folder: Path) -> Unpacked:
 
 
 def check_recording(path: Path, name: str) -> None:
-    """Decodes a FLAC file a second at a time, and no further than an utterance may be long.
+    """Decodes a FLAC file block by block, up to the maximal duration of an utterance, whatever its header says.
 
     Raises:
-        BadInputError: it is not one, is damaged, or is longer; whatever its header says.
+        BadInputError: it is not FLAC, is damaged, or is too long.
     """
     import soundfile
 
@@ -138,17 +138,17 @@ def check_recording(path: Path, name: str) -> None:
         with soundfile.SoundFile(path) as file:
             if file.format != "FLAC" or file.channels > 2 or not 8_000 <= file.samplerate <= 48_000:
                 raise BadInputError(f"the archive: {name} is not FLAC of one or two channels, 8 to 48 kHz")
-        heard_s = 0.0
+        decoded_s = 0.0
         for block in read_blocks(path, name):
-            heard_s += len(block) / 16_000
-            if heard_s > LONGEST_S + TOLERANCE_S:
+            decoded_s += len(block) / 16_000
+            if decoded_s > LONGEST_S + TOLERANCE_S:
                 raise BadInputError(f"the archive: {name} is longer than {LONGEST_S:g} s")
     except (BadAudioError, soundfile.LibsndfileError) as error:
-        raise BadInputError(f"the archive: {name} is not a recording that can be read ({error})") from error
+        raise BadInputError(f"the archive: {name} is not a readable recording ({error})") from error
 
 
 def _members(file: IO[bytes]) -> Iterable[tuple[str, int]]:
-    """Name and size of each file in a tar; whoever iterates reads its content, padding aside, before the next."""
+    """Yields name and size of each file in a tar; the caller must read the content before the next iteration."""
     while True:
         header = file.read(tarfile.BLOCKSIZE)
         if not header.strip(b"\0"):
@@ -158,7 +158,7 @@ def _members(file: IO[bytes]) -> Iterable[tuple[str, int]]:
         except (tarfile.HeaderError, UnicodeDecodeError) as error:
             raise BadInputError(f"the archive: is not a tar file, or is damaged ({error})") from error
         if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.size < 0:
-            raise BadInputError(f"the archive: {member.name!r} is not a plain file")
+            raise BadInputError(f"the archive: {member.name!r} is not a regular file")
         yield member.name, member.size
         file.seek(-member.size % tarfile.BLOCKSIZE, 1)
 
@@ -168,12 +168,12 @@ def _content(file: IO[bytes], size: int) -> Iterable[bytes]:
     while left:
         chunk = file.read(min(CHUNK, left))
         if not chunk:
-            raise BadInputError("the archive: is cut short")
+            raise BadInputError("the archive: is truncated")
         left -= len(chunk)
         yield chunk
 
 
-def _keep(file: IO[bytes], name: str, size: int, place: Path) -> None:
+def _extract(file: IO[bytes], name: str, size: int, place: Path) -> None:
     digest = hashlib.sha256()
     place.touch(0o600, exist_ok=False)
     with place.open("wb") as out:
@@ -181,7 +181,7 @@ def _keep(file: IO[bytes], name: str, size: int, place: Path) -> None:
             digest.update(chunk)
             out.write(chunk)
     if digest.hexdigest() != place.stem:
-        raise BadInputError(f"the archive: {name} has other bytes than its name says")
+        raise BadInputError(f"the archive: the content of {name} does not match the hash in its name")
 
 
 def _utterance(number: int, line: bytes, written: dict[str, Path]) -> Utterance:
@@ -193,7 +193,7 @@ def _utterance(number: int, line: bytes, written: dict[str, Path]) -> Utterance:
     try:
         record = parse_json(line)
         if record.keys() != kinds.keys() or not all(fits(record[key]) for key, fits in kinds.items()):
-            raise ValueError("it is not audio of the archive, a text and a split")
+            raise ValueError("expected audio of the archive, a text and a split")
         return Utterance(audio=written[record["audio"]], text=checked_text(record["text"]), split=record["split"])
     except (ValueError, AttributeError, TypeError) as error:
         raise BadInputError(f"the archive: line {number} of its manifest cannot be used ({error})") from error

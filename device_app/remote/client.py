@@ -1,4 +1,4 @@
-"""A host over HTTP, as a device sees it: every call is tried again until the network is back."""
+"""The HTTP client of a host. It retries each call while the host is busy or the network is down."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ from device_app.remote.trusted_hosts import Host
 from editing.errors import BadInputError, NetworkError
 from editing.files import write_atomically
 
-PATIENCE_S = 300.0  # without an answer, before we give up for now
+RETRY_S = 300.0  # gives up after this time without an answer
 LONGEST_PAUSE_S = 20.0
-LATER = frozenset({429, 502, 503, 504})  # what says: not now
+RETRYABLE = frozenset({429, 502, 503, 504})  # status codes of a host that is busy
 CHUNK = 256 << 10
-MOST_VECTOR = 1 << 30
+MAX_VECTOR_BYTES = 1 << 30
 ENDED = frozenset({"done", "failed", "cancelled"})
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 class HostClient:
-    """Calls to one host.
+    """A client of one host.
 
     Attributes:
-        host: which.
+        host: the host.
     """
 
     def __init__(
-        self, host: Host, say: Callable[[str], None] = lambda _message: None, patience_s: float = PATIENCE_S
+        self, host: Host, report: Callable[[str], None] = lambda _message: None, retry_s: float = RETRY_S
     ) -> None:
         """
         Args:
-            host: trusted.
-            say: is told when the network is away, and when it is back.
-            patience_s: how long to try again without any answer.
+            host: a trusted host.
+            report: receives a message when the host stops and starts answering.
+            retry_s: how long to retry without an answer.
         """
         self.host = host
-        self._say, self._patience_s = say, patience_s
+        self._report, self._retry_s = report, retry_s
         headers = {"Authorization": f"Bearer {host.token}"} if host.token else {}
         self._http = httpx.Client(
             base_url=host.url,
             verify=host.tls() if host.url.startswith("https") else True,
             headers=headers,
             timeout=httpx.Timeout(30.0, connect=10.0),
-            trust_env=False,  # a proxy would be another machine
+            trust_env=False,  # a proxy could read the data
         )
 
     def __enter__(self) -> Self:
@@ -62,29 +62,29 @@ class HostClient:
         self._http.close()
 
     def create(self, request: dict[str, Any]) -> dict[str, Any]:
-        """A job for a training request; the same one again for the same key."""
+        """Creates a job for a training request; the same key gives the same job again."""
         return self._record("POST", "/v1/jobs", json=request)
 
     def job(self, identity: str) -> dict[str, Any]:
-        """Where a job is."""
+        """The state of a job."""
         return self._record("GET", f"/v1/jobs/{identity}")
 
     def jobs(self) -> list[dict[str, Any]]:
-        """All jobs of this device."""
+        """The states of all jobs of this device."""
         found: list[dict[str, Any]] = self._record("GET", "/v1/jobs")["jobs"]
         return found
 
     def cancel(self, identity: str) -> None:
-        """Ends a job, and removes what the host has of it. One that is gone already is none."""
+        """Cancels a job and removes its data from the host. Does nothing if the job no longer exists."""
         self._retrying(lambda: self._checked(self._http.delete(f"/v1/jobs/{identity}"), {404}))
 
     def upload(self, identity: str, path: Path, on_sent: Callable[[int], None]) -> dict[str, Any]:
-        """Sends an archive, from where the host has it; goes on after a lost connection.
+        """Uploads an archive; resumes a partial upload, also after a lost connection.
 
         Args:
             identity: of the job.
             path: the archive.
-            on_sent: called with how many bytes the host has or is being sent.
+            on_sent: called with the number of bytes uploaded so far.
 
         Raises:
             BadInputError: the host refuses it.
@@ -102,17 +102,17 @@ class HostClient:
                 content=_chunks(path, start, on_sent),
                 headers={"Upload-Offset": str(start), "Content-Type": "application/octet-stream"},
             )
-            if answer.status_code == 409:  # the host has got more, or less, than it said
-                raise httpx.ReadError("the host has another part of the archive")
+            if answer.status_code == 409:  # the host has received more or less than it reported
+                raise httpx.ReadError("the host expects another part of the archive")
             job = _json(self._checked(answer))
             if job["state"] == "uploading":
-                raise httpx.ReadError("the upload was cut short")
+                raise httpx.ReadError("the upload was interrupted")
             return job
 
         return self._retrying(send)
 
     def follow(self, identity: str) -> Iterator[dict[str, Any]]:
-        """Yields where a job is, whenever that changes, until it has ended."""
+        """Yields the state of a job whenever it changes, until the job has ended."""
         while True:
             try:
                 with self._http.stream("GET", f"/v1/jobs/{identity}/events", timeout=60.0) as answer:
@@ -124,33 +124,33 @@ class HostClient:
                                     return
             except httpx.TransportError:
                 pass
-            job = self.job(identity)  # tells what is wrong, or waits for the network
+            job = self.job(identity)  # raises the cause of the failure, or retries until the network is back
             yield job
             if job["state"] in ENDED:
                 return
             time.sleep(1.0)
 
     def task_vector(self, identity: str, path: Path) -> str:
-        """Fetches a job's task vector into a file; returns its SHA-256."""
+        """Downloads the task vector of a job to a file; returns its SHA-256."""
         return self._file("GET", f"/v1/jobs/{identity}/task-vector", path)
 
     # Of a group of devices
 
     def contribute(self, group: str, vector: bytes) -> None:
-        """Gives a task vector, as its file's bytes, to a group."""
+        """Uploads the file of a task vector to a group."""
         name = hashlib.sha256(vector).hexdigest()
         headers = {"Content-Type": "application/octet-stream"}
-        self._record("PUT", f"/v1/groups/{_part(group)}/contributions/{name}", content=vector, headers=headers)
+        self._record("PUT", f"/v1/groups/{_path_segment(group)}/contributions/{name}", content=vector, headers=headers)
 
     def fleet(self, group: str, base: str) -> dict[str, Any]:
-        """What the host says of a group's latest vector for a base: signed document, signature."""
-        return self._record("GET", f"/v1/groups/{_part(group)}/vector/{base}")
+        """The signed document about the latest vector of a group for a base, and its signature."""
+        return self._record("GET", f"/v1/groups/{_path_segment(group)}/vector/{base}")
 
     def fleet_vector(self, group: str, base: str, path: Path) -> str:
-        """Fetches a group's latest vector for a base into a file; returns its SHA-256."""
-        return self._file("GET", f"/v1/groups/{_part(group)}/vector/{base}/file", path)
+        """Downloads the latest vector of a group for a base to a file; returns its SHA-256."""
+        return self._file("GET", f"/v1/groups/{_path_segment(group)}/vector/{base}/file", path)
 
-    # Trying again
+    # Retrying
 
     def _record(self, method: str, url: str, **what: Any) -> dict[str, Any]:
         return self._retrying(lambda: _json(self._checked(self._http.request(method, url, **what))))
@@ -164,60 +164,62 @@ class HostClient:
                 self._checked(answer)
                 for chunk in answer.iter_bytes():
                     data += chunk
-                    if len(data) > MOST_VECTOR:
-                        raise BadInputError(f"{self.host.url}: sends more than any task vector is; nothing was merged")
+                    if len(data) > MAX_VECTOR_BYTES:
+                        raise BadInputError(f"{self.host.url}: sends too much for a task vector; nothing was merged")
             write_atomically(path, bytes(data))
             return hashlib.sha256(data).hexdigest()
 
         return self._retrying(fetch)
 
-    def _retrying(self, call: Callable[[], Answer]) -> Answer:
-        """
+    def _retrying(self, call: Callable[[], Result]) -> Result:
+        """Calls the host, and retries while it is busy or cannot be reached.
+
         Raises:
-            BadInputError: the host refuses, or is another.
-            NetworkError: it has not answered for as long as our patience lasts.
+            BadInputError: the host refuses, or its certificate is not trusted.
+            NetworkError: the host has not answered for `retry_s`.
         """
         since, attempt = time.monotonic(), 0
         while True:
             try:
                 result = call()
                 if attempt > 1:
-                    self._say(f"{self.host.url} answers again.")
+                    self._report(f"{self.host.url} answers again.")
                 return result
-            except _LaterError as later:
-                since = time.monotonic()  # it answers: it is only busy
+            except _BusyError as later:
+                since = time.monotonic()  # the host answers, so it is only busy
                 time.sleep(min(later.after_s, 60.0) * random.uniform(1.0, 1.5))  # noqa: S311
             except httpx.TransportError as error:
-                if _is_of_another(error):
+                if _is_certificate_error(error):
                     raise BadInputError(
-                        f"{self.host.url}: has a certificate that is not of the authority this device trusts, or not "
-                        f"for this name ({error}); nothing was sent. Its owner can renew it: 'asr-edge host init NAME'"
+                        f"{self.host.url}: its certificate is not signed by the authority that this device trusts, or "
+                        f"not for this name ({error}); nothing was sent. Its owner can renew it: 'asr-edge host init "
+                        "NAME'"
                     ) from error
                 attempt += 1
-                if time.monotonic() - since > self._patience_s:
+                if time.monotonic() - since > self._retry_s:
                     raise NetworkError(
-                        f"{self.host.url}: does not answer ({error}). What was begun there goes on: "
-                        "'asr-edge jobs' shows it, 'asr-edge jobs attach' waits for it again"
+                        f"{self.host.url}: does not answer ({error}). A job that was started there continues: "
+                        "'asr-edge jobs' shows it, 'asr-edge jobs attach' waits for it"
                     ) from error
                 if attempt == 2:
-                    self._say(f"{self.host.url} does not answer ({error}); trying again ...")
+                    self._report(f"{self.host.url} does not answer ({error}); trying again ...")
                 time.sleep(min(LONGEST_PAUSE_S, 0.5 * 2**attempt) * random.uniform(0.5, 1.0))  # noqa: S311
 
     def _checked(self, answer: httpx.Response, fine: Collection[int] = ()) -> httpx.Response:
         if answer.is_success or answer.status_code in fine:
             return answer
-        if answer.status_code in LATER:
-            raise _LaterError(answer)
+        if answer.status_code in RETRYABLE:
+            raise _BusyError(answer)
         if answer.status_code == 401:
             raise BadInputError(
                 f"{self.host.url}: does not know this device. Its owner makes a token ('asr-edge host token add'), "
-                f"and 'asr-edge host trust {self.host.url} --token TOKEN' keeps it here"
+                f"and 'asr-edge host trust {self.host.url} --token TOKEN' saves it here"
             )
-        raise BadInputError(f"{self.host.url}: {_reason(answer)}")
+        raise BadInputError(f"{self.host.url}: {_error_detail(answer)}")
 
 
-class _LaterError(Exception):
-    """The host asks to come again."""
+class _BusyError(Exception):
+    """The host is busy; `after_s` is the time to wait before the next attempt."""
 
     def __init__(self, answer: httpx.Response) -> None:
         super().__init__(str(answer.status_code))
@@ -227,7 +229,7 @@ class _LaterError(Exception):
             self.after_s = 2.0
 
 
-def _is_of_another(error: BaseException | None) -> bool:
+def _is_certificate_error(error: BaseException | None) -> bool:
     """Whether a connection failed because of the certificate."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
@@ -236,12 +238,12 @@ def _is_of_another(error: BaseException | None) -> bool:
     return False
 
 
-def _part(name: str) -> str:
-    """A name as a part of a path."""
+def _path_segment(name: str) -> str:
+    """Quotes a name for use as one segment of a URL path."""
     return quote(name, safe="")
 
 
-def _reason(answer: httpx.Response) -> str:
+def _error_detail(answer: httpx.Response) -> str:
     try:
         detail = answer.json()["detail"]
         return detail if isinstance(detail, str) else json.dumps(detail)[:300]
@@ -267,14 +269,14 @@ def _chunks(path: Path, start: int, on_sent: Callable[[int], None]) -> Iterator[
 
 
 def identity(url: str) -> dict[str, Any]:
-    """What a host says it is, before it is trusted: its signing key, and its authority if it has its own.
+    """Reads the signing key of a host that is not trusted yet, and its certificate authority if it has its own.
 
-    The connection is not verified, as there is nothing yet to verify it by: what is read here is
-    compared by people.
+    The connection is not verified, because nothing is known yet to verify it with. People compare the
+    fingerprint instead.
 
     Raises:
-        NetworkError: it cannot be reached.
-        BadInputError: it is no host of asr-edge.
+        NetworkError: the host cannot be reached.
+        BadInputError: it is not a host of asr-edge.
     """
     try:
         answer = httpx.get(f"{url}/v1/identity", verify=False, timeout=10.0, trust_env=False)

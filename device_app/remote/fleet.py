@@ -1,4 +1,4 @@
-"""Task vectors of a group of devices: what this device contributes, and what the group's host merged."""
+"""Fleet learning: contributes task vectors of this device to a group, and pulls the vector that the host merged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from device_app.data.names import GUARD_SET
 from device_app.models.ledger import Edit, Ledger
 from device_app.paths import data_folder
 from device_app.remote.client import HostClient
-from device_app.remote.signatures import check, verified
+from device_app.remote.signatures import check_record, verify_document
 from device_app.remote.trusted_hosts import Host
 from editing.errors import BadInputError
 from editing.files import make_folder
@@ -19,21 +19,21 @@ from editing.task_vector import TaskVector
 
 
 def contribution(ledger: Ledger, edit: int, density: float) -> bytes:
-    """The file of a task vector as it is given to a group: without recordings, texts, or the domain's name.
+    """The file of a task vector to contribute to a group: without recordings, texts, or the name of the domain.
 
-    It holds differences of weights, the number of utterances and seconds, and WER before and after.
+    It contains differences of weights, the number of utterances and seconds, and WER before and after.
 
     Args:
-        ledger: of the model.
-        edit: the number of an edit that was fine-tuned on this device.
-        density: the fraction of the entries that is kept.
+        ledger: the ledger of the model.
+        edit: the number of an edit that was fine-tuned for this device.
+        density: the fraction of entries to keep.
 
     Raises:
         BadInputError: there is no such edit, or it was not fine-tuned on this device.
     """
     found = ledger.edit(edit)
     if len(found.vectors) != 1 or found.kind != "adapt":
-        raise BadInputError(f"edit {edit} was not learnt on this device; give those that were ('asr-edge log')")
+        raise BadInputError(f"edit {edit} is not an adaptation of this device; 'asr-edge log' shows which edits are")
     vector = ledger.vector(found.vectors[0])
     origin = replace(vector.origin, domain="", method="trim", density=density, scores=_scores(found))
     return replace(vector.trimmed(density), origin=origin).to_bytes()
@@ -50,43 +50,43 @@ def _scores(edit: Edit) -> dict[str, float]:
     return {name: wer for name, wer in found.items() if wer is not None}
 
 
-def contribute(host: Host, group: str, data: bytes, say: Callable[[str], None]) -> None:
-    """Sends the file of a task vector to a group's host.
+def contribute(host: Host, group: str, data: bytes, report: Callable[[str], None]) -> None:
+    """Sends the file of a task vector to the host of a group.
 
     Raises:
         NetworkError: the host cannot be reached.
         BadInputError: the host refuses it.
     """
-    with HostClient(host, say) as client:
+    with HostClient(host, report) as client:
         client.contribute(group, data)
 
 
-def pull(host: Host, group: str, ledger: Ledger, say: Callable[[str], None]) -> TaskVector:
-    """Fetches and verifies the task vector that a host merged for a group and this model's base.
+def pull(host: Host, group: str, ledger: Ledger, report: Callable[[str], None]) -> TaskVector:
+    """Downloads and verifies the task vector that a host merged for a group and for the base of this model.
 
     Args:
-        host: trusted.
-        group: of devices.
-        ledger: of the model.
-        say: receives messages about the network.
+        host: a trusted host.
+        group: the group of devices.
+        ledger: the ledger of the model.
+        report: receives messages about the network.
 
     Returns:
         The vector; its domain is the group.
 
     Raises:
         NetworkError: the host cannot be reached.
-        BadInputError: there is none, or it is not what the host signed; nothing was merged.
-        WrongBaseError, TaskVectorError: it does not fit the model.
+        BadInputError: there is no vector, or it is not the one that the host signed; nothing was merged.
+        WrongBaseError, TaskVectorError: the vector does not fit the model.
     """
     base = ledger.base.weights_hash
     make_folder(data_folder())
     with (
-        HostClient(host, say) as client,
+        HostClient(host, report) as client,
         tempfile.TemporaryDirectory(dir=data_folder(), prefix="fleet-") as folder,
     ):
         offer = client.fleet(group, base)
-        record = verified(offer["statement"], offer["signature"], host.key)
-        check(record, {"kind": "fleet", "group": group, "base": base})
+        record = verify_document(offer["statement"], offer["signature"], host.key)
+        check_record(record, {"kind": "fleet", "group": group, "base": base})
         path = Path(folder) / "vector.safetensors"
         if client.fleet_vector(group, base, path) != record["vector"]:
             raise BadInputError(f"{host.url}: sent another task vector than it signed; nothing was merged")
@@ -95,5 +95,5 @@ def pull(host: Host, group: str, ledger: Ledger, say: Callable[[str], None]) -> 
 
 
 def edits_of(ledger: Ledger, group: str) -> list[int]:
-    """Numbers of the edits that came from a group: a newer one takes their place."""
+    """Numbers of the edits that came from a group; a newer vector of the group replaces them."""
     return [edit.id for edit in ledger.edits if edit.kind == "fleet" and edit.domains == [group]]

@@ -1,7 +1,7 @@
-"""Jobs that this device has sent to hosts, and what is stored of each until its edit is in the ledger.
+"""Jobs of this device on hosts, and the files of each job until its edit is in the ledger.
 
-Everything is in one folder a job: `job.json`, `dataset.tar`, and the task vector once it is here. A
-job is in the folder before the host receives it, and leaves it only when its edit is in the ledger.
+Each job has one folder with `job.json`, `dataset.tar`, and the task vector once it is downloaded. The
+folder is created before the job is sent, and deleted only after its edit is in the ledger.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ VECTOR = "vector.safetensors"
 
 @dataclass(frozen=True)
 class Job:
-    """A fine-tuning that a host does for this device.
+    """A fine-tuning that a host runs for this device.
 
     Attributes:
-        key: its name here; the host makes one job of it, however often it is sent.
+        key: the name of the job on this device; the host creates only one job per key, however often it is sent.
         url: of the host.
-        model: what `--model` said.
-        settings: of the adaptation: how the task vector will be merged and judged here.
-        request: what the host was asked, as it was sent.
+        model: the value of `--model`.
+        settings: of the adaptation, including merge and gate, which run on this device.
+        request: the request to the host, as it was sent.
         origin: metadata of the task vector.
         created: ISO 8601, UTC.
-        identity: of the job on the host; empty until the host has it.
+        identity: of the job on the host; empty until the host has created it.
     """
 
     key: str
@@ -61,25 +61,26 @@ class Job:
 
     @property
     def size(self) -> int:
-        """Bytes to send."""
+        """Size of the archive in bytes."""
         return int(self.request["dataset"]["bytes"])
 
     def save(self) -> None:
-        """
+        """Writes `job.json`.
+
         Raises:
             StorageError: it cannot be written.
         """
         content = json.dumps(_record(self), indent=1) + "\n"
         write_atomically(self.folder / "job.json", content.encode(), private=True)
 
-    def forget(self) -> None:
-        """Removes what there is of it here."""
+    def delete(self) -> None:
+        """Deletes the folder of the job."""
         (self.folder / "job.json").unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _record(job: Job) -> dict[str, Any]:
-    """A job as `job.json` has it: the settings of the adaptation are one flat record there, "plan"."""
+    """A job as stored in `job.json`, where the settings of the adaptation are one flat record, "plan"."""
     settings, merge, gate = job.settings, job.settings.merge, job.settings.gate
     plan = {
         "domain": settings.domain,
@@ -107,9 +108,10 @@ def _record(job: Job) -> dict[str, Any]:
 
 
 def _job(record: dict[str, Any]) -> Job:
-    """
+    """Parses the record of a job.
+
     Raises:
-        TypeError, KeyError, AttributeError: it is not the record of a job.
+        TypeError, KeyError, AttributeError: the record is invalid.
     """
     settings, origin = _settings(**record.pop("plan")), Origin(**record.pop("origin"))
     return Job(**record, settings=settings, origin=origin)
@@ -128,7 +130,7 @@ def _settings(
     seed: int = 0,
     gains: bool = True,
 ) -> AdaptationSettings:
-    """The settings of an adaptation from the keys of a job's "plan"."""
+    """Converts the "plan" of a job to settings of an adaptation."""
     return AdaptationSettings(
         domain=domain,
         merge=MergeSettings(method, dict(settings)),
@@ -145,34 +147,34 @@ def _folder() -> Path:
 
 
 def jobs() -> list[Job]:
-    """Jobs that have not come back yet, the oldest first. What a kill left of others is removed.
+    """The unfinished jobs of this device, the oldest first.
 
     Raises:
-        StorageError: the record of one is damaged.
+        StorageError: the record of a job is damaged.
     """
     found = []
     for path in sorted(_folder().glob("*/job.json")):
         try:
             record = translated(read_json(path), STATEMENT)
-            if record["key"] != path.parent.name:  # the folder that `forget` removes
-                raise ValueError("it is another job's")
+            if record["key"] != path.parent.name:  # `delete` removes the folder of this name
+                raise ValueError("its key is not the name of its folder")
             found.append(_job(record))
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            said = one_line(str(error))
-            raise StorageError(f"{path}: is damaged ({said}); remove its folder, and adapt again") from error
+            reason = one_line(str(error))
+            raise StorageError(f"{path}: is damaged ({reason}); remove its folder and adapt again") from error
     return sorted(found, key=lambda job: job.created)
 
 
 def find_job(name: str) -> Job:
-    """A job by the beginning of its key, or of its identity on the host.
+    """Finds a job by a prefix of its key or of its identity on the host.
 
     Raises:
-        BadInputError: there is none, or more than one.
+        BadInputError: no job matches, or more than one.
     """
     matching = [job for job in jobs() if name and (job.key.startswith(name) or job.identity.startswith(name))]
     if len(matching) != 1:
         which = f"{len(matching)} jobs begin with {name}" if matching else f"there is no job {name}"
-        raise BadInputError(f"{which}; 'asr-edge jobs' lists what this device waits for")
+        raise BadInputError(f"{which}; 'asr-edge jobs' lists the unfinished jobs of this device")
     return matching[0]
 
 
@@ -185,25 +187,25 @@ def pack_job(
     *,
     score_remotely: bool = False,
 ) -> Job:
-    """Puts together what a host needs. Nothing is sent yet.
+    """Creates a job with its archive on this device. Sends nothing.
 
     Args:
         training_set: to fine-tune on.
-        settings: of the adaptation: how the task vector will be merged and judged here.
+        settings: of the adaptation, including merge and gate, which run on this device.
         url: of the host.
-        model: as `--model` named it.
+        model: the value of `--model`.
         finetuning: settings of the fine-tuning.
-        score_remotely: send the held-out utterances too: they decide when the host stops.
+        score_remotely: also pack the held-out utterances, for early stopping on the host.
 
     Raises:
-        BadInputError: a job for this domain is under way already.
+        BadInputError: there is an unfinished job for this domain.
         StorageError: the disk is full or cannot be written.
     """
     for other in jobs():
         if other.settings.domain == settings.domain:
             raise BadInputError(
-                f"{settings.domain} is being learnt on {other.url} already (job {other.key[:8]}): 'asr-edge jobs "
-                f"attach {other.key[:8]}' waits for it, 'asr-edge jobs cancel {other.key[:8]}' gives it up"
+                f"{other.url} is already fine-tuning on {settings.domain} (job {other.key[:8]}): 'asr-edge jobs "
+                f"attach {other.key[:8]}' waits for it, 'asr-edge jobs cancel {other.key[:8]}' cancels it"
             )
     key = secrets.token_hex(16)
     folder = _folder() / key
@@ -230,14 +232,14 @@ def pack_job(
 
 
 def kept_density(settings: AdaptationSettings) -> float:
-    """The fraction of the vector's entries that the device can make use of, and therefore asks for."""
+    """The fraction of entries of the task vector that the merge on the device needs, and the device requests."""
     merge = settings.merge.with_defaults(vectors=1)
     is_only_trimmed = settings.merge.method == "ties" and merge["scope"] == "tensor"
     return float(merge["density"]) if is_only_trimmed and not settings.sweep else 1.0
 
 
 def _edits(training_set: TrainingSet) -> tuple[list[dict[str, Any]], list[Path]]:
-    """The edits of the version to start from, so that the host can make it again; and their files."""
+    """The edits of the version to start from, from which the host rebuilds it, and the files of their vectors."""
     bundle = training_set.bundle
     if not isinstance(bundle, EditedBundle):
         return [], []

@@ -1,7 +1,7 @@
-"""What a host says of a task vector, and that it was the host who said it: Ed25519 over a JSON document.
+"""Ed25519 signatures of the JSON documents in which a host describes its task vectors.
 
-The document is verified and then read, never the other way round, and is handed on as the text that
-was signed, so that there is no second way to write it.
+A document is always verified before it is parsed. It is stored and sent as the signed text, so that
+its signature does not depend on how JSON is serialised.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Signer:
-    """Signs what a host says.
+    """Signs the documents of a host.
 
     Attributes:
-        private: the key it signs with.
-        key: its public half, base64.
-        authority: the host's own certificate authority (PEM), if it has one.
+        private: the private key.
+        key: the public key, base64.
+        authority: the certificate of the host's own authority (PEM), if it has one.
     """
 
     private: Ed25519PrivateKey
@@ -42,8 +42,8 @@ class Signer:
         """Reads a signing key.
 
         Args:
-            path: of the key (PEM), as `make_signing_key` wrote it.
-            authority: the certificate (PEM) of the host's own authority; the file need not exist.
+            path: file of the key (PEM), as written by `make_signing_key`.
+            authority: file of the certificate (PEM) of the host's own authority; need not exist.
 
         Raises:
             BadInputError: there is no such key, or it cannot be read.
@@ -54,7 +54,7 @@ class Signer:
         try:
             private = serialization.load_pem_private_key(path.read_bytes(), None)
             if not isinstance(private, Ed25519PrivateKey):
-                raise ValueError("it is not of Ed25519")
+                raise ValueError("it is not an Ed25519 key")
         except FileNotFoundError:
             raise BadInputError(f"{path}: there is no such key; 'asr-edge host init' makes one") from None
         except (OSError, ValueError, TypeError) as error:
@@ -64,17 +64,17 @@ class Signer:
 
     @property
     def fingerprint(self) -> str:
-        """For people to compare."""
+        """The fingerprint that people compare."""
         return fingerprint(self.key, self.authority)
 
     def sign(self, record: Mapping[str, Any]) -> tuple[str, str]:
-        """A record as the document that is signed, and the signature."""
+        """Serialises and signs a record; returns the document and the signature."""
         document = json.dumps(record, sort_keys=True, ensure_ascii=False)
         return document, base64.b64encode(self.private.sign(document.encode())).decode()
 
 
 def make_signing_key(path: Path) -> None:
-    """Writes a new key (PEM) to sign with, which only its owner can read; one that is there stays.
+    """Writes a new signing key (PEM) that only its owner can read; keeps an existing key.
 
     Raises:
         StorageError: it cannot be written.
@@ -88,15 +88,16 @@ def make_signing_key(path: Path) -> None:
         write_atomically(path, pem, private=True)
 
 
-def verified(document: str, signature: str, key: str) -> dict[str, Any]:
-    """What a signed document says.
+def verify_document(document: str, signature: str, key: str) -> dict[str, Any]:
+    """Verifies and parses a signed document.
 
     Args:
         document: JSON, as it was signed.
-        signature, key: of Ed25519, base64.
+        signature: Ed25519, base64.
+        key: public key, base64.
 
     Raises:
-        BadInputError: it was not signed with this key.
+        BadInputError: the signature does not match.
     """
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -108,32 +109,33 @@ def verified(document: str, signature: str, key: str) -> dict[str, Any]:
     except (InvalidSignature, ValueError) as error:
         raise BadInputError(
             "the task vector is not signed by the host that this device trusts; nothing was merged. If the host has "
-            "a new key, its owner can tell you its fingerprint: 'asr-edge host trust URL'"
+            "a new key, ask its owner for the fingerprint and run 'asr-edge host trust URL'"
         ) from error
     if not isinstance(record, dict):
-        raise BadInputError("the host signed something that is not a record; nothing was merged")
+        raise BadInputError("the document that the host signed is not a JSON object; nothing was merged")
     found: dict[str, Any] = translated(record, STATEMENT)
     return found
 
 
-def check(record: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """
+def check_record(record: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Checks that a signed record answers the request.
+
     Raises:
-        BadInputError: what was signed is not about what was asked for.
+        BadInputError: a value differs from the expected one.
     """
     wrong = [name for name, value in expected.items() if record.get(name) != value]
     if wrong:
         raise BadInputError(
-            f"the host's answer is signed, but for something else ({', '.join(wrong)} differ); nothing was merged"
+            f"the host signed an answer to another request ({', '.join(wrong)} differ); nothing was merged"
         )
 
 
 def fingerprint(key: str, authority: str | None) -> str:
-    """What people compare: SHA-256 over a host's signing key and its certificate authority.
+    """The fingerprint of a host that people compare: SHA-256 over its signing key and its certificate authority.
 
     Args:
-        key: the host's public key, base64.
-        authority: the certificate of its own authority (PEM); None where it has a public one.
+        key: the public key of the host, base64.
+        authority: the certificate of its own authority (PEM); None if it uses a public one.
     """
     digest = hashlib.sha256(json.dumps([key, authority]).encode()).digest()
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")

@@ -1,6 +1,6 @@
-"""A certificate authority of a server's own, and certificates for TLS that it signs.
+"""TLS certificates of a server, signed by its own certificate authority.
 
-authority.pem, authority-key.pem       made once: a device that pins the authority trusts each certificate that it signs
+authority.pem, authority-key.pem       created once; a device that pins the authority trusts all its certificates
 certificate.pem, certificate-key.pem   renewed each time, for the names by which devices reach the server
 """
 
@@ -29,14 +29,14 @@ CERTIFICATE_DAYS = 825  # some TLS libraries refuse certificates that are valid 
 
 
 def make_certificate(folder: Path, names: Sequence[str]) -> None:
-    """Makes a certificate, in place of one that is there, and the authority that signs it, if there is none.
+    """Creates or replaces the certificate; creates the authority that signs it if there is none.
 
     Args:
-        folder: where the four files are; it becomes private.
-        names: by which devices reach the server: DNS names and IP addresses.
+        folder: folder of the four files; it becomes private.
+        names: DNS names and IP addresses by which devices reach the server.
 
     Raises:
-        BadInputError: a name is none, or the authority's key is of another kind.
+        BadInputError: a name is invalid, or the key of the authority is of another type.
         StorageError: the folder cannot be written.
     """
     private_folder(folder)
@@ -48,7 +48,7 @@ def make_certificate(folder: Path, names: Sequence[str]) -> None:
     authority = x509.load_pem_x509_certificate((folder / AUTHORITY).read_bytes())
     authority_key = serialization.load_pem_private_key((folder / AUTHORITY_KEY).read_bytes(), None)
     if not isinstance(authority_key, ec.EllipticCurvePrivateKey):
-        raise BadInputError(f"{folder / AUTHORITY_KEY}: is not a key of an authority that was made here")
+        raise BadInputError(f"{folder / AUTHORITY_KEY}: is not the key of an authority that asr-edge created")
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = (
         _builder(alternatives[0].value, authority.subject, key, CERTIFICATE_DAYS)
@@ -86,7 +86,7 @@ def _builder(subject: object, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(minutes=10))  # of clocks that differ
+        .not_valid_before(now - dt.timedelta(minutes=10))  # for clocks that differ
         .not_valid_after(now + dt.timedelta(days=days))
     )
 
@@ -101,7 +101,7 @@ def _alternative(name: str) -> x509.DNSName | x509.IPAddress:
     except UnicodeError:
         ascii_name = ""
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", ascii_name):
-        raise BadInputError(f"{name!r}: neither a name nor an address of a machine")
+        raise BadInputError(f"{name!r}: neither a DNS name nor an IP address")
     return x509.DNSName(ascii_name)
 
 

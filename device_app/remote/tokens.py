@@ -1,4 +1,4 @@
-"""Tokens by which a server knows a device. The server stores only their hashes."""
+"""Tokens that authenticate a device to a server. The server stores only their hashes."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import secrets
 from collections.abc import Iterable
 from typing import TypeVar
 
-PREFIX = "asr-edge-"  # by which people, and programs that look for leaked secrets, recognise one
+PREFIX = "asr-edge-"  # lets people and scanners for leaked secrets recognise a token
 
 Owner = TypeVar("Owner")
 
 
 def make_token() -> str:
-    """A new token, of 256 random bits."""
+    """Creates a token of 256 random bits."""
     return PREFIX + secrets.token_urlsafe(32)
 
 
 def hash_token(token: str) -> str:
-    """What a server stores of a token. Tokens are random and long, so one round of SHA-256 is as good as many."""
+    """The hash of a token that a server stores. Tokens are random and long, so one round of SHA-256 suffices."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def find_owner(token: str, hashes: Iterable[tuple[str, Owner]]) -> Owner | None:
-    """Whose token this is, if it is anybody's. All are compared, each in constant time.
+    """The owner of a token, or None. Compares the token with all hashes, each in constant time.
 
     Args:
-        token: as it came.
-        hashes: of all tokens that are valid, each with its owner.
+        token: as received.
+        hashes: the hash and the owner of each valid token.
     """
     hashed = hash_token(token)
     found = None

@@ -1,4 +1,4 @@
-"""Fine-tuning on a host: a job is sent and followed, and its task vector is verified, merged and judged here."""
+"""Fine-tuning on a host: sends and follows a job, verifies its task vector, and merges it on this device."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from device_app.adaptation.adapt import conclude
 from device_app.adaptation.decision import Outcome
 from device_app.adaptation.settings import AdaptationSettings
-from device_app.adaptation.test_sets import TestSets, build_test_sets, held_out_of
+from device_app.adaptation.test_sets import TestSets, build_test_sets, held_out_utterances
 from device_app.adaptation.training_set import FineTuningResult, prepare
 from device_app.data.store import Store
 from device_app.execution import ExecutionContext
@@ -19,8 +19,8 @@ from device_app.models.ledger import Ledger
 from device_app.recognition.transcriber import Transcriber
 from device_app.remote.client import HostClient
 from device_app.remote.jobs import ARCHIVE, VECTOR, Job, pack_job
-from device_app.remote.signatures import check, verified
-from device_app.remote.trusted_hosts import Host, agree, find_host
+from device_app.remote.signatures import check_record, verify_document
+from device_app.remote.trusted_hosts import Host, find_host, record_consent
 from device_app.reporter import OnUpdate
 from editing.errors import AsrEdgeError, BadInputError, TrainingError
 from editing.files import sha256
@@ -39,19 +39,19 @@ def adapt_on_host(
     score_remotely: bool,
     confirm: Callable[[str], None],
 ) -> Outcome | None:
-    """Adapts to a domain with the fine-tuning on a host, and all the rest here.
+    """Adapts to a domain. Only the fine-tuning runs on a host; everything else runs on this device.
 
     Args:
-        store: where the utterances are.
-        ledger: of the model.
+        store: the store with the utterances.
+        ledger: the ledger of the model.
         settings: of the adaptation.
         finetuning: settings of the fine-tuning.
-        host: trusted.
-        model: as `--model` named it.
+        host: a trusted host.
+        model: the value of `--model`.
         context: threads and reporter.
-        score_remotely: send the held-out utterances too: they decide when the host stops.
-        confirm: called with a question before recordings go to this host for the first time; raises if the
-            answer is no, and nothing is sent.
+        score_remotely: also send the held-out utterances, for early stopping on the host.
+        confirm: called with a question before recordings are sent to this host for the first time; it
+            raises if the user declines, and nothing is sent.
 
     Returns:
         As `complete`.
@@ -67,52 +67,52 @@ def adapt_on_host(
     what = f"{count} recordings with their texts, {job.size / 1e6:.1f} MB"
     if not host.consent:
         try:
-            confirm(f"{what}, go to {host.url}, which removes them when it has learnt. Do you agree?")
+            confirm(f"{what}, are sent to {host.url}, which deletes them after the fine-tuning. Do you agree?")
         except BaseException:
-            job.forget()
+            job.delete()
             raise
-        host = agree(host)
-    context.reporter.say(f"Sending {what}, to {host.url} ...")
+        host = record_consent(host)
+    context.reporter.report(f"Sending {what}, to {host.url} ...")
     return complete(store, ledger, job, host, test_sets, context)
 
 
 def complete(
     store: Store, ledger: Ledger, job: Job, host: Host, test_sets: TestSets | None, context: ExecutionContext
 ) -> Outcome | None:
-    """Sends what is not sent of a job, waits for the host, and then does with the task vector what `adapt` does.
+    """Sends a job as far as necessary, waits for the host, merges the task vector, and lets the gate decide.
 
     Returns:
-        What was decided; None where this very vector became an edit before.
+        The outcome; None if this task vector is an edit already.
 
     Raises:
         As `send`, `fetch` and `finish`.
     """
     reporter = context.reporter
-    with HostClient(host, reporter.say) as client:
+    with HostClient(host, reporter.report) as client:
         with reporter.progress("sending", job.size) as advance:
             job = send(job, client, _from_total(advance))
         with reporter.finetuning() as show:
-            result = fetch(job, client, _following(show, reporter.say))
+            result = fetch(job, client, _following(show, reporter.report))
         outcome = finish(store, ledger, job, result, test_sets, context)
-        with suppress(AsrEdgeError):  # the host has no use for the job any more, and removes it in time anyway
+        with suppress(AsrEdgeError):  # optional: the host removes finished jobs after some time
             client.cancel(job.identity)
     return outcome
 
 
 def send(job: Job, client: HostClient, on_sent: Callable[[int], None]) -> Job:
-    """Creates a job on its host and sends its archive, as far as that has not been done.
+    """Creates a job on its host and uploads its archive, unless that was done before.
 
     Args:
-        job: packed.
-        client: of its host.
-        on_sent: called with how many bytes are sent.
+        job: a packed job.
+        client: client of its host.
+        on_sent: called with the number of bytes uploaded so far.
 
     Returns:
-        The job, with the name by which the host knows it.
+        The job, with its identity on the host.
 
     Raises:
-        NetworkError: the host cannot be reached; call again.
-        BadInputError: the host refuses it.
+        NetworkError: the host cannot be reached; can be called again.
+        BadInputError: the host refuses the job.
     """
     if not job.identity:
         job = replace(job, identity=str(client.create(dict(job.request))["id"]))
@@ -122,28 +122,30 @@ def send(job: Job, client: HostClient, on_sent: Callable[[int], None]) -> Job:
 
 
 def fetch(job: Job, client: HostClient, on_change: Callable[[Mapping[str, Any]], None]) -> FineTuningResult:
-    """Waits for a job that was sent, fetches the task vector and verifies it.
+    """Waits for a job, downloads its task vector and verifies it.
 
     Args:
-        job: sent.
-        client: of its host.
-        on_change: called with the state of the job, whenever that changes.
+        job: a job that was sent.
+        client: client of its host.
+        on_change: called with the state of the job whenever it changes.
 
     Raises:
-        NetworkError: the host cannot be reached; call again.
+        NetworkError: the host cannot be reached; can be called again.
         TrainingError: the fine-tuning failed on the host.
-        BadInputError: what the host sends is not what was asked for, or does not fit the model.
+        BadInputError: the task vector does not answer the request, or does not fit the model.
     """
     path = job.folder / VECTOR
     state: Mapping[str, Any] = {}
     for state in client.follow(job.identity):
         on_change(state)
     if state["state"] != "done":
-        reason = state.get("error") or "it was cancelled there"
-        job.forget()
-        raise TrainingError(f"{job.url}: could not learn {job.settings.domain}: {reason}; nothing was changed here")
-    record = verified(state["statement"], state["signature"], client.host.key)
-    check(
+        reason = state.get("error") or "the job was cancelled on the host"
+        job.delete()
+        raise TrainingError(
+            f"{job.url}: the fine-tuning on {job.settings.domain} failed: {reason}; nothing was changed on this device"
+        )
+    record = verify_document(state["statement"], state["signature"], client.host.key)
+    check_record(
         record,
         {
             "kind": "task-vector",
@@ -174,22 +176,22 @@ def finish(
     test_sets: TestSets | None,
     context: ExecutionContext,
 ) -> Outcome | None:
-    """Does with the result of a host what `adapt` does: merges, judges, records. Then the job is over.
+    """Merges the result of a job, lets the gate decide, and deletes the job.
 
     Args:
-        store: where the domain is.
-        ledger: of the model.
-        job: fetched.
-        result: what came.
-        test_sets: to judge by, if they were built; they are built anew where the model has changed since.
+        store: the store with the domain.
+        ledger: the ledger of the model.
+        job: a job whose result was fetched.
+        result: the result.
+        test_sets: the test sets, if they were built; they are rebuilt if the active version has changed.
         context: threads and reporter.
 
     Returns:
-        What was decided; None where this very vector became an edit before, and a kill came between.
+        The outcome; None if this task vector is an edit already, because an earlier call was killed.
 
     Raises:
         WrongBaseError, TaskVectorError: the vector does not fit the model.
-        StorageError: the disk is full or cannot be written; call again.
+        StorageError: the disk is full or cannot be written; can be called again.
     """
     ledger.check({job.url: result.vector})
     domain = job.settings.domain
@@ -198,36 +200,36 @@ def finish(
         if not ledger.has_edit_of(result.vector):
             if test_sets is None or test_sets.version != ledger.current.id:
                 transcriber = Transcriber(ledger.bundle(ledger.current), threads=context.threads)
-                held_out = held_out_of(store, domain)
+                held_out = held_out_utterances(store, domain)
                 test_sets = build_test_sets(store, ledger, domain, held_out, transcriber, context.reporter)
             outcome = conclude(ledger, job.settings, test_sets, result, context)
-    job.forget()
+    job.delete()
     return outcome
 
 
-def cancel(job: Job, say: Callable[[str], None]) -> None:
-    """Ends a job on its host, and removes what there is of it here.
+def cancel(job: Job, report: Callable[[str], None]) -> None:
+    """Cancels a job on its host, and deletes it on this device.
 
     Args:
-        job: sent or not.
-        say: receives messages about the network.
+        job: a job, sent or not.
+        report: receives messages about the network.
 
     Raises:
-        NetworkError: the host cannot be reached; the job stays here.
-        BadInputError: the host refuses, or is not trusted any more.
+        NetworkError: the host cannot be reached; the job is not deleted.
+        BadInputError: the host refuses, or is no longer trusted.
     """
     if job.identity:
-        with HostClient(find_host(job.url), say, patience_s=20.0) as client:
+        with HostClient(find_host(job.url), report, retry_s=20.0) as client:
             client.cancel(job.identity)
-    job.forget()
+    job.delete()
 
 
 def state_of(job: Job) -> dict[str, Any]:
-    """The state of a job on its host: "state", and as far as it is known "place", "progress" and "error"."""
+    """The state of a job on its host: "state", and if known "place" (in the queue), "progress" and "error"."""
     if not job.identity:
         return {"state": "not sent yet"}
     try:
-        with HostClient(find_host(job.url), patience_s=3.0) as client:
+        with HostClient(find_host(job.url), retry_s=3.0) as client:
             state = client.job(job.identity)
         return {key: state[key] for key in ("state", "place", "progress", "error")}
     except AsrEdgeError as error:
@@ -235,7 +237,7 @@ def state_of(job: Job) -> dict[str, Any]:
 
 
 def describe(state: Mapping[str, Any]) -> str:
-    """The state of a job in a line, for people."""
+    """Describes the state of a job in one line."""
     words = str(state["state"])
     if words == "queued" and state.get("place"):
         words += f", {state['place']} before it"
@@ -247,7 +249,7 @@ def describe(state: Mapping[str, Any]) -> str:
 
 
 def _from_total(advance: Callable[[float], None]) -> Callable[[int], None]:
-    """A function of the total from a function of the increase."""
+    """Converts a callback for the amount added to one for the total."""
     sent = 0
 
     def on_sent(total: int) -> None:
@@ -258,8 +260,8 @@ def _from_total(advance: Callable[[float], None]) -> Callable[[int], None]:
     return on_sent
 
 
-def _following(show: OnUpdate, say: Callable[[str], None]) -> Callable[[Mapping[str, Any]], None]:
-    """Passes on the progress of a job, and says its state whenever that is another."""
+def _following(show: OnUpdate, report: Callable[[str], None]) -> Callable[[Mapping[str, Any]], None]:
+    """A callback that shows the progress of a job and reports its state whenever the state changes."""
     last = ""
 
     def on_change(state: Mapping[str, Any]) -> None:
@@ -269,7 +271,7 @@ def _following(show: OnUpdate, say: Callable[[str], None]) -> Callable[[Mapping[
             show(int(at["step"]), int(at["steps"]), int(at["epoch"]), float(at["loss"]))
         words = describe({**state, "progress": None})
         if words != last:
-            say(f"On the host: {words}")
+            report(f"On the host: {words}")
             last = words
 
     return on_change

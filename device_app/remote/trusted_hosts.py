@@ -1,4 +1,4 @@
-"""Hosts that this device trusts: their signing key, their certificate authority, and our token there."""
+"""Hosts that this device trusts: signing key, certificate authority, and the device's token."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from editing.json_text import read_json
 
 @dataclass(frozen=True)
 class Host:
-    """A host, pinned.
+    """A host with pinned keys.
 
     Attributes:
-        url: without a slash at its end.
-        key: the public half of its signing key, base64.
-        authority: the certificate (PEM) that signed its own; None where it has a public one.
-        token: by which it knows this device.
-        consent: whether the user has agreed that recordings go there.
+        url: without a trailing slash.
+        key: its public signing key, base64.
+        authority: the certificate of its own authority (PEM); None if it uses a public one.
+        token: authenticates this device.
+        consent: whether the user has agreed to send recordings to it.
     """
 
     url: str
@@ -35,17 +35,17 @@ class Host:
     consent: bool = False
 
     def tls(self) -> ssl.SSLContext:
-        """TLS 1.3, and no other authority than the host's own, if it has one."""
+        """A context for TLS 1.3 that trusts only the host's own authority, if it has one."""
         context = ssl.create_default_context(cadata=self.authority)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         return context
 
 
 def checked_url(url: str) -> str:
-    """The URL of a host, without a slash at its end.
+    """Checks the URL of a host, and removes a trailing slash.
 
     Raises:
-        BadInputError: it is none, or would send recordings over the network in the clear.
+        BadInputError: it is not the URL of a host, or would send recordings over the network unencrypted.
     """
     try:
         parts = urlsplit(url)
@@ -55,14 +55,14 @@ def checked_url(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
         raise BadInputError(f"{url}: is not the URL of a host; expected https://NAME:PORT")
     if parts.username or parts.password:
-        raise BadInputError(f"{parts.hostname}: the URL has a name or a password in it; use --token")
+        raise BadInputError(f"{parts.hostname}: the URL contains a user name or a password; use --token")
     if parts.scheme == "http" and not is_loopback(parts.hostname):
-        raise BadInputError(f"{url}: recordings go to another machine only by https")
+        raise BadInputError(f"{url}: recordings are sent to another machine only over https")
     return url.rstrip("/")
 
 
 def is_loopback(name: str) -> bool:
-    """Whether an address is this machine's own."""
+    """Whether a host name is a loopback address."""
     if name == "localhost":
         return True
     try:
@@ -72,7 +72,7 @@ def is_loopback(name: str) -> bool:
 
 
 def hosts() -> dict[str, Host]:
-    """All hosts that are trusted, by URL.
+    """All trusted hosts, by URL.
 
     Raises:
         StorageError: the list is damaged.
@@ -89,7 +89,8 @@ def hosts() -> dict[str, Host]:
 
 
 def find_host(url: str) -> Host:
-    """
+    """The trusted host of this URL.
+
     Raises:
         BadInputError: it is not trusted.
     """
@@ -100,8 +101,8 @@ def find_host(url: str) -> Host:
         raise BadInputError(f"{url}: not trusted yet; 'asr-edge host trust {url}' pins its key") from None
 
 
-def keep_host(host: Host) -> None:
-    """Adds a host, or replaces it. The file can be read by its owner alone.
+def save_host(host: Host) -> None:
+    """Adds or replaces a host, in a file that only its owner can read.
 
     Raises:
         StorageError: it cannot be written.
@@ -109,8 +110,9 @@ def keep_host(host: Host) -> None:
     _write({**hosts(), host.url: host})
 
 
-def forget_host(url: str) -> None:
-    """
+def remove_host(url: str) -> None:
+    """Removes a host from the trusted ones.
+
     Raises:
         BadInputError: it is not trusted.
     """
@@ -118,10 +120,10 @@ def forget_host(url: str) -> None:
     _write({other: one for other, one in hosts().items() if other != host.url})
 
 
-def agree(host: Host) -> Host:
-    """Notes that the user lets recordings go to a host."""
+def record_consent(host: Host) -> Host:
+    """Records that the user agrees to send recordings to a host."""
     agreed = replace(host, consent=True)
-    keep_host(agreed)
+    save_host(agreed)
     return agreed
 
 

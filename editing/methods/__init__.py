@@ -1,1 +1,1 @@
-"""Merge methods, one file each; a file that is here is found by `editing.registry.METHODS`."""
+"""Merge methods, one file each. `editing.registry.METHODS` finds every file in this folder."""

@@ -2,12 +2,12 @@ from collections.abc import Sequence
 
 from editing.layers import Coefficient
 from editing.method import Tensors, merge_method
-from editing.methods.magnitude_prune import trimmed
+from editing.methods.magnitude_prune import trim_vector
 from editing.methods.task_arithmetic import task_arithmetic
 from editing.sparsify import Array, Scope
 
 
-@merge_method("breadcrumbs", paper="arXiv 2312.06795", oracle="mergekit's formula, where it keeps as many entries")
+@merge_method("breadcrumbs", paper="arXiv 2312.06795", oracle="mergekit's formula, at equal numbers of entries kept")
 def breadcrumbs(
     vectors: Sequence[Tensors],
     *,
@@ -16,7 +16,7 @@ def breadcrumbs(
     outliers: float = 0.01,
     scope: Scope = "tensor",
 ) -> dict[str, Array]:
-    """Cuts both tails, the very largest entries and the small ones, and adds the vectors."""
+    """Removes the largest entries (outliers) and the small ones, then adds the vectors."""
     if not 0 <= outliers < 1:
-        raise ValueError(f"outliers of {outliers}; it is the fraction of largest entries cut, below 1")
-    return task_arithmetic([trimmed(vector, density, scope, outliers) for vector in vectors], lam=lam)
+        raise ValueError(f"outliers of {outliers}; it is the fraction of largest entries removed, below 1")
+    return task_arithmetic([trim_vector(vector, density, scope, outliers) for vector in vectors], lam=lam)

@@ -13,16 +13,16 @@ from editing.sparsify import Array, drop
 def dare_linear(
     vectors: Sequence[Tensors], *, lam: Coefficient = 0.4, density: float = 0.5, seed: int = 0
 ) -> dict[str, Array]:
-    """Drops entries at random, divides the rest by the density, and adds the vectors."""
-    return task_arithmetic(dropped(vectors, density, seed), lam=lam)
+    """Drops entries at random, divides the rest by the density, then adds the vectors."""
+    return task_arithmetic(drop_entries(vectors, density, seed), lam=lam)
 
 
-def dropped(vectors: Sequence[Tensors], density: float, seed: int) -> list[dict[str, Array]]:
-    """The vectors with entries dropped; which ones depends on seed, place and name alone."""
+def drop_entries(vectors: Sequence[Tensors], density: float, seed: int) -> list[dict[str, Array]]:
+    """Drops entries at random; the choice depends only on the seed, the vector's index and the tensor's name."""
     return [
         {
-            name: drop(tensor, density, np.random.default_rng((seed, place, crc32(name.encode()))))
+            name: drop(tensor, density, np.random.default_rng((seed, index, crc32(name.encode()))))
             for name, tensor in vector.items()
         }
-        for place, vector in enumerate(vectors)
+        for index, vector in enumerate(vectors)
     ]

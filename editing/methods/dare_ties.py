@@ -1,8 +1,8 @@
 from collections.abc import Sequence
 
-from editing.layers import Coefficient, of_name
+from editing.layers import Coefficient, coefficient_of
 from editing.method import Tensors, for_each_tensor, merge_method
-from editing.methods.dare_linear import dropped
+from editing.methods.dare_linear import drop_entries
 from editing.methods.ties import disjoint_mean
 from editing.sparsify import Array
 
@@ -11,8 +11,8 @@ from editing.sparsify import Array
 def dare_ties(
     vectors: Sequence[Tensors], *, lam: Coefficient = 0.4, density: float = 0.5, seed: int = 0
 ) -> dict[str, Array]:
-    """Drops entries at random instead of trimming, then elects signs and averages as TIES does."""
+    """Drops entries at random instead of trimming them, then elects signs and averages as TIES does."""
     return for_each_tensor(
-        dropped(vectors, density, seed),
-        lambda name, tensors: disjoint_mean(tensors, [tensor != 0 for tensor in tensors], of_name(lam, name)),
+        drop_entries(vectors, density, seed),
+        lambda name, tensors: disjoint_mean(tensors, [tensor != 0 for tensor in tensors], coefficient_of(lam, name)),
     )

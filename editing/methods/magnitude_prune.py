@@ -12,11 +12,11 @@ from editing.sparsify import Array, Scope, masks
 def magnitude_prune(
     vectors: Sequence[Tensors], *, lam: Coefficient = 0.6, density: float = 0.5, scope: Scope = "tensor"
 ) -> dict[str, Array]:
-    """Trims each vector to its largest entries, and adds them: TIES without its vote on signs."""
-    return task_arithmetic([trimmed(vector, density, scope) for vector in vectors], lam=lam)
+    """Trims each vector to its largest entries, then adds the vectors: TIES without sign election."""
+    return task_arithmetic([trim_vector(vector, density, scope) for vector in vectors], lam=lam)
 
 
-def trimmed(vector: Tensors, density: float, scope: Scope, outliers: float = 0) -> dict[str, Array]:
-    """The vector with all but its largest entries zero; `outliers` of the very largest are passed over."""
+def trim_vector(vector: Tensors, density: float, scope: Scope, outliers: float = 0) -> dict[str, Array]:
+    """Sets all but the largest entries to zero, and the fraction `outliers` of the very largest too."""
     kept = masks(vector, density, scope, outliers=outliers)
     return {name: np.where(kept[name], tensor, np.float32(0)) for name, tensor in vector.items()}

@@ -3,26 +3,26 @@ from itertools import combinations
 
 import numpy as np
 
-from editing.layers import Coefficient, of_name
-from editing.method import Tensors, added, for_each_tensor, merge_method
+from editing.layers import Coefficient, coefficient_of
+from editing.method import Tensors, for_each_tensor, merge_method, sum_tensors
 from editing.sparsify import Array
 
 
-@merge_method("model_stock", paper="arXiv 2403.19522", oracle="mergekit model_stock, where vectors do not point apart")
+@merge_method("model_stock", paper="arXiv 2403.19522", oracle="mergekit model_stock, at cosines of 0 and above")
 def model_stock(vectors: Sequence[Tensors], *, lam: Coefficient = 1.0) -> dict[str, Array]:
-    """Averages the vectors, and shortens the mean the more the wider the angle between them is."""
+    """Averages the vectors and shrinks the mean: the wider the angle between the vectors, the more."""
     if len(vectors) < 2:
-        raise ValueError("model_stock goes by the angle between vectors; it takes two or more")
+        raise ValueError("model_stock uses the angle between vectors; it takes two or more")
 
     def merge(name: str, tensors: list[Array]) -> Array:
         share = _share(tensors)
-        return added(tensors) * np.float32(of_name(lam, name) * share / len(tensors))
+        return sum_tensors(tensors) * np.float32(coefficient_of(lam, name) * share / len(tensors))
 
     return for_each_tensor(vectors, merge)
 
 
 def _share(tensors: Sequence[Array]) -> float:
-    """t = N cos / (1 + (N - 1) cos), the paper's equation 4; 0 where the vectors point apart."""
+    """t = N cos / (1 + (N - 1) cos), equation 4 of the paper; 0 where the cosine is negative."""
     norms = [float(np.linalg.norm(tensor.astype(np.float64))) for tensor in tensors]
     cosines = [
         float(np.vdot(tensors[i].astype(np.float64), tensors[j])) / max(norms[i] * norms[j], 1e-12)

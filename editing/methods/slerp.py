@@ -2,22 +2,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from editing.layers import Coefficient, of_name
+from editing.layers import Coefficient, coefficient_of
 from editing.method import Tensors, for_each_tensor, merge_method
 from editing.sparsify import Array
 
-NEARLY_PARALLEL = 0.9995  # the cosine from which on the arc is as good as its chord, as in mergekit
+NEARLY_PARALLEL = 0.9995  # above this cosine, linear interpolation is as accurate; as in mergekit
 
 
 @merge_method("slerp", paper="Shoemake 1985, doi 10.1145/325334.325242", oracle="mergekit slerp")
 def slerp(vectors: Sequence[Tensors], *, lam: Coefficient = 1.0, place: float = 0.5) -> dict[str, Array]:
-    """Goes from one vector to another along the arc, so that the length is kept. Takes two vectors."""
+    """Interpolates between two vectors along the arc, which preserves the length."""
     if len(vectors) != 2:
-        raise ValueError(f"slerp goes from one vector to another; it takes two, not {len(vectors)}")
+        raise ValueError(f"slerp interpolates between two vectors; it takes two, not {len(vectors)}")
     if not 0 <= place <= 1:
         raise ValueError(f"a place of {place}; 0 is the first vector, 1 the second")
     return for_each_tensor(
-        vectors, lambda name, tensors: _arc(tensors[0], tensors[1], place) * np.float32(of_name(lam, name))
+        vectors, lambda name, tensors: _arc(tensors[0], tensors[1], place) * np.float32(coefficient_of(lam, name))
     )
 
 

@@ -2,18 +2,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from editing.layers import Coefficient, of_name
+from editing.layers import Coefficient, coefficient_of
 from editing.method import Tensors, for_each_tensor, merge_method
 from editing.sparsify import Array, Mask, Scope, magnitude_mask, masks
 
-BLOCK = 1 << 16  # entries that are worked on together: they stay in the processor's cache
+BLOCK = 1 << 16  # entries processed at a time, so that they stay in the processor's cache
 
 
 @merge_method("ties", paper="arXiv 2306.01708", oracle="PEFT ties, at weights of 1")
 def ties(
     vectors: Sequence[Tensors], *, lam: Coefficient = 0.6, density: float = 0.5, scope: Scope = "tensor"
 ) -> dict[str, Array]:
-    """Trims each vector, elects each entry's sign by sum, averages what agrees. One vector is only trimmed."""
+    """Trims each vector, elects the sign of each entry, averages the entries of that sign."""
     kept = [masks(vector, density, scope) for vector in vectors] if scope == "global" else None
 
     def merge(name: str, tensors: list[Array]) -> Array:
@@ -21,15 +21,16 @@ def ties(
             own = [mask[name] for mask in kept]
         else:
             own = [magnitude_mask(tensor, density) for tensor in tensors]
-        return disjoint_mean(tensors, own, of_name(lam, name))
+        return disjoint_mean(tensors, own, coefficient_of(lam, name))
 
     return for_each_tensor(vectors, merge)
 
 
 def disjoint_mean(tensors: Sequence[Array], kept: Sequence[Mask], lam: float) -> Array:
-    """Steps 2 and 3 of TIES: the mean of the kept entries that have the sign of the kept entries' sum.
+    """Steps 2 and 3 of TIES: the mean of the kept entries that have the elected sign.
 
-    A sum of zero elects plus, as in PEFT.
+    The elected sign is that of the sum of the kept entries; a sum of zero elects plus, as in PEFT. A single vector
+    is only scaled.
     """
     merged = np.empty_like(tensors[0])
     flat = [(tensor.reshape(-1), mask.reshape(-1)) for tensor, mask in zip(tensors, kept, strict=True)]

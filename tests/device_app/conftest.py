@@ -1,4 +1,4 @@
-"""What the tests of the ledger and of adapting share: vectors for the embedded model."""
+"""Fixtures shared by the tests of the ledger and of adaptation: task vectors for the embedded model."""
 
 import shutil
 
@@ -34,8 +34,8 @@ def vector(bundle, shapes):
 
 
 @pytest.fixture
-def own_home(home, tmp_path, monkeypatch):
-    """A data folder of the test's own, in which the base is baked already."""
+def own_home(transcriber, home, tmp_path, monkeypatch):
+    """A data folder for one test, in which the base is baked already."""
     folder = tmp_path / "home"
     shutil.copytree(home / "baked", folder / "baked")
     monkeypatch.setenv("ASR_EDGE_HOME", str(folder))

@@ -19,7 +19,7 @@ from device_app.models.baking import baked, temporarily_baked
 from device_app.models.ledger import Ledger
 from device_app.paths import RECORDINGS, data_folder
 from device_app.remote.jobs import pack_job
-from device_app.remote.trusted_hosts import Host, keep_host
+from device_app.remote.trusted_hosts import Host, save_host
 from editing.task_vector import Origin, TaskVector
 from tests.device_app.data.downgrade import allow_duplicates, downgrade_to_3
 
@@ -80,13 +80,15 @@ def test_all_that_the_library_writes(own_home, bundle, tmp_path):
     ledger = Ledger(bundle)
     weights = bundle.weights()
     with ledger.changing():
-        ledger.keep(TaskVector({"proj_out.weight": np.zeros((1, 1), np.float32)}, Origin("f", "b", "d", utterances=1)))
+        ledger.store_vector(
+            TaskVector({"proj_out.weight": np.zeros((1, 1), np.float32)}, Origin("f", "b", "d", utterances=1))
+        )
         assert (ledger.folder / "lock").is_file()
     with temporarily_baked(bundle, weights) as folder:
         assert len(list(folder.iterdir())) > 1
         assert open_to_others(own_home) == []
     baked(bundle)
-    keep_host(Host("https://box:8443", "key", "authority", "secret"))
+    save_host(Host("https://box:8443", "key", "authority", "secret"))
     (tmp_path / "a.flac").write_bytes(encode(audio))
     training_set = TrainingSet(
         bundle,

@@ -22,7 +22,7 @@ from editing.files import (
 )
 
 
-def test_replaces_a_file_and_leaves_nothing_beside_it(tmp_path):
+def test_writing_replaces_the_file_and_leaves_no_temporary_files(tmp_path):
     path = tmp_path / "new" / "file"
     write_atomically(path, b"old")
     write_atomically(path, b"new")
@@ -30,7 +30,7 @@ def test_replaces_a_file_and_leaves_nothing_beside_it(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["file"]
 
 
-def test_a_file_gets_the_rights_that_the_umask_gives(tmp_path):
+def test_a_file_has_the_permissions_that_the_umask_allows(tmp_path):
     before = os.umask(0o027)
     try:
         write_atomically(tmp_path / "file", b"")
@@ -39,7 +39,7 @@ def test_a_file_gets_the_rights_that_the_umask_gives(tmp_path):
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
 
 
-def test_a_folder_in_the_way_is_an_error_that_says_so(tmp_path):
+def test_a_path_of_the_wrong_kind_is_an_error(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(StorageError, match="cannot be written"):
         write_atomically(tmp_path / "file" / "below", b"data")
@@ -49,8 +49,8 @@ def test_a_folder_in_the_way_is_an_error_that_says_so(tmp_path):
         check_writable(tmp_path)
 
 
-def test_a_full_disk_leaves_the_old_file_and_says_to_free_space(tmp_path):
-    """The limit on file size stands in for the disk: the write fails half-way all the same."""
+def test_a_full_disk_leaves_the_old_file_unchanged(tmp_path):
+    """A limit on the file size simulates the full disk: the write fails half-way in the same manner."""
     path = tmp_path / "file"
     path.write_bytes(b"old")
     code = (
@@ -86,7 +86,7 @@ def test_a_kill_at_any_moment_leaves_the_old_file_or_the_new_one(tmp_path):
         assert path.read_bytes() in (old, new)
 
 
-def test_a_folder_appears_whole(tmp_path):
+def test_a_folder_appears_only_when_it_is_complete(tmp_path):
     with folder_in_one_step(tmp_path / "made") as folder:
         (folder / "file").write_text("data")
         assert not (tmp_path / "made").exists()
@@ -94,7 +94,7 @@ def test_a_folder_appears_whole(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["made"]
 
 
-def test_a_folder_that_failed_does_not_appear(tmp_path):
+def test_a_folder_does_not_appear_after_an_error(tmp_path):
     with pytest.raises(RuntimeError), folder_in_one_step(tmp_path / "made") as folder:
         (folder / "file").write_text("data")
         raise RuntimeError
@@ -133,7 +133,7 @@ def through_a_linked_folder(path):
 
 
 @pytest.mark.parametrize("spelled", [Path, other_spelling, hard_link, symbolic_link, through_a_linked_folder])
-def test_an_output_that_is_an_input_is_refused_however_it_is_spelled(tmp_path, spelled):
+def test_an_output_path_that_is_an_input_is_refused_in_every_spelling(tmp_path, spelled):
     (tmp_path / "sub").mkdir()
     path = tmp_path / "recording.flac"
     path.write_bytes(b"mine")
@@ -141,7 +141,7 @@ def test_an_output_that_is_an_input_is_refused_however_it_is_spelled(tmp_path, s
         refuse_overwriting([tmp_path / "new", spelled(path)], [tmp_path / "other", path])
 
 
-def test_outputs_that_are_new_or_something_else_are_not_refused(tmp_path):
+def test_outputs_that_are_not_inputs_are_accepted(tmp_path):
     for name in ("in", "out"):
         (tmp_path / name).write_bytes(b"the same content")
     refuse_overwriting(
@@ -161,7 +161,7 @@ def umask(request):
     os.umask(before)
 
 
-def test_below_a_private_folder_only_the_owner_reads_whatever_the_umask(tmp_path, umask):
+def test_only_the_owner_can_read_below_a_private_folder_with_any_umask(tmp_path, umask):
     private = private_folder(tmp_path / "parent" / "private")
     make_folder(private / "a" / "b")
     write_atomically(private / "c" / "file", b"")
@@ -174,13 +174,13 @@ def test_below_a_private_folder_only_the_owner_reads_whatever_the_umask(tmp_path
     assert (tmp_path / "parent").stat().st_mode & 0o777 == 0o777 & ~umask
 
 
-def test_beside_a_private_folder_the_umask_counts(tmp_path, umask):
+def test_beside_a_private_folder_the_umask_applies(tmp_path, umask):
     private_folder(tmp_path / "private")
     write_atomically(tmp_path / "private-not" / "file", b"")
     assert modes(tmp_path / "private-not") == {"private-not": 0o777 & ~umask, "file": 0o666 & ~umask}
 
 
-def test_a_folder_that_was_open_is_closed(tmp_path):
+def test_a_folder_readable_by_others_is_made_private(tmp_path):
     folder = tmp_path / "data"
     (folder / "audio" / "ab").mkdir(parents=True)
     (folder / "audio" / "ab" / "x.flac").write_bytes(b"")
@@ -195,7 +195,7 @@ def test_a_folder_that_was_open_is_closed(tmp_path):
     private_folder(folder, ["audio", "missing"])
     found = modes(folder)
     assert (found["data"], found["audio"], found["ab"], found["x.flac"]) == (0o700, 0o700, 0o700, 0o600)
-    assert found["mine"] == 0o755, "what is not named is somebody's own"
+    assert found["mine"] == 0o755, "a folder that is not named belongs to the user"
     assert outside.stat().st_mode & 0o777 == 0o755
     assert tmp_path.stat().st_mode == parent
 
@@ -245,14 +245,14 @@ def test_what_a_link_leads_to_keeps_its_mode_if_it_is_somebody_elses(tmp_path):
     assert theirs.stat().st_mode & 0o777 == 0o755
 
 
-def test_a_shared_folder_with_the_sticky_bit_is_left_alone(tmp_path):
+def test_a_shared_folder_with_the_sticky_bit_is_unchanged(tmp_path):
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared").chmod(0o1777)
     private_folder(tmp_path / "shared")
     assert (tmp_path / "shared").stat().st_mode & 0o7777 == 0o1777
 
 
-def test_a_folder_of_somebody_else_is_no_error(tmp_path, monkeypatch):
+def test_a_folder_of_another_owner_is_not_an_error(tmp_path, monkeypatch):
     (tmp_path / "theirs").mkdir(0o755)
 
     def refuse(*_arguments, **_more):
@@ -262,7 +262,7 @@ def test_a_folder_of_somebody_else_is_no_error(tmp_path, monkeypatch):
     private_folder(tmp_path / "theirs")
 
 
-# What asr-edge did before it used filelock; such a process may still run beside a new one.
+# How asr-edge locked before it used filelock; such a process may still run beside a new one.
 FLOCK = """
 import fcntl, sys
 with open(sys.argv[1], "a") as lock:
@@ -282,7 +282,7 @@ with locked(Path(sys.argv[1])):
 
 @contextmanager
 def holder(code, path):
-    """Another process that holds the lock until it is killed or its input ends."""
+    """Starts another process that holds the lock until it is killed or its input ends."""
     command = [sys.executable, "-c", code, path]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "held\n"
@@ -295,7 +295,7 @@ def try_to_hold(code, path):
 
 
 @pytest.mark.parametrize("code", [FLOCK, LOCKED])
-def test_a_lock_excludes_other_processes_also_those_that_call_flock_themselves(tmp_path, code):
+def test_a_lock_excludes_other_processes_including_those_that_call_flock(tmp_path, code):
     path = tmp_path / "lock"
     with holder(code, path):
         with pytest.raises(BlockedError, match="lock: another process holds this lock; wait"), locked(path):
@@ -310,7 +310,7 @@ def test_a_lock_excludes_other_processes_also_those_that_call_flock_themselves(t
 
 
 @pytest.mark.parametrize("code", [FLOCK, LOCKED])
-def test_a_lock_of_a_killed_process_is_free_though_its_file_is_there(tmp_path, code):
+def test_the_lock_of_a_killed_process_is_free_although_its_file_remains(tmp_path, code):
     path = tmp_path / "lock"
     with holder(code, path) as process:
         process.kill()
@@ -320,7 +320,7 @@ def test_a_lock_of_a_killed_process_is_free_though_its_file_is_there(tmp_path, c
         pass
 
 
-def test_a_lock_can_be_waited_for(tmp_path):
+def test_locking_can_wait_for_the_lock(tmp_path):
     path = tmp_path / "lock"
     with holder(LOCKED, path) as process:
         threading.Timer(0.3, process.kill).start()
@@ -328,7 +328,7 @@ def test_a_lock_can_be_waited_for(tmp_path):
             assert process.wait() != 0  # held only once the other process is gone
 
 
-def test_a_lock_excludes_another_block_of_the_same_process_and_is_free_after_an_error(tmp_path):
+def test_a_lock_excludes_other_blocks_of_the_same_process_and_is_released_after_an_error(tmp_path):
     path = tmp_path / "lock"
     with pytest.raises(RuntimeError, match="within"), locked(path):
         with pytest.raises(BlockedError), locked(path):
@@ -348,7 +348,7 @@ def test_a_folder_may_be_removed_while_its_lock_is_held(tmp_path):
     assert not folder.exists()
 
 
-def test_a_lock_in_a_missing_folder_is_an_error_that_makes_nothing(tmp_path):
+def test_a_lock_in_a_missing_folder_is_an_error_and_creates_nothing(tmp_path):
     with pytest.raises(StorageError, match="cannot be written"), locked(tmp_path / "missing" / "lock"):
         pass
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from editing.json_text import JSONTextError, is_number, is_scores, is_whole_numb
     ["", "{", "[" * 100_000, '{"a":' * 100_000, "9" * 5000, b"\xff", '{"a": 1} x', "\ufeff[]", "\0"],
     ids=lambda text: repr(text)[:20],
 )
-def test_whatever_is_wrong_is_one_kind_of_error(text, strict):
+def test_every_fault_raises_the_same_error(text, strict):
     with pytest.raises(JSONTextError) as raised:
         parse_json(text, strict=strict)
     assert len(str(raised.value)) < 200
@@ -23,7 +23,7 @@ def test_whatever_is_wrong_is_one_kind_of_error(text, strict):
     "text",
     ['{"a": 1, "a": 1}', "NaN", "[Infinity]", "-Infinity", "1e999", '"\\ud83d"', '{"\\uDC00": 1}', '["\\ud83dx"]'],
 )
-def test_strict_refuses_what_our_records_never_have(text):
+def test_strict_mode_refuses_json_that_our_records_never_contain(text):
     parse_json(text)
     with pytest.raises(JSONTextError):
         parse_json(text, strict=True)
@@ -35,21 +35,21 @@ def test_strict_refuses_what_our_records_never_have(text):
     ids=lambda value: str(value)[:20],
 )
 @pytest.mark.parametrize("ascii_only", [False, True])
-def test_what_is_written_is_read(value, ascii_only):
+def test_written_json_is_read_back(value, ascii_only):
     text = json.dumps(value, ensure_ascii=ascii_only)
     assert parse_json(text, strict=True) == parse_json(text.encode()) == value
 
 
-def test_a_file_is_read_up_to_a_size(tmp_path):
+def test_a_file_above_the_size_limit_is_refused(tmp_path):
     (tmp_path / "a.json").write_text("[1, 2]")
-    assert read_json(tmp_path / "a.json", most_bytes=6) == [1, 2]
+    assert read_json(tmp_path / "a.json", max_bytes=6) == [1, 2]
     with pytest.raises(JSONTextError, match="larger than 5 bytes"):
-        read_json(tmp_path / "a.json", most_bytes=5)
+        read_json(tmp_path / "a.json", max_bytes=5)
     with pytest.raises(FileNotFoundError):
         read_json(tmp_path / "b.json")
 
 
-def test_true_is_no_number():
+def test_booleans_are_not_numbers():
     assert not any(is_whole_number(value) for value in (True, -1, 1.0, "1", None, 1 << 54))
     assert not any(is_number(value) for value in (True, "1", None, float("nan"), float("inf"), 10**400))
     assert not any(is_scores(value) for value in ([], {"a": True}, {"a": None}, {"a": float("nan")}))
@@ -58,7 +58,7 @@ def test_true_is_no_number():
     assert is_scores({"a": 1})
 
 
-def test_what_is_shown_is_short_and_one_line():
+def test_displayed_values_are_short_and_on_one_line():
     assert one_line("a\nb\x1b[31m\ud800", 50) == r"a\nb\x1b[31m\ud800"
     assert one_line("a" * 300, 10) == "a" * 10 + "..."
     assert shown([[]] * 3) == "a list of 3"

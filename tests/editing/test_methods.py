@@ -1,4 +1,4 @@
-"""Each method against its oracle, and the properties that must hold whatever the numbers are."""
+"""Compares each method with its oracle, and checks properties that hold for all inputs."""
 
 import warnings
 from itertools import combinations
@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from editing.methods.dare_linear import dropped
+from editing.methods.dare_linear import drop_entries
 from editing.registry import METHODS
 from tests.editing.conftest import SHAPES
 
@@ -21,7 +21,7 @@ lambdas = st.floats(-2, 2, width=32)
 
 
 def by_peft(function, vectors, **settings):
-    """PEFT's function on every tensor, at weights of 1."""
+    """Applies a function of PEFT to every tensor, at weights of 1."""
     return {
         name: function([torch.from_numpy(v[name]) for v in vectors], torch.ones(len(vectors)), **settings).numpy()
         for name in vectors[0]
@@ -39,26 +39,26 @@ def assert_close(found, expected, tolerance=1e-6):
 @pytest.mark.parametrize("density", [0.2, 0.5, 0.8])
 @pytest.mark.parametrize("method", ["ties", "magnitude_prune"])
 def test_trimming_methods_agree_with_peft(vectors, method, density, count):
-    given_vectors = vectors(count)
-    expected = by_peft(getattr(oracle, method), given_vectors, density=density)
-    assert_close(METHODS[method](given_vectors, lam=1.0, density=density), expected)
+    inputs = vectors(count)
+    expected = by_peft(getattr(oracle, method), inputs, density=density)
+    assert_close(METHODS[method](inputs, lam=1.0, density=density), expected)
 
 
 def test_task_arithmetic_agrees_with_peft(vectors):
-    given_vectors = vectors(4)
-    expected = by_peft(oracle.task_arithmetic, given_vectors)
-    assert_close(METHODS["task_arithmetic"](given_vectors, lam=1.0), expected)
+    inputs = vectors(4)
+    expected = by_peft(oracle.task_arithmetic, inputs)
+    assert_close(METHODS["task_arithmetic"](inputs, lam=1.0), expected)
 
 
 @pytest.mark.parametrize("method", ["dare_linear", "dare_ties"])
 def test_random_methods_agree_with_peft_on_the_same_entries(vectors, method, monkeypatch):
-    given_vectors = vectors(3)
-    kept = dropped(given_vectors, 0.4, seed=7)
-    found = METHODS[method](given_vectors, lam=1.0, density=0.4, seed=7)
+    inputs = vectors(3)
+    kept = drop_entries(inputs, 0.4, seed=7)
+    found = METHODS[method](inputs, lam=1.0, density=0.4, seed=7)
     for name in SHAPES:
         draws = iter([torch.from_numpy((vector[name] != 0).astype(np.float32)) for vector in kept])
         monkeypatch.setattr(oracle.torch, "bernoulli", lambda _, draws=draws: next(draws))
-        one = [{name: vector[name]} for vector in given_vectors]
+        one = [{name: vector[name]} for vector in inputs]
         assert_close({name: found[name]}, by_peft(getattr(oracle, method), one, density=0.4))
 
 
@@ -101,16 +101,16 @@ def test_model_stock_agrees_with_mergekits_formula(vectors):
     assert_close(METHODS["model_stock"](models), expected, 1e-5)
 
 
-def test_lines_grows_with_depth():
+def test_lines_scales_linearly_with_depth():
     vector = {f"decoder.layers.{i}.w": np.ones(1, np.float32) for i in range(5)}
     found = METHODS["lines"]([vector], lam=1.0, shallowest=0.2)
     np.testing.assert_allclose([float(t[0]) for t in found.values()], [0.2, 0.4, 0.6, 0.8, 1.0], rtol=1e-6)
 
 
 def test_weight_average_is_the_mean(vectors):
-    given_vectors = vectors(3)
-    expected = {name: np.mean([v[name] for v in given_vectors], axis=0) for name in SHAPES}
-    assert_close(METHODS["weight_average"](given_vectors), expected)
+    inputs = vectors(3)
+    expected = {name: np.mean([v[name] for v in inputs], axis=0) for name in SHAPES}
+    assert_close(METHODS["weight_average"](inputs), expected)
 
 
 # Properties
@@ -122,39 +122,39 @@ def test_at_lambda_0_nothing_changes(vectors, method):
 
 
 @given(lam=lambdas)
-def test_ties_of_one_whole_vector_is_task_arithmetic(lam):
+def test_ties_of_one_vector_at_density_1_is_task_arithmetic(lam):
     vector = {"a": np.random.default_rng(1).standard_normal((4, 6), np.float32)}
     expected = METHODS["task_arithmetic"]([vector], lam=lam)
     assert_close(METHODS["ties"]([vector], lam=lam, density=1.0), expected)
 
 
-def test_ties_of_one_vector_is_its_trimmed_self(vectors):
+def test_ties_of_one_vector_only_trims_and_scales_it(vectors):
     expected = METHODS["magnitude_prune"](vectors(1), lam=0.6, density=0.3)
     assert_close(METHODS["ties"](vectors(1), lam=0.6, density=0.3), expected)
 
 
 @pytest.mark.parametrize("method", sorted(METHODS.keys() - {"slerp", "dare_linear", "dare_ties"}))
 def test_the_order_of_vectors_does_not_matter(vectors, method):
-    given_vectors = vectors(3)
-    assert_close(METHODS[method](given_vectors[::-1]), METHODS[method](given_vectors), 1e-5)
+    inputs = vectors(3)
+    assert_close(METHODS[method](inputs[::-1]), METHODS[method](inputs), 1e-5)
 
 
 @pytest.mark.parametrize("method", ONE_VECTOR)
 @given(seed=st.integers(0, 2**31), count=st.integers(1, 4), size=st.integers(1, 120))
-def test_any_vectors_merge_to_finite_ones_of_their_shape(method, seed, count, size):
+def test_merged_vectors_are_finite_and_keep_their_shape(method, seed, count, size):
     random = np.random.default_rng(seed)
-    given_vectors = [{"a": random.standard_normal(size, np.float32)} for _ in range(count)]
-    merged = METHODS[method](given_vectors)
+    inputs = [{"a": random.standard_normal(size, np.float32)} for _ in range(count)]
+    merged = METHODS[method](inputs)
     assert merged["a"].shape == (size,)
     assert np.isfinite(merged["a"]).all()
     assert merged["a"].any()
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
-def test_vectors_are_left_as_they_were(vectors, method):
-    given_vectors = vectors(2)
-    METHODS[method](given_vectors)
-    for vector, untouched in zip(given_vectors, vectors(2), strict=True):
+def test_the_input_vectors_are_not_modified(vectors, method):
+    inputs = vectors(2)
+    METHODS[method](inputs)
+    for vector, untouched in zip(inputs, vectors(2), strict=True):
         assert_close(vector, untouched, 0)
 
 
@@ -165,7 +165,7 @@ def test_lambda_may_differ_by_part_of_the_name(vectors):
     assert_close(found, expected)
 
 
-# What is refused
+# Refused inputs
 
 
 @pytest.mark.parametrize(
@@ -179,12 +179,12 @@ def test_lambda_may_differ_by_part_of_the_name(vectors):
         ({"lam": {"encoder": 1.0}}, "no coefficient"),
     ],
 )
-def test_settings_out_of_their_range_are_refused(vectors, settings, reason):
+def test_settings_out_of_range_are_refused(vectors, settings, reason):
     with pytest.raises(ValueError, match=reason):
         METHODS["ties"](vectors(2), **settings)
 
 
-def test_vectors_that_do_not_fit_each_other_are_refused(vectors):
+def test_vectors_of_different_names_shapes_or_types_are_refused(vectors):
     a, b = vectors(2)
     with pytest.raises(ValueError, match="nothing to merge"):
         METHODS["ties"]([])
@@ -199,12 +199,12 @@ def test_vectors_that_do_not_fit_each_other_are_refused(vectors):
 
 
 @pytest.mark.parametrize("method", ["slerp", "model_stock"])
-def test_methods_for_several_vectors_say_so(vectors, method):
+def test_methods_that_need_several_vectors_refuse_one(vectors, method):
     with pytest.raises(ValueError, match="two"):
         METHODS[method](vectors(1))
 
 
-def test_every_method_says_what_it_does_where_it_is_from_and_what_it_is_held_to():
+def test_every_method_has_a_summary_a_paper_and_an_oracle():
     assert len(METHODS) == 10
     for method in METHODS.values():
         assert method.summary.endswith(".")
@@ -214,8 +214,8 @@ def test_every_method_says_what_it_does_where_it_is_from_and_what_it_is_held_to(
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_what_comes_out_shares_no_memory_with_what_went_in(name):
-    """So that a caller may add the base to it in place."""
+def test_the_result_shares_no_memory_with_the_inputs(name):
+    """A caller may therefore add the base to the result in place."""
     random = np.random.default_rng(0)
     vectors = [{"layer.weight": random.standard_normal((7, 5), np.float32)} for _ in range(2)]
     for some in (vectors, vectors[:1]):

@@ -9,19 +9,19 @@ densities = st.floats(0.01, 1.0)
 
 
 def breadcrumbs(tensor, density, outliers=0.01):
-    """Both tails cut, as the merge method of that name does."""
+    """Removes both tails, as the merge method of this name does."""
     return np.where(masks({"": tensor}, density, outliers=outliers)[""], tensor, 0)
 
 
 @pytest.mark.parametrize(
     ("size", "density", "kept"), [(100, 0.29, 29), (100, 0.57, 57), (3, 0.1, 1), (0, 0.5, 0), (7, 1, 7)]
 )
-def test_a_density_is_the_decimal_number_that_was_written(size, density, kept):
+def test_a_density_is_used_as_the_decimal_number_that_was_written(size, density, kept):
     assert entries_kept(size, density) == kept
 
 
 @pytest.mark.parametrize("density", [0, -0.1, 1.1, float("nan")])
-def test_a_density_out_of_its_range_is_refused(density):
+def test_a_density_out_of_range_is_refused(density):
     with pytest.raises(ValueError, match="fraction kept"):
         entries_kept(10, density)
 
@@ -34,7 +34,7 @@ def test_keeps_as_many_entries_as_density_says(sparsify, size, density, seed):
 
 
 @given(size=st.integers(1, 200), density=densities, seed=st.integers(0, 99))
-def test_what_is_trimmed_is_nowhere_larger_than_what_is_kept(size, density, seed):
+def test_no_trimmed_entry_is_larger_than_a_kept_one(size, density, seed):
     tensor = np.random.default_rng(seed).standard_normal(size, dtype=np.float32)
     mask = magnitude_mask(tensor, density)
     assert np.abs(tensor[mask]).min() >= np.abs(tensor[~mask]).max(initial=0)
@@ -45,13 +45,13 @@ def test_among_equal_entries_the_first_are_kept():
     np.testing.assert_array_equal(trim(np.ones(6, np.float32), 0.5), [1, 1, 1, 0, 0, 0])
 
 
-def test_breadcrumbs_cuts_the_largest_too():
+def test_breadcrumbs_also_removes_the_largest_entries():
     tensor = np.arange(1, 101, dtype=np.float32)
     kept = np.flatnonzero(breadcrumbs(tensor, 0.5, outliers=0.1)) + 1
     assert (kept.min(), kept.max()) == (41, 90)
 
 
-def test_a_global_density_looks_at_the_whole_vector():
+def test_a_global_density_applies_to_the_whole_vector():
     vector = {"small": np.full(10, 0.1, np.float32), "large": np.full(10, 1.0, np.float32)}
     found = masks(vector, 0.5, "global")
     assert (found["small"].sum(), found["large"].sum()) == (0, 10)

@@ -1,4 +1,4 @@
-"""The file is small, exact in what it promises, and believes nothing it is told."""
+"""Arithmetic of task vectors, the size and precision of their files, and the refusal of invalid files."""
 
 import json
 import pickle
@@ -30,7 +30,7 @@ def file(vector, tmp_path):
 
 
 def rewritten(path, *, record=None, tensors=None, drop=()):
-    """Changes a file as a hostile hand might."""
+    """Changes a file as an attacker might."""
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as opened:
@@ -41,14 +41,14 @@ def rewritten(path, *, record=None, tensors=None, drop=()):
     return path
 
 
-def test_a_difference_leads_back_to_what_was_after(vectors):
+def test_adding_the_difference_to_the_old_weights_gives_the_new_ones(vectors):
     before, after = vectors(2)
     vector = TaskVector.difference(after, before, ORIGIN)
     for name, tensor in apply(before, vector.tensors).items():
         np.testing.assert_allclose(tensor, after[name], atol=1e-6)
 
 
-def test_models_that_differ_in_shape_have_no_difference(vectors):
+def test_the_difference_of_models_of_other_names_or_shapes_is_refused(vectors):
     before, after = vectors(2)
     with pytest.raises(TaskVectorError, match="extra"):
         TaskVector.difference({**after, "extra": np.zeros(1, np.float32)}, before, ORIGIN)
@@ -68,7 +68,7 @@ def test_norm_cosine_sum_and_scale(vectors):
     assert sum(norm**2 for norm in a.layers().values()) == pytest.approx(a.norm**2)
 
 
-def test_a_file_says_where_it_comes_from_and_gives_the_vector_to_a_254th_of_each_rows_largest(vector, file):
+def test_a_file_keeps_the_origin_and_the_values_to_a_254th_of_the_largest_of_the_row(vector, file):
     found = TaskVector.load(file)
     assert found.origin == read_origin(file) == ORIGIN
     for name, tensor in vector.tensors.items():
@@ -77,7 +77,7 @@ def test_a_file_says_where_it_comes_from_and_gives_the_vector_to_a_254th_of_each
 
 
 @given(rows=st.integers(1, 9), columns=st.integers(1, 40), density=st.floats(0.02, 1), seed=st.integers(0, 999))
-def test_storing_what_was_stored_changes_next_to_nothing(rows, columns, density, seed):
+def test_storing_a_stored_vector_again_changes_it_by_rounding_at_most(rows, columns, density, seed):
     tensor = trim(np.random.default_rng(seed).standard_normal((rows, columns), np.float32), density)
     once = TaskVector({"a": tensor}, ORIGIN).as_stored()
     np.testing.assert_allclose(once.as_stored().tensors["a"], once.tensors["a"], rtol=1e-6)
@@ -87,7 +87,7 @@ def test_storing_what_was_stored_changes_next_to_nothing(rows, columns, density,
 @given(
     shape=st.sampled_from([(), (0,), (3,), (0, 4), (2, 3), (2, 3, 4)]), scale=st.sampled_from([0.0, 1e-38, 1e-6, 1e30])
 )
-def test_any_shape_and_scale_survives(tmp_path_factory, shape, scale):
+def test_any_shape_and_scale_is_stored_and_loaded(tmp_path_factory, shape, scale):
     path = tmp_path_factory.mktemp("vector") / "v.safetensors"
     tensor = (np.random.default_rng(0).standard_normal(shape) * scale).astype(np.float32)
     vector = TaskVector({"a": tensor}, ORIGIN)
@@ -107,7 +107,7 @@ def test_a_trimmed_vector_is_a_sixth_of_the_model(bundle, tmp_path):
     assert len(data) < 0.165 * 4 * sum(tensor.size for tensor in tensors.values())
 
 
-# Whether it fits
+# Checks against a model
 
 
 def test_a_vector_from_another_base_is_refused(vector):
@@ -117,7 +117,7 @@ def test_a_vector_from_another_base_is_refused(vector):
         vector.check("cd" * 32, shapes, "kitchen")
 
 
-def test_a_vector_of_other_tensors_is_refused_by_name(vector):
+def test_a_vector_of_other_tensors_is_refused_and_the_tensor_is_named(vector):
     shapes = {name: tensor.shape for name, tensor in vector.tensors.items()}
     with pytest.raises(TaskVectorError, match="other is missing"):
         vector.check("ab" * 32, {**shapes, "other": (1,)}, "kitchen")
@@ -127,10 +127,10 @@ def test_a_vector_of_other_tensors_is_refused_by_name(vector):
         vector.check("ab" * 32, {**shapes, "decoder.norm.bias": (8,)}, "kitchen")
 
 
-# Files that are not what they should be
+# Invalid files
 
 
-def test_a_pickle_in_disguise_is_refused_unread(tmp_path):
+def test_a_renamed_pickle_is_refused_without_being_loaded(tmp_path):
     path = tmp_path / "v.safetensors"
     path.write_bytes(pickle.dumps({"a": np.ones(3)}))
     with pytest.raises(TaskVectorError, match="not a task vector"):
@@ -138,10 +138,10 @@ def test_a_pickle_in_disguise_is_refused_unread(tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
-def test_a_file_that_is_cut_short_is_refused(file, share):
+def test_a_truncated_file_is_refused(file, share):
     data = file.read_bytes()
     file.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(TaskVectorError, match="cut short"):
+    with pytest.raises(TaskVectorError, match="truncated"):
         TaskVector.load(file)
 
 
@@ -158,7 +158,7 @@ def test_a_missing_file_is_named(tmp_path):
         ({"record": {"scores": {"a": "b"}}}, "scores"),
         ({"record": {"shapes": None}}, "shapes"),
         ({"record": {"shapes": {"a": [-1]}}}, "shapes"),
-        ({"record": {"shapes": {"a": [10**7, 10**7]}}}, "larger than any model"),
+        ({"record": {"shapes": {"a": [10**7, 10**7]}}}, "more entries than any"),
         ({"tensors": {"whole/extra": np.zeros(2, np.float32)}}, "record does not name"),
         ({"tensors": {"whole/decoder.norm.bias": np.full(9, np.nan, np.float32)}}, "not finite"),
         ({"tensors": {"whole/decoder.norm.bias": np.zeros(8, np.float32)}}, "damaged"),
@@ -168,13 +168,13 @@ def test_a_missing_file_is_named(tmp_path):
         ({"drop": ["scale/encoder.layers.0.fc.weight"]}, "damaged"),
     ],
 )
-def test_a_file_that_was_tampered_with_is_refused(file, change, reason):
+def test_a_manipulated_file_is_refused(file, change, reason):
     with pytest.raises(TaskVectorError, match=reason) as raised:
         TaskVector.load(rewritten(file, **change))
     assert str(file) in str(raised.value)
 
 
-def test_other_safetensors_are_not_task_vectors(tmp_path):
+def test_other_safetensors_files_are_refused(tmp_path):
     path = tmp_path / "v.safetensors"
     save_file({"a": np.zeros(1, np.float32)}, path)
     with pytest.raises(TaskVectorError, match="not a task vector"):
@@ -187,7 +187,7 @@ def test_a_sum_that_overflows_is_refused():
         apply(huge, huge)
 
 
-def test_the_sum_can_take_the_place_of_the_vector():
+def test_the_sum_can_be_computed_in_place():
     base, vector = {"a": np.ones(3, np.float32)}, {"a": np.full(3, 2, np.float32)}
     place = vector["a"]
     assert apply(base, vector, out=vector)["a"] is place
@@ -198,7 +198,7 @@ def test_the_sum_can_take_the_place_of_the_vector():
 # Files of earlier versions
 
 
-def test_a_file_that_0_1_0_wrote_is_read_and_written_to_the_byte():
+def test_a_file_of_version_0_1_0_is_read_and_written_byte_for_byte():
     """files/version-1.safetensors was written by asr-edge 0.1.0 at commit 767e81d."""
     path = Path(__file__).parent / "files" / "version-1.safetensors"
     vector = TaskVector.load(path)

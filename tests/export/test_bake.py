@@ -18,7 +18,7 @@ def weightless(name, shape):
 
 
 def graph(nodes, inputs, outputs, weights, constants=()):
-    """A weightless graph as export.graphs writes them: inputs and outputs as (name, type, shape)."""
+    """Builds a weightless graph as export.graphs does; inputs and outputs are (name, type, shape)."""
     values = [[helper.make_tensor_value_info(*value) for value in values] for values in (inputs, outputs)]
     return helper.make_model(
         helper.make_graph(nodes, "test", *values, [*(weightless(*weight) for weight in weights), *constants]),
@@ -37,7 +37,7 @@ def run(model, **feed):
         np.float32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.floats(-1e3, 1e3, width=32)
     )
 )
-def test_quantised_weights_are_within_half_a_step(weight):
+def test_quantised_weights_are_within_half_a_quantisation_step(weight):
     codes, scales = quantise(weight)
     assert codes.dtype == np.uint8
     assert codes.min() >= 1
@@ -45,15 +45,15 @@ def test_quantised_weights_are_within_half_a_step(weight):
     assert (np.abs((codes - 128.0) * scales - weight) <= 0.501 * scales).all()
 
 
-def test_a_channel_of_zeros_stays_zero():
+def test_a_channel_of_zeros_is_quantised_to_zeros():
     codes, scales = quantise(np.zeros((3, 2), np.float32))
     assert (codes == 128).all()
     assert (scales == 1).all()
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("int8", 0.02)])
-def test_a_linear_layer_computes_its_product(precision, tolerance):
-    """As torch writes it: the parameter (outputs, inputs) is transposed in the graph."""
+def test_a_baked_linear_layer_computes_its_product(precision, tolerance):
+    """As torch exports it: the parameter (outputs, inputs) is transposed in the graph."""
     random = np.random.default_rng(0)
     weight, x = random.standard_normal((7, 5), np.float32), random.standard_normal((2, 3, 5), np.float32)
     model = graph(
@@ -95,7 +95,7 @@ def test_a_tied_embedding_is_stored_once_and_looked_up(precision, tolerance):
         assert "embed" not in {t.name for t in baked.graph.initializer}
 
 
-def test_a_joint_product_is_one_product():
+def test_concatenated_weights_become_one_product():
     weights = {name: np.random.default_rng(i).standard_normal((4, 4), np.float32) for i, name in enumerate("qkv")}
     model = graph(
         [
@@ -137,7 +137,7 @@ def test_a_weight_too_large_for_half_precision_is_refused():
         bake_graph(model, {"w": np.full((1, 1, 3), 1e6, np.float32)}, "int8")
 
 
-def test_a_missing_or_misshapen_weight_is_named():
+def test_a_missing_weight_or_one_of_another_shape_is_named():
     model = graph(
         [helper.make_node("MatMul", ["x", "w"], ["y"])],
         [("x", TensorProto.FLOAT, [1, 2])],
@@ -164,7 +164,7 @@ def test_baking_twice_gives_the_same_bytes(bundle, tmp_path):
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
 
 
-def test_embedded_graphs_hold_no_weights(bundle):
+def test_embedded_graphs_have_no_weights(bundle):
     parameters = set(bundle.weights())
     named = set()
     for path in bundle.graphs().values():

@@ -5,7 +5,7 @@ from export.bundle import WEIGHTS, Bundle
 from tests.conftest import edit_record
 
 
-def test_the_embedded_bundle_is_whole_and_says_where_it_is_from(bundle):
+def test_the_embedded_bundle_is_intact_and_states_its_origin(bundle):
     bundle.check()
     assert (bundle.family, bundle.sampling_rate, bundle.licence) == ("moonshine", 16000, "MIT")
     assert "moonshine-js" in bundle.origin
@@ -13,14 +13,14 @@ def test_the_embedded_bundle_is_whole_and_says_where_it_is_from(bundle):
     assert "MIT License" in (bundle.folder / "LICENSE").read_text("utf-8")
 
 
-def test_the_embedded_weights_are_all_of_the_model(bundle):
+def test_the_embedded_weights_have_every_parameter_of_the_model(bundle):
     weights = bundle.weights()
-    assert sum(array.size for array in weights.values()) == 27_092_736  # as transformers counts it
+    assert sum(array.size for array in weights.values()) == 27_092_736  # the number that transformers reports
     assert (bundle.folder / WEIGHTS).stat().st_size < 28e6
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, "tokenizer.json", "graphs/encoder.onnx"])
-def test_a_flipped_byte_is_found(copied_bundle, name):
+def test_a_changed_bit_is_detected(copied_bundle, name):
     path = copied_bundle.folder / name
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -29,13 +29,13 @@ def test_a_flipped_byte_is_found(copied_bundle, name):
         copied_bundle.check()
 
 
-def test_a_missing_file_is_found(copied_bundle):
+def test_a_missing_file_is_detected(copied_bundle):
     (copied_bundle.folder / "tokenizer.json").unlink()
     with pytest.raises(BundleError, match=r"tokenizer\.json: cannot be read"):
         copied_bundle.check()
 
 
-def test_a_folder_without_a_bundle(tmp_path):
+def test_a_folder_without_a_bundle_is_refused(tmp_path):
     with pytest.raises(BundleError, match=r"model\.json is missing"):
         Bundle.open(tmp_path)
 
@@ -51,7 +51,7 @@ def test_a_folder_without_a_bundle(tmp_path):
         ({"files": {"..\\secret": "0"}}, "outside the bundle"),
     ],
 )
-def test_a_record_that_cannot_be_trusted_is_refused(copied_bundle, changes, message):
+def test_an_invalid_or_malicious_record_is_refused(copied_bundle, changes, message):
     edit_record(copied_bundle, **changes)
     with pytest.raises(BundleError, match=message):
         Bundle.open(copied_bundle.folder)

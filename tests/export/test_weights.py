@@ -14,12 +14,12 @@ from export.weights import QuantisedTensor, read_weights, write_weights
     scale=st.floats(1e-6, 10),
     offset=st.floats(-10, 10),
 )
-def test_dequantising_is_the_line_rounded_once(codes, scale, offset):
+def test_dequantising_is_affine_and_rounds_once(codes, scale, offset):
     expected = (codes.astype(np.float64) * scale + offset).astype(np.float32)
     np.testing.assert_array_equal(QuantisedTensor(codes, scale, offset).dequantise(), expected)
 
 
-def test_whole_and_quantised_tensors_come_back_as_values(tmp_path):
+def test_float_and_quantised_tensors_are_read_as_values(tmp_path):
     whole = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
     quantised = QuantisedTensor(np.arange(-6, 6, dtype=np.int8).reshape(3, 4), 0.1, 0.0)
     write_weights(tmp_path / "w", {"whole": whole, "codes": quantised})
@@ -29,7 +29,7 @@ def test_whole_and_quantised_tensors_come_back_as_values(tmp_path):
     assert sorted(found) == ["codes", "whole"]
 
 
-def test_a_published_weight_is_kept_without_loss():
+def test_a_published_int8_weight_is_stored_without_loss():
     """(code - zero point) * scale in float32, as ONNX Runtime dequantises it."""
     scale, zero_point = float(np.float32(0.0123)), 131
     codes = np.arange(256, dtype=np.uint8)
@@ -40,7 +40,7 @@ def test_a_published_weight_is_kept_without_loss():
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_value_that_is_not_finite_is_refused(tmp_path, value):
     save_file({"bad": np.array([1, value], np.float32)}, tmp_path / "w")
-    with pytest.raises(BundleError, match="bad holds values that are not finite"):
+    with pytest.raises(BundleError, match="bad contains values that are not finite"):
         read_weights(tmp_path / "w")
 
 

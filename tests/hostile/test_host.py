@@ -20,7 +20,7 @@ from device_app.audio.samples import encode, read
 from device_app.data.utterance import Utterance
 from device_app.paths import RECORDINGS
 from device_app.remote.jobs import jobs, pack_job
-from device_app.remote.trusted_hosts import Host, keep_host
+from device_app.remote.trusted_hosts import Host, save_host
 from editing.task_vector import Origin
 from export.bundle import Bundle
 from tests.conftest import until
@@ -172,7 +172,7 @@ def test_kill_9_of_host_and_device_at_random_moments_ends_every_job_once(host, t
     host.call("host", "init", "localhost")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    keep_host(Host(url, signer(host.folder / "host").key))
+    save_host(Host(url, signer(host.folder / "host").key))
     audio = read(RECORDINGS / "ss-noservice.flac")
     path = tmp_path / "one.flac"
     path.write_bytes(encode(audio[: 2 * 16_000]))

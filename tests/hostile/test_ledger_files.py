@@ -214,7 +214,7 @@ def test_a_command_says_it_in_one_line_with_the_remedy(own, tmp_path, kind, comm
 
 def test_a_ledger_of_another_model_is_not_taken(own):
     own.ledger.write_bytes(as_bytes(record()))
-    with pytest.raises(StorageError, match="of the base abababab"):
+    with pytest.raises(StorageError, match="belongs to the base abababab"):
         Ledger(embedded_bundle())
 
 
@@ -225,7 +225,7 @@ from device_app.models.bundles import embedded_bundle
 ledger = Ledger(embedded_bundle())
 with ledger.changing():
     while True:
-        ledger.note(ledger.current, {"kitchen": len(ledger.current.wer) / 7})
+        ledger.record_wer(ledger.current, {"kitchen": len(ledger.current.wer) / 7})
         ledger.promote(ledger.draft([], "again"))
         print(ledger.current.id, flush=True)
 """

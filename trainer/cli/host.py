@@ -162,7 +162,7 @@ def trust(
 
     from device_app.remote.client import HostClient, identity
     from device_app.remote.signatures import fingerprint as fingerprint_of
-    from device_app.remote.trusted_hosts import Host, checked_url, hosts, keep_host
+    from device_app.remote.trusted_hosts import Host, checked_url, hosts, save_host
     from editing.errors import BadInputError
 
     url = checked_url(url)
@@ -182,18 +182,18 @@ def trust(
         )
         ask("Is it the same?", abort=True)
     host = replace(known, token=token or known.token) if known and is_same else Host(url, **found, token=token or "")
-    with HostClient(host, options.tell, patience_s=10.0) as client:
+    with HostClient(host, options.tell, retry_s=10.0) as client:
         client.jobs()  # checks TLS with the pinned authority, and the token
-    keep_host(host)
+    save_host(host)
     options.tell(f"{url} is trusted. 'asr-edge adapt --domain NAME --on {url}' fine-tunes there.")
 
 
 @app.command()
 def forget(url: Url) -> None:
     """Remove a trusted host and its token."""
-    from device_app.remote.trusted_hosts import forget_host
+    from device_app.remote.trusted_hosts import remove_host
 
-    forget_host(url)
+    remove_host(url)
     options.tell(f"{url} is no longer trusted.")
 
 

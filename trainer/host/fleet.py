@@ -131,7 +131,7 @@ def merge_fleet(
     _require_min_vectors(vectors, judged, group)
     change = compare(guard.before, after)
     found = Report(group, base.weights_hash, method, settings, judged, change.before, change.after)
-    if change.is_harm(tolerance):
+    if change.is_regression(tolerance):
         return replace(found, reasons=["the WER on general speech rises; nothing is offered"])
     merged = TaskVector(
         METHODS[method]([vector.tensors for vector in vectors.values()], **settings),
@@ -282,7 +282,7 @@ def _leave_out_harmful(
 ) -> Hypotheses:
     """Leaves out vectors until the guard set's WER is within the tolerance; returns the last merge's hypotheses."""
     together = transcribe_with(vectors, "general speech with all vectors")
-    while compare(transcribe_with.before, together).is_harm(tolerance) and len(vectors) > MIN_VECTORS:
+    while compare(transcribe_with.before, together).is_regression(tolerance) and len(vectors) > MIN_VECTORS:
         without = {}
         for name in vectors:
             rest = {other: vector for other, vector in vectors.items() if other != name}

@@ -11,7 +11,7 @@ from pathlib import Path
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.manifest import read_manifest
 from device_app.data.utterance import Utterance
-from device_app.evaluation.orthography import as_the_model_writes, differs
+from device_app.evaluation.orthography import differs_in_style, in_model_style
 from device_app.recognition.transcriber import Transcriber
 from editing.errors import BadInputError
 from editing.files import write_atomically
@@ -111,8 +111,8 @@ class TrainingExamples:
         transcriber = Transcriber(self._bundle, threads=self._threads)
         hypotheses = [transcriber.transcribe(one.read(), SAMPLE_RATE).text for one in utterances]
         texts = [one.transcript for one in utterances]
-        if differs(texts, hypotheses):
-            texts = as_the_model_writes(texts, hypotheses)
+        if differs_in_style(texts, hypotheses):
+            texts = in_model_style(texts, hypotheses)
         labelled = [replace(one, text=text) for one, text in zip(utterances, texts, strict=True)]
         examples = load_examples(labelled, self._tokenise)
         return [(str(one.audio), one.start, one.end, one.transcript) for one in examples]

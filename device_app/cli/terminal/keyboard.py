@@ -1,4 +1,4 @@
-"""Single keys and lines to edit, at a terminal."""
+"""Reads single keys and edited lines from a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SPACE = "space"
 
 
 class Keyboard:
-    """Keys as they are pressed, without Enter; within its context the terminal does not show them.
+    """Reads keys as they are pressed, without Enter; inside its context the terminal does not echo them.
 
     with Keyboard() as keyboard:
         if keyboard.poll() == "q": ...
@@ -24,14 +24,14 @@ class Keyboard:
     def __init__(self, verb: str, instead: str) -> None:
         """
         Args:
-            verb: of the command that needs a person.
-            instead: what to run where there is none.
+            verb: name of the interactive command.
+            instead: the command to use without a terminal.
 
         Raises:
             BadInputError: this is not a terminal.
         """
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise BadInputError(f"'{verb}' needs a terminal and a person at it; without one use {instead}")
+            raise BadInputError(f"'{verb}' is interactive and needs a terminal; without one use {instead}")
         from prompt_toolkit.input import create_input
 
         self._input = create_input()
@@ -47,13 +47,13 @@ class Keyboard:
         self._within.close()
 
     def poll(self, wait_s: float | None = 0.0) -> str | None:
-        """The key that was pressed, if one was: "enter", "space", or a letter in lower case.
+        """Returns the pressed key, if any: "enter", "space", or a character in lower case.
 
         Args:
-            wait_s: how long to wait for it; None for as long as it takes.
+            wait_s: how long to wait for a key; None waits without a limit.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C or Ctrl-D, or the terminal has gone.
+            KeyboardInterrupt: Ctrl-C or Ctrl-D was pressed, or the terminal was closed.
         """
         from prompt_toolkit.keys import Keys
 
@@ -75,14 +75,14 @@ class Keyboard:
         return None
 
     def choose(self, keys: str) -> str:
-        """Waits for one of these letters, or "enter"."""
+        """Waits for one of these keys or "enter"."""
         while True:
             key = self.poll(None)
             if key is not None and key in (ENTER, *keys):
                 return key
 
     def edit(self, text: str) -> str | None:
-        """Lets a person edit a line that has this text in it; None if they thought better of it."""
+        """Lets the user edit a line of text; returns None if they cancel."""
         from prompt_toolkit import PromptSession
         from prompt_toolkit.output import create_output
 

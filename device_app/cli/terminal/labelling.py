@@ -1,4 +1,4 @@
-"""An utterance on the screen: its hypothesis, and what the keys do with it."""
+"""Interactive labelling of one utterance."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEYS = "Enter accept · e edit · p play · s skip · b back · d delete · q qu
 
 
 def label_utterance(store: Store, utterance: StoredUtterance, keyboard: Keyboard, transcriber: Transcriber) -> str:
-    """Shows an utterance and does what the keys say; the key by which the person went on."""
+    """Shows an utterance and handles keys; returns the key that ended the labelling."""
     from device_app.audio.samples import SAMPLE_RATE, read
 
     options.tell(f"  {utterance.domain} {utterance.number}, {utterance.duration_s:.1f} s")
@@ -37,7 +37,7 @@ def label_utterance(store: Store, utterance: StoredUtterance, keyboard: Keyboard
             text = review.edited(text, keyboard) or text
             options.tell(f"  {text}", bold=True)
         elif key == "d":
-            options.tell("  delete it, sound and text? y deletes, any other key does not")
+            options.tell("  delete its audio and text? y deletes, any other key cancels")
             if keyboard.poll(None) == "y":
                 store.delete([utterance.number])
                 return key

@@ -1,4 +1,4 @@
-"""The line a person watches while they speak: level meter and partial text."""
+"""The status line during recording and live transcription: level meter and partial text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ METER_PARTS = " ▏▎▍▌▋▊▉█"
 
 
 def meter(level_dbfs: float) -> str:
-    """A bar of 10 characters: empty at -60 dBFS and below, full at 0.
+    """Draws a level as a bar of 10 characters: empty at -60 dBFS and below, full at 0.
 
     >>> meter(-30.0)
     '█████     '
@@ -25,10 +25,10 @@ def meter(level_dbfs: float) -> str:
 
 
 class LiveLine:
-    """The last line of a terminal, rewritten in place; on anything else it shows nothing.
+    """The last line of a terminal, rewritten in place; shows nothing if the output is not a terminal.
 
     Attributes:
-        text: what has been heard so far of the utterance that is being spoken.
+        text: the text after the meter, such as the partial hypothesis of the current utterance.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class LiveLine:
         self.text = ""
 
     def show(self, level_dbfs: float) -> None:
-        """Draws the meter and as much of the text's end as fits."""
+        """Draws the meter and the end of the text, as far as it fits."""
         if not self.is_visible:
             return
         room = shutil.get_terminal_size().columns - METER_WIDTH - 4
@@ -46,7 +46,7 @@ class LiveLine:
         sys.stderr.flush()
 
     def clear(self) -> None:
-        """Takes the line away, so that other text can be printed."""
+        """Clears the line, so that other text can be printed."""
         self.text = ""
         if self.is_visible:
             sys.stderr.write("\r\x1b[K")

@@ -1,4 +1,4 @@
-"""What commands print when the gate has judged a version."""
+"""Prints the outcome of an adaptation or another change that the gate decided."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from device_app.adaptation.sweep import Candidate
     from device_app.models.ledger import Ledger
 
-REJECTED = 3  # the exit code where the gate rejects a version
+REJECTED = 3  # the exit code if the gate rejects a version
 
 
 def report_adaptation(ledger: Ledger, outcome: Outcome | None, domain: str, as_json: bool) -> None:
-    """Prints what an adaptation gave, as `report_outcome`; with a sweep, also its candidates, and plots them.
+    """Prints the outcome of an adaptation, as `report_outcome`; after a sweep, also prints and plots its candidates.
 
     Args:
-        ledger: where the plot goes.
-        outcome: None where the task vector of the job became an edit before.
-        domain: that was adapted to.
+        ledger: the ledger; the plot is saved in its folder.
+        outcome: None if the task vector of the job is an edit already.
+        domain: the domain of the adaptation.
         as_json: print one JSON document.
 
     Raises:
         typer.Exit: the version was rejected.
     """
     if outcome is None:
-        options.tell(f"{domain} was learnt from this job already; 'asr-edge log' shows the edit.")
+        options.tell(f"the task vector of this job for {domain} is merged already; 'asr-edge log' shows the edit.")
         return
     if outcome.candidates and outcome.edit is not None:
         if not as_json:
@@ -51,11 +51,11 @@ def _plot(candidates: Sequence[Candidate], domain: str, path: Path) -> None:
         draw_frontier(candidates, domain, path)
     except MissingDependencyError:
         return
-    options.tell(f"The same as a picture: {path}")
+    options.tell(f"Plot of the sweep: {path}")
 
 
 def report_outcome(outcome: Outcome, as_json: bool) -> None:
-    """Prints the verdict of the gate, and ends with exit code 3 where the gate rejected the version.
+    """Prints the verdict of the gate, and exits with code 3 if the version was rejected.
 
     Raises:
         typer.Exit: the version was rejected.
@@ -69,7 +69,7 @@ def report_outcome(outcome: Outcome, as_json: bool) -> None:
 
 
 def record(outcome: Outcome) -> dict[str, Any]:
-    """An outcome as `--json` shows it; WER are fractions."""
+    """An outcome in the format of `--json`; WERs are fractions."""
     verdict = outcome.verdict
     return {
         "promoted": outcome.promoted,
@@ -105,7 +105,7 @@ def _print(outcome: Outcome) -> None:
     if outcome.verdict.typography is not None:
         before, after = outcome.verdict.typography
         if str(before) != str(after):
-            echo(f"General speech is written with {after}; before: {before}.")
+            echo(f"Case and punctuation of general speech: {after}; before: {before}.")
     for reason in outcome.verdict.reasons:
         options.tell(f"! {reason}")
     _print_decision(outcome)
@@ -114,21 +114,21 @@ def _print(outcome: Outcome) -> None:
 def _print_decision(outcome: Outcome) -> None:
     edit = outcome.edit
     if outcome.promoted:
-        undo = f"'asr-edge revert {edit.id}' takes it back" if edit else "'asr-edge rollback' goes back"
+        undo = f"'asr-edge revert {edit.id}' undoes it" if edit else "'asr-edge rollback' undoes it"
         echo(f"Version {outcome.version.id} is active; {undo}.")
     elif outcome.verdict.passes:
-        echo("It would become active; nothing was changed (--dry-run).")
+        echo("The new version would become active; nothing was changed (--dry-run).")
     elif edit is not None and edit.reasons:
         options.tell(
-            f"The active version is unchanged. Edit {edit.id} is kept: 'asr-edge reweight {edit.id} --lambda 0.3' "
-            "applies less of it, --force promotes it in spite of this."
+            f"The new version was rejected. Edit {edit.id} is saved: 'asr-edge reweight {edit.id} --lambda 0.3' tries "
+            "it with a smaller weight, --force promotes it regardless."
         )
     else:
-        options.tell("The active version is unchanged; --force promotes in spite of this.")
+        options.tell("The new version was rejected; --force promotes it regardless.")
 
 
 def _print_candidates(candidates: Sequence[Candidate], chosen: Mapping[str, Any]) -> None:
-    """The frontier of a sweep as a table: WER by lambda and density, of every domain."""
+    """Prints the candidates of a sweep as a table: WER of every domain by lambda and density."""
     domains = list(candidates[0].changes)
     rows: list[Sequence[object]] = [("lambda", "density", *domains, "")]
     rows.append(("0", "", *(f"{candidates[0].changes[domain].before:.1%}" for domain in domains), ""))

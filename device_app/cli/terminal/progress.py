@@ -1,4 +1,4 @@
-"""Progress bars on standard error, where it is a terminal."""
+"""Progress bars on standard error, if it is a terminal."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from editing.printable import printable
 
 @contextmanager
 def progress(label: str, total: float, is_shown: bool = True) -> Iterator[Callable[[float], None]]:
-    """Gives a function to call with how much more is done; it shows a bar and the time left.
+    """Shows a progress bar with the time left; yields a function to call with the amount done since the last call.
 
-    Where standard error is not a terminal, or `is_shown` is false, nothing is shown.
+    Shows nothing if standard error is not a terminal or `is_shown` is false.
     """
     if not is_shown or not sys.stderr.isatty():
         yield lambda _done: None
@@ -30,7 +30,7 @@ def progress(label: str, total: float, is_shown: bool = True) -> Iterator[Callab
 
 @contextmanager
 def finetuning_progress() -> Iterator[OnUpdate]:
-    """A fine-tuning: as `device_app.reporter.Reporter.finetuning`, with the time left."""
+    """Shows the progress of a fine-tuning with the time left, as `device_app.reporter.Reporter.finetuning`."""
     if not sys.stderr.isatty():
         yield lambda _step, _steps, _epoch, _loss: None
         return
@@ -44,7 +44,7 @@ def finetuning_progress() -> Iterator[OnUpdate]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("learning", total=None, loss="")
+        task = bar.add_task("fine-tuning", total=None, loss="")
 
         def show(step: int, steps: int, epoch: int, loss: float) -> None:
             bar.update(task, total=steps, completed=step, description=f"epoch {epoch}", loss=f"loss {loss:.3f}")

@@ -1,4 +1,4 @@
-"""The screen of a recording session: one item after the other, and what the keys do."""
+"""The interactive screen of a recording session."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LISTENING = "speak, or Space · s skip · b back · q quit"
 
 
 class RecordingScreen:
-    """Shows one item after the other, and does what the keys say."""
+    """Shows one item after the other, records takes, and handles keys."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class RecordingScreen:
         self._voice = VoiceActivity()
 
     def run(self) -> None:
-        """Until all prompts are done or the person quits."""
+        """Runs until all prompts are done or the user quits."""
         while (item := self._session.current) is not None:
             self._show(item)
             key = "a" if item.stored is None else self._review_stored(item.stored)
@@ -53,37 +53,37 @@ class RecordingScreen:
             if key == "s":
                 self._session.skip()
             elif key == "b" and not self._session.back():
-                options.tell("  nothing was recorded before this")
+                options.tell("  there is no earlier recording")
         options.tell("All prompts are done.")
 
     def _show(self, item: Item) -> None:
         session = self._session
-        number = session.kept.index(item.stored.number) + 1 if item.stored is not None else session.done + 1
+        number = session.saved.index(item.stored.number) + 1 if item.stored is not None else session.done + 1
         of = "" if session.total is None else f"/{session.total}"
         minutes, seconds = divmod(round(session.seconds), 60)
         options.tell("")
         options.tell(f"[{number}{of}, {minutes}:{seconds:02} recorded]")
         text = item.text or "(say anything)"
-        options.tell(f"  {text}" if item.stored is None else f"  {text} (kept before)", bold=True)
+        options.tell(f"  {text}" if item.stored is None else f"  {text} (recorded before)", bold=True)
 
     def _take(self, item: Item) -> str:
-        """Records until the sentence is over, then asks what to do with it; the key that was pressed."""
+        """Records a take and asks what to do with it; returns the pressed key."""
         key, raw, sample_rate = self._record()
         if key is not None:
             return key
         try:
-            take = self._hear(raw, sample_rate)
-        except BadAudioError as error:  # stopped by hand at once
+            take = self._measure(raw, sample_rate)
+        except BadAudioError as error:  # too short, because the key was pressed again at once
             options.tell(f"  {error}; record it again")
             return "a"
         text = item.text
         if item.prompt is None and item.stored is None:
             text = take.hypothesis or None
-        self._tell_problems(take, None if item.prompt is None else text)
+        self._print_problems(take, None if item.prompt is None else text)
         return self._review_take(take, text)
 
     def _record(self) -> tuple[str | None, Samples, float]:
-        """The take at the device's rate; or the key by which the person went elsewhere."""
+        """Records a take at the sampling rate of the device; the first result is a key that ended it, if any."""
         from device_app.audio.samples import level_dbfs
         from device_app.recording.take_recorder import TakeRecorder
 
@@ -112,7 +112,7 @@ class RecordingScreen:
                 )
         return None, recorder.audio, recorder.sample_rate
 
-    def _hear(self, raw: Samples, sample_rate: float) -> Take:
+    def _measure(self, raw: Samples, sample_rate: float) -> Take:
         from device_app.recording.quality import measure
         from device_app.recording.session import Take
 
@@ -121,24 +121,24 @@ class RecordingScreen:
         review.show_words(transcript.words)
         return Take(audio, quality, transcript.text, transcript.confidence)
 
-    def _tell_problems(self, take: Take, text: str | None) -> None:
+    def _print_problems(self, take: Take, text: str | None) -> None:
         from device_app.recording.quality import problems
 
         for problem in problems(take.quality, text, take.hypothesis):
             options.tell(f"  ! {problem}", colour="yellow")
 
     def _review_take(self, take: Take, text: str | None) -> str:
-        """Asks what to do with a take; returns a key that is not about it, or "" when it was kept."""
+        """Asks what to do with a take; returns the key of another action, or "" if the take was saved."""
         while True:
             options.tell("  Enter keep · a again · p play · s skip · b back · e edit text · q quit")
             key = self._keyboard.choose("apsbeq")
             if key == ENTER:
                 try:
-                    kept = self._session.keep(take, text)
+                    saved = self._session.save(take, text)
                 except BadInputError as error:
                     options.tell(f"  {error}")
                     continue
-                options.tell(f"  kept as {kept.number} ({kept.duration_s:.1f} s)")
+                options.tell(f"  kept as {saved.number} ({saved.duration_s:.1f} s)")
                 return ""
             if key == "p":
                 review.play(take.audio, self._keyboard)
@@ -149,7 +149,7 @@ class RecordingScreen:
                 return key
 
     def _review_stored(self, stored: StoredUtterance) -> str:
-        """Asks what to do with a recording of before; as `_review_take`."""
+        """Asks what to do with an earlier recording, as `_review_take`."""
         from device_app.audio.samples import read
 
         text = stored.text or ""

@@ -1,4 +1,4 @@
-"""Progress and messages of long work, on standard error."""
+"""Reports progress and messages of long operations on standard error."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from device_app.reporter import OnUpdate
 
 
 class TerminalReporter:
-    """A `device_app.reporter.Reporter` on standard error."""
+    """A `device_app.reporter.Reporter` that writes to standard error."""
 
-    def say(self, message: str) -> None:
+    def report(self, message: str) -> None:
         options.tell(message)
 
     @contextmanager
@@ -29,5 +29,5 @@ class TerminalReporter:
 
 
 def terminal_context(threads: int | None) -> ExecutionContext:
-    """How a command runs an operation: with --threads, and standard error for progress and messages."""
+    """The execution context of a command: --threads, with progress and messages on standard error."""
     return ExecutionContext(threads, TerminalReporter())

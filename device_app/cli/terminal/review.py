@@ -1,4 +1,4 @@
-"""What recording and labelling show of an utterance, and how it is heard again or its text changed."""
+"""Functions shared by recording and labelling: play an utterance, edit its text, show its words."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from device_app.audio.samples import Samples
     from device_app.recognition.results import Word
 
-SURE = 0.8  # a word that the recogniser is less sure of stands out
+SURE = 0.8  # words with a lower confidence are highlighted
 
 
 def play(audio: Samples, keyboard: Keyboard) -> None:
-    """Plays an utterance until its end or any key; says so where it cannot."""
+    """Plays an utterance until its end or until a key is pressed; prints a message if it cannot be played."""
     from device_app.audio.playback import playing
 
     try:
@@ -30,7 +30,7 @@ def play(audio: Samples, keyboard: Keyboard) -> None:
 
 
 def edited(text: str, keyboard: Keyboard) -> str | None:
-    """The text as a person leaves it, asked for again until it can be a label; None for no change."""
+    """Lets the user edit a text until it is a valid label; returns None if they cancel."""
     from device_app.data.names import checked_text
 
     while (line := keyboard.edit(text)) is not None:
@@ -43,7 +43,7 @@ def edited(text: str, keyboard: Keyboard) -> str | None:
 
 
 def show_words(words: Sequence[Word]) -> None:
-    """Prints what was heard; words that the recogniser is not sure of are marked, with how sure it is."""
+    """Prints the recognised words; highlights words with a low confidence and shows the confidence."""
     from rich.console import Console
     from rich.text import Text
 

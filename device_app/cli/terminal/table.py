@@ -1,4 +1,4 @@
-"""Plain columns on standard output."""
+"""Tables as plain columns on standard output."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from editing.printable import printable
 
 
 def print_table(rows: Sequence[Sequence[object]], right: Container[int]) -> None:
-    """Prints rows, the head first; the columns whose numbers are in `right` end flush."""
+    """Prints rows, the header first; aligns the columns with indices in `right` to the right."""
     cells = [[printable(str(cell)) for cell in row] for row in rows]  # before their widths are measured
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:

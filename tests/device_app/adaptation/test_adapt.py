@@ -1,6 +1,7 @@
-"""Adapting the embedded model to spelled codes: real recordings, the real fine-tuning, the real gate.
+"""Adapts the embedded model to spelled codes, with real recordings, the real fine-tuning and the real gate.
 
-What takes minutes is slow; tests/device_app/cli/test_edits_in_process.py takes the same paths on a tiny model.
+Tests that take minutes are marked slow; tests/device_app/cli/test_edits_in_process.py covers the same paths with a
+tiny model.
 """
 
 import json
@@ -31,17 +32,17 @@ THREADS = 2
 
 @pytest.fixture(autouse=True)
 def _small_guard_set(monkeypatch):
-    """A part of the guard set, clear and noisy: what is heard is real, and the tests end in time."""
+    """Uses only a part of the guard set, clean and noisy, so that the tests finish in time."""
     some = test_sets.guard_set()[4::4]
     monkeypatch.setattr(test_sets, "guard_set", lambda: some)
 
 
 class MessageList(SilentReporter):
     def __init__(self):
-        self.said = []
+        self.messages = []
 
-    def say(self, message):
-        self.said.append(message)
+    def report(self, message):
+        self.messages.append(message)
 
 
 @pytest.fixture
@@ -56,11 +57,11 @@ def store(own_home):
 
 
 @pytest.fixture
-def codes_of(codes, store):
-    """Keeps some of the codes in a domain, with texts of the caller's or their own."""
+def add_codes(codes, store):
+    """Adds the first codes to a domain, with their own transcripts or those of the caller."""
     lines = [json.loads(line) for line in codes.read_text("utf-8").splitlines()]
 
-    def keep(domain, count, text=lambda line, _number: line["text"], audio=lambda samples: samples):
+    def add(domain, count, text=lambda line, _number: line["text"], audio=lambda samples: samples):
         return store.add(
             [
                 Utterance(
@@ -72,12 +73,12 @@ def codes_of(codes, store):
             ]
         )
 
-    return keep
+    return add
 
 
 @pytest.fixture(scope="session")
-def tuned(bundle, codes, home):
-    """The weights after a short fine-tuning on the codes; made once."""
+def finetuned(bundle, codes, home):
+    """The weights after a short fine-tuning on the codes, computed once."""
     pytest.importorskip("torch")
     from trainer.training.finetuning import finetune_on_recordings
     from trainer.training.settings import FineTuningSettings
@@ -87,44 +88,44 @@ def tuned(bundle, codes, home):
     return finetune_on_recordings(bundle, bundle.weights(), labelled, [], FineTuningSettings(epochs=4, batch_s=20.0))
 
 
-def as_learnt(training_set, weights):
+def as_result(training_set, weights):
     vector = TaskVector.difference(weights, training_set.bundle.weights(), training_set.origin)
     return FineTuningResult(vector.as_stored(), [1.0], 1.0)
 
 
 @pytest.fixture
 def tune(request):
-    """A fine-tuning that has been done before, so that not every test takes its time."""
+    """A fine-tuning that returns precomputed weights, so that not every test has to wait for it."""
 
-    def learnt(training_set):
-        return as_learnt(training_set, request.getfixturevalue("tuned").weights)
+    def precomputed(training_set):
+        return as_result(training_set, request.getfixturevalue("finetuned").weights)
 
-    return learnt
+    return precomputed
 
 
 def unchanged(training_set):
     """A fine-tuning that changes nothing."""
-    return as_learnt(training_set, training_set.bundle.weights())
+    return as_result(training_set, training_set.bundle.weights())
 
 
 @pytest.fixture
 def run(store, ledger, tune, context):
-    def start(plan, tune=tune):
+    def start(settings, finetune=tune):
         with ledger.changing():
-            return adapt(store, ledger, plan, tune, context)
+            return adapt(store, ledger, settings, finetune, context)
 
     return start
 
 
 @pytest.mark.slow
-def test_what_was_learnt_goes_into_service_with_what_it_did(run, codes_of, ledger, bundle, context):
-    codes_of("codes", 30)
+def test_an_adaptation_that_passes_becomes_active_and_records_its_scores(run, add_codes, ledger, bundle, context):
+    add_codes("codes", 30)
     outcome = run(AdaptationSettings("codes"))
     assert outcome.promoted
     assert outcome.verdict.passes
     change = outcome.verdict.changes["codes"]
     assert change.after < 0.5 * change.before
-    assert outcome.verdict.changes[GUARD_SET].low <= 0  # no harm that a bootstrap is sure of
+    assert outcome.verdict.changes[GUARD_SET].low <= 0  # no significant regression
     assert (ledger.current.id, ledger.current.why) == (1, "adapt codes")
     edit = ledger.edit(1)
     assert (edit.domains, edit.method, edit.settings["lam"], edit.settings["density"]) == (["codes"], "ties", 0.6, 0.5)
@@ -132,12 +133,12 @@ def test_what_was_learnt_goes_into_service_with_what_it_did(run, codes_of, ledge
     assert edit.utterances == 30 - outcome.verdict.changes["codes"].utterances
     assert ledger.vector(edit.vectors[0]).origin.domain == "codes"
     assert baked_folder(edited(bundle)).is_dir()
-    assert "--orthography keep" in context.reporter.said[-1]
+    assert "--orthography keep" in context.reporter.messages[-1]
 
 
 @pytest.mark.slow
-def test_a_dry_run_changes_nothing(run, codes_of, ledger):
-    codes_of("codes", 30)
+def test_a_dry_run_changes_nothing(run, add_codes, ledger):
+    add_codes("codes", 30)
     outcome = run(AdaptationSettings("codes", gate=GatePolicy(dry_run=True)))
     assert outcome.verdict.passes
     assert not outcome.promoted
@@ -146,8 +147,8 @@ def test_a_dry_run_changes_nothing(run, codes_of, ledger):
 
 
 @pytest.mark.slow
-def test_what_harms_stays_out_with_the_reason_and_can_be_forced(run, codes_of, ledger, bundle, tuned):
-    codes_of("codes", 30)
+def test_a_harmful_adaptation_is_rejected_with_the_reason_and_can_be_forced(run, add_codes, ledger, bundle, finetuned):
+    add_codes("codes", 30)
 
     def ruin(training_set):
         weights = training_set.bundle.weights()
@@ -155,7 +156,7 @@ def test_what_harms_stays_out_with_the_reason_and_can_be_forced(run, codes_of, l
         noisy = {
             n: w + np.float32(0.3 * w.std()) * random.standard_normal(w.shape, np.float32) for n, w in weights.items()
         }
-        return as_learnt(training_set, noisy)
+        return as_result(training_set, noisy)
 
     outcome = run(AdaptationSettings("codes"), ruin)
     assert not outcome.promoted
@@ -168,8 +169,8 @@ def test_what_harms_stays_out_with_the_reason_and_can_be_forced(run, codes_of, l
 
 
 @pytest.mark.slow
-def test_a_sweep_tries_every_lambda_and_density_and_takes_a_gentle_one(run, codes_of, monkeypatch):
-    codes_of("codes", 30)
+def test_a_sweep_evaluates_every_lambda_and_density(run, add_codes, monkeypatch):
+    add_codes("codes", 30)
     monkeypatch.setattr(sweep, "LAMBDAS", (0.2, 0.8))
     monkeypatch.setattr(sweep, "DENSITIES", (1.0,))
     monkeypatch.setattr(sweep, "SWEEP_S", 15.0)
@@ -191,71 +192,71 @@ def test_a_sweep_tries_every_lambda_and_density_and_takes_a_gentle_one(run, code
         ),
     ],
 )
-def test_a_merge_that_cannot_be_done_is_said_before_anything_is_learnt(run, codes_of, plan, reason):
-    codes_of("codes", 12)
+def test_wrong_merge_settings_are_refused_before_the_fine_tuning(run, add_codes, plan, reason):
+    add_codes("codes", 12)
 
     def never(*_arguments):
-        raise AssertionError("it was learnt")
+        raise AssertionError("the fine-tuning was started")
 
     with pytest.raises(BadInputError, match=reason):
         run(plan, never)
 
 
 @pytest.mark.parametrize("count", [1, 3, 9])
-def test_too_few_utterances_are_counted(run, codes_of, count):
-    codes_of("codes", count)
-    with pytest.raises(BadInputError, match=rf"codes has {count} labelled utterances; 10 are the least"):
+def test_too_few_labelled_utterances_are_refused(run, add_codes, count):
+    add_codes("codes", count)
+    with pytest.raises(BadInputError, match=rf"codes has {count} labelled utterances; adaptation needs at least 10"):
         run(AdaptationSettings("codes"))
 
 
-def test_a_domain_that_does_not_exist_is_said(run):
+def test_a_missing_domain_is_refused(run):
     with pytest.raises(BadInputError, match="there is no domain 'none'"):
         run(AdaptationSettings("none"))
 
 
-def test_unlabelled_utterances_do_not_count(run, codes_of):
-    codes_of("codes", 20, text=lambda line, number: line["text"] if number < 5 else None)
+def test_unlabelled_utterances_do_not_count(run, add_codes):
+    add_codes("codes", 20, text=lambda line, number: line["text"] if number < 5 else None)
     with pytest.raises(BadInputError, match="5 labelled"):
         run(AdaptationSettings("codes"))
 
 
-def test_ten_utterances_are_enough_and_three_are_held_out(run, codes_of, store):
-    codes_of("codes", 10)
+def test_ten_utterances_are_enough_and_three_are_held_out(run, add_codes, store):
+    add_codes("codes", 10)
     outcome = run(AdaptationSettings("codes", gate=GatePolicy(dry_run=True)), unchanged)
     assert outcome.verdict.changes["codes"].utterances >= 3
     assert sum(u.split == "test" for u in store.utterances("codes")) >= 3
 
 
-def test_silent_recordings_are_nothing_to_learn_from(run, codes_of):
-    codes_of(
+def test_recordings_without_speech_are_refused(run, add_codes):
+    add_codes(
         "codes", 12, audio=lambda samples: np.random.default_rng(len(samples)).standard_normal(len(samples)) * 1e-5
     )
-    with pytest.raises(BadInputError, match="nothing is recognised"):
+    with pytest.raises(BadInputError, match="no words are recognised"):
         run(AdaptationSettings("codes"))
 
 
-def test_labels_of_other_recordings_are_refused(run, codes_of, codes):
+def test_labels_of_other_recordings_are_refused(run, add_codes, codes):
     texts = [json.loads(line)["text"] for line in codes.read_text("utf-8").splitlines()]
-    codes_of("codes", 30, text=lambda _line, number: texts[(number + 7) % 30])
+    add_codes("codes", 30, text=lambda _line, number: texts[(number + 7) % 30])
     with pytest.raises(BadInputError, match="do not seem to belong to its recordings"):
         run(AdaptationSettings("codes"))
 
 
 @pytest.mark.slow
-def test_what_was_learnt_before_is_judged_too(run, codes_of, ledger, store):
-    codes_of("codes", 20)
+def test_the_gate_also_tests_earlier_domains(run, add_codes, ledger, store):
+    add_codes("codes", 20)
     run(AdaptationSettings("codes"))
-    codes_of("again", 20, audio=lambda samples: samples * 0.5)
+    add_codes("again", 20, audio=lambda samples: samples * 0.5)
     outcome = run(AdaptationSettings("again", gate=GatePolicy(dry_run=True)))
     assert set(outcome.verdict.changes) == {"again", "codes", GUARD_SET}
 
 
-# Without learning
+# Without fine-tuning
 
 
 @pytest.mark.slow
-def test_an_edit_can_be_weighed_otherwise_and_the_report_knows_every_version(run, codes_of, ledger, store, context):
-    codes_of("codes", 30)
+def test_an_edit_can_be_reweighted_and_every_version_is_measured(run, add_codes, ledger, store, context):
+    add_codes("codes", 30)
     run(AdaptationSettings("codes"))
     with ledger.changing():
         version = ledger.with_settings(1, lam=0.3)
@@ -269,10 +270,10 @@ def test_an_edit_can_be_weighed_otherwise_and_the_report_knows_every_version(run
 
 
 @pytest.mark.slow
-def test_a_vector_from_elsewhere_is_judged_and_merged(store, ledger, codes_of, tuned, bundle, context):
-    codes_of("codes", 30)
+def test_an_imported_vector_passes_the_gate_and_is_merged(store, ledger, add_codes, finetuned, bundle, context):
+    add_codes("codes", 30)
     origin = Origin("moonshine", bundle.weights_hash, "codes", utterances=20)
-    made = TaskVector.difference(tuned.weights, bundle.weights(), origin)
+    made = TaskVector.difference(finetuned.weights, bundle.weights(), origin)
     with ledger.changing():
         outcome = merge_vectors(
             store, ledger, {"codes.safetensors": made}, "import", MergeSettings(), "codes", GatePolicy(), context
@@ -293,7 +294,7 @@ def test_a_vector_from_elsewhere_is_judged_and_merged(store, ledger, codes_of, t
 
 
 @pytest.mark.slow
-def test_only_two_versions_stay_baked_besides_the_base(ledger, vector, store, context, own_home):
+def test_baked_files_are_kept_of_two_versions_and_the_base(ledger, vector, store, context, own_home):
     for seed in range(3):
         with ledger.changing():
             made = {"v": vector(f"d{seed}", seed, size=1e-5)}

@@ -1,4 +1,4 @@
-"""Settings of a merge are checked before anything long begins."""
+"""Merge settings are checked in advance."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from device_app.adaptation.settings import MergeSettings
 from editing.errors import BadInputError
 
 
-def test_what_is_not_set_has_the_methods_default():
+def test_missing_settings_have_the_defaults_of_the_method():
     assert MergeSettings("ties", {"lam": 0.3}).with_defaults() == {"lam": 0.3, "density": 0.5, "scope": "tensor"}
 
 
@@ -18,6 +18,6 @@ def test_what_is_not_set_has_the_methods_default():
         (MergeSettings("task_arithmetic", {"density": 0.5}), "task_arithmetic has no density"),
     ],
 )
-def test_a_mistake_is_an_error_that_names_it(merge, problem):
+def test_a_wrong_setting_is_named(merge, problem):
     with pytest.raises(BadInputError, match=problem):
         merge.with_defaults()

@@ -1,4 +1,4 @@
-"""The test sets hold every domain that the active version was adapted to."""
+"""The test sets include every domain that the active version was adapted to."""
 
 import pytest
 
@@ -15,9 +15,9 @@ def _small_guard_set(monkeypatch):
     monkeypatch.setattr(test_sets, "guard_set", lambda: one)
 
 
-@pytest.mark.parametrize(("held_out", "asked"), [([], ["anna", GUARD_SET]), (None, [GUARD_SET])])
-def test_a_domain_stays_in_the_test_sets_though_its_recordings_are_gone(own_home, ledger, transcriber, held_out, asked):
+@pytest.mark.parametrize(("held_out", "expected"), [([], ["anna", GUARD_SET]), (None, [GUARD_SET])])
+def test_the_new_domain_is_a_test_set_unless_held_out_is_none(own_home, ledger, transcriber, held_out, expected):
     with Store() as store:
         found = build_test_sets(store, ledger, "anna", held_out, transcriber, SilentReporter())
-    assert list(found.sets) == list(found.before) == asked
+    assert list(found.sets) == list(found.before) == expected
     assert found.version == 0

@@ -15,8 +15,8 @@ def damaged(ledger, vector):
     """Two edits, and then a ledger of rubbish."""
     for number, domain in enumerate("ab", 1):
         with ledger.changing():
-            edit = Edit(number, "adapt", [domain], [ledger.keep(vector(domain, number))], "ties", SETTINGS)
-            ledger.promote(ledger.drafted(edit), edit)
+            edit = Edit(number, "adapt", [domain], [ledger.store_vector(vector(domain, number))], "ties", SETTINGS)
+            ledger.promote(ledger.with_edit(edit), edit)
     ledger.path.write_bytes(b"[" * 100_000)
     return ledger
 
@@ -39,14 +39,14 @@ def test_it_restores_the_ledger_and_says_what_is_left(run, damaged, bundle):
     assert run("doctor", "--yes").returncode == 0
     last = run("doctor", "--json")
     assert last.returncode == 0
-    assert {one["kind"] for one in json.loads(last.stdout)["findings"]} == {"files in quarantine, which nothing uses"}
+    assert {one["kind"] for one in json.loads(last.stdout)["findings"]} == {"unused files in quarantine"}
     assert "The edits and the baked files are whole." in run("doctor").stdout
 
 
 def test_what_only_a_person_can_mend_stays_exit_code_1(run, ledger, vector):
     with ledger.changing():
-        edit = Edit(1, "adapt", ["a"], [ledger.keep(vector("a"))], "ties", SETTINGS)
-        ledger.promote(ledger.drafted(edit), edit)
+        edit = Edit(1, "adapt", ["a"], [ledger.store_vector(vector("a"))], "ties", SETTINGS)
+        ledger.promote(ledger.with_edit(edit), edit)
     shutil.rmtree(ledger.files.vectors)
     done = run("doctor", "--yes")
     assert done.returncode == 1

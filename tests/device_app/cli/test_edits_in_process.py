@@ -31,10 +31,10 @@ def wer(manifest, *more):
 def test_an_edit_that_helps_is_promoted(home_of_tiny, teacher, spelled):
     before = wer(spelled)
     done = call(*WHOLE, "--epochs", 3, "--scope", "decoder", "--augment", "--seed", 7)
-    assert done.stdout.endswith("Version 1 is active; 'asr-edge revert 1' takes it back.\n")
+    assert done.stdout.endswith("Version 1 is active; 'asr-edge revert 1' undoes it.\n")
     assert re.search(r"^codes +\d", done.stdout, re.MULTILINE)
     assert re.search(rf"^{GUARD_SET} +\d", done.stdout, re.MULTILINE)
-    assert "Learning from " in done.stderr
+    assert "Fine-tuning on " in done.stderr
     (asked,) = teacher.asked
     assert (asked.epochs, asked.scope, asked.augment, asked.seed) == (3, "decoder", True, 7)
     assert ledger().current.id == 1
@@ -46,7 +46,7 @@ def test_an_edit_that_helps_is_promoted(home_of_tiny, teacher, spelled):
 def test_an_edit_that_changes_nothing_is_rejected(home_of_tiny, teacher):
     done = call(*ADAPT, "--lambda", "0", code=3)
     assert "! codes is not recognised better" in done.stderr
-    assert "the active version stays. Edit 1 is kept: 'asr-edge reweight 1" in done.stderr
+    assert "the new version was rejected. Edit 1 is saved: 'asr-edge reweight 1" in done.stderr
     assert ledger().current.id == 0
     assert len(ledger().edits) == 1
     assert "kept out" in call("log", "--model", "tiny").stdout
@@ -82,7 +82,7 @@ def test_lambda_auto_weighs_candidates_and_draws_them(home_of_tiny, teacher, few
     assert re.search(r"^ +0\.2 ", done.stdout, re.MULTILINE)
     assert re.search(r"^ +1\.0 .*<- chosen$", done.stdout, re.MULTILINE)
     picture = ledger().folder / "frontier-1.png"
-    assert f"The same as a picture: {picture}" in done.stderr
+    assert f"Plot of the sweep: {picture}" in done.stderr
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert ledger().edits[0].settings["lam"] == 1.0
 
@@ -92,7 +92,7 @@ def test_without_matplotlib_there_is_no_picture(tmp_path, monkeypatch, capsys):
     from editing.errors import MissingDependencyError
 
     def no_matplotlib(*_arguments):
-        raise MissingDependencyError("pictures need matplotlib")
+        raise MissingDependencyError("plots need matplotlib")
 
     monkeypatch.setattr("device_app.adaptation.plots.draw_frontier", no_matplotlib)
     _plot([], "codes", tmp_path / "frontier.png")
@@ -130,7 +130,7 @@ def _utterances():
 
 def test_progress_of_a_fine_tuning_at_a_terminal(home_of_tiny, teacher):
     done = call(*WHOLE, "--dry-run", terminal=True)
-    assert "Learning from" in done.stderr
+    assert "Fine-tuning on" in done.stderr
 
 
 def test_without_torch_it_says_what_to_install(home_of_tiny, monkeypatch):
@@ -215,7 +215,7 @@ def test_revert_and_rollback_change_what_is_in_service(home_adapted, spelled):
 
 def test_reweight_weighs_an_edit_otherwise(home_adapted):
     done = call("reweight", 1, "--model", "tiny", "--lambda", "0.9")
-    assert done.stdout.endswith("Version 2 is active; 'asr-edge rollback' goes back.\n")
+    assert done.stdout.endswith("Version 2 is active; 'asr-edge rollback' undoes it.\n")
     assert "lambda 0.9" in call("log", "--model", "tiny").stdout
     assert ledger().current.applied[0].settings["lam"] == 0.9
 
@@ -232,7 +232,7 @@ def test_reweight_in_a_dry_run_and_of_a_reverted_edit(home_adapted):
     assert ledger().current.id == 1
     call("revert", 1, "--model", "tiny")
     done = call("reweight", 1, "--model", "tiny", "--lambda", "0", code=3)  # a new edit must help
-    assert "the active version stays; --force promotes in spite of this." in done.stderr
+    assert "the new version was rejected; --force promotes it regardless." in done.stderr
     assert json.loads(call("reweight", 1, "--model", "tiny", "--density", "1", "--json").stdout)["promoted"]
     assert ledger().is_applied(1)
 

@@ -10,7 +10,7 @@ import pytest
 from device_app.models.bundles import find_bundle
 from device_app.models.ledger import Ledger
 from device_app.remote.jobs import jobs as jobs_here
-from device_app.remote.trusted_hosts import Host, find_host, keep_host
+from device_app.remote.trusted_hosts import Host, find_host, save_host
 from editing.task_vector import TaskVector
 from tests.conftest import until
 from tests.device_app.cli.conftest import call
@@ -67,7 +67,7 @@ class Served:
         self.url = stack.enter_context(running(config))
 
     def trust(self, *, consent=True, token=None):
-        keep_host(Host(self.url, self.keys.key, None, token or self.database.add_device("phone", "crew"), consent))
+        save_host(Host(self.url, self.keys.key, None, token or self.database.add_device("phone", "crew"), consent))
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_a_job_whose_edit_is_there_already_is_not_merged_twice(home_of_tiny, ser
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(remote, "fetch", lambda *_arguments: _learnt(job))
         done = call("jobs", "attach", job.key[:6])
-    assert "codes was learnt from this job already; 'asr-edge log' shows the edit." in done.stderr
+    assert "the task vector of this job for codes is merged already; 'asr-edge log' shows the edit." in done.stderr
     assert len(ledger().edits) == 1
 
 
@@ -177,7 +177,7 @@ def test_a_queued_job_is_cancelled_here_and_there(home_of_tiny, serve, teacher):
 
 def test_a_job_of_a_host_that_is_not_trusted_is_unknown(home_of_tiny, serve, teacher):
     from device_app.remote import training as remote
-    from device_app.remote.trusted_hosts import forget_host
+    from device_app.remote.trusted_hosts import remove_host
 
     host = serve(home_of_tiny, Idle())
     host.trust()
@@ -187,7 +187,7 @@ def test_a_job_of_a_host_that_is_not_trusted_is_unknown(home_of_tiny, serve, tea
     assert json.loads(call("jobs", "--json").stdout)[0]["state"] == "not sent yet"
     (job,) = jobs_here()
     replace(job, identity="1" * 32).save()
-    forget_host(host.url)
+    remove_host(host.url)
     (row,) = json.loads(call("jobs", "--json").stdout)
     assert row["state"] == "unknown"
     assert "not trusted yet" in row["error"]
@@ -230,7 +230,7 @@ def test_what_was_not_learnt_here_is_not_contributed(home_adapted, serve, tmp_pa
     take = ("vector", "import", tmp_path / "v.safetensors", "--lambda", "0", "--force", "--model", "tiny")
     call(*take)
     give = ("contribute", 2, "--group", "crew", "--on", host.url, "--model", "tiny")
-    assert "was not learnt on this device" in call(*give, code=1).stderr
+    assert "is not an adaptation of this device" in call(*give, code=1).stderr
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ def test_stop_resume_go_back_record_again_and_edit(desk, prompts, say, kept, run
     before = kept()[0]
     second.wait_for("speak, or Space")
     second.press("b")
-    second.wait_for("(kept before)")
+    second.wait_for("(recorded before)")
     second.wait_for(KEYS)
     second.press("a")
     say(second)

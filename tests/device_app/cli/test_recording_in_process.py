@@ -96,7 +96,7 @@ def test_going_back_to_what_was_kept(prompts, take, sound, person):
     path = prompts("f i o m a", "a m o i f")
     person.keys = [ENTER, Now("b"), "p", "e", Line("corrected"), ENTER, Now("b"), "a", ENTER, Now("q")]
     done = record(path)
-    assert "(kept before)" in done.stderr
+    assert "(recorded before)" in done.stderr
     assert len(device.played) == 1
     assert done.stdout.startswith("anna: 1 of 2 prompts recorded")
     assert [u.text for u in kept()] == ["corrected"]
@@ -107,8 +107,8 @@ def test_nothing_is_before_the_first_and_enter_goes_forward(prompts, take, sound
     path = prompts("f i o m a", "a m o i f")
     person.keys = [Now("b"), ENTER, Now("b"), ENTER, Now("q")]
     done = record(path)
-    assert "nothing was recorded before this" in done.stderr
-    assert done.stderr.count("(kept before)") == 1
+    assert "there is no earlier recording" in done.stderr
+    assert done.stderr.count("(recorded before)") == 1
 
 
 def test_a_key_begins_and_ends_a_take(prompts, take, sound, person):

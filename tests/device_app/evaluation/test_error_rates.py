@@ -19,7 +19,7 @@ from device_app.evaluation.error_rates import NORMALISERS, align, align_all, bas
         ("?!", ""),
     ],
 )
-def test_basic_takes_case_and_punctuation_off(text, expected):
+def test_basic_removes_case_and_punctuation(text, expected):
     assert basic(text) == expected
 
 
@@ -33,7 +33,7 @@ def test_basic_takes_case_and_punctuation_off(text, expected):
         ("", ""),
     ],
 )
-def test_english_evens_out_spelling_and_numbers(text, expected):
+def test_english_normalises_spelling_and_numbers(text, expected):
     assert english(text) == expected
 
 
@@ -43,22 +43,22 @@ def test_basic_is_idempotent(text):
 
 
 def test_known_rates():
-    """By hand: one substitution and one deletion in four words; six of fifteen characters."""
+    """Counted by hand: one substitution and one deletion in four words; six of sixteen characters."""
     rates = error_rates(["the cat sat down"], ["the bat sat"], basic)
     assert rates.wer == pytest.approx(2 / 4)
     assert rates.cer == pytest.approx(6 / 16)
 
 
-def test_an_empty_hypothesis_counts_as_deleted():
+def test_an_empty_hypothesis_counts_as_deletions():
     assert error_rates(["one two", "three"], ["one two", ""], basic).wer == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize(("hypothesis", "rate"), [("", 0.0), ("something", 1.0)])
-def test_nothing_said(hypothesis, rate):
+def test_rates_without_reference_words_are_0_or_1(hypothesis, rate):
     assert error_rates([""], [hypothesis], basic).wer == rate
 
 
-def test_an_empty_reference_beside_others_counts_what_was_heard():
+def test_words_recognised_for_an_empty_reference_count_as_insertions():
     assert error_rates(["", "a b"], ["x", "a b"], basic).wer == pytest.approx(1 / 2)
 
 
@@ -67,7 +67,7 @@ def test_lists_of_different_lengths_are_refused():
         error_rates(["a", "b"], ["a"], basic)
 
 
-def test_both_normalisers_are_always_there():
+def test_both_normalisers_are_always_used():
     assert align_all(["a"], ["a"]).keys() == NORMALISERS.keys() == {"english", "basic"}
 
 
@@ -80,7 +80,7 @@ def test_alignment_shows_each_kind_of_error():
     ]
 
 
-def test_a_long_alignment_is_broken_into_lines():
+def test_a_long_alignment_is_wrapped():
     text = " ".join(["word"] * 60)
     lines = align([text], [text], basic).table(0, width=80).split("\n")
     assert len(lines) == 3 * 4
@@ -91,7 +91,7 @@ texts = st.lists(st.tuples(st.text("ab ", max_size=8), st.text("ab ", max_size=8
 
 
 @given(texts)
-def test_rates_are_those_of_jiwer_and_counts_add_up_to_them(pairs):
+def test_rates_equal_those_of_jiwer_and_match_the_counts(pairs):
     references, hypotheses = [r for r, _ in pairs], [h for _, h in pairs]
     rates = error_rates(references, hypotheses, basic)
     wrong, words = error_counts(references, hypotheses, basic).sum(axis=0)
@@ -104,7 +104,7 @@ def test_rates_are_those_of_jiwer_and_counts_add_up_to_them(pairs):
 
 
 @given(texts, st.data())
-def test_rates_of_chosen_utterances_are_those_of_them_alone(pairs, data):
+def test_rates_of_chosen_utterances_equal_those_computed_from_them_alone(pairs, data):
     chosen = data.draw(st.lists(st.integers(0, len(pairs) - 1), unique=True) if pairs else st.just([]))
     references, hypotheses = [r for r, _ in pairs], [h for _, h in pairs]
     alone = error_rates([references[i] for i in chosen], [hypotheses[i] for i in chosen], basic)

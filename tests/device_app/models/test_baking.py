@@ -1,4 +1,4 @@
-"""Baked files that are needed for a moment: gone after it, and after a kill."""
+"""Temporary baked files are removed after use, and after a kill."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ def candidates():
     return set(data_folder().glob(f"{CANDIDATE}*"))
 
 
-def test_what_a_killed_process_left_is_removed_and_what_is_in_use_stays(bundle, tmp_path, monkeypatch):
+def test_folders_of_killed_processes_are_removed_and_those_in_use_are_kept(bundle, tmp_path, monkeypatch):
     monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path))
     killed = subprocess.run([sys.executable, "-c", KILLED_IN_USE], env=os.environ, check=False)
     assert killed.returncode == -signal.SIGKILL

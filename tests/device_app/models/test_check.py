@@ -1,4 +1,4 @@
-"""Findings about ledgers, task vectors and baked files, and what mending does and leaves alone."""
+"""Findings about ledgers, task vectors and baked files, and their repair."""
 
 import os
 import shutil
@@ -15,12 +15,12 @@ SETTINGS = {"lam": 0.6, "density": 0.5}
 
 
 @pytest.fixture
-def learn(ledger, vector):
+def adapt(ledger, vector):
     def make(domain, seed=0):
         with ledger.changing():
             number = len(ledger.edits) + 1
-            edit = Edit(number, "adapt", [domain], [ledger.keep(vector(domain, seed))], "ties", SETTINGS)
-            ledger.promote(ledger.drafted(edit), edit)
+            edit = Edit(number, "adapt", [domain], [ledger.store_vector(vector(domain, seed))], "ties", SETTINGS)
+            ledger.promote(ledger.with_edit(edit), edit)
         return edit.vectors[0]
 
     return make
@@ -40,29 +40,29 @@ def files(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def old(folder):
-    """As if it had been written an hour ago."""
+def age(folder):
+    """Sets the times of all files to an hour ago."""
     before = time.time() - 3600
     for path in (folder, *folder.rglob("*")):
         os.utime(path, (before, before))
 
 
-def test_what_is_whole_has_no_findings(ledger, learn, bundle):
-    learn("a", 1)
-    learn("b", 2)
+def test_intact_files_have_no_findings(ledger, adapt, bundle):
+    adapt("a", 1)
+    adapt("b", 2)
     baked(edited(bundle))
     assert examine_models() == []
 
 
-def test_nothing_at_all_has_no_findings(own_home):
+def test_a_missing_data_folder_has_no_findings(own_home):
     shutil.rmtree(own_home)
     assert examine_models() == []
     assert not own_home.exists()
 
 
-def test_examining_changes_nothing(ledger, learn, own_home):
-    learn("a", 1)
-    learn("b", 2)
+def test_examining_changes_nothing(ledger, adapt, own_home):
+    adapt("a", 1)
+    adapt("b", 2)
     ledger.path.write_bytes(b"rubbish")
     (ledger.files.vectors / "stray").write_bytes(b"x")
     (ledger.files.vectors / ".x.tmp").write_bytes(b"x")
@@ -75,18 +75,18 @@ def test_examining_changes_nothing(ledger, learn, own_home):
     }
 
 
-def test_a_damaged_ledger_is_restored(ledger, learn, bundle):
-    first, second = learn("a", 1), learn("b", 2)
+def test_a_damaged_ledger_is_restored(ledger, adapt, bundle):
+    first, second = adapt("a", 1), adapt("b", 2)
     ledger.path.write_bytes(b"rubbish")
     (found,) = examine_models()
     assert (found.kind, found.is_fault) == ("damaged ledgers", True)
     assert found.line.startswith(f"{ledger.path}: ")
-    assert "from before the last change takes its place" in found.remedy
+    assert "from before the last change replaces it" in found.remedy
     found.mend()
     assert [edit.domain for edit in Ledger(bundle).edits] == ["a"]
     assert ledger.vector_path(second).is_file()
-    # The second edit is not in the restored ledger: its vector is found, put aside, and can be had again.
-    assert kinds() == ["task vectors that no edit names"]
+    # The restored ledger does not have the second edit: its vector is found, quarantined, and can be imported again.
+    assert kinds() == ["unreferenced task vectors"]
     mend()
     assert kinds() == []
     aside = {one.line.split(": ")[0] for one in examine_models()}
@@ -95,20 +95,20 @@ def test_a_damaged_ledger_is_restored(ledger, learn, bundle):
     assert ledger.vector_path(first).is_file()
 
 
-def test_without_an_earlier_ledger_the_base_goes_on(ledger, learn, bundle):
-    name = learn("a")
+def test_without_a_previous_ledger_the_base_becomes_active(ledger, adapt, bundle):
+    name = adapt("a")
     ledger.path.write_bytes(b"rubbish")
     (found,) = examine_models()
-    assert "take it from a backup; or else" in found.remedy
+    assert "restore it from a backup; otherwise" in found.remedy
     found.mend()
     assert edited(bundle) is bundle
-    assert kinds() == ["task vectors that no edit names"]
+    assert kinds() == ["unreferenced task vectors"]
     assert ledger.vector_path(name).is_file()
 
 
-def test_a_ledger_that_was_mended_in_the_meantime_is_left_alone(ledger, learn, bundle):
-    learn("a", 1)
-    learn("b", 2)
+def test_a_ledger_that_was_repaired_in_the_meantime_is_unchanged(ledger, adapt, bundle):
+    adapt("a", 1)
+    adapt("b", 2)
     whole = ledger.path.read_bytes()
     ledger.path.write_bytes(b"rubbish")
     (found,) = examine_models()
@@ -117,27 +117,27 @@ def test_a_ledger_that_was_mended_in_the_meantime_is_left_alone(ledger, learn, b
     assert ledger.path.read_bytes() == whole
 
 
-def test_a_later_ledger_is_left_alone(ledger, learn):
-    learn("a", 1)
-    learn("b", 2)
+def test_a_ledger_of_a_newer_version_is_unchanged(ledger, adapt):
+    adapt("a", 1)
+    adapt("b", 2)
     ledger.path.write_text('{"format_version": 2}')
     (found,) = examine_models()
-    assert (found.kind, found.is_fault, found.mend) == ("ledgers of a later asr-edge", False, None)
+    assert (found.kind, found.is_fault, found.mend) == ("ledgers of a newer asr-edge", False, None)
 
 
-def test_a_damaged_earlier_ledger_is_put_aside(ledger, learn):
-    learn("a", 1)
-    learn("b", 2)
+def test_a_damaged_copy_of_the_previous_ledger_is_quarantined(ledger, adapt):
+    adapt("a", 1)
+    adapt("b", 2)
     ledger.files.previous.write_bytes(b"")
-    assert kinds() == ["earlier ledgers that could not take the place of a damaged one"]
+    assert kinds() == ["damaged copies of the previous ledger"]
     mend()
     assert kinds() == []
     assert not ledger.files.previous.exists()
 
 
 @pytest.mark.parametrize("damage", ["missing", "changed"])
-def test_a_damaged_vector_is_named_and_a_whole_copy_is_taken_back(ledger, learn, bundle, damage):
-    name = learn("a")
+def test_a_damaged_vector_is_named_and_replaced_by_an_intact_copy(ledger, adapt, bundle, damage):
+    name = adapt("a")
     path = ledger.vector_path(name)
     whole = path.read_bytes()
     if damage == "missing":
@@ -150,51 +150,51 @@ def test_a_damaged_vector_is_named_and_a_whole_copy_is_taken_back(ledger, learn,
     assert "asr-edge revert" in found.remedy
     ledger.files.quarantine.mkdir(exist_ok=True)
     (ledger.files.quarantine / path.name).write_bytes(whole)
-    assert kinds() == ["task vectors of which there is a copy"]
+    assert kinds() == ["damaged task vectors with an intact copy"]
     mend()
     assert kinds() == []
     assert path.read_bytes() == whole
 
 
-def test_a_vector_that_does_not_fit_its_base_is_found(ledger, learn, vector, bundle):
+def test_a_vector_that_does_not_fit_its_base_is_a_finding(ledger, adapt, vector, bundle):
     other = vector("b")
     smaller = TaskVector(dict(list(other.tensors.items())[1:]), other.origin)
     with ledger.changing():
-        edit = Edit(1, "import", ["b"], [ledger.keep(smaller)], "ties", SETTINGS, reasons=["it does not fit"])
+        edit = Edit(1, "import", ["b"], [ledger.store_vector(smaller)], "ties", SETTINGS, reasons=["it does not fit"])
         ledger.reject(edit)
     (found,) = examine_models()
     assert found.kind == "missing or damaged task vectors of inactive edits"
     assert "cannot be merged (does not fit the model: " in found.line
 
 
-def test_without_its_model_a_ledger_is_looked_at_all_the_same(ledger, learn, bundle, monkeypatch):
-    name = learn("a")
+def test_a_ledger_without_its_model_is_examined(ledger, adapt, bundle, monkeypatch):
+    name = adapt("a")
     monkeypatch.setattr("device_app.models.bundles.EMBEDDED", bundle.folder / "none")
     assert kinds(faults=False) == ["ledgers without their model"]
     ledger.vector_path(name).write_bytes(b"rubbish")
     assert kinds() == ["missing or damaged task vectors of active edits"]
 
 
-def test_half_written_files_are_removed_and_unnamed_vectors_put_aside(ledger, learn, vector):
-    learn("a")
+def test_incomplete_files_are_removed_and_unreferenced_vectors_quarantined(ledger, adapt, vector):
+    adapt("a")
     half = ledger.files.vectors / f".{'ab' * 32}.safetensors.0123.tmp"
     half.write_bytes(b"half")
     stray = ledger.vector_path("cd" * 32)
     stray.write_bytes(vector("stray").to_bytes())
     found = {one.kind: one for one in examine_models()}
-    assert found.keys() == {"half-written files of models", "task vectors that no edit names"}
-    assert "stray, 0 utterances" in found["task vectors that no edit names"].line
+    assert found.keys() == {"incomplete files of models", "unreferenced task vectors"}
+    assert "stray, 0 utterances" in found["unreferenced task vectors"].line
     mend()
     assert not half.exists()
     assert [path.name for path in ledger.files.quarantine.iterdir()] == [stray.name]
-    # What is in quarantine is listed, with how to get rid of it, and is no fault.
+    # Files in quarantine are listed with a remedy, and are not a fault.
     (listed,) = examine_models()
     assert (listed.is_fault, listed.mend) == (False, None)
     assert "remove the files if you do not need them" in listed.remedy
 
 
 @pytest.mark.parametrize("damage", ["record is missing", "record is damaged", "file is missing", "file is changed"])
-def test_damaged_baked_files_are_removed_and_made_again(own_home, bundle, damage):
+def test_damaged_baked_files_are_removed(own_home, bundle, damage):
     folder = baked_folder(bundle)
     graph = next(folder.glob("*.onnx"))
     match damage:
@@ -207,27 +207,27 @@ def test_damaged_baked_files_are_removed_and_made_again(own_home, bundle, damage
         case "file is changed":
             graph.write_bytes(b"rubbish")
     assert kinds() == []  # another process may be writing them now
-    old(folder)
+    age(folder)
     assert kinds() == ["damaged baked files"]
     mend()
     assert not folder.exists()
     assert kinds() == []
 
 
-def test_a_record_of_baked_files_that_leads_out_of_the_folder_is_damage(own_home, bundle):
+def test_a_record_of_baked_files_with_a_path_outside_the_folder_is_damage(own_home, bundle):
     folder = baked_folder(bundle)
     (folder / "baked.json").write_text('{"../../../../../../../../../../dev/zero": "00"}')
-    old(folder)
+    age(folder)
     assert kinds() == ["damaged baked files"]
 
 
-def test_candidates_that_nobody_holds_are_removed(own_home, bundle):
+def test_candidates_that_no_process_uses_are_removed(own_home, bundle):
     from device_app.models.baking import _in_use
 
-    for name in ("candidate-left", "candidate-held"):
+    for name in ("candidate-left", "candidate-in-use"):
         (own_home / name).mkdir()
-    with _in_use(own_home / "candidate-held"):
+    with _in_use(own_home / "candidate-in-use"):
         assert [one.line for one in examine_models()] == [str(own_home / "candidate-left")]
         mend()
         assert not (own_home / "candidate-left").exists()
-        assert (own_home / "candidate-held").exists()
+        assert (own_home / "candidate-in-use").exists()

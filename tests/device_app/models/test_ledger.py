@@ -16,15 +16,15 @@ SETTINGS = {"lam": 0.6, "density": 0.5}
 
 
 @pytest.fixture
-def learn(ledger, vector):
-    """Promotes an edit; returns its task vector."""
+def adapt(ledger, vector):
+    """Promotes a new edit; returns its task vector."""
 
     def make(domain, seed=0, **settings):
         made = vector(domain, seed)
         with ledger.changing():
             number = len(ledger.edits) + 1
-            edit = Edit(number, "adapt", [domain], [ledger.keep(made)], "ties", {**SETTINGS, **settings})
-            ledger.promote(ledger.drafted(edit), edit)
+            edit = Edit(number, "adapt", [domain], [ledger.store_vector(made)], "ties", {**SETTINGS, **settings})
+            ledger.promote(ledger.with_edit(edit), edit)
         return made
 
     return make
@@ -40,22 +40,22 @@ def assert_weights(found, base, *parts):
         np.testing.assert_allclose(found[name], expected, atol=1e-6)
 
 
-def test_without_edits_the_base_is_in_service(ledger, bundle):
+def test_without_edits_the_base_is_active(ledger, bundle):
     assert edited(bundle) is bundle
     assert ledger.current.id == 0
     assert not ledger.path.exists()
 
 
-def test_a_version_is_the_base_and_its_edits_in_order(ledger, learn, bundle):
-    a, b = learn("a", 1), learn("b", 2, lam=0.3)
+def test_a_version_is_the_base_and_its_edits_in_order(ledger, adapt, bundle):
+    a, b = adapt("a", 1), adapt("b", 2, lam=0.3)
     assert [v.why for v in Ledger(bundle).history()] == ["the base model", "adapt a", "adapt b"]
     assert_weights(edited(bundle).weights(), bundle.weights(), merged(a), merged(b, lam=0.3))
     assert_weights(edited(bundle, 1).weights(), bundle.weights(), merged(a))
     assert edited(bundle, 0) is bundle
 
 
-def test_reverting_the_middle_edit_leaves_the_base_and_the_others(ledger, learn, bundle):
-    a, _, c = learn("a", 1), learn("b", 2), learn("c", 3)
+def test_reverting_the_middle_edit_keeps_the_others(ledger, adapt, bundle):
+    a, _, c = adapt("a", 1), adapt("b", 2), adapt("c", 3)
     with ledger.changing():
         ledger.promote(ledger.without(2))
     assert_weights(edited(bundle).weights(), bundle.weights(), merged(a), merged(c))
@@ -64,8 +64,8 @@ def test_reverting_the_middle_edit_leaves_the_base_and_the_others(ledger, learn,
         ledger.without(2)
 
 
-def test_an_edit_can_be_weighed_otherwise_and_brought_back(ledger, learn, bundle):
-    a, b = learn("a", 1), learn("b", 2)
+def test_an_edit_can_be_reweighted_and_applied_again(ledger, adapt, bundle):
+    a, b = adapt("a", 1), adapt("b", 2)
     with ledger.changing():
         ledger.promote(ledger.with_settings(1, lam=0.2, density=1.0))
     assert_weights(edited(bundle).weights(), bundle.weights(), merged(a, lam=0.2, density=1.0), merged(b))
@@ -77,37 +77,39 @@ def test_an_edit_can_be_weighed_otherwise_and_brought_back(ledger, learn, bundle
         ledger.with_settings(1, alpha=1)
 
 
-def test_rolling_back_leads_to_the_version_before_and_on_from_there(ledger, learn):
-    learn("a", 1)
-    learn("b", 2)
+def test_rolling_back_activates_the_parent_and_new_edits_follow_it(ledger, adapt):
+    adapt("a", 1)
+    adapt("b", 2)
     with ledger.changing():
         assert ledger.roll_back().id == 1
         assert ledger.roll_back().id == 0
-        with pytest.raises(BadInputError, match="nothing before it"):
+        with pytest.raises(BadInputError, match="no version before it"):
             ledger.roll_back()
-    learn("c", 3)
+    adapt("c", 3)
     assert (ledger.current.id, ledger.current.parent) == (3, 0)
     assert [applied.edit for applied in ledger.current.applied] == [3]
 
 
-def test_an_edit_that_was_kept_out_changes_nothing(ledger, vector, bundle):
+def test_a_rejected_edit_does_not_change_the_active_version(ledger, vector, bundle):
     with ledger.changing():
-        ledger.reject(Edit(1, "adapt", ["a"], [ledger.keep(vector("a"))], "ties", SETTINGS, reasons=["too bad"]))
+        ledger.reject(
+            Edit(1, "adapt", ["a"], [ledger.store_vector(vector("a"))], "ties", SETTINGS, reasons=["too bad"])
+        )
     assert edited(bundle) is bundle
     assert Ledger(bundle).edits[0].reasons == ["too bad"]
 
 
-def test_an_edited_version_runs_and_its_files_are_its_own(ledger, learn, bundle, prompt):
-    learn("a")
+def test_an_edited_version_transcribes_from_its_own_baked_files(ledger, adapt, bundle, prompt):
+    adapt("a")
     version = edited(bundle)
     assert baked(version) != baked(bundle)
     assert "not in service" in Transcriber(version, threads=2).transcribe(prompt, 16000).text
 
 
-def test_several_vectors_make_one_edit(ledger, vector, bundle):
+def test_an_edit_can_have_several_vectors(ledger, vector, bundle):
     a, b = vector("a", 1), vector("b", 2)
     with ledger.changing():
-        names = [ledger.keep(a), ledger.keep(b)]
+        names = [ledger.store_vector(a), ledger.store_vector(b)]
         edit = Edit(1, "merge", ["a", "b"], names, "task_arithmetic", {"lam": 0.5})
         ledger.promote(ledger.draft([Applied(1, names, "task_arithmetic", {"lam": 0.5})], "merge a + b"), edit)
     half = [{name: 0.5 * tensor for name, tensor in v.tensors.items()} for v in (a, b)]
@@ -115,7 +117,7 @@ def test_several_vectors_make_one_edit(ledger, vector, bundle):
     assert ledger.domains(ledger.current) == ["a", "b"]
 
 
-def test_what_does_not_exist_is_said(ledger):
+def test_a_missing_edit_or_version_is_an_error(ledger):
     with pytest.raises(BadInputError, match="no edit 1"):
         ledger.edit(1)
     with pytest.raises(BadInputError, match="no version 4"):
@@ -125,36 +127,36 @@ def test_what_does_not_exist_is_said(ledger):
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b'{"format_version": 1}', b'{"format_version": 1, "edits": [{}]}']
 )
-def test_a_damaged_ledger_is_told_with_what_to_do(ledger, learn, bundle, content):
-    """More of them in tests/hostile/test_ledger_files.py."""
-    learn("a")
+def test_a_damaged_ledger_is_an_error_that_names_the_remedy(ledger, adapt, bundle, content):
+    """More damaged ledgers are in tests/hostile/test_ledger_files.py."""
+    adapt("a")
     ledger.path.write_bytes(content)
     with pytest.raises(
-        StorageError, match=r"is damaged .*; take it from a backup, or let 'asr-edge doctor' put it aside"
+        StorageError, match=r"is damaged .*; restore it from a backup, or let 'asr-edge doctor' quarantine it"
     ):
         Ledger(bundle)
     ledger.path.unlink()
-    learn("b")
-    learn("c")
+    adapt("b")
+    adapt("c")
     ledger.path.write_bytes(content)
     with pytest.raises(StorageError, match="'asr-edge doctor' restores the ledger from before the last change"):
         Ledger(bundle)
 
 
-def test_the_ledger_from_before_the_last_change_is_kept(ledger, learn, bundle):
-    learn("a")
+def test_the_ledger_from_before_the_last_change_is_kept(ledger, adapt, bundle):
+    adapt("a")
     assert not ledger.files.previous.exists()
     first = ledger.path.read_bytes()
-    learn("b")
+    adapt("b")
     assert ledger.files.previous.read_bytes() == first
     assert len(Ledger(bundle).edits) == 2
 
 
-def test_a_ledger_that_is_gone_is_not_taken_for_a_new_one(ledger, learn, bundle):
-    learn("a")
-    learn("b")
+def test_a_missing_ledger_with_a_previous_copy_is_an_error(ledger, adapt, bundle):
+    adapt("a")
+    adapt("b")
     ledger.path.unlink()
-    with pytest.raises(StorageError, match="it is missing, but the one from before the last change is there"):
+    with pytest.raises(StorageError, match="it is missing, but the copy from before the last change exists"):
         Ledger(bundle)
     with pytest.raises(StorageError), ledger.changing():
         pass
@@ -163,8 +165,8 @@ def test_a_ledger_that_is_gone_is_not_taken_for_a_new_one(ledger, learn, bundle)
     assert [edit.domain for edit in Ledger(bundle).edits] == ["a"]
 
 
-def test_restoring_puts_the_damaged_ledger_aside_and_is_done_once(ledger, learn, bundle):
-    a, b = learn("a", 1), learn("b", 2)
+def test_restoring_quarantines_the_damaged_ledger_once(ledger, adapt, bundle):
+    a, b = adapt("a", 1), adapt("b", 2)
     ledger.path.write_bytes(b"rubbish")
     ledger.files.restore()
     assert_weights(edited(bundle).weights(), bundle.weights(), merged(a))
@@ -174,11 +176,11 @@ def test_restoring_puts_the_damaged_ledger_aside_and_is_done_once(ledger, learn,
     ledger.files.restore()
     assert ledger.path.read_bytes() == restored
     assert len(list(ledger.files.quarantine.iterdir())) == 1
-    assert {ledger.keep(a), ledger.keep(b)} == {path.stem for path in ledger.files.vectors.iterdir()}
+    assert {ledger.store_vector(a), ledger.store_vector(b)} == {path.stem for path in ledger.files.vectors.iterdir()}
 
 
-def test_restoring_without_an_earlier_ledger_leaves_the_base_and_every_vector(ledger, learn, bundle):
-    learn("a")
+def test_restoring_without_a_previous_ledger_keeps_the_base_and_all_vectors(ledger, adapt, bundle):
+    adapt("a")
     ledger.path.write_bytes(b"rubbish")
     ledger.files.restore()
     assert edited(bundle) is bundle
@@ -186,13 +188,13 @@ def test_restoring_without_an_earlier_ledger_leaves_the_base_and_every_vector(le
     assert len(list(ledger.files.vectors.iterdir())) == 1
 
 
-# Task vectors that no edit names
+# Unreferenced task vectors
 
 
-def test_what_no_edit_names_is_put_aside_and_what_the_ledger_before_names_stays(ledger, learn, vector, bundle):
-    """As the remedy that 0.1.0 printed left it: the damaged ledger moved away, the vectors beside it."""
-    learn("a", 1)
-    learn("b", 2)
+def test_unreferenced_vectors_are_quarantined_but_not_those_of_the_previous_ledger(ledger, adapt, vector, bundle):
+    """As after the remedy that 0.1.0 printed: the damaged ledger was moved away, the vectors were not."""
+    adapt("a", 1)
+    adapt("b", 2)
     ledger.path.write_bytes(b"rubbish")
     ledger.path.rename(ledger.folder / "moved-away.json")
     lost = {path.name: path.read_bytes() for path in ledger.files.vectors.iterdir()}
@@ -200,46 +202,46 @@ def test_what_no_edit_names_is_put_aside_and_what_the_ledger_before_names_stays(
     ledger.files.previous.rename(ledger.folder / "previous.json")
     fresh = Ledger(bundle)
     with fresh.changing():
-        edit = Edit(1, "adapt", ["c"], [fresh.keep(vector("c", 3))], "ties", SETTINGS)
-        fresh.promote(fresh.drafted(edit), edit)
+        edit = Edit(1, "adapt", ["c"], [fresh.store_vector(vector("c", 3))], "ties", SETTINGS)
+        fresh.promote(fresh.with_edit(edit), edit)
         (ledger.folder / "previous.json").rename(ledger.files.previous)
-        fresh.put_aside_unnamed()
+        fresh.quarantine_unreferenced()
     assert {path.name: path.read_bytes() for path in ledger.files.quarantine.iterdir()} == {
         name: data for name, data in lost.items() if name not in named_before
     }
     assert named_before <= {path.name for path in ledger.files.vectors.iterdir()}
 
 
-def test_a_killed_adapts_vector_is_put_aside_by_the_next_change(ledger, vector, bundle):
+def test_the_vector_of_a_killed_adapt_is_quarantined_by_the_next_change(ledger, vector, bundle):
     with ledger.changing():
-        name = ledger.keep(vector("killed"))
+        name = ledger.store_vector(vector("killed"))
     with ledger.changing():
-        ledger.put_aside_unnamed()
+        ledger.quarantine_unreferenced()
     assert not ledger.vector_path(name).exists()
     assert ledger.files.find_in_quarantine(name) is not None
-    ledger.files.take_back(name)
+    ledger.files.restore_vector(name)
     assert ledger.vector(name).origin.domain == "killed"
 
 
-def test_a_dry_run_leaves_no_vector(ledger, vector):
+def test_a_dry_run_keeps_no_vector(ledger, vector):
     with ledger.changing():
-        ledger.keep(vector("tried"))
-        ledger.put_aside_unnamed()
+        ledger.store_vector(vector("tried"))
+        ledger.quarantine_unreferenced()
     assert list(ledger.files.vectors.iterdir()) == []
     assert not ledger.files.quarantine.exists()
 
 
-def test_a_vector_that_was_there_before_a_dry_run_is_put_aside(ledger, vector):
+def test_a_vector_that_existed_before_a_dry_run_is_quarantined(ledger, vector):
     killed = vector("killed")
     with ledger.changing():
-        name = ledger.keep(killed)
+        name = ledger.store_vector(killed)
     with ledger.changing():
-        assert ledger.keep(killed) == name
-        ledger.put_aside_unnamed()
+        assert ledger.store_vector(killed) == name
+        ledger.quarantine_unreferenced()
     assert ledger.files.find_in_quarantine(name) is not None
 
 
-def test_the_same_file_put_aside_twice_replaces_nothing(ledger):
+def test_quarantining_the_same_file_name_twice_keeps_both_files(ledger):
     ledger.files.vectors.mkdir(parents=True)
     path = ledger.vector_path("ab" * 32)
     for content in (b"one", b"two"):
@@ -248,33 +250,33 @@ def test_the_same_file_put_aside_twice_replaces_nothing(ledger):
     assert sorted(found.read_bytes() for found in ledger.files.quarantine.iterdir()) == [b"one", b"two"]
 
 
-def test_a_later_ledger_is_not_touched(ledger, learn, bundle):
-    learn("a")
+def test_a_ledger_of_a_newer_version_is_an_error(ledger, adapt, bundle):
+    adapt("a")
     ledger.path.write_text(json.dumps({"format_version": 2}))
-    with pytest.raises(StorageError, match="later asr-edge"):
+    with pytest.raises(StorageError, match="newer asr-edge"):
         Ledger(bundle)
 
 
-def test_a_missing_vector_is_said_with_what_to_do(ledger, learn, bundle):
-    learn("a")
+def test_a_missing_vector_is_an_error_that_names_the_remedy(ledger, adapt, bundle):
+    adapt("a")
     ledger.vector_path(ledger.edits[0].vectors[0]).unlink()
-    with pytest.raises(StorageError, match="is missing; 'asr-edge doctor' looks for a whole copy"):
+    with pytest.raises(StorageError, match="is missing; 'asr-edge doctor' looks for an intact copy"):
         edited(bundle).weights()
 
 
-def test_settings_that_cannot_be_merged_with_are_said(ledger, vector, bundle):
+def test_an_edit_with_invalid_settings_is_an_error(ledger, vector, bundle):
     with ledger.changing():
-        edit = Edit(1, "adapt", ["a"], [ledger.keep(vector("a"))], "slerp", {"lam": 1.0, "place": 0.5})
-        ledger.promote(ledger.drafted(edit), edit)
-    with pytest.raises(StorageError, match=r"edit 1 cannot be applied \(slerp goes from one vector to another"):
+        edit = Edit(1, "adapt", ["a"], [ledger.store_vector(vector("a"))], "slerp", {"lam": 1.0, "place": 0.5})
+        ledger.promote(ledger.with_edit(edit), edit)
+    with pytest.raises(StorageError, match=r"edit 1 cannot be applied \(slerp interpolates between two vectors"):
         edited(bundle).weights()
 
 
-def test_a_vector_whose_bytes_changed_is_not_merged(ledger, learn, bundle):
-    learn("a")
+def test_a_damaged_vector_is_not_merged(ledger, adapt, bundle):
+    adapt("a")
     path = ledger.vector_path(ledger.edits[0].vectors[0])
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(StorageError, match="its bytes have changed"):
+    with pytest.raises(StorageError, match="is damaged; "):
         edited(bundle).weights()
 
 
@@ -289,7 +291,7 @@ def hold(home, started, done):
         done.wait(30)
 
 
-def test_two_processes_do_not_change_it_at_once(ledger, own_home):
+def test_two_processes_cannot_change_it_at_the_same_time(ledger, own_home):
     context = multiprocessing.get_context("spawn")
     started, done = context.Event(), context.Event()
     process = context.Process(target=hold, args=(own_home, started, done))
@@ -303,7 +305,7 @@ def test_two_processes_do_not_change_it_at_once(ledger, own_home):
         pass
 
 
-def test_it_and_a_process_of_an_older_version_exclude_each_other(ledger):
+def test_it_excludes_processes_of_older_versions_and_vice_versa(ledger):
     ledger.folder.mkdir(parents=True)
     with (ledger.folder / "lock").open("a") as older:
         fcntl.flock(older, fcntl.LOCK_EX | fcntl.LOCK_NB)

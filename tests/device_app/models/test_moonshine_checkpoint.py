@@ -16,7 +16,7 @@ from editing.errors import BadInputError, BundleError
 
 @pytest.fixture(scope="module")
 def checkpoint(bundle, tmp_path_factory):
-    """The embedded model as the hub has it: fp32 safetensors, and a config of transformers 4."""
+    """The embedded model in the form of the hub: fp32 safetensors, and a config of transformers 4."""
     folder = tmp_path_factory.mktemp("checkpoint")
     save_file(bundle.weights(), folder / "model.safetensors")
     shutil.copyfile(bundle.folder / "tokenizer.json", folder / "tokenizer.json")
@@ -54,7 +54,7 @@ def test_a_checkpoint_becomes_an_installed_model(checkpoint, own_home, prompt):
         ({"vocab_size": None}, "another architecture"),
     ],
 )
-def test_another_model_is_refused_and_nothing_installed(checkpoint, own_home, tmp_path, changes, message):
+def test_another_model_is_refused_and_nothing_is_installed(checkpoint, own_home, tmp_path, changes, message):
     folder = shutil.copytree(checkpoint, tmp_path / "other")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | changes))
@@ -88,7 +88,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub(BaseHTTPRequestHandler):
-    """As much of the hub as its own client needs to fetch a repository."""
+    """The part of the hub's API that its client needs to download a repository."""
 
     def __init__(self, folder, *arguments):
         self.folder = folder
@@ -128,7 +128,7 @@ class Hub(BaseHTTPRequestHandler):
 
 
 def test_pull_fetches_from_the_hub(checkpoint, run, tmp_path, prompt):
-    """The hub's real client against a server on this machine; the hub itself is out of reach here."""
+    """Uses the real client of the hub with a server on this machine, because tests run offline."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Hub, checkpoint))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     environment = {
@@ -150,7 +150,7 @@ def test_pull_fetches_from_the_hub(checkpoint, run, tmp_path, prompt):
     assert all(array.dtype == np.float32 for array in weights.values())
 
 
-def test_pull_offline_says_what_to_do(run, tmp_path):
+def test_pull_offline_names_the_remedy(run, tmp_path):
     environment = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf")}
     done = run("model", "pull", "moonshine-tiny", **environment)
     assert done.returncode == 1
@@ -159,7 +159,7 @@ def test_pull_offline_says_what_to_do(run, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["..", "embedded", "a/b", "whisper"])
-def test_pull_refuses_names_it_does_not_know(run, name):
+def test_pull_refuses_unknown_names(run, name):
     done = run("model", "pull", name)
     assert done.returncode == 1
     assert done.stderr.startswith(("asr-edge: ", "Downloading"))

@@ -8,14 +8,14 @@ from editing.errors import BadInputError
 PROMPTS = ["red lorry", "yellow lorry", "green van"]
 
 
-def test_the_built_in_prompts_are_many_and_all_different():
+def test_the_built_in_prompts_cover_all_letters():
     prompts = read_prompts()
     assert len(prompts) >= 100
     letters = set("".join(prompts).lower())
     assert letters >= set("abcdefghijklmnopqrstuvwxyz")
 
 
-def test_lines_are_prompts_without_repetitions_and_empty_ones(tmp_path):
+def test_empty_lines_and_duplicates_are_ignored(tmp_path):
     path = tmp_path / "prompts.txt"
     path.write_bytes(b"\xef\xbb\xbfOne.\r\n\r\n  Two   words. \nOne.\n")
     assert read_prompts(path) == ["One.", "Two words."]
@@ -30,7 +30,7 @@ def test_lines_are_prompts_without_repetitions_and_empty_ones(tmp_path):
         ("fine\nhid\u202eden".encode(), "cannot be seen"),
     ],
 )
-def test_a_file_that_is_none_is_refused(tmp_path, content, reason):
+def test_an_invalid_file_is_refused(tmp_path, content, reason):
     path = tmp_path / "prompts.txt"
     path.write_bytes(content)
     with pytest.raises(BadInputError, match=reason) as raised:
@@ -38,25 +38,25 @@ def test_a_file_that_is_none_is_refused(tmp_path, content, reason):
     assert str(path) in str(raised.value)
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(BadInputError, match="No such file"):
         read_prompts(tmp_path / "none.txt")
 
 
-def test_prompts_keep_their_order_while_nothing_is_known():
+def test_prompts_keep_their_order_without_a_history():
     assert hardest_first(PROMPTS, []) == PROMPTS
 
 
-def test_words_that_were_misheard_come_first():
+def test_prompts_with_misrecognised_words_come_first():
     history = [("a yellow house", "a fellow house"), ("red", "red"), ("a van", "a van")]
     assert hardest_first(PROMPTS, history)[0] == "yellow lorry"
 
 
-def test_a_word_that_is_heard_by_now_sinks():
+def test_a_word_that_is_recognised_repeatedly_loses_priority():
     history = [("yellow", "fellow"), *[("yellow", "yellow")] * 9, ("green", "grin")]
     assert hardest_first(PROMPTS, history)[0] == "green van"
 
 
 @given(st.lists(st.sampled_from(PROMPTS)), st.lists(st.tuples(st.text(max_size=20), st.text(max_size=20)), max_size=5))
-def test_no_prompt_is_lost(prompts, history):
+def test_ordering_keeps_every_prompt(prompts, history):
     assert sorted(hardest_first(prompts, history)) == sorted(prompts)

@@ -1,4 +1,4 @@
-"""Made cases: a real recording, damaged on purpose; and real read speech, undamaged."""
+"""Quality problems of a real recording with synthetic defects, and of real read speech without."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from device_app.audio.samples import SAMPLE_RATE, read
 from device_app.audio.vad import VoiceActivity
 from device_app.data.manifest import read_manifest
 from device_app.paths import RECORDINGS
-from device_app.recording.quality import Quality, clipped_share, measure, problems
+from device_app.recording.quality import Quality, clipped_fraction, measure, problems
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +18,8 @@ def voice():
 
 @pytest.fixture
 def found(voice):
-    """What is wrong with audio, as one text."""
-    return lambda audio, *said: " ".join(problems(measure(audio, SAMPLE_RATE, voice)[1], *said))
+    """Returns the problems of audio as one text."""
+    return lambda audio, *texts: " ".join(problems(measure(audio, SAMPLE_RATE, voice)[1], *texts))
 
 
 def rms(audio):
@@ -38,34 +38,34 @@ def test_silence_around_speech_is_trimmed_to_a_margin(prompt, noise, voice):
 
 
 @pytest.mark.parametrize("gain", [1.0, 0.1])
-def test_clipping_of_a_thousandth_is_found_below_full_scale_too(prompt, found, gain):
+def test_clipping_of_a_thousandth_of_the_samples_is_detected_at_any_level(prompt, found, gain):
     top = np.quantile(np.abs(prompt), 0.999)
     assert "clipped" in found(np.clip(prompt, -top, top) * gain)
 
 
-def test_clipping_is_seen_at_the_rate_of_the_device(prompt, voice):
+def test_clipping_is_measured_at_the_sampling_rate_of_the_device(prompt, voice):
     top = np.quantile(np.abs(prompt), 0.999)
     at_48k = np.repeat(np.clip(prompt, -top, top), 3)
     assert measure(at_48k, 48_000, voice)[1].clipped == pytest.approx(0.001, rel=0.2)
 
 
-def test_clipping_on_one_side_counts():
+def test_clipping_of_one_polarity_is_detected():
     noise = np.clip(np.random.default_rng(0).standard_normal(SAMPLE_RATE) / 5, -1, 1).astype(np.float32)
-    assert clipped_share(noise) < 0.0002
-    assert clipped_share(np.minimum(noise, 0.6)) > 0.001
+    assert clipped_fraction(noise) < 0.0002
+    assert clipped_fraction(np.minimum(noise, 0.6)) > 0.001
 
 
-def test_quiet_speech_is_found(prompt, found):
+def test_quiet_speech_is_detected(prompt, found):
     assert "too quiet" in found(prompt * 10 ** (-45 / 20) / rms(prompt))
 
 
-def test_babble_at_5_db_is_found(prompt, reading, found):
+def test_babble_at_5_db_is_detected(prompt, reading, found):
     babble = sum(np.roll(reading, shift * 3 * SAMPLE_RATE)[: len(prompt)] for shift in range(8))
     noisy = prompt + babble * rms(prompt) / rms(babble) * 10 ** (-5 / 20)
     assert "noisy" in found(noisy)
 
 
-def test_a_word_cut_in_half_is_found_at_either_end(prompt, voice, found):
+def test_a_word_cut_off_at_either_end_is_detected(prompt, voice, found):
     middle = (
         len(prompt) // 4
         + int(np.argmax([rms(prompt[i : i + 800]) for i in range(len(prompt) // 4, 40_000, 800)])) * 800
@@ -74,7 +74,7 @@ def test_a_word_cut_in_half_is_found_at_either_end(prompt, voice, found):
     assert "the start is cut off" in found(prompt[middle:])
 
 
-def test_no_speech_is_said_plainly(noise, found):
+def test_missing_speech_is_detected(noise, found):
     assert found(noise(2.0)).startswith("no speech was found")
     assert found(np.zeros(SAMPLE_RATE, np.float32)).startswith("no speech was found")
 
@@ -95,19 +95,19 @@ FINE = Quality(clipped=0.0, level_dbfs=-20.0, snr_db=40.0, speech_s=3.0, cut_sta
         ("", True),
     ],
 )
-def test_what_was_heard_is_roughly_the_prompt_or_not(hypothesis, is_flagged):
+def test_a_hypothesis_that_differs_from_the_prompt_is_a_problem(hypothesis, is_flagged):
     found = problems(FINE, "The fox slipped through a hole in the garden fence.", hypothesis)
     assert any("not what was recognised" in problem for problem in found) == is_flagged
 
 
 def test_embedded_recordings_have_no_problems(voice, noise):
     for path in RECORDINGS.glob("*.flac"):
-        take = np.concatenate([noise(1.0, -70), read(path), noise(1.0, -70)])  # as the recorder gives them
+        take = np.concatenate([noise(1.0, -70), read(path), noise(1.0, -70)])  # with silence, as from the recorder
         assert problems(measure(take, SAMPLE_RATE, voice)[1]) == [], path
 
 
 @pytest.mark.corpus
-def test_no_false_alarm_on_read_speech(corpus, voice, transcriber):
+def test_read_speech_has_no_problems(corpus, voice, transcriber):
     entries = read_manifest(corpus("read-speech"))
     for entry in entries:
         samples, rate = soundfile.read(entry.audio, dtype="float32")

@@ -1,4 +1,4 @@
-"""What leaves this device when an edit is given to a group."""
+"""The data that a device contributes to a group."""
 
 import dataclasses
 
@@ -17,18 +17,18 @@ def edit(ledger, vector):
         id=1,
         kind="adapt",
         domains=["anna"],
-        vectors=[ledger.keep(vector("anna", 0))],
+        vectors=[ledger.store_vector(vector("anna", 0))],
         method="ties",
         settings={"lam": 0.6},
         before={"anna": 0.5, GUARD_SET: 0.1, "ben": 0.3},
         after={"anna": 0.25, GUARD_SET: 0.125, "ben": 0.2},
     )
     with ledger.changing():
-        ledger.promote(ledger.drafted(made), made)
+        ledger.promote(ledger.with_edit(made), made)
     return made
 
 
-def test_a_contribution_has_scores_but_no_name_of_a_domain(ledger, edit, tmp_path):
+def test_a_contribution_has_scores_but_not_the_name_of_the_domain(ledger, edit, tmp_path):
     data = contribution(ledger, 1, 0.25)
     assert b"anna" not in data
     path = tmp_path / "given.safetensors"
@@ -45,17 +45,17 @@ def test_a_contribution_has_scores_but_no_name_of_a_domain(ledger, edit, tmp_pat
     assert given.density == pytest.approx(0.25 * whole.density, rel=0.05)
 
 
-def test_only_what_was_fine_tuned_here_is_given(ledger, edit):
+def test_only_adaptations_of_this_device_are_contributed(ledger, edit):
     imported = dataclasses.replace(edit, id=2, kind="import")
     with ledger.changing():
-        ledger.promote(ledger.drafted(imported), imported)
-    with pytest.raises(BadInputError, match="edit 2 was not learnt on this device"):
+        ledger.promote(ledger.with_edit(imported), imported)
+    with pytest.raises(BadInputError, match="edit 2 is not an adaptation of this device"):
         contribution(ledger, 2, 0.5)
 
 
 def test_edits_of_a_group_are_those_that_came_from_it(ledger, edit):
     fleet = dataclasses.replace(edit, id=2, kind="fleet", domains=["crew"])
     with ledger.changing():
-        ledger.promote(ledger.drafted(fleet), fleet)
+        ledger.promote(ledger.with_edit(fleet), fleet)
     assert edits_of(ledger, "crew") == [2]
     assert edits_of(ledger, "anna") == []

@@ -1,4 +1,4 @@
-"""What `job.json` holds: a file format, whatever the settings are called in code."""
+"""The format of `job.json`, which does not depend on the names of the settings in code."""
 
 import json
 
@@ -41,18 +41,18 @@ def job(own_home):
     return made
 
 
-def test_the_settings_of_the_adaptation_are_one_flat_record(job):
+def test_the_settings_of_the_adaptation_are_stored_as_one_flat_record(job):
     record = json.loads((job.folder / "job.json").read_text("utf-8"))
     assert list(record) == ["key", "url", "model", "plan", "request", "origin", "created", "identity"]
     assert record["plan"] == PLAN
     assert list(record["plan"]) == list(PLAN)
 
 
-def test_a_job_is_read_as_it_was_written(job):
+def test_a_saved_job_is_read_back(job):
     assert jobs() == [job]
 
 
-def test_a_plan_with_nothing_but_its_domain_has_the_defaults(job):
+def test_a_plan_with_only_a_domain_has_the_defaults(job):
     path = job.folder / "job.json"
     record = json.loads(path.read_text("utf-8"))
     path.write_text(json.dumps({**record, "plan": {"domain": "codes"}}), "utf-8")

@@ -1,4 +1,4 @@
-"""A server's own authority and certificate: what a device pins stays, and only the certificate is renewed."""
+"""The authority and certificate of a server: only the certificate is renewed, so pinned authorities stay valid."""
 
 import stat
 
@@ -15,7 +15,7 @@ def certificate(folder):
     return x509.load_pem_x509_certificate((folder / CERTIFICATE).read_bytes())
 
 
-def test_a_certificate_is_signed_by_the_authority_for_the_names_it_was_made_for(tmp_path):
+def test_a_certificate_is_signed_by_the_authority_for_the_given_names(tmp_path):
     make_certificate(tmp_path / "keys", ["box.example", "192.0.2.7"])
     found = certificate(tmp_path / "keys")
     found.verify_directly_issued_by(x509.load_pem_x509_certificate((tmp_path / "keys" / AUTHORITY).read_bytes()))
@@ -38,7 +38,7 @@ def test_only_their_owner_can_read_the_files(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "two words", "-box", "https://box", "ü" * 80])
-def test_what_is_no_name_is_refused_before_anything_is_written(tmp_path, name):
-    with pytest.raises(BadInputError, match="neither a name nor an address"):
+def test_an_invalid_name_is_refused_before_anything_is_written(tmp_path, name):
+    with pytest.raises(BadInputError, match="neither a DNS name nor an IP address"):
         make_certificate(tmp_path, ["box", name])
     assert list(tmp_path.iterdir()) == []

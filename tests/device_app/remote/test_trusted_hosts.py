@@ -1,10 +1,10 @@
-"""Hosts that a device trusts: what is pinned, and who may read it."""
+"""Hosts that a device trusts: pinned keys, tokens and file permissions."""
 
 import stat
 
 import pytest
 
-from device_app.remote.trusted_hosts import Host, agree, checked_url, find_host, forget_host, hosts, keep_host
+from device_app.remote.trusted_hosts import Host, checked_url, find_host, hosts, record_consent, remove_host, save_host
 from editing.errors import BadInputError, StorageError
 
 
@@ -14,14 +14,14 @@ def own_home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_host_is_kept_with_its_token_where_only_its_owner_reads_it(own_home):
-    keep_host(Host("https://box:8443", "key", "authority", "secret"))
+def test_a_host_is_saved_with_its_token_in_a_file_that_only_the_owner_can_read(own_home):
+    save_host(Host("https://box:8443", "key", "authority", "secret"))
     found = find_host("https://box:8443/")
     assert (found.key, found.token, found.consent) == ("key", "secret", False)
     assert stat.S_IMODE((own_home / "hosts.json").stat().st_mode) == 0o600
-    assert agree(found).consent
+    assert record_consent(found).consent
     assert find_host("https://box:8443").consent
-    forget_host("https://box:8443")
+    remove_host("https://box:8443")
     assert hosts() == {}
     with pytest.raises(BadInputError, match="host trust https://box:8443"):
         find_host("https://box:8443")
@@ -42,17 +42,17 @@ def test_a_host_is_kept_with_its_token_where_only_its_owner_reads_it(own_home):
         "file:///etc/passwd",
     ],
 )
-def test_recordings_go_nowhere_else_than_by_https_to_a_host(url):
+def test_urls_other_than_https_to_a_host_are_refused(url):
     with pytest.raises(BadInputError):
         checked_url(url)
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8443", "http://localhost:8443/", "http://[::1]:8443", "https://box"])
-def test_on_this_machine_plain_http_will_do(url):
+def test_http_is_accepted_on_this_machine(url):
     assert checked_url(url) == url.rstrip("/")
 
 
-def test_a_damaged_list_is_said(own_home):
+def test_a_damaged_list_of_hosts_is_an_error(own_home):
     (own_home / "hosts.json").write_text("{")
     with pytest.raises(StorageError, match=r"hosts\.json"):
         hosts()

@@ -12,7 +12,7 @@ from safetensors.numpy import save
 from device_app.adaptation.guard_set import guard_set
 from device_app.adaptation.settings import MergeSettings
 from device_app.execution import ExecutionContext
-from device_app.remote.signatures import verified
+from device_app.remote.signatures import verify_document
 from editing.errors import BadInputError
 from editing.task_vector import RECORD, Origin, TaskVector
 from trainer.host import contributions, fleet
@@ -99,7 +99,7 @@ def test_honest_vectors_are_merged_signed_and_offered(give, merge, vector, datab
     assert left_out(report) == {}
     assert report.reasons == []
     digest, statement, signature = database.offered("crew", bundle.weights_hash)
-    record = verified(statement, signature, keys.key)
+    record = verify_document(statement, signature, keys.key)
     assert (record["vector"], record["group"], record["devices"]) == (digest, "crew", 3)
     path = vector_file(host_home / "host", digest)
     assert hashlib.sha256(path.read_bytes()).hexdigest() == digest

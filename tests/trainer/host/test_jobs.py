@@ -11,7 +11,7 @@ from device_app.recognition.onnx_session import default_threads
 from device_app.remote.archive import pack
 from device_app.remote.client import HostClient
 from device_app.remote.jobs import ARCHIVE
-from device_app.remote.signatures import verified
+from device_app.remote.signatures import verify_document
 from device_app.remote.training import fetch, send
 from editing.sparsify import trim
 from editing.task_vector import TaskVector
@@ -44,7 +44,7 @@ def queued(jobs, device, packed, **settings):
     jobs.folder(added).mkdir(parents=True)
     jobs.archive(added).write_bytes((job.folder / ARCHIVE).read_bytes())
     jobs.received_all(added)
-    job.forget()
+    job.delete()
     return added.id
 
 
@@ -73,7 +73,7 @@ def test_a_job_gives_the_signed_vector_of_local_training_and_keeps_no_recording(
     for name, tensor in local.tensors.items():
         np.testing.assert_allclose(found[name], trim(tensor, 0.5), atol=1e-5)
     assert any(np.any(tensor) for tensor in found.values())
-    record = verified(job.statement, job.signature, keys.key)
+    record = verify_document(job.statement, job.signature, keys.key)
     assert record["vector"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert record["dataset"] == job.request["dataset"]["sha256"]
     assert [file.name for file in jobs.folder(job).iterdir()] == ["vector.safetensors"]
@@ -176,7 +176,7 @@ def test_a_faulty_dataset_makes_the_job_fail(make_jobs, device, packed, training
     jobs.update()
     job = jobs.database.job(identity)
     assert job.state == "failed"
-    assert "not a recording that can be read" in job.error
+    assert "not a readable recording" in job.error
     assert str(tmp_path) not in job.error
 
 

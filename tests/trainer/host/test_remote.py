@@ -100,7 +100,7 @@ def test_a_swapped_vector_is_refused_and_can_be_fetched_again(job, fake_host):
 )
 def test_a_vector_signed_for_another_job_is_refused(job, fake_host, field, value):
     fake_host.record[field] = value
-    with pytest.raises(BadInputError, match=f"for something else \\({field}"):
+    with pytest.raises(BadInputError, match=f"to another request \\({field}"):
         send_and_fetch(job, fake_host)
 
 
@@ -123,7 +123,7 @@ def test_a_job_is_stored_until_it_is_removed(job):
     assert find_job(job.key[:6]) == job
     with pytest.raises(BadInputError, match="there is no job"):
         find_job("zzz")
-    job.forget()
+    job.delete()
     assert jobs() == []
     assert not job.folder.exists()
 
@@ -175,8 +175,8 @@ def test_a_vector_that_is_already_an_edit_is_not_added_again(job, fake_host, tin
     result = send_and_fetch(job, fake_host)
     ledger = Ledger(tiny_bundle)
     with ledger.changing():
-        edit = Edit(1, "adapt", ["phone"], [ledger.keep(result.vector)], "ties", {"lam": 0.6, "density": 0.5})
-        ledger.promote(ledger.drafted(edit), edit)
+        edit = Edit(1, "adapt", ["phone"], [ledger.store_vector(result.vector)], "ties", {"lam": 0.6, "density": 0.5})
+        ledger.promote(ledger.with_edit(edit), edit)
     assert finish(None, Ledger(tiny_bundle), job, result, None, ExecutionContext(threads=1)) is None
     assert len(Ledger(tiny_bundle).edits) == 1
     assert jobs() == []
@@ -191,7 +191,7 @@ def test_a_vector_for_another_base_is_refused_and_the_job_kept(job, fake_host, b
 
 def test_an_unreachable_host_is_an_error_with_the_remedy(job):
     with (
-        HostClient(Host("http://127.0.0.1:1", "key"), patience_s=0.5) as client,
+        HostClient(Host("http://127.0.0.1:1", "key"), retry_s=0.5) as client,
         pytest.raises(NetworkError, match="jobs attach"),
     ):
         send(job, client, lambda _sent: None)

@@ -200,7 +200,10 @@ def test_results_never_replace_a_manifest(experiment, manifests, tmp_path):
 @pytest.mark.parametrize("name", ["results.json", "results.csv", "summary.md", "sweep.json"])
 def test_files_that_no_run_has_written_are_not_replaced(experiment, tmp_path, name):
     (tmp_path / name).write_text("mine")
-    with pytest.raises(BadInputError, match="no run has written it; nothing was changed"), open_run_folder(experiment, tmp_path):
+    with (
+        pytest.raises(BadInputError, match="no run has written it; nothing was changed"),
+        open_run_folder(experiment, tmp_path),
+    ):
         pass
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "mine"}
     (tmp_path / name).unlink()
