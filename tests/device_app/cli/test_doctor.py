@@ -50,7 +50,7 @@ def test_what_only_a_person_can_mend_stays_exit_code_1(run, ledger, vector):
     shutil.rmtree(ledger.files.vectors)
     done = run("doctor", "--yes")
     assert done.returncode == 1
-    assert "take them from a backup, or give their edits up: asr-edge revert N" in done.stdout
+    assert "restore them from a backup, or revert their edits: asr-edge revert N" in done.stdout
     assert "Mended" not in done.stderr
 
 

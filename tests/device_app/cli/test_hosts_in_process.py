@@ -140,7 +140,7 @@ def test_a_job_whose_edit_is_there_already_is_not_merged_twice(home_of_tiny, ser
     host = serve(home_of_tiny)
     host.trust()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(remote.Job, "forget", lambda _self: None)
+        patch.setattr(remote.Job, "delete", lambda _self: None)
         call(*ADAPT, "--on", host.url)
     (job,) = jobs_here()
     found = host.database.jobs()[0]
