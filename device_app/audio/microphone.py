@@ -14,7 +14,7 @@ from device_app.audio.samples import Samples
 from editing.errors import MicrophoneError
 
 BLOCK_S = 0.05
-QUEUE_S = 30.0  # a recogniser this far behind loses audio, and the user is told
+QUEUE_S = 30.0  # a recogniser this far behind loses audio, which is reported
 SILENT_DEVICE_S = 3.0  # no block for this long: the device has gone
 
 INSTALL_PORTAUDIO = (

@@ -53,7 +53,7 @@ def record(
     keyboard = Keyboard("record", "'asr-edge import' or 'asr-edge transcribe --save'")
     with Store() as store:
         session = RecordingSession(store, domain, sentences, speaker)
-        with Microphone(device, sample_rate) as microphone:  # one that cannot be opened is told now
+        with Microphone(device, sample_rate) as microphone:  # reports now if it cannot be opened
             options.tell(f"Recording into domain {domain!r} with {microphone.name}, {microphone.sample_rate:g} Hz.")
         _, transcriber = options.load(model, threads)
         screen = RecordingScreen(session, keyboard, transcriber, lambda: Microphone(device, sample_rate), silence)

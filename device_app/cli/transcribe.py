@@ -90,7 +90,7 @@ def _saving(domain: str, source: Source) -> Iterator[UtteranceSaver]:
     from device_app.data.store import Store
     from device_app.recording.saver import UtteranceSaver
 
-    with Store() as store:  # one that cannot be opened is told now, not after the first sentence
+    with Store() as store:  # reports now, not after the first sentence, if it cannot be opened
         saver = UtteranceSaver(store, domain, source)
         options.tell(f"What is heard is kept on this machine, in {store.folder}, domain {domain!r}.")
         try:
