@@ -135,7 +135,7 @@ def search(decoder: Decoder, *, start: int, end: int, longest: int, settings: Se
         parents = np.array([row for row, _ in following[: settings.beam]])
         live = [hypothesis for _, hypothesis in following[: settings.beam]]
         tokens = np.array([hypothesis.tokens[-1] for hypothesis in live])
-        if complete and (len(complete) >= settings.beam or max(map(rank, complete)) >= max(map(rank, live))):
+        if complete and max(map(rank, complete)) >= max(map(rank, live)):
             break
     return max(complete or live, key=rank)
 
