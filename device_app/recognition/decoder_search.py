@@ -48,11 +48,13 @@ class SearchSettings:
         margin: nats below the best hypothesis; one that falls further behind is dropped. Most steps
             of clear speech go on with one or two hypotheses, which is what makes a beam cheap.
         length_exponent: complete hypotheses are compared by log-probability / steps ** exponent. 0 favours short ones.
+        fewest: tokens before a hypothesis may end.
     """
 
     beam: int
     margin: float = 5.0
     length_exponent: float = 1.0
+    fewest: int = 0
 
 
 @dataclass(frozen=True)
@@ -116,8 +118,10 @@ def search(decoder: Decoder, *, start: int, end: int, longest: int, settings: Se
     live = [Hypothesis()]
     complete: list[Hypothesis] = []
     tokens, parents = np.array([start]), np.array([0])
-    for _ in range(longest):
+    for position in range(longest):
         log_probabilities, attention = decoder.step(tokens, parents)
+        if position < settings.fewest:
+            log_probabilities[:, end] = -np.inf
         following: list[tuple[int, Hypothesis]] = []
         for place, (row, token) in enumerate(_candidates(live, log_probabilities, settings)):
             log_probability = float(log_probabilities[row, token])

@@ -29,6 +29,11 @@ class Word:
         """The same word that much later."""
         return replace(self, start_s=self.start_s + seconds, end_s=self.end_s + seconds)
 
+    def within(self, duration_s: float) -> Word:
+        """The same word, its times limited to 0 and the duration."""
+        start_s, end_s = (min(max(0.0, time_s), duration_s) for time_s in (self.start_s, self.end_s))
+        return replace(self, start_s=start_s, end_s=end_s)
+
 
 @dataclass(frozen=True)
 class Piece:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,11 @@ HOP = 64 * 3 * 2  # samples of audio in one encoder frame: the strides of the th
 # short clip hold a short word.
 TOKENS_PER_S = 13.0
 FEWEST_TOKENS = 8
+
+# The decoder ends at once on a third of single words, although voice activity was detected there. In audio up to this
+# length it must write a token, and what it then writes counts where its tokens have at least this mean log-probability.
+SHORT_S = 2.5
+LEAST_LOG_PROBABILITY = -2.5
 
 KINDS = ("key", "value")  # of what attention caches
 
@@ -97,12 +102,19 @@ class MoonshineRecogniser:
 
     def recognise(self, audio: Samples, *, is_draft: bool = False) -> Recognition:
         """Recognises one segment of speech, (samples,) at 16 kHz, best under 30 s; a draft is decoded greedily."""
-        hypothesis = self.decode(audio, GREEDY if is_draft else self._settings)
+        hypothesis = self._decode_speech(audio, GREEDY if is_draft else self._settings)
         if hypothesis.is_complete or len(audio) < 2 * SHORTEST_PIECE_S * SAMPLE_RATE:
             return Recognition(self._text(hypothesis.tokens), self._words(hypothesis, audio))
         middle = quietest_middle(audio)
         first, second = (self.recognise(part, is_draft=is_draft) for part in (audio[:middle], audio[middle:]))
         return first.followed_by(second, middle / SAMPLE_RATE)
+
+    def _decode_speech(self, audio: Samples, settings: SearchSettings) -> Hypothesis:
+        """As `decode`, but a short clip does not stay empty if a token is at all likely."""
+        if len(audio) > SHORT_S * SAMPLE_RATE:
+            return self.decode(audio, settings)
+        found = self.decode(audio, replace(settings, fewest=1))
+        return found if found.normalised(1.0) >= LEAST_LOG_PROBABILITY else Hypothesis(is_complete=True)
 
     def decode(self, audio: Samples, settings: SearchSettings = GREEDY) -> Hypothesis:
         """The best hypothesis for audio (samples,) at 16 kHz."""

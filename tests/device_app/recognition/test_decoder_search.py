@@ -115,6 +115,15 @@ def test_a_longer_hypothesis_wins_by_its_mean():
     assert run(table, length_exponent=1.0)[0].tokens == (2,)
 
 
+def test_no_hypothesis_ends_before_the_fewest_tokens():
+    table = fixed({(): [0, 0.9, 0.1, 0], (2,): [0, 0.9, 0.05, 0.05]})
+    for fewest in (0, 1):
+        found = search(
+            TableDecoder(table), start=START, end=END, longest=9, settings=SearchSettings(beam=4, fewest=fewest)
+        )
+        assert found.tokens == (2,) * fewest
+
+
 def test_a_loop_ends_the_search_with_one_phrase():
     alternating = {(2, 3) * i + (2,): [0, 0.01, 0.01, 0.98] for i in range(9)}
     for table, phrase in ((fixed({}), (2,)), (fixed(alternating), (2, 3))):

@@ -6,6 +6,7 @@ from device_app.models.baking import baked
 from device_app.recognition.decoder_search import SearchSettings
 from device_app.recognition.families import moonshine
 from device_app.recognition.options import DecodingOptions
+from device_app.recognition.transcriber import Transcriber
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +45,33 @@ def test_the_middle_is_cut_where_it_is_quietest():
     pause = slice(int(1.7 * SAMPLE_RATE), int(1.9 * SAMPLE_RATE))
     audio[pause] *= 0.01
     assert pause.start < moonshine.quietest_middle(audio) < pause.stop
+
+
+def test_words_have_their_times_in_the_audio_without_margins(transcriber, prompt):
+    """The same words at the same times, whether their pauses are there or cut off."""
+    whole = transcriber.transcribe(prompt, SAMPLE_RATE).words
+    start, end = (round(time_s * SAMPLE_RATE) for time_s in (whole[0].start_s, whole[-1].end_s))
+    cut = transcriber.transcribe(prompt[start:end], SAMPLE_RATE).words
+    assert [word.text for word in cut] == [word.text for word in whole]
+    for one, other in zip(whole, cut, strict=True):
+        assert other.start_s == pytest.approx(one.start_s - start / SAMPLE_RATE, abs=0.2)
+    assert cut[0].start_s >= 0
+    assert cut[-1].end_s <= (end - start) / SAMPLE_RATE
+
+
+def test_a_word_cut_without_silence_is_recognised(transcriber, prompt):
+    """Without a margin the decoder makes nothing or something else of it."""
+    whole = transcriber.transcribe(prompt, SAMPLE_RATE).words
+    word = next(word for word in whole if word.text.startswith("service"))
+    piece = prompt[round(word.start_s * SAMPLE_RATE) : round(word.end_s * SAMPLE_RATE)]
+    assert transcriber.transcribe(piece, SAMPLE_RATE).text.strip(".").lower() == "service"
+
+
+@pytest.mark.parametrize("beam", [1, 4])
+def test_a_phrase_that_is_said_six_times_does_not_hide_what_follows(bundle, transcriber, prompt, beam):
+    words = transcriber.transcribe(prompt, SAMPLE_RATE).words
+    end = next(word for word in words if word.text.startswith("service"))
+    phrase = prompt[: round((end.end_s + 0.15) * SAMPLE_RATE)]
+    audio = np.concatenate([*[phrase] * 6, prompt])
+    text = Transcriber(bundle, options=DecodingOptions(beam=beam)).transcribe(audio, SAMPLE_RATE).text
+    assert text.rstrip(".").endswith("try again")
