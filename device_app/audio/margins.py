@@ -1,4 +1,4 @@
-"""Faint noise around speech that a recording cuts off: recognition and fine-tuning see the same."""
+"""Faint noise around speech that a recording cuts off."""
 
 from __future__ import annotations
 

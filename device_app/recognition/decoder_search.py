@@ -95,7 +95,7 @@ class Hypothesis:
         return Hypothesis(self.tokens[:length], log_probabilities, self.attention[:length], sum(log_probabilities))
 
     def normalised(self, exponent: float) -> float:
-        return self.score / max(1, len(self.attention)) ** exponent
+        return float(self.score / max(1, len(self.attention)) ** exponent)
 
 
 def search(decoder: Decoder, *, start: int, end: int, longest: int, settings: SearchSettings) -> Hypothesis:

@@ -29,11 +29,6 @@ class Word:
         """The same word that much later."""
         return replace(self, start_s=self.start_s + seconds, end_s=self.end_s + seconds)
 
-    def within(self, duration_s: float) -> Word:
-        """The same word, its times limited to 0 and the duration."""
-        start_s, end_s = (min(max(0.0, time_s), duration_s) for time_s in (self.start_s, self.end_s))
-        return replace(self, start_s=start_s, end_s=end_s)
-
 
 @dataclass(frozen=True)
 class Piece:
@@ -56,6 +51,18 @@ class Recognition:
         """This and then `other`, whose audio begins `start_s` seconds after this one's."""
         text = f"{self.text} {other.text}".strip()
         return Recognition(text, [*self.words, *(word.shifted(start_s) for word in other.words)])
+
+    def within(self, shift_s: float, duration_s: float) -> Recognition:
+        """The same with all times shifted, and then limited to 0 and the duration."""
+        words = [
+            replace(
+                word,
+                start_s=min(max(0.0, word.start_s + shift_s), duration_s),
+                end_s=min(max(0.0, word.end_s + shift_s), duration_s),
+            )
+            for word in self.words
+        ]
+        return Recognition(self.text, words)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from device_app.audio.margins import with_margins
 from device_app.audio.samples import SAMPLE_RATE, Samples
 from device_app.audio.vad import VoiceActivity, speech_span
 from device_app.data.utterance import Utterance
@@ -102,7 +101,7 @@ def padded(
     audio = [example.read() for example in batch]
     if augmentation is not None:
         audio = [augment(one, augmentation) for one in audio]
-    return stacked([with_margins(one)[0] for one in audio], PADDING_STEP)
+    return stacked(audio, PADDING_STEP)
 
 
 def stacked(audio: Sequence[Samples], step: int = 1) -> tuple[Samples, list[int]]:

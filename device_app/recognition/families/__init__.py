@@ -7,8 +7,7 @@ import pkgutil
 from pathlib import Path
 from typing import Protocol
 
-from device_app.audio.margins import with_margins
-from device_app.audio.samples import SAMPLE_RATE, Samples
+from device_app.audio.samples import Samples
 from device_app.recognition.options import DEFAULT, DecodingOptions
 from device_app.recognition.results import Recognition
 from editing.errors import BundleError
@@ -28,23 +27,6 @@ class Recogniser(Protocol):
         ...
 
 
-class WithMargins:
-    """A `Recogniser` that gives another one margins around speech that the audio cuts off."""
-
-    def __init__(self, recogniser: Recogniser) -> None:
-        self._recogniser = recogniser
-
-    def recognise(self, audio: Samples, *, is_draft: bool = False) -> Recognition:
-        """As `Recogniser`; the words' times are those in `audio`."""
-        padded, before = with_margins(audio)
-        found = self._recogniser.recognise(padded, is_draft=is_draft)
-        if len(padded) == len(audio):
-            return found
-        duration_s = len(audio) / SAMPLE_RATE
-        words = [word.shifted(-before / SAMPLE_RATE).within(duration_s) for word in found.words]
-        return Recognition(found.text, words)
-
-
 def check(bundle: Bundle) -> None:
     """
     Raises:
@@ -58,7 +40,7 @@ def check(bundle: Bundle) -> None:
 
 
 def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = DEFAULT) -> Recogniser:
-    """The recogniser for this bundle, with margins, from the folder of its baked graphs.
+    """The recogniser for this bundle, from the folder of its baked graphs.
 
     Args:
         bundle: the model.
@@ -73,4 +55,4 @@ def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = D
     check(bundle)
     module = importlib.import_module(f"{__name__}.{bundle.family.replace('-', '_')}")
     recogniser: Recogniser = module.load(bundle, baked, threads, options)
-    return WithMargins(recogniser)
+    return recogniser

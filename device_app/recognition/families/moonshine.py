@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from device_app.audio.margins import with_margins
 from device_app.audio.samples import SAMPLE_RATE, Samples
 from device_app.audio.vad import FRAME, best_pause
 from device_app.recognition.attention import word_times
@@ -29,9 +30,9 @@ HOP = 64 * 3 * 2  # samples of audio in one encoder frame: the strides of the th
 TOKENS_PER_S = 13.0
 FEWEST_TOKENS = 8
 
-# The decoder ends at once on a third of single words, although voice activity was detected there. In audio up to this
-# length it must write a token, and what it then writes counts where its tokens have at least this mean log-probability.
-SHORT_S = 2.5
+# The decoder ends at once on a third of single words and on some sentences, although voice activity was detected there.
+# So it must write this many tokens, and what it writes counts where the mean log-probability is at least the other.
+FEWEST_WRITTEN = 1
 LEAST_LOG_PROBABILITY = -2.5
 
 KINDS = ("key", "value")  # of what attention caches
@@ -98,23 +99,23 @@ class MoonshineRecogniser:
         self._decoder = decoder
         self._tokenizer = tokenizer
         self._config = config
-        self._settings = SearchSettings(beam)
+        self._settings = SearchSettings(beam, fewest=FEWEST_WRITTEN)
 
     def recognise(self, audio: Samples, *, is_draft: bool = False) -> Recognition:
         """Recognises one segment of speech, (samples,) at 16 kHz, best under 30 s; a draft is decoded greedily."""
-        hypothesis = self._decode_speech(audio, GREEDY if is_draft else self._settings)
+        padded, before = with_margins(audio)
+        settings = replace(self._settings, beam=1) if is_draft else self._settings
+        return self._recognise(padded, settings).within(-before / SAMPLE_RATE, len(audio) / SAMPLE_RATE)
+
+    def _recognise(self, audio: Samples, settings: SearchSettings) -> Recognition:
+        hypothesis = self.decode(audio, settings)
+        if hypothesis.normalised(1.0) < LEAST_LOG_PROBABILITY:
+            return Recognition("", [])
         if hypothesis.is_complete or len(audio) < 2 * SHORTEST_PIECE_S * SAMPLE_RATE:
             return Recognition(self._text(hypothesis.tokens), self._words(hypothesis, audio))
         middle = quietest_middle(audio)
-        first, second = (self.recognise(part, is_draft=is_draft) for part in (audio[:middle], audio[middle:]))
+        first, second = (self._recognise(part, settings) for part in (audio[:middle], audio[middle:]))
         return first.followed_by(second, middle / SAMPLE_RATE)
-
-    def _decode_speech(self, audio: Samples, settings: SearchSettings) -> Hypothesis:
-        """As `decode`, but a short clip does not stay empty if a token is at all likely."""
-        if len(audio) > SHORT_S * SAMPLE_RATE:
-            return self.decode(audio, settings)
-        found = self.decode(audio, replace(settings, fewest=1))
-        return found if found.normalised(1.0) >= LEAST_LOG_PROBABILITY else Hypothesis(is_complete=True)
 
     def decode(self, audio: Samples, settings: SearchSettings = GREEDY) -> Hypothesis:
         """The best hypothesis for audio (samples,) at 16 kHz."""
