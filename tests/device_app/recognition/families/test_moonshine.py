@@ -35,7 +35,7 @@ def test_what_comes_after_a_decoding_that_did_not_end_is_kept(recogniser, prompt
     found = recogniser.recognise(prompt)
     assert not recogniser.decode(prompt).is_complete
     last = whole.words[-1]
-    assert found.words[-1].text == last.text
+    assert found.words[-1].text.strip(".") == last.text.strip(".")
     assert found.words[-1].end_s == pytest.approx(last.end_s, abs=0.2)
     assert [word.start_s for word in found.words] == sorted(word.start_s for word in found.words)
 
