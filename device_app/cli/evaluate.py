@@ -21,6 +21,7 @@ def evaluate(
     precision: options.Precision = "int8",
     version: options.Version = None,
     lm: options.LanguageModel = None,
+    beam: options.Beam = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
@@ -33,7 +34,7 @@ def evaluate(
     from device_app.evaluation.evaluate import evaluate as measure
 
     entries = {manifest: read_manifest(manifest, split) for manifest in manifests}
-    _, transcriber = options.load(model, threads, precision, version, options.decoding_options(lm))
+    _, transcriber = options.load(model, threads, precision, version, options.decoding_options(lm, beam))
     with progress("evaluating", sum(map(len, entries.values()))) as advance:
         report = measure(transcriber, entries, worst=worst, on_done=lambda: advance(1))
     if as_json:

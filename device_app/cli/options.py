@@ -61,6 +61,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 LanguageModel = Annotated[
     Path | None, typer.Option("--lm", metavar="ARPA", help="An n-gram model of words, for CTC models.")
 ]
+Beam = Annotated[
+    int | None,
+    typer.Option(
+        "--beam",
+        min=1,
+        max=64,
+        metavar="N",
+        help="Hypotheses kept while decoding; 1 is greedy and fastest. [default: the model's]",
+    ),
+]
 Version = Annotated[
     int | None, typer.Option(min=0, help="Which version of the model; 0 is the base. [default: the active one]")
 ]
@@ -188,8 +198,8 @@ def model_files(model: str | None) -> list[Path]:
     return [] if model is None else sorted(path for path in Path(model).rglob("*") if path.is_file())
 
 
-def decoding_options(lm: Path | None) -> DecodingOptions:
-    """What --lm says, as the recogniser takes it.
+def decoding_options(lm: Path | None, beam: int | None) -> DecodingOptions:
+    """What --lm and --beam say, as the recogniser takes it.
 
     Raises:
         BadInputError: the file is not an ARPA file that can be read.
@@ -197,7 +207,7 @@ def decoding_options(lm: Path | None) -> DecodingOptions:
     from device_app.recognition.ngram import NGram
     from device_app.recognition.options import DecodingOptions
 
-    return DecodingOptions(language_model=None if lm is None else NGram.read(lm))
+    return DecodingOptions(language_model=None if lm is None else NGram.read(lm), beam=beam)
 
 
 def load(

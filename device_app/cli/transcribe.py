@@ -47,6 +47,7 @@ def transcribe(
     model: options.Model = None,
     precision: options.Precision = "int8",
     lm: options.LanguageModel = None,
+    beam: options.Beam = None,
     threads: options.Threads = None,
     device: Annotated[str | None, typer.Option(help="Microphone: its number or a part of its name.")] = None,
     list_devices: Annotated[bool, typer.Option("--list-devices", help="Show the microphones and exit.")] = False,
@@ -69,7 +70,7 @@ def transcribe(
         return
 
     def load() -> Transcriber:
-        return options.load(model, threads, precision, decoding=options.decoding_options(lm))[1]
+        return options.load(model, threads, precision, decoding=options.decoding_options(lm, beam))[1]
 
     with _saving(domain, "imported" if sources else "recorded") if save else nullcontext() as saver:
         if sources:

@@ -13,7 +13,7 @@ from device_app.recognition.ngram import BEGIN, END, NGram
 from device_app.recognition.results import Piece
 from device_app.recognition.subwords import WORD_START
 
-WIDTH = 32  # prefixes that are kept after each frame
+WIDTH = 32  # of the beam, by default
 UNLIKELY = -9.0  # nats below a frame's best token: not tried
 WEIGHT = 0.5  # of the language model beside the sound
 BONUS = 1.0  # for each word, as a language model likes few
@@ -39,12 +39,16 @@ class _Prefix:
         return self.sound + self.words
 
 
-def decode(log_probabilities: NDArray[np.float32], names: Sequence[str], blank: int, model: NGram) -> list[Piece]:
+def decode(
+    log_probabilities: NDArray[np.float32], names: Sequence[str], blank: int, model: NGram, width: int = WIDTH
+) -> list[Piece]:
     """The best tokens by sound and language model, and their frames; the arguments are those of `search`."""
-    return align(log_probabilities, search(log_probabilities, names, blank, model), blank)
+    return align(log_probabilities, search(log_probabilities, names, blank, model, width), blank)
 
 
-def search(log_probabilities: NDArray[np.float32], names: Sequence[str], blank: int, model: NGram) -> Tokens:
+def search(
+    log_probabilities: NDArray[np.float32], names: Sequence[str], blank: int, model: NGram, width: int = WIDTH
+) -> Tokens:
     """The best tokens by sound and language model.
 
     Args:
@@ -52,6 +56,7 @@ def search(log_probabilities: NDArray[np.float32], names: Sequence[str], blank: 
         names: of the tokens; a word's first begins with SentencePiece's mark.
         blank: its token.
         model: of words, in the case in which the tokens are.
+        width: prefixes that are kept after each frame.
     """
     is_start = [name.startswith(WORD_START) for name in names]
     words_of = _Words(names, model)
@@ -79,7 +84,7 @@ def search(log_probabilities: NDArray[np.float32], names: Sequence[str], blank: 
                 words = words_of(longer) if is_start[token] else ways.words
                 grown = _of(following, longer, words)
                 grown.token = float(np.logaddexp(grown.token, before + chance))
-        best = sorted(following.items(), key=lambda item: item[1].score, reverse=True)[:WIDTH]
+        best = sorted(following.items(), key=lambda item: item[1].score, reverse=True)[:width]
         beam = dict(best)
     return max(beam, key=lambda prefix: beam[prefix].sound + words_of(prefix, is_whole=True))
 

@@ -19,7 +19,7 @@ from export.bundle import TOKENIZER, Bundle
 
 
 class CtcDecoder:
-    """Decodes greedily, or with a beam where there is a language model.
+    """Decodes greedily, or with a beam where there is a language model; without one a beam finds nothing better.
 
     Attributes:
         blank: its token, the last of the vocabulary.
@@ -61,10 +61,10 @@ class CtcDecoder:
         return Recognition(" ".join(word.text for word in words), words)
 
     def _pieces(self, log_probabilities: NDArray[np.float32]) -> list[Piece]:
-        model = self._options.language_model
+        model, beam = self._options.language_model, self._options.beam
         if model is None:
             return greedy(log_probabilities, self.blank)
-        return beam_search.decode(log_probabilities, self._names, self.blank, model)
+        return beam_search.decode(log_probabilities, self._names, self.blank, model, beam or beam_search.WIDTH)
 
     def _words(self, pieces: Sequence[Piece], frame_s: float) -> list[Word]:
         """A word lasts from its first piece to its last."""

@@ -13,9 +13,11 @@ class DecodingOptions:
 
     Attributes:
         language_model: of words, to decode with a beam; for CTC models. None decodes greedily.
+        beam: hypotheses that are kept while decoding, at least 1, which is greedy; None is the family's own.
     """
 
     language_model: NGram | None = None
+    beam: int | None = None
 
 
 DEFAULT = DecodingOptions()

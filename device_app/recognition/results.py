@@ -25,6 +25,10 @@ class Word:
     end_s: float
     confidence: float
 
+    def shifted(self, seconds: float) -> Word:
+        """The same word that much later."""
+        return replace(self, start_s=self.start_s + seconds, end_s=self.end_s + seconds)
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -42,6 +46,23 @@ class Recognition:
 
     text: str
     words: Sequence[Word]
+
+    def followed_by(self, other: Recognition, start_s: float) -> Recognition:
+        """This and then `other`, whose audio begins `start_s` seconds after this one's."""
+        text = f"{self.text} {other.text}".strip()
+        return Recognition(text, [*self.words, *(word.shifted(start_s) for word in other.words)])
+
+    def within(self, shift_s: float, duration_s: float) -> Recognition:
+        """The same with all times shifted, and then limited to 0 and the duration."""
+        words = [
+            replace(
+                word,
+                start_s=min(max(0.0, word.start_s + shift_s), duration_s),
+                end_s=min(max(0.0, word.end_s + shift_s), duration_s),
+            )
+            for word in self.words
+        ]
+        return Recognition(self.text, words)
 
 
 @dataclass(frozen=True)
@@ -63,10 +84,7 @@ class TranscriptSegment:
         """Shifts the words' times from the segment's to the stream's; None where no word was recognised."""
         if not recognition.text:
             return None
-        words = [
-            replace(word, start_s=word.start_s + segment.start_s, end_s=word.end_s + segment.start_s)
-            for word in recognition.words
-        ]
+        words = [word.shifted(segment.start_s) for word in recognition.words]
         return cls(segment.start_s, segment.end_s, recognition.text, words, segment.audio)
 
     @property

@@ -22,7 +22,7 @@ class Stream:
 
     The final text is usually there before the silence that ends the segment is over: as soon
     as the silence has filled the segment's padding, its audio can no longer change unless speech
-    goes on, so it is recognised then, and that result is the final one.
+    goes on, so it is recognised then, and that result is the final one. Partial texts are drafts.
     """
 
     def __init__(self, recogniser: Recogniser, segmenter: Segmenter, convert: Converter, partial_s: float) -> None:
@@ -38,7 +38,8 @@ class Stream:
         self._convert = convert
         self._partial_s = partial_s
         self._latest: tuple[Segment, Recognition] | None = None
-        self._cost_s = 0.0  # wall time of the latest recognition
+        self._is_draft = False  # whether the latest recognition is one
+        self._cost_s = 0.0  # wall time of the latest draft
 
     def feed(self, block: NDArray[Any]) -> list[Update]:
         """Takes the next block, (samples,) or (samples, channels); returns what is new.
@@ -49,7 +50,7 @@ class Stream:
         updates = self._finals(self._segmenter.feed(self._convert(block)))
         current = self._segmenter.current()
         if current is not None and self._is_due(current):
-            segment = TranscriptSegment.of(current, self._recognise(current))
+            segment = TranscriptSegment.of(current, self._recognise(current, is_draft=not self._is_over()))
             if segment is not None and self._partial_s:
                 updates.append(Update(segment, is_final=False))
         return updates
@@ -61,15 +62,20 @@ class Stream:
 
     def _is_due(self, current: Segment) -> bool:
         """Whether to recognise what has been said so far."""
-        if self._segmenter.silence_s >= self._segmenter.settings.padding_s:
+        if self._is_over():
             return not self._is_recognised(current)
         if not self._partial_s:
             return False
         since = self._latest[0].end_s if self._latest else current.start_s
         return current.end_s - since >= max(self._partial_s, self._cost_s / LARGEST_PARTIAL_SHARE)
 
+    def _is_over(self) -> bool:
+        """Whether the open segment has all its padding: its audio changes only if speech goes on."""
+        return self._segmenter.silence_s >= self._segmenter.settings.padding_s
+
     def _is_recognised(self, segment: Segment) -> bool:
-        if self._latest is None:
+        """Whether the latest recognition is the final one of this segment."""
+        if self._latest is None or self._is_draft:
             return False
         latest = self._latest[0]
         return latest.start_s == segment.start_s and len(latest.audio) == len(segment.audio)
@@ -78,9 +84,11 @@ class Stream:
         results = [TranscriptSegment.of(segment, self._recognise(segment)) for segment in segments]
         return [Update(result, is_final=True) for result in results if result is not None]
 
-    def _recognise(self, segment: Segment) -> Recognition:
+    def _recognise(self, segment: Segment, *, is_draft: bool = False) -> Recognition:
         if self._latest is None or not self._is_recognised(segment):
             began = time.perf_counter()
-            self._latest = segment, self._recogniser.recognise(segment.audio)
-            self._cost_s = time.perf_counter() - began
+            self._latest = segment, self._recogniser.recognise(segment.audio, is_draft=is_draft)
+            self._is_draft = is_draft
+            if is_draft:
+                self._cost_s = time.perf_counter() - began
         return self._latest[1]

@@ -17,8 +17,13 @@ from export.bundle import Bundle
 class Recogniser(Protocol):
     """A loaded model. Calls may come from several threads."""
 
-    def recognise(self, audio: Samples) -> Recognition:
-        """Recognises one segment of speech, (samples,) at the bundle's sampling rate."""
+    def recognise(self, audio: Samples, *, is_draft: bool = False) -> Recognition:
+        """Recognises one segment of speech.
+
+        Args:
+            audio: (samples,) at the bundle's sampling rate.
+            is_draft: whether a less accurate result will do that is there sooner, as for a partial text.
+        """
         ...
 
 

@@ -41,8 +41,8 @@ class ConformerCtcRecogniser:
         self._graph = graph
         self._decoder = decoder
 
-    def recognise(self, audio: Samples) -> Recognition:
-        """Recognises one segment of speech, (samples,) at 16 kHz."""
+    def recognise(self, audio: Samples, *, is_draft: bool = False) -> Recognition:  # noqa: ARG002
+        """Recognises one segment of speech, (samples,) at 16 kHz; a draft is no different."""
         padded = np.pad(audio, (0, max(0, SHORTEST - len(audio))))
         log_probabilities = self._graph.run(None, {"audio": padded[None]})[0][0]
         return self._decoder.recognition(log_probabilities, len(padded))

@@ -1,18 +1,21 @@
-"""Moonshine on ONNX Runtime: greedy decoding, word times from cross-attention, loop guards."""
+"""Moonshine on ONNX Runtime: beam search, word times from cross-attention, guards against loops."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from device_app.audio.margins import with_margins
 from device_app.audio.samples import SAMPLE_RATE, Samples
+from device_app.audio.vad import FRAME, best_pause
 from device_app.recognition.attention import word_times
+from device_app.recognition.decoder_search import Hypothesis, SearchSettings, log_softmax, search
 from device_app.recognition.onnx_session import session
 from device_app.recognition.options import DEFAULT, DecodingOptions
 from device_app.recognition.results import Recognition, Word, geometric_mean
@@ -22,15 +25,22 @@ from export.bundle import TOKENIZER, Bundle
 
 HOP = 64 * 3 * 2  # samples of audio in one encoder frame: the strides of the three convolutions
 
-# The authors' own guard against loops; the floor lets a short clip hold a short word.
-TOKENS_PER_S = 6.5
+# The authors' guard against loops is 6.5 tokens a second, which cuts off fast speech; the floor lets a
+# short clip hold a short word.
+TOKENS_PER_S = 13.0
 FEWEST_TOKENS = 8
 
-# A phrase of up to this many tokens that comes this often in a row is a loop, not speech. Short
-# phrases must come oftener: people do say "zero zero zero zero" and "no, no, no, no".
-LONGEST_PHRASE = 16
-REPEATS = 4
-REPEATED_TOKENS = 12
+# The decoder ends at once on a third of single words and on some sentences, although voice activity was detected there.
+# So it must write this many tokens, and what it writes counts where the mean log-probability is at least the other.
+FEWEST_WRITTEN = 1
+LEAST_LOG_PROBABILITY = -2.5
+
+KINDS = ("key", "value")  # of what attention caches
+
+BEAM = 4
+GREEDY = SearchSettings(beam=1)
+# Audio whose decoding does not end by itself is cut in two at its quietest point, down to this length.
+SHORTEST_PIECE_S = 1.0
 
 
 def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = DEFAULT) -> MoonshineRecogniser:
@@ -54,7 +64,7 @@ def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = D
     cache = [value.shape for value in decoder.get_inputs() if value.name.startswith("past_key.")]
     if len(cache) != config.layers or any(s[1::2] != [config.heads, config.head_dim] for s in cache):
         raise BundleError(f"{bundle.folder}: the configuration in model.json is not that of the graphs")
-    return MoonshineRecogniser(encoder, decoder, tokenizer, config)
+    return MoonshineRecogniser(encoder, decoder, tokenizer, config, options.beam or BEAM)
 
 
 @dataclass(frozen=True)
@@ -81,67 +91,45 @@ class Config:
         )
 
 
-@dataclass
-class Hypothesis:
-    """Tokens as they are decoded, without the end token.
-
-    Attributes:
-        tokens: ids.
-        log_probabilities: of each token.
-        attention: (frames,) rows, one per decoder step: the weight that the token gave each frame.
-            One row longer than `tokens` where the end token came.
-    """
-
-    tokens: list[int] = field(default_factory=list)
-    log_probabilities: list[float] = field(default_factory=list)
-    attention: list[NDArray[np.float32]] = field(default_factory=list)
-
-    def cut(self, length: int) -> None:
-        del self.tokens[length:], self.log_probabilities[length:], self.attention[length:]
-
-
 class MoonshineRecogniser:
     """A `device_app.recognition.families.Recogniser`."""
 
-    def __init__(self, encoder: Any, decoder: Any, tokenizer: Any, config: Config) -> None:
+    def __init__(self, encoder: Any, decoder: Any, tokenizer: Any, config: Config, beam: int = BEAM) -> None:
         self._encoder = encoder
         self._decoder = decoder
         self._tokenizer = tokenizer
         self._config = config
-        kinds = ("key", "value")
-        self._cross = [f"cross_{kind}.{i}" for kind in kinds for i in range(config.layers)]
-        self._past = [f"past_{kind}.{i}" for kind in kinds for i in range(config.layers)]
+        self._settings = SearchSettings(beam, fewest=FEWEST_WRITTEN)
 
-    def recognise(self, audio: Samples) -> Recognition:
-        """Recognises one segment of speech, (samples,) at 16 kHz, best under 30 s."""
-        hypothesis = self.decode(audio)
-        return Recognition(self._text(hypothesis.tokens), self._words(hypothesis, audio))
+    def recognise(self, audio: Samples, *, is_draft: bool = False) -> Recognition:
+        """Recognises one segment of speech, (samples,) at 16 kHz, best under 30 s; a draft is decoded greedily."""
+        padded, before = with_margins(audio)
+        settings = replace(self._settings, beam=1) if is_draft else self._settings
+        return self._recognise(padded, settings).within(-before / SAMPLE_RATE, len(audio) / SAMPLE_RATE)
 
-    def decode(self, audio: Samples) -> Hypothesis:
-        """Greedy decoding, stopped by the end token, the token cap, or a repetition loop."""
+    def _recognise(self, audio: Samples, settings: SearchSettings) -> Recognition:
+        hypothesis = self.decode(audio, settings)
+        if hypothesis.normalised(1.0) < LEAST_LOG_PROBABILITY:
+            return Recognition("", [])
+        if hypothesis.is_complete or len(audio) < 2 * SHORTEST_PIECE_S * SAMPLE_RATE:
+            return Recognition(self._text(hypothesis.tokens), self._words(hypothesis, audio))
+        middle = quietest_middle(audio)
+        first, second = (self._recognise(part, settings) for part in (audio[:middle], audio[middle:]))
+        return first.followed_by(second, middle / SAMPLE_RATE)
+
+    def decode(self, audio: Samples, settings: SearchSettings = GREEDY) -> Hypothesis:
+        """The best hypothesis for audio (samples,) at 16 kHz."""
         config = self._config
-        cross = self._encoder.run(self._cross, {"audio": audio[None]})
-        feed: dict[str, NDArray[Any]] = dict(zip(self._cross, cross, strict=True))
-        empty = np.zeros((1, config.heads, 0, config.head_dim), np.float32)
-        feed |= dict.fromkeys(self._past, empty)
-        feed["token"] = np.array([[config.bos]], np.int64)
-        hypothesis = Hypothesis()
-        cap = min(config.longest, max(FEWEST_TOKENS, math.ceil(len(audio) / SAMPLE_RATE * TOKENS_PER_S)))
-        for position in range(cap):
-            feed["position"] = np.array([position], np.int64)
-            logits, attention, *cache = self._decoder.run(None, feed)
-            token = int(logits[0, 0].argmax())
-            hypothesis.attention.append(attention[0])
-            if token == config.eos:
-                break
-            hypothesis.tokens.append(token)
-            hypothesis.log_probabilities.append(log_probability(logits[0, 0], token))
-            if repeated := repetition(hypothesis.tokens):
-                hypothesis.cut(len(hypothesis.tokens) - repeated)
-                break
-            feed["token"][0, 0] = token
-            feed |= zip(self._past, cache, strict=True)
-        return hypothesis
+        names = [f"cross_{kind}.{i}" for kind in KINDS for i in range(config.layers)]
+        cross = dict(zip(names, self._encoder.run(names, {"audio": audio[None]}), strict=True))
+        cap = max(FEWEST_TOKENS, math.ceil(len(audio) / SAMPLE_RATE * TOKENS_PER_S))
+        return search(
+            CachedDecoder(self._decoder, config, cross),
+            start=config.bos,
+            end=config.eos,
+            longest=min(config.longest, cap),
+            settings=settings,
+        )
 
     def _text(self, tokens: Sequence[int]) -> str:
         return str(self._tokenizer.decode(tokens)).strip()
@@ -160,17 +148,42 @@ class MoonshineRecogniser:
         ]
 
 
-def log_probability(logits: NDArray[np.float32], token: int) -> float:
-    """The log-probability of one token under the softmax of `logits`, (vocabulary,)."""
-    largest = logits.max()
-    return float(logits[token] - largest - np.log(np.exp(logits - largest).sum()))
+class CachedDecoder:
+    """A `decoder_search.Decoder`: the graph of one decoder step, and the cache that grows with every step."""
+
+    def __init__(self, graph: Any, config: Config, cross: Mapping[str, NDArray[np.float32]]) -> None:
+        """
+        Args:
+            graph: the session.
+            config: of the model.
+            cross: the encoder's keys and values by name, of a batch of 1, which all hypotheses share by broadcasting.
+        """
+        self._graph = graph
+        self._cross = cross
+        self._past = [f"past_{kind}.{i}" for kind in KINDS for i in range(config.layers)]
+        self._cache = [np.zeros((1, config.heads, 0, config.head_dim), np.float32)] * len(self._past)
+        self._position = 0
+
+    def step(
+        self, tokens: NDArray[np.int64], parents: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        if not np.array_equal(parents, np.arange(len(self._cache[0]))):
+            self._cache = [values[parents] for values in self._cache]
+        feed = {
+            **self._cross,
+            **dict(zip(self._past, self._cache, strict=True)),
+            "token": tokens[:, None],
+            "position": np.array([self._position]),
+        }
+        logits, attention, *self._cache = self._graph.run(None, feed)
+        self._position += 1
+        return log_softmax(logits[:, 0]), attention
 
 
-def repetition(tokens: Sequence[int]) -> int:
-    """How many tokens at the end only repeat the phrase before them; 0 where that is no loop."""
-    for length in range(1, min(LONGEST_PHRASE, len(tokens) // REPEATS) + 1):
-        repeats = max(REPEATS, math.ceil(REPEATED_TOKENS / length))
-        tail = tokens[-length * repeats :]
-        if len(tail) == length * repeats and tail[:-length] == tail[length:]:
-            return length * (repeats - 1)
-    return 0
+def quietest_middle(audio: Samples) -> int:
+    """Where to cut audio (samples,) in two: the sample amid its quietest 0.1 s in the middle half."""
+    count = len(audio) // FRAME
+    frames = audio[: count * FRAME].reshape(count, FRAME)
+    quarter = count // 4
+    middle = frames[quarter : count - quarter]
+    return (quarter + best_pause(np.ones(len(middle)), middle)) * FRAME

@@ -15,7 +15,7 @@ def test_one_recording_gives_its_text(run):
     done = run("transcribe", INVALID)
     assert done.returncode == 0
     assert done.stdout.count("\n") == 1
-    assert "that is not a valid extension. Please try again." in done.stdout
+    assert "is not a valid extension. Please try again." in done.stdout
     assert done.stderr == ""
 
 

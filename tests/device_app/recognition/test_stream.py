@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from device_app.audio.samples import SAMPLE_RATE
-from device_app.audio.vad import SegmentSettings
+from device_app.audio.samples import SAMPLE_RATE, Converter
+from device_app.audio.vad import Segmenter, SegmentSettings, VoiceActivity
 from device_app.evaluation.error_rates import english, error_rates
 from device_app.paths import RECORDINGS
-from device_app.recognition.stream import LARGEST_PARTIAL_SHARE
+from device_app.recognition.results import Recognition
+from device_app.recognition.stream import LARGEST_PARTIAL_SHARE, Stream
 
 SAID = "The number you have dialed is not in service. Please check the number and try again."
 
@@ -45,6 +46,21 @@ def test_the_final_text_is_that_of_the_whole_segment(transcriber, prompt, noise)
     without = updates(transcriber.stream(partial_s=0), audio)
     in_one_block = transcriber.stream(partial_s=0).feed(audio)
     assert with_partials == without == in_one_block
+
+
+@pytest.mark.parametrize("silence_s", [0.3, 0.5, 1.0])
+def test_partial_texts_are_drafts_and_the_final_one_is_not(prompt, noise, silence_s):
+    class Recogniser:
+        def recognise(self, audio, *, is_draft=False):
+            return Recognition("draft" if is_draft else "whole", [])
+
+    stream = Stream(
+        Recogniser(), Segmenter(VoiceActivity(), SegmentSettings(silence_s=silence_s)), Converter(SAMPLE_RATE), 0.1
+    )
+    found = updates(stream, np.concatenate([prompt, noise(1.5, -65)]), block=512)
+    texts = {is_final: {u.segment.text for u in found if u.is_final == is_final} for is_final in (True, False)}
+    assert texts[True] == {"whole"}
+    assert "draft" in texts[False]
 
 
 def test_a_stream_that_stops_in_mid_speech_gives_its_text(transcriber, prompt):

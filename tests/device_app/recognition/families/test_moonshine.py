@@ -1,38 +1,77 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from device_app.recognition.families.moonshine import log_probability, repetition
-
-
-@given(
-    phrase=st.lists(st.integers(0, 9), min_size=1, max_size=16),
-    repeats=st.integers(1, 30),
-    before=st.integers(0, 5),
-)
-def test_a_loop_is_cut_to_its_first_phrase(phrase, repeats, before):
-    """Fed token by token, as decoding does, a loop never grows past the cut."""
-    tokens = [100 + i for i in range(before)]
-    for token in phrase * repeats:
-        tokens.append(token)
-        if cut := repetition(tokens):
-            assert tokens[-cut - 1 :][:1] == tokens[-1:]
-            assert len(tokens) - cut <= before + len(phrase) * 4
-            return
-    assert repeats < 4 or len(phrase) * repeats < 24
+from device_app.audio.samples import SAMPLE_RATE
+from device_app.models.baking import baked
+from device_app.recognition.decoder_search import SearchSettings
+from device_app.recognition.families import moonshine
+from device_app.recognition.options import DecodingOptions
+from device_app.recognition.transcriber import Transcriber
 
 
-@pytest.mark.parametrize("tokens", [[], [5], [5] * 8, [1, 2] * 5, list(range(50)), [7, 7, 8, 8] * 3])
-def test_what_people_say_twice_is_no_loop(tokens):
-    assert repetition(tokens) == 0
+@pytest.fixture(scope="module")
+def recogniser(transcriber, bundle):
+    return moonshine.load(bundle, baked(bundle), 1)
 
 
-def test_a_word_said_twelve_times_is_a_loop():
-    assert repetition([5] * 12) == 11
-    assert repetition([9, 1, 2, 3, 4] + [6, 7, 8] * 4) == 9
+def test_a_beam_is_at_least_as_likely_as_greedy(recogniser, prompt):
+    greedy = recogniser.decode(prompt)
+    wide = recogniser.decode(prompt, SearchSettings(beam=4, margin=100.0, length_exponent=0.0))
+    assert greedy.is_complete
+    assert wide.is_complete
+    assert wide.score >= greedy.score - 0.1  # int8 scales depend on all hypotheses of a step
 
 
-def test_log_probability_is_of_the_softmax():
-    logits = np.log(np.float32([0.1, 0.2, 0.7])) + 5
-    assert np.exp(log_probability(logits, 2)) == pytest.approx(0.7, rel=1e-5)
+def test_a_draft_is_greedy_and_so_is_a_beam_of_one(recogniser, bundle, prompt):
+    of_one = moonshine.load(bundle, baked(bundle), 1, DecodingOptions(beam=1))
+    noisy = (prompt + 0.02 * np.random.default_rng(0).standard_normal(len(prompt))).astype(np.float32)
+    assert recogniser.recognise(noisy, is_draft=True) == of_one.recognise(noisy)
+
+
+def test_what_comes_after_a_decoding_that_did_not_end_is_kept(recogniser, prompt, monkeypatch):
+    """With a cap of two tokens a second the decoder is stopped early; pieces are decoded again, in order."""
+    whole = recogniser.recognise(prompt)
+    monkeypatch.setattr(moonshine, "TOKENS_PER_S", 2.0)
+    found = recogniser.recognise(prompt)
+    assert not recogniser.decode(prompt).is_complete
+    last = whole.words[-1]
+    assert found.words[-1].text.strip(".") == last.text.strip(".")
+    assert found.words[-1].end_s == pytest.approx(last.end_s, abs=0.2)
+    assert [word.start_s for word in found.words] == sorted(word.start_s for word in found.words)
+
+
+def test_the_middle_is_cut_where_it_is_quietest():
+    audio = np.random.default_rng(0).standard_normal(4 * SAMPLE_RATE).astype(np.float32)
+    pause = slice(int(1.7 * SAMPLE_RATE), int(1.9 * SAMPLE_RATE))
+    audio[pause] *= 0.01
+    assert pause.start < moonshine.quietest_middle(audio) < pause.stop
+
+
+def test_words_have_their_times_in_the_audio_without_margins(transcriber, prompt):
+    """The same words at the same times, whether their pauses are there or cut off."""
+    whole = transcriber.transcribe(prompt, SAMPLE_RATE).words
+    start, end = (round(time_s * SAMPLE_RATE) for time_s in (whole[0].start_s, whole[-1].end_s))
+    cut = transcriber.transcribe(prompt[start:end], SAMPLE_RATE).words
+    assert [word.text for word in cut] == [word.text for word in whole]
+    for one, other in zip(whole, cut, strict=True):
+        assert other.start_s == pytest.approx(one.start_s - start / SAMPLE_RATE, abs=0.2)
+    assert cut[0].start_s >= 0
+    assert cut[-1].end_s <= (end - start) / SAMPLE_RATE
+
+
+def test_a_word_cut_without_silence_is_recognised(transcriber, prompt):
+    """Without a margin the decoder makes nothing or something else of it."""
+    whole = transcriber.transcribe(prompt, SAMPLE_RATE).words
+    word = next(word for word in whole if word.text.startswith("service"))
+    piece = prompt[round(word.start_s * SAMPLE_RATE) : round(word.end_s * SAMPLE_RATE)]
+    assert transcriber.transcribe(piece, SAMPLE_RATE).text.strip(".").lower() == "service"
+
+
+@pytest.mark.parametrize("beam", [1, 4])
+def test_a_phrase_that_is_said_six_times_does_not_hide_what_follows(bundle, transcriber, prompt, beam):
+    words = transcriber.transcribe(prompt, SAMPLE_RATE).words
+    end = next(word for word in words if word.text.startswith("service"))
+    phrase = prompt[: round((end.end_s + 0.15) * SAMPLE_RATE)]
+    audio = np.concatenate([*[phrase] * 6, prompt])
+    text = Transcriber(bundle, options=DecodingOptions(beam=beam)).transcribe(audio, SAMPLE_RATE).text
+    assert text.rstrip(".").endswith("try again")
