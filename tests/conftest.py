@@ -31,6 +31,7 @@ from device_app.models.bundles import embedded_bundle
 from device_app.paths import RECORDINGS
 from device_app.recognition.transcriber import Transcriber
 from export.bundle import GRAPHS, TOKENIZER, Bundle
+from tests.exported_graphs import reused
 
 REPOSITORY = Path(__file__).parent.parent
 CORPUS = REPOSITORY.parent / "shared" / "data"
@@ -132,7 +133,14 @@ def bundle() -> Bundle:
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
+def exported_graphs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Exports of models are taken from `tests/graphs/` where they have been made before."""
+    with reused(request.config.getoption("--update-golden")):
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(exported_graphs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
     """A conformer-ctc with random weights, small enough to be exported, trained and run in seconds."""
     from trainer.families import conformer_ctc  # imports torch, which most tests do not need
     from trainer.training.from_scratch import new_bundle
@@ -144,7 +152,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
 
 
 @pytest.fixture(scope="session")
-def tiny_moonshine(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def tiny_moonshine(exported_graphs: None, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A Moonshine with the tokenizer and settings of the embedded model, but small layers and random weights.
 
     It is a complete bundle with graphs exported from torch, so it can be baked, run and fine-tuned.

@@ -16,6 +16,11 @@ os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 TINY = {**conformer_ctc.CONFIGS["small"], **TINY_SIZES}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _exported_graphs(exported_graphs: None) -> None:
+    """No test of the trainer waits for an export that has been made before."""
+
+
 @pytest.fixture(autouse=True)
 def _one_thread(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fine-tunes on one thread, because the tensors of tiny models are too small for a second one."""

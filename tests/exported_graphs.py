@@ -1,0 +1,71 @@
+"""Graphs that the tests have exported before: torch takes half a minute to export even a tiny model.
+
+A graph is stored under a hash of everything that it depends on: the module's class, the names and shapes of its
+weights, the arguments of the export, our code and the versions of the libraries. Where one of them differs, the
+graph is exported anew. `pytest --update-golden` writes the graphs that are missing into `tests/graphs/`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import lzma
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from editing.files import write_atomically
+
+FOLDER = Path(__file__).parent / "graphs"
+CODE = ("export/graphs.py", "trainer/families")
+LIBRARIES = ("torch", "transformers", "onnx", "onnxscript")
+
+
+@contextmanager
+def reused(update: bool) -> Iterator[None]:
+    """Takes graphs from `tests/graphs/` instead of exporting them."""
+    from export import graphs
+
+    original = graphs._export
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graphs, "_export", lambda module, path, **how: _export(original, module, path, update, **how))
+        yield
+
+
+def _export(original: Callable[..., None], module: Any, path: Path, update: bool, **how: Any) -> None:
+    stored = FOLDER / f"{_key(module, how)}.onnx.xz"
+    if stored.is_file():
+        write_atomically(path, lzma.decompress(stored.read_bytes()))
+        return
+    original(module, path, **how)
+    if update:
+        FOLDER.mkdir(exist_ok=True)
+        stored.write_bytes(lzma.compress(path.read_bytes(), preset=9))
+
+
+def _key(module: Any, how: dict[str, Any]) -> str:
+    root = Path(__file__).parent.parent
+    parts = [type(module).__qualname__, *(version(library) for library in LIBRARIES)]
+    parts += [f"{name} {tuple(tensor.shape)}" for name, tensor in module.state_dict().items()]
+    parts += [str(_shapes(how["args"])), str(how["inputs"]), str(how["outputs"]), _configuration(module)]
+    for name in CODE:
+        path = root / name
+        files = sorted(path.glob("*.py")) if path.is_dir() else [path]
+        parts += [one.read_text("utf-8") for one in files]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def _configuration(module: Any) -> str:
+    """What transformers built the module and its parts from: constants of a graph may come from there."""
+    found = [part.config.to_dict() for part in module.modules() if hasattr(part, "config")]
+    return json.dumps([{**one, "_name_or_path": ""} for one in found], sort_keys=True, default=str)
+
+
+def _shapes(arguments: Any) -> Any:
+    if isinstance(arguments, (list, tuple)):
+        return [_shapes(one) for one in arguments]
+    return tuple(arguments.shape)
