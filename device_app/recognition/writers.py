@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from editing.printable import printable
 
-if TYPE_CHECKING:  # the command line needs the names of the formats long before a transcript
-    from device_app.recognition.results import Transcript, TranscriptSegment, Word
-
-# What a viewer can read: two lines of 42 characters, gone after 7 seconds.
-CUE_CHARACTERS = 84
-CUE_S = 7.0
+if TYPE_CHECKING:  # imported late, because the command line needs the names of the formats at its start
+    from device_app.recognition.results import Transcript, TranscriptSegment
 
 
 class Format(StrEnum):
@@ -68,27 +64,6 @@ def json_line(segment: TranscriptSegment, name: str) -> str:
     return printable(json.dumps({"file": name, **segment_record(segment)}, ensure_ascii=False))
 
 
-def cues(transcript: Transcript) -> Iterator[tuple[float, float, str]]:
-    """Subtitles: start and end in seconds and a text that can be read in that time.
-
-    Segments are cut between words, before the one that would make a cue too long.
-    """
-    for segment in transcript.segments:
-        cue: list[Word] = []
-        for word in segment.words:
-            text = " ".join(w.text for w in [*cue, word])
-            if cue and (len(text) > CUE_CHARACTERS or word.end_s - cue[0].start_s > CUE_S):
-                yield _cue(cue)
-                cue = []
-            cue.append(word)
-        if cue:
-            yield _cue(cue)
-
-
-def _cue(words: list[Word]) -> tuple[float, float, str]:
-    return words[0].start_s, words[-1].end_s, " ".join(word.text for word in words)
-
-
 def timestamp(seconds: float, separator: str) -> str:
     """HH:MM:SS and milliseconds after `separator`.
 
@@ -114,23 +89,29 @@ def _jsonl(transcript: Transcript, name: str) -> str:
 
 
 def _srt(transcript: Transcript, _name: str) -> str:
+    from device_app.recognition.subtitles import cues
+
     return _lines(
-        f"{number}\n{timestamp(start, ',')} --> {timestamp(end, ',')}\n{text}\n"
-        for number, (start, end, text) in enumerate(cues(transcript), 1)
+        f"{number}\n{timestamp(cue.start_s, ',')} --> {timestamp(cue.end_s, ',')}\n{_lines(cue.lines)}"
+        for number, cue in enumerate(cues(transcript.words), 1)
     )
 
 
 def _vtt(transcript: Transcript, _name: str) -> str:
+    from device_app.recognition.subtitles import cues
+
     # "-->" in a text would be read as a time line, "<" and "&" as markup.
     escaped = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
     return "WEBVTT\n\n" + _lines(
-        f"{timestamp(start, '.')} --> {timestamp(end, '.')}\n{text.translate(escaped)}\n"
-        for start, end, text in cues(transcript)
+        f"{timestamp(cue.start_s, '.')} --> {timestamp(cue.end_s, '.')}\n{_lines(cue.lines).translate(escaped)}"
+        for cue in cues(transcript.words)
     )
 
 
 def _tsv(transcript: Transcript, _name: str) -> str:
-    rows = (f"{round(start * 1000)}\t{round(end * 1000)}\t{text}" for start, end, text in cues(transcript))
+    from device_app.recognition.subtitles import cues
+
+    rows = (f"{round(c.start_s * 1000)}\t{round(c.end_s * 1000)}\t{c.text}" for c in cues(transcript.words))
     return "start\tend\ttext\n" + _lines(rows)
 
 
