@@ -245,7 +245,7 @@ def _partition(units: Sequence[_Unit], following_s: float) -> list[Sequence[_Uni
 
 
 class _Fill:
-    """Fills lines greedily, which tells whether units fit.
+    """Fills the lines of a cue greedily, to find out how many units fit.
 
     Attributes:
         total: columns on one line.
@@ -256,7 +256,7 @@ class _Fill:
         self._lines = 1
 
     def add(self, unit: _Unit) -> bool:
-        """Adds a unit; false where there are too many lines now."""
+        """Adds a unit; returns whether it still fits."""
         space = int(unit.starts_word and self.total > 0)
         self.total += space + unit.columns
         if self._line + space + unit.columns <= LINE_COLUMNS:
@@ -264,7 +264,7 @@ class _Fill:
         else:
             self._line = unit.columns
             self._lines += 1
-        return self._lines <= LINES
+        return self._lines <= LINES and self.total <= LINES * LINE_COLUMNS
 
 
 def _cost_of_cue(columns: int, available_s: float) -> float:

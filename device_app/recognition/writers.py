@@ -1,4 +1,4 @@
-"""Transcripts as text, JSON, subtitles and tables."""
+"""Transcripts as text, JSON, subtitles and tab-separated values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # imported late, because the command line needs the names of 
 
 
 class Format(StrEnum):
-    """The formats of `asr-edge transcribe`; each is also the suffix of its files."""
+    """The formats of `asr-edge transcribe`; the values are also the suffixes of files."""
 
     TXT = "txt"
     JSON = "json"
@@ -26,18 +26,18 @@ class Format(StrEnum):
 
 
 def render(transcript: Transcript, form: Format, name: str) -> str:
-    """The whole transcript in one of the formats, ending in a line break.
+    """Renders a transcript in one of the formats; the result ends in a line break unless it is empty.
 
     Args:
-        transcript: of a recording.
-        form: which format.
-        name: of the recording, where the format has a place for it.
+        transcript: the transcript of a recording.
+        form: the format.
+        name: the name of the recording, which some formats contain.
     """
     return _RENDERERS[form](transcript, name)
 
 
 def document(transcript: Transcript, name: str) -> dict[str, Any]:
-    """A transcript as JSON: file, duration_s, text, and "utterances" (its segments) with their words and times."""
+    """A transcript as a JSON object: file, duration_s, text, and "utterances" (its segments; see `segment_record`)."""
     return {
         "file": name,
         "duration_s": round(transcript.duration_s, 3),
@@ -47,7 +47,7 @@ def document(transcript: Transcript, name: str) -> dict[str, Any]:
 
 
 def segment_record(segment: TranscriptSegment) -> dict[str, Any]:
-    """A segment as JSON: start_s, end_s, text, words (text, start_s, end_s, confidence)."""
+    """A segment as a JSON object: start_s, end_s, text, words (text, start_s, end_s, confidence)."""
     return {
         "start_s": round(segment.start_s, 3),
         "end_s": round(segment.end_s, 3),
@@ -60,7 +60,7 @@ def segment_record(segment: TranscriptSegment) -> dict[str, Any]:
 
 
 def json_line(segment: TranscriptSegment, name: str) -> str:
-    """One segment as one line of JSON, without the line break: "file", and as `segment_record`."""
+    """A segment as one line of JSON, without the line break: "file" and the keys of `segment_record`."""
     return printable(json.dumps({"file": name, **segment_record(segment)}, ensure_ascii=False))
 
 
@@ -80,7 +80,7 @@ def _txt(transcript: Transcript, _name: str) -> str:
 
 
 def _json(transcript: Transcript, name: str) -> str:
-    # A name that is not UTF-8 is escaped, and reads as the same name again.
+    # A name that is not UTF-8 is escaped, and is the same name when the document is read.
     return printable(json.dumps(document(transcript, name), ensure_ascii=False, indent=2), keep="\n") + "\n"
 
 

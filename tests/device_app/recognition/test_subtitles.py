@@ -91,6 +91,7 @@ def test_words_that_fit_a_line_stay_whole(words):
 def test_a_cue_has_at_most_two_lines_of_42_characters(words):
     for cue in cues(words):
         assert 1 <= len(cue.lines) <= LINES
+        assert len(cue.text) <= LINES * LINE_COLUMNS
         assert all(0 < len(line) <= LINE_COLUMNS and line == line.strip() for line in cue.lines)
         assert not any(character in "\n\r\t\x0b\x0c\x85\u2028\u2029" for character in cue.text)
 
@@ -256,10 +257,12 @@ def test_half_an_hour_of_read_speech_keeps_all_limits(transcriber, corpus, tmp_p
 def join(manifest, path, seconds):
     """Joins the recordings of a manifest, over and over, with pauses of 0.1 to 2.5 s, until they last `seconds`."""
     pauses = itertools.cycle([0.1, 0.4, 0.7, 1.0, 1.3, 1.9, 2.5])
-    recordings = [read(line.path) for line in read_manifest(manifest)]
+    recordings = [read(line.file) for line in read_manifest(manifest)]
+    left = round(seconds * SAMPLE_RATE)
     with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1) as file:
         for audio in itertools.cycle(recordings):
-            file.write(audio)
-            file.write(np.zeros(round(next(pauses) * SAMPLE_RATE), np.float32))
-            if file.tell() > seconds * SAMPLE_RATE:
+            padded = np.concatenate([audio, np.zeros(round(next(pauses) * SAMPLE_RATE), np.float32)])
+            file.write(padded[:left])
+            left -= len(padded)
+            if left <= 0:
                 return
