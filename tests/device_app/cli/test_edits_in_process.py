@@ -46,7 +46,7 @@ def test_an_edit_that_helps_is_promoted(home_of_tiny, teacher, spelled):
 def test_an_edit_that_changes_nothing_is_rejected(home_of_tiny, teacher):
     done = call(*ADAPT, "--lambda", "0", code=3)
     assert "! codes is not recognised better" in done.stderr
-    assert "the new version was rejected. Edit 1 is saved: 'asr-edge reweight 1" in done.stderr
+    assert "The new version was rejected. Edit 1 is saved: 'asr-edge reweight 1" in done.stderr
     assert ledger().current.id == 0
     assert len(ledger().edits) == 1
     assert "kept out" in call("log", "--model", "tiny").stdout
@@ -209,7 +209,7 @@ def test_revert_and_rollback_change_the_active_version(home_adapted, spelled):
     assert wer(spelled) == base
     assert "reverted" in call("log", "--model", "tiny").stdout
     done = call("rollback", "--model", "tiny")
-    assert done.stdout == "Version 1 is active again (adapt codes); it was 2 (revert 1).\n"
+    assert done.stdout == "Version 1 is active again (adapt codes), in place of 2 (revert 1).\n"
     assert wer(spelled) == edited
 
 
@@ -232,7 +232,7 @@ def test_reweight_in_a_dry_run_and_of_a_reverted_edit(home_adapted):
     assert ledger().current.id == 1
     call("revert", 1, "--model", "tiny")
     done = call("reweight", 1, "--model", "tiny", "--lambda", "0", code=3)  # a new edit must help
-    assert "the new version was rejected; --force promotes it regardless." in done.stderr
+    assert "The new version was rejected; --force promotes it regardless." in done.stderr
     assert json.loads(call("reweight", 1, "--model", "tiny", "--density", "1", "--json").stdout)["promoted"]
     assert ledger().is_applied(1)
 

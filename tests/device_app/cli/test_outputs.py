@@ -182,7 +182,7 @@ def test_a_folder_is_made_only_if_the_output_is_a_folder(home_adapted):
         assert "cannot be written (no such folder: new); nothing was changed" in done.stderr
     assert sorted(Path().rglob("*")) == before
     transcribe(recording, "-o", "new/deep/")
-    assert Path("new/deep/fio.txt").read_text() == "f i o\n"
+    assert Path("new/deep/fio.txt").read_text() == "b i c\n"
 
 
 @pytest.mark.parametrize(

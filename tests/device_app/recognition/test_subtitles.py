@@ -248,6 +248,8 @@ def test_half_an_hour_of_read_speech_keeps_all_limits(transcriber, corpus, tmp_p
         assert duration_s <= LONGEST_S
         assert cue.end_s == following.start_s or duration_s >= SHORTEST_S
         assert all(after.start_s - before.end_s < PAUSE_S for before, after in itertools.pairwise(own))
+        ends = [word.text for word in own[:-1] if word.text.endswith((".", "!", "?"))]
+        assert set(ends) <= {"Mr.", "Mrs.", "Dr."}
     fast = sum(len(cue.text) > COLUMNS_PER_S * (cue.end_s - cue.start_s) for cue in found)
     short = sum(cue.end_s - cue.start_s < SHORTEST_S for cue in found)
     assert fast < 0.1 * len(found)
