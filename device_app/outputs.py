@@ -1,4 +1,4 @@
-"""What every output that a person names must pass before any work, so that no file of theirs is lost."""
+"""Checks of every output path that a user names, before any work, so that no file is lost."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from editing.files import is_stream, refuse_overwriting
 
 
 def check_output(path: Path, inputs: Iterable[Path] = (), *, overwrite: bool = False) -> None:
-    """An output must not replace an input, a file that is there, or anything of the data folder.
+    """Checks that an output replaces no input, no existing file and nothing in the data folder.
 
     An empty file may be replaced (`mktemp` makes one). A FIFO, a device and a descriptor such as
-    /dev/stdout hold nothing; they are written to.
+    /dev/stdout are always accepted, because writing to them replaces nothing.
 
     Args:
         path: a file that will be written; it need not exist.
         inputs: files that the command reads.
-        overwrite: a file that is there may be replaced, unless it is an input or in the data folder.
+        overwrite: an existing file may be replaced, unless it is an input or in the data folder.
 
     Raises:
-        BadInputError: it would; nothing was changed.
+        BadInputError: it would replace one of them; nothing was changed.
         StorageError: it is of a kind that cannot be written.
     """
     refuse_overwriting([path], inputs)
@@ -32,15 +32,15 @@ def check_output(path: Path, inputs: Iterable[Path] = (), *, overwrite: bool = F
     check_outside_data(path)
     if not overwrite and path.is_file() and path.stat().st_size:
         raise BadInputError(
-            f"{path}: is there already; nothing was changed. Name another file, or replace it with --overwrite"
+            f"{path}: already exists; nothing was changed. Name another file, or replace it with --overwrite"
         )
 
 
 def check_outside_data(path: Path) -> None:
-    """A file or folder that a person names must not be in the data folder, which asr-edge alone changes.
+    """Checks that an output path is not in the data folder, which only asr-edge itself changes.
 
     Raises:
-        BadInputError: it is, or it is the data folder itself.
+        BadInputError: it is in the data folder, or is the data folder itself.
     """
     data = os.path.realpath(data_folder())
     real = os.path.realpath(path)

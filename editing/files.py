@@ -15,24 +15,24 @@ from pathlib import Path
 
 from editing.errors import AsrEdgeError, BadInputError, BlockedError, StorageError
 
-OTHERS = 0o077  # the rights of a file that are not its owner's
+OTHERS = 0o077  # permissions of everybody but the owner
 _private_folders: set[Path] = set()  # of this process; see `private_folder`
 _DESCRIPTOR = re.compile(r"(?:/proc/(?P<process>\d+)(?:/task/\d+)?|/dev)/fd/(?P<number>\d+)")
 
 
 def private_folder(path: Path, entries: Iterable[str] = ("*",), linked: Iterable[str] = ()) -> Path:
-    """Makes a folder private: what this process writes below it, only the owner can read, whatever the umask.
+    """Makes a folder private: only the owner can read what this process writes in it, whatever the umask.
 
     The folder need not exist; `make_folder` makes it with the right mode. If it exists, other users
     lose their access to it and to everything below `entries`. If it is a symbolic link, they lose their
-    access to the folder that it leads to. What belongs to somebody else keeps its mode.
+    access to its target. Files of other users keep their mode.
 
     Args:
         path: the folder.
-        entries: glob patterns of what may be changed in it. An entry without access for others is
-            taken to be private throughout, so that opening a large folder stays fast.
+        entries: glob patterns of entries whose mode may be changed. An entry without access for others is
+            assumed to be private throughout, so that opening a large folder stays fast.
         linked: those of the patterns whose entries are followed if they are symbolic links, because
-            the folder that they lead to is used for nothing else. Other links keep the mode of their target.
+            their target is used for nothing else. The targets of other links keep their mode.
 
     Returns:
         The same path.
@@ -49,7 +49,7 @@ def private_folder(path: Path, entries: Iterable[str] = ("*",), linked: Iterable
 
 
 def private_entries(folder: Path, entries: Iterable[str], linked: Iterable[str] = ()) -> Iterator[Path]:
-    """What `private_folder` closes to others in a folder: its entries, or the targets of those that are followed."""
+    """The files and folders that `private_folder` makes private: entries, or the targets of followed links."""
     followed = {*linked}
     above = {folder.resolve(), *folder.resolve().parents}
     for pattern in entries:
@@ -61,7 +61,7 @@ def private_entries(folder: Path, entries: Iterable[str], linked: Iterable[str] 
 
 
 def _is_own(path: Path) -> bool:
-    """Whether a file or folder, or what a symbolic link leads to, belongs to the user of this process."""
+    """Whether a file or folder, or the target of a symbolic link, belongs to the user of this process."""
     try:
         owner = path.stat().st_uid
     except OSError:
@@ -70,13 +70,13 @@ def _is_own(path: Path) -> bool:
 
 
 def is_private(path: Path) -> bool:
-    """Whether a path is a private folder of this process, or below one."""
+    """Whether a path is a private folder of this process, or in one."""
     absolute = path.absolute()
     return absolute in _private_folders or any(parent in _private_folders for parent in absolute.parents)
 
 
 def make_folder(path: Path) -> None:
-    """Makes a folder and its parents; private ones with mode 0700, others as the umask says.
+    """Makes a folder and its parents: private ones with mode 0700, others with the umask.
 
     Raises:
         OSError: it cannot be made.
@@ -89,9 +89,9 @@ def make_folder(path: Path) -> None:
 
 
 def restrict_access(path: Path) -> None:
-    """Takes the access of other users from a file, or from a folder and everything in it, the folder last.
+    """Removes the access of other users to a file, or to a folder and everything in it.
 
-    Interrupted, it leaves the folder itself open, so that `private_folder` starts over.
+    The folder itself comes last: after an interruption it is still open, and `private_folder` starts again.
     """
     if path.is_dir() and not path.is_symlink():
         for folder, _, files in os.walk(path, topdown=False):
@@ -103,14 +103,14 @@ def restrict_access(path: Path) -> None:
 
 
 def _restrict(path: Path) -> None:
-    # A folder that everybody shares, such as /tmp, has the sticky bit.
-    with suppress(OSError):  # it is somebody else's, or has just been removed
+    # A shared folder such as /tmp has the sticky bit.
+    with suppress(OSError):  # another user owns it, or it has just been removed
         if is_open_to_others(path) and not path.lstat().st_mode & stat.S_ISVTX:
             path.chmod(stat.S_IMODE(path.lstat().st_mode) & 0o700)
 
 
 def is_open_to_others(path: Path) -> bool:
-    """Whether users other than its owner have any access to a file or folder; not so for a symbolic link."""
+    """Whether users other than the owner have any access to a file or folder; false for a symbolic link."""
     try:
         mode = path.lstat().st_mode
     except OSError:
@@ -119,9 +119,9 @@ def is_open_to_others(path: Path) -> bool:
 
 
 def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
-    """Call it before any work: an output must not be a file that the command reads.
+    """Checks, before any work, that no output is a file that the command reads.
 
-    Files are compared, not names: another spelling, a hard link and a symbolic link count too.
+    Compares files, not names: other spellings, hard links and symbolic links are found too.
 
     Args:
         outputs: files that will be written; they need not exist.
@@ -148,15 +148,15 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def write_atomically(path: Path, data: bytes, *, private: bool = False) -> None:
-    """Writes beside, syncs, renames: a reader sees the old file or the new one, never a part.
+    """Writes a temporary file, syncs and renames it: a reader sees the old file or the new one, never a part.
 
-    A file that is replaced keeps its rights, and a symbolic link stays a link: the file that it leads
-    to is replaced. What cannot be replaced (see `is_stream`) is opened and written.
+    A replaced file keeps its permissions. A symbolic link stays, and its target is replaced. A stream
+    (see `is_stream`) cannot be replaced; it is opened and written to.
 
     Args:
         path: the file.
         data: its bytes.
-        private: only its owner may read it, as is always so below a `private_folder`.
+        private: only the owner may read it, as always in a `private_folder`.
 
     Raises:
         StorageError: the folder cannot be written or the disk is full; `path` is as it was.
@@ -165,22 +165,22 @@ def write_atomically(path: Path, data: bytes, *, private: bool = False) -> None:
 
 
 def write_all_atomically(files: Mapping[Path, bytes], *, private: bool = False) -> None:
-    """`write_atomically` of several files, each whole or absent, with one sync a folder.
+    """`write_atomically` for several files, each whole or absent, with one sync per folder.
 
     Raises:
         StorageError: one of them cannot be written. None of them has appeared or changed, unless
             it was the renaming itself that failed, or one is a stream.
     """
-    temporaries: dict[Path, Path] = {}  # by the file that each is to become
+    temporaries: dict[Path, Path] = {}  # by the file that each will replace
     path = Path()
     try:
         for path, data in files.items():
-            target = _followed(path)
+            target = _link_target(path)
             if _is_stream(target):
                 _write_through(path, target, data)
                 continue
             make_folder(target.parent)
-            temporaries[target] = _beside(target)
+            temporaries[target] = _temporary_path(target)
             _write_temporary(temporaries[target], target, data, private or is_private(path) or is_private(target))
         for path, temporary in temporaries.items():
             temporary.replace(path)
@@ -192,16 +192,16 @@ def write_all_atomically(files: Mapping[Path, bytes], *, private: bool = False) 
         raise cannot_write(path, error) from error
     finally:
         for temporary in temporaries.values():
-            with suppress(OSError):  # it is there only if the write failed
+            with suppress(OSError):  # it exists only if the write failed
                 temporary.unlink()
 
 
-def _beside(path: Path) -> Path:
+def _temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
 
 
 def _write_temporary(temporary: Path, target: Path, data: bytes, private: bool) -> None:
-    """Writes what is to become `target`, with the rights that `target` has if it is there."""
+    """Writes the file that will replace `target`, with the permissions of `target` if that exists."""
     mode = stat.S_IMODE(target.stat().st_mode) if target.is_file() else None
     temporary.touch(0o666 if mode is None and not private else 0o600, exist_ok=False)
     with temporary.open("wb") as file:
@@ -213,33 +213,33 @@ def _write_temporary(temporary: Path, target: Path, data: bytes, private: bool) 
 
 
 def is_stream(path: Path) -> bool:
-    """Whether a path is written through, as it cannot be replaced: a FIFO, a terminal or another character
+    """Whether a path cannot be replaced, only written to: a FIFO, a terminal or another character
     device, a descriptor such as /dev/stdout, or a symbolic link to one of them.
 
     Raises:
         StorageError: it is of a kind that cannot be written, such as a block device.
     """
     try:
-        return _is_stream(_followed(path))
+        return _is_stream(_link_target(path))
     except OSError as error:
         raise cannot_write(path, error) from error
 
 
-def _followed(path: Path) -> Path:
-    """The file that stands at the end of a path's symbolic links; it need not exist.
+def _link_target(path: Path) -> Path:
+    """The target of a path's chain of symbolic links; it need not exist.
 
-    A link stays a link when it is written to. What /dev/stdout leads to is not followed further:
-    another process has opened it and goes on writing to it.
+    The target of /dev/stdout is not followed further, because another process has opened it and
+    goes on writing to it.
     """
     with suppress(FileNotFoundError):
-        path.stat()  # the system refuses loops, and links of other people in a shared folder
+        path.stat()  # raises for loops, and for links of other users in a shared folder
     while path.is_symlink() and _descriptor(path) is None:
         path = path.parent / path.readlink()
     return path
 
 
 def _descriptor(path: Path) -> re.Match[str] | None:
-    """Whether a path is a descriptor of a process: /dev/fd/1, /proc/self/fd/1."""
+    """Matches a path that is a descriptor of a process: /dev/fd/1, /proc/self/fd/1."""
     return _DESCRIPTOR.fullmatch(f"{os.path.realpath(path.parent)}/{path.name}") if path.name.isdecimal() else None
 
 
@@ -258,7 +258,7 @@ def _is_stream(target: Path) -> bool:
 
 
 def _write_through(path: Path, target: Path, data: bytes) -> None:
-    """Writes to what is open at the other end: after what has been written there, never in its place."""
+    """Writes to a stream, after what has been written to it, and never truncates it."""
     found = _descriptor(target)
     if found is not None and found["process"] in (None, str(os.getpid())):
         number = os.dup(int(found["number"]))
@@ -273,19 +273,19 @@ def _write_through(path: Path, target: Path, data: bytes) -> None:
 
 @contextmanager
 def folder_in_one_step(path: Path) -> Iterator[Path]:
-    """Yields a folder beside `path` that becomes `path` if the block succeeds and vanishes if not.
+    """Yields a temporary folder that is renamed to `path` if the block succeeds and removed if not.
 
     Raises:
-        BadInputError: `path` is in use: anything but absent or an empty folder.
+        BadInputError: `path` exists and is not an empty folder.
         StorageError: it cannot be written, or the disk is full.
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise BadInputError(f"{path}: already in use; name a new folder")
     temporary = None
     try:
-        # A link stays a link, and what is called "." or ".." has another name that can be renamed to.
-        target = _followed(path) if path.name not in ("", "..") else Path(os.path.realpath(path))
-        temporary = _beside(target)
+        # A link stays; "." and ".." are resolved, because nothing can be renamed to them.
+        target = _link_target(path) if path.name not in ("", "..") else Path(os.path.realpath(path))
+        temporary = _temporary_path(target)
         make_folder(temporary)
         yield temporary
         if is_private(path):
@@ -304,23 +304,23 @@ def folder_in_one_step(path: Path) -> Iterator[Path]:
 
 
 def check_writable(path: Path, *, makes_folder: bool = True) -> None:
-    """Finds out before long work whether `write_atomically(path, ...)` can succeed. It opens no stream.
+    """Checks before long work that `write_atomically(path, ...)` can succeed. It opens no stream.
 
     Args:
         path: the file.
-        makes_folder: its folder is made if it is missing; otherwise a missing folder is an error.
+        makes_folder: make the folder of the file if it is missing; otherwise that is an error.
 
     Raises:
-        StorageError: it cannot.
+        StorageError: it cannot be written.
     """
     try:
-        target = _followed(path)
+        target = _link_target(path)
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if target.exists() and not os.access(target, os.W_OK):
             raise PermissionError(errno.EACCES, "it is write-protected")
         if _is_stream(target):
-            target.stat()  # a descriptor that is not open
+            target.stat()  # raises for a descriptor that is not open
             return
         if not makes_folder and not target.parent.exists():
             raise StorageError(
@@ -328,7 +328,7 @@ def check_writable(path: Path, *, makes_folder: bool = True) -> None:
                 "first, or name another place"
             )
         make_folder(target.parent)
-        probe = _beside(target)
+        probe = _temporary_path(target)
         probe.touch(exist_ok=False)
         probe.unlink()
     except OSError as error:
@@ -343,7 +343,7 @@ def locked(path: Path, *, wait: bool = False, message: str | None = None) -> Ite
 
     The lock is flock(2) on the file, not the file's existence: a file that a killed process left
     behind holds nothing, and versions of asr-edge that call flock themselves are excluded too. The
-    file is made if it is absent, and stays afterwards, so that all processes lock the same one.
+    file is made if it is absent and is not removed, so that all processes lock the same file.
 
     Args:
         path: the lock file, in a folder that exists.
@@ -354,9 +354,9 @@ def locked(path: Path, *, wait: bool = False, message: str | None = None) -> Ite
         BlockedError: another process, or another block of this one, holds the lock.
         StorageError: the folder is missing, the lock file cannot be opened, or the file system has no flock.
     """
-    from filelock import FileLock, Timeout  # takes a tenth of a second, which most commands do not need
+    from filelock import FileLock, Timeout  # takes 0.1 s, and most commands do not need it
 
-    if not path.parent.is_dir():  # filelock would make it
+    if not path.parent.is_dir():  # filelock would create it
         raise cannot_write(path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
     # Without flock, filelock would fall back to a marker file, which outlives a killed process.
     lock = FileLock(path, blocking=wait, thread_local=False, fallback_to_soft=False, preserve_lock_file=True)
@@ -374,7 +374,7 @@ def locked(path: Path, *, wait: bool = False, message: str | None = None) -> Ite
 
 
 def cannot_write(path: Path, error: OSError) -> StorageError:
-    """The error to raise when `path` could not be written: what, why, and the remedy."""
+    """The error to raise when `path` could not be written: names the file, the reason and the remedy."""
     remedy = "free some space" if error.errno == errno.ENOSPC else "choose a place you can write to"
     return StorageError(f"{path}: cannot be written ({error.strerror or error}); nothing was changed; {remedy}")
 

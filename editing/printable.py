@@ -1,4 +1,4 @@
-"""Text from anywhere, made safe to print: nothing in it moves the cursor, changes colours or reorders other text."""
+"""Escapes untrusted text for printing, so that it cannot move the cursor, change colours or reorder other text."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import re
 
 ENCODING_ERRORS = "asr-edge-escape"  # for streams whose encoding lacks a character: "é" becomes \u00e9
 
-# Control characters (C0, DEL, C1), line and paragraph separators, what controls the direction of writing, and the
-# surrogates by which Python stands for bytes that are not UTF-8. Joiners (Persian, emoji) are left as they are.
+# Control characters (C0, DEL, C1), line and paragraph separators, bidirectional controls, and the surrogates by which
+# Python represents bytes that are not UTF-8. Joiners (Persian, emoji) are left as they are.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ud800-\udfff]")
 
 
 def printable(text: str, keep: str = "") -> str:
-    r"""Replaces control and bidirectional characters by escapes, as JSON writes them.
+    r"""Replaces control and bidirectional characters by JSON escapes.
 
-    A JSON document stays valid, and equal to what it was, if the line breaks between its values are kept.
+    A JSON document keeps its value if the line breaks between its values are kept.
 
     Args:
-        text: whatever it is: a file's name, a domain, a device, an error.
-        keep: characters that stay: the line breaks of a text of several lines, for instance.
+        text: any text, such as a file name, a domain, a device name or an error.
+        keep: characters to leave, such as the line breaks of a text of several lines.
 
     >>> printable("a\x1b[31m\rb")
     'a\\u001b[31m\\rb'

@@ -1,4 +1,4 @@
-"""The command line: one file a verb, each of them parses, calls and prints."""
+"""The command line: one module per command, which parses, calls and prints."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ PANELS: Mapping[str, Mapping[str, typer.Typer | Callable[..., None]]] = {
         "dataset": dataset.app,
         "doctor": doctor.doctor,
     },
-    "Learning, and every edit of it": {
+    "Adaptation and its edits": {
         "adapt": adapt.adapt,
         "log": log.log,
         "show": log.show,
@@ -67,7 +67,7 @@ PANELS: Mapping[str, Mapping[str, typer.Typer | Callable[..., None]]] = {
         "rollback": revert.rollback,
         "merge": merge.merge,
     },
-    "Models, and other machines": {
+    "Models and other machines": {
         "export": export.export,
         "model": model.app,
         "vector": vector.app,
@@ -76,9 +76,9 @@ PANELS: Mapping[str, Mapping[str, typer.Typer | Callable[..., None]]] = {
         "fleet": fleet.app,
     },
 }
-MORE = "Own models, hosts and experiments"  # of other packages: they need extras
+MORE = "Own models, hosts and experiments"  # commands of other packages, which need extras
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells count
+INTERRUPTED = 130  # 128 + SIGINT: the exit code that shells use
 
 
 def _print_version(wanted: bool) -> None:
@@ -99,9 +99,9 @@ def _root(
 
 @cache
 def application() -> typer.Typer:
-    """All commands, those of other packages included: entry points of the group "asr_edge.commands"."""
-    found = {point.name: point.load() for point in entry_points(group="asr_edge.commands")}
-    for panel, commands in {**PANELS, MORE: found}.items():
+    """All commands, including those of other packages (entry points of the group "asr_edge.commands")."""
+    plugins = {point.name: point.load() for point in entry_points(group="asr_edge.commands")}
+    for panel, commands in {**PANELS, MORE: plugins}.items():
         for name, command in commands.items():
             if isinstance(command, typer.Typer):
                 app.add_typer(command, name=name, rich_help_panel=panel)
@@ -111,25 +111,25 @@ def application() -> typer.Typer:
 
 
 def main() -> None:
-    """Runs the command line; what a user can mend becomes one line and exit code 1."""
+    """Runs the command line. An error that the user can fix is printed as one line, with exit code 1."""
     prepare_streams()
     try:
         try:
             application()()
         finally:
-            sys.stdout.flush()  # here, where a full disk can still be told
+            sys.stdout.flush()  # here, so that a full disk is still reported
     except AsrEdgeError as error:
         sys.exit(f"asr-edge: {printable(str(error))}")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # the reader, "head" for instance, has had enough
-        _forget_output()
+    except BrokenPipeError:  # the reader, for instance "head", has closed the pipe
+        _discard_output()
         sys.exit(1)
     except OSError as error:
-        _forget_output()
+        _discard_output()
         sys.exit(f"asr-edge: {printable(str(error.filename or 'standard output'))}: {error.strerror}")
 
 
-def _forget_output() -> None:
-    """What could not be written must not be tried again when Python ends."""
+def _discard_output() -> None:
+    """Keeps Python from trying at exit to write again what could not be written."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

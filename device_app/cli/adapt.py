@@ -21,24 +21,26 @@ if TYPE_CHECKING:
 
 
 def adapt(
-    domain: Annotated[str, typer.Option(help="What to learn.", autocompletion=options.complete_domain)],
+    domain: Annotated[str, typer.Option(help="The domain to learn.", autocompletion=options.complete_domain)],
     lam: options.LambdaOrAuto = None,
     method: options.Method = "ties",
     density: options.Density = None,
     others: options.Settings = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes. [default: by how much there is]")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the recordings. [default: by their number]")
+    ] = None,
     scope: Annotated[
         Literal["acoustic", "all", "encoder", "decoder", "attention"],
-        typer.Option(help="Which weights may change; acoustic: all but the decoder's knowledge of language."),
+        typer.Option(help="Which weights may change; acoustic: all but the decoder's language part."),
     ] = "all",
-    augment: Annotated[bool, typer.Option("--augment", help="Vary speed, noise and timing while learning.")] = False,
+    augment: Annotated[bool, typer.Option("--augment", help="Vary speed, noise and timing of the recordings.")] = False,
     orthography: Annotated[
         Literal["keep", "learn"], typer.Option(help="Keep the model's own case and punctuation, or learn the labels'.")
     ] = "keep",
-    replay: Annotated[int, typer.Option(min=0, metavar="N", help="Learn N older utterances again.")] = 0,
+    replay: Annotated[int, typer.Option(min=0, metavar="N", help="Also train on N utterances of earlier domains.")] = 0,
     tolerance: options.Tolerance = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same edit.")] = 0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but make the result active.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed; the same seed gives the same edit.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do not make the result active.")] = False,
     force: options.Force = False,
     on: Annotated[
         str | None,
@@ -47,16 +49,17 @@ def adapt(
         ),
     ] = None,
     score_remotely: Annotated[
-        bool, typer.Option("--score-remotely", help="Send the held-out utterances too: the host stops by them.")
+        bool,
+        typer.Option("--score-remotely", help="Also send the held-out utterances, for early stopping on the host."),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Agree that recordings go to the host.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Send recordings to the host without asking.")] = False,
     model: options.Model = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
-    """Learn a domain from its labelled recordings; kept only if that is better.
+    """Learn a domain from its labelled recordings; the result becomes active only if it is better.
 
-    Exit code 3: the gate kept the old model.
+    Exit code 3: the gate rejected it.
     """
     from device_app.adaptation.settings import AdaptationSettings
 

@@ -1,4 +1,4 @@
-"""asr-edge bench: how fast the recogniser is on this machine."""
+"""asr-edge bench: speed, latency and memory of the recogniser on this machine."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from device_app.cli.terminal.progress import progress
 def bench(
     recordings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FILES|FOLDERS]...", help="Speech, 10 s or more. [default: the embedded recordings]"),
+        typer.Argument(
+            metavar="[FILES|FOLDERS]...", help="At least 10 s of speech. [default: the embedded recordings]"
+        ),
     ] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Medians are over this many runs.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="Number of runs, of which the median is shown.")] = 5,
     model: options.Model = None,
     precision: options.Precision = "int8",
     threads: options.Threads = None,
@@ -37,8 +39,10 @@ def bench(
         raise BadInputError("bench reads files, not standard input")
     audio = [read(path) for path in paths if path is not None]
     if sum(map(len, audio)) < 10 * SAMPLE_RATE:
-        raise BadInputError(f"{', '.join(map(str, paths))}: less than 10 s in all; bench needs more speech")
-    options.load(model, threads, precision)  # bakes, where that has not been done
+        raise BadInputError(f"{', '.join(map(str, paths))}: less than 10 s in total; add recordings")
+    options.load(
+        model, threads, precision
+    )  # bakes the model if necessary, so that the next load is measured without it
     began = time.perf_counter()
     bundle, transcriber = options.load(model, threads, precision)
     load_s = time.perf_counter() - began

@@ -12,18 +12,16 @@ from device_app.cli.printing import echo
 
 
 def export(
-    out: Annotated[Path, typer.Option(help="The folder to make; it must be new or empty.")],
-    precision: Annotated[options.PrecisionName, typer.Option(help="int8 is small and fast, fp32 exact.")] = "int8",
+    out: Annotated[Path, typer.Option(help="The folder to write; it must be new or empty.")],
+    precision: Annotated[options.PrecisionName, typer.Option(help="int8 is smaller and faster, fp32 exact.")] = "int8",
     layout: Annotated[
         Literal["asr-edge", "nemo"],
-        typer.Option(
-            help="asr-edge: a bundle that --model takes; nemo: CTC models as onnx-asr and sherpa-onnx load them."
-        ),
+        typer.Option(help="asr-edge: a bundle for --model; nemo: a CTC model for onnx-asr and sherpa-onnx."),
     ] = "asr-edge",
     version: options.Version = None,
     model: options.Model = None,
 ) -> None:
-    """Write the model as ONNX files with tokenizer and licence, to run elsewhere."""
+    """Write the model as ONNX files with tokenizer and licence, to use elsewhere."""
     from device_app.models.bundles import find_bundle
     from device_app.models.export import export_bundle, export_nemo
     from device_app.models.ledger import edited

@@ -1,4 +1,4 @@
-"""asr-edge contribute and fleet: give what was learnt to a group of devices, and take what the group learnt."""
+"""asr-edge contribute and fleet: send task vectors to a group of devices, and merge the vector of the group."""
 
 from __future__ import annotations
 
@@ -9,25 +9,23 @@ import typer
 from device_app.cli import options
 from device_app.cli.judging import change_model, open_ledger
 
-app = typer.Typer(help="What a group of devices learnt together.", no_args_is_help=True)
+app = typer.Typer(help="Share task vectors within a group of devices.", no_args_is_help=True)
 
-Group = Annotated[str, typer.Option(help="A group of devices; the host's owner put this one into it.")]
+Group = Annotated[str, typer.Option(help="A group of devices, to which the host's owner has added this one.")]
 
-
-DEFAULTS = {"lam": 0.6}  # of a pull; the merge method has another one
+DEFAULTS = {"lam": 0.6}  # for `pull`; the merge method has another default
 
 
 def contribute(
     edit: Annotated[int, typer.Argument(metavar="N", help="An edit.", autocompletion=options.complete_edit)],
     group: Group,
     on: options.Host,
-    density: Annotated[float, typer.Option(min=0.0, max=1.0, help="Send this fraction of the vector.")] = 0.5,
+    density: Annotated[float, typer.Option(min=0.0, max=1.0, help="The fraction of entries to send.")] = 0.5,
     model: options.Model = None,
 ) -> None:
-    """Give an edit's task vector to a group: no recordings, no texts.
+    """Send an edit's task vector to a group: no recordings, no texts.
 
-    Not even the domain's name. What goes: differences of weights, how many utterances they were
-    learnt from, WER before and after.
+    It has weight differences, the number of utterances and WER, but not the domain's name.
     """
     from device_app.remote.fleet import contribute as send
     from device_app.remote.fleet import contribution
@@ -35,7 +33,7 @@ def contribute(
 
     data = contribution(open_ledger(model), edit, density)
     send(find_host(on), group, data, options.tell)
-    options.tell(f"Edit {edit} is given to {group}: {len(data) / 1e6:.1f} MB.")
+    options.tell(f"Edit {edit} is sent to {group}: {len(data) / 1e6:.1f} MB.")
 
 
 @app.command()
@@ -50,9 +48,9 @@ def pull(
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
-    """Take what a group learnt together, in place of what was taken before. It passes the gate, or stays out.
+    """Merge a group's vector in place of the earlier one, if it passes the gate.
 
-    Exit code 3: the gate kept the old model.
+    Exit code 3: the gate rejected it.
     """
     from device_app.adaptation.decision import Outcome, merge_vectors
     from device_app.adaptation.settings import MergeSettings

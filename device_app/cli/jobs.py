@@ -1,4 +1,4 @@
-"""asr-edge jobs: what hosts fine-tune for this device."""
+"""asr-edge jobs: fine-tunings of this device that run on hosts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from device_app.cli.terminal.outcome import report_adaptation
 from device_app.cli.terminal.reporter import terminal_context
 from device_app.cli.terminal.table import print_table
 
-app = typer.Typer(help="What hosts learn for this device.", invoke_without_command=True)
+app = typer.Typer(help="Fine-tunings that run on hosts.", invoke_without_command=True)
 
 
 def _complete_job(typed: str) -> list[str]:
@@ -23,13 +23,13 @@ def _complete_job(typed: str) -> list[str]:
 
 
 JobId = Annotated[
-    str, typer.Argument(metavar="ID", help="A job; its beginning is enough.", autocompletion=_complete_job)
+    str, typer.Argument(metavar="ID", help="A job, or the first characters of its ID.", autocompletion=_complete_job)
 ]
 
 
 @app.callback(invoke_without_command=True)
 def jobs(context: typer.Context, as_json: options.Json = False) -> None:
-    """Show what this device has sent to hosts, and how far that is."""
+    """Show the jobs that this device has sent to hosts, and their state."""
     if context.invoked_subcommand is not None:
         return
     from device_app.remote.jobs import jobs as all_jobs
@@ -43,7 +43,7 @@ def jobs(context: typer.Context, as_json: options.Json = False) -> None:
         ]
         print_json(rows)
     elif not found:
-        echo("Nothing is being learnt elsewhere. 'asr-edge adapt --domain NAME --on URL' begins.")
+        echo("There are no jobs. 'asr-edge adapt --domain NAME --on URL' starts one.")
     else:
         head = ("job", "domain", "host", "since", "state")
         table = [
@@ -57,9 +57,9 @@ def jobs(context: typer.Context, as_json: options.Json = False) -> None:
 def attach(
     job: JobId, model: options.Model = None, threads: options.Threads = None, as_json: options.Json = False
 ) -> None:
-    """Wait for a job again; then merge, check and make it active, as 'adapt' would have.
+    """Wait for a job, then merge and check its result as 'adapt' does.
 
-    Exit code 3: the gate kept the old model.
+    Exit code 3: the gate rejected it.
     """
     from device_app.data.store import Store
     from device_app.remote.jobs import find_job
@@ -75,10 +75,10 @@ def attach(
 
 @app.command()
 def cancel(job: JobId) -> None:
-    """Give a job up, here and on its host."""
+    """Cancel a job here and on its host."""
     from device_app.remote import training
     from device_app.remote.jobs import find_job
 
     found = find_job(job)
     training.cancel(found, options.tell)
-    options.tell(f"Job {found.key[:8]} is given up.")
+    options.tell(f"Job {found.key[:8]} is cancelled.")

@@ -1,4 +1,4 @@
-"""The end that all commands share which change the model without a fine-tuning: judge, record, print."""
+"""Shared by the commands that change the model without fine-tuning: lock the ledger, pass the gate, print."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def open_ledger(model: str | None) -> Ledger:
 def change_model(
     ledger: Ledger, change: Callable[[Store, ExecutionContext], Outcome], threads: int | None, as_json: bool
 ) -> None:
-    """Calls `change` while the ledger is changing, and prints the outcome.
+    """Calls `change` with the ledger locked, and prints the outcome.
 
     Args:
         ledger: of the model.
-        change: drafts a version and has it judged.
-        threads: as `--threads`.
+        change: drafts a version and passes it to the gate.
+        threads: the value of `--threads`.
         as_json: print one JSON document.
 
     Raises:

@@ -1,4 +1,4 @@
-"""asr-edge log and show: which edits there are, and what each of them did."""
+"""asr-edge log and show: the edits of the model and their effects."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ Id = Annotated[int, typer.Argument(metavar="N", help="An edit, as 'asr-edge log'
 
 
 def log(model: options.Model = None, as_json: options.Json = False) -> None:
-    """Show all edits of the model, and which of them are active."""
+    """Show all edits of the model and their states."""
     ledger = open_ledger(model)
     if as_json:
         print_json(_record(ledger))
         return
     if not ledger.edits:
-        echo("The base model, without an edit. 'asr-edge adapt --domain NAME' makes one.")
+        echo("The base model, without edits. 'asr-edge adapt --domain NAME' makes one.")
         return
-    head = ("edit", "state", "domain", "how", "learnt from", "WER before", "after", "MB", "when")
+    head = ("edit", "state", "domain", "merge", "trained on", "WER before", "after", "MB", "created")
     rows = [
         (
             edit.id,
             _state(ledger, edit),
             edit.domain,
-            _how(ledger, edit),
+            _merge_text(ledger, edit),
             f"{edit.utterances} utterances" if edit.utterances else edit.kind,
             *(", ".join(f"{wer[d]:.1%}" for d in edit.domains if d in wer) for wer in (edit.before, edit.after)),
             f"{_size(ledger, edit) / 1e6:.1f}",
@@ -46,7 +46,7 @@ def log(model: options.Model = None, as_json: options.Json = False) -> None:
 
 
 def show(edit: Id, model: options.Model = None, as_json: options.Json = False) -> None:
-    """Show one edit: what it was learnt from, what it did, and where in the network it is."""
+    """Show one edit: its training data, its effect on WER, and its size by layer."""
     ledger = open_ledger(model)
     found = ledger.edit(edit)
     vectors = [ledger.vector(name) for name in found.vectors]
@@ -62,13 +62,13 @@ def show(edit: Id, model: options.Model = None, as_json: options.Json = False) -
         print_json(record)
         return
     echo(f"Edit {found.id} ({record['state']}): {found.kind} {found.domain}, {found.created}")
-    echo(f"  {_how(ledger, found)}; learnt from {found.utterances} utterances, {found.seconds / 60:.1f} min")
+    echo(f"  {_merge_text(ledger, found)}; trained on {found.utterances} utterances, {found.seconds / 60:.1f} min")
     for reason in found.reasons:
         echo(f"  kept out: {reason}")
     for domain, after in found.after.items():
         echo(f"  WER of {domain}: {found.before[domain]:.1%} -> {after:.1%}")
     for vector in vectors:
-        echo(f"  task vector: norm {vector.norm:.3f}, {vector.density:.0%} of its entries are not zero; by layer:")
+        echo(f"  task vector: norm {vector.norm:.3f}, {vector.density:.0%} nonzero entries; norms by layer:")
         layers = vector.layers()
         largest = max(layers.values(), default=1.0) or 1.0
         for layer, norm in layers.items():
@@ -81,7 +81,7 @@ def _state(ledger: Ledger, edit: Edit) -> str:
     return "kept out" if edit.reasons else "reverted"
 
 
-def _how(ledger: Ledger, edit: Edit) -> str:
+def _merge_text(ledger: Ledger, edit: Edit) -> str:
     settings = next((a.settings for a in ledger.current.applied if a.edit == edit.id), edit.settings)
     density = [f"density {settings['density']:g}"] if "density" in settings else []
     return " ".join([edit.method, f"lambda {options.lambda_text(settings['lam'])}", *density])

@@ -1,4 +1,4 @@
-"""asr-edge merge: several task vectors become one edit."""
+"""asr-edge merge: merges several task vectors into one edit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from device_app.cli.judging import change_model, open_ledger
 
 def merge(
     vectors: Annotated[
-        list[str], typer.Argument(metavar="N|FILE...", help="Edits of this machine, or vectors' files.")
+        list[str], typer.Argument(metavar="N|FILE...", help="Edits of this machine, or files of task vectors.")
     ],
     lam: options.Lambda = None,
     method: options.Method = "ties",
@@ -25,9 +25,9 @@ def merge(
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
-    """Merge vectors of several people or machines into one edit, in place of theirs.
+    """Merge task vectors of several people or machines into one edit that replaces theirs.
 
-    Exit code 3: the gate kept the old model.
+    Exit code 3: the gate rejected it.
     """
     from pathlib import Path
 
@@ -41,7 +41,7 @@ def merge(
     gate = options.gate_policy(tolerance, force=force, dry_run=dry_run)
     ledger = open_ledger(model)
     if len(vectors) < 2:
-        raise BadInputError("name two or more vectors to merge; 'asr-edge vector import' takes a single one")
+        raise BadInputError("name two or more vectors to merge; for one, use 'asr-edge vector import'")
     replaced = [int(name) for name in vectors if name.isdecimal()]
 
     def change(store: Store, context: ExecutionContext) -> Outcome:

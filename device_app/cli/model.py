@@ -1,4 +1,4 @@
-"""asr-edge model: which models are here, and how to get others."""
+"""asr-edge model: lists and installs models."""
 
 from __future__ import annotations
 
@@ -41,12 +41,10 @@ def pull(
     name: Annotated[str, typer.Argument(help="moonshine-tiny: the fp32 checkpoint of the embedded model.")],
     source: Annotated[
         Path | None,
-        typer.Option(
-            "--from", metavar="FOLDER", help="A checkpoint that was downloaded elsewhere: nothing is fetched."
-        ),
+        typer.Option("--from", metavar="FOLDER", help="A checkpoint that is downloaded already."),
     ] = None,
 ) -> None:
-    """Download a model from the Hugging Face hub and install it under its name."""
+    """Download a model from the Hugging Face hub and install it."""
     from device_app.models.bundles import models_folder
     from device_app.models.moonshine_checkpoint import fetch, install
     from editing.errors import BadInputError

@@ -1,4 +1,4 @@
-"""Options that several verbs share, and the model they load."""
+"""Options that several commands share, and loading of the model that they name."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ Model = Annotated[
     str | None,
     typer.Option(
         metavar="NAME|FOLDER",
-        help="An installed model or a bundle's folder. [default: the embedded one]",
+        help="An installed model or a bundle's folder. [default: the embedded model]",
         autocompletion=_complete_model,
     ),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. [default: all available, at most 4]")]
 PrecisionName = Literal["int8", "fp32"]
-Precision = Annotated[PrecisionName, typer.Option(help="Which baked model to run.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there already.")]
+Precision = Annotated[PrecisionName, typer.Option(help="Precision of the weights.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 LanguageModel = Annotated[
-    Path | None, typer.Option("--lm", metavar="ARPA", help="An n-gram model of words, for CTC models.")
+    Path | None, typer.Option("--lm", metavar="ARPA", help="An n-gram language model, for CTC models.")
 ]
 Beam = Annotated[
     int | None,
@@ -72,7 +72,7 @@ Beam = Annotated[
     ),
 ]
 Version = Annotated[
-    int | None, typer.Option(min=0, help="Which version of the model; 0 is the base. [default: the active one]")
+    int | None, typer.Option(min=0, help="A version of the model; 0 is the base. [default: the active version]")
 ]
 
 
@@ -86,48 +86,50 @@ def _complete_setting(context: typer.Context, typed: str) -> list[str]:
     from editing.registry import METHODS
 
     method = METHODS.get(context.params.get("method") or "ties")
-    own = [] if method is None else [name for name in method.settings if name not in OWN_OPTIONS]
-    return [f"{name}=" for name in own if name.startswith(typed)]
+    names = [] if method is None else [name for name in method.settings if name not in OWN_OPTIONS]
+    return [f"{name}=" for name in names if name.startswith(typed)]
 
 
 OWN_OPTIONS = {"lam": "lambda", "lambda": "lambda", "density": "density"}  # settings with an option of their own
-AUTO = "auto"  # of --lambda: chosen by a sweep
+AUTO = "auto"  # value of --lambda: chosen by a sweep
 LambdaOrAuto = Annotated[
     str | None,
     typer.Option(
         "--lambda",
         metavar="FLOAT|auto",
-        help="How much of the edit is added, also by layers; auto tries. [default: 0.6]",
+        help="Scaling coefficient, also by layers; auto: by a sweep. [default: 0.6]",
     ),
 ]
 Lambda = Annotated[
     str | None,
-    typer.Option("--lambda", metavar="FLOAT", help="How much is added, also by layers: encoder=0.4,*=0.6."),
+    typer.Option("--lambda", metavar="FLOAT", help="Scaling coefficient, also by layers: encoder=0.4,*=0.6."),
 ]
-Method = Annotated[str, typer.Option(help="How vectors are merged.", autocompletion=_complete_method)]
+Method = Annotated[str, typer.Option(help="The merge method.", autocompletion=_complete_method)]
 Density = Annotated[
     float | None,
-    typer.Option(min=0.0, max=1.0, help="The fraction of the vector's entries that is kept. [default: 0.5]"),
+    typer.Option(min=0.0, max=1.0, help="The fraction of the vector's entries to keep. [default: 0.5]"),
 ]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="Another setting of the method, for instance outliers=0.02; may be repeated.",
+        help="Another setting of the method, such as outliers=0.02; repeatable.",
         autocompletion=_complete_setting,
     ),
 ]
-Host = Annotated[str, typer.Option("--on", metavar="URL", help="A host that is trusted.", autocompletion=complete_host)]
-Tolerance = Annotated[float, typer.Option(min=0.0, help="WER points by which nothing that was known may get worse.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be heard.")]
-Force = Annotated[bool, typer.Option("--force", help="Make it active whatever the gate finds.")]
+Host = Annotated[str, typer.Option("--on", metavar="URL", help="A trusted host.", autocompletion=complete_host)]
+Tolerance = Annotated[
+    float, typer.Option(min=0.0, help="WER points by which earlier domains and general speech may get worse.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the result, but do not make it active.")]
+Force = Annotated[bool, typer.Option("--force", help="Make it active even if the gate rejects it.")]
 
 
 def merge_settings(
     lam: str | None, density: float | None, method: str = "ties", others: Sequence[str] | None = None
 ) -> MergeSettings:
-    """The merge that --method, --lambda, --density and --set describe; "auto" leaves lambda to its default.
+    """Settings of a merge from --method, --lambda, --density and --set; "auto" leaves lambda at its default.
 
     Raises:
         BadInputError: lambda is neither a number, "auto", nor numbers by layers; or the method does not
@@ -150,7 +152,7 @@ def merge_settings(
         raise BadInputError(f"--lambda {lam}: expected a number, or numbers by layers: encoder=0.4,*=0.6") from None
     values = settings["lam"].values() if isinstance(settings["lam"], dict) else [settings["lam"]]
     if max(values) > 1:
-        tell(f"A lambda above 1 (here {lam}) goes beyond what was learnt; WER rises steeply there.")
+        tell(f"A lambda above 1 (here {lam}) extrapolates beyond the fine-tuned model; WER usually rises steeply.")
     return MergeSettings(method, settings)
 
 
@@ -166,7 +168,7 @@ def _other_settings(method: str, pairs: Sequence[str]) -> dict[str, Any]:
         if name in OWN_OPTIONS:
             raise BadInputError(f"--set {pair}: use --{OWN_OPTIONS[name]}")
         if method not in METHODS:
-            break  # `MergeSettings` names the methods that there are
+            break  # `MergeSettings` reports it
         try:
             settings[name] = METHODS[method].parse(name, value)
         except ValueError as error:
@@ -175,34 +177,34 @@ def _other_settings(method: str, pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def gate_policy(tolerance: float, *, force: bool, dry_run: bool, requires_gain: bool = True) -> GatePolicy:
-    """What --tolerance (in points), --force and --dry-run say."""
+    """The gate's policy from --tolerance (in points), --force and --dry-run."""
     from device_app.adaptation.settings import GatePolicy
 
     return GatePolicy(tolerance / 100, force=force, dry_run=dry_run, requires_gain=requires_gain)
 
 
 def lambda_text(lam: Any) -> str:
-    """A scaling coefficient as --lambda takes it."""
+    """A scaling coefficient in the syntax of --lambda."""
     if isinstance(lam, dict):
         return ",".join(f"{part}={value:g}" for part, value in lam.items())
     return f"{lam:g}"
 
 
 def tell(message: str, *, bold: bool = False, colour: str | None = None) -> None:
-    """Messages go to standard error; standard output is for results."""
+    """Prints a message on standard error; standard output is for results."""
     echo(message, err=True, bold=bold, colour=colour)
 
 
 def model_files(model: str | None) -> list[Path]:
-    """The files of a model that is named by its folder: no output may replace them."""
+    """The files of a model that `--model` names by its folder; no output may replace them."""
     return [] if model is None else sorted(path for path in Path(model).rglob("*") if path.is_file())
 
 
 def decoding_options(lm: Path | None, beam: int | None) -> DecodingOptions:
-    """What --lm and --beam say, as the recogniser takes it.
+    """Decoding options from --lm and --beam.
 
     Raises:
-        BadInputError: the file is not an ARPA file that can be read.
+        BadInputError: the file is not a valid ARPA file.
     """
     from device_app.recognition.ngram import NGram
     from device_app.recognition.options import DecodingOptions
@@ -217,7 +219,7 @@ def load(
     version: int | None = None,
     decoding: DecodingOptions | None = None,
 ) -> tuple[Bundle, Transcriber]:
-    """The active version (or another) and its transcriber; says so where it has to be baked first."""
+    """Loads the active version, or another one; prints a message if it has to be baked first."""
     from device_app.models.active import my_model
     from device_app.recognition.options import DecodingOptions
     from device_app.recognition.transcriber import Transcriber

@@ -1,6 +1,6 @@
-"""All that commands print passes through here, so that no name can control the terminal.
+"""Output of all commands, with control characters escaped, so that no name can control the terminal.
 
-No other module of the command line calls `typer.echo` or `typer.confirm`; a test sees to it.
+No other module of the command line calls `typer.echo` or `typer.confirm`; a test checks that.
 """
 
 from __future__ import annotations
@@ -20,43 +20,43 @@ def echo(line: object = "", *, err: bool = False, bold: bool = False, colour: st
 
     Args:
         line: what to print.
-        err: to standard error.
-        bold, colour: how a terminal shows it.
+        err: print to standard error.
+        bold, colour: style at a terminal.
     """
     text = printable(str(line))
     typer.echo(typer.style(text, bold=bold or None, fg=colour) if bold or colour else text, err=err)
 
 
 def print_text(text: str) -> None:
-    """Prints a text that has its own line breaks and tabs, as it is except for other control characters."""
+    """Prints a text with its line breaks and tabs; other control characters are escaped."""
     typer.echo(printable(text, keep="\n\t"), nl=False)
 
 
 def print_json(document: Any) -> None:
-    """Prints one JSON document; what would control the terminal is escaped, which changes no value."""
+    """Prints one JSON document; escapes control characters, which changes no value."""
     print_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
 
 
 def ask(question: str, *, abort: bool = False) -> bool:
-    """Asks a person on standard error for yes or no.
+    """Asks for yes or no on standard error.
 
     Raises:
-        typer.Abort: the answer is no, and `abort` is set; or there is none.
+        typer.Abort: the answer is no and `abort` is set, or standard input has ended.
     """
     return typer.confirm(printable(question), abort=abort, err=True)
 
 
 def prepare_streams() -> None:
-    """Call it first: makes the standard streams safe to use, also those that the caller has closed.
+    """Makes the standard streams safe to use, even if the caller has closed them. Call it first.
 
-    A closed descriptor would be given to the next file that is opened, and output would go into that
-    file. It is held by the null device, opened so that using it fails with "Bad file descriptor".
+    The system would give a closed descriptor to the next file that is opened, and output would go into that
+    file. Therefore the null device takes it, opened so that using it fails with "Bad file descriptor".
     """
     for number, mode in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, mode)  # gets the lowest number that is free: this one
+            os.open(os.devnull, mode)  # takes the lowest free number, which is this one
     if sys.stdin is None:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stdout is None:

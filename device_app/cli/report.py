@@ -1,4 +1,4 @@
-"""asr-edge report: what each edit did to every domain."""
+"""asr-edge report: WER of every domain after each edit, and transfer metrics."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from device_app.cli.terminal.table import print_table
 
 
 def report(
-    picture: Annotated[Path | None, typer.Option(help="Also draw it: .png, .svg or .pdf.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Also draw a picture: .png, .svg or .pdf.")] = None,
     overwrite: options.Overwrite = False,
     model: options.Model = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show the WER of every domain after each edit, and what was lost and gained."""
+    """Show the WER of every domain after each edit, and forgetting and transfer."""
     from device_app.adaptation.history import measure_versions, transfer_metrics
     from device_app.data.store import Store
     from device_app.evaluation.plots import check_picture
     from device_app.outputs import check_output
     from editing.files import check_writable
 
-    if picture is not None:  # before the measuring, which may take long
+    if picture is not None:  # before the measurement, which may take long
         check_picture(picture)
         check_output(picture, overwrite=overwrite)
         check_writable(picture, makes_folder=False)
@@ -56,4 +56,4 @@ def report(
         from device_app.evaluation.plots import draw_matrix
 
         draw_matrix(domains, [f"{v.id} {v.why}" for v in versions], [v.wer for v in versions], picture)
-        options.tell(f"Drawn: {picture}")
+        options.tell(f"Picture: {picture}")

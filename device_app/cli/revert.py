@@ -1,4 +1,4 @@
-"""asr-edge revert, reweight and rollback: take an edit back, weigh it otherwise, or go back a version."""
+"""asr-edge revert, reweight and rollback: remove an edit, change its lambda, or return to the previous version."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ Id = Annotated[
 
 
 def revert(edit: Id, model: options.Model = None) -> None:
-    """Take an edit out of the model, also one in the middle; the others stay as they are."""
+    """Remove an edit from the model, not only the last one; other edits stay active."""
     from device_app.adaptation import decision
 
     ledger = open_ledger(model)
     with ledger.changing():
         version = decision.revert(ledger, edit)
-    echo(f"Version {version.id} is active, without edit {edit}; 'asr-edge reweight {edit}' brings it back.")
+    echo(f"Version {version.id} is active, without edit {edit}; 'asr-edge reweight {edit}' restores it.")
 
 
 def rollback(model: options.Model = None) -> None:
-    """Go back, at once, to the version that was active before."""
+    """Return at once to the version that was active before."""
     ledger = open_ledger(model)
     with ledger.changing():
         left = ledger.current
         version = ledger.roll_back()
-    echo(f"Version {version.id} is active again ({version.why}); it was {left.id} ({left.why}).")
+    echo(f"Version {version.id} is active again ({version.why}), in place of {left.id} ({left.why}).")
 
 
 def reweight(
@@ -47,9 +47,9 @@ def reweight(
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
-    """Weigh an edit otherwise, or bring one back; nothing is learnt again.
+    """Change an edit's lambda or density, or restore a reverted edit, without fine-tuning.
 
-    Exit code 3: the gate kept the model as it was.
+    Exit code 3: the gate rejected it.
     """
     from device_app.adaptation.decision import reweight
 

@@ -1,4 +1,4 @@
-"""asr-edge vector: task vectors as files, for other machines."""
+"""asr-edge vector: exports and imports task vectors as files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from device_app.cli import options
 from device_app.cli.judging import change_model, open_ledger
 from device_app.cli.printing import echo, print_json
 
-app = typer.Typer(help="Give task vectors away, and take them in.", no_args_is_help=True)
+app = typer.Typer(help="Exchange task vectors as files.", no_args_is_help=True)
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A task vector, .safetensors.")]
 
@@ -22,12 +22,12 @@ def export(
     edit: Annotated[int, typer.Argument(metavar="N", help="An edit.", autocompletion=options.complete_edit)],
     file: File,
     density: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Keep this fraction. [default: what the edit keeps]")
+        float | None, typer.Option(min=0.0, max=1.0, help="The fraction of entries to keep. [default: the edit's]")
     ] = None,
     overwrite: options.Overwrite = False,
     model: options.Model = None,
 ) -> None:
-    """Write an edit's task vector into a file: no recordings, no texts, only differences of weights."""
+    """Write an edit's task vector to a file: weight differences, no recordings, no texts."""
     from device_app.models.vector_export import vector_of_edit
     from device_app.outputs import check_output
     from editing.files import check_writable, is_stream, write_atomically
@@ -37,7 +37,7 @@ def export(
     vector = vector_of_edit(open_ledger(model), edit, density)
     data = vector.to_bytes()
     write_atomically(file, data)
-    # The file may be standard output, in which nothing else may be.
+    # The file may be standard output, which must contain nothing else.
     echo(f"{file}: {len(data) / 1e6:.1f} MB, {vector.density:.0%} of the entries", err=is_stream(file))
 
 
@@ -55,9 +55,9 @@ def import_(
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
-    """Merge a task vector from another machine. It passes the gate, or stays out; needs no torch.
+    """Merge a task vector from another machine, if it passes the gate; needs no torch.
 
-    Exit code 3: the gate kept the old model.
+    Exit code 3: the gate rejected it.
     """
     from device_app.adaptation.decision import merge_vectors
 
@@ -76,7 +76,7 @@ def import_(
 
 @app.command()
 def show(file: File, as_json: options.Json = False) -> None:
-    """Show what a task vector's file says of itself."""
+    """Show the metadata of a task vector's file."""
     from editing.errors import one_line
     from editing.task_vector import summarise
 

@@ -11,14 +11,14 @@ from device_app.recognition.results import Piece
 
 
 def greedy(log_probabilities: NDArray[np.float32], blank: int) -> list[Piece]:
-    """The best token of every frame, repeats joined and blanks left out (Graves et al. 2006).
+    """Takes the best token of each frame, then collapses repeats and removes blanks (Graves et al. 2006).
 
     Args:
         log_probabilities: (frames, vocabulary).
-        blank: its token.
+        blank: id of the blank token.
 
     Returns:
-        The pieces; the probability of one is the mean over its frames.
+        The pieces; the log-probability of a piece is the mean over its frames.
     """
     best = log_probabilities.argmax(axis=1)
     edges = np.flatnonzero(np.diff(best, prepend=-1, append=-1))

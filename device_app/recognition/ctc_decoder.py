@@ -1,4 +1,4 @@
-"""A CTC model's vocabulary and decoding options: from log-probabilities to words with times and confidence."""
+"""Decodes the log-probabilities of a CTC model to words with times and confidence."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from export.bundle import TOKENIZER, Bundle
 
 
 class CtcDecoder:
-    """Decodes greedily, or with a beam where there is a language model; without one a beam finds nothing better.
+    """Decodes greedily, or by beam search with a language model; without one, a beam finds nothing better.
 
     Attributes:
-        blank: its token, the last of the vocabulary.
+        blank: id of the blank token, the last of the vocabulary.
     """
 
     def __init__(self, tokenizer: Any, blank: int, options: DecodingOptions = DEFAULT) -> None:
@@ -33,10 +33,11 @@ class CtcDecoder:
 
     @classmethod
     def of(cls, bundle: Bundle, options: DecodingOptions = DEFAULT) -> CtcDecoder:
-        """
+        """Loads the tokenizer of a bundle.
+
         Args:
-            bundle: whose tokenizer.
-            options: of decoding.
+            bundle: the model.
+            options: decoding options.
 
         Raises:
             BundleError: the tokenizer is missing or damaged.
@@ -51,10 +52,11 @@ class CtcDecoder:
         return cls(tokenizer, int(tokenizer.get_vocab_size()), options)
 
     def recognition(self, log_probabilities: NDArray[np.float32], samples: int) -> Recognition:
-        """
+        """Decodes one segment.
+
         Args:
             log_probabilities: (frames, vocabulary), the blank last.
-            samples: of the audio, at 16 kHz, that the frames are of.
+            samples: length of the segment's audio, at 16 kHz.
         """
         frame_s = samples / SAMPLE_RATE / max(1, len(log_probabilities))
         words = self._words(self._pieces(log_probabilities), frame_s)
@@ -67,14 +69,14 @@ class CtcDecoder:
         return beam_search.decode(log_probabilities, self._names, self.blank, model, beam or beam_search.WIDTH)
 
     def _words(self, pieces: Sequence[Piece], frame_s: float) -> list[Word]:
-        """A word lasts from its first piece to its last."""
+        """Groups pieces into words; a word lasts from its first piece to its last."""
         names = [self._names[piece.token] for piece in pieces]
         words = []
         for first, end in word_spans(names):
             text = "".join(names[first:end]).replace(WORD_START, "")
             if not text:
-                continue  # a mark without letters
-            # The mark alone is a pause, not a sound of the word.
+                continue  # a word-start token without letters
+            # A word-start token without letters marks a pause, which is not part of the word.
             sounds = pieces[first + 1 if names[first] == WORD_START else first : end]
             confidence = geometric_mean([piece.log_probability for piece in pieces[first:end]])
             words.append(Word(text, sounds[0].start * frame_s, sounds[-1].end * frame_s, confidence))

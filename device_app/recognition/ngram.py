@@ -1,7 +1,7 @@
-"""n-gram models of words, as ARPA files: what SRILM, KenLM's lmplz and others write.
+"""Word n-gram language models, read from ARPA files as SRILM, KenLM's lmplz and others write them.
 
-Small ones, of a trade's phrases or a few megabytes: the whole file is in memory. (KenLM has no
-wheels, and pyctcdecode does not go with today's numpy; this is the part of both that we need.)
+Meant for models of up to a few megabytes, as the whole file is held in memory. (KenLM has no
+wheels, and pyctcdecode does not support current numpy; this is the part of both that we need.)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from editing.errors import BadInputError
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
-UNSEEN = -5.0  # log10 of a word that the model does not know, where it has no <unk> itself
+UNSEEN = -5.0  # log10 probability of an unknown word if the model has no <unk>
 LN_10 = math.log(10.0)
 
 Words = tuple[str, ...]
@@ -23,12 +23,12 @@ Words = tuple[str, ...]
 
 @dataclass(frozen=True)
 class NGram:
-    """A back-off model.
+    """A back-off n-gram model.
 
     Attributes:
-        order: the longest n.
-        probabilities: log10, by the n-gram's words.
-        backoffs: log10, by the context's words.
+        order: the largest n.
+        probabilities: log10 probability of each n-gram.
+        backoffs: log10 back-off weight of each context.
     """
 
     order: int
@@ -40,7 +40,7 @@ class NGram:
         """Reads an ARPA file, plain or gzip.
 
         Raises:
-            BadInputError: it cannot be read, or is none; where a line is wrong, the text names it.
+            BadInputError: it cannot be read or is not an ARPA file; the message names the line.
         """
         probabilities: dict[Words, float] = {}
         backoffs: dict[Words, float] = {}
@@ -50,7 +50,7 @@ class NGram:
             with (
                 gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file
             ):
-                for number, line in enumerate(file, 1):  # noqa: B007 (the error names it)
+                for number, line in enumerate(file, 1):  # noqa: B007 (used in the error)
                     text = line.strip()
                     if text.startswith("\\") and text.endswith("-grams:"):
                         order = int(text[1:].partition("-")[0])
@@ -75,19 +75,19 @@ class NGram:
         return cls(max(map(len, probabilities)), probabilities, backoffs)
 
     def log_probability(self, history: Words, word: str) -> float:
-        """Natural logarithm of a word's probability after others (Katz 1987).
+        """Natural logarithm of a word's conditional probability (Katz 1987).
 
         Args:
-            history: the words before; the first is `BEGIN` where the sentence begins.
-            word: the next.
+            history: the words before it, beginning with `BEGIN` at the start of a sentence.
+            word: the word.
         """
         known = word if (word,) in self.probabilities else UNKNOWN
         context = history[len(history) - self.order + 1 :] if self.order > 1 else ()
         total = 0.0
         while True:
-            found = self.probabilities.get((*context, known))
-            if found is not None:
-                return LN_10 * (total + found)
+            probability = self.probabilities.get((*context, known))
+            if probability is not None:
+                return LN_10 * (total + probability)
             if not context:
                 return LN_10 * (total + UNSEEN)
             total += self.backoffs.get(context, 0.0)

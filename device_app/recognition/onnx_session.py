@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions, set up the same way everywhere."""
+"""ONNX Runtime sessions with the settings that all models share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from editing.errors import BundleError
 
 
 def default_threads() -> int:
-    """As many as this process may use, at most 4: more gain a small model nothing."""
+    """The CPUs that this process may use, at most 4, because a small model gains nothing from more."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min(4, available or 1))
 
@@ -27,10 +27,10 @@ def session(path: Path, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors only
-    # A family's sessions take turns. Without this, the threads of the one that has finished spin
-    # on against the one that is running: a third of the time on 2 cores.
+    # A family's sessions take turns. Without this, the threads of a finished session keep spinning and
+    # slow down the running one: a third of the time on 2 cores.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's own kinds share no public base
+    except Exception as error:  # ONNX Runtime's exceptions have no public base class
         raise BundleError(f"{path}: cannot be loaded ({error}); install the bundle again") from error

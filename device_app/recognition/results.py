@@ -1,4 +1,4 @@
-"""What recognition returns: words with times and confidence, segments of a transcript, live updates."""
+"""Results of recognition: words with times and confidence, segments of a transcript, live updates."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Word:
     """One recognised word.
 
     Attributes:
-        text: with its punctuation.
+        text: the word with its punctuation.
         start_s, end_s: seconds from the start of the audio.
-        confidence: 0 to 1, the geometric mean of its tokens' probabilities.
+        confidence: 0 to 1, the geometric mean of the probabilities of its tokens.
     """
 
     text: str
@@ -32,7 +32,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Piece:
-    """A token of a CTC path, the frames it spans (`end` is the first after them) and its log-probability there."""
+    """A token of a CTC path, the frames it spans (`end` is exclusive) and its mean log-probability."""
 
     token: int
     start: int
@@ -42,7 +42,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Recognition:
-    """What a model family returns for one segment of speech; the text is its words joined by spaces."""
+    """The result of a model family for one segment of speech; the text is its words joined by spaces."""
 
     text: str
     words: Sequence[Word]
@@ -67,10 +67,10 @@ class Recognition:
 
 @dataclass(frozen=True)
 class TranscriptSegment:
-    """A stretch of speech and its hypothesis; times are seconds from the audio's start.
+    """A segment of speech and its hypothesis; times are seconds from the start of the audio.
 
     Attributes:
-        audio: (samples,) at 16 kHz, while the segment is new; a transcript does not keep it.
+        audio: (samples,) at 16 kHz; None in a transcript, which does not keep it.
     """
 
     start_s: float
@@ -81,7 +81,7 @@ class TranscriptSegment:
 
     @classmethod
     def of(cls, segment: Segment, recognition: Recognition) -> TranscriptSegment | None:
-        """Shifts the words' times from the segment's to the stream's; None where no word was recognised."""
+        """Makes word times relative to the start of the stream; returns None if no word was recognised."""
         if not recognition.text:
             return None
         words = [word.shifted(segment.start_s) for word in recognition.words]
@@ -89,7 +89,7 @@ class TranscriptSegment:
 
     @property
     def confidence(self) -> float:
-        """0 to 1: the geometric mean of the words'."""
+        """0 to 1: the geometric mean of the words' confidence."""
         return confidence(self.words)
 
 
@@ -112,23 +112,23 @@ class Transcript:
 
     @property
     def confidence(self) -> float:
-        """0 to 1: the geometric mean of the words'."""
+        """0 to 1: the geometric mean of the words' confidence."""
         return confidence(self.words)
 
 
 @dataclass(frozen=True)
 class Update:
-    """News from a live stream: the text so far of the segment being spoken, or a segment's final text."""
+    """An update of a live stream: the partial text of the current segment, or the final text of a segment."""
 
     segment: TranscriptSegment
     is_final: bool
 
 
 def confidence(words: Sequence[Word]) -> float:
-    """0 to 1: the geometric mean of the words'; 1 where there are none."""
+    """0 to 1: the geometric mean of the words' confidence; 1 without words."""
     return geometric_mean([math.log(max(word.confidence, 1e-9)) for word in words])
 
 
 def geometric_mean(logarithms: Sequence[float]) -> float:
-    """The geometric mean of values given by their natural logarithms; 1 where there are none."""
+    """The geometric mean of values given by their natural logarithms; 1 without values."""
     return math.exp(sum(logarithms) / max(1, len(logarithms)))

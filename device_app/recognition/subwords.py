@@ -1,18 +1,18 @@
-"""Subword tokens: the mark that begins a word, and which tokens make up each word."""
+"""Subword tokens: the SentencePiece mark, and the grouping of tokens into words."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
 
-WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"  # SentencePiece's mark at the head of a word's first token
+WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"  # SentencePiece's mark at the start of a word's first token
 
 
 def word_spans(names: Sequence[str]) -> list[tuple[int, int]]:
     """Groups tokens into words.
 
     Args:
-        names: of the tokens, as the vocabulary spells them.
+        names: the tokens as the vocabulary spells them.
 
     Returns:
         For each word, the index of its first token and the index after its last.

@@ -1,25 +1,21 @@
-"""Transcripts as text, JSON, subtitles and tables."""
+"""Transcripts as text, JSON, subtitles and tab-separated values."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from editing.printable import printable
 
-if TYPE_CHECKING:  # the command line needs the names of the formats long before a transcript
-    from device_app.recognition.results import Transcript, TranscriptSegment, Word
-
-# What a viewer can read: two lines of 42 characters, gone after 7 seconds.
-CUE_CHARACTERS = 84
-CUE_S = 7.0
+if TYPE_CHECKING:  # imported late, because the command line needs the names of the formats at its start
+    from device_app.recognition.results import Transcript, TranscriptSegment
 
 
 class Format(StrEnum):
-    """The formats of `asr-edge transcribe`; each is also the suffix of its files."""
+    """The formats of `asr-edge transcribe`; the values are also the suffixes of files."""
 
     TXT = "txt"
     JSON = "json"
@@ -30,18 +26,18 @@ class Format(StrEnum):
 
 
 def render(transcript: Transcript, form: Format, name: str) -> str:
-    """The whole transcript in one of the formats, ending in a line break.
+    """Renders a transcript in one of the formats; the result ends in a line break unless it is empty.
 
     Args:
-        transcript: of a recording.
-        form: which format.
-        name: of the recording, where the format has a place for it.
+        transcript: the transcript of a recording.
+        form: the format.
+        name: the name of the recording, which some formats contain.
     """
     return _RENDERERS[form](transcript, name)
 
 
 def document(transcript: Transcript, name: str) -> dict[str, Any]:
-    """A transcript as JSON: file, duration_s, text, and "utterances" (its segments) with their words and times."""
+    """A transcript as a JSON object: file, duration_s, text, and "utterances" (its segments; see `segment_record`)."""
     return {
         "file": name,
         "duration_s": round(transcript.duration_s, 3),
@@ -51,7 +47,7 @@ def document(transcript: Transcript, name: str) -> dict[str, Any]:
 
 
 def segment_record(segment: TranscriptSegment) -> dict[str, Any]:
-    """A segment as JSON: start_s, end_s, text, words (text, start_s, end_s, confidence)."""
+    """A segment as a JSON object: start_s, end_s, text, words (text, start_s, end_s, confidence)."""
     return {
         "start_s": round(segment.start_s, 3),
         "end_s": round(segment.end_s, 3),
@@ -64,29 +60,8 @@ def segment_record(segment: TranscriptSegment) -> dict[str, Any]:
 
 
 def json_line(segment: TranscriptSegment, name: str) -> str:
-    """One segment as one line of JSON, without the line break: "file", and as `segment_record`."""
+    """A segment as one line of JSON, without the line break: "file" and the keys of `segment_record`."""
     return printable(json.dumps({"file": name, **segment_record(segment)}, ensure_ascii=False))
-
-
-def cues(transcript: Transcript) -> Iterator[tuple[float, float, str]]:
-    """Subtitles: start and end in seconds and a text that can be read in that time.
-
-    Segments are cut between words, before the one that would make a cue too long.
-    """
-    for segment in transcript.segments:
-        cue: list[Word] = []
-        for word in segment.words:
-            text = " ".join(w.text for w in [*cue, word])
-            if cue and (len(text) > CUE_CHARACTERS or word.end_s - cue[0].start_s > CUE_S):
-                yield _cue(cue)
-                cue = []
-            cue.append(word)
-        if cue:
-            yield _cue(cue)
-
-
-def _cue(words: list[Word]) -> tuple[float, float, str]:
-    return words[0].start_s, words[-1].end_s, " ".join(word.text for word in words)
 
 
 def timestamp(seconds: float, separator: str) -> str:
@@ -105,7 +80,7 @@ def _txt(transcript: Transcript, _name: str) -> str:
 
 
 def _json(transcript: Transcript, name: str) -> str:
-    # A name that is not UTF-8 is escaped, and reads as the same name again.
+    # A name that is not UTF-8 is escaped, and is the same name when the document is read.
     return printable(json.dumps(document(transcript, name), ensure_ascii=False, indent=2), keep="\n") + "\n"
 
 
@@ -114,23 +89,29 @@ def _jsonl(transcript: Transcript, name: str) -> str:
 
 
 def _srt(transcript: Transcript, _name: str) -> str:
+    from device_app.recognition.subtitles import cues
+
     return _lines(
-        f"{number}\n{timestamp(start, ',')} --> {timestamp(end, ',')}\n{text}\n"
-        for number, (start, end, text) in enumerate(cues(transcript), 1)
+        f"{number}\n{timestamp(cue.start_s, ',')} --> {timestamp(cue.end_s, ',')}\n{_lines(cue.lines)}"
+        for number, cue in enumerate(cues(transcript.words), 1)
     )
 
 
 def _vtt(transcript: Transcript, _name: str) -> str:
+    from device_app.recognition.subtitles import cues
+
     # "-->" in a text would be read as a time line, "<" and "&" as markup.
     escaped = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
     return "WEBVTT\n\n" + _lines(
-        f"{timestamp(start, '.')} --> {timestamp(end, '.')}\n{text.translate(escaped)}\n"
-        for start, end, text in cues(transcript)
+        f"{timestamp(cue.start_s, '.')} --> {timestamp(cue.end_s, '.')}\n{_lines(cue.lines).translate(escaped)}"
+        for cue in cues(transcript.words)
     )
 
 
 def _tsv(transcript: Transcript, _name: str) -> str:
-    rows = (f"{round(start * 1000)}\t{round(end * 1000)}\t{text}" for start, end, text in cues(transcript))
+    from device_app.recognition.subtitles import cues
+
+    rows = (f"{round(c.start_s * 1000)}\t{round(c.end_s * 1000)}\t{c.text}" for c in cues(transcript.words))
     return "start\tend\ttext\n" + _lines(rows)
 
 

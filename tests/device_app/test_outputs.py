@@ -36,9 +36,9 @@ def test_a_link_into_the_data_folder_is_refused(data, tmp_path):
         check_output(tmp_path / "notes.txt", overwrite=True)
 
 
-def test_a_file_with_content_is_replaced_only_where_asked(data, tmp_path):
+def test_a_nonempty_file_is_replaced_only_with_overwrite(data, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(BadInputError, match=r"notes\.txt: is there already; nothing was changed.*--overwrite"):
+    with pytest.raises(BadInputError, match=r"notes\.txt: already exists; nothing was changed.*--overwrite"):
         check_output(tmp_path / "notes.txt")
     check_output(tmp_path / "notes.txt", overwrite=True)
     (tmp_path / "empty.txt").touch()
@@ -47,7 +47,7 @@ def test_a_file_with_content_is_replaced_only_where_asked(data, tmp_path):
     check_output(tmp_path / "home-not" / "new.txt")
 
 
-def test_streams_hold_nothing_that_could_be_lost(data, tmp_path):
+def test_streams_are_always_accepted(data, tmp_path):
     os.mkfifo(tmp_path / "fifo")
     for stream in (tmp_path / "fifo", Path("/dev/null"), Path("/dev/stdout")):
         check_output(stream)

@@ -50,7 +50,7 @@ def test_a_path_of_the_wrong_kind_is_an_error(tmp_path):
 
 
 def test_a_full_disk_leaves_the_old_file_unchanged(tmp_path):
-    """A limit on the file size simulates the full disk: the write fails half-way in the same manner."""
+    """A limit on the file size simulates the full disk, because the write fails half-way in the same way."""
     path = tmp_path / "file"
     path.write_bytes(b"old")
     code = (
@@ -200,7 +200,7 @@ def test_a_folder_readable_by_others_is_made_private(tmp_path):
     assert tmp_path.stat().st_mode == parent
 
 
-def test_a_private_folder_that_is_a_link_is_closed_where_it_leads_to(tmp_path):
+def test_the_target_of_a_private_folder_that_is_a_link_is_made_private(tmp_path):
     real = tmp_path / "disk" / "data"
     (real / "audio").mkdir(parents=True)
     (real / "audio" / "x.flac").write_bytes(b"")
@@ -213,14 +213,14 @@ def test_a_private_folder_that_is_a_link_is_closed_where_it_leads_to(tmp_path):
     assert real.parent.stat().st_mode & 0o777 == 0o755
 
 
-def test_links_in_a_private_folder_are_followed_only_where_that_is_wanted(tmp_path):
+def test_only_named_links_in_a_private_folder_are_followed(tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()
     for name in ("audio", "models"):
         (tmp_path / "disk" / name / "ab").mkdir(parents=True)
         (tmp_path / "disk" / name / "ab" / "file").write_bytes(b"")
         (folder / name).symlink_to(tmp_path / "disk" / name)
-    (folder / "jobs").symlink_to(tmp_path)  # leads to a folder that the data folder itself is in
+    (folder / "jobs").symlink_to(tmp_path)  # its target contains the data folder itself
     (folder / "broken").symlink_to(tmp_path / "nowhere")
     for path in (tmp_path, *tmp_path.rglob("*")):
         if not path.is_symlink():
@@ -232,7 +232,7 @@ def test_links_in_a_private_folder_are_followed_only_where_that_is_wanted(tmp_pa
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away")
-def test_what_a_link_leads_to_keeps_its_mode_if_it_is_somebody_elses(tmp_path):
+def test_the_target_of_a_link_keeps_its_mode_if_another_user_owns_it(tmp_path):
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     theirs.chmod(0o755)
@@ -262,7 +262,7 @@ def test_a_folder_of_another_owner_is_not_an_error(tmp_path, monkeypatch):
     private_folder(tmp_path / "theirs")
 
 
-# How asr-edge locked before it used filelock; such a process may still run beside a new one.
+# The lock of asr-edge before it used filelock; such a process may still run beside a new one.
 FLOCK = """
 import fcntl, sys
 with open(sys.argv[1], "a") as lock:

@@ -21,11 +21,11 @@ from editing.printable import ENCODING_ERRORS, printable
         ("[red]日本語 café\u00a0a\u200cb 👩\u200d🔧", "[red]日本語 café\u00a0a\u200cb 👩\u200d🔧"),
     ],
 )
-def test_what_controls_a_terminal_or_the_direction_is_escaped_and_nothing_else(text, shown):
+def test_only_control_and_bidirectional_characters_are_escaped(text, shown):
     assert printable(text) == shown
 
 
-def test_line_breaks_may_stay():
+def test_line_breaks_can_be_kept():
     assert printable("a\tb\nc\r", keep="\n\t") == "a\tb\nc\\r"
 
 
@@ -38,7 +38,7 @@ def test_a_json_document_keeps_its_value(text):
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_a_stream_whose_encoding_lacks_a_character_gets_json_that_reads_the_same(encoding):
+def test_json_keeps_its_value_in_a_stream_whose_encoding_lacks_a_character(encoding):
     buffer = io.BytesIO()
     with io.TextIOWrapper(buffer, encoding, errors=ENCODING_ERRORS) as stream:
         stream.write(json.dumps("日本語 café 👩", ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""Outputs that are links, FIFOs, devices, descriptors, or files that are there already."""
+"""Outputs that are links, FIFOs, devices, descriptors, or existing files."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ from editing.errors import StorageError
 from editing.files import check_writable, folder_in_one_step, is_stream, write_atomically
 
 
-def test_a_link_stays_a_link_and_the_file_that_it_leads_to_is_replaced(tmp_path):
+def test_the_target_of_a_link_is_replaced_and_the_link_stays(tmp_path):
     (tmp_path / "far").mkdir()
     real = tmp_path / "far" / "real.txt"
     real.write_bytes(b"old")
@@ -25,7 +25,7 @@ def test_a_link_stays_a_link_and_the_file_that_it_leads_to_is_replaced(tmp_path)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["far", "near.txt", "real.txt", "via.txt"]
 
 
-def test_a_link_to_nothing_gets_its_file_and_one_to_itself_is_an_error(tmp_path):
+def test_the_missing_target_of_a_link_is_created_and_a_link_to_itself_is_an_error(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "later")
     write_atomically(tmp_path / "link", b"new")
     assert (tmp_path / "later").read_bytes() == b"new"
@@ -43,7 +43,7 @@ def test_a_fifo_is_written_to_and_stays_a_fifo(tmp_path, linked):
     if linked:
         path = tmp_path / "link"
         path.symlink_to("fifo")
-    check_writable(path)  # opens nothing: it would wait for a reader
+    check_writable(path)  # opens nothing, as that would wait for a reader
     assert is_stream(path)
     with subprocess.Popen(["cat", tmp_path / "fifo"], stdout=subprocess.PIPE) as reader:
         write_atomically(path, b"text" * 1000)
@@ -52,7 +52,7 @@ def test_a_fifo_is_written_to_and_stays_a_fifo(tmp_path, linked):
 
 
 def test_a_device_is_written_to(tmp_path):
-    path = tmp_path / "link"  # as root, a writer that replaces would replace /dev/null itself
+    path = tmp_path / "link"  # a defect would replace /dev/null itself if the tests run as root
     path.symlink_to("/dev/null")
     write_atomically(path, b"text")
     assert path.is_symlink()
@@ -64,7 +64,7 @@ def test_a_device_is_written_to(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
-def test_a_descriptor_is_written_where_it_stands_and_its_file_is_not_replaced(tmp_path, name):
+def test_a_descriptor_is_written_at_its_position_and_its_file_is_not_replaced(tmp_path, name):
     path = tmp_path / "log"
     path.write_bytes(b"before\n")
     inode = path.stat().st_ino
@@ -97,7 +97,7 @@ def test_a_socket_is_neither_replaced_nor_written(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o666])
-def test_a_file_that_is_replaced_keeps_its_rights(tmp_path, mode):
+def test_a_replaced_file_keeps_its_permissions(tmp_path, mode):
     path = tmp_path / "file"
     path.write_bytes(b"old")
     path.chmod(mode)
@@ -114,7 +114,7 @@ def test_a_folder_in_one_step_where_a_link_leads_to_an_empty_folder(tmp_path):
     assert (tmp_path / "real" / "file").read_text() == "data"
 
 
-def test_the_empty_folder_in_which_one_is_can_be_filled(tmp_path, monkeypatch):
+def test_an_empty_working_folder_can_be_replaced(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     with folder_in_one_step(Path()) as folder:

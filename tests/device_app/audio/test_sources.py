@@ -106,7 +106,7 @@ def test_a_file_that_is_there_is_not_replaced_in_any_format(folder, tmp_path, su
     (folder / "a.FLAC").rename(folder / "a.Flac")
     (folder / f"a.{suffix}").write_text("what was really said")
     for sources, output in (([folder], folder), ([folder / "a.Flac"], folder), ([folder], f"{folder}/")):
-        with pytest.raises(BadInputError, match=rf"a\.{suffix}: is there already; nothing was changed"):
+        with pytest.raises(BadInputError, match=rf"a\.{suffix}: already exists; nothing was changed"):
             check(sources, output, suffix)
     with pytest.raises(BadInputError, match="--overwrite"):
         check([folder / "a.Flac"], folder / f"a.{suffix}", suffix)

@@ -1,4 +1,4 @@
-"""The command line in the tests' own process, on a model that knows six letters."""
+"""The command line in the process of the tests, with a model that recognises six letters."""
 
 import io
 import shutil
@@ -30,7 +30,7 @@ ENVIRONMENT = {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1", "TERMINAL_WIDT
 
 @dataclass(frozen=True)
 class Done:
-    """What a command printed, and its exit code."""
+    """The output of a command and its exit code."""
 
     code: int
     stdout: str
@@ -41,20 +41,20 @@ def call(*arguments: object, stdin: bytes = b"", code: int | None = 0, terminal:
     """Runs `asr-edge` in this process, as its entry point does.
 
     Args:
-        arguments: of the command line.
-        stdin: what comes from standard input.
-        code: the exit code that it must have; None for any.
-        terminal: whether the three streams say that they are a terminal.
+        arguments: command-line arguments.
+        stdin: standard input.
+        code: the expected exit code; None for any.
+        terminal: whether the three streams claim to be a terminal.
     """
     with _isolated(stdin, terminal) as (out, err), pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["asr-edge", *map(str, arguments)])
-        patch.setattr(sys.modules["__main__"], "__package__", "")  # else usage would name pytest
+        patch.setattr(sys.modules["__main__"], "__package__", "")  # otherwise the usage line would name pytest
         found: object = 0
         try:
             main()
         except SystemExit as exit_:
             found = exit_.code
-            if isinstance(found, str):  # as Python itself does at the end
+            if isinstance(found, str):  # as Python does at exit
                 sys.stderr.write(f"{found}\n")
                 found = 1
         sys.stdout.flush()
@@ -73,9 +73,9 @@ def _isolated(stdin: bytes, terminal: bool) -> Iterator[tuple[io.BytesIO, io.Byt
         yield out, err
 
 
-@pytest.fixture(scope="package", autouse=True)  # other packages get the commands as they are
+@pytest.fixture(scope="package", autouse=True)  # not for other packages
 def _commands_are_built_once():
-    """Typer makes all commands anew for each call, which takes longer than most of them."""
+    """Typer builds all commands again for each call, which takes longer than most of them."""
     built = typer.main.get_command(application())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("device_app.cli.application", lambda: built)
@@ -89,11 +89,11 @@ def trained_bundle(tiny_bundle, tmp_path_factory):
 
 
 class FineTuningStandIn:
-    """Stands for a fine-tuning: gives at once the exact change that the domain calls for.
+    """Stands in for fine-tuning: returns at once the exact change that the domain requires.
 
     Attributes:
         asked: settings of each fine-tuning, in order.
-        training_sets: what each was given.
+        training_sets: the training set of each.
     """
 
     def __init__(self) -> None:
@@ -115,27 +115,27 @@ class FineTuningStandIn:
 
 @pytest.fixture
 def few_candidates(monkeypatch):
-    """A sweep over three values of lambda, of which the last is the best; not over five."""
+    """Sweeps over three values of lambda instead of five; the last is the best."""
     monkeypatch.setattr("device_app.adaptation.sweep.LAMBDAS", (0.2, 0.9, 1.0))
 
 
 @pytest.fixture
 def teacher(monkeypatch):
-    """Puts a `FineTuningStandIn` in place of the fine-tuning."""
+    """Replaces fine-tuning by a `FineTuningStandIn`."""
     stand_in = FineTuningStandIn()
     monkeypatch.setattr("trainer.training.finetuning.finetune_for_training_set", stand_in)
     return stand_in
 
 
 def small_guard_set(monkeypatch):
-    """Judges by the two shortest utterances of the guard set, as all of them take seconds."""
+    """Reduces the guard set to its two shortest utterances, as all of them take seconds."""
     some = sorted(guard_set(), key=lambda one: len(one.samples))[:2]
     monkeypatch.setattr(device_app.adaptation.test_sets, "guard_set", lambda: some)
 
 
 @pytest.fixture(scope="session")
 def spelled(tmp_path_factory):
-    """The manifest of 12 spelled codes, whose labels have other letters for two of the sounds."""
+    """The manifest of 12 spelled codes, whose labels replace two of the letters."""
     return write_domain(tmp_path_factory.mktemp("spelled"), 12)
 
 
@@ -180,19 +180,19 @@ def _own(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def home_of_tiny(known_home, tmp_path, monkeypatch):
-    """`known_home` for one test alone, which works in an empty folder beside it."""
+    """A copy of `known_home` for one test, which runs in an empty folder."""
     return _own(known_home, tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def home_adapted(adapted_home, tmp_path, monkeypatch):
-    """`adapted_home` for one test alone, which works in an empty folder beside it."""
+    """A copy of `adapted_home` for one test, which runs in an empty folder."""
     return _own(adapted_home, tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def empty_home(tmp_path, monkeypatch):
-    """A data folder in which nothing is, and an empty folder to work in."""
+    """An empty data folder and an empty working folder."""
     monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path / "home"))
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
@@ -201,7 +201,7 @@ def empty_home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def person(monkeypatch):
-    """A person at the keyboard: what is put into its `keys` is pressed when the program asks."""
+    """A person at the keyboard: presses `keys` when the program asks."""
     from prompt_toolkit.input import create_pipe_input
     from prompt_toolkit.output import DummyOutput
 
@@ -216,7 +216,7 @@ def person(monkeypatch):
 
 @pytest.fixture
 def sound(monkeypatch):
-    """Puts a `SoundDevice`, with these recordings, in place of the module sounddevice."""
+    """Replaces the module sounddevice by a `SoundDevice` with these recordings."""
 
     def make(*recordings):
         device = SoundDevice(recordings)

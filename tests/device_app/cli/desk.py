@@ -1,4 +1,4 @@
-"""A person at the keys and a microphone without hardware, in the tests' own process."""
+"""A person at the keyboard and a microphone without hardware, in the process of the tests."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -13,19 +13,19 @@ BLOCK = SAMPLE_RATE // 20
 
 
 class Now(str):
-    """A key that is pressed while the program is at work, not when it asks."""
+    """A key that is pressed while the program works, not when it asks."""
 
     __slots__ = ()
 
 
 class Line(str):
-    """What is typed where a line can be edited: the old text is removed first."""
+    """Text that is typed into an editable line, after the old text is removed."""
 
     __slots__ = ()
 
 
 class Person:
-    """Presses keys one after the other, each when the program waits for one.
+    """Presses the keys in order, each when the program waits for one.
 
     Attributes:
         keys: that are left.
@@ -52,7 +52,7 @@ class Person:
 
 
 class CtrlC:
-    """Stands for a block of sound; whoever looks at it is interrupted."""
+    """Stands in for a block of samples; using it raises KeyboardInterrupt."""
 
     def __getattr__(self, name: str) -> Any:
         raise KeyboardInterrupt
@@ -65,7 +65,7 @@ class CtrlC:
 
 
 class SoundDevice:
-    """As much of the module sounddevice as asr-edge uses; each stream gives the next of some recordings.
+    """The part of the module sounddevice that asr-edge uses; each stream yields the next of some recordings.
 
     Attributes:
         opened: what each stream was asked for.
@@ -74,7 +74,7 @@ class SoundDevice:
     """
 
     class PortAudioError(Exception):
-        """What PortAudio raises."""
+        """The exception that PortAudio raises."""
 
     def __init__(self, recordings: Sequence[Sequence[Any]]) -> None:
         self._recordings = list(recordings)
@@ -122,6 +122,6 @@ class SoundDevice:
 
 
 def blocks(audio: Samples, silence_s: float = 3.0) -> list[Samples]:
-    """A recording with silence after it, as a microphone gives it."""
+    """A recording followed by silence, as from a microphone."""
     whole = np.concatenate([audio, np.zeros(round(silence_s * SAMPLE_RATE), np.float32)])
     return [whole[at : at + BLOCK] for at in range(0, len(whole), BLOCK)]

@@ -1,4 +1,4 @@
-"""Comparison with what is written down in the folder golden/; `--update-golden` writes it anew."""
+"""Comparison with the files in the folder golden/; `--update-golden` rewrites them."""
 
 import difflib
 import json
@@ -25,7 +25,7 @@ VOLATILE = (
 
 
 def normalised(text: str, places: Mapping[str, Path]) -> str:
-    """A text in which folders, times, hashes and the version have names in place of their values."""
+    """A text in which folders, times, hashes and the version are replaced by placeholders."""
     for name, place in sorted({"package": REPOSITORY, **places}.items(), key=lambda one: -len(str(one[1]))):
         text = text.replace(str(place), f"<{name}>")
     for pattern, name in VOLATILE:
@@ -34,7 +34,7 @@ def normalised(text: str, places: Mapping[str, Path]) -> str:
 
 
 def without_figures(value: object) -> object:
-    """A JSON value whose fractions are replaced, as they differ between processors; settings are what was asked for."""
+    """A JSON value whose floats are replaced, as they differ between processors, except in settings."""
     if isinstance(value, float):
         return "<float>"
     if isinstance(value, Mapping):
@@ -46,7 +46,7 @@ def without_figures(value: object) -> object:
 
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
-    """Compares a text with a file of the folder golden/, and shows the difference where there is one."""
+    """Compares a text with a file of the folder golden/, and shows the difference, if any."""
 
     def compare(name: str, text: str) -> None:
         path = FOLDER / name
@@ -68,6 +68,6 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 
 def as_json(text: str, places: Mapping[str, Path], *, figures: bool = False) -> str:
-    """A JSON document, one value a line, normalised; with its fractions or without."""
+    """A normalised JSON document with one value per line, with its floats or without."""
     document = json.loads(text)
     return normalised(json.dumps(document if figures else without_figures(document), indent=1), places) + "\n"

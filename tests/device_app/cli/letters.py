@@ -1,4 +1,4 @@
-"""Spelled letters, and a model so small that it knows them after seconds: what drives the commands in these tests."""
+"""Spelled letters, and a model so small that it can be trained on them in seconds, for the tests of commands."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -20,17 +20,17 @@ WORDS = (
     "arm",
     "fioma",
     "fiomf",
-)  # what tests spell; trained on, so that no letter of them is wrong
-RENAMED: Mapping[str, str] = {"f": "b", "o": "c"}  # a domain whose labels have other letters for two of the sounds
+)  # the words of the tests; the model is trained on them, so that it makes no errors
+RENAMED: Mapping[str, str] = {"f": "b", "o": "c"}  # a domain whose labels replace two of the letters
 PAUSE = round(0.3 * SAMPLE_RATE)
-NOT_COUNTED = -100  # what torch's cross-entropy passes over
-STEPS = 130  # of training; after 120 all letters are right
+NOT_COUNTED = -100  # the target that torch's cross-entropy ignores
+STEPS = 130  # training steps; after 120 all letters are correct
 
 
 def spell(letters: Iterable[str]) -> tuple[Samples, list[tuple[int, int]]]:
-    """Real recordings of letters, with pauses between; and where each of them is, in samples."""
+    """Joins real recordings of letters with pauses; also returns the span of each, in samples."""
     audio = read(ASSETS / "demo" / "characters.flac")
-    audio = np.round(audio * 32_768) / np.float32(32_768)  # 16 bits, as in the files that are written of it
+    audio = np.round(audio * 32_768) / np.float32(32_768)  # 16 bits, as in files
     lines = (ASSETS / "demo" / "characters.jsonl").read_text("utf-8").splitlines()
     places = {record["text"]: (2 * record["start"], 2 * record["end"]) for record in map(json.loads, lines)}
     pause = np.zeros(PAUSE, np.float32)
@@ -50,7 +50,7 @@ def write_spelled(path: Path, letters: Iterable[str]) -> Path:
 
 
 def write_domain(folder: Path, count: int, renamed: Mapping[str, str] = RENAMED, seed: int = 3) -> Path:
-    """The manifest of so many spelled codes; the labels have some letters renamed."""
+    """Writes `count` spelled codes with renamed letters in the labels; returns the manifest."""
     random = np.random.default_rng(seed)
     lines = []
     seen: set[str] = set()
@@ -90,7 +90,7 @@ def train_on_letters(tiny: Bundle, out: Path) -> Bundle:
     clips, targets = [], []
     for letters in (*WORDS, *("".join(random.choice(list(KNOWN), 4)) for _ in range(14))):
         audio, spans = spell(letters)
-        start, end = speech_span(audio, voice)  # as the recogniser cuts it
+        start, end = speech_span(audio, voice)  # as the segmenter cuts it
         clips.append(audio[start:end])
         spans = [(one - start, other - start) for one, other in spans]
         targets.append(_targets(end - start, spans, [tokenise(letter) for letter in letters], vocabulary - 1))
@@ -121,7 +121,7 @@ def train_on_letters(tiny: Bundle, out: Path) -> Bundle:
 
 
 def renamed_letters(bundle: Bundle) -> dict[str, np.ndarray]:
-    """The bundle's weights, changed so that it writes the letters of `RENAMED`: rows of the output layer exchanged.
+    """The bundle's weights, with rows of the output layer exchanged so that it writes the letters of `RENAMED`.
 
     What a fine-tuning on such a domain would find, but at once and exactly.
     """

@@ -11,15 +11,15 @@ import pytest
 from device_app.adaptation.guard_set import guard_set
 from tests.device_app.test_imports import BLOCK, FORBIDDEN
 
-pytestmark = pytest.mark.slow  # each command loads and hears: minutes in all
+pytestmark = pytest.mark.slow  # each command loads a model: minutes in total
 
 
 @pytest.fixture(scope="module")
-def learnt(home, codes, transcriber, tmp_path_factory):
-    """A data folder in which the codes have been learnt: its path, and what `adapt --json` printed."""
+def adapted(home, codes, transcriber, tmp_path_factory):
+    """A data folder after `adapt --domain codes`: its path, and the JSON document that `adapt` printed."""
     import shutil
 
-    folder = tmp_path_factory.mktemp("learnt")
+    folder = tmp_path_factory.mktemp("adapted")
     shutil.copytree(home / "baked", folder / "baked")
     call(folder, "import", codes, "--domain", "codes")
     done = call(folder, "adapt", "--domain", "codes", "--epochs", 6, "--json")
@@ -39,12 +39,12 @@ def call(folder, *arguments):
 
 
 @pytest.fixture
-def asr(learnt, tmp_path):
-    """Calls the command line on a copy of what was learnt."""
+def asr(adapted, tmp_path):
+    """Calls the command line on a copy of the adapted data folder."""
     import shutil
 
     folder = tmp_path / "home"
-    shutil.copytree(learnt[0], folder)
+    shutil.copytree(adapted[0], folder)
 
     def run(*arguments, code=0):
         done = call(folder, *arguments)
@@ -55,8 +55,8 @@ def asr(learnt, tmp_path):
     return run
 
 
-def test_adapt_says_what_it_did(learnt):
-    _, record = learnt
+def test_adapt_reports_the_outcome(adapted):
+    _, record = adapted
     assert record["promoted"]
     assert record["edit"]["domains"] == ["codes"]
     assert record["domains"]["codes"]["after"] < 0.5 * record["domains"]["codes"]["before"]
@@ -64,8 +64,8 @@ def test_adapt_says_what_it_did(learnt):
     assert 0 < len(record["losses"]) <= 6  # it may stop early
 
 
-def test_log_show_and_report_tell_the_same(asr, learnt, tmp_path):
-    after = learnt[1]["domains"]["codes"]["after"]
+def test_log_show_and_report_agree(asr, adapted, tmp_path):
+    after = adapted[1]["domains"]["codes"]["after"]
     shown = asr("log").stdout
     assert "active" in shown
     assert f"{after:.1%}" in shown
@@ -78,7 +78,7 @@ def test_log_show_and_report_tell_the_same(asr, learnt, tmp_path):
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_is_heard_changes_with_the_version(asr, codes):
+def test_word_error_rates_change_with_the_version(asr, codes):
     edited, base = (
         json.loads(asr("evaluate", codes, "--json", *more).stdout)["basic"]["wer"] for more in ([], ["--version", 0])
     )
@@ -90,7 +90,7 @@ def test_what_is_heard_changes_with_the_version(asr, codes):
     assert json.loads(asr("evaluate", codes, "--json").stdout)["basic"]["wer"] == edited
 
 
-def test_an_edit_that_was_reverted_comes_back_weighed_otherwise(asr):
+def test_reweight_restores_a_reverted_edit_with_another_lambda(asr):
     asr("revert", 1)
     record = json.loads(asr("reweight", 1, "--lambda", 0.5, "--json").stdout)
     assert record["promoted"]
@@ -99,12 +99,12 @@ def test_an_edit_that_was_reverted_comes_back_weighed_otherwise(asr):
     assert "--dry-run" in done.stdout
 
 
-def test_a_vector_goes_to_another_machine_that_has_no_torch(asr, learnt, home, codes, tmp_path):
+def test_a_vector_is_imported_on_a_machine_without_torch(asr, adapted, home, codes, tmp_path):
     import shutil
 
     file = tmp_path / "codes.safetensors"
     kept = re.search(r"(\d+)% of the entries", asr("vector", "export", 1, file).stdout)
-    assert 30 <= int(kept[1]) <= 50  # half of what is learnt; the token embeddings are not
+    assert 30 <= int(kept[1]) <= 50  # half of the trained entries; the token embeddings are frozen
     assert file.stat().st_size < 0.2 * 4 * 27.1e6
     asr("vector", "export", 1, file, code=1)
     assert json.loads(asr("vector", "show", file, "--json").stdout)["method"] == "trim"
@@ -134,7 +134,7 @@ def test_a_vector_goes_to_another_machine_that_has_no_torch(asr, learnt, home, c
     assert "pip install 'asr-edge[train]'" in done.stderr
 
 
-def test_merging_edits_takes_their_place(asr, tmp_path):
+def test_a_merge_replaces_the_merged_edits(asr, tmp_path):
     file = tmp_path / "codes.safetensors"
     asr("vector", "export", 1, file)
     record = json.loads(asr("merge", 1, file, "--method", "ties", "--lambda", 0.6, "--json").stdout)
@@ -159,7 +159,7 @@ def test_merging_edits_takes_their_place(asr, tmp_path):
         (["export", "--out", "x", "--version", 9], "there is no version 9"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line(asr, arguments, reason):
+def test_errors_are_one_line(asr, arguments, reason):
     done = asr(*arguments, code=1)
     assert reason in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -175,12 +175,12 @@ def test_a_version_can_be_exported(asr, codes, tmp_path):
     assert exported["basic"]["wer"] == json.loads(asr("evaluate", codes, "--json").stdout)["basic"]["wer"]
 
 
-def test_a_full_disk_leaves_the_version_in_service(learnt, tmp_path):
+def test_a_full_disk_leaves_the_active_version_unchanged(adapted, tmp_path):
     import resource
     import shutil
 
     folder = tmp_path / "home"
-    shutil.copytree(learnt[0], folder)
+    shutil.copytree(adapted[0], folder)
     shutil.rmtree(folder / "baked")  # so that something must be written
     before = (next((folder / "ledgers").iterdir()) / "ledger.json").read_bytes()
     done = subprocess.run(

@@ -38,7 +38,7 @@ def test_version_and_help(run):
     assert len(done.stdout.splitlines()) <= 52
 
 
-@pytest.mark.slow  # the tiny model goes the same way in the default run
+@pytest.mark.slow  # the default run tests the same with the tiny model
 def test_evaluate_reports_both_normalisers(run):
     done = run("evaluate", RECORDINGS / "manifest.jsonl", "--json", "--worst", 1)
     report = json.loads(done.stdout)
@@ -53,7 +53,7 @@ def test_evaluate_reports_both_normalisers(run):
     assert "librivox" in table
 
 
-@pytest.mark.slow  # the tiny model goes the same way in the default run
+@pytest.mark.slow  # the default run tests the same with the tiny model
 def test_export_gives_a_bundle_that_transcribes(run, tmp_path):
     done = run("export", "--out", "out", "--precision", "int8")
     assert done.returncode == 0, done.stderr
@@ -77,7 +77,7 @@ def test_export_of_a_version_that_does_not_exist(run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow  # the tiny model goes the same way in the default run
+@pytest.mark.slow  # the default run tests the same with the tiny model
 def test_bench_reports_every_figure(run):
     report = json.loads(run("bench", RECORDINGS / "two_cities.flac", "--repeats", 1, "--json").stdout)
     assert {

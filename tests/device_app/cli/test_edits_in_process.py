@@ -1,4 +1,4 @@
-"""adapt and all that follows from it, on a model that is adapted at once: what is printed, and what the ledger says."""
+"""adapt and the commands that show and change edits, with a stand-in for fine-tuning: output and ledger."""
 
 import json
 import re
@@ -46,7 +46,7 @@ def test_an_edit_that_helps_is_promoted(home_of_tiny, teacher, spelled):
 def test_an_edit_that_changes_nothing_is_rejected(home_of_tiny, teacher):
     done = call(*ADAPT, "--lambda", "0", code=3)
     assert "! codes is not recognised better" in done.stderr
-    assert "the new version was rejected. Edit 1 is saved: 'asr-edge reweight 1" in done.stderr
+    assert "The new version was rejected. Edit 1 is saved: 'asr-edge reweight 1" in done.stderr
     assert ledger().current.id == 0
     assert len(ledger().edits) == 1
     assert "kept out" in call("log", "--model", "tiny").stdout
@@ -75,7 +75,7 @@ def test_the_json_document_of_an_adaptation(home_of_tiny, teacher):
     assert record["edit"]["settings"] == {"lam": 1.0, "density": 1.0, "scope": "tensor"}
 
 
-def test_lambda_auto_weighs_candidates_and_draws_them(home_of_tiny, teacher, few_candidates):
+def test_lambda_auto_evaluates_candidates_and_plots_them(home_of_tiny, teacher, few_candidates):
     pytest.importorskip("matplotlib")
     done = call("adapt", "--domain", "codes", "--model", "tiny", "--lambda", "auto", "--method", "task_arithmetic")
     assert "<- chosen" in done.stdout
@@ -133,7 +133,7 @@ def test_progress_of_a_fine_tuning_at_a_terminal(home_of_tiny, teacher):
     assert "Fine-tuning on" in done.stderr
 
 
-def test_without_torch_it_says_what_to_install(home_of_tiny, monkeypatch):
+def test_without_torch_the_error_names_the_extra(home_of_tiny, monkeypatch):
     import importlib.util
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
@@ -144,7 +144,7 @@ def test_without_torch_it_says_what_to_install(home_of_tiny, monkeypatch):
 # log, show, report
 
 
-def test_log_lists_edits_and_the_version_in_service(home_adapted):
+def test_log_lists_edits_and_the_active_version(home_adapted):
     done = call("log", "--model", "tiny")
     head, row, last = done.stdout.splitlines()
     assert head.split()[:2] == ["edit", "state"]
@@ -159,10 +159,10 @@ def test_log_lists_edits_and_the_version_in_service(home_adapted):
 
 
 def test_log_without_an_edit(empty_home):
-    assert call("log").stdout == "The base model, without an edit. 'asr-edge adapt --domain NAME' makes one.\n"
+    assert call("log").stdout == "The base model, without edits. 'asr-edge adapt --domain NAME' makes one.\n"
 
 
-def test_show_tells_of_one_edit(home_adapted):
+def test_show_describes_one_edit(home_adapted):
     shown = call("show", 1, "--model", "tiny").stdout
     assert shown.startswith("Edit 1 (active): adapt codes, ")
     assert "  WER of codes: " in shown
@@ -202,18 +202,18 @@ def test_report_of_the_base_alone(home_of_tiny):
 # revert, reweight, rollback
 
 
-def test_revert_and_rollback_change_what_is_in_service(home_adapted, spelled):
+def test_revert_and_rollback_change_the_active_version(home_adapted, spelled):
     edited, base = wer(spelled), wer(spelled, "--version", 0)
     done = call("revert", 1, "--model", "tiny")
-    assert done.stdout == "Version 2 is active, without edit 1; 'asr-edge reweight 1' brings it back.\n"
+    assert done.stdout == "Version 2 is active, without edit 1; 'asr-edge reweight 1' restores it.\n"
     assert wer(spelled) == base
     assert "reverted" in call("log", "--model", "tiny").stdout
     done = call("rollback", "--model", "tiny")
-    assert done.stdout == "Version 1 is active again (adapt codes); it was 2 (revert 1).\n"
+    assert done.stdout == "Version 1 is active again (adapt codes), in place of 2 (revert 1).\n"
     assert wer(spelled) == edited
 
 
-def test_reweight_weighs_an_edit_otherwise(home_adapted):
+def test_reweight_changes_the_lambda_of_an_edit(home_adapted):
     done = call("reweight", 1, "--model", "tiny", "--lambda", "0.9")
     assert done.stdout.endswith("Version 2 is active; 'asr-edge rollback' undoes it.\n")
     assert "lambda 0.9" in call("log", "--model", "tiny").stdout
@@ -232,7 +232,7 @@ def test_reweight_in_a_dry_run_and_of_a_reverted_edit(home_adapted):
     assert ledger().current.id == 1
     call("revert", 1, "--model", "tiny")
     done = call("reweight", 1, "--model", "tiny", "--lambda", "0", code=3)  # a new edit must help
-    assert "the new version was rejected; --force promotes it regardless." in done.stderr
+    assert "The new version was rejected; --force promotes it regardless." in done.stderr
     assert json.loads(call("reweight", 1, "--model", "tiny", "--density", "1", "--json").stdout)["promoted"]
     assert ledger().is_applied(1)
 
@@ -240,13 +240,13 @@ def test_reweight_in_a_dry_run_and_of_a_reverted_edit(home_adapted):
 # vector, merge, export
 
 
-def test_a_vector_goes_to_another_machine(home_adapted, known_home, tmp_path, monkeypatch, spelled):
+def test_a_vector_is_exported_here_and_imported_elsewhere(home_adapted, known_home, tmp_path, monkeypatch, spelled):
     import shutil
 
     file = tmp_path / "codes.safetensors"
     exported = call("vector", "export", 1, file, "--model", "tiny").stdout
     assert re.fullmatch(r".*codes\.safetensors: 0\.\d MB, \d+% of the entries\n", exported)
-    assert "is there already" in call("vector", "export", 1, file, "--model", "tiny", code=1).stderr
+    assert "already exists" in call("vector", "export", 1, file, "--model", "tiny", code=1).stderr
     edited = wer(spelled)
     shutil.copytree(known_home, tmp_path / "other")
     monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path / "other"))
@@ -282,7 +282,7 @@ def test_an_import_in_a_dry_run_and_one_that_is_rejected(home_adapted, tmp_path)
     assert ledger().edits[1].reasons
 
 
-def test_merging_edits_takes_their_place(home_adapted, tmp_path):
+def test_a_merge_replaces_the_merged_edits(home_adapted, tmp_path):
     file = tmp_path / "codes.safetensors"
     call("vector", "export", 1, file, "--model", "tiny")
     done = call("merge", 1, file, "--model", "tiny", "--lambda", "1", "--density", "1", "--json")
@@ -322,7 +322,7 @@ def test_a_version_is_exported_as_onnx_files(home_adapted, tmp_path, more, files
     assert "already in use" in call("export", "--out", out, "--model", "tiny", code=1).stderr
 
 
-def test_an_exported_version_recognises_what_it_recognised_here(home_adapted, tmp_path):
+def test_an_exported_version_gives_the_same_transcripts(home_adapted, tmp_path):
     recording = write_spelled(tmp_path / "a.wav", "fiomf")
     texts = {}
     for version in (0, 1):

@@ -1,7 +1,7 @@
-"""What the command line prints, written down: help, JSON documents, and what is said of wrong use.
+"""Golden files of the command line: help, JSON documents, and errors.
 
-A difference here may be meant; then `pytest tests/device_app/cli/test_golden.py --update-golden`
-writes the files anew, and the difference is reviewed as any other.
+If a difference is intended, `pytest tests/device_app/cli/test_golden.py --update-golden`
+rewrites the files; review their diff.
 """
 
 import json
@@ -32,7 +32,7 @@ def test_help(path, golden):
     golden(help_file(path), "\n".join(line.rstrip() for line in done.stdout.splitlines()) + "\n")
 
 
-def test_every_file_of_help_is_of_a_command():
+def test_every_help_file_belongs_to_a_command():
     assert {f"help/{path.name}" for path in (FOLDER / "help").iterdir()} == {help_file(path) for path in PATHS}
 
 
@@ -56,7 +56,7 @@ DOCUMENTS = {
     "vector-import": ("vector", "import", "vector.safetensors", "--lambda", "0", "--force", *TINY),
     "vector-show": ("vector", "show", "vector.safetensors"),
 }
-WITH_FIGURES = {  # they are counted, not computed by a model
+WITH_FIGURES = {  # figures that are counted, not computed by a model
     "dataset-list": ("dataset", "list"),
     "dataset-stats": ("dataset", "stats", "codes"),
 }
@@ -64,7 +64,7 @@ WITH_FIGURES = {  # they are counted, not computed by a model
 
 @pytest.fixture
 def inputs(home_adapted, spelled):
-    """The folder in which commands work, with a recording, a vector and a manifest."""
+    """The working folder, with a recording, a vector and a manifest."""
     import shutil
 
     write_spelled(Path("fio.wav"), "fio")
@@ -108,7 +108,7 @@ def test_json_of_microphones(sound, golden):
     )
 
 
-# Wrong use
+# Errors
 
 WRONG = """
 nonsense
@@ -265,7 +265,7 @@ convert missing/model --out out
 
 @pytest.fixture
 def damaged(inputs):
-    """Files that are not what they should be, and a domain with too little in it."""
+    """Invalid files, and a domain with too few recordings."""
     import shutil
 
     Path("bad.wav").write_bytes(b"RIFF")
@@ -292,7 +292,7 @@ def damaged(inputs):
     return inputs
 
 
-def test_wrong_use_is_said_in_a_line_and_changes_nothing(damaged, golden, monkeypatch):
+def test_errors_are_one_line_and_change_nothing(damaged, golden, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     before = _state()
@@ -305,7 +305,7 @@ def test_wrong_use_is_said_in_a_line_and_changes_nothing(damaged, golden, monkey
 
 
 def _state():
-    """Edits, the active version, and the domains; what `report` measured of a version may be noted."""
+    """Edits, the active version and the domains; `report` may store the WER of a version."""
     log = json.loads(call("log", "--json", "--model", "tiny").stdout)
     return log["edits"], log["current"], len(log["versions"]), call("dataset", "list", "--json").stdout
 
@@ -313,7 +313,7 @@ def _state():
 def _outcome(arguments):
     try:
         done = call(*arguments, code=None)
-    except Exception as error:  # a defect: a person would see a traceback
+    except Exception as error:  # a defect: the user would see a traceback
         return f"uncaught {type(error).__name__}\n"
     assert "Traceback" not in done.stderr, arguments
     return f"exit code {done.code}\n{_indented(done.stderr)}{_printed(done.stdout)}"
@@ -324,6 +324,6 @@ def _indented(text):
 
 
 def _printed(text):
-    """What came on standard output: the first line is enough, as it is help or nothing."""
+    """Standard output, of which the first line is enough, as it is help or nothing."""
     lines = [line for line in text.splitlines() if line.strip()]
     return f"  standard output: {lines[0].strip()} ...\n" if lines else ""

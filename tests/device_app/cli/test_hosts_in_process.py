@@ -21,7 +21,7 @@ ADAPT = ("adapt", "--domain", "codes", "--model", "tiny", "--lambda", "1", "--de
 
 
 class InThread(LocalExecutor):
-    """Does jobs in a thread: a process of its own would import torch anew."""
+    """Runs jobs in a thread, because a new process would have to import torch."""
 
     def start(self, task):
         thread = threading.Thread(target=task.function, args=task.arguments, daemon=True)
@@ -44,7 +44,7 @@ class Idle(LocalExecutor):
 
 
 class Served:
-    """A host that is up: its URL, database and folder."""
+    """A running host: its URL, database and folder."""
 
     def __init__(self, stack, home, executor):
         import uvicorn
@@ -80,7 +80,7 @@ def ledger():
     return Ledger(find_bundle("tiny"))
 
 
-def test_a_host_learns_and_the_device_judges(home_of_tiny, serve, teacher):
+def test_a_host_fine_tunes_and_the_device_runs_the_gate(home_of_tiny, serve, teacher):
     host = serve(home_of_tiny)
     host.trust()
     done = call(*ADAPT, "--epochs", "2", "--on", host.url)
@@ -94,7 +94,7 @@ def test_a_host_learns_and_the_device_judges(home_of_tiny, serve, teacher):
     until(lambda: [job.state for job in host.database.jobs()] == ["done"])
 
 
-def test_recordings_go_to_a_host_only_when_a_person_agrees(home_of_tiny, serve, teacher):
+def test_recordings_are_sent_to_a_host_only_with_consent(home_of_tiny, serve, teacher):
     host = serve(home_of_tiny)
     host.trust(consent=False)
     done = call(*ADAPT, "--on", host.url, stdin=b"n\n", code=1)
@@ -134,7 +134,7 @@ def _interrupted(*_arguments):
     raise KeyboardInterrupt
 
 
-def test_a_job_whose_edit_is_there_already_is_not_merged_twice(home_of_tiny, serve, teacher):
+def test_a_job_is_not_merged_twice(home_of_tiny, serve, teacher):
     from device_app.remote import training as remote
 
     host = serve(home_of_tiny)
@@ -169,10 +169,10 @@ def test_a_queued_job_is_cancelled_here_and_there(home_of_tiny, serve, teacher):
     (job,) = jobs_here()
     assert "queued" in call("jobs").stdout
     done = call("jobs", "cancel", job.key[:8])
-    assert done.stderr == f"Job {job.key[:8]} is given up.\n"
+    assert done.stderr == f"Job {job.key[:8]} is cancelled.\n"
     assert jobs_here() == []
     assert [one.state for one in host.database.jobs()] == ["cancelled"]
-    assert "Nothing is being learnt elsewhere." in call("jobs").stdout
+    assert "There are no jobs." in call("jobs").stdout
 
 
 def test_a_job_of_a_host_that_is_not_trusted_is_unknown(home_of_tiny, serve, teacher):
@@ -194,7 +194,7 @@ def test_a_job_of_a_host_that_is_not_trusted_is_unknown(home_of_tiny, serve, tea
     assert "unknown (" in call("jobs").stdout
 
 
-def test_where_a_job_is_indescribe():
+def test_the_state_of_a_job_is_described():
     from device_app.remote.training import _following, _from_total, describe
 
     assert describe({"state": "queued", "place": 2}) == "queued, 2 before it"
@@ -215,7 +215,7 @@ def test_an_edit_is_contributed_without_its_domains_name(home_adapted, serve):
     host = serve(home_adapted)
     host.trust()
     done = call("contribute", 1, "--group", "crew", "--on", host.url, "--model", "tiny", "--density", "0.2")
-    assert "Edit 1 is given to crew: " in done.stderr
+    assert "Edit 1 is sent to crew: " in done.stderr
     assert len(host.database.contributions("crew", ledger().base.weights_hash)) == 1
     (file,) = (host.folder / "fleet").glob("*.safetensors")
     origin = TaskVector.load(file).origin
@@ -223,7 +223,7 @@ def test_an_edit_is_contributed_without_its_domains_name(home_adapted, serve):
     assert origin.scores.keys() == {"before", "after", "general_speech_before", "general_speech_after"}
 
 
-def test_what_was_not_learnt_here_is_not_contributed(home_adapted, serve, tmp_path):
+def test_only_edits_that_were_fine_tuned_here_are_contributed(home_adapted, serve, tmp_path):
     host = serve(home_adapted)
     host.trust()
     call("vector", "export", 1, tmp_path / "v.safetensors", "--model", "tiny")
@@ -258,7 +258,7 @@ def offered(home_adapted, serve):
 PULL = ("fleet", "pull", "--group", "crew", "--model", "tiny")
 
 
-def test_what_a_group_learnt_is_merged_in_place_of_before(offered, spelled):
+def test_the_vector_of_a_group_replaces_the_earlier_one(offered, spelled):
     host = offered()
     call("revert", 1, "--model", "tiny")
     call(*PULL, "--on", host.url, "--lambda", "1", "--dry-run")
@@ -270,14 +270,14 @@ def test_what_a_group_learnt_is_merged_in_place_of_before(offered, spelled):
     assert [one.edit for one in ledger().current.applied] == [3]
 
 
-def test_another_vector_than_was_signed_is_refused(offered):
+def test_a_vector_that_does_not_match_its_signature_is_refused(offered):
     host = offered(vector="0" * 64)
     done = call(*PULL, "--on", host.url, code=1)
     assert "sent another task vector than it signed; nothing was merged" in done.stderr
     assert len(ledger().edits) == 1
 
 
-def test_a_group_without_a_vector_says_so(home_adapted, serve):
+def test_a_group_without_a_vector_is_an_error(home_adapted, serve):
     host = serve(home_adapted)
     host.trust()
     assert "no vector for that base yet" in call(*PULL, "--on", host.url, code=1).stderr

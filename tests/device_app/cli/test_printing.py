@@ -1,4 +1,4 @@
-"""What is printed cannot control the terminal, whatever names it has in it."""
+"""Printed names cannot control the terminal."""
 
 import ast
 import json
@@ -23,7 +23,7 @@ def modules():
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: "-".join(path.with_suffix("").parts[-3:]))
-def test_no_command_prints_past_the_one_place_that_cleans_names(path):
+def test_only_the_module_printing_prints(path):
     calls = [node.func for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
     names = {ast.unparse(function) for function in calls}
     direct = {"typer.echo", "typer.secho", "typer.confirm", "typer.prompt", "typer.style", "click.echo", "print"}
@@ -33,7 +33,7 @@ def test_no_command_prints_past_the_one_place_that_cleans_names(path):
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_names_of_recordings_are_cleaned(home_of_tiny, name):
+def test_names_of_recordings_are_escaped(home_of_tiny, name):
     write_spelled(Path(f"{name}.wav"), "fio")
     write_spelled(Path("mam.wav"), "mam")
     Path(f"bad {name}.wav").write_bytes(b"RIFF")
@@ -50,7 +50,7 @@ def test_names_of_recordings_are_cleaned(home_of_tiny, name):
 
 @pytest.mark.parametrize("name", ["[red]", "a[/b]", "\x1b[31m", "talk [abc123]"])
 def test_a_name_in_a_progress_bar_is_neither_markup_nor_control(home_of_tiny, monkeypatch, name):
-    monkeypatch.setitem(ENVIRONMENT, "TERM", "xterm")  # a dumb one shows no bar
+    monkeypatch.setitem(ENVIRONMENT, "TERM", "xterm")  # a dumb terminal shows no bar
     Path(name).parent.mkdir(parents=True, exist_ok=True)
     long = write_spelled(Path(f"{name}.wav"), "fioma" * 4)
     done = call("transcribe", long, "-o", "out.txt", "--model", "tiny", terminal=True)
@@ -60,7 +60,7 @@ def test_a_name_in_a_progress_bar_is_neither_markup_nor_control(home_of_tiny, mo
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_domain_in_a_ledger_that_somebody_else_wrote_is_cleaned(home_adapted, name):
+def test_a_domain_in_a_ledger_that_somebody_else_wrote_is_escaped(home_adapted, name):
     from device_app.models.bundles import find_bundle
     from device_app.models.ledger import Ledger
 
@@ -73,14 +73,14 @@ def test_a_domain_in_a_ledger_that_somebody_else_wrote_is_cleaned(home_adapted, 
 
 
 def rename_domain(ledger, name):
-    """Gives the edit's domain another name, as a file from another machine may."""
+    """Renames the edit's domain in the ledger, as a file from another machine might."""
     record = json.dumps(json.loads(ledger.read_text("utf-8")))
     assert '"codes"' in record
     ledger.write_text(record.replace('"codes"', json.dumps(name)), "utf-8")
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_names_of_microphones_are_cleaned(sound, name):
+def test_names_of_microphones_are_escaped(sound, name):
     sound().devices[0]["name"] = name
     done = call("transcribe", "--list-devices")
     assert not UNSAFE.search(done.stdout)

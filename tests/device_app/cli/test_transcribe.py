@@ -101,7 +101,7 @@ def test_the_labels_of_a_folder_are_never_replaced(run, tmp_path):
     (tmp_path / "a.txt").write_text("what was really said")
     done = run("transcribe", ".", "-o", ".")
     assert done.returncode == 1
-    assert "is there already; nothing was changed" in done.stderr
+    assert "already exists; nothing was changed" in done.stderr
     assert (tmp_path / "a.txt").read_text() == "what was really said"
 
 

@@ -1,4 +1,4 @@
-"""Decoding with a beam and an n-gram model, held to going through all possibilities."""
+"""Beam search with an n-gram model, compared with an exhaustive search."""
 
 import gzip
 import itertools
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device_app.recognition.beam_search import BONUS, WEIGHT, align, search
+from device_app.recognition.beam_search import LM_WEIGHT, WORD_BONUS, align, search
 from device_app.recognition.ctc import greedy
 from device_app.recognition.ngram import BEGIN, END, NGram
 from editing.errors import BadInputError
@@ -42,7 +42,7 @@ def model(tmp_path_factory):
     return NGram.read(path)
 
 
-def test_known_n_grams_have_their_probability_and_others_back_off(model):
+def test_probabilities_of_known_n_grams_are_read_and_others_back_off(model):
     ten = math.log(10)
     assert model.log_probability((BEGIN,), "ab") == pytest.approx(-0.1 * ten)
     assert model.log_probability((BEGIN,), "a") == pytest.approx((-0.3 - 0.5) * ten)
@@ -60,7 +60,7 @@ def test_a_model_may_be_compressed(model, tmp_path):
 @pytest.mark.parametrize(
     "text", ["", "hello", "\\1-grams:\n-0.5\n", "\\1-grams:\nx a\n", "\\2-grams:\n-0.5 a b c d\n", "\\x-grams:\n-1 a\n"]
 )
-def test_what_is_no_arpa_file_is_said_with_its_line(tmp_path, text):
+def test_errors_in_an_arpa_file_name_the_file(tmp_path, text):
     path = tmp_path / "bad.arpa"
     path.write_text(text)
     with pytest.raises(BadInputError, match=r"bad\.arpa.*not an ARPA file"):
@@ -73,47 +73,47 @@ def collapsed(path):
     return tuple(token for token, _ in itertools.groupby(path) if token != BLANK)
 
 
-def best_of_all(frames, model):
-    """Sums every path's probability by what it collapses to, and adds what the words are worth."""
+def exhaustive_search(frames, model):
+    """Sums the probabilities of all paths that collapse to the same tokens, and adds the scores of the words."""
     sums = {}
     for path in itertools.product(range(BLANK + 1), repeat=len(frames)):
-        chance = sum(float(frames[i, token]) for i, token in enumerate(path))
+        log_probability = sum(float(frames[i, token]) for i, token in enumerate(path))
         tokens = collapsed(path)
-        sums[tokens] = np.logaddexp(sums.get(tokens, -np.inf), chance)
+        sums[tokens] = np.logaddexp(sums.get(tokens, -np.inf), log_probability)
 
     def score(tokens):
         words = tuple(word for word in "".join(NAMES[token] for token in tokens).split("\u2581") if word)
         of_words = sum(model.log_probability((BEGIN, *words[:i]), word) for i, word in enumerate(words))
         of_words += model.log_probability((BEGIN, *words), END)
-        return sums[tokens] + WEIGHT * of_words + BONUS * len(words)
+        return sums[tokens] + LM_WEIGHT * of_words + WORD_BONUS * len(words)
 
     return score, max(sums, key=score)
 
 
 @settings(max_examples=30, deadline=None)
 @given(count=st.integers(1, 5), seed=st.integers(0, 10_000))
-def test_the_beam_finds_the_best_of_all_possibilities(model, count, seed):
+def test_the_beam_finds_the_best_hypothesis(model, count, seed):
     logits = np.random.default_rng(seed).standard_normal((count, BLANK + 1)) * 2
     frames = (logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)).astype(np.float32)
-    score, best = best_of_all(frames, model)
+    score, best = exhaustive_search(frames, model)
     assert score(search(frames, NAMES, BLANK, model)) == pytest.approx(score(best), abs=1e-4)
 
 
-def test_words_that_the_model_knows_win_over_a_little_more_sound(model):
+def test_a_likely_word_wins_over_a_slightly_better_ctc_score(model):
     frames = np.log(np.array([[0.02, 0.9, 0.04, 0.04], [0.02, 0.53, 0.43, 0.02]], np.float32))
     assert greedy(frames, BLANK)[0].token == 1
-    assert search(frames, NAMES, BLANK, model) == (1, 2)  # "ab", which sentences begin with
+    assert search(frames, NAMES, BLANK, model) == (1, 2)  # "ab", which is likely at the start of a sentence
 
 
 @given(st.lists(st.integers(0, BLANK), min_size=1, max_size=20))
-def test_alignment_gives_what_greedy_decoding_gives_where_it_is_sure(path):
+def test_alignment_agrees_with_greedy_decoding_of_confident_frames(path):
     frames = np.full((len(path), BLANK + 1), math.log(0.01), np.float32)
     frames[np.arange(len(path)), path] = math.log(0.97)
     found = align(frames, collapsed(path), BLANK)
     assert [(p.token, p.start, p.end) for p in found] == [(p.token, p.start, p.end) for p in greedy(frames, BLANK)]
 
 
-def test_the_embedded_model_needs_none(run, tmp_path):
+def test_the_embedded_model_refuses_a_language_model(run, tmp_path):
     path = tmp_path / "words.arpa"
     path.write_text(ARPA)
     done = run("transcribe", "--lm", path, "x.wav")

@@ -1,4 +1,4 @@
-"""Pieces become words with times and confidence."""
+"""Words with times and confidence from CTC pieces."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ NAMES = ["a", "b", "\u2581", "\u2581ab"]
 
 
 def frames(*best, sure=0.9):
-    """(frames, vocabulary) where one token is likeliest in each."""
+    """(frames, vocabulary) in which one token is the most likely of each frame."""
     probabilities = np.full((len(best), BLANK + 1), (1 - sure) / BLANK, np.float32)
     probabilities[np.arange(len(best)), best] = sure
     return np.log(probabilities)
@@ -24,15 +24,15 @@ def decoder():
     return CtcDecoder(tokenizer, BLANK)
 
 
-def test_words_have_their_times_and_how_sure_they_are(decoder):
+def test_words_have_times_and_confidence(decoder):
     recognition = decoder.recognition(frames(2, 0, 1, BLANK, 3, 3, BLANK, BLANK), 8 * 640)
     assert recognition.text == "ab ab"
     first, second = recognition.words
-    assert (first.start_s, first.end_s) == pytest.approx((0.04, 0.12))  # the mark of a new word is no sound
+    assert (first.start_s, first.end_s) == pytest.approx((0.04, 0.12))  # without the frame of the word-start token
     assert (second.start_s, second.end_s) == pytest.approx((0.16, 0.24))
     assert first.confidence == pytest.approx(0.9, rel=1e-4)
 
 
-def test_silence_and_marks_alone_are_no_words(decoder):
+def test_blanks_and_word_start_tokens_alone_are_not_words(decoder):
     assert decoder.recognition(frames(BLANK, BLANK), 1280).words == []
     assert decoder.recognition(frames(2, BLANK, 2), 1920).text == ""

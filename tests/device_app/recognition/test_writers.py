@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device_app.recognition.results import Transcript, TranscriptSegment, Word
-from device_app.recognition.writers import CUE_CHARACTERS, CUE_S, Format, cues, render, timestamp
+from device_app.recognition.writers import Format, render, timestamp
 
 
-def segment(*words, start_s=0.0):
-    placed = [Word(text, start_s + i, start_s + i + 0.5, 0.9) for i, text in enumerate(words)]
-    return TranscriptSegment(start_s, start_s + len(words), " ".join(words), placed)
+def segment(*words, start_s=0.0, word_s=1.0):
+    placed = [Word(text, start_s + i * word_s, start_s + (i + 0.5) * word_s, 0.9) for i, text in enumerate(words)]
+    return TranscriptSegment(start_s, start_s + len(words) * word_s, " ".join(words), placed)
 
 
 TWO = Transcript([segment("Hello,", "world."), segment("A", "<b>", "&", "-->", start_s=3661.0)], 3700.0)
@@ -22,7 +22,7 @@ def test_timestamps_keep_every_millisecond(milliseconds):
     assert (int(hours) * 60 + int(minutes)) * 60_000 + round(float(seconds) * 1000) == milliseconds
 
 
-def test_txt_has_a_line_a_segment():
+def test_txt_has_one_line_per_segment():
     assert render(TWO, Format.TXT, "x.wav") == "Hello, world.\nA <b> & -->\n"
 
 
@@ -41,13 +41,13 @@ def test_json_has_words_with_times_and_confidence():
     }
 
 
-def test_jsonl_has_a_document_a_segment():
+def test_jsonl_has_one_document_per_segment():
     lines = [json.loads(line) for line in render(TWO, Format.JSONL, "x.wav").splitlines()]
     assert [line["start_s"] for line in lines] == [0.0, 3661.0]
     assert {line["file"] for line in lines} == {"x.wav"}
 
 
-def test_srt():
+def test_srt_numbers_its_cues():
     assert render(TWO, Format.SRT, "x.wav") == (
         "1\n00:00:00,000 --> 00:00:01,500\nHello, world.\n\n2\n01:01:01,000 --> 01:01:04,500\nA <b> & -->\n\n"
     )
@@ -60,7 +60,7 @@ def test_vtt_escapes_what_would_be_markup():
     )
 
 
-def test_tsv_is_in_milliseconds():
+def test_tsv_has_one_line_per_cue_and_times_in_milliseconds():
     assert render(TWO, Format.TSV, "x.wav").splitlines() == [
         "start\tend\ttext",
         "0\t1500\tHello, world.",
@@ -69,14 +69,16 @@ def test_tsv_is_in_milliseconds():
 
 
 @pytest.mark.parametrize("form", Format)
-def test_nothing_heard_is_a_valid_document(form):
+def test_a_transcript_without_words_is_a_valid_document(form):
     rendered = render(Transcript([], 1.0), form, "x.wav")
     assert rendered in ("", "WEBVTT\n\n", "start\tend\ttext\n") or json.loads(rendered)["utterances"] == []
 
 
-@given(st.lists(st.text("ab", min_size=1, max_size=30), min_size=1, max_size=40))
-def test_cues_can_be_read_and_lose_no_word(words):
-    found = list(cues(Transcript([segment(*words)], 100.0)))
-    assert " ".join(text for *_, text in found).split() == words
-    for start, end, text in found:
-        assert " " not in text or (len(text) <= CUE_CHARACTERS and end - start <= CUE_S)
+def test_a_cue_of_two_lines_is_one_row_of_tsv():
+    text = "The quick brown fox jumps over the lazy dogs in the village street."
+    long = Transcript([segment(*text.split(), word_s=0.4)], 10.0)
+    assert render(long, Format.SRT, "x.wav").splitlines()[2:4] == [
+        "The quick brown fox jumps",
+        "over the lazy dogs in the village street.",
+    ]
+    assert render(long, Format.TSV, "x.wav").splitlines()[1].split("\t")[2] == text
