@@ -55,6 +55,7 @@ def test_a_day_at_the_command_line(run, own_home, home, umask, tmp_path):
     (tmp_path / "in").mkdir()
     shutil.copy(INVALID, tmp_path / "in" / "a.flac")
     (tmp_path / "in" / "a.txt").write_text("what is said")
+    (tmp_path / "out").mkdir()
     asr("transcribe", INVALID, "--save", "-o", tmp_path / "out" / "x.txt")
     asr("import", tmp_path / "in", "--domain", "d")
     asr("label", "set", 1, "what is said")

@@ -45,7 +45,7 @@ def test_a_job_that_names_another_folder(own):
     """`forget` removes the folder that the record names."""
     (own / "jobs" / "ab").mkdir(parents=True)
     (own / "jobs" / "ab" / "job.json").write_text('{"key": "../.."}')
-    with pytest.raises(AsrEdgeError, match="another job's"):
+    with pytest.raises(AsrEdgeError, match="its key is not the name of its folder"):
         remote.jobs()
 
 

@@ -180,7 +180,7 @@ def test_doctor_speaks_of_a_backup_only_where_the_database_was_lost(call, tmp_pa
     (tmp_path / "home" / "audio" / "ab").chmod(0o755)
     done = call("doctor", "--dry-run")
     assert "files and folders that other users can read" in done.stdout
-    assert "backup" not in done.stdout + done.stderr
+    assert "a backup" not in done.stdout + done.stderr
 
 
 def test_import_names_the_lines_whose_text_is_not_the_stored_one(prompts, tmp_path):

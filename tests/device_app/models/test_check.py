@@ -102,7 +102,7 @@ def test_without_a_previous_ledger_the_base_becomes_active(ledger, adapt, bundle
     assert "restore it from a backup; otherwise" in found.remedy
     found.mend()
     assert edited(bundle) is bundle
-    assert kinds() == ["unreferenced task vectors"]
+    assert kinds() == ["missing ledgers", "unreferenced task vectors"]
     assert ledger.vector_path(name).is_file()
 
 

@@ -38,7 +38,7 @@ def test_init_creates_keys_once_and_renews_the_certificate(asr, tmp_path):
     for name in ("signing.pem", "authority-key.pem", "certificate-key.pem", "host.sqlite"):
         path = tmp_path / "home" / "host" / name
         assert not path.exists() or path.stat().st_mode & 0o077 == 0
-    assert "neither a name" in asr("host", "init", "no name\n").err
+    assert "neither a DNS name" in asr("host", "init", "no name\n").err
     assert asr("host", "init").out == first.out  # uses this machine's name
 
 
@@ -81,7 +81,7 @@ def test_tokens_are_shown_once_and_only_their_hashes_stored(asr, tmp_path):
         (("host", "serve", "--host", "0.0.0.0"), "host init"),
         (("host", "serve", "--cert", "missing.pem"), "go together"),
         (("host", "serve", "--cert", "missing.pem", "--key", "missing.pem"), "cannot be used"),
-        (("host", "trust", "http://192.168.1.1:8443"), "only by https"),
+        (("host", "trust", "http://192.168.1.1:8443"), "only over https"),
         (("host", "trust", "https://127.0.0.1:1"), "cannot be reached"),
         (("host", "forget", "https://box"), "not trusted"),
         (("host", "fleet", "merge", "--group", "crew"), "host init"),

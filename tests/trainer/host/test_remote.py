@@ -206,7 +206,7 @@ def test_another_hosts_certificate_is_refused(serve, trusted, job, host_home, tm
         assert client.jobs() == []
     with (
         HostClient(replace(trusted(url, "tablet"), authority=other.authority)) as client,
-        pytest.raises(BadInputError, match="not of the authority this device trusts"),
+        pytest.raises(BadInputError, match="not signed by the authority that this device trusts"),
     ):
         send(job, client, lambda _sent: None)
 
