@@ -421,7 +421,7 @@ def write_audio(path: Path, audio: np.ndarray, sample_rate: int = SAMPLE_RATE, *
     return path
 
 
-def until(condition, seconds=60.0):
+def until(condition, seconds=180.0):
     """Waits until a condition returns a true value, and returns it; fails after the time limit."""
     end = time.monotonic() + seconds
     while not (found := condition()):
