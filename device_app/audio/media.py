@@ -27,8 +27,8 @@ FFMPEG_OUTPUT = ("-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au", "-")
 # Only containers of sound. A playlist or script would make FFmpeg open other files, and addresses on the network.
 OPTIONS = {
     "protocol_whitelist": "file,pipe",
-    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,amr,amrnb,amrwb,asf,asf_o,aac,avi,flv,mpeg,mpegts,ac3,eac3,"
-    "ape,wv,tta,caf,wav,w64,aiff,au,flac,ogg,mp3,loas,dts,voc,gsm,xwma,mpc,mpc8,tak,shn,rm,oma",
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,amr,amrnb,amrwb,asf,asf_o,aac,avi,flv,mpeg,mpegts,ac3,"
+    "eac3,ape,wv,tta,caf,wav,w64,aiff,au,flac,ogg,mp3,loas,dts,voc,gsm,xwma,mpc,mpc8,tak,shn,rm,oma",
 }
 
 Block = tuple[NDArray[np.float32], int]  # (samples, channels), and the sampling rate in Hz

@@ -120,7 +120,8 @@ def audio_files(folder: Path, on_skipped: Callable[[str], None] = lambda _messag
     """Files in a folder and its subfolders that are audio by their suffix, sorted.
 
     A link counts as the file that it leads to, by its own name. A broken link is listed, so that it is
-    reported when it is read; so is a subfolder that cannot be read. Files that macOS leaves beside others (`._a.wav`) are not recordings.
+    reported when it is read; so is a subfolder that cannot be read. Files that macOS leaves beside others
+    (`._a.wav`) are not recordings.
 
     Args:
         folder: searched with its subfolders, except for links to folders, which may lead back to it.

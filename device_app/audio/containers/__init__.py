@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import IO
 
-from device_app.audio.containers import flac, iff, mpeg, ogg, sun
+from device_app.audio.containers import flac, iff, long_chunks, mpeg, ogg, sun
 from device_app.audio.containers.view import Part
 
 FORMATS: Sequence[Callable[[IO[bytes], int], list[Part] | None]] = (
@@ -17,6 +17,7 @@ FORMATS: Sequence[Callable[[IO[bytes], int], list[Part] | None]] = (
     flac.parts,
     ogg.parts,
     sun.parts,
+    long_chunks.parts,
     mpeg.parts,  # last, as its frames have the weakest signature
 )
 
@@ -46,8 +47,11 @@ def parts(file: IO[bytes]) -> list[Part] | None:
     size = file.seek(0, 2)
     for find in FORMATS:
         file.seek(0)
-        if found := find(file, size):
-            return found
+        try:
+            if found := find(file, size):
+                return found
+        except OSError:  # the decoder reads as far as it can
+            return None
     return None
 
 

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, NamedTuple
 
-from device_app.audio.containers.view import Part, View, skip_id3
+from device_app.audio.containers.view import Part, Span, View, skip_id3
 
 CHUNK = 1 << 20
 LONGEST_FRAME = 8192  # bytes; more than any has
 JUNK_BEFORE = 1 << 16  # bytes in which the first frame must begin
 APE_HEADER = 32
 ID3V1 = 128
+INFORMATION = 200  # bytes of a frame that an Info header and what encoders add to it may take
 DECODER_DELAY = 529  # samples, of layer III
 
 _V1_L1 = (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448)
@@ -50,6 +51,7 @@ class _Stream:
         spans: start and length of those without anything between them.
         info: position and length of the frame with the count, which has no sound.
         promised: frames by that count; None if there is none.
+        trimmed: samples of the encoder's delay and padding by that frame, which libmpg123 takes off.
     """
 
     form: _Form
@@ -59,6 +61,7 @@ class _Stream:
     frames: int = 0
     info: tuple[int, int] | None = None
     promised: int | None = None
+    trimmed: int = 0
     is_cut: bool = False
 
 
@@ -78,6 +81,7 @@ def parts(file: IO[bytes], size: int) -> list[Part] | None:
             streams.append(_Stream(frame.form, frame.samples, header[:4]))
         if count is not None:
             streams[-1].info, streams[-1].promised = (position, frame.length), count or None
+            streams[-1].trimmed = _trimmed(header, frame.form)
             continue
         stream = streams[-1]
         stream.frames += 1
@@ -92,11 +96,13 @@ def _part(file: IO[bytes], stream: _Stream) -> Part:
     spans = [(start, length) for start, length in stream.spans]
     promised = stream.promised if stream.promised and stream.promised > stream.frames else None
     if stream.info is not None and stream.promised is not None and stream.promised >= stream.frames:
-        first: bytes | tuple[int, int] = stream.info  # with the encoder's delay, which libmpg123 takes off
+        first: Span = stream.info
+        trimmed = stream.trimmed
     else:
         first = _information(stream)
+        trimmed = 0
     declared = None if promised is None else promised * stream.samples
-    samples = stream.frames * stream.samples
+    samples = stream.frames * stream.samples - trimmed
     return Part(View(file, [first, *spans]), declared, stream.is_cut, samples, is_mpeg=True)
 
 
@@ -141,6 +147,19 @@ def _frame_count(frame: bytes) -> int | None:
     if frame[36:40] == b"VBRI":
         return int.from_bytes(frame[50:54], "big")
     return None
+
+
+def _trimmed(frame: bytes, form: _Form) -> int:
+    """Samples of the encoder's delay and padding, from what LAME and others add to an Info header."""
+    for offset in (4, 6):
+        at = offset + _side_information(form)
+        if frame[at : at + 4] in (b"Xing", b"Info"):
+            flags = frame[at + 7] if len(frame) > at + 7 else 0
+            # Number of frames, of bytes, table of contents, quality; then 21 bytes of the encoder and its settings.
+            at += 8 + 4 * (flags & 1) + 4 * (flags >> 1 & 1) + 100 * (flags >> 2 & 1) + 4 * (flags >> 3 & 1) + 21
+            delays = int.from_bytes(frame[at : at + 3], "big")
+            return (delays >> 12) + (delays & 0xFFF)
+    return 0
 
 
 def _parse(header: bytes) -> _Frame | None:
@@ -204,7 +223,7 @@ def _frames(file: IO[bytes], position: int, size: int) -> Iterator[tuple[int, by
         # Another form must be confirmed: it may be a damaged header.
         if frame is not None and (frame.form == form or _is_start(data, at, size - origin)):
             form = frame.form
-            yield position, data[at : at + min(frame.length, 64)], frame, position + frame.length <= size
+            yield position, data[at : at + min(frame.length, INFORMATION)], frame, position + frame.length <= size
             position += frame.length
             continue
         position = _after_junk(file, data, at, position, size)

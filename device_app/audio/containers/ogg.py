@@ -23,6 +23,7 @@ class _Link:
     last_flags: int = 0
     pages: dict[int, int] = field(default_factory=dict)  # sequence number of each stream's latest page
     has_gap: bool = False
+    fragment: bytes = b""  # a last page of the packets that are whole, where the page is cut off
 
 
 def parts(file: IO[bytes], size: int) -> list[Part] | None:
@@ -39,12 +40,16 @@ def parts(file: IO[bytes], size: int) -> list[Part] | None:
             continue
         table = file.read(header[26]) if len(header) == HEADER else b""
         end = position + HEADER + len(table) + sum(table)
-        if len(header) < HEADER or len(table) < header[26] or end > size:
+        if len(header) < HEADER or len(table) < header[26]:
             is_cut = True
             break
         flags = header[5]
         if not links or (flags & FIRST and links[-1].has_data):
             links.append(_Link(position))
+        if end > size:
+            is_cut = True
+            links[-1].fragment = _whole_packets(header, table, file.read())
+            break
         _add(links[-1], header, position, end)
         position = end
     return [Part(_view(file, link), is_cut=link.has_gap or (is_cut and link is links[-1])) for link in links] or None
@@ -75,14 +80,37 @@ def _next_page(file: IO[bytes], position: int, size: int) -> int:
 
 def _view(file: IO[bytes], link: _Link) -> View:
     """The link as a file; its last page says that it is the last, from which a decoder takes the length."""
+    if link.fragment:
+        return View(file, [(link.start, link.end - link.start), link.fragment])
     if link.last_flags & LAST:
         return View(file, [(link.start, link.end - link.start)])
     file.seek(link.last_page)
-    page = bytearray(file.read(link.end - link.last_page))
-    page[5] |= LAST
-    page[22:26] = bytes(4)
-    page[22:26] = _crc32(bytes(page)).to_bytes(4, "little")
-    return View(file, [(link.start, link.last_page - link.start), bytes(page)])
+    page = file.read(link.end - link.last_page)
+    return View(file, [(link.start, link.last_page - link.start), _as_last(page)])
+
+
+def _as_last(page: bytes) -> bytes:
+    """The page with the end flag and a checksum that fits."""
+    new = bytearray(page)
+    new[5] |= LAST
+    new[22:26] = bytes(4)
+    new[22:26] = _crc32(bytes(new)).to_bytes(4, "little")
+    return bytes(new)
+
+
+def _whole_packets(header: bytes, table: bytes, body: bytes) -> bytes:
+    """A page of the packets that are whole in the beginning of one; empty if there are none."""
+    used, length, packets_end, packets_length = 0, 0, 0, 0
+    for segment in table:
+        used, length = used + 1, length + segment
+        if length > len(body):
+            break
+        if segment < 255:  # a packet ends here
+            packets_end, packets_length = used, length
+    if not packets_end:
+        return b""
+    page = header[: HEADER - 1] + bytes([packets_end]) + table[:packets_end] + body[:packets_length]
+    return _as_last(page)
 
 
 def _crc32(data: bytes) -> int:
