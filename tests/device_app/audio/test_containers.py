@@ -52,6 +52,12 @@ def make(kind, audio=AUDIO, rate=RATE, **options):
     return encoded(audio, rate, *FORMATS[kind], **options)
 
 
+def is_both(found):
+    """Whether both sentences are there; a codec may add silence to the end of the first."""
+    second = found[-len(OTHER_EXPECTED) - SAMPLE_RATE // 2 :]
+    return is_same(found[: len(EXPECTED)], EXPECTED) and is_same(second, OTHER_EXPECTED, tolerance_s=0.6, delay_s=0.6)
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_every_format_is_read_whole_and_without_a_complaint(kind, capfd):
     found, message = decoded(make(kind))
@@ -76,7 +82,7 @@ def test_a_file_that_is_cut_off_gives_what_is_there_and_says_so(kind, share, cap
 def test_joined_files_are_read_one_after_the_other(kind):
     found, message = decoded(make(kind) + make(kind, OTHER))
     assert message is None
-    assert is_same(found, BOTH, tolerance_s=0.25, correlation=0.85)  # codecs fill up the last block of the first
+    assert is_both(found)
 
 
 @pytest.mark.parametrize("kind", ["wav", "flac", "ogg", "opus", "mp3"])
@@ -314,7 +320,7 @@ def test_an_mp3_file_with_a_large_tag_and_no_count(size, place, capfd):
     made = {"before": tag + data, "after": data + ape, "between": data + tag + without_info(make("mp3", OTHER))}[place]
     found, message = decoded(made)
     assert message is None
-    assert is_same(found, BOTH if place == "between" else EXPECTED, tolerance_s=0.4, correlation=0.8)
+    assert is_both(found) if place == "between" else is_same(found, EXPECTED, tolerance_s=0.25)
     assert capfd.readouterr().err == ""
 
 
