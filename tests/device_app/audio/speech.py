@@ -45,9 +45,9 @@ def is_same(found, expected, tolerance_s=0.15, correlation=0.95, delay_s=0.15):
     """Whether two recordings have the same length and the same loudness over time, apart from a codec's delay."""
     if abs(len(found) - len(expected)) > tolerance_s * SAMPLE_RATE:
         return False
+    delays = range(0, round(delay_s * SAMPLE_RATE), WINDOW // 4)
     return any(
-        correlated(found[delay:], expected) > correlation
-        for delay in range(0, round(delay_s * SAMPLE_RATE), WINDOW // 4)
+        max(correlated(found[delay:], expected), correlated(found, expected[delay:])) > correlation for delay in delays
     )
 
 
