@@ -40,22 +40,23 @@ def decoded(source: Path | IO[bytes], name: str, block_s: float) -> Iterator[Blo
         fault: str | None = None
         total_s = 0.0
         for number, part in enumerate(parts):
-            opened = _open(part, stack)
-            if isinstance(opened, str):
-                if number == 0:
-                    yield from _by_media(source, file, name, opened)
-                    return
-                fault = fault or f"damaged after {total_s:.1f} s ({opened})"
-                continue
-            found = 0
-            try:
-                while len(block := _read(opened, part, _block_size(opened, block_s))):
-                    found += len(block)
-                    yield block, opened.samplerate
-            except _DecoderError as error:
-                fault = fault or f"damaged after {total_s + found / opened.samplerate:.1f} s ({error})"
-            fault = fault or _shortage(part, opened, found, total_s)
-            total_s += found / opened.samplerate
+            with ExitStack() as opened_part:
+                opened = _open(part, opened_part)
+                if isinstance(opened, str):
+                    if number == 0:
+                        yield from _by_media(source, file, name, opened)
+                        return
+                    fault = fault or f"damaged after {total_s:.1f} s ({opened})"
+                    continue
+                found = 0
+                try:
+                    while len(block := _read(opened, part, _block_size(opened, block_s))):
+                        found += len(block)
+                        yield block, opened.samplerate
+                except _DecoderError as error:
+                    fault = fault or f"damaged after {total_s + found / opened.samplerate:.1f} s ({error})"
+                fault = fault or _shortage(part, opened, found, total_s)
+                total_s += found / opened.samplerate
         if fault:
             raise (IncompleteAudioError if total_s else BadAudioError)(f"{name}: {fault}")
 

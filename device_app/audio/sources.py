@@ -1,4 +1,4 @@
-"""Which recordings a command was given, and where each one's result goes."""
+"""The recordings that a command line names, and the output path of each one's result."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Recording:
 
     Attributes:
         path: the file; None is standard input.
-        name: as the user would call it.
+        name: as the user named it.
         place: where it was found relative to the folder that was asked for, without its suffix;
             results are put at the same place.
     """
@@ -41,7 +41,7 @@ class Recording:
 
     @contextmanager
     def opened(self) -> Iterator[Path | IO[bytes]]:
-        """Something that audio can be read from, twice if need be.
+        """A path or a seekable stream with the audio.
 
         Raises:
             BadAudioError: standard input, a FIFO or a device cannot be read, or gives nothing.

@@ -45,7 +45,7 @@ def transcribe(
     ] = None,
     overwrite: options.Overwrite = False,
     skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Leave out recordings that have a result, to go on with a folder.")
+        bool, typer.Option("--skip-existing", help="Skip recordings whose result exists, to continue a folder.")
     ] = False,
     model: options.Model = None,
     precision: options.Precision = "int8",
@@ -61,7 +61,7 @@ def transcribe(
         float, typer.Option(min=0.1, max=5.0, help="Microphone: seconds of silence that end an utterance.")
     ] = 0.5,
     save: Annotated[
-        bool, typer.Option("--save", help="Keep what is heard, sound and text, on this machine, to correct it.")
+        bool, typer.Option("--save", help="Store audio and text on this machine, to correct the text.")
     ] = False,
     domain: Annotated[str, typer.Option(help="With --save: the domain to keep it in.")] = "my-speech",
 ) -> None:
@@ -96,23 +96,23 @@ def transcribe(
 
 @contextmanager
 def _saving(domain: str, source: Source) -> Iterator[UtteranceSaver]:
-    """Says that what is heard is kept, and at the end, under which numbers."""
+    """Says that audio and text are stored, and at the end, under which numbers."""
     from device_app.data.store import Store
     from device_app.recording.saver import UtteranceSaver
 
     with Store() as store:  # reports now, not after the first sentence, if it cannot be opened
         saver = UtteranceSaver(store, domain, source)
-        options.tell(f"What is heard is kept on this machine, in {store.folder}, domain {domain!r}.")
+        options.tell(f"Audio and text are stored on this machine, in {store.folder}, domain {domain!r}.")
         try:
             yield saver
         finally:
             if ids := saver.ids:
                 numbers = f"{ids[0]}" if len(ids) == 1 else f"{ids[0]} to {ids[-1]}"
                 options.tell(
-                    f"Kept as {numbers}. If one was misheard: asr-edge correct ID TEXT, or correct --last TEXT"
+                    f"Stored as {numbers}. To correct a text: asr-edge correct ID TEXT, or correct --last TEXT"
                 )
             if known := saver.known:
-                options.tell(f"There already, not kept again: {', '.join(map(str, known))}")
+                options.tell(f"Stored already, not again: {', '.join(map(str, known))}")
 
 
 def _check_live(form: Format, output: str | None, skip_existing: bool) -> None:

@@ -169,10 +169,3 @@ def test_media_that_cannot_be_read_are_named(folder, monkeypatch):
     lines = done.stderr.splitlines()
     assert [line.split(": ")[1] for line in lines[:2]] == ["in/film.webm", "in/talk.m4a"]
     assert all("asr-edge[media]" in line and "ffmpeg" in line for line in lines[:2])
-
-
-def test_progress_of_several_recordings_is_one_bar(folder):
-    for name in WORDS:
-        write_spelled(Path(f"in/{name}.wav"), WORDS[name] * 12)
-    done = transcribe(folder, "-o", "out", terminal=True)
-    assert "5 recordings" in done.stderr
