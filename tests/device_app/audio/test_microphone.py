@@ -83,7 +83,7 @@ def test_audio_and_text_are_stored_with_save(virtual_microphone, start, tmp_path
         kept = list(store.utterances("phone"))
     assert "valid extension" in " ".join(utterance.hypothesis for utterance in kept)
     assert {utterance.source for utterance in kept} == {"recorded"}
-    assert "Kept as" in err
+    assert "Stored as" in err
 
 
 def test_interrupted_speech_is_still_written(virtual_microphone, start):
