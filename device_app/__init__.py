@@ -24,7 +24,14 @@ if TYPE_CHECKING:
     from device_app.recognition.results import Transcript, TranscriptSegment, Update, Word
     from device_app.recognition.stream import Stream
     from device_app.recognition.transcriber import Transcriber
-    from editing.errors import AsrEdgeError, BadAudioError, BadInputError, BundleError, StorageError
+    from editing.errors import (
+        AsrEdgeError,
+        BadAudioError,
+        BadInputError,
+        BundleError,
+        IncompleteAudioError,
+        StorageError,
+    )
 
 __all__ = [
     "AsrEdgeError",
@@ -32,6 +39,7 @@ __all__ = [
     "BadInputError",
     "BundleError",
     "DecodingOptions",
+    "IncompleteAudioError",
     "NGram",
     "SegmentSettings",
     "StorageError",
@@ -51,6 +59,7 @@ _MODULES = {
     "BadInputError": "editing.errors",
     "BundleError": "editing.errors",
     "DecodingOptions": "device_app.recognition.options",
+    "IncompleteAudioError": "editing.errors",
     "NGram": "device_app.recognition.ngram",
     "SegmentSettings": "device_app.audio.vad",
     "StorageError": "editing.errors",

@@ -1,5 +1,7 @@
 """Errors that a user can act on: one line that names the file and the remedy."""
 
+from typing import Any
+
 
 def one_line(text: str, max_length: int = 200) -> str:
     """Makes untrusted text safe for a one-line error message: escapes line breaks and control characters.
@@ -25,6 +27,16 @@ class BadInputError(AsrEdgeError, ValueError):
 
 class BadAudioError(BadInputError):
     """Audio cannot be read, or is unusable for recognition."""
+
+
+class IncompleteAudioError(BadAudioError):
+    """Audio is cut off or damaged; what could be read before was used.
+
+    Attributes:
+        transcript: of the audio that could be read, if a transcriber raises it.
+    """
+
+    transcript: Any = None
 
 
 class BundleError(BadInputError):

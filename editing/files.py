@@ -16,6 +16,7 @@ from pathlib import Path
 from editing.errors import AsrEdgeError, BadInputError, BlockedError, StorageError
 
 OTHERS = 0o077  # permissions of everybody but the owner
+LONGEST_NAME = 255  # bytes
 _private_folders: set[Path] = set()  # of this process; see `private_folder`
 _DESCRIPTOR = re.compile(r"(?:/proc/(?P<process>\d+)(?:/task/\d+)?|/dev)/fd/(?P<number>\d+)")
 
@@ -197,7 +198,9 @@ def write_all_atomically(files: Mapping[Path, bytes], *, private: bool = False) 
 
 
 def _temporary_path(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    suffix = f".{secrets.token_hex(8)}.tmp"
+    name = os.fsencode(path.name)[: LONGEST_NAME - 1 - len(suffix)].decode(errors="ignore")
+    return path.with_name(f".{name}{suffix}")
 
 
 def _write_temporary(temporary: Path, target: Path, data: bytes, private: bool) -> None:

@@ -1,4 +1,4 @@
-"""Spans of the recordings that come with asr-edge, as a file beside them names them."""
+"""Reads spans of the bundled recordings, as the JSON-lines file beside them lists them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from device_app.audio.samples import SAMPLE_RATE, Samples, read
 
 
 def cut_out(path: Path) -> Iterator[tuple[Samples, dict[str, Any]]]:
-    """Audio (samples,) at 16 kHz of each span, and its line: "audio", "start_s", "end_s", and what else is there.
+    """Audio (samples,) at 16 kHz of each span, and its line: "audio", "start_s", "end_s" and other keys.
 
     Raises:
         BadAudioError: the installation is damaged.

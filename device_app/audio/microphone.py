@@ -14,8 +14,8 @@ from device_app.audio.samples import Samples
 from editing.errors import MicrophoneError
 
 BLOCK_S = 0.05
-QUEUE_S = 30.0  # a recogniser this far behind loses audio, which is reported
-SILENT_DEVICE_S = 3.0  # no block for this long: the device has gone
+QUEUE_S = 30.0  # if the recogniser is further behind, audio is lost and this is reported
+SILENT_DEVICE_S = 3.0  # without a block for this long, the device was disconnected
 
 INSTALL_PORTAUDIO = (
     "the PortAudio library is missing. Install it with 'sudo apt install libportaudio2' (Debian, Ubuntu, "
@@ -129,7 +129,7 @@ class Microphone:
         """Blocks, (samples,), until the caller stops.
 
         Raises:
-            MicrophoneError: the device went away.
+            MicrophoneError: the device was disconnected.
         """
         while True:
             try:

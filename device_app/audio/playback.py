@@ -1,4 +1,4 @@
-"""Audio out: what was recorded, played back."""
+"""Plays recordings back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def playing(audio: Samples) -> Iterator[Any]:
     Gives the stream, whose `active` says whether it is still playing.
 
     Raises:
-        MicrophoneError: there is nothing to play it on, or PortAudio is not installed.
+        MicrophoneError: there is no output device, or PortAudio is not installed.
     """
     import soxr
 

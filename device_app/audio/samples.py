@@ -1,4 +1,4 @@
-"""Audio files: any format, rate and channel count -> mono float32 at the model's rate, in blocks; and back to FLAC."""
+"""Audio of any format, rate and channel count -> mono float32 at the model's rate, in blocks; and back to FLAC."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from editing.errors import BadAudioError
+from device_app.audio import decoding, media
+from editing.errors import BadAudioError, IncompleteAudioError
 
 Samples = NDArray[np.float32]
 
@@ -19,12 +20,12 @@ SAMPLE_RATE = 16_000
 MINIMUM_S = 0.1  # shorter than this the encoder has no frame to give
 BLOCK_S = 1.0
 LOUDEST_FLOAT = 32.0  # 30 dB above full scale: no recording is so loud, but 16-bit samples are that were not scaled
-# Containers whose decoders may count a few samples more or fewer than the header promises.
-HEADER_TOLERANCE_S = 0.1
+LEAST_SHARE = 0.05  # of the loudest channel's power, in the average of the channels; below it, they cancel out
+PIECE_S = 1.0  # a recording in memory is converted in such pieces, as a file is read
 
-# What libsndfile reads, for walking a folder; a file named on the command line is always tried.
-SUFFIXES = frozenset(
-    {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64", ".rf64"}
+# For finding recordings in a folder; a file named on the command line is always tried.
+SUFFIXES = media.SUFFIXES | frozenset(
+    {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64"}
 )
 
 
@@ -40,51 +41,41 @@ def read_blocks(source: Path | IO[bytes], name: str, block_s: float = BLOCK_S) -
         Arrays of shape (samples,); together they are the whole recording.
 
     Raises:
-        BadAudioError: it is missing, empty, not audio, damaged, or shorter than 0.1 s. What was
-            yielded before was sound.
+        BadAudioError: it is missing, empty, not audio, or shorter than 0.1 s.
+        IncompleteAudioError: it is damaged or cut off; raised after all that could be read.
     """
-    import soundfile
-
-    with _opened(source, name) as file:
-        convert = Converter(file.samplerate, name)
-        read = 0
-        try:
-            for block in file.blocks(round(file.samplerate * block_s), dtype="float32", always_2d=True):
-                read += len(block)
-                yield convert(block)
-        except soundfile.LibsndfileError as error:
-            raise BadAudioError(
-                f"{name}: damaged after {read / file.samplerate:.1f} s ({error.error_string})"
-            ) from error
-        if read < file.frames - HEADER_TOLERANCE_S * file.samplerate:
-            raise BadAudioError(
-                f"{name}: damaged or cut off: {read / file.samplerate:.1f} s of "
-                f"{file.frames / file.samplerate:.1f} s could be read"
-            )
-        check_length(read, file.samplerate, name)
+    convert: Converter | None = None
+    length_s = 0.0
+    fault: IncompleteAudioError | None = None
+    try:
+        for block, sample_rate in decoding.decoded(source, name, block_s):
+            if convert is None or convert.sample_rate != sample_rate:  # as in joined files
+                if convert is not None:
+                    yield convert.finish()
+                convert = Converter(sample_rate, name)
+            length_s += len(block) / sample_rate
+            yield convert(block)
+    except IncompleteAudioError as error:
+        fault = error
+    if convert is not None:
         yield convert.finish()
+    if fault is not None:
+        raise fault
+    check_length(length_s, 1.0, name)
 
 
 def duration_s(path: Path) -> float:
-    """Seconds of audio in the file, from its header.
+    """Seconds of audio in the file, by its structure and header, which may be wrong; 0 if it does not say.
 
     Raises:
         BadAudioError: as `read_blocks`.
     """
-    with _opened(path, str(path)) as file:
-        return float(file.frames / file.samplerate)
+    return decoding.duration_s(path)
 
 
 def is_recording(path: Path) -> bool:
-    """Whether a file is audio by its suffix or by what is in it, damaged or not."""
-    import soundfile
-
-    if path.suffix.lower() in SUFFIXES:
-        return True
-    try:
-        return path.stat().st_size > 0 and bool(soundfile.info(path).frames)
-    except (OSError, TypeError, soundfile.LibsndfileError):  # TypeError: samples without a header, by its suffix
-        return False
+    """Whether a file is audio by its suffix or by its content, damaged or not."""
+    return path.suffix.lower() in SUFFIXES or decoding.is_audio(path)
 
 
 def read(path: Path) -> Samples:
@@ -105,21 +96,6 @@ def encode(audio: Samples) -> bytes:
     return buffer.getvalue()
 
 
-def _opened(source: Path | IO[bytes], name: str) -> Any:
-    import soundfile
-
-    try:
-        if isinstance(source, Path) and source.stat().st_size == 0:
-            raise BadAudioError(f"{name}: the file is empty")
-        return soundfile.SoundFile(source)
-    except OSError as error:
-        raise BadAudioError(f"{name}: {error.strerror or error}") from error
-    except soundfile.LibsndfileError as error:
-        raise BadAudioError(
-            f"{name}: not audio that can be read ({error.error_string}); try WAV, FLAC, OGG or MP3"
-        ) from error
-
-
 class Converter:
     """Blocks of any rate and channel count -> 16 kHz mono, with the resampler's memory kept."""
 
@@ -130,6 +106,7 @@ class Converter:
         """
         if not 1_000 <= sample_rate <= 1_000_000:
             raise BadAudioError(f"{name}: a sampling rate of {sample_rate:g} Hz cannot be used")
+        self.sample_rate = sample_rate
         self._name = name
         self._resampler = None
         if sample_rate != SAMPLE_RATE:
@@ -168,7 +145,7 @@ def as_mono(audio: NDArray[Any], name: str = "audio") -> Samples:
             f"{name}: samples of type {audio.dtype}; expected floats in -1..1, int16 or int32. "
             "Of 16-bit samples in another type: numpy.asarray(samples, numpy.int16)"
         )
-    mono = (audio if audio.ndim == 1 else audio.mean(axis=1)).astype(np.float32, copy=False)
+    mono = (audio if audio.ndim == 1 else _mixed(audio)).astype(np.float32, copy=False)
     if not np.isfinite(mono).all():
         raise BadAudioError(f"{name}: holds samples that are not numbers (NaN or infinite); record or convert it again")
     peak = float(np.abs(mono).max(initial=0))
@@ -179,7 +156,20 @@ def as_mono(audio: NDArray[Any], name: str = "audio") -> Samples:
     return mono
 
 
-def check_length(samples: int, sample_rate: float, name: str = "audio") -> None:
+def _mixed(audio: NDArray[Any]) -> NDArray[Any]:
+    """The average of the channels, or the loudest one where they cancel out: opposite phase, or one of many in use."""
+    mean: NDArray[Any] = audio.mean(axis=1)
+    if audio.shape[1] < 2 or not len(audio):
+        return mean
+    powers = np.square(audio, dtype=np.float64).mean(axis=0)
+    loudest = powers.max()
+    if not np.square(mean, dtype=np.float64).mean() < LEAST_SHARE * loudest:  # also where samples are NaN
+        return mean
+    # The first of those that are about as loud: a change from block to block would invert the phase.
+    return audio[:, int(np.argmax(powers >= 0.8 * loudest))]
+
+
+def check_length(samples: float, sample_rate: float, name: str = "audio") -> None:
     """
     Raises:
         BadAudioError: there is less than 0.1 s.
@@ -197,9 +187,12 @@ def to_model_rate(audio: NDArray[Any], sample_rate: float, name: str = "audio") 
         BadAudioError: as `Converter`, or there is less than 0.1 s.
     """
     convert = Converter(sample_rate, name)
-    converted = convert(audio)
-    check_length(len(np.asarray(audio)), sample_rate, name)
-    return np.concatenate([converted, convert.finish()])
+    audio = np.asarray(audio)
+    as_mono(audio[:1] if audio.ndim else audio, name)  # refuses another type or shape before any length is taken
+    check_length(len(audio), sample_rate, name)
+    piece = round(sample_rate * PIECE_S)
+    blocks = [convert(audio[start : start + piece]) for start in range(0, len(audio), piece)]
+    return np.concatenate([*blocks, convert.finish()])
 
 
 def in_noise(audio: Samples, noise: Samples, snr_db: float) -> Samples:

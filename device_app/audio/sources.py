@@ -1,11 +1,12 @@
-"""Which recordings a command was given, and where each one's result goes."""
+"""The recordings that a command line names, and the output path of each one's result."""
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,12 @@ from typing import IO
 from device_app.audio.samples import SUFFIXES, is_recording
 from device_app.outputs import check_output
 from editing.errors import AsrEdgeError, BadAudioError, BadInputError, StorageError
-from editing.files import is_stream, refuse_overwriting
+from editing.files import LONGEST_NAME, is_stream, refuse_overwriting
 
 STDIN = "-"
 STANDARD_INPUT = Path("/dev/stdin")
 STANDARD_OUTPUT = Path("/dev/stdout")
+APPLE_DOUBLE = "._"
 IN_MEMORY = 16 * 1024 * 1024  # bytes of standard input kept in memory; more goes to a temporary file
 
 
@@ -28,7 +30,7 @@ class Recording:
 
     Attributes:
         path: the file; None is standard input.
-        name: as the user would call it.
+        name: as the user named it.
         place: where it was found relative to the folder that was asked for, without its suffix;
             results are put at the same place.
     """
@@ -39,7 +41,7 @@ class Recording:
 
     @contextmanager
     def opened(self) -> Iterator[Path | IO[bytes]]:
-        """Something that audio can be read from, twice if need be.
+        """A path or a seekable stream with the audio.
 
         Raises:
             BadAudioError: standard input, a FIFO or a device cannot be read, or gives nothing.
@@ -85,11 +87,17 @@ def _keep(data: bytes, spool: IO[bytes]) -> None:
         ) from error
 
 
-def find_recordings(sources: Sequence[str]) -> list[Recording]:
-    """Files as they are named, folders walked for audio, "-" for standard input.
+def find_recordings(
+    sources: Sequence[str], on_skipped: Callable[[str], None] = lambda _message: None
+) -> list[Recording]:
+    """Files as they are named, folders searched for audio, "-" for standard input.
+
+    Args:
+        sources: what the user named.
+        on_skipped: called with a message for each subfolder that is a link, which is not searched.
 
     Raises:
-        BadInputError: a folder holds no audio.
+        BadInputError: a folder has no audio, or cannot be read.
     """
     found: list[Recording] = []
     for source in sources:
@@ -97,13 +105,50 @@ def find_recordings(sources: Sequence[str]) -> list[Recording]:
         if source == STDIN:
             found.append(Recording(None, "standard input", Path("stdin")))
         elif path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            inside = audio_files(path, on_skipped)
             if not inside:
-                raise BadInputError(f"{path}: a folder without audio ({', '.join(sorted(SUFFIXES))})")
+                raise BadInputError(
+                    f"{path}: a folder without audio; no file in it has a suffix such as .wav, .mp3 or .m4a"
+                )
             found += [Recording(p, str(p), p.relative_to(path).with_suffix("")) for p in inside]
         else:
             found.append(Recording(path, source, Path(path.stem)))
     return found
+
+
+def audio_files(folder: Path, on_skipped: Callable[[str], None] = lambda _message: None) -> list[Path]:
+    """Files in a folder and its subfolders that are audio by their suffix, sorted.
+
+    A link counts as the file that it leads to, by its own name. A broken link is listed, so that it is
+    reported when it is read; so is a subfolder that cannot be read. Files that macOS leaves beside others
+    (`._a.wav`) are not recordings.
+
+    Args:
+        folder: searched with its subfolders, except for links to folders, which may lead back to it.
+        on_skipped: called with a message for each subfolder that is a link, which is not searched.
+
+    Raises:
+        BadInputError: the folder cannot be read.
+    """
+    found: list[Path] = []
+
+    def keep(error: OSError) -> None:
+        if Path(error.filename) == folder:
+            raise BadInputError(f"{folder}: cannot be searched ({error.strerror})") from error
+        found.append(Path(error.filename))
+
+    for above, subfolders, names in os.walk(folder, onerror=keep):
+        for name in subfolders:
+            if (linked := Path(above, name)).is_symlink():
+                on_skipped(f"{linked}: not searched, as it is a link to a folder; name it to include it")
+        paths = [Path(above, name) for name in names if not name.startswith(APPLE_DOUBLE)]
+        found += [one for one in paths if one.suffix.lower() in SUFFIXES and (one.is_file() or is_broken_link(one))]
+    return sorted(found)
+
+
+def is_broken_link(path: Path) -> bool:
+    """Whether a path is a symbolic link to nothing."""
+    return path.is_symlink() and not path.exists()
 
 
 def check_outputs(
@@ -134,7 +179,8 @@ def output_paths(recordings: Sequence[Recording], output: str, suffix: str) -> l
     """Where each recording's result is to be written.
 
     One recording goes to `output` itself unless that is a folder or ends in a slash; several go into it as a
-    folder, each with its own name and the new suffix. Two that would collide keep their old suffix too.
+    folder, each with its own name and the new suffix. Two that would collide keep their old suffix too. A name
+    that is too long for a file is shortened.
     """
     if len(recordings) == 1 and not output.endswith("/") and not Path(output).is_dir():
         return [Path(output)]
@@ -142,7 +188,9 @@ def output_paths(recordings: Sequence[Recording], output: str, suffix: str) -> l
     paths = []
     for recording in recordings:
         own = recording.path.suffix if recording.path and taken[recording.place] > 1 else ""
-        paths.append(Path(output) / recording.place.with_name(f"{recording.place.name}{own}.{suffix}"))
+        ending = f"{own}.{suffix}"
+        name = os.fsdecode(os.fsencode(recording.place.name)[: LONGEST_NAME - len(os.fsencode(ending))])
+        paths.append(Path(output) / recording.place.with_name(f"{name}{ending}"))
     twice = [path for path, count in Counter(paths).items() if count > 1]
     if twice:
         raise BadInputError(f"{twice[0]}: two recordings would be written there; transcribe them one folder at a time")

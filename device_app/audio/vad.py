@@ -1,6 +1,6 @@
-"""Where speech starts and ends: Silero VAD, and the segments it cuts audio into.
+"""Finds where speech starts and ends with Silero VAD, and cuts audio into segments.
 
-Files and the microphone go through the same `Segmenter`; only their patience differs.
+Files and the microphone use the same `Segmenter` with different settings.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class VoiceActivity:
 
 @dataclass
 class VoiceState:
-    """What the network remembers of one stream."""
+    """The recurrent state of the network for one stream."""
 
     context: Samples = field(default_factory=lambda: np.zeros(CONTEXT, np.float32))
     hidden: Samples = field(default_factory=lambda: np.zeros((1, 1, 128), np.float32))
@@ -64,7 +64,7 @@ class VoiceState:
 
 @dataclass(frozen=True)
 class SegmentSettings:
-    """How patient the segmenter is.
+    """When a segment ends.
 
     Attributes:
         silence_s: this much silence ends a segment.
@@ -78,8 +78,8 @@ class SegmentSettings:
     longest_s: float = 20.0
 
 
-# Recordings are cut at longer pauses than speech at a microphone, and keep more around it: nobody waits for the
-# text, and the recogniser makes fewer errors. With a beam, padding of 0.6 s gives 0.7 points less WER than 0.3 s
+# Recordings are cut at longer pauses than live speech and keep more audio around it: nobody waits for the text, and the
+# recogniser makes fewer errors with more context. With a beam, padding of 0.6 s gives 0.7 points less WER than 0.3 s
 # (350 utterances of nine training sets, 95 % interval -2.0 to +0.5).
 RECORDING = SegmentSettings(silence_s=2.0, padding_s=0.6)
 
@@ -138,7 +138,7 @@ class Segmenter:
         self._open = None
 
     def current(self) -> Segment | None:
-        """What has been said so far in the segment that is open, with its padding."""
+        """The open segment so far, with its padding; None if there is no speech in it."""
         if self._open is None or not self._open.is_speech:
             return None
         return self._open.segment(self._padding)
@@ -215,7 +215,7 @@ class _OpenSegment:
         return self.voiced >= MINIMUM_SPEECH_FRAMES
 
     def segment(self, padding: int) -> Segment:
-        """All of it, less the silence at its end that exceeds the padding."""
+        """The whole segment without the silence at its end that exceeds the padding."""
         surplus = max(0, self.silence - padding)
         return Segment(self.first * FRAME_S, np.concatenate(self.frames[: len(self.frames) - surplus]))
 

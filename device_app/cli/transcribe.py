@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +19,7 @@ from editing.errors import AsrEdgeError, BadInputError
 if TYPE_CHECKING:
     from device_app.audio.sources import Recording
     from device_app.data.utterance import Source
-    from device_app.recognition.results import Transcript, TranscriptSegment
+    from device_app.recognition.results import TranscriptSegment
     from device_app.recognition.transcriber import Transcriber
     from device_app.recording.saver import UtteranceSaver
 
@@ -44,18 +44,25 @@ def transcribe(
         ),
     ] = None,
     overwrite: options.Overwrite = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Skip recordings whose result exists, to continue a folder.")
+    ] = False,
     model: options.Model = None,
     precision: options.Precision = "int8",
     lm: options.LanguageModel = None,
     beam: options.Beam = None,
     threads: options.Threads = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", min=1, help="How many recordings at once. [default: as many as there are cores]"),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="Microphone: its number or a part of its name.")] = None,
     list_devices: Annotated[bool, typer.Option("--list-devices", help="Show the microphones and exit.")] = False,
     silence: Annotated[
         float, typer.Option(min=0.1, max=5.0, help="Microphone: seconds of silence that end an utterance.")
     ] = 0.5,
     save: Annotated[
-        bool, typer.Option("--save", help="Keep what is heard, sound and text, on this machine, to correct it.")
+        bool, typer.Option("--save", help="Store audio and text on this machine, to correct the text.")
     ] = False,
     domain: Annotated[str, typer.Option(help="With --save: the domain to keep it in.")] = "my-speech",
 ) -> None:
@@ -69,7 +76,7 @@ def transcribe(
         _list_devices(as_json=form == Format.JSON)
         return
 
-    def load() -> Transcriber:
+    def load(threads: int | None) -> Transcriber:
         return options.load(model, threads, precision, decoding=options.decoding_options(lm, beam))[1]
 
     with _saving(domain, "imported" if sources else "recorded") if save else nullcontext() as saver:
@@ -77,36 +84,41 @@ def transcribe(
             from device_app.audio.sources import find_recordings
 
             read = [*([lm] if lm else []), *options.model_files(model)]
-            recordings = find_recordings(sources)
-            targets = _targets(recordings, form, output, read, overwrite)
-            _transcribe_recordings(recordings, targets, form, load, saver)
+            recordings = find_recordings(sources, options.tell)
+            is_several = len(recordings) > 1
+            todo, targets = _targets(recordings, form, output, read, overwrite, skip_existing)
+            if todo:
+                jobs, threads = _parallelism(len(todo), jobs, threads, is_saving=save)
+                _transcribe_recordings(todo, targets, form, load(threads), saver, jobs, is_several)
         else:
-            _check_live(form, output)
-            _listen(form, device, silence, load(), saver)
+            _check_live(form, output, skip_existing)
+            _listen(form, device, silence, load(threads), saver)
 
 
 @contextmanager
 def _saving(domain: str, source: Source) -> Iterator[UtteranceSaver]:
-    """Says that what is heard is kept, and at the end, under which numbers."""
+    """Says that audio and text are stored, and at the end, under which numbers."""
     from device_app.data.store import Store
     from device_app.recording.saver import UtteranceSaver
 
     with Store() as store:  # reports now, not after the first sentence, if it cannot be opened
         saver = UtteranceSaver(store, domain, source)
-        options.tell(f"What is heard is kept on this machine, in {store.folder}, domain {domain!r}.")
+        options.tell(f"Audio and text are stored on this machine, in {store.folder}, domain {domain!r}.")
         try:
             yield saver
         finally:
             if ids := saver.ids:
                 numbers = f"{ids[0]}" if len(ids) == 1 else f"{ids[0]} to {ids[-1]}"
                 options.tell(
-                    f"Kept as {numbers}. If one was misheard: asr-edge correct ID TEXT, or correct --last TEXT"
+                    f"Stored as {numbers}. To correct a text: asr-edge correct ID TEXT, or correct --last TEXT"
                 )
             if known := saver.known:
-                options.tell(f"There already, not kept again: {', '.join(map(str, known))}")
+                options.tell(f"Stored already, not again: {', '.join(map(str, known))}")
 
 
-def _check_live(form: Format, output: str | None) -> None:
+def _check_live(form: Format, output: str | None, skip_existing: bool) -> None:
+    if skip_existing:
+        raise BadInputError("--skip-existing is for recordings with --output")
     if output is not None:
         raise BadInputError("--output is for recordings; from the microphone, use the shell's '> FILE'")
     if form not in (Format.TXT, Format.JSONL):
@@ -129,91 +141,136 @@ def _list_devices(as_json: bool) -> None:
             echo(f"{mark} {device.index:3}  {device.name}  ({device.channels} ch, {device.sample_rate:g} Hz)")
 
 
+def _parallelism(count: int, jobs: int | None, threads: int | None, *, is_saving: bool) -> tuple[int, int | None]:
+    """How many recordings at once, and threads for each; None leaves the threads to the recogniser.
+
+    On two cores, two recordings with one thread each take two thirds of the time of one after the other with two.
+    """
+    from device_app.recognition.onnx_session import available_cores
+
+    if is_saving and (jobs or 1) > 1:
+        raise BadInputError("--jobs cannot be combined with --save, which stores one recording after the other")
+    cores = available_cores()
+    if is_saving:
+        jobs = 1
+    jobs = min(count, jobs or max(1, cores // (threads or 1)))
+    if jobs > 1 and threads is None:
+        threads = max(1, min(4, cores // jobs))
+    return jobs, threads
+
+
 def _targets(
-    recordings: Sequence[Recording], form: Format, output: str | None, read: Sequence[Path], overwrite: bool
-) -> list[Path]:
-    """The file of each recording's result, checked before any work; none where standard output is meant."""
+    recordings: Sequence[Recording],
+    form: Format,
+    output: str | None,
+    read: Sequence[Path],
+    overwrite: bool,
+    skip_existing: bool,
+) -> tuple[Sequence[Recording], Sequence[Path]]:
+    """The recordings to transcribe and the file of each one's result, checked before any work.
+
+    No files mean standard output. With --skip-existing, recordings that have a result are left out.
+    """
     from device_app.audio.sources import check_outputs, output_paths
     from editing.files import check_writable
 
+    if skip_existing and (output is None or overwrite):
+        raise BadInputError("--skip-existing needs --output, and cannot be combined with --overwrite")
     if output is None and len(recordings) > 1 and form in TO_FILES_ONLY:
         raise BadInputError(f"--format {form} with several recordings needs --output FOLDER")
     targets = [] if output is None else output_paths(recordings, output, form.value)
+    if skip_existing:
+        pairs = [pair for pair in zip(recordings, targets, strict=True) if not _has_content(pair[1])]
+        if left_out := len(recordings) - len(pairs):
+            options.tell(f"{left_out} of {len(recordings)} recordings have a result already")
+        recordings, targets = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     check_outputs(recordings, targets, read, overwrite=overwrite)
     for target in targets:
-        check_writable(target, makes_folder=targets != [Path(output or "")])
-    return targets
+        check_writable(target, makes_folder=str(target) != output)
+    return recordings, targets
+
+
+def _has_content(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _transcribe_recordings(
     recordings: Sequence[Recording],
     targets: Sequence[Path],
     form: Format,
-    load: Callable[[], Transcriber],
+    transcriber: Transcriber,
     saver: UtteranceSaver | None,
+    jobs: int,
+    is_several: bool,
 ) -> None:
+    from device_app.recognition.batch import transcribe_all
     from device_app.recognition.writers import document, render
     from editing.files import write_atomically
 
-    several = len(recordings) > 1
-    transcriber = load()
-    failed, documents = 0, []
-    for index, recording in enumerate(recordings):
-        show = None if targets else _shower(form, recording.name, several)
-        try:
-            transcript = _transcribe_one(transcriber, recording, show, saver)
-        except AsrEdgeError as error:
-            if not several:
-                raise
-            failed += 1
-            options.tell(f"asr-edge: {error}")
-            continue
-        if not transcript.segments:
-            options.tell(f"{recording.name}: no speech was found")
-        if targets:
-            write_atomically(targets[index], render(transcript, form, recording.name).encode())
-        elif form == Format.JSON:
-            documents.append(document(transcript, recording.name))
-        elif show is None:
-            print_text(render(transcript, form, recording.name))
+    show = None if targets else _shower(form, is_several)
+
+    def pass_on(recording: Recording, segment: TranscriptSegment) -> None:
+        if show is not None:
+            show(recording.name, segment)
+        if saver is not None:
+            saver.save(segment)
+
+    errors: list[AsrEdgeError] = []
+    documents = []
+    with _progress(recordings, is_text_shown=show is not None) as advance:
+        outcomes = transcribe_all(transcriber, recordings, jobs, on_segment=pass_on, on_progress=advance)
+        with closing(outcomes):
+            for index, outcome in enumerate(outcomes):
+                name, transcript = outcome.recording.name, outcome.transcript
+                if transcript is not None:
+                    if not transcript.segments:
+                        options.tell(f"{name}: no speech was found")
+                    if targets:
+                        write_atomically(targets[index], render(transcript, form, name).encode())
+                    elif form == Format.JSON:
+                        documents.append(document(transcript, name))
+                    elif show is None:
+                        print_text(render(transcript, form, name))
+                if outcome.error is not None:
+                    errors.append(outcome.error)
+                    if is_several:
+                        options.tell(f"asr-edge: {outcome.error}")
     if documents:
-        print_json(documents if several else documents[0])
-    if failed:
-        raise AsrEdgeError(f"{failed} of {len(recordings)} recordings could not be transcribed")
+        print_json(documents if is_several else documents[0])
+    if errors and not is_several:
+        raise errors[0]
+    if errors:
+        raise AsrEdgeError(f"{len(errors)} of {len(recordings)} recordings could not be transcribed")
 
 
-def _shower(form: Format, name: str, several: bool) -> Callable[[TranscriptSegment], None] | None:
-    """How to print a segment as soon as it is recognised, in the formats that allow it."""
+def _shower(form: Format, is_several: bool) -> Callable[[str, TranscriptSegment], None] | None:
+    """How to print a segment of a recording as soon as it is recognised, in the formats that allow it."""
     from device_app.recognition.writers import json_line
 
     if form == Format.TXT:
-        prefix = f"{name}: " if several else ""
-        return lambda segment: echo(prefix + segment.text)
+        return lambda name, segment: echo(f"{name}: {segment.text}" if is_several else segment.text)
     if form == Format.JSONL:
-        return lambda segment: echo(json_line(segment, name))
+        return lambda name, segment: echo(json_line(segment, name))
     return None
 
 
-def _transcribe_one(
-    transcriber: Transcriber,
-    recording: Recording,
-    show: Callable[[TranscriptSegment], None] | None,
-    saver: UtteranceSaver | None,
-) -> Transcript:
+@contextmanager
+def _progress(recordings: Sequence[Recording], is_text_shown: bool) -> Iterator[Callable[[Recording, float], None]]:
+    """A bar of the seconds that have been read; of several recordings together."""
     from device_app.audio.samples import duration_s
 
-    length_s = 0.0 if recording.path is None or recording.is_stream else duration_s(recording.path)
-    # A bar would be torn by text that is printed to the same terminal as it is heard.
-    is_shown = length_s > PROGRESS_FROM_S and not (show is not None and sys.stdout.isatty())
-    with recording.opened() as source, progress(recording.name, length_s, is_shown) as advance:
-
-        def pass_on(segment: TranscriptSegment) -> None:
-            if show is not None:
-                show(segment)
-            if saver is not None:
-                saver.save(segment)
-
-        return transcriber.transcribe_file(source, recording.name, on_segment=pass_on, on_progress=advance)
+    # Text that is printed to the same terminal would interrupt a bar.
+    if not sys.stderr.isatty() or (is_text_shown and sys.stdout.isatty()):
+        yield lambda _recording, _seconds: None
+        return
+    total_s = 0.0
+    for recording in recordings:
+        if recording.path is not None and not recording.is_stream:
+            with suppress(AsrEdgeError):  # it is reported when it is read
+                total_s += duration_s(recording.path)
+    label = recordings[0].name if len(recordings) == 1 else f"{len(recordings)} recordings"
+    with progress(label, total_s, total_s > PROGRESS_FROM_S) as advance:
+        yield lambda _recording, seconds: advance(seconds)
 
 
 def _listen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def recording_of(audio: Samples, flac: bytes | None = None) -> Recording:
     """
     peak = float(np.abs(audio).max(initial=0))
     return Recording(
-        flac=encode(audio) if flac is None else flac,
+        flac=encode(audio) if flac is None or not _has_length(flac, len(audio)) else flac,
         duration_s=len(audio) / SAMPLE_RATE,
         level_dbfs=max(level_dbfs(audio), SILENCE_DBFS),
         peak_dbfs=max(20 * math.log10(peak), SILENCE_DBFS) if peak > 0 else SILENCE_DBFS,
@@ -35,6 +36,17 @@ def is_stored_form(path: Path) -> bool:
     """Whether a file is as the store keeps its own, so that its bytes can be taken over."""
     import soundfile
 
-    information = soundfile.info(path)
+    try:
+        with path.open("rb") as file:
+            information = soundfile.info(file)
+    except soundfile.LibsndfileError:  # a container that only PyAV or ffmpeg reads
+        return False
     form = (information.format, information.subtype, information.samplerate, information.channels)
     return form == ("FLAC", "PCM_16", SAMPLE_RATE, 1)
+
+
+def _has_length(flac: bytes, samples: int) -> bool:
+    """Whether a FLAC file's header gives its true length: not so in joined files, or if a pipe wrote it."""
+    import soundfile
+
+    return bool(soundfile.info(io.BytesIO(flac)).frames == samples)

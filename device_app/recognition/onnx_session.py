@@ -9,10 +9,15 @@ from typing import Any
 from editing.errors import BundleError
 
 
-def default_threads() -> int:
-    """The CPUs that this process may use, at most 4, because a small model gains nothing from more."""
+def available_cores() -> int:
+    """CPU cores that this process may use."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(4, available or 1))
+    return max(1, available or 1)
+
+
+def default_threads() -> int:
+    """The cores that this process may use, at most 4, because a small model gains nothing from more."""
+    return min(4, available_cores())
 
 
 def session(path: Path, threads: int) -> Any:

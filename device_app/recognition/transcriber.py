@@ -17,7 +17,7 @@ from device_app.recognition.onnx_session import default_threads
 from device_app.recognition.options import DEFAULT, DecodingOptions
 from device_app.recognition.results import Transcript, TranscriptSegment
 from device_app.recognition.stream import Stream
-from editing.errors import BundleError
+from editing.errors import BundleError, IncompleteAudioError
 from export.bundle import Bundle, Precision
 
 
@@ -87,6 +87,7 @@ class Transcriber:
 
         Raises:
             BadAudioError: it cannot be read.
+            IncompleteAudioError: it is damaged or cut off; its `transcript` is of what could be read.
         """
         return self._transcript(read_blocks(source, name or str(source)), on_segment, on_progress)
 
@@ -97,19 +98,27 @@ class Transcriber:
         on_progress: Callable[[float], None] = lambda _seconds: None,
     ) -> Transcript:
         samples = 0
+        fault: IncompleteAudioError | None = None
 
         def counted() -> Iterator[Samples]:
-            nonlocal samples
-            for block in blocks:
-                samples += len(block)
-                yield block
-                on_progress(len(block) / SAMPLE_RATE)
+            nonlocal samples, fault
+            try:
+                for block in blocks:
+                    samples += len(block)
+                    yield block
+                    on_progress(len(block) / SAMPLE_RATE)
+            except IncompleteAudioError as error:  # the segment that is still open must be recognised first
+                fault = error
 
         segments = []
         for segment in self.segments(counted()):
             on_segment(segment)
             segments.append(replace(segment, audio=None))
-        return Transcript(segments, samples / SAMPLE_RATE)
+        transcript = Transcript(segments, samples / SAMPLE_RATE)
+        if fault is not None:
+            fault.transcript = transcript
+            raise fault
+        return transcript
 
     def segments(self, blocks: Iterable[Samples]) -> Iterator[TranscriptSegment]:
         """Transcribes 16 kHz mono audio that comes in blocks; yields each segment as it is done.

@@ -58,7 +58,6 @@ BAD_AUDIO = {
     "missing": (lambda path: path, "No such file"),
     "empty": (empty, "the file is empty"),
     "text": (text_file, "not audio"),
-    "truncated": (truncated_flac, "damaged"),
     "header": (damaged_header, ""),
     "nan": (nan, "NaN"),
     "0 s": (seconds(0), "holds no audio"),
@@ -80,17 +79,27 @@ def test_bad_audio_is_one_line_that_names_it(run, tmp_path, kind):
     assert not [p for p in tmp_path.iterdir() if p.name.endswith(".tmp")]
 
 
+def test_a_truncated_recording_gives_its_text_and_one_line(run, tmp_path):
+    path = truncated_flac(tmp_path / "bad.wav")
+    done = run("transcribe", path, "--output", tmp_path / "out.txt")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"asr-edge: {path}: damaged")
+    assert "of times" in (tmp_path / "out.txt").read_text()
+
+
 def test_a_batch_goes_on_past_bad_files(run, tmp_path):
     (tmp_path / "in").mkdir()
-    for kind in ("text", "empty", "nan", "0.05 s", "truncated"):
+    for kind in ("text", "empty", "nan", "0.05 s"):
         BAD_AUDIO[kind][0](tmp_path / "in" / f"{kind}.wav")
+    truncated_flac(tmp_path / "in" / "truncated.wav")
     shutil.copy(RECORDINGS / "invalid.flac", tmp_path / "in" / "good.flac")
     done = run("transcribe", tmp_path / "in", "-o", tmp_path / "out")
     assert done.returncode == 1
     lines = done.stderr.splitlines()
     assert len(lines) == 6
     assert lines[-1] == "asr-edge: 5 of 6 recordings could not be transcribed"
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["good.txt"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["good.txt", "truncated.txt"]
     assert "valid extension" in (tmp_path / "out" / "good.txt").read_text()
 
 

@@ -74,7 +74,7 @@ def test_speech_becomes_plain_lines_when_piped(virtual_microphone, start):
     assert "Traceback" not in err
 
 
-def test_what_is_heard_is_kept_if_asked_for(virtual_microphone, start, tmp_path, monkeypatch, home):
+def test_audio_and_text_are_stored_with_save(virtual_microphone, start, tmp_path, monkeypatch, home):
     monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path))
     shutil.copytree(home / "baked", tmp_path / "baked")
     process = start("--device", "pulse", "--save", "--domain", "phone", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -83,7 +83,7 @@ def test_what_is_heard_is_kept_if_asked_for(virtual_microphone, start, tmp_path,
         kept = list(store.utterances("phone"))
     assert "valid extension" in " ".join(utterance.hypothesis for utterance in kept)
     assert {utterance.source for utterance in kept} == {"recorded"}
-    assert "Kept as" in err
+    assert "Stored as" in err
 
 
 def test_interrupted_speech_is_still_written(virtual_microphone, start):

@@ -77,8 +77,39 @@ def test_integers_are_scaled_to_full_scale(kind):
 
 @given(st.integers(1, 5), st.integers(1, 400))
 def test_channels_are_averaged(channels, samples):
-    audio = np.random.default_rng(0).uniform(-1, 1, (samples, channels))
+    rng = np.random.default_rng(0)
+    audio = rng.uniform(-0.5, 0.5, (samples, 1)) + rng.uniform(-0.1, 0.1, (samples, channels))
     np.testing.assert_allclose(as_mono(audio), audio.mean(axis=1), atol=1e-6)
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.8, 1.25, 0.7])
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+def test_channels_that_cancel_out_are_not_averaged(gain, rate):
+    """Right = -left, exactly or nearly: a microphone cable or an adapter with swapped wires."""
+    left = tone(3.0, rate)
+    found = to_model_rate(np.stack([left, -gain * left], axis=1), rate)
+    expected = to_model_rate(left, rate)
+    assert np.abs(found).max() >= 0.9 * np.abs(expected).max()
+    assert abs(len(found) - len(expected)) <= 1
+
+
+def test_a_part_of_a_recording_may_be_in_opposite_phase():
+    left = tone(6.0, 16000)
+    right = left.copy()
+    right[32000:64000] *= -1
+    np.testing.assert_allclose(to_model_rate(np.stack([left, right], axis=1), 16000), left, atol=1e-6)
+
+
+def test_one_channel_of_many_in_use_is_not_made_quieter():
+    audio = np.zeros((16000, 32), np.float32)
+    audio[:, 5] = tone(1.0, 16000)
+    np.testing.assert_allclose(as_mono(audio), audio[:, 5])
+
+
+def test_two_speakers_on_two_channels_are_both_kept():
+    audio = np.zeros((32000, 2), np.float32)
+    audio[:16000, 0], audio[16000:, 1] = tone(1.0, 16000), tone(1.0, 16000)
+    np.testing.assert_allclose(to_model_rate(audio, 16000), audio.mean(axis=1))
 
 
 @pytest.mark.parametrize(

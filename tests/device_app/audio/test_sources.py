@@ -8,6 +8,7 @@ import pytest
 from device_app.audio.sources import Recording, check_outputs, find_recordings, output_paths
 from device_app.paths import RECORDINGS
 from editing.errors import BadAudioError, BadInputError
+from editing.files import write_atomically
 
 
 @pytest.fixture
@@ -136,3 +137,50 @@ def test_a_fifo_is_read_as_standard_input_is(tmp_path):
         recording.opened(),
     ):
         pass
+
+
+def test_files_of_macos_beside_recordings_are_not_recordings(folder):
+    (folder / "._b.wav").write_bytes(b"\x00\x05\x16\x07" + bytes(100))
+    assert [recording.path.name for recording in find_recordings([str(folder)])] == ["a.FLAC", "b.wav", "c.mp3"]
+
+
+def test_a_link_to_a_recording_is_one_and_a_broken_link_is_reported_later(folder, tmp_path):
+    (tmp_path / "abc123").touch()
+    (folder / "linked.flac").symlink_to(tmp_path / "abc123")
+    (folder / "broken.flac").symlink_to(tmp_path / "gone")
+    found = {recording.place.name: recording for recording in find_recordings([str(folder)])}
+    assert {"linked", "broken"} < found.keys()
+
+
+def test_a_link_to_a_folder_is_named_and_not_followed(folder, tmp_path):
+    (folder / "deep" / "loop").symlink_to(folder)
+    messages = []
+    assert len(find_recordings([str(folder)], messages.append)) == 3
+    assert messages == [f"{folder}/deep/loop: not searched, as it is a link to a folder; name it to include it"]
+    assert len(find_recordings([str(folder / "deep" / "loop")])) == 3
+
+
+def test_a_fifo_in_a_folder_is_not_opened(folder):
+    os.mkfifo(folder / "x.wav")
+    assert len(find_recordings([str(folder)])) == 3
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_a_subfolder_that_cannot_be_read_is_reported_when_it_is_read(folder):
+    (folder / "deep").chmod(0)
+    try:
+        assert folder / "deep" in [recording.path for recording in find_recordings([str(folder)])]
+    finally:
+        (folder / "deep").chmod(0o700)
+
+
+@pytest.mark.parametrize("suffix", ["txt", "json", "jsonl"])
+@pytest.mark.parametrize("letter", ["a", "é"])
+def test_the_longest_name_has_a_result(tmp_path, suffix, letter):
+    name = letter * (252 // len(letter.encode())) + ".au"
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).touch()
+    recordings = find_recordings([str(tmp_path / "in")])
+    (target,) = output_paths(recordings, f"{tmp_path}/out/", suffix)
+    write_atomically(target, b"text")
+    assert target.suffix == f".{suffix}"

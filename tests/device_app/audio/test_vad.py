@@ -41,7 +41,7 @@ def test_probabilities_do_not_depend_on_the_blocks(voice, prompt):
     np.testing.assert_allclose(single, whole, atol=1e-5)
 
 
-def test_speech_is_told_from_silence_and_noise(voice, prompt, noise):
+def test_speech_is_distinguished_from_silence_and_noise(voice, prompt, noise):
     quiet = noise(2.0, dbfs=-50)
     padding = -len(prompt) % FRAME
     audio = np.concatenate([quiet, prompt, np.zeros(padding, np.float32), quiet])
@@ -96,7 +96,7 @@ def test_long_speech_is_cut_at_its_longest_pause():
     assert second.start_s == first.end_s
 
 
-def test_nothing_is_lost_or_heard_twice_by_a_cut():
+def test_a_cut_loses_and_repeats_no_sample():
     audio = np.random.default_rng(0).uniform(0.05, 0.1, 60 * SAMPLE_RATE).astype(np.float32)
     found = segments(audio, longest_s=10.0)
     assert all(len(segment.audio) <= 10.0 * SAMPLE_RATE + FRAME for segment in found)

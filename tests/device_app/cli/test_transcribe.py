@@ -107,8 +107,8 @@ def test_the_labels_of_a_folder_are_never_replaced(run, tmp_path):
 
 def test_what_is_saved_already_is_not_saved_again(run, tmp_path):
     home = {"ASR_EDGE_HOME": str(tmp_path / "home")}
-    assert "Kept as 1." in run("transcribe", INVALID, "--save", **home).stderr
+    assert "Stored as 1." in run("transcribe", INVALID, "--save", **home).stderr
     again = run("transcribe", INVALID, "--save", **home)
-    assert "There already, not kept again: 1\n" in again.stderr
+    assert "Stored already, not again: 1\n" in again.stderr
     (counts,) = json.loads(run("dataset", "list", "--json", **home).stdout)
     assert counts["utterances"] == 1

@@ -118,12 +118,12 @@ def test_save_keeps_the_sound_and_what_was_recognised(recording):
     other = write_spelled(Path("mam.wav"), "mam")
     done = transcribe(recording, other, "--save", "--domain", "kept")
     assert "is kept on this machine" in done.stderr
-    assert "Kept as 13 to 14. If one was misheard" in done.stderr
+    assert "Stored as 13 to 14. To correct a text:" in done.stderr
     with Store() as store:
         first, second = store.utterances("kept")
     assert (first.hypothesis, first.text, first.source) == ("f i o", None, "imported")
     assert second.hypothesis == "m a m"
-    assert "Kept as 15. If" in transcribe(recording, "--save").stderr
+    assert "Stored as 15. To" in transcribe(recording, "--save").stderr
     assert transcribe(first.audio).stdout == "f i o\n"
 
 
@@ -172,7 +172,7 @@ def test_live_json_lines_are_kept(home_of_tiny, sound):
     (line,) = done.stdout.splitlines()
     assert json.loads(line)["text"] == "f i o"
     assert "Some audio was lost" in done.stderr
-    assert "Kept as 13." in done.stderr
+    assert "Stored as 13." in done.stderr
     with Store() as store:
         assert [u.source for u in store.utterances("kept")] == ["recorded"]
 

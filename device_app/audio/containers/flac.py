@@ -1,0 +1,74 @@
+"""FLAC: joined files, an unknown length, and a length that is wrong."""
+
+from __future__ import annotations
+
+from typing import IO
+
+from device_app.audio.containers.view import Part, View, find_all, skip_id3
+
+# "fLaC" and the header of its STREAMINFO block, which is 34 bytes long; the last block of all or not.
+STARTS = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
+TOTAL = 21  # offset of the number of samples from "fLaC": 36 bits, of which the first 4 end a byte of other fields
+FRAME_TAIL = 1 << 17  # bytes at the end in which the last frame must begin; 24-bit stereo frames of 4096 take 24 kB
+ID3V1 = 128
+
+
+def parts(file: IO[bytes], size: int) -> list[Part] | None:
+    """One part for each FLAC stream in the file; None if it does not begin with one."""
+    begin = skip_id3(file, 0)
+    file.seek(begin)
+    if file.read(4) != b"fLaC":
+        return None
+    starts = [at for at in find_all(file, STARTS, begin, size) if at >= begin] or [begin]
+    starts[0] = begin
+    return [_part(file, start, end) for start, end in zip(starts, [*starts[1:], size], strict=True)]
+
+
+def _part(file: IO[bytes], start: int, end: int) -> Part:
+    file.seek(max(start, end - ID3V1))
+    if file.read(3) == b"TAG":
+        end -= ID3V1
+    file.seek(start)
+    header = bytearray(file.read(min(42, end - start)))
+    if len(header) < 42:
+        return Part(View(file, [(start, end - start)]), is_cut=True)
+    total = int.from_bytes(header[TOTAL : TOTAL + 5], "big") & 0xF_FFFF_FFFF
+    # Without a total, the decoder goes on to the end of the file.
+    header[TOTAL] &= 0xF0
+    header[TOTAL + 1 : TOTAL + 5] = bytes(4)
+    view = View(file, [bytes(header), (start + 42, end - start - 42)])
+    return Part(view, declared=total or None, is_cut=not total and not _ends_with_a_frame(file, start + 42, end))
+
+
+def _ends_with_a_frame(file: IO[bytes], start: int, end: int) -> bool:
+    """Whether the last bytes are a whole frame, by its checksum: the only sign where the length is unknown."""
+    file.seek(max(start, end - FRAME_TAIL))
+    tail = file.read(end - file.tell())
+    at = len(tail)
+    while (at := tail.rfind(b"\xff", 0, at)) >= 0:
+        if tail[at + 1 : at + 2] in (b"\xf8", b"\xf9") and _crc16(tail[at:]) == 0:
+            return True
+        if len(tail) - at > FRAME_TAIL:
+            break
+    return False
+
+
+def _crc16(data: bytes) -> int:
+    """The checksum of a FLAC frame (polynomial 0x8005); 0 for a frame with its checksum."""
+    crc = 0
+    for byte in data:
+        crc = (crc << 8 & 0xFFFF) ^ _CRC16[crc >> 8 ^ byte]
+    return crc
+
+
+def _table() -> list[int]:
+    table = []
+    for byte in range(256):
+        crc = byte << 8
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x8005 if crc & 0x8000 else crc << 1) & 0xFFFF
+        table.append(crc)
+    return table
+
+
+_CRC16 = _table()

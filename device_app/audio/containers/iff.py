@@ -1,0 +1,215 @@
+"""WAV (RIFF, RIFX, RF64) and AIFF: sizes that were never written, that are wrong, and joined files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Literal
+
+from device_app.audio.containers.view import HEADER_TOLERANCE_S, UNKNOWN_FROM, Part, Span, View
+
+Order = Literal["big", "little"]
+ORDERS: dict[bytes, Order] = {b"RIFF": "little", b"RF64": "little", b"BW64": "little", b"RIFX": "big", b"FORM": "big"}
+KINDS = (b"WAVE", b"AIFF", b"AIFC")
+CHUNK_NAME = re.compile(rb"[A-Za-z0-9_\- .(\xa9][A-Za-z0-9_\- .)]{3}")
+TAGS = (b"TAG", b"ID3", b"APE", b"LYR")  # appended by taggers
+RIFF_LIMIT = 0xFFFFFF00  # bytes of sound that 32-bit sizes can describe
+MOST_CHUNKS = 10_000
+# AIFF: bytes of a sample; others have the width that is declared.
+COMPANDED = (b"ulaw", b"alaw", b"ULAW", b"ALAW")
+UNCOMPRESSED = (b"NONE", b"sowt", b"twos", b"in24", b"in32", b"fl32", b"FL32", b"fl64", b"FL64", b"raw ")
+
+
+@dataclass(frozen=True)
+class _Sound:
+    """The chunk with the samples.
+
+    Attributes:
+        start: of the samples in the file.
+        declared: bytes, by the chunk's header.
+        bytes_per_s: 0 if it is not known.
+    """
+
+    start: int
+    declared: int
+    bytes_per_s: float
+    sample_rate: float
+
+
+def parts(file: IO[bytes], size: int) -> list[Part] | None:
+    """One part for each WAV or AIFF file in it; None if it does not begin with one, or has no samples."""
+    found = []
+    start: int | None = 0
+    while start is not None:
+        file.seek(start)
+        header = file.read(12)
+        if header[:4] not in ORDERS or header[8:12] not in KINDS:
+            break
+        read = _read_form if header[:4] == b"FORM" else _read_riff
+        result = read(file, start, size, header)
+        if result is None:
+            break
+        part, start = result
+        found.append(part)
+    return found or None
+
+
+def _read_riff(file: IO[bytes], start: int, size: int, header: bytes) -> tuple[Part, int | None] | None:
+    order = ORDERS[header[:4]]
+    form, long_size = b"", None
+    for name, at, length in _chunks(file, start + 12, size, order):
+        if name == b"ds64":
+            file.seek(at + 8)
+            long_size = int.from_bytes(file.read(8), "little")
+        elif name == b"fmt ":
+            file.seek(at)
+            form = file.read(min(length, 1024))
+        elif name == b"data":
+            if len(form) < 14:
+                return None
+            if long_size is not None and length == 0xFFFFFFFF:
+                length = long_size
+            rate, speed = (int.from_bytes(form[i : i + 4], order) for i in (4, 8))
+            sound = _Sound(at, length, speed, rate)
+            end, is_cut = _end(file, sound, size, order)
+            declared = round(length / speed * rate) if is_cut and speed else None
+            if end == at + length:
+                spans: list[Span] = [(start, _after(end, size) - start)]
+            else:
+                spans = [_riff_header(header[:4], form, end - at, order), (at, end - at)]
+            return Part(View(file, spans), declared, is_cut), _next_file(file, _after(end, size), size)
+    return None
+
+
+def _riff_header(magic: bytes, form: bytes, length: int, order: Order) -> bytes:
+    form_chunk = b"fmt " + len(form).to_bytes(4, order) + form + bytes(len(form) % 2)
+    if length <= RIFF_LIMIT - len(form_chunk):
+        magic = b"RIFX" if magic == b"RIFX" else b"RIFF"
+        total = 4 + len(form_chunk) + 8 + length + length % 2
+        return magic + total.to_bytes(4, order) + b"WAVE" + form_chunk + b"data" + length.to_bytes(4, order)
+    unknown = b"\xff" * 4
+    block = max(1, int.from_bytes(form[12:14], "little"))
+    sizes = (36 + len(form_chunk) + 12 + length, length, length // block)
+    long_sizes = b"".join(value.to_bytes(8, "little") for value in sizes) + bytes(4)
+    ds64 = b"ds64" + len(long_sizes).to_bytes(4, "little") + long_sizes
+    return b"RF64" + unknown + b"WAVE" + ds64 + form_chunk + b"data" + unknown
+
+
+def _read_form(file: IO[bytes], start: int, size: int, header: bytes) -> tuple[Part, int | None] | None:
+    common = b""
+    for name, at, length in _chunks(file, start + 12, size, "big"):
+        if name == b"COMM":
+            file.seek(at)
+            common = file.read(min(length, 1024))
+        elif name == b"SSND":
+            frame = _form_frame(common, header[8:12])
+            if not frame:  # compressed, or the description follows the sound
+                return Part(View(file, [(start, size - start)])), None
+            rate = _extended(common[8:18])
+            frames = int.from_bytes(common[2:6], "big")
+            file.seek(at)
+            offset = int.from_bytes(file.read(4), "big")
+            first = at + 8 + (offset if offset < 1 << 16 else 0)
+            declared = max(length - (first - at), 0) if length else frames * frame
+            sound = _Sound(first, declared, rate * frame, rate)
+            end, is_cut = _end(file, sound, size, "big")
+            if not is_cut and frames * frame < UNKNOWN_FROM:
+                is_cut = frames * frame - (end - first) > HEADER_TOLERANCE_S * rate * frame
+            count = (end - first) // frame
+            promised = max(frames, declared // frame) if is_cut else None
+            spans: list[Span] = [_form_header(header[8:12], common, count, count * frame), (first, count * frame)]
+            return Part(View(file, spans), promised, is_cut), _next_file(file, _after(end, size), size)
+    return None
+
+
+def _form_frame(common: bytes, kind: bytes) -> int:
+    """Bytes of a sample of all channels; 0 if it is compressed or not described."""
+    if len(common) < 18:
+        return 0
+    channels, bits = int.from_bytes(common[:2], "big"), int.from_bytes(common[6:8], "big")
+    if kind == b"AIFC" and common[18:22] in COMPANDED:
+        return channels
+    if kind == b"AIFC" and common[18:22] not in UNCOMPRESSED:
+        return 0
+    return channels * ((bits + 7) // 8)
+
+
+def _form_header(kind: bytes, common: bytes, frames: int, length: int) -> bytes:
+    common = common[:2] + min(frames, 0xFFFFFFFF).to_bytes(4, "big") + common[6:]
+    body = b"COMM" + len(common).to_bytes(4, "big") + common + bytes(len(common) % 2)
+    body += b"SSND" + min(8 + length, 0xFFFFFFFF).to_bytes(4, "big") + bytes(8)
+    return b"FORM" + min(4 + len(body) + length, 0xFFFFFFFF).to_bytes(4, "big") + kind + body
+
+
+def _extended(data: bytes) -> float:
+    """An 80-bit floating-point number, as AIFF writes the sampling rate."""
+    exponent = int.from_bytes(data[:2], "big") & 0x7FFF
+    if not 16383 <= exponent <= 16383 + 40:
+        return 0.0
+    return int.from_bytes(data[2:10], "big") / 2.0 ** (63 - (exponent - 16383))
+
+
+def _chunks(file: IO[bytes], position: int, size: int, order: Order) -> Iterator[tuple[bytes, int, int]]:
+    """Name, offset of the content, and length of each chunk."""
+    for _ in range(MOST_CHUNKS):
+        file.seek(position)
+        header = file.read(8)
+        if len(header) < 8:
+            return
+        length = int.from_bytes(header[4:], order)
+        yield header[:4], position + 8, length
+        position += 8 + length + length % 2
+        if position >= size:
+            return
+
+
+def _end(file: IO[bytes], sound: _Sound, size: int, order: Order) -> tuple[int, bool]:
+    """Where the samples end in fact, and whether some are missing."""
+    end = sound.start + sound.declared
+    if end > size:
+        missing = end - size
+        tolerated = missing <= HEADER_TOLERANCE_S * sound.bytes_per_s
+        return size, sound.declared < UNKNOWN_FROM and not tolerated
+    if end == size or _is_end(file, end, size, order):
+        return end, False
+    return size, False  # the recorder was killed, or wrote the length before the rest
+
+
+def _is_end(file: IO[bytes], end: int, size: int, order: Order) -> bool:
+    """Whether what follows the samples is another chunk, tag or file, not more samples."""
+    for at in {end, end + end % 2}:
+        file.seek(at)
+        header = file.read(12)
+        if header[:3] in TAGS or (header[:4] in ORDERS and header[8:12] in KINDS):
+            return True
+        if size - at < 8 or not any(header):
+            return size - at < 8
+        if CHUNK_NAME.fullmatch(header[:4]) and at + 8 + int.from_bytes(header[4:8], order) <= size + 1:
+            return True
+    return False
+
+
+def _after(end: int, size: int) -> int:
+    return min(end, size)
+
+
+def _next_file(file: IO[bytes], end: int, size: int) -> int | None:
+    """Where another file begins, joined to the end of this one or of its last chunk; None if there is none."""
+    position = end
+    for _ in range(MOST_CHUNKS):
+        for at in (position, position + 1):
+            file.seek(at)
+            header = file.read(12)
+            if header[:4] in ORDERS and header[8:12] in KINDS:
+                return at
+        position += position % 2
+        file.seek(position)
+        header = file.read(8)
+        if len(header) < 8 or not CHUNK_NAME.fullmatch(header[:4]):
+            return None
+        # The two byte orders agree on which files end here.
+        position += 8 + int.from_bytes(header[4:], "little")
+        if position >= size:
+            return None
+    return None

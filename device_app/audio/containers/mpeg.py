@@ -1,0 +1,249 @@
+"""MPEG audio (MP3): joined files, a missing or wrong count of frames, large tags, and frames that are cut off.
+
+libmpg123 takes the length from a Xing header, or else guesses it from the size of the file and its first frame.
+Here the frames are counted, and what is no frame (tags, junk) is left out, so there is nothing to guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import IO, NamedTuple
+
+from device_app.audio.containers.view import Part, Span, View, skip_id3
+
+CHUNK = 1 << 20
+LONGEST_FRAME = 8192  # bytes; more than any has
+JUNK_BEFORE = 1 << 16  # bytes in which the first frame must begin
+APE_HEADER = 32
+ID3V1 = 128
+INFORMATION = 200  # bytes of a frame that an Info header and what encoders add to it may take
+DECODER_DELAY = 529  # samples, of layer III
+
+_V1_L1 = (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448)
+_V1_L2 = (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384)
+_V1_L3 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+_V2_L1 = (0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256)
+_V2_L23 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}  # by the bits of the version
+
+
+class _Form(NamedTuple):
+    """What all frames of a stream have in common; as bits of their headers, except for the channels."""
+
+    version: int
+    layer: int
+    rate: int
+    is_mono: bool
+
+
+class _Frame(NamedTuple):
+    form: _Form
+    length: int  # bytes
+    samples: int
+
+
+@dataclass
+class _Stream:
+    """Consecutive frames of one form.
+
+    Attributes:
+        spans: start and length of those without anything between them.
+        info: position and length of the frame with the count, which has no sound.
+        promised: frames by that count; None if there is none.
+        trimmed: samples of the encoder's delay and padding by that frame, which libmpg123 takes off.
+    """
+
+    form: _Form
+    samples: int
+    header: bytes
+    spans: list[list[int]] = field(default_factory=list)
+    frames: int = 0
+    info: tuple[int, int] | None = None
+    promised: int | None = None
+    trimmed: int = 0
+    is_cut: bool = False
+
+
+def parts(file: IO[bytes], size: int) -> list[Part] | None:
+    """One part for each MPEG stream; None if there is none, or its frames have no length (free format)."""
+    start = _first_frame(file, skip_id3(file, 0), size)
+    if start is None:
+        return None
+    streams: list[_Stream] = []
+    for position, header, frame, is_whole in _frames(file, start, size):
+        count = _frame_count(header)
+        if not is_whole:
+            if streams and streams[-1].promised is None:
+                streams[-1].is_cut = True
+            break
+        if not streams or frame.form != streams[-1].form or count is not None:
+            streams.append(_Stream(frame.form, frame.samples, header[:4]))
+        if count is not None:
+            streams[-1].info, streams[-1].promised = (position, frame.length), count or None
+            streams[-1].trimmed = _trimmed(header, frame.form)
+            continue
+        stream = streams[-1]
+        stream.frames += 1
+        if stream.spans and sum(stream.spans[-1]) == position:
+            stream.spans[-1][1] += frame.length
+        else:
+            stream.spans.append([position, frame.length])
+    return [_part(file, stream) for stream in streams if stream.frames] or None
+
+
+def _part(file: IO[bytes], stream: _Stream) -> Part:
+    spans = [(start, length) for start, length in stream.spans]
+    promised = stream.promised if stream.promised and stream.promised > stream.frames else None
+    if stream.info is not None and stream.promised is not None and stream.promised >= stream.frames:
+        first: Span = stream.info
+        trimmed = stream.trimmed
+    else:
+        first = _information(stream)
+        trimmed = 0
+    declared = None if promised is None else promised * stream.samples
+    samples = stream.frames * stream.samples - trimmed
+    return Part(View(file, [first, *spans]), declared, stream.is_cut, samples, is_mpeg=True)
+
+
+def _information(stream: _Stream) -> bytes:
+    """An Info frame with the count of frames, as encoders put it first, and a silent frame after it.
+
+    With an Info frame, libmpg123 takes off the delay of its own decoder; what the Info frame gives as the encoder's
+    delay adds up with it to the silent frame. So the samples are those of the file without an Info frame.
+    """
+    if stream.form.layer != 1:  # libmpg123 looks for it in layer III only
+        return b""
+    head = stream.header
+    silent = bytes([head[0], head[1] | 1, head[2], head[3]])  # without a checksum
+    info = bytes([head[0], head[1] | 1, 0xE0 | head[2] & 0x0F, head[3]])  # of the highest bit rate, for its size
+    silent_frame, info_frame = _parse(silent), _parse(info)
+    if silent_frame is None or info_frame is None:
+        return b""
+    body = info + bytes(_side_information(stream.form)) + b"Info" + (1).to_bytes(4, "big")
+    body += (stream.frames + 1).to_bytes(4, "big") + b"LAME3.100" + bytes(12)
+    body += ((stream.samples - DECODER_DELAY) << 12).to_bytes(3, "big")
+    return body.ljust(info_frame.length, b"\0") + silent.ljust(silent_frame.length, b"\0")
+
+
+def _side_information(form: _Form) -> int:
+    if form.version == 3:
+        return 17 if form.is_mono else 32
+    return 9 if form.is_mono else 17
+
+
+def _frame_count(frame: bytes) -> int | None:
+    """The count of frames in a Xing, Info or VBRI header, 0 if it has none; None if the frame is not such a header."""
+    if b"Xing" not in frame and b"Info" not in frame and b"VBRI" not in frame:
+        return None
+    parsed = _parse(frame)
+    if parsed is None:
+        return None
+    for offset in (4, 6):  # after a checksum of 2 bytes
+        at = offset + _side_information(parsed.form)
+        if frame[at : at + 4] in (b"Xing", b"Info"):
+            has_count = frame[at + 7 : at + 8] and frame[at + 7] & 1
+            return int.from_bytes(frame[at + 8 : at + 12], "big") if has_count else 0
+    if frame[36:40] == b"VBRI":
+        return int.from_bytes(frame[50:54], "big")
+    return None
+
+
+def _trimmed(frame: bytes, form: _Form) -> int:
+    """Samples of the encoder's delay and padding, from what LAME and others add to an Info header."""
+    for offset in (4, 6):
+        at = offset + _side_information(form)
+        if frame[at : at + 4] in (b"Xing", b"Info"):
+            flags = frame[at + 7] if len(frame) > at + 7 else 0
+            # Number of frames, of bytes, table of contents, quality; then 21 bytes of the encoder and its settings.
+            at += 8 + 4 * (flags & 1) + 4 * (flags >> 1 & 1) + 100 * (flags >> 2 & 1) + 4 * (flags >> 3 & 1) + 21
+            delays = int.from_bytes(frame[at : at + 3], "big")
+            return (delays >> 12) + (delays & 0xFFF)
+    return 0
+
+
+def _parse(header: bytes) -> _Frame | None:
+    """A frame by its header of 4 bytes; None if it is none, or of a free bit rate."""
+    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
+        return None
+    version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3
+    bit_rate, rate, padding = header[2] >> 4, header[2] >> 2 & 3, header[2] >> 1 & 1
+    if version == 1 or layer == 0 or bit_rate in (0, 15) or rate == 3:
+        return None
+    if version == 3:
+        kilobits = (_V1_L3, _V1_L2, _V1_L1)[layer - 1][bit_rate]
+    else:
+        kilobits = (_V2_L23, _V2_L23, _V2_L1)[layer - 1][bit_rate]
+    hertz = _RATES[version][rate]
+    form = _Form(version, layer, rate, header[3] >> 6 == 3)
+    if layer == 3:
+        return _Frame(form, (12_000 * kilobits // hertz + padding) * 4, 384)
+    samples = 576 if layer == 1 and version != 3 else 1152
+    return _Frame(form, samples // 8 * kilobits * 1000 // hertz + padding, samples)
+
+
+def _first_frame(file: IO[bytes], start: int, size: int) -> int | None:
+    """The first position with frames that follow each other."""
+    file.seek(start)
+    data = file.read(JUNK_BEFORE + 4 * LONGEST_FRAME)
+    at = data.find(b"\xff")
+    while 0 <= at < JUNK_BEFORE:
+        if _is_start(data, at, size - start):
+            return start + at
+        at = data.find(b"\xff", at + 1)
+    return None
+
+
+def _is_start(data: bytes, at: int, size: int) -> bool:
+    """Whether three frames of one form follow each other, or as many as there are until the end."""
+    form = None
+    for number in range(3):
+        frame = _parse(data[at : at + 4])
+        if frame is None or (form is not None and frame.form != form):
+            return number >= 1 and data[at : at + 3] == b"TAG"
+        form = frame.form
+        at += frame.length
+        if at >= size:
+            return number >= 1 or at == size
+    return True
+
+
+def _frames(file: IO[bytes], position: int, size: int) -> Iterator[tuple[int, bytes, _Frame, bool]]:
+    """Position, first bytes, and whether it is whole, of each frame; steps over tags and junk."""
+    origin, data = position, b""
+    form: _Form | None = None
+    while position < size:
+        at = position - origin
+        if (at + 4 * LONGEST_FRAME > len(data) and origin + len(data) < size) or at > len(data):
+            file.seek(position)
+            origin, data, at = position, file.read(CHUNK), 0
+            if not data:
+                return
+        frame = _parse(data[at : at + 4])
+        # Another form must be confirmed: it may be a damaged header.
+        if frame is not None and (frame.form == form or _is_start(data, at, size - origin)):
+            form = frame.form
+            yield position, data[at : at + min(frame.length, INFORMATION)], frame, position + frame.length <= size
+            position += frame.length
+            continue
+        position = _after_junk(file, data, at, position, size)
+
+
+def _after_junk(file: IO[bytes], data: bytes, at: int, position: int, size: int) -> int:
+    """Where the next frame may begin."""
+    if data[at : at + 3] == b"ID3" and (after := skip_id3(file, position)) > position:
+        return after
+    if data[at : at + 3] == b"TAG":
+        return position + ID3V1
+    if data[at : at + 8] == b"APETAGEX":
+        is_header = data[at + 23 : at + 24] >= b"\xa0" if len(data) > at + 23 else False
+        length = int.from_bytes(data[at + 12 : at + 16], "little")
+        return position + APE_HEADER + (length if is_header else 0)
+    # The last bytes are searched with what follows them, unless nothing does.
+    limit = len(data) if position - at + len(data) >= size else len(data) - 4 * LONGEST_FRAME
+    following = data.find(b"\xff", at + 1)
+    while 0 <= following < limit:
+        if _is_start(data, following, size - (position - at)):
+            return position - at + following
+        following = data.find(b"\xff", following + 1)
+    return position - at + limit

@@ -1,0 +1,134 @@
+"""Ogg (Vorbis, Opus, FLAC, Speex): joined files, a missing end flag, and pages that are cut off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import IO
+
+from device_app.audio.containers.view import Part, View
+
+CAPTURE = b"OggS"
+HEADER = 27  # bytes before the segment table
+CONTINUED, FIRST, LAST = 1, 2, 4  # flags
+
+
+@dataclass
+class _Link:
+    """A chained stream: from its first page to the page before the next stream's first."""
+
+    start: int
+    end: int = 0
+    has_data: bool = False  # a page after those that begin the streams
+    last_page: int = 0
+    last_flags: int = 0
+    pages: dict[int, int] = field(default_factory=dict)  # sequence number of each stream's latest page
+    has_gap: bool = False
+    fragment: bytes = b""  # a last page of the packets that are whole, where the page is cut off
+
+
+def parts(file: IO[bytes], size: int) -> list[Part] | None:
+    """One part for each chained stream; None if the file does not begin with an Ogg page."""
+    if file.read(4) != CAPTURE:
+        return None
+    links: list[_Link] = []
+    position, is_cut = 0, False
+    while position < size:
+        file.seek(position)
+        header = file.read(HEADER)
+        if header[:4] != CAPTURE:
+            position = _next_page(file, position + 1, size)
+            continue
+        table = file.read(header[26]) if len(header) == HEADER else b""
+        end = position + HEADER + len(table) + sum(table)
+        if len(header) < HEADER or len(table) < header[26]:
+            is_cut = True
+            break
+        flags = header[5]
+        if not links or (flags & FIRST and links[-1].has_data):
+            links.append(_Link(position))
+        if end > size:
+            is_cut = True
+            links[-1].fragment = _whole_packets(header, table, file.read())
+            break
+        _add(links[-1], header, position, end)
+        position = end
+    return [Part(_view(file, link), is_cut=link.has_gap or (is_cut and link is links[-1])) for link in links] or None
+
+
+def _add(link: _Link, header: bytes, start: int, end: int) -> None:
+    serial, number = int.from_bytes(header[14:18], "little"), int.from_bytes(header[18:22], "little")
+    before = link.pages.get(serial)
+    # Some writers start anywhere, and the pages of a live broadcast jump after the headers.
+    link.has_gap |= before is not None and before >= 2 and number > before + 1
+    link.pages[serial] = number
+    link.has_data |= not header[5] & FIRST
+    link.last_page, link.last_flags, link.end = start, header[5], end
+
+
+def _next_page(file: IO[bytes], position: int, size: int) -> int:
+    file.seek(position)
+    rest = b""
+    while data := file.read(1 << 16):
+        piece = rest + data
+        at = piece.find(CAPTURE)
+        if at >= 0:
+            return position - len(rest) + at
+        position += len(data)
+        rest = piece[-3:]
+    return size
+
+
+def _view(file: IO[bytes], link: _Link) -> View:
+    """The link as a file; its last page says that it is the last, from which a decoder takes the length."""
+    if link.fragment:
+        return View(file, [(link.start, link.end - link.start), link.fragment])
+    if link.last_flags & LAST:
+        return View(file, [(link.start, link.end - link.start)])
+    file.seek(link.last_page)
+    page = file.read(link.end - link.last_page)
+    return View(file, [(link.start, link.last_page - link.start), _as_last(page)])
+
+
+def _as_last(page: bytes) -> bytes:
+    """The page with the end flag and a checksum that fits."""
+    new = bytearray(page)
+    new[5] |= LAST
+    new[22:26] = bytes(4)
+    new[22:26] = _crc32(bytes(new)).to_bytes(4, "little")
+    return bytes(new)
+
+
+def _whole_packets(header: bytes, table: bytes, body: bytes) -> bytes:
+    """A page of the packets that are whole in the beginning of one; empty if there are none."""
+    used, length, packets_end, packets_length = 0, 0, 0, 0
+    for segment in table:
+        used, length = used + 1, length + segment
+        if length > len(body):
+            break
+        if segment < 255:  # a packet ends here
+            packets_end, packets_length = used, length
+    if not packets_end:
+        return b""
+    page = header[: HEADER - 1] + bytes([packets_end]) + table[:packets_end] + body[:packets_length]
+    return _as_last(page)
+
+
+def _crc32(data: bytes) -> int:
+    """Ogg's checksum (polynomial 0x04c11db7, not reflected, which zlib's is)."""
+    crc = 0
+    for byte in data:
+        crc = (crc << 8 & 0xFFFFFFFF) ^ _CRC32[crc >> 24 ^ byte]
+    return crc
+
+
+def _table() -> list[int]:
+    table = []
+    for byte in range(256):
+        crc = byte << 24
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x04C11DB7 if crc & 0x80000000 else crc << 1) & 0xFFFFFFFF
+        table.append(crc)
+    return table
+
+
+_CRC32 = _table()

@@ -1,0 +1,201 @@
+"""Recordings of any format -> blocks of samples as they are stored, all of them, and whether some are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_app.audio import containers, media
+from device_app.audio.containers.view import HEADER_TOLERANCE_S, Part, View
+from device_app.audio.native_messages import without_mpg123_messages
+from editing.errors import BadAudioError, IncompleteAudioError
+
+Block = tuple[NDArray[np.float32], int]  # (samples, channels), and the sampling rate in Hz
+
+LONGEST_S = 100 * 3600.0  # a header that claims more is wrong, or says that the length is unknown
+LARGEST_BLOCK = 4_000_000  # samples of all channels
+LEAST_BITS_PER_S = 1000  # a header that claims so much that fewer remain is checked, which takes no time
+
+
+def decoded(source: Path | IO[bytes], name: str, block_s: float) -> Iterator[Block]:
+    """Reads a file to its end, whatever its header says of its length; joined files are read one after another.
+
+    Args:
+        source: a path, or a seekable binary stream.
+        name: what to call it in errors.
+        block_s: seconds in a block.
+
+    Raises:
+        BadAudioError: it is missing, empty, or not audio.
+        IncompleteAudioError: it is damaged or cut off; what was yielded before is sound.
+    """
+    with ExitStack() as stack:
+        file = _file(source, name, stack)
+        parts = containers.parts(file) or [_whole(file)]
+        fault: str | None = None
+        total_s = 0.0
+        for number, part in enumerate(parts):
+            with ExitStack() as opened_part:
+                opened = _open(part, opened_part)
+                if isinstance(opened, str):
+                    if number == 0:
+                        yield from _by_media(source, file, name, opened)
+                        return
+                    fault = fault or f"damaged after {total_s:.1f} s ({opened})"
+                    continue
+                found = 0
+                try:
+                    while len(block := _read(opened, part, _block_size(opened, block_s))):
+                        found += len(block)
+                        yield block, opened.samplerate
+                except _DecoderError as error:
+                    fault = fault or f"damaged after {total_s + found / opened.samplerate:.1f} s ({error})"
+                fault = fault or _shortage(part, opened, found, total_s)
+                total_s += found / opened.samplerate
+        if fault:
+            raise (IncompleteAudioError if total_s else BadAudioError)(f"{name}: {fault}")
+
+
+def duration_s(path: Path) -> float:
+    """Seconds of audio in a file, by its structure and header; 0 if a container does not say.
+
+    Raises:
+        BadAudioError: as `decoded`.
+    """
+    with ExitStack() as stack:
+        file = _file(path, str(path), stack)
+        size = file.seek(0, 2)
+        total_s = 0.0
+        for part in containers.parts(file) or [_whole(file)]:
+            opened = _open(part, stack)
+            if isinstance(opened, str):
+                if total_s:
+                    continue
+                if not media.is_available():
+                    raise _unreadable(file, str(path), opened)
+                return media.duration_s(path)
+            frames = part.samples or part.declared or opened.frames
+            seconds = frames / opened.samplerate
+            if seconds * LEAST_BITS_PER_S > size * 8:
+                seconds = _counted(opened, part) / opened.samplerate
+            total_s += seconds
+        return total_s
+
+
+def is_audio(path: Path) -> bool:
+    """Whether a file is audio by its content, damaged or not."""
+    try:
+        with ExitStack() as stack:
+            file = _file(path, str(path), stack)
+            if containers.is_media(file):
+                return True
+            parts = containers.parts(file)
+            opened = _open(parts[0] if parts else _whole(file), stack)
+            return bool(parts) or not isinstance(opened, str)
+    except BadAudioError:
+        return False
+
+
+class _DecoderError(Exception):
+    """libsndfile cannot decode what follows."""
+
+
+def _file(source: Path | IO[bytes], name: str, stack: ExitStack) -> IO[bytes]:
+    try:
+        if not isinstance(source, Path):
+            return source
+        if source.stat().st_size == 0:
+            raise BadAudioError(f"{name}: the file is empty")
+        return stack.enter_context(source.open("rb"))
+    except OSError as error:
+        raise BadAudioError(f"{name}: {error.strerror or error}") from error
+
+
+def _whole(file: IO[bytes]) -> Part:
+    # Headers of unknown formats may make libsndfile try libmpg123.
+    return Part(View(file, [(0, file.seek(0, 2))]), is_mpeg=True)
+
+
+def _quiet(part: Part) -> AbstractContextManager[None]:
+    return without_mpg123_messages() if part.is_mpeg else nullcontext()
+
+
+def _open(part: Part, stack: ExitStack) -> Any:
+    """A decoder, or the reason why there is none."""
+    import soundfile
+
+    class Sequential(soundfile.SoundFile):  # type: ignore[misc]
+        """Never seeks: soundfile does after every block, which disturbs decoders and fails for some formats."""
+
+        def seekable(self) -> bool:
+            return False
+
+    try:
+        with _quiet(part):
+            return stack.enter_context(Sequential(part.file))
+    except soundfile.LibsndfileError as error:
+        return error.error_string
+
+
+def _read(opened: Any, part: Part, count: int) -> NDArray[np.float32]:
+    """The next block, (samples, channels); it is shorter at the end, and empty after it."""
+    import soundfile
+
+    try:
+        with _quiet(part):
+            block: NDArray[np.float32] = opened.read(count, dtype="float32", always_2d=True)
+        if part.file.failure is not None:
+            raise _DecoderError(part.file.failure.strerror)
+        return block
+    except soundfile.LibsndfileError as error:
+        raise _DecoderError(error.error_string) from error
+
+
+def _block_size(opened: Any, block_s: float) -> int:
+    """Samples per channel in a block; few where a header claims a rate or channels that no recording has."""
+    size: int = max(1, min(round(opened.samplerate * block_s), LARGEST_BLOCK // opened.channels))
+    return size
+
+
+def _counted(opened: Any, part: Part) -> int:
+    """Samples per channel, by decoding them."""
+    count = 0
+    try:
+        while len(block := _read(opened, part, _block_size(opened, 1.0))):
+            count += len(block)
+    except _DecoderError:
+        pass
+    return count
+
+
+def _shortage(part: Part, opened: Any, found: int, before_s: float) -> str | None:
+    """What is missing of a part, as a message."""
+    rate = opened.samplerate
+    declared = part.declared
+    if declared is None and part.is_mpeg and part.samples is None:  # of a format that only libsndfile knows
+        declared = opened.frames
+    found_s = before_s + found / rate
+    if declared is not None and declared <= LONGEST_S * rate and found < declared - HEADER_TOLERANCE_S * rate:
+        return f"damaged or cut off: {found_s:.1f} s of {before_s + declared / rate:.1f} s could be read"
+    if part.samples is not None and found < part.samples - HEADER_TOLERANCE_S * rate:
+        return f"damaged: {found_s:.1f} s of {before_s + part.samples / rate:.1f} s could be read"
+    if part.is_cut:
+        return f"damaged or cut off after {found_s:.1f} s"
+    return None
+
+
+def _by_media(source: Path | IO[bytes], file: IO[bytes], name: str, reason: str) -> Iterator[Block]:
+    if not media.is_available():
+        raise _unreadable(file, name, reason)
+    yield from media.blocks(source, name)
+
+
+def _unreadable(file: IO[bytes], name: str, reason: str) -> BadAudioError:
+    if containers.is_media(file) or Path(name).suffix.lower() in media.SUFFIXES:
+        return BadAudioError(f"{name}: this format needs PyAV or ffmpeg: {media.HINT}")
+    return BadAudioError(f"{name}: not audio that can be read ({reason}); try WAV, FLAC, OGG or MP3")

@@ -1,0 +1,111 @@
+"""Several recordings at once; results come in the order of the recordings."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from queue import SimpleQueue
+
+from device_app.audio.sources import Recording
+from device_app.recognition.results import Transcript, TranscriptSegment
+from device_app.recognition.transcriber import Transcriber
+from editing.errors import AsrEdgeError, IncompleteAudioError
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a recording.
+
+    Attributes:
+        transcript: None if the recording could not be read.
+        error: what is wrong; with a transcript, audio is missing.
+    """
+
+    recording: Recording
+    transcript: Transcript | None
+    error: AsrEdgeError | None = None
+
+
+OnSegment = Callable[[Recording, TranscriptSegment], None]
+OnProgress = Callable[[Recording, float], None]
+
+
+class _StoppedError(Exception):
+    """The caller has stopped."""
+
+
+def transcribe_all(
+    transcriber: Transcriber,
+    recordings: Sequence[Recording],
+    jobs: int = 1,
+    *,
+    on_segment: OnSegment = lambda _recording, _segment: None,
+    on_progress: OnProgress = lambda _recording, _seconds: None,
+) -> Generator[Outcome, None, None]:
+    """Transcribes recordings, in as many threads as there are jobs.
+
+    Args:
+        transcriber: one for all; with several jobs it should use few threads itself.
+        recordings: in the order in which their outcomes are wanted.
+        jobs: recordings at a time.
+        on_segment: called in this thread, with the segments of one recording after the other; they have
+            their audio only if there is one job, as those of later recordings must wait.
+        on_progress: called in any thread with the seconds that have been read since its last call.
+
+    Yields:
+        An outcome for each recording, in order.
+    """
+    if jobs == 1 or len(recordings) == 1:
+        for recording in recordings:
+            yield _transcribe(transcriber, recording, on_segment, on_progress)
+        return
+    stop = threading.Event()
+    results = [SimpleQueue[TranscriptSegment | Outcome | BaseException]() for _ in recordings]
+
+    def progress(recording: Recording, seconds: float) -> None:
+        if stop.is_set():
+            raise _StoppedError
+        on_progress(recording, seconds)
+
+    def work(recording: Recording, result: SimpleQueue[TranscriptSegment | Outcome | BaseException]) -> None:
+        def keep(_recording: Recording, segment: TranscriptSegment) -> None:
+            result.put(replace(segment, audio=None))
+
+        try:
+            result.put(_transcribe(transcriber, recording, keep, progress))
+        except BaseException as error:  # raised again in the thread that waits
+            result.put(error)
+
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        for recording, result in zip(recordings, results, strict=True):
+            pool.submit(work, recording, result)
+        for recording, result in zip(recordings, results, strict=True):
+            while not isinstance(item := result.get(), Outcome):
+                if isinstance(item, BaseException):
+                    raise item
+                on_segment(recording, item)
+            yield item
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+
+
+def _transcribe(
+    transcriber: Transcriber, recording: Recording, on_segment: OnSegment, on_progress: OnProgress
+) -> Outcome:
+    try:
+        with recording.opened() as source:
+            transcript = transcriber.transcribe_file(
+                source,
+                recording.name,
+                on_segment=lambda segment: on_segment(recording, segment),
+                on_progress=lambda seconds: on_progress(recording, seconds),
+            )
+    except IncompleteAudioError as error:
+        return Outcome(recording, error.transcript, error)
+    except AsrEdgeError as error:
+        return Outcome(recording, None, error)
+    return Outcome(recording, transcript)

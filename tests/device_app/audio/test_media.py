@@ -1,0 +1,173 @@
+"""Containers that libsndfile does not read, through PyAV, through ffmpeg, or named in one line."""
+
+import io
+import shutil
+import stat
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from device_app.audio import decoding, media
+from device_app.audio.samples import duration_s, is_recording, read, read_blocks
+from editing.errors import BadAudioError, IncompleteAudioError
+from tests.device_app.audio.speech import at_model_rate, is_same, speech
+
+av = pytest.importorskip("av", reason="PyAV is not installed")
+
+AUDIO, RATE = speech()
+EXPECTED = at_model_rate(AUDIO, RATE)
+
+# Suffix, format, codec and sampling rate.
+CONTAINERS = {
+    "m4a": ("ipod", "aac", 44100),
+    "mp4": ("mp4", "aac", 48000),
+    "mov": ("mov", "pcm_s16le", 16000),
+    "aac": ("adts", "aac", 44100),
+    "webm": ("webm", "libopus", 48000),
+    "mkv": ("matroska", "pcm_s16le", 16000),
+    "mka": ("matroska", "aac", 44100),
+    "wma": ("asf", "wmav2", 44100),
+    "avi": ("avi", "pcm_s16le", 16000),
+    "flv": ("flv", "aac", 44100),
+}
+
+
+def make(path, kind):
+    form, codec, rate = CONTAINERS[kind]
+    whole = at_model_rate(AUDIO, RATE)
+    source = np.interp(np.arange(len(whole) * rate // 16000) * 16000 / rate, np.arange(len(whole)), whole)
+    options = {"movflags": "faststart"} if form == "ipod" else {}
+    with av.open(str(path), "w", format=form, options=options) as container:
+        stream = container.add_stream(codec, rate=rate, layout="mono")
+        stream.bit_rate = 64_000
+        frame = av.AudioFrame.from_ndarray(source.astype(np.float32)[None], format="fltp", layout="mono")
+        frame.sample_rate = rate
+        resampler = av.AudioResampler(stream.format, "mono", rate, frame_size=stream.frame_size or 1024)
+        for part in (frame, None):
+            for converted in resampler.resample(part):
+                container.mux(stream.encode(converted))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture(params=CONTAINERS)
+def recording(request, tmp_path):
+    return make(tmp_path / f"talk.{request.param}", request.param)
+
+
+def test_a_media_file_is_read_whole(recording):
+    assert is_same(read(recording), EXPECTED, tolerance_s=0.3)
+    assert duration_s(recording) in (0.0, pytest.approx(len(EXPECTED) / 16000, abs=0.3))
+    assert is_recording(recording)
+
+
+def test_a_media_file_is_read_from_a_stream(recording):
+    found = np.concatenate(list(read_blocks(io.BytesIO(recording.read_bytes()), "standard input")))
+    assert is_same(found, EXPECTED, tolerance_s=0.3)
+
+
+@pytest.mark.parametrize("kind", ["webm", "mkv", "mka", "m4a", "mov", "wma"])
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_a_media_file_that_is_cut_off_says_so(tmp_path, kind, share):
+    path = make(tmp_path / f"talk.{kind}", kind)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    found = [np.zeros(0, np.float32)]
+    with pytest.raises(BadAudioError) as raised:
+        found += read_blocks(path, "talk")
+    audio = np.concatenate(found)
+    assert isinstance(raised.value, IncompleteAudioError) == (len(audio) > 0)
+    assert not len(audio) or is_same(audio, EXPECTED[: len(audio)])
+
+
+def test_without_pyav_and_ffmpeg_one_line_names_both(recording, monkeypatch):
+    monkeypatch.setattr(media, "_has_pyav", lambda: False)
+    monkeypatch.setattr(media, "_ffmpeg", lambda: None)
+    for call in (read, duration_s):
+        with pytest.raises(BadAudioError) as raised:
+            call(recording)
+        assert str(raised.value).startswith(f"{recording}: ")
+        assert "asr-edge[media]" in str(raised.value)
+        assert "ffmpeg" in str(raised.value)
+
+
+@pytest.fixture
+def ffmpeg(tmp_path, monkeypatch):
+    """Stands in for ffmpeg: checks its arguments and decodes with PyAV."""
+    program = tmp_path / "bin" / "ffmpeg"
+    program.parent.mkdir()
+    program.write_text(
+        f"""#!{sys.executable}
+import struct, sys
+sys.path.insert(0, {str(Path.cwd())!r})
+import numpy as np
+from pathlib import Path
+from device_app.audio import media
+arguments = sys.argv[1:]
+assert arguments[-len(media.FFMPEG_OUTPUT):] == [*media.FFMPEG_OUTPUT]
+path = arguments[arguments.index("-i") + 1]
+assert path.startswith("file:")
+first = True
+try:
+    for block, rate in media._pyav_blocks(Path(path[5:]), "x"):
+        if first:
+            sys.stdout.buffer.write(struct.pack(">4s5I", b".snd", 28, 0xFFFFFFFF, 6, rate, block.shape[1]) + bytes(4))
+            first = False
+        sys.stdout.buffer.write(block.astype(">f4").tobytes())
+except Exception as error:
+    sys.exit(f"ffmpeg: {{error}}")
+"""
+    )
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(media, "_has_pyav", lambda: False)
+    monkeypatch.setattr(media, "_ffmpeg", lambda: str(program))
+
+
+def test_ffmpeg_is_used_without_pyav(ffmpeg, tmp_path):
+    path = make(tmp_path / "talk.m4a", "m4a")
+    assert is_same(read(path), EXPECTED, tolerance_s=0.3)
+    streamed = np.concatenate(list(read_blocks(io.BytesIO(path.read_bytes()), "standard input")))
+    assert is_same(streamed, EXPECTED, tolerance_s=0.3)
+    option = shutil.copy(path, tmp_path / "-i.m4a")
+    assert is_same(read(option), EXPECTED, tolerance_s=0.3)
+
+
+def test_what_ffmpeg_cannot_read_is_one_line(ffmpeg, tmp_path):
+    path = tmp_path / "talk.m4a"
+    path.write_bytes(b"\0\0\0\x20ftypM4A " + bytes(100))
+    with pytest.raises(BadAudioError, match="not audio that can be read") as raised:
+        read(path)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "content", ["#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n", "ffconcat version 1.0\nfile '/etc/passwd'\n"]
+)
+def test_a_playlist_opens_no_other_file(tmp_path, content):
+    path = tmp_path / "talk.m4a"
+    path.write_text(content)
+    with pytest.raises(BadAudioError, match="not audio that can be read"):
+        read(path)
+
+
+def test_a_video_without_sound_is_reported(tmp_path):
+    path = tmp_path / "silent.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.width = stream.height = 32
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame(32, 32, "yuv420p")))
+        container.mux(stream.encode(None))
+    with pytest.raises(BadAudioError, match="has no audio"):
+        read(path)
+
+
+def test_random_bytes_under_the_signature_of_a_container_are_no_audio(tmp_path):
+    rng = np.random.default_rng(0)
+    for offset, magic in decoding.containers.MEDIA_SIGNATURES:
+        data = bytearray(rng.integers(0, 256, 5000, np.uint8).tobytes())
+        data[offset : offset + len(magic)] = magic
+        with pytest.raises(BadAudioError):
+            list(read_blocks(io.BytesIO(bytes(data)), "x"))

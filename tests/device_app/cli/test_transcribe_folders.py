@@ -1,0 +1,171 @@
+"""transcribe on several recordings: jobs, what has a result already, and recordings that are cut off or unreadable."""
+
+import json
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from device_app.recognition.batch import transcribe_all
+from device_app.recognition.transcriber import Transcriber
+from tests.device_app.cli.conftest import call
+from tests.device_app.cli.letters import write_spelled
+
+WORDS = {"one": "fio", "two": "mam", "three": "oif", "four": "fam", "five": "imo"}
+TEXTS = {name: " ".join(word) for name, word in WORDS.items()}
+
+
+def transcribe(*arguments, **more):
+    return call("transcribe", *arguments, "--model", "tiny", **more)
+
+
+@pytest.fixture
+def folder(home_of_tiny):
+    for name, word in WORDS.items():
+        write_spelled(Path(f"in/{name}.wav"), word)
+    return Path("in")
+
+
+def cut_off(path, share=0.7):
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    return path
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 4, 9])
+def test_results_come_in_order_with_any_number_of_jobs(folder, jobs):
+    done = transcribe(folder, "--jobs", jobs)
+    assert done.stdout.splitlines() == [f"in/{name}.wav: {TEXTS[name]}" for name in sorted(WORDS)]
+    transcribe(folder, "--jobs", jobs, "-o", "out", "-f", "json")
+    assert {path.stem: json.loads(path.read_text())["text"] for path in Path("out").iterdir()} == TEXTS
+
+
+def test_by_default_all_cores_are_used(folder, monkeypatch):
+    used = []
+
+    def spy(transcriber, recordings, jobs, **more):
+        used.append(jobs)
+        return transcribe_all(transcriber, recordings, jobs, **more)
+
+    monkeypatch.setattr("device_app.recognition.batch.transcribe_all", spy)
+    monkeypatch.setattr("device_app.recognition.onnx_session.available_cores", lambda: 3)
+    transcribe(folder)
+    transcribe(folder, "--threads", 3)
+    transcribe(folder / "one.wav")
+    transcribe(folder, "--jobs", 2)
+    assert used == [3, 1, 1, 2]
+
+
+def test_a_failure_in_a_job_is_one_line_and_the_others_go_on(folder):
+    for number in range(3):
+        (folder / f"bad{number}.wav").write_text("no audio " * 50)
+    done = transcribe(folder, "-o", "out", "--jobs", 2, code=1)
+    lines = done.stderr.splitlines()
+    assert [line.split(":")[1].strip() for line in lines[:3]] == [f"in/bad{number}.wav" for number in range(3)]
+    assert lines[3:] == ["asr-edge: 3 of 8 recordings could not be transcribed"]
+    assert sorted(path.stem for path in Path("out").iterdir()) == sorted(WORDS)
+
+
+def test_a_mistake_in_a_job_is_not_swallowed_and_stops_the_others(folder, monkeypatch):
+    monkeypatch.setattr(Transcriber, "transcribe_file", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        transcribe(folder, "--jobs", 2)
+    assert threading.active_count() < 10
+
+
+def test_a_caller_that_stops_early_stops_the_jobs(folder, bundle):
+    from device_app.audio.sources import find_recordings
+    from device_app.cli.options import load
+
+    transcriber = load("tiny", 1)[1]
+    outcomes = transcribe_all(transcriber, find_recordings([str(folder)]), 2)
+    next(outcomes)
+    outcomes.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
+
+
+def test_a_recording_that_is_cut_off_gives_its_text_and_exit_code_1(home_of_tiny):
+    cut_off(write_spelled(Path("fio.wav"), "fio"))
+    done = transcribe("fio.wav", code=1)
+    assert done.stdout.startswith("f i")
+    assert done.stderr.count("\n") == 1
+    assert "asr-edge: fio.wav: damaged or cut off:" in done.stderr
+    transcribe("fio.wav", "-o", "out.json", "-f", "json", code=1)
+    assert json.loads(Path("out.json").read_text())["text"].startswith("f i")
+
+
+def test_in_a_folder_a_cut_off_recording_has_a_result_and_a_line(folder):
+    cut_off(folder / "one.wav")
+    done = transcribe(folder, "-o", "out", code=1)
+    assert done.stderr.splitlines()[0].startswith("asr-edge: in/one.wav: damaged or cut off:")
+    assert len(done.stderr.splitlines()) == 2
+    assert len(list(Path("out").iterdir())) == 5
+
+
+# --skip-existing
+
+
+def test_an_interrupted_folder_is_continued(folder):
+    Path("out").mkdir()
+    Path("out/one.txt").write_text("as it was\n")
+    Path("out/two.txt").touch()  # nothing was written
+    done = transcribe(folder, "-o", "out", "--skip-existing")
+    assert done.stderr == "1 of 5 recordings have a result already\n"
+    found = {path.stem: path.read_text().strip() for path in Path("out").iterdir()}
+    assert found == {**TEXTS, "one": "as it was"}
+    again = transcribe(folder, "-o", "out", "--skip-existing")
+    assert again.stderr == "5 of 5 recordings have a result already\n"
+
+
+def test_what_is_left_keeps_its_name_in_the_folder(folder):
+    """Two recordings that differ in their suffix only keep it, also when one of them is done."""
+    shutil.copy(folder / "one.wav", folder / "one.flac.wav")
+    (folder / "one.flac.wav").rename(folder / "one.rf64")
+    transcribe(folder, "-o", "out", "--skip-existing")
+    Path("out/one.rf64.txt").unlink()
+    transcribe(folder, "-o", "out", "--skip-existing")
+    assert sorted(path.name for path in Path("out").glob("one*")) == ["one.rf64.txt", "one.wav.txt"]
+
+
+def test_one_recording_may_be_left_out_too(folder):
+    Path("x.txt").write_text("mine")
+    assert "1 of 1" in transcribe(folder / "one.wav", "-o", "x.txt", "--skip-existing").stderr
+    assert Path("x.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("options", [[], ["-o", "out", "--overwrite"], ["-o", "-"]])
+def test_skip_existing_needs_an_output_that_is_not_overwritten(folder, options):
+    assert "--skip-existing needs --output" in transcribe(folder, "--skip-existing", *options, code=1).stderr
+
+
+def test_skip_existing_is_not_for_the_microphone(home_of_tiny):
+    assert "--skip-existing is for recordings" in transcribe("--skip-existing", code=1).stderr
+
+
+def test_jobs_and_save_exclude_each_other(folder):
+    assert "--jobs cannot be combined with --save" in transcribe(folder, "--save", "--jobs", 2, code=1).stderr
+    transcribe(folder, "--save", "--domain", "mine")
+
+
+# What is in the folder
+
+
+def test_other_files_of_a_folder_are_passed_over_and_links_to_folders_named(folder):
+    (folder / "._one.wav").write_bytes(bytes(4096))
+    (folder / "again").symlink_to(folder.resolve())
+    done = transcribe(folder)
+    assert len(done.stdout.splitlines()) == 5
+    assert done.stderr == "in/again: not searched, as it is a link to a folder; name it to include it\n"
+
+
+def test_media_that_cannot_be_read_are_named(folder, monkeypatch):
+    monkeypatch.setattr("device_app.audio.media._has_pyav", lambda: False)
+    monkeypatch.setattr("device_app.audio.media._ffmpeg", lambda: None)
+    (folder / "talk.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(100))
+    (folder / "film.webm").write_bytes(b"\x1a\x45\xdf\xa3" + bytes(100))
+    done = transcribe(folder, code=1)
+    assert len(done.stdout.splitlines()) == 5
+    lines = done.stderr.splitlines()
+    assert [line.split(": ")[1] for line in lines[:2]] == ["in/film.webm", "in/talk.m4a"]
+    assert all("asr-edge[media]" in line and "ffmpeg" in line for line in lines[:2])
