@@ -167,3 +167,73 @@ def test_two_texts_of_a_recording_in_one_manifest(store):
     report = import_utterances(store, both, "d")
     assert [line.partition(":")[0] for line in report.other_texts] == ["m, line 2"]
     assert [u.text for u in store.utterances()] == ["a"]
+
+
+def noises(folder, count):
+    """Recordings of noise, each with other samples."""
+    for index in range(count):
+        noise = np.random.default_rng(index).uniform(-0.5, 0.5, 2000).astype(np.float32)
+        yield write_audio(folder / f"{index}.flac", noise)
+
+
+@pytest.mark.parametrize("speakers", [1, 5])
+@pytest.mark.parametrize("train", ["train", "Training", "train-clean-100", ""])
+@pytest.mark.parametrize("test", ["test", "Test", "dev-clean", "validation", "eval"])
+def test_a_split_of_the_corpus_is_respected(store, tmp_path, train, test, speakers):
+    """Once, a fifth was held out in addition to the test lines of a manifest."""
+    candidates = [
+        Utterance(audio=path, text="x", speaker=f"s{n % speakers}", split=train if n % 4 else test)
+        for n, path in enumerate(noises(tmp_path, 40))
+    ]
+    import_utterances(store, candidates, "d")
+    assert [one.split for one in store.utterances("d")] == [
+        "test" if one.is_held_out else "train" for one in candidates
+    ]
+
+
+def test_a_corpus_of_training_lines_alone_is_not_split(store, tmp_path):
+    import_utterances(store, [Utterance(audio=p, text="x", split="train") for p in noises(tmp_path, 20)], "d")
+    assert {one.split for one in store.utterances("d")} == {"train"}
+
+
+def test_a_corpus_without_splits_is_split(store, tmp_path):
+    import_utterances(store, [Utterance(audio=p, text="x") for p in noises(tmp_path, 40)], "d")
+    assert {one.split for one in store.utterances("d")} == {"train", "test"}
+
+
+def test_a_recording_that_was_held_out_is_not_trained_on_as_another_corpus_says(store, tmp_path):
+    (path,) = noises(tmp_path, 1)
+    import_utterances(store, [Utterance(audio=path, text="x", split="test")], "d")
+    import_utterances(store, [Utterance(audio=path, text="x", split="train")], "e")
+    assert [one.split for one in store.utterances("e")] == ["test"]
+
+
+def test_each_part_of_a_recording_is_stored_as_an_utterance(store):
+    path = RECORDINGS / "two_cities.flac"  # 44 s
+    whole = read(path)
+    parts = [(0, 3), (3, 7.5), (40, None), (43, 50), (60, None), (1, 40)]
+    candidates = [
+        Utterance(
+            audio=path,
+            start=round(start * SAMPLE_RATE),
+            end=None if end is None else round(end * SAMPLE_RATE),
+            text=str(start),
+            place=f"m, line {line}",
+        )
+        for line, (start, end) in enumerate(parts, 1)
+    ]
+    report = import_utterances(store, candidates, "d")
+    assert [one.text for one in store.utterances("d")] == ["0", "3", "40"]
+    for one, (start, end) in zip(store.utterances("d"), parts, strict=False):
+        expected = whole[round(start * SAMPLE_RATE) : None if end is None else round(end * SAMPLE_RATE)]
+        assert np.abs(read(one.audio) - expected).max() < 1e-4
+    assert [line.partition(": ")[0] for line in report.unreadable] == ["m, line 4", "m, line 5"]
+    assert all('correct "offset" and "duration"' in line for line in report.unreadable)
+    assert report.too_long == [f"m, line 6: {path}: 39.0 s; 30 s is the most"]
+
+
+def test_joiners_inside_words_are_stored(store):
+    persian = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
+    text = f"\u200c{persian}\u200c  \u200d {persian}"
+    import_utterances(store, [Utterance(audio=RECORDINGS / "invalid.flac", text=text)], "d")
+    assert [one.text for one in store.utterances("d")] == [f"{persian} {persian}"]
