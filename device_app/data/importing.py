@@ -15,7 +15,7 @@ from device_app.data.names import checked_text
 from device_app.data.recordings import is_stored_form, recording_of
 from device_app.data.store import Store
 from device_app.data.utterance import StoredUtterance, Utterance
-from editing.errors import BadInputError, one_line
+from editing.errors import BadAudioError, BadInputError, one_line
 
 LONGEST_S = 30.0  # the longest segment that the recogniser is made for, and fine-tuned on
 BATCH = 64  # utterances in a transaction
@@ -76,10 +76,9 @@ def import_utterances(
     with ThreadPoolExecutor(2) as pool:
         while batch := list(islice(remaining, BATCH)):
             new: list[Utterance] = []
-            for one, result in zip(batch, pool.map(partial(_read, domain, lower_case), batch), strict=True):
+            for result in pool.map(partial(_read, domain, lower_case), batch):
                 if isinstance(result, _LeftOut):
-                    place = f"{one.place}: {one.audio}" if one.place else f"{one.audio}"
-                    result.where(report).append(f"{place}: {result.reason}")
+                    result.where(report).append(result.line)
                 else:
                     new.append(result)
             _count(report, store, new, store.add(new))
@@ -121,7 +120,7 @@ def is_all_capitals(utterances: Sequence[Utterance]) -> bool:
 @dataclass(frozen=True)
 class _LeftOut:
     where: Callable[[ImportReport], list[str]]
-    reason: str
+    line: str
 
 
 def _read(domain: str | None, lower_case: bool, found: Utterance) -> Utterance | _LeftOut:
@@ -129,15 +128,20 @@ def _read(domain: str | None, lower_case: bool, found: Utterance) -> Utterance |
     try:
         text = None if text is None else checked_text(text)
     except BadInputError as error:
-        return _LeftOut(lambda report: report.bad_texts, str(error))
+        return _LeftOut(lambda report: report.bad_texts, f"{found.audio}: {error}")
     try:
         whole_s = duration_s(found.file)
-        found = fit_cut(found, lambda _path: whole_s)
+        try:
+            found = fit_cut(found, lambda _path: whole_s)
+        except BadInputError as error:
+            return _LeftOut(lambda report: report.unreadable, f"{found.place}: {found.audio}: {error}")
         length_s = (whole_s if found.end is None else found.end / SAMPLE_RATE) - found.start / SAMPLE_RATE
         if length_s > LONGEST_S:  # by the header, so that long recordings are not decoded in vain
-            return _LeftOut(lambda report: report.too_long, f"{length_s:.1f} s; {LONGEST_S:g} s is the most")
+            line = f"{found.audio}: {length_s:.1f} s; {LONGEST_S:g} s is the most"
+            return _LeftOut(lambda report: report.too_long, line if found.is_whole else f"{found.place}: {line}")
         audio = found.read()
-    except BadInputError as error:
-        return _LeftOut(lambda report: report.unreadable, str(error).removeprefix(f"{found.audio}: "))
+    except BadAudioError as error:
+        reason = str(error).removeprefix(f"{found.audio}: ")
+        return _LeftOut(lambda report: report.unreadable, f"{found.audio}: {reason}")
     flac = found.file.read_bytes() if found.is_whole and is_stored_form(found.file) else None
     return replace(found, text=text, domain=domain or found.domain, recording=recording_of(audio, flac))
