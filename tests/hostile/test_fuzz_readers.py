@@ -151,10 +151,14 @@ CHECKPOINT = {"model_type": "moonshine", "rope_parameters": {"rope_theta": 1.0},
 
 
 def listed(path):
-    """Lists a corpus, and imports and normalises what it has."""
     found = find_utterances(path)[1]
     for one in found:
         english(one.transcript), basic(one.transcript)
+    return found
+
+
+def imported(path):
+    found = listed(path)
     with Store(path.parent / "store") as store:
         import_utterances(store, found, "d")
 
@@ -218,7 +222,7 @@ def store_bytes(folder):
 # By name: the file that is mutated, its valid content (or how to make it), and how it is read.
 READERS = {
     "manifest": ("corpus/m.jsonl", MANIFEST, read_manifest),
-    "manifest, imported": ("corpus/m.jsonl", MANIFEST, listed),
+    "manifest, imported": ("corpus/m.jsonl", MANIFEST, imported),
     "metadata.csv": ("corpus/metadata.csv", b'file_name,text,speaker\na.wav,"Hello,\nyou",anna\na.wav,two,\n', listed),
     "validated.tsv": (
         "corpus/validated.tsv",
