@@ -18,6 +18,7 @@ BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 UNSEEN = -5.0  # log10 of a word that the model does not know, where it has no <unk> itself
 LN_10 = math.log(10.0)
 LONGEST_LINE = 1 << 16  # characters
+MAX_CHARACTERS = 1 << 28  # of an ARPA file, decompressed; in memory it takes a multiple of that
 
 Words = tuple[str, ...]
 
@@ -46,15 +47,16 @@ class NGram:
         probabilities: dict[Words, float] = {}
         backoffs: dict[Words, float] = {}
         order = 0
-        number = 0
+        number = size = 0
         try:
             with (
                 gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file
             ):
                 lines = iter(lambda: file.readline(LONGEST_LINE), "")  # a gzip file may expand a thousandfold
                 for number, line in enumerate(lines, 1):  # noqa: B007 (the error names it)
-                    if len(line) == LONGEST_LINE:
-                        raise ValueError(f"longer than {LONGEST_LINE} characters")
+                    size += len(line)
+                    if len(line) == LONGEST_LINE or size > MAX_CHARACTERS:
+                        raise ValueError(f"more than {LONGEST_LINE} characters in a line, or {MAX_CHARACTERS} in total")
                     text = line.strip()
                     if text.startswith("\\") and text.endswith("-grams:"):
                         order = int(text[1:].partition("-")[0])
