@@ -113,7 +113,7 @@ def test_audiofolder_may_be_json_lines(tmp_path):
         ({"train.tsv": "client_id\tpath\tsentence\nx\t/a\0\tb\n", "clips/a": ""}, "cannot be the name"),
     ],
 )
-def test_a_corpus_that_is_not_as_it_should_be(tmp_path, contents, message):
+def test_an_invalid_corpus_is_reported(tmp_path, contents, message):
     folder = tmp_path / "corpus"
     folder.mkdir()
     write(folder, contents)
@@ -121,7 +121,7 @@ def test_a_corpus_that_is_not_as_it_should_be(tmp_path, contents, message):
         find_utterances(folder)
 
 
-def test_binary_tables_and_missing_paths(tmp_path):
+def test_binary_tables_and_missing_paths_are_reported(tmp_path):
     (tmp_path / "metadata.csv").write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(BadInputError, match="cannot be read as text"):
         find_utterances(tmp_path)
@@ -273,5 +273,5 @@ def test_audiofolder_may_have_speakers_and_splits(tmp_path):
     ("texts", "expected"),
     [(["ALL OF", "IT'S", None], True), (["NASA", "Not all"], False), ([None, "123"], False), ([], False)],
 )
-def test_capitals_are_noticed(tmp_path, texts, expected):
+def test_a_corpus_in_capitals_is_recognised(tmp_path, texts, expected):
     assert is_all_capitals([Utterance(audio=tmp_path, text=text) for text in texts]) == expected

@@ -23,7 +23,7 @@ def store(tmp_path):
         yield opened
 
 
-def test_recordings_are_kept_as_16_khz_flac(store, tmp_path):
+def test_recordings_are_stored_as_16_khz_flac(store, tmp_path):
     tone = np.sin(np.arange(48000) / 20).astype(np.float32) * 0.5
     path = write_audio(tmp_path / "stereo.wav", np.stack([tone, tone], axis=1), 48000)
     report = import_utterances(store, [Utterance(audio=path, text="A tone", speaker="anna")], "sounds")
@@ -35,7 +35,7 @@ def test_recordings_are_kept_as_16_khz_flac(store, tmp_path):
     assert kept.level_dbfs == pytest.approx(-9.0, abs=0.2)
 
 
-def test_a_flac_that_is_so_already_is_taken_as_it_is(store):
+def test_a_flac_in_the_form_of_the_store_is_copied(store):
     path = RECORDINGS / "two_cities.flac"
     report = import_utterances(store, [Utterance(audio=path, text=None)], "d")
     assert report.too_long == [f"{path}: 44.4 s; 30 s is the most"]
@@ -45,7 +45,7 @@ def test_a_flac_that_is_so_already_is_taken_as_it_is(store):
     assert kept.audio.read_bytes() == short.read_bytes()
 
 
-def test_what_cannot_be_used_is_told_and_the_rest_goes_on(store, tmp_path):
+def test_unusable_recordings_are_reported_and_the_others_imported(store, tmp_path):
     good = RECORDINGS / "invalid.flac"
     (tmp_path / "text.wav").write_text("not audio")
     candidates = [
@@ -65,7 +65,7 @@ def test_what_cannot_be_used_is_told_and_the_rest_goes_on(store, tmp_path):
     assert (again.imported, len(again.duplicates)) == (0, 3)
 
 
-def test_the_corpus_names_the_domain_where_the_person_does_not(store):
+def test_the_corpus_names_the_domain_if_the_user_does_not(store):
     import_utterances(store, [Utterance(audio=RECORDINGS / "invalid.flac", text="x", domain="Scottish English")], None)
     assert [stats.domain for stats in store.stats()] == ["Scottish English"]
 
@@ -92,7 +92,7 @@ def test_progress_counts_every_candidate(store, tmp_path):
     assert len(report.unreadable) == 2 * BATCH + 1
 
 
-def test_figures_of_silence_and_of_clipped_audio():
+def test_measurements_of_silence_and_of_clipped_audio():
     silence = recording_of(np.zeros(1600, np.float32))
     assert (silence.level_dbfs, silence.peak_dbfs, silence.clipped) == (-200.0, -200.0, 0.0)
     loud = np.clip(np.sin(np.arange(16000) / 10) * 2, -1, 1).astype(np.float32)
@@ -105,7 +105,7 @@ def test_encoding_is_deterministic():
 
 
 def test_encoding_is_the_same_in_another_process():
-    """Recordings are told apart by the bytes of their FLAC files."""
+    """Recordings are compared by the bytes of their FLAC files."""
     audio = np.random.default_rng(0).uniform(-1, 1, 16000).astype(np.float32)
     code = (
         "import hashlib, numpy as np; from device_app.audio.samples import encode\n"

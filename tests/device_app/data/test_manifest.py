@@ -25,7 +25,7 @@ def manifest(tmp_path):
     return write
 
 
-def test_reads_what_others_write(manifest, tmp_path):
+def test_reads_manifests_of_other_tools(manifest, tmp_path):
     path = manifest(
         {"audio": "a.wav", "text": "one", "speaker": 7, "split": "train", "id": "first"},
         "",
@@ -42,11 +42,11 @@ def test_reads_what_others_write(manifest, tmp_path):
     assert (second.id, second.audio) == (str(tmp_path / "deep" / "b.wav"), tmp_path / "deep" / "b.wav")
 
 
-def test_reads_the_embedded_one():
+def test_reads_the_embedded_manifest():
     assert len(read_manifest(RECORDINGS / "manifest.jsonl")) == 5
 
 
-def test_a_split_is_chosen(manifest):
+def test_a_split_is_selected(manifest):
     path = manifest(
         {"audio": "a.wav", "text": "", "split": "test"}, {"audio": "deep/b.wav", "text": "", "split": "train"}
     )
@@ -87,14 +87,14 @@ def test_a_split_is_chosen(manifest):
         ({"audio": "a.wav", "text": "", "duration": 10**4000}, 'line 2: "duration" is 1000'),
     ],
 )
-def test_a_bad_line_is_named(manifest, line, message):
+def test_an_invalid_line_is_named(manifest, line, message):
     path = manifest({"audio": "deep/b.wav", "text": "fine"}, line)
     with pytest.raises(BadInputError, match=message):
         read_manifest(path)
 
 
 @pytest.mark.parametrize(("data", "message"), [(b"", "no utterances"), (b"\xff\xfe\x00", "cannot be read")])
-def test_a_file_that_is_no_manifest(tmp_path, data, message):
+def test_a_file_that_is_not_a_manifest_is_reported(tmp_path, data, message):
     (tmp_path / "m").write_bytes(data)
     with pytest.raises(BadInputError, match=message):
         read_manifest(tmp_path / "m")
