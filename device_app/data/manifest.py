@@ -13,7 +13,7 @@ from typing import Any
 from device_app.data.names import cleaned_name
 from device_app.data.text_files import one_spaced, read_text, split_lines
 from device_app.data.utterance import Utterance
-from editing.errors import BadAudioError, BadInputError
+from editing.errors import BadAudioError, BadInputError, one_line
 from editing.json_text import is_number, parse_json, shown
 
 # NeMo, then Moonshine and Hugging Face datasets, then audiofolder's metadata.jsonl.
@@ -92,7 +92,7 @@ def inside(folder: Path, name: str, place: str) -> Path:
         raise BadInputError(f"{place}: {shown(name)} cannot be the name of a recording")
     inner = Path(os.path.normpath(name))
     if inner.parts[:1] == (os.pardir,):
-        raise BadInputError(f"{place}: {name} climbs out of the folder")
+        raise BadInputError(f"{place}: {one_line(name)} climbs out of the folder")
     return folder / inner
 
 
