@@ -45,7 +45,14 @@ def bake(bundle: Bundle, weights: Mapping[str, NDArray[np.float32]], precision: 
     written = []
     for name, path in bundle.graphs().items():
         bundle.check(path.relative_to(bundle.folder).as_posix())
-        model = bake_graph(onnx.load(path, load_external_data=False), weights, precision)
+        try:
+            model = bake_graph(onnx.load(path, load_external_data=False), weights, precision)
+        except BundleError:
+            raise
+        except Exception as error:  # of protobuf, and of graphs that are not as ours: there are many kinds
+            raise BundleError(
+                f"{path}: is not a graph that can be baked ({error}); install the bundle again"
+            ) from error
         target = out / f"{name}.onnx"
         write_atomically(target, model.SerializeToString())
         written.append(target)

@@ -76,7 +76,7 @@ def read_weights(path: Path) -> Tensors:
     """
     try:
         stored = load_file(path)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:  # a type that numpy does not have
         raise BundleError(f"{path}: cannot be read as safetensors ({error})") from error
     tensors: Tensors = {}
     for name, array in stored.items():
@@ -87,6 +87,8 @@ def read_weights(path: Path) -> Tensors:
                 scale, offset = float(stored[name + SCALE]), float(stored[name + OFFSET])
             except KeyError as missing:
                 raise BundleError(f"{path}: {name} is stored as codes but {missing} is missing") from None
+            except TypeError:
+                raise BundleError(f"{path}: scale or offset of {name} is not a single number") from None
             array = QuantisedTensor(array, scale, offset).dequantise()
         tensors[name] = array.astype(np.float32, copy=False)
         if not np.isfinite(tensors[name]).all():

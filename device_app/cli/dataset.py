@@ -1,4 +1,4 @@
-"""asr-edge dataset: what has been recorded and imported, and what becomes of it."""
+"""asr-edge dataset: lists, changes, deletes and exports recordings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from device_app.cli.terminal.progress import progress
 from device_app.cli.terminal.table import print_table
 from device_app.data.formats import DatasetFormat
 
-app = typer.Typer(help="See and manage recordings, domain by domain.", no_args_is_help=True)
+app = typer.Typer(help="Show and manage recordings by domain.", no_args_is_help=True)
 
 
 Domain = Annotated[str, typer.Argument(help="A domain's name.", autocompletion=options.complete_domain)]
@@ -25,7 +25,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 @app.command("list")
 def list_domains(as_json: options.Json = False) -> None:
-    """Show the domains, and how much there is of each."""
+    """Show the domains and the size of each."""
     stats(None, as_json)
 
 
@@ -39,7 +39,7 @@ def stats(domain: OptionalDomain = None, as_json: options.Json = False) -> None:
     if as_json:
         print_json([asdict(one) for one in found])
     elif not found:
-        options.tell("Nothing is there yet; 'asr-edge import' takes recordings in.")
+        options.tell("No recordings yet; 'asr-edge import' and 'asr-edge record' add some.")
     else:
         head = ("domain", "utterances", "unlabelled", "held out", "speakers", "minutes")
         rows = [
@@ -53,7 +53,7 @@ def stats(domain: OptionalDomain = None, as_json: options.Json = False) -> None:
 def show(
     domain: Domain,
     limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 50,
-    after: Annotated[int, typer.Option(min=0, metavar="ID", help="Only those with a higher number.")] = 0,
+    after: Annotated[int, typer.Option(min=0, metavar="ID", help="Only utterances with a higher number.")] = 0,
     as_json: options.Json = False,
 ) -> None:
     """Show the utterances of a domain."""
@@ -89,8 +89,8 @@ def rename(domain: Domain, name: Annotated[str, typer.Argument(help="Its new nam
 
 
 @app.command()
-def move(ids: Ids, to: Annotated[str, typer.Option(metavar="DOMAIN", help="Made if it does not exist.")]) -> None:
-    """Put utterances into another domain. What was held out stays held out."""
+def move(ids: Ids, to: Annotated[str, typer.Option(metavar="DOMAIN", help="Created if it does not exist.")]) -> None:
+    """Move utterances into another domain. Held-out utterances stay held out."""
     from device_app.data.store import Store
 
     with Store() as store:
@@ -118,7 +118,7 @@ def delete(
 
 @app.command()
 def forget(speaker: Annotated[str, typer.Option(help="A speaker's name.")], yes: Yes = False) -> None:
-    """Delete everything a speaker has said, in all domains."""
+    """Delete all utterances of a speaker, in all domains."""
     from device_app.data.store import Store
 
     with Store() as store:
@@ -130,10 +130,10 @@ def forget(speaker: Annotated[str, typer.Option(help="A speaker's name.")], yes:
 @app.command()
 def export(
     domain: Annotated[str, typer.Option(help="Which domain.", autocompletion=options.complete_domain)],
-    out: Annotated[Path, typer.Option(help="The folder to make; it must be new or empty.")],
-    form: Annotated[DatasetFormat, typer.Option("--format", help="What others are to read.")] = DatasetFormat.NEMO,
+    out: Annotated[Path, typer.Option(help="The folder to create; it must be new or empty.")],
+    form: Annotated[DatasetFormat, typer.Option("--format", help="The format of the manifest.")] = DatasetFormat.NEMO,
 ) -> None:
-    """Write a domain's labelled utterances for other tools."""
+    """Export a domain's labelled utterances for other tools."""
     from device_app.data.dataset_export import export_domain
     from device_app.data.store import Store
     from device_app.outputs import check_outside_data

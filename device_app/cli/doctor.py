@@ -1,4 +1,4 @@
-"""asr-edge doctor: are the store, the edits and the baked files whole?"""
+"""asr-edge doctor: finds and repairs damage of the store, the edits and the baked files."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from device_app.cli.printing import ask, echo, print_json
 if TYPE_CHECKING:
     from device_app.finding import Finding
 
-SHOWN = 20  # of the findings of one kind
+SHOWN = 20  # findings of one kind
 
 
 def doctor(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show; change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     missing_is_gone: Annotated[
-        bool, typer.Option("--missing-is-gone", help="Go on even if most recordings are missing.")
+        bool, typer.Option("--missing-is-gone", help="Continue even if most recordings are missing.")
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Find what a crash or a missing disk did to recordings and edits; show it, and mend it if you agree.
+    """Find damage by a crash or a missing disk in recordings and edits; repair it if you agree.
 
     Texts, damaged audio, damaged ledgers and task vectors are never deleted, but go into a folder 'quarantine'.
 
@@ -67,10 +67,10 @@ def doctor(
             options.tell(f"Mended. What was taken out of the store is in {store.quarantine.folder}.")
         elif mending:
             options.tell("Mended.")
-    # Again: a ledger that was restored may name other task vectors than were looked at.
+    # Examine again: a restored ledger may refer to other task vectors.
     left = [one for one in (examine_models() if mending else models) if one.is_fault]
     if mending and left and not as_json:
-        options.tell("Left to do; 'asr-edge doctor' mends what it can:")
+        options.tell("Left; 'asr-edge doctor' repairs what it can:")
         _show_groups(left)
     if left or (findings and not mending):
         raise typer.Exit(1)
@@ -83,7 +83,7 @@ def _mend_all(findings: Sequence[Finding]) -> None:
 
 
 def _show(findings: Sequence[Finding], models: Sequence[Finding], *, is_lost: bool) -> None:
-    """`is_lost`: the database has no utterances, so that recordings without a row mean that it was lost."""
+    """Shows all findings; `is_lost`: the database is empty, so recordings without a row mean that it was lost."""
     from device_app.data.repair import UNKNOWN
 
     if not findings:
@@ -109,9 +109,9 @@ def _is_agreed(yes: bool) -> bool:
     if yes:
         return True
     if not sys.stdin.isatty():
-        options.tell("Nothing was changed. 'asr-edge doctor --yes' changes it without a question.")
+        options.tell("Nothing was changed. 'asr-edge doctor --yes' repairs without asking.")
         return False
-    return ask("Change this?")
+    return ask("Repair this?")
 
 
 def _print_json(findings: Sequence[Finding], mended: bool, as_json: bool) -> None:

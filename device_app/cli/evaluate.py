@@ -1,4 +1,4 @@
-"""asr-edge evaluate: how many words are wrong, on recordings whose words are known."""
+"""asr-edge evaluate: word and character error rates on labelled recordings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from device_app.cli.terminal.table import print_table
 
 
 def evaluate(
-    manifests: Annotated[list[Path], typer.Argument(metavar="MANIFEST...", help="JSON lines: audio, text, speaker.")],
+    manifests: Annotated[
+        list[Path],
+        typer.Argument(metavar="MANIFEST...", help="JSON lines, or a folder with manifest.jsonl."),
+    ],
     split: Annotated[str | None, typer.Option(help="Only the lines of this split.")] = None,
     worst: Annotated[int, typer.Option(min=0, metavar="N", help="Show the N worst utterances, aligned.")] = 0,
     model: options.Model = None,
@@ -27,8 +30,8 @@ def evaluate(
 ) -> None:
     """Measure word and character error rates.
 
-    Two normalisers are always shown: "english" evens out spelling and numbers, "basic" only takes
-    case and punctuation off.
+    Two normalisers are always shown: "english" unifies spelling and numbers, "basic" only removes
+    case and punctuation.
     """
     from device_app.data.manifest import read_manifest
     from device_app.evaluation.evaluate import evaluate as measure
@@ -55,7 +58,7 @@ def _print(report: dict[str, Any]) -> None:
     echo(f"{report['duration_s']:.0f} s of audio in {report['seconds']:.1f} s (RTF {report['rtf']:.3f})")
     for utterance in report.get("worst", []):
         echo()
-        echo(f"{utterance['id']}  ({utterance['english']['wer']:.0%} of words wrong)")
+        echo(f"{utterance['id']}  (WER {utterance['english']['wer']:.0%})")
         print_text(f"{utterance['aligned']}\n")
 
 

@@ -1,4 +1,4 @@
-"""asr-edge import: a corpus from elsewhere becomes a domain."""
+"""asr-edge import: stores a corpus as a domain."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from device_app.cli.terminal.progress import progress
 if TYPE_CHECKING:
     from device_app.data.importing import ImportReport
 
-SHOWN = 5  # of the recordings that were left out for one reason
+SHOWN = 5  # lines per reason for which recordings were left out
 
 
 def import_(
     path: Annotated[Path, typer.Argument(help="A manifest, or a folder with recordings and texts.")],
     domain: Annotated[
-        str | None, typer.Option(help="The domain they belong to; Common Voice has accents of its own.")
+        str | None, typer.Option(help="The domain of the recordings. [default: Common Voice: the accent]")
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Take recordings and their texts into the store.
+    """Import recordings and their texts.
 
-    Reads JSON-lines manifests, Common Voice, audiofolder, LibriSpeech, and recordings with .txt files beside them.
+    Reads JSON-lines manifests, Common Voice, audiofolder, LibriSpeech, and recordings with or without .txt files
+    beside them.
     """
     from device_app.data.corpora import find_utterances
     from device_app.data.importing import import_utterances, is_all_capitals
@@ -35,21 +36,25 @@ def import_(
     from device_app.data.store import Store
     from editing.errors import BadInputError
 
-    kind, utterances = find_utterances(path)
+    left_out: list[str] = []
+    kind, utterances = find_utterances(path, left_out.append)
     if domain is None and not all(one.domain for one in utterances):
-        raise BadInputError(f"{path}: a {kind}; name the domain its recordings belong to with --domain")
+        raise BadInputError(f"{path}: a {kind}; name the domain of its recordings with --domain")
     for name in {domain or one.domain for one in utterances}:
         checked_name(name, "domain")
     lower_case = is_all_capitals(utterances)
     options.tell(f"{path}: a {kind} with {len(utterances)} recordings")
     if lower_case:
-        options.tell("Its texts are all in capitals, which say nothing: they are written in lower case.")
+        options.tell("All its texts are in capitals; they are stored in lower case.")
     with Store() as store, progress("importing", len(utterances)) as advance:
         report = import_utterances(store, utterances, domain, lower_case=lower_case, on_done=advance)
+    report.bad_texts[:0] = left_out
     if as_json:
         print_json({"kind": kind, "lower_cased": lower_case, **asdict(report)})
     else:
         _print(report)
+    if report.unlabelled and not as_json:
+        options.tell("'asr-edge label' labels recordings without a text.")
     if report.unreadable or report.bad_texts or report.too_long:
         raise typer.Exit(1)
 
@@ -57,7 +62,7 @@ def import_(
 def _print(report: ImportReport) -> None:
     echo(f"{report.imported} imported ({report.seconds / 60:.1f} min), {report.unlabelled} of them without a text")
     for what, lines in (
-        ("there already", report.duplicates),
+        ("already stored", report.duplicates),
         ("of them with another text", report.other_texts),
         ("cannot be read", report.unreadable),
         ("too long", report.too_long),

@@ -1,6 +1,6 @@
-"""asr-edge label and correct: what was really said.
+"""asr-edge label and correct: the reference transcripts of recordings.
 
-`label` alone walks over recordings at a terminal; the rest needs nobody.
+`label` without a subcommand is interactive.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from device_app.cli.terminal.labelling import label_utterance
 if TYPE_CHECKING:
     from device_app.data.utterance import StoredUtterance
 
-app = typer.Typer(help="Say what recordings contain.")
+app = typer.Typer(help="Label recordings with what is said in them.")
 
 
 @app.callback(invoke_without_command=True)
@@ -29,12 +29,12 @@ def walk(
     ] = None,
     low_confidence: Annotated[
         bool,
-        typer.Option("--low-confidence", help="Those the recogniser was unsure of, labelled or not, worst first."),
+        typer.Option("--low-confidence", help="Only recordings with low confidence, labelled or not, lowest first."),
     ] = False,
     model: options.Model = None,
     threads: options.Threads = None,
 ) -> None:
-    """Go over recordings without a text: hear them, accept or edit what was heard.
+    """Review recordings without a text: listen, and accept or edit the hypothesis.
 
     Enter accepts the text, other keys are shown. 'label set' labels one without asking.
     """
@@ -50,7 +50,7 @@ def walk(
         else:
             found = [u for u in store.utterances(domain) if u.text is None]
         if not found:
-            options.tell("Nothing is there to be labelled.")
+            options.tell("There is nothing to label.")
             return
         _, transcriber = options.load(model, threads)
         labelled: set[int] = set()
@@ -70,17 +70,17 @@ def walk(
                         labelled.discard(identities.pop(at))
                     else:
                         at = max(0, at - 1) if key == "b" else at + 1
-            except KeyboardInterrupt:  # as good a way to quit as the key
+            except KeyboardInterrupt:  # the same as the key q
                 options.tell("")
         echo(f"{len(labelled)} of {len(found)} labelled")
 
 
 @app.command("set")
 def set_text(
-    identity: Annotated[int, typer.Argument(metavar="ID", help="The utterance, as 'dataset show' numbers it.")],
+    identity: Annotated[int, typer.Argument(metavar="ID", help="The utterance's number in 'dataset show'.")],
     text: Annotated[str, typer.Argument(help="What is said in it.")],
 ) -> None:
-    """Label an utterance, or give it another text."""
+    """Label an utterance, or change its text."""
     from device_app.data.store import Store
 
     with Store() as store:
@@ -90,12 +90,12 @@ def set_text(
 def correct(
     identity_or_text: Annotated[str, typer.Argument(metavar="[ID]", help="The utterance; not with --last.")],
     text: Annotated[str | None, typer.Argument(metavar="TEXT", help="What was really said.")] = None,
-    last: Annotated[bool, typer.Option("--last", help="The utterance that was heard last.")] = False,
-    domain: Annotated[str | None, typer.Option(help="The domain it shall belong to. [default: where it is]")] = None,
+    last: Annotated[bool, typer.Option("--last", help="The utterance that was recognised last.")] = False,
+    domain: Annotated[str | None, typer.Option(help="Move it to this domain. [default: stays where it is]")] = None,
 ) -> None:
-    """Turn an utterance that was misheard into one to learn from.
+    """Correct the text of an utterance that was misrecognised.
 
-    'asr-edge transcribe --save' keeps utterances; this says what was really said.
+    'asr-edge transcribe --save' stores utterances; 'correct' stores what was really said, to learn from.
     """
     from device_app.data.names import checked_name, checked_text
     from device_app.data.store import Store

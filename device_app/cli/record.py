@@ -1,4 +1,4 @@
-"""asr-edge record: a person reads or speaks, and their speech becomes a domain."""
+"""asr-edge record: records read or free speech as a domain."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ def record(
     domain: Annotated[
         str,
         typer.Option(
-            help="What the recordings belong to: a person, a room, a trade.", autocompletion=options.complete_domain
+            help="The domain of the recordings: a person, a room, a trade.", autocompletion=options.complete_domain
         ),
     ],
     prompts: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="Sentences to read, one a line. [default: a built-in set]")
+        Path | None, typer.Argument(metavar="[FILE]", help="Sentences to read, one per line. [default: a built-in set]")
     ] = None,
-    free: Annotated[bool, typer.Option("--free", help="Say anything; what is heard is the text to correct.")] = False,
-    speaker: Annotated[str | None, typer.Option(help="Who speaks, where a domain has several people.")] = None,
-    device: Annotated[str | None, typer.Option(help="Microphone: its number or a part of its name.")] = None,
+    free: Annotated[bool, typer.Option("--free", help="Say anything, and correct the hypothesis.")] = False,
+    speaker: Annotated[str | None, typer.Option(help="Who speaks, if the domain has several people.")] = None,
+    device: Annotated[str | None, typer.Option(help="Microphone: its number or part of its name.")] = None,
     sample_rate: Annotated[
-        float | None, typer.Option(min=8000, max=384_000, help="Hz to record at. [default: the device's own]")
+        float | None, typer.Option(min=8000, max=384_000, help="Sampling rate, Hz. [default: the device's own]")
     ] = None,
     silence: Annotated[float, typer.Option(min=0.3, max=5.0, help="Seconds of silence that end a take.")] = 1.2,
     model: options.Model = None,
     threads: options.Threads = None,
 ) -> None:
-    """Record sentences, hardest first, and keep them to learn from.
+    """Record sentences to learn from, hardest first.
 
     Recording starts and stops by itself. After each take: Enter keeps it, other keys are shown.
-    A session can be ended at any time; the next one goes on where it stopped.
+    You can end a session at any time; the next one continues where it stopped.
     """
     from device_app.audio.microphone import Microphone
     from device_app.data.store import Store
@@ -60,7 +60,7 @@ def record(
         with keyboard:
             try:
                 screen.run()
-            except KeyboardInterrupt:  # as good a way to quit as the key
+            except KeyboardInterrupt:  # the same as the key q
                 options.tell("")
         _tell_summary(session, domain)
 
@@ -69,4 +69,4 @@ def _tell_summary(session: RecordingSession, domain: str) -> None:
     done = f"{session.done}" if session.total is None else f"{session.done} of {session.total} prompts"
     echo(f"{domain}: {done} recorded, {session.seconds / 60:.1f} min")
     if session.total is not None and session.done < session.total:
-        options.tell("The same command goes on with the rest.")
+        options.tell("The same command continues with the rest.")

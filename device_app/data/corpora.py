@@ -1,53 +1,69 @@
-"""What lies in a folder: the corpora that others publish, as recordings and their texts."""
+"""Finds recordings and transcripts in a folder, in the layouts in which corpora are published."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from device_app.audio.samples import SUFFIXES
-from device_app.data.manifest import inside, read_lines
+from device_app.audio.samples import SUFFIXES, is_recording
+from device_app.data.manifest import IN_FOLDER, inside, read_lines
+from device_app.data.names import RESERVED, cleaned_name
+from device_app.data.tables import Row, TabSeparated, read_table
+from device_app.data.text_files import one_spaced, read_text, split_lines
 from device_app.data.utterance import Utterance
 from editing.errors import BadInputError
 
 UNKNOWN_ACCENT = "unknown accent"
+TEXT_COLUMNS = ("transcription", "text", "sentence")
+MAX_LABEL_BYTES = 1 << 20  # of a .txt file beside a recording
+
+OnLeftOut = Callable[[str], None]
+Reader = Callable[[Path, OnLeftOut], Iterator[Utterance] | None]
 
 
-def find_utterances(path: Path) -> tuple[str, list[Utterance]]:
-    """Recognises a corpus by its files and lists its utterances; no recording is read, and some may be missing.
+def find_utterances(path: Path, on_left_out: OnLeftOut = lambda _line: None) -> tuple[str, list[Utterance]]:
+    """Recognises a corpus by its files and lists its utterances. It reads no recording, and some may be missing.
+
+    Args:
+        path: the corpus.
+        on_left_out: called with a line for each transcript file that cannot be read; its recordings are left out.
 
     Returns:
-        The kind of corpus, in words, and its utterances. Their domain is the one that the corpus itself gives them
-        (Common Voice: the accent), or "".
+        The kind of corpus, in words, and its utterances. Their domain is the one that the corpus assigns (Common
+        Voice: the accent), or "".
 
     Raises:
-        BadInputError: nothing that is known lies there, or a line of its tables is not as it
-            should be.
+        BadInputError: nothing was found, or a line of a table is not valid.
     """
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises where a name is too long)
         raise BadInputError(f"{path}: there is no such file or folder")
     for kind, reader in KINDS.items():
-        utterances = reader(path)
+        left_out: list[str] = []
+        utterances = reader(path, left_out.append)
         if utterances is not None:
             found = list(utterances)
             if not found:
-                raise BadInputError(f"{path}: a {kind} without recordings")
+                raise BadInputError(left_out[0] if left_out else f"{path}: a {kind} without recordings")
+            for line in left_out:
+                on_left_out(line)
             return kind, found
     raise BadInputError(
         f"{path}: nothing to import. Known are manifests (JSON lines), Common Voice (TSV and clips), "
-        "audiofolder (metadata.csv or .jsonl), LibriSpeech, and recordings with .txt files beside them"
+        "audiofolder (metadata.csv or .jsonl), LibriSpeech, and recordings with or without .txt files beside them"
     )
 
 
-def _manifest(path: Path) -> Iterator[Utterance] | None:
-    if path.suffix not in (".jsonl", ".json"):
-        return None
-    return read_lines(path)
+def _manifest(path: Path, _on_left_out: OnLeftOut) -> Iterator[Utterance] | None:
+    if path.is_dir() and (path / IN_FOLDER).is_file():
+        path = path / IN_FOLDER
+    return read_lines(path) if path.suffix in (".jsonl", ".json") else None
 
 
-def _common_voice(path: Path) -> Iterator[Utterance] | None:
-    """A release's TSV beside its folder of clips. A folder gives `validated.tsv`, else `train.tsv`."""
+def _common_voice(path: Path, _on_left_out: OnLeftOut) -> Iterator[Utterance] | None:
+    """A release's TSV beside its folder of clips. In a folder, `validated.tsv` is read, else `train.tsv`."""
+    split = path.stem if path.stem in ("dev", "test") and path.is_file() else ""
     if path.is_dir():
         tables = [path / name for name in ("validated.tsv", "train.tsv") if (path / name).is_file()]
         if not tables or not (path / "clips").is_dir():
@@ -58,106 +74,138 @@ def _common_voice(path: Path) -> Iterator[Utterance] | None:
     clips = path.parent / "clips"
 
     def rows() -> Iterator[Utterance]:
-        for place, row in _table(path, ("path", "sentence", "client_id"), _TabSeparated):
-            accent = row.get("accents") or row.get("accent") or UNKNOWN_ACCENT
-            audio = inside(clips, row["path"], place)
+        for row in read_table(path, ("path", "sentence", "client_id"), TabSeparated):
             yield Utterance(
-                audio=audio,
-                text=row["sentence"] or None,
-                speaker=row["client_id"][:12] or None,
-                domain=accent[:100].strip(),
-                place=place,
+                audio=_clip(clips, row),
+                text=one_spaced(row["sentence"]) or None,
+                speaker=cleaned_name(row["client_id"][:12]) or None,
+                domain=_domain_of(row.get("accents") or row.get("accent") or ""),
+                split=split,
+                place=row.place,
             )
 
     return rows()
 
 
-def _audiofolder(path: Path) -> Iterator[Utterance] | None:
+def _clip(clips: Path, row: Row) -> Path:
+    """The recording of a row; releases of 2019 write its name without a suffix."""
+    audio = inside(clips, row["path"], row.place)
+    if audio.suffix.lower() not in SUFFIXES:
+        found = inside(clips, f"{row['path']}.mp3", row.place)
+        return found if os.path.lexists(found) or not os.path.lexists(audio) else audio
+    return audio
+
+
+def _domain_of(accent: str) -> str:
+    """A valid name for the domain of an accent, which contributors write as they like."""
+    name = cleaned_name(accent)
+    return UNKNOWN_ACCENT if not name or name.casefold() in RESERVED else name
+
+
+def _audiofolder(path: Path, on_left_out: OnLeftOut) -> Iterator[Utterance] | None:
     if path.name not in ("metadata.csv", "metadata.jsonl"):
         tables = [path / name for name in ("metadata.csv", "metadata.jsonl") if (path / name).is_file()]
         if not tables:
             return None
         path = tables[0]
     if path.suffix == ".jsonl":
-        return _manifest(path)
+        return _manifest(path, on_left_out)
 
     def rows() -> Iterator[Utterance]:
-        for place, row in _table(path, ("file_name",), csv.excel):
-            texts = [row[column] for column in ("transcription", "text", "sentence") if row.get(column) is not None]
+        for row in read_table(path, ("file_name",), csv.excel):
+            texts = [row[column] for column in TEXT_COLUMNS if column in row]
             if not texts:
-                raise BadInputError(f"{place}: has no column transcription, text or sentence")
-            audio = inside(path.parent, row["file_name"], place)
-            yield Utterance(audio=audio, text=texts[0] or None, speaker=row.get("speaker") or None, place=place)
+                raise BadInputError(f"{row.place}: has no column transcription, text or sentence")
+            yield Utterance(
+                audio=inside(path.parent, row["file_name"], row.place),
+                text=one_spaced(texts[0]) or None,
+                speaker=cleaned_name(row.get("speaker", "")) or None,
+                split=row.get("split", ""),
+                place=row.place,
+            )
 
     return rows()
 
 
-def _librispeech(path: Path) -> Iterator[Utterance] | None:
+def _librispeech(path: Path, on_left_out: OnLeftOut) -> Iterator[Utterance] | None:
     tables = sorted(path.rglob("*.trans.txt")) if path.is_dir() else []
     if not tables:
         return None
 
     def rows() -> Iterator[Utterance]:
         for table in tables:
-            for number, line in enumerate(_lines(table), 1):
+            try:
+                lines = split_lines(read_text(table))
+            except BadInputError as error:
+                on_left_out(str(error))
+                continue
+            for number, line in enumerate(lines, 1):
                 name, _, text = line.strip().partition(" ")
                 if name:
                     place = f"{table}, line {number}"
                     audio = inside(table.parent, f"{name}.flac", place)
-                    yield Utterance(audio=audio, text=text or None, speaker=name.partition("-")[0], place=place)
+                    speaker = cleaned_name(name.partition("-")[0]) or None
+                    yield Utterance(audio=audio, text=one_spaced(text) or None, speaker=speaker, place=place)
 
     return rows()
 
 
-def _pairs(path: Path) -> Iterator[Utterance] | None:
-    if not path.is_dir():
-        return None
-    recordings = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not any(recording.with_suffix(".txt").is_file() for recording in recordings):
-        return None
-
-    def text_of(recording: Path) -> str | None:
-        beside = recording.with_suffix(".txt")
-        return " ".join(_lines(beside)).strip() or None if beside.is_file() else None
-
-    return (Utterance(audio=recording, text=text_of(recording)) for recording in recordings)
+def _pairs(path: Path, on_left_out: OnLeftOut) -> Iterator[Utterance] | None:
+    """Recordings, some of which have a .txt file beside them."""
+    recordings = sorted(_walk(path, on_left_out)) if path.is_dir() else []
+    has_labels = any(recording.with_suffix(".txt").is_file() for recording in recordings)
+    return _labelled(recordings, on_left_out) if has_labels else None
 
 
-KINDS: dict[str, Callable[[Path], Iterator[Utterance] | None]] = {
+def _recordings(path: Path, on_left_out: OnLeftOut) -> Iterator[Utterance] | None:
+    recordings = sorted(_walk(path, on_left_out)) if path.is_dir() else []
+    return _labelled(recordings, on_left_out) if recordings else None
+
+
+def _recording(path: Path, on_left_out: OnLeftOut) -> Iterator[Utterance] | None:
+    return _labelled([path], on_left_out) if path.is_file() and is_recording(path) else None
+
+
+def _labelled(recordings: Sequence[Path], on_left_out: OnLeftOut) -> Iterator[Utterance]:
+    """Recordings with the texts beside them; one without a text is not labelled."""
+    for recording in recordings:
+        label = recording.with_suffix(".txt")
+        try:
+            text = one_spaced(read_text(label, MAX_LABEL_BYTES)) if label.is_file() else ""
+        except BadInputError as error:
+            on_left_out(f"{recording}: {error}")
+            continue
+        yield Utterance(audio=recording, text=text or None)
+
+
+def _walk(folder: Path, on_left_out: OnLeftOut) -> Iterator[Path]:
+    """Recordings in a folder and below, links included, and links whose targets are missing.
+
+    Linked folders are followed, each folder once. Files of macOS that only describe others (`._NAME`) are skipped.
+    """
+
+    def report(error: OSError) -> None:
+        on_left_out(f"{error.filename}: cannot be read ({error.strerror})")
+
+    seen: set[str] = set()
+    for parent, folders, files in os.walk(folder, onerror=report, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        for name in files:
+            path = Path(parent, name)
+            if path.suffix.lower() in SUFFIXES and not name.startswith("._") and (path.is_file() or path.is_symlink()):
+                yield path
+
+
+KINDS: dict[str, Reader] = {
     "manifest": _manifest,
     "audiofolder": _audiofolder,
     "Common Voice release": _common_voice,
     "LibriSpeech tree": _librispeech,
     "folder of recordings and texts": _pairs,
+    "folder of recordings": _recordings,
+    "recording": _recording,
 }
-
-
-class _TabSeparated(csv.excel_tab):
-    """Common Voice's tables: sentences hold stray quotation marks, which are not escaped."""
-
-    quoting = csv.QUOTE_NONE
-
-
-def _table(path: Path, columns: tuple[str, ...], dialect: type[csv.Dialect]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Rows of a CSV or TSV file, each with its place for error messages."""
-    reader = csv.DictReader(_lines(path), dialect=dialect)
-    missing = [column for column in columns if column not in (reader.fieldnames or ())]
-    if missing:
-        raise BadInputError(
-            f"{path}: the column {missing[0]} is missing (there are {', '.join(reader.fieldnames or ())})"
-        )
-    try:
-        for row in reader:
-            place = f"{path}, line {reader.line_num}"
-            if any(row[column] is None for column in columns):
-                raise BadInputError(f"{place}: has too few columns")
-            yield place, row
-    except csv.Error as error:
-        raise BadInputError(f"{path}, line {reader.line_num}: {error}") from error
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path}: cannot be read as text ({error})") from error

@@ -1,6 +1,6 @@
-"""SQLite databases that one person's processes share: opening, transactions, and steps from version to version.
+"""SQLite databases that several processes of one user share: opening, transactions and migrations.
 
-The store of utterances and a host's database are two of them; each brings its own steps.
+The store of utterances and a host's database use it, each with its own migrations.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from pathlib import Path
 
 from editing.errors import StorageError
 
-BUSY_S = 30.0  # how long to wait for another process that is writing
+BUSY_S = 30.0  # the maximal wait for another process that is writing
 
 Migration = Callable[[sqlite3.Connection], None]
 
 
 class LaterVersionError(StorageError):
-    """A database has taken more steps than this asr-edge knows; `version` is how many (below 0: it is damaged)."""
+    """A database has more migrations than this asr-edge knows; `version` is their number (below 0: it is damaged)."""
 
     def __init__(self, path: Path, version: int) -> None:
         super().__init__(
@@ -29,9 +29,9 @@ class LaterVersionError(StorageError):
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Opens a database, or makes an empty one that its owner alone can read, in a folder that exists.
+    """Opens a database in an existing folder, or creates an empty one that only its owner can read.
 
-    Transactions are the caller's: see `transaction`.
+    It starts no transaction: see `transaction`.
 
     Raises:
         sqlite3.Error, OSError: it cannot be opened or written.
@@ -43,7 +43,7 @@ def connect(path: Path) -> sqlite3.Connection:
         _use_journal(connection)
         connection.execute("PRAGMA synchronous = FULL")  # a confirmed change survives a power cut
         connection.execute("PRAGMA foreign_keys = ON")
-        # Some builds of SQLite do so by default: what is deleted is overwritten, not only forgotten.
+        # Overwrite deleted content with zeros; only some builds of SQLite do so by default.
         connection.execute("PRAGMA secure_delete = ON")
     except BaseException:
         connection.close()
@@ -52,7 +52,10 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def _use_journal(connection: sqlite3.Connection) -> None:
-    """Readers and a writer do not wait for each other. SQLite waits for no other process here, so we do."""
+    """Selects write-ahead logging, so that readers and a writer do not block each other.
+
+    SQLite's timeout does not apply to this statement, so this function retries.
+    """
     end = time.monotonic() + BUSY_S
     while True:
         try:
@@ -66,7 +69,7 @@ def _use_journal(connection: sqlite3.Connection) -> None:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Everything inside is written, or nothing. No other process writes meanwhile.
+    """Runs a block in a transaction: all of its changes are written, or none. No other process writes meanwhile.
 
     Raises:
         sqlite3.OperationalError: another process writes for longer than `BUSY_S`, or the disk is full.
@@ -76,19 +79,19 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         yield connection
         connection.execute("COMMIT")
     except BaseException:
-        if connection.in_transaction:  # a full disk ends it too
+        if connection.in_transaction:  # a full disk has ended it already
             connection.execute("ROLLBACK")
         raise
 
 
 def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Migration]) -> bool:
-    """Takes the steps that are missing, each in one transaction with its own record in `PRAGMA user_version`.
+    """Runs the missing migrations, each in one transaction that also updates `PRAGMA user_version`.
 
     Returns:
         Whether any was missing.
 
     Raises:
-        LaterVersionError: a later asr-edge has taken more steps than there are.
+        LaterVersionError: a later asr-edge has run more migrations.
         sqlite3.Error: the disk is full, or the database is damaged.
     """
     taken = _version(connection)
@@ -97,7 +100,7 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Mig
     is_old = taken < len(migrations)
     while taken < len(migrations):
         with transaction(connection):
-            taken = _version(connection)  # another process may have been faster while this one waited
+            taken = _version(connection)  # another process may have migrated while this one waited
             if taken < len(migrations):
                 migrations[taken](connection)
                 taken += 1

@@ -1,4 +1,4 @@
-"""A damaged database of the store: found, shown, and rebuilt from what can be read and from the recordings."""
+"""Finds damage in the store's database, and rebuilds it from readable rows and the recordings."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ DATABASE = "store.sqlite3"
 
 
 def examine_database(folder: Path) -> list[Finding]:
-    """Lets SQLite check the whole database of the store in a folder. Changes nothing.
+    """Checks the whole database of the store in a folder with SQLite. Changes nothing.
 
-    After mending, `device_app.data.repair.examine` finds the recordings, and puts their utterances back.
+    After the repair, `device_app.data.repair.examine` finds the recordings and restores their utterances.
 
     Raises:
         StorageError: it cannot be opened for another reason than damage.
@@ -33,21 +33,21 @@ def examine_database(folder: Path) -> list[Finding]:
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     copies = [f", and {copy.name} is a copy of it from before an update" for copy in damage.copies_of(path)]
     remedy = (
-        f"put a backup in their place if you have one{''.join(copies)}; or else they go into the quarantine until "
-        "something is deleted, what can be read of the utterances too, and a new database takes up the recordings"
+        f"put a backup in their place if you have one{''.join(copies)}; otherwise they and the readable utterances go "
+        "into the quarantine until something is deleted, and a new database takes up the recordings"
     )
     return [Finding("damaged databases", f"{path}: {problems[0]}{more}", remedy, partial(rebuild, folder))]
 
 
 def rebuild(folder: Path) -> None:
-    """Puts a damaged database into the quarantine; the next one to open the store makes a new one.
+    """Moves a damaged database into the quarantine; the store creates a new one when it is opened.
 
-    What can be read of its utterances becomes records of the quarantine, so that the recordings get their texts back.
+    Readable utterances become records of the quarantine, from which the recordings get their texts back.
 
     Raises:
-        StorageError: the quarantine cannot be written; the database is as it was.
+        StorageError: the quarantine cannot be written; the database is unchanged.
     """
-    if not examine_database(folder):  # a backup has been put there in the meantime
+    if not examine_database(folder):  # a backup has replaced it in the meantime
         return
     path, quarantine = folder / DATABASE, Quarantine(folder)
     damage.copy_aside(path, quarantine.folder)

@@ -1,4 +1,4 @@
-"""A domain as a folder that other tools load: NeMo and Moonshine manifests, or Hugging Face audiofolder."""
+"""Exports a domain as a folder for other tools: NeMo and Moonshine manifests, or Hugging Face audiofolder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def export_domain(
 
     Raises:
         BadInputError: there is no such domain, it has no labelled utterance, or `out` is in use.
-        StorageError: `out` cannot be written; it is left as it was.
+        StorageError: `out` cannot be written; it is unchanged.
     """
     chosen = [utterance for utterance in store.utterances(domain) if utterance.text is not None]
     if not chosen:

@@ -1,4 +1,4 @@
-"""The names of dataset formats, which the command line needs before anything else."""
+"""The names of dataset formats, in a module of their own because the command line always imports them."""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""Recordings from elsewhere -> utterances of the store: read, checked, and kept as 16 kHz mono FLAC."""
+"""Imports recordings into the store: reads and checks them, and stores them as 16 kHz mono FLAC."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 
-from device_app.audio.samples import duration_s
+from device_app.audio.samples import SAMPLE_RATE, duration_s
+from device_app.data.manifest import fit_cut
 from device_app.data.names import checked_text
 from device_app.data.recordings import is_stored_form, recording_of
 from device_app.data.store import Store
 from device_app.data.utterance import StoredUtterance, Utterance
 from editing.errors import BadAudioError, BadInputError, one_line
 
-LONGEST_S = 30.0  # what the recogniser was made for; a longer clip cannot be learnt from in one piece
-BATCH = 64  # utterances that are confirmed together
+LONGEST_S = 30.0  # the longest segment that the recogniser is made for, and fine-tuned on
+BATCH = 64  # utterances in a transaction
 CAPITALS_SHARE = 0.95
 
 
 @dataclass
 class ImportReport:
-    """What became of the utterances; lists hold a line for each recording that was left out.
+    """The result of an import; lists have a line for each recording that was left out.
 
-    `other_texts` are those of the duplicates whose text is not the stored one, which was kept.
+    `other_texts` lists the duplicates whose text differs from the stored one, which stays as it was.
     """
 
     imported: int = 0
@@ -46,25 +47,28 @@ def import_utterances(
     lower_case: bool = False,
     on_done: Callable[[int], None] = lambda _count: None,
 ) -> ImportReport:
-    """Keeps the utterances, a batch at a time: memory stays flat, and each batch is confirmed.
+    """Stores the utterances in batches, each in one transaction, so that memory use does not grow.
 
-    After a kill, importing again goes on where it stopped, as recordings that the domain has
-    already are passed over.
+    After a kill, the same import continues where it stopped, because recordings that the domain
+    already has are skipped. Where the corpus assigns utterances to a held-out split, its other
+    utterances are for training; only a corpus without splits is split by the store.
 
     Args:
-        store: where they go.
+        store: the store.
         utterances: as `find_utterances` lists them.
-        domain: where they belong; None for what the corpus says.
-        lower_case: write all texts in lower case.
-        on_done: called with how many more have been dealt with.
+        domain: their domain; None for the one that the corpus assigns.
+        lower_case: convert all texts to lower case.
+        on_done: called with the number of utterances processed since the last call.
 
     Raises:
-        StorageError: the disk is full or cannot be written; what was confirmed before is kept.
+        StorageError: the disk is full or cannot be written; earlier batches stay stored.
     """
     report = ImportReport()
+    if any(one.is_held_out for one in utterances):
+        utterances = [one if one.is_held_out else replace(one, split="train") for one in utterances]
     speakers: dict[str, set[str]] = defaultdict(set)
     for one in utterances:
-        if one.speaker is not None:
+        if one.speaker is not None and not one.has_split:
             speakers[domain or one.domain].add(one.speaker)
     for name, speaking in speakers.items():
         store.expect_speakers(name, speaking)
@@ -72,9 +76,9 @@ def import_utterances(
     with ThreadPoolExecutor(2) as pool:
         while batch := list(islice(remaining, BATCH)):
             new: list[Utterance] = []
-            for one, result in zip(batch, pool.map(partial(_read, domain, lower_case), batch), strict=True):
+            for result in pool.map(partial(_read, domain, lower_case), batch):
                 if isinstance(result, _LeftOut):
-                    result.where(report).append(f"{one.audio}: {result.reason}")
+                    result.where(report).append(result.line)
                 else:
                     new.append(result)
             _count(report, store, new, store.add(new))
@@ -86,7 +90,7 @@ def _count(report: ImportReport, store: Store, new: Sequence[Utterance], stored:
     kept = {(one.domain, one.sha256) for one in stored}
     for one in new:
         key = (one.domain, one.recorded.sha256)
-        if key not in kept:  # the domain has it, or another process was faster
+        if key not in kept:  # the domain already had it, or another process has just added it
             report.duplicates.append(str(one.audio))
             report.other_texts += _other_text(one, store.find(*key))
             continue
@@ -97,7 +101,7 @@ def _count(report: ImportReport, store: Store, new: Sequence[Utterance], stored:
 
 
 def _other_text(one: Utterance, there: StoredUtterance | None) -> list[str]:
-    """A line if the recording is stored with another text than it comes with."""
+    """A line if the recording is stored with another text than the new one."""
     if there is None or one.text is None or one.text == there.text:
         return []
     kept = "without a text" if there.text is None else f"with the text {one_line(there.text)!r}, which was kept"
@@ -108,7 +112,7 @@ def _other_text(one: Utterance, there: StoredUtterance | None) -> list[str]:
 
 
 def is_all_capitals(utterances: Sequence[Utterance]) -> bool:
-    """Whether the corpus was published in capitals, so that its case says nothing."""
+    """Whether the corpus is published in capitals only, so that its case has no meaning."""
     texts = [one.text for one in utterances if one.text and any(letter.isalpha() for letter in one.text)]
     return bool(texts) and sum(text.isupper() for text in texts) >= CAPITALS_SHARE * len(texts)
 
@@ -116,7 +120,7 @@ def is_all_capitals(utterances: Sequence[Utterance]) -> bool:
 @dataclass(frozen=True)
 class _LeftOut:
     where: Callable[[ImportReport], list[str]]
-    reason: str
+    line: str
 
 
 def _read(domain: str | None, lower_case: bool, found: Utterance) -> Utterance | _LeftOut:
@@ -124,13 +128,20 @@ def _read(domain: str | None, lower_case: bool, found: Utterance) -> Utterance |
     try:
         text = None if text is None else checked_text(text)
     except BadInputError as error:
-        return _LeftOut(lambda report: report.bad_texts, str(error))
+        return _LeftOut(lambda report: report.bad_texts, f"{found.audio}: {error}")
     try:
-        length_s = duration_s(found.file)
-        if length_s > LONGEST_S:  # known from the header: an hour of audio is not decoded to be refused
-            return _LeftOut(lambda report: report.too_long, f"{length_s:.1f} s; {LONGEST_S:g} s is the most")
+        whole_s = duration_s(found.file)
+        try:
+            found = fit_cut(found, lambda _path: whole_s)
+        except BadInputError as error:
+            return _LeftOut(lambda report: report.unreadable, f"{found.place}: {found.audio}: {error}")
+        length_s = (whole_s if found.end is None else found.end / SAMPLE_RATE) - found.start / SAMPLE_RATE
+        if length_s > LONGEST_S:  # by the header, so that long recordings are not decoded in vain
+            line = f"{found.audio}: {length_s:.1f} s; {LONGEST_S:g} s is the most"
+            return _LeftOut(lambda report: report.too_long, line if found.is_whole else f"{found.place}: {line}")
         audio = found.read()
     except BadAudioError as error:
-        return _LeftOut(lambda report: report.unreadable, str(error).removeprefix(f"{found.audio}: "))
-    flac = found.file.read_bytes() if is_stored_form(found.file) else None
+        reason = str(error).removeprefix(f"{found.audio}: ")
+        return _LeftOut(lambda report: report.unreadable, f"{found.audio}: {reason}")
+    flac = found.file.read_bytes() if found.is_whole and is_stored_form(found.file) else None
     return replace(found, text=text, domain=domain or found.domain, recording=recording_of(audio, flac))

@@ -1,4 +1,4 @@
-"""Which audio file belongs to which utterance, by their bytes: what `device_app.data.repair` decides by."""
+"""Assigns audio files to utterances by SHA-256, for `device_app.data.repair`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Record = Mapping[str, Any]  # of the quarantine
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the store, and the SHA-256 that its file has; None where the file is missing."""
+    """A row of the store, and the actual SHA-256 of its file; None if the file is missing."""
 
     utterance: StoredUtterance
     digest: str | None
@@ -34,12 +34,12 @@ class Inventory:
     """Every row, every audio file and every record in the quarantine, compared by SHA-256.
 
     Attributes:
-        faulty: rows whose file is not their recording.
-        records: utterances in the quarantine that can be put back, by SHA-256; one a domain, the newest.
-        places: by number, where a faulty row's recording is.
-        shared: numbers of rows whose place another row has too, so that they need a copy.
+        faulty: rows whose file is missing or has other bytes.
+        records: utterances in the quarantine that can be restored, by SHA-256; the newest of each domain.
+        places: the file with the bytes of each faulty row, by number.
+        shared: numbers of rows whose place belongs to another row too, so that they need a copy.
         exchanged: numbers of rows whose place is another row's file, or whose file is another row's place.
-        overwritten: numbers of rows that have no place, and whose file is known to be another recording.
+        overwritten: numbers of rows that have no place, and whose file is another known recording.
     """
 
     def __init__(
@@ -51,16 +51,16 @@ class Inventory:
     ) -> None:
         """
         Args:
-            rows: all of them.
+            rows: all rows of the store.
             unknown: files in the audio folder that no row names.
-            records: of the quarantine, the oldest first.
+            records: the records of the quarantine, the oldest first.
             is_readable: whether a file is audio that can be read.
         """
         self.faulty = [row for row in rows if not row.is_whole]
         self.records = _restorable(rows, records)
         self._numbers = {row.utterance.sha256: row.number for row in rows}
         self._is_readable = is_readable
-        # A row's name may be a link to a file that no row names: that file is the row's own, and no copy.
+        # A row may name a link to a file that no row names: that file belongs to the row and is not a copy.
         named = {_identity(row.utterance.audio) for row in rows if row.digest is not None}
         self._unknown: dict[str, list[Path]] = defaultdict(list)
         for path in unknown:
@@ -85,7 +85,7 @@ class Inventory:
         return digest in self._numbers or digest in self.records
 
     def _find_places(self) -> None:
-        """Gives each faulty row a file with its bytes: another row's, then one that no row names, then a shared one."""
+        """Finds a file with the bytes of each faulty row: another row's, one that no row names, or a shared one."""
         displaced: dict[str, list[Path]] = defaultdict(list)
         for row in self.faulty:
             if row.digest in self._numbers:
@@ -102,21 +102,21 @@ class Inventory:
                 self.places[row.number] = self._sources[digest]
 
     def _is_lost(self, row: Row) -> bool:
-        """Whether nothing of a faulty row's recording is in its file. One that was edited in place stays as edited."""
+        """Whether the file of a faulty row does not contain its recording any more. An edited file still counts."""
         return row.digest is None or self._is_known(row.digest) or not self._is_readable(row.utterance.audio)
 
     def has_owner(self, digest: str) -> bool:
-        """Whether a row has a file with these bytes, or will have one when the places are taken."""
+        """Whether a row has a file with these bytes, or will have one once `places` are assigned."""
         return digest in self._sources
 
     def owner(self, digest: str) -> str:
-        """The utterance whose recording this is, for a message; it must be known."""
+        """Describes the utterance with this recording, for a message; there must be one."""
         if digest in self._numbers:
             return f"utterance {self._numbers[digest]}"
         return f"utterance {self.records[digest][0].get('id')} in the quarantine"
 
     def unclaimed(self) -> Iterator[tuple[str, list[Path]]]:
-        """Files that no row will name, by SHA-256: those that none names now, and those that rows give up."""
+        """Files that no row will name after the repair, by SHA-256: unknown ones, and those that rows release."""
         found = {digest: list(paths) for digest, paths in self._unknown.items() if paths}
         claimed = {*self.places.values()}
         for row in self.faulty:

@@ -1,38 +1,50 @@
-"""Manifests: recordings and what is said in them, one JSON object a line."""
+"""Manifests: recordings and their transcripts, one JSON object per line."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from device_app.data.names import cleaned_name
+from device_app.data.text_files import one_spaced, read_text, split_lines
 from device_app.data.utterance import Utterance
-from editing.errors import BadInputError
-from editing.json_text import parse_json
+from editing.errors import BadAudioError, BadInputError, one_line
+from editing.json_text import is_number, parse_json, shown
 
 # NeMo, then Moonshine and Hugging Face datasets, then audiofolder's metadata.jsonl.
 AUDIO_KEYS = ("audio_filepath", "audio", "file_name")
 TEXT_KEYS = ("text", "transcription", "sentence")
+IN_FOLDER = "manifest.jsonl"  # the manifest of a folder
+LONGEST_PATH, LONGEST_FILE_NAME = 4096, 255  # bytes, on Linux
+LONGEST_S = 1e7  # an offset or duration of more than 115 days is an error
 
 
 def read_manifest(path: Path, split: str | None = None) -> list[Utterance]:
     """Reads a manifest as NeMo, Moonshine and Hugging Face tools write it.
 
     A line has "audio_filepath", "audio" or "file_name" (absolute, or relative to the manifest and
-    inside its folder) and "text" or "transcription"; "speaker", "split" and "id" if there are any.
+    inside its folder) and "text" or "transcription"; optionally "speaker", "split", "id", and
+    "offset" and "duration" in seconds, which select a part of the recording. A field that is null
+    counts as absent.
 
     Args:
-        path: the manifest.
+        path: the manifest, or a folder with `manifest.jsonl`.
         split: only lines of this split.
 
     Raises:
-        BadInputError: it cannot be read, a line is not as above, a recording is missing, or
-            nothing is left. The text names the line.
+        BadInputError: it cannot be read, a line is not as above, a recording is missing, a part is
+            outside its recording, or no line is left. The message names the line.
     """
-    utterances = list(read_lines(path))
+    if os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises where a name is too long)
+        path = path / IN_FOLDER
+    utterances = list(read_lines(path, needs_text=True))
     for one in utterances:
-        if not one.file.is_file():
+        if not os.path.isfile(one.file):  # noqa: PTH113 (as above)
             raise BadInputError(f"{one.place}: the recording {one.audio} is missing")
     chosen = [one for one in utterances if split is None or one.split == split]
     if not chosen:
@@ -42,39 +54,95 @@ def read_manifest(path: Path, split: str | None = None) -> list[Utterance]:
     twice = [identity for identity, count in Counter(one.id for one in chosen).items() if count > 1]
     if twice:
         raise BadInputError(f'{path}: {twice[0]!r} stands there more than once; give each line an "id" of its own')
-    return chosen
+    return _fitted(chosen)
 
 
-def read_lines(path: Path) -> Iterator[Utterance]:
-    """The utterances of a manifest, whether their recordings exist or not; those with an empty text are not labelled.
+def read_lines(path: Path, *, needs_text: bool = False) -> Iterator[Utterance]:
+    """Reads the utterances of a manifest, whether or not their recordings exist.
+
+    Args:
+        path: the manifest.
+        needs_text: a line without a text is an error; otherwise it is an utterance without a label.
 
     Raises:
         BadInputError: it cannot be read, or a line is not as in `read_manifest`.
     """
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except FileNotFoundError:
-        raise BadInputError(f"{path}: there is no such manifest") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path}: cannot be read as a manifest ({error})") from error
-    for number, line in enumerate(lines, 1):
+    if not os.path.exists(path):  # noqa: PTH110 (as above)
+        raise BadInputError(f"{path}: there is no such manifest")
+    for number, line in enumerate(split_lines(read_text(path)), 1):
         if line.strip():
-            yield _utterance(path, number, line)
+            yield _utterance(path, number, line, needs_text)
 
 
 def inside(folder: Path, name: str, place: str) -> Path:
-    """A file that a corpus names: absolute, or relative to the corpus and not outside it.
+    """The path of a file that a corpus names: absolute, or relative to the corpus and below it.
+
+    Symbolic links below the corpus may lead outside it: the Hugging Face cache, DVC and git-annex
+    store recordings elsewhere.
+
+    Args:
+        folder: of the corpus.
+        name: as the corpus writes it.
+        place: where it is written, for the message.
 
     Raises:
-        BadInputError: it climbs out of the folder; `place` says where that is written.
+        BadInputError: it is empty, cannot be the name of a file, or leads out of the folder.
     """
-    found = folder / name
-    if not Path(name).is_absolute() and not found.resolve().is_relative_to(folder.resolve()):
-        raise BadInputError(f"{place}: {name} climbs out of the folder")
-    return found
+    if not _is_file_name(name):
+        raise BadInputError(f"{place}: {shown(name)} cannot be the name of a recording")
+    inner = Path(os.path.normpath(name))
+    if inner.parts[:1] == (os.pardir,):
+        raise BadInputError(f"{place}: {one_line(name)} climbs out of the folder")
+    return folder / inner
 
 
-def _utterance(manifest: Path, number: int, line: str) -> Utterance:
+def _is_file_name(name: str) -> bool:
+    try:
+        encoded = os.fsencode(name)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    is_short = len(encoded) < LONGEST_PATH and max(map(len, encoded.split(b"/"))) <= LONGEST_FILE_NAME
+    return bool(name.strip()) and b"\0" not in encoded and is_short
+
+
+def fit_cut(utterance: Utterance, length_s: Callable[[Path], float]) -> Utterance:
+    """Compares the utterance's part of the recording with the recording's length.
+
+    Args:
+        utterance: of any manifest.
+        length_s: returns the length of a recording in seconds.
+
+    Returns:
+        The utterance; `end` is None where the part ends with the recording.
+
+    Raises:
+        BadInputError: the part is not inside the recording.
+        BadAudioError: the recording cannot be read.
+    """
+    from device_app.data.cuts import fit  # numpy is slow to import
+
+    if utterance.is_whole:
+        return utterance
+    start, end = fit(utterance.start, utterance.end, length_s(utterance.file))
+    return replace(utterance, start=start, end=end)
+
+
+def _fitted(utterances: Sequence[Utterance]) -> list[Utterance]:
+    from device_app.audio.samples import duration_s
+
+    length_s = cache(duration_s)  # many lines may name one recording
+    fitted = []
+    for one in utterances:
+        try:
+            fitted.append(fit_cut(one, length_s))
+        except BadAudioError:  # reported by whoever reads the recording
+            fitted.append(one)
+        except BadInputError as error:
+            raise BadInputError(f"{one.place}: {one.audio}: {error}") from None
+    return fitted
+
+
+def _utterance(manifest: Path, number: int, line: str, needs_text: bool) -> Utterance:
     place = f"{manifest}, line {number}"
     try:
         record: Any = parse_json(line)
@@ -82,21 +150,62 @@ def _utterance(manifest: Path, number: int, line: str) -> Utterance:
         raise BadInputError(f"{place}: not JSON ({error}); expected one object a line") from error
     if not isinstance(record, dict):
         raise BadInputError(f"{place}: expected a JSON object")
+    record = {key: value for key, value in record.items() if value is not None}
     audio = _first(record, AUDIO_KEYS)
     text = _first(record, TEXT_KEYS)
     if not isinstance(audio, str) or not audio:
         raise BadInputError(f'{place}: has no "audio" (or "audio_filepath")')
-    if not isinstance(text, str):
+    if not isinstance(text, str) and (needs_text or text is not None):
         raise BadInputError(f'{place}: has no "text"')
+    start, end = _cut(record, place)
     return Utterance(
-        id=str(record.get("id", audio)),
+        id=_name(record, "id", place) or _default_id(audio, record),
         audio=inside(manifest.parent, audio, place),
-        text=text or None,
-        speaker=str(record.get("speaker", "")) or None,
-        split=str(record.get("split", "")),
+        start=start,
+        end=end,
+        text=_checked_unicode(one_spaced(text or ""), "text", place) or None,
+        speaker=cleaned_name(_name(record, "speaker", place)) or None,
+        split=_name(record, "split", place),
         place=place,
     )
 
 
 def _first(record: dict[str, Any], keys: Sequence[str]) -> Any:
     return next((record[key] for key in keys if key in record), None)
+
+
+def _name(record: dict[str, Any], key: str, place: str) -> str:
+    """A text or a number as a text; "" where the field is absent."""
+    value = record.get(key, "")
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise BadInputError(f'{place}: "{key}" is {shown(value)}; expected a text')
+    return _checked_unicode(str(value), key, place)
+
+
+def _checked_unicode(text: str, key: str, place: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadInputError(f'{place}: "{key}" contains half of a surrogate pair') from None
+    return text
+
+
+def _cut(record: dict[str, Any], place: str) -> tuple[int, int | None]:
+    """First and last sample at 16 kHz of the part that "offset" and "duration" select."""
+    from device_app.audio.samples import SAMPLE_RATE
+
+    for key in ("offset", "duration"):
+        value = record.get(key, 1)
+        if not is_number(value) or not 0 <= value <= LONGEST_S or (key == "duration" and not value):
+            least = "above 0" if key == "duration" else "from 0"
+            raise BadInputError(f'{place}: "{key}" is {shown(value)}; expected seconds, a number {least}')
+    start = round(record.get("offset", 0) * SAMPLE_RATE)
+    if "duration" not in record:
+        return start, None
+    return start, round((record.get("offset", 0) + record["duration"]) * SAMPLE_RATE)
+
+
+def _default_id(audio: str, record: dict[str, Any]) -> str:
+    if not record.get("offset"):
+        return audio
+    return f"{audio}@{record['offset']:.3f}" + (f"+{record['duration']:.3f}" if "duration" in record else "")

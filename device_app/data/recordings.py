@@ -1,4 +1,4 @@
-"""Audio as the store keeps it: FLAC of 16 kHz, mono, with what is measured of it."""
+"""The form in which the store keeps audio: 16 kHz mono FLAC, with measurements."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from device_app.audio.samples import SAMPLE_RATE, Samples, encode, level_dbfs
 from device_app.data.utterance import Recording
 
 FULL_SCALE = 0.999
-SILENCE_DBFS = -200.0  # digital silence has no level
+SILENCE_DBFS = -200.0  # stands for minus infinity
 
 
 def recording_of(audio: Samples, flac: bytes | None = None) -> Recording:
@@ -20,7 +20,7 @@ def recording_of(audio: Samples, flac: bytes | None = None) -> Recording:
 
     Args:
         audio: (samples,) at 16 kHz.
-        flac: the same audio as a FLAC file, where there is one already.
+        flac: the same audio as a FLAC file, if there is one already.
     """
     peak = float(np.abs(audio).max(initial=0))
     return Recording(
@@ -33,7 +33,7 @@ def recording_of(audio: Samples, flac: bytes | None = None) -> Recording:
 
 
 def is_stored_form(path: Path) -> bool:
-    """Whether a file is as the store keeps its own, so that its bytes can be taken over."""
+    """Whether a file has the form of the store's own files, so that it can be copied as it is."""
     import soundfile
 
     try:

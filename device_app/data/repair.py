@@ -1,9 +1,8 @@
-"""What a crash, a missing disk or a person's hand did to the store: found, shown, and mended when wanted.
+"""Finds and repairs what a crash, a missing disk or manual changes did to the store.
 
-A file whose bytes are known belongs to the utterance that has these bytes, wherever it lies: no text
-is ever put on another utterance's sound. Nothing is lost for good: before a row is removed, everything
-that is known of its utterance goes into the quarantine (`device_app.data.store.quarantine`), and damaged
-audio goes there too.
+Files are assigned to utterances by their SHA-256, wherever they are, so that no text gets the audio of
+another utterance. Nothing is lost: before a row is removed, all metadata of its utterance go into the
+quarantine (`device_app.data.store.quarantine`), and so does damaged audio.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from device_app.paths import DATA, LINKED
 from editing.errors import BadAudioError, BadInputError, StorageError
 from editing.files import is_open_to_others, private_entries, restrict_access, sha256
 
-RECOVERED = "recovered"  # the domain of recordings of which nothing is known
+RECOVERED = "recovered"  # the domain of recordings without metadata
 
 MISSING = "utterances whose audio is missing"
 DAMAGED = "utterances whose audio is damaged"
@@ -68,15 +67,15 @@ def examine(store: Store) -> list[Finding]:
 
 
 def mend(store: Store, findings: Sequence[Finding], *, missing_is_gone: bool = False) -> None:
-    """Mends everything.
+    """Repairs all findings.
 
     Args:
-        store: which was examined.
-        findings: as `examine` gave them.
-        missing_is_gone: go on even where most recordings are missing.
+        store: the store that was examined.
+        findings: the result of `examine`.
+        missing_is_gone: continue even if most recordings are missing.
 
     Raises:
-        StorageError: most recordings are missing, nothing was changed; or the store cannot be written.
+        StorageError: most recordings are missing, and nothing was changed; or the store cannot be written.
     """
     if not missing_is_gone:
         refuse_if_most_are_missing(store, findings)
@@ -88,7 +87,7 @@ def mend(store: Store, findings: Sequence[Finding], *, missing_is_gone: bool = F
 def refuse_if_most_are_missing(store: Store, findings: Sequence[Finding]) -> None:
     """
     Raises:
-        StorageError: more than half of the recordings are missing or damaged, which no crash does.
+        StorageError: more than half of the recordings are missing or damaged; no crash causes that.
     """
     total = sum(stats.utterances for stats in store.stats())
     missing = sum(finding.kind in (MISSING, DAMAGED, OVERWRITTEN) for finding in findings)
@@ -109,7 +108,7 @@ def _is_readable(path: Path) -> bool:
 
 def _examine_exchanged(store: Store, found: Inventory) -> Iterator[Finding]:
     moves = [(row.utterance, found.places[row.number]) for row in found.faulty if row.number in found.exchanged]
-    # They let go of their files together, or none of them does; each finding shows one of them.
+    # All of them are repaired in one transaction; each finding shows one of them.
     mend = cache(lambda: _attach(store, moves))
     for utterance, path in moves:
         kind, remedy = "recordings whose files were exchanged", "the utterances name the files with their recordings"
@@ -117,7 +116,7 @@ def _examine_exchanged(store: Store, found: Inventory) -> Iterator[Finding]:
 
 
 def _examine_row(store: Store, row: Row, found: Inventory) -> Finding:
-    """What is wrong with an utterance that exchanged its file with no other."""
+    """Describes the fault of an utterance whose file was not exchanged with another utterance's."""
     utterance, name = row.utterance, f"utterance {row.number}"
     path = found.places.get(row.number)
     if path is not None:
@@ -145,7 +144,7 @@ def _examine_row(store: Store, row: Row, found: Inventory) -> Finding:
 
 
 def _examine_unclaimed(store: Store, digest: str, paths: Sequence[Path], found: Inventory) -> Iterator[Finding]:
-    """What to do with files of the same bytes that no row will name."""
+    """Findings for files with the same bytes that no row will name."""
     left = list(paths)
     records = found.records.get(digest, [])
     for record in records:
@@ -177,7 +176,7 @@ def _examine_unknown(store: Store, path: Path) -> Finding:
 
 
 def _examine_modes(store: Store, unknown: Collection[Path]) -> Iterator[Finding]:
-    """Files that were put there by hand, but for those that are found to be unknown anyway."""
+    """Findings for files that other users can read, except for unknown ones, which have findings of their own."""
     patterns = [pattern for pattern in DATA if "/" not in pattern]
     for entry in private_entries(store.folder, patterns, LINKED):
         inside = entry.rglob("*") if entry.is_dir() else ()
@@ -189,11 +188,11 @@ def _examine_modes(store: Store, unknown: Collection[Path]) -> Iterator[Finding]
                 )
 
 
-# Mending. Time has passed since the examination: the person was asked, other processes may have been at work.
+# Repair. The store may have changed since the examination, so every function checks its finding again.
 
 
 def _current(store: Store, utterance: StoredUtterance) -> StoredUtterance | None:
-    """The utterance as it is now; None if it is gone, or has got other audio."""
+    """The utterance as it is now; None if it was deleted or has other audio."""
     try:
         now = store.get(utterance.number)
     except BadInputError:
@@ -236,12 +235,12 @@ def _measure(store: Store, utterance: StoredUtterance) -> None:
         if not is_stored_form(now.audio):
             store.quarantine.copy(now.audio)  # as it was edited; the store keeps 16 kHz, mono
         store.replace(now, new)
-    except BadInputError:  # it is another utterance's recording by now
+    except BadInputError:  # another utterance has this recording now
         store.remove_to_quarantine(now, "its audio was changed into another utterance's")
 
 
 def _remove_copy(store: Store, path: Path, digest: str) -> None:
-    """Removes a file that no row names, if another file has its bytes and a row names that one."""
+    """Removes a file that no row names, if a row names another file with the same bytes."""
     owners = [utterance.audio for utterance in store.with_sha256(digest)]
     if store.is_named(path) or not _holds(path, digest):
         return
@@ -250,7 +249,7 @@ def _remove_copy(store: Store, path: Path, digest: str) -> None:
 
 
 def _restore(store: Store, path: Path, digest: str, record: Mapping[str, Any]) -> None:
-    if not _holds(path, digest):  # another utterance with these bytes may have been put back, and has a file
+    if not _holds(path, digest):  # another utterance with these bytes may have been restored with this file
         owners = [utterance.audio for utterance in store.with_sha256(digest)]
         path = next((audio for audio in owners if _holds(audio, digest)), path)
     if path.is_file():

@@ -1,13 +1,13 @@
-"""The one type for an utterance, from a manifest's line to a training batch.
+"""One type for an utterance, from a manifest's line to a training batch.
 
-A stage adds what it finds out with `dataclasses.replace`, and renames nothing. Two subclasses add fields that their
-stage always has: `StoredUtterance` here, and `TrainingUtterance` in `trainer.training.data`.
+Each stage adds its results with `dataclasses.replace` and renames no field. Two subclasses add fields that are always
+set in their stage: `StoredUtterance` here, and `TrainingUtterance` in `trainer.training.data`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+import re
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -19,19 +19,21 @@ if TYPE_CHECKING:
 Source = Literal["recorded", "imported", "corrected"]
 Split = Literal["train", "test"]
 
-HELD_OUT: Collection[str] = ("test", "dev", "valid", "validation")  # splits that are not for training
+# How corpora name their splits: "test", "dev-clean", "validation[:10%]", "Train".
+HELD_OUT = frozenset({"test", "testing", "dev", "devel", "development", "val", "valid", "validation", "eval"})
+TRAINING = frozenset({"train", "training"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """A recording that is to be stored, and what is measured of it.
+    """A recording to store, with its measurements.
 
     Attributes:
         flac: the whole FLAC file, 16 kHz, mono.
         duration_s: of the audio.
-        level_dbfs, peak_dbfs: loudness and peak in dB below full scale.
-        clipped: share of samples at full scale, or flat at the top.
-        snr_db: speech to noise, where it was measured.
+        level_dbfs, peak_dbfs: loudness (RMS) and peak in dB relative to full scale.
+        clipped: fraction of samples at full scale, or in a flat peak.
+        snr_db: signal-to-noise ratio; None if it was not measured.
     """
 
     flac: bytes = field(repr=False)
@@ -43,29 +45,29 @@ class Recording:
 
     @cached_property
     def sha256(self) -> str:
-        """Of the FLAC file, in hexadecimal."""
+        """The SHA-256 of the FLAC file in hexadecimal."""
         return hashlib.sha256(self.flac).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Utterance:
-    """Speech, and what is known of it.
+    """An utterance and its metadata.
 
     Attributes:
-        audio: its file, of any format and sampling rate, which may be missing; None where there is none yet.
-        samples: (samples,) at 16 kHz: the audio where it is in memory, read or changed already.
-        start, end: the part of the audio that counts, in samples at 16 kHz; all of it by default.
-        recording: the FLAC file that the store is to write.
-        text: the reference transcript; None where it is not labelled.
+        audio: its file, of any format and sampling rate, which may be missing; None if there is no file yet.
+        samples: (samples,) at 16 kHz: the audio, if it is in memory already.
+        start, end: the part of the audio to use, in samples at 16 kHz; all of it by default.
+        recording: the FLAC file to write into the store.
+        text: the reference transcript; None if it is not labelled.
         id: its name in its manifest or corpus, or "".
         speaker: a name, or None.
-        domain: the domain's name, or "" where none is known.
-        split: the part of the corpus, as the corpus names it, or "".
+        domain: the domain's name, or "" if it is unknown.
+        split: the split's name in the corpus, or "".
         place: manifest and line, for error messages.
-        source: how it came to be on this machine.
-        prompt: the sentence that was to be read; `text` may have been edited since.
-        hypothesis: what a recogniser makes of it.
-        confidence: how sure that recogniser is, from 0 to 1.
+        source: how it was added.
+        prompt: the sentence that the speaker was asked to read; `text` may have been edited since.
+        hypothesis: the recogniser's transcript.
+        confidence: of the hypothesis, from 0 to 1.
     """
 
     audio: Path | None = None
@@ -89,7 +91,7 @@ class Utterance:
         """Its audio file.
 
         Raises:
-            ValueError: there is none; a mistake in the program.
+            ValueError: it has none, which is a mistake in the program.
         """
         if self.audio is None:
             raise ValueError(f"the utterance {self.id or self.text!r} has no file")
@@ -97,49 +99,73 @@ class Utterance:
 
     @property
     def recorded(self) -> Recording:
-        """The FLAC file that the store is to write.
+        """The FLAC file to write into the store.
 
         Raises:
-            ValueError: there is none; a mistake in the program.
+            ValueError: it has none, which is a mistake in the program.
         """
         if self.recording is None:
-            raise ValueError(f"the utterance {self.id or self.text!r} has no recording to be stored")
+            raise ValueError(f"the utterance {self.id or self.text!r} has no recording to store")
         return self.recording
 
     @property
     def transcript(self) -> str:
-        """The reference transcript; "" where it is not labelled."""
+        """The reference transcript; "" if it is not labelled."""
         return self.text or ""
 
     @property
     def is_held_out(self) -> bool:
-        """Whether its split is one that must never be trained on."""
-        return self.split in HELD_OUT
+        """Whether the corpus assigns it to a split that must never be used for training."""
+        return self._split_kind in HELD_OUT
+
+    @property
+    def is_for_training(self) -> bool:
+        """Whether the corpus assigns it to the training split."""
+        return self._split_kind in TRAINING
+
+    @property
+    def has_split(self) -> bool:
+        """Whether the corpus assigns it to a split."""
+        return self.is_held_out or self.is_for_training
+
+    @property
+    def _split_kind(self) -> str:
+        return re.split(r"[^a-z]", self.split.strip().lower(), maxsplit=1)[0]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it uses the whole recording."""
+        return self.start == 0 and self.end is None
 
     def read(self) -> Samples:
         """(samples,) at 16 kHz, from `start` to `end`.
 
         Raises:
-            BadAudioError: the file cannot be read.
+            BadAudioError: the file cannot be read, or the part is outside it.
         """
-        from device_app.audio.samples import read
+        if self.samples is not None:
+            return self.samples[self.start : self.end]
+        if self.is_whole:
+            from device_app.audio.samples import read
 
-        audio = read(self.file) if self.samples is None else self.samples
-        return audio[self.start : self.end]
+            return read(self.file)
+        from device_app.data.cuts import read_cut
+
+        return read_cut(self.file, self.start, self.end)
 
     def known(self) -> dict[str, Any]:
-        """What every utterance has, by field: for a stage whose type adds to it."""
+        """The fields that every utterance has, for stages whose type adds fields."""
         return {one.name: getattr(self, one.name) for one in fields(Utterance)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredUtterance(Utterance):
-    """An utterance in the store, which has a number, a file and a part.
+    """An utterance in the store.
 
     Attributes:
         audio: its FLAC file.
-        split: the part that it belongs to, once and for all.
-        number: of its row; never given twice.
+        split: training or held out; it never changes from "test" to "train".
+        number: of its row; never reused.
         sha256: of the FLAC file.
         created: ISO 8601, UTC.
         duration_s, level_dbfs, peak_dbfs, clipped, snr_db: as in `Recording`.
@@ -157,7 +183,7 @@ class StoredUtterance(Utterance):
     snr_db: float | None = None
 
     def record(self) -> dict[str, Any]:
-        """What is known of it, JSON-able; the keys are those of the quarantine's files and `dataset show --json`."""
+        """Its metadata for JSON; the keys are those of the quarantine's files and of `dataset show --json`."""
         return {
             "id": self.number,
             "domain": self.domain,

@@ -1,8 +1,8 @@
 """Word and character error rates under two named normalisers, which are always reported together.
 
 `basic` removes case and punctuation. `english` is Whisper's English normaliser (spelling, numbers,
-contractions) and then separates digits, because references differ in how they write numbers
-("1 9 8 4" or "1984") and spelling should not count as an error.
+contractions), with digits separated, because references differ in how they write numbers
+("1 9 8 4" or "1984", "0800" or "oh eight hundred") and spelling should not count as an error.
 """
 
 from __future__ import annotations
@@ -20,6 +20,23 @@ from numpy.typing import NDArray
 
 Normaliser = Callable[[str], str]
 
+# Characters that are typed for an apostrophe; U+0027 itself is the one that they become.
+_APOSTROPHES = str.maketrans(
+    dict.fromkeys(
+        "\N{RIGHT SINGLE QUOTATION MARK}\N{LEFT SINGLE QUOTATION MARK}\N{SINGLE HIGH-REVERSED-9 QUOTATION MARK}"
+        "\N{MODIFIER LETTER APOSTROPHE}\N{MODIFIER LETTER TURNED COMMA}\N{MODIFIER LETTER PRIME}\N{PRIME}"
+        "\N{ACUTE ACCENT}\N{GRAVE ACCENT}\N{FULLWIDTH APOSTROPHE}\N{LATIN SMALL LETTER SALTILLO}"
+        "\N{MODIFIER LETTER VERTICAL LINE}\N{MODIFIER LETTER ACUTE ACCENT}\N{MODIFIER LETTER GRAVE ACCENT}",
+        "'",
+    )
+)
+_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+# Digits that are read one by one: with a leading zero, unless a decimal point or a thousands separator is near
+# ("0.5", "3.05", "1,005"); and more than Python converts to an integer in reasonable time.
+_READ_BY_DIGIT = re.compile(r"(?<![0-9])(?<![0-9][.,])(0[0-9]+|[0-9]{16,})(?![0-9]|[.,][0-9])(%?)")
+_ORDINAL_ZEROS = re.compile(r"(?<![0-9.,])0{1,9}(?=[0-9]{1,9}(?:st|nd|rd|th)\b)")
+_HOURS = re.compile(rf"\b(?:oh|o|zero) ({'|'.join(_DIGITS[1:])}) hundred\b", re.IGNORECASE)  # of a clock: 0800
+
 
 def basic(text: str) -> str:
     """Converts to lower case and removes punctuation and symbols, except apostrophes inside words.
@@ -27,20 +44,46 @@ def basic(text: str) -> str:
     >>> basic("Don't re-enter: it\N{RIGHT SINGLE QUOTATION MARK}s 5 o'clock!")
     "don't re enter it's 5 o'clock"
     """
-    text = unicodedata.normalize("NFKC", text).lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    text = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES)).lower()
     kept = (c if c == "'" or unicodedata.category(c)[0] not in "PS" else " " for c in text)
     words = (word.strip("'") for word in "".join(kept).split())
     return " ".join(word for word in words if word)
 
 
 def english(text: str) -> str:
-    """Applies Whisper's English normaliser, then splits numbers into single digits.
+    """Applies Whisper's English normaliser, and splits numbers into single digits.
+
+    The kind of apostrophe makes no difference, nor do leading zeros: they are kept, as they are spoken.
 
     >>> english("It's colour 42, Mr. Smith")
     'it is color 4 2 mister smith'
+    >>> english("call 0161") == english("call oh one six one")
+    True
     """
-    normalised: str = _whisper()(text)
+    text = _without_brackets(" ".join(text.translate(_APOSTROPHES).split()))
+    text = _READ_BY_DIGIT.sub(_spoken_digits, _ORDINAL_ZEROS.sub("", text))
+    text = _HOURS.sub(r"zero \1 zero zero", text)
+    try:
+        normalised: str = _whisper()(" ".join(text.split()))
+    except (AssertionError, ValueError):  # numbers that it cannot convert
+        normalised = basic(text)
     return " ".join(re.sub(r"(?<=\d)(?=\d)", " ", normalised).split())
+
+
+def _spoken_digits(found: re.Match[str]) -> str:
+    return f" {' '.join(_DIGITS[int(digit)] for digit in found[1])}{' percent' if found[2] else ''} "
+
+
+def _without_brackets(text: str) -> str:
+    """Removes what is in brackets as Whisper's normaliser does, in time linear in the length of the text.
+
+    Its patterns search the rest of the text again for each bracket that is not closed.
+    """
+    for opening, closing, pattern in (("<[", ">]", r"[<\[][^>\]]*[>\]]"), ("(", ")", r"\([^)]+?\)")):
+        end = max(map(text.rfind, closing)) + 1
+        unclosed = text[end:].translate(str.maketrans(opening, " " * len(opening)))
+        text = re.sub(pattern, "", text[:end]) + unclosed
+    return text
 
 
 @cache

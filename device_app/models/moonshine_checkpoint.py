@@ -86,6 +86,8 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], Tensors]:
     config = {key: published[key] for key in CONFIG_KEYS}
     # Before version 5, transformers wrote the rotary settings as separate keys.
     rope = published.get("rope_parameters") or published
+    if not isinstance(rope, dict):
+        raise BadInputError(f"{folder / 'config.json'}: rope_parameters is not an object")
     config["rope_parameters"] = {
         "rope_type": "default",
         "rope_theta": rope.get("rope_theta", 10000.0),

@@ -17,6 +17,8 @@ from editing.errors import BadInputError
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 UNSEEN = -5.0  # log10 probability of an unknown word if the model has no <unk>
 LN_10 = math.log(10.0)
+LONGEST_LINE = 1 << 16  # characters
+MAX_CHARACTERS = 1 << 28  # of an ARPA file, decompressed; in memory it takes a multiple of that
 
 Words = tuple[str, ...]
 
@@ -45,12 +47,16 @@ class NGram:
         probabilities: dict[Words, float] = {}
         backoffs: dict[Words, float] = {}
         order = 0
-        number = 0
+        number = size = 0
         try:
             with (
                 gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file
             ):
-                for number, line in enumerate(file, 1):  # noqa: B007 (used in the error)
+                lines = iter(lambda: file.readline(LONGEST_LINE), "")  # a gzip file may expand a thousandfold
+                for number, line in enumerate(lines, 1):  # noqa: B007 (the error names it)
+                    size += len(line)
+                    if len(line) == LONGEST_LINE or size > MAX_CHARACTERS:
+                        raise ValueError(f"more than {LONGEST_LINE} characters in a line, or {MAX_CHARACTERS} in total")
                     text = line.strip()
                     if text.startswith("\\") and text.endswith("-grams:"):
                         order = int(text[1:].partition("-")[0])
@@ -61,9 +67,9 @@ class NGram:
                         words = tuple(fields[1 : order + 1])
                         if len(words) != order or len(fields) > order + 2:
                             raise ValueError(f"{len(fields)} fields")
-                        probabilities[words] = float(fields[0])
+                        probabilities[words] = _finite(fields[0])
                         if len(fields) == order + 2:
-                            backoffs[words] = float(fields[-1])
+                            backoffs[words] = _finite(fields[-1])
         except (gzip.BadGzipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
             raise BadInputError(f"{path}: not an ARPA file that can be read ({error})") from error
         except OSError as error:
@@ -92,3 +98,10 @@ class NGram:
                 return LN_10 * (total + UNSEEN)
             total += self.backoffs.get(context, 0.0)
             context = context[1:]
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits} is not a number")
+    return number

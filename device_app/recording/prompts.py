@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from device_app.data.names import checked_text
+from device_app.data.text_files import split_lines
 from device_app.evaluation.error_rates import basic
 from device_app.paths import ASSETS
 from editing.errors import BadInputError
@@ -23,7 +24,7 @@ def read_prompts(path: Path = BUILT_IN) -> list[str]:
             is not a valid label (see `checked_text`).
     """
     try:
-        lines = path.read_bytes().decode("utf-8-sig").splitlines()
+        lines = split_lines(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise BadInputError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -1,5 +1,6 @@
 """Everything a person can get wrong: one line, the right exit code, nothing half-written."""
 
+import hashlib
 import json
 import os
 import resource
@@ -195,6 +196,18 @@ def test_an_exported_bundle_with_a_flipped_byte(run, tmp_path):
     done = run("transcribe", RECORDINGS / "invalid.flac", "--model", tmp_path / "out")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "damaged" in done.stderr
+
+
+@pytest.mark.parametrize("data", [b"garbage" * 100, b""])
+@pytest.mark.parametrize("name", ["graphs/decoder.onnx", "tokenizer.json", "weights.safetensors"])
+def test_a_bundle_with_garbage_and_its_hash(run, copied_bundle, tmp_path, name, data):
+    (copied_bundle.folder / name).write_bytes(data)
+    edit_record(copied_bundle, files={**copied_bundle.files, name: hashlib.sha256(data).hexdigest()})
+    home = str(tmp_path / "home")
+    done = run("transcribe", RECORDINGS / "invalid.flac", "--model", copied_bundle.folder, ASR_EDGE_HOME=home)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert [line[:10] for line in done.stderr.splitlines()][1:] == ["asr-edge: "]
 
 
 def test_a_bundle_of_another_family(run, copied_bundle):

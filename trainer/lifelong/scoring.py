@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_app.audio.samples import SAMPLE_RATE, Samples
+from device_app.data.utterance import Utterance
 from device_app.evaluation.error_rates import basic, error_counts
 from device_app.models.baking import temporarily_baked
 from device_app.recognition.transcriber import Transcriber
@@ -17,6 +18,8 @@ from export.bundle import Bundle
 from trainer.lifelong.method import Mixture, StepResult
 from trainer.lifelong.metrics import WordErrors
 from trainer.lifelong.preparation import Domain
+
+Cut = tuple[Path, int, int | None]  # a recording, and the first and last sample of an utterance in it
 
 
 class Scorer:
@@ -37,33 +40,37 @@ class Scorer:
         Raises:
             BadAudioError: a recording cannot be read.
         """
-        audio = {one.file: one.read() for name in names for one in self._domains[name].test}
-        hypotheses: dict[Path, str] = {}
-        for weights, paths in _models(result, audio):
+        audio = {_cut(one): one.read() for name in names for one in self._domains[name].test}
+        hypotheses: dict[Cut, str] = {}
+        for weights, cuts in _models(result, audio):
             with temporarily_baked(self._bundle, weights) as folder:
                 transcriber = Transcriber(self._bundle, threads=self._threads, folder=folder)
-                hypotheses |= {path: transcriber.transcribe(audio[path], SAMPLE_RATE).text for path in paths}
+                hypotheses |= {cut: transcriber.transcribe(audio[cut], SAMPLE_RATE).text for cut in cuts}
         found: dict[str, WordErrors] = {}
         for name in names:
             test = self._domains[name].test
-            counts = error_counts([one.transcript for one in test], [hypotheses[one.file] for one in test], basic)
+            counts = error_counts([one.transcript for one in test], [hypotheses[_cut(one)] for one in test], basic)
             found[name] = {"wrong": counts[:, 0].tolist(), "words": counts[:, 1].tolist()}
         return found
 
 
-def _models(result: StepResult, audio: Mapping[Path, Samples]) -> Iterator[tuple[Tensors, Sequence[Path]]]:
-    """Yields the weights of each model and the recordings to transcribe with it.
+def _cut(utterance: Utterance) -> Cut:
+    return utterance.file, utterance.start, utterance.end
+
+
+def _models(result: StepResult, audio: Mapping[Cut, Samples]) -> Iterator[tuple[Tensors, Sequence[Cut]]]:
+    """Yields the weights of each model and the utterances to transcribe with it.
 
     The shares of a mixture are rounded to tenths, so that several utterances can share a model.
     """
     if not isinstance(result, Mixture):
         yield result, list(audio)
         return
-    groups: dict[tuple[float, ...], list[Path]] = {}
-    for path, samples in audio.items():
-        groups.setdefault(in_tenths(result.route(samples)), []).append(path)
-    for shares, paths in groups.items():
-        yield result.weights(shares), paths
+    groups: dict[tuple[float, ...], list[Cut]] = {}
+    for cut, samples in audio.items():
+        groups.setdefault(in_tenths(result.route(samples)), []).append(cut)
+    for shares, cuts in groups.items():
+        yield result.weights(shares), cuts
 
 
 def in_tenths(shares: NDArray[np.float64]) -> tuple[float, ...]:

@@ -1,8 +1,8 @@
-"""A person's utterances: SQLite for what is known of them, one FLAC file each for the sound.
+"""The user's utterances: metadata in SQLite, audio in one FLAC file per utterance.
 
-Audio is written first, synced and renamed, then its row; a deletion marks the row, removes the
-audio, then the row. So a kill at any moment leaves an utterance whole, or something that
-`device_app.data.repair` can tell apart and mend. A domain holds a recording, by its bytes, once.
+The store writes, syncs and renames the audio before the row; a deletion marks the row, removes the
+audio, then the row. A kill at any moment therefore leaves a complete utterance, or a state that
+`device_app.data.repair` recognises and repairs. A domain has each recording, by its bytes, only once.
 """
 
 from device_app.data.store.store import Store

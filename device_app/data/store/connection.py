@@ -1,4 +1,4 @@
-"""The store's folder and database: opening them, transactions, and whether the recordings are there at all."""
+"""Opens the store's folder and database, runs transactions, and checks that the recordings are present."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from device_app.paths import DATA, LINKED
 from editing.errors import BadInputError, StorageError
 from editing.files import make_folder, private_folder
 
-HIGHEST_VERSION = 1000  # steps that any asr-edge may ever have taken
+HIGHEST_VERSION = 1000  # a database of a higher version is damaged
 Table = Literal["domain", "speaker"]
 
 
 class Connection:
-    """An open store, for the modules beside this one.
+    """An open store, for the other modules of this package.
 
     Attributes:
-        folder: only its owner can read what is in it.
+        folder: the folder of the store; only its owner can read it.
         path: the database.
-        audio_folder: of the recordings.
-        quarantine: of what was taken out.
-        sql: runs statements.
-        was_migrated: whether the database was of an earlier asr-edge.
+        audio_folder: the folder of the recordings.
+        quarantine: utterances and audio that were removed.
+        sql: the connection to the database.
+        was_migrated: whether opening ran migrations.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -57,7 +57,7 @@ class Connection:
 
     @contextmanager
     def opening(self) -> Iterator[None]:
-        """Says of what goes wrong in it that the store cannot be opened."""
+        """Reports errors of its block as a store that cannot be opened."""
         try:
             yield
         except OSError as error:
@@ -71,7 +71,7 @@ class Connection:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Everything inside is written, or nothing; one process at a time.
+        """Runs a block in a transaction: all of its changes are written, or none. Only one process at a time writes.
 
         Raises:
             StorageError: the disk is full or cannot be written.
@@ -85,13 +85,13 @@ class Connection:
             raise StorageError(f"{self.path}: cannot be written ({error}); nothing was changed") from error
 
     def id_of(self, table: Table, name: str) -> int:
-        """The row of a domain or a speaker, made if need be."""
+        """The row id of a domain or a speaker, created if there is none."""
         self.sql.execute(f"INSERT INTO {table} (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))  # noqa: S608
         row = self.sql.execute(f"SELECT id FROM {table} WHERE name = ?", (name,)).fetchone()  # noqa: S608
         return int(row[0])
 
     def existing(self, table: Table, name: str) -> int:
-        """The row of a domain or a speaker.
+        """The row id of a domain or a speaker.
 
         Raises:
             BadInputError: there is none of this name.
@@ -105,7 +105,7 @@ class Connection:
     def check_audio_folder(self) -> None:
         """
         Raises:
-            StorageError: there are utterances but no recordings at all: their disk is not mounted, most likely.
+            StorageError: there are utterances but no recordings, most likely because their disk is not mounted.
         """
         if self.is_audio_away():
             raise StorageError(
@@ -114,6 +114,6 @@ class Connection:
             )
 
     def is_audio_away(self) -> bool:
-        """Whether there are utterances but no recordings at all."""
+        """Whether there are utterances but no recordings."""
         is_empty = not self.audio_folder.is_dir() or next(self.audio_folder.iterdir(), None) is None
         return is_empty and self.sql.execute("SELECT 1 FROM utterance").fetchone() is not None

@@ -1,4 +1,4 @@
-"""A damaged database: how it is recognised, and how it is put aside."""
+"""Recognises a damaged database, and copies or removes it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 from editing.errors import StorageError
 from editing.files import cannot_write, write_atomically
 
-SHOWN = 20  # problems that SQLite looks for, at most
+SHOWN = 20  # problems after which SQLite stops
 JOURNAL_HEADER = 32  # bytes
 
-# What is wrong with the disk, the rights or another process, and not with the bytes of the database.
+# Error codes for problems of the disk, the permissions or another process, not of the database's bytes.
 _ELSEWHERE = {
     *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR),
     *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH),
@@ -24,10 +24,10 @@ _ELSEWHERE = {
 
 
 class DamagedDatabaseError(StorageError):
-    """A store's database that is damaged.
+    """A store's database is damaged.
 
     Attributes:
-        reason: what is wrong with it.
+        reason: the damage.
     """
 
     def __init__(self, path: Path, reason: str, effect: str = "nothing was changed") -> None:
@@ -42,17 +42,17 @@ class DamagedDatabaseError(StorageError):
 
 def is_damage(error: sqlite3.Error) -> bool:
     """Whether an error says that the database itself is damaged."""
-    code = getattr(error, "sqlite_errorcode", None)  # none where a value cannot be decoded
+    code = getattr(error, "sqlite_errorcode", None)  # None if a value cannot be decoded
     return code is None or code & 0xFF not in _ELSEWHERE
 
 
 def copies_of(path: Path) -> list[Path]:
-    """Copies of the database that migrations left."""
+    """The copies of the database that migrations made."""
     return sorted(path.parent.glob(f"{path.name}.before-*"))
 
 
 def check_journal(path: Path) -> None:
-    """Looks at the write-ahead log before SQLite does, which removes one that it cannot use.
+    """Checks the write-ahead log before SQLite does, because SQLite removes a damaged one.
 
     Raises:
         sqlite3.DatabaseError: the journal holds changes that opening the database would lose.
@@ -88,7 +88,7 @@ def _problem_of_journal(path: Path) -> str:
     return "" if is_right else "its write-ahead log has a damaged header"
 
 
-# The numbers of the domains that utterances name, each by one step down the index.
+# The ids of the domains that utterances refer to, each found with one step in the index.
 _MISSING_DOMAIN = """
     WITH RECURSIVE named (id) AS (
         SELECT min(domain_id) FROM utterance
@@ -102,17 +102,17 @@ _MISSING_DOMAIN = """
 def check_domains(sql: sqlite3.Connection) -> None:
     """
     Raises:
-        sqlite3.DatabaseError: utterances would not be seen, because their domain is missing.
+        sqlite3.DatabaseError: utterances would be invisible, because their domain is missing.
     """
     if sql.execute(_MISSING_DOMAIN).fetchone() is not None:
         raise sqlite3.DatabaseError("utterances name a domain that is missing")
 
 
 def damage_of(sql: sqlite3.Connection) -> list[str]:
-    """What is wrong with an open database, a line each.
+    """Lists the damage of an open database, one line per problem.
 
     Raises:
-        sqlite3.Error: it cannot be read for another reason than damage.
+        sqlite3.Error: the database cannot be read for another reason than damage.
     """
     try:
         found = [str(row[0]) for row in sql.execute(f"PRAGMA integrity_check({SHOWN})")]
@@ -126,7 +126,7 @@ def damage_of(sql: sqlite3.Connection) -> list[str]:
 
 
 def copy_aside(path: Path, quarantine: Path) -> Path:
-    """Copies a database and its journal, as they are, into the quarantine; returns the path of the copy.
+    """Copies a database and its journal unchanged into the quarantine; returns the path of the copy.
 
     Raises:
         StorageError: they cannot be written.
@@ -147,14 +147,14 @@ def remove(path: Path) -> None:
         StorageError: they cannot be removed.
     """
     try:
-        for suffix in ("", "-wal", "-shm"):  # a new database beside an old journal would take it for its own
+        for suffix in ("", "-wal", "-shm"):  # SQLite would apply an old journal to a new database
             path.with_name(path.name + suffix).unlink(missing_ok=True)
     except OSError as error:
         raise cannot_write(path, error) from error
 
 
 def remove_put_aside(path: Path, quarantine: Path) -> None:
-    """Removes the damaged databases from the quarantine: they hold what a person deletes.
+    """Removes the damaged databases from the quarantine, because they contain what the user deletes.
 
     Raises:
         OSError: they cannot be removed.

@@ -1,4 +1,4 @@
-"""Deleting from the store: rows are marked, audio is removed, then the rows and what the journal holds of them."""
+"""Deletes from the store: marks rows, removes their audio, then removes the rows, also from the journal."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from editing.errors import StorageError
 
 
 def delete(connection: Connection, utterances: Sequence[StoredUtterance]) -> None:
-    """Deletes utterances and their audio, also from the quarantine. A kill half-way leaves the rest to `doctor`.
+    """Deletes utterances and their audio, also from the quarantine. After a kill, `doctor` finishes the deletion.
 
     Raises:
-        StorageError: a file cannot be deleted, or the recordings that should be there are away.
+        StorageError: a file cannot be deleted, or the recordings are missing.
     """
     hashes = {utterance.sha256 for utterance in utterances}
     with connection.transaction():
@@ -41,13 +41,13 @@ def delete_from_quarantine(connection: Connection, is_deleted: Callable[[Mapping
 def finish(connection: Connection) -> None:
     """Removes the audio and the rows of utterances that are marked as deleted.
 
-    Copies of the database from before a migration, and damaged ones in the quarantine, have what was deleted too;
-    they are removed.
+    It also removes copies of the database from before a migration, and damaged ones in the quarantine, because they
+    contain what was deleted.
 
     Raises:
-        StorageError: a file cannot be deleted, or the recordings that should be there are away.
+        StorageError: a file cannot be deleted, or the recordings are missing.
     """
-    connection.check_audio_folder()  # what is on a disk that is not mounted cannot be deleted
+    connection.check_audio_folder()  # files on a disk that is not mounted cannot be deleted
     _remove_copies(connection)
     remove_marked(connection)
 
@@ -71,5 +71,5 @@ def remove_marked(connection: Connection) -> None:
         for table in ("domain", "speaker"):
             named = f"SELECT {table}_id FROM utterance WHERE {table}_id IS NOT NULL"  # noqa: S608
             connection.sql.execute(f"DELETE FROM {table} WHERE id NOT IN ({named})")  # noqa: S608
-    # The journal may still hold what was deleted, or put into the quarantine; the person meant all of it.
+    # The journal may still contain the deleted rows.
     connection.sql.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -1,4 +1,4 @@
-"""The store's tables, as the steps that lead to them; a database remembers how many it has taken."""
+"""The store's tables as a list of migrations; a database stores how many it has run."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ migration = MIGRATIONS.append
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> bool:
-    """Takes the steps that the store lacks, as `database.migrate`.
+    """Runs the migrations that the store lacks (`database.migrate`).
 
-    A step that removes rows marks them as deleted, so that their audio outlives the transaction;
-    before it does, it leaves a copy of the database, `store.sqlite3.before-STEP`.
+    A migration that removes rows first copies the database to `store.sqlite3.before-NUMBER`, then marks the
+    rows as deleted, so that their audio is removed only after the transaction.
     """
     return database.migrate(connection, path, [partial(_with_folder, step, path.parent) for step in MIGRATIONS])
 
@@ -33,13 +33,13 @@ def _with_folder(step: Migration, folder: Path, connection: sqlite3.Connection) 
 
 @migration
 def utterances(connection: sqlite3.Connection, _folder: Path) -> None:
-    """Domains, speakers, and utterances with their figures."""
+    """Adds domains, speakers, and utterances with their measurements."""
     for statement in (
         "CREATE TABLE domain (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT",
         "CREATE TABLE speaker (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT",
         """
         CREATE TABLE utterance (
-            id INTEGER PRIMARY KEY AUTOINCREMENT,  -- an id is never given twice, even after a deletion
+            id INTEGER PRIMARY KEY AUTOINCREMENT,  -- an id is never reused, even after a deletion
             domain_id INTEGER NOT NULL REFERENCES domain,
             speaker_id INTEGER REFERENCES speaker,
             text TEXT,                             -- NULL: not labelled yet
@@ -77,15 +77,15 @@ def utterances(connection: sqlite3.Connection, _folder: Path) -> None:
 
 
 @migration
-def what_was_heard(connection: sqlite3.Connection, _folder: Path) -> None:
-    """What the recogniser made of an utterance, and how sure it was."""
+def recognised_text(connection: sqlite3.Connection, _folder: Path) -> None:
+    """Adds hypotheses and their confidence."""
     connection.execute("ALTER TABLE utterance ADD COLUMN heard TEXT")
     connection.execute("ALTER TABLE utterance ADD COLUMN confidence REAL")  # 0 to 1
 
 
 @migration
-def what_was_to_be_said(connection: sqlite3.Connection, _folder: Path) -> None:
-    """The sentence that was shown, by which a recording session goes on where it stopped; and how noisy it was."""
+def prompts(connection: sqlite3.Connection, _folder: Path) -> None:
+    """Adds the prompt, by which an interrupted recording session continues, and the signal-to-noise ratio."""
     connection.execute("ALTER TABLE utterance ADD COLUMN prompt TEXT")
     connection.execute("ALTER TABLE utterance ADD COLUMN snr_db REAL")
 
@@ -95,7 +95,7 @@ ONCE = "SELECT domain_id, sha256 FROM utterance WHERE deleted = 0 GROUP BY 1, 2 
 
 @migration
 def once_in_a_domain(connection: sqlite3.Connection, folder: Path) -> None:
-    """A domain holds a recording once. Two imports at the same time could store each utterance twice."""
+    """Removes duplicates, and forbids them: two simultaneous imports could store each utterance twice."""
     if connection.execute(ONCE).fetchone() is not None:
         copy_before(folder / "store.sqlite3", 4)
         for domain, digest in connection.execute(ONCE).fetchall():
@@ -107,17 +107,17 @@ def once_in_a_domain(connection: sqlite3.Connection, folder: Path) -> None:
 
 @migration
 def hypothesis(connection: sqlite3.Connection, _folder: Path) -> None:
-    """The column is named as everything else that holds a hypothesis."""
+    """Renames the column to the name that is used everywhere else."""
     connection.execute("ALTER TABLE utterance RENAME COLUMN heard TO hypothesis")
 
 
 def copy_before(path: Path, step: int) -> None:
-    """Leaves a copy of the database as it was before a step, readable by its owner alone."""
+    """Copies the database before a migration; only its owner can read the copy."""
     target = path.with_name(f"{path.name}.before-{step}")
     temporary = path.with_name(f".{target.name}.tmp")
     temporary.unlink(missing_ok=True)
     temporary.touch(0o600)
-    # Through SQLite and its journal; the transaction of the caller has changed nothing yet.
+    # By SQLite, which reads the journal too. The caller's transaction has changed nothing yet.
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(temporary)) as copy:
         source.backup(copy)
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, with no journal beside it
@@ -125,7 +125,7 @@ def copy_before(path: Path, step: int) -> None:
 
 
 def _tell_apart(connection: sqlite3.Connection, folder: Path, domain: int, digest: str) -> None:
-    """Files that were changed since are not the same recording any more: the row gets the hash of its file."""
+    """Updates the hashes of files that were edited: they are not duplicates any more."""
     rows = connection.execute(
         "SELECT id, file FROM utterance WHERE domain_id = ? AND sha256 = ? AND deleted = 0", (domain, digest)
     ).fetchall()
@@ -136,9 +136,9 @@ def _tell_apart(connection: sqlite3.Connection, folder: Path, domain: int, diges
 
 
 def _keep_one(connection: sqlite3.Connection, folder: Path, domain: int, digest: str) -> None:
-    """Keeps one row of a recording, with a file that exists; what the others know goes into the quarantine.
+    """Keeps one row of a recording, with an existing file; moves the metadata of the others into the quarantine.
 
-    One that was corrected or labelled is preferred, then the oldest.
+    Labelled rows are preferred, then corrected ones, then the oldest.
     """
     cursor = connection.execute(
         """
@@ -156,7 +156,7 @@ def _keep_one(connection: sqlite3.Connection, folder: Path, domain: int, digest:
     Quarantine(folder).add(records, f"is the same recording as utterance {kept['id']}")
     connection.executemany("UPDATE utterance SET deleted = 1 WHERE id = ?", [(one["id"],) for one in others])
     existing = next((one for one in (kept, *others) if (folder / "audio" / one["file"]).is_file()), kept)
-    if existing is not kept:  # they exchange their files; two rows never name the same one
+    if existing is not kept:  # exchange their files, because two rows must never name the same file
         for file, identity in (("", kept["id"]), (kept["file"], existing["id"]), (existing["file"], kept["id"])):
             connection.execute("UPDATE utterance SET file = ? WHERE id = ?", (file, identity))
     if any(one["split"] == "test" for one in others):

@@ -1,7 +1,7 @@
-"""What `asr-edge doctor` and a migration take out of the store, so that nothing is lost for good.
+"""The quarantine: utterances and audio that `asr-edge doctor` or a migration removed from the store.
 
-`quarantine/utterances.jsonl` has a line for each utterance whose row was removed: everything that was
-known of it, why it was removed, and when. Audio files that were taken out of the store lie beside it.
+`quarantine/utterances.jsonl` has a line for each utterance whose row was removed, with all its metadata,
+the reason and the time. Audio files that were removed from the store are in the same folder.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RECORDS = "utterances.jsonl"
 
 
 class Quarantine:
-    """The quarantine of a store. Whoever changes it holds the store's write lock."""
+    """The quarantine of a store. Callers that change it must hold the store's write lock."""
 
     def __init__(self, store_folder: Path) -> None:
         self.folder = store_folder / "quarantine"
@@ -32,7 +32,7 @@ class Quarantine:
     def records(self) -> list[dict[str, Any]]:
         """The utterances whose rows were removed, the oldest first.
 
-        A last line without an end is what a power cut left of a record whose row was not removed yet.
+        A last line without a line end is ignored: a power cut interrupted it, and its row was not removed yet.
 
         Raises:
             StorageError: the file cannot be read, or a line of it is damaged.
@@ -49,10 +49,10 @@ class Quarantine:
         return found
 
     def add(self, utterances: Iterable[Mapping[str, Any]], reason: str) -> None:
-        """Writes down what is known of utterances, before their rows are removed.
+        """Adds records of utterances, before their rows are removed.
 
         Args:
-            utterances: of each, "sha256" of its audio and whatever else is known.
+            utterances: the "sha256" of the audio of each, and any other metadata.
             reason: why they are removed.
 
         Raises:
@@ -86,7 +86,7 @@ class Quarantine:
         return target
 
     def take(self, audio: Path) -> Path:
-        """Moves an audio file into the quarantine, also from another disk; returns its new path.
+        """Moves an audio file into the quarantine, which may be on another disk; returns its new path.
 
         Raises:
             StorageError: it cannot be moved.
@@ -99,7 +99,7 @@ class Quarantine:
         return target
 
     def forget(self, is_forgotten: Callable[[Mapping[str, Any]], bool]) -> int:
-        """Deletes records, and the audio that lies here for them; returns how many.
+        """Deletes records and their audio in the quarantine; returns the number of records.
 
         Raises:
             StorageError: it cannot be written.

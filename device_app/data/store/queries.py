@@ -1,4 +1,4 @@
-"""Reading the store: utterances by number, domain, speaker or recording, and counts of them."""
+"""Queries of the store: utterances by number, domain, speaker or recording, and counts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SELECT = """
 
 
 class Queries:
-    """What can be asked of a store."""
+    """The queries of a store."""
 
     def __init__(self, connection: Connection) -> None:
         self._open = connection
@@ -61,7 +61,7 @@ class Queries:
     def utterances(
         self, domain: str | None = None, *, speaker: str | None = None, limit: int = -1, after: int = 0
     ) -> Iterator[StoredUtterance]:
-        """Utterances in the order they came, of a domain or a speaker, with ids above `after`.
+        """Yields utterances in the order in which they were added, of a domain or a speaker, with ids above `after`.
 
         Raises:
             BadInputError: there is no such domain or speaker.
@@ -77,7 +77,7 @@ class Queries:
             yield self._stored(row)
 
     def stats(self, domain: str | None = None) -> list[DomainStats]:
-        """Counts of every domain that has utterances, by name; or of one domain.
+        """Counts utterances of each domain that has any, sorted by name; or of one domain.
 
         Raises:
             BadInputError: there is no such domain.
@@ -94,16 +94,16 @@ class Queries:
         return [DomainStats(*row) for row in rows]
 
     def holds(self, domain: str, sha256: str) -> bool:
-        """Whether this very recording is in the domain already."""
+        """Whether the domain has a recording with this hash."""
         return self.find(domain, sha256) is not None
 
     def find(self, domain: str, sha256: str) -> StoredUtterance | None:
-        """The utterance of a domain that is this very recording."""
+        """The utterance of a domain whose recording has this hash."""
         row = self._open.sql.execute(f"{SELECT} AND sha256 = ? AND domain.name = ?", (sha256, domain)).fetchone()
         return None if row is None else self._stored(row)
 
     def with_sha256(self, sha256: str) -> list[StoredUtterance]:
-        """The utterances of all domains that are this very recording."""
+        """The utterances of all domains whose recording has this hash."""
         rows = self._open.sql.execute(f"{SELECT} AND sha256 = ? ORDER BY utterance.id", (sha256,)).fetchall()
         return [self._stored(row) for row in rows]
 
@@ -117,7 +117,7 @@ class Queries:
         """The newest utterance that has a hypothesis.
 
         Raises:
-            BadInputError: none was kept.
+            BadInputError: there is none.
         """
         row = self._open.sql.execute(
             f"{SELECT} AND hypothesis IS NOT NULL ORDER BY utterance.id DESC LIMIT 1"
@@ -127,7 +127,7 @@ class Queries:
         return self._stored(row)
 
     def count_of(self, speaker: str) -> int:
-        """How many utterances of a speaker there are, in the domains and in the quarantine.
+        """Counts the utterances of a speaker, in the domains and in the quarantine.
 
         Raises:
             BadInputError: there is no such speaker.
@@ -138,7 +138,7 @@ class Queries:
         return len(self.of_speaker(speaker)) + int(quarantined)
 
     def of_speaker(self, speaker: str) -> list[int]:
-        """Numbers of a speaker's utterances; none where there is no such speaker."""
+        """The numbers of a speaker's utterances; empty if there is no such speaker."""
         rows = self._open.sql.execute(
             """
             SELECT utterance.id FROM utterance JOIN speaker ON speaker.id = speaker_id
@@ -149,7 +149,7 @@ class Queries:
         return [row[0] for row in rows]
 
     def marked_as_deleted(self) -> list[str]:
-        """Audio files, below the audio folder, whose deletion has begun and not ended."""
+        """Audio files, relative to the audio folder, whose deletion was interrupted."""
         return [row[0] for row in self._open.sql.execute("SELECT file FROM utterance WHERE deleted = 1")]
 
     def is_named(self, audio: Path) -> bool:
@@ -158,7 +158,7 @@ class Queries:
         return self._open.sql.execute("SELECT 1 FROM utterance WHERE file = ?", (file,)).fetchone() is not None
 
     def unknown_files(self) -> list[Path]:
-        """Files in the audio folder that no row names, seen while nobody is writing."""
+        """Files in the audio folder that no row names; no other process writes meanwhile."""
         with self._open.transaction():
             known = {row[0] for row in self._open.sql.execute("SELECT file FROM utterance")}
             files = sorted(path for path in self._open.audio_folder.rglob("*") if path.is_file())

@@ -1,6 +1,6 @@
-"""Which file belongs to which row, when it changes: rows that get another file, leave the store, or come back.
+"""Changes the file of a row, moves rows into the quarantine, and restores them.
 
-Two rows never name the same file: deleting one utterance would delete the audio of the other.
+Two rows never name the same file, because deleting one utterance would delete the audio of the other.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from device_app.data.utterance import StoredUtterance
 from editing.errors import BadInputError
 from editing.files import restrict_access, write_atomically
 
-# Of a record in the quarantine, as columns of the table.
+# Fields of a record in the quarantine that are columns of the table.
 COLUMNS = (
     *("text", "source", "split", "sha256", "created", "duration_s", "level_dbfs", "peak_dbfs"),
     *("clipped", "hypothesis", "confidence", "prompt", "snr_db"),
@@ -26,7 +26,7 @@ COLUMNS = (
 
 
 def new_file_name() -> str:
-    """Of an audio file that does not exist yet, below the audio folder."""
+    """A random name for a new audio file, relative to the audio folder."""
     name = secrets.token_hex(16)
     return f"{name[:2]}/{name}.flac"
 
@@ -34,7 +34,7 @@ def new_file_name() -> str:
 def attach(connection: Connection, places: Mapping[int, Path]) -> None:
     """See `Store.attach`."""
     with connection.transaction():
-        # All of them let go of their files first, because they may exchange them.
+        # First remove all names, because rows may exchange their files.
         connection.sql.executemany(
             "UPDATE utterance SET file = ? WHERE id = ?", [(f"?{identity}", identity) for identity in places]
         )
@@ -44,7 +44,7 @@ def attach(connection: Connection, places: Mapping[int, Path]) -> None:
 
 
 def _own_file(connection: Connection, audio: Path) -> str:
-    """The name of an audio file below the audio folder, or of a copy of it if a row names it already."""
+    """The name of an audio file relative to the audio folder; if a row names it already, of a new copy."""
     file = audio.relative_to(connection.audio_folder).as_posix()
     if connection.sql.execute("SELECT 1 FROM utterance WHERE file = ?", (file,)).fetchone() is not None:
         file = new_file_name()

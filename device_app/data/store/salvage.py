@@ -1,4 +1,4 @@
-"""What can still be read of a damaged database."""
+"""Reads what is left in a damaged database."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from device_app.data.names import checked_name, checked_text
 from editing.errors import BadInputError
 from editing.former_names import UTTERANCE, translated
 
-WIDEST_GAP = 100_000  # ids that are tried one by one between parts of the table that can be read
+WIDEST_GAP = 100_000  # ids to try one by one between readable parts of the table
 
-# Columns that may be NULL, or that a database of an earlier version lacks.
+# Columns that may be NULL, or missing in a database of an earlier version.
 OPTIONAL: Mapping[str, type] = {
     **dict.fromkeys(("hypothesis", "prompt"), str),
     **dict.fromkeys(("confidence", "snr_db", "level_dbfs", "peak_dbfs", "clipped"), float),
@@ -24,11 +24,10 @@ OPTIONAL: Mapping[str, type] = {
 
 
 def readable_records(path: Path, unknown_domain: str) -> list[dict[str, Any]]:
-    """The utterances that can still be read from a damaged database, as records of the quarantine.
+    """Reads the undamaged utterances of a damaged database, as records of the quarantine.
 
-    A domain whose name cannot be read becomes `unknown_domain` and its number, because two domains may hold the
-    same recording with different texts. Bytes that were changed within a text
-    cannot be told from a text; SQLite keeps no checksums.
+    A domain whose name cannot be read is named `unknown_domain` and its id, because two domains may have the same
+    recording with different texts. Changed bytes within a text cannot be detected, because SQLite has no checksums.
     """
     found: dict[int, dict[str, Any]] = {}
     with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as sql:
@@ -51,7 +50,7 @@ def _names(sql: sqlite3.Connection, table: str) -> Mapping[Any, str]:
 
 
 def _rows(sql: sqlite3.Connection) -> Iterator[dict[str, Any]]:
-    """Rows from the front, from the back, and one by one in between: a damaged page ends a scan."""
+    """Yields rows from the front, from the back, and one by one in between, because a damaged page ends a scan."""
     query = "SELECT * FROM utterance NOT INDEXED"
     ends = [0, 0]
     for index, order in enumerate(("ASC", "DESC")):
@@ -75,7 +74,7 @@ def _read(sql: sqlite3.Connection, query: str) -> Iterator[dict[str, Any]]:
 def _record(
     row: Mapping[str, Any], domains: Mapping[Any, str], speakers: Mapping[Any, str], unknown_domain: str
 ) -> dict[str, Any] | None:
-    """A row as a record; None where it is damaged itself, or was being deleted."""
+    """A row as a record; None if it is damaged, or was being deleted."""
     record: dict[str, Any] = {}
     for name, value in translated(row, UTTERANCE).items():
         if isinstance(value, bytes):
@@ -93,10 +92,10 @@ def _record(
         return None
     try:
         record["text"] = checked_text(record["text"])
-    except (BadInputError, AttributeError, KeyError):  # none, or not the one that was written
+    except (BadInputError, AttributeError, KeyError):  # no text, or a damaged one
         record["text"] = None
     if record.get("split") not in ("train", "test"):
-        record["split"] = "test"  # what was tested with must never be trained on
+        record["split"] = "test"  # held-out recordings must never be used for training
     if record.get("source") not in ("recorded", "imported", "corrected"):
         record["source"] = "recorded"
     if not isinstance(record.get("created"), str):

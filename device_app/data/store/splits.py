@@ -1,4 +1,4 @@
-"""Which utterances are trained on and which are held out, once and for all."""
+"""Decides which utterances are for training and which are held out; the decision is permanent."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from device_app.data.store.connection import Connection
 from device_app.data.utterance import Split, StoredUtterance, Utterance
 
 TEST_SHARE = 5  # one of five is held out
-SEVERAL_SPEAKERS = 3  # from here on whole speakers are held out, not utterances
+SEVERAL_SPEAKERS = 3  # with at least this many, whole speakers are held out instead of single utterances
 
 
 def splits_of(connection: Connection, new: Sequence[Utterance]) -> list[Split]:
-    """Which part each utterance belongs to, once and for all.
+    """Assigns each utterance to a split.
 
-    Where a domain has several speakers, whole speakers are held out, so that a test tells how
-    well a stranger is heard; else every fifth utterance by hash. What was ever tested with
-    stays in the test part.
+    A split that the corpus assigns is respected. Otherwise, if a domain has several speakers, whole
+    speakers are held out, so that the WER is that of an unknown speaker; with fewer speakers, every
+    fifth utterance is, by hash. A recording that was ever held out stays held out.
     """
+    undecided = [u for u in new if u.speaker and not u.has_split]
     decided = {
-        domain: split_speakers(connection, domain, {u.speaker for u in new if u.domain == domain and u.speaker})
+        domain: split_speakers(connection, domain, {u.speaker for u in undecided if u.domain == domain and u.speaker})
         for domain in {u.domain for u in new}
     }
     splits: list[Split] = []
@@ -28,8 +29,10 @@ def splits_of(connection: Connection, new: Sequence[Utterance]) -> list[Split]:
         by_speaker = decided[utterance.domain].get(utterance.speaker or "")
         sha256 = utterance.recorded.sha256
         by_hash: Split = "test" if int(sha256[:8], 16) % TEST_SHARE == 0 else "train"
-        is_tested = utterance.is_held_out or _was_tested(connection, sha256)
-        splits.append("test" if is_tested else by_speaker or by_hash)
+        if utterance.is_held_out or _was_tested(connection, sha256):
+            splits.append("test")
+        else:
+            splits.append("train" if utterance.is_for_training else by_speaker or by_hash)
     return splits
 
 
@@ -38,10 +41,10 @@ def _was_tested(connection: Connection, sha256: str) -> bool:
 
 
 def split_speakers(connection: Connection, domain: str, speakers: Collection[str]) -> dict[str, Split]:
-    """The parts of the domain's speakers, deciding those of `speakers` that are new to it.
+    """The splits of the domain's speakers; assigns those of `speakers` that are new to the domain.
 
-    A speaker who was there before the domain had several has utterances in both parts and is
-    not in the answer.
+    A speaker whose utterances were split one by one, before the domain had several speakers, has
+    utterances in both splits and is not in the result.
     """
     domain_id = connection.id_of("domain", domain)
     known: dict[str, Split | None] = dict(
@@ -73,7 +76,7 @@ def split_speakers(connection: Connection, domain: str, speakers: Collection[str
 
 
 def remember_tested(connection: Connection, sha256: str) -> None:
-    """Notes that a recording is in a test part: it stays in one, even if it is deleted and comes back."""
+    """Records that a recording is held out: it stays so, even if it is deleted and imported again."""
     connection.sql.execute("INSERT OR IGNORE INTO tested VALUES (?)", (sha256,))
 
 

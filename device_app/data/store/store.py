@@ -1,4 +1,4 @@
-"""The store of utterances, as others see it; what it does is in the modules beside this one."""
+"""The public interface of the store of utterances."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from editing.files import write_all_atomically
 
 
 class Store(Queries):
-    """The utterances of this machine. One object for one thread; several processes may each have one.
+    """The utterances on this machine. Each thread and each process needs an object of its own.
 
-    Only the owner of its folder can read what is in it. As a context manager it closes itself, and
-    turns what SQLite says of a damaged file into a StorageError that says what to do.
+    Only the owner can read the folder. As a context manager it closes itself, and converts errors of SQLite
+    into a StorageError that names the remedy.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        """Opens the store in a folder (by default the data folder), or makes it.
+        """Opens the store in a folder (by default the data folder), or creates it.
 
         Raises:
             StorageError: it cannot be opened or written, is damaged, or of a later asr-edge.
@@ -45,22 +45,22 @@ class Store(Queries):
 
     @property
     def folder(self) -> Path:
-        """Of everything in the store."""
+        """The folder of the store."""
         return self._open.folder
 
     @property
     def path(self) -> Path:
-        """Of the database."""
+        """The path of the database."""
         return self._open.path
 
     @property
     def audio_folder(self) -> Path:
-        """Of the recordings."""
+        """The folder of the recordings."""
         return self._open.audio_folder
 
     @property
     def quarantine(self) -> Quarantine:
-        """What was taken out of the store."""
+        """Utterances and audio that were removed from the store."""
         return self._open.quarantine
 
     def close(self) -> None:
@@ -80,7 +80,7 @@ class Store(Queries):
             raise StorageError(f"{self.path}: cannot be used ({value}); see to that, and try again") from value
 
     def damage(self) -> list[str]:
-        """What is wrong with the database, a line each; empty if nothing is.
+        """Lists the damage of the database, one line per problem.
 
         Raises:
             sqlite3.Error: it cannot be read for another reason than damage.
@@ -101,23 +101,23 @@ class Store(Queries):
     # Adding
 
     def add(self, new: Sequence[Utterance]) -> list[StoredUtterance]:
-        """Keeps utterances; when it returns, they survive a power cut.
+        """Stores utterances durably: when it returns, they survive a power cut.
 
         Returns:
-            Those that were kept. A recording that its domain holds already, or that comes twice, is
-            left out: `find` gives the one that is there.
+            The stored utterances. A recording that its domain already has, or that occurs twice, is left
+            out; `find` returns the stored one.
 
         Raises:
             BadInputError: a domain's or speaker's name is not one (see `checked_name`).
-            StorageError: the disk is full or cannot be written, or the recordings that should be
-                there are away; none of them was kept.
+            StorageError: the disk is full or cannot be written, or the recordings are missing; none of
+                them was stored.
         """
         for utterance in new:
             checked_name(utterance.domain, "domain")
             if utterance.speaker is not None:
                 checked_name(utterance.speaker, "speaker")
-        # Files and rows under one lock: audio without a row is then nobody's who is still at work,
-        # and what another process has just added is not added again.
+        # Files and rows under one lock, so that audio without a row never belongs to a running process,
+        # and an utterance that another process has just added is not added again.
         with self._open.transaction():
             self._open.check_audio_folder()
             first: dict[tuple[str, str], Utterance] = {}
@@ -171,9 +171,9 @@ class Store(Queries):
     # Splitting
 
     def expect_speakers(self, domain: str, speakers: Collection[str]) -> None:
-        """Decides which of these speakers are held out, before their utterances come in batches.
+        """Decides which of these speakers are held out, before their utterances are added in batches.
 
-        A batch may hold one speaker alone, from which nothing can be told of the whole corpus.
+        The decision needs all speakers of a corpus, and a batch may have only one.
 
         Raises:
             BadInputError: a name is not one.
@@ -185,10 +185,10 @@ class Store(Queries):
             splits.split_speakers(self._open, domain, speakers)
 
     def hold_out(self, domain: str, fewest: int) -> None:
-        """Moves labelled utterances into the test part, for good, until there are `fewest` of them.
+        """Holds out labelled utterances permanently, until `fewest` of them are held out.
 
-        Those that were never learnt from only: the caller knows. Where speakers are held out
-        whole, nothing is moved. At least half of the utterances stay to learn from.
+        The caller must know that none of them was used for training. If whole speakers are held out,
+        nothing changes. At least half of the utterances stay in the training split.
 
         Raises:
             BadInputError: there is no such domain.
@@ -198,10 +198,10 @@ class Store(Queries):
     # Changing
 
     def set_text(self, identity: int, text: str) -> StoredUtterance:
-        """Labels an utterance. One whose text is not its hypothesis counts as corrected.
+        """Labels an utterance. If the text differs from its hypothesis, the utterance counts as corrected.
 
         Raises:
-            BadInputError: there is no such utterance, or the text is none (see `checked_text`).
+            BadInputError: there is no such utterance, or the text is invalid (see `checked_text`).
         """
         before = self.get(identity)
         text = checked_text(text)
@@ -228,7 +228,7 @@ class Store(Queries):
             ) from None
 
     def move(self, identities: Sequence[int], domain: str) -> None:
-        """Puts utterances into another domain, made if need be; each keeps its split.
+        """Moves utterances into another domain, which is created if there is none; each keeps its split.
 
         Raises:
             BadInputError: one of them does not exist, or the domain holds the same recording; none is moved.
@@ -247,14 +247,14 @@ class Store(Queries):
                 self._open.sql.execute("UPDATE utterance SET domain_id = ? WHERE id = ?", (target, utterance.number))
 
     def replace(self, stored: StoredUtterance, new: Utterance) -> StoredUtterance:
-        """Takes other audio for an utterance, with its text and figures.
+        """Replaces the audio of an utterance, its text and its measurements.
 
-        Its number, domain, speaker, source, prompt and part (train or test) stay.
+        Its number, domain, speaker, source, prompt and split stay.
 
         Raises:
-            BadInputError: the text is none (see `checked_text`), or another utterance of the domain is the
+            BadInputError: the text is invalid (see `checked_text`), or another utterance of the domain has the
                 same recording.
-            StorageError: the disk is full or cannot be written; the utterance is as it was.
+            StorageError: the disk is full or cannot be written; the utterance is unchanged.
         """
         name, recording = new_file_name(), new.recorded
         text = None if new.text is None else checked_text(new.text)
@@ -285,7 +285,7 @@ class Store(Queries):
         return self.get(stored.number)
 
     def set_hypothesis(self, identity: int, hypothesis: str, confidence: float) -> None:
-        """Notes a recogniser's hypothesis, and how sure it is, from 0 to 1."""
+        """Stores a hypothesis and its confidence, from 0 to 1."""
         with self._open.transaction():
             self._open.sql.execute(
                 "UPDATE utterance SET hypothesis = ?, confidence = ? WHERE id = ?", (hypothesis, confidence, identity)
@@ -294,16 +294,16 @@ class Store(Queries):
     # Deleting
 
     def delete(self, identities: Sequence[int]) -> None:
-        """Deletes utterances and their audio, also from the quarantine. A kill half-way leaves the rest to `doctor`.
+        """Deletes utterances and their audio, also from the quarantine. After a kill, `doctor` finishes the deletion.
 
         Raises:
             BadInputError: one of them does not exist; none is deleted.
-            StorageError: a file cannot be deleted, or the recordings that should be there are away.
+            StorageError: a file cannot be deleted, or the recordings are missing.
         """
         deletion.delete(self._open, [self.get(identity) for identity in identities])
 
     def forget(self, speaker: str) -> int:
-        """Deletes everything a speaker has said, also from the quarantine; returns how many utterances.
+        """Deletes all utterances of a speaker, also from the quarantine; returns their number.
 
         Raises:
             BadInputError: there is no such speaker.
@@ -318,22 +318,22 @@ class Store(Queries):
     def finish_deletions(self) -> None:
         """Removes the audio and the rows of utterances that are marked as deleted.
 
-        Copies of the database from before a migration have what was deleted too; they are removed.
+        It also removes copies of the database from before a migration, because they contain what was deleted.
 
         Raises:
-            StorageError: a file cannot be deleted, or the recordings that should be there are away.
+            StorageError: a file cannot be deleted, or the recordings are missing.
         """
         deletion.finish(self._open)
 
     # Repair: see `device_app.data.repair`
 
     def remove_to_quarantine(self, utterance: StoredUtterance, reason: str, *, with_audio: bool = True) -> None:
-        """Removes an utterance's row; what was known of it, and its audio if there is any, go into the quarantine.
+        """Removes an utterance's row; moves its metadata, and its audio if there is any, into the quarantine.
 
         Args:
             utterance: as it is in the store now.
-            reason: why; it is written down.
-            with_audio: otherwise its file stays where it is, because it holds another recording.
+            reason: why; it becomes part of the record.
+            with_audio: if False, its file stays where it is, because it contains another recording.
 
         Raises:
             StorageError: the quarantine cannot be written.
@@ -341,22 +341,22 @@ class Store(Queries):
         reattachment.remove_to_quarantine(self._open, utterance, reason, with_audio=with_audio)
 
     def attach(self, places: Mapping[int, Path]) -> None:
-        """Says where the audio of utterances is: in files of the audio folder with the same bytes.
+        """Assigns utterances to files in the audio folder that have the bytes of their recordings.
 
-        Utterances may exchange their files. Where another utterance keeps the file, a copy of it is attached.
+        Utterances may exchange their files. If another utterance keeps the file, a copy of it is assigned.
 
         Args:
             places: the new file of each utterance, by its number.
 
         Raises:
-            StorageError: the disk is full or cannot be written; all utterances are as they were.
+            StorageError: the disk is full or cannot be written; all utterances are unchanged.
         """
         reattachment.attach(self._open, places)
 
     def restore(self, record: Mapping[str, Any], audio: Path) -> None:
-        """Puts an utterance of the quarantine back, whose audio has been found in the audio folder.
+        """Restores an utterance of the quarantine whose audio was found in the audio folder.
 
-        Where another utterance has that file, a copy of it is attached.
+        If another utterance has that file, a copy of it is assigned.
 
         Raises:
             BadInputError: the record cannot be used.

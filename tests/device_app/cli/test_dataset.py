@@ -138,7 +138,7 @@ def test_doctor_asks_at_a_terminal(prompts, terminal, tmp_path):
     before = everything(tmp_path)
     for answer, code in (("n", 1), ("y", 0)):
         screen = terminal("doctor")
-        screen.wait_for("Change this?")
+        screen.wait_for("Repair this?")
         assert everything(tmp_path) == before
         screen.press(f"{answer}\r")
         assert screen.finish() == code
@@ -189,7 +189,7 @@ def test_import_names_the_lines_whose_text_is_not_the_stored_one(prompts, tmp_pa
     manifest.write_text(json.dumps({"audio": row["audio"], "text": "Quite another text."}) + "\n")
     done = prompts("import", manifest, "--domain", "prompts")
     assert done.returncode == 0
-    assert "1 there already:" in done.stderr
+    assert "1 already stored:" in done.stderr
     assert "1 of them with another text:" in done.stderr
     assert f"{manifest}, line 1: 'Quite another text.'" in done.stderr
     assert f"asr-edge label set {row['id']} TEXT" in done.stderr

@@ -165,7 +165,7 @@ def test_nothing_to_label(desk, tmp_path):
         store.delete([1, 2, 3])
     screen = desk()
     assert screen.finish() == 0
-    assert "Nothing is there to be labelled" in screen.screen
+    assert "There is nothing to label" in screen.screen
 
 
 def test_without_a_terminal_it_says_what_to_run(run):

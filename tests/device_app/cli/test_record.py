@@ -95,7 +95,7 @@ def test_stop_resume_go_back_record_again_and_edit(desk, prompts, say, kept, run
     first.press("q")
     assert first.finish() == 0
     assert "1 of 3 prompts recorded" in first.screen
-    assert "goes on with the rest" in first.screen
+    assert "continues with the rest" in first.screen
 
     second = desk(path)
     second.wait_for("[2/3, 0:0")

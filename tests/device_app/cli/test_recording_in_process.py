@@ -83,7 +83,7 @@ def test_skipping_quitting_and_going_on_where_it_stopped(prompts, take, sound, p
     person.keys = [Now("s"), ENTER]
     done = record(path)
     assert done.stdout.startswith("anna: 1 of 2 prompts recorded")
-    assert "The same command goes on with the rest." in done.stderr
+    assert "The same command continues with the rest." in done.stderr
     sound([], QUIET)
     person.keys = [Now("q")]
     done = record(path)
@@ -205,7 +205,7 @@ def test_the_least_sure_first(unlabelled, person):
 
 
 def test_nothing_to_label_and_no_terminal(home_of_tiny, person):
-    assert "Nothing is there to be labelled." in label().stderr
+    assert "There is nothing to label." in label().stderr
     done = call("label", "--model", "tiny", code=1)
     assert "asr-edge label set ID TEXT" in done.stderr
     assert "without one use" in call("record", "--domain", "anna", code=1).stderr

@@ -135,7 +135,7 @@ def test_doctor_finds_asks_mends_and_says(four):
     assert len(utterances()) == 4
     assert json.loads(call("doctor", "--dry-run", "--json", code=1).stdout)["mended"] is False
     refused = call("doctor", code=1)
-    assert "Nothing was changed. 'asr-edge doctor --yes' changes it without a question." in refused.stderr
+    assert "Nothing was changed. 'asr-edge doctor --yes' repairs without asking." in refused.stderr
     assert len(utterances()) == 4
     assert "Mended." in call("doctor", "--yes").stderr
     assert len(utterances()) == 3

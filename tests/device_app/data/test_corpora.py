@@ -4,6 +4,7 @@ import pytest
 
 from device_app.data.corpora import find_utterances
 from device_app.data.importing import is_all_capitals
+from device_app.data.names import checked_name
 from device_app.data.utterance import Utterance
 from editing.errors import BadInputError
 
@@ -88,20 +89,31 @@ def test_audiofolder_may_be_json_lines(tmp_path):
     ("contents", "message"),
     [
         ({}, "nothing to import"),
-        ({"a.wav": ""}, "nothing to import"),
+        ({"notes.txt": "no recording"}, "nothing to import"),
         ({"metadata.csv": "file,transcription\na.wav,x\n"}, "column file_name is missing"),
         ({"metadata.csv": "file_name,words\na.wav,x\n"}, "line 2: has no column transcription"),
         ({"metadata.csv": "file_name,transcription\n../a.wav,x\n"}, "line 2: ../a.wav climbs out"),
         ({"metadata.csv": "file_name,transcription\n"}, "without recordings"),
         ({"metadata.csv": "\x00"}, "column file_name is missing|line contains NUL"),
+        ({"metadata.csv": "file_name,transcription\n,x\n"}, "line 2: '' cannot be the name"),
+        ({"metadata.csv": "file_name,transcription\na\0.wav,x\n"}, "line 2: .*cannot be the name"),
+        ({"metadata.csv": "file_name,transcription\na.wav,Hello, you\n"}, "line 2: has 3 cells, but there are 2"),
+        ({"metadata.csv": 'file_name,transcription\na.wav,x\nb.wav,"open\nc.wav,y\n'}, "line 3: .*never closed"),
+        ({"metadata.csv": 'file_name,transcription\na.wav,"open\nb.wav,"x"\nc.wav,y\n'}, "line 2: .*never closed"),
+        (
+            {"metadata.csv": 'file_name,transcription\na.wav,"open\nb.wav,said"\nc.wav,y\n', "b.wav": ""},
+            "line 2: contains the rows after it; is its quotation mark never closed",
+        ),
+        ({"metadata.csv": 'file_name,transcription\na.wav,"' + "x" * 200_000}, "line 2: .*never closed"),
         ({"train.tsv": "path\tsentence\na\tb\n", "clips/a": ""}, "column client_id is missing"),
         ({"train.tsv": "client_id\tpath\tsentence\nx\t../../a\tb\n", "clips/a": ""}, "climbs out"),
         ({"train.tsv": "client_id\tpath\tsentence\nx\n", "clips/a": ""}, "too few columns"),
         ({"1/1.trans.txt": "../../../etc/passwd WORDS\n"}, "climbs out"),
         ({"metadata.jsonl": '{"text": "x"}'}, 'has no "audio"'),
+        ({"train.tsv": "client_id\tpath\tsentence\nx\t/a\0\tb\n", "clips/a": ""}, "cannot be the name"),
     ],
 )
-def test_a_corpus_that_is_not_as_it_should_be(tmp_path, contents, message):
+def test_an_invalid_corpus_is_reported(tmp_path, contents, message):
     folder = tmp_path / "corpus"
     folder.mkdir()
     write(folder, contents)
@@ -109,17 +121,157 @@ def test_a_corpus_that_is_not_as_it_should_be(tmp_path, contents, message):
         find_utterances(folder)
 
 
-def test_binary_tables_and_missing_paths(tmp_path):
+def test_binary_tables_and_missing_paths_are_reported(tmp_path):
     (tmp_path / "metadata.csv").write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(BadInputError, match="cannot be read as text"):
         find_utterances(tmp_path)
     with pytest.raises(BadInputError, match="no such file"):
         find_utterances(tmp_path / "none")
+    with pytest.raises(BadInputError, match="no such file"):
+        find_utterances(tmp_path / ("x" * 5000))
+
+
+def test_a_table_that_is_not_utf_8_is_reported_with_its_line(tmp_path):
+    (tmp_path / "metadata.csv").write_bytes(b"file_name,transcription\na.wav,cafe\nb.wav,caf\xe9\n")
+    with pytest.raises(BadInputError, match="line 3 is not UTF-8; convert the file, for instance: iconv"):
+        find_utterances(tmp_path)
+
+
+def texts_of(folder):
+    return [one.text for one in find_utterances(folder)[1]]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_text_in_quotation_marks_may_have_line_breaks(tmp_path, end, mark):
+    table = (
+        f'{mark}file_name,transcription{end}a.wav,"in service.{end}{end}Please, ""try"" again."{end}{end}b.wav,Two{end}'
+    )
+    (tmp_path / "metadata.csv").write_bytes(table.encode())
+    assert texts_of(tmp_path) == ['in service. Please, "try" again.', "Two"]
+    assert [one.place.rpartition(" ")[2] for one in find_utterances(tmp_path)[1]] == ["2", "6"]
+
+
+@pytest.mark.parametrize("character", "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e\r")
+def test_only_lf_and_crlf_end_a_line(tmp_path, character):
+    head, row = "client_id\tpath\tsentence\taccents", "a\tc1.mp3\tOne sentence{}here.\tUS"
+    contents = {
+        "cv/validated.tsv": f"{head}\n{row.format(character)}\r\n{row.format(' ')}\n",
+        "cv/clips/c1.mp3": "",
+        "folder/metadata.csv": f"file_name,text\na.wav,One sentence{character}here.\na.wav,One sentence here.\n",
+        "libri/1.trans.txt": f"1-1 One sentence{character}here.\n1-2 One sentence here.\n",
+        "pairs/a.txt": f"One sentence{character}here.\n",
+        "pairs/b.txt": "One sentence here.\n",
+        "pairs/a.wav": "",
+        "pairs/b.wav": "",
+    }
+    if character not in "\x0b\x0c\x1c\x1d\x1e\r":  # JSON escapes control characters
+        contents["m.jsonl"] = f'{{"audio": "a.wav", "text": "One sentence{character}here."}}\n' * 2
+    for name, text in contents.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode())
+    for start in ("cv", "folder", "libri", "pairs", *(["m.jsonl"] if "m.jsonl" in contents else [])):
+        assert texts_of(tmp_path / start) == ["One sentence here."] * 2, start
+
+
+def test_a_transcript_file_that_is_not_utf_8_is_left_out_with_its_recordings(tmp_path):
+    write(
+        tmp_path,
+        {"pairs/a.wav": "", "pairs/b.wav": "", "pairs/c.wav": "", "pairs/a.txt": "one", "1/1.trans.txt": "1 A"},
+    )
+    (tmp_path / "pairs" / "b.txt").write_bytes("caf\xe9 is closed".encode("latin-1"))
+    left_out = []
+    found = find_utterances(tmp_path / "pairs", left_out.append)[1]
+    assert [(one.file.name, one.text) for one in found] == [("a.wav", "one"), ("c.wav", None)]
+    (line,) = left_out
+    assert line.startswith(f"{tmp_path / 'pairs' / 'b.wav'}: ")
+    assert "b.txt: cannot be read as text: line 1 is not UTF-8" in line
+    (tmp_path / "1" / "2.trans.txt").write_bytes("2 caf\xe9".encode("latin-1"))
+    assert texts_of(tmp_path / "1") == ["A"]
+    (tmp_path / "1" / "1.trans.txt").unlink()
+    with pytest.raises(BadInputError, match=r"2\.trans\.txt: cannot be read"):
+        find_utterances(tmp_path / "1")
+
+
+@pytest.mark.parametrize(
+    ("accent", "domain"),
+    [
+        ("American/British mix", "American-British mix"),
+        ("a \\ b // c", "a-b-c"),
+        ("Persian\u200caccent\u202e", "Persian accent"),
+        ("general speech", "unknown accent"),
+        (" ", "unknown accent"),
+        ("x" * 300, "x" * 100),
+    ],
+)
+def test_any_accent_becomes_a_valid_domain(tmp_path, accent, domain):
+    write(
+        tmp_path,
+        {"train.tsv": f"client_id\tpath\tsentence\taccents\na/b\ta.mp3\tx\t{accent}\n", "clips/a.mp3": ""},
+    )
+    (found,) = find_utterances(tmp_path)[1]
+    assert (found.domain, found.speaker) == (domain, "a-b")
+    assert checked_name(found.domain, "domain") == domain
+
+
+def test_paths_of_common_voice_may_lack_their_suffix(tmp_path):
+    rows = "".join(f"x\t{name}\ty\n" for name in ("c1", "c2.mp3", "c.3", "none", "raw"))
+    write(
+        tmp_path,
+        {
+            "train.tsv": f"client_id\tpath\tsentence\n{rows}",
+            **{f"clips/{name}": "" for name in ("c1.mp3", "c2.mp3", "c.3.mp3", "raw")},
+        },
+    )
+    found = find_utterances(tmp_path)[1]
+    assert [one.file.name for one in found] == ["c1.mp3", "c2.mp3", "c.3.mp3", "none.mp3", "raw"]
+
+
+def test_a_split_table_named_by_the_user_assigns_its_split(tmp_path):
+    write(tmp_path, {"test.tsv": "client_id\tpath\tsentence\nx\ta.mp3\ty\n", "clips/a.mp3": ""})
+    (found,) = find_utterances(tmp_path / "test.tsv")[1]
+    assert found.is_held_out
+
+
+def test_recordings_may_be_links_that_lead_elsewhere(tmp_path):
+    """The Hugging Face cache, DVC and git-annex store recordings elsewhere."""
+    write(tmp_path, {"blobs/abc": "", "x/metadata.csv": "file_name,transcription\na.flac,one\n", "linked/b.wav": ""})
+    (tmp_path / "x" / "a.flac").symlink_to("../blobs/abc")
+    (found,) = find_utterances(tmp_path / "x")[1]
+    assert found.file == tmp_path / "x" / "a.flac"
+    (tmp_path / "y").mkdir()
+    (tmp_path / "y" / "deep").symlink_to("../linked")
+    (tmp_path / "y" / "again").symlink_to(".")
+    (tmp_path / "y" / "gone.wav").symlink_to("nowhere")
+    found = find_utterances(tmp_path / "y")[1]
+    assert [str(one.file.relative_to(tmp_path / "y")) for one in found] == ["deep/b.wav", "gone.wav"]
+
+
+def test_recordings_without_texts_are_listed_without_labels(tmp_path):
+    write(tmp_path, {"in/a.wav": "", "in/deep/b.flac": "", "in/._a.wav": "", "m.jsonl": '{"audio": "a.wav"}'})
+    kind, found = find_utterances(tmp_path / "in")
+    assert kind == "folder of recordings"
+    assert [(one.file.name, one.text) for one in found] == [("a.wav", None), ("b.flac", None)]
+    assert find_utterances(tmp_path / "in" / "a.wav")[0] == "recording"
+    assert texts_of(tmp_path / "m.jsonl") == [None]
+
+
+def test_a_folder_with_a_manifest(tmp_path):
+    write(tmp_path, {"manifest.jsonl": '{"audio": "a.wav", "text": "one"}', "a.wav": "", "b.wav": "", "b.txt": "two"})
+    kind, found = find_utterances(tmp_path)
+    assert (kind, [one.text for one in found]) == ("manifest", ["one"])
+
+
+def test_audiofolder_may_have_speakers_and_splits(tmp_path):
+    write(tmp_path, {"metadata.csv": "file_name,text,speaker,split\na.wav,one,anna/2,test\nb.wav,two,,train\n"})
+    first, second = find_utterances(tmp_path)[1]
+    assert (first.speaker, first.is_held_out, second.speaker, second.is_for_training) == ("anna-2", True, None, True)
 
 
 @pytest.mark.parametrize(
     ("texts", "expected"),
     [(["ALL OF", "IT'S", None], True), (["NASA", "Not all"], False), ([None, "123"], False), ([], False)],
 )
-def test_capitals_are_noticed(tmp_path, texts, expected):
+def test_a_corpus_in_capitals_is_recognised(tmp_path, texts, expected):
     assert is_all_capitals([Utterance(audio=tmp_path, text=text) for text in texts]) == expected

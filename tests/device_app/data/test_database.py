@@ -26,7 +26,7 @@ def database(tmp_path):
         yield connection
 
 
-def test_a_new_database_is_its_owners_alone_and_erases_what_is_deleted(tmp_path, database):
+def test_a_new_database_is_private_and_overwrites_deleted_content(tmp_path, database):
     first(database)
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
     pragmas = {name: database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")}
@@ -34,7 +34,7 @@ def test_a_new_database_is_its_owners_alone_and_erases_what_is_deleted(tmp_path,
     assert database.execute("PRAGMA secure_delete").fetchone() == (1,)
 
 
-def test_a_transaction_is_written_whole_or_not_at_all(database):
+def test_a_transaction_is_written_completely_or_not_at_all(database):
     first(database)
     with transaction(database):
         database.execute("INSERT INTO thing VALUES ('kept')")
@@ -44,7 +44,7 @@ def test_a_transaction_is_written_whole_or_not_at_all(database):
     assert names(database) == ["kept"]
 
 
-def test_each_step_is_taken_once(tmp_path, database):
+def test_each_migration_runs_once(tmp_path, database):
     path = tmp_path / "some.sqlite3"
     assert migrate(database, path, [first])
     assert migrate(database, path, [first, second])
@@ -53,7 +53,7 @@ def test_each_step_is_taken_once(tmp_path, database):
     assert database.execute("PRAGMA user_version").fetchone() == (2,)
 
 
-def test_a_step_that_fails_leaves_the_database_as_the_one_before_made_it(tmp_path, database):
+def test_a_failed_migration_leaves_the_database_as_the_previous_one_left_it(tmp_path, database):
     def fails(connection):
         second(connection)
         connection.execute("no SQL at all")

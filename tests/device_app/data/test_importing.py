@@ -23,7 +23,7 @@ def store(tmp_path):
         yield opened
 
 
-def test_recordings_are_kept_as_16_khz_flac(store, tmp_path):
+def test_recordings_are_stored_as_16_khz_flac(store, tmp_path):
     tone = np.sin(np.arange(48000) / 20).astype(np.float32) * 0.5
     path = write_audio(tmp_path / "stereo.wav", np.stack([tone, tone], axis=1), 48000)
     report = import_utterances(store, [Utterance(audio=path, text="A tone", speaker="anna")], "sounds")
@@ -35,7 +35,7 @@ def test_recordings_are_kept_as_16_khz_flac(store, tmp_path):
     assert kept.level_dbfs == pytest.approx(-9.0, abs=0.2)
 
 
-def test_a_flac_that_is_so_already_is_taken_as_it_is(store):
+def test_a_flac_in_the_form_of_the_store_is_copied(store):
     path = RECORDINGS / "two_cities.flac"
     report = import_utterances(store, [Utterance(audio=path, text=None)], "d")
     assert report.too_long == [f"{path}: 44.4 s; 30 s is the most"]
@@ -45,7 +45,7 @@ def test_a_flac_that_is_so_already_is_taken_as_it_is(store):
     assert kept.audio.read_bytes() == short.read_bytes()
 
 
-def test_what_cannot_be_used_is_told_and_the_rest_goes_on(store, tmp_path):
+def test_unusable_recordings_are_reported_and_the_others_imported(store, tmp_path):
     good = RECORDINGS / "invalid.flac"
     (tmp_path / "text.wav").write_text("not audio")
     candidates = [
@@ -65,7 +65,7 @@ def test_what_cannot_be_used_is_told_and_the_rest_goes_on(store, tmp_path):
     assert (again.imported, len(again.duplicates)) == (0, 3)
 
 
-def test_the_corpus_names_the_domain_where_the_person_does_not(store):
+def test_the_corpus_names_the_domain_if_the_user_does_not(store):
     import_utterances(store, [Utterance(audio=RECORDINGS / "invalid.flac", text="x", domain="Scottish English")], None)
     assert [stats.domain for stats in store.stats()] == ["Scottish English"]
 
@@ -92,7 +92,7 @@ def test_progress_counts_every_candidate(store, tmp_path):
     assert len(report.unreadable) == 2 * BATCH + 1
 
 
-def test_figures_of_silence_and_of_clipped_audio():
+def test_measurements_of_silence_and_of_clipped_audio():
     silence = recording_of(np.zeros(1600, np.float32))
     assert (silence.level_dbfs, silence.peak_dbfs, silence.clipped) == (-200.0, -200.0, 0.0)
     loud = np.clip(np.sin(np.arange(16000) / 10) * 2, -1, 1).astype(np.float32)
@@ -105,7 +105,7 @@ def test_encoding_is_deterministic():
 
 
 def test_encoding_is_the_same_in_another_process():
-    """Recordings are told apart by the bytes of their FLAC files."""
+    """Recordings are compared by the bytes of their FLAC files."""
     audio = np.random.default_rng(0).uniform(-1, 1, 16000).astype(np.float32)
     code = (
         "import hashlib, numpy as np; from device_app.audio.samples import encode\n"
@@ -167,3 +167,73 @@ def test_two_texts_of_a_recording_in_one_manifest(store):
     report = import_utterances(store, both, "d")
     assert [line.partition(":")[0] for line in report.other_texts] == ["m, line 2"]
     assert [u.text for u in store.utterances()] == ["a"]
+
+
+def noises(folder, count):
+    """Recordings of noise, each with other samples."""
+    for index in range(count):
+        noise = np.random.default_rng(index).uniform(-0.5, 0.5, 2000).astype(np.float32)
+        yield write_audio(folder / f"{index}.flac", noise)
+
+
+@pytest.mark.parametrize("speakers", [1, 5])
+@pytest.mark.parametrize("train", ["train", "Training", "train-clean-100", ""])
+@pytest.mark.parametrize("test", ["test", "Test", "dev-clean", "validation", "eval"])
+def test_a_split_of_the_corpus_is_respected(store, tmp_path, train, test, speakers):
+    """Once, a fifth was held out in addition to the test lines of a manifest."""
+    candidates = [
+        Utterance(audio=path, text="x", speaker=f"s{n % speakers}", split=train if n % 4 else test)
+        for n, path in enumerate(noises(tmp_path, 40))
+    ]
+    import_utterances(store, candidates, "d")
+    assert [one.split for one in store.utterances("d")] == [
+        "test" if one.is_held_out else "train" for one in candidates
+    ]
+
+
+def test_a_corpus_of_training_lines_alone_is_not_split(store, tmp_path):
+    import_utterances(store, [Utterance(audio=p, text="x", split="train") for p in noises(tmp_path, 20)], "d")
+    assert {one.split for one in store.utterances("d")} == {"train"}
+
+
+def test_a_corpus_without_splits_is_split(store, tmp_path):
+    import_utterances(store, [Utterance(audio=p, text="x") for p in noises(tmp_path, 40)], "d")
+    assert {one.split for one in store.utterances("d")} == {"train", "test"}
+
+
+def test_a_recording_that_was_held_out_is_not_trained_on_as_another_corpus_says(store, tmp_path):
+    (path,) = noises(tmp_path, 1)
+    import_utterances(store, [Utterance(audio=path, text="x", split="test")], "d")
+    import_utterances(store, [Utterance(audio=path, text="x", split="train")], "e")
+    assert [one.split for one in store.utterances("e")] == ["test"]
+
+
+def test_each_part_of_a_recording_is_stored_as_an_utterance(store):
+    path = RECORDINGS / "two_cities.flac"  # 44 s
+    whole = read(path)
+    parts = [(0, 3), (3, 7.5), (40, None), (43, 50), (60, None), (1, 40)]
+    candidates = [
+        Utterance(
+            audio=path,
+            start=round(start * SAMPLE_RATE),
+            end=None if end is None else round(end * SAMPLE_RATE),
+            text=str(start),
+            place=f"m, line {line}",
+        )
+        for line, (start, end) in enumerate(parts, 1)
+    ]
+    report = import_utterances(store, candidates, "d")
+    assert [one.text for one in store.utterances("d")] == ["0", "3", "40"]
+    for one, (start, end) in zip(store.utterances("d"), parts, strict=False):
+        expected = whole[round(start * SAMPLE_RATE) : None if end is None else round(end * SAMPLE_RATE)]
+        assert np.abs(read(one.audio) - expected).max() < 1e-4
+    assert [line.partition(": ")[0] for line in report.unreadable] == ["m, line 4", "m, line 5"]
+    assert all('correct "offset" and "duration"' in line for line in report.unreadable)
+    assert report.too_long == [f"m, line 6: {path}: 39.0 s; 30 s is the most"]
+
+
+def test_joiners_inside_words_are_stored(store):
+    persian = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
+    text = f"\u200c{persian}\u200c  \u200d {persian}"
+    import_utterances(store, [Utterance(audio=RECORDINGS / "invalid.flac", text=text)], "d")
+    assert [one.text for one in store.utterances("d")] == [f"{persian} {persian}"]

@@ -83,7 +83,7 @@ def test_an_utterance_without_audio_keeps_its_label_in_the_quarantine(store):
     assert not examine(store)
 
 
-def test_audio_that_comes_back_brings_its_utterance_back(store):
+def test_restored_audio_restores_its_utterance(store):
     before = store.get(1)
     data = before.audio.read_bytes()
     before.audio.unlink()
@@ -110,7 +110,7 @@ def test_audio_that_was_moved_is_found_by_its_bytes(store):
 
 
 @pytest.mark.parametrize("absent", ["the folder", "its content", "most of it"])
-def test_a_disk_that_is_away_costs_nothing(store, absent, tmp_path):
+def test_a_missing_disk_changes_nothing(store, absent, tmp_path):
     """What once happened: the audio folder was away for a moment, and twelve labels with it, for good."""
     aside = tmp_path / "disk"
     if absent == "most of it":
@@ -134,14 +134,14 @@ def test_a_disk_that_is_away_costs_nothing(store, absent, tmp_path):
     assert not examine(store)
 
 
-def test_opening_a_store_does_not_make_the_folder_of_a_disk_that_is_away(store, tmp_path):
+def test_opening_a_store_does_not_create_the_folder_of_a_missing_disk(store, tmp_path):
     store.audio_folder.rename(tmp_path / "disk")
     with Store(tmp_path) as again:
         assert len(list(again.utterances())) == 3
     assert not store.audio_folder.exists()
 
 
-def test_nothing_is_added_or_deleted_while_the_disk_is_away(store, tmp_path):
+def test_nothing_is_added_or_deleted_while_the_disk_is_missing(store, tmp_path):
     store.audio_folder.rename(tmp_path / "disk")
     for change in (lambda: store.add([new(9)]), lambda: store.delete([1]), lambda: store.replace(store.get(1), new(9))):
         with pytest.raises(StorageError, match="Is the disk mounted"):
@@ -151,7 +151,7 @@ def test_nothing_is_added_or_deleted_while_the_disk_is_away(store, tmp_path):
     assert len(list(store.utterances())) == 3
 
 
-def test_recordings_that_are_gone_for_good_are_given_up_when_asked_to(store):
+def test_lost_recordings_are_removed_on_request(store):
     shutil.rmtree(store.audio_folder)
     assert mended(store, missing_is_gone=True) == ["utterances whose audio is missing"] * 3
     assert list(store.utterances()) == []
@@ -160,7 +160,7 @@ def test_recordings_that_are_gone_for_good_are_given_up_when_asked_to(store):
     assert store.add([new(9)])
 
 
-def test_a_disk_that_comes_back_after_all_brings_everything_back(store, tmp_path):
+def test_a_disk_that_is_mounted_later_restores_all_utterances(store, tmp_path):
     before = {(u.sha256, u.text, u.split, u.domain) for u in store.utterances()}
     store.audio_folder.rename(tmp_path / "disk")
     mended(store, missing_is_gone=True)
@@ -169,7 +169,7 @@ def test_a_disk_that_comes_back_after_all_brings_everything_back(store, tmp_path
     assert {(u.sha256, u.text, u.split, u.domain) for u in store.utterances()} == before
 
 
-def test_a_disk_that_comes_back_before_the_answer_costs_nothing(store, tmp_path):
+def test_a_disk_that_is_mounted_before_the_answer_changes_nothing(store, tmp_path):
     store.audio_folder.rename(tmp_path / "disk")
     findings = examine(store)
     (tmp_path / "disk").rename(store.audio_folder)
@@ -178,7 +178,7 @@ def test_a_disk_that_comes_back_before_the_answer_costs_nothing(store, tmp_path)
     assert not examine(store)
 
 
-def test_a_text_that_is_written_before_the_answer_is_what_is_quarantined(store):
+def test_a_text_that_was_changed_before_the_answer_is_quarantined(store):
     store.get(1).audio.unlink()
     findings = examine(store)
     store.set_text(1, "a better text")
@@ -186,7 +186,7 @@ def test_a_text_that_is_written_before_the_answer_is_what_is_quarantined(store):
     assert [record["text"] for record in records(store)] == ["a better text"]
 
 
-def test_audio_that_was_edited_is_measured_anew(store):
+def test_edited_audio_is_measured_again(store):
     first = store.get(1)
     first.audio.write_bytes(encode(audio(9)[:2000]))
     assert mended(store) == ["recordings that were edited"]
@@ -196,7 +196,7 @@ def test_audio_that_was_edited_is_measured_anew(store):
     assert not examine(store)
 
 
-def test_audio_that_was_edited_into_another_form_is_kept_as_it_was_edited(store):
+def test_audio_that_was_edited_into_another_format_is_also_kept_in_that_format(store):
     path = store.get(1).audio
     soundfile.write(path, audio(9), 16000, format="WAV", subtype="FLOAT")
     edited = path.read_bytes()
@@ -206,7 +206,7 @@ def test_audio_that_was_edited_into_another_form_is_kept_as_it_was_edited(store)
     assert not examine(store)
 
 
-def test_audio_that_was_overwritten_with_anothers_keeps_its_label(store):
+def test_an_utterance_whose_audio_was_overwritten_keeps_its_label(store):
     store.get(1).audio.write_bytes(store.get(2).audio.read_bytes())
     mended(store)
     assert [u.number for u in store.utterances()] == [2, 3]
@@ -248,7 +248,7 @@ def test_audio_without_a_row_is_recovered(store):
     assert not examine(store)
 
 
-def test_audio_of_a_database_that_is_gone_is_recovered(store, tmp_path):
+def test_audio_of_a_lost_database_is_recovered(store, tmp_path):
     before = {u.audio.read_bytes() for u in store.utterances()}
     store.close()
     for path in tmp_path.glob("store.sqlite3*"):
@@ -259,14 +259,14 @@ def test_audio_of_a_database_that_is_gone_is_recovered(store, tmp_path):
         assert not examine(fresh)
 
 
-def test_a_copy_of_a_recording_that_is_there_is_removed(store):
+def test_a_copy_of_a_stored_recording_is_removed(store):
     (store.audio_folder / "copy.flac").write_bytes(store.get(1).audio.read_bytes())
     assert mended(store) == ["copies of recordings"]
     assert len(files(store)) == 3
     assert len(list(store.utterances())) == 3
 
 
-def test_a_deletion_that_was_killed_is_finished(store):
+def test_a_killed_deletion_is_finished(store):
     """Marked, its audio still there: what a kill between the steps of `delete` leaves."""
     store._open.sql.execute("UPDATE utterance SET deleted = 1 WHERE id = 1")
     assert mended(store) == ["deletions that were not finished"]
@@ -282,7 +282,7 @@ def test_files_that_others_can_read_are_made_private(store):
 
 
 @pytest.mark.parametrize("forget", ["delete", "forget"])
-def test_what_is_deleted_is_deleted_in_the_quarantine_too(store, tmp_path, forget):
+def test_deletion_includes_the_quarantine(store, tmp_path, forget):
     (kept,) = store.add([new(5, speaker="berta", text="a secret sentence")])
     kept.audio.write_bytes(b"rubbish")
     mended(store)
@@ -296,7 +296,7 @@ def test_what_is_deleted_is_deleted_in_the_quarantine_too(store, tmp_path, forge
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"secret" in path.read_bytes()]
 
 
-def test_a_damaged_quarantine_is_told_and_left_alone(store):
+def test_a_damaged_quarantine_is_reported_and_not_changed(store):
     store.quarantine.folder.mkdir()
     path = store.quarantine.folder / "utterances.jsonl"
     path.write_text("{half\n")  # a whole line: one that is cut off is what a kill leaves
@@ -307,7 +307,7 @@ def test_a_damaged_quarantine_is_told_and_left_alone(store):
     assert len(list(store.utterances())) == 3
 
 
-def test_a_record_that_somebody_edited_does_not_stop_the_recovery(store):
+def test_an_edited_record_does_not_stop_the_recovery(store):
     data = store.get(1).audio.read_bytes()
     store.get(1).audio.unlink()
     mended(store)
@@ -368,7 +368,7 @@ def test_a_kill_at_any_moment_of_import_and_delete_loses_nothing_confirmed(tmp_p
 
 
 @pytest.mark.parametrize("linked", ["file", "folder"])
-def test_a_link_to_a_recording_is_no_copy_of_it(store, linked):
+def test_a_link_to_a_recording_is_not_a_copy(store, linked):
     """What once happened: the file that the link led to was removed as a copy, and it was the only one."""
     audio = store.get(1).audio
     real = audio if linked == "file" else audio.parent

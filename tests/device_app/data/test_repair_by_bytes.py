@@ -50,7 +50,7 @@ def give_up(store, tmp_path):
     (tmp_path / "disk").rename(store.audio_folder)
 
 
-def test_a_recording_of_two_domains_comes_back_with_both_texts(store, tmp_path):
+def test_a_restored_recording_of_two_domains_has_both_texts(store, tmp_path):
     before = texts_and_sounds(store)
     give_up(store, tmp_path)
     assert mended(store) == ["recordings that came back"] * 5
@@ -59,7 +59,7 @@ def test_a_recording_of_two_domains_comes_back_with_both_texts(store, tmp_path):
     check_whole(store)
 
 
-def test_one_file_that_comes_back_serves_both_domains(store, tmp_path):
+def test_one_restored_file_restores_both_domains(store, tmp_path):
     before = texts_and_sounds(store)
     give_up(store, tmp_path)
     first, *_ = [path for path in store.audio_folder.rglob("*.flac") if path.read_bytes() == encode(audio(0))]
@@ -80,7 +80,7 @@ def test_more_files_than_utterances_leave_no_copies(store, tmp_path):
     check_whole(store)
 
 
-def test_a_recording_that_comes_back_is_no_copy_of_another_domains(store):
+def test_a_restored_recording_is_not_a_copy_of_another_domains(store):
     """What once happened: only one domain's file was away, and when it came back it was removed as a copy."""
     before = texts_and_sounds(store)
     file = store.get(4).audio
@@ -111,7 +111,7 @@ def test_a_moved_file_serves_both_domains(store):
     check_whole(store)
 
 
-def test_of_two_records_of_a_recording_in_a_domain_the_newest_comes_back(store):
+def test_of_two_records_of_a_recording_in_a_domain_the_newest_is_restored(store):
     file, data = store.get(3).audio, store.get(3).audio.read_bytes()
     file.unlink()
     mended(store)
@@ -125,7 +125,7 @@ def test_of_two_records_of_a_recording_in_a_domain_the_newest_comes_back(store):
 
 
 @pytest.mark.parametrize("order", [p for p in itertools.permutations((1, 2, 3, 5)) if p != (1, 2, 3, 5)])
-def test_files_that_were_exchanged_go_back_to_their_texts(store, order):
+def test_exchanged_files_are_reassigned_to_their_texts(store, order):
     """Two, cycles of three and of four, within a domain and across two."""
     before = texts_and_sounds(store)
     targets = dict(zip((1, 2, 3, 5), order, strict=True))
@@ -148,7 +148,7 @@ def test_an_exchange_beside_a_genuine_edit(store):
     check_whole(store)
 
 
-def test_a_file_that_was_exchanged_and_then_edited_gets_no_text_on_trust(store):
+def test_a_file_that_was_exchanged_and_edited_gets_no_text(store):
     """Whose recording the edited file was, nobody knows: it is unlabelled, and the text is in the quarantine."""
     rearrange(store, {2: 3, 3: 2})
     store.get(3).audio.write_bytes(encode(audio(9)))  # what was utterance 2's
@@ -162,7 +162,7 @@ def test_a_file_that_was_exchanged_and_then_edited_gets_no_text_on_trust(store):
     check_whole(store)
 
 
-def test_a_file_that_was_overwritten_with_another_domains_keeps_its_text_off_that_sound(store):
+def test_a_text_is_not_assigned_to_the_recording_that_overwrote_its_own(store):
     store.get(4).audio.unlink()  # the only other file with utterance 1's recording
     store.get(1).audio.write_bytes(encode(audio(4)))
     overwritten, missing = examine(store)
@@ -208,7 +208,7 @@ def test_an_exchange_that_was_undone_before_the_answer_changes_nothing(store):
     contents=st.lists(st.sampled_from(["gone", "rubbish", 0, 1, 2, 4, 9]), min_size=5, max_size=5),
     beside=st.lists(st.sampled_from([0, 1, 2, 4, 8]), max_size=3),
 )
-def test_whatever_lies_where_no_text_gets_onto_anothers_sound(tmp_path_factory, contents, beside):
+def test_no_text_is_ever_assigned_to_another_recording(tmp_path_factory, contents, beside):
     """Any content of any file, and files beside them: mended once, the store is whole and no text is lost."""
     folder = tmp_path_factory.mktemp("store")
     owners = {encode(audio(seed)): seed for seed in (0, 1, 2, 4)}

@@ -28,7 +28,7 @@ def new(index=0, domain="kitchen", speaker=None, text="some words", **more):
     return Utterance(domain=domain, text=text, source="recorded", speaker=speaker, recording=recording, **more)
 
 
-def test_an_utterance_comes_back_as_it_was_given(store):
+def test_a_stored_utterance_equals_the_added_one(store):
     (kept,) = store.add([new(speaker="anna")])
     found = store.get(kept.number)
     assert (found.domain, found.speaker, found.text, found.source) == ("kitchen", "anna", "some words", "recorded")
@@ -44,14 +44,14 @@ def test_utterances_survive_closing(tmp_path):
         assert [u.text for u in store.utterances("kitchen")] == ["some words"]
 
 
-def test_a_batch_is_kept_whole_or_not_at_all(store):
+def test_a_batch_is_stored_completely_or_not_at_all(store):
     with pytest.raises(BadInputError):
         store.add([new(0), new(1, text="a\x00b")])
     assert store.stats() == []
     assert [p for p in store.audio_folder.rglob("*") if p.is_file()] == []
 
 
-def test_stats_tell_the_truth(store):
+def test_stats_count_the_utterances(store):
     store.add([new(i, speaker="anna") for i in range(20)])
     store.add([new(20, text=None), new(21, domain="garden")])
     garden, kitchen = store.stats()
@@ -73,7 +73,7 @@ def test_several_speakers_are_held_out_whole(store):
     assert Counter(split for _, split in parts) == {"train": 8, "test": 2}
 
 
-def test_a_speaker_stays_in_their_part(store):
+def test_a_speaker_stays_in_one_split(store):
     store.add([new(i, speaker=f"speaker {i % 5}") for i in range(20)])
     before = {u.speaker: u.split for u in store.utterances()}
     store.add([new(100 + i, speaker=f"speaker {i % 30}") for i in range(60)])
@@ -83,7 +83,7 @@ def test_a_speaker_stays_in_their_part(store):
 
 @settings(max_examples=15, deadline=None)
 @given(order=st.permutations(range(12)), cuts=st.lists(st.integers(0, 12), max_size=3))
-def test_what_was_held_out_stays_held_out(tmp_path_factory, order, cuts):
+def test_held_out_utterances_stay_held_out(tmp_path_factory, order, cuts):
     """However it comes back: after a deletion, in another order, in other batches."""
     with Store(tmp_path_factory.mktemp("store")) as store:
         store.add([new(i, speaker="anna") for i in range(12)])
@@ -96,7 +96,7 @@ def test_what_was_held_out_stays_held_out(tmp_path_factory, order, cuts):
             assert utterance.split == "test" or utterance.sha256 not in tested
 
 
-def test_what_a_corpus_holds_out_is_never_trained_on(store):
+def test_held_out_lines_of_a_corpus_are_never_for_training(store):
     store.add([new(i, split="validation" if i % 2 == 0 else "") for i in range(40)])
     for index, utterance in enumerate(store.utterances()):
         assert utterance.split == "test" or index % 2 == 1
@@ -128,13 +128,13 @@ def test_deleting_deletes_the_audio_and_leaves_no_trace_of_it(store):
         assert b"a secret sentence" not in path.read_bytes()
 
 
-def test_an_id_is_never_given_twice(store):
+def test_an_id_is_never_reused(store):
     (first,) = store.add([new(0)])
     store.delete([first.number])
     assert store.add([new(1)])[0].number != first.number
 
 
-def test_deleting_what_is_not_there_deletes_nothing(store):
+def test_deleting_a_missing_utterance_deletes_nothing(store):
     store.add([new(0)])
     with pytest.raises(BadInputError):
         store.delete([1, 99])
@@ -142,14 +142,14 @@ def test_deleting_what_is_not_there_deletes_nothing(store):
 
 
 @pytest.mark.parametrize("name", ["", " kitchen", "a/b", "..\\x", "a\nb", "x" * 101, "\N{RIGHT-TO-LEFT OVERRIDE}abc"])
-def test_names_that_are_none(store, name):
+def test_invalid_names_are_refused(store, name):
     with pytest.raises(BadInputError, match="cannot be the name"):
         store.add([new(domain=name)])
     with pytest.raises(BadInputError, match="cannot be the name of a speaker"):
         store.add([new(speaker=name)])
 
 
-def test_names_in_any_script_are_names():
+def test_names_in_any_script_are_valid():
     for name in ("Küche", "台所", "d'Arc", "a.b"):
         assert checked_name(name, "domain") == name
 
@@ -165,13 +165,13 @@ def test_names_in_any_script_are_names():
         ("zero\N{ZERO WIDTH SPACE}width", r"\\u200b"),
     ],
 )
-def test_texts_that_are_none(text, message):
+def test_invalid_texts_are_refused(text, message):
     with pytest.raises(BadInputError, match=message):
         checked_text(text)
 
 
 @given(st.text(st.characters(categories=["L", "N", "P", "Zs"]), min_size=1, max_size=LONGEST_TEXT))
-def test_a_text_is_evened_out_and_then_stays(text):
+def test_white_space_of_a_text_is_normalised(text):
     if not text.split():
         return
     once = checked_text(text)
@@ -188,7 +188,7 @@ def test_a_store_of_a_later_version_is_not_touched(tmp_path):
         Store(tmp_path)
 
 
-def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path, monkeypatch):
+def test_a_store_of_the_first_version_is_migrated(tmp_path, monkeypatch):
     monkeypatch.setattr("device_app.data.store.migrations.MIGRATIONS", MIGRATIONS[:1])
     Store(tmp_path).close()
     connection = sqlite3.connect(tmp_path / "store.sqlite3", isolation_level=None)
@@ -205,14 +205,14 @@ def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("damage", [b"not a database at all" * 100, b"SQLite format 3\x00" + bytes(84)])
-def test_a_damaged_database_is_told(tmp_path, damage):
+def test_a_damaged_database_is_reported(tmp_path, damage):
     (tmp_path / "store.sqlite3").write_bytes(damage)
     with pytest.raises(StorageError, match=r"store\.sqlite3: is damaged .*'asr-edge doctor'"):
         Store(tmp_path)
     assert (tmp_path / "store.sqlite3").read_bytes() == damage
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="cannot be written"):
         Store(tmp_path / "file")
@@ -237,13 +237,13 @@ def test_a_domain_holds_a_recording_once(store):
     assert len([path for path in store.audio_folder.rglob("*") if path.is_file()]) == 2
 
 
-def test_what_was_deleted_may_come_again(store):
+def test_a_deleted_recording_may_be_added_again(store):
     (first,) = store.add([new(0)])
     store.delete([first.number])
     assert len(store.add([new(0)])) == 1
 
 
-def test_a_recording_is_not_moved_beside_itself(store):
+def test_a_recording_is_not_moved_to_a_domain_that_has_it(store):
     store.add([new(0), new(1), new(0, domain="garden"), new(0, domain="attic")])
     with pytest.raises(
         BadInputError, match=r"utterance 1: 'garden' has the same recording as utterance 3; nothing was"
@@ -255,7 +255,7 @@ def test_a_recording_is_not_moved_beside_itself(store):
     store.move([1], "kitchen")
 
 
-def test_a_recording_is_not_replaced_by_one_that_is_there(store):
+def test_a_recording_is_not_replaced_by_another_stored_one(store):
     first, _ = store.add([new(0), new(1)])
     with pytest.raises(BadInputError, match="the very same recording as 2"):
         store.replace(first, new(1))
@@ -283,7 +283,7 @@ def old_store(tmp_path):
     return make
 
 
-def test_an_older_store_loses_its_duplicates_and_nothing_else(old_store):
+def test_a_migration_removes_duplicates_and_nothing_else(old_store):
     folder = old_store({"text": None}, {"text": "first"}, {"text": "second", "speaker": "anna"}, {"domain": "garden"})
     with Store(folder) as store:
         assert {u.domain: (u.number, u.text) for u in store.utterances()} == {
@@ -323,7 +323,7 @@ def test_a_corrected_duplicate_is_preferred(old_store):
         assert [u.text for u in store.utterances()] == ["as corrected"]
 
 
-def test_what_one_duplicate_holds_out_stays_held_out(old_store):
+def test_a_recording_that_one_duplicate_holds_out_stays_held_out(old_store):
     folder = old_store({}, {})
     with closing(sqlite3.connect(folder / "store.sqlite3", isolation_level=None)) as connection:
         connection.execute("UPDATE utterance SET split = 'test' WHERE id = 2")
@@ -331,7 +331,7 @@ def test_what_one_duplicate_holds_out_stays_held_out(old_store):
         assert [(u.number, u.split) for u in store.utterances()] == [(1, "test")]
 
 
-def test_the_audio_of_a_duplicate_is_used_where_the_others_is_missing(old_store):
+def test_the_audio_of_a_duplicate_is_used_if_that_of_the_other_is_missing(old_store):
     folder = old_store({"text": "first"}, {"text": "second"})
     with closing(sqlite3.connect(folder / "store.sqlite3")) as connection:
         (file,) = connection.execute("SELECT file FROM utterance WHERE id = 1").fetchone()
@@ -342,7 +342,7 @@ def test_the_audio_of_a_duplicate_is_used_where_the_others_is_missing(old_store)
         assert kept.audio.read_bytes() == b"audio 0"
 
 
-def test_duplicates_that_were_edited_since_are_none(old_store):
+def test_duplicates_that_were_edited_are_kept(old_store):
     folder = old_store({"text": "first"}, {"text": "second"})
     with closing(sqlite3.connect(folder / "store.sqlite3")) as connection:
         (file,) = connection.execute("SELECT file FROM utterance WHERE id = 2").fetchone()
@@ -354,7 +354,7 @@ def test_duplicates_that_were_edited_since_are_none(old_store):
         ]
 
 
-def test_an_older_store_whose_disk_is_away_keeps_its_audio(old_store, tmp_path):
+def test_migrating_a_store_whose_disk_is_missing_keeps_its_audio(old_store, tmp_path):
     folder = old_store({"text": "first"}, {"text": "second"})
     (folder / "audio").rename(folder / "disk")
     with Store(folder) as store:
@@ -369,7 +369,7 @@ def test_a_deletion_removes_the_copy_from_before_the_migration(old_store):
         assert not [path for path in folder.rglob("*") if path.is_file() and b"secret" in path.read_bytes()]
 
 
-def test_two_processes_bring_an_older_store_up_to_date_at_once(old_store):
+def test_two_processes_may_migrate_at_once(old_store):
     folder = old_store({"text": "first"}, {"text": "second"})
     code = (
         "import sys; from pathlib import Path; from device_app.data.store import Store; "

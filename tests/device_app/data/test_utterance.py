@@ -15,7 +15,7 @@ from tests.conftest import write_audio
 AUDIO = np.linspace(-0.5, 0.5, 8000, dtype=np.float32)
 
 
-def test_it_is_read_from_its_file_and_cut_to_the_part_that_counts(tmp_path):
+def test_an_utterance_is_read_from_its_file_and_cut_to_its_part(tmp_path):
     whole = Utterance(audio=write_audio(tmp_path / "a.wav", AUDIO))
     part = replace(whole, start=1000, end=5000)
     assert np.array_equal(part.read(), whole.read()[1000:5000])
@@ -28,7 +28,7 @@ def test_audio_in_memory_is_not_read_again():
         replace(utterance, samples=None).read()
 
 
-def test_without_a_file_there_is_nothing_to_read_or_to_store():
+def test_an_utterance_without_a_file_cannot_be_read_or_stored():
     utterance = Utterance(text="hello")
     with pytest.raises(ValueError, match="has no file"):
         utterance.read()

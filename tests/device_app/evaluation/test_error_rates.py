@@ -37,6 +37,64 @@ def test_english_normalises_spelling_and_numbers(text, expected):
     assert english(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("written", "spoken"),
+    [
+        ("0800", "zero eight zero zero"),
+        ("at 0800.", "at oh eight hundred"),
+        ("007", "zero zero seven"),
+        ("agent 007's", "agent double oh seven's"),
+        ("call 0161", "call zero one six one"),
+        ("0161 496 0000", "oh one six one four nine six zero zero zero zero"),
+        ("05", "oh five"),
+        ("at 05:30", "at oh five thirty"),
+        ("06/07/2024", "oh six oh seven twenty twenty four"),
+        ("b05", "b oh five"),
+        ("05%", "oh five percent"),
+        ("May 05th", "May fifth"),
+        ("0", "zero"),
+        ("00", "double zero"),
+        ("it is 0.5", "it is zero point five"),
+        ("3.05", "three point oh five"),
+        ("1,005", "one thousand and five"),
+    ],
+)
+def test_english_keeps_leading_zeros_as_they_are_spoken(written, spoken):
+    assert english(written) == english(spoken)
+
+
+def test_numbers_that_differ_in_leading_zeros_differ():
+    assert english("007") != english("7") == english("seven")
+
+
+@pytest.mark.parametrize("apostrophe", "'\u2019\u2018\u201b\u02bc\u02bb\u2032\u02b9`\u00b4\uff07\ua78c")
+def test_the_kind_of_apostrophe_makes_no_difference(apostrophe):
+    text = f"Don{apostrophe}t go, it{apostrophe}s the dogs{apostrophe} {apostrophe}bone{apostrophe}"
+    for normalise in (english, basic):
+        assert normalise(text) == normalise(text.replace(apostrophe, "'"))
+
+
+HOSTILE = {
+    "open brackets": "[" * 100_000,
+    "open parentheses": "(" * 100_000 + "[)]",
+    "5,000 digits": "9" * 5000 + " million",
+    "100,000 zeros": "0" * 100_000,
+    "white space": " " * 100_000 + "'",
+    "words of digits": "one " * 50_000,
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_texts_are_normalised_in_time_linear_in_their_length(kind):
+    """Whisper's patterns take hours for some of these, and its conversion of numbers raises AssertionError."""
+    english(HOSTILE[kind])
+
+
+@given(st.text(st.sampled_from("0159 ,.%$st'[](<>aonedubl")))
+def test_english_takes_any_text(text):
+    assert english(text) == " ".join(english(text).split())
+
+
 @given(st.text())
 def test_basic_is_idempotent(text):
     assert basic(basic(text)) == basic(text)

@@ -3,6 +3,7 @@
 import gzip
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -67,6 +68,29 @@ def test_errors_in_an_arpa_file_name_the_file(tmp_path, text):
         NGram.read(path)
     with pytest.raises(BadInputError, match=r"none\.arpa"):
         NGram.read(tmp_path / "none.arpa")
+
+
+DAMAGED = {
+    "cut off": gzip.compress(ARPA.encode())[:-12],
+    "flipped": gzip.compress(ARPA.encode())[:20] + b"\xff" * 8 + gzip.compress(ARPA.encode())[28:],
+    "no gzip": ARPA.encode(),
+    "an endless line": gzip.compress(b"a" * (300 << 20), compresslevel=1),
+    "not a number": gzip.compress(ARPA.encode().replace(b"-1", b"nan")),
+    "order of 5,000 digits": gzip.compress(b"\\" + b"9" * 5000 + b"-grams:\n"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_a_damaged_compressed_model_is_reported_in_little_memory(tmp_path, kind):
+    path = tmp_path / "words.arpa.gz"
+    path.write_bytes(DAMAGED[kind])
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadInputError, match=r"words\.arpa\.gz.*ARPA file"):
+            NGram.read(path)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def collapsed(path):

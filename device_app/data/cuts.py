@@ -1,0 +1,101 @@
+"""Reads a part of a recording, as manifests with `offset` and `duration` describe it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from device_app.audio.samples import MINIMUM_S, SAMPLE_RATE, Converter, Samples, read_blocks
+from editing.errors import BadAudioError, BadInputError
+
+# Durations in manifests are rounded, and those of MP3 headers are up to 0.1 s wrong.
+TOLERANCE = SAMPLE_RATE // 4
+MARGIN = SAMPLE_RATE // 4  # read before a cut, so that the resampler has settled
+EXACT_FORMATS = frozenset({"FLAC", "WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"})  # seeking is sample-exact
+
+
+def fit(start: int, end: int | None, length_s: float) -> tuple[int, int | None]:
+    """Compares a cut with the length of its recording.
+
+    Args:
+        start, end: in samples at 16 kHz.
+        length_s: of the recording.
+
+    Returns:
+        The cut; its end is None where it is the end of the recording.
+
+    Raises:
+        BadInputError: the cut is not inside the recording.
+    """
+    length = length_s * SAMPLE_RATE
+    if start >= length or (end is not None and end > length + TOLERANCE):
+        to = "its end" if end is None else f"{end / SAMPLE_RATE:.3f} s"
+        raise BadInputError(
+            f"the part from {start / SAMPLE_RATE:.3f} s to {to} is outside the recording, which has {length_s:.3f} s; "
+            'correct "offset" and "duration"'
+        )
+    is_to_end = end is None or end >= length or (start == 0 and end >= length - TOLERANCE)
+    return start, None if is_to_end else end
+
+
+def read_cut(path: Path, start: int, end: int | None) -> Samples:
+    """A part of a recording as 16 kHz mono, (samples,). Memory holds the part only.
+
+    Args:
+        path: the recording.
+        start, end: in samples at 16 kHz; None is the end of the recording.
+
+    Raises:
+        BadAudioError: the recording cannot be read, or the part is outside it or shorter than 0.1 s.
+    """
+    cut = _seek(path, start, end)
+    if cut is None:
+        cut = _between(read_blocks(path, str(path)), start, end)
+    missing = 0 if end is None else end - start - len(cut)
+    if len(cut) < MINIMUM_S * SAMPLE_RATE or missing > TOLERANCE:
+        raise BadAudioError(
+            f"{path}: has {len(cut) / SAMPLE_RATE:.3f} s of audio after {start / SAMPLE_RATE:.3f} s; expected "
+            f"{MINIMUM_S if end is None else (end - start) / SAMPLE_RATE:.3f} s"
+        )
+    return cut
+
+
+def _seek(path: Path, start: int, end: int | None) -> Samples | None:
+    """Reads from just before the cut; None where the format or a damaged header does not allow it."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(path) as file:
+            if file.format not in EXACT_FORMATS or not file.seekable():
+                return None
+            convert = Converter(file.samplerate, str(path))
+            # A whole number of samples at both rates, so that the result does not depend on where reading begins.
+            common = math.gcd(file.samplerate, SAMPLE_RATE)
+            periods = max(0, start - MARGIN) // (SAMPLE_RATE // common)
+            begin = periods * (SAMPLE_RATE // common)
+            file.seek(periods * (file.samplerate // common))
+
+            def blocks() -> Iterator[Samples]:
+                while len(block := file.read(file.samplerate, dtype="float32", always_2d=True)):
+                    yield convert(block)
+                yield convert.finish()
+
+            return _between(blocks(), start - begin, None if end is None else end - begin)
+    except (OSError, soundfile.LibsndfileError):
+        return None
+
+
+def _between(blocks: Iterator[Samples], start: int, end: int | None) -> Samples:
+    """Samples `start` to `end` of a stream; stops reading at `end`."""
+    found: list[Samples] = []
+    at = 0
+    for block in blocks:
+        if at + len(block) > start:
+            found.append(block[max(0, start - at) : None if end is None else max(0, end - at)])
+        at += len(block)
+        if end is not None and at >= end:
+            break
+    return np.concatenate(found) if found else np.zeros(0, np.float32)

@@ -1,0 +1,93 @@
+"""CSV and TSV tables of corpora."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from device_app.data.text_files import BYTE_ORDER_MARK, read_text
+from editing.errors import BadInputError, one_line
+
+OPEN_QUOTE = "is its quotation mark never closed?"
+
+
+class TabSeparated(csv.excel_tab):
+    """Common Voice's tables: sentences contain quotation marks, which are not escaped."""
+
+    quoting = csv.QUOTE_NONE
+
+
+class Row(dict[str, str]):
+    """The cells of a row by column.
+
+    Attributes:
+        place: file and line, for error messages.
+    """
+
+    def __init__(self, head: Sequence[str], cells: Sequence[str], place: str) -> None:
+        super().__init__(zip(head, cells, strict=False))
+        self.place = place
+
+
+def read_table(path: Path, columns: Sequence[str], dialect: type[csv.Dialect]) -> Iterator[Row]:
+    """Reads the rows of a table whose first line names the columns. Cells may contain line breaks.
+
+    Args:
+        path: the table.
+        columns: those that every row must have.
+        dialect: how cells are separated and quoted.
+
+    Raises:
+        BadInputError: the table cannot be read, or lacks a column; a row has too few or too many cells, or a
+            quotation mark that is not closed. The message names the line in which the row begins.
+    """
+    # Only LF and CRLF end a line: U+2028 and the like belong to the text.
+    text = re.sub(r"\r(?!\n)", " ", read_text(path))
+    rows = _rows(path, csv.reader(io.StringIO(text, newline="\n"), dialect, strict=True))
+    _, head = next(rows, ("", []))
+    head = [name.removeprefix(BYTE_ORDER_MARK).strip() for name in head]
+    missing = [column for column in columns if column not in head]
+    if missing:
+        having = one_line(", ".join(head))
+        raise BadInputError(f"{path}: the column {missing[0]} is missing (there are {having})")
+    for place, cells in rows:
+        if any(cell.strip() for cell in cells[len(head) :]):
+            raise BadInputError(
+                f"{place}: has {len(cells)} cells, but there are {len(head)} columns; put quotation marks around a "
+                "text that contains the separator"
+            )
+        row = Row(head, cells, place)
+        if any(column not in row for column in columns):
+            raise BadInputError(f"{place}: has too few columns")
+        if any(_holds_row(cell, len(head), head.index(columns[0]), path.parent) for cell in cells):
+            raise BadInputError(f"{place}: contains the rows after it; {OPEN_QUOTE}")
+        yield row
+
+
+def _rows(path: Path, reader: Iterator[list[str]]) -> Iterator[tuple[str, list[str]]]:
+    """Rows that are not empty, each with its place."""
+    line = 1
+    while True:
+        place = f"{path}, line {line}"
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise BadInputError(f"{place}: {error}; {OPEN_QUOTE}") from error
+        if cells is None:
+            return
+        line = reader.line_num + 1  # type: ignore[attr-defined]
+        if cells:
+            yield place, cells
+
+
+def _holds_row(cell: str, width: int, column: int, folder: Path) -> bool:
+    """Whether a cell of several lines contains a row of the table: one that names an existing recording."""
+    for line in cell.split("\n")[1:]:
+        cells = line.split(",")
+        if len(cells) >= width and (name := cells[column].strip()) and os.path.lexists(folder / name):
+            return True
+    return False
