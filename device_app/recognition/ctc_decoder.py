@@ -66,7 +66,7 @@ class CtcDecoder:
         model, beam = self._options.language_model, self._options.beam
         if model is None:
             return greedy(log_probabilities, self.blank)
-        return beam_search.decode(log_probabilities, self._names, self.blank, model, beam or beam_search.WIDTH)
+        return beam_search.decode(log_probabilities, self._names, self.blank, model, beam or beam_search.BEAM_WIDTH)
 
     def _words(self, pieces: Sequence[Piece], frame_s: float) -> list[Word]:
         """Groups pieces into words; a word lasts from its first piece to its last."""
