@@ -29,7 +29,7 @@ demo: .setup-dev
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
 
 test: .setup-dev
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: .setup-dev
 	$(BIN)/pytest -m "slow or not slow"
