@@ -91,7 +91,9 @@ def correct(
     identity_or_text: Annotated[str, typer.Argument(metavar="[ID]", help="The utterance; not with --last.")],
     text: Annotated[str | None, typer.Argument(metavar="TEXT", help="What was really said.")] = None,
     last: Annotated[bool, typer.Option("--last", help="The utterance that was heard last.")] = False,
-    domain: Annotated[str | None, typer.Option(help="The domain it shall belong to. [default: where it is]")] = None,
+    domain: Annotated[
+        str | None, typer.Option(help="The domain it shall belong to.", show_default="where it is")
+    ] = None,
 ) -> None:
     """Turn an utterance that was misheard into one to learn from.
 
