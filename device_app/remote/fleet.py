@@ -17,6 +17,9 @@ from editing.errors import BadInputError
 from editing.files import make_folder
 from editing.task_vector import TaskVector
 
+# The default scaling coefficient with which a device adds the merged vector; the host scores its merge with it.
+PULL_LAMBDA = 0.6
+
 
 def contribution(ledger: Ledger, edit: int, density: float) -> bytes:
     """The file of a task vector to contribute to a group: without recordings, texts, or the name of the domain.

@@ -119,16 +119,16 @@ def _job(record: dict[str, Any]) -> Job:
 
 def _settings(
     domain: str,
-    method: str = "ties",
+    method: str = MergeSettings.method,
     settings: Mapping[str, Any] = MappingProxyType({}),
-    sweep: bool = False,
-    tolerance: float = 0.01,
-    orthography: Orthography = "keep",
-    replay: int = 0,
-    force: bool = False,
-    dry_run: bool = False,
-    seed: int = 0,
-    gains: bool = True,
+    sweep: bool = AdaptationSettings.sweep,
+    tolerance: float = GatePolicy.tolerance,
+    orthography: Orthography = AdaptationSettings.orthography,
+    replay: int = AdaptationSettings.replay,
+    force: bool = GatePolicy.force,
+    dry_run: bool = GatePolicy.dry_run,
+    seed: int = AdaptationSettings.seed,
+    gains: bool = GatePolicy.requires_gain,
 ) -> AdaptationSettings:
     """Converts the "plan" of a job to settings of an adaptation."""
     return AdaptationSettings(
