@@ -22,9 +22,10 @@ from device_app.models.edited_bundle import EditedBundle
 from device_app.paths import data_folder
 from device_app.remote.archive import pack
 from editing.errors import AsrEdgeError, BadInputError, StorageError, one_line
-from editing.files import cannot_write, make_folder, write_atomically
+from editing.files import cannot_write, write_atomically
 from editing.former_names import STATEMENT, translated
 from editing.json_text import read_json
+from editing.privacy import make_folder
 from editing.task_vector import Origin
 
 ARCHIVE = "dataset.tar"
