@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from editing.files import private_folder
+from editing.privacy import private_folder
 
 ASSETS = Path(__file__).parent / "assets"
 RECORDINGS = ASSETS / "recordings"
@@ -28,7 +28,7 @@ LINKED = (
 def data_folder() -> Path:
     """The folder of models, recordings and baked files: ASR_EDGE_HOME, or the default of the platform.
 
-    Only its owner can read its content; see `editing.files.private_folder`.
+    Only its owner can read its content; see `editing.privacy.private_folder`.
     """
     if home := os.environ.get("ASR_EDGE_HOME"):
         return private_folder(Path(home).expanduser(), DATA, LINKED)

@@ -15,12 +15,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from editing.errors import BundleError
 from editing.files import sha256, write_atomically
 from editing.json_text import read_json
 from export.weights import Tensors, read_shapes, read_weights
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 Precision = Literal["fp32", "int8"]
 """Of a baked model: 32-bit floats, or 8-bit integers in matrix products."""
@@ -142,6 +145,20 @@ class Bundle:
         path = self.path(WEIGHTS)
         self.check(WEIGHTS)
         return read_weights(path)
+
+    def tokenizer(self) -> Tokenizer:
+        """Loads the tokenizer.
+
+        Raises:
+            BundleError: it is missing or damaged.
+        """
+        from tokenizers import Tokenizer  # a bundle is also opened where no text is needed
+
+        self.check(TOKENIZER)
+        try:
+            return Tokenizer.from_file(str(self.path(TOKENIZER)))
+        except Exception as error:  # tokenizers raises bare Exception
+            raise BundleError(f"{self.folder}: the tokenizer is damaged ({error})") from error
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of the master weights, by parameter name; the weights themselves are not read.

@@ -8,7 +8,7 @@ import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
 from editing.errors import BadInputError
-from export.bundle import TOKENIZER, Bundle
+from export.bundle import Bundle
 
 
 def build_tokenizer(texts: Iterable[str], size: int | None = None) -> tokenizers.Tokenizer:
@@ -63,8 +63,7 @@ def ctc_tokeniser(bundle: Bundle) -> Callable[[str], list[int]]:
     Raises:
         BundleError: the tokenizer is damaged.
     """
-    bundle.check(TOKENIZER)
-    tokenizer = tokenizers.Tokenizer.from_file(str(bundle.path(TOKENIZER)))
+    tokenizer = bundle.tokenizer()
     known = set("".join(tokenizer.get_vocab())) | {" "}
 
     def tokens(text: str) -> list[int]:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from device_app.adaptation.decision import Outcome, decide
+from device_app.adaptation.decision import Outcome, decide, draft_edit
 from device_app.adaptation.settings import AdaptationSettings
 from device_app.adaptation.sweep import Candidate, choose, sweep
 from device_app.adaptation.test_sets import TestSets
 from device_app.adaptation.training_set import FineTune, FineTuningResult, prepare
 from device_app.data.store import Store
 from device_app.execution import ExecutionContext
-from device_app.models.ledger import Edit, Ledger
+from device_app.models.ledger import Ledger
 
 
 def adapt(
@@ -62,15 +62,6 @@ def conclude(
         candidates = sweep(start, vector, settings.merge, test_sets, context)
         best = choose(candidates, settings)
         merge |= {"lam": best.lam, "density": best.density} if "density" in merge else {"lam": best.lam}
-    edit = Edit(
-        id=len(ledger.edits) + 1,
-        kind="adapt",
-        domains=[settings.domain],
-        vectors=[ledger.store_vector(vector)],
-        method=settings.merge.method,
-        settings=merge,
-        utterances=vector.origin.utterances,
-        seconds=vector.origin.seconds,
-    )
+    edit = draft_edit(ledger, "adapt", [settings.domain], [vector], settings.merge.method, merge)
     outcome = decide(ledger, ledger.with_edit(edit), edit, test_sets, settings.domain, settings.gate, context)
     return replace(outcome, candidates=candidates, losses=result.losses, finetuning_s=result.seconds, norm=vector.norm)

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from device_app.adaptation.gate import Verdict, judge
 from device_app.adaptation.settings import GatePolicy, MergeSettings
 from device_app.adaptation.sweep import Candidate
-from device_app.adaptation.test_sets import TestSets, build_test_sets, held_out_utterances, transcribe_sets
+from device_app.adaptation.test_sets import TestSets, build_test_sets, held_out_utterances, transcribe_sets_with
 from device_app.data.store import Store
 from device_app.execution import ExecutionContext
-from device_app.models.baking import baked, baked_folder, temporarily_baked
+from device_app.models.baking import baked, baked_folder
 from device_app.models.ledger import Edit, Ledger, Version
 from device_app.recognition.transcriber import Transcriber
 from editing.errors import BadInputError
@@ -69,9 +69,8 @@ def decide(
         StorageError: the disk is full or cannot be written; the active version stays.
     """
     bundle = ledger.bundle(version)
-    with temporarily_baked(bundle, bundle.weights()) as folder:
-        transcriber = Transcriber(bundle, threads=context.threads, folder=folder)
-        after = transcribe_sets(transcriber, test_sets.sets, context.reporter, "transcribing with the new version")
+    label = "transcribing with the new version"
+    after = transcribe_sets_with(bundle.weights(), bundle, test_sets.sets, context, label)
     new_domain = domain if gate.requires_gain and domain in test_sets.sets else None
     verdict = judge(test_sets.before, after, new_domain, gate.tolerance)
     promoted = (verdict.passes or gate.force) and not gate.dry_run
@@ -151,18 +150,41 @@ def merge_vectors(
         METHODS[merge.method]([vector.tensors for vector in vectors.values()], **settings)
     except ValueError as error:
         raise BadInputError(f"{merge.method}: {error}; nothing was changed") from error
-    origins = [vector.origin for vector in vectors.values()]
-    edit = Edit(
+    domains = list(dict.fromkeys(vector.origin.domain for vector in vectors.values()))
+    edit = draft_edit(ledger, kind, domains, list(vectors.values()), merge.method, settings)
+    return judge_draft(store, ledger, ledger.with_edit(edit, replaced), edit, domain, gate, context)
+
+
+def draft_edit(
+    ledger: Ledger,
+    kind: str,
+    domains: Sequence[str],
+    vectors: Sequence[TaskVector],
+    method: str,
+    settings: Mapping[str, object],
+) -> Edit:
+    """Stores task vectors and returns an edit that merges them, with the next number; the ledger has it only later.
+
+    Args:
+        ledger: the ledger, inside `ledger.changing()`.
+        kind: of the edit, as in `Edit`.
+        domains: of the edit.
+        vectors: to merge.
+        method, settings: of the merge, including the defaults.
+
+    Raises:
+        StorageError: the disk is full or cannot be written.
+    """
+    return Edit(
         id=len(ledger.edits) + 1,
         kind=kind,
-        domains=list(dict.fromkeys(origin.domain for origin in origins)),
-        vectors=[ledger.store_vector(vector) for vector in vectors.values()],
-        method=merge.method,
+        domains=domains,
+        vectors=[ledger.store_vector(vector) for vector in vectors],
+        method=method,
         settings=settings,
-        utterances=sum(origin.utterances for origin in origins),
-        seconds=sum(origin.seconds for origin in origins),
+        utterances=sum(vector.origin.utterances for vector in vectors),
+        seconds=sum(vector.origin.seconds for vector in vectors),
     )
-    return judge_draft(store, ledger, ledger.with_edit(edit, replaced), edit, domain, gate, context)
 
 
 def reweight(

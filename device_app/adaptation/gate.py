@@ -13,6 +13,7 @@ from device_app.evaluation.error_rates import basic, error_counts
 from device_app.evaluation.orthography import Typography
 
 RESAMPLES = 2000
+SEED = 0  # of the resamples, so that a comparison is reproducible
 CONFIDENCE = 0.8  # fraction of the resamples that must agree for a regression or an improvement to count
 
 
@@ -67,14 +68,13 @@ class Change:
         return self.harm > tolerance
 
 
-def compare(before: Hypotheses, after: Hypotheses, seed: int = 0) -> Change:
+def compare(before: Hypotheses, after: Hypotheses) -> Change:
     """Compares two versions by a paired bootstrap over utterances.
 
     Bisani & Ney 2004, doi 10.1109/ICASSP.2004.1326009.
 
     Args:
         before, after: hypotheses of the two versions for the same utterances.
-        seed: of the resamples.
 
     Raises:
         ValueError: the utterances differ.
@@ -83,7 +83,7 @@ def compare(before: Hypotheses, after: Hypotheses, seed: int = 0) -> Change:
         raise ValueError("the two versions did not transcribe the same utterances")
     old, new = before.counts, after.counts
     count = len(old)
-    picks = np.random.default_rng(seed).integers(count, size=(RESAMPLES, count)) if count else np.zeros((1, 0), int)
+    picks = np.random.default_rng(SEED).integers(count, size=(RESAMPLES, count)) if count else np.zeros((1, 0), int)
     words = np.maximum(1, old[:, 1][picks].sum(axis=1))
     differences = (new[:, 0] - old[:, 0])[picks].sum(axis=1) / words
     low, harm, high = np.quantile(differences, [0.025, 1 - CONFIDENCE, 0.975])
@@ -117,6 +117,16 @@ class Verdict:
         return not self.reasons
 
 
+def regressions(changes: Mapping[str, Change], new_domain: str | None, tolerance: float) -> dict[str, Change]:
+    """Returns the changes that are regressions; the new domain is never one, because its gain is checked instead.
+
+    The gate, the sweep and the merge on a host all reject by this rule.
+    """
+    return {
+        domain: change for domain, change in changes.items() if domain != new_domain and change.is_regression(tolerance)
+    }
+
+
 def judge(
     before: Mapping[str, Hypotheses], after: Mapping[str, Hypotheses], new_domain: str | None, tolerance: float
 ) -> Verdict:
@@ -142,13 +152,12 @@ def judge(
                 f"{new_domain} is not recognised significantly better ({change.before:.1%} to {change.after:.1%} WER "
                 f"on {change.utterances} utterances); record and label more"
             )
-    for domain, change in changes.items():
-        if domain != new_domain and change.is_regression(tolerance):
-            what = "general speech" if domain == GUARD_SET else domain
-            reasons.append(
-                f"{what} is recognised worse: WER {change.before:.1%} before, {change.after:.1%} after, "
-                f"a rise of more than {100 * tolerance:g} points"
-            )
+    for domain, change in regressions(changes, new_domain, tolerance).items():
+        what = "general speech" if domain == GUARD_SET else domain
+        reasons.append(
+            f"{what} is recognised worse: WER {change.before:.1%} before, {change.after:.1%} after, "
+            f"a rise of more than {100 * tolerance:g} points"
+        )
     typography = None
     if GUARD_SET in after:
         typography = Typography.of(before[GUARD_SET].hypotheses), Typography.of(after[GUARD_SET].hypotheses)

@@ -8,17 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from device_app.adaptation.gate import Change, Hypotheses, compare
+from device_app.adaptation.gate import Change, Hypotheses, compare, regressions
 from device_app.adaptation.settings import AdaptationSettings, MergeSettings
-from device_app.adaptation.test_sets import TestSets, transcribe_sets
+from device_app.adaptation.test_sets import TestSets, scaled_sum, transcribe_sets_with
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.utterance import Utterance
 from device_app.execution import ExecutionContext
-from device_app.models.baking import temporarily_baked
-from device_app.recognition.transcriber import Transcriber
-from device_app.reporter import SilentReporter
 from editing.registry import METHODS
-from editing.task_vector import TaskVector, apply
+from editing.task_vector import TaskVector
 from export.bundle import Bundle
 
 LAMBDAS = (0.2, 0.4, 0.6, 0.8, 1.0)
@@ -50,17 +47,13 @@ def sweep(
     }
     theta = start.weights()
     candidates = []
-    silent = SilentReporter()
+    silent = ExecutionContext(threads=context.threads)
     with context.reporter.progress("sweep", len(LAMBDAS) * len(densities)) as advance:
         for density in densities:
             settings = {**merge.settings, "lam": 1.0, **({"density": density} if "density" in method.settings else {})}
-            whole = method([vector.tensors], **settings)
+            merged = method([vector.tensors], **settings)
             for lam in LAMBDAS:
-                scaled = {name: tensor * np.float32(lam) for name, tensor in whole.items()}
-                weights = apply(theta, scaled, out=scaled)
-                with temporarily_baked(start, weights) as folder:
-                    transcriber = Transcriber(start, threads=context.threads, folder=folder)
-                    new = transcribe_sets(transcriber, parts, silent, "")
+                new = transcribe_sets_with(scaled_sum(theta, merged, lam), start, parts, silent, "")
                 changes = {domain: compare(old[domain], new[domain]) for domain in parts}
                 candidates.append(Candidate(lam, density, new, changes))
                 advance(1)
@@ -92,20 +85,21 @@ def choose(candidates: Sequence[Candidate], settings: AdaptationSettings) -> Can
     ordered = sorted(candidates, key=_step_size)
     measured = [-candidate.changes[settings.domain].difference for candidate in ordered]
     gains = [float(np.mean(measured[max(0, index - 1) : index + 2])) for index in range(len(ordered))]
-    others = [
-        [change for domain, change in candidate.changes.items() if domain != settings.domain] for candidate in ordered
-    ]
     harmless = [
         index
-        for index, changes in enumerate(others)
-        if not any(change.is_regression(settings.gate.tolerance) for change in changes)
+        for index, candidate in enumerate(ordered)
+        if not regressions(candidate.changes, settings.domain, settings.gate.tolerance)
     ]
     if not harmless:
-        harms = [max(change.difference for change in changes) for changes in others]
+        harms = [_largest_rise(candidate, settings.domain) for candidate in ordered]
         harmless = [int(np.argmin(harms))]
     required = MIN_GAIN_SHARE * max(gains[index] for index in harmless)
     good = [index for index in harmless if gains[index] >= required]  # may be empty if no candidate has a gain
     return ordered[min(good or harmless)]
+
+
+def _largest_rise(candidate: Candidate, new_domain: str) -> float:
+    return max(change.difference for domain, change in candidate.changes.items() if domain != new_domain)
 
 
 def _step_size(candidate: Candidate) -> float:

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from device_app.adaptation.gate import Hypotheses
 from device_app.adaptation.guard_set import guard_set
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.names import GUARD_SET
 from device_app.data.store import Store
 from device_app.data.utterance import StoredUtterance, Utterance
+from device_app.execution import ExecutionContext
+from device_app.models.baking import temporarily_baked
 from device_app.models.ledger import Ledger
 from device_app.recognition.transcriber import Transcriber
 from device_app.reporter import Reporter
+from editing.method import Tensors
+from editing.task_vector import apply
+from export.bundle import Bundle
 
 
 @dataclass(frozen=True)
@@ -86,3 +93,25 @@ def transcribe_sets(
                 advance(1)
             found[domain] = Hypotheses([one.transcript for one in utterances], hypotheses)
     return found
+
+
+def transcribe_sets_with(
+    weights: Tensors, bundle: Bundle, sets: Mapping[str, Sequence[Utterance]], context: ExecutionContext, label: str
+) -> dict[str, Hypotheses]:
+    """Transcribes each set of utterances with other weights of a bundle, baked temporarily to int8 files.
+
+    Raises:
+        StorageError: the disk is full or cannot be written.
+    """
+    with temporarily_baked(bundle, weights) as folder:
+        transcriber = Transcriber(bundle, threads=context.threads, folder=folder)
+        return transcribe_sets(transcriber, sets, context.reporter, label)
+
+
+def scaled_sum(theta: Tensors, merged: Tensors, lam: float) -> Tensors:
+    """Returns theta + lambda * merged, where `merged` is the result of a merge method at lambda 1.
+
+    Every merge method is linear in lambda, so one merge serves for every lambda.
+    """
+    scaled = {name: tensor * np.float32(lam) for name, tensor in merged.items()}
+    return apply(theta, scaled, out=scaled)

@@ -13,6 +13,8 @@ from device_app.cli import options
 from device_app.cli.printing import ask, echo, print_json
 
 if TYPE_CHECKING:
+    from device_app.data.store import Store
+    from device_app.doctor import Examination
     from device_app.finding import Finding
 
 SHOWN = 20  # findings of one kind
@@ -33,65 +35,74 @@ def doctor(
     Exit code 1: something was found and not changed.
     """
     from device_app.data.database_repair import examine_database
-    from device_app.data.repair import examine, mend, refuse_if_most_are_missing
     from device_app.data.store import Store
-    from device_app.models.check import examine_models
+    from device_app.doctor import examine_all, faults, remaining_faults
     from device_app.paths import data_folder
 
     damage = examine_database(data_folder())
     if damage:
-        if not as_json:
-            _show_groups(damage)
-        if dry_run or not _is_agreed(yes):
-            _print_json([*damage, *examine_models()], False, as_json)
-            raise typer.Exit(1)
-        _mend_all(damage)
-        options.tell(f"The database was put into {data_folder() / 'quarantine'}; a new one takes its place.")
+        _repair_database(damage, dry_run, yes, as_json)
     with Store() as store:
-        findings, models = examine(store), examine_models()
-        mends = [one for one in models if one.mend is not None]
+        found = examine_all(store)
         if not as_json:
-            _show(findings, models, is_lost=not damage and not store.stats())
+            _show(found, is_lost=not damage and found.is_database_lost)
+        is_repaired = False
         try:
-            if findings and not missing_is_gone:
-                refuse_if_most_are_missing(store, findings)
-            mending = bool(findings or mends) and not dry_run and _is_agreed(yes)
-            if mending:
-                mend(store, findings, missing_is_gone=missing_is_gone)
-                _mend_all(mends)
-        except BaseException:
-            _print_json([*damage, *findings, *models], bool(damage), as_json)
-            raise
-        _print_json([*damage, *findings, *models], mending or bool(damage), as_json)
-        if mending and findings:
-            options.tell(f"Mended. What was taken out of the store is in {store.quarantine.folder}.")
-        elif mending:
-            options.tell("Mended.")
-    # Examine again: a restored ledger may refer to other task vectors.
-    left = [one for one in (examine_models() if mending else models) if one.is_fault]
-    if mending and left and not as_json:
+            is_repaired = _repair(store, found, dry_run, yes, missing_is_gone)
+        finally:
+            _print_json([*damage, *found.findings], is_repaired or bool(damage), as_json)
+        if is_repaired:
+            where = f" What was taken out of the store is in {store.quarantine.folder}." if found.store else ""
+            options.tell(f"Mended.{where}")
+    left = remaining_faults() if is_repaired else faults(found.models)
+    if is_repaired and left and not as_json:
         options.tell("Left; 'asr-edge doctor' repairs what it can:")
         _show_groups(left)
-    if left or (findings and not mending):
+    if left or (found.store and not is_repaired):
         raise typer.Exit(1)
 
 
-def _mend_all(findings: Sequence[Finding]) -> None:
-    for finding in findings:
-        if finding.mend is not None:
-            finding.mend()
+def _repair_database(damage: Sequence[Finding], dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Repairs a damaged database file, without which the store cannot be examined.
+
+    Raises:
+        typer.Exit: it is not repaired, because of --dry-run or the answer.
+    """
+    from device_app.doctor import mend_all
+    from device_app.models.check import examine_models
+    from device_app.paths import data_folder
+
+    if not as_json:
+        _show_groups(damage)
+    if dry_run or not _is_agreed(yes):
+        _print_json([*damage, *examine_models()], False, as_json)
+        raise typer.Exit(1)
+    mend_all(damage)
+    options.tell(f"The database was put into {data_folder() / 'quarantine'}; a new one takes its place.")
 
 
-def _show(findings: Sequence[Finding], models: Sequence[Finding], *, is_lost: bool) -> None:
-    """Shows all findings; `is_lost`: the database is empty, so recordings without a row mean that it was lost."""
-    from device_app.data.repair import UNKNOWN
+def _repair(store: Store, found: Examination, dry_run: bool, yes: bool, missing_is_gone: bool) -> bool:
+    """Repairs the store and the models if the user agrees; returns whether it did."""
+    from device_app.doctor import check_repairable, repair
 
-    if not findings:
+    if not missing_is_gone:
+        check_repairable(store, found)
+    if not found.is_repairable or dry_run or not _is_agreed(yes):
+        return False
+    repair(store, found, missing_is_gone=missing_is_gone)
+    return True
+
+
+def _show(found: Examination, *, is_lost: bool) -> None:
+    """Shows all findings; `is_lost`: the database was probably lost."""
+    from device_app.doctor import faults
+
+    if not found.store:
         echo("The store is whole.")
-    if not any(one.is_fault for one in models):
+    if not faults(found.models):
         echo("The edits and the baked files are whole.")
-    _show_groups([*findings, *models])
-    if is_lost and any(one.kind == UNKNOWN for one in findings):
+    _show_groups(found.findings)
+    if is_lost:
         options.tell("The database has no utterances. If you have a backup of store.sqlite3, put it back first.")
 
 

@@ -13,8 +13,6 @@ app = typer.Typer(help="Share task vectors within a group of devices.", no_args_
 
 Group = Annotated[str, typer.Option(help="A group of devices, to which the host's owner has added this one.")]
 
-DEFAULTS = {"lam": 0.6}  # for `pull`; the merge method has another default
-
 
 def contribute(
     edit: Annotated[int, typer.Argument(metavar="N", help="An edit.", autocompletion=options.complete_edit)],
@@ -56,11 +54,11 @@ def pull(
     from device_app.adaptation.settings import MergeSettings
     from device_app.data.store import Store
     from device_app.execution import ExecutionContext
-    from device_app.remote.fleet import edits_of
+    from device_app.remote.fleet import PULL_LAMBDA, edits_of
     from device_app.remote.fleet import pull as fetch
     from device_app.remote.trusted_hosts import find_host
 
-    settings = MergeSettings("task_arithmetic", {**DEFAULTS, **options.merge_settings(lam, None).settings})
+    settings = MergeSettings("task_arithmetic", {"lam": PULL_LAMBDA, **options.merge_settings(lam, None).settings})
     gate = options.gate_policy(tolerance, force=force, dry_run=dry_run, requires_gain=False)
     host = find_host(on)
     ledger = open_ledger(model)

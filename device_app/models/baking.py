@@ -12,9 +12,11 @@ from pathlib import Path
 
 from device_app.paths import CANDIDATE, data_folder
 from editing.errors import StorageError
-from editing.files import locked, make_folder, sha256, write_atomically
+from editing.files import sha256, write_atomically
 from editing.json_text import read_json
+from editing.lock import locked
 from editing.method import Tensors
+from editing.privacy import make_folder
 from export.bundle import BAKE_VERSION, Bundle, Precision
 
 RECORD = "baked.json"

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from editing.errors import BadInputError
 from editing.files import folder_in_one_step
 from export.bake import bake, bake_graph
-from export.bundle import GRAPHS, LICENCE, NEMO_GRAPH, TOKENIZER, WEIGHTS, Bundle, Precision, write_record
+from export.bundle import GRAPHS, LICENCE, NEMO_GRAPH, WEIGHTS, Bundle, Precision, write_record
 
 BLANK = "<blk>"
 
@@ -25,11 +25,11 @@ def export_bundle(bundle: Bundle, precision: Precision, out: Path) -> Bundle:
     """
     bundle.check()
     weights = bundle.weights()
-    made_here = {WEIGHTS, GRAPHS, PurePosixPath(NEMO_GRAPH).parts[0], "fp32", "int8"}
+    regenerated = {WEIGHTS, GRAPHS, PurePosixPath(NEMO_GRAPH).parts[0], "fp32", "int8"}
     with folder_in_one_step(out) as folder:
         bake(bundle, weights, precision, folder / precision)
         for name in bundle.files:
-            if PurePosixPath(name).parts[0] not in made_here:
+            if PurePosixPath(name).parts[0] not in regenerated:
                 shutil.copyfile(bundle.folder / name, folder / name)
         write_record(replace(bundle, folder=folder))
     return Bundle.open(out)
@@ -39,7 +39,7 @@ def export_nemo(bundle: Bundle, precision: Precision, out: Path) -> None:
     """Writes a CTC model in the layout that onnx-asr ("nemo-conformer-ctc") and sherpa-onnx (NeMo CTC) load.
 
     `model.onnx` (`model.int8.onnx`) takes NeMo features "audio_signal" (batch, bins, frames) and
-    "length" (batch,), and returns "logprobs" (batch, rows, vocabulary). `vocab.txt` and its copy
+    "length" (batch,), and returns "logprobs" (batch, frames, vocabulary). `vocab.txt` and its copy
     `tokens.txt` have one token per line, the blank last. `config.json` is for onnx-asr.
 
     Raises:
@@ -48,22 +48,21 @@ def export_nemo(bundle: Bundle, precision: Precision, out: Path) -> None:
         StorageError: `out` cannot be written; it is unchanged.
     """
     import onnx
-    import tokenizers
 
     if NEMO_GRAPH not in bundle.files:
         raise BadInputError(f"{bundle.name}: its family is {bundle.family}; only CTC models have a NeMo layout")
     bundle.check()
     encoder = bundle.config["encoder"]
-    tokenizer = tokenizers.Tokenizer.from_file(str(bundle.path(TOKENIZER)))
+    tokenizer = bundle.tokenizer()
     tokens = [str(tokenizer.id_to_token(number)) for number in range(tokenizer.get_vocab_size())] + [BLANK]
     model = bake_graph(onnx.load(bundle.path(NEMO_GRAPH), load_external_data=False), bundle.weights(), precision)
-    about = {
+    metadata = {
         "model_type": "EncDecCTCModelBPE",
         "vocab_size": str(len(tokens) - 1),
         "subsampling_factor": str(encoder["subsampling_factor"]),
         "normalize_type": "per_feature",
     }
-    for key, value in about.items():
+    for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)
     vocabulary = "".join(f"{token} {number}\n" for number, token in enumerate(tokens))
     config = {

@@ -19,8 +19,10 @@ from pathlib import Path
 
 from device_app.models.ledger_record import HASH, MAX_BYTES, DamagedRecordError, NewerRecordError, Record, parse_record
 from editing.errors import StorageError
-from editing.files import cannot_write, locked, make_folder, sha256, sync_folder, write_all_atomically, write_atomically
+from editing.files import cannot_write, sha256, sync_folder, write_all_atomically, write_atomically
 from editing.json_text import JSONTextError, read_bounded
+from editing.lock import locked
+from editing.privacy import make_folder
 
 SUFFIX = ".safetensors"
 

@@ -38,21 +38,21 @@ class Transcriber:
 
         Args:
             bundle: for instance `my_model()`.
-            precision: "int8", or "fp32" to compare with.
-            threads: for the recogniser; by default up to 4 of those available.
-            on_bake: called where the model has to be baked, which takes a second or two.
-            folder: with graphs that were baked already, to be used instead.
-            options: of decoding.
+            precision: "int8", or "fp32" for comparison.
+            threads: CPU threads of ONNX Runtime; by default up to 4 of those available.
+            on_bake: called before the model is baked, which takes a second or two.
+            folder: folder of baked graphs; skips baking.
+            options: decoding options.
 
         Raises:
-            BadInputError: the family cannot honour one of the options.
+            BadInputError: the family does not support one of the options.
             BundleError: the bundle is damaged, of an unknown family, or of another sampling rate.
-            StorageError: it had to be baked and the data folder cannot be written.
+            StorageError: the model must be baked, and the data folder cannot be written.
         """
         if bundle.sampling_rate != SAMPLE_RATE:
             raise BundleError(f"{bundle.folder}: takes audio at {bundle.sampling_rate} Hz; expected {SAMPLE_RATE} Hz")
-        families.check(bundle)
-        self._recogniser = families.load(
+        family = families.find(bundle)
+        self._recogniser = family.load(
             bundle, folder or baked(bundle, precision, on_bake), threads or default_threads(), options
         )
         self._voice = VoiceActivity()

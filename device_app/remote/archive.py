@@ -23,8 +23,9 @@ from device_app.data.importing import LONGEST_S
 from device_app.data.names import checked_text
 from device_app.data.utterance import Utterance
 from editing.errors import BadAudioError, BadInputError
-from editing.files import make_folder, private_folder, sha256
+from editing.files import sha256
 from editing.json_text import parse_json
+from editing.privacy import make_folder, private_folder
 
 MANIFEST = "manifest.jsonl"
 MAX_MANIFEST_BYTES = 16 << 20

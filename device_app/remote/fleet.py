@@ -14,8 +14,11 @@ from device_app.remote.client import HostClient
 from device_app.remote.signatures import check_record, verify_document
 from device_app.remote.trusted_hosts import Host
 from editing.errors import BadInputError
-from editing.files import make_folder
+from editing.privacy import make_folder
 from editing.task_vector import TaskVector
+
+# The default scaling coefficient with which a device adds the merged vector; the host scores its merge with it.
+PULL_LAMBDA = 0.6
 
 
 def contribution(ledger: Ledger, edit: int, density: float) -> bytes:

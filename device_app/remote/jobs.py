@@ -22,9 +22,10 @@ from device_app.models.edited_bundle import EditedBundle
 from device_app.paths import data_folder
 from device_app.remote.archive import pack
 from editing.errors import AsrEdgeError, BadInputError, StorageError, one_line
-from editing.files import cannot_write, make_folder, write_atomically
+from editing.files import cannot_write, write_atomically
 from editing.former_names import STATEMENT, translated
 from editing.json_text import read_json
+from editing.privacy import make_folder
 from editing.task_vector import Origin
 
 ARCHIVE = "dataset.tar"
@@ -119,16 +120,16 @@ def _job(record: dict[str, Any]) -> Job:
 
 def _settings(
     domain: str,
-    method: str = "ties",
+    method: str = MergeSettings.method,
     settings: Mapping[str, Any] = MappingProxyType({}),
-    sweep: bool = False,
-    tolerance: float = 0.01,
-    orthography: Orthography = "keep",
-    replay: int = 0,
-    force: bool = False,
-    dry_run: bool = False,
-    seed: int = 0,
-    gains: bool = True,
+    sweep: bool = AdaptationSettings.sweep,
+    tolerance: float = GatePolicy.tolerance,
+    orthography: Orthography = AdaptationSettings.orthography,
+    replay: int = AdaptationSettings.replay,
+    force: bool = GatePolicy.force,
+    dry_run: bool = GatePolicy.dry_run,
+    seed: int = AdaptationSettings.seed,
+    gains: bool = GatePolicy.requires_gain,
 ) -> AdaptationSettings:
     """Converts the "plan" of a job to settings of an adaptation."""
     return AdaptationSettings(

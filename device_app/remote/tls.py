@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from editing.errors import BadInputError
-from editing.files import private_folder, write_atomically
+from editing.files import write_atomically
+from editing.privacy import private_folder
 
 AUTHORITY = "authority.pem"
 AUTHORITY_KEY = "authority-key.pem"

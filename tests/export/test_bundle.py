@@ -1,3 +1,5 @@
+import hashlib
+
 import pytest
 
 from editing.errors import BundleError
@@ -62,3 +64,10 @@ def test_a_record_that_is_not_a_json_object_is_refused(copied_bundle, text):
     (copied_bundle.folder / "model.json").write_text(text)
     with pytest.raises(BundleError, match=r"model\.json"):
         Bundle.open(copied_bundle.folder)
+
+
+def test_a_tokenizer_that_cannot_be_parsed_is_reported_as_damaged(copied_bundle):
+    (copied_bundle.folder / "tokenizer.json").write_text("{}", "utf-8")
+    edit_record(copied_bundle, files={**copied_bundle.files, "tokenizer.json": hashlib.sha256(b"{}").hexdigest()})
+    with pytest.raises(BundleError, match="the tokenizer is damaged"):
+        Bundle.open(copied_bundle.folder).tokenizer()

@@ -8,7 +8,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import tokenizers
 import torch
 from numpy.typing import NDArray
 from transformers import MoonshineConfig, MoonshineForConditionalGeneration
@@ -18,7 +17,7 @@ from device_app.recognition.families.moonshine import HOP, load
 from device_app.recognition.onnx_session import session
 from editing.errors import BadInputError
 from export.bake import bake
-from export.bundle import TOKENIZER, Bundle
+from export.bundle import Bundle
 from export.verify import check_numbers, check_tokens
 
 
@@ -70,8 +69,7 @@ def tokenise(bundle: Bundle) -> Callable[[str], list[int]]:
     Raises:
         BundleError: the tokenizer is damaged.
     """
-    bundle.check(TOKENIZER)
-    tokenizer = tokenizers.Tokenizer.from_file(str(bundle.path(TOKENIZER)))
+    tokenizer = bundle.tokenizer()
     end, longest = int(bundle.config["eos_token_id"]), int(bundle.config["max_position_embeddings"])
 
     def tokens(text: str) -> list[int]:

@@ -22,8 +22,8 @@ from typing import Any, Literal
 from device_app.data.database import LaterVersionError, Migration, connect, migrate, transaction
 from device_app.remote.tokens import find_owner, hash_token, make_token
 from editing.errors import BadInputError, StorageError
-from editing.files import make_folder, private_folder
 from editing.former_names import FINE_TUNING, STATEMENT, translated
+from editing.privacy import make_folder, private_folder
 
 State = Literal["uploading", "queued", "running", "done", "failed", "cancelled"]
 UNFINISHED: Sequence[State] = ("uploading", "queued", "running")

@@ -24,21 +24,21 @@ from typing import Any
 
 import numpy as np
 
-from device_app.adaptation.gate import Hypotheses, compare
+from device_app.adaptation.gate import Hypotheses, compare, regressions
 from device_app.adaptation.guard_set import guard_set
 from device_app.adaptation.settings import MergeSettings
-from device_app.adaptation.test_sets import transcribe_sets
+from device_app.adaptation.test_sets import scaled_sum, transcribe_sets, transcribe_sets_with
 from device_app.data.names import GUARD_SET
 from device_app.data.utterance import Utterance
 from device_app.execution import ExecutionContext
-from device_app.models.baking import temporarily_baked
 from device_app.recognition.transcriber import Transcriber
+from device_app.remote.fleet import PULL_LAMBDA
 from device_app.remote.signatures import Signer
 from editing.errors import BadInputError, TaskVectorError
 from editing.files import sha256
 from editing.method import Tensors
 from editing.registry import METHODS
-from editing.task_vector import Origin, TaskVector, apply
+from editing.task_vector import Origin, TaskVector
 from export.bundle import Bundle
 from trainer.host.contributions import incoming_file, vector_file
 from trainer.host.database import Contribution, Database
@@ -47,7 +47,6 @@ CLIP_FACTOR = 1.5
 OUTLIER = 5.0
 MIN_COSINE = -0.1  # cosine
 MIN_VECTORS = 3  # if only two disagree, it is unknown which one is wrong
-PULL_LAMBDA = 0.6  # scores the merge; the default scaling coefficient with which devices add the merged vector
 
 
 @dataclass
@@ -131,7 +130,7 @@ def merge_fleet(
     _require_min_vectors(vectors, judged, group)
     change = compare(guard.before, after)
     found = Report(group, base.weights_hash, method, settings, judged, change.before, change.after)
-    if change.is_regression(tolerance):
+    if regressions({GUARD_SET: change}, None, tolerance):
         return replace(found, reasons=["the WER on general speech rises; nothing is offered"])
     merged = TaskVector(
         METHODS[method]([vector.tensors for vector in vectors.values()], **settings),
@@ -268,10 +267,12 @@ class _GuardSetScorer:
             merged = merge([vector.tensors for vector in vectors.values()], **self._merge.settings)
         except ValueError as error:
             raise BadInputError(f"the vectors cannot be merged: {error}") from error
-        scaled = {name: tensor * np.float32(PULL_LAMBDA) for name, tensor in merged.items()}
-        with temporarily_baked(self._base, apply(self._theta, scaled, out=scaled)) as folder:
-            transcriber = Transcriber(self._base, threads=self._context.threads, folder=folder)
-            return transcribe_sets(transcriber, self._sets, self._context.reporter, label)[GUARD_SET]
+        weights = scaled_sum(self._theta, merged, PULL_LAMBDA)
+        return transcribe_sets_with(weights, self._base, self._sets, self._context, label)[GUARD_SET]
+
+
+def _is_regression(before: Hypotheses, after: Hypotheses, tolerance: float) -> bool:
+    return bool(regressions({GUARD_SET: compare(before, after)}, None, tolerance))
 
 
 def _leave_out_harmful(
@@ -282,7 +283,7 @@ def _leave_out_harmful(
 ) -> Hypotheses:
     """Leaves out vectors until the guard set's WER is within the tolerance; returns the last merge's hypotheses."""
     together = transcribe_with(vectors, "general speech with all vectors")
-    while compare(transcribe_with.before, together).is_regression(tolerance) and len(vectors) > MIN_VECTORS:
+    while len(vectors) > MIN_VECTORS and _is_regression(transcribe_with.before, together, tolerance):
         without = {}
         for name in vectors:
             rest = {other: vector for other, vector in vectors.items() if other != name}

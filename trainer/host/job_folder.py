@@ -22,9 +22,10 @@ from typing import Any
 
 from device_app.data.utterance import Utterance
 from device_app.remote.archive import Unpacked, unpack
-from editing.files import locked, write_atomically
+from editing.files import write_atomically
 from editing.former_names import FINE_TUNING, translated
 from editing.json_text import read_json
+from editing.lock import locked
 
 
 @dataclass(frozen=True)

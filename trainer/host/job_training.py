@@ -14,7 +14,8 @@ from device_app.models.edited_bundle import edited_bundle
 from device_app.models.ledger_record import Applied
 from device_app.remote.archive import Unpacked
 from editing.errors import BadInputError
-from editing.files import private_folder, sha256
+from editing.files import sha256
+from editing.privacy import private_folder
 from editing.task_vector import Origin, TaskVector
 from export.bundle import Bundle
 from trainer.host.job_folder import JobFolder

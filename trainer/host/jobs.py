@@ -15,7 +15,8 @@ from typing import Any
 
 from device_app.remote.signatures import Signer
 from editing.errors import BadInputError
-from editing.files import make_folder, private_folder, sha256
+from editing.files import sha256
+from editing.privacy import make_folder, private_folder
 from trainer.executors import Executor, RunningTask, Task
 from trainer.host.database import UNFINISHED, Database, Job
 from trainer.host.job_folder import JobFolder

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from editing.files import make_folder
+from editing.privacy import make_folder
 
 BUFFER = 1 << 20
 STREAMED = ("/dataset", "/contributions/")

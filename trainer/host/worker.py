@@ -10,7 +10,7 @@ from pathlib import Path
 
 from device_app.audio.samples import duration_s
 from editing.errors import AsrEdgeError
-from editing.files import private_folder
+from editing.privacy import private_folder
 from trainer.host.job_folder import JobFolder
 from trainer.host.job_training import finetune_job
 from trainer.host.ray_train import finetune_job_together, workers_for

@@ -11,8 +11,9 @@ from typing import Any
 
 from device_app.outputs import check_outside_data
 from editing.errors import BadInputError
-from editing.files import locked, refuse_overwriting, write_atomically
+from editing.files import refuse_overwriting, write_atomically
 from editing.former_names import FINE_TUNING, translated
+from editing.lock import locked
 from trainer.lifelong.config import Experiment
 
 RECORD = "experiment.json"

@@ -1,11 +1,11 @@
-"""Model families: one file each, found by name in this folder and nowhere else."""
+"""Model families: one module each, found by name in this folder only."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 from device_app.audio.samples import Samples
 from device_app.recognition.options import DEFAULT, DecodingOptions
@@ -22,37 +22,39 @@ class Recogniser(Protocol):
 
         Args:
             audio: (samples,) at the bundle's sampling rate.
-            is_draft: whether a less accurate result will do that is there sooner, as for a partial text.
+            is_draft: whether to prefer speed to accuracy, as for a partial text.
         """
         ...
 
 
-def check(bundle: Bundle) -> None:
-    """
+class Family(Protocol):
+    """The function that every family's module provides."""
+
+    def load(self, bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = DEFAULT) -> Recogniser:
+        """Loads a model from its baked graphs.
+
+        Args:
+            bundle: the model.
+            baked: the folder of the baked graphs.
+            threads: CPU threads.
+            options: decoding options.
+
+        Raises:
+            BadInputError: the family does not support one of the options.
+            BundleError: a file is missing or damaged.
+        """
+        ...
+
+
+def find(bundle: Bundle) -> Family:
+    """The family of a bundle.
+
     Raises:
-        BundleError: no family of the bundle's name is known here.
+        BundleError: there is no such family.
     """
     known = sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
     if bundle.family not in known:
         raise BundleError(
             f"{bundle.folder}: a model of the family {bundle.family!r}; this asr-edge runs {', '.join(known)}"
         )
-
-
-def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = DEFAULT) -> Recogniser:
-    """The recogniser for this bundle, from the folder of its baked graphs.
-
-    Args:
-        bundle: the model.
-        baked: the folder.
-        threads: of the CPU.
-        options: of decoding.
-
-    Raises:
-        BadInputError: the family cannot honour one of the options.
-        BundleError: no family of that name is known here, or a file is damaged.
-    """
-    check(bundle)
-    module = importlib.import_module(f"{__name__}.{bundle.family.replace('-', '_')}")
-    recogniser: Recogniser = module.load(bundle, baked, threads, options)
-    return recogniser
+    return cast(Family, importlib.import_module(f"{__name__}.{bundle.family.replace('-', '_')}"))

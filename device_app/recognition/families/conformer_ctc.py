@@ -15,14 +15,14 @@ from device_app.recognition.results import Recognition
 from editing.errors import BundleError
 from export.bundle import Bundle
 
-SHORTEST = 1600  # samples; shorter audio is padded with silence
+MIN_SAMPLES = 1600  # shorter audio is padded with silence
 
 
 def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = DEFAULT) -> ConformerCtcRecogniser:
     """Loads the graph that `export.bake` wrote into `baked`.
 
     Raises:
-        BundleError: a file is missing or damaged, or the configuration is not that of the graph.
+        BundleError: a file is missing or damaged, or the vocabulary does not match the graph.
     """
     graph = session(baked / "ctc.onnx", threads)
     decoder = CtcDecoder.of(bundle, options)
@@ -42,7 +42,7 @@ class ConformerCtcRecogniser:
         self._decoder = decoder
 
     def recognise(self, audio: Samples, *, is_draft: bool = False) -> Recognition:  # noqa: ARG002
-        """Recognises one segment of speech, (samples,) at 16 kHz; a draft is no different."""
-        padded = np.pad(audio, (0, max(0, SHORTEST - len(audio))))
+        """Recognises one segment of speech, (samples,) at 16 kHz; a draft is decoded in the same way."""
+        padded = np.pad(audio, (0, max(0, MIN_SAMPLES - len(audio))))
         log_probabilities = self._graph.run(None, {"audio": padded[None]})[0][0]
         return self._decoder.recognition(log_probabilities, len(padded))

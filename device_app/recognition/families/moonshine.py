@@ -1,4 +1,4 @@
-"""Moonshine on ONNX Runtime: beam search, word times from cross-attention, guards against loops."""
+"""Moonshine on ONNX Runtime: beam search, and word times from cross-attention."""
 
 from __future__ import annotations
 
@@ -13,53 +13,48 @@ from numpy.typing import NDArray
 
 from device_app.audio.margins import with_margins
 from device_app.audio.samples import SAMPLE_RATE, Samples
-from device_app.audio.vad import FRAME, best_pause
 from device_app.recognition.attention import word_times
 from device_app.recognition.decoder_search import Hypothesis, SearchSettings, log_softmax, search
+from device_app.recognition.loop_guard import recognise_in_parts
 from device_app.recognition.onnx_session import session
 from device_app.recognition.options import DEFAULT, DecodingOptions
 from device_app.recognition.results import Recognition, Word, geometric_mean
 from device_app.recognition.subwords import word_spans
 from editing.errors import BadInputError, BundleError
-from export.bundle import TOKENIZER, Bundle
+from export.bundle import Bundle
 
 HOP = 64 * 3 * 2  # samples of audio in one encoder frame: the strides of the three convolutions
 
-# The authors' guard against loops is 6.5 tokens a second, which cuts off fast speech; the floor lets a
-# short clip hold a short word.
+# The limit on the length of a hypothesis. The authors' limit against loops is 6.5 tokens per second, which cuts off
+# fast speech. The minimum allows a short word in a short segment.
 TOKENS_PER_S = 13.0
-FEWEST_TOKENS = 8
+MIN_TOKEN_LIMIT = 8
 
-# The decoder ends at once on a third of single words and on some sentences, although voice activity was detected there.
-# So it must write this many tokens, and what it writes counts where the mean log-probability is at least the other.
-FEWEST_WRITTEN = 1
-LEAST_LOG_PROBABILITY = -2.5
+# The decoder writes no token for a third of single words and for some sentences, although voice activity was detected.
+# So it must write at least one, and its hypothesis is dropped if the mean log-probability is too low.
+MIN_WRITTEN = 1
+MIN_LOG_PROBABILITY = -2.5
 
-KINDS = ("key", "value")  # of what attention caches
+KINDS = ("key", "value")  # the cached inputs of attention
 
 BEAM = 4
 GREEDY = SearchSettings(beam=1)
-# Audio whose decoding does not end by itself is cut in two at its quietest point, down to this length.
-SHORTEST_PIECE_S = 1.0
 
 
 def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = DEFAULT) -> MoonshineRecogniser:
     """Loads the encoder and decoder that `export.bake` wrote into `baked`.
 
     Raises:
-        BadInputError: a language model was given; the decoder is one.
+        BadInputError: the options have a language model, which is for CTC models only.
         BundleError: a file is missing or damaged.
     """
     if options.language_model is not None:
         raise BadInputError(f"{bundle.name} has a language model of its own; --lm is for CTC models")
-    import tokenizers
-
-    bundle.check(TOKENIZER)
+    tokenizer = bundle.tokenizer()
     try:
-        tokenizer = tokenizers.Tokenizer.from_file(str(bundle.path(TOKENIZER)))
         config = Config.of(bundle.config)
-    except Exception as error:  # tokenizers raises bare Exception
-        raise BundleError(f"{bundle.folder}: tokenizer or configuration is damaged ({error})") from error
+    except (KeyError, TypeError, ZeroDivisionError) as error:
+        raise BundleError(f"{bundle.folder}: the configuration in model.json is damaged ({error})") from error
     encoder, decoder = (session(baked / f"{name}.onnx", threads) for name in ("encoder", "decoder"))
     cache = [value.shape for value in decoder.get_inputs() if value.name.startswith("past_key.")]
     if len(cache) != config.layers or any(s[1::2] != [config.heads, config.head_dim] for s in cache):
@@ -69,14 +64,14 @@ def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = D
 
 @dataclass(frozen=True)
 class Config:
-    """What decoding needs of a bundle's configuration."""
+    """The part of a bundle's configuration that decoding needs."""
 
     layers: int
     heads: int
     head_dim: int
     bos: int
     eos: int
-    longest: int  # tokens that the decoder has positions for
+    longest: int  # number of positions of the decoder, in tokens
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Config:
@@ -99,30 +94,23 @@ class MoonshineRecogniser:
         self._decoder = decoder
         self._tokenizer = tokenizer
         self._config = config
-        self._settings = SearchSettings(beam, fewest=FEWEST_WRITTEN)
+        self._settings = SearchSettings(beam, fewest=MIN_WRITTEN)
 
     def recognise(self, audio: Samples, *, is_draft: bool = False) -> Recognition:
         """Recognises one segment of speech, (samples,) at 16 kHz, best under 30 s; a draft is decoded greedily."""
         padded, before = with_margins(audio)
         settings = replace(self._settings, beam=1) if is_draft else self._settings
-        return self._recognise(padded, settings).within(-before / SAMPLE_RATE, len(audio) / SAMPLE_RATE)
-
-    def _recognise(self, audio: Samples, settings: SearchSettings) -> Recognition:
-        hypothesis = self.decode(audio, settings)
-        if hypothesis.normalised(1.0) < LEAST_LOG_PROBABILITY:
-            return Recognition("", [])
-        if hypothesis.is_complete or len(audio) < 2 * SHORTEST_PIECE_S * SAMPLE_RATE:
-            return Recognition(self._text(hypothesis.tokens), self._words(hypothesis, audio))
-        middle = quietest_middle(audio)
-        first, second = (self._recognise(part, settings) for part in (audio[:middle], audio[middle:]))
-        return first.followed_by(second, middle / SAMPLE_RATE)
+        recognition = recognise_in_parts(
+            padded, lambda part: self.decode(part, settings), self._recognition, MIN_LOG_PROBABILITY
+        )
+        return recognition.within(-before / SAMPLE_RATE, len(audio) / SAMPLE_RATE)
 
     def decode(self, audio: Samples, settings: SearchSettings = GREEDY) -> Hypothesis:
-        """The best hypothesis for audio (samples,) at 16 kHz."""
+        """Finds the best hypothesis for audio (samples,) at 16 kHz."""
         config = self._config
         names = [f"cross_{kind}.{i}" for kind in KINDS for i in range(config.layers)]
         cross = dict(zip(names, self._encoder.run(names, {"audio": audio[None]}), strict=True))
-        cap = max(FEWEST_TOKENS, math.ceil(len(audio) / SAMPLE_RATE * TOKENS_PER_S))
+        cap = max(MIN_TOKEN_LIMIT, math.ceil(len(audio) / SAMPLE_RATE * TOKENS_PER_S))
         return search(
             CachedDecoder(self._decoder, config, cross),
             start=config.bos,
@@ -131,11 +119,14 @@ class MoonshineRecogniser:
             settings=settings,
         )
 
+    def _recognition(self, hypothesis: Hypothesis, audio: Samples) -> Recognition:
+        return Recognition(self._text(hypothesis.tokens), self._words(hypothesis, audio))
+
     def _text(self, tokens: Sequence[int]) -> str:
         return str(self._tokenizer.decode(tokens)).strip()
 
     def _words(self, hypothesis: Hypothesis, audio: Samples) -> list[Word]:
-        """Groups tokens into words and finds each one's time."""
+        """Groups tokens into words and finds their times."""
         if not hypothesis.tokens:
             return []
         names = [self._tokenizer.id_to_token(token) for token in hypothesis.tokens]
@@ -149,14 +140,14 @@ class MoonshineRecogniser:
 
 
 class CachedDecoder:
-    """A `decoder_search.Decoder`: the graph of one decoder step, and the cache that grows with every step."""
+    """A `decoder_search.Decoder`: the graph of one decoder step, and the cache, which grows with every step."""
 
     def __init__(self, graph: Any, config: Config, cross: Mapping[str, NDArray[np.float32]]) -> None:
         """
         Args:
-            graph: the session.
+            graph: the ONNX Runtime session.
             config: of the model.
-            cross: the encoder's keys and values by name, of a batch of 1, which all hypotheses share by broadcasting.
+            cross: the encoder's keys and values by name, with batch size 1; broadcast to all hypotheses.
         """
         self._graph = graph
         self._cross = cross
@@ -178,12 +169,3 @@ class CachedDecoder:
         logits, attention, *self._cache = self._graph.run(None, feed)
         self._position += 1
         return log_softmax(logits[:, 0]), attention
-
-
-def quietest_middle(audio: Samples) -> int:
-    """Where to cut audio (samples,) in two: the sample amid its quietest 0.1 s in the middle half."""
-    count = len(audio) // FRAME
-    frames = audio[: count * FRAME].reshape(count, FRAME)
-    quarter = count // 4
-    middle = frames[quarter : count - quarter]
-    return (quarter + best_pause(np.ones(len(middle)), middle)) * FRAME

@@ -19,7 +19,7 @@ from device_app.evaluation.error_rates import english
 from device_app.models.baking import baked
 from device_app.models.bundles import EMBEDDED
 from device_app.paths import RECORDINGS
-from device_app.recognition.families import load
+from device_app.recognition.families import find
 from editing.errors import BadInputError
 from tests.conftest import CORPUS
 from trainer import families
@@ -149,7 +149,7 @@ def test_converting_the_hub_checkpoint_gives_the_embedded_graphs(bundle, tmp_pat
     found = made.weights()
     assert all(np.array_equal(found[name], array) for name, array in weights.items())
     audio = read(RECORDINGS / "invalid.flac")
-    texts = {load(b, baked(b), 2).recognise(audio).text for b in (made, bundle)}
+    texts = {find(b).load(b, baked(b), 2).recognise(audio).text for b in (made, bundle)}
     assert len(texts) == 1
 
 
@@ -208,7 +208,7 @@ def test_hypotheses_equal_those_of_the_published_pair(published, bundle):
     spec.loader.exec_module(runtime)
     model = runtime.MoonshineOnnxModel(models_dir=str(published), model_name="tiny")
     tokenizer = tokenizers.Tokenizer.from_file(str(published / "tokenizer.json"))
-    ours = [load(bundle, baked(bundle, precision), 2) for precision in ("fp32", "int8")]
+    ours = [find(bundle).load(bundle, baked(bundle, precision), 2) for precision in ("fp32", "int8")]
     prompts = [entry.audio for entry in read_manifest(RECORDINGS / "manifest.jsonl") if entry.speaker == "allison"]
     for path in [*prompts, published / "moonshine_onnx" / "assets" / "beckett.wav"]:
         audio = read(path)

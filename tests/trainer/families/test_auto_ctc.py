@@ -7,7 +7,7 @@ import pytest
 import torch
 import transformers
 
-from device_app.recognition.families import load
+from device_app.recognition.families import find
 from editing.errors import BadInputError
 from export.bake import bake
 from export.verify import largest_difference
@@ -78,7 +78,7 @@ def test_the_graph_has_the_outputs_of_transformers(converted, tmp_path, samples)
 def test_the_bundle_transcribes_and_can_be_fine_tuned(converted, prompt, tmp_path):
     _, bundle = converted
     bake(bundle, bundle.weights(), "int8", tmp_path)
-    assert isinstance(load(bundle, tmp_path, 1).recognise(prompt[:16000]).text, str)
+    assert isinstance(find(bundle).load(bundle, tmp_path, 1).recognise(prompt[:16000]).text, str)
     tokens = auto_ctc.tokenise(bundle)("it's me")
     assert len(tokens) == 8  # with a word-start mark before each word
     path = tmp_path / "a.flac"

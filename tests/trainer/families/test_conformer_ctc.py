@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from device_app.models.export import export_nemo
-from device_app.recognition.families import load
+from device_app.recognition.families import find
 from editing.task_vector import apply
 from export.bake import bake
 from export.verify import largest_difference
@@ -111,7 +111,7 @@ def test_the_device_transcribes_with_it(tiny_bundle, tmp_path, prompt):
     trained = with_weights(tiny_bundle, tiny_bundle.weights(), tmp_path / "again")
     assert trained.weights_hash == tiny_bundle.weights_hash
     bake(trained, trained.weights(), "int8", tmp_path)
-    recogniser = load(trained, tmp_path, 2)
+    recogniser = find(trained).load(trained, tmp_path, 2)
     for audio in (prompt, prompt[:200]):
         recognition = recogniser.recognise(audio)
         assert recognition.text == " ".join(word.text for word in recognition.words)
@@ -124,7 +124,7 @@ def test_onnx_asr_gives_the_same_hypothesis(tiny_bundle, tmp_path, prompt, quant
     import onnx_asr
 
     bake(tiny_bundle, tiny_bundle.weights(), "fp32", tmp_path / "baked")
-    ours = load(tiny_bundle, tmp_path / "baked", 2).recognise(prompt).text
+    ours = find(tiny_bundle).load(tiny_bundle, tmp_path / "baked", 2).recognise(prompt).text
     export_nemo(tiny_bundle, quantization or "fp32", tmp_path / "nemo")
     theirs = onnx_asr.load_model("nemo-conformer-ctc", tmp_path / "nemo", quantization=quantization)
     hypothesis = theirs.recognize(prompt)

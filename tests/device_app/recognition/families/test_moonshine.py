@@ -40,13 +40,6 @@ def test_what_comes_after_a_decoding_that_did_not_end_is_kept(recogniser, prompt
     assert [word.start_s for word in found.words] == sorted(word.start_s for word in found.words)
 
 
-def test_the_middle_is_cut_where_it_is_quietest():
-    audio = np.random.default_rng(0).standard_normal(4 * SAMPLE_RATE).astype(np.float32)
-    pause = slice(int(1.7 * SAMPLE_RATE), int(1.9 * SAMPLE_RATE))
-    audio[pause] *= 0.01
-    assert pause.start < moonshine.quietest_middle(audio) < pause.stop
-
-
 def test_words_have_their_times_in_the_audio_without_margins(transcriber, prompt):
     """The same words at the same times, whether their pauses are there or cut off."""
     whole = transcriber.transcribe(prompt, SAMPLE_RATE).words

@@ -1,0 +1,93 @@
+"""Examines and repairs everything in the data folder: recordings, edits and baked files.
+
+A damaged database file comes first (`data.database_repair`), because the store cannot be opened before it is repaired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from device_app.data.repair import UNKNOWN, examine, mend, refuse_if_most_are_missing
+from device_app.data.store import Store
+from device_app.finding import Finding
+from device_app.models.check import examine_models
+
+
+@dataclass(frozen=True)
+class Examination:
+    """The findings of an examination.
+
+    Attributes:
+        store: faults of the store.
+        models: faults and notices of the ledgers, task vectors and baked files.
+        is_store_empty: whether the database has no utterances.
+    """
+
+    store: Sequence[Finding]
+    models: Sequence[Finding]
+    is_store_empty: bool
+
+    @property
+    def findings(self) -> list[Finding]:
+        return [*self.store, *self.models]
+
+    @property
+    def is_repairable(self) -> bool:
+        """Whether there is anything that `repair` would change."""
+        return bool(self.store) or any(one.mend is not None for one in self.models)
+
+    @property
+    def is_database_lost(self) -> bool:
+        """Whether there are recordings of which an empty database knows nothing, so that it was probably lost."""
+        return self.is_store_empty and any(one.kind == UNKNOWN for one in self.store)
+
+
+def examine_all(store: Store) -> Examination:
+    """Examines the store and the models. Changes nothing.
+
+    Raises:
+        StorageError: the quarantine cannot be read.
+        OSError: a recording cannot be read from the disk.
+    """
+    return Examination(examine(store), examine_models(), is_store_empty=not store.stats())
+
+
+def check_repairable(store: Store, found: Examination) -> None:
+    """
+    Raises:
+        StorageError: most recordings are missing, so that probably a disk is not mounted; nothing was changed.
+    """
+    refuse_if_most_are_missing(store, found.store)
+
+
+def repair(store: Store, found: Examination, *, missing_is_gone: bool = False) -> None:
+    """Repairs all that was found and can be repaired. Call `remaining_faults` afterwards.
+
+    Args:
+        store: the store that was examined.
+        found: the result of `examine_all`.
+        missing_is_gone: continue even if most recordings are missing.
+
+    Raises:
+        StorageError: most recordings are missing, and nothing was changed; or the store cannot be written.
+    """
+    mend(store, found.store, missing_is_gone=missing_is_gone)
+    mend_all(found.models)
+
+
+def mend_all(findings: Sequence[Finding]) -> None:
+    """Repairs each finding that can be repaired."""
+    for finding in findings:
+        if finding.mend is not None:
+            finding.mend()
+
+
+def remaining_faults() -> list[Finding]:
+    """The faults of the models, examined again: a restored ledger may refer to other task vectors."""
+    return faults(examine_models())
+
+
+def faults(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings that are not just notices."""
+    return [one for one in findings if one.is_fault]
