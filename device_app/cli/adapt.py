@@ -27,7 +27,7 @@ def adapt(
     density: options.Density = None,
     others: options.Settings = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the recordings. [default: by their number]")
+        int | None, typer.Option(min=1, help="Passes over the recordings.", show_default="by their number")
     ] = None,
     scope: Annotated[
         Literal["acoustic", "all", "encoder", "decoder", "attention"],

@@ -15,7 +15,7 @@ def bench(
     recordings: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[FILES|FOLDERS]...", help="At least 10 s of speech. [default: the embedded recordings]"
+            metavar="[FILES|FOLDERS]...", help="At least 10 s of speech.", show_default="the embedded recordings"
         ),
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Number of runs, of which the median is shown.")] = 5,

@@ -91,7 +91,9 @@ def correct(
     identity_or_text: Annotated[str, typer.Argument(metavar="[ID]", help="The utterance; not with --last.")],
     text: Annotated[str | None, typer.Argument(metavar="TEXT", help="What was really said.")] = None,
     last: Annotated[bool, typer.Option("--last", help="The utterance that was recognised last.")] = False,
-    domain: Annotated[str | None, typer.Option(help="Move it to this domain. [default: stays where it is]")] = None,
+    domain: Annotated[
+        str | None, typer.Option(help="Move it to this domain.", show_default="stays where it is")
+    ] = None,
 ) -> None:
     """Correct the text of an utterance that was misrecognised.
 

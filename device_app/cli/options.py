@@ -47,11 +47,12 @@ Model = Annotated[
     str | None,
     typer.Option(
         metavar="NAME|FOLDER",
-        help="An installed model or a bundle's folder. [default: the embedded model]",
+        help="An installed model, or the folder of a bundle.",
+        show_default="the embedded model",
         autocompletion=_complete_model,
     ),
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. [default: all available, at most 4]")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all available, at most 4")]
 PrecisionName = Literal["int8", "fp32"]
 Precision = Annotated[PrecisionName, typer.Option(help="Precision of the weights.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
@@ -68,11 +69,12 @@ Beam = Annotated[
         min=1,
         max=64,
         metavar="N",
-        help="Hypotheses kept while decoding; 1 is greedy and fastest. [default: the model's]",
+        help="Width of the beam search; 1 is greedy and fastest.",
+        show_default="4 for the embedded model",
     ),
 ]
 Version = Annotated[
-    int | None, typer.Option(min=0, help="A version of the model; 0 is the base. [default: the active version]")
+    int | None, typer.Option(min=0, help="A version of the model; 0 is the base.", show_default="the active version")
 ]
 
 
@@ -97,17 +99,23 @@ LambdaOrAuto = Annotated[
     typer.Option(
         "--lambda",
         metavar="FLOAT|auto",
-        help="Scaling coefficient, also by layers; auto: by a sweep. [default: 0.6]",
+        help="Scaling coefficient, also per layer; auto: chosen by WER.",
+        show_default="the method's; 0.6 for ties",
     ),
 ]
 Lambda = Annotated[
     str | None,
-    typer.Option("--lambda", metavar="FLOAT", help="Scaling coefficient, also by layers: encoder=0.4,*=0.6."),
+    typer.Option("--lambda", metavar="FLOAT", help="Scaling coefficient, also per layer: encoder=0.4,*=0.6."),
 ]
 Method = Annotated[str, typer.Option(help="The merge method.", autocompletion=_complete_method)]
 Density = Annotated[
     float | None,
-    typer.Option(min=0.0, max=1.0, help="The fraction of the vector's entries to keep. [default: 0.5]"),
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="The fraction of the vector's entries to keep.",
+        show_default="the method's; 0.5 for ties",
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -120,7 +128,7 @@ Settings = Annotated[
 ]
 Host = Annotated[str, typer.Option("--on", metavar="URL", help="A trusted host.", autocompletion=complete_host)]
 Tolerance = Annotated[
-    float, typer.Option(min=0.0, help="WER points by which earlier domains and general speech may get worse.")
+    float, typer.Option(min=0.0, help="Points by which the WER of earlier domains and general speech may rise.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the result, but do not make it active.")]
 Force = Annotated[bool, typer.Option("--force", help="Make it active even if the gate rejects it.")]

@@ -25,13 +25,14 @@ def record(
         ),
     ],
     prompts: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="Sentences to read, one per line. [default: a built-in set]")
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="Sentences to read, one per line.", show_default="a built-in set"),
     ] = None,
     free: Annotated[bool, typer.Option("--free", help="Say anything, and correct the hypothesis.")] = False,
     speaker: Annotated[str | None, typer.Option(help="Who speaks, if the domain has several people.")] = None,
     device: Annotated[str | None, typer.Option(help="Microphone: its number or part of its name.")] = None,
     sample_rate: Annotated[
-        float | None, typer.Option(min=8000, max=384_000, help="Sampling rate, Hz. [default: the device's own]")
+        float | None, typer.Option(min=8000, max=384_000, help="Sampling rate, Hz.", show_default="the device's own")
     ] = None,
     silence: Annotated[float, typer.Option(min=0.3, max=5.0, help="Seconds of silence that end a take.")] = 1.2,
     model: options.Model = None,

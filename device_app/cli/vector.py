@@ -22,7 +22,7 @@ def export(
     edit: Annotated[int, typer.Argument(metavar="N", help="An edit.", autocompletion=options.complete_edit)],
     file: File,
     density: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="The fraction of entries to keep. [default: the edit's]")
+        float | None, typer.Option(min=0.0, max=1.0, help="The fraction of entries to keep.", show_default="the edit's")
     ] = None,
     overwrite: options.Overwrite = False,
     model: options.Model = None,

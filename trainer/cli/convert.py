@@ -16,7 +16,7 @@ def convert(
         str, typer.Argument(metavar="FOLDER|NAME", help="The model's folder, or its name on the Hugging Face hub.")
     ],
     out: Annotated[Path, typer.Option(help="The bundle to write: a new folder.")],
-    name: Annotated[str | None, typer.Option(help="The bundle's name. [default: the model folder's name]")] = None,
+    name: Annotated[str | None, typer.Option(help="The bundle's name.", show_default="the model folder's name")] = None,
 ) -> None:
     """Convert a CTC model of transformers into a bundle: wav2vec2, HuBERT, WavLM, Parakeet.
 

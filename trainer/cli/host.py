@@ -39,7 +39,8 @@ def init(
         list[str] | None,
         typer.Argument(
             metavar="[NAME...]",
-            help="Names or addresses by which devices reach the host. [default: this machine's name]",
+            help="Names or addresses by which devices reach the host.",
+            show_default="this machine's name",
         ),
     ] = None,
 ) -> None:
@@ -62,14 +63,14 @@ def init(
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8443,
-    cert: Annotated[Path | None, typer.Option(help="Your own certificate (PEM). [default: the host's]")] = None,
+    cert: Annotated[Path | None, typer.Option(help="Your own certificate (PEM).", show_default="the host's")] = None,
     key: Annotated[Path | None, typer.Option(help="The key of --cert (PEM).")] = None,
     no_tls: Annotated[bool, typer.Option("--no-tls", help="Plain HTTP; only on loopback.")] = False,
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="Fine-tune on this machine or on a Ray cluster.")
     ] = "local",
     address: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="The Ray cluster. [default: one on this machine]")
+        str | None, typer.Option(metavar="HOST:PORT", help="The Ray cluster.", show_default="one on this machine")
     ] = None,
     most_gb: Annotated[float, typer.Option(min=0.001, help="Largest dataset of a job.")] = 4.0,
     most_hours: Annotated[float, typer.Option(min=0.01, help="Longest fine-tuning.")] = 6.0,

@@ -17,7 +17,7 @@ app = typer.Typer(help="Compare lifelong-learning methods on a sequence of domai
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="Base, order of domains, methods, seeds.")]
 Out = Annotated[
-    Path | None, typer.Option(help="The folder for the results. [default: the configuration's name without .toml]")
+    Path | None, typer.Option(help="The folder for the results.", show_default="the configuration's name without .toml")
 ]
 
 
@@ -27,7 +27,7 @@ def run(
     out: Out = None,
     engine: Annotated[Literal["local", "ray"], typer.Option(help="Run on this machine or on a Ray cluster.")] = "local",
     address: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="The Ray cluster. [default: one on this machine]")
+        str | None, typer.Option(metavar="HOST:PORT", help="The Ray cluster.", show_default="one on this machine")
     ] = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
@@ -172,7 +172,9 @@ def corpus(
     accents: Annotated[
         list[str] | None,
         typer.Option(
-            "--accent", help="For Common Voice: accents in order, the base's first. [default: US, then the largest]"
+            "--accent",
+            help="For Common Voice: accents in order, the base's first.",
+            show_default="US, then the largest",
         ),
     ] = None,
     train: Annotated[int, typer.Option(min=1, help="Training utterances of each domain.")] = 1000,

@@ -23,7 +23,7 @@ def train(
         typer.Option(help="small: 6 million parameters, for two CPU cores; paper: 28 million."),
     ] = "small",
     vocabulary: Annotated[
-        int | None, typer.Option(min=2, metavar="N", help="Use N subword units (BPE). [default: characters]")
+        int | None, typer.Option(min=2, metavar="N", help="Use N subword units (BPE).", show_default="characters")
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training data.")] = 30,
     seed: Annotated[int, typer.Option(min=0, help="For weights, order and augmentation.")] = 0,
