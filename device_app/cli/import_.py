@@ -21,7 +21,7 @@ SHOWN = 5  # lines per reason for which recordings were left out
 def import_(
     path: Annotated[Path, typer.Argument(help="A manifest, or a folder with recordings and texts.")],
     domain: Annotated[
-        str | None, typer.Option(help="The domain of the recordings. [default: Common Voice: the accent]")
+        str | None, typer.Option(help="The domain of the recordings.", show_default="Common Voice: the accent")
     ] = None,
     as_json: options.Json = False,
 ) -> None:

@@ -40,7 +40,8 @@ def transcribe(
             "--output",
             "-o",
             metavar="PATH",
-            help="A file, or for several recordings a folder; - is standard output. [default: -]",
+            help="A file, or for several recordings a folder; - is standard output.",
+            show_default="-",
         ),
     ] = None,
     overwrite: options.Overwrite = False,
@@ -54,7 +55,9 @@ def transcribe(
     threads: options.Threads = None,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", "-j", min=1, help="How many recordings at once. [default: as many as there are cores]"),
+        typer.Option(
+            "--jobs", "-j", min=1, help="How many recordings at once.", show_default="as many as there are cores"
+        ),
     ] = None,
     device: Annotated[str | None, typer.Option(help="Microphone: its number or a part of its name.")] = None,
     list_devices: Annotated[bool, typer.Option("--list-devices", help="Show the microphones and exit.")] = False,
