@@ -68,7 +68,8 @@ Beam = Annotated[
         min=1,
         max=64,
         metavar="N",
-        help="Hypotheses kept while decoding; 1 is greedy and fastest. [default: the model's]",
+        help="Hypotheses kept while decoding; 1 is greedy and fastest. No effect on CTC models without --lm. "
+        "[default: the model's]",
     ),
 ]
 Version = Annotated[
