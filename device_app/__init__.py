@@ -12,8 +12,9 @@ print(transcript.text)
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from editing.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from device_app.audio.vad import SegmentSettings
@@ -73,13 +74,4 @@ _MODULES = {
     "my_model": "device_app.models.active",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Imports a public name's module when the name is first used: `asr-edge --help` needs none of them."""
-    if name in _MODULES:
-        return getattr(importlib.import_module(_MODULES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_exports(__name__, _MODULES)

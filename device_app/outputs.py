@@ -1,32 +1,29 @@
-"""Checks of every output path that a user names, before any work, so that no file is lost."""
+"""Checks output paths before any work, so that a command never overwrites a file by accident."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 from device_app.paths import data_folder
 from editing.errors import BadInputError
-from editing.files import is_stream, refuse_overwriting
+from editing.files import is_stream
 
 
-def check_output(path: Path, inputs: Iterable[Path] = (), *, overwrite: bool = False) -> None:
-    """Checks that an output replaces no input, no existing file and nothing in the data folder.
+def check_output(path: Path, *, overwrite: bool = False) -> None:
+    """Checks that an output replaces no existing file and nothing in the data folder.
 
     An empty file may be replaced (`mktemp` makes one). A FIFO, a device and a descriptor such as
     /dev/stdout are always accepted, because writing to them replaces nothing.
 
     Args:
         path: a file that will be written; it need not exist.
-        inputs: files that the command reads.
-        overwrite: an existing file may be replaced, unless it is an input or in the data folder.
+        overwrite: an existing file may be replaced, unless it is in the data folder.
 
     Raises:
         BadInputError: it would replace one of them; nothing was changed.
         StorageError: it is of a kind that cannot be written.
     """
-    refuse_overwriting([path], inputs)
     if is_stream(path):
         return
     check_outside_data(path)

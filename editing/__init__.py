@@ -9,8 +9,9 @@ merged = METHODS["ties"]([{"layer.weight": array}, {"layer.weight": other}], lam
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from editing.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from editing.registry import METHODS
@@ -25,13 +26,4 @@ _MODULES = {
     "apply": "editing.task_vector",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Imports the module of a public name on first use, because numpy is slow to load."""
-    if name in _MODULES:
-        return getattr(importlib.import_module(_MODULES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_exports(__name__, _MODULES)

@@ -36,7 +36,7 @@ __all__ = [
     "refuse_overwriting",
     "restrict_access",
     "sha256",
-    "sync_folder",
+    "sync",
     "write_all_atomically",
     "write_atomically",
 ]
@@ -112,7 +112,7 @@ def write_all_atomically(files: Mapping[Path, bytes], *, private: bool = False) 
         for path, temporary in temporaries.items():
             temporary.replace(path)
         for folder in {target.parent for target in temporaries}:
-            sync_folder(folder)
+            sync(folder)
     except OSError as error:
         if isinstance(error, AsrEdgeError):
             raise
@@ -220,9 +220,9 @@ def folder_in_one_step(path: Path) -> Iterator[Path]:
         if is_private(path):
             restrict_access(temporary)
         for file in temporary.rglob("*"):
-            _sync(file)
+            sync(file)
         temporary.replace(target)
-        sync_folder(target.parent)
+        sync(target.parent)
     except OSError as error:
         if isinstance(error, AsrEdgeError):
             raise
@@ -272,17 +272,12 @@ def cannot_write(path: Path, error: OSError) -> StorageError:
     return StorageError(f"{path}: cannot be written ({error.strerror or error}); nothing was changed; {remedy}")
 
 
-def sync_folder(folder: Path) -> None:
-    """Makes renames in a folder survive a power cut.
+def sync(path: Path) -> None:
+    """Makes a file's bytes, or a folder's renames, survive a power cut (files only on Windows).
 
     Raises:
-        OSError: the folder cannot be read.
+        OSError: it cannot be opened.
     """
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    """Makes a file's bytes, or a folder's renames, survive a power cut (files only on Windows)."""
     if os.name == "nt" and path.is_dir():
         return
     descriptor = os.open(path, os.O_RDONLY)

@@ -12,6 +12,8 @@ from editing.errors import one_line
 
 MAX_BYTES = 256 << 20  # of a JSON file; the largest that asr-edge writes, a ledger of a thousand edits, has 100 MB
 
+SHOWN_LENGTH = 60  # characters of a value in an error message
+
 
 class JSONTextError(ValueError):
     """Text is not JSON, or is JSON that asr-edge never writes; the message is one line."""
@@ -44,14 +46,14 @@ def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
     return record
 
 
-def read_json(path: Path, *, strict: bool = False, max_bytes: int = MAX_BYTES) -> Any:
+def read_json(path: Path, *, max_bytes: int = MAX_BYTES) -> Any:
     """Parses a JSON file, as `parse_json`.
 
     Raises:
         OSError: it is missing or cannot be read.
         JSONTextError: as `parse_json`; or the file is larger than `max_bytes`.
     """
-    return parse_json(read_bounded(path, max_bytes), strict=strict)
+    return parse_json(read_bounded(path, max_bytes))
 
 
 def read_bounded(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
@@ -86,11 +88,11 @@ def _finite(digits: str) -> float:
     return number
 
 
-def shown(value: object, max_length: int = 60) -> str:
+def shown(value: object) -> str:
     """Formats a JSON value for an error message; of a list or an object only its type and length."""
     if isinstance(value, dict | list):  # its repr may be large, and fails on deep nesting
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
-    return one_line(repr(value), max_length)
+    return one_line(repr(value), SHOWN_LENGTH)
 
 
 def is_whole_number(value: object, minimum: int = 0, maximum: int = 1 << 53) -> bool:

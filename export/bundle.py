@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from editing.errors import BundleError
 from editing.files import sha256, write_atomically
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 Precision = Literal["fp32", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)  # also the folders of baked files in an exported bundle
 """Of a baked model: 32-bit floats, or 8-bit integers in matrix products."""
 
 FORMAT_VERSION = 1

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from editing.errors import BundleError
 
-TOLERANCE = 1e-4
+TOLERANCE = 1e-4  # relative to the largest expected magnitude
 
 
 class ParityError(BundleError):
@@ -30,15 +30,11 @@ def largest_difference(expected: NDArray[np.float32], found: NDArray[np.float32]
     return float(np.abs(expected - found).max(initial=0)) / scale
 
 
-def check_numbers(
-    expected: Mapping[str, NDArray[np.float32]],
-    found: Mapping[str, NDArray[np.float32]],
-    tolerance: float = TOLERANCE,
-) -> float:
+def check_numbers(expected: Mapping[str, NDArray[np.float32]], found: Mapping[str, NDArray[np.float32]]) -> float:
     """Compares outputs by name; returns the largest difference.
 
     Raises:
-        ParityError: an output is missing or differs by more than the tolerance; the message names it.
+        ParityError: an output is missing or differs by more than `TOLERANCE`; the message names it.
     """
     worst = 0.0
     for name, values in expected.items():
@@ -48,8 +44,8 @@ def check_numbers(
             difference = largest_difference(values, found[name])
         except ParityError as error:
             raise ParityError(f"{name}: {error}") from error
-        if difference > tolerance:
-            raise ParityError(f"{name}: differs by {difference:.1e}, more than {tolerance:.0e}")
+        if difference > TOLERANCE:
+            raise ParityError(f"{name}: differs by {difference:.1e}, more than {TOLERANCE:.0e}")
         worst = max(worst, difference)
     return worst
 

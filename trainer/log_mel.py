@@ -12,6 +12,8 @@ import math
 import torch
 import torchaudio
 
+from device_app.audio.samples import SAMPLE_RATE
+
 PREEMPHASIS = 0.97
 FFT = 512  # samples
 WINDOW = 400
@@ -34,7 +36,7 @@ class LogMel(torch.nn.Module):
         angles = torch.outer(torch.arange(frequencies), torch.arange(FFT)).double() * (2 * math.pi / FFT)
         basis = torch.cat([angles.cos(), -angles.sin()]).float() * window
         mel = torchaudio.functional.melscale_fbanks(
-            frequencies, 0.0, 8000.0, bins, 16000, norm="slaney", mel_scale="slaney"
+            frequencies, 0.0, SAMPLE_RATE / 2, bins, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
         )
         # Constants, not weights: computed at construction, neither stored nor merged.
         self.register_buffer("basis", basis[:, None], persistent=False)

@@ -56,7 +56,7 @@ def doctor(
             options.tell(f"Mended.{where}")
     left = remaining_faults() if is_repaired else faults(found.models)
     if is_repaired and left and not as_json:
-        options.tell("Left; 'asr-edge doctor' repairs what it can:")
+        options.tell("Faults remain; 'asr-edge doctor' repairs what it can:")
         _show_groups(left)
     if left or (found.store and not is_repaired):
         raise typer.Exit(1)

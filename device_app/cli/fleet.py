@@ -25,12 +25,13 @@ def contribute(
 
     It has weight differences, the number of utterances and WER, but not the domain's name.
     """
-    from device_app.remote.fleet import contribute as send
+    from device_app.remote.client import HostClient
     from device_app.remote.fleet import contribution
     from device_app.remote.trusted_hosts import find_host
 
     data = contribution(open_ledger(model), edit, density)
-    send(find_host(on), group, data, options.tell)
+    with HostClient(find_host(on), options.tell) as client:
+        client.contribute(group, data)
     options.tell(f"Edit {edit} is sent to {group}: {len(data) / 1e6:.1f} MB.")
 
 

@@ -1,4 +1,4 @@
-"""Shared by the commands that change the model without fine-tuning: lock the ledger, pass the gate, print."""
+"""Helpers of commands that change the model without fine-tuning: lock the ledger, pass the gate, print the verdict."""
 
 from __future__ import annotations
 

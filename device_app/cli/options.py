@@ -69,7 +69,7 @@ Beam = Annotated[
         min=1,
         max=64,
         metavar="N",
-        help="Width of the beam search; 1 is greedy and fastest.",
+        help="Hypotheses kept while decoding; 1 is greedy and fastest. No effect on CTC models without --lm.",
         show_default="4 for the embedded model",
     ),
 ]

@@ -35,21 +35,22 @@ def measure(
         in seconds, end_of_speech_ms (median, p95) and silence_s.
     """
     speech = np.concatenate(recordings)
-    first_text_s = _seconds(partial(transcriber.transcribe, speech[: 3 * SAMPLE_RATE], SAMPLE_RATE))
+    first_text_s = _duration_of(partial(transcriber.transcribe, speech[: 3 * SAMPLE_RATE], SAMPLE_RATE))
     on_done()
     totals = []
     for _ in range(repeats):
-        totals.append(sum(_seconds(partial(transcriber.transcribe, a, SAMPLE_RATE)) for a in recordings))
+        totals.append(sum(_duration_of(partial(transcriber.transcribe, a, SAMPLE_RATE)) for a in recordings))
         on_done()
     clips_ms = {}
     for length_s in CLIPS_S:
         transcribe_clip = partial(transcriber.transcribe, speech[: length_s * SAMPLE_RATE], SAMPLE_RATE)
-        times = [_seconds(transcribe_clip) for _ in range(repeats)]
+        times = [_duration_of(transcribe_clip) for _ in range(repeats)]
         clips_ms[str(length_s)] = round(1000 * statistics.median(times), 1)
         on_done()
     settings = SegmentSettings()
     latencies = []
     for turn in range(repeats):
+        # Each repeat uses the next part of the speech; the modulus keeps a whole part after every start.
         start = round(turn * LIVE_S * SAMPLE_RATE) % max(1, len(speech) - round(LIVE_S * SAMPLE_RATE))
         latencies += end_of_speech_latencies(transcriber, speech[start : start + round(LIVE_S * SAMPLE_RATE)], settings)
         on_done()
@@ -76,20 +77,21 @@ def end_of_speech_latencies(transcriber: Transcriber, speech: Samples, settings:
     Feeds speech and then silence in blocks in real time, as from a microphone. A latency starts when
     the block arrives that completes `settings.silence_s` of silence.
     """
+    # A second more than the silence that ends a segment, in whole frames of the voice activity detector.
     quiet = np.zeros(round((settings.silence_s + 1) * SAMPLE_RATE) // FRAME * FRAME, np.float32)
     audio = np.concatenate([speech, quiet])
     stream = transcriber.stream(settings=settings)
-    began = time.perf_counter()
+    start_time = time.perf_counter()
     latencies: list[float] = []
     for start in range(0, len(audio), BLOCK):
-        due = began + (start + BLOCK) / SAMPLE_RATE
+        due = start_time + (start + BLOCK) / SAMPLE_RATE
         time.sleep(max(0.0, due - time.perf_counter()))
         if any(update.is_final for update in stream.feed(audio[start : start + BLOCK])):
             latencies.append(time.perf_counter() - due)
     return latencies
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
+def _duration_of(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
     work()
-    return time.perf_counter() - began
+    return time.perf_counter() - start

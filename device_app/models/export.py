@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from editing.errors import BadInputError
 from editing.files import folder_in_one_step
 from export.bake import bake, bake_graph
-from export.bundle import GRAPHS, LICENCE, NEMO_GRAPH, WEIGHTS, Bundle, Precision, write_record
+from export.bundle import GRAPHS, LICENCE, NEMO_GRAPH, PRECISIONS, WEIGHTS, Bundle, Precision, write_record
 
 BLANK = "<blk>"
 
@@ -25,7 +25,7 @@ def export_bundle(bundle: Bundle, precision: Precision, out: Path) -> Bundle:
     """
     bundle.check()
     weights = bundle.weights()
-    regenerated = {WEIGHTS, GRAPHS, PurePosixPath(NEMO_GRAPH).parts[0], "fp32", "int8"}
+    regenerated = {WEIGHTS, GRAPHS, PurePosixPath(NEMO_GRAPH).parts[0], *PRECISIONS}
     with folder_in_one_step(out) as folder:
         bake(bundle, weights, precision, folder / precision)
         for name in bundle.files:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from device_app.models.ledger_record import HASH, MAX_BYTES, DamagedRecordError, NewerRecordError, Record, parse_record
 from editing.errors import StorageError
-from editing.files import cannot_write, sha256, sync_folder, write_all_atomically, write_atomically
+from editing.files import cannot_write, sha256, sync, write_all_atomically, write_atomically
 from editing.json_text import JSONTextError, read_bounded
 from editing.lock import locked
 from editing.privacy import make_folder
@@ -179,7 +179,7 @@ class LedgerFiles:
             make_folder(self.quarantine)
             path.rename(target)
             for folder in (self.quarantine, path.parent):
-                sync_folder(folder)
+                sync(folder)
         except OSError as error:
             raise cannot_write(target, error) from error
         return target
@@ -204,7 +204,7 @@ class LedgerFiles:
                 self.move_into_quarantine(target)
             found.rename(target)
             for folder in (self.vectors, self.quarantine):
-                sync_folder(folder)
+                sync(folder)
         except OSError as error:
             if isinstance(error, StorageError):
                 raise
@@ -216,7 +216,7 @@ class LedgerFiles:
         try:
             make_folder(self.quarantine)
             target.hardlink_to(path)
-            sync_folder(self.quarantine)
+            sync(self.quarantine)
         except OSError:
             self.move_into_quarantine(path)
 

@@ -1,4 +1,4 @@
-"""Word times of an attention decoder: its cross-attention says about when, the audio's energy says exactly."""
+"""Word times of an attention decoder: approximate from its cross-attention, exact from the energy of the audio."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from device_app.audio.samples import SAMPLE_RATE, Samples
 
-# Within a word's span, what is this much weaker than its loudest moment (26 dB) is silence.
+# Frames of a word whose amplitude is below this fraction (-26 dB) of the word's loudest frame are silence.
 QUIET = 0.05
 ENERGY_FRAME = SAMPLE_RATE // 100  # samples
 
@@ -21,27 +21,27 @@ def word_times(
     audio: Samples,
     hop: int,
 ) -> list[tuple[float, float]]:
-    """When each word begins and ends.
+    """Finds the start and end of each word.
 
     Args:
-        names: of the tokens, as the vocabulary spells them.
+        names: the tokens as the vocabulary spells them.
         spans: the first token of each word and the one after its last, in order.
-        attention: (tokens, frames), the weight each token gave each frame; a last row may be the end token's.
+        attention: (tokens, frames), the weights of each token; the last row may be that of the end token.
         audio: (samples,) at 16 kHz.
-        hop: samples in a frame.
+        hop: samples per frame.
 
     Returns:
         Seconds from the start of the audio.
     """
     bounds = align(attention).tolist()
     times = []
-    previous_end = 0  # the first frame after the previous word's sounds
+    previous_end = 0  # the first frame after the previous word without its punctuation
     for first, last in spans:
-        spoken = last  # the frames of a comma or full stop are the pause that follows the word
+        spoken = last  # without punctuation, whose frames are the pause after the word
         while spoken > first + 1 and not any(character.isalnum() for character in names[spoken - 1]):
             spoken -= 1
         start, end = bounds[first] * hop, bounds[spoken] * hop
-        if previous_end < bounds[first]:  # after a mark: its pause may have swallowed the word's beginning
+        if previous_end < bounds[first]:  # punctuation before: its frames may include the start of this word
             start = after_pause(audio, previous_end * hop, end, start)
         previous_end = bounds[spoken]
         times.append(trim_silence(audio, start, end))
@@ -49,18 +49,18 @@ def word_times(
 
 
 def align(attention: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Which frames belong to which token: the likeliest monotonic split.
+    """Assigns frames to tokens by the most likely monotonic alignment.
 
-    Every token gets a run of at least one frame, in order; the split that maximises the summed
-    log-attention is found by dynamic programming, as dynamic time warping does for Whisper's word
-    times, with one row of NumPy operations a token.
+    Every token has at least one frame, in order. Dynamic programming finds the alignment with the largest
+    sum of log-attention, as dynamic time warping does for Whisper's word times. Each token takes one row
+    of NumPy operations.
 
     Args:
-        attention: (tokens, frames), the weight each token gave each frame.
+        attention: (tokens, frames), the weights of each token.
 
     Returns:
-        (tokens + 1,): token i has the frames from entry i up to entry i + 1. Where there are
-        more tokens than frames, they share frames evenly.
+        (tokens + 1,): token i has the frames from entry i up to entry i + 1. If there are more tokens
+        than frames, the tokens share the frames evenly.
     """
     tokens, frames = attention.shape
     if tokens > frames:
@@ -68,8 +68,8 @@ def align(attention: NDArray[np.float32]) -> NDArray[np.int64]:
     cost = np.zeros((tokens, frames + 1))
     np.cumsum(-np.log(attention + 1e-6), axis=1, out=cost[:, 1:])
     columns = np.arange(frames + 1)
-    best = np.where(columns == 0, 0.0, np.inf)  # cost of having split all frames before a column
-    origin = np.zeros((tokens, frames + 1), np.int64)  # where the token that ends there began
+    best = np.where(columns == 0, 0.0, np.inf)  # cost of the best alignment of all frames before a column
+    origin = np.zeros((tokens, frames + 1), np.int64)  # the start of the token that ends there
     for token in range(tokens):
         begun = best - cost[token]
         lowest = np.minimum.accumulate(begun)
@@ -84,9 +84,9 @@ def align(attention: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def trim_silence(audio: Samples, start: int, end: int) -> tuple[float, float]:
-    """Takes the silence off both ends of audio[start:end], one word's span; returns seconds.
+    """Removes silence from both ends of audio[start:end], the span of a word; returns seconds.
 
-    By energy and in 10 ms: a voice detector's frames (`audio.vad.speech_span`) are too coarse within a word.
+    Measures energy in frames of 10 ms, because the frames of a voice activity detector are too coarse here.
     """
     loud = np.flatnonzero(_is_loud(audio[start:end]))
     if len(loud):
@@ -95,9 +95,9 @@ def trim_silence(audio: Samples, start: int, end: int) -> tuple[float, float]:
 
 
 def after_pause(audio: Samples, start: int, end: int, default: int) -> int:
-    """Where speech begins again after the longest silence in audio[start:end], as a sample.
+    """Returns the sample at which speech resumes after the longest silence in audio[start:end].
 
-    `default` where there is no silence between sounds.
+    Returns `default` if there is no silence between two sounds.
     """
     loud = np.flatnonzero(_is_loud(audio[start:end]))
     gaps = np.diff(loud)
@@ -107,7 +107,7 @@ def after_pause(audio: Samples, start: int, end: int, default: int) -> int:
 
 
 def _is_loud(audio: Samples) -> NDArray[np.bool_]:
-    """Whether each 10 ms of the audio is more than silence, against its loudest moment."""
+    """Whether each frame of 10 ms is louder than silence, relative to the loudest frame."""
     count = len(audio) // ENERGY_FRAME
     energy = np.square(audio[: count * ENERGY_FRAME].reshape(count, ENERGY_FRAME)).mean(axis=1)
     loud: NDArray[np.bool_] = energy >= energy.max(initial=0) * QUIET**2

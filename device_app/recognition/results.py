@@ -1,4 +1,4 @@
-"""Results of recognition: words with times and confidence, segments of a transcript, live updates."""
+"""Results of recognition: words with times and confidence, segments of a transcript, updates of a stream."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Word:
     confidence: float
 
     def shifted(self, seconds: float) -> Word:
-        """The same word that much later."""
+        """Returns the word with its times shifted."""
         return replace(self, start_s=self.start_s + seconds, end_s=self.end_s + seconds)
 
 
@@ -48,12 +48,12 @@ class Recognition:
     words: Sequence[Word]
 
     def followed_by(self, other: Recognition, start_s: float) -> Recognition:
-        """This and then `other`, whose audio begins `start_s` seconds after this one's."""
+        """Concatenates two recognitions; `start_s` is the start of `other` in seconds from the start of this one."""
         text = f"{self.text} {other.text}".strip()
         return Recognition(text, [*self.words, *(word.shifted(start_s) for word in other.words)])
 
     def within(self, shift_s: float, duration_s: float) -> Recognition:
-        """The same with all times shifted, and then limited to 0 and the duration."""
+        """Shifts word times and clips them to 0 and the duration of the audio."""
         words = [
             replace(
                 word,
@@ -70,7 +70,7 @@ class TranscriptSegment:
     """A segment of speech and its hypothesis; times are seconds from the start of the audio.
 
     Attributes:
-        audio: (samples,) at 16 kHz; None in a transcript, which does not keep it.
+        audio: (samples,) at 16 kHz; set only for results passed to callbacks, None in a `Transcript`.
     """
 
     start_s: float
@@ -89,7 +89,7 @@ class TranscriptSegment:
 
     @property
     def confidence(self) -> float:
-        """0 to 1: the geometric mean of the words' confidence."""
+        """0 to 1: the geometric mean of the word confidences."""
         return confidence(self.words)
 
 
@@ -112,20 +112,20 @@ class Transcript:
 
     @property
     def confidence(self) -> float:
-        """0 to 1: the geometric mean of the words' confidence."""
+        """0 to 1: the geometric mean of the word confidences."""
         return confidence(self.words)
 
 
 @dataclass(frozen=True)
 class Update:
-    """An update of a live stream: the partial text of the current segment, or the final text of a segment."""
+    """A partial or final result of a stream: the text of the current segment so far, or of a complete segment."""
 
     segment: TranscriptSegment
     is_final: bool
 
 
 def confidence(words: Sequence[Word]) -> float:
-    """0 to 1: the geometric mean of the words' confidence; 1 without words."""
+    """0 to 1: the geometric mean of the word confidences; 1 without words."""
     return geometric_mean([math.log(max(word.confidence, 1e-9)) for word in words])
 
 

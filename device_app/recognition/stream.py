@@ -1,4 +1,4 @@
-"""Live recognition: partial texts while a person speaks, a final one when they stop."""
+"""Live recognition: partial texts while a person speaks, and a final text when they stop."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ from device_app.audio.vad import Segment, Segmenter
 from device_app.recognition.families import Recogniser
 from device_app.recognition.results import Recognition, TranscriptSegment, Update
 
-# A partial text is not worth more than half of the machine's time.
-LARGEST_PARTIAL_SHARE = 0.5
+MAX_PARTIAL_SHARE = 0.5  # of the machine's time; slow machines show partial texts less often
 
 
 class Stream:
-    """Live audio to updates.
+    """Recognises live audio and returns updates.
 
-    The final text is usually there before the silence that ends the segment is over: as soon
-    as the silence has filled the segment's padding, its audio can no longer change unless speech
-    goes on, so it is recognised then, and that result is the final one. Partial texts are drafts.
+    The final text is usually available before the silence that ends the segment is complete. Once the
+    silence fills the padding of the segment, its audio changes only if speech continues, so the segment is
+    recognised then, and the result becomes the final text. Partial texts are drafts.
     """
 
     def __init__(self, recogniser: Recogniser, segmenter: Segmenter, convert: Converter, partial_s: float) -> None:
         """
         Args:
-            recogniser: of the model.
+            recogniser: the loaded model.
             segmenter: finds speech in the 16 kHz audio.
-            convert: makes 16 kHz mono of the blocks to come.
+            convert: converts blocks to 16 kHz mono.
             partial_s: seconds of audio between two partial texts; 0 for none.
         """
         self._recogniser = recogniser
@@ -38,11 +37,11 @@ class Stream:
         self._convert = convert
         self._partial_s = partial_s
         self._latest: tuple[Segment, Recognition] | None = None
-        self._is_draft = False  # whether the latest recognition is one
+        self._is_draft = False  # whether the latest recognition is a draft
         self._cost_s = 0.0  # wall time of the latest draft
 
     def feed(self, block: NDArray[Any]) -> list[Update]:
-        """Takes the next block, (samples,) or (samples, channels); returns what is new.
+        """Processes the next block, (samples,) or (samples, channels); returns the new updates.
 
         Raises:
             BadAudioError: the samples are not audio.
@@ -50,27 +49,27 @@ class Stream:
         updates = self._finals(self._segmenter.feed(self._convert(block)))
         current = self._segmenter.current()
         if current is not None and self._is_due(current):
-            segment = TranscriptSegment.of(current, self._recognise(current, is_draft=not self._is_over()))
+            segment = TranscriptSegment.of(current, self._recognise(current, is_draft=not self._is_padded()))
             if segment is not None and self._partial_s:
                 updates.append(Update(segment, is_final=False))
         return updates
 
     def finish(self) -> list[Update]:
-        """Ends the stream: the final text of what was being said. Nothing may be fed after it."""
+        """Ends the stream; returns the final text of the open segment. Feed nothing afterwards."""
         updates = self._finals(self._segmenter.feed(self._convert.finish()))
         return updates + self._finals(self._segmenter.finish())
 
     def _is_due(self, current: Segment) -> bool:
-        """Whether to recognise what has been said so far."""
-        if self._is_over():
+        """Whether to recognise the open segment now."""
+        if self._is_padded():
             return not self._is_recognised(current)
         if not self._partial_s:
             return False
         since = self._latest[0].end_s if self._latest else current.start_s
-        return current.end_s - since >= max(self._partial_s, self._cost_s / LARGEST_PARTIAL_SHARE)
+        return current.end_s - since >= max(self._partial_s, self._cost_s / MAX_PARTIAL_SHARE)
 
-    def _is_over(self) -> bool:
-        """Whether the open segment has all its padding: its audio changes only if speech goes on."""
+    def _is_padded(self) -> bool:
+        """Whether the open segment has its whole padding, so that its audio changes only if speech continues."""
         return self._segmenter.silence_s >= self._segmenter.settings.padding_s
 
     def _is_recognised(self, segment: Segment) -> bool:
@@ -86,9 +85,9 @@ class Stream:
 
     def _recognise(self, segment: Segment, *, is_draft: bool = False) -> Recognition:
         if self._latest is None or not self._is_recognised(segment):
-            began = time.perf_counter()
+            start = time.perf_counter()
             self._latest = segment, self._recogniser.recognise(segment.audio, is_draft=is_draft)
             self._is_draft = is_draft
             if is_draft:
-                self._cost_s = time.perf_counter() - began
+                self._cost_s = time.perf_counter() - start
         return self._latest[1]

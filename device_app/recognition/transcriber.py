@@ -58,11 +58,11 @@ class Transcriber:
         self._voice = VoiceActivity()
 
     def transcribe(self, audio: NDArray[Any], sample_rate: float) -> Transcript:
-        """Transcribes a recording that is in memory.
+        """Transcribes a recording in memory.
 
         Args:
             audio: (samples,) or (samples, channels), floats in -1..1, int16 or int32.
-            sample_rate: in Hz, any.
+            sample_rate: any sampling rate, in Hz.
 
         Raises:
             BadAudioError: less than 0.1 s, NaN, of another type, or floats of the size of 16-bit samples.
@@ -121,9 +121,9 @@ class Transcriber:
         return transcript
 
     def segments(self, blocks: Iterable[Samples]) -> Iterator[TranscriptSegment]:
-        """Transcribes 16 kHz mono audio that comes in blocks; yields each segment as it is done.
+        """Transcribes blocks of 16 kHz mono audio; yields each segment as soon as it is recognised.
 
-        Holds no more than one segment's audio, so memory does not grow with the recording.
+        Keeps the audio of one segment only, so memory does not grow with the recording.
         """
         segmenter = Segmenter(self._voice, RECORDING)
         for block in blocks:
@@ -140,8 +140,8 @@ class Transcriber:
         """Starts the recognition of live audio.
 
         Args:
-            sample_rate: of the blocks to come, in Hz.
-            settings: when a segment ends.
+            sample_rate: sampling rate of the blocks in Hz.
+            settings: decide when a segment ends.
             partial_s: seconds of audio between two partial texts; 0 for none.
         """
         return Stream(self._recogniser, Segmenter(self._voice, settings), Converter(sample_rate), partial_s)

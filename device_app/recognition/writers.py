@@ -1,4 +1,4 @@
-"""Transcripts as text, JSON, subtitles and tab-separated values."""
+"""Transcripts as text, JSON, subtitles and tab-separated values. The JSON formats call a segment an utterance."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class Format(StrEnum):
     TSV = "tsv"
 
 
-def render(transcript: Transcript, form: Format, name: str) -> str:
+def render(transcript: Transcript, output_format: Format, name: str) -> str:
     """Renders a transcript in one of the formats; the result ends in a line break unless it is empty.
 
     Args:
         transcript: the transcript of a recording.
-        form: the format.
-        name: the name of the recording, which some formats contain.
+        output_format: one of the formats.
+        name: the name of the recording; some formats include it.
     """
-    return _RENDERERS[form](transcript, name)
+    return _RENDERERS[output_format](transcript, name)
 
 
 def document(transcript: Transcript, name: str) -> dict[str, Any]:

@@ -33,24 +33,26 @@ class TakeRecorder:
         self.sample_rate = sample_rate
         self.has_begun = False
         self.has_ended = False
-        self._by_key = False
+        self._started_by_key = False
         self._convert = Converter(sample_rate)
+        # Longer than any take, so that only silence ends a segment; `feed` limits the take itself.
         self._segmenter = Segmenter(voice, SegmentSettings(silence_s=silence_s, longest_s=2 * LONGEST_S))
         self._pre_roll: deque[Samples] = deque()
         self._blocks: list[Samples] = []
 
     def feed(self, block: Samples) -> None:
         """Adds the next block, (samples,), at the sampling rate of the device."""
-        is_over = bool(list(self._segmenter.feed(self._convert(block))))
+        speech_ended = bool(list(self._segmenter.feed(self._convert(block))))
         if self.has_begun:
             self._blocks.append(block)
         else:
             self._pre_roll.append(block)
+            # Removes the oldest block while the rest has at least PRE_ROLL_S.
             while (sum(map(len, self._pre_roll)) - len(self._pre_roll[0])) / self.sample_rate >= PRE_ROLL_S:
                 self._pre_roll.popleft()
-            if is_over or self._segmenter.current() is not None:
+            if speech_ended or self._segmenter.current() is not None:
                 self.has_begun = True
-        if (is_over and not self._by_key) or self.seconds >= LONGEST_S - MARGIN_S:
+        if (speech_ended and not self._started_by_key) or self.seconds >= LONGEST_S - MARGIN_S:
             self.has_ended = True
 
     def press(self) -> None:
@@ -58,7 +60,7 @@ class TakeRecorder:
         if self.has_begun:
             self.has_ended = True
         else:
-            self._by_key = True
+            self._started_by_key = True
             self.has_begun = True
 
     @property
@@ -69,4 +71,5 @@ class TakeRecorder:
     @property
     def audio(self) -> Samples:
         """The take with its pre-roll, (samples,) at the sampling rate of the device."""
+        # The empty array allows concatenation before the first block.
         return np.concatenate([*self._pre_roll, *self._blocks, np.zeros(0, np.float32)])

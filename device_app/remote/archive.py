@@ -11,14 +11,16 @@ supports no links, no other paths, no long names and no sparse files, so these c
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 import tarfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.importing import LONGEST_S
 from device_app.data.names import checked_text
 from device_app.data.utterance import Utterance
@@ -36,7 +38,7 @@ TOLERANCE_S = 1.0  # added to the maximal duration of an utterance
 
 
 @dataclass(frozen=True)
-class Unpacked:
+class ArchiveContents:
     """The content of an archive: training utterances, held-out utterances, and task vectors by their hash."""
 
     training: Sequence[Utterance]
@@ -69,8 +71,6 @@ def pack(path: Path, training: Sequence[Utterance], held_out: Sequence[Utterance
     manifest = ("\n".join(lines) + "\n").encode()
     path.touch(0o600)
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-        import io
-
         _add_file(tar, MANIFEST, io.BytesIO(manifest), len(manifest))
         for name, source in [*audio.items(), *((f"vectors/{vector.name}", vector) for vector in vectors)]:
             with source.open("rb") as file:
@@ -84,7 +84,7 @@ def _add_file(tar: tarfile.TarFile, name: str, file: IO[bytes], size: int) -> No
     tar.addfile(member, file)
 
 
-def unpack(path: Path, folder: Path) -> Unpacked:
+def unpack(path: Path, folder: Path) -> ArchiveContents:
     """Extracts an untrusted archive into a folder that only its owner can read.
 
     Args:
@@ -98,31 +98,52 @@ def unpack(path: Path, folder: Path) -> Unpacked:
     private_folder(folder)
     for inner in ("audio", "vectors"):
         make_folder(folder / inner)
-    lines = b""
-    written: dict[str, Path] = {}
     with path.open("rb") as file:
-        for number, (name, size) in enumerate(_members(file)):
-            if number == 0 and name == MANIFEST and size <= MAX_MANIFEST_BYTES:
-                lines = b"".join(_content(file, size))
-            elif number and NAMES.fullmatch(name) and name not in written and number <= 2 * MAX_UTTERANCES:
-                written[name] = folder / name
-                _extract(file, name, size, folder / name)
-            else:
-                raise BadInputError(f"the archive: {name!r} ({size} bytes) is not allowed in it")
-    utterances = [_utterance(number, line, written) for number, line in enumerate(lines.splitlines(), 1)]
+        members = _members(file)
+        manifest = _read_manifest(file, members)
+        written = _extract_all(file, members, folder)
+    utterances = [_utterance(number, line, written) for number, line in enumerate(manifest.splitlines(), 1)]
     if len(utterances) > MAX_UTTERANCES:
         raise BadInputError(f"the archive: {len(utterances)} utterances; at most {MAX_UTTERANCES} are allowed")
     of_split = {split: [one for one in utterances if one.split == split] for split in ("train", "test")}
     if not of_split["train"]:
         raise BadInputError("the archive: has no training utterances")
-    named = {one.file for one in utterances}
-    for name, place in written.items():
+    _check_recordings(written, {one.file for one in utterances})
+    vectors = {target.stem: target for name, target in written.items() if name.startswith("vectors/")}
+    return ArchiveContents(of_split["train"], of_split["test"], vectors)
+
+
+def _read_manifest(file: IO[bytes], members: Iterator[tuple[str, int]]) -> bytes:
+    """Reads the first member, which must be the manifest; an empty archive has none."""
+    for name, size in members:
+        if name != MANIFEST or size > MAX_MANIFEST_BYTES:
+            raise _not_allowed(name, size)
+        return b"".join(_content(file, size))
+    return b""
+
+
+def _extract_all(file: IO[bytes], members: Iterator[tuple[str, int]], folder: Path) -> dict[str, Path]:
+    """Extracts the recordings and task vectors; returns their paths by member name."""
+    written: dict[str, Path] = {}
+    for name, size in members:
+        if not NAMES.fullmatch(name) or name in written or len(written) >= 2 * MAX_UTTERANCES:
+            raise _not_allowed(name, size)
+        written[name] = folder / name
+        _extract(file, name, size, folder / name)
+    return written
+
+
+def _not_allowed(name: str, size: int) -> BadInputError:
+    return BadInputError(f"the archive: {name!r} ({size} bytes) is not allowed in it")
+
+
+def _check_recordings(written: Mapping[str, Path], named: Collection[Path]) -> None:
+    """Checks that the manifest names every recording, and that each one can be decoded."""
+    for name, target in written.items():
         if name.startswith("audio/"):
-            if place not in named:
+            if target not in named:
                 raise BadInputError(f"the archive: no line of its manifest names {name}")
-            check_recording(place, name)
-    vectors = {place.stem: place for name, place in written.items() if name.startswith("vectors/")}
-    return Unpacked(of_split["train"], of_split["test"], vectors)
+            check_recording(target, name)
 
 
 def check_recording(path: Path, name: str) -> None:
@@ -141,14 +162,14 @@ def check_recording(path: Path, name: str) -> None:
                 raise BadInputError(f"the archive: {name} is not FLAC of one or two channels, 8 to 48 kHz")
         decoded_s = 0.0
         for block in read_blocks(path, name):
-            decoded_s += len(block) / 16_000
+            decoded_s += len(block) / SAMPLE_RATE
             if decoded_s > LONGEST_S + TOLERANCE_S:
                 raise BadInputError(f"the archive: {name} is longer than {LONGEST_S:g} s")
     except (BadAudioError, soundfile.LibsndfileError) as error:
         raise BadInputError(f"the archive: {name} is not a readable recording ({error})") from error
 
 
-def _members(file: IO[bytes]) -> Iterable[tuple[str, int]]:
+def _members(file: IO[bytes]) -> Iterator[tuple[str, int]]:
     """Yields name and size of each file in a tar; the caller must read the content before the next iteration."""
     while True:
         header = file.read(tarfile.BLOCKSIZE)
@@ -174,26 +195,26 @@ def _content(file: IO[bytes], size: int) -> Iterable[bytes]:
         yield chunk
 
 
-def _extract(file: IO[bytes], name: str, size: int, place: Path) -> None:
+def _extract(file: IO[bytes], name: str, size: int, target: Path) -> None:
     digest = hashlib.sha256()
-    place.touch(0o600, exist_ok=False)
-    with place.open("wb") as out:
+    target.touch(0o600, exist_ok=False)
+    with target.open("wb") as out:
         for chunk in _content(file, size):
             digest.update(chunk)
             out.write(chunk)
-    if digest.hexdigest() != place.stem:
+    if digest.hexdigest() != target.stem:
         raise BadInputError(f"the archive: the content of {name} does not match the hash in its name")
 
 
 def _utterance(number: int, line: bytes, written: dict[str, Path]) -> Utterance:
-    kinds: dict[str, Callable[[Any], bool]] = {
+    validators: dict[str, Callable[[Any], bool]] = {
         "audio": lambda value: value in written and value.startswith("audio/"),
         "text": lambda value: isinstance(value, str),
         "split": lambda value: value in ("train", "test"),
     }
     try:
         record = parse_json(line)
-        if record.keys() != kinds.keys() or not all(fits(record[key]) for key, fits in kinds.items()):
+        if record.keys() != validators.keys() or not all(is_valid(record[key]) for key, is_valid in validators.items()):
             raise ValueError("expected audio of the archive, a text and a split")
         return Utterance(audio=written[record["audio"]], text=checked_text(record["text"]), split=record["split"])
     except (ValueError, AttributeError, TypeError) as error:

@@ -11,7 +11,7 @@ from device_app.data.names import GUARD_SET
 from device_app.models.ledger import Edit, Ledger
 from device_app.paths import data_folder
 from device_app.remote.client import HostClient
-from device_app.remote.signatures import check_record, verify_document
+from device_app.remote.signatures import check_content, verify_document
 from device_app.remote.trusted_hosts import Host
 from editing.errors import BadInputError
 from editing.privacy import make_folder
@@ -53,17 +53,6 @@ def _scores(edit: Edit) -> dict[str, float]:
     return {name: wer for name, wer in found.items() if wer is not None}
 
 
-def contribute(host: Host, group: str, data: bytes, report: Callable[[str], None]) -> None:
-    """Sends the file of a task vector to the host of a group.
-
-    Raises:
-        NetworkError: the host cannot be reached.
-        BadInputError: the host refuses it.
-    """
-    with HostClient(host, report) as client:
-        client.contribute(group, data)
-
-
 def pull(host: Host, group: str, ledger: Ledger, report: Callable[[str], None]) -> TaskVector:
     """Downloads and verifies the task vector that a host merged for a group and for the base of this model.
 
@@ -89,7 +78,7 @@ def pull(host: Host, group: str, ledger: Ledger, report: Callable[[str], None]) 
     ):
         offer = client.fleet(group, base)
         record = verify_document(offer["statement"], offer["signature"], host.key)
-        check_record(record, {"kind": "fleet", "group": group, "base": base})
+        check_content(record, {"kind": "fleet", "group": group, "base": base})
         path = Path(folder) / "vector.safetensors"
         if client.fleet_vector(group, base, path) != record["vector"]:
             raise BadInputError(f"{host.url}: sent another task vector than it signed; nothing was merged")

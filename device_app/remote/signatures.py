@@ -28,13 +28,13 @@ class Signer:
     """Signs the documents of a host.
 
     Attributes:
-        private: the private key.
-        key: the public key, base64.
+        private_key: the host's private key.
+        public_key: its public key, base64.
         authority: the certificate of the host's own authority (PEM), if it has one.
     """
 
-    private: Ed25519PrivateKey
-    key: str
+    private_key: Ed25519PrivateKey
+    public_key: str
     authority: str | None
 
     @classmethod
@@ -52,25 +52,25 @@ class Signer:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
         try:
-            private = serialization.load_pem_private_key(path.read_bytes(), None)
-            if not isinstance(private, Ed25519PrivateKey):
+            private_key = serialization.load_pem_private_key(path.read_bytes(), None)
+            if not isinstance(private_key, Ed25519PrivateKey):
                 raise ValueError("it is not an Ed25519 key")
         except FileNotFoundError:
             raise BadInputError(f"{path}: there is no such key; 'asr-edge host init' makes one") from None
         except (OSError, ValueError, TypeError) as error:
             raise BadInputError(f"{path}: cannot be used ({error})") from error
-        public = base64.b64encode(private.public_key().public_bytes_raw()).decode()
-        return cls(private, public, authority.read_text("ascii") if authority.is_file() else None)
+        public_key = base64.b64encode(private_key.public_key().public_bytes_raw()).decode()
+        return cls(private_key, public_key, authority.read_text("ascii") if authority.is_file() else None)
 
     @property
     def fingerprint(self) -> str:
         """The fingerprint that people compare."""
-        return fingerprint(self.key, self.authority)
+        return fingerprint(self.public_key, self.authority)
 
-    def sign(self, record: Mapping[str, Any]) -> tuple[str, str]:
-        """Serialises and signs a record; returns the document and the signature."""
-        document = json.dumps(record, sort_keys=True, ensure_ascii=False)
-        return document, base64.b64encode(self.private.sign(document.encode())).decode()
+    def sign(self, content: Mapping[str, Any]) -> tuple[str, str]:
+        """Serialises and signs the content of a document; returns the document and the signature."""
+        document = json.dumps(content, sort_keys=True, ensure_ascii=False)
+        return document, base64.b64encode(self.private_key.sign(document.encode())).decode()
 
 
 def make_signing_key(path: Path) -> None:
@@ -88,13 +88,16 @@ def make_signing_key(path: Path) -> None:
         write_atomically(path, pem, private=True)
 
 
-def verify_document(document: str, signature: str, key: str) -> dict[str, Any]:
+def verify_document(document: str, signature: str, public_key: str) -> dict[str, Any]:
     """Verifies and parses a signed document.
 
     Args:
         document: JSON, as it was signed.
         signature: Ed25519, base64.
-        key: public key, base64.
+        public_key: of the host, base64.
+
+    Returns:
+        The content of the document.
 
     Raises:
         BadInputError: the signature does not match.
@@ -103,39 +106,39 @@ def verify_document(document: str, signature: str, key: str) -> dict[str, Any]:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
-        public = Ed25519PublicKey.from_public_bytes(base64.b64decode(key, validate=True))
+        public = Ed25519PublicKey.from_public_bytes(base64.b64decode(public_key, validate=True))
         public.verify(base64.b64decode(signature, validate=True), document.encode())
-        record = parse_json(document)
+        content = parse_json(document)
     except (InvalidSignature, ValueError) as error:
         raise BadInputError(
             "the task vector is not signed by the host that this device trusts; nothing was merged. If the host has "
             "a new key, ask its owner for the fingerprint and run 'asr-edge host trust URL'"
         ) from error
-    if not isinstance(record, dict):
+    if not isinstance(content, dict):
         raise BadInputError("the document that the host signed is not a JSON object; nothing was merged")
-    found: dict[str, Any] = translated(record, STATEMENT)
+    found: dict[str, Any] = translated(content, STATEMENT)
     return found
 
 
-def check_record(record: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Checks that a signed record answers the request.
+def check_content(content: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Checks that a signed document answers the request.
 
     Raises:
         BadInputError: a value differs from the expected one.
     """
-    wrong = [name for name, value in expected.items() if record.get(name) != value]
+    wrong = [name for name, value in expected.items() if content.get(name) != value]
     if wrong:
         raise BadInputError(
             f"the host signed an answer to another request ({', '.join(wrong)} differ); nothing was merged"
         )
 
 
-def fingerprint(key: str, authority: str | None) -> str:
+def fingerprint(public_key: str, authority: str | None) -> str:
     """The fingerprint of a host that people compare: SHA-256 over its signing key and its certificate authority.
 
     Args:
-        key: the public key of the host, base64.
+        public_key: of the host, base64.
         authority: the certificate of its own authority (PEM); None if it uses a public one.
     """
-    digest = hashlib.sha256(json.dumps([key, authority]).encode()).digest()
+    digest = hashlib.sha256(json.dumps([public_key, authority]).encode()).digest()
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")

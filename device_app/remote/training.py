@@ -19,7 +19,7 @@ from device_app.models.ledger import Ledger
 from device_app.recognition.transcriber import Transcriber
 from device_app.remote.client import HostClient
 from device_app.remote.jobs import ARCHIVE, VECTOR, Job, pack_job
-from device_app.remote.signatures import check_record, verify_document
+from device_app.remote.signatures import check_content, verify_document
 from device_app.remote.trusted_hosts import Host, find_host, record_consent
 from device_app.reporter import OnUpdate
 from editing.errors import AsrEdgeError, BadInputError, TrainingError
@@ -145,7 +145,7 @@ def fetch(job: Job, client: HostClient, on_change: Callable[[Mapping[str, Any]],
             f"{job.url}: the fine-tuning on {job.settings.domain} failed: {reason}; nothing was changed on this device"
         )
     record = verify_document(state["statement"], state["signature"], client.host.key)
-    check_record(
+    check_content(
         record,
         {
             "kind": "task-vector",

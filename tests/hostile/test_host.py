@@ -172,7 +172,7 @@ def test_kill_9_of_host_and_device_at_random_moments_ends_every_job_once(host, t
     host.call("host", "init", "localhost")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    save_host(Host(url, signer(host.folder / "host").key))
+    save_host(Host(url, signer(host.folder / "host").public_key))
     audio = read(RECORDINGS / "ss-noservice.flac")
     path = tmp_path / "one.flac"
     path.write_bytes(encode(audio[: 2 * 16_000]))

@@ -62,7 +62,7 @@ class Family(Protocol):
     def log_probabilities(
         self, model: torch.nn.Module, audio: torch.Tensor, lengths: torch.Tensor, targets: Sequence[Sequence[int]]
     ) -> torch.Tensor:
-        """(rows, vocabulary): one row per target token, or per frame for CTC. Arguments as for `loss`."""
+        """(frames, vocabulary) for CTC, otherwise (target tokens, vocabulary). Arguments as for `loss`."""
         ...
 
     def features(self, model: torch.nn.Module, audio: torch.Tensor) -> torch.Tensor:

@@ -99,7 +99,7 @@ def health(host: Host) -> Health:
 @router.get("/v1/identity")
 def identity(host: Host) -> HostIdentity:
     """The keys that devices pin."""
-    return HostIdentity(key=host.signer.key, authority=host.signer.authority)
+    return HostIdentity(key=host.signer.public_key, authority=host.signer.authority)
 
 
 @router.get("/metrics", response_class=Response)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from device_app.data.utterance import Utterance
-from device_app.remote.archive import Unpacked, unpack
+from device_app.remote.archive import ArchiveContents, unpack
 from editing.files import write_atomically
 from editing.former_names import FINE_TUNING, translated
 from editing.json_text import read_json
@@ -160,14 +160,14 @@ class JobFolder:
         write_atomically(self._index, json.dumps(record).encode())
         return unpacked.training
 
-    def unpacked(self) -> Unpacked:
+    def unpacked(self) -> ArchiveContents:
         """The contents of the archive after `unpack`, for any process that shares the folder."""
         record = json.loads(self._index.read_text("utf-8"))
         training, held_out = (
             [Utterance(audio=self.dataset / "audio" / name, text=text) for name, text in record[part]]
             for part in ("training", "held_out")
         )
-        return Unpacked(training, held_out, {path.stem: path for path in (self.dataset / "vectors").iterdir()})
+        return ArchiveContents(training, held_out, {path.stem: path for path in (self.dataset / "vectors").iterdir()})
 
     # Removing
 

@@ -12,7 +12,7 @@ from device_app.adaptation.training_set import TrainingSet
 from device_app.models.bundles import find_base
 from device_app.models.edited_bundle import edited_bundle
 from device_app.models.ledger_record import Applied
-from device_app.remote.archive import Unpacked
+from device_app.remote.archive import ArchiveContents
 from editing.errors import BadInputError
 from editing.files import sha256
 from editing.privacy import private_folder
@@ -99,7 +99,7 @@ class _ArchivedVectors:
         return BadInputError(f"edit {applied.edit} cannot be applied: {reason}")
 
 
-def starting_bundle(request: Mapping[str, Any], unpacked: Unpacked) -> Bundle:
+def starting_bundle(request: Mapping[str, Any], unpacked: ArchiveContents) -> Bundle:
     """The device's model: a base that is installed here, with the edits whose vectors are in the archive.
 
     Its `weights` method raises WrongBaseError or TaskVectorError if a vector does not fit the base.

@@ -33,7 +33,7 @@ def overhead(
         folder: the vectors are written here and kept; created if missing.
         model: a bundle; None for the embedded one.
         counts: the numbers of edits to measure.
-        threads: for the recogniser.
+        threads: CPU threads of the recogniser.
 
     Returns:
         For every count: "edits", "disk_mb" of the vectors, "merge_s" from base and vectors to the
@@ -55,24 +55,24 @@ def overhead(
     paths: list[Path] = []
     rows = []
     bake(bundle, base, "int8", folder / "base")
-    plain = Transcriber(bundle, threads=threads, folder=folder / "base")
+    unedited = Transcriber(bundle, threads=threads, folder=folder / "base")
     for count in sorted(counts):
         while len(paths) < count:
             noise = {n: random.standard_normal(t.shape, np.float32) * np.float32(1e-5) for n, t in base.items()}
             vector = TaskVector(METHODS["ties"]([noise], lam=1.0, density=0.5), origin)
             paths.append(folder / f"{len(paths) + 1}.safetensors")
             write_atomically(paths[-1], vector.to_bytes())
-        began = time.perf_counter()
+        merge_start = time.perf_counter()
         weights: Tensors = base
         for path in paths[:count]:
             weights = apply(weights, METHODS["task_arithmetic"]([TaskVector.load(path).tensors], lam=0.6))
-        merged = time.perf_counter()
+        bake_start = time.perf_counter()
         bake(bundle, weights, "int8", folder / "edited")
-        baked = time.perf_counter()
+        bake_end = time.perf_counter()
         edited = Transcriber(bundle, threads=threads, folder=folder / "edited")
-        times: dict[str, list[float]] = {"edited": [], "plain": []}
+        times: dict[str, list[float]] = {"edited": [], "unedited": []}
         for _ in range(9):
-            for name, transcriber in (("edited", edited), ("plain", plain)):
+            for name, transcriber in (("edited", edited), ("unedited", unedited)):
                 start = time.perf_counter()
                 transcriber.transcribe(audio, SAMPLE_RATE)
                 times[name].append(time.perf_counter() - start)
@@ -81,20 +81,21 @@ def overhead(
             {
                 "edits": count,
                 "disk_mb": sum(path.stat().st_size for path in paths[:count]) / 1e6,
-                "merge_s": merged - began,
-                "bake_s": baked - merged,
+                "merge_s": bake_start - merge_start,
+                "bake_s": bake_end - bake_start,
                 "peak_mb": peak_memory_mb(),
                 "latency_ms": 1e3 * latency["edited"],
-                "latency_ratio": latency["edited"] / latency["plain"],
+                "latency_ratio": latency["edited"] / latency["unedited"],
             }
         )
     return rows
 
 
 def _check_replaceable(path: Path) -> None:
-    """
+    """Checks that a file is absent or from an earlier measurement, so that it may be replaced.
+
     Raises:
-        BadInputError: the file is not from an earlier measurement.
+        BadInputError: the file is another task vector.
     """
     if path.exists() and read_origin(path).domain != DOMAIN:
         raise BadInputError(

@@ -1,4 +1,4 @@
-"""`asr-edge doctor` and the ledger: it shows, asks, restores, and says what is left to do."""
+"""`asr-edge doctor` and the ledger: it shows, asks, restores, and reports the faults that remain."""
 
 import json
 import shutil
@@ -30,11 +30,11 @@ def test_without_consent_nothing_changes(run, damaged, options):
     assert not damaged.files.quarantine.exists()
 
 
-def test_it_restores_the_ledger_and_says_what_is_left(run, damaged, bundle):
+def test_it_restores_the_ledger_and_reports_the_faults_that_remain(run, damaged, bundle):
     first = run("doctor", "--yes")
     assert first.returncode == 1
     assert "damaged ledgers" in first.stdout
-    assert "Left to do" in first.stderr
+    assert "Faults remain" in first.stderr
     assert [edit.domain for edit in Ledger(bundle).edits] == ["a"]
     assert run("doctor", "--yes").returncode == 0
     last = run("doctor", "--json")

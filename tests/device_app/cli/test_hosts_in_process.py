@@ -67,7 +67,9 @@ class Served:
         self.url = stack.enter_context(running(config))
 
     def trust(self, *, consent=True, token=None):
-        save_host(Host(self.url, self.keys.key, None, token or self.database.add_device("phone", "crew"), consent))
+        save_host(
+            Host(self.url, self.keys.public_key, None, token or self.database.add_device("phone", "crew"), consent)
+        )
 
 
 @pytest.fixture

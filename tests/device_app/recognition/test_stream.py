@@ -9,7 +9,7 @@ from device_app.audio.vad import Segmenter, SegmentSettings, VoiceActivity
 from device_app.evaluation.error_rates import english, error_rates
 from device_app.paths import RECORDINGS
 from device_app.recognition.results import Recognition
-from device_app.recognition.stream import LARGEST_PARTIAL_SHARE, Stream
+from device_app.recognition.stream import MAX_PARTIAL_SHARE, Stream
 
 SAID = "The number you have dialed is not in service. Please check the number and try again."
 
@@ -101,4 +101,4 @@ def test_a_slow_machine_is_not_asked_for_more_partials_than_it_can_give(transcri
         if current is not None and stream._is_due(current):
             break
     assert current is not None
-    assert current.end_s - current.start_s >= 2.0 / LARGEST_PARTIAL_SHARE - 0.3
+    assert current.end_s - current.start_s >= 2.0 / MAX_PARTIAL_SHARE - 0.3

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_app.remote.signatures import Signer, check_record, fingerprint, make_signing_key, verify_document
+from device_app.remote.signatures import Signer, check_content, fingerprint, make_signing_key, verify_document
 from editing.errors import BadInputError
 
 PRIVATE = Ed25519PrivateKey.generate()
@@ -39,9 +39,9 @@ def test_a_changed_document_or_another_signer_is_detected():
 
 def test_a_document_signed_for_another_request_is_refused():
     record = verify_document(DOCUMENT, SIGNATURE, KEY)
-    check_record(record, {"job": "1"})
+    check_content(record, {"job": "1"})
     with pytest.raises(BadInputError, match="to another request \\(base, job differ\\)"):
-        check_record(record, {"base": "b", "job": "2"})
+        check_content(record, {"base": "b", "job": "2"})
 
 
 def test_a_fingerprint_depends_on_key_and_authority():
@@ -53,8 +53,8 @@ def test_a_document_of_a_signer_is_verified_with_its_key(tmp_path):
     make_signing_key(tmp_path / "signing.pem")
     signer = Signer.open(tmp_path / "signing.pem", tmp_path / "authority.pem")
     document, signature = signer.sign({"job": "1", "text": "ü"})
-    assert verify_document(document, signature, signer.key) == {"job": "1", "text": "ü"}
-    assert signer.fingerprint == fingerprint(signer.key, None)
+    assert verify_document(document, signature, signer.public_key) == {"job": "1", "text": "ü"}
+    assert signer.fingerprint == fingerprint(signer.public_key, None)
     (tmp_path / "authority.pem").write_text("pem")
     assert Signer.open(tmp_path / "signing.pem", tmp_path / "authority.pem").authority == "pem"
 

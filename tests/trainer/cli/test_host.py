@@ -241,7 +241,7 @@ def test_a_host_is_trusted_when_the_user_confirms_its_fingerprint(asr, host, dat
     )
     assert done.err.endswith(f"{host} is trusted. 'asr-edge adapt --domain NAME --on {host}' fine-tunes there.\n")
     known = hosts()[host]
-    assert (known.key, known.authority, known.token, known.consent) == (keys.key, keys.authority, token, False)
+    assert (known.key, known.authority, known.token, known.consent) == (keys.public_key, keys.authority, token, False)
     again = asr("host", "trust", host)  # with the same keys, nothing is asked and the token is kept
     assert (again.code, hosts()[host]) == (0, known)
     done = asr("host", "forget", host)
@@ -262,7 +262,7 @@ def test_changed_keys_of_a_host_are_a_warning(asr, host, database, keys, tmp_pat
     assert asr("host", "trust", host, "--token", token, "--fingerprint", keys.fingerprint).code == 0
     path = tmp_path / "home" / "hosts.json"
     record = json.loads(path.read_text())
-    record[host]["key"] = make_keys(tmp_path / "other", ["127.0.0.1"]).key
+    record[host]["key"] = make_keys(tmp_path / "other", ["127.0.0.1"]).public_key
     path.write_text(json.dumps(record))
     done = asr("host", "trust", host, answer="n\n")
     assert done.code == 1
@@ -271,7 +271,7 @@ def test_changed_keys_of_a_host_are_a_warning(asr, host, database, keys, tmp_pat
     )
     assert hosts()[host].key == record[host]["key"]
     assert asr("host", "trust", host, "--token", token, answer="y\n").code == 0
-    assert hosts()[host].key == keys.key
+    assert hosts()[host].key == keys.public_key
 
 
 # A fleet

@@ -134,4 +134,4 @@ def packed(training_set, host_home):
 @pytest.fixture
 def trusted(database, keys):
     """A host that a device trusts."""
-    return lambda url, name="phone": Host(url, keys.key, keys.authority, database.add_device(name, "crew"))
+    return lambda url, name="phone": Host(url, keys.public_key, keys.authority, database.add_device(name, "crew"))

@@ -182,7 +182,7 @@ def test_health_identity_and_metrics(serve, client_of, keys):
     url = serve()
     phone = client_of(url)
     create(phone)
-    assert httpx.get(f"{url}/v1/identity").json() == {"key": keys.key, "authority": keys.authority}
+    assert httpx.get(f"{url}/v1/identity").json() == {"key": keys.public_key, "authority": keys.authority}
     assert httpx.get(f"{url}/v1/health").json() == {"status": "ok", "queued": 0, "running": 0}
     assert 'asr_edge_jobs{state="uploading"} 1.0' in phone.get("/metrics").text
     assert set(httpx.get(f"{url}/openapi.json").json()["paths"]) >= {"/v1/jobs", "/v1/jobs/{identity}/events"}

@@ -99,7 +99,7 @@ def test_honest_vectors_are_merged_signed_and_offered(give, merge, vector, datab
     assert left_out(report) == {}
     assert report.reasons == []
     digest, statement, signature = database.offered("crew", bundle.weights_hash)
-    record = verify_document(statement, signature, keys.key)
+    record = verify_document(statement, signature, keys.public_key)
     assert (record["vector"], record["group"], record["devices"]) == (digest, "crew", 3)
     path = vector_file(host_home / "host", digest)
     assert hashlib.sha256(path.read_bytes()).hexdigest() == digest

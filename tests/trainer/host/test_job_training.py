@@ -7,7 +7,7 @@ import pytest
 
 from device_app.models.baking import baked
 from device_app.models.bundles import find_base
-from device_app.remote.archive import Unpacked
+from device_app.remote.archive import ArchiveContents
 from editing.errors import BadInputError
 from editing.task_vector import Origin, TaskVector
 from trainer.host.job_training import starting_bundle
@@ -22,7 +22,7 @@ def archived(tiny_bundle, tmp_path):
     TaskVector(tensors, Origin(tiny_bundle.family, tiny_bundle.weights_hash, "phone", utterances=1)).save(path)
     name = hashlib.sha256(path.read_bytes()).hexdigest()
     edit = {"vectors": [name], "method": "ties", "settings": {"lam": 0.6, "density": 0.5}}
-    return {"base": tiny_bundle.weights_hash, "edits": [edit]}, Unpacked([], [], {name: path})
+    return {"base": tiny_bundle.weights_hash, "edits": [edit]}, ArchiveContents([], [], {name: path})
 
 
 def test_a_rebuilt_bundle_is_baked_with_its_edits(host_home, archived):
@@ -41,4 +41,4 @@ def test_without_edits_the_base_is_fine_tuned(host_home, archived):
 
 def test_a_vector_missing_from_the_archive_is_an_error(host_home, archived):
     with pytest.raises(BadInputError, match=r"^the archive lacks the task vector [0-9a-f]{8} of an edit$"):
-        starting_bundle(archived[0], Unpacked([], [], {}))
+        starting_bundle(archived[0], ArchiveContents([], [], {}))

@@ -73,7 +73,7 @@ def test_a_job_gives_the_signed_vector_of_local_training_and_keeps_no_recording(
     for name, tensor in local.tensors.items():
         np.testing.assert_allclose(found[name], trim(tensor, 0.5), atol=1e-5)
     assert any(np.any(tensor) for tensor in found.values())
-    record = verify_document(job.statement, job.signature, keys.key)
+    record = verify_document(job.statement, job.signature, keys.public_key)
     assert record["vector"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert record["dataset"] == job.request["dataset"]["sha256"]
     assert [file.name for file in jobs.folder(job).iterdir()] == ["vector.safetensors"]

@@ -27,7 +27,7 @@ class FakeHost:
     """Answers like a host, except where a test changes its fields."""
 
     def __init__(self, keys, job, tensors, origin):
-        self.host = Host("https://box", keys.key, keys.authority)
+        self.host = Host("https://box", keys.public_key, keys.authority)
         self._keys = keys
         self.data = TaskVector(tensors, origin).to_bytes()
         self.record = {
