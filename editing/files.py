@@ -15,31 +15,10 @@ from pathlib import Path
 
 from editing.errors import AsrEdgeError, BadInputError, StorageError
 from editing.privacy import (
-    is_open_to_others,
     is_private,
     make_folder,
-    private_entries,
-    private_folder,
     restrict_access,
 )
-
-# device_app.data imports names of `editing.privacy` from here; the list can go when it no longer does.
-__all__ = [
-    "cannot_write",
-    "check_writable",
-    "folder_in_one_step",
-    "is_open_to_others",
-    "is_stream",
-    "make_folder",
-    "private_entries",
-    "private_folder",
-    "refuse_overwriting",
-    "restrict_access",
-    "sha256",
-    "sync",
-    "write_all_atomically",
-    "write_atomically",
-]
 
 LONGEST_NAME = 255  # bytes
 _DESCRIPTOR = re.compile(r"(?:/proc/(?P<process>\d+)(?:/task/\d+)?|/dev)/fd/(?P<number>\d+)")

@@ -21,7 +21,8 @@ from device_app.data.utterance import Recording, StoredUtterance, Utterance
 from device_app.finding import Finding
 from device_app.paths import DATA, LINKED
 from editing.errors import BadAudioError, BadInputError, StorageError
-from editing.files import is_open_to_others, private_entries, restrict_access, sha256
+from editing.files import sha256
+from editing.privacy import is_open_to_others, private_entries, restrict_access
 
 RECOVERED = "recovered"  # the domain of recordings without metadata
 

@@ -14,7 +14,7 @@ from device_app.data.store.migrations import migrate
 from device_app.data.store.quarantine import Quarantine
 from device_app.paths import DATA, LINKED
 from editing.errors import BadInputError, StorageError
-from editing.files import make_folder, private_folder
+from editing.privacy import make_folder, private_folder
 
 HIGHEST_VERSION = 1000  # a database of a higher version is damaged
 Table = Literal["domain", "speaker"]

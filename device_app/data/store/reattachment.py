@@ -16,7 +16,8 @@ from device_app.data.store import splits
 from device_app.data.store.connection import Connection
 from device_app.data.utterance import StoredUtterance
 from editing.errors import BadInputError
-from editing.files import restrict_access, write_atomically
+from editing.files import write_atomically
+from editing.privacy import restrict_access
 
 # Fields of a record in the quarantine that are columns of the table.
 COLUMNS = (
