@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from device_app.data.terms import Term
 from device_app.recognition.ngram import NGram
 
 
@@ -14,10 +16,12 @@ class DecodingOptions:
     Attributes:
         language_model: of words, to decode with a beam; for CTC models. None decodes greedily.
         beam: hypotheses that are kept while decoding, at least 1, which is greedy; None is the family's own.
+        keyterms: words and phrases to expect (`recognition.keyterms`); a beam of 1 seldom finds them.
     """
 
     language_model: NGram | None = None
     beam: int | None = None
+    keyterms: Sequence[Term | str] = ()
 
 
 DEFAULT = DecodingOptions()
