@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -96,6 +96,20 @@ def export(
     else:
         check_output(output, overwrite=overwrite)
         write_atomically(output, text.encode())
+
+
+@app.command("corrections")
+def corrections(
+    state: Annotated[Literal["on", "off"], typer.Argument(help="Whether a corrected word becomes a term.")],
+) -> None:
+    """Choose whether words that you correct are added to the list."""
+    from dataclasses import replace
+
+    from device_app.data.terms import changed_terms
+
+    with changed_terms() as box:
+        box[0] = replace(box[0], from_corrections=state == "on")
+    echo(f"Corrected words {'are' if state == 'on' else 'are not'} added to the list")
 
 
 def _count(terms: int) -> str:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -109,9 +109,11 @@ class TermList:
 
     Attributes:
         terms: in the order in which they were added.
+        from_corrections: whether a corrected word becomes a term.
     """
 
     terms: Sequence[Term] = ()
+    from_corrections: bool = True
 
     def with_terms(self, new: Iterable[Term], origin: str = "added") -> TermList:
         """The list with more terms; one that it has already gets the new spelling and weight, and keeps its place.
@@ -127,7 +129,7 @@ class TermList:
             found[term.key] = Term(term.text, term.weight, since.origin, since.added)
         if len(found) > MOST:
             raise BadInputError(f"{len(found)} terms; {MOST} is the most. Nothing was changed")
-        return TermList([*found.values()])
+        return replace(self, terms=[*found.values()])
 
     def without(self, texts: Iterable[str]) -> TermList:
         """The list without some terms, in any case.
@@ -138,7 +140,7 @@ class TermList:
         keys = {" ".join(text.split()).casefold(): text for text in texts}
         if missing := [text for key, text in keys.items() if key not in {term.key for term in self.terms}]:
             raise BadInputError(f"{missing[0]!r} is not in the list of terms; nothing was changed")
-        return TermList([term for term in self.terms if term.key not in keys])
+        return replace(self, terms=[term for term in self.terms if term.key not in keys])
 
 
 def stored_terms() -> TermList:
@@ -157,7 +159,7 @@ def stored_terms() -> TermList:
     try:
         if record["format_version"] != FORMAT_VERSION:
             raise ValueError(f"version {record['format_version']}")
-        return TermList([_term(one) for one in record["terms"]])
+        return TermList([_term(one) for one in record["terms"]], bool(record.get("from_corrections", True)))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(path, str(error)) from error
 
@@ -181,7 +183,11 @@ def changed_terms() -> Iterator[list[TermList]]:
         box = [old]
         yield box
         if box[0] is not old:
-            record = {"format_version": FORMAT_VERSION, "terms": [asdict(term) for term in box[0].terms]}
+            record = {
+                "format_version": FORMAT_VERSION,
+                "from_corrections": box[0].from_corrections,
+                "terms": [asdict(term) for term in box[0].terms],
+            }
             write_atomically(path, (json.dumps(record, ensure_ascii=False, indent=1) + "\n").encode(), private=True)
 
 

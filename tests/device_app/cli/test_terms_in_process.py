@@ -93,3 +93,17 @@ def test_evaluate_reports_that_it_uses_terms(recording):
     assert done.stderr.startswith("With 1 terms; --no-terms")
     assert json.loads(done.stdout)["english"]["wer"] == 0
     assert call("evaluate", "m.jsonl", "--model", "tiny", "--json", "--no-terms").stderr == ""
+
+
+def test_a_corrected_word_becomes_a_term_unless_it_is_refused(recording):
+    transcribe(recording, "--save")
+    number = json.loads(call("dataset", "show", "my-speech", "--json").stdout)[0]["id"]
+    assert call("correct", number, "Huesca i o", "--no-term").stderr == ""
+    call("terms", "corrections", "off")
+    assert call("correct", number, "Huesca i o").stderr == ""
+    assert call("terms", "corrections", "on").stdout == "Corrected words are added to the list\n"
+    done = call("correct", "--last", "Huesca i o")
+    assert done.stderr.startswith("Expected from now on: Huesca ('asr-edge terms remove'")
+    (term,) = json.loads(call("terms", "list", "--json").stdout)
+    assert (term["text"], term["origin"]) == ("Huesca", "corrected")
+    assert call("label", "set", number, "Huesca i Leeds").stderr.startswith("Expected from now on: Leeds (")

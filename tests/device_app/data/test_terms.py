@@ -1,5 +1,6 @@
 import json
 import stat
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -106,6 +107,15 @@ def test_the_file_has_its_format_version(empty_home):
     record = json.loads((empty_home / "terms.json").read_text())
     assert record["format_version"] == 1
     assert record["terms"][0].keys() == {"text", "weight", "origin", "added"}
+
+
+def test_whether_corrections_add_terms_is_kept(empty_home):
+    assert stored_terms().from_corrections
+    with changed_terms() as box:
+        box[0] = replace(box[0], from_corrections=False)
+    add("Leeds")
+    assert not stored_terms().from_corrections
+    assert not stored_terms().without(["Leeds"]).from_corrections
 
 
 def test_a_list_has_an_end():
