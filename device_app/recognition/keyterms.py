@@ -9,6 +9,7 @@ loading a list tokenises nothing. States are made when decoding first reaches th
 
 from __future__ import annotations
 
+import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ STATES = 4096  # that are remembered
 APOSTROPHES = str.maketrans("\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}", "''")
 START = " "  # a state in which a word may begin without a space: at first, after a lone mark, after a hyphen
 DEAD = ""  # a state within a word that is of no term
-LAST = "\uffff"  # sorts after all characters of a term
+LAST = "\U0010ffff"  # sorts after all characters of a term
 
 # What a token begins with, if it does not go on with a term: a letter, so that a word before it has not ended; anything
 # else, or nothing, so that it has.
@@ -72,7 +73,7 @@ class Keyterms:
         strength = strength or Strength()
         weights: dict[str, float] = {}
         for one in terms:
-            term = checked_term(one) if isinstance(one, str) else one
+            term = checked_term(one) if isinstance(one, str) else checked_term(one.text, one.weight)
             spelling = START + folded(term.text)
             weights[spelling] = max(term.weight, weights.get(spelling, 0.0))
         self._strength = strength
@@ -277,7 +278,7 @@ def folded(text: str) -> str:
 
 def is_letter(character: str) -> bool:
     """Whether a character belongs to a word: "cat" has not ended in "cats", but has in "cat's"."""
-    return character.isalnum()
+    return character.isalnum() or unicodedata.category(character)[0] == "M"
 
 
 def _text(name: str | None) -> str:

@@ -49,7 +49,7 @@ def test_a_list_is_exported_and_imported(empty_home):
     assert call("terms", "import", "list.txt").stdout == "2 added; the list has 2 terms\n"
     assert json.loads(call("terms", "list", "--json").stdout)[0]["origin"] == "imported"
     refused = call("terms", "export", "-o", "list.txt", code=1)
-    assert "is there already" in refused.stderr
+    assert "already exists" in refused.stderr
     call("terms", "export", "-o", "list.txt", "--overwrite")
 
 

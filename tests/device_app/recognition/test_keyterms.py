@@ -133,6 +133,15 @@ def test_case_does_not_matter():
     assert bonus(graph_of("bc"), tokens_of(MARK + "BC")) == pytest.approx(1.0)
 
 
+def test_spaces_within_a_phrase_are_one_and_any_alphabet_is_found():
+    assert bonus(graph_of(Term(" ab   c ")), tokens_of(MARK + "ab", MARK + "c")) == pytest.approx(2.0)
+    names = [MARK + "\U00010428", "\N{DEVANAGARI LETTER KA}\N{DEVANAGARI VOWEL SIGN AA}", "b"]
+    assert graph_of("\U00010428b", names=names).bonus([0, 2]) == pytest.approx(1.0)
+    within = graph_of("\N{DEVANAGARI LETTER KA}", names=["\N{DEVANAGARI LETTER KA}", "\N{DEVANAGARI VOWEL SIGN AA}"])
+    assert within.bonus([0]) == pytest.approx(0.5)
+    assert within.bonus([0, 1]) == pytest.approx(0.0)
+
+
 def test_both_kinds_of_apostrophe_are_one():
     assert bonus(graph_of("a\N{RIGHT SINGLE QUOTATION MARK}b"), tokens_of(MARK + "a", "'", "b")) == pytest.approx(1.5)
 
@@ -161,6 +170,8 @@ def test_the_bonus_of_a_long_term_is_limited():
 
 @pytest.mark.parametrize("term", ["", "  ", "...", "a" * 101, "a\u202eb"])
 def test_what_is_not_a_term_is_refused(term):
+    with pytest.raises(BadInputError):
+        Keyterms([Term(term)])
     with pytest.raises(BadInputError):
         Keyterms([term])
 
