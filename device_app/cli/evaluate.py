@@ -41,7 +41,7 @@ def evaluate(
     entries = {manifest: read_manifest(manifest, split) for manifest in manifests}
     decoding = options.decoding_options(lm, beam, terms, no_terms)
     if decoding.keyterms and not no_terms:
-        options.tell(f"With {len(decoding.keyterms)} terms; --no-terms leaves those of 'asr-edge terms' out.")
+        options.tell(f"Keyterms: {len(decoding.keyterms)}; --no-terms leaves out those of 'asr-edge terms'")
     _, transcriber = options.load(model, threads, precision, version, decoding)
     with progress("evaluating", sum(map(len, entries.values()))) as advance:
         report = measure(transcriber, entries, worst=worst, on_done=lambda: advance(1))

@@ -90,7 +90,7 @@ def test_evaluate_reports_that_it_uses_terms(recording):
     Path("m.jsonl").write_text(json.dumps({"audio": "fio.wav", "text": "f i o"}) + "\n")
     call("terms", "add", "Lawnswood")
     done = call("evaluate", "m.jsonl", "--model", "tiny", "--json")
-    assert done.stderr.startswith("With 1 terms; --no-terms")
+    assert done.stderr.startswith("Keyterms: 1; --no-terms")
     assert json.loads(done.stdout)["english"]["wer"] == 0
     assert call("evaluate", "m.jsonl", "--model", "tiny", "--json", "--no-terms").stderr == ""
 
