@@ -28,6 +28,7 @@ from device_app.cli import (
     record,
     report,
     revert,
+    terms,
     transcribe,
     vector,
 )
@@ -46,6 +47,7 @@ app = typer.Typer(
 PANELS: Mapping[str, Mapping[str, typer.Typer | Callable[..., None]]] = {
     "Speech to text": {
         "transcribe": transcribe.transcribe,
+        "terms": terms.app,
         "evaluate": evaluate.evaluate,
         "bench": bench.bench,
     },

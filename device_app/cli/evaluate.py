@@ -25,6 +25,8 @@ def evaluate(
     version: options.Version = None,
     lm: options.LanguageModel = None,
     beam: options.Beam = None,
+    terms: options.TermsFile = None,
+    no_terms: options.NoTerms = False,
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
@@ -37,7 +39,10 @@ def evaluate(
     from device_app.evaluation.evaluate import evaluate as measure
 
     entries = {manifest: read_manifest(manifest, split) for manifest in manifests}
-    _, transcriber = options.load(model, threads, precision, version, options.decoding_options(lm, beam))
+    decoding = options.decoding_options(lm, beam, terms, no_terms)
+    if decoding.keyterms and not no_terms:
+        options.tell(f"Keyterms: {len(decoding.keyterms)}; --no-terms leaves out those of 'asr-edge terms'")
+    _, transcriber = options.load(model, threads, precision, version, decoding)
     with progress("evaluating", sum(map(len, entries.values()))) as advance:
         report = measure(transcriber, entries, worst=worst, on_done=lambda: advance(1))
     if as_json:

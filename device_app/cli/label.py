@@ -12,11 +12,14 @@ import typer
 from device_app.cli import options
 from device_app.cli.printing import echo
 from device_app.cli.terminal import review
+from device_app.cli.terminal.corrections import expect_corrected
 from device_app.cli.terminal.keyboard import ENTER, Keyboard
 from device_app.cli.terminal.labelling import label_utterance
 
 if TYPE_CHECKING:
     from device_app.data.utterance import StoredUtterance
+
+NoTerm = Annotated[bool, typer.Option("--no-term", help="Do not add the corrected words to 'asr-edge terms'.")]
 
 app = typer.Typer(help="Label recordings with what is said in them.")
 
@@ -79,12 +82,16 @@ def walk(
 def set_text(
     identity: Annotated[int, typer.Argument(metavar="ID", help="The utterance's number in 'dataset show'.")],
     text: Annotated[str, typer.Argument(help="What is said in it.")],
+    no_term: NoTerm = False,
 ) -> None:
     """Label an utterance, or change its text."""
     from device_app.data.store import Store
 
     with Store() as store:
-        _tell(store.set_text(identity, text))
+        utterance = store.set_text(identity, text)
+    _tell(utterance)
+    if not no_term:
+        expect_corrected(utterance.hypothesis, utterance.text)
 
 
 def correct(
@@ -94,6 +101,7 @@ def correct(
     domain: Annotated[
         str | None, typer.Option(help="Move it to this domain.", show_default="stays where it is")
     ] = None,
+    no_term: NoTerm = False,
 ) -> None:
     """Correct the text of an utterance that was misrecognised.
 
@@ -116,7 +124,10 @@ def correct(
         new = checked_text(identity_or_text if text is None else text)
         if domain is not None:  # first, as it may be refused
             store.move([identity], domain)
-        _tell(store.set_text(identity, new))
+        utterance = store.set_text(identity, new)
+    _tell(utterance)
+    if not no_term:
+        expect_corrected(utterance.hypothesis, utterance.text)
 
 
 def _tell(utterance: StoredUtterance) -> None:

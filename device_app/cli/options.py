@@ -69,10 +69,15 @@ Beam = Annotated[
         min=1,
         max=64,
         metavar="N",
-        help="Hypotheses kept while decoding; 1 is greedy and fastest. No effect on CTC models without --lm.",
+        help="Hypotheses kept while decoding; 1 is greedy and fastest. No effect on CTC models without --lm or terms.",
         show_default="4 for the embedded model",
     ),
 ]
+TermsFile = Annotated[
+    Path | None,
+    typer.Option("--terms", metavar="FILE", help="Words and phrases to expect, beside those of 'asr-edge terms'."),
+]
+NoTerms = Annotated[bool, typer.Option("--no-terms", help="Leave out the terms of 'asr-edge terms'.")]
 Version = Annotated[
     int | None, typer.Option(min=0, help="A version of the model; 0 is the base.", show_default="the active version")
 ]
@@ -208,16 +213,21 @@ def model_files(model: str | None) -> list[Path]:
     return [] if model is None else sorted(path for path in Path(model).rglob("*") if path.is_file())
 
 
-def decoding_options(lm: Path | None, beam: int | None) -> DecodingOptions:
-    """Decoding options from --lm and --beam.
+def decoding_options(
+    lm: Path | None, beam: int | None, terms: Path | None = None, no_terms: bool = False
+) -> DecodingOptions:
+    """Decoding options from --lm, --beam, --terms and --no-terms.
 
     Raises:
-        BadInputError: the file is not a valid ARPA file.
+        BadInputError: a file is not a valid ARPA file, or not a valid list of terms.
+        StorageError: the list of terms in the data folder is damaged.
     """
+    from device_app.data.terms import read_terms, stored_terms
     from device_app.recognition.ngram import NGram
     from device_app.recognition.options import DecodingOptions
 
-    return DecodingOptions(language_model=None if lm is None else NGram.read(lm), beam=beam)
+    keyterms = [*(() if no_terms else stored_terms().terms), *(read_terms(terms) if terms else ())]
+    return DecodingOptions(language_model=None if lm is None else NGram.read(lm), beam=beam, keyterms=keyterms)
 
 
 def load(

@@ -52,6 +52,8 @@ def transcribe(
     precision: options.Precision = "int8",
     lm: options.LanguageModel = None,
     beam: options.Beam = None,
+    terms: options.TermsFile = None,
+    no_terms: options.NoTerms = False,
     threads: options.Threads = None,
     jobs: Annotated[
         int | None,
@@ -80,13 +82,14 @@ def transcribe(
         return
 
     def load(threads: int | None) -> Transcriber:
-        return options.load(model, threads, precision, decoding=options.decoding_options(lm, beam))[1]
+        decoding = options.decoding_options(lm, beam, terms, no_terms)
+        return options.load(model, threads, precision, decoding=decoding)[1]
 
     with _saving(domain, "imported" if sources else "recorded") if save else nullcontext() as saver:
         if sources:
             from device_app.audio.sources import find_recordings
 
-            read = [*([lm] if lm else []), *options.model_files(model)]
+            read = [*(path for path in (lm, terms) if path), *options.model_files(model)]
             recordings = find_recordings(sources, options.tell)
             is_several = len(recordings) > 1
             todo, targets = _targets(recordings, form, output, read, overwrite, skip_existing)

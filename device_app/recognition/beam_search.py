@@ -1,4 +1,4 @@
-"""CTC prefix beam search with an n-gram language model (Hannun et al. 2014, arXiv 1408.2873)."""
+"""CTC prefix beam search with an n-gram language model (Hannun et al. 2014, arXiv 1408.2873) and keyterms."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from device_app.recognition.keyterms import START, TermGraph
 from device_app.recognition.ngram import BEGIN, END, NGram
 from device_app.recognition.results import Piece
 from device_app.recognition.subwords import WORD_START
 
 BEAM_WIDTH = 32  # prefixes that are kept after each frame
+BEAM_WIDTH_OF_TERMS = 8  # with keyterms and no language model
 TOKEN_MARGIN = 9.0  # nats; tokens further below the best token of their frame are pruned
 LM_WEIGHT = 0.5  # of the language model, relative to the CTC log-probabilities
 WORD_BONUS = 1.0  # per word, as a language model prefers fewer words
@@ -30,11 +32,15 @@ class _Prefix:
         blank: log-probability of all paths that end with a blank.
         token: log-probability of all paths that end with the last token.
         words: score of its words by the language model.
+        state: of the keyterms (`recognition.keyterms`), after its last token.
+        bonus: of the keyterms, in nats.
     """
 
     blank: float = NEVER
     token: float = NEVER
     words: float = 0.0
+    state: str = START
+    bonus: float = 0.0
 
     @property
     def ctc(self) -> float:
@@ -43,27 +49,38 @@ class _Prefix:
 
     @property
     def score(self) -> float:
-        return self.ctc + self.words
+        return self.ctc + self.words + self.bonus
 
 
 def decode(
-    log_probabilities: NDArray[np.float32], names: Sequence[str], blank: int, model: NGram, width: int = BEAM_WIDTH
+    log_probabilities: NDArray[np.float32],
+    names: Sequence[str],
+    blank: int,
+    model: NGram | None,
+    width: int = BEAM_WIDTH,
+    terms: TermGraph | None = None,
 ) -> list[Piece]:
     """The best tokens (see `search`) and the frames they span."""
-    return align(log_probabilities, search(log_probabilities, names, blank, model, width), blank)
+    return align(log_probabilities, search(log_probabilities, names, blank, model, width, terms), blank)
 
 
 def search(
-    log_probabilities: NDArray[np.float32], names: Sequence[str], blank: int, model: NGram, width: int = BEAM_WIDTH
+    log_probabilities: NDArray[np.float32],
+    names: Sequence[str],
+    blank: int,
+    model: NGram | None,
+    width: int = BEAM_WIDTH,
+    terms: TermGraph | None = None,
 ) -> Tokens:
-    """The best tokens by CTC and language model.
+    """The best tokens by CTC, language model and keyterms.
 
     Args:
         log_probabilities: (frames, vocabulary).
         names: the tokens as text; the first token of a word begins with `WORD_START`.
         blank: id of the blank token.
-        model: a word n-gram model, in the same case as the tokens.
+        model: a word n-gram model, in the same case as the tokens, or None.
         width: prefixes that are kept after each frame.
+        terms: to prefer, over the same names.
     """
     is_start = [name.startswith(WORD_START) for name in names]
     score_words = _WordScores(names, model)
@@ -76,11 +93,11 @@ def search(
             for token in likely:
                 log_probability = float(frame[token])
                 if token == blank:
-                    same = _entry(extended, prefix, scores.words)
+                    same = _same(extended, prefix, scores)
                     same.blank = float(np.logaddexp(same.blank, scores.ctc + log_probability))
                     continue
                 if token == last:  # the same token goes on, or comes again after a blank
-                    same = _entry(extended, prefix, scores.words)
+                    same = _same(extended, prefix, scores)
                     same.token = float(np.logaddexp(same.token, scores.token + log_probability))
                     before = scores.blank
                 else:
@@ -88,27 +105,38 @@ def search(
                 if before == NEVER:
                     continue
                 longer = (*prefix, token)
-                words = score_words(longer) if is_start[token] else scores.words
-                entry = _entry(extended, longer, words)
+                entry = extended.get(longer)
+                if entry is None:
+                    words = score_words(longer) if is_start[token] else scores.words
+                    state, bonus = terms.after(scores.state, token) if terms else (START, 0.0)
+                    entry = extended[longer] = _Prefix(words=words, state=state, bonus=scores.bonus + bonus)
                 entry.token = float(np.logaddexp(entry.token, before + log_probability))
         best = sorted(extended.items(), key=lambda item: item[1].score, reverse=True)[:width]
         beam = dict(best)
-    return max(beam, key=lambda prefix: beam[prefix].ctc + score_words(prefix, is_complete=True))
+
+    def complete_score(prefix: Tokens) -> float:
+        scores = beam[prefix]
+        bonus = scores.bonus + (terms.at_end(scores.state) if terms else 0.0)
+        return scores.ctc + score_words(prefix, is_complete=True) + bonus
+
+    return max(beam, key=complete_score)
 
 
-def _entry(beam: dict[Tokens, _Prefix], prefix: Tokens, words: float) -> _Prefix:
-    return beam.setdefault(prefix, _Prefix(words=words))
+def _same(beam: dict[Tokens, _Prefix], prefix: Tokens, scores: _Prefix) -> _Prefix:
+    return beam.setdefault(prefix, _Prefix(words=scores.words, state=scores.state, bonus=scores.bonus))
 
 
 class _WordScores:
-    """Scores the complete words of a prefix by the language model."""
+    """Scores the complete words of a prefix by the language model; 0 without one."""
 
-    def __init__(self, names: Sequence[str], model: NGram) -> None:
+    def __init__(self, names: Sequence[str], model: NGram | None) -> None:
         self._names, self._model = names, model
         self._cache: dict[tuple[str, ...], float] = {}
 
     def __call__(self, prefix: Tokens, is_complete: bool = False) -> float:
         """`is_complete`: the prefix is a whole sentence, so its last word is complete too."""
+        if self._model is None:
+            return 0.0
         text = "".join(self._names[token] for token in prefix)
         words = tuple(word for word in text.split(WORD_START) if word)
         if not is_complete and not self._ends_word(prefix):
@@ -123,7 +151,7 @@ class _WordScores:
         return bool(prefix) and self._names[prefix[-1]] == WORD_START
 
     def _sum(self, words: tuple[str, ...]) -> float:
-        if not words:
+        if not words or self._model is None:
             return 0.0
         if words not in self._cache:
             self._cache[words] = self._sum(words[:-1]) + self._model.log_probability((BEGIN, *words[:-1]), words[-1])

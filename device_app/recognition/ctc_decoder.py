@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.recognition import beam_search
 from device_app.recognition.ctc import greedy
+from device_app.recognition.keyterms import LEAST_BONUS, Keyterms, TermGraph
 from device_app.recognition.options import DEFAULT, DecodingOptions
 from device_app.recognition.results import Piece, Recognition, Word, geometric_mean
 from device_app.recognition.subwords import WORD_START, word_spans
-from editing.errors import BundleError
-from export.bundle import TOKENIZER, Bundle
+from export.bundle import Bundle
 
 
 class CtcDecoder:
-    """Decodes greedily, or by beam search with a language model; without one, a beam finds nothing better.
+    """Decodes greedily, or by beam search with a language model or keyterms; else a beam finds nothing better.
 
     Attributes:
         blank: id of the blank token, the last of the vocabulary.
@@ -30,6 +30,7 @@ class CtcDecoder:
         self.blank = blank
         self._options = options
         self._names: Sequence[str] = [tokenizer.id_to_token(token) for token in range(blank)]
+        self._terms = TermGraph(Keyterms(options.keyterms), self._names) if options.keyterms else None
 
     @classmethod
     def of(cls, bundle: Bundle, options: DecodingOptions = DEFAULT) -> CtcDecoder:
@@ -42,13 +43,7 @@ class CtcDecoder:
         Raises:
             BundleError: the tokenizer is missing or damaged.
         """
-        import tokenizers
-
-        bundle.check(TOKENIZER)
-        try:
-            tokenizer = tokenizers.Tokenizer.from_file(str(bundle.path(TOKENIZER)))
-        except Exception as error:  # tokenizers raises bare Exception
-            raise BundleError(f"{bundle.folder}: the tokenizer is damaged ({error})") from error
+        tokenizer = bundle.tokenizer()
         return cls(tokenizer, int(tokenizer.get_vocab_size()), options)
 
     def recognition(self, log_probabilities: NDArray[np.float32], samples: int) -> Recognition:
@@ -63,10 +58,19 @@ class CtcDecoder:
         return Recognition(" ".join(word.text for word in words), words)
 
     def _pieces(self, log_probabilities: NDArray[np.float32]) -> list[Piece]:
-        model, beam = self._options.language_model, self._options.beam
+        model, beam, terms = self._options.language_model, self._options.beam, self._terms
         if model is None:
+            return self._with_terms(log_probabilities, terms) if terms else greedy(log_probabilities, self.blank)
+        width = beam or beam_search.BEAM_WIDTH
+        return beam_search.decode(log_probabilities, self._names, self.blank, model, width, terms)
+
+    def _with_terms(self, log_probabilities: NDArray[np.float32], terms: TermGraph) -> list[Piece]:
+        """Greedy, unless the beam has found a term: so terms that are not said change nothing."""
+        width = self._options.beam or beam_search.BEAM_WIDTH_OF_TERMS
+        found = beam_search.search(log_probabilities, self._names, self.blank, None, width, terms)
+        if terms.bonus(found) < LEAST_BONUS:
             return greedy(log_probabilities, self.blank)
-        return beam_search.decode(log_probabilities, self._names, self.blank, model, beam or beam_search.BEAM_WIDTH)
+        return beam_search.align(log_probabilities, found, self.blank)
 
     def _words(self, pieces: Sequence[Piece], frame_s: float) -> list[Word]:
         """Groups pieces into words; a word lasts from its first piece to its last."""

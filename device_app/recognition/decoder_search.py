@@ -21,7 +21,7 @@ REPEATED_TOKENS = 12
 
 
 class Decoder(Protocol):
-    """A model that predicts one token after another. A wrapper may add a score to what another decoder predicts."""
+    """A model that predicts one token after another."""
 
     def step(
         self, tokens: NDArray[np.int64], parents: NDArray[np.int64]
@@ -35,6 +35,24 @@ class Decoder(Protocol):
         Returns:
             log-probabilities of the next token, (hypotheses, vocabulary), and the weight that
             each hypothesis now gives each frame of the audio, (hypotheses, frames).
+        """
+        ...
+
+
+class Bias(Protocol):
+    """Prefers some tokens by what a hypothesis has written so far; keeps its own state of each hypothesis."""
+
+    def step(
+        self, tokens: NDArray[np.int64], parents: NDArray[np.int64], log_probabilities: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Adds its bonuses.
+
+        Args:
+            tokens, parents: those of `Decoder.step`, which was called with them before.
+            log_probabilities: (hypotheses, vocabulary), what it returned.
+
+        Returns:
+            (hypotheses, vocabulary), another array.
         """
         ...
 
@@ -67,6 +85,7 @@ class Hypothesis:
         attention: (frames,) rows, one per decoder step: the weight that the token gave each frame.
             One row longer than `tokens` where the end token came.
         score: the log-probability of all, the end token included.
+        bonus: what a bias has added to the score; it decides between hypotheses, and is no part of any probability.
         is_complete: whether the decoder ended it; otherwise it was stopped in a loop or at the longest length.
     """
 
@@ -74,19 +93,27 @@ class Hypothesis:
     log_probabilities: tuple[float, ...] = ()
     attention: tuple[NDArray[np.float32], ...] = ()
     score: float = 0.0
+    bonus: float = 0.0
     is_complete: bool = False
 
-    def extended(self, token: int, log_probability: float, attention: NDArray[np.float32]) -> Hypothesis:
+    def extended(
+        self, token: int, log_probability: float, attention: NDArray[np.float32], bonus: float = 0.0
+    ) -> Hypothesis:
         return Hypothesis(
             (*self.tokens, token),
             (*self.log_probabilities, log_probability),
             (*self.attention, attention),
             self.score + log_probability,
+            self.bonus + bonus,
         )
 
-    def ended(self, log_probability: float, attention: NDArray[np.float32]) -> Hypothesis:
+    def ended(self, log_probability: float, attention: NDArray[np.float32], bonus: float = 0.0) -> Hypothesis:
         return replace(
-            self, attention=(*self.attention, attention), score=self.score + log_probability, is_complete=True
+            self,
+            attention=(*self.attention, attention),
+            score=self.score + log_probability,
+            bonus=self.bonus + bonus,
+            is_complete=True,
         )
 
     def cut(self, length: int) -> Hypothesis:
@@ -98,7 +125,9 @@ class Hypothesis:
         return float(self.score / max(1, len(self.attention)) ** exponent)
 
 
-def search(decoder: Decoder, *, start: int, end: int, longest: int, settings: SearchSettings) -> Hypothesis:
+def search(
+    decoder: Decoder, *, start: int, end: int, longest: int, settings: SearchSettings, bias: Bias | None = None
+) -> Hypothesis:
     """The best hypothesis.
 
     It is not complete where the most likely hypothesis repeats a phrase in a loop, of which it
@@ -110,26 +139,32 @@ def search(decoder: Decoder, *, start: int, end: int, longest: int, settings: Se
         end: the token that ends one.
         longest: tokens, at least 1.
         settings: of the search.
+        bias: what else decides, beside the decoder.
     """
+    steps = 0
 
     def rank(hypothesis: Hypothesis) -> float:
-        return hypothesis.normalised(settings.length_exponent)
+        # The bonus is divided by the same length for all: a positive number by its own would favour short hypotheses.
+        shared = float(max(1, steps) ** settings.length_exponent)
+        return hypothesis.normalised(settings.length_exponent) + hypothesis.bonus / shared
 
     live = [Hypothesis()]
     complete: list[Hypothesis] = []
     tokens, parents = np.array([start]), np.array([0])
-    for position in range(longest):
+    for steps in range(1, longest + 1):
         log_probabilities, attention = decoder.step(tokens, parents)
-        if position < settings.fewest:
+        if steps <= settings.fewest:
             log_probabilities[:, end] = -np.inf
+        scores = log_probabilities if bias is None else bias.step(tokens, parents, log_probabilities)
         following: list[tuple[int, Hypothesis]] = []
-        for place, (row, token) in enumerate(_candidates(live, log_probabilities, settings)):
+        for place, (row, token) in enumerate(_candidates(live, scores, settings)):
             log_probability = float(log_probabilities[row, token])
+            bonus = float(scores[row, token]) - log_probability if math.isfinite(log_probability) else 0.0
             if token == end:
                 if place < settings.beam:
-                    complete.append(live[row].ended(log_probability, attention[row]))
+                    complete.append(live[row].ended(log_probability, attention[row], bonus))
                 continue
-            hypothesis = live[row].extended(token, log_probability, attention[row])
+            hypothesis = live[row].extended(token, log_probability, attention[row], bonus)
             if not (repeated := repetition(hypothesis.tokens)):
                 following.append((row, hypothesis))
             elif place == 0:
@@ -145,13 +180,13 @@ def search(decoder: Decoder, *, start: int, end: int, longest: int, settings: Se
 
 
 def _candidates(
-    live: Sequence[Hypothesis], log_probabilities: NDArray[np.float32], settings: SearchSettings
+    live: Sequence[Hypothesis], scores: NDArray[np.float32], settings: SearchSettings
 ) -> Iterator[tuple[int, int]]:
     """Rows and tokens of the best continuations, best first: twice the beam, as each row may offer the end token."""
-    totals = (log_probabilities + np.array([[one.score] for one in live], np.float32)).ravel()
+    totals = (scores + np.array([[one.score + one.bonus] for one in live], np.float32)).ravel()
     likely = np.flatnonzero(totals >= totals.max() - settings.margin)
     best = likely[np.argsort(-totals[likely], kind="stable")][: 2 * settings.beam]
-    return (divmod(int(place), log_probabilities.shape[1]) for place in best)
+    return (divmod(int(place), scores.shape[1]) for place in best)
 
 
 def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,23 +1,28 @@
-"""How speech is decoded: what a caller may choose beside the model."""
+"""Decoding options: how a caller may change the decoding of a model."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from device_app.data.terms import Term
 from device_app.recognition.ngram import NGram
 
 
 @dataclass(frozen=True)
 class DecodingOptions:
-    """Settings of the decoding; a model family that cannot honour one of them raises BadInputError when it is loaded.
+    """Settings of the decoding. A model family that does not support one of them raises BadInputError when it is loaded.
 
     Attributes:
-        language_model: of words, to decode with a beam; for CTC models. None decodes greedily.
-        beam: hypotheses that are kept while decoding, at least 1, which is greedy; None is the family's own.
+        language_model: a word n-gram model, for CTC models; beam search then uses it.
+        beam: hypotheses kept while decoding, at least 1 (greedy); None is the family's default. It has no effect on
+            CTC models without a language model or keyterms, where a beam finds nothing better.
+        keyterms: words and phrases to expect (see `recognition.keyterms`). A beam of 1 seldom finds them.
     """
 
     language_model: NGram | None = None
     beam: int | None = None
+    keyterms: Sequence[Term | str] = ()
 
 
 DEFAULT = DecodingOptions()

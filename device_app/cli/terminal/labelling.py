@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from device_app.cli import options
 from device_app.cli.terminal import review
+from device_app.cli.terminal.corrections import expect_corrected
 from device_app.cli.terminal.keyboard import ENTER, Keyboard
 
 if TYPE_CHECKING:
@@ -44,4 +45,5 @@ def label_utterance(store: Store, utterance: StoredUtterance, keyboard: Keyboard
         else:
             if key == ENTER:
                 store.set_text(utterance.number, text)
+                expect_corrected(transcript.text, text)
             return key

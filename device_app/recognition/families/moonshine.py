@@ -15,6 +15,7 @@ from device_app.audio.margins import with_margins
 from device_app.audio.samples import SAMPLE_RATE, Samples
 from device_app.recognition.attention import word_times
 from device_app.recognition.decoder_search import Hypothesis, SearchSettings, log_softmax, search
+from device_app.recognition.keyterms import Keyterms, TermBias, TermGraph
 from device_app.recognition.loop_guard import recognise_in_parts
 from device_app.recognition.onnx_session import session
 from device_app.recognition.options import DEFAULT, DecodingOptions
@@ -59,7 +60,7 @@ def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = D
     cache = [value.shape for value in decoder.get_inputs() if value.name.startswith("past_key.")]
     if len(cache) != config.layers or any(s[1::2] != [config.heads, config.head_dim] for s in cache):
         raise BundleError(f"{bundle.folder}: the configuration in model.json is not that of the graphs")
-    return MoonshineRecogniser(encoder, decoder, tokenizer, config, options.beam or BEAM)
+    return MoonshineRecogniser(encoder, decoder, tokenizer, config, options)
 
 
 @dataclass(frozen=True)
@@ -89,23 +90,27 @@ class Config:
 class MoonshineRecogniser:
     """A `device_app.recognition.families.Recogniser`."""
 
-    def __init__(self, encoder: Any, decoder: Any, tokenizer: Any, config: Config, beam: int = BEAM) -> None:
+    def __init__(
+        self, encoder: Any, decoder: Any, tokenizer: Any, config: Config, options: DecodingOptions = DEFAULT
+    ) -> None:
         self._encoder = encoder
         self._decoder = decoder
         self._tokenizer = tokenizer
         self._config = config
-        self._settings = SearchSettings(beam, fewest=MIN_WRITTEN)
+        self._terms = _term_graph(tokenizer, options)
+        self._settings = SearchSettings(options.beam or BEAM, fewest=MIN_WRITTEN)
 
     def recognise(self, audio: Samples, *, is_draft: bool = False) -> Recognition:
-        """Recognises one segment of speech, (samples,) at 16 kHz, best under 30 s; a draft is decoded greedily."""
+        """Recognises one segment of speech, (samples,) at 16 kHz, best under 30 s; a draft is greedy, without terms."""
         padded, before = with_margins(audio)
         settings = replace(self._settings, beam=1) if is_draft else self._settings
+        terms = None if is_draft else self._terms
         recognition = recognise_in_parts(
-            padded, lambda part: self.decode(part, settings), self._recognition, MIN_LOG_PROBABILITY
+            padded, lambda part: self.decode(part, settings, terms), self._recognition, MIN_LOG_PROBABILITY
         )
         return recognition.within(-before / SAMPLE_RATE, len(audio) / SAMPLE_RATE)
 
-    def decode(self, audio: Samples, settings: SearchSettings = GREEDY) -> Hypothesis:
+    def decode(self, audio: Samples, settings: SearchSettings = GREEDY, terms: TermGraph | None = None) -> Hypothesis:
         """Finds the best hypothesis for audio (samples,) at 16 kHz."""
         config = self._config
         names = [f"cross_{kind}.{i}" for kind in KINDS for i in range(config.layers)]
@@ -117,6 +122,7 @@ class MoonshineRecogniser:
             end=config.eos,
             longest=min(config.longest, cap),
             settings=settings,
+            bias=None if terms is None else TermBias(terms),
         )
 
     def _recognition(self, hypothesis: Hypothesis, audio: Samples) -> Recognition:
@@ -137,6 +143,13 @@ class MoonshineRecogniser:
             Word(texts[span], *time, geometric_mean(hypothesis.log_probabilities[slice(*span)]))
             for span, time in zip(spans, times, strict=True)
         ]
+
+
+def _term_graph(tokenizer: Any, options: DecodingOptions) -> TermGraph | None:
+    if not options.keyterms:
+        return None
+    names = [tokenizer.id_to_token(token) for token in range(tokenizer.get_vocab_size())]
+    return TermGraph(Keyterms(options.keyterms), names)
 
 
 class CachedDecoder:

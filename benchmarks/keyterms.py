@@ -1,0 +1,221 @@
+"""WER of listed and of other words, with and without keyterms, with paired-bootstrap intervals.
+
+    python benchmarks/keyterms.py MANIFEST... [--split test] [--most 100] [--strengths 0.6:5,0.8:6:4]
+
+Each manifest has a `keyterms.jsonl` beside it: for each recording the terms of its list, and which of them are said.
+B-WER and U-WER are those of Le et al. 2021 (arXiv 2104.02194): substitutions and deletions count where the
+reference's word is in the list (B) or is not (U); an insertion counts as B where the inserted word is in the list.
+Words are compared under the normaliser `basic`, which keeps them as they are listed. "missed" is the share of the
+terms said that are missing in the hypothesis. Intervals hold 95 % of the resamples of utterances, of the difference
+to no terms.
+
+`--unsaid` takes the terms that are said off each list. `--pool N` gives every utterance one list: all terms that are
+said in the set, filled up to N with others of its lists. `--strengths` compares several strengths of the bonus, as
+was done once on training lines to choose the default.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jiwer
+import numpy as np
+from numpy.typing import NDArray
+
+from device_app import Transcriber, embedded_bundle
+from device_app.audio.samples import SAMPLE_RATE
+from device_app.data.manifest import read_manifest
+from device_app.data.utterance import Utterance
+from device_app.evaluation.error_rates import basic
+from device_app.models.baking import baked
+from device_app.recognition.decoder_search import SearchSettings
+from device_app.recognition.families import moonshine
+from device_app.recognition.keyterms import Keyterms, Strength, TermGraph
+from device_app.recognition.options import DecodingOptions
+
+RESAMPLES = 2000
+Variant = tuple[Strength | None, SearchSettings | None]  # None: no terms; the model's own search
+COLUMNS = ("b_errors", "b_words", "u_errors", "u_words", "missed", "said")
+
+
+@dataclass(frozen=True)
+class Line:
+    """An utterance and its list."""
+
+    utterance: Utterance
+    said: Sequence[str]
+    terms: Sequence[str]
+
+
+def read_lines(manifest: Path, split: str | None, most: int | None) -> list[Line]:
+    """At most so many of the manifest's utterances, drawn with a fixed seed."""
+    utterances = {one.id: one for one in read_manifest(manifest, split)}
+    records = map(json.loads, (manifest.parent / "keyterms.jsonl").read_text("utf-8").splitlines())
+    lines = [Line(utterances[r["audio"]], r["said"], r["terms"]) for r in records if r["audio"] in utterances]
+    return [lines[i] for i in sorted(np.random.default_rng(0).permutation(len(lines))[:most])]
+
+
+def with_pool(lines: Sequence[Line], size: int) -> list[Line]:
+    """The lines with one list for all."""
+    pool = list(dict.fromkeys(term for line in lines for term in line.said))
+    known = {term.lower() for term in pool}
+    others = list(dict.fromkeys(term for line in lines for term in line.terms if term.lower() not in known))
+    pool += others[: max(0, size - len(pool))]
+    return [Line(line.utterance, line.said, pool) for line in lines]
+
+
+def without_said(lines: Sequence[Line]) -> list[Line]:
+    return [Line(line.utterance, (), [term for term in line.terms if term not in line.said]) for line in lines]
+
+
+def words(terms: Sequence[str]) -> set[str]:
+    return {word for term in terms for word in basic(term).split()}
+
+
+def counts(line: Line, hypothesis: str) -> list[int]:
+    """Of one utterance, in the order of `COLUMNS`."""
+    listed = words(line.terms)
+    output = jiwer.process_words(basic(line.utterance.transcript), basic(hypothesis))
+    reference, found = output.references[0], output.hypotheses[0]
+    errors = {True: 0, False: 0}
+    for chunk in output.alignments[0]:
+        if chunk.type in ("substitute", "delete"):
+            for word in reference[chunk.ref_start_idx : chunk.ref_end_idx]:
+                errors[word in listed] += 1
+        elif chunk.type == "insert":
+            for word in found[chunk.hyp_start_idx : chunk.hyp_end_idx]:
+                errors[word in listed] += 1
+    of_list = sum(word in listed for word in reference)
+    said = words(line.said)
+    missed = len(said - set(found))
+    return [errors[True], of_list, errors[False], len(reference) - of_list, missed, len(said)]
+
+
+class Recogniser:
+    """The embedded model; the terms and their strength are given with each utterance."""
+
+    def __init__(self, threads: int, precision: str) -> None:
+        bundle = embedded_bundle()
+        self._transcriber = Transcriber(bundle, precision=precision, threads=threads)  # type: ignore[arg-type]
+        self._plain = self._transcriber._recogniser
+        self._bundle, self._folder, self._threads = bundle, baked(bundle, precision), threads  # type: ignore[arg-type]
+        self._names = [
+            self._plain._tokenizer.id_to_token(token)  # type: ignore[attr-defined]
+            for token in range(self._plain._tokenizer.get_vocab_size())  # type: ignore[attr-defined]
+        ]
+        self._biased = moonshine.load(bundle, self._folder, threads, DecodingOptions(keyterms=["asr-edge"]))
+
+    def __call__(
+        self, line: Line, strength: Strength | None, search: SearchSettings | None = None
+    ) -> tuple[str, float]:
+        """The text, and the seconds that it took, without the making of the graph."""
+        audio = line.utterance.read()
+        if strength is None or not line.terms:
+            self._transcriber._recogniser = self._plain
+        else:
+            self._biased._terms = TermGraph(Keyterms(line.terms, strength), self._names)
+            self._biased._terms._new_words  # noqa: B018
+            if search is not None:
+                self._biased._settings = search
+            self._transcriber._recogniser = self._biased
+        began = time.perf_counter()
+        text = self._transcriber.transcribe(audio, SAMPLE_RATE).text
+        return text, time.perf_counter() - began
+
+
+def rates(found: NDArray[np.int64]) -> dict[str, float]:
+    """B-WER, U-WER, WER and the share of missed terms, fractions, of (utterances, columns) counts."""
+    total = dict(zip(COLUMNS, found.sum(axis=0).tolist(), strict=True))
+
+    def share(errors: int, of: int) -> float:
+        return errors / of if of else 0.0
+
+    return {
+        "b_wer": share(total["b_errors"], total["b_words"]),
+        "u_wer": share(total["u_errors"], total["u_words"]),
+        "wer": share(total["b_errors"] + total["u_errors"], total["b_words"] + total["u_words"]),
+        "missed": share(total["missed"], total["said"]),
+    }
+
+
+def intervals(before: NDArray[np.int64], after: NDArray[np.int64]) -> dict[str, tuple[float, float]]:
+    """The 95 % intervals of the differences of `rates`, by a paired bootstrap of utterances."""
+    random = np.random.default_rng(0)
+    drawn = random.integers(0, len(before), (RESAMPLES, len(before)))
+    pairs = [(rates(before[picks]), rates(after[picks])) for picks in drawn]
+    return {
+        name: tuple(np.quantile([new[name] - old[name] for old, new in pairs], (0.025, 0.975)).tolist())
+        for name in pairs[0][0]
+    }
+
+
+def row(name: str, found: NDArray[np.int64], plain: NDArray[np.int64], seconds: float) -> str:
+    now = rates(found)
+    text = f"{name:22}" + "".join(f"  {key} {100 * value:5.1f}" for key, value in now.items())
+    if found is not plain:
+        limits = intervals(plain, found)
+        text += "".join(f"  {key} [{100 * a:+.1f}, {100 * b:+.1f}]" for key, (a, b) in limits.items())
+        old = rates(plain)["missed"]
+        if old:
+            text += f"  missed relative {100 * (now['missed'] / old - 1):+.0f} %"
+    return f"{text}  {seconds:.1f} s"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("manifests", nargs="+", type=Path)
+    parser.add_argument("--split")
+    parser.add_argument("--most", type=int, help="utterances of each manifest")
+    parser.add_argument("--strengths", help="nats per character : most nats [: beam [: margin]], separated by commas")
+    parser.add_argument("--unsaid", action="store_true", help="lists without the terms that are said")
+    parser.add_argument("--pool", type=int, help="one list of so many terms")
+    parser.add_argument("--precision", default="int8")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    arguments = parser.parse_args()
+    recognise = Recogniser(arguments.threads, arguments.precision)
+    report: dict[str, Any] = {}
+    for manifest in arguments.manifests:
+        lines = read_lines(manifest, arguments.split, arguments.most)
+        if arguments.pool:
+            lines = with_pool(lines, arguments.pool)
+        if arguments.unsaid:
+            lines = without_said(lines)
+        chosen: Mapping[str, tuple[Strength | None, SearchSettings | None]] = {
+            "none": (None, None),
+            **strengths(arguments),
+        }
+        plain: NDArray[np.int64] | None = None
+        for name, (strength, search) in chosen.items():
+            results = [recognise(line, strength, search) for line in lines]
+            found = np.array([counts(line, text) for line, (text, _) in zip(lines, results, strict=True)], np.int64)
+            plain = found if plain is None else plain
+            seconds = sum(one for _, one in results)
+            label = f"{manifest.parent.name} {name}"
+            report[label] = {**rates(found), "intervals": intervals(plain, found), "seconds": seconds}
+            report[label]["counts"] = dict(zip(COLUMNS, found.sum(axis=0).tolist(), strict=True))
+            if not arguments.json:
+                print(row(label, found, plain, seconds), flush=True)
+    if arguments.json:
+        print(json.dumps(report, indent=2))
+
+
+def strengths(arguments: argparse.Namespace) -> dict[str, Variant]:
+    if not arguments.strengths:
+        return {"terms": (Strength(), None)}
+    found: dict[str, Variant] = {}
+    for one in arguments.strengths.split(","):
+        per_character, most, *more = map(float, one.split(":"))
+        settings = SearchSettings(int(more[0]), *more[1:2], fewest=moonshine.FEWEST_WRITTEN) if more else None
+        found[one] = Strength(per_character, most), settings
+    return found
+
+
+if __name__ == "__main__":
+    main()

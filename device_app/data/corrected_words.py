@@ -1,0 +1,48 @@
+"""Which words of a corrected transcript the recogniser missed, so that it can expect them from now on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+
+FEWEST_CHARACTERS = 4  # of a word; a shorter one is common, or too like others to be preferred everywhere
+# Frequent words of four or more characters, which need no help and would be preferred where others are said.
+FREQUENT = """
+about after again also always another around back because been before being between both call came come could
+does done down each even ever every find first from gave give going gone good have having here into just keep
+kind know last left like little long look made make many more most much must need never next only other over
+part people place please right said same seem seen shall should show since some still such take tell than that
+their them then there these they thing things think this those though three through time today told took under
+until upon used very want well went were what when where which while will with within without work would year
+your yours
+"""
+_FREQUENT = frozenset(FREQUENT.split())
+
+
+def corrected_words(hypothesis: str, text: str) -> list[str]:
+    """The words of a transcript that its hypothesis lacks, in order, without punctuation and frequent words.
+
+    Args:
+        hypothesis: what was recognised.
+        text: what was said.
+    """
+    before, after = _words(hypothesis), _words(text)
+    matcher = SequenceMatcher(
+        None, [one.casefold() for one in before], [one.casefold() for one in after], autojunk=False
+    )
+    found: dict[str, str] = {}
+    for kind, _, _, start, end in matcher.get_opcodes():
+        if kind in ("replace", "insert"):
+            for one in filter(_is_rare, after[start:end]):
+                found.setdefault(one.casefold(), one)
+    known = {one.casefold() for one in before}
+    return [one for key, one in found.items() if key not in known]
+
+
+def _words(text: str) -> Sequence[str]:
+    stripped = (word.strip("\"'.,;:!?()[]\u201c\u201d\u2018\u2019\u2026") for word in text.split())
+    return [word for word in stripped if word]
+
+
+def _is_rare(word: str) -> bool:
+    return len(word) >= FEWEST_CHARACTERS and word.casefold() not in _FREQUENT and not word.isdecimal()

@@ -1,0 +1,298 @@
+"""Keyterms: decoding prefers words and phrases that a person has listed (contextual biasing by shallow fusion).
+
+While a hypothesis spells a term it earns a bonus, and gives it back where it does not finish the term, so that only
+whole terms count (Le et al. 2021, arXiv 2104.02194; also Zhao et al. 2019, "Shallow-fusion end-to-end contextual
+biasing"). Those build a graph of tokens. Here the graph is one of characters, which a token walks along by its
+spelling: every way to split a term into tokens and every case is covered, the bonus does not depend on the split, and
+loading a list tokenises nothing. States are made when decoding first reaches them.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_app.data.terms import Term, checked_term
+from device_app.recognition.subwords import WORD_START
+
+# Chosen on training lines of cv-us, cv-canada and telephone-prompts (docs/terms.md). With 1.0 and 8.0 the decoder
+# sometimes writes a term over and over.
+NATS_PER_CHARACTER = 0.8
+MOST_NATS = 6.0
+LEAST_BONUS = 1e-3  # nats; less is rounding
+
+STATES = 4096  # that are remembered
+APOSTROPHES = str.maketrans("\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}", "''")
+START = " "  # a state in which a word may begin without a space: at first, after a lone mark, after a hyphen
+DEAD = ""  # a state within a word that is of no term
+LAST = "\U0010ffff"  # sorts after all characters of a term
+
+# What a token begins with, if it does not go on with a term: a letter, so that a word before it has not ended; anything
+# else, or nothing, so that it has.
+LETTER, BOUNDARY = 0, 1
+
+
+@dataclass(frozen=True)
+class Strength:
+    """The bonus in nats (natural logarithms of probability), by the number of characters that match.
+
+    Attributes:
+        per_character: for each.
+        most: for a whole term.
+    """
+
+    per_character: float = NATS_PER_CHARACTER
+    most: float = MOST_NATS
+
+    def bonus(self, characters: int) -> float:
+        return min(self.most, self.per_character * characters)
+
+
+class Keyterms:
+    """Terms, sorted so that those with a given beginning are found by bisection; loading is one sort.
+
+    A state is the text, from the beginning of a word, that has matched so far: a space and then characters in lower
+    case. `START` and `DEAD` match nothing.
+    """
+
+    def __init__(self, terms: Sequence[Term | str], strength: Strength | None = None) -> None:
+        """
+        Args:
+            terms: words and phrases, with a weight or without; of two that differ in case, the heavier counts.
+            strength: of the bonus.
+
+        Raises:
+            BadInputError: one of them is not a term (`checked_term`).
+        """
+        strength = strength or Strength()
+        weights: dict[str, float] = {}
+        for one in terms:
+            term = checked_term(one) if isinstance(one, str) else checked_term(one.text, one.weight)
+            spelling = START + folded(term.text)
+            weights[spelling] = max(term.weight, weights.get(spelling, 0.0))
+        self._strength = strength
+        self._weights = weights
+        self._spellings = sorted(weights)
+        self._sorted_weights = np.array([weights[one] for one in self._spellings], np.float64)
+        self._heaviest = float(self._sorted_weights.max(initial=0.0))
+        self._is_even = bool((self._sorted_weights == self._heaviest).all())
+
+    def __len__(self) -> int:
+        return len(self._spellings)
+
+    def starting_with(self, state: str) -> Sequence[str]:
+        """The spellings, each a space and a term in lower case, that begin with a state."""
+        return self._spellings[self._range(state)]
+
+    def partial(self, state: str) -> float:
+        """The bonus of a text that begins a term, in nats; that of the term itself where nothing is missing."""
+        if len(state) <= 1:
+            return 0.0
+        weight = self._heaviest if self._is_even else float(self._sorted_weights[self._range(state)].max())
+        return weight * self._strength.bonus(len(state) - 1)
+
+    def whole(self, spelling: str) -> float:
+        """The bonus of a term, in nats; 0 where it is none."""
+        return self._weights.get(spelling, 0.0) * self._strength.bonus(len(spelling) - 1)
+
+    def kept(self, state: str, following: int) -> float:
+        """What a text keeps of its bonus if it does not go on with the term: that of the terms it has finished.
+
+        Args:
+            state: the text.
+            following: `LETTER` or `BOUNDARY`; before a letter the last word has not ended.
+        """
+        if following == BOUNDARY and (found := self.whole(state)):
+            return found
+        for end in range(len(state) - 1, 1, -1):
+            if not is_letter(state[end]) and (found := self.whole(state[:end])):
+                return found
+        return 0.0
+
+    def _range(self, state: str) -> slice:
+        return slice(bisect_left(self._spellings, state), bisect_left(self._spellings, state + LAST))
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Tokens that lead on from a state.
+
+    Attributes:
+        tokens: (matches,), in ascending order.
+        bonuses: (matches,), nats that each earns.
+        states: after each.
+    """
+
+    tokens: NDArray[np.int64]
+    bonuses: NDArray[np.float32]
+    states: Mapping[int, str]
+
+    @classmethod
+    def of(cls, found: Mapping[int, tuple[str, float]]) -> Matches:
+        tokens = sorted(found)
+        return cls(
+            np.array(tokens, np.int64),
+            np.array([found[token][1] for token in tokens], np.float32),
+            {token: found[token][0] for token in tokens},
+        )
+
+
+@dataclass(frozen=True)
+class Move:
+    """What follows a state.
+
+    Attributes:
+        leaving: bonus of a token that goes on with no term, by what it begins with (`LETTER`, `BOUNDARY`).
+        onward: tokens that go on with the terms of the state; they come before those that begin a new word.
+    """
+
+    leaving: NDArray[np.float32]
+    onward: Matches
+
+
+class TermGraph:
+    """The states of some terms, and how the tokens of a vocabulary lead from one to another."""
+
+    def __init__(self, terms: Keyterms, names: Sequence[str | None]) -> None:
+        """
+        Args:
+            terms: to prefer.
+            names: of the tokens; None, and names such as <s> or <0x41>, are no text.
+        """
+        self.terms = terms
+        texts = [_text(name) for name in names]
+        self._kinds = np.array([LETTER if text and is_letter(text[0]) else BOUNDARY for text in texts], np.int64)
+        self._openers = {
+            token for token, text in enumerate(texts) if text and not is_letter(text[-1]) and text[-1] != "'"
+        }
+        self._by_text: dict[str, list[int]] = {}
+        for token, text in enumerate(texts):
+            if text:
+                self._by_text.setdefault(text, []).append(token)
+        self._longest = max(map(len, self._by_text), default=0)
+        self._move = lru_cache(STATES)(self._found_move)
+
+    def after(self, state: str, token: int) -> tuple[str, float]:
+        """The next state, and the bonus of one token."""
+        move = self._move(state)
+        for matches, more in ((move.onward, 0.0), (self._new_words, float(move.leaving[BOUNDARY]))):
+            if token in matches.states:
+                return matches.states[token], float(matches.bonuses[np.searchsorted(matches.tokens, token)]) + more
+        return (START if token in self._openers else DEAD), float(move.leaving[self._kinds[token]])
+
+    def next_state(self, state: str, token: int) -> str:
+        """The next state alone."""
+        found = self._move(state).onward.states.get(token) or self._new_words.states.get(token)
+        return found or (START if token in self._openers else DEAD)
+
+    def at_end(self, state: str) -> float:
+        """The bonus of ending the text here: what no finished term has earned is given back."""
+        return float(self._move(state).leaving[BOUNDARY])
+
+    def bonus(self, tokens: Iterable[int]) -> float:
+        """The bonus of a whole text, in nats: that of the terms in it."""
+        state, total = START, 0.0
+        for token in tokens:
+            state, earned = self.after(state, token)
+            total += earned
+        return total + self.at_end(state)
+
+    def add_bonuses(self, state: str, scores: NDArray[np.float32]) -> None:
+        """Adds the bonus of each token after a state to its score, (vocabulary,); tokens without a name come last."""
+        move = self._move(state)
+        new, onward = self._new_words, move.onward
+        before = scores[onward.tokens]
+        if move.leaving.any():
+            scores[: len(self._kinds)] += move.leaving[self._kinds]
+            scores[len(self._kinds) :] += move.leaving[BOUNDARY]
+        scores[new.tokens] += new.bonuses
+        scores[onward.tokens] = before + onward.bonuses
+
+    @cached_property
+    def _new_words(self) -> Matches:
+        """Tokens that begin a word, with its space; each is a boundary to what comes before."""
+        return Matches.of({token: (state, self.terms.partial(state)) for token, state in self._leading(DEAD)})
+
+    @cached_property
+    def _first_letters(self) -> Sequence[tuple[int, str]]:
+        """Tokens that begin a word where its space has been written."""
+        return [*self._leading(START)]
+
+    def _found_move(self, state: str) -> Move:
+        held = self.terms.partial(state)
+        leaving = [self.terms.kept(state, following) - held for following in (LETTER, BOUNDARY)]
+        found: dict[int, tuple[str, float]] = {}
+        # The longest beginning of a term wins; then one that begins at a later word of the state.
+        for context in _contexts(state):
+            for token, reached in self._first_letters if context == START else self._leading(context):
+                if token not in found:
+                    earned = 0.0 if context == state else self.terms.kept(state, int(self._kinds[token]))
+                    found[token] = reached, self.terms.partial(reached) + earned - held
+        return Move(np.array(leaving, np.float32), Matches.of(found))
+
+    def _leading(self, context: str) -> Iterator[tuple[int, str]]:
+        """Tokens that lead from the beginning of a term further into it, and the state that each leads to."""
+        seen: set[str] = set()
+        done = len(context)
+        for spelling in self.terms.starting_with(context):
+            for end in range(done + 1, min(len(spelling), done + self._longest) + 1):
+                text = spelling[done:end]
+                if text not in seen:
+                    seen.add(text)
+                    for token in self._by_text.get(text, ()):
+                        yield token, context + text
+
+
+class TermBias:
+    """A `decoder_search.Bias` towards terms, of one search."""
+
+    def __init__(self, graph: TermGraph) -> None:
+        self._graph = graph
+        self._states: list[str] = []
+
+    def step(
+        self, tokens: NDArray[np.int64], parents: NDArray[np.int64], log_probabilities: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        graph = self._graph
+        if self._states:
+            pairs = zip(parents.tolist(), tokens.tolist(), strict=True)
+            self._states = [graph.next_state(self._states[parent], token) for parent, token in pairs]
+        else:
+            self._states = [START] * len(tokens)
+        scores = log_probabilities.copy()
+        for row, state in zip(scores, self._states, strict=True):
+            graph.add_bonuses(state, row)
+        return scores
+
+
+def folded(text: str) -> str:
+    """A text as it is compared: lower case, one kind of apostrophe."""
+    return text.casefold().translate(APOSTROPHES)
+
+
+def is_letter(character: str) -> bool:
+    """Whether a character belongs to a word: "cat" has not ended in "cats", but has in "cat's"."""
+    return character.isalnum() or unicodedata.category(character)[0] == "M"
+
+
+def _text(name: str | None) -> str:
+    """The text of a token, folded, with spaces for marks; "" where it is none."""
+    if not name or (name.startswith("<") and name.endswith(">") and len(name) > 2):
+        return ""
+    return folded(name.replace(WORD_START, " "))
+
+
+def _contexts(state: str) -> Iterator[str]:
+    """A state, and its suffixes from each later word on; `START` where a word may begin without a space."""
+    start = 0 if len(state) > 1 else len(state)
+    while 0 <= start < len(state) - 1:
+        yield state[start:]
+        start = state.find(" ", start + 1)
+    if state.endswith(" "):
+        yield START

@@ -1,0 +1,123 @@
+import json
+import stat
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from device_app.data.terms import Term, TermList, changed_terms, checked_term, read_terms, stored_terms, written_terms
+from editing.errors import BadInputError, StorageError
+
+
+@pytest.fixture
+def empty_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def add(*texts, weight=1.0, origin="added"):
+    with changed_terms() as box:
+        box[0] = box[0].with_terms([checked_term(text, weight) for text in texts], origin)
+
+
+def test_the_list_is_there_the_next_time_and_only_its_owner_can_read_it(empty_home):
+    add("Lawnswood", "Hertford College")
+    assert [term.text for term in stored_terms().terms] == ["Lawnswood", "Hertford College"]
+    assert stat.S_IMODE((empty_home / "terms.json").stat().st_mode) == 0o600
+
+
+def test_a_term_that_is_there_gets_the_new_spelling_and_weight_and_keeps_its_origin(empty_home):
+    add("lawnswood", "Leeds", origin="imported")
+    add("Lawnswood", weight=2.0)
+    first, _ = stored_terms().terms
+    assert (first.text, first.weight, first.origin) == ("Lawnswood", 2.0, "imported")
+
+
+def test_a_term_is_removed_in_any_case(empty_home):
+    add("Lawnswood", "Leeds")
+    assert [term.text for term in stored_terms().without(["LAWNSWOOD"]).terms] == ["Leeds"]
+    with pytest.raises(BadInputError, match="'Oxford' is not in the list"):
+        stored_terms().without(["Leeds", "Oxford"])
+
+
+def test_an_error_in_the_block_leaves_the_list_as_it_was(empty_home):
+    add("Leeds")
+    before = (empty_home / "terms.json").read_bytes()
+    with pytest.raises(BadInputError), changed_terms() as box:
+        box[0] = box[0].without(["Oxford"])
+    assert (empty_home / "terms.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"format_version": 2, "terms": []}', '{"format_version": 1, "terms": [{"text": 5}]}']
+)
+def test_a_damaged_list_is_reported_with_the_remedy(empty_home, text):
+    empty_home.mkdir()
+    (empty_home / "terms.json").write_text(text)
+    with pytest.raises(StorageError, match=r"terms\.json: the list of terms is damaged .*--no-terms"):
+        stored_terms()
+
+
+@given(
+    st.lists(
+        st.builds(
+            checked_term,
+            st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=30),
+            st.floats(0.01, 10).map(lambda weight: float(f"{weight:g}")),
+        ),
+        max_size=5,
+    )
+)
+def test_what_is_exported_is_what_is_imported(tmp_path_factory, terms):
+    path = tmp_path_factory.mktemp("terms") / "terms.txt"
+    path.write_text(written_terms(terms), "utf-8")
+    assert read_terms(path) == terms
+
+
+def test_comments_and_empty_lines_are_no_terms(tmp_path):
+    path = tmp_path / "terms.txt"
+    path.write_bytes("\ufeff# of the clinic\n\nHuesca\t2\r\n  Hertford   College \n".encode())
+    assert read_terms(path) == [Term("Huesca", 2.0), Term("Hertford College")]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"Huesca\tmuch", "line 2: 'much' is not a weight"),
+        (b"Huesca\t-1", "line 2: a weight of -1"),
+        (b"Huesca\tnan", "line 2: a weight of nan"),
+        (b"...", "line 2: .* no letter and no digit"),
+        (b"a" * 101, "line 2: a term of 101 characters"),
+        (b"a\x1bb", r"line 2: the term has the character '\\x1b'"),
+        (b"\xff", "cannot be read as a list of terms"),
+    ],
+)
+def test_a_faulty_file_is_reported_with_its_line(tmp_path, line, message):
+    path = tmp_path / "terms.txt"
+    path.write_bytes(b"Leeds\n" + line + b"\n")
+    with pytest.raises(BadInputError, match=message):
+        read_terms(path)
+    with pytest.raises(BadInputError, match="cannot be read as a list of terms"):
+        read_terms(tmp_path / "missing.txt")
+
+
+def test_the_file_has_its_format_version(empty_home):
+    add("Leeds")
+    record = json.loads((empty_home / "terms.json").read_text())
+    assert record["format_version"] == 1
+    assert record["terms"][0].keys() == {"text", "weight", "origin", "added"}
+
+
+def test_whether_corrections_add_terms_is_kept(empty_home):
+    assert stored_terms().from_corrections
+    with changed_terms() as box:
+        box[0] = replace(box[0], from_corrections=False)
+    add("Leeds")
+    assert not stored_terms().from_corrections
+    assert not stored_terms().without(["Leeds"]).from_corrections
+
+
+def test_a_list_has_an_end():
+    with pytest.raises(BadInputError, match="100001 terms"):
+        TermList().with_terms(Term(f"t{number}") for number in range(100_001))
