@@ -13,8 +13,10 @@ from typing import Any
 
 from device_app.paths import data_folder
 from editing.errors import BadInputError, StorageError
-from editing.files import locked, make_folder, write_atomically
+from editing.files import write_atomically
 from editing.json_text import read_bounded, read_json
+from editing.lock import locked
+from editing.privacy import make_folder
 
 FILE = "terms.json"
 FORMAT_VERSION = 1

@@ -11,7 +11,7 @@ from device_app.recognition.ngram import NGram
 
 @dataclass(frozen=True)
 class DecodingOptions:
-    """Settings of the decoding. A model family that does not support one of them raises BadInputError when it is loaded.
+    """Settings of the decoding. A model family raises BadInputError when it is loaded with one it does not support.
 
     Attributes:
         language_model: a word n-gram model, for CTC models; beam search then uses it.
