@@ -154,7 +154,7 @@ def stored_terms() -> TermList:
     path = _path()
     try:
         record = read_json(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return TermList()
     except (OSError, ValueError) as error:
         raise _damaged(path, str(error)) from error

@@ -229,7 +229,7 @@ def test_a_configuration_that_is_no_configuration(run, copied_bundle, config):
     edit_record(copied_bundle, config=config)
     done = run("transcribe", RECORDINGS / "invalid.flac", "--model", copied_bundle.folder)
     assert done.returncode == 1
-    assert "configuration is damaged" in done.stderr.splitlines()[-1]
+    assert "the configuration in model.json is damaged" in done.stderr.splitlines()[-1]
 
 
 def test_a_model_that_is_not_there(run):

@@ -17,7 +17,7 @@ def run_saved(call):
     """Two prompts that were transcribed and kept."""
     done = call("transcribe", "--save", RECORDINGS / "invalid.flac", RECORDINGS / "vm-newuser.flac")
     assert done.returncode == 0, done.stderr
-    assert "is kept on this machine" in done.stderr
+    assert "are stored on this machine" in done.stderr
     assert "Stored as 1 to 2." in done.stderr
     return call
 

@@ -117,7 +117,7 @@ def test_a_language_model_decides_between_words(recording, name, pack):
 def test_save_keeps_the_sound_and_what_was_recognised(recording):
     other = write_spelled(Path("mam.wav"), "mam")
     done = transcribe(recording, other, "--save", "--domain", "kept")
-    assert "is kept on this machine" in done.stderr
+    assert "are stored on this machine" in done.stderr
     assert "Stored as 13 to 14. To correct a text:" in done.stderr
     with Store() as store:
         first, second = store.utterances("kept")
@@ -271,7 +271,7 @@ def test_an_operating_system_error_is_one_line_and_a_closed_pipe_none(home_of_ti
     from device_app import cli
 
     forgotten = []
-    monkeypatch.setattr(cli, "_forget_output", lambda: forgotten.append(True))
+    monkeypatch.setattr(cli, "_discard_output", lambda: forgotten.append(True))
 
     def fails(error):
         def run():

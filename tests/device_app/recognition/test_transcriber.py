@@ -142,6 +142,7 @@ def test_fp32_and_int8_hear_the_same(bundle, transcriber, prompt):
     assert exact.transcribe(prompt, SAMPLE_RATE).text == transcriber.transcribe(prompt, SAMPLE_RATE).text
 
 
+@pytest.mark.slow
 @pytest.mark.corpus
 @pytest.mark.parametrize(("name", "limit"), [("read-speech", 0.125), ("telephone-prompts", 0.06)])
 def test_word_error_rate_of_the_development_sets(transcriber, bundle, corpus, name, limit):

@@ -106,6 +106,7 @@ def test_embedded_recordings_have_no_problems(voice, noise):
         assert problems(measure(take, SAMPLE_RATE, voice)[1]) == [], path
 
 
+@pytest.mark.slow
 @pytest.mark.corpus
 def test_read_speech_has_no_problems(corpus, voice, transcriber):
     entries = read_manifest(corpus("read-speech"))

@@ -343,10 +343,8 @@ def test_fleet_merge_that_harms_general_speech_exits_with_3_and_is_not_offered(
     """The base recognises everything, the merged model nothing."""
     texts = ["one two three four"] * 10
 
-    def transcribe_sets(_transcriber, _sets, _reporter, label):
-        return {GUARD_SET: Hypotheses(texts, texts if label == "general speech with the base" else [""] * 10)}
-
-    monkeypatch.setattr(fleet, "transcribe_sets", transcribe_sets)
+    monkeypatch.setattr(fleet, "transcribe_sets", lambda *_: {GUARD_SET: Hypotheses(texts, texts)})
+    monkeypatch.setattr(fleet, "transcribe_sets_with", lambda *_: {GUARD_SET: Hypotheses(texts, [""] * 10)})
     done = merge("--density", 0.5, "--tolerance", 2)
     assert done.code == 3
     assert done.out.splitlines()[-1] == "General speech: WER 0.0% before, 100.0% after the merge."
