@@ -1,4 +1,4 @@
-"""Recordings of any format -> blocks of samples as they are stored, all of them, and whether some are missing."""
+"""Decodes recordings of any format into blocks of samples, without resampling, and detects missing samples."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from editing.errors import BadAudioError, IncompleteAudioError
 
 Block = tuple[NDArray[np.float32], int]  # (samples, channels), and the sampling rate in Hz
 
-LONGEST_S = 100 * 3600.0  # a header that claims more is wrong, or says that the length is unknown
-LARGEST_BLOCK = 4_000_000  # samples of all channels
-LEAST_BITS_PER_S = 1000  # a header that claims so much that fewer remain is checked, which takes no time
+LONGEST_S = 100 * 3600.0  # if a header claims more, it is wrong or means that the length is unknown
+LARGEST_BLOCK = 4_000_000  # samples, summed over all channels
+LEAST_BITS_PER_S = 1000  # if a header claims a length with fewer, the samples are counted: a small file decodes fast
 
 
 def decoded(source: Path | IO[bytes], name: str, block_s: float) -> Iterator[Block]:
-    """Reads a file to its end, whatever its header says of its length; joined files are read one after another.
+    """Reads a file to its end, whatever length its header declares; joined files are read one after another.
 
     Args:
         source: a path, or a seekable binary stream.
-        name: what to call it in errors.
-        block_s: seconds in a block.
+        name: name of the recording in error messages.
+        block_s: seconds per block.
 
     Raises:
         BadAudioError: it is missing, empty, or not audio.
-        IncompleteAudioError: it is damaged or cut off; what was yielded before is sound.
+        IncompleteAudioError: it is damaged or cut off; the blocks yielded before are valid.
     """
     with ExitStack() as stack:
         file = _file(source, name, stack)
@@ -62,7 +62,7 @@ def decoded(source: Path | IO[bytes], name: str, block_s: float) -> Iterator[Blo
 
 
 def duration_s(path: Path) -> float:
-    """Seconds of audio in a file, by its structure and header; 0 if a container does not say.
+    """Seconds of audio in a file, from its structure and header; 0 if a container does not declare its length.
 
     Raises:
         BadAudioError: as `decoded`.
@@ -88,7 +88,7 @@ def duration_s(path: Path) -> float:
 
 
 def is_audio(path: Path) -> bool:
-    """Whether a file is audio by its content, damaged or not."""
+    """Whether the content of a file is audio, even if it is damaged."""
     try:
         with ExitStack() as stack:
             file = _file(path, str(path), stack)
@@ -102,7 +102,7 @@ def is_audio(path: Path) -> bool:
 
 
 class _DecoderError(Exception):
-    """libsndfile cannot decode what follows."""
+    """libsndfile cannot decode the next block."""
 
 
 def _file(source: Path | IO[bytes], name: str, stack: ExitStack) -> IO[bytes]:
@@ -130,7 +130,7 @@ def _open(part: Part, stack: ExitStack) -> Any:
     import soundfile
 
     class Sequential(soundfile.SoundFile):  # type: ignore[misc]
-        """Never seeks: soundfile does after every block, which disturbs decoders and fails for some formats."""
+        """Never seeks. SoundFile seeks after every block, which disturbs decoders and fails for some formats."""
 
         def seekable(self) -> bool:
             return False
@@ -157,7 +157,7 @@ def _read(opened: Any, part: Part, count: int) -> NDArray[np.float32]:
 
 
 def _block_size(opened: Any, block_s: float) -> int:
-    """Samples per channel in a block; few where a header claims a rate or channels that no recording has."""
+    """Samples per channel in a block; limited, as a damaged header may claim an impossible rate or channel count."""
     size: int = max(1, min(round(opened.samplerate * block_s), LARGEST_BLOCK // opened.channels))
     return size
 
@@ -174,7 +174,7 @@ def _counted(opened: Any, part: Part) -> int:
 
 
 def _shortage(part: Part, opened: Any, found: int, before_s: float) -> str | None:
-    """What is missing of a part, as a message."""
+    """A message that a part is incomplete, and how much of it could be read; None if it is complete."""
     rate = opened.samplerate
     declared = part.declared
     if declared is None and part.is_mpeg and part.samples is None:  # of a format that only libsndfile knows

@@ -1,4 +1,4 @@
-"""The recordings that a command line names, and the output path of each one's result."""
+"""Finds the recordings that a command line names, and the output path of each result."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Recording:
     Attributes:
         path: the file; None is standard input.
         name: as the user named it.
-        place: where it was found relative to the folder that was asked for, without its suffix;
-            results are put at the same place.
+        place: its path relative to the folder that the user named, without the suffix; the result
+            gets the same relative path in the output folder.
     """
 
     path: Path | None
@@ -44,8 +44,8 @@ class Recording:
         """A path or a seekable stream with the audio.
 
         Raises:
-            BadAudioError: standard input, a FIFO or a device cannot be read, or gives nothing.
-            StorageError: what it gives does not fit on the disk.
+            BadAudioError: standard input, a FIFO or a device cannot be read, or has no data.
+            StorageError: its data does not fit on the disk.
         """
         if self.path is not None and not self.is_stream:
             yield self.path
@@ -66,7 +66,7 @@ class Recording:
 
     @property
     def is_stream(self) -> bool:
-        """Whether it can be read once only: standard input, a FIFO, a device."""
+        """Whether it can be read only once: standard input, a FIFO, a device."""
         return self.path is None or (self.path.exists() and not self.path.is_file() and not self.path.is_dir())
 
     @contextmanager
@@ -90,10 +90,10 @@ def _keep(data: bytes, spool: IO[bytes]) -> None:
 def find_recordings(
     sources: Sequence[str], on_skipped: Callable[[str], None] = lambda _message: None
 ) -> list[Recording]:
-    """Files as they are named, folders searched for audio, "-" for standard input.
+    """Lists recordings: files as the user named them, the audio files in folders, and standard input for "-".
 
     Args:
-        sources: what the user named.
+        sources: files, folders or "-", as the user named them.
         on_skipped: called with a message for each subfolder that is a link, which is not searched.
 
     Raises:
@@ -119,12 +119,12 @@ def find_recordings(
 def audio_files(folder: Path, on_skipped: Callable[[str], None] = lambda _message: None) -> list[Path]:
     """Files in a folder and its subfolders that are audio by their suffix, sorted.
 
-    A link counts as the file that it leads to, by its own name. A broken link is listed, so that it is
-    reported when it is read; so is a subfolder that cannot be read. Files that macOS leaves beside others
-    (`._a.wav`) are not recordings.
+    A link counts as the file that it points to, under the link's own name. Broken links and subfolders that
+    cannot be read are listed too, so that the error is reported when they are read. AppleDouble files of macOS
+    (`._a.wav`), which hold only metadata of other files, are not recordings.
 
     Args:
-        folder: searched with its subfolders, except for links to folders, which may lead back to it.
+        folder: searched with its subfolders, except for links to folders, which may point back to it.
         on_skipped: called with a message for each subfolder that is a link, which is not searched.
 
     Raises:
@@ -132,39 +132,39 @@ def audio_files(folder: Path, on_skipped: Callable[[str], None] = lambda _messag
     """
     found: list[Path] = []
 
-    def keep(error: OSError) -> None:
+    def on_error(error: OSError) -> None:
         if Path(error.filename) == folder:
             raise BadInputError(f"{folder}: cannot be searched ({error.strerror})") from error
         found.append(Path(error.filename))
 
-    for above, subfolders, names in os.walk(folder, onerror=keep):
+    for parent, subfolders, names in os.walk(folder, onerror=on_error):
         for name in subfolders:
-            if (linked := Path(above, name)).is_symlink():
+            if (linked := Path(parent, name)).is_symlink():
                 on_skipped(f"{linked}: not searched, as it is a link to a folder; name it to include it")
-        paths = [Path(above, name) for name in names if not name.startswith(APPLE_DOUBLE)]
+        paths = [Path(parent, name) for name in names if not name.startswith(APPLE_DOUBLE)]
         found += [one for one in paths if one.suffix.lower() in SUFFIXES and (one.is_file() or is_broken_link(one))]
     return sorted(found)
 
 
 def is_broken_link(path: Path) -> bool:
-    """Whether a path is a symbolic link to nothing."""
+    """Whether a path is a symbolic link whose target does not exist."""
     return path.is_symlink() and not path.exists()
 
 
 def check_outputs(
     recordings: Sequence[Recording], targets: Sequence[Path], others: Iterable[Path] = (), *, overwrite: bool = False
 ) -> None:
-    """Call it before any work: no result may replace a recording, or a file that is there already.
+    """Checks, before any work, that no result replaces a recording or an existing file.
 
     Args:
         recordings: the inputs.
-        targets: where their results go, as `output_paths` says; none is standard output.
-        others: files that are read too, such as a language model.
-        overwrite: results may replace files, though never a recording.
+        targets: the files of their results, from `output_paths`; empty for standard output.
+        others: other files that the command reads, such as a language model.
+        overwrite: results may replace existing files, but never a recording.
 
     Raises:
-        BadInputError: a target is an input, a recording (as by a slip in a list of files), or another file that
-            `overwrite` does not allow to replace; see `device_app.outputs.check_output`.
+        BadInputError: a target is an input, a recording (for example by a mistake in a list of files), or another
+            file that `overwrite` does not allow replacing; see `device_app.outputs.check_output`.
     """
     # Standard input and output may be files too: "transcribe - -o x < x", "transcribe x >> x".
     inputs = [*(one.path or STANDARD_INPUT for one in recordings), *others]
@@ -176,11 +176,11 @@ def check_outputs(
 
 
 def output_paths(recordings: Sequence[Recording], output: str, suffix: str) -> list[Path]:
-    """Where each recording's result is to be written.
+    """Returns the output path of each recording's result.
 
-    One recording goes to `output` itself unless that is a folder or ends in a slash; several go into it as a
-    folder, each with its own name and the new suffix. Two that would collide keep their old suffix too. A name
-    that is too long for a file is shortened.
+    The result of a single recording is written to `output` itself, unless that is a folder or ends in a slash.
+    Otherwise `output` is a folder, and each result has the name of its recording with the new suffix. Results whose
+    names would collide keep the old suffix too. A name that is too long for a file is shortened.
     """
     if len(recordings) == 1 and not output.endswith("/") and not Path(output).is_dir():
         return [Path(output)]

@@ -16,22 +16,22 @@ from device_app.audio.samples import SAMPLE_RATE, Samples
 from device_app.paths import ASSETS
 
 MODEL = ASSETS / "silero_vad.onnx"
-FRAME = 512  # samples, 32 ms: what Silero's network takes at 16 kHz
-CONTEXT = 64  # samples of the frame before that go in with it
+FRAME = 512  # samples, 32 ms: the frame size of Silero's network at 16 kHz
+CONTEXT = 64  # samples from the end of the previous frame, which the network takes too
 FRAME_S = FRAME / SAMPLE_RATE
 
 # Silero's own defaults: speech begins at 0.5, and ends only below 0.35.
 ONSET = 0.5
 OFFSET = 0.35
-# Fewer frames than this that sound like speech are a click or a cough.
+# A segment with fewer frames of speech than this is a click or a cough.
 MINIMUM_SPEECH_FRAMES = 3
 
 
 class VoiceActivity:
     """Silero VAD on ONNX Runtime, one thread: the probability of speech in each 32 ms frame.
 
-    https://github.com/snakers4/silero-vad (MIT). One object may serve many streams at once; what
-    differs between streams is in their `VoiceState`.
+    https://github.com/snakers4/silero-vad (MIT). One object may serve many streams at once; each
+    stream has its own `VoiceState`.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class VoiceActivity:
         self._session = onnxruntime.InferenceSession(str(MODEL), options, providers=["CPUExecutionProvider"])
 
     def __call__(self, frames: Samples, state: VoiceState) -> NDArray[np.float32]:
-        """Probabilities (frames,) for audio of shape (frames, 512); `state` moves on."""
+        """Probabilities (frames,) for audio of shape (frames, 512); updates `state`."""
         before = np.concatenate([state.context[None], frames[:-1, -CONTEXT:]])
         probabilities, state.hidden, state.cell = self._session.run(
             ["speech_probs", "hn", "cn"],
@@ -64,13 +64,13 @@ class VoiceState:
 
 @dataclass(frozen=True)
 class SegmentSettings:
-    """When a segment ends.
+    """Where segments start and end.
 
     Attributes:
         silence_s: this much silence ends a segment.
-        padding_s: this much is kept before the first and after the last sound of speech, so
-            that no soft syllable is lost.
-        longest_s: a segment that reaches this is cut at its best pause.
+        padding_s: this much audio is kept before the first and after the last frame of speech, so
+            that no quiet syllable is lost.
+        longest_s: a segment that reaches this length is cut at its best pause (`best_pause`).
     """
 
     silence_s: float = 0.5
@@ -102,7 +102,7 @@ class Segment:
 
 
 class Segmenter:
-    """Cuts a stream of audio into segments of speech; holds at most `longest_s` of it."""
+    """Cuts a stream of audio into segments of speech; keeps at most `longest_s` of audio in memory."""
 
     def __init__(self, voice: VoiceActivity, settings: SegmentSettings | None = None) -> None:
         self.settings = settings or SegmentSettings()
@@ -112,7 +112,7 @@ class Segmenter:
         self._padding = max(1, round(self.settings.padding_s / FRAME_S))
         self._silence = max(1, round(self.settings.silence_s / FRAME_S))
         self._longest = max(2 * self._padding + MINIMUM_SPEECH_FRAMES, round(self.settings.longest_s / FRAME_S))
-        self._taken = 0  # frames of the stream that went before
+        self._taken = 0  # frames of the stream that have been processed
         self._before: deque[Samples] = deque(maxlen=self._padding)
         self._open: _OpenSegment | None = None
 
@@ -128,7 +128,7 @@ class Segmenter:
             yield from self._advance(frame, float(probability))
 
     def finish(self) -> Iterator[Segment]:
-        """The segment still open at the end of the stream, if there is one."""
+        """Yields the segment that is still open at the end of the stream, if it has speech."""
         filling = -len(self._rest) % FRAME
         yield from self.feed(np.zeros(filling, np.float32))
         if self._open is not None and self._open.is_speech:
@@ -171,19 +171,19 @@ class Segmenter:
 
 
 def speech_span(audio: Samples, voice: VoiceActivity) -> tuple[int, int] | None:
-    """Where a recording's speech lies: from the first segment's start to the last's end, as the transcriber cuts it.
+    """Finds the span of speech in a recording: from the start of its first segment to the end of its last.
 
-    Not the same as two other functions that take silence off: `recording.quality.measure` trims a take by single
-    frames' probabilities, so that a word too short to be a segment is kept and reported, and its margins are exact;
-    `recognition.attention.trim_silence` works within one word, by energy, where the 32 ms frames of a voice detector
-    are too coarse.
+    The segments are those that the transcriber cuts. Two other functions remove silence in other ways.
+    `recording.quality.measure` trims a take by the probabilities of single frames, so that it keeps and reports a word
+    too short to be a segment, and its margins are exact. `recognition.attention.trim_silence` works within one word, by
+    energy, because the 32 ms frames of a voice activity detector are too coarse there.
 
     Args:
         audio: (samples,) at 16 kHz.
         voice: finds the speech.
 
     Returns:
-        Start and end as samples, padding included; None where there is no speech.
+        Start and end in samples, including the padding; None if there is no speech.
     """
     segmenter = Segmenter(voice, RECORDING)
     segments = [*segmenter.feed(audio), *segmenter.finish()]
@@ -200,7 +200,7 @@ class _OpenSegment:
         self.frames = frames
         self.probabilities = probabilities
         self.silence = 0  # frames since the last speech
-        self.voiced = 0  # frames that certainly were speech
+        self.voiced = 0  # frames with a probability of at least ONSET
         self._speaking = False
 
     def add(self, frame: Samples, probability: float) -> None:
@@ -215,12 +215,12 @@ class _OpenSegment:
         return self.voiced >= MINIMUM_SPEECH_FRAMES
 
     def segment(self, padding: int) -> Segment:
-        """The whole segment without the silence at its end that exceeds the padding."""
+        """The whole segment; silence at its end is trimmed to the padding."""
         surplus = max(0, self.silence - padding)
         return Segment(self.first * FRAME_S, np.concatenate(self.frames[: len(self.frames) - surplus]))
 
     def split(self) -> tuple[Segment, _OpenSegment]:
-        """Cuts at the middle of the longest pause in the later half, or else where it is quietest."""
+        """Cuts in the second half: at the middle of its longest pause, or at its quietest point if it has none."""
         half = len(self.frames) // 2
         cut = half + best_pause(np.array(self.probabilities[half:]), np.stack(self.frames[half:]))
         head = Segment(self.first * FRAME_S, np.concatenate(self.frames[:cut]))
@@ -231,10 +231,10 @@ class _OpenSegment:
 
 
 def best_pause(probabilities: NDArray[np.float64], frames: Samples) -> int:
-    """The frame to cut before: amid the longest run of non-speech, else where it is quietest.
+    """The frame to cut before: the middle of the longest run of non-speech, or the quietest if there is none.
 
     Args:
-        probabilities: (frames,), of speech.
+        probabilities: (frames,), the probability of speech.
         frames: (frames, samples).
     """
     longest, start, best = 0, 0, 0

@@ -15,7 +15,7 @@ from device_app.cli.terminal.progress import progress
 if TYPE_CHECKING:
     from device_app.data.importing import ImportReport
 
-SHOWN = 5  # lines per reason for which recordings were left out
+SHOWN = 5  # lines that are printed for each reason to leave out recordings
 
 
 def import_(

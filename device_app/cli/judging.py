@@ -1,4 +1,4 @@
-"""Helpers of commands that change the model without fine-tuning: lock the ledger, pass the gate, print the verdict."""
+"""Helpers of commands that change the model without fine-tuning: lock the ledger, run the gate, print the outcome."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def change_model(
     """Calls `change` with the ledger locked, and prints the outcome.
 
     Args:
-        ledger: of the model.
-        change: drafts a version and passes it to the gate.
+        ledger: the ledger of the model.
+        change: builds a version and submits it to the gate.
         threads: the value of `--threads`.
         as_json: print one JSON document.
 

@@ -1,4 +1,4 @@
-"""asr-edge label and correct: the reference transcripts of recordings.
+"""asr-edge label and correct: set the reference transcripts of recordings.
 
 `label` without a subcommand is interactive.
 """
@@ -60,19 +60,19 @@ def walk(
         identities = [utterance.number for utterance in found]
         with keyboard:
             try:
-                at = 0
-                while at < len(identities):
+                index = 0
+                while index < len(identities):
                     options.tell("")
-                    options.tell(f"[{at + 1}/{len(identities)}]")
-                    key = label_utterance(store, store.get(identities[at]), keyboard, transcriber)
+                    options.tell(f"[{index + 1}/{len(identities)}]")
+                    key = label_utterance(store, store.get(identities[index]), keyboard, transcriber)
                     if key == "q":
                         break
                     if key == ENTER:
-                        labelled.add(identities[at])
+                        labelled.add(identities[index])
                     if key == "d":
-                        labelled.discard(identities.pop(at))
+                        labelled.discard(identities.pop(index))
                     else:
-                        at = max(0, at - 1) if key == "b" else at + 1
+                        index = max(0, index - 1) if key == "b" else index + 1
             except KeyboardInterrupt:  # the same as the key q
                 options.tell("")
         echo(f"{len(labelled)} of {len(found)} labelled")
@@ -122,7 +122,7 @@ def correct(
     with Store() as store:
         identity = store.last_recognised().number if last else int(identity_or_text)
         new = checked_text(identity_or_text if text is None else text)
-        if domain is not None:  # first, as it may be refused
+        if domain is not None:  # before the text changes, because the move may be refused
             store.move([identity], domain)
         utterance = store.set_text(identity, new)
     _tell(utterance)

@@ -1,4 +1,4 @@
-"""asr-edge record: records read or free speech as a domain."""
+"""asr-edge record: records prompts or free speech into a domain."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def record(
     keyboard = Keyboard("record", "'asr-edge import' or 'asr-edge transcribe --save'")
     with Store() as store:
         session = RecordingSession(store, domain, sentences, speaker)
-        with Microphone(device, sample_rate) as microphone:  # reports now if it cannot be opened
+        with Microphone(device, sample_rate) as microphone:  # an error is reported before the model loads
             options.tell(f"Recording into domain {domain!r} with {microphone.name}, {microphone.sample_rate:g} Hz.")
         _, transcriber = options.load(model, threads)
         screen = RecordingScreen(session, keyboard, transcriber, lambda: Microphone(device, sample_rate), silence)

@@ -30,9 +30,9 @@ def rollback(model: options.Model = None) -> None:
     """Return at once to the version that was active before."""
     ledger = open_ledger(model)
     with ledger.changing():
-        left = ledger.current
+        replaced = ledger.current
         version = ledger.roll_back()
-    echo(f"Version {version.id} is active again ({version.why}), in place of {left.id} ({left.why}).")
+    echo(f"Version {version.id} is active again ({version.why}), in place of {replaced.id} ({replaced.why}).")
 
 
 def reweight(

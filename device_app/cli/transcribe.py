@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 TO_FILES_ONLY = (Format.SRT, Format.VTT, Format.TSV)
 STDOUT = "-"
-PROGRESS_FROM_S = 10.0  # a shorter recording is done before a bar could be read
+PROGRESS_FROM_S = 10.0  # shorter recordings finish before a progress bar is useful
 
 
 def transcribe(
@@ -89,10 +89,10 @@ def transcribe(
         if sources:
             from device_app.audio.sources import find_recordings
 
-            read = [*(path for path in (lm, terms) if path), *options.model_files(model)]
+            inputs = [*(path for path in (lm, terms) if path), *options.model_files(model)]
             recordings = find_recordings(sources, options.tell)
             is_several = len(recordings) > 1
-            todo, targets = _targets(recordings, form, output, read, overwrite, skip_existing)
+            todo, targets = _targets(recordings, form, output, inputs, overwrite, skip_existing)
             if todo:
                 jobs, threads = _parallelism(len(todo), jobs, threads, is_saving=save)
                 _transcribe_recordings(todo, targets, form, load(threads), saver, jobs, is_several)
@@ -103,11 +103,11 @@ def transcribe(
 
 @contextmanager
 def _saving(domain: str, source: Source) -> Iterator[UtteranceSaver]:
-    """Says that audio and text are stored, and at the end, under which numbers."""
+    """Opens a saver; tells the user that audio and text are stored, and at the end under which numbers."""
     from device_app.data.store import Store
     from device_app.recording.saver import UtteranceSaver
 
-    with Store() as store:  # reports now, not after the first sentence, if it cannot be opened
+    with Store() as store:  # opened first, so that an error comes before the first sentence
         saver = UtteranceSaver(store, domain, source)
         options.tell(f"Audio and text are stored on this machine, in {store.folder}, domain {domain!r}.")
         try:
@@ -148,9 +148,10 @@ def _list_devices(as_json: bool) -> None:
 
 
 def _parallelism(count: int, jobs: int | None, threads: int | None, *, is_saving: bool) -> tuple[int, int | None]:
-    """How many recordings at once, and threads for each; None leaves the threads to the recogniser.
+    """How many recordings to transcribe at once, and the threads for each; None: the recogniser chooses.
 
-    On two cores, two recordings with one thread each take two thirds of the time of one after the other with two.
+    On two cores, two recordings in parallel with one thread each take two thirds of the time that they take one after
+    the other with two threads.
     """
     from device_app.recognition.onnx_session import available_cores
 
@@ -169,13 +170,13 @@ def _targets(
     recordings: Sequence[Recording],
     form: Format,
     output: str | None,
-    read: Sequence[Path],
+    inputs: Sequence[Path],
     overwrite: bool,
     skip_existing: bool,
 ) -> tuple[Sequence[Recording], Sequence[Path]]:
     """The recordings to transcribe and the file of each one's result, checked before any work.
 
-    No files mean standard output. With --skip-existing, recordings that have a result are left out.
+    An empty list of files means standard output. With --skip-existing, recordings that have a result are left out.
     """
     from device_app.audio.sources import check_outputs, output_paths
     from editing.files import check_writable
@@ -190,7 +191,7 @@ def _targets(
         if left_out := len(recordings) - len(pairs):
             options.tell(f"{left_out} of {len(recordings)} recordings have a result already")
         recordings, targets = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    check_outputs(recordings, targets, read, overwrite=overwrite)
+    check_outputs(recordings, targets, inputs, overwrite=overwrite)
     for target in targets:
         check_writable(target, makes_folder=str(target) != output)
     return recordings, targets
@@ -250,7 +251,7 @@ def _transcribe_recordings(
 
 
 def _shower(form: Format, is_several: bool) -> Callable[[str, TranscriptSegment], None] | None:
-    """How to print a segment of a recording as soon as it is recognised, in the formats that allow it."""
+    """A function that prints a segment as soon as it is recognised; None for formats that do not allow it."""
     from device_app.recognition.writers import json_line
 
     if form == Format.TXT:
@@ -262,7 +263,7 @@ def _shower(form: Format, is_several: bool) -> Callable[[str, TranscriptSegment]
 
 @contextmanager
 def _progress(recordings: Sequence[Recording], is_text_shown: bool) -> Iterator[Callable[[Recording, float], None]]:
-    """A bar of the seconds that have been read; of several recordings together."""
+    """Shows a progress bar of the seconds that have been read, in total over all recordings."""
     from device_app.audio.samples import duration_s
 
     # Text that is printed to the same terminal would interrupt a bar.
@@ -272,7 +273,7 @@ def _progress(recordings: Sequence[Recording], is_text_shown: bool) -> Iterator[
     total_s = 0.0
     for recording in recordings:
         if recording.path is not None and not recording.is_stream:
-            with suppress(AsrEdgeError):  # it is reported when it is read
+            with suppress(AsrEdgeError):  # the error is reported when the recording is read
                 total_s += duration_s(recording.path)
     label = recordings[0].name if len(recordings) == 1 else f"{len(recordings)} recordings"
     with progress(label, total_s, total_s > PROGRESS_FROM_S) as advance:

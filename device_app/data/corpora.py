@@ -17,14 +17,14 @@ from editing.errors import BadInputError
 
 UNKNOWN_ACCENT = "unknown accent"
 TEXT_COLUMNS = ("transcription", "text", "sentence")
-MAX_LABEL_BYTES = 1 << 20  # of a .txt file beside a recording
+MAX_LABEL_BYTES = 1 << 20  # size limit of a .txt file beside a recording
 
 OnLeftOut = Callable[[str], None]
 Reader = Callable[[Path, OnLeftOut], Iterator[Utterance] | None]
 
 
 def find_utterances(path: Path, on_left_out: OnLeftOut = lambda _line: None) -> tuple[str, list[Utterance]]:
-    """Recognises a corpus by its files and lists its utterances. It reads no recording, and some may be missing.
+    """Detects the kind of a corpus from its files and lists its utterances. Reads no recordings; some may be missing.
 
     Args:
         path: the corpus.
@@ -62,7 +62,7 @@ def _manifest(path: Path, _on_left_out: OnLeftOut) -> Iterator[Utterance] | None
 
 
 def _common_voice(path: Path, _on_left_out: OnLeftOut) -> Iterator[Utterance] | None:
-    """A release's TSV beside its folder of clips. In a folder, `validated.tsv` is read, else `train.tsv`."""
+    """Reads a TSV of a release, beside its folder of clips; of a folder, `validated.tsv`, or else `train.tsv`."""
     split = path.stem if path.stem in ("dev", "test") and path.is_file() else ""
     if path.is_dir():
         tables = [path / name for name in ("validated.tsv", "train.tsv") if (path / name).is_file()]
@@ -97,7 +97,7 @@ def _clip(clips: Path, row: Row) -> Path:
 
 
 def _domain_of(accent: str) -> str:
-    """A valid name for the domain of an accent, which contributors write as they like."""
+    """Converts an accent, which contributors enter as free text, to a valid domain name."""
     name = cleaned_name(accent)
     return UNKNOWN_ACCENT if not name or name.casefold() in RESERVED else name
 
@@ -167,7 +167,7 @@ def _recording(path: Path, on_left_out: OnLeftOut) -> Iterator[Utterance] | None
 
 
 def _labelled(recordings: Sequence[Path], on_left_out: OnLeftOut) -> Iterator[Utterance]:
-    """Recordings with the texts beside them; one without a text is not labelled."""
+    """Yields recordings with the texts beside them; a recording without a text is unlabelled."""
     for recording in recordings:
         label = recording.with_suffix(".txt")
         try:
@@ -179,9 +179,10 @@ def _labelled(recordings: Sequence[Path], on_left_out: OnLeftOut) -> Iterator[Ut
 
 
 def _walk(folder: Path, on_left_out: OnLeftOut) -> Iterator[Path]:
-    """Recordings in a folder and below, links included, and links whose targets are missing.
+    """Yields the recordings in a folder and its subfolders, including links, even if their targets are missing.
 
-    Linked folders are followed, each folder once. Files of macOS that only describe others (`._NAME`) are skipped.
+    Links to folders are followed, each folder once. AppleDouble files of macOS (`._NAME`), which hold only metadata of
+    other files, are skipped.
     """
 
     def report(error: OSError) -> None:

@@ -17,16 +17,16 @@ from device_app.data.store import Store
 from device_app.data.utterance import StoredUtterance, Utterance
 from editing.errors import BadAudioError, BadInputError, one_line
 
-LONGEST_S = 30.0  # the longest segment that the recogniser is made for, and fine-tuned on
+LONGEST_S = 30.0  # the longest segment that the recogniser supports and is fine-tuned on
 BATCH = 64  # utterances in a transaction
-CAPITALS_SHARE = 0.95
+CAPITALS_SHARE = 0.95  # a corpus with at least this share of texts in capitals is published in capitals
 
 
 @dataclass
 class ImportReport:
-    """The result of an import; lists have a line for each recording that was left out.
+    """The result of an import; each list has one line per recording that was left out.
 
-    `other_texts` lists the duplicates whose text differs from the stored one, which stays as it was.
+    `other_texts` lists the duplicates whose text differs from the stored text, which is kept.
     """
 
     imported: int = 0
@@ -49,14 +49,14 @@ def import_utterances(
 ) -> ImportReport:
     """Stores the utterances in batches, each in one transaction, so that memory use does not grow.
 
-    After a kill, the same import continues where it stopped, because recordings that the domain
-    already has are skipped. Where the corpus assigns utterances to a held-out split, its other
-    utterances are for training; only a corpus without splits is split by the store.
+    If the process is killed, the same import continues where it stopped, because recordings that the
+    domain already has are skipped. If the corpus assigns utterances to a held-out split, all its other
+    utterances are for training. The store splits only a corpus without splits.
 
     Args:
         store: the store.
         utterances: as `find_utterances` lists them.
-        domain: their domain; None for the one that the corpus assigns.
+        domain: the domain of all utterances; None uses the domains that the corpus assigns.
         lower_case: convert all texts to lower case.
         on_done: called with the number of utterances processed since the last call.
 
@@ -70,8 +70,8 @@ def import_utterances(
     for one in utterances:
         if one.speaker is not None and not one.has_split:
             speakers[domain or one.domain].add(one.speaker)
-    for name, speaking in speakers.items():
-        store.expect_speakers(name, speaking)
+    for name, names_of_speakers in speakers.items():
+        store.expect_speakers(name, names_of_speakers)
     remaining = iter(utterances)
     with ThreadPoolExecutor(2) as pool:
         while batch := list(islice(remaining, BATCH)):
@@ -100,14 +100,14 @@ def _count(report: ImportReport, store: Store, new: Sequence[Utterance], stored:
         report.unlabelled += one.text is None
 
 
-def _other_text(one: Utterance, there: StoredUtterance | None) -> list[str]:
-    """A line if the recording is stored with another text than the new one."""
-    if there is None or one.text is None or one.text == there.text:
+def _other_text(one: Utterance, stored: StoredUtterance | None) -> list[str]:
+    """One line of the report if the stored text of the recording differs from the new one; otherwise none."""
+    if stored is None or one.text is None or one.text == stored.text:
         return []
-    kept = "without a text" if there.text is None else f"with the text {one_line(there.text)!r}, which was kept"
+    kept = "without a text" if stored.text is None else f"with the text {one_line(stored.text)!r}, which was kept"
     return [
-        f"{one.place or one.audio}: {one_line(one.text)!r}: stored as utterance {there.number} {kept}; "
-        f"to change it: asr-edge label set {there.number} TEXT"
+        f"{one.place or one.audio}: {one_line(one.text)!r}: stored as utterance {stored.number} {kept}; "
+        f"to change it: asr-edge label set {stored.number} TEXT"
     ]
 
 
@@ -136,7 +136,7 @@ def _read(domain: str | None, lower_case: bool, found: Utterance) -> Utterance |
         except BadInputError as error:
             return _LeftOut(lambda report: report.unreadable, f"{found.place}: {found.audio}: {error}")
         length_s = (whole_s if found.end is None else found.end / SAMPLE_RATE) - found.start / SAMPLE_RATE
-        if length_s > LONGEST_S:  # by the header, so that long recordings are not decoded in vain
+        if length_s > LONGEST_S:  # from the header, so that recordings that are too long are not decoded
             line = f"{found.audio}: {length_s:.1f} s; {LONGEST_S:g} s is the most"
             return _LeftOut(lambda report: report.too_long, line if found.is_whole else f"{found.place}: {line}")
         audio = found.read()

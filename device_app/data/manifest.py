@@ -16,12 +16,12 @@ from device_app.data.utterance import Utterance
 from editing.errors import BadAudioError, BadInputError, one_line
 from editing.json_text import is_number, parse_json, shown
 
-# NeMo, then Moonshine and Hugging Face datasets, then audiofolder's metadata.jsonl.
+# The keys of NeMo, of Moonshine and Hugging Face datasets, and of audiofolder's metadata.jsonl, in this order.
 AUDIO_KEYS = ("audio_filepath", "audio", "file_name")
 TEXT_KEYS = ("text", "transcription", "sentence")
 IN_FOLDER = "manifest.jsonl"  # the manifest of a folder
 LONGEST_PATH, LONGEST_FILE_NAME = 4096, 255  # bytes, on Linux
-LONGEST_S = 1e7  # an offset or duration of more than 115 days is an error
+LONGEST_S = 1e7  # seconds (115 days); a larger offset or duration is an error
 
 
 def read_manifest(path: Path, split: str | None = None) -> list[Utterance]:
@@ -34,11 +34,12 @@ def read_manifest(path: Path, split: str | None = None) -> list[Utterance]:
 
     Args:
         path: the manifest, or a folder with `manifest.jsonl`.
-        split: only lines of this split.
+        split: read only lines of this split.
 
     Raises:
-        BadInputError: it cannot be read, a line is not as above, a recording is missing, a part is
-            outside its recording, or no line is left. The message names the line.
+        BadInputError: the manifest cannot be read, a line does not have the form above, a recording is
+            missing, a part is outside its recording, an id is not unique, or no utterance is left.
+            The message names the line.
     """
     if os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises where a name is too long)
         path = path / IN_FOLDER
@@ -48,8 +49,8 @@ def read_manifest(path: Path, split: str | None = None) -> list[Utterance]:
             raise BadInputError(f"{one.place}: the recording {one.audio} is missing")
     chosen = [one for one in utterances if split is None or one.split == split]
     if not chosen:
-        having = sorted({one.split for one in utterances} - {""})
-        of_split = f" of split {split!r} (it has {', '.join(having) or 'no splits'})" if split else ""
+        splits = sorted({one.split for one in utterances} - {""})
+        of_split = f" of split {split!r} (it has {', '.join(splits) or 'no splits'})" if split else ""
         raise BadInputError(f"{path}: has no utterances{of_split}")
     twice = [identity for identity, count in Counter(one.id for one in chosen).items() if count > 1]
     if twice:
@@ -65,7 +66,7 @@ def read_lines(path: Path, *, needs_text: bool = False) -> Iterator[Utterance]:
         needs_text: a line without a text is an error; otherwise it is an utterance without a label.
 
     Raises:
-        BadInputError: it cannot be read, or a line is not as in `read_manifest`.
+        BadInputError: the manifest cannot be read, or a line does not have the form of `read_manifest`.
     """
     if not os.path.exists(path):  # noqa: PTH110 (as above)
         raise BadInputError(f"{path}: there is no such manifest")
@@ -75,18 +76,18 @@ def read_lines(path: Path, *, needs_text: bool = False) -> Iterator[Utterance]:
 
 
 def inside(folder: Path, name: str, place: str) -> Path:
-    """The path of a file that a corpus names: absolute, or relative to the corpus and below it.
+    """Returns the path of a file that a corpus names: absolute, or relative to the corpus and inside its folder.
 
-    Symbolic links below the corpus may lead outside it: the Hugging Face cache, DVC and git-annex
+    Symbolic links in the corpus may point outside it: the Hugging Face cache, DVC and git-annex
     store recordings elsewhere.
 
     Args:
-        folder: of the corpus.
-        name: as the corpus writes it.
-        place: where it is written, for the message.
+        folder: the folder of the corpus.
+        name: the name of the file as the corpus writes it.
+        place: the file and line of the name, for the error message.
 
     Raises:
-        BadInputError: it is empty, cannot be the name of a file, or leads out of the folder.
+        BadInputError: the name is empty, cannot be the name of a file, or leads out of the folder.
     """
     if not _is_file_name(name):
         raise BadInputError(f"{place}: {shown(name)} cannot be the name of a recording")
@@ -106,14 +107,14 @@ def _is_file_name(name: str) -> bool:
 
 
 def fit_cut(utterance: Utterance, length_s: Callable[[Path], float]) -> Utterance:
-    """Compares the utterance's part of the recording with the recording's length.
+    """Checks that the part of a recording that an utterance selects lies inside the recording.
 
     Args:
-        utterance: of any manifest.
+        utterance: an utterance of any manifest.
         length_s: returns the length of a recording in seconds.
 
     Returns:
-        The utterance; `end` is None where the part ends with the recording.
+        The utterance; its `end` is None if the part ends with the recording.
 
     Raises:
         BadInputError: the part is not inside the recording.
@@ -135,7 +136,7 @@ def _fitted(utterances: Sequence[Utterance]) -> list[Utterance]:
     for one in utterances:
         try:
             fitted.append(fit_cut(one, length_s))
-        except BadAudioError:  # reported by whoever reads the recording
+        except BadAudioError:  # reported when the recording is read
             fitted.append(one)
         except BadInputError as error:
             raise BadInputError(f"{one.place}: {one.audio}: {error}") from None
@@ -175,7 +176,7 @@ def _first(record: dict[str, Any], keys: Sequence[str]) -> Any:
 
 
 def _name(record: dict[str, Any], key: str, place: str) -> str:
-    """A text or a number as a text; "" where the field is absent."""
+    """Returns a field with a text or a number as a text; "" if the field is absent."""
     value = record.get(key, "")
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise BadInputError(f'{place}: "{key}" is {shown(value)}; expected a text')
@@ -191,7 +192,7 @@ def _checked_unicode(text: str, key: str, place: str) -> str:
 
 
 def _cut(record: dict[str, Any], place: str) -> tuple[int, int | None]:
-    """First and last sample at 16 kHz of the part that "offset" and "duration" select."""
+    """Start and end, in samples at 16 kHz, of the part that "offset" and "duration" select."""
     from device_app.audio.samples import SAMPLE_RATE
 
     for key in ("offset", "duration"):

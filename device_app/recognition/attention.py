@@ -25,7 +25,7 @@ def word_times(
 
     Args:
         names: the tokens as the vocabulary spells them.
-        spans: the first token of each word and the one after its last, in order.
+        spans: for each word in order, the index of its first token and of the token after its last.
         attention: (tokens, frames), the weights of each token; the last row may be that of the end token.
         audio: (samples,) at 16 kHz.
         hop: samples per frame.
@@ -35,13 +35,13 @@ def word_times(
     """
     bounds = align(attention).tolist()
     times = []
-    previous_end = 0  # the first frame after the previous word without its punctuation
+    previous_end = 0  # the first frame after the previous word, not counting its punctuation
     for first, last in spans:
-        spoken = last  # without punctuation, whose frames are the pause after the word
+        spoken = last  # end without punctuation, whose frames are the pause after the word
         while spoken > first + 1 and not any(character.isalnum() for character in names[spoken - 1]):
             spoken -= 1
         start, end = bounds[first] * hop, bounds[spoken] * hop
-        if previous_end < bounds[first]:  # punctuation before: its frames may include the start of this word
+        if previous_end < bounds[first]:  # frames of punctuation precede; they may include the start of this word
             start = after_pause(audio, previous_end * hop, end, start)
         previous_end = bounds[spoken]
         times.append(trim_silence(audio, start, end))
@@ -52,8 +52,8 @@ def align(attention: NDArray[np.float32]) -> NDArray[np.int64]:
     """Assigns frames to tokens by the most likely monotonic alignment.
 
     Every token has at least one frame, in order. Dynamic programming finds the alignment with the largest
-    sum of log-attention, as dynamic time warping does for Whisper's word times. Each token takes one row
-    of NumPy operations.
+    sum of log-attention, as dynamic time warping does for Whisper's word times. NumPy
+    processes all frames of a token at once.
 
     Args:
         attention: (tokens, frames), the weights of each token.
@@ -69,7 +69,7 @@ def align(attention: NDArray[np.float32]) -> NDArray[np.int64]:
     np.cumsum(-np.log(attention + 1e-6), axis=1, out=cost[:, 1:])
     columns = np.arange(frames + 1)
     best = np.where(columns == 0, 0.0, np.inf)  # cost of the best alignment of all frames before a column
-    origin = np.zeros((tokens, frames + 1), np.int64)  # the start of the token that ends there
+    origin = np.zeros((tokens, frames + 1), np.int64)  # the first frame of the token if it ends before a column
     for token in range(tokens):
         begun = best - cost[token]
         lowest = np.minimum.accumulate(begun)

@@ -17,8 +17,8 @@ from device_app.recognition.subwords import WORD_START
 BEAM_WIDTH = 32  # prefixes that are kept after each frame
 BEAM_WIDTH_OF_TERMS = 8  # with keyterms and no language model
 TOKEN_MARGIN = 9.0  # nats; tokens further below the best token of their frame are pruned
-LM_WEIGHT = 0.5  # of the language model, relative to the CTC log-probabilities
-WORD_BONUS = 1.0  # per word, as a language model prefers fewer words
+LM_WEIGHT = 0.5  # weight of the language model, relative to the CTC log-probabilities
+WORD_BONUS = 1.0  # added per word, because a language model favours hypotheses with fewer words
 NEVER = -math.inf
 
 Tokens = tuple[int, ...]
@@ -31,9 +31,9 @@ class _Prefix:
     Attributes:
         blank: log-probability of all paths that end with a blank.
         token: log-probability of all paths that end with the last token.
-        words: score of its words by the language model.
-        state: of the keyterms (`recognition.keyterms`), after its last token.
-        bonus: of the keyterms, in nats.
+        words: language model score of its complete words.
+        state: keyterm state (`recognition.keyterms`) after its last token.
+        bonus: sum of the keyterm bonuses, in nats.
     """
 
     blank: float = NEVER
@@ -60,7 +60,7 @@ def decode(
     width: int = BEAM_WIDTH,
     terms: TermGraph | None = None,
 ) -> list[Piece]:
-    """The best tokens (see `search`) and the frames they span."""
+    """Finds the best tokens (see `search`) and the frames that each spans."""
     return align(log_probabilities, search(log_probabilities, names, blank, model, width, terms), blank)
 
 
@@ -72,7 +72,7 @@ def search(
     width: int = BEAM_WIDTH,
     terms: TermGraph | None = None,
 ) -> Tokens:
-    """The best tokens by CTC, language model and keyterms.
+    """Finds the tokens with the best combined score of CTC, language model and keyterms.
 
     Args:
         log_probabilities: (frames, vocabulary).
@@ -80,7 +80,7 @@ def search(
         blank: id of the blank token.
         model: a word n-gram model, in the same case as the tokens, or None.
         width: prefixes that are kept after each frame.
-        terms: to prefer, over the same names.
+        terms: graph of the terms to prefer, built for the same `names`.
     """
     is_start = [name.startswith(WORD_START) for name in names]
     score_words = _WordScores(names, model)
@@ -96,7 +96,7 @@ def search(
                     same = _same(extended, prefix, scores)
                     same.blank = float(np.logaddexp(same.blank, scores.ctc + log_probability))
                     continue
-                if token == last:  # the same token goes on, or comes again after a blank
+                if token == last:  # either the token continues, or it is repeated after a blank
                     same = _same(extended, prefix, scores)
                     same.token = float(np.logaddexp(same.token, scores.token + log_probability))
                     before = scores.blank
@@ -127,7 +127,7 @@ def _same(beam: dict[Tokens, _Prefix], prefix: Tokens, scores: _Prefix) -> _Pref
 
 
 class _WordScores:
-    """Scores the complete words of a prefix by the language model; 0 without one."""
+    """Scores the complete words of a prefix with the language model; the score is 0 if there is none."""
 
     def __init__(self, names: Sequence[str], model: NGram | None) -> None:
         self._names, self._model = names, model
@@ -163,7 +163,7 @@ def align(log_probabilities: NDArray[np.float32], tokens: Tokens, blank: int) ->
 
     Args:
         log_probabilities: (frames, vocabulary).
-        tokens: decoded from them, so that an alignment exists.
+        tokens: the result of decoding `log_probabilities`, so that an alignment exists.
         blank: id of the blank token.
     """
     if not tokens:
@@ -172,15 +172,15 @@ def align(log_probabilities: NDArray[np.float32], tokens: Tokens, blank: int) ->
     for token in tokens:
         states += [token, blank]
     labels = np.array(states)
-    skips = np.zeros(len(states), bool)  # whether a state may follow the one before the last blank
+    skips = np.zeros(len(states), bool)  # whether a path may skip the blank before this state
     skips[3::2] = labels[3::2] != labels[1:-2:2]
     scores = np.full(len(states), NEVER)
     scores[:2] = log_probabilities[0, labels[:2]]
     back = np.zeros((len(log_probabilities), len(states)), np.int8)
     for number, frame in enumerate(log_probabilities[1:], 1):
-        one = np.concatenate([[NEVER], scores[:-1]])
-        two = np.where(skips, np.concatenate([[NEVER, NEVER], scores[:-2]]), NEVER)
-        steps = np.stack([scores, one, two])
+        from_previous = np.concatenate([[NEVER], scores[:-1]])
+        over_blank = np.where(skips, np.concatenate([[NEVER, NEVER], scores[:-2]]), NEVER)
+        steps = np.stack([scores, from_previous, over_blank])
         back[number] = steps.argmax(axis=0)
         scores = steps.max(axis=0) + frame[labels]
     state = len(states) - 1 if scores[-1] >= scores[-2] else len(states) - 2

@@ -1,6 +1,6 @@
-"""Beam search for an autoregressive decoder: all hypotheses advance in one batched step a token.
+"""Beam search for an autoregressive decoder: all hypotheses advance in one batched step per token.
 
-`recognition.beam_search` is for CTC models, whose output does not depend on the tokens before.
+`recognition.beam_search` is for CTC models, whose output does not depend on the previous tokens.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-# A phrase of up to this many tokens that comes this often in a row is a loop, not speech. Short
-# phrases must come oftener: people do say "zero zero zero zero" and "no, no, no, no".
+# The decoder is in a loop if it writes a phrase of up to LONGEST_PHRASE tokens at least REPEATS times in a row,
+# and the repeats fill at least REPEATED_TOKENS tokens. Short phrases therefore need more repeats, because people do say
+# "zero zero zero zero" and "no, no, no, no".
 LONGEST_PHRASE = 16
 REPEATS = 4
 REPEATED_TOKENS = 12
@@ -34,39 +35,39 @@ class Decoder(Protocol):
 
         Returns:
             log-probabilities of the next token, (hypotheses, vocabulary), and the weight that
-            each hypothesis now gives each frame of the audio, (hypotheses, frames).
+            each hypothesis gives each frame of the audio in this step, (hypotheses, frames).
         """
         ...
 
 
 class Bias(Protocol):
-    """Prefers some tokens by what a hypothesis has written so far; keeps its own state of each hypothesis."""
+    """Favours some tokens, depending on the tokens of a hypothesis so far; keeps a state for each hypothesis."""
 
     def step(
         self, tokens: NDArray[np.int64], parents: NDArray[np.int64], log_probabilities: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """Adds its bonuses.
+        """Adds the bonuses to the log-probabilities.
 
         Args:
-            tokens, parents: those of `Decoder.step`, which was called with them before.
-            log_probabilities: (hypotheses, vocabulary), what it returned.
+            tokens, parents: the arguments of the preceding call of `Decoder.step`.
+            log_probabilities: (hypotheses, vocabulary), which that call returned.
 
         Returns:
-            (hypotheses, vocabulary), another array.
+            (hypotheses, vocabulary), a new array.
         """
         ...
 
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """How wide the search is.
+    """Settings of the beam search.
 
     Attributes:
         beam: hypotheses that are kept after each token; 1 is greedy.
-        margin: nats below the best hypothesis; one that falls further behind is dropped. Most steps
-            of clear speech go on with one or two hypotheses, which is what makes a beam cheap.
+        margin: hypotheses that are more than this many nats below the best are dropped. In clear speech
+            most steps continue with only one or two hypotheses, which keeps a beam cheap.
         length_exponent: complete hypotheses are compared by log-probability / steps ** exponent. 0 favours short ones.
-        fewest: tokens before a hypothesis may end.
+        fewest: minimum number of tokens before a hypothesis may end.
     """
 
     beam: int
@@ -77,16 +78,16 @@ class SearchSettings:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """Tokens, without start and end token.
+    """A token sequence without the start and end tokens.
 
     Attributes:
-        tokens: ids.
-        log_probabilities: of each token.
+        tokens: their ids.
+        log_probabilities: one per token.
         attention: (frames,) rows, one per decoder step: the weight that the token gave each frame.
-            One row longer than `tokens` where the end token came.
-        score: the log-probability of all, the end token included.
-        bonus: what a bias has added to the score; it decides between hypotheses, and is no part of any probability.
-        is_complete: whether the decoder ended it; otherwise it was stopped in a loop or at the longest length.
+            There is one row more than tokens if the end token was decoded.
+        score: the sum of the log-probabilities, including that of the end token.
+        bonus: sum of what a `Bias` added. It counts when hypotheses are compared, but is not part of any probability.
+        is_complete: whether the decoder ended it; otherwise the search stopped it in a loop or at the maximum length.
     """
 
     tokens: tuple[int, ...] = ()
@@ -117,7 +118,7 @@ class Hypothesis:
         )
 
     def cut(self, length: int) -> Hypothesis:
-        """The first `length` tokens; not complete."""
+        """Returns the first `length` tokens as an incomplete hypothesis."""
         log_probabilities = self.log_probabilities[:length]
         return Hypothesis(self.tokens[:length], log_probabilities, self.attention[:length], sum(log_probabilities))
 
@@ -128,23 +129,24 @@ class Hypothesis:
 def search(
     decoder: Decoder, *, start: int, end: int, longest: int, settings: SearchSettings, bias: Bias | None = None
 ) -> Hypothesis:
-    """The best hypothesis.
+    """Finds the best hypothesis.
 
-    It is not complete where the most likely hypothesis repeats a phrase in a loop, of which it
-    keeps one, or where none ends within `longest` tokens.
+    The result is incomplete in two cases: the most likely hypothesis repeats a phrase in a loop (the
+    phrase is kept once), or no hypothesis ends within `longest` tokens.
 
     Args:
-        decoder: at its start; its `step` is called once a token.
+        decoder: in its initial state; its `step` is called once per token.
         start: the token that every hypothesis begins with.
-        end: the token that ends one.
-        longest: tokens, at least 1.
-        settings: of the search.
-        bias: what else decides, beside the decoder.
+        end: the token that ends a hypothesis.
+        longest: maximum number of tokens, at least 1.
+        settings: settings of the search.
+        bias: adds bonuses to the decoder's log-probabilities.
     """
     steps = 0
 
     def rank(hypothesis: Hypothesis) -> float:
-        # The bonus is divided by the same length for all: a positive number by its own would favour short hypotheses.
+        # All bonuses are divided by the same length. A positive bonus divided by its own length would favour short
+        # hypotheses.
         shared = float(max(1, steps) ** settings.length_exponent)
         return hypothesis.normalised(settings.length_exponent) + hypothesis.bonus / shared
 
@@ -182,7 +184,7 @@ def search(
 def _candidates(
     live: Sequence[Hypothesis], scores: NDArray[np.float32], settings: SearchSettings
 ) -> Iterator[tuple[int, int]]:
-    """Rows and tokens of the best continuations, best first: twice the beam, as each row may offer the end token."""
+    """Rows and tokens of the best continuations, best first: twice the beam, as each row may propose the end token."""
     totals = (scores + np.array([[one.score + one.bonus] for one in live], np.float32)).ravel()
     likely = np.flatnonzero(totals >= totals.max() - settings.margin)
     best = likely[np.argsort(-totals[likely], kind="stable")][: 2 * settings.beam]
@@ -197,7 +199,7 @@ def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def repetition(tokens: Sequence[int]) -> int:
-    """How many tokens at the end only repeat the phrase before them; 0 where that is no loop."""
+    """Returns how many tokens at the end repeat the phrase before them; 0 if they are not a loop."""
     for length in range(1, min(LONGEST_PHRASE, len(tokens) // REPEATS) + 1):
         repeats = max(REPEATS, math.ceil(REPEATED_TOKENS / length))
         tail = tokens[-length * repeats :]

@@ -1,10 +1,10 @@
-"""Keyterms: decoding prefers words and phrases that a person has listed (contextual biasing by shallow fusion).
+"""Keyterms: decoding prefers words and phrases that the user has listed (contextual biasing by shallow fusion).
 
-While a hypothesis spells a term it earns a bonus, and gives it back where it does not finish the term, so that only
+A hypothesis earns a bonus while it spells a term, and loses it again if it does not complete the term, so that only
 whole terms count (Le et al. 2021, arXiv 2104.02194; also Zhao et al. 2019, "Shallow-fusion end-to-end contextual
-biasing"). Those build a graph of tokens. Here the graph is one of characters, which a token walks along by its
-spelling: every way to split a term into tokens and every case is covered, the bonus does not depend on the split, and
-loading a list tokenises nothing. States are made when decoding first reaches them.
+biasing"). Those papers build a graph of tokens. This module uses a graph of characters: a token advances by all
+characters of its spelling. The graph covers every split of a term into tokens and every case, the bonus does not
+depend on the split, and loading a list needs no tokenisation. States are created when decoding first reaches them.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from device_app.recognition.subwords import WORD_START
 # sometimes writes a term over and over.
 NATS_PER_CHARACTER = 0.8
 MOST_NATS = 6.0
-LEAST_BONUS = 1e-3  # nats; less is rounding
+LEAST_BONUS = 1e-3  # nats; smaller bonuses are rounding errors
 
-STATES = 4096  # that are remembered
+STATES = 4096  # cached states
 APOSTROPHES = str.maketrans("\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}", "''")
-START = " "  # a state in which a word may begin without a space: at first, after a lone mark, after a hyphen
-DEAD = ""  # a state within a word that is of no term
+START = " "  # state where a word may begin without a space: at first, after a lone `WORD_START`, after a hyphen
+DEAD = ""  # state inside a word that matches no term
 LAST = "\U0010ffff"  # sorts after all characters of a term
 
-# What a token begins with, if it does not go on with a term: a letter, so that a word before it has not ended; anything
-# else, or nothing, so that it has.
+# How a token begins that does not continue a term. With a letter: the word before it has not ended. With any other
+# character, or without text: the word before it has ended.
 LETTER, BOUNDARY = 0, 1
 
 
@@ -43,8 +43,8 @@ class Strength:
     """The bonus in nats (natural logarithms of probability), by the number of characters that match.
 
     Attributes:
-        per_character: for each.
-        most: for a whole term.
+        per_character: bonus of each matching character.
+        most: upper limit for a whole term, before its weight.
     """
 
     per_character: float = NATS_PER_CHARACTER
@@ -55,20 +55,20 @@ class Strength:
 
 
 class Keyterms:
-    """Terms, sorted so that those with a given beginning are found by bisection; loading is one sort.
+    """Sorted terms, so that bisection finds those with a given prefix; loading only sorts the list.
 
-    A state is the text, from the beginning of a word, that has matched so far: a space and then characters in lower
+    A state is the text that has matched so far, from the beginning of a word: a space and then characters in lower
     case. `START` and `DEAD` match nothing.
     """
 
     def __init__(self, terms: Sequence[Term | str], strength: Strength | None = None) -> None:
         """
         Args:
-            terms: words and phrases, with a weight or without; of two that differ in case, the heavier counts.
-            strength: of the bonus.
+            terms: words and phrases, with or without a weight; if two differ only in case, the larger weight counts.
+            strength: size of the bonus.
 
         Raises:
-            BadInputError: one of them is not a term (`checked_term`).
+            BadInputError: one of them is not a valid term (`checked_term`).
         """
         strength = strength or Strength()
         weights: dict[str, float] = {}
@@ -91,18 +91,18 @@ class Keyterms:
         return self._spellings[self._range(state)]
 
     def partial(self, state: str) -> float:
-        """The bonus of a text that begins a term, in nats; that of the term itself where nothing is missing."""
+        """The bonus in nats of a text that is a prefix of a term, or the whole term."""
         if len(state) <= 1:
             return 0.0
         weight = self._heaviest if self._is_even else float(self._sorted_weights[self._range(state)].max())
         return weight * self._strength.bonus(len(state) - 1)
 
     def whole(self, spelling: str) -> float:
-        """The bonus of a term, in nats; 0 where it is none."""
+        """The bonus of a term in nats; 0 if the spelling is not a term."""
         return self._weights.get(spelling, 0.0) * self._strength.bonus(len(spelling) - 1)
 
     def kept(self, state: str, following: int) -> float:
-        """What a text keeps of its bonus if it does not go on with the term: that of the terms it has finished.
+        """The bonus that a text keeps if it does not continue the term: that of the longest term it has completed.
 
         Args:
             state: the text.
@@ -121,12 +121,12 @@ class Keyterms:
 
 @dataclass(frozen=True)
 class Matches:
-    """Tokens that lead on from a state.
+    """Tokens that continue or begin a term from a state.
 
     Attributes:
         tokens: (matches,), in ascending order.
-        bonuses: (matches,), nats that each earns.
-        states: after each.
+        bonuses: (matches,), the bonus of each token in nats.
+        states: the state after each token.
     """
 
     tokens: NDArray[np.int64]
@@ -145,11 +145,11 @@ class Matches:
 
 @dataclass(frozen=True)
 class Move:
-    """What follows a state.
+    """The transitions from a state.
 
     Attributes:
-        leaving: bonus of a token that goes on with no term, by what it begins with (`LETTER`, `BOUNDARY`).
-        onward: tokens that go on with the terms of the state; they come before those that begin a new word.
+        leaving: bonus of a token that continues no term, by how it begins (`LETTER`, `BOUNDARY`).
+        onward: tokens that continue the terms of the state; they take precedence over those that begin a new word.
     """
 
     leaving: NDArray[np.float32]
@@ -157,13 +157,13 @@ class Move:
 
 
 class TermGraph:
-    """The states of some terms, and how the tokens of a vocabulary lead from one to another."""
+    """The states of a list of terms, and the transitions between them for the tokens of a vocabulary."""
 
     def __init__(self, terms: Keyterms, names: Sequence[str | None]) -> None:
         """
         Args:
-            terms: to prefer.
-            names: of the tokens; None, and names such as <s> or <0x41>, are no text.
+            terms: the terms to prefer.
+            names: the names of the tokens; None and names such as <s> or <0x41> have no text.
         """
         self.terms = terms
         texts = [_text(name) for name in names]
@@ -192,11 +192,11 @@ class TermGraph:
         return found or (START if token in self._openers else DEAD)
 
     def at_end(self, state: str) -> float:
-        """The bonus of ending the text here: what no finished term has earned is given back."""
+        """The bonus of ending the text here, which takes back the bonus of a term that is not complete."""
         return float(self._move(state).leaving[BOUNDARY])
 
     def bonus(self, tokens: Iterable[int]) -> float:
-        """The bonus of a whole text, in nats: that of the terms in it."""
+        """The bonus of a whole text in nats: the sum over the terms in it."""
         state, total = START, 0.0
         for token in tokens:
             state, earned = self.after(state, token)
@@ -204,7 +204,7 @@ class TermGraph:
         return total + self.at_end(state)
 
     def add_bonuses(self, state: str, scores: NDArray[np.float32]) -> None:
-        """Adds the bonus of each token after a state to its score, (vocabulary,); tokens without a name come last."""
+        """Adds to `scores`, (vocabulary,), the bonus of each token after a state; tokens without a name come last."""
         move = self._move(state)
         new, onward = self._new_words, move.onward
         before = scores[onward.tokens]
@@ -216,19 +216,19 @@ class TermGraph:
 
     @cached_property
     def _new_words(self) -> Matches:
-        """Tokens that begin a word, with its space; each is a boundary to what comes before."""
+        """Tokens that begin a word, including its space; each ends the word before it."""
         return Matches.of({token: (state, self.terms.partial(state)) for token, state in self._leading(DEAD)})
 
     @cached_property
     def _first_letters(self) -> Sequence[tuple[int, str]]:
-        """Tokens that begin a word where its space has been written."""
+        """Tokens that begin a word whose space has already been decoded."""
         return [*self._leading(START)]
 
     def _found_move(self, state: str) -> Move:
         held = self.terms.partial(state)
         leaving = [self.terms.kept(state, following) - held for following in (LETTER, BOUNDARY)]
         found: dict[int, tuple[str, float]] = {}
-        # The longest beginning of a term wins; then one that begins at a later word of the state.
+        # The longest match wins; shorter matches begin at a later word of the state.
         for context in _contexts(state):
             for token, reached in self._first_letters if context == START else self._leading(context):
                 if token not in found:
@@ -237,7 +237,7 @@ class TermGraph:
         return Move(np.array(leaving, np.float32), Matches.of(found))
 
     def _leading(self, context: str) -> Iterator[tuple[int, str]]:
-        """Tokens that lead from the beginning of a term further into it, and the state that each leads to."""
+        """Yields the tokens that continue a term after `context`, and the state that each leads to."""
         seen: set[str] = set()
         done = len(context)
         for spelling in self.terms.starting_with(context):
@@ -250,7 +250,7 @@ class TermGraph:
 
 
 class TermBias:
-    """A `decoder_search.Bias` towards terms, of one search."""
+    """A `decoder_search.Bias` towards terms, for one search."""
 
     def __init__(self, graph: TermGraph) -> None:
         self._graph = graph
@@ -272,24 +272,24 @@ class TermBias:
 
 
 def folded(text: str) -> str:
-    """A text as it is compared: lower case, one kind of apostrophe."""
+    """Normalises a text for comparison: lower case, one kind of apostrophe."""
     return text.casefold().translate(APOSTROPHES)
 
 
 def is_letter(character: str) -> bool:
-    """Whether a character belongs to a word: "cat" has not ended in "cats", but has in "cat's"."""
+    """Whether a character continues a word: "cat" does not end before the "s" of "cats", but does before "'s"."""
     return character.isalnum() or unicodedata.category(character)[0] == "M"
 
 
 def _text(name: str | None) -> str:
-    """The text of a token, folded, with spaces for marks; "" where it is none."""
+    """The normalised text of a token, with a space for `WORD_START`; "" if the token has no text."""
     if not name or (name.startswith("<") and name.endswith(">") and len(name) > 2):
         return ""
     return folded(name.replace(WORD_START, " "))
 
 
 def _contexts(state: str) -> Iterator[str]:
-    """A state, and its suffixes from each later word on; `START` where a word may begin without a space."""
+    """Yields a state, its suffixes from each later word, and `START` if a word may begin without a space."""
     start = 0 if len(state) > 1 else len(state)
     while 0 <= start < len(state) - 1:
         yield state[start:]

@@ -1,7 +1,7 @@
 """Word n-gram language models, read from ARPA files as SRILM, KenLM's lmplz and others write them.
 
 Meant for models of up to a few megabytes, as the whole file is held in memory. (KenLM has no
-wheels, and pyctcdecode does not support current numpy; this is the part of both that we need.)
+wheels, and pyctcdecode does not support current numpy; this module implements the part of both that we need.)
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 UNSEEN = -5.0  # log10 probability of an unknown word if the model has no <unk>
 LN_10 = math.log(10.0)
 LONGEST_LINE = 1 << 16  # characters
-MAX_CHARACTERS = 1 << 28  # of an ARPA file, decompressed; in memory it takes a multiple of that
+MAX_CHARACTERS = 1 << 28  # of a decompressed ARPA file, which takes several times as much memory
 
 Words = tuple[str, ...]
 
@@ -52,7 +52,7 @@ class NGram:
             with (
                 gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file
             ):
-                lines = iter(lambda: file.readline(LONGEST_LINE), "")  # a gzip file may expand a thousandfold
+                lines = iter(lambda: file.readline(LONGEST_LINE), "")  # limited: gzip may expand a thousandfold
                 for number, line in enumerate(lines, 1):  # noqa: B007 (the error names it)
                     size += len(line)
                     if len(line) == LONGEST_LINE or size > MAX_CHARACTERS:

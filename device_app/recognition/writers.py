@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from editing.printable import printable
 
-if TYPE_CHECKING:  # imported late, because the command line needs the names of the formats at its start
+if TYPE_CHECKING:  # imported late, because the command line imports this module at its start, for `Format`
     from device_app.recognition.results import Transcript, TranscriptSegment
 
 
@@ -65,7 +65,7 @@ def json_line(segment: TranscriptSegment, name: str) -> str:
 
 
 def timestamp(seconds: float, separator: str) -> str:
-    """HH:MM:SS and milliseconds after `separator`.
+    """Formats a time as HH:MM:SS, `separator` and milliseconds.
 
     >>> timestamp(3723.0456, ",")
     '01:02:03,046'
@@ -80,7 +80,7 @@ def _txt(transcript: Transcript, _name: str) -> str:
 
 
 def _json(transcript: Transcript, name: str) -> str:
-    # A name that is not UTF-8 is escaped, and is the same name when the document is read.
+    # A name that is not UTF-8 is escaped; parsing the document restores it.
     return printable(json.dumps(document(transcript, name), ensure_ascii=False, indent=2), keep="\n") + "\n"
 
 
@@ -100,7 +100,7 @@ def _srt(transcript: Transcript, _name: str) -> str:
 def _vtt(transcript: Transcript, _name: str) -> str:
     from device_app.recognition.subtitles import cues
 
-    # "-->" in a text would be read as a time line, "<" and "&" as markup.
+    # A player would read "-->" in a text as a cue timing, and "<" and "&" as markup.
     escaped = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
     return "WEBVTT\n\n" + _lines(
         f"{timestamp(cue.start_s, '.')} --> {timestamp(cue.end_s, '.')}\n{_lines(cue.lines).translate(escaped)}"

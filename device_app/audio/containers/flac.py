@@ -1,4 +1,4 @@
-"""FLAC: joined files, an unknown length, and a length that is wrong."""
+"""FLAC files whose length is unknown or wrong, and several FLAC files joined into one."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import IO
 
 from device_app.audio.containers.view import Part, View, find_all, skip_id3
 
-# "fLaC" and the header of its STREAMINFO block, which is 34 bytes long; the last block of all or not.
+# "fLaC" and the header of its STREAMINFO block, which is 34 bytes long, without and with the last-block flag.
 STARTS = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
-TOTAL = 21  # offset of the number of samples from "fLaC": 36 bits, of which the first 4 end a byte of other fields
-FRAME_TAIL = 1 << 17  # bytes at the end in which the last frame must begin; 24-bit stereo frames of 4096 take 24 kB
+TOTAL = 21  # offset of the sample count from "fLaC": 36 bits, of which the first 4 share a byte with another field
+FRAME_TAIL = 1 << 17  # bytes at the end to search for the last frame; 4096 samples of 24-bit stereo take 24 kB
 ID3V1 = 128
 
 
@@ -33,7 +33,7 @@ def _part(file: IO[bytes], start: int, end: int) -> Part:
     if len(header) < 42:
         return Part(View(file, [(start, end - start)]), is_cut=True)
     total = int.from_bytes(header[TOTAL : TOTAL + 5], "big") & 0xF_FFFF_FFFF
-    # Without a total, the decoder goes on to the end of the file.
+    # Without a sample count, the decoder reads to the end of the file.
     header[TOTAL] &= 0xF0
     header[TOTAL + 1 : TOTAL + 5] = bytes(4)
     view = View(file, [bytes(header), (start + 42, end - start - 42)])
@@ -41,7 +41,7 @@ def _part(file: IO[bytes], start: int, end: int) -> Part:
 
 
 def _ends_with_a_frame(file: IO[bytes], start: int, end: int) -> bool:
-    """Whether the last bytes are a whole frame, by its checksum: the only sign where the length is unknown."""
+    """Whether the last bytes are a whole frame, by its checksum: the only evidence if the length is unknown."""
     file.seek(max(start, end - FRAME_TAIL))
     tail = file.read(end - file.tell())
     at = len(tail)
@@ -54,7 +54,7 @@ def _ends_with_a_frame(file: IO[bytes], start: int, end: int) -> bool:
 
 
 def _crc16(data: bytes) -> int:
-    """The checksum of a FLAC frame (polynomial 0x8005); 0 for a frame with its checksum."""
+    """The checksum of a FLAC frame (polynomial 0x8005); 0 for a frame that includes its correct checksum."""
     crc = 0
     for byte in data:
         crc = (crc << 8 & 0xFFFF) ^ _CRC16[crc >> 8 ^ byte]

@@ -1,4 +1,4 @@
-"""WAV (RIFF, RIFX, RF64) and AIFF: sizes that were never written, that are wrong, and joined files."""
+"""WAV (RIFF, RIFX, RF64) and AIFF files whose sizes are missing or wrong, and several files joined into one."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ ORDERS: dict[bytes, Order] = {b"RIFF": "little", b"RF64": "little", b"BW64": "li
 KINDS = (b"WAVE", b"AIFF", b"AIFC")
 CHUNK_NAME = re.compile(rb"[A-Za-z0-9_\- .(\xa9][A-Za-z0-9_\- .)]{3}")
 TAGS = (b"TAG", b"ID3", b"APE", b"LYR")  # appended by taggers
-RIFF_LIMIT = 0xFFFFFF00  # bytes of sound that 32-bit sizes can describe
+RIFF_LIMIT = 0xFFFFFF00  # bytes of samples that 32-bit sizes can describe
 MOST_CHUNKS = 10_000
-# AIFF: bytes of a sample; others have the width that is declared.
+# AIFF compression types: companded samples take one byte; uncompressed ones have the width that is declared.
 COMPANDED = (b"ulaw", b"alaw", b"ULAW", b"ALAW")
 UNCOMPRESSED = (b"NONE", b"sowt", b"twos", b"in24", b"in32", b"fl32", b"FL32", b"fl64", b"FL64", b"raw ")
 
@@ -26,8 +26,8 @@ class _Sound:
     """The chunk with the samples.
 
     Attributes:
-        start: of the samples in the file.
-        declared: bytes, by the chunk's header.
+        start: offset of the samples in the file.
+        declared: bytes of samples, according to the chunk's header.
         bytes_per_s: 0 if it is not known.
     """
 
@@ -38,7 +38,7 @@ class _Sound:
 
 
 def parts(file: IO[bytes], size: int) -> list[Part] | None:
-    """One part for each WAV or AIFF file in it; None if it does not begin with one, or has no samples."""
+    """One part for each WAV or AIFF file in `file`; None if it does not begin with one, or that has no samples."""
     found = []
     start: int | None = 0
     while start is not None:
@@ -104,7 +104,7 @@ def _read_form(file: IO[bytes], start: int, size: int, header: bytes) -> tuple[P
             common = file.read(min(length, 1024))
         elif name == b"SSND":
             frame = _form_frame(common, header[8:12])
-            if not frame:  # compressed, or the description follows the sound
+            if not frame:  # compressed, or the COMM chunk follows the samples
                 return Part(View(file, [(start, size - start)])), None
             rate = _extended(common[8:18])
             frames = int.from_bytes(common[2:6], "big")
@@ -124,7 +124,7 @@ def _read_form(file: IO[bytes], start: int, size: int, header: bytes) -> tuple[P
 
 
 def _form_frame(common: bytes, kind: bytes) -> int:
-    """Bytes of a sample of all channels; 0 if it is compressed or not described."""
+    """Bytes of one sample of all channels; 0 if the samples are compressed or there is no COMM chunk."""
     if len(common) < 18:
         return 0
     channels, bits = int.from_bytes(common[:2], "big"), int.from_bytes(common[6:8], "big")
@@ -165,7 +165,7 @@ def _chunks(file: IO[bytes], position: int, size: int, order: Order) -> Iterator
 
 
 def _end(file: IO[bytes], sound: _Sound, size: int, order: Order) -> tuple[int, bool]:
-    """Where the samples end in fact, and whether some are missing."""
+    """The actual end of the samples, and whether some are missing."""
     end = sound.start + sound.declared
     if end > size:
         missing = end - size
@@ -173,11 +173,11 @@ def _end(file: IO[bytes], sound: _Sound, size: int, order: Order) -> tuple[int, 
         return size, sound.declared < UNKNOWN_FROM and not tolerated
     if end == size or _is_end(file, end, size, order):
         return end, False
-    return size, False  # the recorder was killed, or wrote the length before the rest
+    return size, False  # the recorder was killed, or wrote the length before the remaining samples
 
 
 def _is_end(file: IO[bytes], end: int, size: int, order: Order) -> bool:
-    """Whether what follows the samples is another chunk, tag or file, not more samples."""
+    """Whether another chunk, tag or file begins at `end`, rather than more samples."""
     for at in {end, end + end % 2}:
         file.seek(at)
         header = file.read(12)
@@ -195,7 +195,7 @@ def _after(end: int, size: int) -> int:
 
 
 def _next_file(file: IO[bytes], end: int, size: int) -> int | None:
-    """Where another file begins, joined to the end of this one or of its last chunk; None if there is none."""
+    """The offset of a file that is joined to the end of this one or of its last chunk; None if there is none."""
     position = end
     for _ in range(MOST_CHUNKS):
         for at in (position, position + 1):

@@ -17,7 +17,7 @@ SPACE = "space"
 class Keyboard:
     """Reads keys as they are pressed, without Enter; inside its context the terminal does not echo them.
 
-    with Keyboard() as keyboard:
+    with Keyboard(verb, instead) as keyboard:
         if keyboard.poll() == "q": ...
     """
 

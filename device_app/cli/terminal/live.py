@@ -36,12 +36,12 @@ class LiveLine:
         self.text = ""
 
     def show(self, level_dbfs: float) -> None:
-        """Draws the meter and the end of the text, as far as it fits."""
+        """Draws the meter, and as much of the end of the text as fits."""
         if not self.is_visible:
             return
-        room = shutil.get_terminal_size().columns - METER_WIDTH - 4
+        width = shutil.get_terminal_size().columns - METER_WIDTH - 4
         text = printable(self.text)
-        text = text if len(text) <= room else "…" + text[-room + 1 :]
+        text = text if len(text) <= width else "…" + text[-width + 1 :]
         sys.stderr.write(f"\r\x1b[K[{meter(level_dbfs)}] {text}")
         sys.stderr.flush()
 
