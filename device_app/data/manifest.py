@@ -54,7 +54,7 @@ def read_manifest(path: Path, split: str | None = None) -> list[Utterance]:
         raise BadInputError(f"{path}: has no utterances{of_split}")
     twice = [identity for identity, count in Counter(one.id for one in chosen).items() if count > 1]
     if twice:
-        raise BadInputError(f'{path}: {twice[0]!r} stands there more than once; give each line an "id" of its own')
+        raise BadInputError(f'{path}: {twice[0]!r} occurs more than once; give each line a unique "id"')
     return _fitted(chosen)
 
 
@@ -93,7 +93,7 @@ def inside(folder: Path, name: str, place: str) -> Path:
         raise BadInputError(f"{place}: {shown(name)} cannot be the name of a recording")
     inner = Path(os.path.normpath(name))
     if inner.parts[:1] == (os.pardir,):
-        raise BadInputError(f"{place}: {one_line(name)} climbs out of the folder")
+        raise BadInputError(f"{place}: {one_line(name)} points outside the folder")
     return folder / inner
 
 

@@ -15,11 +15,11 @@ from device_app.recognition.results import Piece
 from device_app.recognition.subwords import WORD_START
 
 BEAM_WIDTH = 32  # prefixes that are kept after each frame
-BEAM_WIDTH_OF_TERMS = 8  # with keyterms and no language model
+KEYTERM_BEAM_WIDTH = 8  # with keyterms and no language model
 TOKEN_MARGIN = 9.0  # nats; tokens further below the best token of their frame are pruned
 LM_WEIGHT = 0.5  # weight of the language model, relative to the CTC log-probabilities
 WORD_BONUS = 1.0  # added per word, because a language model favours hypotheses with fewer words
-NEVER = -math.inf
+LOG_ZERO = -math.inf
 
 Tokens = tuple[int, ...]
 
@@ -36,8 +36,8 @@ class _Prefix:
         bonus: sum of the keyterm bonuses, in nats.
     """
 
-    blank: float = NEVER
-    token: float = NEVER
+    blank: float = LOG_ZERO
+    token: float = LOG_ZERO
     words: float = 0.0
     state: str = START
     bonus: float = 0.0
@@ -102,7 +102,7 @@ def search(
                     before = scores.blank
                 else:
                     before = scores.ctc
-                if before == NEVER:
+                if before == LOG_ZERO:
                     continue
                 longer = (*prefix, token)
                 entry = extended.get(longer)
@@ -174,12 +174,12 @@ def align(log_probabilities: NDArray[np.float32], tokens: Tokens, blank: int) ->
     labels = np.array(states)
     skips = np.zeros(len(states), bool)  # whether a path may skip the blank before this state
     skips[3::2] = labels[3::2] != labels[1:-2:2]
-    scores = np.full(len(states), NEVER)
+    scores = np.full(len(states), LOG_ZERO)
     scores[:2] = log_probabilities[0, labels[:2]]
     back = np.zeros((len(log_probabilities), len(states)), np.int8)
     for number, frame in enumerate(log_probabilities[1:], 1):
-        from_previous = np.concatenate([[NEVER], scores[:-1]])
-        over_blank = np.where(skips, np.concatenate([[NEVER, NEVER], scores[:-2]]), NEVER)
+        from_previous = np.concatenate([[LOG_ZERO], scores[:-1]])
+        over_blank = np.where(skips, np.concatenate([[LOG_ZERO, LOG_ZERO], scores[:-2]]), LOG_ZERO)
         steps = np.stack([scores, from_previous, over_blank])
         back[number] = steps.argmax(axis=0)
         scores = steps.max(axis=0) + frame[labels]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.recognition import beam_search
 from device_app.recognition.ctc import greedy
-from device_app.recognition.keyterms import LEAST_BONUS, Keyterms, TermGraph
+from device_app.recognition.keyterms import MIN_BONUS, Keyterms, TermGraph
 from device_app.recognition.options import DEFAULT, DecodingOptions
 from device_app.recognition.results import Piece, Recognition, Word, geometric_mean
 from device_app.recognition.subwords import WORD_START, word_spans
@@ -66,9 +66,9 @@ class CtcDecoder:
 
     def _with_terms(self, log_probabilities: NDArray[np.float32], terms: TermGraph) -> list[Piece]:
         """Greedy, unless the beam has found a term: so terms that are not said change nothing."""
-        width = self._options.beam or beam_search.BEAM_WIDTH_OF_TERMS
+        width = self._options.beam or beam_search.KEYTERM_BEAM_WIDTH
         found = beam_search.search(log_probabilities, self._names, self.blank, None, width, terms)
-        if terms.bonus(found) < LEAST_BONUS:
+        if terms.bonus(found) < MIN_BONUS:
             return greedy(log_probabilities, self.blank)
         return beam_search.align(log_probabilities, found, self.blank)
 

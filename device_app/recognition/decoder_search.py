@@ -67,13 +67,13 @@ class SearchSettings:
         margin: hypotheses that are more than this many nats below the best are dropped. In clear speech
             most steps continue with only one or two hypotheses, which keeps a beam cheap.
         length_exponent: complete hypotheses are compared by log-probability / steps ** exponent. 0 favours short ones.
-        fewest: minimum number of tokens before a hypothesis may end.
+        min_tokens: minimum number of tokens before a hypothesis may end.
     """
 
     beam: int
     margin: float = 5.0
     length_exponent: float = 1.0
-    fewest: int = 0
+    min_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def search(
     tokens, parents = np.array([start]), np.array([0])
     for steps in range(1, longest + 1):
         log_probabilities, attention = decoder.step(tokens, parents)
-        if steps <= settings.fewest:
+        if steps <= settings.min_tokens:
             log_probabilities[:, end] = -np.inf
         scores = log_probabilities if bias is None else bias.step(tokens, parents, log_probabilities)
         following: list[tuple[int, Hypothesis]] = []

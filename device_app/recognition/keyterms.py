@@ -25,7 +25,7 @@ from device_app.recognition.subwords import WORD_START
 # sometimes writes a term over and over.
 NATS_PER_CHARACTER = 0.8
 MOST_NATS = 6.0
-LEAST_BONUS = 1e-3  # nats; smaller bonuses are rounding errors
+MIN_BONUS = 1e-3  # nats; smaller bonuses are rounding errors
 
 STATES = 4096  # cached states
 APOSTROPHES = str.maketrans("\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}", "''")

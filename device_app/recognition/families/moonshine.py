@@ -98,7 +98,7 @@ class MoonshineRecogniser:
         self._tokenizer = tokenizer
         self._config = config
         self._terms = _term_graph(tokenizer, options)
-        self._settings = SearchSettings(options.beam or BEAM, fewest=MIN_WRITTEN)
+        self._settings = SearchSettings(options.beam or BEAM, min_tokens=MIN_WRITTEN)
 
     def recognise(self, audio: Samples, *, is_draft: bool = False) -> Recognition:
         """Recognises one segment of speech, (samples,) at 16 kHz, best under 30 s; a draft is greedy, without terms."""

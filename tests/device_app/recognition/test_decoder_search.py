@@ -117,11 +117,11 @@ def test_a_longer_hypothesis_wins_by_its_mean():
 
 def test_no_hypothesis_ends_before_the_fewest_tokens():
     table = fixed({(): [0, 0.9, 0.1, 0], (2,): [0, 0.9, 0.05, 0.05]})
-    for fewest in (0, 1):
+    for min_tokens in (0, 1):
         found = search(
-            TableDecoder(table), start=START, end=END, longest=9, settings=SearchSettings(beam=4, fewest=fewest)
+            TableDecoder(table), start=START, end=END, longest=9, settings=SearchSettings(beam=4, min_tokens=min_tokens)
         )
-        assert found.tokens == (2,) * fewest
+        assert found.tokens == (2,) * min_tokens
 
 
 def test_a_loop_ends_the_search_with_one_phrase():
