@@ -51,8 +51,9 @@ def wait_for_listening(process):
 def hear(process, virtual_microphone, recording):
     """Plays a recording to the listening process, stops it with Ctrl-C; its two outputs."""
     wait_for_listening(process)
+    time.sleep(0.5)  # the stream has been opened, but on a busy machine no block has come yet
     virtual_microphone.play(recording)
-    time.sleep(1.0)
+    time.sleep(2.0)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0
