@@ -78,7 +78,7 @@ def _read_riff(file: IO[bytes], start: int, size: int, header: bytes) -> tuple[P
                 spans: list[Span] = [(start, _after(end, size) - start)]
             else:
                 spans = [_riff_header(header[:4], form, end - at, order), (at, end - at)]
-            return Part(View(file, spans), declared, is_cut), _next_file(file, _after(end, size), size)
+            return Part(View(file, spans), declared, is_cut), _next_file(file, _after(end, size), size, order)
     return None
 
 
@@ -119,7 +119,7 @@ def _read_form(file: IO[bytes], start: int, size: int, header: bytes) -> tuple[P
             count = (end - first) // frame
             promised = max(frames, declared // frame) if is_cut else None
             spans: list[Span] = [_form_header(header[8:12], common, count, count * frame), (first, count * frame)]
-            return Part(View(file, spans), promised, is_cut), _next_file(file, _after(end, size), size)
+            return Part(View(file, spans), promised, is_cut), _next_file(file, _after(end, size), size, "big")
     return None
 
 
@@ -194,7 +194,7 @@ def _after(end: int, size: int) -> int:
     return min(end, size)
 
 
-def _next_file(file: IO[bytes], end: int, size: int) -> int | None:
+def _next_file(file: IO[bytes], end: int, size: int, order: Order) -> int | None:
     """The offset of a file that is joined to the end of this one or of its last chunk; None if there is none."""
     position = end
     for _ in range(MOST_CHUNKS):
@@ -208,8 +208,7 @@ def _next_file(file: IO[bytes], end: int, size: int) -> int | None:
         header = file.read(8)
         if len(header) < 8 or not CHUNK_NAME.fullmatch(header[:4]):
             return None
-        # The two byte orders agree on which files end here.
-        position += 8 + int.from_bytes(header[4:], "little")
+        position += 8 + int.from_bytes(header[4:], order)
         if position >= size:
             return None
     return None

@@ -108,6 +108,14 @@ def test_three_joined_files(kind):
     assert is_same(found, np.concatenate([BOTH, EXPECTED]), tolerance_s=0.25)
 
 
+@pytest.mark.parametrize(("kind", "order"), [("wav", "little"), ("aiff", "big")])
+def test_a_joined_file_is_found_after_a_chunk_that_follows_the_samples(kind, order):
+    chunk = b"NAME" + (300).to_bytes(4, order) + bytes(300)
+    found, message = decoded(make(kind) + chunk + make(kind, OTHER))
+    assert message is None
+    assert is_both(found)
+
+
 # Lengths in headers
 
 
