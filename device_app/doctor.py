@@ -1,6 +1,6 @@
 """Examines and repairs everything in the data folder: recordings, edits and baked files.
 
-A damaged database file comes first (`data.database_repair`), because the store cannot be opened before it is repaired.
+A damaged database file comes first (`data.repair.database`), because the store cannot be opened before it is repaired.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from device_app.data.repair import UNKNOWN, examine, mend, refuse_if_most_are_missing
+from device_app.data.repair.utterances import UNKNOWN, examine, mend, refuse_if_most_are_missing
 from device_app.data.store import Store
 from device_app.finding import Finding
 from device_app.models.check import examine_models

@@ -34,7 +34,7 @@ def doctor(
 
     Exit code 1: something was found and not changed.
     """
-    from device_app.data.database_repair import examine_database
+    from device_app.data.repair.database import examine_database
     from device_app.data.store import Store
     from device_app.doctor import examine_all, faults, remaining_faults
     from device_app.paths import data_folder

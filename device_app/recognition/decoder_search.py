@@ -1,6 +1,6 @@
 """Beam search for an autoregressive decoder: all hypotheses advance in one batched step per token.
 
-`recognition.beam_search` is for CTC models, whose output does not depend on the previous tokens.
+`recognition.ctc.beam_search` is for CTC models, whose output does not depend on the previous tokens.
 """
 
 from __future__ import annotations

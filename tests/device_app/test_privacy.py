@@ -12,7 +12,7 @@ from device_app.adaptation.settings import AdaptationSettings
 from device_app.adaptation.training_set import TrainingSet
 from device_app.audio.samples import encode
 from device_app.data.recordings import recording_of
-from device_app.data.repair import examine, mend
+from device_app.data.repair.utterances import examine, mend
 from device_app.data.store import Store
 from device_app.data.utterance import Utterance
 from device_app.models.baking import baked, temporarily_baked

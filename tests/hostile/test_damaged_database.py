@@ -12,12 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from device_app.cli import application
-from device_app.data.database_repair import examine_database, rebuild
-from device_app.data.repair import examine, mend
+from device_app.data.repair.database import examine_database, rebuild
+from device_app.data.repair.utterances import examine, mend
 from device_app.data.store import Store
 from device_app.paths import RECORDINGS
 from editing.errors import AsrEdgeError, StorageError
-from tests.device_app.data.test_repair import new
+from tests.device_app.data.repair.test_utterances import new
 
 COUNT = 120  # utterances: the table has several pages
 

@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 
 from device_app.audio.samples import SAMPLE_RATE, duration_s, is_recording, read
 from device_app.data.corpora import find_utterances
-from device_app.data.database_repair import examine_database
 from device_app.data.importing import import_utterances
 from device_app.data.manifest import read_manifest
 from device_app.data.recordings import recording_of
+from device_app.data.repair.database import examine_database
 from device_app.data.store import Store
 from device_app.data.store.quarantine import Quarantine
 from device_app.data.utterance import Utterance

@@ -14,7 +14,7 @@ import pytest
 
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.recordings import recording_of
-from device_app.data.repair import examine, mend
+from device_app.data.repair.utterances import examine, mend
 from device_app.data.store import Store
 from device_app.data.utterance import Utterance
 from device_app.models.ledger import Ledger, edited

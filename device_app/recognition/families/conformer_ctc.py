@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from device_app.audio.samples import Samples
-from device_app.recognition.ctc_decoder import CtcDecoder
+from device_app.recognition.ctc.decoder import CtcDecoder
 from device_app.recognition.onnx_session import session
 from device_app.recognition.options import DEFAULT, DecodingOptions
 from device_app.recognition.results import Recognition

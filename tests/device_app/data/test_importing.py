@@ -10,7 +10,7 @@ import pytest
 from device_app.audio.samples import SAMPLE_RATE, encode, read
 from device_app.data.importing import BATCH, import_utterances
 from device_app.data.recordings import recording_of
-from device_app.data.repair import examine
+from device_app.data.repair.utterances import examine
 from device_app.data.store import Store
 from device_app.data.utterance import Utterance
 from device_app.paths import RECORDINGS

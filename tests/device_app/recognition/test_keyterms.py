@@ -10,7 +10,7 @@ from device_app.adaptation.guard_set import guard_set
 from device_app.audio.samples import SAMPLE_RATE, read
 from device_app.data.terms import Term
 from device_app.evaluation.error_rates import basic
-from device_app.recognition import beam_search
+from device_app.recognition.ctc import beam_search
 from device_app.recognition.decoder_search import SearchSettings, search
 from device_app.recognition.keyterms import DEAD, START, Keyterms, Strength, TermBias, TermGraph
 from device_app.recognition.options import DecodingOptions

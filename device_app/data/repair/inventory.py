@@ -1,4 +1,4 @@
-"""Assigns audio files to utterances by SHA-256, for `device_app.data.repair`."""
+"""Assigns audio files to utterances by SHA-256, for `device_app.data.repair.utterances`."""
 
 from __future__ import annotations
 

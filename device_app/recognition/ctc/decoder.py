@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_app.audio.samples import SAMPLE_RATE
-from device_app.recognition import beam_search
-from device_app.recognition.ctc import greedy
+from device_app.recognition.ctc import beam_search
+from device_app.recognition.ctc.greedy import greedy
 from device_app.recognition.keyterms import MIN_BONUS, Keyterms, TermGraph
 from device_app.recognition.options import DEFAULT, DecodingOptions
 from device_app.recognition.results import Piece, Recognition, Word, geometric_mean

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device_app.recognition.beam_search import LM_WEIGHT, WORD_BONUS, align, search
-from device_app.recognition.ctc import greedy
+from device_app.recognition.ctc.beam_search import LM_WEIGHT, WORD_BONUS, align, search
+from device_app.recognition.ctc.greedy import greedy
 from device_app.recognition.ngram import BEGIN, END, NGram
 from editing.errors import BadInputError
 

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_app.recognition.ctc import greedy
+from device_app.recognition.ctc.greedy import greedy
 
 BLANK = 4
 

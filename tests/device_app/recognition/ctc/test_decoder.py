@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from device_app.recognition.ctc_decoder import CtcDecoder
+from device_app.recognition.ctc.decoder import CtcDecoder
 
 BLANK = 4
 NAMES = ["a", "b", "\u2581", "\u2581ab"]

@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from device_app.audio.samples import encode
-from device_app.data.repair import examine, mend
+from device_app.data.repair.utterances import examine, mend
 from device_app.data.store import Store
-from tests.device_app.data.test_repair import audio, kinds, mended, new
+from tests.device_app.data.repair.test_utterances import audio, kinds, mended, new
 
 EXCHANGED = "recordings whose files were exchanged"
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from device_app.audio.samples import read
-from device_app.data.inventory import Inventory, Row
 from device_app.data.recordings import is_stored_form, recording_of
+from device_app.data.repair.inventory import Inventory, Row
 from device_app.data.store import Store
 from device_app.data.utterance import Recording, StoredUtterance, Utterance
 from device_app.finding import Finding

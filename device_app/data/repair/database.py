@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from device_app.data.repair import RECOVERED
+from device_app.data.repair.utterances import RECOVERED
 from device_app.data.store import Store, damage
 from device_app.data.store.quarantine import Quarantine
 from device_app.data.store.salvage import readable_records
@@ -17,7 +17,7 @@ DATABASE = "store.sqlite3"
 def examine_database(folder: Path) -> list[Finding]:
     """Checks the whole database of the store in a folder with SQLite. Changes nothing.
 
-    After the repair, `device_app.data.repair.examine` finds the recordings and restores their utterances.
+    After the repair, `device_app.data.repair.utterances.examine` finds the recordings and restores their utterances.
 
     Raises:
         StorageError: it cannot be opened for another reason than damage.

@@ -1,0 +1,1 @@
+"""Finds and repairs faults of the data folder: recordings without rows, rows without recordings, a damaged database."""
