@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from device_app.data.repair.utterances import UNKNOWN, examine, mend, refuse_if_most_are_missing
 from device_app.data.store import Store
-from device_app.finding import Finding
+from device_app.finding import Finding, mend_all
 from device_app.models.check import examine_models
 
 
@@ -74,13 +74,6 @@ def repair(store: Store, found: Examination, *, missing_is_gone: bool = False) -
     """
     mend(store, found.store, missing_is_gone=missing_is_gone)
     mend_all(found.models)
-
-
-def mend_all(findings: Sequence[Finding]) -> None:
-    """Repairs each finding that can be repaired."""
-    for finding in findings:
-        if finding.mend is not None:
-            finding.mend()
 
 
 def remaining_faults() -> list[Finding]:

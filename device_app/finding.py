@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 
@@ -24,3 +24,10 @@ class Finding:
     remedy: str
     mend: Callable[[], object] | None = field(default=None, repr=False, compare=False)
     is_fault: bool = True
+
+
+def mend_all(findings: Iterable[Finding]) -> None:
+    """Repairs each finding that can be repaired."""
+    for finding in findings:
+        if finding.mend is not None:
+            finding.mend()

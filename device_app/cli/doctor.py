@@ -68,7 +68,7 @@ def _repair_database(damage: Sequence[Finding], dry_run: bool, yes: bool, as_jso
     Raises:
         typer.Exit: it is not repaired, because of --dry-run or the answer.
     """
-    from device_app.doctor import mend_all
+    from device_app.finding import mend_all
     from device_app.models.check import examine_models
     from device_app.paths import data_folder
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import IO
 
+from device_app.audio.containers.checksum import checksum
 from device_app.audio.containers.view import Part, View, find_all, skip_id3
 
 # "fLaC" and the header of its STREAMINFO block, which is 34 bytes long, without and with the last-block flag.
@@ -11,6 +12,8 @@ STARTS = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
 TOTAL = 21  # offset of the sample count from "fLaC": 36 bits, of which the first 4 share a byte with another field
 FRAME_TAIL = 1 << 17  # bytes at the end to search for the last frame; 4096 samples of 24-bit stereo take 24 kB
 ID3V1 = 128
+
+_crc16 = checksum(16, 0x8005)  # of a frame; 0 for a frame that includes its correct checksum
 
 
 def parts(file: IO[bytes], size: int) -> list[Part] | None:
@@ -51,24 +54,3 @@ def _ends_with_a_frame(file: IO[bytes], start: int, end: int) -> bool:
         if len(tail) - at > FRAME_TAIL:
             break
     return False
-
-
-def _crc16(data: bytes) -> int:
-    """The checksum of a FLAC frame (polynomial 0x8005); 0 for a frame that includes its correct checksum."""
-    crc = 0
-    for byte in data:
-        crc = (crc << 8 & 0xFFFF) ^ _CRC16[crc >> 8 ^ byte]
-    return crc
-
-
-def _table() -> list[int]:
-    table = []
-    for byte in range(256):
-        crc = byte << 8
-        for _ in range(8):
-            crc = (crc << 1 ^ 0x8005 if crc & 0x8000 else crc << 1) & 0xFFFF
-        table.append(crc)
-    return table
-
-
-_CRC16 = _table()

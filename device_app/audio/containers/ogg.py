@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import IO
 
+from device_app.audio.containers.checksum import checksum
 from device_app.audio.containers.view import Part, View
 
 CAPTURE = b"OggS"
 HEADER = 27  # bytes before the segment table
 CONTINUED, FIRST, LAST = 1, 2, 4  # flags
+
+_crc32 = checksum(32, 0x04C11DB7)  # of a page
 
 
 @dataclass
@@ -111,24 +114,3 @@ def _whole_packets(header: bytes, table: bytes, body: bytes) -> bytes:
         return b""
     page = header[: HEADER - 1] + bytes([packets_end]) + table[:packets_end] + body[:packets_length]
     return _as_last(page)
-
-
-def _crc32(data: bytes) -> int:
-    """Ogg's checksum (polynomial 0x04c11db7, not reflected, which zlib's is)."""
-    crc = 0
-    for byte in data:
-        crc = (crc << 8 & 0xFFFFFFFF) ^ _CRC32[crc >> 24 ^ byte]
-    return crc
-
-
-def _table() -> list[int]:
-    table = []
-    for byte in range(256):
-        crc = byte << 24
-        for _ in range(8):
-            crc = (crc << 1 ^ 0x04C11DB7 if crc & 0x80000000 else crc << 1) & 0xFFFFFFFF
-        table.append(crc)
-    return table
-
-
-_CRC32 = _table()

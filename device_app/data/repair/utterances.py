@@ -18,7 +18,7 @@ from device_app.data.recordings import is_stored_form, recording_of
 from device_app.data.repair.inventory import Inventory, Row
 from device_app.data.store import Store
 from device_app.data.utterance import Recording, StoredUtterance, Utterance
-from device_app.finding import Finding
+from device_app.finding import Finding, mend_all
 from device_app.paths import DATA, LINKED
 from editing.errors import BadAudioError, BadInputError, StorageError
 from editing.files import sha256
@@ -80,9 +80,7 @@ def mend(store: Store, findings: Sequence[Finding], *, missing_is_gone: bool = F
     """
     if not missing_is_gone:
         refuse_if_most_are_missing(store, findings)
-    for finding in findings:
-        if finding.mend is not None:
-            finding.mend()
+    mend_all(findings)
 
 
 def refuse_if_most_are_missing(store: Store, findings: Sequence[Finding]) -> None:

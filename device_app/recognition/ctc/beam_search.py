@@ -52,18 +52,6 @@ class _Prefix:
         return self.ctc + self.words + self.bonus
 
 
-def decode(
-    log_probabilities: NDArray[np.float32],
-    names: Sequence[str],
-    blank: int,
-    model: NGram | None,
-    width: int = BEAM_WIDTH,
-    terms: TermGraph | None = None,
-) -> list[Piece]:
-    """Finds the best tokens (see `search`) and the frames that each spans."""
-    return align(log_probabilities, search(log_probabilities, names, blank, model, width, terms), blank)
-
-
 def search(
     log_probabilities: NDArray[np.float32],
     names: Sequence[str],

@@ -62,7 +62,8 @@ class CtcDecoder:
         if model is None:
             return self._with_terms(log_probabilities, terms) if terms else greedy(log_probabilities, self.blank)
         width = beam or beam_search.BEAM_WIDTH
-        return beam_search.decode(log_probabilities, self._names, self.blank, model, width, terms)
+        tokens = beam_search.search(log_probabilities, self._names, self.blank, model, width, terms)
+        return beam_search.align(log_probabilities, tokens, self.blank)
 
     def _with_terms(self, log_probabilities: NDArray[np.float32], terms: TermGraph) -> list[Piece]:
         """Greedy, unless the beam has found a term: so terms that are not said change nothing."""
