@@ -180,6 +180,8 @@ def _other_settings(method: str, pairs: Sequence[str]) -> dict[str, Any]:
             raise BadInputError(f"--set {pair}: expected NAME=VALUE, for instance outliers=0.02")
         if name in OWN_OPTIONS:
             raise BadInputError(f"--set {pair}: use --{OWN_OPTIONS[name]}")
+        if name in settings:
+            raise BadInputError(f"--set {pair}: {name} is given twice")
         if method not in METHODS:
             break  # `MergeSettings` reports it
         try:

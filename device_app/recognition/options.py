@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from device_app.data.terms import Term
 from device_app.recognition.ngram import NGram
+from editing.errors import BadInputError
+
+MAX_BEAM = 64
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,16 @@ class DecodingOptions:
     language_model: NGram | None = None
     beam: int | None = None
     keyterms: Sequence[Term | str] = ()
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            BadInputError: the beam is not a whole number from 1 to 64, or the keyterms are one text instead of a list.
+        """
+        if self.beam is not None and not (type(self.beam) is int and 1 <= self.beam <= MAX_BEAM):
+            raise BadInputError(f"a beam of {self.beam!r}; expected a whole number from 1 to {MAX_BEAM}")
+        if isinstance(self.keyterms, str) or not all(isinstance(one, Term | str) for one in self.keyterms):
+            raise BadInputError("keyterms must be a list of words and phrases")
 
 
 DEFAULT = DecodingOptions()
