@@ -210,7 +210,7 @@ def _transcribe_recordings(
     jobs: int,
     is_several: bool,
 ) -> None:
-    from device_app.recognition.batch import transcribe_all
+    from device_app.recognition.recordings.batch import transcribe_all
     from device_app.recognition.writers import document, render
     from editing.files import write_atomically
 

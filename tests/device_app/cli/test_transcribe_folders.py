@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from device_app.recognition.batch import transcribe_all
+from device_app.recognition.recordings.batch import transcribe_all
 from device_app.recognition.transcriber import Transcriber
 from tests.device_app.cli.conftest import call
 from tests.device_app.cli.letters import write_spelled
@@ -48,7 +48,7 @@ def test_by_default_all_cores_are_used(folder, monkeypatch):
         used.append(jobs)
         return transcribe_all(transcriber, recordings, jobs, **more)
 
-    monkeypatch.setattr("device_app.recognition.batch.transcribe_all", spy)
+    monkeypatch.setattr("device_app.recognition.recordings.batch.transcribe_all", spy)
     monkeypatch.setattr("device_app.recognition.onnx_session.available_cores", lambda: 3)
     transcribe(folder)
     transcribe(folder, "--threads", 3)

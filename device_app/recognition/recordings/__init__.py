@@ -1,0 +1,1 @@
+"""Whole recordings: several at once, and continued after an interruption."""
