@@ -19,6 +19,7 @@ from editing.errors import AsrEdgeError, BadInputError
 if TYPE_CHECKING:
     from device_app.audio.sources import Recording
     from device_app.data.utterance import Source
+    from device_app.recognition.recordings.unfinished import UnfinishedTranscript
     from device_app.recognition.results import TranscriptSegment
     from device_app.recognition.transcriber import Transcriber
     from device_app.recording.saver import UtteranceSaver
@@ -46,7 +47,8 @@ def transcribe(
     ] = None,
     overwrite: options.Overwrite = False,
     skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Skip recordings whose result exists, to continue a folder.")
+        bool,
+        typer.Option("--skip-existing", help="Skip recordings whose result exists, to continue an interrupted run."),
     ] = False,
     model: options.Model = None,
     precision: options.Precision = "int8",
@@ -211,6 +213,7 @@ def _transcribe_recordings(
     is_several: bool,
 ) -> None:
     from device_app.recognition.recordings.batch import transcribe_all
+    from device_app.recognition.recordings.unfinished import UnfinishedTranscript
     from device_app.recognition.writers import document, render
     from editing.files import write_atomically
 
@@ -224,8 +227,14 @@ def _transcribe_recordings(
 
     errors: list[AsrEdgeError] = []
     documents = []
-    with _progress(recordings, is_text_shown=show is not None) as advance:
-        outcomes = transcribe_all(transcriber, recordings, jobs, on_segment=pass_on, on_progress=advance)
+    identity = transcriber.identity() if targets else ""
+    unfinished = [UnfinishedTranscript(target, identity) for target in targets]
+    if begun := [results.path for results in unfinished if results.known]:
+        options.tell(f"Continues an interrupted run, from {', '.join(map(str, begun))}")
+    with _progress(recordings, is_text_shown=show is not None) as advance, _said_how_to_continue(unfinished):
+        outcomes = transcribe_all(
+            transcriber, recordings, jobs, unfinished=unfinished, on_segment=pass_on, on_progress=advance
+        )
         with closing(outcomes):
             for index, outcome in enumerate(outcomes):
                 name, transcript = outcome.recording.name, outcome.transcript
@@ -234,6 +243,7 @@ def _transcribe_recordings(
                         options.tell(f"{name}: no speech was found")
                     if targets:
                         write_atomically(targets[index], render(transcript, form, name).encode())
+                        unfinished[index].remove()
                     elif form == Format.JSON:
                         documents.append(document(transcript, name))
                     elif show is None:
@@ -248,6 +258,17 @@ def _transcribe_recordings(
         raise errors[0]
     if errors:
         raise AsrEdgeError(f"{len(errors)} of {len(recordings)} recordings could not be transcribed")
+
+
+@contextmanager
+def _said_how_to_continue(unfinished: Sequence[UnfinishedTranscript]) -> Iterator[None]:
+    """After Ctrl-C, names the files that hold what was recognised."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if left := [str(results.path) for results in unfinished if results.has_file]:
+            options.tell(f"Interrupted. The same command with --skip-existing continues from {', '.join(left)}")
+        raise
 
 
 def _shower(form: Format, is_several: bool) -> Callable[[str, TranscriptSegment], None] | None:

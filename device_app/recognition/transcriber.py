@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,11 +16,13 @@ from device_app.audio.samples import SAMPLE_RATE, Converter, Samples, read_block
 from device_app.audio.vad import RECORDING, Segment, Segmenter, SegmentSettings, VoiceActivity
 from device_app.models.baking import baked
 from device_app.recognition import families
+from device_app.recognition.families import Recogniser
 from device_app.recognition.onnx_session import default_threads
 from device_app.recognition.options import DEFAULT, DecodingOptions
 from device_app.recognition.results import Transcript, TranscriptSegment
 from device_app.recognition.stream import Stream
 from editing.errors import BundleError, IncompleteAudioError
+from editing.files import sha256
 from export.bundle import Bundle, Precision
 
 
@@ -52,10 +57,27 @@ class Transcriber:
         if bundle.sampling_rate != SAMPLE_RATE:
             raise BundleError(f"{bundle.folder}: takes audio at {bundle.sampling_rate} Hz; expected {SAMPLE_RATE} Hz")
         family = families.find(bundle)
-        self._recogniser = family.load(
-            bundle, folder or baked(bundle, precision, on_bake), threads or default_threads(), options
-        )
+        self._folder = folder or baked(bundle, precision, on_bake)
+        self._options = options
+        self._recogniser = family.load(bundle, self._folder, threads or default_threads(), options)
         self._voice = VoiceActivity()
+
+    def identity(self) -> str:
+        """A hash of all that decides the text of a segment: program version, weights and decoding options."""
+        language_model = self._options.language_model
+        parts = [
+            version("asr-edge"),
+            *(f"{path.name} {sha256(path)}" for path in sorted(self._folder.glob("*.onnx"))),
+            repr(replace(self._options, language_model=None)),
+            "" if language_model is None else repr(sorted(language_model.probabilities.items())),
+        ]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def wrapped(self, wrap: Callable[[Recogniser], Recogniser]) -> Transcriber:
+        """Returns a transcriber of the same loaded model, with a layer around the recognition of a segment."""
+        other = copy.copy(self)
+        other._recogniser = wrap(self._recogniser)
+        return other
 
     def transcribe(self, audio: NDArray[Any], sample_rate: float) -> Transcript:
         """Transcribes a recording in memory.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from queue import SimpleQueue
 
 from device_app.audio.sources import Recording
+from device_app.recognition.recordings.unfinished import UnfinishedTranscript
 from device_app.recognition.results import Transcript, TranscriptSegment
 from device_app.recognition.transcriber import Transcriber
 from editing.errors import AsrEdgeError, IncompleteAudioError
@@ -41,6 +42,7 @@ def transcribe_all(
     recordings: Sequence[Recording],
     jobs: int = 1,
     *,
+    unfinished: Sequence[UnfinishedTranscript] = (),
     on_segment: OnSegment = lambda _recording, _segment: None,
     on_progress: OnProgress = lambda _recording, _seconds: None,
 ) -> Generator[Outcome, None, None]:
@@ -50,6 +52,7 @@ def transcribe_all(
         transcriber: one for all; with several jobs it should use few threads itself.
         recordings: in the order in which their outcomes are wanted.
         jobs: recordings at a time.
+        unfinished: for each recording, the results of an interrupted run, which are used and added to; or empty.
         on_segment: called in this thread, with the segments of one recording after the other; they have
             their audio only if there is one job, as those of later recordings must wait.
         on_progress: called in any thread with the seconds that have been read since its last call.
@@ -57,9 +60,10 @@ def transcribe_all(
     Yields:
         An outcome for each recording, in order.
     """
+    transcribers = [transcriber.wrapped(results.around) for results in unfinished] or [transcriber] * len(recordings)
     if jobs == 1 or len(recordings) == 1:
-        for recording in recordings:
-            yield _transcribe(transcriber, recording, on_segment, on_progress)
+        for one, recording in zip(transcribers, recordings, strict=True):
+            yield _transcribe(one, recording, on_segment, on_progress)
         return
     stop = threading.Event()
     results = [SimpleQueue[TranscriptSegment | Outcome | BaseException]() for _ in recordings]
@@ -69,19 +73,21 @@ def transcribe_all(
             raise _StoppedError
         on_progress(recording, seconds)
 
-    def work(recording: Recording, result: SimpleQueue[TranscriptSegment | Outcome | BaseException]) -> None:
+    def work(
+        one: Transcriber, recording: Recording, result: SimpleQueue[TranscriptSegment | Outcome | BaseException]
+    ) -> None:
         def keep(_recording: Recording, segment: TranscriptSegment) -> None:
             result.put(replace(segment, audio=None))
 
         try:
-            result.put(_transcribe(transcriber, recording, keep, progress))
+            result.put(_transcribe(one, recording, keep, progress))
         except BaseException as error:  # raised again in the thread that waits
             result.put(error)
 
     pool = ThreadPoolExecutor(jobs)
     try:
-        for recording, result in zip(recordings, results, strict=True):
-            pool.submit(work, recording, result)
+        for one, recording, result in zip(transcribers, recordings, results, strict=True):
+            pool.submit(work, one, recording, result)
         for recording, result in zip(recordings, results, strict=True):
             while not isinstance(item := result.get(), Outcome):
                 if isinstance(item, BaseException):

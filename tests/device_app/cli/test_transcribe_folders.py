@@ -5,12 +5,15 @@ import shutil
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
+from device_app.audio.samples import SAMPLE_RATE
 from device_app.recognition.recordings.batch import transcribe_all
 from device_app.recognition.transcriber import Transcriber
 from tests.device_app.cli.conftest import call
-from tests.device_app.cli.letters import write_spelled
+from tests.device_app.cli.letters import spell, write_spelled
 
 WORDS = {"one": "fio", "two": "mam", "three": "oif", "four": "fam", "five": "imo"}
 TEXTS = {name: " ".join(word) for name, word in WORDS.items()}
@@ -169,3 +172,57 @@ def test_media_that_cannot_be_read_are_named(folder, monkeypatch):
     lines = done.stderr.splitlines()
     assert [line.split(": ")[1] for line in lines[:2]] == ["in/film.webm", "in/talk.m4a"]
     assert all("asr-edge[media]" in line and "ffmpeg" in line for line in lines[:2])
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_interrupted_run_continues_without_a_repeated_or_missing_segment(home_of_tiny, monkeypatch, jobs):
+    for name in ("long", "other"):
+        write_talk(Path(f"in/{name}.wav"), 6, seed=len(name))
+    transcribe("in", "-f", "jsonl", "-o", "whole")
+    whole = {path.name: path.read_text() for path in Path("whole").iterdir()}
+    assert all(text.count("\n") == 6 for text in whole.values())
+    monkeypatch.setattr("device_app.recognition.recordings.unfinished.KEPT_FROM_S", 0.0)
+    with monkeypatch.context() as patch:
+        count_recognitions(patch, stop_at=4)
+        stopped = transcribe("in", "-f", "jsonl", "-o", "out", "--jobs", jobs, code=130)
+    assert "The same command with --skip-existing continues from out/" in stopped.stderr
+    assert not list(Path("out").glob("*.jsonl"))
+    with monkeypatch.context() as patch:
+        recognised = count_recognitions(patch)
+        again = transcribe("in", "-f", "jsonl", "-o", "out", "--jobs", jobs, "--skip-existing")
+    assert "Continues an interrupted run, from out/" in again.stderr
+    assert len(recognised) == 12 - 3
+    assert {path.name: path.read_text() for path in Path("out").iterdir()} == whole
+
+
+def write_talk(path, count, seed):
+    """Writes words with three seconds of silence between them, so that each is a segment."""
+    random = np.random.default_rng(seed)
+    silence = np.zeros(3 * SAMPLE_RATE, np.float32)
+    words = random.permutation([*WORDS.values(), "rom"])[:count]
+    path.parent.mkdir(exist_ok=True)
+    soundfile.write(path, np.concatenate([part for word in words for part in (spell(word)[0], silence)]), SAMPLE_RATE)
+
+
+def count_recognitions(patch, stop_at=None):
+    """Counts the calls of the recogniser in the returned list; raises KeyboardInterrupt in one of them."""
+    from device_app.recognition.families import conformer_ctc
+
+    calls = []
+    load = conformer_ctc.load
+
+    def loaded(*arguments, **more):
+        recogniser = load(*arguments, **more)
+        recognise = recogniser.recognise
+
+        def counted(audio, **options):
+            calls.append(len(audio))
+            if len(calls) == stop_at:
+                raise KeyboardInterrupt
+            return recognise(audio, **options)
+
+        patch.setattr(type(recogniser), "recognise", lambda _self, audio, **options: counted(audio, **options))
+        return recogniser
+
+    patch.setattr(conformer_ctc, "load", loaded)
+    return calls
