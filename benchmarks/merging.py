@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from device_app.models.bundles import embedded_bundle
-from editing.registry import METHODS
+from editing.methods import METHODS
 from editing.task_vector import apply
 
 VECTORS = 8

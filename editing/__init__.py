@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from editing.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from editing.registry import METHODS
+    from editing.methods import METHODS
     from editing.task_vector import Origin, TaskVector, apply
 
 __all__ = ["METHODS", "Origin", "TaskVector", "apply"]
 
 _MODULES = {
-    "METHODS": "editing.registry",
+    "METHODS": "editing.methods",
     "Origin": "editing.task_vector",
     "TaskVector": "editing.task_vector",
     "apply": "editing.task_vector",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from editing.errors import BadInputError, one_line
+
 STACKS = ("encoder", "decoder")  # in the order of the forward pass
 WILDCARD = "*"
 
@@ -49,15 +51,47 @@ def layer(name: str) -> str:
     return (found[1] if found else name.rpartition(".")[0] or name).removeprefix("model.")
 
 
+def check_parts(name: str, coefficient: Coefficient, parameters: Iterable[str]) -> None:
+    """Checks that a coefficient by part of the names fits a model.
+
+    Args:
+        name: of the coefficient, for the message.
+        coefficient: one for all parameters, or one by part of the parameter name.
+        parameters: names of the model's parameters.
+
+    Raises:
+        BadInputError: a part occurs in no parameter's name, or a parameter has no coefficient.
+    """
+    if not isinstance(coefficient, Mapping):
+        return
+    parameters = list(parameters)
+    for part in coefficient:
+        if part != WILDCARD and not any(_has_part(one, part) for one in parameters):
+            known = list(dict.fromkeys(layer(one) for one in parameters))
+            stacks = [stack for stack in STACKS if any(_has_part(one, stack) for one in parameters)]
+            raise BadInputError(
+                f"{name}: no layer of the model is named {one_line(part, 40)!r}; there are, for instance, "
+                f"{', '.join([*stacks, *known[:3]])}"
+            )
+    missing = [one for one in parameters if not any(_has_part(one, part) for part in coefficient)]
+    if missing and WILDCARD not in coefficient:
+        raise BadInputError(f"{name} has no number for {missing[0]}; add one for all other layers: {WILDCARD}=0.6")
+
+
+def _has_part(parameter: str, part: str) -> bool:
+    """Whether a part, which is one or several whole words between dots, occurs in a parameter's name."""
+    return f".{part}." in f".{parameter}."
+
+
 def coefficient_of(coefficient: Coefficient, name: str) -> float:
     """The coefficient of one parameter: that of the longest listed part of its name.
 
     Raises:
-        ValueError: neither a part of the name nor "*" is listed.
+        BadInputError: neither a part of the name nor "*" is listed.
     """
     if not isinstance(coefficient, Mapping):
         return float(coefficient)
-    fitting = [part for part in coefficient if f".{part}." in f".{name}."]
+    fitting = [part for part in coefficient if _has_part(name, part)]
     if not fitting and WILDCARD not in coefficient:
-        raise ValueError(f"no coefficient for {name}; add one for {WILDCARD!r}")
+        raise BadInputError(f"lam has no coefficient for {name}; add one for {WILDCARD!r}")
     return float(coefficient[max(fitting, key=len) if fitting else WILDCARD])

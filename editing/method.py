@@ -3,20 +3,80 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
+from editing.errors import BadInputError, one_line
 from editing.layers import Coefficient
+from editing.ranges import Range
+from editing.sparsify import DENSITY
+
+ANY_NUMBER = Range(-sys.float_info.max, sys.float_info.max)
+
+# Types of settings. A method annotates its keywords with them; the checks and the command line read the annotations.
+Lambda = Annotated[Coefficient, Range(-10, 10)]
+Density = Annotated[float, DENSITY]
+Seed = Annotated[int, Range(0, 2**32 - 1, is_whole=True)]
 
 Tensors = Mapping[str, NDArray[np.float32]]
 Function = Callable[..., dict[str, NDArray[np.float32]]]
 
 THREADS = 2  # numpy releases the GIL while it computes; with more threads, memory bandwidth is the limit
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting of a merge method, from the annotation of its keyword.
+
+    Attributes:
+        default: its default value.
+        limits: of a number.
+        choices: of a word; empty for numbers.
+        is_by_part: whether it may differ by part of the parameter names.
+    """
+
+    default: float | str
+    limits: Range = ANY_NUMBER
+    choices: Sequence[str] = ()
+    is_by_part: bool = False
+
+    @property
+    def expected(self) -> str:
+        """The values that are accepted, in words."""
+        return f"one of {', '.join(self.choices)}" if self.choices else self.limits.expected
+
+    def parse(self, text: str) -> float | int | str:
+        """Converts a text to the type of this setting, without checking the range.
+
+        Raises:
+            ValueError: it is not a number.
+        """
+        return text if self.choices else int(text) if self.limits.is_whole else float(text)
+
+    def check(self, name: str, value: object) -> None:
+        """
+        Args:
+            name: of the setting, for the message.
+            value: as the caller gave it.
+
+        Raises:
+            BadInputError: the value is out of range.
+        """
+        if self.is_by_part and isinstance(value, Mapping):
+            if not value or not all(isinstance(part, str) for part in value):
+                raise BadInputError(f"{name} is {one_line(repr(value), 60)}; expected numbers by part of the names")
+            for part, number in value.items():
+                self.limits.check(f"{name} of {part!r}", number)
+        elif not self.choices:
+            self.limits.check(name, value)
+        elif value not in self.choices:
+            raise BadInputError(f"{name} is {one_line(repr(value), 60)}; expected {self.expected}")
 
 
 @dataclass(frozen=True)
@@ -28,14 +88,19 @@ class Method:
         paper: where it was published.
         oracle: the implementation that tests compare it with.
         function: the mathematics.
-        settings: keywords and their defaults, in order; "lam" is the scaling coefficient.
+        details: each keyword with its default and the values that it may have.
     """
 
     name: str
     paper: str
     oracle: str
     function: Function
-    settings: Mapping[str, Any]
+    details: Mapping[str, Setting]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Keywords and their defaults, in order; "lam" is the scaling coefficient."""
+        return {name: setting.default for name, setting in self.details.items()}
 
     @property
     def summary(self) -> str:
@@ -50,51 +115,36 @@ class Method:
             settings: keywords of `self.settings`.
 
         Raises:
-            ValueError: there is no vector, the vectors differ in names or shapes, an entry is not
-                finite, or a setting is unknown or out of range.
+            BadInputError: there is no vector, the vectors differ in names or shapes, an entry is not
+                finite, or a setting is unknown or out of range. It is a ValueError.
         """
         self._check_settings(settings)
         _check_vectors(vectors)
         return self.function(vectors, **settings)
 
     def check(self, settings: Mapping[str, Any], vectors: int = 2) -> None:
-        """Checks settings before the task vectors exist, by merging vectors of two entries.
+        """Checks settings before the task vectors exist.
 
         Args:
             settings: keywords of `self.settings`.
             vectors: number of vectors to merge; some methods need two.
 
         Raises:
-            ValueError: a setting is unknown or out of range, or the method cannot merge this number of vectors.
+            BadInputError: a setting is unknown or out of range, or the method cannot merge this number of vectors.
         """
         self._check_settings(settings)
-        self.function([{"probe": np.array([1.0, -1.0], np.float32)}] * vectors, **settings)
-
-    def parse(self, name: str, text: str) -> float | int | str:
-        """Converts the text of a setting to the type of its default.
-
-        Raises:
-            ValueError: the method has no such setting, or the text cannot be converted.
-        """
-        self._check_names([name])
-        kind = type(self.settings[name])
-        try:
-            value: float | int | str = kind(text)
-        except ValueError:
-            expected = "a whole number" if kind is int else "a number"
-            raise ValueError(f"{self.name}: {name} is {text!r}; expected {expected}") from None
-        return value
+        # What a function checks itself: the number of vectors, and settings that depend on each other.
+        example = {"weight": np.array([1.0, -1.0], np.float32)}
+        self.function([example] * vectors, **{**settings, "lam": 1.0})
 
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
-        self._check_names(settings)
-        _check_ranges(settings)
-
-    def _check_names(self, names: Iterable[str]) -> None:
-        if unknown := set(names) - self.settings.keys():
-            raise ValueError(f"{self.name} has no {', '.join(sorted(unknown))}; it has {', '.join(self.settings)}")
+        if unknown := sorted(settings.keys() - self.details.keys()):
+            raise BadInputError(f"{self.name} has no {', '.join(unknown)}; it has {', '.join(self.details)}")
+        for name, value in settings.items():
+            self.details[name].check(name, value)
 
 
-registered: dict[str, Method] = {}  # `editing.registry` fills it by importing every module of `editing.methods`
+registered: dict[str, Method] = {}  # `editing.methods` fills it by importing every module of `editing.methods`
 
 
 def merge_method(name: str, *, paper: str, oracle: str) -> Callable[[Function], Function]:
@@ -102,10 +152,23 @@ def merge_method(name: str, *, paper: str, oracle: str) -> Callable[[Function], 
 
     def register(function: Function) -> Function:
         parameters = list(inspect.signature(function).parameters.values())[1:]
-        registered[name] = Method(name, paper, oracle, function, {p.name: p.default for p in parameters})
+        hints = get_type_hints(function, include_extras=True)
+        details = {one.name: _setting(one.default, hints[one.name]) for one in parameters}
+        registered[name] = Method(name, paper, oracle, function, details)
         return function
 
     return register
+
+
+def _setting(default: Any, hint: Any) -> Setting:
+    """The setting of a keyword: `Literal` lists the choices of a word, `Annotated` gives the range of a number."""
+    if get_origin(hint) is Literal:
+        return Setting(default, choices=get_args(hint))
+    kind, *extras = get_args(hint) if get_origin(hint) is Annotated else [hint]
+    limits = next((one for one in extras if isinstance(one, Range)), None)
+    if limits is None:
+        limits = replace(ANY_NUMBER, is_whole=kind is int)
+    return Setting(default, limits, is_by_part=kind == Coefficient)
 
 
 def for_each_tensor(
@@ -126,22 +189,38 @@ def sum_tensors(tensors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     return total
 
 
-def _check_vectors(vectors: Sequence[Tensors]) -> None:
+def _check_vectors(vectors: Any) -> None:
+    if isinstance(vectors, Mapping) or not isinstance(vectors, Sequence):
+        raise BadInputError(
+            f"the vectors are a {type(vectors).__name__}; expected a list of mappings of name to float32 array"
+        )
     if not vectors:
-        raise ValueError("there is nothing to merge")
-    first = vectors[0]
+        raise BadInputError("there is nothing to merge")
     for number, vector in enumerate(vectors, 1):
-        if different := sorted(vector.keys() ^ first.keys()):
-            raise ValueError(f"vector {number} differs from the first in its tensors: {', '.join(different[:5])}")
-        for name, tensor in vector.items():
-            if tensor.shape != first[name].shape:
-                raise ValueError(f"vector {number}: {name} has shape {tensor.shape}, in the first {first[name].shape}")
-            if tensor.dtype != np.float32:
-                raise ValueError(f"vector {number}: {name} is {tensor.dtype}, expected float32")
-        with ThreadPoolExecutor(THREADS) as pool:
-            for name, finite in zip(vector, pool.map(is_finite, vector.values()), strict=True):
-                if not finite:
-                    raise ValueError(f"vector {number}: {name} has entries that are not finite")
+        if not isinstance(vector, Mapping):
+            hint = "; its attribute tensors is one" if hasattr(vector, "tensors") else ""
+            raise BadInputError(
+                f"vector {number} is a {type(vector).__name__}; expected a mapping of name to float32 array{hint}"
+            )
+        _check_vector(number, vector, vectors[0])
+
+
+def _check_vector(number: int, vector: Mapping[str, Any], first: Mapping[str, Any]) -> None:
+    if not vector:
+        raise BadInputError(f"vector {number} has no tensors")
+    if different := sorted(map(str, vector.keys() ^ first.keys())):
+        raise BadInputError(f"vector {number} differs from the first in its tensors: {', '.join(different[:5])}")
+    for name, tensor in vector.items():
+        if not isinstance(tensor, np.ndarray):
+            raise BadInputError(f"vector {number}: {name} is a {type(tensor).__name__}, expected a float32 array")
+        if tensor.shape != first[name].shape:
+            raise BadInputError(f"vector {number}: {name} has shape {tensor.shape}, in the first {first[name].shape}")
+        if tensor.dtype != np.float32:
+            raise BadInputError(f"vector {number}: {name} is {tensor.dtype}, expected float32")
+    with ThreadPoolExecutor(THREADS) as pool:
+        for name, finite in zip(vector, pool.map(is_finite, vector.values()), strict=True):
+            if not finite:
+                raise BadInputError(f"vector {number}: {name} has entries that are not finite")
 
 
 def is_finite(tensor: NDArray[np.float32]) -> bool:
@@ -152,14 +231,3 @@ def is_finite(tensor: NDArray[np.float32]) -> bool:
     """
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(tensor.sum(dtype=np.float32))) or bool(np.isfinite(tensor).all())
-
-
-def _check_ranges(settings: Mapping[str, Any]) -> None:
-    lam: Coefficient = settings.get("lam", 1.0)
-    if not all(np.isfinite(value) for value in (lam.values() if isinstance(lam, Mapping) else [lam])):
-        raise ValueError(f"lambda is {lam}; expected a number, or one by part of the parameters' names")
-    density = settings.get("density", 1.0)
-    if not 0 < density <= 1:
-        raise ValueError(f"a density of {density}; it is the fraction kept, above 0 and at most 1")
-    if settings.get("scope", "tensor") not in ("tensor", "global"):
-        raise ValueError(f"scope {settings['scope']!r}; expected 'tensor' or 'global'")

@@ -10,9 +10,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from editing.ranges import Range
+
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Scope = Literal["tensor", "global"]
+DENSITY = Range(0, 1, excludes_least=True)  # of the fraction kept
 
 
 def entries_kept(size: int, density: float) -> int:
@@ -22,10 +25,9 @@ def entries_kept(size: int, density: float) -> int:
     int(0.29 * 100) is 28), and at least 1 if `size` is not 0.
 
     Raises:
-        ValueError: the density is not above 0 and at most 1.
+        BadInputError: the density is not above 0 and at most 1.
     """
-    if not 0 < density <= 1:
-        raise ValueError(f"a density of {density}; it is the fraction kept, above 0 and at most 1")
+    DENSITY.check("density", density)
     return max(min(size, 1), math.floor(Fraction(str(density)) * size))
 
 
@@ -93,9 +95,9 @@ def drop(tensor: Array, density: float, random: np.random.Generator) -> Array:
     DARE, arXiv 2311.03099. Each entry is kept with probability `density`, as in the paper and in PEFT.
 
     Raises:
-        ValueError: the density is not above 0 and at most 1.
+        BadInputError: the density is not above 0 and at most 1.
     """
-    entries_kept(tensor.size, density)
+    DENSITY.check("density", density)
     if density == 1:
         return tensor
     kept = random.random(tensor.shape, np.float32) < density

@@ -12,7 +12,7 @@ import soundfile
 
 from device_app.audio.samples import SAMPLE_RATE, read
 from device_app.paths import RECORDINGS
-from editing.registry import METHODS
+from editing.methods import METHODS
 from tests.conftest import REPOSITORY
 from tests.device_app.cli.test_cli import commands
 

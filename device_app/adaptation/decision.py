@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from device_app.adaptation.gate import Verdict, judge
 from device_app.adaptation.settings import GatePolicy, MergeSettings
@@ -16,7 +17,7 @@ from device_app.models.baking import baked, baked_folder
 from device_app.models.ledger import Edit, Ledger, Version
 from device_app.recognition.transcriber import Transcriber
 from editing.errors import BadInputError
-from editing.registry import METHODS
+from editing.methods import METHODS
 from editing.task_vector import TaskVector
 
 
@@ -144,15 +145,47 @@ def merge_vectors(
         WrongBaseError, TaskVectorError: a vector does not fit the model; nothing was changed.
         BadInputError: the method does not exist, or cannot merge these vectors.
     """
-    settings = merge.with_defaults(len(vectors))
+    settings = merge.with_defaults(len(vectors), ledger.base.shapes())
     ledger.check(vectors)
     try:
         METHODS[merge.method]([vector.tensors for vector in vectors.values()], **settings)
-    except ValueError as error:
+    except BadInputError as error:
         raise BadInputError(f"{merge.method}: {error}; nothing was changed") from error
     domains = list(dict.fromkeys(vector.origin.domain for vector in vectors.values()))
     edit = draft_edit(ledger, kind, domains, list(vectors.values()), merge.method, settings)
     return judge_draft(store, ledger, ledger.with_edit(edit, replaced), edit, domain, gate, context)
+
+
+def load_vectors(ledger: Ledger, names: Sequence[str]) -> dict[str, TaskVector]:
+    """Loads task vectors to merge.
+
+    Args:
+        ledger: the ledger of the model.
+        names: numbers of edits, or paths of files.
+
+    Returns:
+        The vectors by the name to use in error messages.
+
+    Raises:
+        BadInputError: an edit or a file is named twice, or there is no such edit.
+        WrongBaseError, TaskVectorError: a file is not a task vector of this model.
+    """
+    found: dict[str, TaskVector] = {}
+    seen: dict[object, str] = {}
+    for name in names:
+        source = int(name) if name.isdecimal() else Path(name).resolve()
+        if source in seen:
+            raise BadInputError(f"{name} is given twice{'' if seen[source] == name else f', also as {seen[source]}'}")
+        seen[source] = name
+        if isinstance(source, int):
+            vectors = ledger.edit(source).vectors
+            labels = (
+                [f"edit {name}"] if len(vectors) == 1 else [f"edit {name}, vector {i + 1}" for i in range(len(vectors))]
+            )
+            found |= dict(zip(labels, map(ledger.vector, vectors), strict=True))
+        else:
+            found[name] = ledger.load(Path(name))
+    return found
 
 
 def draft_edit(

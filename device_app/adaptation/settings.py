@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from editing.errors import BadInputError
-from editing.registry import METHODS
+from editing.layers import check_parts
+from editing.methods import METHODS
 
 Orthography = Literal["keep", "learn"]
 
@@ -17,18 +18,19 @@ class MergeSettings:
     """How task vectors are merged.
 
     Attributes:
-        method: a key of `editing.registry.METHODS`.
+        method: a key of `editing.METHODS`.
         settings: keywords of the method; other keywords have their defaults.
     """
 
     method: str = "ties"
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    def with_defaults(self, vectors: int = 2) -> dict[str, Any]:
+    def with_defaults(self, vectors: int = 2, parameters: Iterable[str] | None = None) -> dict[str, Any]:
         """All settings of the method, including the defaults.
 
         Args:
             vectors: number of vectors to merge.
+            parameters: names of the model's parameters, if they are known; a lambda by layer must fit them.
 
         Raises:
             BadInputError: there is no such method, it has no such setting, a value is out of range, or the
@@ -38,7 +40,9 @@ class MergeSettings:
             raise BadInputError(f"there is no merge method {self.method!r}; there are {', '.join(METHODS)}")
         try:
             METHODS[self.method].check(self.settings, vectors)
-        except ValueError as error:
+            if parameters is not None:
+                check_parts("lambda", self.settings.get("lam", 1.0), parameters)
+        except BadInputError as error:
             raise BadInputError(f"{error}; nothing was changed") from error
         return {**METHODS[self.method].settings, **self.settings}
 

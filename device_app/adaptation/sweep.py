@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +16,9 @@ from device_app.adaptation.test_sets import TestSets, scaled_sum, transcribe_set
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.utterance import Utterance
 from device_app.execution import ExecutionContext
-from editing.registry import METHODS
+from editing.errors import BadInputError
+from editing.method import Method
+from editing.methods import METHODS
 from editing.task_vector import TaskVector
 from export.bundle import Bundle
 
@@ -39,7 +43,7 @@ def sweep(
 ) -> list[Candidate]:
     """Merges a vector with every lambda and density, and transcribes a part of each test set with each result."""
     method = METHODS[merge.method]
-    densities: Sequence[float] = DENSITIES if "density" in method.settings else (1.0,)
+    densities = _densities(method, merge.settings)
     parts = {domain: _first_seconds(utterances, SWEEP_S) for domain, utterances in test_sets.sets.items()}
     old = {
         domain: Hypotheses(h.references[: len(parts[domain])], h.hypotheses[: len(parts[domain])])
@@ -58,6 +62,18 @@ def sweep(
                 candidates.append(Candidate(lam, density, new, changes))
                 advance(1)
     return candidates
+
+
+def _densities(method: Method, settings: Mapping[str, Any]) -> Sequence[float]:
+    """The densities to try: those that the other settings of the method allow."""
+    if "density" not in method.settings:
+        return (1.0,)
+    allowed = []
+    for density in DENSITIES:
+        with suppress(BadInputError):
+            method.check({**settings, "density": density}, vectors=1)
+            allowed.append(density)
+    return allowed
 
 
 def _first_seconds(utterances: Sequence[Utterance], seconds: float) -> Sequence[Utterance]:

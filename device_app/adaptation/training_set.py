@@ -77,7 +77,7 @@ def prepare(
         BadInputError: the merge method does not exist, or there are too few labelled utterances, no speech, or
             labels of other recordings.
     """
-    settings.merge.with_defaults(vectors=1)  # reports wrong settings before the fine-tuning instead of after it
+    settings.merge.with_defaults(1, ledger.base.shapes())  # reports wrong settings before the fine-tuning, not after it
     domain, reporter = settings.domain, context.reporter
     training, held_out = _snapshot(store, ledger, domain)
     start = ledger.bundle(ledger.current)

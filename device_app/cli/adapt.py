@@ -27,7 +27,7 @@ def adapt(
     density: options.Density = None,
     others: options.Settings = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the recordings.", show_default="by their number")
+        int | None, typer.Option(min=1, max=200, help="Passes over the recordings.", show_default="by their number")
     ] = None,
     scope: Annotated[
         Literal["acoustic", "all", "encoder", "decoder", "attention"],
@@ -39,7 +39,9 @@ def adapt(
     ] = "keep",
     replay: Annotated[int, typer.Option(min=0, metavar="N", help="Also train on N utterances of earlier domains.")] = 0,
     tolerance: options.Tolerance = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed; the same seed gives the same edit.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**31 - 1, help="Random seed; the same seed gives the same edit.")
+    ] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Do not make the result active.")] = False,
     force: options.Force = False,
     on: Annotated[
@@ -65,7 +67,7 @@ def adapt(
 
     settings = AdaptationSettings(
         domain=domain,
-        merge=options.merge_settings(lam, density, method, others),
+        merge=options.merge_settings(lam, density, method, others, allows_negative=False),
         gate=options.gate_policy(tolerance, force=force, dry_run=dry_run),
         sweep=lam == options.AUTO,
         orthography=orthography,

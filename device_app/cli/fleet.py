@@ -18,7 +18,7 @@ def contribute(
     edit: Annotated[int, typer.Argument(metavar="N", help="An edit.", autocompletion=options.complete_edit)],
     group: Group,
     on: options.Host,
-    density: Annotated[float, typer.Option(min=0.0, max=1.0, help="The fraction of entries to send.")] = 0.5,
+    density: Annotated[float, typer.Option(metavar=options.SHARE, help="The fraction of entries to send.")] = 0.5,
     model: options.Model = None,
 ) -> None:
     """Send an edit's task vector to a group: no recordings, no texts.
@@ -39,7 +39,7 @@ def contribute(
 def pull(
     group: Group,
     on: options.Host,
-    lam: options.Lambda = None,
+    lam: Annotated[str | None, options.lambda_option("0.6")] = None,
     tolerance: options.Tolerance = 1.0,
     dry_run: options.DryRun = False,
     force: options.Force = False,
@@ -63,6 +63,7 @@ def pull(
     gate = options.gate_policy(tolerance, force=force, dry_run=dry_run, requires_gain=False)
     host = find_host(on)
     ledger = open_ledger(model)
+    settings.with_defaults(1, ledger.base.shapes())
     found = {host.url: fetch(host, group, ledger, options.tell)}
 
     def change(store: Store, context: ExecutionContext) -> Outcome:

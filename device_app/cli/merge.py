@@ -29,28 +29,21 @@ def merge(
 
     Exit code 3: the gate rejected it.
     """
-    from pathlib import Path
-
-    from device_app.adaptation.decision import Outcome, merge_vectors
+    from device_app.adaptation.decision import Outcome, load_vectors, merge_vectors
     from device_app.data.store import Store
     from device_app.execution import ExecutionContext
     from editing.errors import BadInputError
-    from editing.task_vector import TaskVector
 
     settings = options.merge_settings(lam, density, method, others)
     gate = options.gate_policy(tolerance, force=force, dry_run=dry_run)
     ledger = open_ledger(model)
     if len(vectors) < 2:
         raise BadInputError("name two or more vectors to merge; for one, use 'asr-edge vector import'")
+    settings.with_defaults(parameters=ledger.base.shapes())
     replaced = [int(name) for name in vectors if name.isdecimal()]
 
     def change(store: Store, context: ExecutionContext) -> Outcome:
-        found: dict[str, TaskVector] = {}
-        for name in vectors:
-            if name.isdecimal():
-                found |= {f"edit {name}": ledger.vector(one) for one in ledger.edit(int(name)).vectors}
-            else:
-                found[name] = ledger.load(Path(name))
+        found = load_vectors(ledger, vectors)
         return merge_vectors(store, ledger, found, "merge", settings, "", gate, context, replaced)
 
     change_model(ledger, change, threads, as_json)

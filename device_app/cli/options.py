@@ -84,21 +84,22 @@ Version = Annotated[
 
 
 def _complete_method(typed: str) -> list[str]:
-    from editing.registry import METHODS
+    from editing.methods import METHODS
 
     return [name for name in METHODS if name.startswith(typed)]
 
 
 def _complete_setting(context: typer.Context, typed: str) -> list[str]:
-    from editing.registry import METHODS
+    from editing.methods import METHODS
 
     method = METHODS.get(context.params.get("method") or "ties")
     names = [] if method is None else [name for name in method.settings if name not in OWN_OPTIONS]
     return [f"{name}=" for name in names if name.startswith(typed)]
 
 
-OWN_OPTIONS = {"lam": "lambda", "lambda": "lambda", "density": "density"}  # settings with an option of their own
+OWN_OPTIONS = {"lam": "--lambda", "density": "--density"}  # settings with an option of their own
 AUTO = "auto"  # value of --lambda: chosen by a sweep
+SHARE = "FLOAT (0<x<=1)"  # typer shows such a range only with both limits included
 LambdaOrAuto = Annotated[
     str | None,
     typer.Option(
@@ -108,20 +109,22 @@ LambdaOrAuto = Annotated[
         show_default="the method's; 0.6 for ties",
     ),
 ]
-Lambda = Annotated[
-    str | None,
-    typer.Option("--lambda", metavar="FLOAT", help="Scaling coefficient, also per layer: encoder=0.4,*=0.6."),
-]
+
+
+def lambda_option(default: str) -> Any:
+    """The option --lambda of a command, whose default is described so."""
+    text = "Scaling coefficient, also per layer: encoder=0.4,*=0.6."
+    return typer.Option("--lambda", metavar="FLOAT", help=text, show_default=default)
+
+
+def density_option(default: str) -> Any:
+    """The option --density of a command, whose default is described so."""
+    return typer.Option(metavar=SHARE, help="The fraction of the vector's entries to keep.", show_default=default)
+
+
+Lambda = Annotated[str | None, lambda_option("the method's; 0.6 for ties")]
 Method = Annotated[str, typer.Option(help="The merge method.", autocompletion=_complete_method)]
-Density = Annotated[
-    float | None,
-    typer.Option(
-        min=0.0,
-        max=1.0,
-        help="The fraction of the vector's entries to keep.",
-        show_default="the method's; 0.5 for ties",
-    ),
-]
+Density = Annotated[float | None, density_option("the method's; 0.5 for ties")]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
@@ -133,68 +136,122 @@ Settings = Annotated[
 ]
 Host = Annotated[str, typer.Option("--on", metavar="URL", help="A trusted host.", autocompletion=complete_host)]
 Tolerance = Annotated[
-    float, typer.Option(min=0.0, help="Points by which the WER of earlier domains and general speech may rise.")
+    float,
+    typer.Option(min=0.0, max=100.0, help="Points by which the WER of earlier domains and general speech may rise."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the result, but do not make it active.")]
 Force = Annotated[bool, typer.Option("--force", help="Make it active even if the gate rejects it.")]
 
 
 def merge_settings(
-    lam: str | None, density: float | None, method: str = "ties", others: Sequence[str] | None = None
+    lam: str | None,
+    density: float | None,
+    method: str = "ties",
+    others: Sequence[str] | None = None,
+    *,
+    allows_negative: bool = True,
 ) -> MergeSettings:
     """Settings of a merge from --method, --lambda, --density and --set; "auto" leaves lambda at its default.
 
     Raises:
         BadInputError: lambda is neither a number, "auto", nor numbers by layers; or the method does not
-            have one of the other settings.
+            have one of the other settings; or a value is out of range.
     """
     from device_app.adaptation.settings import MergeSettings
     from editing.errors import BadInputError
+    from editing.methods import METHODS
 
+    if method not in METHODS:
+        raise BadInputError(f"--method {method}: there is no such merge method; there are {', '.join(METHODS)}")
     settings = _other_settings(method, others or ())
     if density is not None:
+        if "density" not in METHODS[method].details:
+            raise BadInputError(f"--density: {method} has no density; it has {_listed(method)}")
+        METHODS[method].details["density"].check("--density", density)
         settings["density"] = density
-    if lam is None or lam == AUTO:
-        return MergeSettings(method, settings)
-    try:
-        if "=" in lam:
-            settings["lam"] = {part: float(value) for part, value in (one.split("=", 1) for one in lam.split(","))}
-        else:
-            settings["lam"] = float(lam)
-    except ValueError:
-        raise BadInputError(f"--lambda {lam}: expected a number, or numbers by layers: encoder=0.4,*=0.6") from None
-    values = settings["lam"].values() if isinstance(settings["lam"], dict) else [settings["lam"]]
-    if max(values) > 1:
-        tell(f"A lambda above 1 (here {lam}) extrapolates beyond the fine-tuned model; WER usually rises steeply.")
+    if lam is not None and lam != AUTO:
+        settings["lam"] = _parse_lambda(lam)
+        METHODS[method].details["lam"].check("--lambda", settings["lam"])
+        _check_sign(lam, settings["lam"], allows_negative)
     return MergeSettings(method, settings)
+
+
+def _parse_lambda(text: str) -> float | dict[str, float]:
+    """
+    Raises:
+        BadInputError: it is neither a number nor numbers by layers, or a layer is given twice.
+    """
+    from editing.errors import BadInputError
+
+    try:
+        if "=" not in text:
+            return float(text)
+        pairs = [(part.strip(), float(value)) for part, value in (one.split("=", 1) for one in text.split(","))]
+    except ValueError:
+        raise BadInputError(f"--lambda {text}: expected a number, or numbers by layers: encoder=0.4,*=0.6") from None
+    if len(dict(pairs)) < len(pairs) or not all(part for part, _ in pairs):
+        raise BadInputError(f"--lambda {text}: each layer needs a name, and is given once: encoder=0.4,*=0.6")
+    return dict(pairs)
+
+
+def _check_sign(text: str, lam: float | dict[str, float], allows_negative: bool) -> None:
+    """Tells what an unusual lambda does; refuses a negative one where it makes no sense."""
+    from editing.errors import BadInputError
+
+    values = list(lam.values()) if isinstance(lam, dict) else [lam]
+    if min(values) < 0 and not allows_negative:
+        raise BadInputError(
+            f"--lambda {text}: a negative lambda subtracts what was learnt, so it cannot improve the domain; "
+            "'asr-edge reweight' takes one"
+        )
+    if min(values) < 0:
+        tell(f"A negative lambda (here {text}) subtracts the task vector: its domain is recognised worse.")
+    if max(values) > 1:
+        tell(f"A lambda above 1 (here {text}) extrapolates beyond the fine-tuned model; WER usually rises steeply.")
 
 
 def _other_settings(method: str, pairs: Sequence[str]) -> dict[str, Any]:
     from editing.errors import BadInputError
-    from editing.registry import METHODS
+    from editing.methods import METHODS
 
+    known = METHODS[method].details
     settings: dict[str, Any] = {}
     for pair in pairs:
-        name, is_pair, value = pair.partition("=")
-        if not is_pair:
+        name, is_pair, value = (part.strip() for part in pair.partition("="))
+        if not is_pair or not name:
             raise BadInputError(f"--set {pair}: expected NAME=VALUE, for instance outliers=0.02")
+        name = "lam" if name == "lambda" else name
         if name in OWN_OPTIONS:
-            raise BadInputError(f"--set {pair}: use --{OWN_OPTIONS[name]}")
+            raise BadInputError(f"--set {pair}: use {OWN_OPTIONS[name]}")
         if name in settings:
             raise BadInputError(f"--set {pair}: {name} is given twice")
-        if method not in METHODS:
-            break  # `MergeSettings` reports it
+        if name not in known:
+            raise BadInputError(f"--set {pair}: {method} has no {name}; it has {_listed(method)}")
         try:
-            settings[name] = METHODS[method].parse(name, value)
-        except ValueError as error:
-            raise BadInputError(f"--set {pair}: {error}") from None
+            settings[name] = known[name].parse(value)
+        except ValueError:
+            raise BadInputError(f"--set {pair}: {name} is {value!r}; expected {known[name].expected}") from None
+        known[name].check(f"--set {pair}: {name}", settings[name])
     return settings
 
 
-def gate_policy(tolerance: float, *, force: bool, dry_run: bool, requires_gain: bool = True) -> GatePolicy:
-    """The gate's policy from --tolerance (in points), --force and --dry-run."""
-    from device_app.adaptation.settings import GatePolicy
+def _listed(method: str) -> str:
+    """The settings of a merge method as options."""
+    from editing.methods import METHODS
 
+    return ", ".join(OWN_OPTIONS.get(name, f"--set {name}") for name in METHODS[method].settings)
+
+
+def gate_policy(tolerance: float, *, force: bool, dry_run: bool, requires_gain: bool = True) -> GatePolicy:
+    """The gate's policy from --tolerance (in points), --force and --dry-run.
+
+    Raises:
+        BadInputError: the tolerance is NaN.
+    """
+    from device_app.adaptation.settings import GatePolicy
+    from editing.ranges import Range
+
+    Range(0, 100).check("--tolerance", tolerance)
     return GatePolicy(tolerance / 100, force=force, dry_run=dry_run, requires_gain=requires_gain)
 
 

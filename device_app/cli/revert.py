@@ -14,6 +14,7 @@ Id = Annotated[
     int,
     typer.Argument(metavar="N", help="An edit, as 'asr-edge log' numbers them.", autocompletion=options.complete_edit),
 ]
+UNCHANGED = "unchanged"
 
 
 def revert(edit: Id, model: options.Model = None) -> None:
@@ -37,8 +38,8 @@ def rollback(model: options.Model = None) -> None:
 
 def reweight(
     edit: Id,
-    lam: options.Lambda = None,
-    density: options.Density = None,
+    lam: Annotated[str | None, options.lambda_option(UNCHANGED)] = None,
+    density: Annotated[float | None, options.density_option(UNCHANGED)] = None,
     others: options.Settings = None,
     tolerance: options.Tolerance = 1.0,
     dry_run: options.DryRun = False,

@@ -21,9 +21,7 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="A task vector, .safe
 def export(
     edit: Annotated[int, typer.Argument(metavar="N", help="An edit.", autocompletion=options.complete_edit)],
     file: File,
-    density: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="The fraction of entries to keep.", show_default="the edit's")
-    ] = None,
+    density: Annotated[float | None, options.density_option("the edit's")] = None,
     overwrite: options.Overwrite = False,
     model: options.Model = None,
 ) -> None:
@@ -64,6 +62,7 @@ def import_(
     settings = options.merge_settings(lam, density, method, others)
     gate = options.gate_policy(tolerance, force=force, dry_run=dry_run)
     ledger = open_ledger(model)
+    settings.with_defaults(1, ledger.base.shapes())
     vector = ledger.load(file)
     found, domain = {str(file): vector}, vector.origin.domain
     change_model(

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from device_app.models.ledger_record import Applied
 from editing.errors import AsrEdgeError
-from editing.registry import METHODS
+from editing.methods import METHODS
 from editing.sparsify import Array
 from editing.task_vector import TaskVector, apply
 from export.bundle import Bundle
@@ -55,13 +55,11 @@ class EditedBundle(Bundle):
         """
         weights = super().weights()
         for applied in self.applied:
+            vectors = [self.source.vector(name).tensors for name in applied.vectors]
             try:
-                vectors = [self.source.vector(name).tensors for name in applied.vectors]
                 merged = METHODS[applied.method](vectors, **applied.settings)
                 weights = apply(weights, merged, out=merged)
-            except (ValueError, TypeError) as error:
-                if isinstance(error, AsrEdgeError):
-                    raise
+            except ValueError as error:
                 raise self.source.cannot_apply(applied, str(error)) from error
         return weights
 

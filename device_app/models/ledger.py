@@ -25,7 +25,8 @@ from device_app.models.ledger_record import Applied, DamagedRecordError, Edit, N
 from device_app.paths import data_folder
 from editing.errors import BadInputError, StorageError, one_line
 from editing.files import sha256, write_atomically
-from editing.registry import METHODS
+from editing.layers import check_parts
+from editing.methods import METHODS
 from editing.task_vector import TaskVector
 from export.bundle import WEIGHTS, Bundle
 
@@ -262,7 +263,8 @@ class Ledger:
         now = Applied(edit.id, edit.vectors, edit.method, {**(before or edit).settings, **settings})
         try:
             METHODS[now.method].check(now.settings, len(now.vectors))
-        except ValueError as error:
+            check_parts("lambda", now.settings.get("lam", 1.0), self.base.shapes())
+        except BadInputError as error:
             raise BadInputError(f"{error}; nothing was changed") from None
         if before is None:
             applied = [*self.current.applied, now]

@@ -12,7 +12,7 @@ from typing import Any
 from editing.errors import one_line
 from editing.former_names import DOMAINS, translated, translated_reason
 from editing.json_text import is_number, is_scores, is_whole_number, parse_json, shown
-from editing.registry import METHODS
+from editing.methods import METHODS
 
 FORMAT_VERSION = 1
 MAX_BYTES = 256 << 20  # the ledger of a thousand edits has half of that

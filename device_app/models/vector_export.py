@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from device_app.models.ledger import Ledger
 from editing.errors import BadInputError
+from editing.sparsify import DENSITY
 from editing.task_vector import TaskVector
 
 
@@ -18,13 +19,15 @@ def vector_of_edit(ledger: Ledger, edit: int, density: float | None = None) -> T
         density: the fraction of entries to keep; None for the density of the edit.
 
     Raises:
-        BadInputError: there is no such edit, or it is a merge of several vectors.
+        BadInputError: there is no such edit, it is a merge of several vectors, or the density is out of range.
         StorageError: the file of the vector is missing or damaged.
     """
     found = ledger.edit(edit)
     if len(found.vectors) != 1:
         raise BadInputError(f"edit {edit} is a merge of several vectors; export those vectors instead")
     vector = ledger.vector(found.vectors[0])
+    if density is not None:
+        DENSITY.check("density", density)
     kept = density if density is not None else float(found.settings.get("density", 1.0))
     if kept >= 1:
         return vector

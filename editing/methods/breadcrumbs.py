@@ -1,9 +1,11 @@
 from collections.abc import Sequence
+from typing import Annotated
 
-from editing.layers import Coefficient
-from editing.method import Tensors, merge_method
+from editing.errors import BadInputError
+from editing.method import Density, Lambda, Tensors, merge_method
 from editing.methods.magnitude_prune import trim_vector
 from editing.methods.task_arithmetic import task_arithmetic
+from editing.ranges import Range
 from editing.sparsify import Array, Scope
 
 
@@ -11,12 +13,12 @@ from editing.sparsify import Array, Scope
 def breadcrumbs(
     vectors: Sequence[Tensors],
     *,
-    lam: Coefficient = 0.6,
-    density: float = 0.5,
-    outliers: float = 0.01,
+    lam: Lambda = 0.6,
+    density: Density = 0.5,
+    outliers: Annotated[float, Range(0, 1, excludes_most=True)] = 0.01,
     scope: Scope = "tensor",
 ) -> dict[str, Array]:
     """Removes the largest entries (outliers) and the small ones, then adds the vectors."""
-    if not 0 <= outliers < 1:
-        raise ValueError(f"outliers of {outliers}; it is the fraction of largest entries removed, below 1")
+    if density + outliers > 1 + 1e-9:
+        raise BadInputError(f"outliers is {outliers} and density {density}; together they must be at most 1")
     return task_arithmetic([trim_vector(vector, density, scope, outliers) for vector in vectors], lam=lam)

@@ -3,15 +3,14 @@ from zlib import crc32
 
 import numpy as np
 
-from editing.layers import Coefficient
-from editing.method import Tensors, merge_method
+from editing.method import Density, Lambda, Seed, Tensors, merge_method
 from editing.methods.task_arithmetic import task_arithmetic
 from editing.sparsify import Array, drop
 
 
 @merge_method("dare_linear", paper="arXiv 2311.03099", oracle="PEFT dare_linear, with the same random entries")
 def dare_linear(
-    vectors: Sequence[Tensors], *, lam: Coefficient = 0.4, density: float = 0.5, seed: int = 0
+    vectors: Sequence[Tensors], *, lam: Lambda = 0.4, density: Density = 0.5, seed: Seed = 0
 ) -> dict[str, Array]:
     """Drops entries at random, divides the rest by the density, then adds the vectors."""
     return task_arithmetic(drop_entries(vectors, density, seed), lam=lam)

@@ -2,15 +2,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from editing.layers import Coefficient
-from editing.method import Tensors, merge_method
+from editing.method import Density, Lambda, Tensors, merge_method
 from editing.methods.task_arithmetic import task_arithmetic
 from editing.sparsify import Array, Scope, masks
 
 
 @merge_method("magnitude_prune", paper="arXiv 2306.01708", oracle="PEFT magnitude_prune")
 def magnitude_prune(
-    vectors: Sequence[Tensors], *, lam: Coefficient = 0.6, density: float = 0.5, scope: Scope = "tensor"
+    vectors: Sequence[Tensors], *, lam: Lambda = 0.6, density: Density = 0.5, scope: Scope = "tensor"
 ) -> dict[str, Array]:
     """Trims each vector to its largest entries, then adds the vectors: TIES without sign election."""
     return task_arithmetic([trim_vector(vector, density, scope) for vector in vectors], lam=lam)

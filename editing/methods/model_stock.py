@@ -3,16 +3,17 @@ from itertools import combinations
 
 import numpy as np
 
-from editing.layers import Coefficient, coefficient_of
-from editing.method import Tensors, for_each_tensor, merge_method, sum_tensors
+from editing.errors import BadInputError
+from editing.layers import coefficient_of
+from editing.method import Lambda, Tensors, for_each_tensor, merge_method, sum_tensors
 from editing.sparsify import Array
 
 
 @merge_method("model_stock", paper="arXiv 2403.19522", oracle="mergekit model_stock, at cosines of 0 and above")
-def model_stock(vectors: Sequence[Tensors], *, lam: Coefficient = 1.0) -> dict[str, Array]:
+def model_stock(vectors: Sequence[Tensors], *, lam: Lambda = 1.0) -> dict[str, Array]:
     """Averages the vectors and shrinks the mean: the wider the angle between the vectors, the more."""
     if len(vectors) < 2:
-        raise ValueError("model_stock uses the angle between vectors; it takes two or more")
+        raise BadInputError("model_stock uses the angles between vectors; it needs two or more")
 
     def merge(name: str, tensors: list[Array]) -> Array:
         share = _share(tensors)

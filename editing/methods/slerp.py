@@ -1,21 +1,24 @@
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 
-from editing.layers import Coefficient, coefficient_of
-from editing.method import Tensors, for_each_tensor, merge_method
+from editing.errors import BadInputError
+from editing.layers import coefficient_of
+from editing.method import Lambda, Tensors, for_each_tensor, merge_method
+from editing.ranges import Range
 from editing.sparsify import Array
 
 NEARLY_PARALLEL = 0.9995  # above this cosine, linear interpolation is as accurate; as in mergekit
 
 
 @merge_method("slerp", paper="Shoemake 1985, doi 10.1145/325334.325242", oracle="mergekit slerp")
-def slerp(vectors: Sequence[Tensors], *, lam: Coefficient = 1.0, place: float = 0.5) -> dict[str, Array]:
-    """Interpolates between two vectors along the arc, which preserves the length."""
+def slerp(
+    vectors: Sequence[Tensors], *, lam: Lambda = 1.0, place: Annotated[float, Range(0, 1)] = 0.5
+) -> dict[str, Array]:
+    """Interpolates along the arc between the first vector (`place` 0) and the second (1), which preserves the length."""
     if len(vectors) != 2:
-        raise ValueError(f"slerp interpolates between two vectors; it takes two, not {len(vectors)}")
-    if not 0 <= place <= 1:
-        raise ValueError(f"a place of {place}; 0 is the first vector, 1 the second")
+        raise BadInputError(f"slerp interpolates between two vectors, not {len(vectors)}")
     return for_each_tensor(
         vectors, lambda name, tensors: _arc(tensors[0], tensors[1], place) * np.float32(coefficient_of(lam, name))
     )

@@ -2,8 +2,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from editing.layers import Coefficient, coefficient_of
-from editing.method import Tensors, for_each_tensor, merge_method
+from editing.layers import coefficient_of
+from editing.method import Density, Lambda, Tensors, for_each_tensor, merge_method
 from editing.sparsify import Array, Mask, Scope, magnitude_mask, masks
 
 BLOCK = 1 << 16  # entries processed at a time, so that they stay in the processor's cache
@@ -11,7 +11,7 @@ BLOCK = 1 << 16  # entries processed at a time, so that they stay in the process
 
 @merge_method("ties", paper="arXiv 2306.01708", oracle="PEFT ties, at weights of 1")
 def ties(
-    vectors: Sequence[Tensors], *, lam: Coefficient = 0.6, density: float = 0.5, scope: Scope = "tensor"
+    vectors: Sequence[Tensors], *, lam: Lambda = 0.6, density: Density = 0.5, scope: Scope = "tensor"
 ) -> dict[str, Array]:
     """Trims each vector, elects the sign of each entry, averages the entries of that sign."""
     kept = [masks(vector, density, scope) for vector in vectors] if scope == "global" else None

@@ -9,8 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from editing.errors import BadInputError
+from editing.methods import METHODS
 from editing.methods.dare_linear import drop_entries
-from editing.registry import METHODS
+from editing.task_vector import Origin, TaskVector
 from tests.editing.conftest import SHAPES
 
 warnings.filterwarnings("ignore", module="peft")
@@ -169,19 +171,65 @@ def test_lambda_may_differ_by_part_of_the_name(vectors):
 
 
 @pytest.mark.parametrize(
-    ("settings", "reason"),
+    ("method", "settings", "reason"),
     [
-        ({"density": 0.0}, "fraction kept"),
-        ({"density": 1.5}, "fraction kept"),
-        ({"lam": float("nan")}, "lambda"),
-        ({"scope": "model"}, "scope"),
-        ({"alpha": 1}, "has no alpha"),
-        ({"lam": {"encoder": 1.0}}, "no coefficient"),
+        ("ties", {"density": 0.0}, "density is 0.0; expected a number above 0 and at most 1"),
+        ("ties", {"density": 1.5}, "density is 1.5; expected a number above 0 and at most 1"),
+        ("ties", {"lam": float("nan")}, "lam is nan; expected a number from -10 to 10"),
+        ("ties", {"lam": 1e30}, r"lam is 1e\+30; expected a number from -10 to 10"),
+        ("ties", {"lam": "x"}, "lam is 'x'; expected a number from -10 to 10"),
+        ("ties", {"lam": {"encoder": "x", "*": 1.0}}, "lam of 'encoder' is 'x'; expected a number from -10 to 10"),
+        ("ties", {"lam": {}}, "lam is {}; expected numbers by part of the names"),
+        ("ties", {"lam": {"encoder": 1.0}}, "lam has no coefficient for decoder"),
+        ("ties", {"scope": "model"}, "scope is 'model'; expected one of tensor, global"),
+        ("ties", {"scope": ["tensor"]}, r"scope is \['tensor'\]; expected one of tensor, global"),
+        ("ties", {"alpha": 1}, "ties has no alpha; it has lam, density, scope"),
+        ("lines", {"shallowest": 7}, "shallowest is 7; expected a number from 0 to 1"),
+        ("slerp", {"place": -0.1}, "place is -0.1; expected a number from 0 to 1"),
+        ("dare_ties", {"seed": -1}, "seed is -1; expected a whole number from 0 to 4294967295"),
+        ("dare_ties", {"seed": 10**30}, "expected a whole number from 0 to 4294967295"),
+        ("breadcrumbs", {"outliers": 1.0}, "outliers is 1.0; expected a number of at least 0 and below 1"),
+        ("breadcrumbs", {"outliers": 0.6, "density": 0.5}, "outliers is 0.6 and density 0.5; together they must be"),
     ],
 )
-def test_settings_out_of_range_are_refused(vectors, settings, reason):
-    with pytest.raises(ValueError, match=reason):
-        METHODS["ties"](vectors(2), **settings)
+def test_settings_out_of_range_are_refused(vectors, method, settings, reason):
+    with pytest.raises(BadInputError, match=reason):
+        METHODS[method](vectors(2), **settings)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_settings_are_checked_before_there_are_vectors(method):
+    METHODS[method].check(METHODS[method].settings)
+    METHODS[method].check({"lam": {"encoder": 0.5}})  # which parameters there are is not known yet
+    with pytest.raises(BadInputError, match="lam is 11; expected a number from -10 to 10"):
+        METHODS[method].check({"lam": 11})
+
+
+def test_negation_subtracts_a_vector(vectors):
+    (vector,) = vectors(1)
+    found = METHODS["task_arithmetic"]([vector], lam=-1.0)
+    assert_close(found, {name: -tensor for name, tensor in vector.items()})
+
+
+def test_what_is_no_list_of_vectors_is_refused(vectors):
+    (one,) = vectors(1)
+    origin = Origin("moonshine", "ab" * 32, "kitchen")
+    for wrong, reason in (
+        (one, "the vectors are a dict; expected a list of mappings"),
+        (None, "the vectors are a NoneType; expected a list"),
+        ([TaskVector(one, origin)], "vector 1 is a TaskVector; .* its attribute tensors is one"),
+        ([{"a": [1.0, 2.0]}], "vector 1: a is a list, expected a float32 array"),
+        ([{}], "vector 1 has no tensors"),
+    ):
+        with pytest.raises(BadInputError, match=reason):
+            METHODS["ties"](wrong)
+
+
+def test_a_method_that_does_not_exist_is_a_key_error_with_the_names_of_the_others():
+    with pytest.raises(KeyError, match="there is no merge method 'tie'; there are breadcrumbs"):
+        METHODS["tie"]
+    assert METHODS.get("tie") is None
+    assert "tie" not in METHODS
 
 
 def test_vectors_of_different_names_shapes_or_types_are_refused(vectors):

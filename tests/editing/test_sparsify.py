@@ -22,7 +22,7 @@ def test_a_density_is_used_as_the_decimal_number_that_was_written(size, density,
 
 @pytest.mark.parametrize("density", [0, -0.1, 1.1, float("nan")])
 def test_a_density_out_of_range_is_refused(density):
-    with pytest.raises(ValueError, match="fraction kept"):
+    with pytest.raises(ValueError, match="above 0 and at most 1"):
         entries_kept(10, density)
 
 

@@ -227,7 +227,7 @@ def fleet_merge(
         group,
         find_bundle(model),
         merge,
-        tolerance=tolerance / 100,
+        tolerance=options.gate_policy(tolerance, force=False, dry_run=False).tolerance,
         context=terminal_context(threads),
     )
     if as_json:

@@ -37,7 +37,7 @@ from device_app.remote.signatures import Signer
 from editing.errors import BadInputError, TaskVectorError
 from editing.files import sha256
 from editing.method import Tensors
-from editing.registry import METHODS
+from editing.methods import METHODS
 from editing.task_vector import Origin, TaskVector
 from export.bundle import Bundle
 from trainer.host.contributions import incoming_file, vector_file

@@ -17,7 +17,7 @@ from device_app.recognition.transcriber import Transcriber
 from editing.errors import BadInputError
 from editing.files import write_atomically
 from editing.method import Tensors
-from editing.registry import METHODS
+from editing.methods import METHODS
 from editing.task_vector import Origin, TaskVector, apply, read_origin
 from export.bake import bake
 

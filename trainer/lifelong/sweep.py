@@ -14,7 +14,7 @@ import numpy as np
 from editing.files import write_atomically
 from editing.former_names import CELL, translated
 from editing.method import Tensors
-from editing.registry import METHODS
+from editing.methods import METHODS
 from editing.task_vector import apply
 from export.weights import read_weights, write_weights
 from trainer.lifelong.config import Experiment

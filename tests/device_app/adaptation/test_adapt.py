@@ -185,7 +185,7 @@ def test_a_sweep_evaluates_every_lambda_and_density(run, add_codes, monkeypatch)
     ("plan", "reason"),
     [
         (AdaptationSettings("codes", MergeSettings("mean")), "no merge method 'mean'"),
-        (AdaptationSettings("codes", MergeSettings(settings={"density": 2.0})), "density of 2.0"),
+        (AdaptationSettings("codes", MergeSettings(settings={"density": 2.0})), "density is 2.0"),
         (
             AdaptationSettings("codes", MergeSettings("task_arithmetic", {"density": 0.5})),
             "task_arithmetic has no density",

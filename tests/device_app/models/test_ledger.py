@@ -9,7 +9,7 @@ from device_app.models.baking import baked
 from device_app.models.ledger import Applied, Edit, Ledger, edited
 from device_app.recognition.transcriber import Transcriber
 from editing.errors import BadInputError, StorageError
-from editing.registry import METHODS
+from editing.methods import METHODS
 from tests.device_app.conftest import CHANGED
 
 SETTINGS = {"lam": 0.6, "density": 0.5}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from editing.files import write_atomically
 from editing.method import Tensors
-from editing.registry import METHODS
+from editing.methods import METHODS
 from editing.task_vector import Origin, TaskVector, apply
 from trainer.lifelong.method import Step, lifelong_method
 
