@@ -135,16 +135,16 @@ class TaskVector:
         }
         return save(stored, metadata={RECORD: json.dumps(record, ensure_ascii=False)})
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Writes the file atomically.
 
         Raises:
             StorageError: it cannot be written.
         """
-        write_atomically(path, self.to_bytes())
+        write_atomically(Path(path), self.to_bytes())
 
     @classmethod
-    def load(cls, path: Path, *, base: str | None = None, shapes: Shapes | None = None, name: str = "") -> Self:
+    def load(cls, path: str | Path, *, base: str | None = None, shapes: Shapes | None = None, name: str = "") -> Self:
         """Reads a file.
 
         Compares the declared tensors with the model before it allocates any. A file of 400 bytes can
@@ -163,7 +163,7 @@ class TaskVector:
             TaskVectorError: the file is not a task vector, of a newer format version, or damaged; or a
                 tensor is missing, unknown or of another shape than the model's.
         """
-        with open_vector_file(path, name, base, shapes) as file:
+        with open_vector_file(Path(path), name, base, shapes) as file:
             tensors = {}
             for tensor, shape in file.shapes.items():
                 parts = file.parts(tensor)

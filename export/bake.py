@@ -20,16 +20,18 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from editing.errors import BundleError
+from editing.errors import BadInputError, BundleError, one_line
 from editing.files import write_atomically
-from export.bundle import Bundle, Precision
+from export.bundle import PRECISIONS, Bundle, Precision
 
 Arrays = dict[str, NDArray[np.generic]]
 
 ZERO_POINT = 128
 
 
-def bake(bundle: Bundle, weights: Mapping[str, NDArray[np.float32]], precision: Precision, out: Path) -> list[Path]:
+def bake(
+    bundle: Bundle, weights: Mapping[str, NDArray[np.float32]], precision: Precision, out: str | Path
+) -> list[Path]:
     """Bakes the weights into every graph of the bundle and writes the files, named as the graphs, to `out`.
 
     Args:
@@ -39,9 +41,12 @@ def bake(bundle: Bundle, weights: Mapping[str, NDArray[np.float32]], precision: 
         out: a folder, created if it does not exist. Each file is written atomically.
 
     Raises:
+        BadInputError: there is no such precision.
         BundleError: a graph is damaged, or needs a weight that is missing or of another shape.
         StorageError: `out` cannot be written.
     """
+    if precision not in PRECISIONS:
+        raise BadInputError(f"precision is {one_line(repr(precision), 60)}; expected one of {', '.join(PRECISIONS)}")
     written = []
     for name, path in bundle.graphs().items():
         bundle.check(path.relative_to(bundle.folder).as_posix())
@@ -53,7 +58,7 @@ def bake(bundle: Bundle, weights: Mapping[str, NDArray[np.float32]], precision: 
             raise BundleError(
                 f"{path}: is not a graph that can be baked ({error}); install the bundle again"
             ) from error
-        target = out / f"{name}.onnx"
+        target = Path(out) / f"{name}.onnx"
         write_atomically(target, model.SerializeToString())
         written.append(target)
     return written

@@ -64,12 +64,13 @@ class Bundle:
     files: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, folder: Path) -> Bundle:
+    def open(cls, folder: str | Path) -> Bundle:
         """Reads only `model.json`; `check` verifies the files.
 
         Raises:
             BundleError: the folder has no bundle, or `model.json` is invalid.
         """
+        folder = Path(folder)
         path = folder / "model.json"
         try:
             record = read_json(path)

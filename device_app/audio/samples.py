@@ -5,22 +5,25 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device_app.audio import decoding, media
-from editing.errors import BadAudioError, IncompleteAudioError
+from editing.errors import BadAudioError, IncompleteAudioError, one_line
+from editing.ranges import Range
 
 Samples = NDArray[np.float32]
 
 SAMPLE_RATE = 16_000
+SAMPLE_RATES = Range(1_000, 1_000_000)  # in Hz
 MINIMUM_S = 0.1  # shorter than this the encoder has no frame to give
 BLOCK_S = 1.0
 LOUDEST_FLOAT = 32.0  # 30 dB above full scale: no recording is so loud, but 16-bit samples are that were not scaled
 LEAST_SHARE = 0.05  # of the loudest channel's power, in the average of the channels; below it, they cancel out
+MOST_CHANNELS = 32  # more channels than samples and than this: the two axes are exchanged
 PIECE_S = 1.0  # a recording in memory is converted in such pieces, as a file is read
 
 # For finding recordings in a folder; a file named on the command line is always tried.
@@ -104,8 +107,9 @@ class Converter:
         Raises:
             BadAudioError: the rate is not one that audio has.
         """
-        if not 1_000 <= sample_rate <= 1_000_000:
-            raise BadAudioError(f"{name}: a sampling rate of {sample_rate:g} Hz cannot be used")
+        if sample_rate not in SAMPLE_RATES:
+            shown = one_line(repr(sample_rate), 60)
+            raise BadAudioError(f"{name}: the sampling rate is {shown}; expected {SAMPLE_RATES.expected} (Hz)")
         self.sample_rate = sample_rate
         self._name = name
         self._resampler = None
@@ -137,7 +141,9 @@ def as_mono(audio: NDArray[Any], name: str = "audio") -> Samples:
     """
     audio = np.asarray(audio)
     if audio.ndim not in (1, 2):
-        raise BadAudioError(f"{name}: expected (samples,) or (samples, channels), not {audio.ndim} axes")
+        raise BadAudioError(
+            f"{name}: has the shape {audio.shape}; expected an array of shape (samples,) or (samples, channels)"
+        )
     if audio.dtype in (np.int16, np.int32):
         audio = audio / np.float32(-float(np.iinfo(audio.dtype).min))
     elif not np.issubdtype(audio.dtype, np.floating):
@@ -154,6 +160,33 @@ def as_mono(audio: NDArray[Any], name: str = "audio") -> Samples:
             f"{name}: float samples of up to {peak:.0f}; expected -1..1. Divide 16-bit samples by 32768"
         )
     return mono
+
+
+def as_array(audio: object, name: str = "audio") -> NDArray[Any]:
+    """Audio from a caller as an array whose first axis is time. `as_mono` checks its values.
+
+    Raises:
+        BadAudioError: it is something else, such as bytes or a path, or of the shape (channels, samples).
+    """
+    hint = ""
+    if isinstance(audio, bytes | bytearray | memoryview):
+        hint = ". Of 16-bit samples: numpy.frombuffer(audio, numpy.int16)"
+    elif isinstance(audio, str | PurePath):
+        hint = "; transcribe_file reads files"
+    if hint or audio is None:
+        raise BadAudioError(f"{name}: {type(audio).__name__} instead of an array{hint}")
+    try:
+        array = np.asarray(audio)
+    except ValueError:
+        raise BadAudioError(f"{name}: a list whose parts differ in length; expected an array") from None
+    if array.ndim == 2 and not array.shape[1]:
+        raise BadAudioError(f"{name}: has the shape {array.shape}, which is without channels")
+    if array.ndim == 2 and array.shape[1] > max(array.shape[0], MOST_CHANNELS):
+        raise BadAudioError(
+            f"{name}: has the shape {array.shape}, which is {array.shape[0]} samples of {array.shape[1]} channels; "
+            "expected (samples, channels). Of (channels, samples): audio.T"
+        )
+    return array
 
 
 def _mixed(audio: NDArray[Any]) -> NDArray[Any]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from device_app.audio.samples import SAMPLE_RATE, Samples
 from device_app.paths import ASSETS
+from editing.ranges import Range
 
 MODEL = ASSETS / "silero_vad.onnx"
 FRAME = 512  # samples, 32 ms: the frame size of Silero's network at 16 kHz
@@ -23,6 +24,7 @@ FRAME_S = FRAME / SAMPLE_RATE
 # Silero's own defaults: speech begins at 0.5, and ends only below 0.35.
 ONSET = 0.5
 OFFSET = 0.35
+LIMITS_S = {"silence_s": Range(0, 60), "padding_s": Range(0, 10), "longest_s": Range(1, 60)}
 # A segment with fewer frames of speech than this is a click or a cough.
 MINIMUM_SPEECH_FRAMES = 3
 
@@ -67,15 +69,24 @@ class SegmentSettings:
     """Where segments start and end.
 
     Attributes:
-        silence_s: this much silence ends a segment.
+        silence_s: this much silence ends a segment; 0 to 60.
         padding_s: this much audio is kept before the first and after the last frame of speech, so
-            that no quiet syllable is lost.
-        longest_s: a segment that reaches this length is cut at its best pause (`best_pause`).
+            that no quiet syllable is lost; 0 to 10.
+        longest_s: a segment that reaches this length is cut at its best pause (`best_pause`); 1 to 60, and at least
+            twice the padding.
     """
 
     silence_s: float = 0.5
     padding_s: float = 0.3
     longest_s: float = 20.0
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            BadInputError: a setting is out of range.
+        """
+        for name, limits in LIMITS_S.items():
+            limits.check(name, getattr(self, name))
 
 
 # Recordings are cut at longer pauses than live speech and keep more audio around it: nobody waits for the text, and the

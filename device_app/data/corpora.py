@@ -9,7 +9,7 @@ from pathlib import Path
 
 from device_app.audio.samples import SUFFIXES, is_recording
 from device_app.data.manifest import IN_FOLDER, inside, read_lines
-from device_app.data.names import RESERVED, cleaned_name
+from device_app.data.names import cleaned_name, is_reserved
 from device_app.data.tables import Row, TabSeparated, read_table
 from device_app.data.text_files import one_spaced, read_text, split_lines
 from device_app.data.utterance import Utterance
@@ -99,7 +99,7 @@ def _clip(clips: Path, row: Row) -> Path:
 def _domain_of(accent: str) -> str:
     """Converts an accent, which contributors enter as free text, to a valid domain name."""
     name = cleaned_name(accent)
-    return UNKNOWN_ACCENT if not name or name.casefold() in RESERVED else name
+    return UNKNOWN_ACCENT if not name or is_reserved(name) else name
 
 
 def _audiofolder(path: Path, on_left_out: OnLeftOut) -> Iterator[Utterance] | None:

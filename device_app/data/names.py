@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from editing.errors import BadInputError
 from editing.former_names import DOMAINS
 
 GUARD_SET = "general speech"  # the domain of the guard set, in every file and table that lists domains
-RESERVED = {GUARD_SET, *DOMAINS}
+EXAMPLES = {"domain": "me", "speaker": "Anna"}
 LONGEST_NAME = 100  # characters
 LONGEST_TEXT = 1000  # characters; a minute of fast speech has fewer
 JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"  # part of the spelling in Persian and in Indic scripts
@@ -18,21 +19,57 @@ def checked_name(name: str, kind: str) -> str:
     """Checks the name of a domain or speaker: 1 to 100 printable characters, no slash, no spaces at its ends.
 
     Raises:
-        BadInputError: it is not valid.
+        BadInputError: it is not valid, or a domain's name looks like that of the guard set.
     """
-    if (
-        not 1 <= len(name) <= LONGEST_NAME
-        or name != name.strip()
-        or not name.isprintable()
-        or "/" in name
-        or "\\" in name
-    ):
+    if not name.strip():
+        raise BadInputError(f"the name of a {kind} is empty; give it one, such as {EXAMPLES[kind]!r}")
+    if len(name) > LONGEST_NAME or not name.isprintable() or "/" in name or "\\" in name:
         raise BadInputError(
-            f"{name[:100]!r} cannot be the name of a {kind}: up to {LONGEST_NAME} printable characters without / or \\"
+            f"{name[:LONGEST_NAME]!r} cannot be the name of a {kind}: up to {LONGEST_NAME} printable characters "
+            "without / or \\"
         )
-    if kind == "domain" and name.casefold() in RESERVED:
-        raise BadInputError(f"{name!r} is the name of the general speech that edits are checked on; choose another")
+    if name != name.strip():
+        raise BadInputError(f"the name of the {kind} {name!r} begins or ends with a space; write {name.strip()!r}")
+    if kind == "domain":
+        _check_reserved(name)
     return name
+
+
+def _check_reserved(name: str) -> None:
+    if name.casefold() in DOMAINS:
+        raise BadInputError(
+            f"{name!r} is reserved: earlier versions called the recordings of general speech so; choose another name"
+        )
+    if looks_like(name, GUARD_SET):
+        exact = "is" if name == GUARD_SET else f"looks like {GUARD_SET!r}, which is"
+        raise BadInputError(
+            f"{name!r} {exact} the name of the recordings that every edit is checked on; choose another"
+        )
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a domain cannot have this name, because it is that of the guard set or looks like it."""
+    return name.casefold() in DOMAINS or looks_like(name, GUARD_SET)
+
+
+def looks_like(name: str, other: str) -> bool:
+    """Whether two names can be mistaken for each other.
+
+    Case, accents, spaces, punctuation and invisible characters make no difference, nor do letters of another script
+    in the place of Latin ones if at least two letters are the same.
+    """
+    ours, theirs = _skeleton(name), _skeleton(other)
+    if len(ours) != len(theirs):
+        return False
+    same = sum(a == b for a, b in zip(ours, theirs, strict=True))
+    other_script = sum(a != b and not a.isascii() for a, b in zip(ours, theirs, strict=True))
+    return same >= 2 and same + other_script == len(ours)
+
+
+def _skeleton(name: str) -> str:
+    """The letters and digits of a name, in lower case and without accents; 1 and capital I count as l."""
+    folded = unicodedata.normalize("NFKD", name).replace("I", "l").replace("1", "l").replace("|", "l").casefold()
+    return "".join(c for c in unicodedata.normalize("NFKD", folded) if c.isalnum())
 
 
 def cleaned_name(name: str) -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from device_app.models.bundles import find_bundle
 from device_app.models.ledger import edited
+from editing.ranges import Range
 from export.bundle import Bundle
 
+VERSIONS = Range(0, 1_000_000, is_whole=True)
 
-def my_model(name: str | None = None, version: int | None = None) -> Bundle:
+
+def my_model(name: str | Path | None = None, version: int | None = None) -> Bundle:
     """Opens a model with its active edits on this machine.
 
     Args:
@@ -16,7 +21,9 @@ def my_model(name: str | None = None, version: int | None = None) -> Bundle:
 
     Raises:
         BundleError: there is no such model, or it is damaged.
-        BadInputError: there is no such version.
+        BadInputError: there is no such version, or it is not a whole number.
         StorageError: the ledger cannot be read.
     """
+    if version is not None:
+        VERSIONS.check("version", version)
     return edited(find_bundle(name), version)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from device_app.paths import ASSETS, data_folder
-from editing.errors import BundleError
+from editing.errors import BundleError, one_line
 from export.bundle import WEIGHTS, Bundle
 
 EMBEDDED = ASSETS / "moonshine-tiny"
@@ -57,7 +57,7 @@ def installed_bases() -> list[Bundle]:
     return found
 
 
-def find_bundle(model: str | None) -> Bundle:
+def find_bundle(model: str | Path | None) -> Bundle:
     """Finds a bundle by the name of an installed model or by its folder; None is the embedded bundle.
 
     Raises:
@@ -65,8 +65,18 @@ def find_bundle(model: str | None) -> Bundle:
     """
     if model is None or model == EMBEDDED_NAME:
         return embedded_bundle()
-    folder = pulled_models().get(model, Path(model))
-    if not folder.is_dir():
+    folder = _folder_of(model)
+    if folder is None or not folder.is_dir():
+        shown = one_line(str(model) if model and isinstance(model, str | Path) else repr(model))
         names = ", ".join(model_names())
-        raise BundleError(f"{model}: neither an installed model ({names}) nor a folder with a bundle")
+        raise BundleError(f"{shown}: neither an installed model ({names}) nor a folder with a bundle")
     return Bundle.open(folder)
+
+
+def _folder_of(model: object) -> Path | None:
+    """The folder of an installed model or of another bundle; None if this is neither a name nor a path."""
+    if isinstance(model, Path):
+        return model
+    if not isinstance(model, str) or not model or "\0" in model:
+        return None
+    return pulled_models().get(model, Path(model))

@@ -38,12 +38,13 @@ class NGram:
     backoffs: dict[Words, float]
 
     @classmethod
-    def read(cls, path: Path) -> NGram:
+    def read(cls, path: str | Path) -> NGram:
         """Reads an ARPA file, plain or gzip.
 
         Raises:
             BadInputError: it cannot be read or is not an ARPA file; the message names the line.
         """
+        path = Path(path)
         probabilities: dict[Words, float] = {}
         backoffs: dict[Words, float] = {}
         order = 0

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from editing.errors import BundleError
+from editing.ranges import Range
+
+THREADS = Range(1, 1024, is_whole=True)
 
 
 def available_cores() -> int:

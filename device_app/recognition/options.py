@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from device_app.data.terms import Term
 from device_app.recognition.ngram import NGram
 from editing.errors import BadInputError
+from editing.ranges import Range
 
-MAX_BEAM = 64
+BEAM = Range(1, 64, is_whole=True)
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,23 @@ class DecodingOptions:
     def __post_init__(self) -> None:
         """
         Raises:
-            BadInputError: the beam is not a whole number from 1 to 64, or the keyterms are one text instead of a list.
+            BadInputError: the beam is not a whole number from 1 to 64, the language model is not one, or the keyterms
+                are one text instead of a list.
         """
-        if self.beam is not None and not (type(self.beam) is int and 1 <= self.beam <= MAX_BEAM):
-            raise BadInputError(f"a beam of {self.beam!r}; expected a whole number from 1 to {MAX_BEAM}")
-        if isinstance(self.keyterms, str) or not all(isinstance(one, Term | str) for one in self.keyterms):
-            raise BadInputError("keyterms must be a list of words and phrases")
+        if self.beam is not None:
+            BEAM.check("beam", self.beam)
+        _check_types(self.language_model, self.keyterms)
+
+
+def _check_types(language_model: object, keyterms: object) -> None:
+    if not isinstance(language_model, NGram | None):
+        raise BadInputError(f"language_model is a {type(language_model).__name__}; expected an NGram: NGram.read(PATH)")
+    if (
+        not isinstance(keyterms, Sequence)
+        or isinstance(keyterms, str)
+        or not all(isinstance(one, Term | str) for one in keyterms)
+    ):
+        raise BadInputError("keyterms must be a list of words and phrases")
 
 
 DEFAULT = DecodingOptions()

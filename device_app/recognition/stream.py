@@ -8,10 +8,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from device_app.audio.samples import Converter
+from device_app.audio.samples import Converter, as_array
 from device_app.audio.vad import Segment, Segmenter
 from device_app.recognition.families import Recogniser
 from device_app.recognition.results import Recognition, TranscriptSegment, Update
+from editing.errors import BadInputError
 
 MAX_PARTIAL_SHARE = 0.5  # of the machine's time; slow machines show partial texts less often
 
@@ -37,6 +38,7 @@ class Stream:
         self._convert = convert
         self._partial_s = partial_s
         self._latest: tuple[Segment, Recognition] | None = None
+        self._is_finished = False
         self._is_draft = False  # whether the latest recognition is a draft
         self._cost_s = 0.0  # wall time of the latest draft
 
@@ -45,8 +47,11 @@ class Stream:
 
         Raises:
             BadAudioError: the samples are not audio.
+            BadInputError: the stream is finished.
         """
-        updates = self._finals(self._segmenter.feed(self._convert(block)))
+        if self._is_finished:
+            raise BadInputError("the stream is finished; Transcriber.stream() starts another")
+        updates = self._finals(self._segmenter.feed(self._convert(as_array(block))))
         current = self._segmenter.current()
         if current is not None and self._is_due(current):
             segment = TranscriptSegment.of(current, self._recognise(current, is_draft=not self._is_padded()))
@@ -55,7 +60,10 @@ class Stream:
         return updates
 
     def finish(self) -> list[Update]:
-        """Ends the stream; returns the final text of the open segment. Feed nothing afterwards."""
+        """Ends the stream; returns the final text of the open segment, and nothing if it is called again."""
+        if self._is_finished:
+            return []
+        self._is_finished = True
         updates = self._finals(self._segmenter.feed(self._convert.finish()))
         return updates + self._finals(self._segmenter.finish())
 

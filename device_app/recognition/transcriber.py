@@ -12,18 +12,21 @@ from typing import IO, Any
 
 from numpy.typing import NDArray
 
-from device_app.audio.samples import SAMPLE_RATE, Converter, Samples, read_blocks, to_model_rate
+from device_app.audio.samples import SAMPLE_RATE, Converter, Samples, as_array, read_blocks, to_model_rate
 from device_app.audio.vad import RECORDING, Segment, Segmenter, SegmentSettings, VoiceActivity
 from device_app.models.baking import baked
 from device_app.recognition import families
 from device_app.recognition.families import Recogniser
-from device_app.recognition.onnx_session import default_threads
+from device_app.recognition.onnx_session import THREADS, default_threads
 from device_app.recognition.options import DEFAULT, DecodingOptions
 from device_app.recognition.results import Transcript, TranscriptSegment
 from device_app.recognition.stream import Stream
-from editing.errors import BundleError, IncompleteAudioError
+from editing.errors import BadInputError, BundleError, IncompleteAudioError, one_line
 from editing.files import sha256
-from export.bundle import Bundle, Precision
+from editing.ranges import Range
+from export.bundle import PRECISIONS, Bundle, Precision
+
+PARTIAL_S = Range(0, 60)
 
 
 class Transcriber:
@@ -36,7 +39,7 @@ class Transcriber:
         precision: Precision = "int8",
         threads: int | None = None,
         on_bake: Callable[[], None] | None = None,
-        folder: Path | None = None,
+        folder: str | Path | None = None,
         options: DecodingOptions = DEFAULT,
     ) -> None:
         """Loads the model, baking it first if this machine has not run it before.
@@ -44,20 +47,22 @@ class Transcriber:
         Args:
             bundle: for instance `my_model()`.
             precision: "int8", or "fp32" for comparison.
-            threads: CPU threads of ONNX Runtime; by default up to 4 of those available.
+            threads: CPU threads of ONNX Runtime, at least 1; by default up to 4 of those available.
             on_bake: called before the model is baked, which takes a second or two.
             folder: folder of baked graphs; skips baking.
             options: decoding options.
 
         Raises:
-            BadInputError: the family does not support one of the options.
+            BadInputError: an argument is of another type or out of range, or the family does not support one of the
+                options.
             BundleError: the bundle is damaged, of an unknown family, or of another sampling rate.
             StorageError: the model must be baked, and the data folder cannot be written.
         """
+        _check_arguments(bundle, precision, threads, options)
         if bundle.sampling_rate != SAMPLE_RATE:
             raise BundleError(f"{bundle.folder}: takes audio at {bundle.sampling_rate} Hz; expected {SAMPLE_RATE} Hz")
         family = families.find(bundle)
-        self._folder = folder or baked(bundle, precision, on_bake)
+        self._folder = baked(bundle, precision, on_bake) if folder is None else Path(folder)
         self._options = options
         self._recogniser = family.load(bundle, self._folder, threads or default_threads(), options)
         self._voice = VoiceActivity()
@@ -87,13 +92,14 @@ class Transcriber:
             sample_rate: any sampling rate, in Hz.
 
         Raises:
-            BadAudioError: less than 0.1 s, NaN, of another type, or floats of the size of 16-bit samples.
+            BadAudioError: less than 0.1 s, NaN, of another type or shape, floats of the size of 16-bit samples, or a
+                sampling rate that is not from 1000 to 1,000,000 Hz.
         """
-        return self._transcript([to_model_rate(audio, sample_rate)])
+        return self._transcript([to_model_rate(as_array(audio), sample_rate)])
 
     def transcribe_file(
         self,
-        source: Path | IO[bytes],
+        source: str | Path | IO[bytes],
         name: str | None = None,
         *,
         on_segment: Callable[[TranscriptSegment], None] = lambda _segment: None,
@@ -102,7 +108,7 @@ class Transcriber:
         """Transcribes a file of any length, rate and channel count, or a seekable binary stream.
 
         Args:
-            source: the file.
+            source: the path of the file, or the stream.
             name: what to call it in errors; by default its path.
             on_segment: called with each segment as soon as it is recognised.
             on_progress: called with the seconds of audio that have been read since the last call.
@@ -111,7 +117,8 @@ class Transcriber:
             BadAudioError: it cannot be read.
             IncompleteAudioError: it is damaged or cut off; its `transcript` is of what could be read.
         """
-        return self._transcript(read_blocks(source, name or str(source)), on_segment, on_progress)
+        file = _readable(source)
+        return self._transcript(read_blocks(file, name or str(source)), on_segment, on_progress)
 
     def _transcript(
         self,
@@ -164,11 +171,45 @@ class Transcriber:
         Args:
             sample_rate: sampling rate of the blocks in Hz.
             settings: decide when a segment ends.
-            partial_s: seconds of audio between two partial texts; 0 for none.
+            partial_s: seconds of audio between two partial texts, up to 60; 0 for none.
+
+        Raises:
+            BadInputError: an argument is of another type or out of range.
         """
+        _check_stream_arguments(settings, partial_s)
         return Stream(self._recogniser, Segmenter(self._voice, settings), Converter(sample_rate), partial_s)
 
     def _recognise_all(self, segments: Iterable[Segment]) -> Iterator[TranscriptSegment]:
         for segment in segments:
             if result := TranscriptSegment.of(segment, self._recogniser.recognise(segment.audio)):
                 yield result
+
+
+def _check_arguments(bundle: object, precision: object, threads: object, options: object) -> None:
+    if not isinstance(bundle, Bundle):
+        raise BadInputError(f"the bundle is {_shown(bundle)}; expected a Bundle, such as my_model() or my_model(NAME)")
+    if precision not in PRECISIONS:
+        raise BadInputError(f"precision is {_shown(precision)}; expected one of {', '.join(PRECISIONS)}")
+    if threads is not None:
+        THREADS.check("threads", threads)
+    if not isinstance(options, DecodingOptions):
+        raise BadInputError(f"options is {_shown(options)}; expected DecodingOptions")
+
+
+def _check_stream_arguments(settings: object, partial_s: object) -> None:
+    if not isinstance(settings, SegmentSettings | None):
+        raise BadInputError(f"settings is {_shown(settings)}; expected SegmentSettings")
+    PARTIAL_S.check("partial_s", partial_s)
+
+
+def _readable(source: object) -> Any:
+    """A path of a file, or the stream itself."""
+    if isinstance(source, str):
+        return Path(source)
+    if isinstance(source, Path) or (hasattr(source, "read") and hasattr(source, "seek")):
+        return source
+    raise BadInputError(f"the source is {_shown(source)}; expected the path of a file or a seekable binary stream")
+
+
+def _shown(value: object) -> str:
+    return one_line(repr(value), 60)

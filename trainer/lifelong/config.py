@@ -10,8 +10,9 @@ from typing import Any
 
 from editing.errors import BadInputError
 from editing.former_names import FINE_TUNING, translated
+from editing.methods import METHODS
 from trainer.lifelong.methods import find_methods
-from trainer.training.settings import FineTuningSettings
+from trainer.training.settings import LIMITS, FineTuningSettings
 
 KEYS = ("base", "base_domain", "order", "never_trained", "methods", "seeds", "manifests", "fine_tuning", "settings")
 FINE_TUNING_KEYS = {one.name for one in fields(FineTuningSettings)} - {"scope", "seed"}
@@ -120,5 +121,32 @@ def _wrong_settings(record: Mapping[str, Any]) -> Iterator[str]:
     for method, settings in record.get("settings", {}).items():
         unknown = sorted(settings.keys() - known[method].settings.keys()) if method in known else [method]
         yield from (f"[settings.{method}] has an unknown {name!r}" for name in unknown)
-    for name in sorted(record.get("fine_tuning", {}).keys() - FINE_TUNING_KEYS):
-        yield f"[fine_tuning] has an unknown {name!r}; known are {', '.join(sorted(FINE_TUNING_KEYS))}"
+        if not unknown:
+            yield from _wrong_values(f"[settings.{method}]", {**known[method].settings, **settings})
+    for name, value in sorted(record.get("fine_tuning", {}).items()):
+        if name not in FINE_TUNING_KEYS:
+            yield f"[fine_tuning] has an unknown {name!r}; known are {', '.join(sorted(FINE_TUNING_KEYS))}"
+            continue
+        try:
+            FineTuningSettings(**{name: value})
+        except BadInputError as error:
+            yield f"[fine_tuning] {error}"
+    for seed in record.get("seeds", []):
+        try:
+            LIMITS["seed"].check("seeds: a seed", seed)
+        except BadInputError as error:
+            yield str(error)
+
+
+def _wrong_values(place: str, settings: Mapping[str, Any]) -> Iterator[str]:
+    """Values of a method of sequential editing that its merge method would refuse, after the first fine-tuning."""
+    if "method" not in settings:
+        return
+    if settings["method"] not in METHODS:
+        yield f"{place} method is {settings['method']!r}; known are {', '.join(METHODS)}"
+        return
+    merge = {name: settings[name] for name in ("lam", "density") if settings.get(name) is not None}
+    try:
+        METHODS[settings["method"]].check(merge, vectors=1)
+    except BadInputError as error:
+        yield f"{place} {error}"

@@ -5,6 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from editing.errors import BadInputError, one_line
+from editing.ranges import Range
+
+LIMITS = {
+    "epochs": Range(1, 10_000, is_whole=True),
+    "learning_rate": Range(0, 1),
+    "batch_s": Range(0, 3600, excludes_least=True),
+    "warm_up": Range(0, 1),
+    "clip": Range(0, 1e6, excludes_least=True),
+    "curriculum_epochs": Range(0, 10_000, is_whole=True),
+    "patience": Range(1, 10_000, is_whole=True),
+    "target_loss": Range(0, 1e6),
+    "seed": Range(0, 2**32 - 1, is_whole=True),
+}
+
 
 @dataclass(frozen=True)
 class FineTuningSettings:
@@ -41,6 +56,19 @@ class FineTuningSettings:
     patience: int = 2
     target_loss: float = 0.02
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            BadInputError: a setting is out of range.
+        """
+        for name, limits in LIMITS.items():
+            value = getattr(self, name)
+            if value is not None or name != "epochs":
+                limits.check(name, value)
+        for name in ("embeddings", "augment"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise BadInputError(f"{name} is {one_line(repr(value), 60)}; expected true or false")
 
 
 def default_epochs(utterances: int) -> int:

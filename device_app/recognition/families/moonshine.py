@@ -50,7 +50,7 @@ def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = D
         BundleError: a file is missing or damaged.
     """
     if options.language_model is not None:
-        raise BadInputError(f"{bundle.name} has a language model of its own; --lm is for CTC models")
+        raise BadInputError(f"{bundle.name} takes no n-gram language model; CTC models do")
     tokenizer = bundle.tokenizer()
     try:
         config = Config.of(bundle.config)

@@ -117,7 +117,7 @@ def test_two_speakers_on_two_channels_are_both_kept():
     [
         (np.array([0.0, np.nan]), "NaN"),
         (np.array([0.0, -np.inf]), "NaN or infinite"),
-        (np.zeros((2, 2, 2)), "3 axes"),
+        (np.zeros((2, 2, 2)), r"shape \(2, 2, 2\)"),
         (np.array(["a"]), "expected floats"),
         (np.zeros(4, np.uint8), "type uint8"),
     ],

@@ -141,7 +141,7 @@ def test_deleting_a_missing_utterance_deletes_nothing(store):
     assert store.get(1).audio.exists()
 
 
-@pytest.mark.parametrize("name", ["", " kitchen", "a/b", "..\\x", "a\nb", "x" * 101, "\N{RIGHT-TO-LEFT OVERRIDE}abc"])
+@pytest.mark.parametrize("name", ["a/b", "..\\x", "a\nb", "x" * 101, "\N{RIGHT-TO-LEFT OVERRIDE}abc"])
 def test_invalid_names_are_refused(store, name):
     with pytest.raises(BadInputError, match="cannot be the name"):
         store.add([new(domain=name)])

@@ -19,7 +19,7 @@ from tests.conftest import edit_record
 SAID = "The number you have dialed is not in service. Please check the number and try again."
 
 
-def test_hears_a_real_speaker(transcriber, prompt):
+def test_recognises_a_real_speaker(transcriber, prompt):
     transcript = transcriber.transcribe(prompt, SAMPLE_RATE)
     assert error_rates([SAID], [transcript.text], english).wer == 0
     assert transcript.duration_s == pytest.approx(4.94, abs=0.01)
