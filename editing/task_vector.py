@@ -49,12 +49,14 @@ class TaskVector:
         """Computes `after` minus `before`.
 
         Raises:
-            TaskVectorError: the names or shapes differ, or the difference is not finite.
+            TaskVectorError: the names or shapes differ, a tensor is not a float32 array, or the result is not finite.
         """
         if different := sorted(after.keys() ^ before.keys()):
             raise TaskVectorError(f"the two models differ in their tensors: {', '.join(different[:5])}")
         tensors = {}
         for name, tensor in after.items():
+            _check_array(name, tensor)
+            _check_array(name, before[name])
             if tensor.shape != before[name].shape:
                 raise TaskVectorError(f"{name}: shape {tensor.shape} after, {before[name].shape} before")
             tensors[name] = tensor - before[name]
@@ -187,8 +189,13 @@ def apply(base: Tensors, merged: Tensors, out: Tensors | None = None) -> dict[st
             takes longer than the addition, because the system maps it page by page.
 
     Raises:
-        TaskVectorError: the result is not finite.
+        TaskVectorError: the names or shapes differ, or the result is not finite.
     """
+    if different := sorted(map(str, base.keys() ^ merged.keys())):
+        raise TaskVectorError(f"the vector differs from the weights in its tensors: {', '.join(different[:5])}")
+    for name, tensor in merged.items():
+        if tensor.shape != base[name].shape:
+            raise TaskVectorError(f"{name}: the vector has shape {tensor.shape}, the weights {base[name].shape}")
 
     def add(name: str, tensors: Sequence[Array]) -> Array:
         with np.errstate(over="ignore"):  # checked below
@@ -198,6 +205,12 @@ def apply(base: Tensors, merged: Tensors, out: Tensors | None = None) -> dict[st
         return total
 
     return for_each_tensor([base, merged], add)
+
+
+def _check_array(name: str, tensor: object) -> None:
+    kind = tensor.dtype if isinstance(tensor, np.ndarray) else type(tensor).__name__
+    if kind != np.float32:
+        raise TaskVectorError(f"{name} is {kind}; expected a float32 array")
 
 
 def read_origin(path: Path, *, name: str = "") -> Origin:

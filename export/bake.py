@@ -41,12 +41,11 @@ def bake(
         out: a folder, created if it does not exist. Each file is written atomically.
 
     Raises:
-        BadInputError: there is no such precision.
+        BadInputError: there is no such precision, or the bundle is not one.
         BundleError: a graph is damaged, or needs a weight that is missing or of another shape.
         StorageError: `out` cannot be written.
     """
-    if precision not in PRECISIONS:
-        raise BadInputError(f"precision is {one_line(repr(precision), 60)}; expected one of {', '.join(PRECISIONS)}")
+    _check_arguments(bundle, precision)
     written = []
     for name, path in bundle.graphs().items():
         bundle.check(path.relative_to(bundle.folder).as_posix())
@@ -62,6 +61,13 @@ def bake(
         write_atomically(target, model.SerializeToString())
         written.append(target)
     return written
+
+
+def _check_arguments(bundle: object, precision: object) -> None:
+    if not isinstance(bundle, Bundle):
+        raise BadInputError(f"the bundle is {one_line(repr(bundle), 60)}; expected a Bundle, such as embedded_bundle()")
+    if precision not in PRECISIONS:
+        raise BadInputError(f"precision is {one_line(repr(precision), 60)}; expected one of {', '.join(PRECISIONS)}")
 
 
 def bake_graph(

@@ -121,7 +121,7 @@ def _whole(file: IO[bytes]) -> Part:
     return Part(View(file, [(0, file.seek(0, 2))]), is_mpeg=True)
 
 
-def _quiet(part: Part) -> AbstractContextManager[None]:
+def _without_messages(part: Part) -> AbstractContextManager[None]:
     return without_mpg123_messages() if part.is_mpeg else nullcontext()
 
 
@@ -136,7 +136,7 @@ def _open(part: Part, stack: ExitStack) -> Any:
             return False
 
     try:
-        with _quiet(part):
+        with _without_messages(part):
             return stack.enter_context(Sequential(part.file))
     except soundfile.LibsndfileError as error:
         return error.error_string
@@ -147,7 +147,7 @@ def _read(opened: Any, part: Part, count: int) -> NDArray[np.float32]:
     import soundfile
 
     try:
-        with _quiet(part):
+        with _without_messages(part):
             block: NDArray[np.float32] = opened.read(count, dtype="float32", always_2d=True)
         if part.file.failure is not None:
             raise _DecoderError(part.file.failure.strerror)

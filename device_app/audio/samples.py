@@ -174,7 +174,8 @@ def as_array(audio: object, name: str = "audio") -> NDArray[Any]:
     elif isinstance(audio, str | PurePath):
         hint = "; transcribe_file reads files"
     if hint or audio is None:
-        raise BadAudioError(f"{name}: {type(audio).__name__} instead of an array{hint}")
+        kind = "None" if audio is None else type(audio).__name__
+        raise BadAudioError(f"{name}: {kind} instead of an array{hint}")
     try:
         array = np.asarray(audio)
     except ValueError:

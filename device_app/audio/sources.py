@@ -31,13 +31,13 @@ class Recording:
     Attributes:
         path: the file; None is standard input.
         name: as the user named it.
-        place: its path relative to the folder that the user named, without the suffix; the result
+        relative_path: its path relative to the folder that the user named, without the suffix; the result
             gets the same relative path in the output folder.
     """
 
     path: Path | None
     name: str
-    place: Path
+    relative_path: Path
 
     @contextmanager
     def opened(self) -> Iterator[Path | IO[bytes]]:
@@ -54,13 +54,13 @@ class Recording:
             try:
                 with self._stream() as stream:
                     while data := stream.read(1 << 20):
-                        _keep(data, spool)
+                        _buffer(data, spool)
             except OSError as error:
                 if isinstance(error, AsrEdgeError):
                     raise
                 raise BadAudioError(f"{self.name}: cannot be read ({error.strerror or error})") from error
             if not spool.tell():
-                raise BadAudioError(f"{self.name}: no data came")
+                raise BadAudioError(f"{self.name}: no data was received")
             spool.seek(0)
             yield spool
 
@@ -78,12 +78,12 @@ class Recording:
                 yield file
 
 
-def _keep(data: bytes, spool: IO[bytes]) -> None:
+def _buffer(data: bytes, spool: IO[bytes]) -> None:
     try:
         spool.write(data)
     except OSError as error:
         raise StorageError(
-            f"a recording cannot be kept while it is read ({error.strerror}); free some space"
+            f"no room to buffer a recording that can be read only once ({error.strerror}); free some disk space"
         ) from error
 
 
@@ -107,9 +107,7 @@ def find_recordings(
         elif path.is_dir():
             inside = audio_files(path, on_skipped)
             if not inside:
-                raise BadInputError(
-                    f"{path}: a folder without audio; no file in it has a suffix such as .wav, .mp3 or .m4a"
-                )
+                raise BadInputError(f"{path}: the folder contains no audio files, such as .wav, .mp3 or .m4a")
             found += [Recording(p, str(p), p.relative_to(path).with_suffix("")) for p in inside]
         else:
             found.append(Recording(path, source, Path(path.stem)))
@@ -140,7 +138,7 @@ def audio_files(folder: Path, on_skipped: Callable[[str], None] = lambda _messag
     for parent, subfolders, names in os.walk(folder, onerror=on_error):
         for name in subfolders:
             if (linked := Path(parent, name)).is_symlink():
-                on_skipped(f"{linked}: not searched, as it is a link to a folder; name it to include it")
+                on_skipped(f"{linked}: skipped, because it is a link to a folder; name it too, to include it")
         paths = [Path(parent, name) for name in names if not name.startswith(APPLE_DOUBLE)]
         found += [one for one in paths if one.suffix.lower() in SUFFIXES and (one.is_file() or is_broken_link(one))]
     return sorted(found)
@@ -171,7 +169,9 @@ def check_outputs(
     refuse_overwriting(targets or [STANDARD_OUTPUT], inputs)
     for target in targets:
         if target.is_file() and not is_stream(target) and is_recording(target):
-            raise BadInputError(f"{target}: is a recording, and would be lost; nothing was changed. Name another file")
+            raise BadInputError(
+                f"{target}: is a recording, which would be overwritten; nothing was changed. Name another file"
+            )
         check_output(target, overwrite=overwrite)
 
 
@@ -184,14 +184,16 @@ def output_paths(recordings: Sequence[Recording], output: str, suffix: str) -> l
     """
     if len(recordings) == 1 and not output.endswith("/") and not Path(output).is_dir():
         return [Path(output)]
-    taken = Counter(recording.place for recording in recordings)
+    taken = Counter(recording.relative_path for recording in recordings)
     paths = []
     for recording in recordings:
-        own = recording.path.suffix if recording.path and taken[recording.place] > 1 else ""
+        own = recording.path.suffix if recording.path and taken[recording.relative_path] > 1 else ""
         ending = f"{own}.{suffix}"
-        name = os.fsdecode(os.fsencode(recording.place.name)[: LONGEST_NAME - len(os.fsencode(ending))])
-        paths.append(Path(output) / recording.place.with_name(f"{name}{ending}"))
+        name = os.fsdecode(os.fsencode(recording.relative_path.name)[: LONGEST_NAME - len(os.fsencode(ending))])
+        paths.append(Path(output) / recording.relative_path.with_name(f"{name}{ending}"))
     twice = [path for path, count in Counter(paths).items() if count > 1]
     if twice:
-        raise BadInputError(f"{twice[0]}: two recordings would be written there; transcribe them one folder at a time")
+        raise BadInputError(
+            f"{twice[0]}: the results of two recordings would be written there; transcribe one folder at a time"
+        )
     return paths

@@ -15,7 +15,7 @@ from device_app.cli.terminal.progress import progress
 if TYPE_CHECKING:
     from device_app.data.importing import ImportReport
 
-SHOWN = 5  # lines that are printed for each reason to leave out recordings
+MAX_LINES = 5  # printed per reason for which recordings are skipped
 
 
 def import_(
@@ -36,10 +36,10 @@ def import_(
     from device_app.data.store import Store
     from editing.errors import BadInputError
 
-    left_out: list[str] = []
-    kind, utterances = find_utterances(path, left_out.append)
+    skipped: list[str] = []
+    kind, utterances = find_utterances(path, skipped.append)
     if domain is None and not all(one.domain for one in utterances):
-        raise BadInputError(f"{path}: a {kind}; name the domain of its recordings with --domain")
+        raise BadInputError(f"{path}: a {kind}, which names no domain; name one with --domain")
     for name in {domain or one.domain for one in utterances}:
         checked_name(name, "domain")
     lower_case = is_all_capitals(utterances)
@@ -48,7 +48,7 @@ def import_(
         options.tell("All its texts are in capitals; they are stored in lower case.")
     with Store() as store, progress("importing", len(utterances)) as advance:
         report = import_utterances(store, utterances, domain, lower_case=lower_case, on_done=advance)
-    report.bad_texts[:0] = left_out
+    report.bad_texts[:0] = skipped
     if as_json:
         print_json({"kind": kind, "lower_cased": lower_case, **asdict(report)})
     else:
@@ -63,14 +63,14 @@ def _print(report: ImportReport) -> None:
     echo(f"{report.imported} imported ({report.seconds / 60:.1f} min), {report.unlabelled} of them without a text")
     for what, lines in (
         ("already stored", report.duplicates),
-        ("of them with another text", report.other_texts),
+        ("of these, with a different text", report.other_texts),
         ("cannot be read", report.unreadable),
         ("too long", report.too_long),
-        ("with a text that cannot be used", report.bad_texts),
+        ("with an invalid text", report.bad_texts),
     ):
         if lines:
             options.tell(f"{len(lines)} {what}:")
-            for line in lines[:SHOWN]:
+            for line in lines[:MAX_LINES]:
                 options.tell(f"  {line}")
-            if len(lines) > SHOWN:
-                options.tell(f"  and {len(lines) - SHOWN} more (--json lists all)")
+            if len(lines) > MAX_LINES:
+                options.tell(f"  and {len(lines) - MAX_LINES} more (--json lists all)")

@@ -25,7 +25,7 @@ app = typer.Typer(help="Label recordings with what is said in them.")
 
 
 @app.callback(invoke_without_command=True)
-def walk(
+def label(
     context: typer.Context,
     domain: Annotated[
         str | None, typer.Option(help="Only this domain.", autocompletion=options.complete_domain)
@@ -89,7 +89,7 @@ def set_text(
 
     with Store() as store:
         utterance = store.set_text(identity, text)
-    _tell(utterance)
+    _print_utterance(utterance)
     if not no_term:
         expect_corrected(utterance.hypothesis, utterance.text)
 
@@ -98,14 +98,12 @@ def correct(
     identity_or_text: Annotated[str, typer.Argument(metavar="[ID]", help="The utterance; not with --last.")],
     text: Annotated[str | None, typer.Argument(metavar="TEXT", help="What was really said.")] = None,
     last: Annotated[bool, typer.Option("--last", help="The utterance that was recognised last.")] = False,
-    domain: Annotated[
-        str | None, typer.Option(help="Move it to this domain.", show_default="stays where it is")
-    ] = None,
+    domain: Annotated[str | None, typer.Option(help="Move it to this domain.", show_default="unchanged")] = None,
     no_term: NoTerm = False,
 ) -> None:
     """Correct the text of an utterance that was misrecognised.
 
-    'asr-edge transcribe --save' stores utterances; 'correct' stores what was really said, to learn from.
+    'asr-edge transcribe --save' stores utterances; 'correct' stores what was really said in one, to train on.
     """
     from device_app.data.names import checked_name, checked_text
     from device_app.data.store import Store
@@ -116,7 +114,9 @@ def correct(
             "expected either 'correct ID TEXT' or 'correct --last TEXT' (a text of several words in quotes)"
         )
     if not last and not identity_or_text.isdecimal():
-        raise BadInputError(f"{identity_or_text!r} is not the number of an utterance; 'asr-edge dataset show' has them")
+        raise BadInputError(
+            f"{identity_or_text!r} is not the number of an utterance; 'asr-edge dataset show' lists them"
+        )
     if domain is not None:
         checked_name(domain, "domain")
     with Store() as store:
@@ -125,10 +125,10 @@ def correct(
         if domain is not None:  # before the text changes, because the move may be refused
             store.move([identity], domain)
         utterance = store.set_text(identity, new)
-    _tell(utterance)
+    _print_utterance(utterance)
     if not no_term:
         expect_corrected(utterance.hypothesis, utterance.text)
 
 
-def _tell(utterance: StoredUtterance) -> None:
+def _print_utterance(utterance: StoredUtterance) -> None:
     echo(f"{utterance.number}  {utterance.domain}  {utterance.text}")

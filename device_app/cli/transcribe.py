@@ -217,7 +217,7 @@ def _transcribe_recordings(
     from device_app.recognition.writers import document, render
     from editing.files import write_atomically
 
-    show = None if targets else _shower(form, is_several)
+    show = None if targets else _segment_printer(form, is_several)
 
     def pass_on(recording: Recording, segment: TranscriptSegment) -> None:
         if show is not None:
@@ -271,7 +271,7 @@ def _said_how_to_continue(unfinished: Sequence[UnfinishedTranscript]) -> Iterato
         raise
 
 
-def _shower(form: Format, is_several: bool) -> Callable[[str, TranscriptSegment], None] | None:
+def _segment_printer(form: Format, is_several: bool) -> Callable[[str, TranscriptSegment], None] | None:
     """A function that prints a segment as soon as it is recognised; None for formats that do not allow it."""
     from device_app.recognition.writers import json_line
 

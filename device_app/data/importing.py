@@ -24,7 +24,7 @@ CAPITALS_SHARE = 0.95  # a corpus with at least this share of texts in capitals 
 
 @dataclass
 class ImportReport:
-    """The result of an import; each list has one line per recording that was left out.
+    """The result of an import; each list has one message per recording that was skipped.
 
     `other_texts` lists the duplicates whose text differs from the stored text, which is kept.
     """
@@ -77,8 +77,8 @@ def import_utterances(
         while batch := list(islice(remaining, BATCH)):
             new: list[Utterance] = []
             for result in pool.map(partial(_read, domain, lower_case), batch):
-                if isinstance(result, _LeftOut):
-                    result.where(report).append(result.line)
+                if isinstance(result, _Skipped):
+                    result.reason(report).append(result.message)
                 else:
                     new.append(result)
             _count(report, store, new, store.add(new))
@@ -101,12 +101,12 @@ def _count(report: ImportReport, store: Store, new: Sequence[Utterance], stored:
 
 
 def _other_text(one: Utterance, stored: StoredUtterance | None) -> list[str]:
-    """One line of the report if the stored text of the recording differs from the new one; otherwise none."""
+    """A message if the stored text of the recording differs from the new one; otherwise none."""
     if stored is None or one.text is None or one.text == stored.text:
         return []
-    kept = "without a text" if stored.text is None else f"with the text {one_line(stored.text)!r}, which was kept"
+    kept = "without a text" if stored.text is None else f"with the text {one_line(stored.text)!r}, which is unchanged"
     return [
-        f"{one.place or one.audio}: {one_line(one.text)!r}: stored as utterance {stored.number} {kept}; "
+        f"{one.place or one.audio}: {one_line(one.text)!r}: already stored as utterance {stored.number} {kept}; "
         f"to change it: asr-edge label set {stored.number} TEXT"
     ]
 
@@ -118,30 +118,32 @@ def is_all_capitals(utterances: Sequence[Utterance]) -> bool:
 
 
 @dataclass(frozen=True)
-class _LeftOut:
-    where: Callable[[ImportReport], list[str]]
-    line: str
+class _Skipped:
+    """A recording that is not imported: the list of the report that it belongs to, and the message."""
+
+    reason: Callable[[ImportReport], list[str]]
+    message: str
 
 
-def _read(domain: str | None, lower_case: bool, found: Utterance) -> Utterance | _LeftOut:
+def _read(domain: str | None, lower_case: bool, found: Utterance) -> Utterance | _Skipped:
     text = found.text.lower() if found.text and lower_case else found.text
     try:
         text = None if text is None else checked_text(text)
     except BadInputError as error:
-        return _LeftOut(lambda report: report.bad_texts, f"{found.audio}: {error}")
+        return _Skipped(lambda report: report.bad_texts, f"{found.audio}: {error}")
     try:
         whole_s = duration_s(found.file)
         try:
             found = fit_cut(found, lambda _path: whole_s)
         except BadInputError as error:
-            return _LeftOut(lambda report: report.unreadable, f"{found.place}: {found.audio}: {error}")
+            return _Skipped(lambda report: report.unreadable, f"{found.place}: {found.audio}: {error}")
         length_s = (whole_s if found.end is None else found.end / SAMPLE_RATE) - found.start / SAMPLE_RATE
         if length_s > LONGEST_S:  # from the header, so that recordings that are too long are not decoded
-            line = f"{found.audio}: {length_s:.1f} s; {LONGEST_S:g} s is the most"
-            return _LeftOut(lambda report: report.too_long, line if found.is_whole else f"{found.place}: {line}")
+            message = f"{found.audio}: {length_s:.1f} s long; {LONGEST_S:g} s is the maximum"
+            return _Skipped(lambda report: report.too_long, message if found.is_whole else f"{found.place}: {message}")
         audio = found.read()
     except BadAudioError as error:
         reason = str(error).removeprefix(f"{found.audio}: ")
-        return _LeftOut(lambda report: report.unreadable, f"{found.audio}: {reason}")
+        return _Skipped(lambda report: report.unreadable, f"{found.audio}: {reason}")
     flac = found.file.read_bytes() if found.is_whole and is_stored_form(found.file) else None
     return replace(found, text=text, domain=domain or found.domain, recording=recording_of(audio, flac))

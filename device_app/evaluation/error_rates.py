@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from editing.errors import BadInputError
+
 Normaliser = Callable[[str], str]
 
 # Characters that are typed for an apostrophe; U+0027 itself is the one that they become.
@@ -175,8 +177,12 @@ def align(references: Sequence[str], hypotheses: Sequence[str], normalise: Norma
     """Normalises and aligns; the i-th hypothesis belongs to the i-th reference.
 
     Raises:
-        ValueError: the numbers of references and hypotheses differ.
+        BadInputError: the numbers of references and hypotheses differ, or they are one text instead of a list.
     """
+    if isinstance(references, str) or isinstance(hypotheses, str):
+        raise BadInputError("the references or the hypotheses are one text; expected a list of texts for each")
+    if len(references) != len(hypotheses):
+        raise BadInputError(f"{len(references)} references and {len(hypotheses)} hypotheses; expected as many of both")
     pairs = [(normalise(r), normalise(h)) for r, h in zip(references, hypotheses, strict=True)]
     return Alignment([r for r, _ in pairs], [h for _, h in pairs])
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from device_app.audio.samples import SAMPLE_RATE, Samples
 
 # Frames of a word whose amplitude is below this fraction (-26 dB) of the word's loudest frame are silence.
-QUIET = 0.05
+SILENCE_RATIO = 0.05
 ENERGY_FRAME = SAMPLE_RATE // 100  # samples
 
 
@@ -110,5 +110,5 @@ def _is_loud(audio: Samples) -> NDArray[np.bool_]:
     """Whether each frame of 10 ms is louder than silence, relative to the loudest frame."""
     count = len(audio) // ENERGY_FRAME
     energy = np.square(audio[: count * ENERGY_FRAME].reshape(count, ENERGY_FRAME)).mean(axis=1)
-    loud: NDArray[np.bool_] = energy >= energy.max(initial=0) * QUIET**2
+    loud: NDArray[np.bool_] = energy >= energy.max(initial=0) * SILENCE_RATIO**2
     return loud

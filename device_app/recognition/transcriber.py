@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from importlib.metadata import version
@@ -58,7 +59,7 @@ class Transcriber:
             BundleError: the bundle is damaged, of an unknown family, or of another sampling rate.
             StorageError: the model must be baked, and the data folder cannot be written.
         """
-        _check_arguments(bundle, precision, threads, options)
+        _check_arguments(bundle, precision, threads, folder, options)
         if bundle.sampling_rate != SAMPLE_RATE:
             raise BundleError(f"{bundle.folder}: takes audio at {bundle.sampling_rate} Hz; expected {SAMPLE_RATE} Hz")
         family = families.find(bundle)
@@ -185,13 +186,15 @@ class Transcriber:
                 yield result
 
 
-def _check_arguments(bundle: object, precision: object, threads: object, options: object) -> None:
+def _check_arguments(bundle: object, precision: object, threads: object, folder: object, options: object) -> None:
     if not isinstance(bundle, Bundle):
         raise BadInputError(f"the bundle is {_shown(bundle)}; expected a Bundle, such as my_model() or my_model(NAME)")
     if precision not in PRECISIONS:
         raise BadInputError(f"precision is {_shown(precision)}; expected one of {', '.join(PRECISIONS)}")
     if threads is not None:
         THREADS.check("threads", threads)
+    if not isinstance(folder, str | Path | None):
+        raise BadInputError(f"folder is {_shown(folder)}; expected a path")
     if not isinstance(options, DecodingOptions):
         raise BadInputError(f"options is {_shown(options)}; expected DecodingOptions")
 
@@ -204,9 +207,10 @@ def _check_stream_arguments(settings: object, partial_s: object) -> None:
 
 def _readable(source: object) -> Any:
     """A path of a file, or the stream itself."""
-    if isinstance(source, str):
+    if isinstance(source, str | Path) and str(source) and "\0" not in str(source):
         return Path(source)
-    if isinstance(source, Path) or (hasattr(source, "read") and hasattr(source, "seek")):
+    is_stream = hasattr(source, "read") and hasattr(source, "seek")
+    if is_stream and not isinstance(source, io.TextIOBase) and not getattr(source, "closed", False):
         return source
     raise BadInputError(f"the source is {_shown(source)}; expected the path of a file or a seekable binary stream")
 

@@ -63,7 +63,7 @@ BAD_AUDIO = {
     "nan": (nan, "NaN"),
     "0 s": (seconds(0), "holds no audio"),
     "0.05 s": (seconds(0.05), "0.050 s is too short; 0.1 s is the least"),
-    "folder": (folder_without_audio, "a folder without audio"),
+    "folder": (folder_without_audio, "the folder contains no audio files"),
 }
 
 
@@ -239,7 +239,7 @@ def test_a_model_that_is_not_there(run):
 
 
 def test_standard_input_that_is_empty_or_text(run):
-    for data, message in ((b"", "no data came"), (b"words" * 100, "not audio")):
+    for data, message in ((b"", "no data was received"), (b"words" * 100, "not audio")):
         done = run("transcribe", "-", stdin=data)
         assert (done.returncode, done.stderr.count("\n")) == (1, 1)
         assert f"asr-edge: standard input: {message}" in done.stderr

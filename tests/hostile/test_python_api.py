@@ -1,5 +1,6 @@
 """Nonsense from a Python program is refused at once: one line with the name of the argument and what it takes."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,10 @@ from device_app import (
     my_model,
 )
 from device_app.audio.samples import SAMPLE_RATE
+from device_app.evaluation.error_rates import basic, error_rates
 from device_app.paths import RECORDINGS
-from editing import METHODS, Origin, TaskVector
+from editing import METHODS, Origin, TaskVector, apply
+from editing.errors import TaskVectorError
 from export.bake import bake
 from export.bundle import Bundle
 
@@ -68,6 +71,7 @@ def test_decoding_options_out_of_range(settings, message):
         ({"threads": 0}, "threads is 0; expected a whole number from 1 to 1024"),
         ({"threads": -1}, "threads is -1; expected a whole number from 1 to 1024"),
         ({"threads": "2"}, "threads is '2'; expected a whole number from 1 to 1024"),
+        ({"folder": 3}, "folder is 3; expected a path"),
         ({"options": None}, "options is None; expected DecodingOptions"),
     ],
 )
@@ -122,7 +126,7 @@ def test_arguments_of_a_stream_out_of_range(transcriber, settings, message):
 
 
 WRONG_AUDIO = [
-    (None, "audio: NoneType instead of an array"),
+    (None, "audio: None instead of an array"),
     (b"\0\0" * 16_000, "audio: bytes instead of an array. Of 16-bit samples: numpy.frombuffer(audio, numpy.int16)"),
     ("talk.flac", "audio: str instead of an array; transcribe_file reads files"),
     (np.zeros((16_000, 0), np.float32), "audio: has the shape (16000, 0), which is without channels"),
@@ -156,7 +160,7 @@ def test_a_stream_ends_once(transcriber):
         stream.feed(np.zeros(512, np.float32))
 
 
-@pytest.mark.parametrize("source", [None, 3, np.zeros(16_000, np.float32)])
+@pytest.mark.parametrize("source", [None, 3, "", "a\0b", io.StringIO("text"), np.zeros(16_000, np.float32)])
 def test_a_source_that_is_no_file(transcriber, source):
     with pytest.raises(
         BadInputError, match=r"^the source is .*; expected the path of a file or a seekable binary stream"
@@ -180,6 +184,27 @@ def test_a_path_may_be_a_text(transcriber, bundle, tmp_path, home):
 def test_a_precision_that_cannot_be_baked(bundle, tmp_path):
     with pytest.raises(BadInputError, match=r"^precision is 'int4'; expected one of fp32, int8$"):
         bake(bundle, {}, "int4", tmp_path)
+
+
+def test_error_rates_of_lists_that_do_not_fit():
+    with pytest.raises(BadInputError, match=r"^1 references and 0 hypotheses; expected as many of both$"):
+        error_rates(["a"], [], basic)
+    with pytest.raises(BadInputError, match="are one text; expected a list of texts for each"):
+        error_rates("a text", "a text", basic)
+
+
+def test_weights_that_do_not_fit_a_vector():
+    one = {"a": np.ones(4, np.float32)}
+    origin = Origin("moonshine", "ab" * 32, "kitchen")
+    for act, message in (
+        (lambda: apply(one, {"b": one["a"]}), "the vector differs from the weights in its tensors: a, b"),
+        (lambda: apply(one, {"a": np.ones(3, np.float32)}), "a: the vector has shape (3,), the weights (4,)"),
+        (lambda: TaskVector.difference({"a": [1.0]}, one, origin), "a is list; expected a float32 array"),
+        (lambda: TaskVector.difference({"a": np.ones(4)}, one, origin), "a is float64; expected a float32 array"),
+    ):
+        with pytest.raises(TaskVectorError) as error:
+            act()
+        assert str(error.value) == message
 
 
 def test_errors_of_the_api_name_no_option_of_the_command_line(bundle):

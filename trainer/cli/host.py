@@ -72,9 +72,9 @@ def serve(
     address: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="The Ray cluster.", show_default="one on this machine")
     ] = None,
-    most_gb: Annotated[float, typer.Option(min=0.001, help="Largest dataset of a job.")] = 4.0,
-    most_hours: Annotated[float, typer.Option(min=0.01, help="Longest fine-tuning.")] = 6.0,
-    most_jobs: Annotated[int, typer.Option(min=1, help="Most unfinished jobs.")] = 1000,
+    max_gb: Annotated[float, typer.Option(min=0.001, help="Size limit of a dataset.")] = 4.0,
+    max_hours: Annotated[float, typer.Option(min=0.01, help="Time limit of a fine-tuning.")] = 6.0,
+    max_jobs: Annotated[int, typer.Option(min=1, help="Limit of unfinished jobs.")] = 1000,
     keep: Annotated[bool, typer.Option("--keep", help="Keep recordings after a job has ended.")] = False,
 ) -> None:
     """Fine-tune for devices until interrupted. Unfinished jobs resume at the next start.
@@ -92,15 +92,19 @@ def serve(
     from trainer.host.server import serve as run
 
     if (cert is None) != (key is None):
-        raise BadInputError("a certificate and its key go together: --cert FILE --key FILE")
-    where = Address(host, port, cert, key, tls=not no_tls)
-    keys = own_signer(where)
-    limits = Limits(archive_bytes=int(most_gb * 1e9), training_s=most_hours * 3600, jobs=most_jobs)
+        raise BadInputError("--cert and --key must be given together")
+    endpoint = Address(host, port, cert, key, tls=not no_tls)
+    keys = own_signer(endpoint)
+    limits = Limits(archive_bytes=int(max_gb * 1e9), training_s=max_hours * 3600, jobs=max_jobs)
     options.tell(f"http{'' if no_tls else 's'}://{host}:{port}  {keys.fingerprint}")
     if keep:
         options.tell("Recordings are kept after a job has ended (--keep).")
     run(
-        where, keys, executors.RayExecutor(address) if engine == "ray" else executors.LocalExecutor(), limits, keep=keep
+        endpoint,
+        keys,
+        executors.RayExecutor(address) if engine == "ray" else executors.LocalExecutor(),
+        limits,
+        keep=keep,
     )
 
 
@@ -167,22 +171,22 @@ def trust(
     from editing.errors import BadInputError
 
     url = checked_url(url)
-    found = identity(url)
-    now = fingerprint_of(found["key"], found["authority"])
+    keys = identity(url)
+    current = fingerprint_of(keys["key"], keys["authority"])
     known = hosts().get(url)
-    is_same = known is not None and fingerprint_of(known.key, known.authority) == now
-    if fingerprint is not None and fingerprint != now:
-        raise BadInputError(f"{url}: has the fingerprint {now}, not the one you gave; nothing was changed")
+    is_same = known is not None and fingerprint_of(known.key, known.authority) == current
+    if fingerprint is not None and fingerprint != current:
+        raise BadInputError(f"{url}: has the fingerprint {current}, not the one you gave; nothing was changed")
     if fingerprint is None and not is_same:
         if known is not None:
             options.tell(
                 f"! The keys of {url} have changed. If its owner did not change them, this may be another machine."
             )
         options.tell(
-            f"{url} has the fingerprint {now}. Compare it with the one that 'asr-edge host init' printed on the host."
+            f"{url} has the fingerprint {current}. Compare it with the one that 'asr-edge host init' printed there."
         )
         ask("Is it the same?", abort=True)
-    host = replace(known, token=token or known.token) if known and is_same else Host(url, **found, token=token or "")
+    host = replace(known, token=token or known.token) if known and is_same else Host(url, **keys, token=token or "")
     with HostClient(host, options.tell, retry_s=10.0) as client:
         client.jobs()  # checks TLS with the pinned authority, and the token
     save_host(host)

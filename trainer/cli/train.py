@@ -25,8 +25,10 @@ def train(
     vocabulary: Annotated[
         int | None, typer.Option(min=2, metavar="N", help="Use N subword units (BPE).", show_default="characters")
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training data.")] = 30,
-    seed: Annotated[int, typer.Option(min=0, help="For weights, order and augmentation.")] = 0,
+    epochs: Annotated[int, typer.Option(min=1, max=10_000, help="Passes over the training data.")] = 30,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Random seed of weights, order and augmentation.")
+    ] = 0,
     as_json: options.Json = False,
 ) -> None:
     """Train a base model from recordings and transcripts.
@@ -44,6 +46,7 @@ def train(
     from trainer.training.from_scratch import SETTINGS
     from trainer.training.from_scratch import train as run
 
+    settings = replace(SETTINGS, epochs=epochs, seed=seed)
     entries = [entry for manifest in manifests for entry in read_manifest(manifest)]
     with progress.finetuning_progress() as show:
         tuned = run(
@@ -51,7 +54,7 @@ def train(
             [entry for entry in entries if entry.split == "dev"],
             config,
             out,
-            replace(SETTINGS, epochs=epochs, seed=seed),
+            settings,
             vocabulary=vocabulary,
             on_start=lambda training, held_out: options.tell(
                 f"Training on {training} utterances, {held_out} held out ..."

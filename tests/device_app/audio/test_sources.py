@@ -22,7 +22,7 @@ def folder(tmp_path):
 
 def test_a_folder_is_walked_for_audio(folder):
     found = find_recordings([str(folder)])
-    assert [str(recording.place) for recording in found] == ["a", "b", "deep/c"]
+    assert [str(recording.relative_path) for recording in found] == ["a", "b", "deep/c"]
 
 
 def test_a_named_file_is_always_tried(folder):
@@ -89,7 +89,7 @@ def test_an_input_that_is_linked_to_from_the_output_folder_is_safe(folder, tmp_p
 
 def test_a_slip_in_a_list_of_files_costs_no_recording(folder):
     """`transcribe -o *.wav` names the first recording as the output."""
-    with pytest.raises(BadInputError, match="is a recording, and would be lost"):
+    with pytest.raises(BadInputError, match="is a recording, which would be overwritten"):
         check([folder / "b.wav"], folder / "a.FLAC")
 
 
@@ -97,7 +97,7 @@ def test_a_slip_in_a_list_of_files_costs_no_recording(folder):
 def test_a_recording_is_known_by_what_is_in_it(folder, tmp_path, name):
     talk = shutil.copy(RECORDINGS / "invalid.flac", tmp_path / name)
     for overwrite in (False, True):
-        with pytest.raises(BadInputError, match="is a recording, and would be lost"):
+        with pytest.raises(BadInputError, match="is a recording, which would be overwritten"):
             check([folder / "b.wav"], talk, overwrite=overwrite)
 
 
@@ -133,7 +133,7 @@ def test_a_fifo_is_read_as_standard_input_is(tmp_path):
         assert source.read() == (RECORDINGS / "invalid.flac").read_bytes()
     with (
         subprocess.Popen(["sh", "-c", ": > fifo"], cwd=tmp_path),
-        pytest.raises(BadAudioError, match="fifo: no data came"),
+        pytest.raises(BadAudioError, match="fifo: no data was received"),
         recording.opened(),
     ):
         pass
@@ -148,7 +148,7 @@ def test_a_link_to_a_recording_is_one_and_a_broken_link_is_reported_later(folder
     (tmp_path / "abc123").touch()
     (folder / "linked.flac").symlink_to(tmp_path / "abc123")
     (folder / "broken.flac").symlink_to(tmp_path / "gone")
-    found = {recording.place.name: recording for recording in find_recordings([str(folder)])}
+    found = {recording.relative_path.name: recording for recording in find_recordings([str(folder)])}
     assert {"linked", "broken"} < found.keys()
 
 
@@ -156,7 +156,7 @@ def test_a_link_to_a_folder_is_named_and_not_followed(folder, tmp_path):
     (folder / "deep" / "loop").symlink_to(folder)
     messages = []
     assert len(find_recordings([str(folder)], messages.append)) == 3
-    assert messages == [f"{folder}/deep/loop: not searched, as it is a link to a folder; name it to include it"]
+    assert messages == [f"{folder}/deep/loop: skipped, because it is a link to a folder; name it too, to include it"]
     assert len(find_recordings([str(folder / "deep" / "loop")])) == 3
 
 

@@ -22,7 +22,7 @@ def prompts(call):
     assert done.returncode == 1
     report = json.loads(done.stdout)
     assert report["imported"] == 4
-    assert report["too_long"] == [f"{RECORDINGS / 'two_cities.flac'}: 44.4 s; 30 s is the most"]
+    assert report["too_long"] == [f"{RECORDINGS / 'two_cities.flac'}: 44.4 s long; 30 s is the maximum"]
     return call
 
 
@@ -190,11 +190,11 @@ def test_import_names_the_lines_whose_text_is_not_the_stored_one(prompts, tmp_pa
     done = prompts("import", manifest, "--domain", "prompts")
     assert done.returncode == 0
     assert "1 already stored:" in done.stderr
-    assert "1 of them with another text:" in done.stderr
+    assert "1 of these, with a different text:" in done.stderr
     assert f"{manifest}, line 1: 'Quite another text.'" in done.stderr
     assert f"asr-edge label set {row['id']} TEXT" in done.stderr
     assert json.loads(prompts("dataset", "show", "prompts", "--json").stdout)[0]["text"] == row["text"]
-    assert "another text" not in prompts("import", MANIFEST, "--domain", "prompts").stderr
+    assert "different text" not in prompts("import", MANIFEST, "--domain", "prompts").stderr
 
 
 def test_a_speaker_is_forgotten_in_the_quarantine_too(prompts, tmp_path):

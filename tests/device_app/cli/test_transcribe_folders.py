@@ -159,7 +159,7 @@ def test_other_files_of_a_folder_are_passed_over_and_links_to_folders_named(fold
     (folder / "again").symlink_to(folder.resolve())
     done = transcribe(folder)
     assert len(done.stdout.splitlines()) == 5
-    assert done.stderr == "in/again: not searched, as it is a link to a folder; name it to include it\n"
+    assert done.stderr == "in/again: skipped, because it is a link to a folder; name it too, to include it\n"
 
 
 def test_media_that_cannot_be_read_are_named(folder, monkeypatch):

@@ -38,7 +38,7 @@ def test_recordings_are_stored_as_16_khz_flac(store, tmp_path):
 def test_a_flac_in_the_form_of_the_store_is_copied(store):
     path = RECORDINGS / "two_cities.flac"
     report = import_utterances(store, [Utterance(audio=path, text=None)], "d")
-    assert report.too_long == [f"{path}: 44.4 s; 30 s is the most"]
+    assert report.too_long == [f"{path}: 44.4 s long; 30 s is the maximum"]
     short = write_audio(store.folder / "short.flac", read(path)[: 5 * SAMPLE_RATE])
     import_utterances(store, [Utterance(audio=short, text=None)], "d")
     (kept,) = store.utterances("d")
@@ -153,9 +153,9 @@ def test_a_second_text_of_a_stored_recording_is_shown_and_the_first_is_kept(stor
     ]
     report = import_utterances(store, again, "d")
     assert report.other_texts == [
-        "m, line 2: 'I am not sorry.': stored as utterance 1 with the text 'I am sorry.', which was kept; "
+        "m, line 2: 'I am not sorry.': already stored as utterance 1 with the text 'I am sorry.', which is unchanged; "
         "to change it: asr-edge label set 1 TEXT",
-        "m, line 4: 'New user.': stored as utterance 2 without a text; to change it: asr-edge label set 2 TEXT",
+        "m, line 4: 'New user.': already stored as utterance 2 without a text; to change it: asr-edge label set 2 TEXT",
     ]
     assert len(report.duplicates) == 4
     assert [u.text for u in store.utterances()] == ["I am sorry.", None]
@@ -229,7 +229,7 @@ def test_each_part_of_a_recording_is_stored_as_an_utterance(store):
         assert np.abs(read(one.audio) - expected).max() < 1e-4
     assert [line.partition(": ")[0] for line in report.unreadable] == ["m, line 4", "m, line 5"]
     assert all('correct "offset" and "duration"' in line for line in report.unreadable)
-    assert report.too_long == [f"m, line 6: {path}: 39.0 s; 30 s is the most"]
+    assert report.too_long == [f"m, line 6: {path}: 39.0 s long; 30 s is the maximum"]
 
 
 def test_joiners_inside_words_are_stored(store):

@@ -79,7 +79,7 @@ def test_tokens_are_shown_once_and_only_their_hashes_stored(asr, tmp_path):
     [
         (("host", "serve", "--host", "0.0.0.0", "--no-tls"), "only by https"),
         (("host", "serve", "--host", "0.0.0.0"), "host init"),
-        (("host", "serve", "--cert", "missing.pem"), "go together"),
+        (("host", "serve", "--cert", "missing.pem"), "must be given together"),
         (("host", "serve", "--cert", "missing.pem", "--key", "missing.pem"), "cannot be used"),
         (("host", "trust", "http://192.168.1.1:8443"), "only over https"),
         (("host", "trust", "https://127.0.0.1:1"), "cannot be reached"),
@@ -210,7 +210,7 @@ def test_limits_and_executor_reach_the_server(asr, monkeypatch):
     seen = []
     monkeypatch.setattr(executors, "RayExecutor", Cluster)
     monkeypatch.setattr(server, "serve", lambda *given, **options: seen.append((*given, options["keep"])))
-    limits = ("--most-gb", 0.5, "--most-hours", 2, "--most-jobs", 7)
+    limits = ("--max-gb", 0.5, "--max-hours", 2, "--max-jobs", 7)
     assert asr("host", "serve", "--engine", "ray", "--address", "10.0.0.1:6379", *limits).code == 0
     ((address, _, where, limit, keep),) = seen
     assert (address.host, address.port, address.tls, keep) == ("127.0.0.1", 8443, True, False)
@@ -237,7 +237,7 @@ def test_a_host_is_trusted_when_the_user_confirms_its_fingerprint(asr, host, dat
     assert done.code == 0
     assert done.err.splitlines()[0] == (
         f"{host} has the fingerprint {keys.fingerprint}. "
-        "Compare it with the one that 'asr-edge host init' printed on the host."
+        "Compare it with the one that 'asr-edge host init' printed there."
     )
     assert done.err.endswith(f"{host} is trusted. 'asr-edge adapt --domain NAME --on {host}' fine-tunes there.\n")
     known = hosts()[host]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from itertools import islice
@@ -15,7 +16,7 @@ from editing.errors import BadInputError
 from editing.files import write_atomically
 from trainer.lifelong.corpora.source import Source
 
-IGNORED = "ignore_time_segment_in_scoring"
+NOT_SCORED = "ignore_time_segment_in_scoring"
 MARKS = re.compile(r"<[^>]*>|\(\d+\)|\{[^}]*\}")  # <unk>, a word's variant (2), {NOISE}
 
 
@@ -27,31 +28,32 @@ def read(source: Source) -> dict[str, list[Utterance]]:
     """
     folder = source.folder
     parts = {"train": (folder / "data", source.train), "test": (folder / "legacy" / "test", source.test)}
-    lines = []
-    for split, (part, most) in parts.items():
-        tables = sorted((part / "stm").glob("*.stm"))
-        if not tables:
+    utterances = []
+    for split, (part, count) in parts.items():
+        stm_files = sorted((part / "stm").glob("*.stm"))
+        if not stm_files:
             raise BadInputError(f"{part / 'stm'}: has no .stm files; expected an unpacked TED-LIUM 3")
-        each = max(1, -(-most // len(tables)))
-        cut = (one for table in tables for one in islice(_cut(table, source.out / "ted-lium" / split, split), each))
-        for one in islice(cut, most):
-            lines.append(one)
+        per_talk = max(1, math.ceil(count / len(stm_files)))
+        out = source.out / "ted-lium" / split
+        candidates = (one for stm in stm_files for one in islice(_utterances(stm, out, split), per_talk))
+        for one in islice(candidates, count):
+            utterances.append(one)
             source.on_done(1)
-    return {"ted-lium": lines}
+    return {"ted-lium": utterances}
 
 
-def _cut(table: Path, out: Path, split: str) -> Iterable[Utterance]:
-    talk = table.parent.parent / "sph" / f"{table.stem}.sph"
-    for number, line in enumerate(table.read_text("utf-8").splitlines(), 1):
+def _utterances(stm: Path, out: Path, split: str) -> Iterable[Utterance]:
+    talk = stm.parent.parent / "sph" / f"{stm.stem}.sph"
+    for number, line in enumerate(stm.read_text("utf-8").splitlines(), 1):
         fields = line.split(" ", 6)
         try:
             start, end = float(fields[3]), float(fields[4])
             text = " ".join(MARKS.sub(" ", fields[6]).replace(" '", "'").split())
         except (IndexError, ValueError) as error:
-            raise BadInputError(f"{table}, line {number}: is not a line of STM ({error})") from error
-        if not text or IGNORED in text or end <= start:
+            raise BadInputError(f"{stm}, line {number}: not a valid STM line ({error})") from error
+        if not text or NOT_SCORED in text or end <= start:
             continue
-        path = out / f"{table.stem}-{number:05d}.flac"
+        path = out / f"{stm.stem}-{number:05d}.flac"
         if not path.is_file():
             try:
                 with soundfile.SoundFile(talk) as file:
