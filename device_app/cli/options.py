@@ -162,7 +162,7 @@ def merge_settings(
     from editing.methods import METHODS
 
     if method not in METHODS:
-        raise BadInputError(f"--method {method}: there is no such merge method; there are {', '.join(METHODS)}")
+        raise BadInputError(f"there is no merge method {method!r}; there are {', '.join(METHODS)}")
     settings = _other_settings(method, others or ())
     if density is not None:
         if "density" not in METHODS[method].details:

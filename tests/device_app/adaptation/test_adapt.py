@@ -286,7 +286,7 @@ def test_an_imported_vector_passes_the_gate_and_is_merged(store, ledger, add_cod
         merge_vectors(
             store, ledger, {"a.safetensors": other}, "import", MergeSettings(), "codes", GatePolicy(), context
         )
-    with pytest.raises(BadInputError, match="takes two"), ledger.changing():
+    with pytest.raises(BadInputError, match="between two vectors, not 1"), ledger.changing():
         merge_vectors(store, ledger, {"a": made}, "merge", MergeSettings("slerp"), "", GatePolicy(), context)
     with pytest.raises(BadInputError, match="no merge method 'mean'"), ledger.changing():
         merge_vectors(store, ledger, {"a": made}, "merge", MergeSettings("mean"), "", GatePolicy(), context)

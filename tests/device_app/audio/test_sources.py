@@ -31,7 +31,7 @@ def test_a_named_file_is_always_tried(folder):
 
 
 def test_a_folder_without_audio_is_an_error(tmp_path):
-    with pytest.raises(BadInputError, match="without audio"):
+    with pytest.raises(BadInputError, match="contains no audio files"):
         find_recordings([str(tmp_path)])
 
 

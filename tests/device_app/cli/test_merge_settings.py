@@ -63,7 +63,7 @@ def test_spaces_around_a_name_and_its_value_make_no_difference():
         (None, 0.0, "ties", "--density is 0.0; expected a number above 0 and at most 1"),
         (None, float("nan"), "ties", "--density is nan; expected a number above 0 and at most 1"),
         (None, 0.5, "slerp", "--density: slerp has no density; it has --lambda, --set place"),
-        (None, None, "tie", "--method tie: there is no such merge method; there are breadcrumbs"),
+        (None, None, "tie", "there is no merge method 'tie'; there are breadcrumbs"),
     ],
 )
 def test_a_value_out_of_range_names_the_option(lam, density, method, message):
