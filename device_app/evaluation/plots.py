@@ -15,7 +15,7 @@ from editing.errors import BadInputError, MissingDependencyError
 from editing.files import write_atomically
 
 FORMATS = (".png", ".svg", ".pdf")
-SLANTED: Mapping[str, Any] = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"}  # tick labels of an x axis
+SLANTED: Mapping[str, Any] = {"rotation": 20, "ha": "right"}  # tick labels of an x axis
 
 
 def new_figure(width: float, height: float) -> Any:
