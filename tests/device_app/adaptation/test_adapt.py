@@ -23,11 +23,10 @@ from device_app.data.utterance import Utterance
 from device_app.execution import ExecutionContext
 from device_app.models.baking import baked_folder
 from device_app.models.ledger import edited
+from device_app.recognition.onnx_session import default_threads
 from device_app.reporter import SilentReporter
 from editing.errors import BadInputError, WrongBaseError
 from editing.task_vector import Origin, TaskVector
-
-THREADS = 2
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +46,7 @@ class MessageList(SilentReporter):
 
 @pytest.fixture
 def context():
-    return ExecutionContext(THREADS, MessageList())
+    return ExecutionContext(default_threads(), MessageList())
 
 
 @pytest.fixture
