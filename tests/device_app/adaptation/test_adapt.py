@@ -236,7 +236,7 @@ def test_recordings_without_speech_are_refused(run, add_codes):
 
 def test_labels_of_other_recordings_are_refused(run, add_codes, codes):
     texts = [json.loads(line)["text"] for line in codes.read_text("utf-8").splitlines()]
-    add_codes("codes", 30, text=lambda _line, number: texts[(number + 7) % 30])
+    add_codes("codes", 15, text=lambda _line, number: texts[(number + 7) % 15])
     with pytest.raises(BadInputError, match="do not seem to belong to its recordings"):
         run(AdaptationSettings("codes"))
 
