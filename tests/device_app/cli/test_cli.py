@@ -47,7 +47,7 @@ def test_evaluate_reports_both_normalisers(run):
     assert report["utterances"] == 5
     (manifest,) = report["manifests"]
     assert manifest["speakers"]["allison"]["utterances"] == 4
-    assert report["worst"][0]["id"] == "two_cities.flac"
+    assert report["worst"][0]["id"] == "agent-alreadyon.flac"
     table = run("evaluate", RECORDINGS / "manifest.jsonl").stdout
     assert "english WER" in table
     assert "librivox" in table
