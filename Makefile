@@ -28,8 +28,10 @@ setup: .setup-dev
 demo: .setup-dev
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
 
+# The tests start many processes: without .pyc files, each would compile all modules again.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: .setup-dev
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: .setup-dev
 	$(BIN)/pytest -m "slow or not slow"

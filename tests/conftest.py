@@ -29,14 +29,28 @@ from filelock import FileLock
 from device_app.audio.samples import SAMPLE_RATE, Samples, read
 from device_app.models.bundles import embedded_bundle
 from device_app.paths import RECORDINGS
+from device_app.recognition import onnx_session
 from device_app.recognition.transcriber import Transcriber
 from export.bundle import GRAPHS, TOKENIZER, Bundle
+from tests.command_line import call
 from tests.exported_graphs import reused
 
 REPOSITORY = Path(__file__).parent.parent
 CORPUS = REPOSITORY.parent / "shared" / "data"
 
 DESELECTED = pytest.StashKey[int]()  # number of deselected slow tests
+
+# Files and folders whose tests take long, the longest file first.
+LONG_FIRST = (
+    "device_app/cli/test_edits_in_process.py",
+    "trainer/",
+    "frozen/",
+    "device_app/cli/",
+    "hostile/",
+    "test_docs.py",
+    "device_app/adaptation/",
+    "device_app/audio/test_microphone.py",
+)
 
 TINY_SIZES = {
     "hidden_size": 32,
@@ -63,6 +77,17 @@ TINY_TEXTS = [
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite the files in golden/, for review")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the long files first: with `--no-loadscope-reorder`, the workers of pytest-xdist then end together."""
+    root = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.relative_to(root).as_posix()
+        return next((at for at, start in enumerate(LONG_FIRST) if name.startswith(start)), len(LONG_FIRST))
+
+    items.sort(key=place)  # stable: the order within a file remains
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
@@ -127,6 +152,31 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _workers_share_the_cores() -> Iterator[None]:
+    """Gives each worker of pytest-xdist its share of the cores: more threads than cores only wait for each other."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    available = onnx_session.available_cores
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_session, "available_cores", lambda: max(1, available() // workers))
+        yield
+
+
+@pytest.fixture
+def one_processor() -> Iterator[None]:
+    """One core, and therefore one thread, for the test and the processes that it starts."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    os.sched_setaffinity(0, {sorted(before)[worker % len(before)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 @pytest.fixture(scope="session")
 def bundle() -> Bundle:
     return embedded_bundle()
@@ -184,7 +234,7 @@ def tiny_moonshine(exported_graphs: None, bundle: Bundle, tmp_path_factory: pyte
 
 @pytest.fixture(scope="session")
 def transcriber(bundle: Bundle, home: Path) -> Transcriber:
-    return Transcriber(bundle, threads=2)
+    return Transcriber(bundle)
 
 
 @pytest.fixture(scope="session")
@@ -234,9 +284,23 @@ def codes(tmp_path_factory):
 
 @pytest.fixture
 def run(transcriber: Transcriber, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs the real command line in its own process, in an empty folder, with a baked model."""
+    """Runs the command line in this process, through its entry point, in an empty folder, with a baked model."""
 
-    def call(*arguments: object, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[str]:
+    def run_here(*arguments: object, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[str]:
+        with pytest.MonkeyPatch.context() as patch, contextlib.chdir(tmp_path):
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            done = call(*arguments, stdin=stdin, code=None)
+        return subprocess.CompletedProcess(arguments, done.code, done.stdout, done.stderr)
+
+    return run_here
+
+
+@pytest.fixture
+def run_process(transcriber: Transcriber, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command line as `run`, but in its own process, as a user does."""
+
+    def start(*arguments: object, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "device_app", *map(str, arguments)],
             input=stdin,
@@ -248,7 +312,7 @@ def run(transcriber: Transcriber, tmp_path: Path) -> Callable[..., subprocess.Co
         )
         return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
-    return call
+    return start
 
 
 @pytest.fixture

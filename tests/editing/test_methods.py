@@ -1,6 +1,8 @@
 """Compares each method with its oracle, and checks properties that hold for all inputs."""
 
+import importlib
 import warnings
+from functools import cache
 from itertools import combinations
 
 import numpy as np
@@ -15,11 +17,16 @@ from editing.methods.dare_linear import drop_entries
 from editing.task_vector import Origin, TaskVector
 from tests.editing.conftest import SHAPES
 
-warnings.filterwarnings("ignore", module="peft")
-oracle = pytest.importorskip("peft.utils.merge_utils")
-
 ONE_VECTOR = sorted(METHODS.keys() - {"slerp", "model_stock"})
 lambdas = st.floats(-2, 2, width=32)
+
+
+@cache
+def peft():
+    """PEFT's merge methods: imported by the tests that need them, because this takes as long as all of them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="peft")
+        return importlib.import_module("peft.utils.merge_utils")
 
 
 def by_peft(function, vectors, **settings):
@@ -42,13 +49,13 @@ def assert_close(found, expected, tolerance=1e-6):
 @pytest.mark.parametrize("method", ["ties", "magnitude_prune"])
 def test_trimming_methods_agree_with_peft(vectors, method, density, count):
     inputs = vectors(count)
-    expected = by_peft(getattr(oracle, method), inputs, density=density)
+    expected = by_peft(getattr(peft(), method), inputs, density=density)
     assert_close(METHODS[method](inputs, lam=1.0, density=density), expected)
 
 
 def test_task_arithmetic_agrees_with_peft(vectors):
     inputs = vectors(4)
-    expected = by_peft(oracle.task_arithmetic, inputs)
+    expected = by_peft(peft().task_arithmetic, inputs)
     assert_close(METHODS["task_arithmetic"](inputs, lam=1.0), expected)
 
 
@@ -59,9 +66,9 @@ def test_random_methods_agree_with_peft_on_the_same_entries(vectors, method, mon
     found = METHODS[method](inputs, lam=1.0, density=0.4, seed=7)
     for name in SHAPES:
         draws = iter([torch.from_numpy((vector[name] != 0).astype(np.float32)) for vector in kept])
-        monkeypatch.setattr(oracle.torch, "bernoulli", lambda _, draws=draws: next(draws))
+        monkeypatch.setattr(peft().torch, "bernoulli", lambda _, draws=draws: next(draws))
         one = [{name: vector[name]} for vector in inputs]
-        assert_close({name: found[name]}, by_peft(getattr(oracle, method), one, density=0.4))
+        assert_close({name: found[name]}, by_peft(getattr(peft(), method), one, density=0.4))
 
 
 def test_breadcrumbs_agrees_with_mergekits_formula(vectors):

@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from typer.testing import CliRunner
+import pytest
+
+from tests.command_line import call
 
 NOT_PROMOTED = 3  # exit code where the gate keeps the model as it was
 
@@ -35,13 +37,9 @@ WORDS = {  # today's names and the former ones
 
 def asr(home: Path, *arguments: object, code: int = 0) -> str:
     """Runs a command of asr-edge on a data folder, in this process; its standard output."""
-    from device_app.cli import application
-
-    done = CliRunner().invoke(application(), [*map(str, arguments)], env={"ASR_EDGE_HOME": str(home), "TERM": "dumb"})
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    assert done.exit_code == code, f"exit code {done.exit_code}: {done.output}"
-    return done.stdout
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ASR_EDGE_HOME", str(home))
+        return call(*arguments, code=code).stdout
 
 
 def _former(document: str) -> Any:

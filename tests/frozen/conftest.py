@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +62,5 @@ def expected() -> Mapping[str, Any]:
 
 
 @pytest.fixture(autouse=True)
-def one_processor() -> Iterator[None]:
+def _one_processor(one_processor: None) -> None:
     """As many threads as generate.py had: one. Sums are then the same from run to run."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    os.sched_setaffinity(0, {sorted(before)[worker % len(before)]})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)

@@ -23,11 +23,10 @@ from device_app.data.utterance import Utterance
 from device_app.execution import ExecutionContext
 from device_app.models.baking import baked_folder
 from device_app.models.ledger import edited
+from device_app.recognition.onnx_session import default_threads
 from device_app.reporter import SilentReporter
 from editing.errors import BadInputError, WrongBaseError
 from editing.task_vector import Origin, TaskVector
-
-THREADS = 2
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +46,7 @@ class MessageList(SilentReporter):
 
 @pytest.fixture
 def context():
-    return ExecutionContext(THREADS, MessageList())
+    return ExecutionContext(default_threads(), MessageList())
 
 
 @pytest.fixture
@@ -237,7 +236,7 @@ def test_recordings_without_speech_are_refused(run, add_codes):
 
 def test_labels_of_other_recordings_are_refused(run, add_codes, codes):
     texts = [json.loads(line)["text"] for line in codes.read_text("utf-8").splitlines()]
-    add_codes("codes", 30, text=lambda _line, number: texts[(number + 7) % 30])
+    add_codes("codes", 15, text=lambda _line, number: texts[(number + 7) % 15])
     with pytest.raises(BadInputError, match="do not seem to belong to its recordings"):
         run(AdaptationSettings("codes"))
 

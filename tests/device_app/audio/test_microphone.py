@@ -67,6 +67,9 @@ def test_devices_are_listed(virtual_microphone, start):
     assert all(device["channels"] > 0 for device in devices)
 
 
+# Live text, `--save` and their formats are tested without waiting in cli/test_transcribe_in_process.py, and the way
+# from PortAudio to the text in the next test but one.
+@pytest.mark.slow
 def test_speech_becomes_plain_lines_when_piped(virtual_microphone, start):
     process = start("--device", "pulse", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     out, err = hear(process, virtual_microphone, RECORDINGS / "ss-noservice.flac")
@@ -75,6 +78,7 @@ def test_speech_becomes_plain_lines_when_piped(virtual_microphone, start):
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_audio_and_text_are_stored_with_save(virtual_microphone, start, tmp_path, monkeypatch, home):
     monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path))
     shutil.copytree(home / "baked", tmp_path / "baked")

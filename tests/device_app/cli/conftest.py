@@ -1,85 +1,22 @@
-"""The command line in the process of the tests, with a model that recognises six letters."""
+"""Data folders for the commands, with a model that recognises six letters, and a person who uses them."""
 
-import io
 import shutil
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import typer.main
-from typer.testing import CliRunner
 
 import device_app.adaptation.test_sets
 from device_app.adaptation.guard_set import guard_set
 from device_app.adaptation.training_set import FineTuningResult
-from device_app.cli import application, main
 from device_app.cli.terminal.keyboard import Keyboard
 from editing.task_vector import TaskVector
 from export.bundle import Bundle
+from tests.command_line import ENVIRONMENT, call  # noqa: F401
 from tests.conftest import built_once
 from tests.device_app.cli.desk import Person, SoundDevice
 from tests.device_app.cli.golden import golden  # noqa: F401
 from tests.device_app.cli.letters import renamed_letters, train_on_letters, write_domain
-
-ENVIRONMENT = {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1", "TERMINAL_WIDTH": None, "FORCE_COLOR": None}
-
-
-@dataclass(frozen=True)
-class Done:
-    """The output of a command and its exit code."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-
-def call(*arguments: object, stdin: bytes = b"", code: int | None = 0, terminal: bool = False) -> Done:
-    """Runs `asr-edge` in this process, as its entry point does.
-
-    Args:
-        arguments: command-line arguments.
-        stdin: standard input.
-        code: the expected exit code; None for any.
-        terminal: whether the three streams claim to be a terminal.
-    """
-    with _isolated(stdin, terminal) as (out, err), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["asr-edge", *map(str, arguments)])
-        patch.setattr(sys.modules["__main__"], "__package__", "")  # otherwise the usage line would name pytest
-        found: object = 0
-        try:
-            main()
-        except SystemExit as exit_:
-            found = exit_.code
-            if isinstance(found, str):  # as Python does at exit
-                sys.stderr.write(f"{found}\n")
-                found = 1
-        sys.stdout.flush()
-        sys.stderr.flush()
-        done = Done(int(found or 0), out.getvalue().decode(), err.getvalue().decode())
-    assert code is None or done.code == code, done
-    return done
-
-
-@contextmanager
-def _isolated(stdin: bytes, terminal: bool) -> Iterator[tuple[io.BytesIO, io.BytesIO]]:
-    with CliRunner().isolation(input=stdin, env=ENVIRONMENT) as (out, err, _):
-        if terminal:
-            for stream in (sys.stdin, sys.stdout, sys.stderr):
-                stream.isatty = lambda: True
-        yield out, err
-
-
-@pytest.fixture(scope="package", autouse=True)  # not for other packages
-def _commands_are_built_once():
-    """Typer builds all commands again for each call, which takes longer than most of them."""
-    built = typer.main.get_command(application())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("device_app.cli.application", lambda: built)
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -295,6 +295,15 @@ def test_a_merge_replaces_the_merged_edits(home_adapted, tmp_path):
     assert "is a merge of several vectors" in done.stderr
 
 
+def test_a_merge_uses_the_chosen_method_and_its_settings(home_adapted, tmp_path):
+    file = tmp_path / "codes.safetensors"
+    call("vector", "export", 1, file, "--model", "tiny")
+    settings = ("--method", "magnitude_prune", "--lambda", "0.5", "--density", "0.9")
+    edit = json.loads(call("merge", 1, file, "--model", "tiny", *settings, "--force", "--json").stdout)["edit"]
+    assert edit["method"] == "magnitude_prune"
+    assert (edit["settings"]["lam"], edit["settings"]["density"]) == (0.5, 0.9)
+
+
 def test_a_merge_that_breaks_a_domain_is_rejected(home_adapted, tmp_path):
     file = tmp_path / "codes.safetensors"
     call("vector", "export", 1, file, "--model", "tiny")

@@ -146,6 +146,7 @@ def test_a_walk_accepts_edits_skips_goes_back_plays_and_deletes(desk):
     assert len(desk.shown()) == 2
 
 
+@pytest.mark.slow  # test_recording_in_process.py has the same walk
 def test_a_walk_over_the_least_sure(desk, tmp_path):
     with Store(tmp_path / "home") as store:
         for identity, confidence in ((1, 0.7), (2, 0.3), (3, 0.95)):
@@ -160,6 +161,7 @@ def test_a_walk_over_the_least_sure(desk, tmp_path):
     assert "0 of 2 labelled" in screen.screen
 
 
+@pytest.mark.slow  # test_recording_in_process.py has the same walk
 def test_nothing_to_label(desk, tmp_path):
     with Store(tmp_path / "home") as store:
         store.delete([1, 2, 3])

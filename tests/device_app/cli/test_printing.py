@@ -1,15 +1,20 @@
 """Printed names cannot control the terminal."""
 
 import ast
+import errno
 import json
+import os
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import trainer.cli
 from device_app import cli
 from device_app.cli import printing
+from editing.printable import ENCODING_ERRORS
 from tests.device_app.cli.conftest import ENVIRONMENT, call
 from tests.device_app.cli.letters import write_spelled
 
@@ -30,6 +35,22 @@ def test_only_the_module_printing_prints(path):
     assert not names & direct
     if path.name != "live.py":
         assert not names & {"sys.stdout.write", "sys.stderr.write"}
+
+
+def test_streams_that_the_caller_has_closed_lead_nowhere(monkeypatch):
+    def is_closed(_number):
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    opened = []
+    system = {name: getattr(os, name) for name in ("O_WRONLY", "O_RDONLY", "devnull")}
+    own = SimpleNamespace(**system, fstat=is_closed, open=lambda *arguments: opened.append(arguments))
+    monkeypatch.setattr(printing, "os", own)
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    printing.prepare_streams()
+    assert opened == [(os.devnull, mode) for mode in (os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)]
+    assert [stream.fileno() for stream in (sys.stdin, sys.stdout, sys.stderr)] == [0, 1, 2]
+    assert sys.stdout.errors == sys.stderr.errors == ENCODING_ERRORS
 
 
 @pytest.mark.parametrize("name", HOSTILE)

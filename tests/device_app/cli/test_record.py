@@ -76,6 +76,7 @@ def test_a_sentence_is_heard_judged_and_kept(desk, prompts, say, kept):
     assert utterance.clipped < 0.001
 
 
+@pytest.mark.slow  # tests/device_app/cli/test_recording_in_process.py presses the same keys without waiting
 def test_another_sentence_is_flagged_but_may_be_kept(desk, prompts, say, kept):
     screen = desk(prompts("The quick thinking nurse saved both children."))
     assert "not what was recognised" in say(screen)
@@ -84,6 +85,7 @@ def test_another_sentence_is_flagged_but_may_be_kept(desk, prompts, say, kept):
     assert kept()[0].text == "The quick thinking nurse saved both children."
 
 
+@pytest.mark.slow  # tests/device_app/cli/test_recording_in_process.py presses the same keys without waiting
 def test_stop_resume_go_back_record_again_and_edit(desk, prompts, say, kept, run, tmp_path):
     lines = [f"{SAID[:-1]}, number {word}." for word in ("one", "two", "three")]
     path = prompts(*lines)
@@ -129,6 +131,7 @@ def test_stop_resume_go_back_record_again_and_edit(desk, prompts, say, kept, run
     assert stats[0]["seconds"] == pytest.approx(sum(u.duration_s for u in kept()))
 
 
+@pytest.mark.slow  # tests/device_app/cli/test_recording_in_process.py presses the same keys without waiting
 def test_a_take_can_be_started_and_stopped_by_key_played_and_refused(desk, prompts, kept, virtual_microphone):
     screen = desk(prompts("One."))
     screen.wait_for("speak, or Space")
@@ -149,6 +152,7 @@ def test_a_take_can_be_started_and_stopped_by_key_played_and_refused(desk, promp
     assert kept() == []
 
 
+@pytest.mark.slow  # tests/device_app/cli/test_recording_in_process.py presses the same keys without waiting
 def test_free_speech_is_labelled_with_what_was_heard(desk, say, kept):
     screen = desk("--free")
     say(screen)
@@ -177,6 +181,7 @@ def test_a_microphone_that_goes_away_loses_nothing(desk, prompts, say, kept, vir
     assert len(kept()) == 1
 
 
+@pytest.mark.slow  # tests/device_app/cli/test_recording_in_process.py presses the same keys without waiting
 def test_two_may_record_at_once(desk, prompts, kept, virtual_microphone):
     path = prompts(SAID)
     screens = [desk(path), desk(path)]

@@ -69,6 +69,14 @@ def test_a_take_is_played_refused_edited_and_kept(prompts, take, sound, person):
     assert [u.text for u in kept()] == ["something else"]
 
 
+def test_another_sentence_is_flagged_but_may_be_kept(prompts, take, sound, person):
+    sound([], take)
+    person.keys = [ENTER]
+    done = record(prompts("the quick thinking nurse"))
+    assert "not what was recognised" in done.stderr
+    assert [u.text for u in kept()] == ["the quick thinking nurse"]
+
+
 def test_an_edit_that_is_no_label_is_asked_for_again_and_ctrl_c_keeps_the_text(prompts, take, sound, person):
     sound([], take)
     person.keys = ["e", Line(" "), Line("\x03"), ENTER]

@@ -11,8 +11,8 @@ SERVICE = RECORDINGS / "ss-noservice.flac"
 INVALID = RECORDINGS / "invalid.flac"
 
 
-def test_one_recording_gives_its_text(run):
-    done = run("transcribe", INVALID)
+def test_one_recording_gives_its_text(run_process):
+    done = run_process("transcribe", INVALID)
     assert done.returncode == 0
     assert done.stdout.count("\n") == 1
     assert "is not a valid extension. Please try again." in done.stdout
@@ -24,8 +24,8 @@ def test_several_recordings_give_lines_with_their_names(run):
     assert [line.split(": ")[0] for line in done.stdout.splitlines()] == [str(INVALID), str(SERVICE)]
 
 
-def test_standard_input(run):
-    done = run("transcribe", "-", "--format", "json", stdin=INVALID.read_bytes())
+def test_standard_input(run_process):
+    done = run_process("transcribe", "-", "--format", "json", stdin=INVALID.read_bytes())
     assert json.loads(done.stdout)["file"] == "standard input"
     assert "valid extension" in json.loads(done.stdout)["text"]
 

@@ -127,7 +127,7 @@ class Hub(BaseHTTPRequestHandler):
         pass
 
 
-def test_pull_fetches_from_the_hub(checkpoint, run, tmp_path, prompt):
+def test_pull_fetches_from_the_hub(checkpoint, run_process, tmp_path, prompt):
     """Uses the real client of the hub with a server on this machine, because tests run offline."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Hub, checkpoint))
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -138,28 +138,28 @@ def test_pull_fetches_from_the_hub(checkpoint, run, tmp_path, prompt):
         "HF_HUB_DISABLE_XET": "1",
     }
     try:
-        done = run("model", "pull", "moonshine-tiny", **environment)
+        done = run_process("model", "pull", "moonshine-tiny", **environment)
     finally:
         server.shutdown()
         server.server_close()
     assert done.returncode == 0, done.stderr
     assert "--model moonshine-tiny" in done.stdout
-    listed = json.loads(run("model", "list", "--json", **environment).stdout)
+    listed = json.loads(run_process("model", "list", "--json", **environment).stdout)
     assert [model["name"] for model in listed] == ["embedded", "moonshine-tiny"]
     weights = find_bundle(str(tmp_path / "home" / "models" / "moonshine-tiny")).weights()
     assert all(array.dtype == np.float32 for array in weights.values())
 
 
-def test_pull_offline_names_the_remedy(run, tmp_path):
+def test_pull_offline_names_the_remedy(run_process, tmp_path):
     environment = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf")}
-    done = run("model", "pull", "moonshine-tiny", **environment)
+    done = run_process("model", "pull", "moonshine-tiny", **environment)
     assert done.returncode == 1
     assert "cannot be reached" in done.stderr.splitlines()[-1]
     assert "--from" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["..", "embedded", "a/b", "whisper"])
-def test_pull_refuses_unknown_names(run, name):
-    done = run("model", "pull", name)
+def test_pull_refuses_unknown_names(run_process, name):
+    done = run_process("model", "pull", name)
     assert done.returncode == 1
     assert done.stderr.startswith(("asr-edge: ", "Downloading"))

@@ -7,7 +7,6 @@ import signal
 import numpy as np
 import pytest
 
-from device_app.recognition.onnx_session import default_threads
 from device_app.remote.archive import pack
 from device_app.remote.client import HostClient
 from device_app.remote.jobs import ARCHIVE
@@ -20,7 +19,6 @@ from trainer.executors import LocalExecutor, RayExecutor
 from trainer.host import jobs as jobs_module
 from trainer.host.limits import Limits
 from trainer.host.worker import run_job
-from trainer.training import loop
 from trainer.training.finetuning import finetune_for_training_set
 from trainer.training.settings import FineTuningSettings
 
@@ -59,14 +57,13 @@ def ended(jobs, identity):
 
 
 def test_a_job_gives_the_signed_vector_of_local_training_and_keeps_no_recording(
-    make_jobs, device, packed, training_set, keys, monkeypatch
+    one_processor, make_jobs, device, packed, training_set, keys
 ):
     jobs = make_jobs(LocalExecutor())
     identity = queued(jobs, device, packed)
     jobs.start()
     job = ended(jobs, identity)
     assert job.state == "done", job.error
-    monkeypatch.setattr(loop, "default_threads", default_threads)  # as in the worker's process
     local = finetune_for_training_set(training_set, FineTuningSettings(epochs=2, seed=3)).vector
     path = jobs.vector(job)
     found = TaskVector.load(path).tensors

@@ -23,7 +23,7 @@ def accessible_to_others(folder):
 
 
 def test_files_of_a_job_are_private_from_upload_to_result(
-    umask, serve, keys, packed, trusted, host_home, make_jobs, client_of, tmp_path
+    one_processor, umask, serve, keys, packed, trusted, host_home, make_jobs, client_of, tmp_path
 ):
     seen = []
 

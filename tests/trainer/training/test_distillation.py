@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -42,8 +43,16 @@ def weights(model_bundle):
 
 
 @pytest.fixture(scope="module")
-def distillation_set(model_bundle, weights):
-    return load_distillation_set(model_bundle, weights, seed=0)
+def recordings(model_bundle):
+    """The number of recordings in the distillation set: a few for the tiny model, which never ends a text."""
+    return 4 if model_bundle.name == "tiny-moonshine" else len(SPANS.read_text("utf-8").splitlines())
+
+
+@pytest.fixture(scope="module")
+def distillation_set(model_bundle, weights, recordings):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distillation_module, "cut_out", lambda spans: islice(cut_out(spans), recordings))
+        return load_distillation_set(model_bundle, weights, seed=0)
 
 
 @pytest.fixture
@@ -65,8 +74,10 @@ def test_the_distillation_set_shares_no_recording_with_the_guard_set():
     assert own.isdisjoint({(GUARD_SET_FOLDER / json.loads(line)["audio"]).resolve() for line in guard_set})
 
 
-def test_the_set_has_variants_of_each_recording_with_the_hypothesis_as_label(model_bundle, weights, distillation_set):
-    assert len(distillation_set) == VARIANTS * len(SPANS.read_text("utf-8").splitlines())
+def test_the_set_has_variants_of_each_recording_with_the_hypothesis_as_label(
+    model_bundle, weights, distillation_set, recordings
+):
+    assert len(distillation_set) == VARIANTS * recordings
     tokenizer = tokenizers.Tokenizer.from_file(str(model_bundle.path(TOKENIZER)))
     audio, _ = next(cut_out(SPANS))
     with temporarily_baked(model_bundle, weights) as folder:
