@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from editing.errors import BadInputError
 from editing.privacy import private_folder
 
 ASSETS = Path(__file__).parent / "assets"
@@ -16,20 +17,38 @@ CANDIDATE = "candidate-"  # prefix of folders with the baked files of a candidat
 DATA = (
     *("store.sqlite3*", "audio", "quarantine", "ledgers", "models", "baked", "training", "jobs", "hosts.json"),
     *("terms.json", ".terms.json.lock", "host", "host/*", f"{CANDIDATE}*", f"{CANDIDATE}*/*", "fleet-*", ".*.tmp"),
+    "profiles",
+    "settings.toml",
 )
 # Those that are private even where they are symbolic links, to another disk for instance. Models are no secret,
 # and may be shared by several users.
 LINKED = (
     *("store.sqlite3*", "audio", "quarantine", "ledgers", "training", "jobs", "hosts.json", "host"),
-    *("terms.json", f"{CANDIDATE}*", "fleet-*"),
+    *("terms.json", f"{CANDIDATE}*", "fleet-*", "profiles"),
 )
+PROFILES = "profiles"  # subfolder with a data folder for each profile
+PROFILE_VARIABLE = "ASR_EDGE_PROFILE"
 
 
 def data_folder() -> Path:
-    """The folder of models, recordings and baked files: ASR_EDGE_HOME, or the default of the platform.
+    """The folder of models, recordings and baked files, of the profile that ASR_EDGE_PROFILE names if it is set.
 
     Only its owner can read its content; see `editing.privacy.private_folder`.
+
+    Raises:
+        BadInputError: there is no such profile.
     """
+    main = main_folder()
+    if not (name := os.environ.get(PROFILE_VARIABLE)):
+        return main
+    folder = main / PROFILES / name
+    if name in (".", "..") or Path(name).name != name or not folder.is_dir():
+        raise BadInputError(f"there is no profile {name!r}; 'asr-edge profile add NAME' makes one")
+    return private_folder(folder, DATA, LINKED)
+
+
+def main_folder() -> Path:
+    """The data folder without a profile: ASR_EDGE_HOME, or the default of the platform. It contains the profiles."""
     if home := os.environ.get("ASR_EDGE_HOME"):
         return private_folder(Path(home).expanduser(), DATA, LINKED)
     import platformdirs

@@ -18,11 +18,11 @@ from device_app.execution import ExecutionContext
 from device_app.models.ledger import Ledger
 from device_app.recognition.transcriber import Transcriber
 from device_app.reporter import Reporter
+from device_app.status import ENOUGH, FEWEST, of
 from editing.errors import BadInputError
 from editing.task_vector import Origin, TaskVector
 from export.bundle import Bundle
 
-MIN_LABELLED = 10  # labelled utterances, including the held-out ones
 MIN_HELD_OUT = 3
 ORTHOGRAPHY_MESSAGES: Mapping[Orthography, str] = {
     "keep": "The texts lack capitals or punctuation that the model writes. They are added for training (--orthography "
@@ -119,10 +119,10 @@ def _snapshot(store: Store, ledger: Ledger, domain: str) -> tuple[list[StoredUtt
         BadInputError: there are too few.
     """
     labelled = [u for u in store.utterances(domain) if u.text is not None]
-    if len(labelled) < MIN_LABELLED:
+    if len(labelled) < FEWEST:
         raise BadInputError(
-            f"{domain} has {len(labelled)} labelled utterances; adaptation needs at least {MIN_LABELLED}, better 40. "
-            f"'asr-edge record --domain {domain}' records more, 'asr-edge label' labels saved recordings"
+            f"{domain} has {len(labelled)} labelled utterances; adaptation needs at least {FEWEST}, better {ENOUGH}. "
+            f"'asr-edge record{of(domain)}' records more, 'asr-edge label' labels saved recordings"
         )
     if not any(domain in edit.domains for edit in ledger.edits):  # otherwise some may have been trained on already
         store.hold_out(domain, MIN_HELD_OUT)

@@ -10,10 +10,12 @@ from importlib.metadata import entry_points, version
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from device_app.cli import (
     adapt,
     bench,
+    config,
     dataset,
     doctor,
     evaluate,
@@ -25,21 +27,25 @@ from device_app.cli import (
     log,
     merge,
     model,
+    options,
+    profile,
     record,
     report,
     revert,
+    status,
     terms,
     transcribe,
     vector,
 )
 from device_app.cli.printing import echo, prepare_streams
+from device_app.paths import PROFILE_VARIABLE, data_folder
 from editing.errors import AsrEdgeError
 from editing.printable import printable
 
 app = typer.Typer(
     name="asr-edge",
     help="Offline speech recognition that learns from its owner.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -58,8 +64,11 @@ PANELS: Mapping[str, Mapping[str, typer.Typer | Callable[..., None]]] = {
         "label": label.app,
         "dataset": dataset.app,
         "doctor": doctor.doctor,
+        "profile": profile.app,
+        "config": config.config,
     },
     "Adaptation and its edits": {
+        "status": status.status,
         "adapt": adapt.adapt,
         "log": log.log,
         "show": log.show,
@@ -91,12 +100,39 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     _version: Annotated[
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
     ] = False,
+    profile_name: Annotated[
+        str | None,
+        typer.Option(
+            "--profile",
+            metavar="NAME",
+            envvar=PROFILE_VARIABLE,
+            help="Whose recordings, terms and edits to use; see 'asr-edge profile'.",
+            autocompletion=options.complete_profile,
+        ),
+    ] = None,
 ) -> None:
-    pass
+    if profile_name is not None and profile_name != os.environ.get(PROFILE_VARIABLE):
+        before = os.environ.get(PROFILE_VARIABLE)
+        os.environ[PROFILE_VARIABLE] = profile_name
+        context.call_on_close(lambda: _restore(PROFILE_VARIABLE, before))
+        if context.invoked_subcommand != "profile":
+            data_folder()  # reports an unknown profile before anything else
+    if context.invoked_subcommand not in (None, "config", "profile") and isinstance(context.command, TyperGroup):
+        context.default_map = config.default_map(context.command, context)
+    if context.invoked_subcommand is None:
+        status.status()
+
+
+def _restore(variable: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(variable, None)
+    else:
+        os.environ[variable] = value
 
 
 @cache

@@ -37,6 +37,12 @@ def complete_edit(typed: str) -> list[str]:
     return [str(edit.id) for edit in Ledger(embedded_bundle()).edits if str(edit.id).startswith(typed)]
 
 
+def complete_profile(typed: str) -> list[str]:
+    from device_app.profiles import profiles
+
+    return [name for name in profiles() if name.startswith(typed)]
+
+
 def complete_host(typed: str) -> list[str]:
     from device_app.remote.trusted_hosts import hosts
 

@@ -8,8 +8,9 @@ import unicodedata
 from editing.errors import BadInputError
 from editing.former_names import DOMAINS
 
+DEFAULT_DOMAIN = "my-speech"  # of recordings and adaptations for which no domain is named
 GUARD_SET = "general speech"  # the domain of the guard set, in every file and table that lists domains
-EXAMPLES = {"domain": "me", "speaker": "Anna"}
+EXAMPLES = {"profile": "anna", "domain": "me", "speaker": "Anna"}
 LONGEST_NAME = 100  # characters
 LONGEST_TEXT = 1000  # characters; a minute of fast speech has fewer
 JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"  # part of the spelling in Persian and in Indic scripts

@@ -1,0 +1,151 @@
+"""Where a user is in the loop of recording, adapting and correcting, and what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from device_app.data.names import DEFAULT_DOMAIN, GUARD_SET
+from device_app.data.store import Store
+from device_app.data.utterance import StoredUtterance
+from device_app.models.ledger import Edit, Ledger
+
+FEWEST = 10  # labelled utterances for an adaptation, including the held-out ones
+ENOUGH = 40  # labelled utterances that give a good adaptation
+NEW_FOR_NEXT = 10  # labelled utterances since the last adaptation that are worth another one
+
+
+@dataclass(frozen=True)
+class DomainStatus:
+    """One domain.
+
+    Attributes:
+        recordings, labelled: number of utterances, and of those with a text.
+        seconds: of audio.
+        new: labelled utterances since the last adaptation to the domain; all of them if there was none.
+        wer_before, wer_now: WER of the held-out utterances without any edit of the domain and with the active version,
+            as measured last; None if it was not measured.
+    """
+
+    domain: str
+    recordings: int
+    labelled: int
+    seconds: float
+    new: int
+    wer_before: float | None = None
+    wer_now: float | None = None
+
+    @property
+    def unlabelled(self) -> int:
+        return self.recordings - self.labelled
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether an adaptation is possible and has something new to learn from."""
+        was_adapted = self.new < self.labelled
+        return self.labelled >= FEWEST and self.new >= (NEW_FOR_NEXT if was_adapted else 1)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What to do next: a command, and why."""
+
+    command: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """The state of a model and of the recordings.
+
+    Attributes:
+        domains: those with recordings, by name.
+        general_before, general_now: WER of general speech with the base and with the active version, if measured.
+        edits: numbers of the active edits.
+        next: the next steps, the most useful first.
+    """
+
+    domains: Sequence[DomainStatus]
+    general_before: float | None
+    general_now: float | None
+    edits: Sequence[int]
+    next: Sequence[Step]
+
+
+def status(store: Store, ledger: Ledger) -> Status:
+    """Collects the state; measures nothing.
+
+    Raises:
+        StorageError: the store or the ledger is damaged.
+    """
+    domains = [_domain_status(store, ledger, one.domain) for one in store.stats()]
+    applied = [edit for edit in ledger.edits if ledger.is_applied(edit.id)]
+    return Status(
+        domains=domains,
+        general_before=next((e.before[GUARD_SET] for e in applied if GUARD_SET in e.before), None),
+        general_now=ledger.current.wer.get(GUARD_SET),
+        edits=[edit.id for edit in applied],
+        next=next_steps(domains),
+    )
+
+
+def next_steps(domains: Sequence[DomainStatus]) -> list[Step]:
+    """The next steps of a user with these domains, the most useful first."""
+    steps = [
+        Step(f"asr-edge adapt{of(one.domain)}", f"learn from {_counted(one.new, 'new labelled recording')}")
+        for one in domains
+        if one.is_ready
+    ]
+    steps += [
+        Step(f"asr-edge label{of(one.domain)}", f"check the texts of {_counted(one.unlabelled, 'recording')}")
+        for one in domains
+        if one.unlabelled
+    ]
+    steps += [
+        Step(f"asr-edge record{of(one.domain)}", missing(one.labelled))
+        for one in domains
+        if one.labelled < ENOUGH and not one.unlabelled
+    ]
+    if not domains:
+        steps.append(Step("asr-edge record", f"read {FEWEST} sentences aloud or more, so that it can learn your voice"))
+    steps.append(Step("asr-edge transcribe --save", "speak; what was misrecognised can be corrected"))
+    return steps
+
+
+def missing(labelled: int) -> str:
+    """How far this number of labelled recordings is from a first and from a good adaptation."""
+    if labelled < FEWEST:
+        return f"{labelled} of {FEWEST}: {FEWEST - labelled} more until it can learn"
+    if labelled < ENOUGH:
+        return f"{labelled} of {ENOUGH}: it can learn now, and learns better from {ENOUGH}"
+    return f"{labelled}: enough to learn well"
+
+
+def of(domain: str) -> str:
+    """The option that names a domain, for a command to show; empty for the default domain."""
+    return "" if domain == DEFAULT_DOMAIN else f" --domain {shlex.quote(domain)}"
+
+
+def _domain_status(store: Store, ledger: Ledger, domain: str) -> DomainStatus:
+    (stats,) = store.stats(domain)
+    labelled = [utterance for utterance in store.utterances(domain) if utterance.text is not None]
+    adaptations = [edit for edit in ledger.edits if domain in edit.domains and edit.kind == "adapt"]
+    applied = [edit for edit in ledger.edits if domain in edit.domains and ledger.is_applied(edit.id)]
+    return DomainStatus(
+        domain=domain,
+        recordings=stats.utterances,
+        labelled=len(labelled),
+        seconds=stats.seconds,
+        new=len(labelled) if not adaptations else _since(labelled, adaptations[-1]),
+        wer_before=next((edit.before[domain] for edit in applied if domain in edit.before), None),
+        wer_now=ledger.current.wer.get(domain) if applied else None,
+    )
+
+
+def _since(labelled: Sequence[StoredUtterance], edit: Edit) -> int:
+    return sum(utterance.created > edit.created for utterance in labelled)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

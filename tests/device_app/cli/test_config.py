@@ -1,0 +1,53 @@
+"""The settings file: options of commands, set once for all."""
+
+import json
+
+import pytest
+
+from device_app.paths import RECORDINGS
+from tests.command_line import call
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path))
+    path = tmp_path / "settings.toml"
+    return lambda text: path.write_text(text, "utf-8")
+
+
+def test_without_a_file_its_path_and_an_example_are_shown(settings, tmp_path):
+    done = call("config")
+    assert f"Settings file: {tmp_path}/settings.toml" in done.stdout
+    assert "[transcribe]" in done.stdout
+
+
+def test_the_file_sets_options_and_the_command_line_comes_first(settings):
+    settings("[terms.list]\njson = true\n[dataset.list]\njson = true\n")
+    assert call("terms", "list").stdout == "[]\n"
+    assert json.loads(call("config", "--json").stdout)["settings"]["terms"] == {"list": {"json": True}}
+    settings('[transcribe]\nformat = "srt"\n')
+    recording = RECORDINGS / "invalid.flac"
+    assert "-->" in call("transcribe", recording).stdout
+    assert "-->" not in call("transcribe", recording, "-f", "txt").stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[transcibe]\nbeam = 1", "there is no command 'transcibe'"),
+        ("beam = 1", "there is no command 'beam'"),
+        ("transcribe = 1", "there is no command 'transcribe'; a table is named after a command"),
+        ("[transcribe]\nbean = 1", "transcribe has no option --bean"),
+        ("[transcribe]\nbeam = 0", "transcribe --beam:"),
+        ('[transcribe]\njobs = "many"', "transcribe --jobs:"),
+        ("[transcribe]\nbeam = [1, 2]", "transcribe --beam:"),
+        ("[transcribe", "not a settings file that can be read"),
+        ("a = " + "[" * 10_000, "not a settings file that can be read"),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_line_before_anything_else(settings, text, message):
+    settings(text)
+    done = call("transcribe", "missing.wav", code=1)
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert call("config", code=None).code in (0, 1)

@@ -1,0 +1,58 @@
+"""status: where a user is, and what to do next."""
+
+import json
+
+import pytest
+
+from device_app.status import DomainStatus, missing, next_steps, of
+from tests.command_line import call
+
+
+def domain(recordings, labelled, new, name="my-speech"):
+    return DomainStatus(name, recordings, labelled, 60.0, new)
+
+
+@pytest.mark.parametrize(
+    ("domains", "command"),
+    [
+        ([], "asr-edge record"),
+        ([domain(4, 4, 4)], "asr-edge record"),
+        ([domain(12, 4, 4)], "asr-edge label"),
+        ([domain(10, 10, 10)], "asr-edge adapt"),
+        ([domain(60, 60, 3)], "asr-edge transcribe --save"),  # adapted, and too little is new
+        ([domain(60, 60, 10)], "asr-edge adapt"),
+        ([domain(4, 4, 4), domain(20, 20, 20, "my kitchen")], "asr-edge adapt --domain 'my kitchen'"),
+    ],
+)
+def test_the_next_step_follows_from_the_recordings(domains, command):
+    assert next_steps(domains)[0].command == command
+
+
+def test_progress_counts_to_10_and_40():
+    assert missing(0) == "0 of 10: 10 more until it can learn"
+    assert missing(10) == "10 of 40: it can learn now, and learns better from 40"
+    assert missing(40) == "40: enough to learn well"
+
+
+def test_the_default_domain_needs_no_option():
+    assert (of("my-speech"), of("a b")) == ("", " --domain 'a b'")
+
+
+@pytest.fixture
+def empty_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("arguments", [(), ("status",)])
+def test_a_new_user_is_told_what_to_do(empty_home, arguments):
+    done = call(*arguments)
+    assert "There are no recordings yet" in done.stdout
+    assert "  asr-edge record " in done.stdout
+    assert all(len(line) <= 100 for line in done.stdout.splitlines())
+
+
+def test_status_as_json(empty_home):
+    document = json.loads(call("status", "--json").stdout)
+    assert document["domains"] == []
+    assert document["next"][0]["command"] == "asr-edge record"
