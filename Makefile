@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make setup   install asr-edge into $(VENV), with everything that training and the tests need"
-	@echo "make demo    transcribe, adapt, transcribe again, undo"
+	@echo "make demo    before and after one adaptation, in minutes"
 	@echo "make test    run the tests (make test-slow: the long ones too)"
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make docs    build the documentation as a web site in the folder site"
@@ -26,7 +26,7 @@ setup: .setup-dev
 	@touch $@
 
 demo: .setup-dev
-	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
+	@$(BIN)/python scripts/demo.py
 
 # The tests start many processes: without .pyc files, each would compile all modules again.
 test: export PYTHONDONTWRITEBYTECODE :=
