@@ -12,6 +12,7 @@ from device_app.cli.judging import open_ledger
 from device_app.cli.printing import ask
 from device_app.cli.terminal.outcome import report_adaptation
 from device_app.cli.terminal.reporter import terminal_context
+from device_app.data.names import DEFAULT_DOMAIN
 
 if TYPE_CHECKING:
     from device_app.adaptation.decision import Outcome
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 
 def adapt(
-    domain: Annotated[str, typer.Option(help="The domain to learn.", autocompletion=options.complete_domain)],
+    domain: Annotated[
+        str, typer.Option(help="The domain to learn.", autocompletion=options.complete_domain)
+    ] = DEFAULT_DOMAIN,
     lam: options.LambdaOrAuto = None,
     method: options.Method = "ties",
     density: options.Density = None,
@@ -59,7 +62,7 @@ def adapt(
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
-    """Learn a domain from its labelled recordings; the result becomes active only if it is better.
+    """Learn from labelled recordings; the result becomes active only if it is better.
 
     Exit code 3: the gate rejected it.
     """

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,13 +12,25 @@ from device_app.cli import options
 from device_app.cli.printing import echo, print_json, print_text
 from device_app.cli.terminal.progress import progress
 from device_app.cli.terminal.table import print_table
+from editing.errors import BadInputError
+
+if TYPE_CHECKING:
+    from device_app.data.utterance import Utterance
 
 
 def evaluate(
     manifests: Annotated[
-        list[Path],
-        typer.Argument(metavar="MANIFEST...", help="JSON lines, or a folder with manifest.jsonl."),
-    ],
+        list[Path] | None,
+        typer.Argument(metavar="[MANIFEST]...", help="JSON lines, or a folder with manifest.jsonl."),
+    ] = None,
+    domains: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--domain",
+            help="Stored recordings of this domain, the held-out ones unless --split says otherwise.",
+            autocompletion=options.complete_domain,
+        ),
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Only the lines of this split.")] = None,
     worst: Annotated[int, typer.Option(min=0, metavar="N", help="Show the N worst utterances, aligned.")] = 0,
     model: options.Model = None,
@@ -37,8 +50,15 @@ def evaluate(
     """
     from device_app.data.manifest import read_manifest
     from device_app.evaluation.evaluate import evaluate as measure
+    from device_app.evaluation.stored import stored_entries
 
-    entries = {manifest: read_manifest(manifest, split) for manifest in manifests}
+    entries: dict[str, Sequence[Utterance]] = {
+        str(manifest): read_manifest(manifest, split) for manifest in manifests or ()
+    }
+    if domains:
+        entries |= stored_entries(domains, split or "test")
+    if not entries:
+        raise BadInputError("name a manifest, or recordings with --domain NAME")
     decoding = options.decoding_options(lm, beam, terms, no_terms)
     if decoding.keyterms and not no_terms:
         options.tell(f"Keyterms: {len(decoding.keyterms)}; --no-terms leaves out those of 'asr-edge terms'")

@@ -14,10 +14,14 @@ from device_app.cli.printing import echo
 from device_app.cli.terminal import review
 from device_app.cli.terminal.corrections import expect_corrected
 from device_app.cli.terminal.keyboard import ENTER, Keyboard
-from device_app.cli.terminal.labelling import label_utterance
+from device_app.cli.terminal.labelling import edit_utterance, label_utterance
+from device_app.cli.terminal.next_step import tell_progress
+from editing.errors import BadInputError
 
 if TYPE_CHECKING:
     from device_app.data.utterance import StoredUtterance
+
+USAGE = "Usage: 'asr-edge correct', 'correct ID', 'correct ID \"TEXT\"' or 'correct --last \"TEXT\"'"
 
 NoTerm = Annotated[bool, typer.Option("--no-term", help="Do not add the corrected words to 'asr-edge terms'.")]
 
@@ -95,39 +99,55 @@ def set_text(
 
 
 def correct(
-    identity_or_text: Annotated[str, typer.Argument(metavar="[ID]", help="The utterance; not with --last.")],
-    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="What was really said.")] = None,
+    identity_or_text: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[ID]", help="The utterance's number; not with --last.", show_default="the one recognised last"
+        ),
+    ] = None,
+    text: Annotated[
+        str | None, typer.Argument(metavar="[TEXT]", help="What was really said.", show_default="you are asked")
+    ] = None,
     last: Annotated[bool, typer.Option("--last", help="The utterance that was recognised last.")] = False,
     domain: Annotated[str | None, typer.Option(help="Move it to this domain.", show_default="unchanged")] = None,
     no_term: NoTerm = False,
+    model: options.Model = None,
+    threads: options.Threads = None,
 ) -> None:
     """Correct the text of an utterance that was misrecognised.
 
-    'asr-edge transcribe --save' stores utterances; 'correct' stores what was really said in one, to train on.
+    'asr-edge transcribe --save' stores utterances; 'correct' stores what was really said, to learn from. Without TEXT
+    it shows what was recognised, and you edit that.
     """
     from device_app.data.names import checked_name, checked_text
     from device_app.data.store import Store
-    from editing.errors import BadInputError
 
-    if last == (text is not None):
-        raise BadInputError(
-            "expected either 'correct ID TEXT' or 'correct --last TEXT' (a text of several words in quotes)"
-        )
-    if not last and not identity_or_text.isdecimal():
-        raise BadInputError(
-            f"{identity_or_text!r} is not the number of an utterance; 'asr-edge dataset show' lists them"
-        )
+    if last:
+        if text is not None:
+            raise BadInputError(f"--last takes one text; put it in quotes. {USAGE}")
+        identity_or_text, text = None, identity_or_text
+    elif identity_or_text is not None and not identity_or_text.isdecimal():
+        raise BadInputError(f"{identity_or_text!r} is not the number of an utterance. {USAGE}")
     if domain is not None:
         checked_name(domain, "domain")
+    new = None if text is None else checked_text(text)
+    keyboard = Keyboard("correct", "'asr-edge correct ID TEXT'") if new is None else None
     with Store() as store:
-        identity = store.last_recognised().number if last else int(identity_or_text)
-        new = checked_text(identity_or_text if text is None else text)
+        utterance = store.last_recognised() if identity_or_text is None else store.get(int(identity_or_text))
+        if keyboard is not None:
+            with keyboard:
+                new = edit_utterance(store, utterance, keyboard, options.load(model, threads)[1])
+        if new is None:
+            options.tell("Nothing was changed.")
+            return
         if domain is not None:  # before the text changes, because the move may be refused
-            store.move([identity], domain)
-        utterance = store.set_text(identity, new)
+            store.move([utterance.number], domain)
+        utterance = store.set_text(utterance.number, new)
+        labelled = sum(one.text is not None for one in store.utterances(utterance.domain))
     _print_utterance(utterance)
     if not no_term:
         expect_corrected(utterance.hypothesis, utterance.text)
+    tell_progress(utterance.domain, labelled)
 
 
 def _print_utterance(utterance: StoredUtterance) -> None:

@@ -10,10 +10,12 @@ import typer
 from device_app.cli import options
 from device_app.cli.judging import open_ledger
 from device_app.cli.printing import echo, print_json
+from device_app.cli.terminal.outcome import active_edits
 from device_app.cli.terminal.table import print_table
 
 if TYPE_CHECKING:
     from device_app.models.ledger import Edit, Ledger
+    from editing.task_vector import TaskVector
 
 Id = Annotated[int, typer.Argument(metavar="N", help="An edit, as 'asr-edge log' numbers them.")]
 
@@ -35,18 +37,26 @@ def log(model: options.Model = None, as_json: options.Json = False) -> None:
             edit.domain,
             _merge_text(ledger, edit),
             f"{edit.utterances} utterances" if edit.utterances else edit.kind,
-            *(", ".join(f"{wer[d]:.1%}" for d in edit.domains if d in wer) for wer in (edit.before, edit.after)),
+            *(
+                ", ".join(f"{wer[d]:.1%}" for d in edit.domains if d in wer)
+                for wer in (edit.before, _latest_wer(ledger, edit))
+            ),
             f"{_size(ledger, edit) / 1e6:.1f}",
             edit.created[:16].replace("T", " "),
         )
         for edit in ledger.edits
     ]
     print_table([head, *rows], right={0, 5, 6, 7})
-    echo(f"Version {ledger.current.id} is active ({ledger.current.why}).")
+    echo(f"Active: {active_edits(ledger.current)}.")
 
 
-def show(edit: Id, model: options.Model = None, as_json: options.Json = False) -> None:
-    """Show one edit: its training data, its effect on WER, and its size by layer."""
+def show(
+    edit: Id,
+    details: Annotated[bool, typer.Option("--details", help="Also the size of its task vector by layer.")] = False,
+    model: options.Model = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show one edit: what it was trained on, and its effect on WER."""
     ledger = open_ledger(model)
     found = ledger.edit(edit)
     vectors = [ledger.vector(name) for name in found.vectors]
@@ -65,14 +75,37 @@ def show(edit: Id, model: options.Model = None, as_json: options.Json = False) -
     echo(f"  {_merge_text(ledger, found)}; trained on {found.utterances} utterances, {found.seconds / 60:.1f} min")
     for reason in found.reasons:
         echo(f"  kept out: {reason}")
-    for domain, after in found.after.items():
+    for domain, after in _latest_wer(ledger, found).items():
         echo(f"  WER of {domain}: {found.before[domain]:.1%} -> {after:.1%}")
-    for vector in vectors:
-        echo(f"  task vector: norm {vector.norm:.3f}, {vector.density:.0%} nonzero entries; norms by layer:")
-        layers = vector.layers()
-        largest = max(layers.values(), default=1.0) or 1.0
-        for layer, norm in layers.items():
-            echo(f"    {layer:32} {norm:8.4f}  {'▇' * round(30 * norm / largest)}")
+    for step in _what_to_do(ledger, found):
+        echo(f"  {step}")
+    if details:
+        for vector in vectors:
+            _print_layers(vector)
+
+
+def _print_layers(vector: TaskVector) -> None:
+    echo(f"  task vector: norm {vector.norm:.3f}, {vector.density:.0%} nonzero entries; norms by layer:")
+    layers = vector.layers()
+    largest = max(layers.values(), default=1.0) or 1.0
+    for layer, norm in layers.items():
+        echo(f"    {layer:32} {norm:8.4f}  {'▇' * round(30 * norm / largest)}")
+
+
+def _what_to_do(ledger: Ledger, edit: Edit) -> list[str]:
+    """What the state of an edit means, and the commands that change it."""
+    if ledger.is_applied(edit.id):
+        return [
+            f"It is part of the model. 'asr-edge revert {edit.id}' removes it;",
+            f"'asr-edge reweight {edit.id} --lambda 0.3' makes it smaller.",
+        ]
+    return [f"It is not part of the model. 'asr-edge reweight {edit.id}' adds it, if it passes the checks."]
+
+
+def _latest_wer(ledger: Ledger, edit: Edit) -> dict[str, float]:
+    """The WER by domain after the edit: as measured last, for instance after it was reweighted, if it is active."""
+    latest = ledger.current.wer if ledger.is_applied(edit.id) else {}
+    return {domain: latest.get(domain, wer) for domain, wer in edit.after.items()}
 
 
 def _state(ledger: Ledger, edit: Edit) -> str:

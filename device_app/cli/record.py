@@ -10,7 +10,9 @@ import typer
 from device_app.cli import options
 from device_app.cli.printing import echo
 from device_app.cli.terminal.keyboard import Keyboard
+from device_app.cli.terminal.next_step import tell_progress
 from device_app.cli.terminal.recording import RecordingScreen
+from device_app.data.names import DEFAULT_DOMAIN
 from editing.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -18,16 +20,16 @@ if TYPE_CHECKING:
 
 
 def record(
+    prompts: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="Sentences to read, one per line.", show_default="a built-in set"),
+    ] = None,
     domain: Annotated[
         str,
         typer.Option(
             help="The domain of the recordings: a person, a room, a trade.", autocompletion=options.complete_domain
         ),
-    ],
-    prompts: Annotated[
-        Path | None,
-        typer.Argument(metavar="[FILE]", help="Sentences to read, one per line.", show_default="a built-in set"),
-    ] = None,
+    ] = DEFAULT_DOMAIN,
     free: Annotated[bool, typer.Option("--free", help="Say anything, and correct the hypothesis.")] = False,
     speaker: Annotated[str | None, typer.Option(help="Who speaks, if the domain has several people.")] = None,
     device: Annotated[str | None, typer.Option(help="Microphone: its number or part of its name.")] = None,
@@ -71,3 +73,4 @@ def _tell_summary(session: RecordingSession, domain: str) -> None:
     echo(f"{domain}: {done} recorded, {session.seconds / 60:.1f} min")
     if session.total is not None and session.done < session.total:
         options.tell("The same command continues with the rest.")
+    tell_progress(domain, session.labelled)

@@ -9,6 +9,7 @@ import typer
 from device_app.cli import options
 from device_app.cli.judging import change_model, open_ledger
 from device_app.cli.printing import echo
+from device_app.cli.terminal.outcome import active_edits
 
 Id = Annotated[
     int,
@@ -24,7 +25,7 @@ def revert(edit: Id, model: options.Model = None) -> None:
     ledger = open_ledger(model)
     with ledger.changing():
         version = decision.revert(ledger, edit)
-    echo(f"Version {version.id} is active, without edit {edit}; 'asr-edge reweight {edit}' restores it.")
+    echo(f"Edit {edit} is reverted; 'asr-edge reweight {edit}' restores it. Active: {active_edits(version)}.")
 
 
 def rollback(model: options.Model = None) -> None:
@@ -33,7 +34,7 @@ def rollback(model: options.Model = None) -> None:
     with ledger.changing():
         replaced = ledger.current
         version = ledger.roll_back()
-    echo(f"Version {version.id} is active again ({version.why}), in place of {replaced.id} ({replaced.why}).")
+    echo(f"Undone: {replaced.why}. Active: {active_edits(version)}.")
 
 
 def reweight(

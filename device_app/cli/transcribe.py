@@ -6,13 +6,16 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from device_app.cli import options
 from device_app.cli.printing import echo, print_json, print_text
+from device_app.cli.terminal.listening import listen
 from device_app.cli.terminal.progress import progress
+from device_app.data.names import DEFAULT_DOMAIN
+from device_app.outputs import check_output
 from device_app.recognition.writers import Format
 from editing.errors import AsrEdgeError, BadInputError
 
@@ -71,7 +74,7 @@ def transcribe(
     save: Annotated[
         bool, typer.Option("--save", help="Store audio and text on this machine, to correct the text.")
     ] = False,
-    domain: Annotated[str, typer.Option(help="With --save: the domain to keep it in.")] = "my-speech",
+    domain: Annotated[str, typer.Option(help="With --save: the domain to keep it in.")] = DEFAULT_DOMAIN,
 ) -> None:
     """Turn speech into text, offline.
 
@@ -99,8 +102,10 @@ def transcribe(
                 jobs, threads = _parallelism(len(todo), jobs, threads, is_saving=save)
                 _transcribe_recordings(todo, targets, form, load(threads), saver, jobs, is_several)
         else:
-            _check_live(form, output, skip_existing)
-            _listen(form, device, silence, load(threads), saver)
+            _check_live(form, skip_existing)
+            if output is not None:
+                check_output(Path(output), overwrite=overwrite)
+            listen(form, device, silence, lambda: load(threads), saver, output)
 
 
 @contextmanager
@@ -124,11 +129,9 @@ def _saving(domain: str, source: Source) -> Iterator[UtteranceSaver]:
                 options.tell(f"Stored already, not again: {', '.join(map(str, known))}")
 
 
-def _check_live(form: Format, output: str | None, skip_existing: bool) -> None:
+def _check_live(form: Format, skip_existing: bool) -> None:
     if skip_existing:
         raise BadInputError("--skip-existing is for recordings with --output")
-    if output is not None:
-        raise BadInputError("--output is for recordings; from the microphone, use the shell's '> FILE'")
     if form not in (Format.TXT, Format.JSONL):
         raise BadInputError(f"--format {form} is for recordings; the microphone gives txt or jsonl")
 
@@ -299,48 +302,3 @@ def _progress(recordings: Sequence[Recording], is_text_shown: bool) -> Iterator[
     label = recordings[0].name if len(recordings) == 1 else f"{len(recordings)} recordings"
     with progress(label, total_s, total_s > PROGRESS_FROM_S) as advance:
         yield lambda _recording, seconds: advance(seconds)
-
-
-def _listen(
-    form: Format, device: str | None, silence_s: float, transcriber: Transcriber, saver: UtteranceSaver | None
-) -> None:
-    from device_app.audio.microphone import Microphone
-    from device_app.audio.samples import level_dbfs
-    from device_app.audio.vad import SegmentSettings
-    from device_app.cli.terminal.live import LiveLine
-    from device_app.recognition.writers import json_line
-
-    line = LiveLine()
-    lost = 0
-
-    def show(updates: list[Any]) -> None:
-        for update in updates:
-            if not update.is_final:
-                line.text = update.segment.text
-                continue
-            line.clear()
-            echo(update.segment.text if form == Format.TXT else json_line(update.segment, "microphone"))
-            sys.stdout.flush()
-            if saver is not None:
-                saver.save(update.segment)
-
-    with Microphone(device) as microphone:
-        stream = transcriber.stream(
-            microphone.sample_rate,
-            settings=SegmentSettings(silence_s=silence_s),
-            partial_s=0.5 if line.is_visible else 0,
-        )
-        options.tell(f"Listening to {microphone.name}; Ctrl-C stops.")
-        try:
-            for block in microphone:
-                show(stream.feed(block))
-                line.show(level_dbfs(block))
-                if microphone.lost > lost:
-                    lost = microphone.lost
-                    line.clear()
-                    options.tell("Some audio was lost: this computer cannot keep up. Close other programs.")
-        except KeyboardInterrupt:
-            pass
-        finally:
-            line.clear()
-            show(stream.finish())

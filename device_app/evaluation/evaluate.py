@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from device_app.audio.samples import SAMPLE_RATE
@@ -38,7 +37,7 @@ def transcribe(transcriber: Transcriber, utterance: Utterance) -> Scored:
 
 def evaluate(
     transcriber: Transcriber,
-    manifests: Mapping[Path, Sequence[Utterance]],
+    manifests: Mapping[str, Sequence[Utterance]],
     *,
     worst: int = 0,
     on_done: Callable[[], None] = lambda: None,
@@ -47,7 +46,7 @@ def evaluate(
 
     Args:
         transcriber: the transcriber to evaluate.
-        manifests: utterances by path of the manifest.
+        manifests: utterances by path of the manifest, or by another name.
         worst: number of utterances with the highest WER to report.
         on_done: called after each utterance.
 
@@ -60,7 +59,7 @@ def evaluate(
         BadAudioError: a recording cannot be read; no rates are computed without it.
     """
     scored: list[Scored] = []
-    by_manifest: dict[Path, range] = {}
+    by_manifest: dict[str, range] = {}
     for manifest, utterances in manifests.items():
         first = len(scored)
         for utterance in utterances:
@@ -77,7 +76,7 @@ def evaluate(
         "rtf": seconds / duration_s,
         "manifests": [
             {
-                "manifest": str(manifest),
+                "manifest": manifest,
                 **_rates(alignments, indices),
                 "speakers": _rates_by_speaker(alignments, scored, indices),
             }

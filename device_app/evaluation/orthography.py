@@ -12,6 +12,7 @@ from difflib import SequenceMatcher
 
 from device_app.evaluation.error_rates import basic
 
+SMALLEST_CHANGE = 0.02  # of all words; a smaller change of style is not mentioned
 MARKS = ",;:?!"  # within a text; without the full stop, which may belong to an abbreviation
 SENTENCE_END = ".?!"
 QUOTE = '"'
@@ -35,6 +36,18 @@ class Typography:
 
     def __str__(self) -> str:
         return f"{self.capitals:.0%} of words with a capital, {self.marks:.0%} with a punctuation mark"
+
+
+def style_change(before: Typography, after: Typography) -> str | None:
+    """What a model writes differently, as a part of a sentence; None for less than `SMALLEST_CHANGE`."""
+    changes = []
+    for noun, old, new in (
+        ("capitals", before.capitals, after.capitals),
+        ("punctuation marks", before.marks, after.marks),
+    ):
+        if abs(new - old) >= SMALLEST_CHANGE:
+            changes.append(f"{'more' if new > old else 'fewer'} {noun} than before")
+    return f"writes {' and '.join(changes)}" if changes else None
 
 
 def differs_in_style(labels: Sequence[str], hypotheses: Sequence[str]) -> bool:

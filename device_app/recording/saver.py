@@ -15,6 +15,7 @@ class UtteranceSaver:
     Attributes:
         ids: numbers of the saved utterances.
         known: numbers of utterances whose audio was in the store already.
+        latest: number of the latest utterance; 0 before the first.
     """
 
     def __init__(self, store: Store, domain: str, source: Source) -> None:
@@ -24,6 +25,7 @@ class UtteranceSaver:
         """
         self.ids: list[int] = []
         self.known: list[int] = []
+        self.latest = 0
         self._store = store
         self._domain = checked_name(domain, "domain")
         self._source = source
@@ -46,5 +48,8 @@ class UtteranceSaver:
         )
         saved = self._store.add([new])
         self.ids += [one.number for one in saved]
-        if not saved and (known := self._store.find(self._domain, new.recorded.sha256)) is not None:
+        if saved:
+            self.latest = saved[-1].number
+        elif (known := self._store.find(self._domain, new.recorded.sha256)) is not None:
             self.known.append(known.number)
+            self.latest = known.number

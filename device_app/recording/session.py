@@ -87,6 +87,11 @@ class RecordingSession:
         return len(self.saved) if self.total is None or self._pending is None else self.total - len(self._pending)
 
     @property
+    def labelled(self) -> int:
+        """Number of labelled utterances of the domain, of all speakers and sources."""
+        return sum(one.text is not None for one in self._store.utterances(self._domain)) if self.saved else 0
+
+    @property
     def seconds(self) -> float:
         """Total duration of the recordings of this domain and speaker."""
         return sum(self._store.get(identity).duration_s for identity in self.saved)
@@ -134,6 +139,18 @@ class RecordingSession:
         stored = self._item().stored
         if stored is not None:
             self.current = Item(stored.prompt, self._store.set_text(stored.number, text))
+
+    def delete(self) -> None:
+        """Deletes the saved utterance under review, and goes to the next; its prompt may be recorded again."""
+        stored = self._item().stored
+        if stored is None or self._reviewing is None:
+            return
+        self._store.delete([stored.number])
+        self.saved.remove(stored.number)
+        if self._pending is not None and stored.prompt is not None:
+            self._pending.append(stored.prompt)
+        self._reviewing -= 1
+        self.forward()
 
     def skip(self) -> None:
         """Leaves the current prompt for another session."""

@@ -16,7 +16,7 @@ from device_app.cli.terminal.table import print_table
 if TYPE_CHECKING:
     from device_app.adaptation.decision import Outcome
     from device_app.adaptation.sweep import Candidate
-    from device_app.models.ledger import Ledger
+    from device_app.models.ledger import Ledger, Version
 
 REJECTED = 3  # the exit code if the gate rejects a version
 
@@ -103,19 +103,31 @@ def _print(outcome: Outcome) -> None:
         rows.append((domain, *figures, change.utterances))
     print_table(rows, right=range(1, 6))
     if outcome.verdict.typography is not None:
+        from device_app.evaluation.orthography import style_change
+
         before, after = outcome.verdict.typography
-        if str(before) != str(after):
-            echo(f"Case and punctuation of general speech: {after}; before: {before}.")
+        if (difference := style_change(before, after)) is not None:
+            echo(f"On general speech, the new version {difference}.")
     for reason in outcome.verdict.reasons:
         options.tell(f"! {reason}")
     _print_decision(outcome)
+
+
+def active_edits(version: Version) -> str:
+    """The edits of a version, for a sentence."""
+    numbers = [str(applied.edit) for applied in version.applied]
+    if not numbers:
+        return "the base model, no edits"
+    if len(numbers) == 1:
+        return f"edit {numbers[0]}"
+    return f"edits {', '.join(numbers[:-1])} and {numbers[-1]}"
 
 
 def _print_decision(outcome: Outcome) -> None:
     edit = outcome.edit
     if outcome.promoted:
         undo = f"'asr-edge revert {edit.id}' undoes it" if edit else "'asr-edge rollback' undoes it"
-        echo(f"Version {outcome.version.id} is active; {undo}.")
+        echo(f"The new version is active, with {active_edits(outcome.version)}; {undo}.")
     elif outcome.verdict.passes:
         echo("The new version would become active; nothing was changed (--dry-run).")
     elif edit is not None and edit.reasons:

@@ -9,6 +9,7 @@ from device_app.cli import options
 from device_app.cli.terminal import review
 from device_app.cli.terminal.keyboard import ENTER, SPACE, Keyboard
 from device_app.cli.terminal.live import LiveLine
+from device_app.status import missing
 from editing.errors import BadAudioError, BadInputError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class RecordingScreen:
         of = "" if session.total is None else f"/{session.total}"
         minutes, seconds = divmod(round(session.seconds), 60)
         options.tell("")
-        options.tell(f"[{number}{of}, {minutes}:{seconds:02} recorded]")
+        options.tell(f"[{number}{of}, {minutes}:{seconds:02} recorded; {missing(session.labelled)}]")
         text = item.text or "(say anything)"
         options.tell(f"  {text}" if item.stored is None else f"  {text} (recorded before)", bold=True)
 
@@ -128,11 +129,23 @@ class RecordingScreen:
             options.tell(f"  ! {problem}", colour="yellow")
 
     def _review_take(self, take: Take, text: str | None) -> str:
-        """Asks what to do with a take; returns the key of another action, or "" if the take was saved."""
+        """Asks what to do with a take; returns the key of another action, or "" if the take was saved.
+
+        A take in which nothing was recognised is probably noise, or was recorded with a muted microphone, so Enter
+        does not keep it.
+        """
+        is_doubtful = not take.hypothesis
         while True:
-            options.tell("  Enter keep · a again · p play · s skip · b back · e edit text · q quit")
-            key = self._keyboard.choose("apsbeq")
-            if key == ENTER:
+            if is_doubtful:
+                options.tell(
+                    "  Nothing was recognised. Enter again · k keep · p play · s skip · b back · e edit · q quit"
+                )
+            else:
+                options.tell("  Enter keep · a again · p play · s skip · b back · e edit text · q quit")
+            key = self._keyboard.choose("apsbeqk" if is_doubtful else "apsbeq")
+            if key == ENTER and is_doubtful:
+                return "a"
+            if key in (ENTER, "k"):
                 try:
                     saved = self._session.save(take, text)
                 except BadInputError as error:
@@ -154,8 +167,8 @@ class RecordingScreen:
 
         text = stored.text or ""
         while True:
-            options.tell("  Enter next · a again · p play · b back · e edit text · q quit")
-            key = self._keyboard.choose("apbeq")
+            options.tell("  Enter next · a again · p play · b back · e edit text · d delete · q quit")
+            key = self._keyboard.choose("apbedq")
             if key == ENTER:
                 self._session.forward()
                 return ""
@@ -167,5 +180,11 @@ class RecordingScreen:
                     text = changed
                     self._session.edit(text)
                     options.tell(f"  {text}")
+            elif key == "d":
+                options.tell("  delete its audio and text? y deletes, any other key cancels")
+                if self._keyboard.poll(None) == "y":
+                    self._session.delete()
+                    options.tell("  deleted")
+                    return ""
             else:
                 return key

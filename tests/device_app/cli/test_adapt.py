@@ -70,7 +70,7 @@ def test_log_show_and_report_agree(asr, adapted, tmp_path):
     assert "active" in shown
     assert f"{after:.1%}" in shown
     assert json.loads(asr("log", "--json").stdout)["edits"][0]["after"]["codes"] == after
-    assert "encoder.layers.0" in asr("show", 1).stdout
+    assert "encoder.layers.0" in asr("show", 1, "--details").stdout
     assert json.loads(asr("show", 1, "--json").stdout)["task_vectors"][0]["domain"] == "codes"
     report = json.loads(asr("report", "--json", "--picture", tmp_path / "r.png").stdout)
     assert [row["why"] for row in report["versions"]] == ["the base model", "adapt codes"]

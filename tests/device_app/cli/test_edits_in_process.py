@@ -31,7 +31,7 @@ def wer(manifest, *more):
 def test_an_edit_that_helps_is_promoted(home_of_tiny, teacher, spelled):
     before = wer(spelled)
     done = call(*WHOLE, "--epochs", 3, "--scope", "decoder", "--augment", "--seed", 7)
-    assert done.stdout.endswith("Version 1 is active; 'asr-edge revert 1' undoes it.\n")
+    assert done.stdout.endswith("The new version is active, with edit 1; 'asr-edge revert 1' undoes it.\n")
     assert re.search(r"^codes +\d", done.stdout, re.MULTILINE)
     assert re.search(rf"^{GUARD_SET} +\d", done.stdout, re.MULTILINE)
     assert "Fine-tuning on " in done.stderr
@@ -55,7 +55,7 @@ def test_an_edit_that_changes_nothing_is_rejected(home_of_tiny, teacher):
 
 def test_force_promotes_what_the_gate_rejects(home_of_tiny, teacher):
     done = call(*ADAPT, "--lambda", "0", "--force")
-    assert "Version 1 is active" in done.stdout
+    assert "The new version is active, with edit 1;" in done.stdout
     assert ledger().edits[0].reasons == []
 
 
@@ -150,7 +150,7 @@ def test_log_lists_edits_and_the_active_version(home_adapted):
     assert head.split()[:2] == ["edit", "state"]
     assert "active" in row
     assert "ties lambda 1 density 1" in row
-    assert last == "Version 1 is active (adapt codes)."
+    assert last == "Active: edit 1."
     record = json.loads(call("log", "--model", "tiny", "--json").stdout)
     assert record["current"] == 1
     assert [version["why"] for version in record["versions"]] == ["the base model", "adapt codes"]
@@ -166,8 +166,11 @@ def test_show_describes_one_edit(home_adapted):
     shown = call("show", 1, "--model", "tiny").stdout
     assert shown.startswith("Edit 1 (active): adapt codes, ")
     assert "  WER of codes: " in shown
-    assert re.search(r"task vector: norm \d", shown)
-    assert "▇" in shown
+    assert "'asr-edge revert 1' removes it" in shown
+    assert "task vector" not in shown
+    details = call("show", 1, "--details", "--model", "tiny").stdout
+    assert re.search(r"task vector: norm \d", details)
+    assert "▇" in details
     record = json.loads(call("show", 1, "--model", "tiny", "--json").stdout)
     assert record["task_vectors"][0]["domain"] == "codes"
     assert record["state"] == "active"
@@ -205,17 +208,17 @@ def test_report_of_the_base_alone(home_of_tiny):
 def test_revert_and_rollback_change_the_active_version(home_adapted, spelled):
     edited, base = wer(spelled), wer(spelled, "--version", 0)
     done = call("revert", 1, "--model", "tiny")
-    assert done.stdout == "Version 2 is active, without edit 1; 'asr-edge reweight 1' restores it.\n"
+    assert done.stdout == "Edit 1 is reverted; 'asr-edge reweight 1' restores it. Active: the base model, no edits.\n"
     assert wer(spelled) == base
     assert "reverted" in call("log", "--model", "tiny").stdout
     done = call("rollback", "--model", "tiny")
-    assert done.stdout == "Version 1 is active again (adapt codes), in place of 2 (revert 1).\n"
+    assert done.stdout == "Undone: revert 1. Active: edit 1.\n"
     assert wer(spelled) == edited
 
 
 def test_reweight_changes_the_lambda_of_an_edit(home_adapted):
     done = call("reweight", 1, "--model", "tiny", "--lambda", "0.9")
-    assert done.stdout.endswith("Version 2 is active; 'asr-edge rollback' undoes it.\n")
+    assert done.stdout.endswith("The new version is active, with edit 1; 'asr-edge rollback' undoes it.\n")
     assert "lambda 0.9" in call("log", "--model", "tiny").stdout
     assert ledger().current.applied[0].settings["lam"] == 0.9
 
@@ -251,7 +254,7 @@ def test_a_vector_is_exported_here_and_imported_elsewhere(home_adapted, known_ho
     shutil.copytree(known_home, tmp_path / "other")
     monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path / "other"))
     done = call("vector", "import", file, "--model", "tiny", "--lambda", "1", "--density", "1")
-    assert "Version 1 is active" in done.stdout
+    assert "The new version is active, with edit 1;" in done.stdout
     assert ledger().edits[0].kind == "import"
     assert wer(spelled) == edited
 

@@ -86,7 +86,7 @@ def test_a_host_fine_tunes_and_the_device_runs_the_gate(home_of_tiny, serve, tea
     host = serve(home_of_tiny)
     host.trust()
     done = call(*ADAPT, "--epochs", "2", "--on", host.url)
-    assert "Version 1 is active" in done.stdout
+    assert "The new version is active, with edit 1;" in done.stdout
     assert "recordings with their texts" in done.stderr
     assert "On the host: done" in done.stderr
     assert ledger().current.id == 1
@@ -127,7 +127,7 @@ def test_a_job_is_listed_attached_and_merged_later(home_of_tiny, serve, teacher,
     assert line.endswith("done")
     assert "jobs attach" in call(*ADAPT, "--on", host.url, code=1).stderr
     done = call("jobs", "attach", job.key[:8])
-    assert "Version 1 is active" in done.stdout
+    assert "The new version is active, with edit 1;" in done.stdout
     assert jobs_here() == []
     assert ledger().edits[0].domains == ["codes"]
 
@@ -265,7 +265,7 @@ def test_the_vector_of_a_group_replaces_the_earlier_one(offered, spelled):
     call("revert", 1, "--model", "tiny")
     call(*PULL, "--on", host.url, "--lambda", "1", "--dry-run")
     assert len(ledger().edits) == 1
-    assert "Version 3 is active" in call(*PULL, "--on", host.url, "--lambda", "1").stdout
+    assert "The new version is active, with edit" in call(*PULL, "--on", host.url, "--lambda", "1").stdout
     edit = ledger().edits[1]
     assert (edit.kind, edit.domains, edit.method, edit.settings["lam"]) == ("fleet", ["crew"], "task_arithmetic", 1.0)
     assert json.loads(call(*PULL, "--on", host.url, "--json").stdout)["edit"]["settings"]["lam"] == 0.6

@@ -67,8 +67,8 @@ def test_a_label_that_agrees_is_no_correction(run_saved):
     ("arguments", "message"),
     [
         (("correct", "99", "text"), "no utterance 99"),
-        (("correct", "text"), "expected either"),
-        (("correct", "--last", "1", "text"), "expected either"),
+        (("correct", "text"), "Usage: 'asr-edge correct'"),
+        (("correct", "--last", "1", "text"), "--last takes one text; put it in quotes. Usage:"),
         (("correct", "one", "text"), "not the number"),
         (("correct", "--last", "text", "--domain", "a/b"), "cannot be the name"),
         (("label", "set", "1", "\N{RIGHT-TO-LEFT OVERRIDE}text"), "cannot be seen"),

@@ -1,12 +1,14 @@
 """record and label: keys, takes and what is kept of them, in the tests' own process."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from device_app.audio.samples import read
 from device_app.cli.terminal.live import LiveLine, meter
+from device_app.cli.terminal.recording import RecordingScreen
 from device_app.data.recordings import recording_of
 from device_app.data.store import Store
 from device_app.data.utterance import Utterance
@@ -50,7 +52,7 @@ def test_a_take_is_kept_and_the_session_ends(prompts, take, sound, person):
     person.keys = [ENTER]
     done = record(prompts("f i o m a"), "--speaker", "anna", "--silence", "1.0")
     assert "Recording into domain 'anna' with desk, 16000 Hz." in done.stderr
-    assert "[1/1, 0:00 recorded]" in done.stderr
+    assert "[1/1, 0:00 recorded; 0 of 10: 10 more until it can learn]" in done.stderr
     assert "kept as " in done.stderr
     assert "All prompts are done." in done.stderr
     assert done.stdout == "anna: 1 of 1 prompts recorded, 0.1 min\n"
@@ -108,6 +110,41 @@ def test_going_back_to_what_was_kept(prompts, take, sound, person):
     assert len(device.played) == 1
     assert done.stdout.startswith("anna: 1 of 2 prompts recorded")
     assert [u.text for u in kept()] == ["corrected"]
+
+
+def test_a_take_in_which_nothing_was_recognised_is_recorded_again_unless_it_is_kept_on_purpose(
+    prompts, take, sound, person, monkeypatch
+):
+    sound([], take, take, take)
+    screen = "device_app.cli.terminal.recording.RecordingScreen._measure"
+    measure = RecordingScreen._measure
+    monkeypatch.setattr(screen, lambda *inputs: replace(measure(*inputs), hypothesis=""))
+    person.keys = [ENTER, "p", ENTER, "k"]
+    done = record(prompts("f i o m a"))
+    assert done.stderr.count("Nothing was recognised. Enter again") == 4
+    assert len(kept()) == 1
+
+
+def test_a_kept_take_is_deleted_after_asking_and_its_prompt_comes_again(prompts, take, sound, person):
+    sound([], take, QUIET, QUIET, take, QUIET)
+    path = prompts("f i o m a")
+    person.keys = [ENTER]
+    record(path)
+    sound([], QUIET, take)
+    path.write_text("f i o m a\na m o i f\n")
+    person.keys = [Now("b"), "d", "n", "d", "y", Now("q")]
+    done = record(path)
+    assert "  deleted" in done.stderr
+    assert "[1/2, 0:00 recorded" in done.stderr
+    assert kept() == []
+
+
+def test_a_session_ends_with_what_is_missing_and_the_next_command(prompts, take, sound, person):
+    sound([], take)
+    person.keys = [ENTER]
+    done = call("record", prompts("f i o m a"), "--model", "tiny", terminal=True)
+    assert done.stderr.endswith("1 of 10: 9 more until it can learn. Next: asr-edge record\n")
+    assert len(kept("my-speech")) == 1
 
 
 def test_nothing_is_before_the_first_and_enter_goes_forward(prompts, take, sound, person):
@@ -226,6 +263,34 @@ def test_what_has_no_text_at_all_is_labelled_by_typing(home_of_tiny, person):
     person.keys = [ENTER, Line("f i o"), ENTER]
     assert "recognised: nothing" in label("--domain", "new").stderr
     assert kept("new")[0].text == "f i o"
+
+
+# correct
+
+
+def correct(*arguments, code=0):
+    return call("correct", *arguments, "--model", "tiny", code=code, terminal=True)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--last",), ("NUMBER",)])
+def test_without_a_text_the_hypothesis_is_edited(unlabelled, person, arguments):
+    number = kept("my-speech")[-1].number
+    person.keys = [Line("f i x")]
+    done = correct(*(number if one == "NUMBER" else one for one in arguments))
+    assert "recognised: a r m" in done.stderr
+    assert done.stdout == f"{number}  my-speech  f i x\n"
+    assert "1 of 10: 9 more until it can learn. Next: asr-edge record" in done.stderr
+    assert (kept("my-speech")[-1].text, kept("my-speech")[-1].source) == ("f i x", "corrected")
+
+
+def test_ctrl_c_changes_nothing(unlabelled, person):
+    person.keys = [Line("\x03")]
+    assert "Nothing was changed." in correct("--domain", "mail").stderr
+    assert kept("my-speech")[-1].text is None
+
+
+def test_correct_needs_a_terminal_or_a_text(unlabelled):
+    assert "without one use 'asr-edge correct ID TEXT'" in call("correct", "--model", "tiny", code=1).stderr
 
 
 # live

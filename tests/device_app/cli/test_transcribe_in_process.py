@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.store import Store
 from tests.device_app.cli.conftest import call
 from tests.device_app.cli.desk import CtrlC, blocks
@@ -200,14 +201,60 @@ def test_the_real_microphones_are_listed():
     assert len(json.loads(call("transcribe", "--list-devices", "-f", "json").stdout or "[]")) == len(inputs)
 
 
-@pytest.mark.parametrize(
-    ("option", "message"), [(("-o", "x.txt"), "--output is for recordings"), (("-f", "srt"), "srt is for recordings")]
-)
-def test_the_microphone_takes_no_options_of_files(home_of_tiny, option, message):
-    assert message in transcribe(*option, code=1).stderr
+def test_a_format_of_whole_recordings_is_refused_at_the_microphone(home_of_tiny):
+    assert "srt is for recordings" in transcribe("-f", "srt", code=1).stderr
+
+
+def test_live_text_also_goes_to_a_file_that_must_not_exist(home_of_tiny, sound):
+    sound([*blocks(spell("fio")[0]), *blocks(spell("mam")[0], silence_s=0.0), CtrlC()])
+    done = transcribe("-o", "notes.txt", "--silence", "1.0")
+    assert done.stdout == "f i o\nm a m\n" == Path("notes.txt").read_text()
+    sound([CtrlC()])
+    assert "notes.txt: already exists" in transcribe("-o", "notes.txt", code=1).stderr
+    assert Path("notes.txt").read_text() == done.stdout
+    sound([CtrlC()])
+    transcribe("-o", "notes.txt", "--overwrite")
+    assert Path("notes.txt").read_text() == ""
+
+
+def test_a_microphone_without_any_sound_is_reported_once_by_name(home_of_tiny, sound):
+    sound([*blocks(np.zeros(0, np.float32), silence_s=12.0), CtrlC()])
+    assert transcribe().stderr.count("No sound at all has come from desk for 5 s. Is it muted?") == 1
+    noise = np.random.default_rng(0).normal(0, 1e-4, 8 * SAMPLE_RATE).astype(np.float32)
+    sound([*blocks(noise, silence_s=0.0), CtrlC()])
+    assert "No sound" not in transcribe().stderr
+
+
+def test_each_saved_live_line_shows_its_number(home_of_tiny, sound):
+    sound([*blocks(spell("fio")[0]), *blocks(spell("mam")[0]), CtrlC()])
+    done = transcribe("--save", "--silence", "1.0")
+    with Store() as store:
+        numbers = [one.number for one in store.utterances("my-speech")]
+    assert len(numbers) == 2
+    assert all(f"  saved as {number}\n" in done.stderr for number in numbers)
+
+
+def test_the_last_sentence_is_shown_if_ctrl_c_has_ended_the_reader_of_the_pipe(home_of_tiny, sound, monkeypatch):
+    sound([*blocks(spell("fio")[0], silence_s=0.0), CtrlC()])
+
+    def broken(_line):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("device_app.cli.terminal.listening.echo", broken)
+    monkeypatch.setattr("device_app.cli._discard_output", lambda: None)
+    assert "f i o" in transcribe("--silence", "2.5", code=1).stderr
 
 
 # evaluate and bench
+
+
+def test_stored_recordings_are_evaluated_by_domain(home_of_tiny):
+    held_out = json.loads(call("evaluate", "--domain", "codes", "--model", "tiny", "--json").stdout)
+    training = json.loads(call("evaluate", "--domain", "codes", "--split", "train", "--model", "tiny", "--json").stdout)
+    assert held_out["manifests"][0]["manifest"] == "codes"
+    assert held_out["utterances"] + training["utterances"] == 12
+    assert "there is no domain" in call("evaluate", "--domain", "other", code=1).stderr
+    assert "name a manifest, or recordings with --domain NAME" in call("evaluate", code=1).stderr
 
 
 def test_evaluate_prints_a_table(home_of_tiny, spelled, tmp_path):
