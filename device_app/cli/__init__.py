@@ -13,6 +13,7 @@ import typer
 
 from device_app.cli import (
     adapt,
+    backup,
     bench,
     dataset,
     doctor,
@@ -58,6 +59,8 @@ PANELS: Mapping[str, Mapping[str, typer.Typer | Callable[..., None]]] = {
         "label": label.app,
         "dataset": dataset.app,
         "doctor": doctor.doctor,
+        "backup": backup.backup,
+        "restore": backup.restore,
     },
     "Adaptation and its edits": {
         "adapt": adapt.adapt,

@@ -21,9 +21,10 @@ Migration = Callable[[sqlite3.Connection], None]
 class LaterVersionError(StorageError):
     """A database has more migrations than this asr-edge knows; `version` is their number (below 0: it is damaged)."""
 
-    def __init__(self, path: Path, version: int) -> None:
+    def __init__(self, path: Path, version: int, known: int) -> None:
         super().__init__(
-            f"{path}: was made by a later asr-edge (version {version}); nothing was changed. Update asr-edge"
+            f"{path}: was made by a later asr-edge (it needs one that reads version {version}; this one reads versions "
+            f"up to {known}); nothing was changed. Update asr-edge"
         )
         self.version = version
 
@@ -96,7 +97,7 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Mig
     """
     taken = _version(connection)
     if not 0 <= taken <= len(migrations):
-        raise LaterVersionError(path, taken)
+        raise LaterVersionError(path, taken, len(migrations))
     is_old = taken < len(migrations)
     while taken < len(migrations):
         with transaction(connection):

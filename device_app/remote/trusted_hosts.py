@@ -77,7 +77,11 @@ def hosts() -> dict[str, Host]:
     Raises:
         StorageError: the list is damaged.
     """
-    path = _path()
+    return read_hosts(_path())
+
+
+def read_hosts(path: Path) -> dict[str, Host]:
+    """Reads a file in the form of the list in the data folder, as `hosts`."""
     try:
         return {url: Host(**host) for url, host in read_json(path).items()}
     except FileNotFoundError:

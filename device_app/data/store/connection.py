@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,7 @@ class Connection:
             damage.check_journal(self.path)
             self.sql = database.connect(self.path)
             try:
+                self._opened = self.path.stat()
                 self.was_migrated = migrate(self.sql, self.path)
                 damage.check_domains(self.sql)
             except BaseException as error:
@@ -78,11 +80,26 @@ class Connection:
         """
         try:
             with database.transaction(self.sql):
+                self._check_not_replaced()
                 yield
         except sqlite3.OperationalError as error:
             if damage.is_damage(error):
                 raise damage.DamagedDatabaseError(self.path, str(error)) from error
             raise StorageError(f"{self.path}: cannot be written ({error}); nothing was changed") from error
+
+    def _check_not_replaced(self) -> None:
+        """
+        Raises:
+            StorageError: the data folder was restored from a backup since the database was opened.
+        """
+        try:
+            is_same = os.path.samestat(self.path.stat(), self._opened)
+        except FileNotFoundError:
+            is_same = False
+        if not is_same:
+            raise StorageError(
+                f"{self.path}: was replaced while this command was running; nothing was changed. Start the command again"
+            )
 
     def id_of(self, table: Table, name: str) -> int:
         """The row id of a domain or a speaker, created if there is none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -67,9 +68,14 @@ def remove_marked(connection: Connection) -> None:
     except OSError as error:
         raise StorageError(f"{error.filename}: cannot be deleted ({error.strerror})") from error
     with connection.transaction():
-        connection.sql.executemany("DELETE FROM utterance WHERE id = ?", [(row[0],) for row in rows])
-        for table in ("domain", "speaker"):
-            named = f"SELECT {table}_id FROM utterance WHERE {table}_id IS NOT NULL"  # noqa: S608
-            connection.sql.execute(f"DELETE FROM {table} WHERE id NOT IN ({named})")  # noqa: S608
+        remove_rows(connection.sql, [row[0] for row in rows])
     # The journal may still contain the deleted rows.
     connection.sql.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def remove_rows(sql: sqlite3.Connection, identities: Sequence[int]) -> None:
+    """Removes rows of utterances, and the domains and speakers that no other utterance has."""
+    sql.executemany("DELETE FROM utterance WHERE id = ?", [(identity,) for identity in identities])
+    for table in ("domain", "speaker"):
+        named = f"SELECT {table}_id FROM utterance WHERE {table}_id IS NOT NULL"  # noqa: S608
+        sql.execute(f"DELETE FROM {table} WHERE id NOT IN ({named})")  # noqa: S608
