@@ -1,7 +1,7 @@
 """What a shared task vector reveals: can who has it tell which recordings it was trained on?
 
-    python benchmarks/membership.py ../shared/data/digits-jackson/manifest.jsonl --others ../shared/data/digits-theo/manifest.jsonl
-    python benchmarks/membership.py ../shared/data/mandarin-adults/manifest.jsonl --lines 240
+    python benchmarks/membership.py DATA/digits-jackson --others DATA/digits-nicolas DATA/digits-theo
+    python benchmarks/membership.py DATA/mandarin-adults --lines 240
 
 Half of each speaker's `train` lines (with --others: of all lines) are trained on, as `asr-edge adapt` does; the other
 half of the same speakers is held out. With more than four speakers, half of the speakers are left out altogether. The
@@ -91,10 +91,8 @@ def main() -> None:
     adapted = apply(base, found.vector.trimmed(DENSITY).as_stored().tensors)
     before = {name: losses(bundle, base, lines) for name, lines in parts.items() if lines}
     after = {name: losses(bundle, adapted, lines) for name, lines in parts.items() if lines}
-    for name in before:
-        print(
-            f"{name}: {len(before[name])} lines, loss {before[name].mean():.2f} before, {after[name].mean():.3f} after"
-        )
+    for name, scores in before.items():
+        print(f"{name}: {len(scores)} lines, loss {scores.mean():.2f} before, {after[name].mean():.3f} after")
     for name in [name for name in before if name != "trained"]:
         alone = with_interval(-after["trained"], -after[name])
         compared = with_interval(before["trained"] - after["trained"], before[name] - after[name])

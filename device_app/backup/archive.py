@@ -71,7 +71,7 @@ class Writer:
     """Writes a backup's files into an open file; `finish` adds the manifest."""
 
     def __init__(self, file: IO[bytes], on_done: OnDone) -> None:
-        self._tar = tarfile.open(fileobj=file, mode="w|", format=tarfile.USTAR_FORMAT, encoding="utf-8")  # noqa: SIM115
+        self._tar = tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT, encoding="utf-8")  # noqa: SIM115
         self._on_done = on_done
         self.files: dict[str, tuple[int, str]] = {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from device_app.cli import (
     evaluate,
     export,
     fleet,
+    forget,
     import_,
     jobs,
     label,
@@ -61,6 +63,7 @@ PANELS: Mapping[str, Mapping[str, typer.Typer | Callable[..., None]]] = {
         "doctor": doctor.doctor,
         "backup": backup.backup,
         "restore": backup.restore,
+        "forget": forget.forget,
     },
     "Adaptation and its edits": {
         "adapt": adapt.adapt,
@@ -132,7 +135,8 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         _discard_output()
-        sys.exit(f"asr-edge: {printable(str(error.filename or 'standard output'))}: {error.strerror}")
+        remedy = "; free some space and try again" if error.errno == errno.ENOSPC else ""
+        sys.exit(f"asr-edge: {printable(str(error.filename or 'standard output'))}: {error.strerror}{remedy}")
 
 
 def _discard_output() -> None:

@@ -81,9 +81,7 @@ def restore(
     for line in found.manifest.left_out:
         options.tell(f"Was not in the backup: {line}")
     for base in found.contents.missing_bases:
-        options.tell(
-            f"The model {base}, to which edits belong, is not installed here; they have no effect until it is."
-        )
+        options.tell(f"The model {base}, to which edits belong, is not installed; they have no effect until it is.")
 
 
 def _question(found: Prepared) -> str:

@@ -71,7 +71,9 @@ class Ledger:
         try:
             found = self.files.read_ledger()
         except NewerRecordError as error:
-            raise StorageError(f"{self.path}: of a newer asr-edge ({error}); nothing was changed") from error
+            raise StorageError(
+                f"{self.path}: of a newer asr-edge ({error}); nothing was changed. Update asr-edge"
+            ) from error
         except DamagedRecordError as error:
             raise self._damaged(str(error)) from error
         if found is None:

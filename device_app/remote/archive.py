@@ -187,9 +187,11 @@ def members(file: IO[bytes], what: str = "the archive", encoding: str = "ascii")
         try:
             member = tarfile.TarInfo.frombuf(header, encoding, "strict")
         except (tarfile.HeaderError, UnicodeDecodeError) as error:
-            raise BadInputError(f"{what}: is not a tar file, or is damaged ({error})") from error
+            raise BadInputError(
+                f"{what}: is not a tar file, or is damaged ({error}); nothing was used of it"
+            ) from error
         if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.size < 0:
-            raise BadInputError(f"{what}: {member.name!r} is not a regular file")
+            raise BadInputError(f"{what}: {member.name!r} is not a regular file; nothing was used of it")
         yield member.name, member.size
         file.seek(-member.size % tarfile.BLOCKSIZE, 1)
 
@@ -204,7 +206,7 @@ def content(file: IO[bytes], size: int, what: str = "the archive") -> Iterator[b
     while left:
         chunk = file.read(min(CHUNK, left))
         if not chunk:
-            raise BadInputError(f"{what}: is truncated")
+            raise BadInputError(f"{what}: is truncated; nothing was used of it")
         left -= len(chunk)
         yield chunk
 

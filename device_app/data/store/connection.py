@@ -15,6 +15,7 @@ from device_app.data.store.migrations import migrate
 from device_app.data.store.quarantine import Quarantine
 from device_app.paths import DATA, LINKED
 from editing.errors import BadInputError, StorageError
+from editing.files import cannot_write
 from editing.privacy import make_folder, private_folder
 
 HIGHEST_VERSION = 1000  # a database of a higher version is damaged
@@ -65,18 +66,23 @@ class Connection:
         except OSError as error:
             if isinstance(error, StorageError):
                 raise
-            raise StorageError(f"{self.folder}: cannot be written ({error.strerror or error})") from error
+            raise cannot_write(self.folder, error) from error
         except sqlite3.Error as error:
             if damage.is_damage(error):
                 raise damage.DamagedDatabaseError(self.path, str(error)) from error
-            raise StorageError(f"{self.path}: cannot be opened ({error}); nothing was changed") from error
+            if database.is_full(self.path):
+                raise database.FullDiskError(self.path) from error
+            raise StorageError(
+                f"{self.path}: cannot be opened ({error}); nothing was changed. Check that you may write to this folder"
+            ) from error
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Runs a block in a transaction: all of its changes are written, or none. Only one process at a time writes.
 
         Raises:
-            StorageError: the disk is full or cannot be written.
+            FullDiskError: the disk is full.
+            StorageError: the database cannot be written.
         """
         try:
             with database.transaction(self.sql):
@@ -85,7 +91,12 @@ class Connection:
         except sqlite3.OperationalError as error:
             if damage.is_damage(error):
                 raise damage.DamagedDatabaseError(self.path, str(error)) from error
-            raise StorageError(f"{self.path}: cannot be written ({error}); nothing was changed") from error
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL or database.is_full(self.path):
+                raise database.FullDiskError(self.path) from error
+            raise StorageError(
+                f"{self.path}: cannot be written ({error}); nothing was changed. Wait until other commands have "
+                "finished, and try again"
+            ) from error
 
     def _check_not_replaced(self) -> None:
         """
@@ -98,7 +109,7 @@ class Connection:
             is_same = False
         if not is_same:
             raise StorageError(
-                f"{self.path}: was replaced while this command was running; nothing was changed. Start the command again"
+                f"{self.path}: was replaced while this command ran; nothing was changed. Start the command again"
             )
 
     def id_of(self, table: Table, name: str) -> int:

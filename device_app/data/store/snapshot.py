@@ -121,9 +121,7 @@ def check_foreign_database(path: Path, what: str) -> None:
             for name in _files(sql):
                 inner = PurePosixPath(name)
                 if inner.is_absolute() or os.pardir in inner.parts or len(inner.parts) > 2:
-                    raise BadInputError(
-                        f"{what}: its database names a recording outside the store; nothing was changed"
-                    )
+                    raise BadInputError(f"{what}: its database names a file outside the store; nothing was changed")
     except sqlite3.Error as error:
         raise BadInputError(f"{what}: its database is damaged ({error}); nothing was changed") from error
 

@@ -315,6 +315,14 @@ class Store(Queries):
         deletion.delete_from_quarantine(self._open, lambda record: record.get("speaker") == speaker)
         return count
 
+    def delete_everything(self) -> None:
+        """Deletes all utterances, all audio and the quarantine, and forgets which recordings were held out.
+
+        Raises:
+            StorageError: as `delete`.
+        """
+        deletion.delete_everything(self._open)
+
     def finish_deletions(self) -> None:
         """Removes the audio and the rows of utterances that are marked as deleted.
 
