@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from device_app.models.bundles import embedded_bundle
 from device_app.models.ledger import Edit, Ledger
 from device_app.remote.jobs import Job, jobs
 from device_app.remote.trusted_hosts import Host, hosts, save_host
+from editing.files import sha256
 from editing.task_vector import Origin, TaskVector
 from export.bundle import Bundle
 from tests.device_app.data.repair.test_utterances import new
@@ -53,7 +53,7 @@ def fill(*, with_job: bool = True) -> None:
         add_edit(ledger, domain, seed)
     with changed_terms() as box:
         box[0] = box[0].with_terms([checked_term("Kubernetes")])
-    save_host(Host(HOST, "a2V5", token="asr-edge-secret"))
+    save_host(Host(HOST, "a2V5"))
     if with_job:
         request = {"dataset": {"bytes": 7}}
         job = Job(
@@ -85,13 +85,11 @@ def filled_home(filled, tmp_path, monkeypatch):
 def everything(folder: Path) -> dict[str, object]:
     """What a user has in the data folder that ASR_EDGE_HOME names, by content and not by file."""
     with Store(folder) as store:
-        utterances = {
-            (u.domain, u.speaker, u.text, hashlib.sha256(u.audio.read_bytes()).hexdigest()) for u in store.utterances()
-        }
+        utterances = {(u.domain, u.speaker, u.text, sha256(u.audio)) for u in store.utterances()}
     ledger = Ledger(embedded_bundle())
     return {
         "utterances": utterances,
-        "edits": [(edit.domain, ledger.vector(edit.vectors[0]).norm) for edit in ledger.edits],
+        "edits": [(edit.domain, sha256(ledger.vector_path(edit.vectors[0]))) for edit in ledger.edits],
         "active": [applied.edit for applied in ledger.current.applied],
         "terms": [term.text for term in stored_terms().terms],
         "hosts": [*hosts()],

@@ -95,6 +95,7 @@ def _recordings(store: Store, selection: Selection) -> tuple[list[int], list[str
         is_known = any(one.domain == selection.domain for one in store.stats())
         found = [one.number for one in store.utterances(selection.domain)] if is_known else []
         return found, [selection.domain]
+    store.count_of(selection.speaker or "")  # raises if there is no such speaker
     chosen = [store.get(number) for number in store.of_speaker(selection.speaker or "")]
     domains = dict.fromkeys(one.domain for one in chosen if one.split == "train")
     return [one.number for one in chosen], list(domains)

@@ -187,9 +187,7 @@ def members(file: IO[bytes], what: str = "the archive", encoding: str = "ascii")
         try:
             member = tarfile.TarInfo.frombuf(header, encoding, "strict")
         except (tarfile.HeaderError, UnicodeDecodeError) as error:
-            raise BadInputError(
-                f"{what}: is not a tar file, or is damaged ({error}); nothing was used of it"
-            ) from error
+            raise BadInputError(f"{what}: is no tar file, or is damaged ({error}); nothing was used of it") from error
         if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.size < 0:
             raise BadInputError(f"{what}: {member.name!r} is not a regular file; nothing was used of it")
         yield member.name, member.size

@@ -88,7 +88,8 @@ def read_hosts(path: Path) -> dict[str, Host]:
         return {}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise StorageError(
-            f"{path}: is damaged ({one_line(str(error))}); remove it and trust your hosts again"
+            f"{path}: is damaged ({one_line(str(error))}); 'asr-edge restore FILE' brings it back from a backup; "
+            "without one, remove it and trust your hosts again"
         ) from error
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 import sqlite3
 import tarfile
 from contextlib import closing
@@ -44,7 +45,7 @@ def refused(path, home, match):
     with pytest.raises(AsrEdgeError, match=match) as caught, prepared(path):
         pytest.fail("it was accepted")
     assert "\n" not in str(caught.value)
-    assert "nothing was changed" in str(caught.value) or "damaged" in str(caught.value)
+    assert re.search("nothing was (changed|used)", str(caught.value))
     assert kept_folders(home) == []
     assert everything(home) == before
 
@@ -69,7 +70,7 @@ def test_names_of_other_files_are_refused(name, backup, filled_home, tmp_path):
     files = content(backup)
     del files["manifest.json"]
     write(backup, {name: b"x", **files})
-    refused(backup, filled_home, "is not a name of a backup|is not a tar file|manifest")
+    refused(backup, filled_home, "is not a name of a backup|is no tar file|manifest")
     assert not (tmp_path / "evil").exists()
 
 
@@ -97,18 +98,17 @@ def test_a_truncated_backup(backup, filled_home):
     data = backup.read_bytes()
     for length in (0, 100, 512, 5000, len(data) // 2, len(data) - 20_000):
         backup.write_bytes(data[:length])
-        refused(backup, filled_home, "truncated|manifest|not a tar file")
+        refused(backup, filled_home, "truncated|manifest|no tar file")
 
 
 def test_a_flipped_byte_anywhere(backup, filled_home):
     """Padding and the last zeros do not count; all else is found."""
     data = bytearray(backup.read_bytes())
     with tarfile.open(backup) as tar:
-        places = [
-            member.offset_data + member.size // 2 for member in tar if member.size and member.name != "manifest.json"
-        ]
-        places += [member.offset + 3 for member in tar]
-    for place in places[:: max(1, len(places) // 12)]:
+        members = [member for member in tar if member.name != "manifest.json"]
+        places = [member.offset_data + member.size // 2 for member in members]
+        places += [member.offset + 3 for member in members]
+    for place in places[:: max(1, len(places) // 6)]:
         damaged = bytearray(data)
         damaged[place] ^= 0x55
         backup.write_bytes(damaged)
@@ -135,9 +135,9 @@ def test_a_store_of_a_later_asr_edge(backup, filled_home):
     [
         (
             "CREATE TRIGGER t AFTER UPDATE ON utterance BEGIN DELETE FROM utterance; END",
-            "has parts that a store does not",
+            "parts that a store does not",
         ),
-        ("CREATE VIEW v AS SELECT * FROM utterance", "has parts that a store does not"),
+        ("CREATE VIEW v AS SELECT * FROM utterance", "parts that a store does not"),
         ("UPDATE utterance SET file = '../../outside.flac' WHERE id = 1", "names a file outside the store"),
         ("UPDATE utterance SET file = '/etc/passwd' WHERE id = 1", "names a file outside the store"),
         ("UPDATE utterance SET domain_id = 99", "damaged"),
@@ -159,4 +159,4 @@ def test_parts_that_fit_the_manifest_but_are_damaged(suffix, backup, filled_home
     del files["manifest.json"]
     (name, *_) = [name for name in files if name.endswith(suffix)]
     write(backup, {**files, name: files[name][:-5]})
-    refused(backup, filled_home, "damaged")
+    refused(backup, filled_home, "damaged|cannot be used")

@@ -46,6 +46,7 @@ class Connection:
         with self.opening():
             make_folder(private_folder(folder, DATA, LINKED))
             damage.check_journal(self.path)
+            damage.check_not_lost(self.path, self.audio_folder)
             self.sql = database.connect(self.path)
             try:
                 self._opened = self.path.stat()

@@ -83,7 +83,7 @@ def test_recordings_that_are_added_and_deleted_meanwhile(filled_home, tmp_path, 
     with Store() as store:
         assert [one.domain for one in store.stats()] == ["garden", "kitchen", "meanwhile"]
         assert all(one.audio.is_file() for one in store.utterances())
-        assert len([path for path in store.audio_folder.rglob("*.flac")]) == 6
+        assert len(list(store.audio_folder.rglob("*.flac"))) == 6
 
 
 def test_a_missing_recording_and_a_damaged_vector_are_named(filled_home, tmp_path):

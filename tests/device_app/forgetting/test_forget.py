@@ -139,7 +139,7 @@ def test_what_cannot_be_forgotten(filled_home):
             plan(store, Selection(speaker="carl"))
         path = Ledger(embedded_bundle()).path
         path.write_text(json.dumps({"format_version": 1}))
-        with pytest.raises(StorageError, match="nothing was forgotten. Run 'asr-edge doctor' first"):
+        with pytest.raises(StorageError, match=r"nothing was forgotten\. Run 'asr-edge doctor' first"):
             plan(store, Selection(domain="kitchen"))
 
 
