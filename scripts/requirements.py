@@ -4,7 +4,7 @@
     python scripts/requirements.py --latest    # from the newest packages that pyproject.toml allows
 
 pip chooses the packages and reports the SHA-256 of the file that it would install; the index is the one that pip is
-configured to use, and its address is not written. The licences are those in the metadata of the installed packages.
+configured to use, and its address is not written.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from importlib.metadata import Distribution, distributions
+from collections.abc import Iterator, Mapping
+from importlib.metadata import distributions
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SETS = {"device": ".", "dev": ".[train,dev]"}
 BUILD = ("hatchling>=1.27", "editables>=0.5")  # what the editable installation of asr-edge itself needs
 OWN = "asr-edge"
+ELSEWHERE = {"cuda-toolkit": "NVIDIA CUDA Toolkit EULA (not in its metadata)"}
+Report = Mapping[str, Any]  # packages of a report of pip, by normalised name
 HEAD = """# Written by scripts/requirements.py for {place}. Install with:
 #     pip install --require-hashes -r {file}
 #     pip install --no-deps --no-build-isolation --editable .
@@ -40,26 +43,29 @@ def normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def pinned(extras: str, constraints: Path | None) -> list[str]:
-    """The lines of a requirements file, from what pip would install."""
+def report_of(extras: str, constraints: Path | None) -> Report:
+    """What pip would install: name, version, licence and hash of every package."""
     with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.json"
+        path = Path(folder) / "report.json"
         command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
-        command += ["--report", str(report), extras, *BUILD]
+        command += ["--report", str(path), extras, *BUILD]
         command += ["--constraint", str(constraints)] if constraints else []
         subprocess.run(command, check=True, cwd=REPOSITORY)  # noqa: S603
-        return lines(json.loads(report.read_text("utf-8")))
+        return packages(json.loads(path.read_text("utf-8")))
 
 
-def lines(report: dict[str, list[dict[str, dict[str, object]]]]) -> list[str]:
-    """The lines of a requirements file, from a report of pip."""
-    found = {}
-    for one in report["install"]:
-        name = normalised(str(one["metadata"]["name"]))
-        if name != OWN:
-            digest = one["download_info"]["archive_info"]["hashes"]["sha256"]  # type: ignore[index]
-            found[name] = f"{name}=={one['metadata']['version']} --hash=sha256:{digest}"
-    return [found[name] for name in sorted(found)]
+def packages(report: Any) -> Report:
+    """The packages of a report of pip, by normalised name, without asr-edge itself."""
+    found = {normalised(one["metadata"]["name"]): one for one in report["install"]}
+    return {name: found[name] for name in sorted(found) if name != OWN}
+
+
+def lines(found: Report) -> list[str]:
+    """The lines of a requirements file."""
+    return [
+        f"{name}=={one['metadata']['version']} --hash=sha256:{one['download_info']['archive_info']['hashes']['sha256']}"
+        for name, one in found.items()
+    ]
 
 
 def frozen(folder: Path) -> Path:
@@ -72,56 +78,48 @@ def frozen(folder: Path) -> Path:
     return path
 
 
-def licence(found: Distribution) -> str:
+def licence(name: str, metadata: Any) -> str:
     """The licence in a package's metadata: its expression, its classifiers, or the first line of its text."""
-    metadata = found.metadata
-    if expression := metadata.get("License-Expression"):
+    if expression := metadata.get("license_expression"):
         return str(expression)
-    classifiers = [line.rpartition(" :: ")[2] for line in metadata.get_all("Classifier") or () if "License ::" in line]
-    text = (metadata.get("License") or "").strip().splitlines()
+    classifiers = [line.rpartition(" :: ")[2] for line in metadata.get("classifier", ()) if "License ::" in line]
+    text = metadata.get("license", "").strip().splitlines()
     named = [line for line in classifiers if line != "OSI Approved"]
-    return ", ".join(named) or (text[0][:80] if text else "not in its metadata")
+    return ", ".join(named) or (text[0][:80] if text else ELSEWHERE[name])
 
 
-def table(names: set[str]) -> Iterator[str]:
+def table(found: Report) -> Iterator[str]:
     """The lines of docs/licences.md."""
     yield from (
         "# Licences of the packages that asr-edge uses",
         "",
-        "From the metadata of the packages in `requirements/`, by `python scripts/requirements.py --licences`. No",
-        "wheel of asr-edge contains any of them. Only tests import pysrt (GPL).",
+        f"As the metadata of the packages in `requirements/` says; written by `python scripts/requirements.py` for {place()}.",
+        "No wheel of asr-edge contains any of these packages. Only tests import pysrt (GPL).",
         "",
         "| package | licence |",
         "|---|---|",
     )
-    found = {normalised(one.name): one for one in distributions()}
-    for name in sorted(names):
-        yield f"| {name} | {licence(found[name]).replace('|', '/') if name in found else 'not installed here'} |"
+    for name in sorted(found):
+        yield f"| {name} | {licence(name, found[name]['metadata']).replace('|', '/')} |"
 
 
-def names_in(path: Path) -> set[str]:
-    """The packages of a requirements file."""
-    return {line.partition("==")[0] for line in path.read_text("utf-8").splitlines() if "==" in line}
-
-
-def write_licences() -> None:
-    names = {name for path in (REPOSITORY / "requirements").glob("*.txt") for name in names_in(path)}
-    (REPOSITORY / "docs" / "licences.md").write_text("\n".join(table(names)) + "\n", "utf-8")
+def write(reports: Mapping[str, Report]) -> None:
+    """Writes the requirements files and the list of licences."""
+    for name, found in reports.items():
+        path = REPOSITORY / "requirements" / f"{name}-{place()}.txt"
+        head = HEAD.format(place=place(), file=path.relative_to(REPOSITORY))
+        path.write_text(head + "\n".join(lines(found)) + "\n", "utf-8")
+    every = {name: one for found in reports.values() for name, one in found.items()}
+    (REPOSITORY / "docs" / "licences.md").write_text("\n".join(table(every)) + "\n", "utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--latest", action="store_true", help="the newest packages, not the installed ones")
-    parser.add_argument("--licences", action="store_true", help="only docs/licences.md")
     options = parser.parse_args()
-    if not options.licences:
-        with tempfile.TemporaryDirectory() as folder:
-            constraints = None if options.latest else frozen(Path(folder))
-            for name, extras in SETS.items():
-                path = REPOSITORY / "requirements" / f"{name}-{place()}.txt"
-                head = HEAD.format(place=place(), file=path.relative_to(REPOSITORY))
-                path.write_text(head + "\n".join(pinned(extras, constraints)) + "\n", "utf-8")
-    write_licences()
+    with tempfile.TemporaryDirectory() as folder:
+        constraints = None if options.latest else frozen(Path(folder))
+        write({name: report_of(extras, constraints) for name, extras in SETS.items()})
 
 
 if __name__ == "__main__":

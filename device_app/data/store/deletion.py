@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from device_app.data.database import FullDiskError
-from device_app.data.store import damage
+from device_app.data.store import damage, reserve
 from device_app.data.store.connection import Connection
 from device_app.data.utterance import StoredUtterance
 from editing.errors import StorageError
@@ -17,7 +17,7 @@ from editing.errors import StorageError
 def delete(connection: Connection, utterances: Sequence[StoredUtterance]) -> None:
     """Deletes utterances and their audio, also from the quarantine. After a kill, `doctor` finishes the deletion.
 
-    On a full disk, the journal of the database has no space before the audio is gone, so that goes first.
+    On a full disk, the journal of the database has no space before the reserve and the audio are gone: they go first.
 
     Raises:
         StorageError: a file cannot be deleted, or the recordings are missing.
@@ -26,9 +26,11 @@ def delete(connection: Connection, utterances: Sequence[StoredUtterance]) -> Non
         _mark(connection, utterances)
     except FullDiskError:
         connection.check_audio_folder()
+        reserve.release(connection.folder)
         _unlink([utterance.audio for utterance in utterances])
         _mark(connection, utterances)
     finish(connection)
+    reserve.keep(connection.folder)
 
 
 def _mark(connection: Connection, utterances: Sequence[StoredUtterance]) -> None:
@@ -63,6 +65,7 @@ def delete_everything(connection: Connection) -> None:
         _mark_all(connection)
     except FullDiskError:
         connection.check_audio_folder()
+        reserve.release(connection.folder)
         _unlink([connection.audio_folder / file for (file,) in rows])
         _mark_all(connection)
     finish(connection)

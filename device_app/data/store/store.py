@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from device_app.data.names import checked_name, checked_text
-from device_app.data.store import damage, deletion, reattachment, splits
+from device_app.data.store import damage, deletion, reattachment, reserve, splits
 from device_app.data.store.connection import Connection
 from device_app.data.store.quarantine import Quarantine
 from device_app.data.store.queries import Queries
@@ -134,6 +134,7 @@ class Store(Queries):
                 for path in paths:
                     path.unlink(missing_ok=True)
                 raise
+        reserve.keep(self.folder)
         return [self.get(identity) for identity in ids]
 
     def _insert(self, new: Utterance, file: str, split: Split) -> int:
