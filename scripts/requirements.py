@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from importlib.metadata import distributions
+from importlib.metadata import PackageNotFoundError, distribution, distributions
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,15 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 SETS = {"device": ".", "dev": ".[train,dev]"}
 BUILD = ("hatchling>=1.27", "editables>=0.5")  # what the editable installation of asr-edge itself needs
 OWN = "asr-edge"
-ELSEWHERE = {"cuda-toolkit": "NVIDIA CUDA Toolkit EULA (not in its metadata)"}
+ELSEWHERE = {  # not in the metadata, or of packages that only build asr-edge
+    "cuda-toolkit": "NVIDIA CUDA Toolkit EULA",
+    "editables": "MIT",
+    "hatchling": "MIT",
+    "pathspec": "MPL-2.0",
+    "pluggy": "MIT",
+    "tomlkit": "MIT",
+    "trove-classifiers": "Apache-2.0",
+}
 Report = Mapping[str, Any]  # packages of a report of pip, by normalised name
 HEAD = """# Written by scripts/requirements.py for {place}. Install with:
 #     pip install --require-hashes -r {file}
@@ -78,12 +86,16 @@ def frozen(folder: Path) -> Path:
     return path
 
 
-def licence(name: str, metadata: Any) -> str:
+def licence(name: str) -> str:
     """The licence in a package's metadata: its expression, its classifiers, or the first line of its text."""
-    if expression := metadata.get("license_expression"):
+    try:
+        metadata = distribution(name).metadata
+    except PackageNotFoundError:
+        return ELSEWHERE[name]
+    if expression := metadata.get("License-Expression"):
         return str(expression)
-    classifiers = [line.rpartition(" :: ")[2] for line in metadata.get("classifier", ()) if "License ::" in line]
-    text = metadata.get("license", "").strip().splitlines()
+    classifiers = [line.rpartition(" :: ")[2] for line in metadata.get_all("Classifier") or () if "License ::" in line]
+    text = (metadata.get("License") or "").strip().splitlines()
     named = [line for line in classifiers if line != "OSI Approved"]
     return ", ".join(named) or (text[0][:80] if text else ELSEWHERE[name])
 
@@ -93,14 +105,14 @@ def table(found: Report) -> Iterator[str]:
     yield from (
         "# Licences of the packages that asr-edge uses",
         "",
-        f"As the metadata of the packages in `requirements/` says; written by `python scripts/requirements.py` for {place()}.",
+        f"As the metadata of the packages in `requirements/` says, for {place()}; `scripts/requirements.py` writes it.",
         "No wheel of asr-edge contains any of these packages. Only tests import pysrt (GPL).",
         "",
         "| package | licence |",
         "|---|---|",
     )
     for name in sorted(found):
-        yield f"| {name} | {licence(name, found[name]['metadata']).replace('|', '/')} |"
+        yield f"| {name} | {licence(name).replace('|', '/')} |"
 
 
 def write(reports: Mapping[str, Report]) -> None:

@@ -35,7 +35,7 @@ def test_every_line_has_a_version_and_a_hash_and_no_address(path):
 def test_every_dependency_of_pyproject_is_in_the_list(path):
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
     wanted = list(project["dependencies"])
-    if path.name.startswith("dev"):
+    if path.name.startswith("dev-"):
         for extra in ("train", "plots", "host", "cluster", "media", "docs", "dev"):
             wanted += project["optional-dependencies"][extra]
     assert {normalised(one) for one in wanted} - {"asr-edge"} <= names(path)
