@@ -101,6 +101,7 @@ def test_a_truncated_backup(backup, filled_home):
         refused(backup, filled_home, "truncated|manifest|no tar file")
 
 
+@pytest.mark.slow
 def test_a_flipped_byte_anywhere(backup, filled_home):
     """Padding and the last zeros do not count; all else is found."""
     data = bytearray(backup.read_bytes())

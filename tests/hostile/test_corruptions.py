@@ -120,6 +120,7 @@ def test_task_vector(way, backup, filled_home):
     restores(backup, filled_home, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_installed_bundle(way, filled_home, tmp_path):
     folder = models_folder() / "mine"
