@@ -2,6 +2,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The packages with exact versions and hashes, if there is a list for this Python and platform.
+PLACE := $(shell $(PYTHON) -c 'import platform, sys; print(platform.system().lower(), platform.machine(), "py%d%d" % sys.version_info[:2], sep="-")')
+LOCKED = $(wildcard requirements/$(1)-$(PLACE).txt)
+DEV := [train,dev]
+# Installs asr-edge with the extras $(2); from the list $(1) where there is one.
+INSTALL = $(if $(LOCKED),\
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement $(LOCKED) && \
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .,\
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.$(2)')
 
 .PHONY: help setup demo test test-slow lint docs clean
 
@@ -18,11 +27,11 @@ setup: .setup-dev
 .setup-device: pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "Python 3.11 or later is needed" >&2; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { echo "venv is missing: sudo apt install python3-venv" >&2; exit 1; }
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	$(call INSTALL,device,)
 	@touch $@
 
 .setup-dev: .setup-device
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[train,dev]'
+	$(call INSTALL,dev,$(DEV))
 	@touch $@
 
 demo: .setup-dev

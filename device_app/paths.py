@@ -11,22 +11,31 @@ from editing.privacy import private_folder
 ASSETS = Path(__file__).parent / "assets"
 RECORDINGS = ASSETS / "recordings"
 
+BEFORE_RESTORE = ".before-restore-"  # in the name of a data folder that `restore` has replaced
 CANDIDATE = "candidate-"  # prefix of folders with the baked files of a candidate
 
 # Files and folders that asr-edge creates in the data folder. The modes of all others in it are left unchanged.
 DATA = (
     *("store.sqlite3*", "audio", "quarantine", "ledgers", "models", "baked", "training", "jobs", "hosts.json"),
-    *("terms.json", ".terms.json.lock", "host", "host/*", f"{CANDIDATE}*", f"{CANDIDATE}*/*", "fleet-*", ".*.tmp"),
-    "profiles",
+    *(
+        "terms.json",
+        ".terms.json.lock",
+        "reserve",
+        "host",
+        "host/*",
+        f"{CANDIDATE}*",
+        f"{CANDIDATE}*/*",
+        "fleet-*",
+        ".*.tmp",
+    ),
     "settings.toml",
 )
 # Those that are private even where they are symbolic links, to another disk for instance. Models are no secret,
 # and may be shared by several users.
 LINKED = (
     *("store.sqlite3*", "audio", "quarantine", "ledgers", "training", "jobs", "hosts.json", "host"),
-    *("terms.json", f"{CANDIDATE}*", "fleet-*", "profiles"),
+    *("terms.json", f"{CANDIDATE}*", "fleet-*"),
 )
-PROFILES = "profiles"  # subfolder with a data folder for each profile
 PROFILE_VARIABLE = "ASR_EDGE_PROFILE"
 
 
@@ -41,14 +50,20 @@ def data_folder() -> Path:
     main = main_folder()
     if not (name := os.environ.get(PROFILE_VARIABLE)):
         return main
-    folder = main / PROFILES / name
+    folder = profiles_folder() / name
     if name in (".", "..") or Path(name).name != name or not folder.is_dir():
         raise BadInputError(f"there is no profile {name!r}; 'asr-edge profile add NAME' makes one")
     return private_folder(folder, DATA, LINKED)
 
 
+def profiles_folder() -> Path:
+    """The folder with a data folder for each profile, beside the main one, which `restore` replaces as a whole."""
+    main = main_folder()
+    return main.with_name(f"{main.name}-profiles")
+
+
 def main_folder() -> Path:
-    """The data folder without a profile: ASR_EDGE_HOME, or the default of the platform. It contains the profiles."""
+    """The data folder without a profile: ASR_EDGE_HOME, or the default of the platform."""
     if home := os.environ.get("ASR_EDGE_HOME"):
         return private_folder(Path(home).expanduser(), DATA, LINKED)
     import platformdirs

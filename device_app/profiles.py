@@ -6,15 +6,21 @@ import shutil
 from pathlib import Path
 
 from device_app.data.names import checked_name
-from device_app.paths import PROFILES, main_folder
+from device_app.paths import BEFORE_RESTORE, profiles_folder
 from editing.errors import BadInputError, StorageError
-from editing.privacy import make_folder
 
 
 def profiles() -> list[str]:
     """The names of all profiles, sorted."""
-    folder = main_folder() / PROFILES
-    return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    folder = profiles_folder()
+    if not folder.is_dir():
+        return []
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and _is_name(path.name))
+
+
+def _is_name(name: str) -> bool:
+    """Whether a folder is a profile, and not one that `restore` works in or keeps."""
+    return not name.startswith(".") and BEFORE_RESTORE not in name
 
 
 def add_profile(name: str) -> Path:
@@ -25,13 +31,13 @@ def add_profile(name: str) -> Path:
         StorageError: the folder cannot be made.
     """
     checked_name(name, "profile")
-    folder = main_folder() / PROFILES / name
-    if name.startswith(".") or folder.exists():
-        raise BadInputError(
-            f"{name!r}: " + ("begins with a dot" if name.startswith(".") else "there is such a profile")
-        )
+    folder = profiles_folder() / name
+    if not _is_name(name):
+        raise BadInputError(f"{name!r} cannot be the name of a profile; choose another")
+    if folder.exists():
+        raise BadInputError(f"there is a profile {name!r} already")
     try:
-        make_folder(folder.parent)
+        folder.parent.mkdir(0o700, parents=True, exist_ok=True)
         folder.mkdir(0o700)
     except OSError as error:
         raise StorageError(f"{folder}: cannot be made ({error.strerror})") from error
@@ -48,6 +54,6 @@ def remove_profile(name: str) -> None:
     if name not in profiles():
         raise BadInputError(f"there is no profile {name!r}; there are {', '.join(profiles()) or 'none'}")
     try:
-        shutil.rmtree(main_folder() / PROFILES / name)
+        shutil.rmtree(profiles_folder() / name)
     except OSError as error:
         raise StorageError(f"{error.filename}: cannot be deleted ({error.strerror})") from error

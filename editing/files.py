@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from editing.errors import AsrEdgeError, BadInputError, StorageError
 from editing.privacy import (
@@ -100,6 +101,29 @@ def write_all_atomically(files: Mapping[Path, bytes], *, private: bool = False) 
         for temporary in temporaries.values():
             with suppress(OSError):  # it exists only if the write failed
                 temporary.unlink()
+
+
+@contextmanager
+def new_file_in_one_step(path: Path) -> Iterator[IO[bytes]]:
+    """Yields a new private file that is synced and renamed to `path` if the block succeeds, and removed if not.
+
+    For content that is too large for memory; see `write_atomically`.
+
+    Raises:
+        OSError: it cannot be written; `path` is as it was.
+    """
+    target = _link_target(path)
+    temporary = _temporary_path(target)
+    temporary.touch(0o600, exist_ok=False)
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+        sync(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _temporary_path(path: Path) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from device_app.evaluation.plots import new_figure, save_figure
+from device_app.evaluation.plots import new_figure, plot_text, save_figure
 
 if TYPE_CHECKING:
     from device_app.adaptation.sweep import Candidate
@@ -31,6 +31,11 @@ def draw_frontier(candidates: Sequence[Candidate], domain: str, path: Path) -> N
                 marker="o",
                 label=f"density {density:g}",
             )
-        axes.set(title=name if name != domain else f"{name} (new)", xlabel="lambda", ylabel="WER in %", ylim=(0, None))
+        axes.set(
+            title=plot_text(name if name != domain else f"{name} (new)"),
+            xlabel="lambda",
+            ylabel="WER in %",
+            ylim=(0, None),
+        )
         axes.legend(fontsize="small")
     save_figure(figure, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from typer.core import TyperGroup
 
 from device_app.cli import (
     adapt,
+    backup,
     bench,
     config,
     dataset,
@@ -21,6 +23,7 @@ from device_app.cli import (
     evaluate,
     export,
     fleet,
+    forget,
     import_,
     jobs,
     label,
@@ -64,6 +67,9 @@ PANELS: Mapping[str, Mapping[str, typer.Typer | Callable[..., None]]] = {
         "label": label.app,
         "dataset": dataset.app,
         "doctor": doctor.doctor,
+        "backup": backup.backup,
+        "restore": backup.restore,
+        "forget": forget.forget,
         "profile": profile.app,
         "config": config.config,
     },
@@ -165,7 +171,8 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         _discard_output()
-        sys.exit(f"asr-edge: {printable(str(error.filename or 'standard output'))}: {error.strerror}")
+        remedy = "; free some space and try again" if error.errno == errno.ENOSPC else ""
+        sys.exit(f"asr-edge: {printable(str(error.filename or 'standard output'))}: {error.strerror}{remedy}")
 
 
 def _discard_output() -> None:

@@ -5,6 +5,7 @@ The store of utterances and a host's database use it, each with its own migratio
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from editing.errors import StorageError
 
 BUSY_S = 30.0  # the maximal wait for another process that is writing
+LEAST_FREE = 64 << 10  # bytes; SQLite needs about half of that to open a database that nobody else has open
 
 Migration = Callable[[sqlite3.Connection], None]
 
@@ -21,26 +23,53 @@ Migration = Callable[[sqlite3.Connection], None]
 class LaterVersionError(StorageError):
     """A database has more migrations than this asr-edge knows; `version` is their number (below 0: it is damaged)."""
 
-    def __init__(self, path: Path, version: int) -> None:
+    def __init__(self, path: Path, version: int, known: int) -> None:
         super().__init__(
-            f"{path}: was made by a later asr-edge (version {version}); nothing was changed. Update asr-edge"
+            f"{path}: was made by a later asr-edge (it needs one that reads version {version}; this one reads versions "
+            f"up to {known}); nothing was changed. Update asr-edge"
         )
         self.version = version
+
+
+class FullDiskError(StorageError):
+    """The disk of a database is full; nothing was changed."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path}: cannot be written (the disk is full); nothing was changed; free some space. "
+            "'asr-edge dataset delete' works on a full disk too"
+        )
 
 
 def connect(path: Path) -> sqlite3.Connection:
     """Opens a database in an existing folder, or creates an empty one that only its owner can read.
 
-    It starts no transaction: see `transaction`.
+    It starts no transaction: see `transaction`. On a full disk, no other process can use the database meanwhile.
 
     Raises:
         sqlite3.Error, OSError: it cannot be opened or written.
     """
     if not path.exists():
         path.touch(0o600)  # SQLite gives its journals the mode of the database
+    try:
+        return _connect(path)
+    except sqlite3.OperationalError:
+        if not is_full(path):
+            raise
+        return _connect(path, alone=True)
+
+
+def is_full(path: Path) -> bool:
+    """Whether the disk of a file has no space left for the journal of a database."""
+    return shutil.disk_usage(path.parent).free < LEAST_FREE
+
+
+def _connect(path: Path, *, alone: bool = False) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
     try:
-        _use_journal(connection)
+        if alone:  # then the index of the journal is in memory, and needs no file
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        _use_journal(connection, path)
         connection.execute("PRAGMA synchronous = FULL")  # a confirmed change survives a power cut
         connection.execute("PRAGMA foreign_keys = ON")
         # Overwrite deleted content with zeros; only some builds of SQLite do so by default.
@@ -51,7 +80,7 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _use_journal(connection: sqlite3.Connection) -> None:
+def _use_journal(connection: sqlite3.Connection, path: Path) -> None:
     """Selects write-ahead logging, so that readers and a writer do not block each other.
 
     SQLite's timeout does not apply to this statement, so this function retries.
@@ -62,7 +91,7 @@ def _use_journal(connection: sqlite3.Connection) -> None:
             connection.execute("PRAGMA journal_mode = WAL")
             return
         except sqlite3.OperationalError:
-            if time.monotonic() > end:
+            if time.monotonic() > end or is_full(path):
                 raise
             time.sleep(0.05)
 
@@ -96,7 +125,7 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Mig
     """
     taken = _version(connection)
     if not 0 <= taken <= len(migrations):
-        raise LaterVersionError(path, taken)
+        raise LaterVersionError(path, taken, len(migrations))
     is_old = taken < len(migrations)
     while taken < len(migrations):
         with transaction(connection):

@@ -14,7 +14,7 @@ from typing import Any
 from device_app.paths import data_folder
 from editing.errors import BadInputError, StorageError
 from editing.files import write_atomically
-from editing.json_text import read_bounded, read_json
+from editing.json_text import is_whole_number, read_bounded, read_json, shown
 from editing.lock import locked
 from editing.privacy import make_folder
 
@@ -151,7 +151,11 @@ def stored_terms() -> TermList:
     Raises:
         StorageError: it is damaged.
     """
-    path = _path()
+    return read_term_list(_path())
+
+
+def read_term_list(path: Path) -> TermList:
+    """Reads a file in the form of the list in the data folder, as `stored_terms`."""
     try:
         record = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -159,9 +163,17 @@ def stored_terms() -> TermList:
     except (OSError, ValueError) as error:
         raise _damaged(path, str(error)) from error
     try:
-        if record["format_version"] != FORMAT_VERSION:
-            raise ValueError(f"version {record['format_version']}")
+        version = record["format_version"]
+        if is_whole_number(version, minimum=FORMAT_VERSION + 1):
+            raise StorageError(
+                f"{path}: the list of terms was written by a later asr-edge (format {version}; this one reads format "
+                f"{FORMAT_VERSION}); nothing was changed. Update asr-edge, or use --no-terms"
+            )
+        if version != FORMAT_VERSION:
+            raise ValueError(f"format {shown(version)}")
         return TermList([_term(one) for one in record["terms"]], bool(record.get("from_corrections", True)))
+    except StorageError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(path, str(error)) from error
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from device_app.data.names import GUARD_SET
 from editing.errors import BadInputError, MissingDependencyError
 from editing.files import write_atomically
+from editing.printable import printable
 
 FORMATS = (".png", ".svg", ".pdf")
 SLANTED: Mapping[str, Any] = {"rotation": 20, "ha": "right"}  # tick labels of an x axis
@@ -39,6 +40,11 @@ def check_picture(path: Path) -> None:
     """
     if path.suffix.lower() not in FORMATS:
         raise BadInputError(f"{path}: is not the name of an image file ({', '.join(FORMATS)}); nothing was changed")
+
+
+def plot_text(text: str) -> str:
+    """A name from data as matplotlib draws it literally: no control characters, and no formulas between dollars."""
+    return printable(text).replace("$", r"\$")
 
 
 def save_figure(figure: Any, path: Path) -> None:
@@ -85,8 +91,8 @@ def draw_matrix(
     axes = figure.subplots()
     image = draw_heat_map(axes, values, "small", vmin=0)
     axes.set_xticks(
-        range(len(domains)), [name if name != GUARD_SET else "general speech" for name in domains], **SLANTED
+        range(len(domains)), [plot_text(name) if name != GUARD_SET else "general speech" for name in domains], **SLANTED
     )
-    axes.set_yticks(range(len(versions)), versions)
+    axes.set_yticks(range(len(versions)), [plot_text(version) for version in versions])
     figure.colorbar(image, label="WER in %")
     save_figure(figure, path)

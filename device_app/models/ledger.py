@@ -71,7 +71,9 @@ class Ledger:
         try:
             found = self.files.read_ledger()
         except NewerRecordError as error:
-            raise StorageError(f"{self.path}: of a newer asr-edge ({error}); nothing was changed") from error
+            raise StorageError(
+                f"{self.path}: of a newer asr-edge ({error}); nothing was changed. Update asr-edge"
+            ) from error
         except DamagedRecordError as error:
             raise self._damaged(str(error)) from error
         if found is None:
@@ -84,9 +86,15 @@ class Ledger:
 
     def _damaged(self, reason: str) -> StorageError:
         if self.files.is_previous_intact():
-            remedy = "'asr-edge doctor' restores the ledger from before the last change"
+            remedy = (
+                "'asr-edge restore FILE' brings it back from a backup; without one, 'asr-edge doctor' restores the "
+                "ledger from before the last change"
+            )
         else:
-            remedy = "restore it from a backup, or let 'asr-edge doctor' quarantine it and use the base model"
+            remedy = (
+                "'asr-edge restore FILE' brings it back from a backup; without one, let 'asr-edge doctor' quarantine "
+                "it and use the base model"
+            )
         return StorageError(
             f"{self.path}: is damaged ({reason}); {remedy}. Nothing was changed, no task vector is lost"
         )
@@ -177,7 +185,7 @@ class Ledger:
             StorageError: the file is missing or damaged.
         """
         path = self.vector_path(name)
-        remedy = "'asr-edge doctor' looks for an intact copy; or restore it from a backup, or revert its edit"
+        remedy = "'asr-edge doctor' looks for an intact copy; or 'asr-edge restore FILE' brings it back from a backup"
         if not path.is_file():
             raise StorageError(f"{path}: is missing; {remedy}")
         if sha256(path) != name:

@@ -99,9 +99,9 @@ def unpack(path: Path, folder: Path) -> ArchiveContents:
     for inner in ("audio", "vectors"):
         make_folder(folder / inner)
     with path.open("rb") as file:
-        members = _members(file)
-        manifest = _read_manifest(file, members)
-        written = _extract_all(file, members, folder)
+        found = members(file)
+        manifest = _read_manifest(file, found)
+        written = _extract_all(file, found, folder)
     utterances = [_utterance(number, line, written) for number, line in enumerate(manifest.splitlines(), 1)]
     if len(utterances) > MAX_UTTERANCES:
         raise BadInputError(f"the archive: {len(utterances)} utterances; at most {MAX_UTTERANCES} are allowed")
@@ -113,19 +113,19 @@ def unpack(path: Path, folder: Path) -> ArchiveContents:
     return ArchiveContents(of_split["train"], of_split["test"], vectors)
 
 
-def _read_manifest(file: IO[bytes], members: Iterator[tuple[str, int]]) -> bytes:
+def _read_manifest(file: IO[bytes], found: Iterator[tuple[str, int]]) -> bytes:
     """Reads the first member, which must be the manifest; an empty archive has none."""
-    for name, size in members:
+    for name, size in found:
         if name != MANIFEST or size > MAX_MANIFEST_BYTES:
             raise _not_allowed(name, size)
-        return b"".join(_content(file, size))
+        return b"".join(content(file, size))
     return b""
 
 
-def _extract_all(file: IO[bytes], members: Iterator[tuple[str, int]], folder: Path) -> dict[str, Path]:
+def _extract_all(file: IO[bytes], found: Iterator[tuple[str, int]], folder: Path) -> dict[str, Path]:
     """Extracts the recordings and task vectors; returns their paths by member name."""
     written: dict[str, Path] = {}
-    for name, size in members:
+    for name, size in found:
         if not NAMES.fullmatch(name) or name in written or len(written) >= 2 * MAX_UTTERANCES:
             raise _not_allowed(name, size)
         written[name] = folder / name
@@ -169,28 +169,42 @@ def check_recording(path: Path, name: str) -> None:
         raise BadInputError(f"the archive: {name} is not a readable recording ({error})") from error
 
 
-def _members(file: IO[bytes]) -> Iterator[tuple[str, int]]:
-    """Yields name and size of each file in a tar; the caller must read the content before the next iteration."""
+def members(file: IO[bytes], what: str = "the archive", encoding: str = "ascii") -> Iterator[tuple[str, int]]:
+    """Yields name and size of each file in an untrusted tar; supports no links, no long names and no sparse files.
+
+    Args:
+        file: the tar; the caller must read the `content` of each file before the next iteration.
+        what: the tar in error messages.
+        encoding: of the names.
+
+    Raises:
+        BadInputError: it is not such a tar.
+    """
     while True:
         header = file.read(tarfile.BLOCKSIZE)
         if not header.strip(b"\0"):
             return
         try:
-            member = tarfile.TarInfo.frombuf(header, "ascii", "strict")
+            member = tarfile.TarInfo.frombuf(header, encoding, "strict")
         except (tarfile.HeaderError, UnicodeDecodeError) as error:
-            raise BadInputError(f"the archive: is not a tar file, or is damaged ({error})") from error
+            raise BadInputError(f"{what}: is no tar file, or is damaged ({error}); nothing was used of it") from error
         if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.size < 0:
-            raise BadInputError(f"the archive: {member.name!r} is not a regular file")
+            raise BadInputError(f"{what}: {member.name!r} is not a regular file; nothing was used of it")
         yield member.name, member.size
         file.seek(-member.size % tarfile.BLOCKSIZE, 1)
 
 
-def _content(file: IO[bytes], size: int) -> Iterable[bytes]:
+def content(file: IO[bytes], size: int, what: str = "the archive") -> Iterator[bytes]:
+    """Yields the content of a file of a tar in chunks.
+
+    Raises:
+        BadInputError: the tar ends before.
+    """
     left = size
     while left:
         chunk = file.read(min(CHUNK, left))
         if not chunk:
-            raise BadInputError("the archive: is truncated")
+            raise BadInputError(f"{what}: is truncated; nothing was used of it")
         left -= len(chunk)
         yield chunk
 
@@ -199,7 +213,7 @@ def _extract(file: IO[bytes], name: str, size: int, target: Path) -> None:
     digest = hashlib.sha256()
     target.touch(0o600, exist_ok=False)
     with target.open("wb") as out:
-        for chunk in _content(file, size):
+        for chunk in content(file, size):
             digest.update(chunk)
             out.write(chunk)
     if digest.hexdigest() != target.stem:

@@ -153,8 +153,13 @@ def jobs() -> list[Job]:
     Raises:
         StorageError: the record of a job is damaged.
     """
+    return read_jobs(_folder())
+
+
+def read_jobs(folder: Path) -> list[Job]:
+    """Reads the jobs in a folder, as `jobs`."""
     found = []
-    for path in sorted(_folder().glob("*/job.json")):
+    for path in sorted(folder.glob("*/job.json")):
         try:
             record = translated(read_json(path), STATEMENT)
             if record["key"] != path.parent.name:  # `delete` removes the folder of this name

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import hmac
 import secrets
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TypeVar
 
+from editing.errors import BadInputError
+from editing.json_text import read_bounded
+
 PREFIX = "asr-edge-"  # lets people and scanners for leaked secrets recognise a token
+
+LONGEST_FILE = 4096  # bytes
 
 Owner = TypeVar("Owner")
 
@@ -16,6 +24,31 @@ Owner = TypeVar("Owner")
 def make_token() -> str:
     """Creates a token of 256 random bits."""
     return PREFIX + secrets.token_urlsafe(32)
+
+
+def read_token(path: Path) -> str:
+    """Reads a token, which the command line would show to other users of the machine.
+
+    Args:
+        path: a file with the token on its first line; "-" asks at the terminal without showing what is typed, or reads
+            standard input.
+
+    Raises:
+        BadInputError: it cannot be read, or has no token.
+    """
+    try:
+        if str(path) != "-":
+            text = read_bounded(path, LONGEST_FILE).decode()
+        elif sys.stdin.isatty():
+            text = getpass.getpass("Token: ")
+        else:
+            text = sys.stdin.readline(LONGEST_FILE)
+    except (OSError, ValueError, EOFError) as error:
+        raise BadInputError(f"{path}: the token cannot be read ({error}); nothing was changed") from error
+    token = text.partition("\n")[0].strip()
+    if not token.isprintable() or not token.isascii() or not token or " " in token:
+        raise BadInputError(f"{path}: its first line is not a token; nothing was changed")
+    return token
 
 
 def hash_token(token: str) -> str:

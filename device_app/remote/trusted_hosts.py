@@ -77,14 +77,19 @@ def hosts() -> dict[str, Host]:
     Raises:
         StorageError: the list is damaged.
     """
-    path = _path()
+    return read_hosts(_path())
+
+
+def read_hosts(path: Path) -> dict[str, Host]:
+    """Reads a file in the form of the list in the data folder, as `hosts`."""
     try:
         return {url: Host(**host) for url, host in read_json(path).items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise StorageError(
-            f"{path}: is damaged ({one_line(str(error))}); remove it and trust your hosts again"
+            f"{path}: is damaged ({one_line(str(error))}); 'asr-edge restore FILE' brings it back from a backup; "
+            "without one, remove it and trust your hosts again"
         ) from error
 
 

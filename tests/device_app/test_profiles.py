@@ -12,10 +12,11 @@ from tests.hostile.test_fuzz_readers import tone
 
 
 @pytest.fixture(autouse=True)
-def main_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path))
+def folder(tmp_path, monkeypatch):
+    """The folder of the profiles."""
+    monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("ASR_EDGE_PROFILE", raising=False)
-    return tmp_path
+    return tmp_path / "home-profiles"
 
 
 def keep(profile, monkeypatch, text):
@@ -48,10 +49,28 @@ def test_the_environment_names_a_profile_too(monkeypatch):
     assert texts() == ["i am anna"]
 
 
-def test_only_the_owner_of_the_account_can_read_a_profile(main_folder):
+def test_only_the_owner_of_the_account_can_read_a_profile(folder):
     call("profile", "add", "anna")
-    folders = [main_folder / "profiles", main_folder / "profiles" / "anna"]
-    assert {folder.stat().st_mode & 0o777 for folder in folders} == {0o700}
+    assert {path.stat().st_mode & 0o777 for path in (folder, folder / "anna")} == {0o700}
+
+
+def test_a_backup_of_a_profile_is_restored_into_it_alone(monkeypatch, folder, tmp_path):
+    for name in ("anna", "bo"):
+        call("profile", "add", name)
+        keep(name, monkeypatch, f"i am {name}")
+    call("--profile", "anna", "backup", tmp_path / "anna.backup")
+    call("--profile", "bo", "restore", tmp_path / "anna.backup", "--yes")
+    assert texts("--profile", "bo") == texts("--profile", "anna") == ["i am anna"]
+    assert call("profile", "list").stdout == "anna\nbo\n"
+
+
+def test_restoring_the_main_data_leaves_the_profiles(monkeypatch, tmp_path):
+    call("profile", "add", "anna")
+    keep("anna", monkeypatch, "i am anna")
+    call("terms", "add", "Huesca")
+    call("backup", tmp_path / "main.backup")
+    call("restore", tmp_path / "main.backup", "--yes")
+    assert texts("--profile", "anna") == ["i am anna"]
 
 
 @pytest.mark.parametrize("name", ["..", ".", "a/b", "", "none", "../profiles/anna", "/etc"])
@@ -62,17 +81,17 @@ def test_an_unknown_profile_is_refused_before_anything_else(name):
         assert done.stderr == f"asr-edge: there is no profile {name!r}; 'asr-edge profile add NAME' makes one\n"
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", " x", "x" * 101, "a\nb"])
-def test_names_that_are_no_folders_are_refused(name, main_folder):
+@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", " x", "x" * 101, "a\nb", "x.before-restore-1"])
+def test_names_that_are_no_folders_are_refused(name, folder):
     assert call("profile", "add", "--", name, code=1).stderr.startswith("asr-edge: ")
-    assert not (main_folder / "profiles").exists()
+    assert not folder.exists()
 
 
-def test_a_profile_is_deleted_with_its_data_after_asking(monkeypatch, main_folder):
+def test_a_profile_is_deleted_with_its_data_after_asking(monkeypatch, folder):
     call("profile", "add", "anna")
     keep("anna", monkeypatch, "i am anna")
     call("profile", "remove", "anna", stdin=b"n\n", code=1)
     assert texts("--profile", "anna") == ["i am anna"]
     call("profile", "remove", "anna", stdin=b"y\n")
-    assert not (main_folder / "profiles" / "anna").exists()
+    assert not (folder / "anna").exists()
     assert "there is no profile 'anna'" in call("profile", "remove", "anna", "--yes", code=1).stderr

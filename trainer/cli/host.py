@@ -156,7 +156,16 @@ def token_revoke(name: Annotated[str, typer.Argument(metavar="NAME", help="The d
 @app.command()
 def trust(
     url: Url,
-    token: Annotated[str | None, typer.Option(help="This device's token, from 'asr-edge host token add'.")] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="ASR_EDGE_TOKEN", help="This device's token, from 'asr-edge host token add'.", show_envvar=True
+        ),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Read the token from a file; - asks for it, or reads standard input."),
+    ] = None,
     fingerprint: Annotated[str | None, typer.Option(help="The expected fingerprint; then nothing is asked.")] = None,
 ) -> None:
     """Pin a host's keys on this device. Afterwards, vectors signed with other keys are refused.
@@ -167,10 +176,12 @@ def trust(
 
     from device_app.remote.client import HostClient, identity
     from device_app.remote.signatures import fingerprint as fingerprint_of
+    from device_app.remote.tokens import read_token
     from device_app.remote.trusted_hosts import Host, checked_url, hosts, save_host
     from editing.errors import BadInputError
 
     url = checked_url(url)
+    token = read_token(token_file) if token_file is not None else token
     keys = identity(url)
     current = fingerprint_of(keys["key"], keys["authority"])
     known = hosts().get(url)

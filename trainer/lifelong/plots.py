@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from device_app.evaluation.plots import SLANTED, draw_heat_map, draw_matrix, new_figure, save_figure
+from device_app.evaluation.plots import SLANTED, draw_heat_map, draw_matrix, new_figure, plot_text, save_figure
 from trainer.lifelong.tables import ranked
 
 
@@ -37,8 +37,15 @@ def _draw_averages(results: Mapping[str, Any], order: Sequence[str], path: Path)
     steps = ["the base", *order][-len(results["seen"]) :]  # omits the base if its domain is unknown
     for place, (method, record) in enumerate(ranked(results)):
         style = "-" if place < 10 else "--"
-        axes.plot(range(len(steps)), 100 * np.array(record["by_step"]), style, marker="o", markersize=3, label=method)
-    axes.set_xticks(range(len(steps)), steps, **SLANTED)
+        axes.plot(
+            range(len(steps)),
+            100 * np.array(record["by_step"]),
+            style,
+            marker="o",
+            markersize=3,
+            label=plot_text(method),
+        )
+    axes.set_xticks(range(len(steps)), [plot_text(step) for step in steps], **SLANTED)
     axes.set(xlabel="step", ylabel="average WER over seen domains, %")
     axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
     save_figure(figure, path)
@@ -54,7 +61,9 @@ def _draw_costs(results: Mapping[str, Any], path: Path) -> None:
     ):
         for method, record in results["methods"].items():
             axes.plot(record[key], 100 * record["average_wer"], "o")
-            axes.annotate(method, (record[key], 100 * record["average_wer"]), fontsize="xx-small", rotation=20)
+            axes.annotate(
+                plot_text(method), (record[key], 100 * record["average_wer"]), fontsize="xx-small", rotation=20
+            )
         axes.set(xlabel=title, ylabel="average WER, %")
     save_figure(figure, path)
 
@@ -75,7 +84,7 @@ def draw_sweep(sweep: Mapping[str, Any], folder: Path) -> list[Path]:
         axes.set_yticks(range(len(densities)), [f"{value:g}" for value in densities])
         row, column = np.unravel_index(np.nanargmin(values), values.shape)
         axes.add_patch(_frame(int(column), int(row)))
-        axes.set(xlabel="lambda", ylabel="density k", title=f"average WER after {step['domain']}, %")
+        axes.set(xlabel="lambda", ylabel="density k", title=plot_text(f"average WER after {step['domain']}, %"))
         figure.colorbar(image)
         written.append(folder / f"sweep-{step['number']}-{step['domain']}.png")
         save_figure(figure, written[-1])

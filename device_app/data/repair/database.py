@@ -54,3 +54,4 @@ def rebuild(folder: Path) -> None:
     records = readable_records(path, RECOVERED)
     quarantine.add(records, "the database was damaged")
     damage.remove(path)
+    path.touch(0o600)  # a missing database beside recordings would count as damage again

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from device_app.data.store.migrations import migrate
 from device_app.data.store.quarantine import Quarantine
 from device_app.paths import DATA, LINKED
 from editing.errors import BadInputError, StorageError
+from editing.files import cannot_write
 from editing.privacy import make_folder, private_folder
 
 HIGHEST_VERSION = 1000  # a database of a higher version is damaged
@@ -44,8 +46,10 @@ class Connection:
         with self.opening():
             make_folder(private_folder(folder, DATA, LINKED))
             damage.check_journal(self.path)
+            damage.check_not_lost(self.path, self.audio_folder)
             self.sql = database.connect(self.path)
             try:
+                self._opened = self.path.stat()
                 self.was_migrated = migrate(self.sql, self.path)
                 damage.check_domains(self.sql)
             except BaseException as error:
@@ -63,26 +67,51 @@ class Connection:
         except OSError as error:
             if isinstance(error, StorageError):
                 raise
-            raise StorageError(f"{self.folder}: cannot be written ({error.strerror or error})") from error
+            raise cannot_write(self.folder, error) from error
         except sqlite3.Error as error:
             if damage.is_damage(error):
                 raise damage.DamagedDatabaseError(self.path, str(error)) from error
-            raise StorageError(f"{self.path}: cannot be opened ({error}); nothing was changed") from error
+            if database.is_full(self.path):
+                raise database.FullDiskError(self.path) from error
+            raise StorageError(
+                f"{self.path}: cannot be opened ({error}); nothing was changed. Check that you may write to this folder"
+            ) from error
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Runs a block in a transaction: all of its changes are written, or none. Only one process at a time writes.
 
         Raises:
-            StorageError: the disk is full or cannot be written.
+            FullDiskError: the disk is full.
+            StorageError: the database cannot be written.
         """
         try:
             with database.transaction(self.sql):
+                self._check_not_replaced()
                 yield
         except sqlite3.OperationalError as error:
             if damage.is_damage(error):
                 raise damage.DamagedDatabaseError(self.path, str(error)) from error
-            raise StorageError(f"{self.path}: cannot be written ({error}); nothing was changed") from error
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL or database.is_full(self.path):
+                raise database.FullDiskError(self.path) from error
+            raise StorageError(
+                f"{self.path}: cannot be written ({error}); nothing was changed. Wait until other commands have "
+                "finished, and try again"
+            ) from error
+
+    def _check_not_replaced(self) -> None:
+        """
+        Raises:
+            StorageError: the data folder was restored from a backup since the database was opened.
+        """
+        try:
+            is_same = os.path.samestat(self.path.stat(), self._opened)
+        except FileNotFoundError:
+            is_same = False
+        if not is_same:
+            raise StorageError(
+                f"{self.path}: was replaced while this command ran; nothing was changed. Start the command again"
+            )
 
     def id_of(self, table: Table, name: str) -> int:
         """The row id of a domain or a speaker, created if there is none."""

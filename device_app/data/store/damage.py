@@ -34,8 +34,8 @@ class DamagedDatabaseError(StorageError):
         copies = "".join(f"; {copy.name} is a copy from before an update" for copy in copies_of(path))
         super().__init__(
             f"{path}: is damaged ({reason}); {effect}. 'asr-edge doctor' puts it into the quarantine and recovers the "
-            f"recordings and the texts that can be read. If you have a backup, move {path.name}* away and put it "
-            f"there instead{copies}"
+            f"recordings and the texts that can be read. If you have a backup, restore that first ('asr-edge restore "
+            f"FILE'){copies}"
         )
         self.reason = reason
 
@@ -64,6 +64,15 @@ def check_journal(path: Path) -> None:
         if attempt < 2:
             time.sleep(0.05)
     raise sqlite3.DatabaseError(problem)
+
+
+def check_not_lost(path: Path, audio: Path) -> None:
+    """
+    Raises:
+        sqlite3.DatabaseError: there are recordings, but their database is missing.
+    """
+    if not path.exists() and next(audio.rglob("*.flac"), None) is not None:
+        raise sqlite3.DatabaseError("it is missing, but there are recordings")
 
 
 def _problem_of_journal(path: Path) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from device_app.data.store import damage
+from device_app.data.database import FullDiskError
+from device_app.data.store import damage, reserve
 from device_app.data.store.connection import Connection
 from device_app.data.utterance import StoredUtterance
 from editing.errors import StorageError
@@ -14,9 +17,23 @@ from editing.errors import StorageError
 def delete(connection: Connection, utterances: Sequence[StoredUtterance]) -> None:
     """Deletes utterances and their audio, also from the quarantine. After a kill, `doctor` finishes the deletion.
 
+    On a full disk, the journal of the database has no space before the reserve and the audio are gone: they go first.
+
     Raises:
         StorageError: a file cannot be deleted, or the recordings are missing.
     """
+    try:
+        _mark(connection, utterances)
+    except FullDiskError:
+        connection.check_audio_folder()
+        reserve.release(connection.folder)
+        _unlink([utterance.audio for utterance in utterances])
+        _mark(connection, utterances)
+    finish(connection)
+    reserve.keep(connection.folder)
+
+
+def _mark(connection: Connection, utterances: Sequence[StoredUtterance]) -> None:
     hashes = {utterance.sha256 for utterance in utterances}
     with connection.transaction():
         connection.check_audio_folder()
@@ -24,7 +41,6 @@ def delete(connection: Connection, utterances: Sequence[StoredUtterance]) -> Non
             "UPDATE utterance SET deleted = 1 WHERE id = ?", [(utterance.number,) for utterance in utterances]
         )
         connection.quarantine.forget(lambda record: record.get("sha256") in hashes)
-    finish(connection)
 
 
 def delete_from_quarantine(connection: Connection, is_deleted: Callable[[Mapping[str, Any]], bool]) -> None:
@@ -36,6 +52,29 @@ def delete_from_quarantine(connection: Connection, is_deleted: Callable[[Mapping
     with connection.transaction():
         connection.quarantine.forget(is_deleted)
     finish(connection)
+
+
+def delete_everything(connection: Connection) -> None:
+    """Deletes all utterances, all files of the audio folder and the quarantine, and the hashes of held-out recordings.
+
+    Raises:
+        StorageError: a file cannot be deleted, or the recordings are missing.
+    """
+    rows = connection.sql.execute("SELECT file FROM utterance").fetchall()
+    try:
+        _mark_all(connection)
+    except FullDiskError:
+        connection.check_audio_folder()
+        reserve.release(connection.folder)
+        _unlink([connection.audio_folder / file for (file,) in rows])
+        _mark_all(connection)
+    finish(connection)
+    for folder in (connection.audio_folder, connection.quarantine.folder):
+        _unlink([path for path in folder.rglob("*") if not path.is_dir()])
+    with connection.transaction():
+        for table in ("tested", "speaker_split"):
+            connection.sql.execute(f"DELETE FROM {table}")  # noqa: S608
+    connection.sql.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def finish(connection: Connection) -> None:
@@ -61,15 +100,33 @@ def _remove_copies(connection: Connection) -> None:
 def remove_marked(connection: Connection) -> None:
     """Removes the audio of utterances that are marked, then their rows."""
     rows = connection.sql.execute("SELECT id, file FROM utterance WHERE deleted = 1").fetchall()
-    try:
-        for _, file in rows:
-            (connection.audio_folder / file).unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError(f"{error.filename}: cannot be deleted ({error.strerror})") from error
+    _unlink([connection.audio_folder / file for _, file in rows])
     with connection.transaction():
-        connection.sql.executemany("DELETE FROM utterance WHERE id = ?", [(row[0],) for row in rows])
-        for table in ("domain", "speaker"):
-            named = f"SELECT {table}_id FROM utterance WHERE {table}_id IS NOT NULL"  # noqa: S608
-            connection.sql.execute(f"DELETE FROM {table} WHERE id NOT IN ({named})")  # noqa: S608
+        remove_rows(connection.sql, [row[0] for row in rows])
     # The journal may still contain the deleted rows.
     connection.sql.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _mark_all(connection: Connection) -> None:
+    with connection.transaction():
+        connection.check_audio_folder()
+        connection.sql.execute("UPDATE utterance SET deleted = 1")
+
+
+def _unlink(paths: Sequence[Path]) -> None:
+    try:
+        for path in paths:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"{error.filename}: cannot be deleted ({error.strerror}); check that you may write to its folder, and "
+            "delete again"
+        ) from error
+
+
+def remove_rows(sql: sqlite3.Connection, identities: Sequence[int]) -> None:
+    """Removes rows of utterances, and the domains and speakers that no other utterance has."""
+    sql.executemany("DELETE FROM utterance WHERE id = ?", [(identity,) for identity in identities])
+    for table in ("domain", "speaker"):
+        named = f"SELECT {table}_id FROM utterance WHERE {table}_id IS NOT NULL"  # noqa: S608
+        sql.execute(f"DELETE FROM {table} WHERE id NOT IN ({named})")  # noqa: S608

@@ -21,14 +21,21 @@ migration = MIGRATIONS.append
 def migrate(connection: sqlite3.Connection, path: Path) -> bool:
     """Runs the migrations that the store lacks (`database.migrate`).
 
-    A migration that removes rows first copies the database to `store.sqlite3.before-NUMBER`, then marks the
-    rows as deleted, so that their audio is removed only after the transaction.
+    The first of them, NUMBER, copies the database of the earlier asr-edge to `store.sqlite3.before-NUMBER`. A migration
+    that removes rows marks them as deleted, so that their audio is removed only after the transaction.
     """
-    return database.migrate(connection, path, [partial(_with_folder, step, path.parent) for step in MIGRATIONS])
+    copies: list[Path] = []
+    steps = [partial(_with_copy, step, number, path, copies) for number, step in enumerate(MIGRATIONS, 1)]
+    return database.migrate(connection, path, steps)
 
 
-def _with_folder(step: Migration, folder: Path, connection: sqlite3.Connection) -> None:
-    step(connection, folder)
+def _with_copy(step: Migration, number: int, path: Path, copies: list[Path], connection: sqlite3.Connection) -> None:
+    """Runs a migration; before the first one of an existing database, copies it."""
+    if number > 1 and not copies:
+        copies.append(copy_before(path, number))
+    elif number == 1:
+        copies.append(path)  # a new database has nothing to copy
+    step(connection, path.parent)
 
 
 @migration
@@ -97,7 +104,6 @@ ONCE = "SELECT domain_id, sha256 FROM utterance WHERE deleted = 0 GROUP BY 1, 2 
 def once_in_a_domain(connection: sqlite3.Connection, folder: Path) -> None:
     """Removes duplicates, and forbids them: two simultaneous imports could store each utterance twice."""
     if connection.execute(ONCE).fetchone() is not None:
-        copy_before(folder / "store.sqlite3", 4)
         for domain, digest in connection.execute(ONCE).fetchall():
             _tell_apart(connection, folder, domain, digest)
         for domain, digest in connection.execute(ONCE).fetchall():
@@ -111,8 +117,8 @@ def hypothesis(connection: sqlite3.Connection, _folder: Path) -> None:
     connection.execute("ALTER TABLE utterance RENAME COLUMN heard TO hypothesis")
 
 
-def copy_before(path: Path, step: int) -> None:
-    """Copies the database before a migration; only its owner can read the copy."""
+def copy_before(path: Path, step: int) -> Path:
+    """Copies the database before a migration; only its owner can read the copy. Returns the path of the copy."""
     target = path.with_name(f"{path.name}.before-{step}")
     temporary = path.with_name(f".{target.name}.tmp")
     temporary.unlink(missing_ok=True)
@@ -122,6 +128,7 @@ def copy_before(path: Path, step: int) -> None:
         source.backup(copy)
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, with no journal beside it
     temporary.replace(target)
+    return target
 
 
 def _tell_apart(connection: sqlite3.Connection, folder: Path, domain: int, digest: str) -> None:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from device_app.data.names import checked_name, checked_text
-from device_app.data.store import damage, deletion, reattachment, splits
+from device_app.data.store import damage, deletion, reattachment, reserve, splits
 from device_app.data.store.connection import Connection
 from device_app.data.store.quarantine import Quarantine
 from device_app.data.store.queries import Queries
@@ -134,6 +134,7 @@ class Store(Queries):
                 for path in paths:
                     path.unlink(missing_ok=True)
                 raise
+        reserve.keep(self.folder)
         return [self.get(identity) for identity in ids]
 
     def _insert(self, new: Utterance, file: str, split: Split) -> int:
@@ -314,6 +315,14 @@ class Store(Queries):
             self.delete(chosen)
         deletion.delete_from_quarantine(self._open, lambda record: record.get("speaker") == speaker)
         return count
+
+    def delete_everything(self) -> None:
+        """Deletes all utterances, all audio and the quarantine, and forgets which recordings were held out.
+
+        Raises:
+            StorageError: as `delete`.
+        """
+        deletion.delete_everything(self._open)
 
     def finish_deletions(self) -> None:
         """Removes the audio and the rows of utterances that are marked as deleted.

@@ -132,7 +132,7 @@ def test_a_damaged_ledger_is_an_error_that_names_the_remedy(ledger, adapt, bundl
     adapt("a")
     ledger.path.write_bytes(content)
     with pytest.raises(
-        StorageError, match=r"is damaged .*; restore it from a backup, or let 'asr-edge doctor' quarantine it"
+        StorageError, match=r"is damaged .*; 'asr-edge restore FILE' .*, let 'asr-edge doctor' quarantine it"
     ):
         Ledger(bundle)
     ledger.path.unlink()

@@ -12,6 +12,7 @@ import soundfile
 
 from device_app.audio.samples import encode
 from device_app.data.recordings import recording_of
+from device_app.data.repair.database import rebuild
 from device_app.data.repair.utterances import examine, mend
 from device_app.data.store import Store
 from device_app.data.utterance import Utterance
@@ -253,6 +254,9 @@ def test_audio_of_a_lost_database_is_recovered(store, tmp_path):
     store.close()
     for path in tmp_path.glob("store.sqlite3*"):
         path.unlink()
+    with pytest.raises(StorageError, match="it is missing, but there are recordings"):
+        Store(tmp_path)
+    rebuild(tmp_path)
     with Store(tmp_path) as fresh:
         assert mended(fresh) == ["recordings without an utterance"] * 3
         assert {u.audio.read_bytes() for u in fresh.utterances("recovered")} == before

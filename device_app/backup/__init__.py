@@ -1,0 +1,1 @@
+"""Backups of the data folder in one file, and their restoration."""

@@ -1,0 +1,89 @@
+"""asr-edge forget: deletes recordings and the edits that were trained on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from device_app.cli import options
+from device_app.cli.printing import ask, echo, print_json
+
+if TYPE_CHECKING:
+    from device_app.forgetting.forget import Plan
+    from device_app.models.ledger_record import Edit
+
+
+def forget(
+    everything: Annotated[bool, typer.Option("--everything", help="All recordings, edits and terms.")] = False,
+    speaker: Annotated[str | None, typer.Option(help="All recordings of a speaker.")] = None,
+    domain: Annotated[
+        str | None, typer.Option(help="All recordings of a domain.", autocompletion=options.complete_domain)
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show; change nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Delete recordings, and the edits that were trained on them.
+
+    Shows first what would be deleted, what depends on it, and which copies stay.
+    """
+    from device_app.data.store import Store
+    from device_app.forgetting.forget import Selection, plan
+    from device_app.forgetting.forget import forget as run
+
+    selection = Selection(everything, speaker, domain)
+    with Store() as store:
+        found = plan(store, selection)
+        if not as_json or not yes:
+            _show(found)
+        if not dry_run:
+            if not yes and not ask("Delete this for good?"):
+                raise typer.Exit(1)
+            run(store, found)
+    if as_json:
+        print_json(_record(found, is_done=not dry_run))
+    elif not dry_run:
+        echo(f"{len(found.recordings)} recordings and {_count(found.edits)} edits deleted")
+
+
+def _show(found: Plan) -> None:
+    options.tell(f"{len(found.recordings)} recordings")
+    for edit in _all(found.edits):
+        options.tell(f"edit {edit.id}: {edit.kind} {edit.domain}, {edit.created[:10]}")
+    for edit in _all(found.dependent):
+        options.tell(
+            f"! Edit {edit.id} ({edit.domain}) stays, but may have been trained on top of these, or on their "
+            "recordings (--replay); 'forget' its domain too, or adapt it again."
+        )
+    if found.selection.speaker is not None and _count(found.edits):
+        options.tell("! Recordings of other speakers stay; 'asr-edge adapt' trains their domains again.")
+    if _count(found.edits):
+        options.tell("The remaining edits are numbered anew.")
+    for line in found.untouched:
+        options.tell(f"Not touched: {line}")
+
+
+def _record(found: Plan, *, is_done: bool) -> dict[str, object]:
+    return {
+        "done": is_done,
+        "recordings": len(found.recordings),
+        "edits": [{"base": folder.name, **asdict(edit)} for folder, edits in found.edits.items() for edit in edits],
+        "dependent": [
+            {"base": folder.name, "id": edit.id, "domains": list(edit.domains)}
+            for folder, edits in found.dependent.items()
+            for edit in edits
+        ],
+        "untouched": list(found.untouched),
+    }
+
+
+def _all(edits: Mapping[Path, Sequence[Edit]]) -> list[Edit]:
+    return [edit for of_model in edits.values() for edit in of_model]
+
+
+def _count(edits: Mapping[Path, Sequence[Edit]]) -> int:
+    return len(_all(edits))

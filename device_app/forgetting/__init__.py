@@ -1,0 +1,1 @@
+"""Forgets recordings together with the edits that were trained on them."""

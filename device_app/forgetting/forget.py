@@ -1,0 +1,155 @@
+"""Forgets recordings and what was learnt from them: says first what would go and what cannot be reached."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from device_app.backup.restore import kept_folders
+from device_app.data.store import Store
+from device_app.data.terms import FILE as TERMS
+from device_app.forgetting import ledgers
+from device_app.models.baking import abandoned_candidates
+from device_app.models.ledger_files import LedgerFiles
+from device_app.models.ledger_record import Edit
+from device_app.paths import data_folder
+from device_app.remote.jobs import jobs
+from editing.errors import BadInputError
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What to forget: everything, one speaker, or one domain; exactly one of them is set.
+
+    Attributes:
+        everything: all recordings, edits and terms.
+        speaker: a speaker's name.
+        domain: the name of a domain of recordings or of edits.
+    """
+
+    everything: bool = False
+    speaker: str | None = None
+    domain: str | None = None
+
+    def __post_init__(self) -> None:
+        if sum((self.everything, self.speaker is not None, self.domain is not None)) != 1:
+            raise BadInputError("name one of --everything, --speaker NAME and --domain NAME; nothing was changed")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `forget` will remove.
+
+    Attributes:
+        selection: what to forget.
+        recordings: numbers of the utterances.
+        domains: the domains of which edits go.
+        edits: those that go, by the folder of their ledger.
+        dependent: those that stay although they may have been trained on top of one that goes, likewise.
+        untouched: copies elsewhere that are known of, one line each.
+    """
+
+    selection: Selection
+    recordings: Sequence[int]
+    domains: Sequence[str]
+    edits: Mapping[Path, Sequence[Edit]]
+    dependent: Mapping[Path, Sequence[Edit]]
+    untouched: Sequence[str]
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.recordings and not any(self.edits.values())
+
+
+def plan(store: Store, selection: Selection) -> Plan:
+    """Finds what to remove; changes nothing.
+
+    An edit is found by its domain: of a speaker's recordings it is not recorded which edit used which.
+
+    Raises:
+        BadInputError: there is no such speaker or domain, or a host is training on its recordings.
+        StorageError: a ledger is damaged.
+    """
+    records = {files.folder: (files, ledgers.read_record(files)) for files in _ledgers()}
+    known = {folder: record for folder, (_, record) in records.items() if record is not None}
+    recordings, domains = _recordings(store, selection)
+    has_edits = any(ledgers.edits_of(record, domains) for record in known.values())
+    if selection.domain is not None and not recordings and not has_edits:
+        raise BadInputError(f"there are no recordings and no edits of a domain {selection.domain!r}")
+    edits = {
+        folder: list(record.edits) if selection.everything else ledgers.edits_of(record, domains)
+        for folder, record in known.items()
+    }
+    _refuse_running_jobs(selection, domains)
+    dependent = {folder: ledgers.trained_later(record, edits[folder]) for folder, record in known.items()}
+    return Plan(selection, recordings, domains, edits, dependent, _untouched())
+
+
+def _recordings(store: Store, selection: Selection) -> tuple[list[int], list[str]]:
+    """The utterances to delete, and the domains that may have been trained on them."""
+    if selection.everything:
+        return [one.number for one in store.utterances()], [one.domain for one in store.stats()]
+    if selection.domain is not None:
+        is_known = any(one.domain == selection.domain for one in store.stats())
+        found = [one.number for one in store.utterances(selection.domain)] if is_known else []
+        return found, [selection.domain]
+    store.count_of(selection.speaker or "")  # raises if there is no such speaker
+    chosen = [store.get(number) for number in store.of_speaker(selection.speaker or "")]
+    domains = dict.fromkeys(one.domain for one in chosen if one.split == "train")
+    return [one.number for one in chosen], list(domains)
+
+
+def _refuse_running_jobs(selection: Selection, domains: Sequence[str]) -> None:
+    for job in jobs():
+        if selection.everything or job.settings.domain in domains:
+            raise BadInputError(
+                f"{job.url} has recordings of {job.settings.domain} for a fine-tuning; nothing was forgotten. "
+                f"'asr-edge jobs cancel {job.key[:8]}' deletes them there; then try again"
+            )
+
+
+def _untouched() -> list[str]:
+    kept = [f"{folder}, which a restore has replaced" for folder in kept_folders(data_folder())]
+    return [
+        *kept,
+        "backups, and recordings or task vectors that you exported or that were imported from elsewhere",
+        "task vectors that were sent to a host, and what other devices made of them",
+    ]
+
+
+def forget(store: Store, planned: Plan) -> None:
+    """Removes edits first and recordings last, so that after a kill the same command finds and finishes the rest.
+
+    Raises:
+        BlockedError: another process is changing a model.
+        StorageError: a file cannot be deleted or written.
+    """
+    selection = planned.selection
+    for files in _ledgers():
+        if selection.everything:
+            ledgers.erase_all(files)
+        else:
+            hidden = [selection.domain] if selection.domain is not None else []
+            ledgers.erase(files, planned.domains, hidden)
+    _remove_derived()
+    if selection.everything:
+        (data_folder() / TERMS).unlink(missing_ok=True)
+        store.delete_everything()
+    elif selection.speaker is not None:
+        store.forget(selection.speaker)
+    elif planned.recordings:
+        store.delete(planned.recordings)
+
+
+def _ledgers() -> Iterator[LedgerFiles]:
+    return (LedgerFiles(folder) for folder in sorted((data_folder() / "ledgers").glob("*/")))
+
+
+def _remove_derived() -> None:
+    """Removes baked files, which contain edits and are baked again when needed, and checkpoints of fine-tunings."""
+    for folder in (*(data_folder() / "baked").glob("*/"), *abandoned_candidates()):
+        shutil.rmtree(folder, ignore_errors=True)
+    for checkpoint in (data_folder() / "training").glob("*"):
+        checkpoint.unlink(missing_ok=True)

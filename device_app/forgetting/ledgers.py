@@ -1,0 +1,158 @@
+"""Removes edits from a ledger for good: their task vectors too, and every record of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from device_app.models.ledger_files import SUFFIX, LedgerFiles
+from device_app.models.ledger_record import Applied, DamagedRecordError, Edit, NewerRecordError, Record, Version
+from editing.errors import StorageError, TaskVectorError
+from editing.files import sync, write_all_atomically
+from editing.task_vector import read_origin
+
+FORGOTTEN = "a forgotten domain"
+
+
+def read_record(files: LedgerFiles) -> Record | None:
+    """The record of a ledger; None if there is none.
+
+    Raises:
+        StorageError: it is damaged or of a newer asr-edge, so that nobody can tell what to remove.
+    """
+    try:
+        found = files.read_ledger()
+    except NewerRecordError as error:
+        raise StorageError(f"{files.ledger}: {error}; nothing was forgotten. Update asr-edge") from error
+    except DamagedRecordError as error:
+        raise StorageError(
+            f"{files.ledger}: is damaged ({error}); nothing was forgotten. Run 'asr-edge doctor' first"
+        ) from error
+    return None if found is None else found[0]
+
+
+def edits_of(record: Record, domains: Collection[str]) -> list[Edit]:
+    """The edits that were trained on domains here, and all others that have one of their task vectors."""
+    trained = [edit for edit in record.edits if edit.kind == "adapt" and {*edit.domains} & {*domains}]
+    vectors = {name for edit in trained for name in edit.vectors}
+    return [
+        edit
+        for edit in record.edits
+        if edit in trained or {*edit.vectors} & vectors or (edit.kind == "merge" and {*edit.domains} & {*domains})
+    ]
+
+
+def trained_later(record: Record, forgotten: Sequence[Edit]) -> list[Edit]:
+    """The adaptations that were made after the first of some edits, and so may have started from it."""
+    numbers = [edit.id for edit in forgotten]
+    return [
+        edit
+        for edit in record.edits
+        if edit.kind == "adapt" and edit.id not in numbers and numbers and edit.id > min(numbers)
+    ]
+
+
+def without(record: Record, forgotten: Sequence[Edit], hidden: Collection[str]) -> Record:
+    """A record without some edits. The remaining ones are numbered anew, and only the active version is left.
+
+    Args:
+        record: of the ledger.
+        forgotten: edits to remove.
+        hidden: domains whose names and WERs are removed too.
+    """
+    numbers = [edit.id for edit in record.edits if edit not in forgotten]
+    new = {number: place for place, number in enumerate(numbers, 1)}
+    edits = [_hide(replace(record.edits[number - 1], id=new[number]), hidden) for number in numbers]
+    active = record.versions[record.current]
+    applied = [
+        Applied(new[one.edit], one.vectors, one.method, one.settings) for one in active.applied if one.edit in new
+    ]
+    base = replace(record.versions[0], wer=_without_keys(record.versions[0].wer, hidden))
+    if not applied:
+        return Record(record.base, edits, [base], 0)
+    wer = _without_keys(active.wer, hidden) if len(applied) == len(active.applied) else {}
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return Record(record.base, edits, [base, Version(1, 0, applied, "forget", created, wer)], 1)
+
+
+def _hide(edit: Edit, hidden: Collection[str]) -> Edit:
+    reasons = list(edit.reasons)
+    for domain in hidden:
+        reasons = [reason.replace(domain, FORGOTTEN) for reason in reasons]
+    return replace(
+        edit,
+        domains=[FORGOTTEN if domain in hidden else domain for domain in edit.domains],
+        before=_without_keys(edit.before, hidden),
+        after=_without_keys(edit.after, hidden),
+        reasons=reasons,
+    )
+
+
+def _without_keys(wer: Mapping[str, float], hidden: Collection[str]) -> dict[str, float]:
+    return {domain: value for domain, value in wer.items() if domain not in hidden}
+
+
+def erase(files: LedgerFiles, domains: Collection[str], hidden: Collection[str]) -> None:
+    """Removes the edits of domains from a ledger, then their task vectors, also from the quarantine.
+
+    After a kill, the same call finishes the work.
+
+    Raises:
+        BlockedError: another process is changing the ledger.
+        StorageError: it is damaged, or cannot be written.
+    """
+    with files.locked():
+        record = read_record(files)
+        if record is None:
+            return
+        forgotten = edits_of(record, domains)
+        left = without(record, forgotten, hidden) if forgotten or _mentions(record, hidden) else record
+        names = {name for edit in forgotten for name in edit.vectors} - left.vectors
+        if left is not record:
+            data = left.to_bytes()
+            write_all_atomically({files.previous: data, files.ledger: data})  # the previous one names the edits too
+        for folder in (files.vectors, files.quarantine):
+            for path in folder.glob(f"*{SUFFIX}"):
+                if path.stem in left.vectors and folder == files.vectors:
+                    continue
+                if _digest(path) in names or path.stem in names or _domain(path) in domains:
+                    path.unlink(missing_ok=True)
+            if folder.is_dir():
+                sync(folder)
+
+
+def _mentions(record: Record, domains: Collection[str]) -> bool:
+    text = record.to_bytes().decode()
+    return any(json.dumps(domain, ensure_ascii=False)[1:-1] in text for domain in domains)
+
+
+def erase_all(files: LedgerFiles) -> None:
+    """Removes a ledger with all of its task vectors and its quarantine; after a kill, the same call finishes the work.
+
+    Raises:
+        BlockedError: another process is changing the ledger.
+    """
+    with files.locked():
+        for path in (files.previous, files.ledger, *files.folder.glob("*.tmp"), *files.folder.glob(".*.tmp")):
+            path.unlink(missing_ok=True)
+        for folder in (files.vectors, files.quarantine):
+            for path in (*folder.glob("*"), *folder.glob(".*")):
+                path.unlink(missing_ok=True)
+
+
+def _digest(path: Path) -> str:
+    with suppress(OSError), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+    return ""
+
+
+def _domain(path: Path) -> str | None:
+    try:
+        return read_origin(path).domain
+    except (TaskVectorError, OSError):
+        return None

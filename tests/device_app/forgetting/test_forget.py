@@ -1,0 +1,151 @@
+"""Forgetting removes recordings, the edits that were trained on them, and every trace in the data folder."""
+
+import json
+
+import pytest
+
+from device_app.backup.create import back_up
+from device_app.backup.restore import prepared
+from device_app.data.store import Store
+from device_app.forgetting.forget import Selection, forget, plan
+from device_app.models.bundles import embedded_bundle
+from device_app.models.ledger import Edit, Ledger, edited
+from device_app.remote.jobs import jobs
+from editing.errors import BadInputError, StorageError
+from tests.data_folder import SETTINGS
+
+
+@pytest.fixture(autouse=True)
+def _no_jobs(filled_home):
+    for job in jobs():
+        job.delete()
+
+
+def forgotten(**selection):
+    with Store() as store:
+        found = plan(store, Selection(**selection))
+        forget(store, found)
+    return found
+
+
+def edits(found):
+    return [edit.domain for of_model in found.edits.values() for edit in of_model]
+
+
+def traces(folder, text):
+    return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
+
+
+def test_a_domain_with_its_edit(filled_home):
+    before = edited(embedded_bundle()).weights()
+    vectors = sorted(Ledger(embedded_bundle()).files.vectors.glob("*"))
+    found = forgotten(domain="kitchen")
+    assert (len(found.recordings), edits(found)) == (3, ["kitchen"])
+    ledger = Ledger(embedded_bundle())
+    assert [(edit.id, edit.domain) for edit in ledger.edits] == [(1, "garden")]
+    assert [applied.edit for applied in ledger.current.applied] == [1]
+    assert len(sorted(ledger.files.vectors.glob("*"))) == len(vectors) - 1
+    assert traces(filled_home, "kitchen") == []
+    now = edited(embedded_bundle()).weights()
+    assert any((now[name] != before[name]).any() for name in now)
+    with Store() as store:
+        assert [one.domain for one in store.stats()] == ["garden"]
+
+
+def test_a_speaker_names_the_edits_of_their_domains(filled_home):
+    with Store() as store:
+        found = plan(store, Selection(speaker="ben"))
+    assert edits(found) == ["garden"]
+    assert forgotten(speaker="ben").recordings == found.recordings
+    assert [edit.domain for edit in Ledger(embedded_bundle()).edits] == ["kitchen"]
+
+
+def test_a_later_edit_is_named_as_dependent(filled_home):
+    with Store() as store:
+        found = plan(store, Selection(domain="kitchen"))
+    assert [edit.domain for of_model in found.dependent.values() for edit in of_model] == ["garden"]
+
+
+def test_a_merge_of_the_vector_goes_too(filled_home):
+    ledger = Ledger(embedded_bundle())
+    with ledger.changing():
+        vectors = [ledger.edit(1).vectors[0], ledger.edit(2).vectors[0]]
+        edit = Edit(3, "merge", ["kitchen", "garden"], vectors, "ties", SETTINGS)
+        ledger.promote(ledger.with_edit(edit, replaced=[1, 2]), edit)
+    assert edits(forgotten(domain="kitchen")) == ["kitchen", "kitchen + garden"]
+    ledger = Ledger(embedded_bundle())
+    assert ([edit.domain for edit in ledger.edits], ledger.current.id) == (["garden"], 0)
+    assert traces(filled_home, "kitchen") == []
+
+
+def test_everything(filled_home):
+    found = forgotten(everything=True)
+    assert (len(found.recordings), edits(found)) == (6, ["kitchen", "garden"])
+    for text in ("kitchen", "garden", "anna", "Kubernetes"):
+        assert traces(filled_home, text) == []
+    assert list(filled_home.rglob("*.flac")) == list(filled_home.rglob("*.safetensors")) == []
+    assert Ledger(embedded_bundle()).edits == []
+
+
+def test_vectors_in_quarantine_and_what_is_derived_go_too(filled_home):
+    ledger = Ledger(embedded_bundle())
+    name = ledger.edit(1).vectors[0]
+    ledger.files.quarantine.mkdir()
+    (ledger.files.quarantine / f"{name}.x.safetensors").write_bytes(ledger.vector_path(name).read_bytes())
+    for derived in ("baked/x", "training"):
+        (filled_home / derived).mkdir(parents=True)
+    (filled_home / "baked" / "x" / "encoder.onnx").touch()
+    (filled_home / "training" / "c.safetensors").touch()
+    forgotten(domain="kitchen")
+    assert list(ledger.files.quarantine.iterdir()) == []
+    assert not (filled_home / "baked" / "x").exists()
+    assert list((filled_home / "training").iterdir()) == []
+
+
+def test_after_a_kill_the_same_command_finishes(filled_home, monkeypatch):
+    monkeypatch.setattr(Store, "delete", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        forgotten(domain="kitchen")
+    monkeypatch.undo()
+    monkeypatch.setenv("ASR_EDGE_HOME", str(filled_home))
+    assert len(forgotten(domain="kitchen").recordings) == 3
+    assert traces(filled_home, "kitchen") == []
+
+
+def test_the_edit_of_a_domain_without_recordings(filled_home):
+    with Store() as store:
+        store.delete([one.number for one in store.utterances("kitchen")])
+    assert edits(forgotten(domain="kitchen")) == ["kitchen"]
+
+
+def test_copies_elsewhere_are_named(filled_home, tmp_path):
+    back_up(tmp_path / "b.tar")
+    with prepared(tmp_path / "b.tar") as found:
+        kept = found.put_in_place()
+    with Store() as store:
+        untouched = plan(store, Selection(domain="kitchen")).untouched
+    assert str(kept) in untouched[0]
+    assert "backups" in untouched[1]
+
+
+def test_what_cannot_be_forgotten(filled_home):
+    for wrong in ({}, {"everything": True, "domain": "kitchen"}):
+        with pytest.raises(BadInputError, match="name one of"):
+            Selection(**wrong)
+    with Store() as store:
+        with pytest.raises(BadInputError, match="no recordings and no edits of a domain 'attic'"):
+            plan(store, Selection(domain="attic"))
+        with pytest.raises(BadInputError, match="no speaker"):
+            plan(store, Selection(speaker="carl"))
+        path = Ledger(embedded_bundle()).path
+        path.write_text(json.dumps({"format_version": 1}))
+        with pytest.raises(StorageError, match=r"nothing was forgotten\. Run 'asr-edge doctor' first"):
+            plan(store, Selection(domain="kitchen"))
+
+
+def test_recordings_on_a_host_come_first(filled, filled_home):
+    import shutil
+
+    shutil.copytree(filled / "jobs", filled_home / "jobs", dirs_exist_ok=True)
+    with Store() as store, pytest.raises(BadInputError, match="'asr-edge jobs cancel abababab' deletes them there"):
+        plan(store, Selection(domain="kitchen"))
