@@ -13,6 +13,7 @@ import typer
 from device_app.cli import options
 from device_app.cli.printing import echo, print_json, print_text
 from device_app.cli.terminal.progress import progress
+from device_app.cli.terminal.term_usage import counting_terms
 from device_app.recognition.writers import Format
 from editing.errors import AsrEdgeError, BadInputError
 
@@ -84,10 +85,17 @@ def transcribe(
         return
 
     def load(threads: int | None) -> Transcriber:
-        decoding = options.decoding_options(lm, beam, terms, no_terms)
+        decoding = options.decoding_options(lm, beam, terms, no_terms, replaces=True)
         return options.load(model, threads, precision, decoding=decoding)[1]
 
-    with _saving(domain, "imported" if sources else "recorded") if save else nullcontext() as saver:
+    saving = _saving(domain, "imported" if sources else "recorded") if save else nullcontext()
+    with saving as saver, counting_terms() as count:
+
+        def keep(segment: TranscriptSegment) -> None:
+            count(segment)
+            if saver is not None:
+                saver.save(segment)
+
         if sources:
             from device_app.audio.sources import find_recordings
 
@@ -97,10 +105,10 @@ def transcribe(
             todo, targets = _targets(recordings, form, output, inputs, overwrite, skip_existing)
             if todo:
                 jobs, threads = _parallelism(len(todo), jobs, threads, is_saving=save)
-                _transcribe_recordings(todo, targets, form, load(threads), saver, jobs, is_several)
+                _transcribe_recordings(todo, targets, form, load(threads), keep, jobs, is_several)
         else:
             _check_live(form, output, skip_existing)
-            _listen(form, device, silence, load(threads), saver)
+            _listen(form, device, silence, load(threads), keep)
 
 
 @contextmanager
@@ -208,7 +216,7 @@ def _transcribe_recordings(
     targets: Sequence[Path],
     form: Format,
     transcriber: Transcriber,
-    saver: UtteranceSaver | None,
+    keep: Callable[[TranscriptSegment], None],
     jobs: int,
     is_several: bool,
 ) -> None:
@@ -222,8 +230,7 @@ def _transcribe_recordings(
     def pass_on(recording: Recording, segment: TranscriptSegment) -> None:
         if show is not None:
             show(recording.name, segment)
-        if saver is not None:
-            saver.save(segment)
+        keep(segment)
 
     errors: list[AsrEdgeError] = []
     documents = []
@@ -302,7 +309,11 @@ def _progress(recordings: Sequence[Recording], is_text_shown: bool) -> Iterator[
 
 
 def _listen(
-    form: Format, device: str | None, silence_s: float, transcriber: Transcriber, saver: UtteranceSaver | None
+    form: Format,
+    device: str | None,
+    silence_s: float,
+    transcriber: Transcriber,
+    keep: Callable[[TranscriptSegment], None],
 ) -> None:
     from device_app.audio.microphone import Microphone
     from device_app.audio.samples import level_dbfs
@@ -321,8 +332,7 @@ def _listen(
             line.clear()
             echo(update.segment.text if form == Format.TXT else json_line(update.segment, "microphone"))
             sys.stdout.flush()
-            if saver is not None:
-                saver.save(update.segment)
+            keep(update.segment)
 
     with Microphone(device) as microphone:
         stream = transcriber.stream(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from device_app.data.terms import Term
+from device_app.data.terms import Replacement, Term
 from device_app.recognition.ngram import NGram
 from editing.errors import BadInputError
 from editing.ranges import Range
@@ -22,11 +22,13 @@ class DecodingOptions:
         beam: hypotheses kept while decoding, at least 1 (greedy); None is the family's default. It has no effect on
             CTC models without a language model or keyterms, where a beam finds nothing better.
         keyterms: words and phrases to expect (see `recognition.keyterms`). A beam of 1 seldom finds them.
+        replacements: words to replace in the decoded text, in this order (see `recognition.replacements`).
     """
 
     language_model: NGram | None = None
     beam: int | None = None
     keyterms: Sequence[Term | str] = ()
+    replacements: Sequence[Replacement] = ()
 
     def __post_init__(self) -> None:
         """

@@ -12,8 +12,8 @@ def expect_corrected(hypothesis: str | None, text: str | None) -> None:
         hypothesis: what was recognised; None where nothing was.
         text: what was said.
     """
-    from device_app.data.corrected_words import corrected_words
-    from device_app.data.terms import changed_terms, checked_term, stored_terms
+    from device_app.data.terms import Term, changed_terms, stored_terms
+    from device_app.data.terms.corrected_words import corrected_words
 
     words = corrected_words(hypothesis, text) if hypothesis and text else []
     if not words or not stored_terms().from_corrections:
@@ -22,6 +22,6 @@ def expect_corrected(hypothesis: str | None, text: str | None) -> None:
         known = {term.key for term in box[0].terms}
         new = [word for word in words if word.casefold() not in known]
         if new:
-            box[0] = box[0].with_terms([checked_term(word) for word in new], origin="corrected")
+            box[0] = box[0].with_terms([Term(word) for word in new], origin="corrected")
     if new:
         options.tell(f"Expected from now on: {', '.join(new)} ('asr-edge terms remove' takes a word off the list)")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from device_app.recognition import keyterms
+from device_app.recognition.keyterms import graph
 from tests.device_app.cli.conftest import call
 from tests.device_app.cli.letters import write_spelled
 
@@ -18,7 +18,7 @@ def recording(home_of_tiny):
 @pytest.fixture
 def strong(monkeypatch):
     """Single letters have one character, and the model is sure of each: only a large bonus changes one."""
-    monkeypatch.setattr(keyterms.Strength.__init__, "__defaults__", (40.0, 400.0))
+    monkeypatch.setattr(graph.Strength.__init__, "__defaults__", (40.0, 400.0))
 
 
 def transcribe(*arguments, **more):

@@ -12,7 +12,8 @@ from device_app.data.terms import Term
 from device_app.evaluation.error_rates import basic
 from device_app.recognition.ctc import beam_search
 from device_app.recognition.decoder_search import SearchSettings, search
-from device_app.recognition.keyterms import DEAD, START, Keyterms, Strength, TermBias, TermGraph
+from device_app.recognition.keyterms.bias import TermBias
+from device_app.recognition.keyterms.graph import DEAD, START, Keyterms, Strength, TermGraph
 from device_app.recognition.options import DecodingOptions
 from device_app.recognition.transcriber import Transcriber
 from editing.errors import BadInputError

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_app.data.terms import Term, TermList, changed_terms, checked_term, read_terms, stored_terms, written_terms
+from device_app.data.terms import Term, TermList, changed_terms, read_terms, stored_terms, written_terms
 from editing.errors import BadInputError, StorageError
 
 
@@ -18,7 +18,7 @@ def empty_home(tmp_path, monkeypatch):
 
 def add(*texts, weight=1.0, origin="added"):
     with changed_terms() as box:
-        box[0] = box[0].with_terms([checked_term(text, weight) for text in texts], origin)
+        box[0] = box[0].with_terms([Term(text, weight) for text in texts], origin)
 
 
 def test_the_list_is_there_the_next_time_and_only_its_owner_can_read_it(empty_home):
@@ -62,7 +62,7 @@ def test_a_damaged_list_is_reported_with_the_remedy(empty_home, text):
 @given(
     st.lists(
         st.builds(
-            checked_term,
+            Term,
             st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=30),
             st.floats(0.01, 10).map(lambda weight: float(f"{weight:g}")),
         ),
