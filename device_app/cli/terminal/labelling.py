@@ -17,8 +17,18 @@ if TYPE_CHECKING:
 KEYS = "Enter accept · e edit · p play · s skip · b back · d delete · q quit"
 
 
-def label_utterance(store: Store, utterance: StoredUtterance, keyboard: Keyboard, transcriber: Transcriber) -> str:
-    """Shows an utterance and handles keys; returns the key that ended the labelling."""
+def label_utterance(
+    store: Store, utterance: StoredUtterance, keyboard: Keyboard, transcriber: Transcriber, *, adds_terms: bool = True
+) -> str:
+    """Shows an utterance and handles keys; returns the key that ended the labelling.
+
+    Args:
+        store: the store with the utterance.
+        utterance: the utterance.
+        keyboard: where the person answers.
+        transcriber: makes the hypothesis.
+        adds_terms: whether corrected words become terms, if the person agrees.
+    """
     from device_app.audio.samples import SAMPLE_RATE, read
 
     options.tell(f"  {utterance.domain} {utterance.number}, {utterance.duration_s:.1f} s")
@@ -45,5 +55,6 @@ def label_utterance(store: Store, utterance: StoredUtterance, keyboard: Keyboard
         else:
             if key == ENTER:
                 store.set_text(utterance.number, text)
-                expect_corrected(transcript.text, text)
+                if adds_terms:
+                    expect_corrected(transcript.text, text, keyboard)
             return key

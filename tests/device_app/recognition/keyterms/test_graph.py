@@ -11,7 +11,7 @@ from device_app.audio.samples import SAMPLE_RATE, read
 from device_app.data.terms import Term
 from device_app.evaluation.error_rates import basic
 from device_app.recognition.ctc import beam_search
-from device_app.recognition.decoder_search import SearchSettings, search
+from device_app.recognition.decoder_search import Hypothesis, SearchSettings, search
 from device_app.recognition.keyterms.bias import TermBias
 from device_app.recognition.keyterms.graph import DEAD, START, Keyterms, Strength, TermGraph
 from device_app.recognition.options import DecodingOptions
@@ -129,6 +129,33 @@ def test_a_word_ends_before_punctuation_an_apostrophe_and_a_space(after):
     assert bonus(graph_of("abc"), tokens_of(MARK + "ab", "c", *after)) == pytest.approx(1.5)
 
 
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("Cats and a tom-cat's cat.", ["cat", "cat"]),
+        ("HERTFORD  college, Hertford", ["hertford college", "hertford"]),
+        ("concat bobcat 's", []),
+        ("l\N{RIGHT SINGLE QUOTATION MARK}\u00c9t\u00e9!", ["l'\u00e9t\u00e9"]),
+        ("", []),
+    ],
+)
+def test_the_terms_of_a_text_are_its_whole_words(text, terms):
+    found = Keyterms(["Cat", "Hertford", "Hertford College", "l'\u00e9t\u00e9", "s"]).found_in(text)
+    assert found == terms
+
+
+@given(terms=st.lists(phrases, min_size=1, max_size=4), text=phrases)
+def test_terms_are_found_in_a_text_exactly_where_decoding_pays_for_them(terms, text):
+    keyterms = Keyterms(terms, STRENGTH)
+    assert bool(keyterms.found_in(text)) == any(has_phrase(text, term) for term in terms)
+    assert keyterms.found_in(text.upper()) == keyterms.found_in(text)
+
+
+def test_a_match_is_helped_if_the_text_without_terms_lacks_it():
+    matches = Keyterms(["cat", "dog"]).matches("A cat, a dog and a cat", "a cat and a hat")
+    assert [(one.term, one.is_helped) for one in matches] == [("cat", False), ("dog", True), ("cat", True)]
+
+
 def test_case_does_not_matter():
     assert bonus(graph_of("ABC"), tokens_of(MARK + "A", "bc")) == pytest.approx(1.5)
     assert bonus(graph_of("bc"), tokens_of(MARK + "BC")) == pytest.approx(1.0)
@@ -190,6 +217,27 @@ def test_a_bias_changes_which_hypothesis_is_best_but_no_probability():
     assert found.tokens == (3,)
     assert found.score == pytest.approx(math.log(0.4))
     assert found.bonus == pytest.approx(1.5)
+
+
+def test_terms_that_the_best_biased_hypothesis_lacks_leave_the_plain_one():
+    """The term's beginning is likelier with its bonus, so that a beam of one follows it, in vain."""
+    names = ["<s>", "</s>", MARK + "ab", MARK + "b", "c", "a"]
+    table = fixed(
+        {(): [0, 0, 0.4, 0.6, 0, 0], (2,): [0, 0, 0, 0, 0, 1], (2, 5): [0, 1, 0, 0, 0, 0], (3,): [0, 1, 0, 0, 0, 0]}
+    )
+    graph = TermGraph(Keyterms(["abcc"], STRENGTH), names)
+    found = search(
+        TableDecoder(table), start=0, end=1, longest=5, settings=SearchSettings(beam=1), bias=TermBias(graph)
+    )
+    assert (found.tokens, found.unbiased) == ((3,), (3,))
+
+
+@pytest.mark.parametrize(
+    ("is_complete", "bonus", "accepted"), [(True, 1.0, True), (True, 0.0, False), (False, 1.0, False)]
+)
+def test_only_a_hypothesis_with_a_term_that_ends_is_accepted(is_complete, bonus, accepted):
+    plain = Hypothesis(is_complete=True)
+    assert TermBias(graph_of("ab")).accepts(plain, Hypothesis(bonus=bonus, is_complete=is_complete)) is accepted
 
 
 def test_a_hypothesis_that_leaves_a_term_gives_the_bonus_back():
