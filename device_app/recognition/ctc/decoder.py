@@ -73,11 +73,12 @@ class CtcDecoder:
         return beam_search.align(log_probabilities, tokens, self.blank)
 
     def _with_terms(self, log_probabilities: NDArray[np.float32], terms: TermGraph) -> list[Piece]:
-        """Greedy, unless the beam has found a term: so terms that are not said change nothing."""
+        """Greedy, unless the beam finds more of the terms: those that are not said or need no help change nothing."""
+        plain = greedy(log_probabilities, self.blank)
         width = self._options.beam or beam_search.KEYTERM_BEAM_WIDTH
         found = beam_search.search(log_probabilities, self._names, self.blank, None, width, terms)
-        if terms.bonus(found) < MIN_BONUS:
-            return greedy(log_probabilities, self.blank)
+        if terms.bonus(found) - terms.bonus([piece.token for piece in plain]) < MIN_BONUS:
+            return plain
         return beam_search.align(log_probabilities, found, self.blank)
 
     def _words(self, pieces: Sequence[Piece], frame_s: float) -> list[Word]:

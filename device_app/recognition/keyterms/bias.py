@@ -31,5 +31,9 @@ class TermBias:
         return scores
 
     def accepts(self, plain: Hypothesis, biased: Hypothesis) -> bool:
-        """Only with a whole term, and not if the bonus has led the decoder into a loop."""
-        return biased.bonus >= MIN_BONUS and biased.is_complete >= plain.is_complete
+        """Only if it has more of the terms, and not if the bonus has led the decoder into a loop.
+
+        So terms that are not said, and terms that need no help, change nothing.
+        """
+        gain = biased.bonus - self._graph.bonus(plain.tokens)
+        return gain >= MIN_BONUS and biased.is_complete >= plain.is_complete

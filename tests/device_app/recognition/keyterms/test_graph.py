@@ -233,11 +233,12 @@ def test_terms_that_the_best_biased_hypothesis_lacks_leave_the_plain_one():
 
 
 @pytest.mark.parametrize(
-    ("is_complete", "bonus", "accepted"), [(True, 1.0, True), (True, 0.0, False), (False, 1.0, False)]
+    ("plain", "is_complete", "bonus", "accepted"),
+    [("c", True, 1.0, True), ("c", True, 0.0, False), ("c", False, 1.0, False), ("ab", True, 1.0, False)],
 )
-def test_only_a_hypothesis_with_a_term_that_ends_is_accepted(is_complete, bonus, accepted):
-    plain = Hypothesis(is_complete=True)
-    assert TermBias(graph_of("ab")).accepts(plain, Hypothesis(bonus=bonus, is_complete=is_complete)) is accepted
+def test_only_a_hypothesis_with_more_terms_that_ends_is_accepted(plain, is_complete, bonus, accepted):
+    without = Hypothesis(tuple(tokens_of(MARK + plain)), is_complete=True)
+    assert TermBias(graph_of("ab")).accepts(without, Hypothesis(bonus=bonus, is_complete=is_complete)) is accepted
 
 
 def test_a_hypothesis_that_leaves_a_term_gives_the_bonus_back():
