@@ -84,13 +84,16 @@ class Keyterms:
         self.strength = strength
         self._weights = weights
         self._spellings = sorted(weights)
-        self._longest = max(map(len, self._spellings), default=0)
         self._sorted_weights = np.array([weights[one] for one in self._spellings], np.float64)
         self._heaviest = float(self._sorted_weights.max(initial=0.0))
         self._is_even = bool((self._sorted_weights == self._heaviest).all())
 
     def __len__(self) -> int:
         return len(self._spellings)
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(map(len, self._spellings), default=0)
 
     @property
     def identity(self) -> bytes:
@@ -285,7 +288,6 @@ class TermGraph:
         self._kinds = self._index.kinds
         self._openers = frozenset(self._index.openers.tolist())
         self._by_text = dict(zip(self._index.texts, range(len(self._index.texts)), strict=True))
-        self._longest = max(map(len, self._index.texts), default=0)
         self._move = lru_cache(STATES)(self._found_move)
 
     def after(self, state: str, token: int) -> tuple[str, float]:
@@ -323,6 +325,10 @@ class TermGraph:
             scores[len(self._kinds) :] += move.leaving[BOUNDARY]
         scores[new.tokens] += new.bonuses
         scores[onward.tokens] = before + onward.bonuses
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(map(len, self._index.texts), default=0)
 
     @cached_property
     def _new_words(self) -> Matches:
