@@ -46,7 +46,8 @@ from device_app.evaluation.error_rates import basic
 from device_app.models.baking import baked
 from device_app.recognition.decoder_search import SearchSettings
 from device_app.recognition.families import moonshine
-from device_app.recognition.keyterms.graph import Keyterms, Strength, TermGraph
+from device_app.recognition.keyterms.graph import TermGraph
+from device_app.recognition.keyterms.terms import Keyterms, Strength
 from device_app.recognition.options import DecodingOptions
 
 RESAMPLES = 2000

@@ -10,7 +10,7 @@ from device_app.data.terms import Term, changed_terms, stored_terms
 from device_app.data.utterance import StoredUtterance
 from device_app.execution import ExecutionContext
 from device_app.models.ledger import Ledger
-from device_app.recognition.keyterms.graph import Keyterms
+from device_app.recognition.keyterms.terms import Keyterms
 from device_app.recognition.transcriber import Transcriber
 from editing.errors import StorageError
 

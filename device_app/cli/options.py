@@ -77,7 +77,7 @@ TermsFile = Annotated[
     Path | None,
     typer.Option("--terms", metavar="FILE", help="Words and phrases to expect, beside those of 'asr-edge terms'."),
 ]
-NoTerms = Annotated[bool, typer.Option("--no-terms", help="Leave out the terms and replacements of 'asr-edge terms'.")]
+NoTerms = Annotated[bool, typer.Option("--no-terms", help="Leave out the list of 'asr-edge terms'.")]
 Version = Annotated[
     int | None, typer.Option(min=0, help="A version of the model; 0 is the base.", show_default="the active version")
 ]

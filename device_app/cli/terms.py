@@ -51,8 +51,9 @@ def remove(
 def list_(as_json: options.Json = False) -> None:
     """Show the terms: where each comes from, how often it matched, and whether the model still needs it.
 
-    'helped' counts the matches that the text would have lacked without the list. After three matches in a row without
-    help a term is no longer needed.
+    'helped' counts matches that the text would lack without the list.
+
+    After three matches in a row without help, a term is not needed.
     """
     from dataclasses import asdict
 

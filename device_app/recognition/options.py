@@ -33,15 +33,15 @@ class DecodingOptions:
     def __post_init__(self) -> None:
         """
         Raises:
-            BadInputError: the beam is not a whole number from 1 to 64, the language model is not one, or the keyterms
-                are one text instead of a list.
+            BadInputError: the beam is not a whole number from 1 to 64, the language model is not one, the keyterms are
+                one text instead of a list, or the replacements are not a list of `Replacement`.
         """
         if self.beam is not None:
             BEAM.check("beam", self.beam)
-        _check_types(self.language_model, self.keyterms)
+        _check_types(self.language_model, self.keyterms, self.replacements)
 
 
-def _check_types(language_model: object, keyterms: object) -> None:
+def _check_types(language_model: object, keyterms: object, replacements: object) -> None:
     if not isinstance(language_model, NGram | None):
         raise BadInputError(f"language_model is a {type(language_model).__name__}; expected an NGram: NGram.read(PATH)")
     if (
@@ -50,6 +50,8 @@ def _check_types(language_model: object, keyterms: object) -> None:
         or not all(isinstance(one, Term | str) for one in keyterms)
     ):
         raise BadInputError("keyterms must be a list of words and phrases")
+    if not isinstance(replacements, Sequence) or not all(isinstance(one, Replacement) for one in replacements):
+        raise BadInputError("replacements must be a list of Replacement(PATTERN, TEXT)")
 
 
 DEFAULT = DecodingOptions()

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_app.recognition.decoder_search import Hypothesis
-from device_app.recognition.keyterms.graph import MIN_BONUS, START, TermGraph
+from device_app.recognition.keyterms.graph import MIN_BONUS, TermGraph
+from device_app.recognition.keyterms.terms import START
 
 
 class TermBias:

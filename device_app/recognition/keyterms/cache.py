@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from device_app.data.terms import Term
 from device_app.paths import data_folder
-from device_app.recognition.keyterms.graph import SEPARATOR, Keyterms, TermGraph, TokenIndex
+from device_app.recognition.keyterms.graph import TermGraph
+from device_app.recognition.keyterms.terms import Keyterms
+from device_app.recognition.keyterms.token_index import SEPARATOR, TokenIndex
 from editing.errors import StorageError
 from editing.files import write_atomically
 

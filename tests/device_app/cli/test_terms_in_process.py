@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from device_app.data.terms import Term, changed_terms, stored_terms
-from device_app.recognition.keyterms import graph
+from device_app.recognition.keyterms import terms
 from tests.device_app.cli.conftest import call
 from tests.device_app.cli.letters import write_spelled
 
@@ -20,7 +20,7 @@ def recording(home_of_tiny):
 @pytest.fixture
 def strong(monkeypatch):
     """Single letters have one character, and the model is sure of each: only a large bonus changes one."""
-    monkeypatch.setattr(graph.Strength.__init__, "__defaults__", (40.0, 400.0))
+    monkeypatch.setattr(terms.Strength.__init__, "__defaults__", (40.0, 400.0))
 
 
 def transcribe(*arguments, **more):

@@ -5,8 +5,11 @@ import pytest
 from safetensors.numpy import load, save
 
 from device_app.data.terms import Term
-from device_app.recognition.keyterms import cache, graph
+from device_app.recognition.keyterms import cache
 from device_app.recognition.keyterms.cache import term_graph
+from device_app.recognition.keyterms.graph import TermGraph
+from device_app.recognition.keyterms.terms import START, Keyterms
+from device_app.recognition.keyterms.token_index import DEAD
 
 MARK = "\N{LOWER ONE EIGHTH BLOCK}"
 NAMES = ["<s>", None, MARK, ".", "'", *"abct", MARK + "a", MARK + "ca", "at", MARK + "Cat", "\0"]
@@ -26,7 +29,7 @@ def refuse():
 
 def scores(found):
     """The bonus of each token after each state that two tokens reach."""
-    states = {graph.START, graph.DEAD}
+    states = {START, DEAD}
     for _ in range(2):
         states |= {found.next_state(state, token) for state in states for token in range(len(NAMES))}
     return {state: [found.after(state, token) for token in range(len(NAMES))] for state in states}
@@ -38,7 +41,7 @@ def test_a_list_is_the_same_from_its_file_and_needs_no_names(folder):
     assert path.stat().st_mode & 0o077 == 0
     again = term_graph(TERMS, "tokenizer", refuse)
     assert scores(again) == scores(first)
-    assert scores(again) == scores(graph.TermGraph(graph.Keyterms(TERMS), NAMES))
+    assert scores(again) == scores(TermGraph(Keyterms(TERMS), NAMES))
 
 
 @pytest.mark.parametrize(

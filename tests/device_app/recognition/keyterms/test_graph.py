@@ -13,7 +13,9 @@ from device_app.evaluation.error_rates import basic
 from device_app.recognition.ctc import beam_search
 from device_app.recognition.decoder_search import Hypothesis, SearchSettings, search
 from device_app.recognition.keyterms.bias import TermBias
-from device_app.recognition.keyterms.graph import DEAD, START, Keyterms, Strength, TermGraph
+from device_app.recognition.keyterms.graph import TermGraph
+from device_app.recognition.keyterms.terms import START, Keyterms, Strength
+from device_app.recognition.keyterms.token_index import DEAD
 from device_app.recognition.options import DecodingOptions
 from device_app.recognition.transcriber import Transcriber
 from editing.errors import BadInputError
