@@ -192,7 +192,7 @@ def intervals(before: NDArray[np.int64], after: NDArray[np.int64]) -> dict[str, 
 
 def row(name: str, found: NDArray[np.int64], plain: NDArray[np.int64], seconds: float) -> str:
     now = rates(found)
-    text = f"{name:22}" + "".join(f"  {key} {100 * value:5.1f}" for key, value in now.items())
+    text = f"{name:22}" + "".join(f"  {key} {100 * value:5.2f}" for key, value in now.items())
     if found is not plain:
         limits = intervals(plain, found)
         text += "".join(f"  {key} [{100 * a:+.1f}, {100 * b:+.1f}]" for key, (a, b) in limits.items())

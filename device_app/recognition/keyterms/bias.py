@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from device_app.recognition.decoder_search import Hypothesis
 from device_app.recognition.keyterms.graph import MIN_BONUS, TermGraph
 from device_app.recognition.keyterms.terms import START
+
+# Chosen on training lines of cv-us, cv-canada and telephone-prompts (docs/terms.md).
+TERMS, SHARE = 100, 0.9  # share of the bonus for up to so many terms
+LESS_PER_TENFOLD, SMALLEST_SHARE = 0.2, 0.5
 
 
 class TermBias:
@@ -32,9 +38,20 @@ class TermBias:
         return scores
 
     def accepts(self, plain: Hypothesis, biased: Hypothesis) -> bool:
-        """Only if it has more of the terms, and not if the bonus has led the decoder into a loop.
+        """Only if it has more of the terms, is not much less likely, and the bonus has led the decoder into no loop.
 
         So terms that are not said, and terms that need no help, change nothing.
         """
         gain = biased.bonus - self._graph.bonus(plain.tokens)
-        return gain >= MIN_BONUS and biased.is_complete >= plain.is_complete
+        loss = plain.score - biased.score
+        is_likely = loss <= accepted_share(len(self._graph.terms)) * gain
+        return gain >= MIN_BONUS and is_likely and biased.is_complete >= plain.is_complete
+
+
+def accepted_share(terms: int) -> float:
+    """How much log-probability a hypothesis may lose to a term, as a share of the term's bonus.
+
+    The search needs the whole bonus to reach a term; the more terms there are, the likelier it is that one of them only
+    sounds like what is said.
+    """
+    return max(SMALLEST_SHARE, SHARE - LESS_PER_TENFOLD * max(0.0, math.log10(max(1, terms) / TERMS)))

@@ -12,7 +12,7 @@ from device_app.data.terms import Term
 from device_app.evaluation.error_rates import basic
 from device_app.recognition.ctc import beam_search
 from device_app.recognition.decoder_search import Hypothesis, SearchSettings, search
-from device_app.recognition.keyterms.bias import TermBias
+from device_app.recognition.keyterms.bias import TermBias, accepted_share
 from device_app.recognition.keyterms.graph import TermGraph
 from device_app.recognition.keyterms.terms import START, Keyterms, Strength
 from device_app.recognition.keyterms.token_index import DEAD
@@ -235,12 +235,24 @@ def test_terms_that_the_best_biased_hypothesis_lacks_leave_the_plain_one():
 
 
 @pytest.mark.parametrize(
-    ("plain", "is_complete", "bonus", "accepted"),
-    [("c", True, 1.0, True), ("c", True, 0.0, False), ("c", False, 1.0, False), ("ab", True, 1.0, False)],
+    ("plain", "is_complete", "bonus", "loss", "accepted"),
+    [
+        ("c", True, 1.0, 0.8, True),
+        ("c", True, 1.0, 1.0, False),
+        ("c", True, 0.0, 0.0, False),
+        ("c", False, 1.0, 0.0, False),
+        ("ab", True, 1.0, 0.0, False),
+    ],
 )
-def test_only_a_hypothesis_with_more_terms_that_ends_is_accepted(plain, is_complete, bonus, accepted):
-    without = Hypothesis(tuple(tokens_of(MARK + plain)), is_complete=True)
-    assert TermBias(graph_of("ab")).accepts(without, Hypothesis(bonus=bonus, is_complete=is_complete)) is accepted
+def test_only_a_likely_hypothesis_with_more_terms_that_ends_is_accepted(plain, is_complete, bonus, loss, accepted):
+    without = Hypothesis(tuple(tokens_of(MARK + plain)), score=-5.0, is_complete=True)
+    found = Hypothesis(bonus=bonus, score=-5.0 - loss, is_complete=is_complete)
+    assert TermBias(graph_of("ab")).accepts(without, found) is accepted
+
+
+def test_the_more_terms_the_likelier_a_hypothesis_must_be():
+    shares = [accepted_share(count) for count in (1, 100, 1000, 10_000, 100_000)]
+    assert shares == pytest.approx([0.9, 0.9, 0.7, 0.5, 0.5])
 
 
 def test_a_hypothesis_that_leaves_a_term_gives_the_bonus_back():
