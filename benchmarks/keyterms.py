@@ -1,6 +1,8 @@
 """WER of listed and of other words, with and without keyterms, with paired-bootstrap intervals.
 
-    python benchmarks/keyterms.py MANIFEST... [--split test] [--most 100] [--strengths 0.6:5,0.8:6:4]
+    python benchmarks/keyterms.py MANIFEST... [--split test] [--most 100] [--lists said,unsaid,1000,common]
+    python benchmarks/keyterms.py MANIFEST... --corrections
+    python benchmarks/keyterms.py MANIFEST... --cost
 
 Each manifest has a `keyterms.jsonl` beside it: for each recording the terms of its list, and which of them are said.
 B-WER and U-WER are those of Le et al. 2021 (arXiv 2104.02194): substitutions and deletions count where the
@@ -9,18 +11,25 @@ Words are compared under the normaliser `basic`, which keeps them as they are li
 terms said that are missing in the hypothesis. Intervals hold 95 % of the resamples of utterances, of the difference
 to no terms.
 
-`--unsaid` takes the terms that are said off each list. `--pool N` gives every utterance one list: all terms that are
-said in the set, filled up to N with others of its lists. `--strengths` compares several strengths of the bonus, as
-was done once on training lines to choose the default.
+`--lists` chooses what each utterance is given: "said" its own list; "unsaid" the list without the terms that are said;
+a number its own list, filled up to that number with terms of others; "common" one list for all, with all terms that are
+said in the set and as many others. `--strengths` compares several strengths of the bonus, as was done once on training
+lines to choose the default.
+
+`--corrections` goes through the recordings in order, as a person who corrects each text: a word that is missed becomes
+a term, and counts as right if the next recording in which it is said has it. `--cost` compares processor time without
+terms, with 100 and with 10,000.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +40,14 @@ from numpy.typing import NDArray
 from device_app import Transcriber, embedded_bundle
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.manifest import read_manifest
+from device_app.data.terms.corrected_words import corrected_words
 from device_app.data.utterance import Utterance
 from device_app.evaluation.error_rates import basic
 from device_app.models.baking import baked
 from device_app.recognition.decoder_search import SearchSettings
 from device_app.recognition.families import moonshine
-from device_app.recognition.keyterms import Keyterms, Strength, TermGraph
+from device_app.recognition.keyterms.graph import TermGraph
+from device_app.recognition.keyterms.terms import Keyterms, Strength
 from device_app.recognition.options import DecodingOptions
 
 RESAMPLES = 2000
@@ -61,17 +72,27 @@ def read_lines(manifest: Path, split: str | None, most: int | None) -> list[Line
     return [lines[i] for i in sorted(np.random.default_rng(0).permutation(len(lines))[:most])]
 
 
-def with_pool(lines: Sequence[Line], size: int) -> list[Line]:
-    """The lines with one list for all."""
-    pool = list(dict.fromkeys(term for line in lines for term in line.said))
-    known = {term.lower() for term in pool}
-    others = list(dict.fromkeys(term for line in lines for term in line.terms if term.lower() not in known))
-    pool += others[: max(0, size - len(pool))]
-    return [Line(line.utterance, line.said, pool) for line in lines]
+def with_lists(lines: Sequence[Line], name: str) -> list[Line]:
+    """The lines with the lists that `--lists` names."""
+    if name == "said":
+        return [*lines]
+    if name == "unsaid":
+        return [Line(line.utterance, (), [term for term in line.terms if term not in line.said]) for line in lines]
+    if name == "common":
+        said = list(dict.fromkeys(term for line in lines for term in line.said))
+        return [Line(line.utterance, line.said, filled(said, lines, 2 * len(said))) for line in lines]
+    # A word that is said but is not among an utterance's own terms is none of its rare words.
+    return [
+        Line(line.utterance, line.said, filled(line.terms, lines, int(name), words([line.utterance.transcript])))
+        for line in lines
+    ]
 
 
-def without_said(lines: Sequence[Line]) -> list[Line]:
-    return [Line(line.utterance, (), [term for term in line.terms if term not in line.said]) for line in lines]
+def filled(terms: Sequence[str], lines: Sequence[Line], size: int, without: Set[str] = frozenset()) -> list[str]:
+    """Terms, and others of the lines' lists up to a size."""
+    known = {term.lower() for term in terms} | without
+    others = dict.fromkeys(term for line in lines for term in line.terms if term.lower() not in known)
+    return [*terms, *islice(others, max(0, size - len(terms)))]
 
 
 def words(terms: Sequence[str]) -> set[str]:
@@ -109,24 +130,38 @@ class Recogniser:
             self._plain._tokenizer.id_to_token(token)  # type: ignore[attr-defined]
             for token in range(self._plain._tokenizer.get_vocab_size())  # type: ignore[attr-defined]
         ]
+        self._latest: tuple[tuple[list[str], Strength], TermGraph] | None = None
         self._biased = moonshine.load(bundle, self._folder, threads, DecodingOptions(keyterms=["asr-edge"]))
 
     def __call__(
         self, line: Line, strength: Strength | None, search: SearchSettings | None = None
     ) -> tuple[str, float]:
-        """The text, and the seconds that it took, without the making of the graph."""
+        """The text, and the seconds of processor time that it took, without the making of the graph."""
         audio = line.utterance.read()
         if strength is None or not line.terms:
             self._transcriber._recogniser = self._plain
         else:
-            self._biased._terms = TermGraph(Keyterms(line.terms, strength), self._names)
-            self._biased._terms._new_words  # noqa: B018
+            self._biased._terms = self._graph(line.terms, strength)
             if search is not None:
                 self._biased._settings = search
             self._transcriber._recogniser = self._biased
-        began = time.perf_counter()
+        began = time.process_time()
         text = self._transcriber.transcribe(audio, SAMPLE_RATE).text
-        return text, time.perf_counter() - began
+        return text, time.process_time() - began
+
+    def copy(self) -> Recogniser:
+        """Another with the same sessions, which keeps its own graph of terms."""
+        other = copy.copy(self)
+        other._biased = copy.copy(self._biased)
+        other._transcriber = copy.copy(self._transcriber)
+        return other
+
+    def _graph(self, terms: Sequence[str], strength: Strength) -> TermGraph:
+        if self._latest is None or self._latest[0] != (list(terms), strength):
+            graph = TermGraph(Keyterms(terms, strength), self._names)
+            graph._new_words  # noqa: B018
+            self._latest = (list(terms), strength), graph
+        return self._latest[1]
 
 
 def rates(found: NDArray[np.int64]) -> dict[str, float]:
@@ -157,7 +192,7 @@ def intervals(before: NDArray[np.int64], after: NDArray[np.int64]) -> dict[str, 
 
 def row(name: str, found: NDArray[np.int64], plain: NDArray[np.int64], seconds: float) -> str:
     now = rates(found)
-    text = f"{name:22}" + "".join(f"  {key} {100 * value:5.1f}" for key, value in now.items())
+    text = f"{name:22}" + "".join(f"  {key} {100 * value:5.2f}" for key, value in now.items())
     if found is not plain:
         limits = intervals(plain, found)
         text += "".join(f"  {key} [{100 * a:+.1f}, {100 * b:+.1f}]" for key, (a, b) in limits.items())
@@ -167,14 +202,82 @@ def row(name: str, found: NDArray[np.int64], plain: NDArray[np.int64], seconds: 
     return f"{text}  {seconds:.1f} s"
 
 
+def compared(recognise: Recogniser, manifest: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The rates without terms, and with each kind of list and strength."""
+    lines = read_lines(manifest, arguments.split, arguments.most)
+    without = [recognise(line, None) for line in lines]
+    report: dict[str, Any] = {}
+    for lists in arguments.lists.split(","):
+        listed = with_lists(lines, lists)
+        variants: Mapping[str, Variant] = {"none": (None, None), **strengths(arguments)}
+        plain: NDArray[np.int64] | None = None
+        for name, (strength, search) in variants.items():
+            results = without if strength is None else [recognise(line, strength, search) for line in listed]
+            found = np.array([counts(line, text) for line, (text, _) in zip(listed, results, strict=True)], np.int64)
+            plain = found if plain is None else plain
+            seconds = sum(one for _, one in results)
+            label = f"{manifest.parent.name} {lists} {name}"
+            report[label] = {**rates(found), "intervals": intervals(plain, found), "seconds": seconds}
+            report[label]["counts"] = dict(zip(COLUMNS, found.sum(axis=0).tolist(), strict=True))
+            report[label]["changed"] = sum(a[0] != b[0] for a, b in zip(without, results, strict=True))
+            if not arguments.json:
+                print(row(label, found, plain, seconds), f"changed {report[label]['changed']}", flush=True)
+    return report
+
+
+def after_corrections(recognise: Recogniser, utterances: Sequence[Utterance]) -> dict[str, Any]:
+    """Of the words that are missed and said again: how many are right the next time, with terms and without."""
+    waiting: dict[str, str] = {}
+    terms: dict[str, str] = {}
+    outcomes: dict[str, dict[str, bool]] = {}
+    for utterance in utterances:
+        text = utterance.transcript
+        plain = recognise(Line(utterance, (), ()), None)[0]
+        said = words([text])
+        if again := [key for key in waiting if key in said]:
+            helped = recognise(Line(utterance, (), [*terms.values()]), Strength())[0]
+            for key in again:
+                outcomes[key] = {"terms": key in words([helped]), "none": key in words([plain])}
+                del waiting[key]
+        for word in corrected_words(plain, text):
+            key = basic(word)
+            if key and " " not in key and key not in terms:
+                terms[key] = waiting[key] = word
+    total = len(outcomes)
+    return {
+        "recur": total,
+        **{
+            f"right with {name}": f"{sum(one[name] for one in outcomes.values())} of {total}"
+            for name in ("terms", "none")
+        },
+        "missed again": [word for word, one in outcomes.items() if not one["terms"]],
+    }
+
+
+def cost(recognise: Recogniser, lines: Sequence[Line]) -> dict[str, float]:
+    """Processor time with 100 and 10,000 terms, as a multiple of that without; the variants take turns."""
+    seconds = dict.fromkeys((0, 100, 10_000), 0.0)
+    known = sorted(path for path in lines[0].utterance.audio.parents[2].glob("*/keyterms.jsonl"))
+    records = [json.loads(line) for path in known for line in path.read_text("utf-8").splitlines()]
+    pool = [*dict.fromkeys(term for record in records for term in record["terms"])]
+    recognisers = {size: recognise if size == 0 else recognise.copy() for size in seconds}
+    for line in [lines[0], *lines]:  # the first recording twice: its first time warms up, and is not counted
+        is_warm = line is not lines[0] or seconds[0] > 0
+        for size, one in recognisers.items():
+            taken = one(Line(line.utterance, (), pool[:size]), Strength())[1]
+            seconds[size] += taken if is_warm else 1e-9
+    return {f"{size} terms": seconds[size] / seconds[0] for size in (100, 10_000)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("manifests", nargs="+", type=Path)
     parser.add_argument("--split")
     parser.add_argument("--most", type=int, help="utterances of each manifest")
     parser.add_argument("--strengths", help="nats per character : most nats [: beam [: margin]], separated by commas")
-    parser.add_argument("--unsaid", action="store_true", help="lists without the terms that are said")
-    parser.add_argument("--pool", type=int, help="one list of so many terms")
+    parser.add_argument("--lists", default="said", help="said, unsaid, a number, common; separated by commas")
+    parser.add_argument("--corrections", action="store_true", help="simulate a person who corrects each text")
+    parser.add_argument("--cost", action="store_true", help="compare processor time")
     parser.add_argument("--precision", default="int8")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -182,26 +285,16 @@ def main() -> None:
     recognise = Recogniser(arguments.threads, arguments.precision)
     report: dict[str, Any] = {}
     for manifest in arguments.manifests:
-        lines = read_lines(manifest, arguments.split, arguments.most)
-        if arguments.pool:
-            lines = with_pool(lines, arguments.pool)
-        if arguments.unsaid:
-            lines = without_said(lines)
-        chosen: Mapping[str, tuple[Strength | None, SearchSettings | None]] = {
-            "none": (None, None),
-            **strengths(arguments),
-        }
-        plain: NDArray[np.int64] | None = None
-        for name, (strength, search) in chosen.items():
-            results = [recognise(line, strength, search) for line in lines]
-            found = np.array([counts(line, text) for line, (text, _) in zip(lines, results, strict=True)], np.int64)
-            plain = found if plain is None else plain
-            seconds = sum(one for _, one in results)
-            label = f"{manifest.parent.name} {name}"
-            report[label] = {**rates(found), "intervals": intervals(plain, found), "seconds": seconds}
-            report[label]["counts"] = dict(zip(COLUMNS, found.sum(axis=0).tolist(), strict=True))
-            if not arguments.json:
-                print(row(label, found, plain, seconds), flush=True)
+        name = manifest.parent.name
+        if arguments.corrections:
+            report[name] = after_corrections(recognise, read_manifest(manifest, arguments.split)[: arguments.most])
+        elif arguments.cost:
+            report[name] = cost(recognise, read_lines(manifest, arguments.split, arguments.most))
+        else:
+            report |= compared(recognise, manifest, arguments)
+            continue
+        if not arguments.json:
+            print(name, report[name], flush=True)
     if arguments.json:
         print(json.dumps(report, indent=2))
 
@@ -212,7 +305,7 @@ def strengths(arguments: argparse.Namespace) -> dict[str, Variant]:
     found: dict[str, Variant] = {}
     for one in arguments.strengths.split(","):
         per_character, most, *more = map(float, one.split(":"))
-        settings = SearchSettings(int(more[0]), *more[1:2], fewest=moonshine.FEWEST_WRITTEN) if more else None
+        settings = SearchSettings(int(more[0]), *more[1:2], min_tokens=moonshine.MIN_WRITTEN) if more else None
         found[one] = Strength(per_character, most), settings
     return found
 

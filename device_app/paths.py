@@ -17,24 +17,14 @@ CANDIDATE = "candidate-"  # prefix of folders with the baked files of a candidat
 # Files and folders that asr-edge creates in the data folder. The modes of all others in it are left unchanged.
 DATA = (
     *("store.sqlite3*", "audio", "quarantine", "ledgers", "models", "baked", "training", "jobs", "hosts.json"),
-    *(
-        "terms.json",
-        ".terms.json.lock",
-        "reserve",
-        "host",
-        "host/*",
-        f"{CANDIDATE}*",
-        f"{CANDIDATE}*/*",
-        "fleet-*",
-        ".*.tmp",
-    ),
-    "settings.toml",
+    *("terms.json", ".terms.json.lock", "terms-cache", "term-usage.json", ".term-usage.json.lock", "settings.toml"),
+    *("reserve", "host", "host/*", f"{CANDIDATE}*", f"{CANDIDATE}*/*", "fleet-*", ".*.tmp"),
 )
 # Those that are private even where they are symbolic links, to another disk for instance. Models are no secret,
 # and may be shared by several users.
 LINKED = (
     *("store.sqlite3*", "audio", "quarantine", "ledgers", "training", "jobs", "hosts.json", "host"),
-    *("terms.json", f"{CANDIDATE}*", "fleet-*"),
+    *("terms.json", "term-usage.json", f"{CANDIDATE}*", "fleet-*"),
 )
 PROFILE_VARIABLE = "ASR_EDGE_PROFILE"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from device_app.adaptation.decision import Outcome, decide, draft_edit
+from device_app.adaptation.retired_terms import retire_terms
 from device_app.adaptation.settings import AdaptationSettings
 from device_app.adaptation.sweep import Candidate, choose, sweep
 from device_app.adaptation.test_sets import TestSets
@@ -38,10 +39,11 @@ def adapt(
         StorageError: the disk is full or cannot be written.
     """
     test_sets, training_set = prepare(store, ledger, settings, context)
-    return conclude(ledger, settings, test_sets, finetune(training_set), context)
+    return conclude(store, ledger, settings, test_sets, finetune(training_set), context)
 
 
 def conclude(
+    store: Store,
     ledger: Ledger,
     settings: AdaptationSettings,
     test_sets: TestSets,
@@ -49,6 +51,8 @@ def conclude(
     context: ExecutionContext,
 ) -> Outcome:
     """Merges the task vector of a fine-tuning, bakes, and lets the gate decide. Call it inside `ledger.changing()`.
+
+    Once the version is active, corrected words that it recognises without help leave the list of terms.
 
     Raises:
         TaskVectorError: the vector does not fit the model.
@@ -64,4 +68,12 @@ def conclude(
         merge |= {"lam": best.lam, "density": best.density} if "density" in merge else {"lam": best.lam}
     edit = draft_edit(ledger, "adapt", [settings.domain], [vector], settings.merge.method, merge)
     outcome = decide(ledger, ledger.with_edit(edit), edit, test_sets, settings.domain, settings.gate, context)
-    return replace(outcome, candidates=candidates, losses=result.losses, finetuning_s=result.seconds, norm=vector.norm)
+    retired = retire_terms(store, ledger, settings.domain, context) if outcome.promoted else []
+    return replace(
+        outcome,
+        candidates=candidates,
+        losses=result.losses,
+        finetuning_s=result.seconds,
+        norm=vector.norm,
+        retired_terms=retired,
+    )

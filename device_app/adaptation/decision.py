@@ -34,6 +34,7 @@ class Outcome:
         losses: training loss per token of each epoch.
         finetuning_s: duration of the fine-tuning in seconds.
         norm: of the task vector.
+        retired_terms: corrected words that left the list of terms, because the model recognises them now.
     """
 
     edit: Edit | None
@@ -44,6 +45,7 @@ class Outcome:
     losses: Sequence[float] = ()
     finetuning_s: float = 0.0
     norm: float = 0.0
+    retired_terms: Sequence[str] = ()
 
 
 def decide(

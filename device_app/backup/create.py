@@ -181,7 +181,10 @@ class _Collector:
         return names
 
     def _add_settings(self) -> None:
-        """Adds terms, trusted hosts, the settings file and jobs; a damaged one is an error, so that a backup can always be restored."""
+        """Adds terms, trusted hosts, the settings file and jobs.
+
+        A damaged one is an error, so that a backup can always be restored.
+        """
         stored_terms()
         hosts()
         for name in (TERMS, "hosts.json", SETTINGS):

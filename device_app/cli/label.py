@@ -38,6 +38,7 @@ def label(
         bool,
         typer.Option("--low-confidence", help="Only recordings with low confidence, labelled or not, lowest first."),
     ] = False,
+    no_term: NoTerm = False,
     model: options.Model = None,
     threads: options.Threads = None,
 ) -> None:
@@ -68,7 +69,8 @@ def label(
                 while index < len(identities):
                     options.tell("")
                     options.tell(f"[{index + 1}/{len(identities)}]")
-                    key = label_utterance(store, store.get(identities[index]), keyboard, transcriber)
+                    utterance = store.get(identities[index])
+                    key = label_utterance(store, utterance, keyboard, transcriber, adds_terms=not no_term)
                     if key == "q":
                         break
                     if key == ENTER:

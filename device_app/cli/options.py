@@ -83,7 +83,7 @@ TermsFile = Annotated[
     Path | None,
     typer.Option("--terms", metavar="FILE", help="Words and phrases to expect, beside those of 'asr-edge terms'."),
 ]
-NoTerms = Annotated[bool, typer.Option("--no-terms", help="Leave out the terms of 'asr-edge terms'.")]
+NoTerms = Annotated[bool, typer.Option("--no-terms", help="Leave out the list of 'asr-edge terms'.")]
 Version = Annotated[
     int | None, typer.Option(min=0, help="A version of the model; 0 is the base.", show_default="the active version")
 ]
@@ -279,20 +279,26 @@ def model_files(model: str | None) -> list[Path]:
 
 
 def decoding_options(
-    lm: Path | None, beam: int | None, terms: Path | None = None, no_terms: bool = False
+    lm: Path | None, beam: int | None, terms: Path | None = None, no_terms: bool = False, *, replaces: bool = False
 ) -> DecodingOptions:
-    """Decoding options from --lm, --beam, --terms and --no-terms.
+    """Decoding options from --lm, --beam, --terms and --no-terms; with the replacements of the list if `replaces`.
 
     Raises:
         BadInputError: a file is not a valid ARPA file, or not a valid list of terms.
         StorageError: the list of terms in the data folder is damaged.
     """
-    from device_app.data.terms import read_terms, stored_terms
+    from device_app.data.terms import TermList, read_terms, stored_terms
     from device_app.recognition.ngram import NGram
     from device_app.recognition.options import DecodingOptions
 
-    keyterms = [*(() if no_terms else stored_terms().terms), *(read_terms(terms) if terms else ())]
-    return DecodingOptions(language_model=None if lm is None else NGram.read(lm), beam=beam, keyterms=keyterms)
+    listed = TermList() if no_terms else stored_terms()
+    more, rules = read_terms(terms) if terms else ([], [])
+    return DecodingOptions(
+        language_model=None if lm is None else NGram.read(lm),
+        beam=beam,
+        keyterms=[*listed.terms, *more],
+        replacements=[*listed.replacements, *rules] if replaces else (),
+    )
 
 
 def load(

@@ -11,6 +11,8 @@ from device_app.cli import options
 from device_app.cli.printing import echo, print_json, print_text
 from device_app.cli.terminal.table import print_table
 
+NEEDED = {True: "yes", False: "no", None: "?"}
+
 app = typer.Typer(help="Words and phrases that recognition is to expect.", no_args_is_help=True)
 
 
@@ -22,9 +24,9 @@ def add(
     ] = 1.0,
 ) -> None:
     """Add terms to the list, or change their weight."""
-    from device_app.data.terms import changed_terms, checked_term
+    from device_app.data.terms import Term, changed_terms
 
-    new = [checked_term(text, weight) for text in texts]
+    new = [Term(text, weight) for text in texts]
     with changed_terms() as box:
         before = len(box[0].terms)
         box[0] = box[0].with_terms(new)
@@ -47,35 +49,53 @@ def remove(
 
 @app.command("list")
 def list_(as_json: options.Json = False) -> None:
-    """Show the terms."""
+    """Show the terms: where each comes from, how often it matched, and whether the model still needs it.
+
+    'helped' counts matches that the text would lack without the list.
+
+    After three matches in a row without help, a term is not needed.
+    """
     from dataclasses import asdict
 
     from device_app.data.terms import stored_terms
+    from device_app.data.terms.usage import Usage, stored_usage
 
     terms = stored_terms().terms
+    usage = stored_usage()
+    found = [(term, usage.get(term.key, Usage())) for term in terms]
     if as_json:
-        print_json([asdict(term) for term in terms])
+        print_json([{**asdict(term), **asdict(used), "needed": used.is_needed} for term, used in found])
     elif not terms:
         options.tell("The list has no terms; 'asr-edge terms add' adds some.")
     else:
-        rows = [("term", "weight", "origin", "since")]
-        rows += [(term.text, f"{term.weight:g}", term.origin, term.added) for term in terms]
-        print_table(rows, right=[1])
+        rows = [("term", "weight", "origin", "since", "matched", "helped", "needed")]
+        rows += [
+            (
+                *(term.text, f"{term.weight:g}", term.origin, term.added),
+                *(f"{used.matched}", f"{used.helped}", NEEDED[used.is_needed]),
+            )
+            for term, used in found
+        ]
+        print_table(rows, right=[1, 4, 5])
 
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="A text file, one term a line; after a tab, its weight.")],
+    file: Annotated[
+        Path, typer.Argument(help="A text file, one term a line; after a tab, its weight, or -> and a replacement.")
+    ],
 ) -> None:
-    """Add the terms of a file to the list."""
+    """Add the terms and replacements of a file to the list."""
     from device_app.data.terms import changed_terms, read_terms
 
-    new = read_terms(file)
+    new, replacements = read_terms(file)
     with changed_terms() as box:
         before = len(box[0].terms)
-        box[0] = box[0].with_terms(new, origin="imported")
+        box[0] = box[0].with_terms(new, origin="imported").with_replacements(replacements)
         after = len(box[0].terms)
-    echo(f"{after - before} added; the list has {_count(after)}")
+        rules = len(box[0].replacements)
+    more = f" and {_count(rules, 'replacement')}" if rules else ""
+    echo(f"{after - before} added; the list has {_count(after)}{more}")
 
 
 @app.command("export")
@@ -90,7 +110,8 @@ def export(
     from device_app.outputs import check_output
     from editing.files import write_atomically
 
-    text = written_terms(stored_terms().terms)
+    listed = stored_terms()
+    text = written_terms(listed.terms, listed.replacements)
     if output is None or str(output) == "-":
         print_text(text)
     else:
@@ -112,5 +133,59 @@ def corrections(
     echo(f"Corrected words {'are' if state == 'on' else 'are not'} added to the list")
 
 
-def _count(terms: int) -> str:
-    return f"{terms} term" if terms == 1 else f"{terms} terms"
+replace_app = typer.Typer(
+    help="What to write instead of some words, such as 061 for 'zero six one'.", no_args_is_help=True
+)
+app.add_typer(replace_app, name="replace")
+
+
+@replace_app.command("add")
+def replace_add(
+    words: Annotated[str, typer.Argument(help="Words of the recognised text, in any case.")],
+    text: Annotated[str, typer.Argument(help="What to write instead; '' drops the words.")],
+    position: Annotated[
+        int | None, typer.Option(min=1, help="Its place in the order of replacements.", show_default="the last")
+    ] = None,
+) -> None:
+    """Replace words in texts from now on; texts that you label are never changed."""
+    from device_app.data.terms import Replacement, changed_terms
+
+    new = Replacement(words, text)
+    with changed_terms() as box:
+        box[0] = box[0].with_replacements([new], position)
+        count = len(box[0].replacements)
+    echo(f"The list has {_count(count, 'replacement')}")
+
+
+@replace_app.command("remove")
+def replace_remove(
+    words: Annotated[list[str], typer.Argument(metavar="WORDS...", help="The words that are replaced, in any case.")],
+) -> None:
+    """Remove replacements."""
+    from device_app.data.terms import changed_terms
+
+    with changed_terms() as box:
+        for one in words:
+            box[0] = box[0].without_replacement(one)
+        count = len(box[0].replacements)
+    echo(f"The list has {_count(count, 'replacement')}")
+
+
+@replace_app.command("list")
+def replace_list(as_json: options.Json = False) -> None:
+    """Show the replacements in the order in which they are applied."""
+    from device_app.data.terms import stored_terms
+
+    found = stored_terms().replacements
+    if as_json:
+        print_json([{"words": one.pattern, "text": one.text} for one in found])
+    elif not found:
+        options.tell("The list has no replacements; 'asr-edge terms replace add' adds some.")
+    else:
+        rows = [("", "words", "written")]
+        rows += [(f"{place}", one.pattern, one.text or "(dropped)") for place, one in enumerate(found, 1)]
+        print_table(rows, right=[0])
+
+
+def _count(number: int, name: str = "term") -> str:
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"

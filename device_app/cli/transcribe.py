@@ -14,6 +14,7 @@ from device_app.cli import options
 from device_app.cli.printing import echo, print_json, print_text
 from device_app.cli.terminal.listening import listen
 from device_app.cli.terminal.progress import progress
+from device_app.cli.terminal.term_usage import counting_terms
 from device_app.data.names import DEFAULT_DOMAIN
 from device_app.outputs import check_output
 from device_app.recognition.writers import Format
@@ -87,10 +88,17 @@ def transcribe(
         return
 
     def load(threads: int | None) -> Transcriber:
-        decoding = options.decoding_options(lm, beam, terms, no_terms)
+        decoding = options.decoding_options(lm, beam, terms, no_terms, replaces=True)
         return options.load(model, threads, precision, decoding=decoding)[1]
 
-    with _saving(domain, "imported" if sources else "recorded") if save else nullcontext() as saver:
+    saving = _saving(domain, "imported" if sources else "recorded") if save else nullcontext()
+    with saving as saver, counting_terms() as count:
+
+        def keep(segment: TranscriptSegment) -> None:
+            count(segment)
+            if saver is not None:
+                saver.save(segment)
+
         if sources:
             from device_app.audio.sources import find_recordings
 
@@ -100,12 +108,12 @@ def transcribe(
             todo, targets = _targets(recordings, form, output, inputs, overwrite, skip_existing)
             if todo:
                 jobs, threads = _parallelism(len(todo), jobs, threads, is_saving=save)
-                _transcribe_recordings(todo, targets, form, load(threads), saver, jobs, is_several)
+                _transcribe_recordings(todo, targets, form, load(threads), keep, jobs, is_several)
         else:
             _check_live(form, skip_existing)
             if output is not None:
                 check_output(Path(output), overwrite=overwrite)
-            listen(form, device, silence, lambda: load(threads), saver, output)
+            listen(form, device, silence, lambda: load(threads), keep, saver, output)
 
 
 @contextmanager
@@ -211,7 +219,7 @@ def _transcribe_recordings(
     targets: Sequence[Path],
     form: Format,
     transcriber: Transcriber,
-    saver: UtteranceSaver | None,
+    keep: Callable[[TranscriptSegment], None],
     jobs: int,
     is_several: bool,
 ) -> None:
@@ -225,8 +233,7 @@ def _transcribe_recordings(
     def pass_on(recording: Recording, segment: TranscriptSegment) -> None:
         if show is not None:
             show(recording.name, segment)
-        if saver is not None:
-            saver.save(segment)
+        keep(segment)
 
     errors: list[AsrEdgeError] = []
     documents = []

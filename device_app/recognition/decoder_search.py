@@ -57,6 +57,10 @@ class Bias(Protocol):
         """
         ...
 
+    def accepts(self, plain: Hypothesis, biased: Hypothesis) -> bool:
+        """Whether the best hypothesis with bonuses replaces the best one without."""
+        ...
+
 
 @dataclass(frozen=True)
 class SearchSettings:
@@ -88,6 +92,7 @@ class Hypothesis:
         score: the sum of the log-probabilities, including that of the end token.
         bonus: sum of what a `Bias` added. It counts when hypotheses are compared, but is not part of any probability.
         is_complete: whether the decoder ended it; otherwise the search stopped it in a loop or at the maximum length.
+        unbiased: tokens of the best hypothesis without the bonuses of a `Bias`; None without a bias.
     """
 
     tokens: tuple[int, ...] = ()
@@ -96,6 +101,7 @@ class Hypothesis:
     score: float = 0.0
     bonus: float = 0.0
     is_complete: bool = False
+    unbiased: tuple[int, ...] | None = None
 
     def extended(
         self, token: int, log_probability: float, attention: NDArray[np.float32], bonus: float = 0.0
@@ -134,6 +140,9 @@ def search(
     The result is incomplete in two cases: the most likely hypothesis repeats a phrase in a loop (the
     phrase is kept once), or no hypothesis ends within `longest` tokens.
 
+    With a bias, a second beam with its bonuses runs beside the plain one, in the same steps of the decoder; hypotheses
+    that are in both cost nothing more. So the plain result stays exact, and `Bias.accepts` decides between the two.
+
     Args:
         decoder: in its initial state; its `step` is called once per token.
         start: the token that every hypothesis begins with.
@@ -142,43 +151,94 @@ def search(
         settings: settings of the search.
         bias: adds bonuses to the decoder's log-probabilities.
     """
-    steps = 0
-
-    def rank(hypothesis: Hypothesis) -> float:
-        # All bonuses are divided by the same length. A positive bonus divided by its own length would favour short
-        # hypotheses.
-        shared = float(max(1, steps) ** settings.length_exponent)
-        return hypothesis.normalised(settings.length_exponent) + hypothesis.bonus / shared
-
-    live = [Hypothesis()]
-    complete: list[Hypothesis] = []
+    beams = [_Beam(settings, end) for _ in range(1 if bias is None else 2)]
     tokens, parents = np.array([start]), np.array([0])
     for steps in range(1, longest + 1):
         log_probabilities, attention = decoder.step(tokens, parents)
         if steps <= settings.min_tokens:
             log_probabilities[:, end] = -np.inf
-        scores = log_probabilities if bias is None else bias.step(tokens, parents, log_probabilities)
+        scores = [log_probabilities]
+        if bias is not None:
+            scores.append(bias.step(tokens, parents, log_probabilities))
+        places: dict[tuple[int, int], int] = {}  # row of the next step by row of this one and token
+        for beam, with_bonuses in zip(beams, scores, strict=True):
+            if beam.is_active:
+                beam.advance(log_probabilities, with_bonuses, attention)
+                beam.place(places)
+        if not places:
+            break
+        parents, tokens = np.array([*places]).T
+    plain = beams[0].best()
+    if bias is None:
+        return plain
+    biased = beams[1].best()
+    return replace(biased if bias.accepts(plain, biased) else plain, unbiased=plain.tokens)
+
+
+class _Beam:
+    """The hypotheses of a search, live and complete.
+
+    Attributes:
+        is_active: whether there is more to search.
+    """
+
+    def __init__(self, settings: SearchSettings, end: int) -> None:
+        self._settings, self._end = settings, end
+        self._live = [Hypothesis()]
+        self._rows = [0]  # of the decoder's latest step, by live hypothesis
+        self._complete: list[Hypothesis] = []
+        self._looping: Hypothesis | None = None
+        self._steps = 0
+        self.is_active = True
+
+    def advance(
+        self, log_probabilities: NDArray[np.float32], scores: NDArray[np.float32], attention: NDArray[np.float32]
+    ) -> None:
+        """Extends the live hypotheses by one token.
+
+        Args:
+            log_probabilities: (rows, vocabulary), of the decoder.
+            scores: the same with bonuses.
+            attention: (rows, frames).
+        """
+        self._steps += 1
         following: list[tuple[int, Hypothesis]] = []
-        for place, (row, token) in enumerate(_candidates(live, scores, settings)):
+        for place, (index, token) in enumerate(_candidates(self._live, scores[self._rows], self._settings)):
+            row, parent = self._rows[index], self._live[index]
             log_probability = float(log_probabilities[row, token])
             bonus = float(scores[row, token]) - log_probability if math.isfinite(log_probability) else 0.0
-            if token == end:
-                if place < settings.beam:
-                    complete.append(live[row].ended(log_probability, attention[row], bonus))
+            if token == self._end:
+                if place < self._settings.beam:
+                    self._complete.append(parent.ended(log_probability, attention[row], bonus))
                 continue
-            hypothesis = live[row].extended(token, log_probability, attention[row], bonus)
+            hypothesis = parent.extended(token, log_probability, attention[row], bonus)
             if not (repeated := repetition(hypothesis.tokens)):
                 following.append((row, hypothesis))
             elif place == 0:
-                return hypothesis.cut(len(hypothesis.tokens) - repeated)
-        if not following:
-            break
-        parents = np.array([row for row, _ in following[: settings.beam]])
-        live = [hypothesis for _, hypothesis in following[: settings.beam]]
-        tokens = np.array([hypothesis.tokens[-1] for hypothesis in live])
-        if complete and max(map(rank, complete)) >= max(map(rank, live)):
-            break
-    return max(complete or live, key=rank)
+                self._looping = hypothesis.cut(len(hypothesis.tokens) - repeated)
+                self.is_active = False
+                return
+        if following:
+            self._rows = [row for row, _ in following[: self._settings.beam]]
+            self._live = [hypothesis for _, hypothesis in following[: self._settings.beam]]
+        self.is_active = bool(following) and not (
+            self._complete and max(map(self._rank, self._complete)) >= max(map(self._rank, self._live))
+        )
+
+    def place(self, places: dict[tuple[int, int], int]) -> None:
+        """Adds the live hypotheses, as row and token, to the rows of the next step, unless they are there already."""
+        if self.is_active:
+            keys = [(row, one.tokens[-1]) for row, one in zip(self._rows, self._live, strict=True)]
+            self._rows = [places.setdefault(key, len(places)) for key in keys]
+
+    def best(self) -> Hypothesis:
+        return self._looping or max(self._complete or self._live, key=self._rank)
+
+    def _rank(self, hypothesis: Hypothesis) -> float:
+        # All bonuses are divided by the same length. A positive bonus divided by its own length would favour short
+        # hypotheses.
+        shared = float(max(1, self._steps) ** self._settings.length_exponent)
+        return hypothesis.normalised(self._settings.length_exponent) + hypothesis.bonus / shared
 
 
 def _candidates(

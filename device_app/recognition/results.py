@@ -41,16 +41,35 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class TermMatch:
+    """A keyterm in a text.
+
+    Attributes:
+        term: its `Term.key`, which is in lower case.
+        is_helped: whether the text would lack it without keyterms.
+    """
+
+    term: str
+    is_helped: bool
+
+
+@dataclass(frozen=True)
 class Recognition:
-    """The result of a model family for one segment of speech; the text is its words joined by spaces."""
+    """The result of a model family for one segment of speech; the text is its words joined by spaces.
+
+    Attributes:
+        terms: the keyterms in the text, in order.
+    """
 
     text: str
     words: Sequence[Word]
+    terms: Sequence[TermMatch] = ()
 
     def followed_by(self, other: Recognition, start_s: float) -> Recognition:
         """Concatenates two recognitions; `start_s` is the start of `other` in seconds from the start of this one."""
         text = f"{self.text} {other.text}".strip()
-        return Recognition(text, [*self.words, *(word.shifted(start_s) for word in other.words)])
+        words = [*self.words, *(word.shifted(start_s) for word in other.words)]
+        return Recognition(text, words, [*self.terms, *other.terms])
 
     def within(self, shift_s: float, duration_s: float) -> Recognition:
         """Shifts word times and clips them to 0 and the duration of the audio."""
@@ -62,7 +81,7 @@ class Recognition:
             )
             for word in self.words
         ]
-        return Recognition(self.text, words)
+        return replace(self, words=words)
 
 
 @dataclass(frozen=True)
@@ -71,6 +90,8 @@ class TranscriptSegment:
 
     Attributes:
         audio: (samples,) at 16 kHz; set only for results passed to callbacks, None in a `Transcript`.
+        terms: the keyterms in the decoded text, in order.
+        raw_text: the decoded text, if replacements have changed it (see `recognition.replacements`).
     """
 
     start_s: float
@@ -78,6 +99,8 @@ class TranscriptSegment:
     text: str
     words: Sequence[Word]
     audio: Samples | None = field(default=None, repr=False, compare=False)
+    terms: Sequence[TermMatch] = ()
+    raw_text: str | None = None
 
     @classmethod
     def of(cls, segment: Segment, recognition: Recognition) -> TranscriptSegment | None:
@@ -85,7 +108,12 @@ class TranscriptSegment:
         if not recognition.text:
             return None
         words = [word.shifted(segment.start_s) for word in recognition.words]
-        return cls(segment.start_s, segment.end_s, recognition.text, words, segment.audio)
+        return cls(segment.start_s, segment.end_s, recognition.text, words, segment.audio, recognition.terms)
+
+    @property
+    def decoded_text(self) -> str:
+        """The text without replacements."""
+        return self.text if self.raw_text is None else self.raw_text
 
     @property
     def confidence(self) -> float:

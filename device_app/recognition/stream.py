@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from numpy.typing import NDArray
@@ -25,18 +25,27 @@ class Stream:
     recognised then, and the result becomes the final text. Partial texts are drafts.
     """
 
-    def __init__(self, recogniser: Recogniser, segmenter: Segmenter, convert: Converter, partial_s: float) -> None:
+    def __init__(
+        self,
+        recogniser: Recogniser,
+        segmenter: Segmenter,
+        convert: Converter,
+        partial_s: float,
+        replaced: Callable[[TranscriptSegment], TranscriptSegment | None] = lambda segment: segment,
+    ) -> None:
         """
         Args:
             recogniser: the loaded model.
             segmenter: finds speech in the 16 kHz audio.
             convert: converts blocks to 16 kHz mono.
             partial_s: seconds of audio between two partial texts; 0 for none.
+            replaced: changes each segment, or returns None to leave it out.
         """
         self._recogniser = recogniser
         self._segmenter = segmenter
         self._convert = convert
         self._partial_s = partial_s
+        self._replaced = replaced
         self._latest: tuple[Segment, Recognition] | None = None
         self._is_finished = False
         self._is_draft = False  # whether the latest recognition is a draft
@@ -54,7 +63,7 @@ class Stream:
         updates = self._finals(self._segmenter.feed(self._convert(as_array(block))))
         current = self._segmenter.current()
         if current is not None and self._is_due(current):
-            segment = TranscriptSegment.of(current, self._recognise(current, is_draft=not self._is_padded()))
+            segment = self._segment(current, self._recognise(current, is_draft=not self._is_padded()))
             if segment is not None and self._partial_s:
                 updates.append(Update(segment, is_final=False))
         return updates
@@ -88,8 +97,12 @@ class Stream:
         return latest.start_s == segment.start_s and len(latest.audio) == len(segment.audio)
 
     def _finals(self, segments: Iterable[Segment]) -> list[Update]:
-        results = [TranscriptSegment.of(segment, self._recognise(segment)) for segment in segments]
+        results = [self._segment(segment, self._recognise(segment)) for segment in segments]
         return [Update(result, is_final=True) for result in results if result is not None]
+
+    def _segment(self, segment: Segment, recognition: Recognition) -> TranscriptSegment | None:
+        result = TranscriptSegment.of(segment, recognition)
+        return None if result is None else self._replaced(result)
 
     def _recognise(self, segment: Segment, *, is_draft: bool = False) -> Recognition:
         if self._latest is None or not self._is_recognised(segment):

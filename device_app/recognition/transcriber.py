@@ -20,6 +20,7 @@ from device_app.recognition import families
 from device_app.recognition.families import Recogniser
 from device_app.recognition.onnx_session import THREADS, default_threads
 from device_app.recognition.options import DEFAULT, DecodingOptions
+from device_app.recognition.replacements import Replacer
 from device_app.recognition.results import Transcript, TranscriptSegment
 from device_app.recognition.stream import Stream
 from editing.errors import BadInputError, BundleError, IncompleteAudioError, one_line
@@ -66,15 +67,16 @@ class Transcriber:
         self._folder = baked(bundle, precision, on_bake) if folder is None else Path(folder)
         self._options = options
         self._recogniser = family.load(bundle, self._folder, threads or default_threads(), options)
+        self._replaced = Replacer(options.replacements)
         self._voice = VoiceActivity()
 
     def identity(self) -> str:
-        """A hash of all that decides the text of a segment: program version, weights and decoding options."""
+        """A hash of all that decides the decoded text of a segment: program version, weights and decoding options."""
         language_model = self._options.language_model
         parts = [
             version("asr-edge"),
             *(f"{path.name} {sha256(path)}" for path in sorted(self._folder.glob("*.onnx"))),
-            repr(replace(self._options, language_model=None)),
+            repr(replace(self._options, language_model=None, replacements=())),
             "" if language_model is None else repr(sorted(language_model.probabilities.items())),
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -178,12 +180,14 @@ class Transcriber:
             BadInputError: an argument is of another type or out of range.
         """
         _check_stream_arguments(settings, partial_s)
-        return Stream(self._recogniser, Segmenter(self._voice, settings), Converter(sample_rate), partial_s)
+        segmenter = Segmenter(self._voice, settings)
+        return Stream(self._recogniser, segmenter, Converter(sample_rate), partial_s, self._replaced)
 
     def _recognise_all(self, segments: Iterable[Segment]) -> Iterator[TranscriptSegment]:
         for segment in segments:
-            if result := TranscriptSegment.of(segment, self._recogniser.recognise(segment.audio)):
-                yield result
+            result = TranscriptSegment.of(segment, self._recogniser.recognise(segment.audio))
+            if result is not None and (replaced := self._replaced(result)) is not None:
+                yield replaced
 
 
 def _check_arguments(bundle: object, precision: object, threads: object, folder: object, options: object) -> None:

@@ -37,11 +37,15 @@ def render(transcript: Transcript, output_format: Format, name: str) -> str:
 
 
 def document(transcript: Transcript, name: str) -> dict[str, Any]:
-    """A transcript as a JSON object: file, duration_s, text, and "utterances" (its segments; see `segment_record`)."""
+    """A transcript as a JSON object: file, duration_s, text, and "utterances" (its segments; see `segment_record`).
+
+    Where replacements have changed a text, "raw_text" is the decoded one.
+    """
     return {
         "file": name,
         "duration_s": round(transcript.duration_s, 3),
         "text": transcript.text,
+        **_raw_text(transcript.text, " ".join(segment.decoded_text for segment in transcript.segments)),
         "utterances": [segment_record(segment) for segment in transcript.segments],
     }
 
@@ -52,11 +56,16 @@ def segment_record(segment: TranscriptSegment) -> dict[str, Any]:
         "start_s": round(segment.start_s, 3),
         "end_s": round(segment.end_s, 3),
         "text": segment.text,
+        **_raw_text(segment.text, segment.decoded_text),
         "words": [
             {key: round(value, 3) if isinstance(value, float) else value for key, value in asdict(word).items()}
             for word in segment.words
         ],
     }
+
+
+def _raw_text(text: str, decoded: str) -> dict[str, str]:
+    return {} if text == decoded else {"raw_text": decoded}
 
 
 def json_line(segment: TranscriptSegment, name: str) -> str:

@@ -31,7 +31,7 @@ class UtteranceSaver:
         self._source = source
 
     def save(self, segment: TranscriptSegment) -> None:
-        """Saves a segment of a stream, which still has its audio.
+        """Saves a segment of a stream, which still has its audio; its hypothesis is the text without replacements.
 
         Raises:
             ValueError: the segment belongs to a transcript, which keeps no audio.
@@ -42,7 +42,7 @@ class UtteranceSaver:
         new = Utterance(
             domain=self._domain,
             source=self._source,
-            hypothesis=segment.text,
+            hypothesis=segment.decoded_text,
             confidence=segment.confidence,
             recording=recording_of(segment.audio),
         )

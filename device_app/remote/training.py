@@ -202,7 +202,7 @@ def finish(
                 transcriber = Transcriber(ledger.bundle(ledger.current), threads=context.threads)
                 held_out = held_out_utterances(store, domain)
                 test_sets = build_test_sets(store, ledger, domain, held_out, transcriber, context.reporter)
-            outcome = conclude(ledger, job.settings, test_sets, result, context)
+            outcome = conclude(store, ledger, job.settings, test_sets, result, context)
     job.delete()
     return outcome
 

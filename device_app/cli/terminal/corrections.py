@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from device_app.cli import options
+from device_app.cli.terminal.keyboard import Keyboard
 
 
-def expect_corrected(hypothesis: str | None, text: str | None) -> None:
-    """Adds the words that a hypothesis lacks to the list of terms, and says so; not where corrections add none.
+def expect_corrected(hypothesis: str | None, text: str | None, keyboard: Keyboard | None = None) -> None:
+    """Adds the words that a hypothesis lacks to the list of terms, and shows them; not where corrections add none.
 
     Args:
         hypothesis: what was recognised; None where nothing was.
         text: what was said.
+        keyboard: asks whether to keep the words; without one they are kept, and a command that removes them is shown.
     """
-    from device_app.data.corrected_words import corrected_words
-    from device_app.data.terms import changed_terms, checked_term, stored_terms
+    from device_app.data.terms import Term, changed_terms, stored_terms
+    from device_app.data.terms.corrected_words import corrected_words
 
-    words = corrected_words(hypothesis, text) if hypothesis and text else []
-    if not words or not stored_terms().from_corrections:
+    words = [Term(word) for word in corrected_words(hypothesis, text)] if hypothesis and text else []
+    known = stored_terms()
+    new = [word for word in words if word.key not in {term.key for term in known.terms}]
+    if not new or not known.from_corrections:
         return
+    shown = ", ".join(word.text for word in new)
+    if keyboard is not None:
+        options.tell(f"  Expected from now on: {shown} · n refuses, any other key goes on")
+        if keyboard.poll(None) == "n":
+            return
     with changed_terms() as box:
-        known = {term.key for term in box[0].terms}
-        new = [word for word in words if word.casefold() not in known]
-        if new:
-            box[0] = box[0].with_terms([checked_term(word) for word in new], origin="corrected")
-    if new:
-        options.tell(f"Expected from now on: {', '.join(new)} ('asr-edge terms remove' takes a word off the list)")
+        box[0] = box[0].with_terms(new, origin="corrected")
+    if keyboard is None:
+        options.tell(f"Expected from now on: {shown} ('asr-edge terms remove' takes a word off the list)")

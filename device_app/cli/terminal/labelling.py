@@ -29,8 +29,18 @@ def edit_utterance(
     return review.edited(utterance.text or utterance.hypothesis or transcript.text, keyboard)
 
 
-def label_utterance(store: Store, utterance: StoredUtterance, keyboard: Keyboard, transcriber: Transcriber) -> str:
-    """Shows an utterance and handles keys; returns the key that ended the labelling."""
+def label_utterance(
+    store: Store, utterance: StoredUtterance, keyboard: Keyboard, transcriber: Transcriber, *, adds_terms: bool = True
+) -> str:
+    """Shows an utterance and handles keys; returns the key that ended the labelling.
+
+    Args:
+        store: the store with the utterance.
+        utterance: the utterance.
+        keyboard: where the person answers.
+        transcriber: makes the hypothesis.
+        adds_terms: whether corrected words become terms, if the person agrees.
+    """
     options.tell(f"  {utterance.domain} {utterance.number}, {utterance.duration_s:.1f} s")
     audio, transcript = _recognise(store, utterance, transcriber)
     text = utterance.text or transcript.text
@@ -51,7 +61,8 @@ def label_utterance(store: Store, utterance: StoredUtterance, keyboard: Keyboard
         else:
             if key == ENTER:
                 store.set_text(utterance.number, text)
-                expect_corrected(transcript.text, text)
+                if adds_terms:
+                    expect_corrected(transcript.text, text, keyboard)
             return key
 
 

@@ -17,7 +17,7 @@ from editing.printable import printable
 
 if TYPE_CHECKING:
     from device_app.audio.microphone import Microphone
-    from device_app.recognition.results import Update
+    from device_app.recognition.results import TranscriptSegment, Update
     from device_app.recognition.transcriber import Transcriber
     from device_app.recording.saver import UtteranceSaver
 
@@ -32,6 +32,7 @@ def listen(
     device: str | None,
     silence_s: float,
     load: Callable[[], Transcriber],
+    keep: Callable[[TranscriptSegment], None],
     saver: UtteranceSaver | None,
     output: str | None,
 ) -> None:
@@ -42,7 +43,8 @@ def listen(
         device: the microphone.
         silence_s: seconds of silence that end an utterance.
         load: loads the transcriber.
-        saver: stores the utterances; None stores nothing.
+        keep: called with each segment.
+        saver: knows the number under which `keep` has stored a segment; None if nothing is stored.
         output: a file that gets each line as it is printed; None for none.
 
     Raises:
@@ -55,7 +57,7 @@ def listen(
 
     transcriber = load()
     with _writer(output) as write, Microphone(device) as microphone:
-        screen = _Screen(form, saver, write, microphone)
+        screen = _Screen(form, keep, saver, write, microphone)
         stream = transcriber.stream(
             microphone.sample_rate,
             settings=SegmentSettings(silence_s=silence_s),
@@ -76,9 +78,17 @@ def listen(
 class _Screen:
     """Shows updates of a stream and the level of the microphone."""
 
-    def __init__(self, form: Format, saver: UtteranceSaver | None, write: Write, microphone: Microphone) -> None:
+    def __init__(
+        self,
+        form: Format,
+        keep: Callable[[TranscriptSegment], None],
+        saver: UtteranceSaver | None,
+        write: Write,
+        microphone: Microphone,
+    ) -> None:
         self.line = LiveLine()
         self._form = form
+        self._keep = keep
         self._saver = saver
         self._write = write
         self._microphone = microphone
@@ -96,8 +106,8 @@ class _Screen:
                 continue
             self.line.clear()
             self._write(segment.text if self._form == Format.TXT else json_line(segment, "microphone"))
+            self._keep(segment)
             if self._saver is not None:
-                self._saver.save(segment)
                 options.tell(f"  saved as {self._saver.latest}")
 
     def show_last(self, updates: Sequence[Update]) -> None:

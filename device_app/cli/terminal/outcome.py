@@ -88,6 +88,7 @@ def record(outcome: Outcome) -> dict[str, Any]:
         "losses": list(outcome.losses),
         "tuning_s": round(outcome.finetuning_s, 2),
         "norm": outcome.norm,
+        "retired_terms": list(outcome.retired_terms),
     }
 
 
@@ -111,6 +112,11 @@ def _print(outcome: Outcome) -> None:
     for reason in outcome.verdict.reasons:
         options.tell(f"! {reason}")
     _print_decision(outcome)
+    if outcome.retired_terms:
+        options.tell(
+            f"Recognised without help now, and off the list of terms: {', '.join(outcome.retired_terms)} "
+            "('asr-edge terms add' puts a word back)"
+        )
 
 
 def active_edits(version: Version) -> str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from device_app.recognition.keyterms import START, TermGraph
+from device_app.recognition.keyterms.graph import TermGraph
+from device_app.recognition.keyterms.terms import START
 from device_app.recognition.ngram import BEGIN, END, NGram
 from device_app.recognition.results import Piece
 from device_app.recognition.subwords import WORD_START

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.recognition.ctc import beam_search
 from device_app.recognition.ctc.greedy import greedy
-from device_app.recognition.keyterms import MIN_BONUS, Keyterms, TermGraph
+from device_app.recognition.keyterms.cache import term_graph
+from device_app.recognition.keyterms.graph import MIN_BONUS, TermGraph
 from device_app.recognition.options import DEFAULT, DecodingOptions
 from device_app.recognition.results import Piece, Recognition, Word, geometric_mean
 from device_app.recognition.subwords import WORD_START, word_spans
-from export.bundle import Bundle
+from export.bundle import TOKENIZER, Bundle
 
 
 class CtcDecoder:
@@ -25,12 +26,14 @@ class CtcDecoder:
         blank: id of the blank token, the last of the vocabulary.
     """
 
-    def __init__(self, tokenizer: Any, blank: int, options: DecodingOptions = DEFAULT) -> None:
+    def __init__(
+        self, tokenizer: Any, blank: int, options: DecodingOptions = DEFAULT, tokenizer_hash: str | None = None
+    ) -> None:
         self._tokenizer = tokenizer
         self.blank = blank
         self._options = options
         self._names: Sequence[str] = [tokenizer.id_to_token(token) for token in range(blank)]
-        self._terms = TermGraph(Keyterms(options.keyterms), self._names) if options.keyterms else None
+        self._terms = term_graph(options.keyterms, tokenizer_hash, lambda: self._names) if options.keyterms else None
 
     @classmethod
     def of(cls, bundle: Bundle, options: DecodingOptions = DEFAULT) -> CtcDecoder:
@@ -44,7 +47,7 @@ class CtcDecoder:
             BundleError: the tokenizer is missing or damaged.
         """
         tokenizer = bundle.tokenizer()
-        return cls(tokenizer, int(tokenizer.get_vocab_size()), options)
+        return cls(tokenizer, int(tokenizer.get_vocab_size()), options, bundle.files[TOKENIZER])
 
     def recognition(self, log_probabilities: NDArray[np.float32], samples: int) -> Recognition:
         """Decodes one segment.
@@ -55,7 +58,11 @@ class CtcDecoder:
         """
         frame_s = samples / SAMPLE_RATE / max(1, len(log_probabilities))
         words = self._words(self._pieces(log_probabilities), frame_s)
-        return Recognition(" ".join(word.text for word in words), words)
+        text = _text(words)
+        if self._terms is None or not text:
+            return Recognition(text, words)
+        unaided = _text(self._words(greedy(log_probabilities, self.blank), frame_s))
+        return Recognition(text, words, self._terms.terms.matches(text, unaided))
 
     def _pieces(self, log_probabilities: NDArray[np.float32]) -> list[Piece]:
         model, beam, terms = self._options.language_model, self._options.beam, self._terms
@@ -66,11 +73,12 @@ class CtcDecoder:
         return beam_search.align(log_probabilities, tokens, self.blank)
 
     def _with_terms(self, log_probabilities: NDArray[np.float32], terms: TermGraph) -> list[Piece]:
-        """Greedy, unless the beam has found a term: so terms that are not said change nothing."""
+        """Greedy, unless the beam finds more of the terms: those that are not said or need no help change nothing."""
+        plain = greedy(log_probabilities, self.blank)
         width = self._options.beam or beam_search.KEYTERM_BEAM_WIDTH
         found = beam_search.search(log_probabilities, self._names, self.blank, None, width, terms)
-        if terms.bonus(found) < MIN_BONUS:
-            return greedy(log_probabilities, self.blank)
+        if terms.bonus(found) - terms.bonus([piece.token for piece in plain]) < MIN_BONUS:
+            return plain
         return beam_search.align(log_probabilities, found, self.blank)
 
     def _words(self, pieces: Sequence[Piece], frame_s: float) -> list[Word]:
@@ -86,3 +94,7 @@ class CtcDecoder:
             confidence = geometric_mean([piece.log_probability for piece in pieces[first:end]])
             words.append(Word(text, sounds[0].start * frame_s, sounds[-1].end * frame_s, confidence))
         return words
+
+
+def _text(words: Sequence[Word]) -> str:
+    return " ".join(word.text for word in words)

@@ -15,14 +15,16 @@ from device_app.audio.margins import with_margins
 from device_app.audio.samples import SAMPLE_RATE, Samples
 from device_app.recognition.attention import word_times
 from device_app.recognition.decoder_search import Hypothesis, SearchSettings, log_softmax, search
-from device_app.recognition.keyterms import Keyterms, TermBias, TermGraph
+from device_app.recognition.keyterms.bias import TermBias
+from device_app.recognition.keyterms.cache import term_graph
+from device_app.recognition.keyterms.graph import TermGraph
 from device_app.recognition.loop_guard import recognise_in_parts
 from device_app.recognition.onnx_session import session
 from device_app.recognition.options import DEFAULT, DecodingOptions
 from device_app.recognition.results import Recognition, Word, geometric_mean
 from device_app.recognition.subwords import word_spans
 from editing.errors import BadInputError, BundleError
-from export.bundle import Bundle
+from export.bundle import TOKENIZER, Bundle
 
 HOP = 64 * 3 * 2  # samples of audio in one encoder frame: the strides of the three convolutions
 
@@ -60,7 +62,8 @@ def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = D
     cache = [value.shape for value in decoder.get_inputs() if value.name.startswith("past_key.")]
     if len(cache) != config.layers or any(s[1::2] != [config.heads, config.head_dim] for s in cache):
         raise BundleError(f"{bundle.folder}: the configuration in model.json is not that of the graphs")
-    return MoonshineRecogniser(encoder, decoder, tokenizer, config, options)
+    terms = _term_graph(bundle, tokenizer, options) if options.keyterms else None
+    return MoonshineRecogniser(encoder, decoder, tokenizer, config, options, terms)
 
 
 @dataclass(frozen=True)
@@ -91,13 +94,19 @@ class MoonshineRecogniser:
     """A `device_app.recognition.families.Recogniser`."""
 
     def __init__(
-        self, encoder: Any, decoder: Any, tokenizer: Any, config: Config, options: DecodingOptions = DEFAULT
+        self,
+        encoder: Any,
+        decoder: Any,
+        tokenizer: Any,
+        config: Config,
+        options: DecodingOptions = DEFAULT,
+        terms: TermGraph | None = None,
     ) -> None:
         self._encoder = encoder
         self._decoder = decoder
         self._tokenizer = tokenizer
         self._config = config
-        self._terms = _term_graph(tokenizer, options)
+        self._terms = terms
         self._settings = SearchSettings(options.beam or BEAM, min_tokens=MIN_WRITTEN)
 
     def recognise(self, audio: Samples, *, is_draft: bool = False) -> Recognition:
@@ -126,7 +135,10 @@ class MoonshineRecogniser:
         )
 
     def _recognition(self, hypothesis: Hypothesis, audio: Samples) -> Recognition:
-        return Recognition(self._text(hypothesis.tokens), self._words(hypothesis, audio))
+        text, words = self._text(hypothesis.tokens), self._words(hypothesis, audio)
+        if self._terms is None or hypothesis.unbiased is None:
+            return Recognition(text, words)
+        return Recognition(text, words, self._terms.terms.matches(text, self._text(hypothesis.unbiased)))
 
     def _text(self, tokens: Sequence[int]) -> str:
         return str(self._tokenizer.decode(tokens)).strip()
@@ -145,11 +157,11 @@ class MoonshineRecogniser:
         ]
 
 
-def _term_graph(tokenizer: Any, options: DecodingOptions) -> TermGraph | None:
-    if not options.keyterms:
-        return None
-    names = [tokenizer.id_to_token(token) for token in range(tokenizer.get_vocab_size())]
-    return TermGraph(Keyterms(options.keyterms), names)
+def _term_graph(bundle: Bundle, tokenizer: Any, options: DecodingOptions) -> TermGraph:
+    def names() -> list[str | None]:
+        return [tokenizer.id_to_token(token) for token in range(tokenizer.get_vocab_size())]
+
+    return term_graph(options.keyterms, bundle.files[TOKENIZER], names)
 
 
 class CachedDecoder:

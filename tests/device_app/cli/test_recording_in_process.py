@@ -11,6 +11,7 @@ from device_app.cli.terminal.live import LiveLine, meter
 from device_app.cli.terminal.recording import RecordingScreen
 from device_app.data.recordings import recording_of
 from device_app.data.store import Store
+from device_app.data.terms import stored_terms
 from device_app.data.utterance import Utterance
 from tests.device_app.cli.conftest import call
 from tests.device_app.cli.desk import Line, Now, blocks
@@ -226,6 +227,19 @@ def test_an_edited_text_is_a_correction(unlabelled, person):
     person.keys = ["e", Line("f i x"), ENTER, "q"]
     assert label().stdout == "1 of 3 labelled\n"
     assert (kept("my-speech")[0].text, kept("my-speech")[0].source) == ("f i x", "corrected")
+
+
+@pytest.mark.parametrize(("key", "terms"), [("n", []), (ENTER, ["Huesca"])])
+def test_a_corrected_word_becomes_a_term_unless_it_is_refused(unlabelled, person, key, terms):
+    person.keys = ["e", Line("Huesca i o"), ENTER, key, "q"]
+    assert "Expected from now on: Huesca · n refuses" in label().stderr
+    assert [term.text for term in stored_terms().terms] == terms
+
+
+def test_a_walk_without_terms_asks_nothing(unlabelled, person):
+    person.keys = ["e", Line("Huesca i o"), ENTER, "q"]
+    assert "Expected" not in label("--no-term").stderr
+    assert stored_terms().terms == ()
 
 
 def test_a_walk_deletes_after_asking(unlabelled, person):

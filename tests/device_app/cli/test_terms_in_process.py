@@ -1,11 +1,13 @@
 """asr-edge terms, and the options that use the list, on a model that knows six letters, in the tests' own process."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from device_app.recognition import keyterms
+from device_app.data.terms import Term, changed_terms, stored_terms
+from device_app.recognition.keyterms import terms
 from tests.device_app.cli.conftest import call
 from tests.device_app.cli.letters import write_spelled
 
@@ -18,7 +20,7 @@ def recording(home_of_tiny):
 @pytest.fixture
 def strong(monkeypatch):
     """Single letters have one character, and the model is sure of each: only a large bonus changes one."""
-    monkeypatch.setattr(keyterms.Strength.__init__, "__defaults__", (40.0, 400.0))
+    monkeypatch.setattr(terms.Strength.__init__, "__defaults__", (40.0, 400.0))
 
 
 def transcribe(*arguments, **more):
@@ -36,8 +38,9 @@ def test_terms_are_added_listed_and_removed(empty_home):
     ]
     assert call("terms", "remove", "LAWNSWOOD").stdout == "1 removed; the list has 1 term\n"
     table = call("terms", "list").stdout.splitlines()
-    assert table[0].split() == ["term", "weight", "origin", "since"]
+    assert table[0].split() == [*("term", "weight", "origin", "since", "matched", "helped", "needed")]
     assert table[1].startswith("Hertford College       1  added   20")
+    assert table[1].split()[-3:] == ["0", "0", "?"]
 
 
 def test_a_list_is_exported_and_imported(empty_home):
@@ -106,4 +109,99 @@ def test_a_corrected_word_becomes_a_term_unless_it_is_refused(recording):
     assert done.stderr.startswith("Expected from now on: Huesca ('asr-edge terms remove'")
     (term,) = json.loads(call("terms", "list", "--json").stdout)
     assert (term["text"], term["origin"]) == ("Huesca", "corrected")
+    assert call("label", "set", number, "Huesca i Oxford", "--no-term").stderr == ""
     assert call("label", "set", number, "Huesca i Leeds").stderr.startswith("Expected from now on: Leeds (")
+
+
+def usage():
+    return {
+        one["text"]: (one["matched"], one["helped"], one["needed"])
+        for one in json.loads(call("terms", "list", "--json").stdout)
+    }
+
+
+def test_matches_are_counted_with_and_without_help(recording, strong):
+    call("terms", "add", "a")
+    Path("more.txt").write_text("m\n")
+    text = transcribe(recording, "--terms", "more.txt").stdout.split()
+    assert usage() == {"a": (text.count("a"), text.count("a"), True)}
+    assert text.count("a") > 0
+
+
+def test_a_term_that_needs_no_help_is_counted_as_such(recording):
+    call("terms", "add", "f", "Huesca")
+    for _ in range(3):
+        assert transcribe(recording).stdout == "f i o\n"
+    transcribe(recording, "--no-terms")
+    assert usage() == {"f": (3, 0, False), "Huesca": (0, 0, None)}
+
+
+def test_counts_that_are_damaged_stop_no_transcription(recording):
+    call("terms", "add", "f")
+    (damaged := Path(os.environ["ASR_EDGE_HOME"]) / "term-usage.json").write_text("{")
+    done = transcribe(recording)
+    assert done.stdout == "f i o\n"
+    assert done.stderr.startswith("Matches of terms are not counted: ")
+    assert "Move the file away" in call("terms", "list", code=1).stderr
+    assert damaged.read_text() == "{"
+
+
+def test_replacements_are_kept_in_their_order(empty_home):
+    assert call("terms", "replace", "list").stderr.startswith("The list has no replacements")
+    assert call("terms", "replace", "add", "zero six one", "061").stdout == "The list has 1 replacement\n"
+    call("terms", "replace", "add", "um", "")
+    assert (
+        call("terms", "replace", "add", "github", "GitHub", "--position", 1).stdout == "The list has 3 replacements\n"
+    )
+    assert json.loads(call("terms", "replace", "list", "--json").stdout) == [
+        {"words": "github", "text": "GitHub"},
+        {"words": "zero six one", "text": "061"},
+        {"words": "um", "text": ""},
+    ]
+    assert call("terms", "replace", "list").stdout.splitlines()[-1].split() == ["3", "um", "(dropped)"]
+    assert call("terms", "export").stdout == "github\t-> GitHub\nzero six one\t-> 061\num\t->\n"
+    call("terms", "export", "-o", "list.txt")
+    assert call("terms", "replace", "remove", "UM", "Github").stdout == "The list has 1 replacement\n"
+    assert call("terms", "import", "list.txt").stdout == "0 added; the list has 0 terms and 3 replacements\n"
+    assert "'x' is not in the list of replacements" in call("terms", "replace", "remove", "x", code=1).stderr
+
+
+def test_replacements_change_every_format_and_the_raw_text_stays(recording):
+    call("terms", "replace", "add", "f i", "FI")
+    call("terms", "replace", "add", "o", "zero")
+    assert transcribe(recording).stdout == "FI zero\n"
+    found = json.loads(transcribe(recording, "-f", "json").stdout)
+    plain = json.loads(transcribe(recording, "-f", "json", "--no-terms").stdout)
+    assert (found["text"], found["raw_text"]) == ("FI zero", "f i o")
+    (segment,), (before,) = found["utterances"], plain["utterances"]
+    assert (segment["text"], segment["raw_text"]) == ("FI zero", "f i o")
+    assert "raw_text" not in before
+    first, second = segment["words"]
+    assert (first["start_s"], first["end_s"]) == (before["words"][0]["start_s"], before["words"][1]["end_s"])
+    assert (second["start_s"], second["end_s"]) == (before["words"][2]["start_s"], before["words"][2]["end_s"])
+    assert transcribe(recording, "-f", "srt").stdout.splitlines()[2] == "FI zero"
+
+
+def test_replacements_never_reach_labels_and_error_rates(recording):
+    call("terms", "replace", "add", "f", "")
+    assert transcribe(recording, "--save").stdout == "i o\n"
+    assert json.loads(call("dataset", "show", "my-speech", "--json").stdout)[0]["hypothesis"] == "f i o"
+    Path("m.jsonl").write_text(json.dumps({"audio": "fio.wav", "text": "f i o"}) + "\n")
+    assert json.loads(call("evaluate", "m.jsonl", "--model", "tiny", "--json").stdout)["english"]["wer"] == 0
+
+
+def test_a_file_may_have_replacements_for_one_run(recording):
+    Path("terms.txt").write_text("f i\t-> FI\n")
+    assert transcribe(recording, "--terms", "terms.txt").stdout == "FI o\n"
+    assert transcribe(recording).stdout == "f i o\n"
+
+
+def test_a_corrected_word_leaves_the_list_once_an_adaptation_has_it_in_the_weights(home_of_tiny, teacher):
+    """The domain's labels have b and c; the adapted model writes them, and never x."""
+    with changed_terms() as box:
+        box[0] = box[0].with_terms([Term("b"), Term("x")], origin="corrected").with_terms([Term("c")])
+    adapt = ("adapt", "--domain", "codes", "--model", "tiny", "--density", "1", "--lambda")
+    assert call(*adapt, "0", code=3).stderr.count("off the list") == 0
+    done = call(*adapt, "1")
+    assert "Recognised without help now, and off the list of terms: b ('asr-edge terms add'" in done.stderr
+    assert [term.text for term in stored_terms().terms] == ["x", "c"]

@@ -183,15 +183,14 @@ def test_an_interrupted_run_continues_without_a_repeated_or_missing_segment(home
     assert all(text.count("\n") == 6 for text in whole.values())
     monkeypatch.setattr("device_app.recognition.recordings.unfinished.KEPT_FROM_S", 0.0)
     with monkeypatch.context() as patch:
-        count_recognitions(patch, stop_at=4)
+        before = count_recognitions(patch, stop_at=4)
         stopped = transcribe("in", "-f", "jsonl", "-o", "out", "--jobs", jobs, code=130)
     assert "The same command with --skip-existing continues from out/" in stopped.stderr
-    assert not list(Path("out").glob("*.jsonl"))
     with monkeypatch.context() as patch:
         recognised = count_recognitions(patch)
         again = transcribe("in", "-f", "jsonl", "-o", "out", "--jobs", jobs, "--skip-existing")
     assert "Continues an interrupted run, from out/" in again.stderr
-    assert len(recognised) == 12 - 3
+    assert len(before) + len(recognised) == 12 + 1  # the segment at which it was interrupted
     assert {path.name: path.read_text() for path in Path("out").iterdir()} == whole
 
 

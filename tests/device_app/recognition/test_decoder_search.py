@@ -146,6 +146,46 @@ def test_what_has_not_ended_at_the_longest_length_is_not_complete():
     assert not found.is_complete
 
 
+class RandomBias:
+    """Adds bonuses at random, and accepts the biased hypothesis or never does."""
+
+    def __init__(self, seed, accepts):
+        self._random, self._accepts = np.random.default_rng(seed), accepts
+
+    def step(self, tokens, parents, log_probabilities):
+        return log_probabilities + self._random.normal(0, 4, log_probabilities.shape).astype(np.float32)
+
+    def accepts(self, plain, biased):
+        self.plain, self.biased = plain, biased
+        return self._accepts
+
+
+@given(seed=st.integers(0, 2**32 - 1), beam=st.integers(1, 5), margin=st.floats(0.1, 20), accepts=st.booleans())
+def test_a_bias_never_changes_the_result_without_it(seed, beam, margin, accepts):
+    table, settings = random_table(seed), SearchSettings(beam, margin, 1.0)
+    alone = search(TableDecoder(table), start=START, end=END, longest=8, settings=settings)
+    decoder, bias = TableDecoder(table), RandomBias(seed, accepts)
+    found = search(decoder, start=START, end=END, longest=8, settings=settings, bias=bias)
+    assert bias.plain.tokens == alone.tokens == found.unbiased
+    assert bias.plain.score == pytest.approx(alone.score)
+    assert bias.plain.bonus == 0
+    assert found.tokens == (bias.biased if accepts else alone).tokens
+    assert found.score == pytest.approx(total(table, found.tokens, found.is_complete), abs=1e-4)
+    assert max(decoder.rows) <= 2 * beam
+
+
+def test_hypotheses_of_both_beams_are_decoded_once():
+    decoder = TableDecoder(random_table(3))
+    settings = SearchSettings(beam=4, margin=math.inf)
+
+    class NoBias(RandomBias):
+        def step(self, tokens, parents, log_probabilities):
+            return log_probabilities
+
+    search(decoder, start=START, end=END, longest=6, settings=settings, bias=NoBias(0, accepts=True))
+    assert max(decoder.rows) == 4
+
+
 def test_a_wrapper_can_add_a_score_to_every_step():
     class Biased(TableDecoder):
         def step(self, tokens, parents):

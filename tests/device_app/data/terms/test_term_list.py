@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_app.data.terms import Term, TermList, changed_terms, checked_term, read_terms, stored_terms, written_terms
+from device_app.data.terms import Replacement, Term, TermList, changed_terms, read_terms, stored_terms, written_terms
 from editing.errors import BadInputError, StorageError
 
 
@@ -18,7 +18,7 @@ def empty_home(tmp_path, monkeypatch):
 
 def add(*texts, weight=1.0, origin="added"):
     with changed_terms() as box:
-        box[0] = box[0].with_terms([checked_term(text, weight) for text in texts], origin)
+        box[0] = box[0].with_terms([Term(text, weight) for text in texts], origin)
 
 
 def test_the_list_is_there_the_next_time_and_only_its_owner_can_read_it(empty_home):
@@ -59,26 +59,29 @@ def test_a_damaged_list_is_reported_with_the_remedy(empty_home, text):
         stored_terms()
 
 
+letters = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=30)
+
+
 @given(
-    st.lists(
-        st.builds(
-            checked_term,
-            st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=30),
-            st.floats(0.01, 10).map(lambda weight: float(f"{weight:g}")),
-        ),
+    terms=st.lists(
+        st.builds(Term, letters, st.floats(0.01, 10).map(lambda weight: float(f"{weight:g}"))),
         max_size=5,
-    )
+    ),
+    replacements=st.lists(st.builds(Replacement, letters, st.text("ab ->", max_size=9)), max_size=5),
 )
-def test_what_is_exported_is_what_is_imported(tmp_path_factory, terms):
+def test_what_is_exported_is_what_is_imported(tmp_path_factory, terms, replacements):
     path = tmp_path_factory.mktemp("terms") / "terms.txt"
-    path.write_text(written_terms(terms), "utf-8")
-    assert read_terms(path) == terms
+    path.write_text(written_terms(terms, replacements), "utf-8")
+    assert read_terms(path) == (terms, replacements)
 
 
 def test_comments_and_empty_lines_are_no_terms(tmp_path):
     path = tmp_path / "terms.txt"
-    path.write_bytes("\ufeff# of the clinic\n\nHuesca\t2\r\n  Hertford   College \n".encode())
-    assert read_terms(path) == [Term("Huesca", 2.0), Term("Hertford College")]
+    path.write_bytes("\ufeff# of the clinic\n\nHuesca\t2\r\n  Hertford   College \num\t->\na b\t-> ab\n".encode())
+    assert read_terms(path) == (
+        [Term("Huesca", 2.0), Term("Hertford College")],
+        [Replacement("um", ""), Replacement("a b", "ab")],
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,6 +93,7 @@ def test_comments_and_empty_lines_are_no_terms(tmp_path):
         (b"...", "line 2: .* no letter and no digit"),
         (b"a" * 101, "line 2: a term of 101 characters"),
         (b"a\x1bb", r"line 2: the term has the character '\\x1b'"),
+        (b"...\t-> a", "line 2: .* each word needs a letter"),
         (b"\xff", "cannot be read as a list of terms"),
     ],
 )
@@ -121,3 +125,21 @@ def test_whether_corrections_add_terms_is_kept(empty_home):
 def test_a_list_has_an_end():
     with pytest.raises(BadInputError, match="100001 terms"):
         TermList().with_terms(Term(f"t{number}") for number in range(100_001))
+
+
+def test_replacements_keep_their_order_and_each_pattern_is_there_once(empty_home):
+    with changed_terms() as box:
+        box[0] = box[0].with_replacements([Replacement("a", "b"), Replacement("c", "d")])
+        box[0] = box[0].with_replacements([Replacement("e", "f")], 1)
+        box[0] = box[0].with_replacements([Replacement("A", "g")], 2)
+    assert [(one.pattern, one.text) for one in stored_terms().replacements] == [("e", "f"), ("A", "g"), ("c", "d")]
+    assert [one.pattern for one in stored_terms().without_replacement("C").replacements] == ["e", "A"]
+    with pytest.raises(BadInputError, match="'x' is not in the list of replacements"):
+        stored_terms().without_replacement("x")
+
+
+def test_a_list_of_an_earlier_version_has_no_replacements(empty_home):
+    empty_home.mkdir()
+    term = {"text": "Leeds", "weight": 1.0, "origin": "added", "added": "2026-11-26"}
+    (empty_home / "terms.json").write_text(json.dumps({"format_version": 1, "terms": [term]}))
+    assert stored_terms() == TermList([Term("Leeds", 1.0, "added", "2026-11-26")], True, [])

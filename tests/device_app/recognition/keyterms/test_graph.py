@@ -11,8 +11,11 @@ from device_app.audio.samples import SAMPLE_RATE, read
 from device_app.data.terms import Term
 from device_app.evaluation.error_rates import basic
 from device_app.recognition.ctc import beam_search
-from device_app.recognition.decoder_search import SearchSettings, search
-from device_app.recognition.keyterms import DEAD, START, Keyterms, Strength, TermBias, TermGraph
+from device_app.recognition.decoder_search import Hypothesis, SearchSettings, search
+from device_app.recognition.keyterms.bias import TermBias, accepted_share
+from device_app.recognition.keyterms.graph import TermGraph
+from device_app.recognition.keyterms.terms import START, Keyterms, Strength
+from device_app.recognition.keyterms.token_index import DEAD
 from device_app.recognition.options import DecodingOptions
 from device_app.recognition.transcriber import Transcriber
 from editing.errors import BadInputError
@@ -128,6 +131,33 @@ def test_a_word_ends_before_punctuation_an_apostrophe_and_a_space(after):
     assert bonus(graph_of("abc"), tokens_of(MARK + "ab", "c", *after)) == pytest.approx(1.5)
 
 
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("Cats and a tom-cat's cat.", ["cat", "cat"]),
+        ("HERTFORD  college, Hertford", ["hertford college", "hertford"]),
+        ("concat bobcat 's", []),
+        ("l\N{RIGHT SINGLE QUOTATION MARK}\u00c9t\u00e9!", ["l'\u00e9t\u00e9"]),
+        ("", []),
+    ],
+)
+def test_the_terms_of_a_text_are_its_whole_words(text, terms):
+    found = Keyterms(["Cat", "Hertford", "Hertford College", "l'\u00e9t\u00e9", "s"]).found_in(text)
+    assert found == terms
+
+
+@given(terms=st.lists(phrases, min_size=1, max_size=4), text=phrases)
+def test_terms_are_found_in_a_text_exactly_where_decoding_pays_for_them(terms, text):
+    keyterms = Keyterms(terms, STRENGTH)
+    assert bool(keyterms.found_in(text)) == any(has_phrase(text, term) for term in terms)
+    assert keyterms.found_in(text.upper()) == keyterms.found_in(text)
+
+
+def test_a_match_is_helped_if_the_text_without_terms_lacks_it():
+    matches = Keyterms(["cat", "dog"]).matches("A cat, a dog and a cat", "a cat and a hat")
+    assert [(one.term, one.is_helped) for one in matches] == [("cat", False), ("dog", True), ("cat", True)]
+
+
 def test_case_does_not_matter():
     assert bonus(graph_of("ABC"), tokens_of(MARK + "A", "bc")) == pytest.approx(1.5)
     assert bonus(graph_of("bc"), tokens_of(MARK + "BC")) == pytest.approx(1.0)
@@ -189,6 +219,40 @@ def test_a_bias_changes_which_hypothesis_is_best_but_no_probability():
     assert found.tokens == (3,)
     assert found.score == pytest.approx(math.log(0.4))
     assert found.bonus == pytest.approx(1.5)
+
+
+def test_terms_that_the_best_biased_hypothesis_lacks_leave_the_plain_one():
+    """The term's beginning is likelier with its bonus, so that a beam of one follows it, in vain."""
+    names = ["<s>", "</s>", MARK + "ab", MARK + "b", "c", "a"]
+    table = fixed(
+        {(): [0, 0, 0.4, 0.6, 0, 0], (2,): [0, 0, 0, 0, 0, 1], (2, 5): [0, 1, 0, 0, 0, 0], (3,): [0, 1, 0, 0, 0, 0]}
+    )
+    graph = TermGraph(Keyterms(["abcc"], STRENGTH), names)
+    found = search(
+        TableDecoder(table), start=0, end=1, longest=5, settings=SearchSettings(beam=1), bias=TermBias(graph)
+    )
+    assert (found.tokens, found.unbiased) == ((3,), (3,))
+
+
+@pytest.mark.parametrize(
+    ("plain", "is_complete", "bonus", "loss", "accepted"),
+    [
+        ("c", True, 1.0, 0.8, True),
+        ("c", True, 1.0, 1.2, False),
+        ("c", True, 0.0, 0.0, False),
+        ("c", False, 1.0, 0.0, False),
+        ("ab", True, 1.0, 0.0, False),
+    ],
+)
+def test_only_a_likely_hypothesis_with_more_terms_that_ends_is_accepted(plain, is_complete, bonus, loss, accepted):
+    without = Hypothesis(tuple(tokens_of(MARK + plain)), score=-5.0, is_complete=True)
+    found = Hypothesis(bonus=bonus, score=-5.0 - loss, is_complete=is_complete)
+    assert TermBias(graph_of("ab")).accepts(without, found) is accepted
+
+
+def test_the_more_terms_the_likelier_a_hypothesis_must_be():
+    shares = [accepted_share(count) for count in (1, 100, 1000, 10_000, 100_000)]
+    assert shares == pytest.approx([1.1, 1.1, 0.9, 0.7, 0.5])
 
 
 def test_a_hypothesis_that_leaves_a_term_gives_the_bonus_back():

@@ -1,6 +1,6 @@
 import pytest
 
-from device_app.data.corrected_words import corrected_words
+from device_app.data.terms.corrected_words import corrected_words
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,75 @@
+"""Takes corrected words off the list of terms once an adaptation has put them into the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from device_app.audio.samples import SAMPLE_RATE
+from device_app.data.store import Store
+from device_app.data.terms import Term, changed_terms, stored_terms
+from device_app.data.utterance import StoredUtterance
+from device_app.execution import ExecutionContext
+from device_app.models.ledger import Ledger
+from device_app.recognition.keyterms.terms import Keyterms
+from device_app.recognition.transcriber import Transcriber
+from editing.errors import StorageError
+
+MOST_CHECKED = 3  # recordings for each term, held-out ones first
+
+
+def retire_terms(store: Store, ledger: Ledger, domain: str, context: ExecutionContext) -> list[str]:
+    """Removes from the list the corrected words that the active version recognises without help.
+
+    A word is recognised if the hypothesis has it for each of up to `MOST_CHECKED` labelled recordings of the domain in
+    which it is said. Terms that the user has added or imported stay. A damaged list is only reported: by then the
+    version is active, whatever becomes of the list.
+
+    Args:
+        store: the store with the recordings.
+        ledger: the ledger of the model; its active version is checked.
+        domain: the domain of the adaptation.
+        context: threads and reporter.
+
+    Returns:
+        The terms that were removed.
+    """
+    try:
+        return _retire(store, ledger, domain, context)
+    except StorageError as error:
+        context.reporter.report(f"No term was taken off the list: {error}")
+        return []
+
+
+def _retire(store: Store, ledger: Ledger, domain: str, context: ExecutionContext) -> list[str]:
+    corrected = [term for term in stored_terms().terms if term.origin == "corrected"]
+    recordings = _recordings(store, domain, corrected)
+    if not recordings:
+        return []
+    terms = Keyterms([term for term in corrected if term.key in recordings])
+    transcriber = Transcriber(ledger.bundle(ledger.current), threads=context.threads)
+    needed = {one.number: one for of_term in recordings.values() for one in of_term}
+    found: dict[int, list[str]] = {}
+    with context.reporter.progress("checking corrected words", len(needed)) as advance:
+        for number, utterance in needed.items():
+            found[number] = terms.found_in(transcriber.transcribe(utterance.read(), SAMPLE_RATE).text)
+            advance(1)
+    known = {key for key, of_term in recordings.items() if all(key in found[one.number] for one in of_term)}
+    with changed_terms() as box:
+        removed = [term.text for term in box[0].terms if term.key in known and term.origin == "corrected"]
+        if removed:
+            box[0] = box[0].without(removed)
+    return removed
+
+
+def _recordings(store: Store, domain: str, terms: Sequence[Term]) -> Mapping[str, Sequence[StoredUtterance]]:
+    """Labelled recordings of a domain in which each term is said, by its key; without terms that are never said."""
+    if not terms:
+        return {}
+    keyterms = Keyterms(terms)
+    found: dict[str, list[StoredUtterance]] = {}
+    labelled = [one for one in store.utterances(domain) if one.text is not None]
+    for utterance in sorted(labelled, key=lambda one: one.split != "test"):
+        for key in dict.fromkeys(keyterms.found_in(utterance.transcript)):
+            if len(found.setdefault(key, [])) < MOST_CHECKED:
+                found[key].append(utterance)
+    return found

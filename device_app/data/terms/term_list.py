@@ -1,0 +1,323 @@
+"""Keyterms: words and phrases that a recogniser is to expect, and the list of them in the data folder."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from device_app.paths import data_folder
+from editing.errors import BadInputError, StorageError
+from editing.files import write_atomically
+from editing.json_text import is_whole_number, read_bounded, read_json, shown
+from editing.lock import locked
+from editing.privacy import make_folder
+
+FILE = "terms.json"
+FORMAT_VERSION = 1
+LONGEST = 100  # characters of a term
+MOST = 100_000  # terms of a list
+MOST_REPLACEMENTS = 1000
+ARROW = "->"
+LARGEST_WEIGHT = 10.0
+APOSTROPHES = str.maketrans("\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}", "''")
+
+
+@dataclass(frozen=True)
+class Term:
+    """A word or phrase to expect.
+
+    Attributes:
+        text: as it is to be written, with single spaces; upper and lower case make no difference to what it matches.
+        weight: how strongly to expect it, as a multiple of the default; above 0 and at most `LARGEST_WEIGHT`.
+        origin: "added", "imported" or "corrected".
+        added: the day, ISO 8601; "" where it is in no list.
+    """
+
+    text: str
+    weight: float = 1.0
+    origin: str = "added"
+    added: str = ""
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            BadInputError: the text has no letter or digit, is too long, or has characters that cannot be seen; or the
+                weight is out of range.
+        """
+        if self.text.isalnum() and len(self.text) <= LONGEST and 0 < self.weight <= LARGEST_WEIGHT:
+            return  # nearly all terms; a long list loads in half the time
+        text = " ".join(self.text.split())
+        object.__setattr__(self, "text", text)
+        if not any(map(str.isalnum, text)):
+            raise BadInputError(f"{text[:LONGEST]!r} is not a term: it has no letter and no digit")
+        if len(text) > LONGEST:
+            raise BadInputError(f"a term of {len(text)} characters; {LONGEST} is the most")
+        if not text.isprintable():
+            hidden = [character for character in text if not character.isprintable()]
+            raise BadInputError(f"the term has the character {hidden[0]!a}, which cannot be seen; take it out")
+        if not 0 < self.weight <= LARGEST_WEIGHT:
+            raise BadInputError(
+                f"a weight of {self.weight:g}; expected a number above 0 and at most {LARGEST_WEIGHT:g}"
+            )
+
+    @property
+    def key(self) -> str:
+        """What makes two terms the same: the text without regard to case."""
+        return folded(self.text)
+
+
+def folded(text: str) -> str:
+    """Normalises a text for comparison: lower case, one kind of apostrophe."""
+    text = text.casefold()
+    return text if text.isascii() else text.translate(APOSTROPHES)
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """Words of a decoded text, and what to write instead.
+
+    Attributes:
+        pattern: the words, in any case and without regard to punctuation around them.
+        text: what to write; "" drops the words.
+    """
+
+    pattern: str
+    text: str
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            BadInputError: a word of the pattern has no letter and no digit, or a text is too long or has characters
+                that cannot be seen.
+        """
+        for name in ("pattern", "text"):
+            value = " ".join(getattr(self, name).split())
+            object.__setattr__(self, name, value)
+            if len(value) > LONGEST:
+                raise BadInputError(f"a replacement of {len(value)} characters; {LONGEST} is the most")
+            if not value.isprintable():
+                hidden = next(character for character in value if not character.isprintable())
+                raise BadInputError(f"the replacement has the character {hidden!a}, which cannot be seen; take it out")
+        if not self.pattern or not all(any(map(str.isalnum, word)) for word in self.pattern.split()):
+            raise BadInputError(f"{self.pattern!r} cannot be replaced: each word needs a letter or a digit")
+
+    @property
+    def key(self) -> str:
+        """What makes two replacements the same: the pattern without regard to case."""
+        return folded(self.pattern)
+
+
+def read_terms(path: Path) -> tuple[list[Term], list[Replacement]]:
+    """Reads a text file with one term a line; "#" begins a comment line.
+
+    After a tab a line may have a weight, or "->" and what to write instead of its words: then it is a replacement.
+
+    Raises:
+        BadInputError: it cannot be read, or a line is neither; the text names the line.
+    """
+    try:
+        lines = read_bounded(path).decode("utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BadInputError(f"{path}: cannot be read as a list of terms ({reason})") from error
+    terms: list[Term] = []
+    replacements: list[Replacement] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        place = f"{path}, line {number}"
+        text, has_more, more = line.partition("\t")
+        try:
+            if more.startswith(ARROW):
+                replacements.append(Replacement(text, more.removeprefix(ARROW)))
+            else:
+                terms.append(Term(text, _weight(more) if has_more else 1.0))
+        except BadInputError as error:
+            raise BadInputError(f"{place}: {error}") from None
+    if len(terms) > MOST or len(replacements) > MOST_REPLACEMENTS:
+        raise BadInputError(f"{path}: more than {MOST} terms or {MOST_REPLACEMENTS} replacements")
+    return terms, replacements
+
+
+def _weight(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise BadInputError(f"{text.strip()!r} is not a weight; expected TERM, tab, number") from None
+
+
+def written_terms(terms: Iterable[Term], replacements: Iterable[Replacement] = ()) -> str:
+    """The lines that `read_terms` reads."""
+    lines = [term.text + (f"\t{term.weight:g}" if term.weight != 1 else "") for term in terms]
+    lines += [f"{one.pattern}\t{ARROW} {one.text}".rstrip() for one in replacements]
+    return "".join(f"{line}\n" for line in lines)
+
+
+@dataclass(frozen=True)
+class TermList:
+    """The list in the data folder.
+
+    Attributes:
+        terms: in the order in which they were added.
+        from_corrections: whether a corrected word becomes a term.
+        replacements: in the order in which they are applied.
+    """
+
+    terms: Sequence[Term] = ()
+    from_corrections: bool = True
+    replacements: Sequence[Replacement] = ()
+
+    def with_terms(self, new: Iterable[Term], origin: str = "added") -> TermList:
+        """The list with more terms; one that it has already gets the new spelling and weight, and keeps its place.
+
+        Raises:
+            BadInputError: there would be too many.
+        """
+        today = datetime.now(UTC).date().isoformat()
+        found = {term.key: term for term in self.terms}
+        for term in new:
+            known = found.get(term.key)
+            since = known or Term(term.text, origin=origin, added=today)
+            found[term.key] = Term(term.text, term.weight, since.origin, since.added)
+        if len(found) > MOST:
+            raise BadInputError(f"{len(found)} terms; {MOST} is the most. Nothing was changed")
+        return replace(self, terms=[*found.values()])
+
+    def without(self, texts: Iterable[str]) -> TermList:
+        """The list without some terms, in any case.
+
+        Raises:
+            BadInputError: one is not in the list.
+        """
+        keys = {folded(" ".join(text.split())): text for text in texts}
+        if missing := [text for key, text in keys.items() if key not in {term.key for term in self.terms}]:
+            raise BadInputError(f"{missing[0]!r} is not in the list of terms; nothing was changed")
+        return replace(self, terms=[term for term in self.terms if term.key not in keys])
+
+    def with_replacements(self, new: Sequence[Replacement], position: int | None = None) -> TermList:
+        """The list with more replacements; one with the same pattern as a new one is taken out.
+
+        Args:
+            new: in their order.
+            position: place of the first of them, from 1; None is at the end.
+
+        Raises:
+            BadInputError: there would be too many.
+        """
+        keys = {one.key for one in new}
+        kept = [one for one in self.replacements if one.key not in keys]
+        place = len(kept) if position is None else position - 1
+        replacements = [*kept[:place], *new, *kept[place:]]
+        if len(replacements) > MOST_REPLACEMENTS:
+            raise BadInputError(f"more than {MOST_REPLACEMENTS} replacements; nothing was changed")
+        return replace(self, replacements=replacements)
+
+    def without_replacement(self, pattern: str) -> TermList:
+        """The list without a replacement.
+
+        Raises:
+            BadInputError: it is not in the list.
+        """
+        key = folded(" ".join(pattern.split()))
+        kept = [one for one in self.replacements if one.key != key]
+        if len(kept) == len(self.replacements):
+            raise BadInputError(f"{pattern!r} is not in the list of replacements; nothing was changed")
+        return replace(self, replacements=kept)
+
+
+def stored_terms() -> TermList:
+    """The list in the data folder; empty where there is none.
+
+    Raises:
+        StorageError: it is damaged.
+    """
+    return read_term_list(_path())
+
+
+def read_term_list(path: Path) -> TermList:
+    """Reads a file in the form of the list in the data folder, as `stored_terms`."""
+    with _without_collector():
+        return _read_term_list(path)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Pauses the garbage collector, which takes a quarter of the time in which 10,000 terms are read."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _read_term_list(path: Path) -> TermList:
+    try:
+        record = read_json(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return TermList()
+    except (OSError, ValueError) as error:
+        raise _damaged(path, str(error)) from error
+    try:
+        version = record["format_version"]
+        if is_whole_number(version, minimum=FORMAT_VERSION + 1):
+            raise StorageError(
+                f"{path}: the list of terms was written by a later asr-edge (format {version}; this one reads format "
+                f"{FORMAT_VERSION}); nothing was changed. Update asr-edge, or use --no-terms"
+            )
+        if version != FORMAT_VERSION:
+            raise ValueError(f"format {shown(version)}")
+        return TermList(
+            [Term(one["text"], one["weight"], one["origin"], one["added"]) for one in record["terms"]],
+            bool(record.get("from_corrections", True)),
+            [Replacement(**one) for one in record.get("replacements", ())],
+        )
+    except StorageError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+@contextmanager
+def changed_terms() -> Iterator[list[TermList]]:
+    """Reads the list, and writes it again when the block ends, if the block has replaced it.
+
+    No other process changes the list meanwhile.
+
+    Yields:
+        A list with one item, the `TermList`.
+
+    Raises:
+        StorageError: it is damaged, or cannot be written; it is as it was.
+    """
+    path = _path()
+    make_folder(path.parent)
+    with locked(path.with_name(f".{FILE}.lock"), wait=True):
+        old = stored_terms()
+        box = [old]
+        yield box
+        if box[0] is not old:
+            record = {
+                "format_version": FORMAT_VERSION,
+                "from_corrections": box[0].from_corrections,
+                "terms": [asdict(term) for term in box[0].terms],
+                "replacements": [asdict(one) for one in box[0].replacements],
+            }
+            write_atomically(path, (json.dumps(record, ensure_ascii=False, indent=1) + "\n").encode(), private=True)
+
+
+def _damaged(path: Path, reason: str) -> StorageError:
+    return StorageError(
+        f"{path}: the list of terms is damaged ({reason}); nothing was changed. Move the file away and import the "
+        "terms again, or use --no-terms"
+    )
+
+
+def _path() -> Path:
+    return data_folder() / FILE

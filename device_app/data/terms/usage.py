@@ -1,0 +1,135 @@
+"""How often each term of the list has matched, and whether the model still needs it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from device_app.data.terms.term_list import stored_terms
+from device_app.paths import data_folder
+from editing.errors import StorageError
+from editing.files import write_atomically
+from editing.json_text import is_whole_number, read_json
+from editing.lock import locked
+from editing.privacy import make_folder
+
+FILE = "term-usage.json"
+FORMAT_VERSION = 1
+UNAIDED = 3  # matches in a row without help after which a term is no longer needed
+WRITE_EVERY_S = 30.0  # a process that is killed loses at most the matches of this time
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How often a term has matched.
+
+    Attributes:
+        matched: how often it was in a text.
+        helped: how often the text would have lacked it without the list.
+        unaided: matches since the latest that was helped.
+        last: the day of the latest match, ISO 8601.
+    """
+
+    matched: int = 0
+    helped: int = 0
+    unaided: int = 0
+    last: str = ""
+
+    def after(self, helped: Iterable[bool]) -> Usage:
+        """The usage after further matches, of today; for each whether it was helped."""
+        found = replace(self, last=datetime.now(UTC).date().isoformat())
+        for one in helped:
+            found = replace(
+                found,
+                matched=found.matched + 1,
+                helped=found.helped + one,
+                unaided=0 if one else found.unaided + 1,
+            )
+        return found
+
+    @property
+    def is_needed(self) -> bool | None:
+        """Whether the model needs the term; None while it has matched too seldom to say."""
+        if self.unaided >= UNAIDED:
+            return False
+        return True if self.helped else None
+
+
+def stored_usage() -> dict[str, Usage]:
+    """The usage of each term that has matched, by `Term.key`.
+
+    Raises:
+        StorageError: the file is damaged.
+    """
+    path = _path()
+    try:
+        record = read_json(path)
+        if record["format_version"] != FORMAT_VERSION:
+            raise ValueError(f"version {record['format_version']}")
+        found = {str(key): Usage(**one) for key, one in record["terms"].items()}
+        for one in found.values():
+            if not all(map(is_whole_number, (one.matched, one.helped, one.unaided))):
+                raise ValueError("a number of matches is not a whole number")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StorageError(
+            f"{path}: the counts of matched terms are damaged ({error}); the terms are as they were. Move the file "
+            "away, and the counts begin at 0"
+        ) from error
+    return found
+
+
+class UsageCounter:
+    """Counts matches in memory, and adds them to the file from time to time."""
+
+    def __init__(self) -> None:
+        self._helped: dict[str, list[bool]] = {}
+        self._written = time.monotonic()
+
+    def add(self, matches: Iterable[tuple[str, bool]]) -> None:
+        """Counts matches.
+
+        Args:
+            matches: the key of each term, and whether it was helped.
+
+        Raises:
+            StorageError: the file is damaged or cannot be written.
+        """
+        for term, is_helped in matches:
+            self._helped.setdefault(term, []).append(is_helped)
+        if self._helped and time.monotonic() - self._written >= WRITE_EVERY_S:
+            self.write()
+
+    def write(self) -> None:
+        """Adds to the file what was counted since the last call; other processes may do so at the same time.
+
+        Matches of terms that are not in the list, such as those of a file, are not kept, nor is the usage of terms that
+        have left it.
+
+        Raises:
+            StorageError: the file is damaged or cannot be written; it is as it was.
+        """
+        counted, self._helped = self._helped, {}
+        self._written = time.monotonic()
+        if counted:
+            _add(counted)
+
+
+def _add(counted: Mapping[str, list[bool]]) -> None:
+    path = _path()
+    make_folder(path.parent)
+    with locked(path.with_name(f".{FILE}.lock"), wait=True):
+        listed = {term.key for term in stored_terms().terms}
+        usage = {key: one for key, one in stored_usage().items() if key in listed}
+        usage |= {key: usage.get(key, Usage()).after(helped) for key, helped in counted.items() if key in listed}
+        record = {"format_version": FORMAT_VERSION, "terms": {key: asdict(one) for key, one in usage.items()}}
+        write_atomically(path, (json.dumps(record, ensure_ascii=False, indent=1) + "\n").encode(), private=True)
+
+
+def _path() -> Path:
+    return data_folder() / FILE

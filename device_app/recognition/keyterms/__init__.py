@@ -1,0 +1,1 @@
+"""Keyterms: decoding prefers words and phrases that the user has listed."""

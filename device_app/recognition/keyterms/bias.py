@@ -1,0 +1,57 @@
+"""The bias of a beam search towards terms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_app.recognition.decoder_search import Hypothesis
+from device_app.recognition.keyterms.graph import MIN_BONUS, TermGraph
+from device_app.recognition.keyterms.terms import START
+
+# Chosen on training lines of cv-us, cv-canada and telephone-prompts (docs/terms.md).
+TERMS, SHARE = 100, 1.1  # share of the bonus for up to so many terms
+LESS_PER_TENFOLD, SMALLEST_SHARE = 0.2, 0.5
+
+
+class TermBias:
+    """A `decoder_search.Bias` towards terms, for one search."""
+
+    def __init__(self, graph: TermGraph) -> None:
+        self._graph = graph
+        self._states: list[str] = []
+
+    def step(
+        self, tokens: NDArray[np.int64], parents: NDArray[np.int64], log_probabilities: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        graph = self._graph
+        if self._states:
+            pairs = zip(parents.tolist(), tokens.tolist(), strict=True)
+            self._states = [graph.next_state(self._states[parent], token) for parent, token in pairs]
+        else:
+            self._states = [START] * len(tokens)
+        scores = log_probabilities.copy()
+        for row, state in zip(scores, self._states, strict=True):
+            graph.add_bonuses(state, row)
+        return scores
+
+    def accepts(self, plain: Hypothesis, biased: Hypothesis) -> bool:
+        """Only if it has more of the terms, is not much less likely, and the bonus has led the decoder into no loop.
+
+        So terms that are not said, and terms that need no help, change nothing.
+        """
+        gain = biased.bonus - self._graph.bonus(plain.tokens)
+        loss = plain.score - biased.score
+        is_likely = loss <= accepted_share(len(self._graph.terms)) * gain
+        return gain >= MIN_BONUS and is_likely and biased.is_complete >= plain.is_complete
+
+
+def accepted_share(terms: int) -> float:
+    """How much log-probability a hypothesis may lose to a term, as a share of the term's bonus.
+
+    The search needs the whole bonus to reach a term; the more terms there are, the likelier it is that one of them only
+    sounds like what is said.
+    """
+    return max(SMALLEST_SHARE, SHARE - LESS_PER_TENFOLD * max(0.0, math.log10(max(1, terms) / TERMS)))

@@ -1,0 +1,182 @@
+"""Keyterms: decoding prefers words and phrases that the user has listed (contextual biasing by shallow fusion).
+
+A hypothesis earns a bonus while it spells a term, and loses it again if it does not complete the term, so that only
+whole terms count (Le et al. 2021, arXiv 2104.02194; also Zhao et al. 2019, "Shallow-fusion end-to-end contextual
+biasing"). Those papers build a graph of tokens. This module uses a graph of characters: a token advances by all
+characters of its spelling. The graph covers every split of a term into tokens and every case, the bonus does not
+depend on the split, and loading a list needs no tokenisation. States are created when decoding first reaches them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_app.recognition.keyterms.terms import BOUNDARY, LETTER, START, Keyterms
+from device_app.recognition.keyterms.token_index import DEAD, TokenIndex
+
+MIN_BONUS = 1e-3  # nats; smaller bonuses are rounding errors
+STATES = 4096  # cached states
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Tokens that continue or begin a term from a state.
+
+    Attributes:
+        tokens: (matches,), in ascending order.
+        bonuses: (matches,), the bonus of each token in nats.
+        states: the state after each token.
+    """
+
+    tokens: NDArray[np.int64]
+    bonuses: NDArray[np.float32]
+    states: Mapping[int, str]
+
+    @classmethod
+    def of(cls, found: Mapping[int, tuple[str, float]]) -> Matches:
+        tokens = sorted(found)
+        return cls(
+            np.array(tokens, np.int64),
+            np.array([found[token][1] for token in tokens], np.float32),
+            {token: found[token][0] for token in tokens},
+        )
+
+
+@dataclass(frozen=True)
+class Move:
+    """The transitions from a state.
+
+    Attributes:
+        leaving: bonus of a token that continues no term, by how it begins (`LETTER`, `BOUNDARY`).
+        onward: tokens that continue the terms of the state; they take precedence over those that begin a new word.
+    """
+
+    leaving: NDArray[np.float32]
+    onward: Matches
+
+
+class TermGraph:
+    """The states of a list of terms, and the transitions between them for the tokens of a vocabulary."""
+
+    def __init__(self, terms: Keyterms, names: Sequence[str | None], index: TokenIndex | None = None) -> None:
+        """
+        Args:
+            terms: the terms to prefer.
+            names: the names of the tokens; not needed with an index.
+            index: of these terms and names, if it is known.
+        """
+        self.terms = terms
+        self._index = index or TokenIndex.of(terms, names)
+        self._kinds = self._index.kinds
+        self._openers = frozenset(self._index.openers.tolist())
+        self._by_text = dict(zip(self._index.texts, range(len(self._index.texts)), strict=True))
+        self._move = lru_cache(STATES)(self._found_move)
+
+    def after(self, state: str, token: int) -> tuple[str, float]:
+        """The next state, and the bonus of one token."""
+        move = self._move(state)
+        for matches, more in ((move.onward, 0.0), (self._new_words, float(move.leaving[BOUNDARY]))):
+            if token in matches.states:
+                return matches.states[token], float(matches.bonuses[np.searchsorted(matches.tokens, token)]) + more
+        return (START if token in self._openers else DEAD), float(move.leaving[self._kinds[token]])
+
+    def next_state(self, state: str, token: int) -> str:
+        """The next state alone."""
+        found = self._move(state).onward.states.get(token) or self._new_words.states.get(token)
+        return found or (START if token in self._openers else DEAD)
+
+    def at_end(self, state: str) -> float:
+        """The bonus of ending the text here, which takes back the bonus of a term that is not complete."""
+        return float(self._move(state).leaving[BOUNDARY])
+
+    def bonus(self, tokens: Iterable[int]) -> float:
+        """The bonus of a whole text in nats: the sum over the terms in it."""
+        state, total = START, 0.0
+        for token in tokens:
+            state, earned = self.after(state, token)
+            total += earned
+        return total + self.at_end(state)
+
+    def add_bonuses(self, state: str, scores: NDArray[np.float32]) -> None:
+        """Adds to `scores`, (vocabulary,), the bonus of each token after a state; tokens without a name come last."""
+        move = self._move(state)
+        onward, count = move.onward, len(self._kinds)
+        before = scores[onward.tokens]
+        letter, boundary = move.leaving.tolist()
+        if letter == boundary:
+            if boundary:
+                scores += boundary
+        else:
+            scores[:count] += move.leaving[self._kinds]
+            scores[count:] += boundary
+        scores[:count] += self._new_word_bonuses
+        scores[onward.tokens] = before + onward.bonuses
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(map(len, self._index.texts), default=0)
+
+    @cached_property
+    def _new_words(self) -> Matches:
+        """Tokens that begin a word, including its space; each ends the word before it."""
+        return self._indexed(DEAD, self._index.new_words, self._index.new_word_bonuses)
+
+    @cached_property
+    def _new_word_bonuses(self) -> NDArray[np.float32]:
+        """(vocabulary,): the bonuses of `_new_words`, because adding whole arrays is faster than adding at indices."""
+        bonuses = np.zeros(len(self._kinds), np.float32)
+        bonuses[self._new_words.tokens] = self._new_words.bonuses
+        return bonuses
+
+    @cached_property
+    def _first_letters(self) -> Matches:
+        """Tokens that begin a word whose space has already been decoded."""
+        return self._indexed(START, self._index.first_letters, self._index.first_letter_bonuses)
+
+    def _indexed(self, state: str, pairs: NDArray[np.int64], bonuses: NDArray[np.float32]) -> Matches:
+        tokens, places = pairs.T
+        texts = self._index.texts
+        states = [state + texts[place] for place in places.tolist()]
+        return Matches(tokens, bonuses, dict(zip(tokens.tolist(), states, strict=True)))
+
+    def _found_move(self, state: str) -> Move:
+        if state == START:
+            return Move(np.zeros(2, np.float32), self._first_letters)
+        held = self.terms.partial(state)
+        leaving = [self.terms.kept(state, following) - held for following in (LETTER, BOUNDARY)]
+        found: dict[int, tuple[str, float]] = {}
+        # The longest match wins; shorter matches begin at a later word of the state.
+        for context in _contexts(state):
+            for token, reached in self._first_letters.states.items() if context == START else self._leading(context):
+                if token not in found:
+                    earned = 0.0 if context == state else self.terms.kept(state, int(self._kinds[token]))
+                    found[token] = reached, self.terms.partial(reached) + earned - held
+        return Move(np.array(leaving, np.float32), Matches.of(found))
+
+    def _leading(self, context: str) -> Iterator[tuple[int, str]]:
+        """Yields the tokens that continue a term after `context`, and the state that each leads to."""
+        seen: set[str] = set()
+        done = len(context)
+        for spelling in self.terms.starting_with(context):
+            for end in range(done + 1, min(len(spelling), done + self._longest) + 1):
+                text = spelling[done:end]
+                if text not in seen:
+                    seen.add(text)
+                    if (place := self._by_text.get(text)) is not None:
+                        for token in self._index.tokens_of(place):
+                            yield token, context + text
+
+
+def _contexts(state: str) -> Iterator[str]:
+    """Yields a state, its suffixes from each later word, and `START` if a word may begin without a space."""
+    start = 0 if len(state) > 1 else len(state)
+    while 0 <= start < len(state) - 1:
+        yield state[start:]
+        start = state.find(" ", start + 1)
+    if state.endswith(" "):
+        yield START

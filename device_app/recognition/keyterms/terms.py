@@ -1,0 +1,158 @@
+"""A list of terms, and the bonus of the text that matches them."""
+
+from __future__ import annotations
+
+import unicodedata
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from device_app.data.terms import Term, folded
+from device_app.recognition.results import TermMatch
+
+# Chosen on training lines of cv-us, cv-canada and telephone-prompts (docs/terms.md). With 1.0 and 8.0 the decoder
+# sometimes writes a term over and over.
+NATS_PER_CHARACTER = 0.8
+MOST_NATS = 6.0
+
+START = " "  # state where a word may begin without a space: at first, after a lone `WORD_START`, after a hyphen
+LAST = "\U0010ffff"  # sorts after all characters of a term
+
+# How a token begins that does not continue a term. With a letter: the word before it has not ended. With any other
+# character, or without text: the word before it has ended.
+LETTER, BOUNDARY = 0, 1
+
+
+@dataclass(frozen=True)
+class Strength:
+    """The bonus in nats (natural logarithms of probability), by the number of characters that match.
+
+    Attributes:
+        per_character: bonus of each matching character.
+        most: upper limit for a whole term, before its weight.
+    """
+
+    per_character: float = NATS_PER_CHARACTER
+    most: float = MOST_NATS
+
+    def bonus(self, characters: int) -> float:
+        return min(self.most, self.per_character * characters)
+
+
+class Keyterms:
+    """Sorted terms, so that bisection finds those with a given prefix; loading only sorts the list.
+
+    A state is the text that has matched so far, from the beginning of a word: a space and then characters in lower
+    case. `START` and `DEAD` match nothing.
+    """
+
+    def __init__(self, terms: Sequence[Term | str], strength: Strength | None = None) -> None:
+        """
+        Args:
+            terms: words and phrases, with or without a weight; if two differ only in case, the larger weight counts.
+            strength: size of the bonus.
+
+        Raises:
+            BadInputError: one of them is not a valid term (`checked_term`).
+        """
+        strength = strength or Strength()
+        known = [Term(one) if isinstance(one, str) else one for one in terms]
+        # One call for all texts: 10,000 calls take ten times as long. No term has a line break.
+        texts = folded("\n".join([term.text for term in known])).split("\n") if known else []
+        weights: dict[str, float] = {}
+        for text, term in zip(texts, known, strict=True):
+            spelling = START + text
+            if term.weight > weights.get(spelling, 0.0):
+                weights[spelling] = term.weight
+        self.strength = strength
+        self._weights = weights
+        self._spellings = sorted(weights)
+        self._sorted_weights = np.array([weights[one] for one in self._spellings], np.float64)
+        self._heaviest = float(self._sorted_weights.max(initial=0.0))
+        self._is_even = bool((self._sorted_weights == self._heaviest).all())
+
+    def __len__(self) -> int:
+        return len(self._spellings)
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(map(len, self._spellings), default=0)
+
+    @property
+    def identity(self) -> bytes:
+        """All that determines the bonuses: the spellings, their weights and the strength."""
+        return "\n".join(self._spellings).encode() + self._sorted_weights.tobytes() + repr(self.strength).encode()
+
+    def is_prefix(self, text: str) -> bool:
+        """Whether a text is a prefix of a term, or a whole term."""
+        place = bisect_left(self._spellings, text)
+        return place < len(self._spellings) and self._spellings[place].startswith(text)
+
+    def found_in(self, text: str) -> list[str]:
+        """The terms in a text, in lower case and in order; at each place only the longest that is a whole word."""
+        line = START + folded(" ".join(text.split())) + START
+        starts = [i for i in range(1, len(line) - 1) if is_letter(line[i]) and not is_letter(line[i - 1])]
+        ends = [i for i in range(2, len(line)) if is_letter(line[i - 1]) and not is_letter(line[i])]
+        found: list[str] = []
+        done = 0
+        for start in starts:
+            if start < done or line[start - 1] == "'":
+                continue
+            near = ends[bisect_right(ends, start) : bisect_right(ends, start + self._longest)]
+            for end in reversed(near):
+                if START + line[start:end] in self._weights:
+                    found.append(line[start:end])
+                    done = end
+                    break
+        return found
+
+    def starting_with(self, state: str) -> Sequence[str]:
+        """The spellings, each a space and a term in lower case, that begin with a state."""
+        return self._spellings[self._range(state)]
+
+    def partial(self, state: str) -> float:
+        """The bonus in nats of a text that is a prefix of a term, or the whole term."""
+        if len(state) <= 1:
+            return 0.0
+        weight = self._heaviest if self._is_even else float(self._sorted_weights[self._range(state)].max())
+        return weight * self.strength.bonus(len(state) - 1)
+
+    def whole(self, spelling: str) -> float:
+        """The bonus of a term in nats; 0 if the spelling is not a term."""
+        return self._weights.get(spelling, 0.0) * self.strength.bonus(len(spelling) - 1)
+
+    def kept(self, state: str, following: int) -> float:
+        """The bonus that a text keeps if it does not continue the term: that of the longest term it has completed.
+
+        Args:
+            state: the text.
+            following: `LETTER` or `BOUNDARY`; before a letter the last word has not ended.
+        """
+        if following == BOUNDARY and (found := self.whole(state)):
+            return found
+        for end in range(len(state) - 1, 1, -1):
+            if not is_letter(state[end]) and (found := self.whole(state[:end])):
+                return found
+        return 0.0
+
+    def matches(self, text: str, unaided: str) -> list[TermMatch]:
+        """The terms in a text, and for each whether the text without terms lacks it."""
+        left = Counter(self.found_in(unaided))
+        found = []
+        for term in self.found_in(text):
+            found.append(TermMatch(term, is_helped=left[term] <= 0))
+            left[term] -= 1
+        return found
+
+    def _range(self, state: str) -> slice:
+        return slice(bisect_left(self._spellings, state), bisect_left(self._spellings, state + LAST))
+
+
+@lru_cache(4096)
+def is_letter(character: str) -> bool:
+    """Whether a character continues a word: "cat" does not end before the "s" of "cats", but does before "'s"."""
+    return character.isalnum() or unicodedata.category(character)[0] == "M"

@@ -1,0 +1,132 @@
+"""Replaces words of a decoded text: own casing, numbers as digits, fillers that are dropped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from device_app.data.terms import Replacement, folded
+from device_app.recognition.results import TranscriptSegment, Word, geometric_mean
+
+OPENING = "\"'([{\u201c\u2018"
+CLOSING = "\"')]}\u201d\u2019"
+SENTENCE_END = ".?!\u2026"
+PAUSES = ",;:-\u2013\u2014"  # may stand between the words of a match: "zero, six, one"
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """A word: the characters before and after it, and itself."""
+
+    before: str
+    core: str
+    after: str
+
+    @classmethod
+    def of(cls, text: str) -> _Parts:
+        rest = text.lstrip(OPENING)
+        core = rest.rstrip(CLOSING + SENTENCE_END + PAUSES)
+        return cls(text[: len(text) - len(rest)], core, rest[len(core) :])
+
+
+class Replacer:
+    """An ordered list of replacements; each is applied to the result of those before it."""
+
+    def __init__(self, replacements: Iterable[Replacement]) -> None:
+        self._rules = [_Rule(one) for one in replacements]
+
+    def __call__(self, segment: TranscriptSegment) -> TranscriptSegment | None:
+        """The segment with its replacements, and its decoded text if that differs; None if no word is left."""
+        if not self._rules:
+            return segment
+        words = segment.words
+        for rule in self._rules:
+            words = rule.applied(words)
+        text = " ".join(word.text for word in words)
+        if not text:
+            return None
+        return segment if text == segment.text else replace(segment, text=text, words=words, raw_text=segment.text)
+
+
+class _Rule:
+    """One replacement."""
+
+    def __init__(self, replacement: Replacement) -> None:
+        self._pattern = _cores(replacement.pattern, folded)
+        self._new = replacement.text.split()
+        self._new_cores = _cores(replacement.text)
+        # Where the new text has the pattern: "the API" has "API". A text with it is not changed again.
+        new, size = _cores(replacement.text, folded), len(self._pattern)
+        self._within = [i for i in range(len(new) - size + 1) if new[i : i + size] == self._pattern]
+
+    def applied(self, words: Sequence[Word]) -> Sequence[Word]:
+        """The words after the replacement of all matches, from left to right."""
+        rest, found, place = list(words), list[Word](), 0
+        while place < len(rest):
+            end = place + len(self._pattern)
+            if not self._matches(rest, place):
+                found.append(rest[place])
+                place += 1
+                continue
+            match = rest[place:end]
+            if self._new:
+                found += self._written(match)
+            else:
+                _drop(found, match, rest, end)
+            place = end
+        return found
+
+    def _matches(self, words: Sequence[Word], start: int) -> bool:
+        size = len(self._pattern)
+        parts = [_Parts.of(word.text) for word in words[start : start + size]]
+        if [folded(one.core) for one in parts] != self._pattern:
+            return False
+        if any(set(left.after) - set(PAUSES) or right.before for left, right in pairwise(parts)):
+            return False
+        return not any(self._is_written(words, start - place) for place in self._within)
+
+    def _is_written(self, words: Sequence[Word], start: int) -> bool:
+        """Whether the words from `start` on are the new text already."""
+        there = words[start : start + len(self._new)] if start >= 0 else []
+        return [_Parts.of(word.text).core for word in there] == self._new_cores
+
+    def _written(self, match: Sequence[Word]) -> list[Word]:
+        """The new words, in the time of those that they replace."""
+        texts = [*self._new]
+        texts[0] = _Parts.of(match[0].text).before + texts[0]
+        texts[-1] += _Parts.of(match[-1].text).after
+        if len(texts) == len(match):
+            return [replace(word, text=text) for word, text in zip(match, texts, strict=True)]
+        confidence = geometric_mean([math.log(max(word.confidence, 1e-9)) for word in match])
+        start_s, end_s = match[0].start_s, match[-1].end_s
+        total, done, words = sum(map(len, texts)), 0, []
+        for text in texts:
+            before, done = done, done + len(text)
+            limits = [start_s + (end_s - start_s) * place / total for place in (before, done)]
+            words.append(Word(text, limits[0], limits[1], confidence))
+        return words
+
+
+def _drop(found: list[Word], match: Sequence[Word], rest: list[Word], end: int) -> None:
+    """Gives the words around a match without a new text its punctuation, and its capital at the start of a sentence."""
+    first, last = _Parts.of(match[0].text), _Parts.of(match[-1].text)
+    begins_sentence = not found or _ends_sentence(found[-1].text)
+    closing = last.after.strip(PAUSES)
+    if closing and not begins_sentence:
+        found[-1] = replace(found[-1], text=found[-1].text.rstrip(PAUSES) + closing)
+    if end < len(rest) and not _ends_sentence(last.after):
+        text = rest[end].text
+        if begins_sentence and first.core[:1].isupper():
+            text = text[:1].upper() + text[1:]
+        rest[end] = replace(rest[end], text=first.before + text)
+
+
+def _ends_sentence(text: str) -> bool:
+    return text.rstrip(CLOSING).endswith(tuple(SENTENCE_END))
+
+
+def _cores(text: str, normalise: Callable[[str], str] = str) -> list[str]:
+    """The words of a text without their punctuation."""
+    return [normalise(_Parts.of(word).core) for word in text.split()]
