@@ -128,7 +128,7 @@ class Connection:
         row = self.sql.execute(f"SELECT id FROM {table} WHERE name = ?", (name,)).fetchone()  # noqa: S608
         if row is None:
             names = [r[0] for r in self.sql.execute(f"SELECT name FROM {table} ORDER BY name LIMIT 20")]  # noqa: S608
-            raise BadInputError(f"there is no {table} {name!r} ({', '.join(names) or 'none yet'})")
+            raise BadInputError(f"there is no {table} {name!r}; there are {', '.join(names) or 'none yet'}")
         return int(row[0])
 
     def check_audio_folder(self) -> None:

@@ -48,7 +48,7 @@ DOCUMENTS = {
     "import": ("import", "codes/manifest.jsonl", "--domain", "again"),
     "jobs-empty": ("jobs",),
     "log": ("log", *TINY),
-    "merge": ("merge", "1", "1", "--lambda", "1", "--density", "1", "--dry-run", *TINY),
+    "merge": ("merge", "1", "half.safetensors", "--lambda", "1", "--density", "1", "--dry-run", *TINY),
     "model-list": ("model", "list"),
     "reweight": ("reweight", "1", "--lambda", "1", *TINY),
     "report": ("report", *TINY),
@@ -71,6 +71,7 @@ def inputs(home_adapted, spelled):
     write_spelled(Path("long.wav"), "fioma" * 4)
     shutil.copytree(spelled.parent, "codes")
     call("vector", "export", 1, "vector.safetensors", *TINY)
+    call("vector", "export", 1, "half.safetensors", "--density", 0.5, *TINY)
     return {"home": home_adapted, "work": Path.cwd(), "codes": spelled.parent}
 
 
@@ -129,7 +130,6 @@ transcribe fio.wav --lm bad.arpa --model tiny
 transcribe fio.wav bad.wav --format srt --model tiny
 transcribe fio.wav --output bad.wav/out.txt --model tiny
 transcribe fio.wav --save --domain a/b --model tiny
-transcribe --output out.txt --model tiny
 transcribe --format srt --model tiny
 transcribe --silence 9
 evaluate
