@@ -9,7 +9,6 @@ from device_app.cli import options
 from device_app.cli.terminal import review
 from device_app.cli.terminal.keyboard import ENTER, SPACE, Keyboard
 from device_app.cli.terminal.live import LiveLine
-from device_app.status import missing
 from editing.errors import BadAudioError, BadInputError
 
 if TYPE_CHECKING:
@@ -58,6 +57,8 @@ class RecordingScreen:
         options.tell("All prompts are done.")
 
     def _show(self, item: Item) -> None:
+        from device_app.status import missing
+
         session = self._session
         number = session.saved.index(item.stored.number) + 1 if item.stored is not None else session.done + 1
         of = "" if session.total is None else f"/{session.total}"

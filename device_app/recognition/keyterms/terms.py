@@ -57,7 +57,7 @@ class Keyterms:
             strength: size of the bonus.
 
         Raises:
-            BadInputError: one of them is not a valid term (`checked_term`).
+            BadInputError: one of them is not a valid term.
         """
         strength = strength or Strength()
         known = [Term(one) if isinstance(one, str) else one for one in terms]

@@ -50,7 +50,7 @@ def test_an_error_in_the_block_leaves_the_list_as_it_was(empty_home):
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", '{"format_version": 2, "terms": []}', '{"format_version": 1, "terms": [{"text": 5}]}']
+    "text", ["{", "[]", '{"format_version": 0, "terms": []}', '{"format_version": 1, "terms": [{"text": 5}]}']
 )
 def test_a_damaged_list_is_reported_with_the_remedy(empty_home, text):
     empty_home.mkdir()
