@@ -19,6 +19,7 @@ from device_app.cli import (
     evaluate,
     export,
     fleet,
+    guard,
     import_,
     jobs,
     label,
@@ -68,6 +69,7 @@ PANELS: Mapping[str, Mapping[str, typer.Typer | Callable[..., None]]] = {
         "reweight": revert.reweight,
         "rollback": revert.rollback,
         "merge": merge.merge,
+        "guard": guard.app,
     },
     "Models and other machines": {
         "export": export.export,

@@ -99,7 +99,7 @@ def test_the_loss_falls_and_the_same_seed_gives_the_same_weights(run_finetuning,
 @pytest.mark.slow
 def test_the_embedded_model_is_fine_tuned_deterministically_with_distillation(bundle, labelled):
     weights = bundle.weights()
-    distillation_set = load_distillation_set(bundle, weights, seed=0)[:4]
+    distillation_set = load_distillation_set(bundle)[:4]
     settings = replace(QUICK, learning_rate=FineTuningSettings.learning_rate)
     first, second = (
         finetune_on_recordings(
