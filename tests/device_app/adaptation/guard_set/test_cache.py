@@ -38,7 +38,7 @@ def test_stored_results_are_read(folder):
     "utterances", [UTTERANCES[:1], UTTERANCES[::-1], [UTTERANCES[0], replace(UTTERANCES[1], text="other")]]
 )
 def test_results_for_other_utterances_are_not_used(folder, utterances):
-    assert read_cached(folder, utterances) is None
+    assert read_cached(folder, VERSION, utterances) is None
 
 
 def test_results_of_another_version_are_not_used(folder):
