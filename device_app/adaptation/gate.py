@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from device_app.adaptation.guard_set.divergence import TopOutputs
+from device_app.adaptation.divergence import TopOutputs
 from device_app.data.names import GUARD_SET
 from device_app.evaluation.error_rates import basic, error_counts
 from device_app.evaluation.orthography import Typography
@@ -49,8 +49,9 @@ class Hypotheses:
 
     def first(self, count: int) -> Hypotheses:
         """Those of the first utterances."""
-        parts = (self.references, self.hypotheses, self.outputs, self.divergences)
-        return Hypotheses(*(part[:count] for part in parts))
+        return Hypotheses(
+            self.references[:count], self.hypotheses[:count], self.outputs[:count], self.divergences[:count]
+        )
 
     def followed_by(self, other: Hypotheses) -> Hypotheses:
         """Those of these utterances and then of others."""

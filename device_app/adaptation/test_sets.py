@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from device_app.adaptation.divergence import TopOutputs
 from device_app.adaptation.gate import Hypotheses
 from device_app.adaptation.guard_set import guard_set
 from device_app.adaptation.guard_set.cache import read_cached, write_cached
-from device_app.adaptation.guard_set.divergence import TopOutputs
 from device_app.adaptation.guard_set.own import own_recordings
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.names import GUARD_SET

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from device_app.adaptation.divergence import TOP_K, TopOutputs
 from device_app.adaptation.gate import Hypotheses
-from device_app.adaptation.guard_set.divergence import TOP_K, TopOutputs
 from device_app.data.utterance import Utterance
 from editing.errors import StorageError
 from editing.files import write_atomically

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from device_app.adaptation.divergence import TopOutputs
 from device_app.adaptation.gate import Hypotheses
 from device_app.adaptation.guard_set.cache import FILE, read_cached, write_cached
-from device_app.adaptation.guard_set.divergence import TopOutputs
 from device_app.data.utterance import Utterance
 
 VERSION = SimpleNamespace(bake_inputs=["base", "edit"])  # what the cache reads of a bundle

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from device_app.adaptation.guard_set import divergence as module
-from device_app.adaptation.guard_set.divergence import TopOutputs
+from device_app.adaptation import divergence as module
+from device_app.adaptation.divergence import TopOutputs
 from device_app.recognition.decoder_search import log_softmax
 
 
