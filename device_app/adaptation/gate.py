@@ -16,9 +16,9 @@ from device_app.evaluation.orthography import Typography
 RESAMPLES = 2000
 SEED = 0  # of the resamples, so that a comparison is reproducible
 DEFAULT_TOLERANCE = 0.01  # by which the WER of other speech may rise, a fraction
-# Nats per word of the guard set, at the default tolerance. Of 17 random changes of the embedded model's weights (of all,
-# of the encoder's or of the decoder's), it rejects 7 of the 8 that cost 50 other readers of general-distillation at
-# least 1.5 points of WER, and none of the 9 others. An edit of digits with the default settings diverges by 0.03.
+# Nats per word of the guard set, at the default tolerance. Of 17 random changes of the embedded model's weights (of
+# all, of the encoder's or of the decoder's), it rejects 7 of the 8 that cost 50 other readers, of general-distillation,
+# 1.5 points of WER or more, and none of the 9 others. An edit of digits with the default settings diverges by 0.03.
 MAX_DIVERGENCE = 0.06
 CONFIDENCE = 0.8  # fraction of the resamples that must agree for a regression or an improvement to count
 
