@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from device_app.adaptation.gate import Verdict, judge
+from device_app.adaptation.guard_set.cache import write_cached
 from device_app.adaptation.settings import GatePolicy, MergeSettings
 from device_app.adaptation.sweep import Candidate
 from device_app.adaptation.test_sets import TestSets, build_test_sets, held_out_utterances, transcribe_sets_with
+from device_app.data.names import GUARD_SET
 from device_app.data.store import Store
 from device_app.execution import ExecutionContext
 from device_app.models.baking import baked, baked_folder
@@ -73,7 +75,7 @@ def decide(
     """
     bundle = ledger.bundle(version)
     label = "transcribing with the new version"
-    after = transcribe_sets_with(bundle.weights(), bundle, test_sets.sets, context, label)
+    after = transcribe_sets_with(bundle.weights(), bundle, test_sets.sets, context, label, test_sets.before)
     new_domain = domain if gate.requires_gain and domain in test_sets.sets else None
     verdict = judge(test_sets.before, after, new_domain, gate.tolerance)
     promoted = (verdict.passes or gate.force) and not gate.dry_run
@@ -87,6 +89,8 @@ def decide(
         )
     if promoted:
         baked(bundle)
+        bundled = test_sets.bundled_guard_set
+        write_cached(ledger.folder, bundle, bundled, after[GUARD_SET].first(len(bundled)))
         wer = {name: hypotheses.wer for name, hypotheses in after.items()}
         ledger.promote(replace(version, wer=wer), edit)
     elif edit is not None and not gate.dry_run:

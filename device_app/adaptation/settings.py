@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from device_app.adaptation.gate import DEFAULT_TOLERANCE
 from editing.errors import BadInputError
 from editing.layers import check_parts
 from editing.methods import METHODS
@@ -58,7 +59,7 @@ class GatePolicy:
         requires_gain: whether the WER of the domain must fall.
     """
 
-    tolerance: float = 0.01
+    tolerance: float = DEFAULT_TOLERANCE
     force: bool = False
     dry_run: bool = False
     requires_gain: bool = True

@@ -14,6 +14,7 @@ from device_app.adaptation.gate import Change, Hypotheses, compare, regressions
 from device_app.adaptation.settings import AdaptationSettings, MergeSettings
 from device_app.adaptation.test_sets import TestSets, scaled_sum, transcribe_sets_with
 from device_app.audio.samples import SAMPLE_RATE
+from device_app.data.names import GUARD_SET
 from device_app.data.utterance import Utterance
 from device_app.execution import ExecutionContext
 from editing.errors import BadInputError
@@ -25,6 +26,7 @@ from export.bundle import Bundle
 LAMBDAS = (0.2, 0.4, 0.6, 0.8, 1.0)
 DENSITIES = (0.2, 0.5, 1.0)
 SWEEP_S = 400.0  # audio per domain and candidate; in 2 minutes, 3 words are already a point of WER
+GUARD_SET_S = 150.0  # of the guard set, for each candidate: the divergence needs less audio than the words
 MIN_GAIN_SHARE = 3 / 4  # of the best candidate's gain on the new domain
 
 
@@ -44,11 +46,11 @@ def sweep(
     """Merges a vector with every lambda and density, and transcribes a part of each test set with each result."""
     method = METHODS[merge.method]
     densities = _densities(method, merge.settings)
-    parts = {domain: _first_seconds(utterances, SWEEP_S) for domain, utterances in test_sets.sets.items()}
-    old = {
-        domain: Hypotheses(h.references[: len(parts[domain])], h.hypotheses[: len(parts[domain])])
-        for domain, h in test_sets.before.items()
+    parts = {
+        domain: _first_seconds(utterances, GUARD_SET_S if domain == GUARD_SET else SWEEP_S)
+        for domain, utterances in test_sets.sets.items()
     }
+    old = {domain: before.first(len(parts[domain])) for domain, before in test_sets.before.items()}
     theta = start.weights()
     candidates = []
     silent = ExecutionContext(threads=context.threads)
@@ -57,7 +59,7 @@ def sweep(
             settings = {**merge.settings, "lam": 1.0, **({"density": density} if "density" in method.settings else {})}
             merged = method([vector.tensors], **settings)
             for lam in LAMBDAS:
-                new = transcribe_sets_with(scaled_sum(theta, merged, lam), start, parts, silent, "")
+                new = transcribe_sets_with(scaled_sum(theta, merged, lam), start, parts, silent, "", old)
                 changes = {domain: compare(old[domain], new[domain]) for domain in parts}
                 candidates.append(Candidate(lam, density, new, changes))
                 advance(1)

@@ -7,8 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from device_app.adaptation.divergence import TopOutputs
 from device_app.adaptation.gate import Hypotheses
 from device_app.adaptation.guard_set import guard_set
+from device_app.adaptation.guard_set.cache import read_cached, write_cached
+from device_app.adaptation.guard_set.own import own_recordings
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.names import GUARD_SET
 from device_app.data.store import Store
@@ -37,6 +40,11 @@ class TestSets:
     before: Mapping[str, Hypotheses]
     version: int
 
+    @property
+    def bundled_guard_set(self) -> Sequence[Utterance]:
+        """The bundled utterances of the guard set, which come before the user's own."""
+        return [one for one in self.sets[GUARD_SET] if not isinstance(one, StoredUtterance)]
+
 
 def build_test_sets(
     store: Store,
@@ -62,17 +70,27 @@ def build_test_sets(
         reporter.report(f"{missing} has no recordings any more, so forgetting of {missing} cannot be measured.")
     sets = {} if held_out is None else {domain: held_out}
     sets |= {one: utterances for one in earlier if one in known and (utterances := held_out_utterances(store, one))}
-    sets[GUARD_SET] = held_out_utterances(store, GUARD_SET)
-    return TestSets(
-        sets, transcribe_sets(transcriber, sets, reporter, "transcribing with the active version"), ledger.current.id
-    )
+    bundled, own = list(guard_set()), _own_guard_set(store)
+    active = ledger.bundle(ledger.current)
+    cached = read_cached(ledger.folder, active, bundled)
+    sets[GUARD_SET] = own if cached else [*bundled, *own]
+    before = transcribe_sets(transcriber, sets, reporter, "transcribing with the active version")
+    if cached is not None:
+        before[GUARD_SET] = cached.followed_by(before[GUARD_SET])
+    else:
+        write_cached(ledger.folder, active, bundled, before[GUARD_SET].first(len(bundled)))
+    return TestSets({**sets, GUARD_SET: [*bundled, *own]}, before, ledger.current.id)
 
 
 def held_out_utterances(store: Store, domain: str) -> list[Utterance]:
-    """The labelled held-out utterances of a domain; all utterances of the guard set."""
+    """The labelled held-out utterances of a domain; all utterances of the guard set, bundled and own."""
     if domain == GUARD_SET:
-        return list(guard_set())
+        return [*guard_set(), *_own_guard_set(store)]
     return with_audio([u for u in store.utterances(domain) if u.text is not None and u.split == "test"])
+
+
+def _own_guard_set(store: Store) -> list[Utterance]:
+    return with_audio([u for u in own_recordings(store) if u.text is not None])
 
 
 def with_audio(utterances: Sequence[StoredUtterance]) -> list[Utterance]:
@@ -81,9 +99,23 @@ def with_audio(utterances: Sequence[StoredUtterance]) -> list[Utterance]:
 
 
 def transcribe_sets(
-    transcriber: Transcriber, sets: Mapping[str, Sequence[Utterance]], reporter: Reporter, label: str
+    transcriber: Transcriber,
+    sets: Mapping[str, Sequence[Utterance]],
+    reporter: Reporter,
+    label: str,
+    before: Mapping[str, Hypotheses] | None = None,
 ) -> dict[str, Hypotheses]:
-    """Transcribes each set of utterances; returns the hypotheses by domain."""
+    """Transcribes each set of utterances; returns the hypotheses by domain.
+
+    Those of the guard set have the model's outputs too.
+
+    Args:
+        transcriber: of the version to measure.
+        sets: utterances by domain.
+        reporter: receives progress.
+        label: of the progress.
+        before: of the version to compare with, for the same sets: the divergence from it is measured on the guard set.
+    """
     found = {}
     with reporter.progress(label, sum(map(len, sets.values()))) as advance:
         for domain, utterances in sets.items():
@@ -92,20 +124,43 @@ def transcribe_sets(
                 hypotheses.append(transcriber.transcribe(one.read(), SAMPLE_RATE).text)
                 advance(1)
             found[domain] = Hypotheses([one.transcript for one in utterances], hypotheses)
+    if GUARD_SET in sets:
+        reference = () if before is None else before[GUARD_SET].outputs
+        found[GUARD_SET] = with_outputs(found[GUARD_SET], transcriber, sets[GUARD_SET], reference)
     return found
 
 
+def with_outputs(
+    hypotheses: Hypotheses, transcriber: Transcriber, utterances: Sequence[Utterance], before: Sequence[TopOutputs]
+) -> Hypotheses:
+    """Adds the model's outputs for the utterances, and their divergence from those of another version, if any."""
+    outputs, divergences = [], []
+    for index, one in enumerate(utterances):
+        log_probabilities = transcriber.log_probabilities(one.read(), one.transcript)
+        outputs.append(TopOutputs.of(log_probabilities))
+        if before:
+            divergences.append(before[index].divergence(log_probabilities))
+    return replace(hypotheses, outputs=outputs, divergences=divergences)
+
+
 def transcribe_sets_with(
-    weights: Tensors, bundle: Bundle, sets: Mapping[str, Sequence[Utterance]], context: ExecutionContext, label: str
+    weights: Tensors,
+    bundle: Bundle,
+    sets: Mapping[str, Sequence[Utterance]],
+    context: ExecutionContext,
+    label: str,
+    before: Mapping[str, Hypotheses],
 ) -> dict[str, Hypotheses]:
     """Transcribes each set of utterances with other weights of a bundle, baked temporarily to int8 files.
+
+    Arguments as for `transcribe_sets`.
 
     Raises:
         StorageError: the disk is full or cannot be written.
     """
     with temporarily_baked(bundle, weights) as folder:
         transcriber = Transcriber(bundle, threads=context.threads, folder=folder)
-        return transcribe_sets(transcriber, sets, context.reporter, label)
+        return transcribe_sets(transcriber, sets, context.reporter, label, before)
 
 
 def scaled_sum(theta: Tensors, merged: Tensors, lam: float) -> Tensors:

@@ -74,8 +74,8 @@ def prepare(
     """Builds the test sets of the gate and the training set, and checks the labels. Changes no edit and no version.
 
     Raises:
-        BadInputError: the merge method does not exist, or there are too few labelled utterances, no speech, or
-            labels of other recordings.
+        BadInputError: the merge method does not exist, or there are too few labelled utterances, no speech, nothing
+            to gain, or labels of other recordings.
     """
     settings.merge.with_defaults(1, ledger.base.shapes())  # reports wrong settings before the fine-tuning, not after it
     domain, reporter = settings.domain, context.reporter
@@ -85,6 +85,12 @@ def prepare(
         start, threads=context.threads, on_bake=lambda: reporter.report(f"Preparing {start.name} ...")
     )
     test_sets = build_test_sets(store, ledger, domain, with_audio(held_out), transcriber, reporter)
+    if settings.gate.requires_gain and not settings.gate.force and test_sets.before[domain].wer == 0:
+        raise BadInputError(
+            f"{domain}: the active model makes no error on its {len(held_out)} held-out utterances, so there is "
+            "nothing to gain; nothing was changed. Record or import utterances that it gets wrong; --force adapts "
+            "all the same"
+        )
     hypotheses = _transcribe_training(transcriber, training, settings, reporter)
     texts = [u.transcript for u in training]
     if not settings.gate.force:

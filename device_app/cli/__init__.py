@@ -24,6 +24,7 @@ from device_app.cli import (
     export,
     fleet,
     forget,
+    guard,
     import_,
     jobs,
     label,
@@ -83,6 +84,7 @@ PANELS: Mapping[str, Mapping[str, typer.Typer | Callable[..., None]]] = {
         "reweight": revert.reweight,
         "rollback": revert.rollback,
         "merge": merge.merge,
+        "guard": guard.app,
     },
     "Models and other machines": {
         "export": export.export,

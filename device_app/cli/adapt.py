@@ -35,7 +35,7 @@ def adapt(
     scope: Annotated[
         Literal["acoustic", "all", "encoder", "decoder", "attention"],
         typer.Option(help="Which weights may change; acoustic: all but the decoder's language part."),
-    ] = "all",
+    ] = "encoder",
     augment: Annotated[bool, typer.Option("--augment", help="Vary speed, noise and timing of the recordings.")] = False,
     orthography: Annotated[
         Literal["keep", "learn"], typer.Option(help="Keep the model's own case and punctuation, or learn the labels'.")

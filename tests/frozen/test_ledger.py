@@ -84,5 +84,6 @@ def test_an_edit_that_was_kept_out_can_be_put_into_service(home):
     assert (found["promoted"], found["version"]) == (True, 8)
     assert found["domains"].keys() == {"cities", "sense", "canary"}
     frozen = FROZEN["versions"][6]["wer"]
-    for domain, change in found["domains"].items():
-        assert change["before"] == pytest.approx(frozen[domain], abs=0.05), domain  # another machine rounds otherwise
+    for domain in ("cities", "sense"):  # today's canary has other recordings, so its figures are others
+        before = found["domains"][domain]["before"]
+        assert before == pytest.approx(frozen[domain], abs=0.05), domain  # another machine rounds otherwise

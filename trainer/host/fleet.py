@@ -268,7 +268,8 @@ class _GuardSetScorer:
         except ValueError as error:
             raise BadInputError(f"the vectors cannot be merged: {error}") from error
         weights = scaled_sum(self._theta, merged, PULL_LAMBDA)
-        return transcribe_sets_with(weights, self._base, self._sets, self._context, label)[GUARD_SET]
+        before = {GUARD_SET: self.before}
+        return transcribe_sets_with(weights, self._base, self._sets, self._context, label, before)[GUARD_SET]
 
 
 def _is_regression(before: Hypotheses, after: Hypotheses, tolerance: float) -> bool:

@@ -20,15 +20,12 @@ def wer(errors: WordErrors | None) -> float:
     return sum(errors["wrong"]) / max(1, sum(errors["words"])) if errors else float("nan")
 
 
-def relative_reduction(wer: float, reference: float) -> float:
+def relative_reduction(wer: float, reference: float) -> float | None:
     """WERR: the reduction of the WER relative to a reference WER; negative if the WER is higher.
 
-    Raises:
-        ValueError: the reference is 0.
+    None if the reference is 0, where it is undefined.
     """
-    if reference <= 0:
-        raise ValueError("WERR is undefined for a reference WER of 0")
-    return (reference - wer) / reference
+    return (reference - wer) / reference if reference > 0 else None
 
 
 def coverage(wer: float, fine_tuned: float, separate: float) -> float:

@@ -15,11 +15,11 @@ from editing.former_names import CELL, translated
 from trainer.lifelong.cells import Cell
 from trainer.lifelong.config import Experiment
 from trainer.lifelong.methods import find_methods
+from trainer.lifelong.methods.references import REFERENCE
 from trainer.lifelong.metrics import coverage, relative_reduction, significance, wer
 from trainer.lifelong.run_folder import RunFolder
 from trainer.lifelong.tables import csv_of, summary
 
-REFERENCE = "fine-tuning"
 UPPER_BOUND = "separate"
 
 Cells = Mapping[str, Mapping[int, Cell]]  # by method and seed; each method has at least one cell

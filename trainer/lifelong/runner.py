@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from trainer.executors import Executor, LocalExecutor, Task
 from trainer.lifelong.config import Experiment
 from trainer.lifelong.method import FineTune, Method, Mixture, Step
 from trainer.lifelong.methods import find_methods
+from trainer.lifelong.methods.references import REFERENCE
 from trainer.lifelong.preparation import Domain, TrainingExamples, load_domains, with_limited_base_domain
 from trainer.lifelong.run_folder import RunFolder, open_run_folder
 from trainer.lifelong.scoring import Scorer
 from trainer.training.data import TrainingUtterance
+from trainer.training.distillation import load_distillation_set
 from trainer.training.loop import finetune
 from trainer.training.settings import FineTuningSettings
 
@@ -85,6 +88,10 @@ class Run:
         self.examples = TrainingExamples(self._bundle, self._domains, experiment.manifests, self.folder, threads)
         self.scorer = Scorer(self._bundle, self._domains, threads)
 
+    @cached_property
+    def _distillation_set(self) -> Sequence[TrainingUtterance]:
+        return load_distillation_set(self._bundle)
+
     def prepare_examples(self) -> None:
         """Prepares the training examples of all domains, once for all cells."""
         for name in [*self.experiment.order, *self._base_domain()]:
@@ -128,7 +135,7 @@ class Run:
             training=self.examples.of(domain),
             earlier=self._earlier(number),
             memory=memory,
-            finetune=self.fine_tuner(seed * 1000 + number),
+            finetune=self.fine_tuner(seed * 1000 + number, is_distilled=method.name != REFERENCE),
             learning_rate=self.settings.learning_rate,
             seed=seed,
         )
@@ -151,8 +158,14 @@ class Run:
     def _base_domain(self) -> list[str]:
         return [self.experiment.base_domain] if self.experiment.base_domain else []
 
-    def fine_tuner(self, seed: int) -> FineTune:
-        """Returns a function that fine-tunes with the experiment's settings and this seed."""
+    def fine_tuner(self, seed: int, *, is_distilled: bool = True) -> FineTune:
+        """Returns a function that fine-tunes with the experiment's settings and this seed.
+
+        Args:
+            seed: of the fine-tuning.
+            is_distilled: with distillation on general speech, as in `asr-edge adapt`.
+        """
+        distillation_set = self._distillation_set if is_distilled else ()
 
         def tune(
             weights: Tensors,
@@ -163,7 +176,16 @@ class Run:
             **changes: Any,
         ) -> Tensors:
             settings = replace(self.settings, seed=seed, **changes)
-            return finetune(self._bundle, weights, training, [], settings, penalty=penalty, adapters=adapters).weights
+            return finetune(
+                self._bundle,
+                weights,
+                training,
+                [],
+                settings,
+                distillation_set=distillation_set,
+                penalty=penalty,
+                adapters=adapters,
+            ).weights
 
         return tune
 

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from trainer.lifelong.config import Experiment
 
+UNDEFINED = "\N{EN DASH}"  # a figure that is undefined or was not measured
+
 COLUMNS = (
     ("average WER", "average_wer", 100, "{:.2f}"),
     ("with never trained", "average_all", 100, "{:.2f}"),
@@ -53,7 +55,7 @@ def table(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
         row = [method]
         for _, key, factor, form in COLUMNS:
             value = record.get(key)
-            row.append("" if value is None else form.format(factor * value))
+            row.append(UNDEFINED if value is None else form.format(factor * value))
         rows.append(row)
     return ["method", *(title for title, *_ in COLUMNS)], rows
 

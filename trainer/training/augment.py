@@ -1,4 +1,4 @@
-"""Augmentation of recordings: speed, noise, masking and bandwidth. All audio is (samples,) at 16 kHz."""
+"""Augmentation of recordings: speed, noise and masking. All audio is (samples,) at 16 kHz."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import numpy as np
 import soxr
 
 from device_app.audio.samples import SAMPLE_RATE, Samples, in_noise
-
-TELEPHONE_HZ = 8000
 
 
 def augment(audio: Samples, random: np.random.Generator) -> Samples:
@@ -21,21 +19,6 @@ def augment(audio: Samples, random: np.random.Generator) -> Samples:
     for _ in range(random.integers(3)):
         start = random.integers(len(audio))
         audio[start : start + int(random.integers(SAMPLE_RATE // 10))] = 0
-    return audio
-
-
-def augment_strongly(audio: Samples, random: np.random.Generator) -> Samples:
-    """Augments a recording strongly, to sound like another voice and microphone. For distillation, which has no labels.
-
-    Speed perturbation by a factor of 0.8 to 1.25, which also changes the pitch (Ko et al. 2015);
-    telephone bandwidth with probability 0.3; white noise 5 to 40 dB below the speech with probability 0.7.
-    """
-    if random.random() < 0.3:
-        audio = soxr.resample(soxr.resample(audio, SAMPLE_RATE, TELEPHONE_HZ), TELEPHONE_HZ, SAMPLE_RATE)
-    audio = _change_speed(audio, random.uniform(0.8, 1.25))
-    if random.random() < 0.7:
-        snr_db = random.uniform(5, 40)
-        audio = in_noise(audio, _white_noise(audio, random), snr_db)
     return audio
 
 

@@ -2,98 +2,152 @@
 
 Knowledge distillation (arXiv 1503.02531) as in learning without forgetting (arXiv 1606.09282), but on a
 distillation set rather than on the training utterances, whose transcripts contradict the model's outputs.
-The distillation set is a minute of recordings bundled with asr-edge. The guard set has other speakers.
+The distillation set is bundled with asr-edge: one utterance of each of 139 readers, none of whom is in the
+guard set. An autoregressive model predicts each token from the preceding tokens of the bundled text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from device_app.audio.bundled import cut_out
-from device_app.audio.samples import SAMPLE_RATE
-from device_app.models.baking import temporarily_baked
-from device_app.paths import RECORDINGS
-from device_app.recognition.transcriber import Transcriber
+from device_app.data.manifest import read_manifest
+from device_app.paths import ASSETS
 from editing.errors import BadInputError
 from export.bundle import Bundle
-from export.weights import Tensors
 from trainer import families
-from trainer.training.augment import augment_strongly
-from trainer.training.data import TrainingUtterance, stacked
+from trainer.training.data import TrainingUtterance, batches, stacked
 
-SPANS = RECORDINGS / "spans.jsonl"
-VARIANTS = 3  # augmented copies of each utterance
-SHARE = 1 / 8  # at most so many seconds of general speech per second of training speech
-BATCH_SIZE = 3  # utterances; a single one takes as long, because most of the time is one pass over the weights
+FOLDER = ASSETS / "distillation_set"
+SHARE = 1 / 2  # at most so many seconds of general speech per second of training speech
+BATCH_S = 20.0  # of audio, padding included; an update has at most one batch
 WEIGHT = 8.0  # of the divergence per token, relative to the loss per token of the training utterances
+TOP_K = 64  # outputs of the starting model that are kept for each token; the others are kept as one sum
 
 
-def load_distillation_set(bundle: Bundle, weights: Tensors, seed: int) -> list[TrainingUtterance]:
-    """The distillation set: `VARIANTS` augmented copies of each bundled recording, labelled by the model.
-
-    Omits recordings whose hypothesis is empty or has more tokens than the model can output.
+def load_distillation_set(bundle: Bundle) -> list[TrainingUtterance]:
+    """The bundled distillation set, tokenised; omits texts with more tokens than the model can output.
 
     Raises:
-        BadAudioError: the installation is damaged.
-        StorageError: the data folder is full or cannot be written.
+        BadAudioError, BadInputError: the installation is damaged.
     """
     tokenise = families.find(bundle).tokenise(bundle)
-    random = np.random.default_rng(seed)
     found = []
-    with temporarily_baked(bundle, weights) as folder:
-        transcriber = Transcriber(bundle, folder=folder)
-        for audio, _ in cut_out(SPANS):
-            text = transcriber.transcribe(audio, SAMPLE_RATE).text
-            try:
-                tokens = tokenise(text) if text else []
-            except BadInputError:
-                continue
-            if tokens:
-                variants = (augment_strongly(audio, random) for _ in range(VARIANTS))
-                found += [
-                    TrainingUtterance(samples=one, end=len(one), hypothesis=text, tokens=tokens) for one in variants
-                ]
+    for one in read_manifest(FOLDER):
+        try:
+            tokens = tokenise(one.transcript)
+        except BadInputError:
+            continue
+        samples = one.read()
+        found.append(TrainingUtterance.of(replace(one, samples=samples), 0, len(samples), tokens))
     return found
+
+
+@dataclass(frozen=True)
+class TopK:
+    """Log-probabilities of the likeliest outputs, and of all others together.
+
+    All 32768 outputs of the embedded model would take 1.5 GB for the distillation set.
+
+    Attributes:
+        outputs: (rows, k), indices into the vocabulary.
+        log_probabilities: (rows, k).
+        rest: (rows,), of the outputs that are not among the k.
+    """
+
+    outputs: torch.Tensor
+    log_probabilities: torch.Tensor
+    rest: torch.Tensor
+
+    @classmethod
+    def of(cls, log_probabilities: torch.Tensor) -> TopK:
+        """Keeps the `TOP_K` likeliest of (rows, vocabulary); at least one output is left for the rest."""
+        top = log_probabilities.topk(min(TOP_K, log_probabilities.shape[1] - 1))
+        return cls(top.indices, top.values, _rest(log_probabilities, top.indices))
+
+    def divergence(self, log_probabilities: torch.Tensor) -> torch.Tensor:
+        """Mean KL divergence per row from these outputs to (rows, vocabulary).
+
+        Counts the rest as one output, which makes it a lower bound of the divergence over all outputs.
+        """
+        now = log_probabilities.gather(1, self.outputs)
+        terms = (self.log_probabilities.exp() * (self.log_probabilities - now)).sum(dim=1)
+        return (terms + self.rest.exp() * (self.rest - _rest(log_probabilities, self.outputs))).mean()
+
+
+def _rest(log_probabilities: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
+    return log_probabilities.scatter(1, outputs, -torch.inf).logsumexp(dim=1)
 
 
 class Distillation:
     """The starting model's outputs on the distillation set, and the divergence of the current model from them."""
 
     def __init__(
-        self, family: families.Family, model: torch.nn.Module, utterances: Sequence[TrainingUtterance], device: str
+        self,
+        family: families.Family,
+        model: torch.nn.Module,
+        utterances: Sequence[TrainingUtterance],
+        device: str,
+        *,
+        seconds: Sequence[float],
+        seed: int,
     ) -> None:
-        """
+        """Plans which updates include a batch, and computes the model's outputs on these batches.
+
         Args:
             family: the model's family.
-            model: after `prepare`, with the weights from which the fine-tuning starts.
+            model: after `prepare`, with the weights from which the fine-tuning starts; left in evaluation mode.
             utterances: the distillation set.
             device: the model's device.
+            seconds: of speech in the batch of each update.
+            seed: of the batches and their order.
         """
         self._family, self._model, self._device = family, model, device
-        self._utterances = utterances
+        random = np.random.default_rng((seed, 2))
+        self._batches = batches(utterances, BATCH_S, random)
+        self._plan = _plan([sum(one.duration_s for one in batch) for batch in self._batches], seconds, random)
         model.eval()
         with torch.no_grad():
-            self._before = [self._log_probabilities([one]).half() for one in utterances]
+            used = sorted({batch for batch in self._plan if batch is not None})
+            self._before = {batch: TopK.of(self._log_probabilities(batch)) for batch in used}
 
-    def schedule(self, seconds: Sequence[float]) -> list[bool]:
-        """Which updates include a distillation batch, given the seconds of speech in each update's batch."""
-        each = BATCH_SIZE * float(np.mean([len(one.read()) for one in self._utterances])) / SAMPLE_RATE
-        due = np.floor(SHARE * np.cumsum(seconds) / each)
-        return (np.diff(due, prepend=0.0) > 0).tolist()
+    def divergence(self, step: int) -> torch.Tensor | None:
+        """KL(before || now) per token (per frame for CTC) on the batch of an update, counted from 0.
 
-    def divergence(self, random: np.random.Generator) -> torch.Tensor:
-        """KL(before || now) per token (per frame for CTC) on a random batch; leaves the model in evaluation mode."""
+        Leaves the model in evaluation mode. Returns None if the update has no batch.
+        """
+        batch = self._plan[step]
+        if batch is None:
+            return None
         self._model.eval()
-        picks = random.permutation(len(self._utterances))[:BATCH_SIZE]
-        before = torch.cat([self._before[i].float() for i in picks])
-        now = self._log_probabilities([self._utterances[i] for i in picks])
-        return torch.nn.functional.kl_div(now, before, reduction="batchmean", log_target=True)
+        return self._before[batch].divergence(self._log_probabilities(batch))
 
-    def _log_probabilities(self, utterances: Sequence[TrainingUtterance]) -> torch.Tensor:
+    def _log_probabilities(self, batch: int) -> torch.Tensor:
         """(rows, vocabulary), the rows of all utterances in turn."""
+        utterances = self._batches[batch]
         audio, lengths = stacked([one.read() for one in utterances])
         waveforms, samples = torch.from_numpy(audio).to(self._device), torch.tensor(lengths, device=self._device)
         return self._family.log_probabilities(self._model, waveforms, samples, [one.tokens for one in utterances])
+
+
+def _plan(durations: Sequence[float], seconds: Sequence[float], random: np.random.Generator) -> list[int | None]:
+    """The batch of each update, if one is due: every batch once in random order, then again in another order.
+
+    Args:
+        durations: seconds of general speech in each batch.
+        seconds: of training speech in each update.
+        random: shuffles the batches.
+    """
+    plan: list[int | None] = []
+    waiting: list[int] = []
+    due_s = 0.0
+    for training_s in seconds:
+        due_s += SHARE * training_s
+        waiting = waiting or random.permutation(len(durations)).tolist()
+        is_due = durations[waiting[-1]] <= due_s
+        due_s -= durations[waiting[-1]] if is_due else 0.0
+        plan.append(waiting.pop() if is_due else None)
+    return plan

@@ -34,14 +34,11 @@ def finetune_for_training_set(
         The task vector, rounded to its stored precision, and the training losses.
 
     Raises:
-        BadInputError, BadAudioError, TrainingError: as for `finetune_on_recordings`.
-        StorageError: the data folder is full or cannot be written.
+        BadInputError, BadAudioError, TrainingError, StorageError: as for `finetune_on_recordings`.
         TaskVectorError: the fine-tuned weights are not finite.
     """
     bundle = training_set.bundle
     weights = bundle.weights()
-    distillation_set = load_distillation_set(bundle, weights, settings.seed)
-    return_freed_memory()  # the transcriber's
     tuned = finetune_on_recordings(
         bundle,
         weights,
@@ -50,7 +47,7 @@ def finetune_for_training_set(
         settings,
         checkpoint=checkpoint,
         on_step=on_step,
-        distillation_set=distillation_set,
+        distillation_set=load_distillation_set(bundle),
     )
     return_freed_memory()  # the model's and the optimizer's
     vector = TaskVector.difference(tuned.weights, weights, training_set.origin).as_stored()

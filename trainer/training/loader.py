@@ -29,14 +29,12 @@ class Update:
         epoch: from 1.
         examples: the batch of all processes together.
         ends_epoch: whether this is the last update of its epoch.
-        is_distilled: whether the update includes a distillation batch.
     """
 
     step: int
     epoch: int
     examples: Sequence[TrainingUtterance]
     ends_epoch: bool
-    is_distilled: bool = False
 
     @property
     def seconds(self) -> float:

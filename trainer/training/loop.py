@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -122,9 +122,14 @@ def _run(
     distillation = None
     if distillation_set:
         with model.autocast():
-            distillation = Distillation(model.family, model.network, distillation_set, model.device)
-        is_distilled = distillation.schedule([update.seconds for update in updates])
-        updates = [replace(update, is_distilled=due) for update, due in zip(updates, is_distilled, strict=True)]
+            distillation = Distillation(
+                model.family,
+                model.network,
+                distillation_set,
+                model.device,
+                seconds=[update.seconds for update in updates],
+                seed=settings.seed,
+            )
     memory.return_freed_memory()
     updater = Updater(model, settings, group, distillation, penalty)
     stopping = EarlyStopping(model.changing, settings.patience)
@@ -220,10 +225,10 @@ class Updater:
             total, count, penalty = self._model.loss(microbatch, self._penalty)
             ((total + penalty * count) / tokens).backward()
             loss += float(total.detach())
-        if self._distillation is not None and update.is_distilled:
+        if self._distillation is not None:
             memory.limit_resident_memory()  # the distillation batch has another length
-            random = np.random.default_rng((self._settings.seed, 1 + update.step, 2))
             with self._model.autocast():
-                divergence = self._distillation.divergence(random)
-            (WEIGHT * divergence / self._group.size).backward()
+                divergence = self._distillation.divergence(update.step)
+            if divergence is not None:
+                (WEIGHT * divergence / self._group.size).backward()
         return self._group.sum(loss), tokens

@@ -7,6 +7,9 @@ import pkgutil
 from pathlib import Path
 from typing import Protocol, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from device_app.audio.samples import Samples
 from device_app.recognition.options import DEFAULT, DecodingOptions
 from device_app.recognition.results import Recognition
@@ -23,6 +26,16 @@ class Recogniser(Protocol):
         Args:
             audio: (samples,) at the bundle's sampling rate.
             is_draft: whether to prefer speed to accuracy, as for a partial text.
+        """
+        ...
+
+    def log_probabilities(self, audio: Samples, text: str) -> NDArray[np.float32]:
+        """The model's outputs for one segment of speech: (tokens + 1, vocabulary), or (frames, vocabulary) for CTC.
+
+        Args:
+            audio: (samples,) at the bundle's sampling rate.
+            text: what is said. An autoregressive model predicts each of its tokens, and the end, from the tokens
+                before; a CTC model does not use it.
         """
         ...
 

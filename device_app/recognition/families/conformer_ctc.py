@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from device_app.audio.samples import Samples
 from device_app.recognition.ctc.decoder import CtcDecoder
@@ -43,6 +44,17 @@ class ConformerCtcRecogniser:
 
     def recognise(self, audio: Samples, *, is_draft: bool = False) -> Recognition:  # noqa: ARG002
         """Recognises one segment of speech, (samples,) at 16 kHz; a draft is decoded in the same way."""
-        padded = np.pad(audio, (0, max(0, MIN_SAMPLES - len(audio))))
-        log_probabilities = self._graph.run(None, {"audio": padded[None]})[0][0]
-        return self._decoder.recognition(log_probabilities, len(padded))
+        padded = _padded(audio)
+        return self._decoder.recognition(self._outputs(padded), len(padded))
+
+    def log_probabilities(self, audio: Samples, text: str) -> NDArray[np.float32]:  # noqa: ARG002
+        """(frames, vocabulary), whatever the text."""
+        return self._outputs(_padded(audio))
+
+    def _outputs(self, padded: Samples) -> NDArray[np.float32]:
+        log_probabilities: NDArray[np.float32] = self._graph.run(None, {"audio": padded[None]})[0][0]
+        return log_probabilities
+
+
+def _padded(audio: Samples) -> Samples:
+    return np.pad(audio, (0, max(0, MIN_SAMPLES - len(audio))))

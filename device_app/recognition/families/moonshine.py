@@ -122,17 +122,28 @@ class MoonshineRecogniser:
     def decode(self, audio: Samples, settings: SearchSettings = GREEDY, terms: TermGraph | None = None) -> Hypothesis:
         """Finds the best hypothesis for audio (samples,) at 16 kHz."""
         config = self._config
-        names = [f"cross_{kind}.{i}" for kind in KINDS for i in range(config.layers)]
-        cross = dict(zip(names, self._encoder.run(names, {"audio": audio[None]}), strict=True))
         cap = max(MIN_TOKEN_LIMIT, math.ceil(len(audio) / SAMPLE_RATE * TOKENS_PER_S))
         return search(
-            CachedDecoder(self._decoder, config, cross),
+            self._cached_decoder(audio),
             start=config.bos,
             end=config.eos,
             longest=min(config.longest, cap),
             settings=settings,
             bias=None if terms is None else TermBias(terms),
         )
+
+    def log_probabilities(self, audio: Samples, text: str) -> NDArray[np.float32]:
+        """(tokens + 1, vocabulary): each token of a text, and the end token, predicted from the tokens before it."""
+        tokens = self._tokenizer.encode(text, add_special_tokens=False).ids[: self._config.longest - 1]
+        decoder = self._cached_decoder(with_margins(audio)[0])
+        steps = (decoder.step(np.array([token]), np.array([0])) for token in (self._config.bos, *tokens))
+        return np.concatenate([log_probabilities for log_probabilities, _ in steps])
+
+    def _cached_decoder(self, audio: Samples) -> CachedDecoder:
+        """Runs the encoder; returns the decoder for its output, before the first token."""
+        names = [f"cross_{kind}.{i}" for kind in KINDS for i in range(self._config.layers)]
+        cross = dict(zip(names, self._encoder.run(names, {"audio": audio[None]}), strict=True))
+        return CachedDecoder(self._decoder, self._config, cross)
 
     def _recognition(self, hypothesis: Hypothesis, audio: Samples) -> Recognition:
         text, words = self._text(hypothesis.tokens), self._words(hypothesis, audio)

@@ -13,6 +13,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from device_app.audio.samples import SAMPLE_RATE, Samples
 from device_app.recognition.families import Recogniser
 from device_app.recognition.results import Recognition, Word
@@ -127,6 +130,9 @@ class _Remembering:
     def __init__(self, recogniser: Recogniser, results: UnfinishedTranscript) -> None:
         self._recogniser = recogniser
         self._results = results
+
+    def log_probabilities(self, audio: Samples, text: str) -> NDArray[np.float32]:
+        return self._recogniser.log_probabilities(audio, text)
 
     def recognise(self, audio: Samples, *, is_draft: bool = False) -> Recognition:
         found = self._results.find(audio)

@@ -1,6 +1,6 @@
 import pytest
 
-from device_app.adaptation.gate import Hypotheses, compare, judge
+from device_app.adaptation.gate import MAX_DIVERGENCE, Hypotheses, compare, judge
 from device_app.data.names import GUARD_SET
 
 REFERENCES = [
@@ -82,3 +82,28 @@ def test_the_verdict_has_the_typography_of_general_speech():
     before = {GUARD_SET: Hypotheses(["hello there"], ["Hello, there."])}
     verdict = judge(before, {GUARD_SET: Hypotheses(["hello there"], ["hello there"])}, None, 0.01)
     assert [round(t.capitals + t.marks, 1) for t in verdict.typography] == [1.5, 0.0]
+
+
+def diverged(nats):
+    """The hypotheses of an unchanged version whose outputs diverge by so many nats per word."""
+    words = 5 * len(REFERENCES)
+    return Hypotheses(REFERENCES, REFERENCES, divergences=[nats * words / len(REFERENCES)] * len(REFERENCES))
+
+
+def test_outputs_that_diverge_too_far_on_general_speech_are_a_regression_even_with_the_same_words():
+    assert judge(UNCHANGED, {GUARD_SET: diverged(0.9 * MAX_DIVERGENCE)}, None, 0.01).passes
+    verdict = judge(UNCHANGED, {GUARD_SET: diverged(1.1 * MAX_DIVERGENCE)}, None, 0.01)
+    assert verdict.changes[GUARD_SET].divergence == pytest.approx(1.1 * MAX_DIVERGENCE)
+    assert "general speech is recognised too differently" in verdict.reasons[0]
+
+
+def test_a_tolerance_above_the_default_allows_more_divergence():
+    after = {GUARD_SET: diverged(1.9 * MAX_DIVERGENCE)}
+    assert judge(UNCHANGED, after, None, 0.02).passes
+    assert not judge(UNCHANGED, after, None, 0.001).passes
+
+
+def test_hypotheses_of_two_sets_are_joined_and_divided():
+    both = diverged(1.0).followed_by(diverged(2.0))
+    assert both.divergence == pytest.approx(1.5)
+    assert both.first(len(REFERENCES)) == diverged(1.0)

@@ -3,15 +3,18 @@
 import pytest
 
 from device_app.adaptation import test_sets
-from device_app.adaptation.test_sets import build_test_sets
+from device_app.adaptation.test_sets import build_test_sets, transcribe_sets
+from device_app.data.importing import import_utterances
 from device_app.data.names import GUARD_SET
 from device_app.data.store import Store
+from device_app.data.utterance import Utterance
+from device_app.paths import RECORDINGS
 from device_app.reporter import SilentReporter
 
 
 @pytest.fixture(autouse=True)
 def _small_guard_set(monkeypatch):
-    one = test_sets.guard_set()[4:5]
+    one = list(test_sets.guard_set()[4:5])
     monkeypatch.setattr(test_sets, "guard_set", lambda: one)
 
 
@@ -21,3 +24,33 @@ def test_the_new_domain_is_a_test_set_unless_held_out_is_none(own_home, ledger, 
         found = build_test_sets(store, ledger, "anna", held_out, transcriber, SilentReporter())
     assert list(found.sets) == list(found.before) == expected
     assert found.version == 0
+
+
+def test_the_active_version_transcribes_the_bundled_guard_set_once(own_home, ledger, transcriber, monkeypatch):
+    with Store() as store, ledger.changing():
+        first = build_test_sets(store, ledger, "anna", None, transcriber, SilentReporter())
+        monkeypatch.setattr(transcriber, "transcribe", lambda *_arguments: pytest.fail("transcribed again"))
+        again = build_test_sets(store, ledger, "anna", None, transcriber, SilentReporter())
+    assert again.before == first.before
+    assert (
+        again.bundled_guard_set == first.bundled_guard_set == test_sets.guard_set()[:1] == list(again.sets[GUARD_SET])
+    )
+
+
+def test_own_recordings_of_the_guard_set_follow_the_bundled_ones(own_home, ledger, transcriber):
+    with Store() as store, ledger.changing():
+        one = Utterance(audio=RECORDINGS / "invalid.flac", text="I am sorry.", split="test")
+        import_utterances(store, [one], GUARD_SET)
+        for _ in range(2):  # the second time, the bundled results are read from the cache
+            found = build_test_sets(store, ledger, "anna", None, transcriber, SilentReporter())
+            assert [u.transcript for u in found.sets[GUARD_SET]][1:] == ["I am sorry."]
+            assert len(found.before[GUARD_SET].hypotheses) == len(found.before[GUARD_SET].outputs) == 2
+            assert "sorry" in found.before[GUARD_SET].hypotheses[1]
+        assert len(found.bundled_guard_set) == 1
+
+
+def test_a_version_does_not_diverge_from_itself(own_home, ledger, transcriber):
+    with Store() as store:
+        sets = build_test_sets(store, ledger, "anna", None, transcriber, SilentReporter())
+    after = transcribe_sets(transcriber, sets.sets, SilentReporter(), "", sets.before)
+    assert after[GUARD_SET].divergence == pytest.approx(0, abs=1e-3)

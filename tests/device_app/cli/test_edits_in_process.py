@@ -103,13 +103,19 @@ def test_the_tolerance_replay_and_orthography_reach_the_plan(home_adapted, teach
     call("import", spelled, "--domain", "more")
     done = call(
         *("adapt", "--domain", "more", "--model", "tiny", "--lambda", "0", "--replay", "3", "--json"),
-        *("--orthography", "learn", "--tolerance", "100"),
-        code=3,
+        *("--orthography", "learn", "--tolerance", "100", "--force"),
     )
     assert json.loads(done.stdout)["domains"].keys() == {"more", "codes", GUARD_SET}
     with Store() as store:
         fresh = sum(u.split == "train" for u in store.utterances("more"))
     assert len(teacher.training_sets[0].training) == fresh + 3
+
+
+def test_nothing_to_gain_is_said_before_the_fine_tuning(home_adapted, teacher, spelled):
+    call("import", spelled, "--domain", "more")
+    done = call("adapt", "--domain", "more", "--model", "tiny", code=1)
+    assert "more: the active model makes no error on its 3 held-out utterances" in done.stderr
+    assert teacher.asked == []
 
 
 def test_a_real_fine_tuning_from_the_command_line(home_of_tiny, monkeypatch):

@@ -91,7 +91,7 @@ def test_a_host_fine_tunes_and_the_device_runs_the_gate(home_of_tiny, serve, tea
     assert "On the host: done" in done.stderr
     assert ledger().current.id == 1
     assert jobs_here() == []
-    assert (teacher.asked[0].epochs, teacher.asked[0].scope) == (2, "all")
+    assert (teacher.asked[0].epochs, teacher.asked[0].scope) == (2, "encoder")
     assert teacher.training_sets[0].held_out == []
     until(lambda: [job.state for job in host.database.jobs()] == ["done"])
 

@@ -154,5 +154,16 @@ def test_coverage_is_zero_for_fine_tuning_and_one_for_separate_models():
     assert coverage(0.1, 0.3, 0.1) == pytest.approx(1)
     with pytest.raises(ValueError, match="no lower WER"):
         coverage(0.2, 0.1, 0.1)
-    with pytest.raises(ValueError, match="reference WER of 0"):
-        relative_reduction(0.1, 0)
+
+
+def test_a_reduction_of_a_wer_of_0_is_undefined():
+    assert relative_reduction(0.1, 0) is None
+
+
+def test_a_run_in_which_fine_tuning_makes_no_errors_has_a_summary_with_dashes(experiment, out):
+    perfect = errors(us=0, scotland=0, india=0, never=0)
+    write(out, "fine-tuning", perfect, perfect)
+    ties = write_results(experiment, out)["methods"]["ties"]
+    assert (ties["werr"], ties["werr_all"]) == (None, None)
+    row = next(line for line in (out / "summary.md").read_text("utf-8").splitlines() if line.startswith("| ties |"))
+    assert row.split(" | ")[3:5] == ["\N{EN DASH}"] * 2

@@ -6,9 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from device_app.data.manifest import read_manifest
 from editing.errors import BadAudioError, BadInputError, TrainingError
 from editing.task_vector import TaskVector
 from tests.conftest import write_audio
+from trainer import families
 from trainer.lifelong import preparation, runner, scoring
 from trainer.lifelong.cells import Cell
 from trainer.lifelong.config import Experiment
@@ -18,6 +20,7 @@ from trainer.lifelong.results import write_results
 from trainer.lifelong.run_folder import RunFolder, open_run_folder
 from trainer.lifelong.runner import run
 from trainer.lifelong.sweep import sweep
+from trainer.training.data import load_examples
 from trainer.training.settings import FineTuningSettings
 
 TEXTS = ["zero one two", "three four", "five six seven", "a fox"]
@@ -49,6 +52,15 @@ def experiment(manifests, tiny_bundle):
         base_domain="first",
         fine_tuning={"epochs": 1, "learning_rate": 1e-3},
     )
+
+
+@pytest.fixture(autouse=True)
+def distillation_set(manifests, tiny_bundle, monkeypatch):
+    """A small distillation set: the recordings of one domain."""
+    tokenise = families.find(tiny_bundle).tokenise(tiny_bundle)
+    found = load_examples(read_manifest(manifests["first"]), tokenise)
+    monkeypatch.setattr(runner, "load_distillation_set", lambda _bundle: found)
+    return found
 
 
 def silent(_message):
@@ -173,6 +185,22 @@ def test_a_sweep_fine_tunes_once_per_step(experiment, tmp_path, monkeypatch):
     again = sweep(experiment, tmp_path, silent, **grid)
     assert len(calls) == 2
     assert again["steps"] == found["steps"]
+
+
+@pytest.mark.parametrize(("method", "is_distilled"), [("fine-tuning", False), ("ties", True), ("joint", True)])
+def test_every_method_but_plain_fine_tuning_is_distilled(
+    experiment, tmp_path, monkeypatch, distillation_set, method, is_distilled
+):
+    seen = []
+
+    def spy(*_arguments, distillation_set, **_options):
+        seen.append(list(distillation_set))
+        raise TrainingError("seen")
+
+    monkeypatch.setattr(runner, "finetune", spy)
+    with pytest.raises(TrainingError):
+        run(replace(experiment, methods=[method]), tmp_path, silent)
+    assert seen == [distillation_set if is_distilled else []]
 
 
 def test_settings_reach_the_fine_tuning(experiment, tmp_path, monkeypatch):

@@ -1,35 +1,20 @@
 """The bundled distillation set, and how distillation keeps a fine-tuning close to the base on it."""
 
 import json
-import math
-from itertools import islice
 
 import numpy as np
 import pytest
-import tokenizers
 import torch
 
-from device_app.adaptation.guard_set import FOLDER as GUARD_SET_FOLDER
-from device_app.audio.bundled import cut_out
-from device_app.audio.samples import SAMPLE_RATE
+from device_app.adaptation.guard_set import guard_set
+from device_app.data.manifest import read_manifest
 from device_app.data.utterance import Utterance
-from device_app.models.baking import temporarily_baked
-from device_app.recognition.transcriber import Transcriber
-from export.bundle import TOKENIZER
 from trainer import families
 from trainer.families import moonshine
 from trainer.training import distillation as distillation_module
-from trainer.training.distillation import SPANS, VARIANTS, Distillation, load_distillation_set
+from trainer.training.distillation import FOLDER, Distillation, TopK, _plan, load_distillation_set
 from trainer.training.finetuning import finetune_on_recordings
 from trainer.training.settings import FineTuningSettings
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _every_hypothesis_counts():
-    """The tiny model has random weights: what it writes is so unlikely that it would be taken for no speech."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("device_app.recognition.families.moonshine.MIN_LOG_PROBABILITY", -math.inf)
-        yield
 
 
 @pytest.fixture(scope="module", params=["tiny", pytest.param("embedded", marks=pytest.mark.slow)])
@@ -43,79 +28,100 @@ def weights(model_bundle):
 
 
 @pytest.fixture(scope="module")
-def recordings(model_bundle):
-    """The number of recordings in the distillation set: a few for the tiny model, which never ends a text."""
-    return 4 if model_bundle.name == "tiny-moonshine" else len(SPANS.read_text("utf-8").splitlines())
-
-
-@pytest.fixture(scope="module")
-def distillation_set(model_bundle, weights, recordings):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(distillation_module, "cut_out", lambda spans: islice(cut_out(spans), recordings))
-        return load_distillation_set(model_bundle, weights, seed=0)
+def distillation_set(model_bundle):
+    return load_distillation_set(model_bundle)
 
 
 @pytest.fixture
-def distilled(model_bundle, weights, distillation_set):
-    """The unchanged model and its distillation."""
-    model = moonshine.build(model_bundle.config, "sdpa")
-    families.load_weights(model, weights)
-    moonshine.prepare(model)
-    return model, Distillation(moonshine, model, distillation_set[::VARIANTS], "cpu")
+def model(model_bundle, weights):
+    built = moonshine.build(model_bundle.config, "sdpa")
+    families.load_weights(built, weights)
+    moonshine.prepare(built)
+    return built
 
 
-def divergence(distillation):
-    return distillation.divergence(np.random.default_rng(0))
+@pytest.fixture
+def distil(model, distillation_set):
+    """Builds the distillation of the unchanged model on the first utterances, for updates with seconds of speech."""
+
+    def build(*seconds, utterances=8, seed=0):
+        return Distillation(moonshine, model, distillation_set[:utterances], "cpu", seconds=seconds, seed=seed)
+
+    return build
 
 
-def test_the_distillation_set_shares_no_recording_with_the_guard_set():
-    own = {(SPANS.parent / json.loads(line)["audio"]).resolve() for line in SPANS.read_text("utf-8").splitlines()}
-    guard_set = (GUARD_SET_FOLDER / "guard_set.jsonl").read_text("utf-8").splitlines()
-    assert own.isdisjoint({(GUARD_SET_FOLDER / json.loads(line)["audio"]).resolve() for line in guard_set})
+def test_the_set_has_one_utterance_of_each_of_many_readers_and_none_of_the_guard_set(distillation_set):
+    readers = [one.speaker for one in distillation_set]
+    assert len(set(readers)) == len(readers) >= 100
+    guards = {one.speaker for one in guard_set()}
+    assert len(guards) >= 45
+    assert guards.isdisjoint(readers)
 
 
-def test_the_set_has_variants_of_each_recording_with_the_hypothesis_as_label(
-    model_bundle, weights, distillation_set, recordings
-):
-    assert len(distillation_set) == VARIANTS * recordings
-    tokenizer = tokenizers.Tokenizer.from_file(str(model_bundle.path(TOKENIZER)))
-    audio, _ = next(cut_out(SPANS))
-    with temporarily_baked(model_bundle, weights) as folder:
-        expected = Transcriber(model_bundle, folder=folder).transcribe(audio, SAMPLE_RATE).text
-    assert tokenizer.decode(list(distillation_set[0].tokens)).strip() == expected
-    if model_bundle.name != "tiny-moonshine":
-        assert "best of times" in expected.lower()
-    assert all(one.tokens == distillation_set[0].tokens for one in distillation_set[:VARIANTS])
-    assert len({one.read().tobytes() for one in distillation_set}) == len(distillation_set)
+def test_each_bundled_file_has_an_origin_and_a_licence_and_all_are_small():
+    for folder in (FOLDER, FOLDER.parent / "guard_set"):
+        lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text("utf-8").splitlines()]
+        assert {line["licence"] for line in lines} <= {"CC0-1.0", "CC-BY-4.0"}
+        assert all(line["origin"] for line in lines)
+        assert {folder / line["audio"] for line in lines} == set((folder / "audio").iterdir())
+    files = [path for name in ("distillation_set", "guard_set") for path in (FOLDER.parent / name).rglob("*")]
+    assert sum(path.stat().st_size for path in files if path.is_file()) < 5e6
 
 
-def test_the_divergence_is_zero_for_the_same_weights_and_its_gradient_points_back_to_them(distilled):
-    model, distillation = distilled
-    assert float(divergence(distillation).detach()) == pytest.approx(0.0, abs=1e-3)
+def test_each_utterance_has_the_tokens_of_its_text(model_bundle, distillation_set):
+    tokenise = moonshine.tokenise(model_bundle)
+    assert [one.tokens for one in distillation_set] == [tokenise(one.transcript) for one in read_manifest(FOLDER)]
+
+
+def test_the_divergence_of_the_likeliest_outputs_is_that_of_all_if_they_have_all_probability():
+    before, now = (torch.log_softmax(5 * torch.randn(7, 20, generator=torch.manual_seed(s)), 1) for s in (0, 1))
+    exact = torch.nn.functional.kl_div(now, before, reduction="batchmean", log_target=True)
+    assert float(TopK.of(before).divergence(now)) == pytest.approx(float(exact), rel=1e-5)
+
+
+def test_the_divergence_of_the_likeliest_outputs_is_a_lower_bound(monkeypatch):
+    monkeypatch.setattr(distillation_module, "TOP_K", 4)
+    before, now = (torch.log_softmax(torch.randn(7, 20, generator=torch.manual_seed(s)), 1) for s in (0, 1))
+    exact = torch.nn.functional.kl_div(now, before, reduction="batchmean", log_target=True)
+    assert TopK.of(before).outputs.shape == (7, 4)
+    assert 0 < float(TopK.of(before).divergence(now)) < float(exact)
+
+
+def test_the_divergence_is_zero_for_the_same_weights_and_its_gradient_points_back_to_them(model, distil):
+    distillation = distil(100.0)
+    assert float(distillation.divergence(0).detach()) == pytest.approx(0.0, abs=1e-4)
     weight = model.model.encoder.layers[0].mlp.fc1.weight
     before = weight.detach().clone()
     with torch.no_grad():
         weight += 0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
-    far = divergence(distillation)
-    assert float(far.detach()) > 0.01
+    far = distillation.divergence(0)
+    assert float(far.detach()) > 1e-4
     far.backward()
     assert float((weight.grad * (weight.detach() - before)).sum()) > 0  # gradient descent moves back
+
+
+def test_updates_have_half_as_many_seconds_of_general_speech_as_of_training_speech():
+    durations, training_s = [10.0, 12.0, 14.0], [8.0] * 90
+    plan = _plan(durations, training_s, np.random.default_rng(0))
+    assert plan[0] is None  # too little training speech yet for a whole batch
+    used = [batch for batch in plan if batch is not None]
+    assert sum(durations[batch] for batch in used) == pytest.approx(sum(training_s) / 2, abs=14.0)
+    assert all(sorted(used[at : at + 3]) == [0, 1, 2] for at in range(0, len(used) - 2, 3))  # each once, then again
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model_bundle", ["embedded"], indirect=True)
 def test_fine_tuning_with_distillation_diverges_less_on_general_speech(
-    model_bundle, weights, codes, distilled, distillation_set, monkeypatch
+    model_bundle, weights, codes, model, distil, distillation_set
 ):
-    monkeypatch.setattr(distillation_module, "SHARE", 0.5)  # the training set is small
     lines = [json.loads(line) for line in codes.read_text("utf-8").splitlines()][:12]
     labelled = [Utterance(audio=codes.parent / line["audio"], text=line["text"]) for line in lines]
     settings = FineTuningSettings(epochs=6, batch_s=20.0)
-    model, distillation = distilled
+    distillation = distil(100.0, 100.0, utterances=20)
 
     def divergence_after_finetuning(**options):
         tuned = finetune_on_recordings(model_bundle, weights, labelled, [], settings, **options)
         families.load_weights(model, tuned.weights)
-        return float(divergence(distillation).detach())
+        return np.mean([float(distillation.divergence(step).detach()) for step in range(2)])
 
     assert divergence_after_finetuning(distillation_set=distillation_set) < 0.8 * divergence_after_finetuning()

@@ -6,8 +6,10 @@ from editing.method import Tensors
 from export.weights import write_weights
 from trainer.lifelong.method import Step, lifelong_method
 
+REFERENCE = "fine-tuning"
 
-@lifelong_method("fine-tuning", paper="reference for all other methods")
+
+@lifelong_method(REFERENCE, paper="reference for all other methods")
 def fine_tuning(step: Step) -> Tensors:
     """Fine-tunes the previous weights; stores nothing."""
     return step.finetune(step.theta, step.training)

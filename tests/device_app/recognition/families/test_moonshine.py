@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from device_app.audio.margins import with_margins
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.models.baking import baked
 from device_app.recognition.decoder_search import SearchSettings
@@ -68,3 +69,10 @@ def test_a_phrase_that_is_said_six_times_does_not_hide_what_follows(bundle, tran
     audio = np.concatenate([*[phrase] * 6, prompt])
     text = Transcriber(bundle, options=DecodingOptions(beam=beam)).transcribe(audio, SAMPLE_RATE).text
     assert text.rstrip(".").endswith("try again")
+
+
+def test_the_outputs_for_a_text_are_those_that_greedy_decoding_chose_from(recogniser, prompt, bundle):
+    tokens = recogniser.decode(with_margins(prompt)[0]).tokens
+    rows = recogniser.log_probabilities(prompt, recogniser._text(tokens))
+    assert rows.argmax(axis=1).tolist() == [*tokens, bundle.config["eos_token_id"]]
+    np.testing.assert_allclose(np.exp(rows).sum(axis=1), 1, rtol=1e-3)

@@ -286,11 +286,11 @@ def test_a_ctc_beam_prefers_a_term():
 
 
 def test_a_missed_word_of_a_bundled_recording_is_right_with_its_term(bundle):
-    """ "an ill-disposed young man" of general speech, where the model writes "ill-sposed"."""
-    audio = guard_set()[14].samples
-    assert "disposed" not in Transcriber(bundle).transcribe(audio, SAMPLE_RATE).text
-    helped = Transcriber(bundle, options=DecodingOptions(keyterms=["disposed"])).transcribe(audio, SAMPLE_RATE)
-    assert "disposed" in helped.text
+    """ "in Cuban waters for maneuvers" of the guard set, where the model writes "from Ubers"."""
+    audio = next(one.samples for one in guard_set() if "Cuban waters" in one.transcript)
+    assert "maneuvers" not in Transcriber(bundle).transcribe(audio, SAMPLE_RATE).text
+    helped = Transcriber(bundle, options=DecodingOptions(keyterms=["maneuvers"])).transcribe(audio, SAMPLE_RATE)
+    assert "maneuvers" in helped.text
     assert all(0 < word.confidence <= 1 for word in helped.words)
 
 

@@ -1,0 +1,74 @@
+"""Keeps the active version's results on the bundled guard set, so that they are computed once for each version.
+
+One file beside the ledger. Recordings of the user's own guard set are not in it: what was said in them must be gone
+once they are deleted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from device_app.adaptation.divergence import TOP_K, TopOutputs
+from device_app.adaptation.gate import Hypotheses
+from device_app.data.utterance import Utterance
+from editing.errors import StorageError
+from editing.files import write_atomically
+from export.bundle import BAKE_VERSION, Bundle
+
+FORMAT = 1  # to be raised when a change of decoding changes hypotheses
+FILE = "guard-set.safetensors"
+
+
+def read_cached(folder: Path, bundle: Bundle, utterances: Sequence[Utterance]) -> Hypotheses | None:
+    """The stored results of a version for these utterances; None if there are none.
+
+    Args:
+        folder: of the ledger.
+        bundle: the version.
+        utterances: with their samples.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(folder / FILE, framework="numpy") as file:
+            if (file.metadata() or {}).get("key") != _key(bundle, utterances):
+                return None
+            hypotheses = json.loads(file.metadata()["hypotheses"])
+            rows, outputs, logs = (file.get_tensor(name) for name in ("rows", "outputs", "log_probabilities"))
+    except (OSError, SafetensorError, ValueError, KeyError):  # missing, damaged or of another version
+        return None
+    bounds = np.cumsum(rows)[:-1]
+    tops = map(TopOutputs, np.split(outputs, bounds), np.split(logs, bounds))
+    return Hypotheses([one.transcript for one in utterances], hypotheses, list(tops))
+
+
+def write_cached(folder: Path, bundle: Bundle, utterances: Sequence[Utterance], results: Hypotheses) -> None:
+    """Stores the results of a version; does nothing if they cannot be written or have no outputs."""
+    from safetensors.numpy import save
+
+    if not results.outputs:
+        return
+    tensors = {
+        "rows": np.array([len(one.outputs) for one in results.outputs]),
+        "outputs": np.concatenate([one.outputs for one in results.outputs]),
+        "log_probabilities": np.concatenate([one.log_probabilities for one in results.outputs]),
+    }
+    metadata = {"key": _key(bundle, utterances), "hypotheses": json.dumps(list(results.hypotheses))}
+    with suppress(OSError, StorageError):  # it only saves time
+        write_atomically(folder / FILE, save(tensors, metadata), private=True)
+
+
+def _key(bundle: Bundle, utterances: Sequence[Utterance]) -> str:
+    """A hash of all that the results depend on."""
+    state = [FORMAT, version("asr-edge"), BAKE_VERSION, TOP_K, *bundle.bake_inputs]
+    digest = hashlib.sha256(json.dumps(state, sort_keys=True).encode())
+    for one in utterances:
+        digest.update(one.transcript.encode() + b"\0" + one.read().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,58 @@
+"""asr-edge guard: the user's own recordings of general speech."""
+
+import json
+
+import pytest
+
+from device_app.data.names import GUARD_SET
+from device_app.data.store import Store
+from device_app.paths import RECORDINGS
+from tests.device_app.cli.conftest import call
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    lines = [{"audio": str(RECORDINGS / f"{name}.flac"), "text": name} for name in ("invalid", "vm-newuser")]
+    path = tmp_path / "own.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def listed():
+    return json.loads(call("guard", "list", "--json").stdout)
+
+
+def test_added_recordings_are_listed_as_held_out_and_removed(empty_home, manifest):
+    assert listed() == []
+    assert "2 imported" in call("guard", "add", manifest).stdout
+    assert [(one["text"], one["domain"]) for one in listed()] == [("invalid", GUARD_SET), ("vm-newuser", GUARD_SET)]
+    assert "2 of your own, 72 bundled" in call("guard", "list").stderr
+    with Store() as store:
+        assert [one.split for one in store.utterances(GUARD_SET)] == ["test", "test"]
+    call("guard", "remove", str(listed()[0]["id"]), "--yes")
+    assert [one["text"] for one in listed()] == ["vm-newuser"]
+    call("guard", "remove", "--all", "--yes")
+    assert listed() == []
+
+
+def test_nothing_is_removed_without_consent(empty_home, manifest):
+    call("guard", "add", manifest)
+    call("guard", "remove", "--all", stdin=b"n\n", code=1)
+    assert len(listed()) == 2
+
+
+@pytest.mark.parametrize("arguments", [("remove",), ("remove", "1", "--all"), ("remove", "7", "--yes"), ("add", "no")])
+def test_errors_are_one_line(empty_home, arguments):
+    done = call("guard", *arguments, code=1)
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_recording_of_a_domain_cannot_be_removed_from_the_guard_set(empty_home, manifest):
+    call("import", manifest, "--domain", "prompts")
+    assert "no recording of the guard set" in call("guard", "remove", "1", "--yes", code=1).stderr
+
+
+def test_nothing_is_trained_on_the_guard_set(empty_home, manifest):
+    call("guard", "add", manifest)
+    assert call("adapt", "--domain", GUARD_SET, code=1).stderr
+    assert "general speech" in call("import", manifest, "--domain", GUARD_SET, code=1).stderr
