@@ -329,7 +329,10 @@ def test_an_operating_system_error_is_one_line_and_a_closed_pipe_none(home_of_ti
     fails(OSError(28, "No space left on device", "big.wav"))
     assert call("log", code=1).stderr == "asr-edge: big.wav: No space left on device; free some space and try again\n"
     fails(OSError(28, "No space left on device"))
-    assert call("log", code=1).stderr == "asr-edge: standard output: No space left on device; free some space and try again\n"
+    assert (
+        call("log", code=1).stderr
+        == "asr-edge: standard output: No space left on device; free some space and try again\n"
+    )
     fails(BrokenPipeError())
     assert call("log", code=1).stderr == ""
     assert len(forgotten) == 3
