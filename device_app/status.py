@@ -108,8 +108,8 @@ def next_steps(domains: Sequence[DomainStatus]) -> list[Step]:
         if one.labelled < ENOUGH and not one.unlabelled
     ]
     if not domains:
-        steps.append(Step("asr-edge record", f"read {FEWEST} sentences aloud or more, so that it can learn your voice"))
-    steps.append(Step("asr-edge transcribe --save", "speak; what was misrecognised can be corrected"))
+        steps.append(Step("asr-edge record", f"read {FEWEST} sentences or more aloud"))
+    steps.append(Step("asr-edge transcribe --save", "speak, and correct what is wrong"))
     return steps
 
 
@@ -118,7 +118,7 @@ def missing(labelled: int) -> str:
     if labelled < FEWEST:
         return f"{labelled} of {FEWEST}: {FEWEST - labelled} more until it can learn"
     if labelled < ENOUGH:
-        return f"{labelled} of {ENOUGH}: it can learn now, and learns better from {ENOUGH}"
+        return f"{labelled} of {ENOUGH}: it can learn now, better from {ENOUGH}"
     return f"{labelled}: enough to learn well"
 
 

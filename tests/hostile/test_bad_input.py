@@ -161,7 +161,10 @@ def test_output_to_a_full_device_is_told(home):
             check=False,
         )
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "asr-edge: standard output: No space left on device"
+    assert (
+        done.stderr.splitlines()[-1]
+        == "asr-edge: standard output: No space left on device; free some space and try again"
+    )
 
 
 def _limited(home, most_bytes, *arguments):
