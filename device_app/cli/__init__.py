@@ -97,6 +97,7 @@ PANELS: Mapping[str, Mapping[str, typer.Typer | Callable[..., None]]] = {
 }
 MORE = "Own models, hosts and experiments"  # commands of other packages, which need extras
 
+HELP = {"-h", "--help"}
 INTERRUPTED = 130  # 128 + SIGINT: the exit code that shells use
 
 
@@ -130,7 +131,8 @@ def _root(
         context.call_on_close(lambda: _restore(PROFILE_VARIABLE, before))
         if context.invoked_subcommand != "profile":
             data_folder()  # reports an unknown profile before anything else
-    if context.invoked_subcommand not in (None, "config", "profile") and isinstance(context.command, TyperGroup):
+    needs_settings = context.invoked_subcommand not in (None, "config", "profile") and not HELP & set(sys.argv)
+    if needs_settings and isinstance(context.command, TyperGroup):
         context.default_map = config.default_map(context.command, context)
     if context.invoked_subcommand is None:
         status.status()

@@ -20,8 +20,8 @@ save = true
 """
 
 
-def config(as_json: options.Json = False) -> None:
-    """Show the settings file, which sets options of commands once for all."""
+def config(context: typer.Context, as_json: options.Json = False) -> None:
+    """Show the settings file, which sets options of commands once for all, and check it."""
     from device_app.settings_file import read_settings, settings_file
 
     path, found = settings_file(), read_settings()
@@ -36,6 +36,9 @@ def config(as_json: options.Json = False) -> None:
         return
     for line in path.read_text("utf-8").splitlines():
         echo(f"  {line}")
+    root = context.find_root()
+    if isinstance(root.command, TyperGroup):
+        default_map(root.command, context)
 
 
 def default_map(root: TyperGroup, context: typer.Context) -> dict[str, Any]:
@@ -59,7 +62,7 @@ def _defaults(group: TyperGroup, context: typer.Context, table: Mapping[str, Any
     for name, values in table.items():
         command = group.get_command(context, name)
         if command is None or not isinstance(values, Mapping):
-            raise BadInputError(f"{place} there is no command {name!r}; a table is named after a command")
+            raise BadInputError(f"{place} {name!r} is not a command; a table is named after a command")
         if isinstance(command, TyperGroup):
             defaults[name] = _defaults(command, context, values, f"{place} {name}")
         elif isinstance(command, TyperCommand):
@@ -80,6 +83,9 @@ def _values(command: TyperCommand, context: typer.Context, values: Mapping[str, 
         if name not in parameters or name == "help":
             raise BadInputError(f"{place} has no option --{name}; 'asr-edge {command.name} --help' lists them")
         parameter = parameters[name]
+        if isinstance(value, bool) != bool(parameter.is_flag):
+            wanted = "true or false" if parameter.is_flag else "a value, not true or false"
+            raise BadInputError(f"{place} --{name} is {value!r}; expected {wanted}")
         try:
             parameter.process_value(context, value)
         except (typer.BadParameter, TypeError, ValueError) as error:

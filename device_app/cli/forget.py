@@ -52,6 +52,8 @@ def forget(
 
 def _show(found: Plan) -> None:
     options.tell(f"{len(found.recordings)} recordings")
+    if found.terms or found.replacements:
+        options.tell(f"{found.terms} terms and {found.replacements} replacements of 'asr-edge terms'")
     for edit in _all(found.edits):
         options.tell(f"edit {edit.id}: {edit.kind} {edit.domain}, {edit.created[:10]}")
     for edit in _all(found.dependent):
@@ -77,6 +79,8 @@ def _record(found: Plan, *, is_done: bool) -> dict[str, object]:
             for folder, edits in found.dependent.items()
             for edit in edits
         ],
+        "terms": found.terms,
+        "replacements": found.replacements,
         "untouched": list(found.untouched),
     }
 

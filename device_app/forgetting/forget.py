@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device_app.backup.restore import kept_folders
+from device_app.data.names import GUARD_SET
 from device_app.data.store import Store
-from device_app.data.terms import FILE as TERMS
+from device_app.data.terms import TermList, stored_terms
 from device_app.forgetting import ledgers
 from device_app.models.baking import abandoned_candidates
 from device_app.models.ledger_files import LedgerFiles
 from device_app.models.ledger_record import Edit
 from device_app.paths import data_folder
+from device_app.profiles import profiles
 from device_app.remote.jobs import jobs
 from editing.errors import BadInputError
+
+TERM_FILES = ("terms.json", "term-usage.json")
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Plan:
         edits: those that go, by the folder of their ledger.
         dependent: those that stay although they may have been trained on top of one that goes, likewise.
         untouched: copies elsewhere that are known of, one line each.
+        terms, replacements: how many of the list of terms go.
     """
 
     selection: Selection
@@ -57,6 +62,8 @@ class Plan:
     edits: Mapping[Path, Sequence[Edit]]
     dependent: Mapping[Path, Sequence[Edit]]
     untouched: Sequence[str]
+    terms: int = 0
+    replacements: int = 0
 
     @property
     def is_empty(self) -> bool:
@@ -84,7 +91,17 @@ def plan(store: Store, selection: Selection) -> Plan:
     }
     _refuse_running_jobs(selection, domains)
     dependent = {folder: ledgers.trained_later(record, edits[folder]) for folder, record in known.items()}
-    return Plan(selection, recordings, domains, edits, dependent, _untouched())
+    listed = stored_terms() if selection.everything else TermList()
+    return Plan(
+        selection,
+        recordings,
+        domains,
+        edits,
+        dependent,
+        [*_untouched(), *_other_recordings(store, selection)],
+        len(listed.terms),
+        len(listed.replacements),
+    )
 
 
 def _recordings(store: Store, selection: Selection) -> tuple[list[int], list[str]]:
@@ -119,6 +136,17 @@ def _untouched() -> list[str]:
     ]
 
 
+def _other_recordings(store: Store, selection: Selection) -> list[str]:
+    """Recordings on this machine that the selection does not cover: those of other profiles, and the guard set."""
+    lines = []
+    if selection.everything and (names := profiles()):
+        lines.append(f"what belongs to the profiles {', '.join(names)} ('asr-edge --profile NAME forget')")
+    own = sum(stats.utterances for stats in store.stats() if stats.domain == GUARD_SET)
+    if selection.domain is not None and own:
+        lines.append(f"{own} recordings of your own guard set ('asr-edge guard list')")
+    return lines
+
+
 def forget(store: Store, planned: Plan) -> None:
     """Removes edits first and recordings last, so that after a kill the same command finds and finishes the rest.
 
@@ -135,7 +163,9 @@ def forget(store: Store, planned: Plan) -> None:
             ledgers.erase(files, planned.domains, hidden)
     _remove_derived()
     if selection.everything:
-        (data_folder() / TERMS).unlink(missing_ok=True)
+        for name in TERM_FILES:
+            (data_folder() / name).unlink(missing_ok=True)
+        shutil.rmtree(data_folder() / "terms-cache", ignore_errors=True)
         store.delete_everything()
     elif selection.speaker is not None:
         store.forget(selection.speaker)
