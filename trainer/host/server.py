@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import sys
+from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from trainer.host.serving.connections import BACKLOG, Connections, TrackRequests
 from trainer.host.serving.logs import LogFormat, configure_logs
 
 SHUTDOWN_S = 5
+TLS_BUFFER = 32 << 10  # bytes; asyncio's 256 KiB for each connection are 264 MB for 1,030 idle ones
 OPEN_FILES = 8192  # the usual limit of 1024 is fewer than connections, databases and uploads need
 
 
@@ -87,6 +89,7 @@ def server_config(app: FastAPI, address: Address, connections: Connections, **tl
         connections: of the sockets.
         tls: uvicorn's settings of TLS.
     """
+    SSLProtocol.max_size = TLS_BUFFER
     served: Any = ProxyHeadersMiddleware(app, list(address.proxies)) if address.proxies else app  # type: ignore[arg-type]
     return uvicorn.Config(
         TrackRequests(served, connections),

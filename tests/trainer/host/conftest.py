@@ -73,7 +73,7 @@ def serve(make_jobs, keys, host_home):
 
         def start(executor=None, limits=None, *, allows_anonymous=False, connections=None, proxies=(), **tls):
             api = make_api(HostState(make_jobs(executor, limits), keys, host_home / "host", allows_anonymous))
-            connections = connections or Connections()
+            connections = Connections() if connections is None else connections
             config = server_config(api, Address(proxies=proxies), connections, **tls)
             return stack.enter_context(running(config, listen("127.0.0.1", 0, connections)))
 
