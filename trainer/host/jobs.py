@@ -203,6 +203,7 @@ class Jobs:
         if self._files(job).has_result():
             self._end(job)
             return
+        log.info("a job starts")
         task = Task(f"job {job.id[:8]}", run_job, (self.folder(job),))
         self._started[job.id] = _RunningJob(self._executor.start(task), time.monotonic())
 
@@ -236,10 +237,12 @@ class Jobs:
             job.id, ["running"], "done", statement=statement, signature=signature, result=shown
         ):
             self.ended["done"] += 1
+            log.info("a job is done")
             self.training_s += float(result["seconds"])
         self._files(job).remove_recordings(keep_archive=self._keep)
 
     def _fail(self, job: Job, error: str) -> None:
         if self.database.transition(job.id, ["running"], "failed", error=error):
             self.ended["failed"] += 1
+            log.info("a job has failed")
         self._files(job).remove_recordings(keep_archive=self._keep)

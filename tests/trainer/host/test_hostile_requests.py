@@ -69,7 +69,7 @@ def test_cancelling_during_an_upload_ends_the_upload(serve, client_of, host_home
 
     def body():
         yield data[:2_000_000]
-        until(lambda: (folder / "dataset.tar").is_file())
+        until((folder / "dataset.tar").is_file)
         assert httpx.delete(f"{url}/v1/jobs/{job}", headers=phone.headers).status_code == 204
         yield data[2_000_000:]
 
@@ -295,7 +295,8 @@ def test_an_exception_is_logged_without_its_message():
     try:
         raise ValueError("the secret text of an utterance")
     except ValueError as error:
-        record = logging.LogRecord("trainer.host.jobs", logging.ERROR, "", 0, "failed", (), (ValueError, error, error.__traceback__))  # fmt: skip
+        raised = (ValueError, error, error.__traceback__)
+        record = logging.LogRecord("trainer.host.jobs", logging.ERROR, "", 0, "failed", (), raised)
     line = json.loads(JsonFormatter().format(record))
     assert (line["error"], line["at"][-1].split(":")[0]) == ("ValueError", "test_hostile_requests.py")
     assert "secret" not in json.dumps(line)
