@@ -15,7 +15,8 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -34,6 +35,7 @@ MAX_MANIFEST_BYTES = 16 << 20
 MAX_UTTERANCES = 20_000
 NAMES = re.compile(r"(audio/[0-9a-f]{64}\.flac|vectors/[0-9a-f]{64}\.safetensors)")
 CHUNK = 1 << 20
+MAX_SPEECH_S = 100 * 3600.0  # each line of the manifest counts, also if it names a recording again
 TOLERANCE_S = 1.0  # added to the maximal duration of an utterance
 
 
@@ -108,7 +110,7 @@ def unpack(path: Path, folder: Path) -> ArchiveContents:
     of_split = {split: [one for one in utterances if one.split == split] for split in ("train", "test")}
     if not of_split["train"]:
         raise BadInputError("the archive: has no training utterances")
-    _check_recordings(written, {one.file for one in utterances})
+    _check_recordings(written, Counter(one.file for one in utterances))
     vectors = {target.stem: target for name, target in written.items() if name.startswith("vectors/")}
     return ArchiveContents(of_split["train"], of_split["test"], vectors)
 
@@ -137,17 +139,31 @@ def _not_allowed(name: str, size: int) -> BadInputError:
     return BadInputError(f"the archive: {name!r} ({size} bytes) is not allowed in it")
 
 
-def _check_recordings(written: Mapping[str, Path], named: Collection[Path]) -> None:
-    """Checks that the manifest names every recording, and that each one can be decoded."""
+def _check_recordings(written: Mapping[str, Path], named: Mapping[Path, int]) -> None:
+    """Checks that the manifest names every recording, that each can be decoded, and the total duration.
+
+    Args:
+        written: the files of the archive by their names.
+        named: how many lines of the manifest name each recording.
+    """
+    listed_s = 0.0
     for name, target in written.items():
         if name.startswith("audio/"):
             if target not in named:
                 raise BadInputError(f"the archive: no line of its manifest names {name}")
-            check_recording(target, name)
+            listed_s += named[target] * check_recording(target, name)
+            if listed_s > MAX_SPEECH_S:
+                raise BadInputError(
+                    f"the archive: its manifest lists more than {MAX_SPEECH_S / 3600:g} hours of speech, in which a "
+                    "recording counts as often as it is listed"
+                )
 
 
-def check_recording(path: Path, name: str) -> None:
+def check_recording(path: Path, name: str) -> float:
     """Decodes a FLAC file block by block, up to the maximal duration of an utterance, whatever its header says.
+
+    Returns:
+        Its duration in seconds.
 
     Raises:
         BadInputError: it is not FLAC, is damaged, or is too long.
@@ -167,6 +183,7 @@ def check_recording(path: Path, name: str) -> None:
                 raise BadInputError(f"the archive: {name} is longer than {LONGEST_S:g} s")
     except (BadAudioError, soundfile.LibsndfileError) as error:
         raise BadInputError(f"the archive: {name} is not a readable recording ({error})") from error
+    return decoded_s
 
 
 def members(file: IO[bytes], what: str = "the archive", encoding: str = "ascii") -> Iterator[tuple[str, int]]:

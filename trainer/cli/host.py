@@ -76,11 +76,21 @@ def serve(
     max_hours: Annotated[float, typer.Option(min=0.01, help="Time limit of a fine-tuning.")] = 6.0,
     max_jobs: Annotated[int, typer.Option(min=1, help="Limit of unfinished jobs.")] = 1000,
     keep: Annotated[bool, typer.Option("--keep", help="Keep recordings after a job has ended.")] = False,
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ADDRESS", help="A reverse proxy, whose X-Forwarded-For names the client; may repeat."),
+    ] = None,
+    log_format: Annotated[Literal["text", "json"], typer.Option(help="The log: text or JSON lines.")] = "text",
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Log every request too, without content; not only problems.")
+    ] = False,
 ) -> None:
     """Fine-tune for devices until interrupted. Unfinished jobs resume at the next start.
 
     On loopback, clients need no token.
     """
+    import ipaddress
+
     from device_app.adaptation.local_training import need_torch
     from editing.errors import BadInputError
 
@@ -88,12 +98,17 @@ def serve(
     need_torch()
     from trainer import executors
     from trainer.host.limits import Limits
-    from trainer.host.server import Address, own_signer
+    from trainer.host.server import Address, Logging, own_signer
     from trainer.host.server import serve as run
 
     if (cert is None) != (key is None):
         raise BadInputError("--cert and --key must be given together")
-    endpoint = Address(host, port, cert, key, tls=not no_tls)
+    for one in proxy or ():
+        try:
+            ipaddress.ip_address(one)
+        except ValueError:
+            raise BadInputError(f"--proxy {one!r}: must be an IP address") from None
+    endpoint = Address(host, port, cert, key, tls=not no_tls, proxies=tuple(proxy or ()))
     keys = own_signer(endpoint)
     limits = Limits(archive_bytes=int(max_gb * 1e9), training_s=max_hours * 3600, jobs=max_jobs)
     options.tell(f"http{'' if no_tls else 's'}://{host}:{port}  {keys.fingerprint}")
@@ -105,6 +120,7 @@ def serve(
         executors.RayExecutor(address) if engine == "ray" else executors.LocalExecutor(),
         limits,
         keep=keep,
+        logging=Logging(log_format, verbose),
     )
 
 

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, FastAPI, Header, HTTPException, Request, Response
 from fastapi import Path as PathParameter
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from editing.errors import AsrEdgeError, StorageError
 from trainer.host.auth import CallingDevice, Group, Host, HostState, OwnJob, retry_later
 from trainer.host.contributions import accept_contribution, incoming_file, vector_file
-from trainer.host.database import UNFINISHED, Job, State
+from trainer.host.database import UNFINISHED, Device, Job, State
 from trainer.host.metrics import JobMetrics
 from trainer.host.schemas import TrainingRequest
-from trainer.host.uploads import BodyLimit, append_body
+from trainer.host.serving.json_bodies import JsonBodies
+from trainer.host.serving.logs import LogRequests
+from trainer.host.serving.statuses import EVERY, OF_JOB, WITH_TOKEN, add_error_handlers, errors, upload_cancelled
+from trainer.host.uploads import append_body
 
 POLL_S = 0.5
 KEEP_ALIVE_S = 15.0  # sends an event at least so often, because a silent connection may be dead
@@ -88,7 +90,7 @@ _BYTES: dict[str, Any] = {
 }
 
 
-@router.get("/v1/health")
+@router.get("/v1/health", responses=errors(*EVERY))
 def health(host: Host) -> Health:
     """Whether the host processes jobs, and how many are queued and running."""
     if not host.jobs.is_alive():
@@ -96,13 +98,13 @@ def health(host: Host) -> Health:
     return Health(status="ok", queued=host.jobs.database.count("queued"), running=host.jobs.database.count("running"))
 
 
-@router.get("/v1/identity")
+@router.get("/v1/identity", responses=errors(*EVERY))
 def identity(host: Host) -> HostIdentity:
     """The keys that devices pin."""
     return HostIdentity(key=host.signer.public_key, authority=host.signer.authority)
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, responses=errors(*WITH_TOKEN))
 def metrics(_device: CallingDevice, host: Host) -> Response:
     """Metrics for Prometheus."""
     registry = CollectorRegistry()
@@ -110,7 +112,11 @@ def metrics(_device: CallingDevice, host: Host) -> Response:
     return Response(generate_latest(registry), media_type="text/plain; version=0.0.4")
 
 
-@router.post("/v1/jobs", status_code=201)
+@router.post(
+    "/v1/jobs",
+    status_code=201,
+    responses={200: {"model": JobStatus, "description": "The job of this key exists already."}, **errors(*WITH_TOKEN)},
+)
 def create(requested: TrainingRequest, device: CallingDevice, host: Host, response: Response) -> JobStatus:
     """Creates a fine-tuning job; the dataset is uploaded next."""
     if requested.dataset.bytes > host.jobs.limits.archive_bytes:
@@ -120,6 +126,10 @@ def create(requested: TrainingRequest, device: CallingDevice, host: Host, respon
             raise retry_later(429, f"a device may have {host.jobs.limits.jobs_of_device} jobs at once")
         if host.jobs.database.count(*UNFINISHED) >= host.jobs.limits.jobs:
             raise retry_later(503, "the queue is full")
+        if host.jobs.database.announced_bytes(device.id) + requested.dataset.bytes > host.jobs.limits.device_bytes:
+            raise retry_later(429, f"a device may have {host.jobs.limits.device_bytes} bytes of datasets at once")
+        host.jobs.disk.require(requested.dataset.bytes)
+        host.jobs.database.forget_ended(device.id, host.jobs.limits.ended_of_device)
     # Stores only the fields that the device sent: the host signs them, and the device compares them with its own.
     request = requested.model_dump(mode="json", exclude_unset=True)
     job, is_new = host.jobs.database.add_job(device.id, requested.key, request)
@@ -127,54 +137,64 @@ def create(requested: TrainingRequest, device: CallingDevice, host: Host, respon
     return _status(host, job)
 
 
-@router.get("/v1/jobs")
+@router.get("/v1/jobs", responses=errors(*WITH_TOKEN))
 def list_jobs(device: CallingDevice, host: Host) -> JobList:
     """Lists the jobs of this device."""
     return JobList(jobs=[_status(host, job) for job in host.jobs.database.jobs(device=device.id)])
 
 
-@router.get("/v1/jobs/{identity}")
+@router.get("/v1/jobs/{identity}", responses=errors(*OF_JOB))
 def show(job: OwnJob, host: Host) -> JobStatus:
     """The state of a job."""
     return _status(host, job)
 
 
-@router.delete("/v1/jobs/{identity}", status_code=204)
+@router.delete("/v1/jobs/{identity}", status_code=204, responses=errors(*OF_JOB))
 def cancel(job: OwnJob, host: Host) -> None:
-    """Cancels a job and removes its files."""
+    """Cancels a job and removes its files; ends its upload."""
+    host.uploading.discard(job.id)
     host.jobs.cancel(job)
 
 
-@router.patch("/v1/jobs/{identity}/dataset", openapi_extra=_BYTES)
-async def upload(job: OwnJob, host: Host, request: Request, upload_offset: Annotated[int, Header(ge=0)]) -> JobStatus:
+@router.patch("/v1/jobs/{identity}/dataset", openapi_extra=_BYTES, responses=errors(*OF_JOB, 409))
+async def upload(
+    job: OwnJob, device: CallingDevice, host: Host, request: Request, upload_offset: Annotated[int, Header(ge=0)]
+) -> JobStatus:
     """Continues the upload of a dataset from an offset, which must equal `received`."""
     if job.state != "uploading":
         return _status(host, job)  # already complete: the device sent it twice, or missed the response
-    if job.id in host.uploading:
-        raise HTTPException(409, "the dataset is already being uploaded")
-    if len(host.uploading) >= host.jobs.limits.uploads:
-        raise retry_later(503, "too many concurrent uploads")
-    host.uploading.add(job.id)
+    _begin_upload(host, job.id)
     try:
         if upload_offset != (received := host.jobs.received(job)):
             raise HTTPException(409, f"the host has {received} bytes")
         path = host.jobs.archive(job)
         limit = job.request["dataset"]["bytes"] - received
-        received += await append_body(request, path, limit, host.jobs.limits.idle_timeout_s)
-        if received == job.request["dataset"]["bytes"]:
-            await run_in_threadpool(host.jobs.received_all, job)
+        host.jobs.disk.require(limit)
+        try:
+            received += await append_body(
+                request, path, limit, host.jobs.limits.idle_timeout_s, host.jobs.disk, _is_wanted(host, job.id, device)
+            )
+            if received == job.request["dataset"]["bytes"]:
+                await run_in_threadpool(host.jobs.received_all, job)
+        except FileNotFoundError:  # its folder was removed
+            raise upload_cancelled() from None
+        except OSError:
+            await run_in_threadpool(host.jobs.remove_upload, job)
+            raise
     finally:
+        if job.id not in host.uploading:  # cancelled; this request may have made the folder again
+            await run_in_threadpool(host.jobs.cancel, job)
         host.uploading.discard(job.id)
     return _status(host, host.jobs.database.job(job.id) or job)
 
 
-@router.get("/v1/jobs/{identity}/events", response_class=EventSourceResponse)
-async def events(job: OwnJob, host: Host) -> AsyncIterator[ServerSentEvent]:
-    """Sends the state of a job whenever it changes, until the job has ended."""
+@router.get("/v1/jobs/{identity}/events", response_class=EventSourceResponse, responses=errors(*OF_JOB))
+async def events(job: OwnJob, device: CallingDevice, host: Host) -> AsyncIterator[ServerSentEvent]:
+    """Sends the state of a job whenever it changes, until the job has ended or the token is revoked."""
     last, sent = None, 0.0
     while True:
         now = host.jobs.database.job(job.id)
-        if now is None:
+        if now is None or host.jobs.database.is_revoked(device.id):
             return
         status = _status(host, now)
         if status != last or time.monotonic() - sent > KEEP_ALIVE_S:
@@ -185,7 +205,7 @@ async def events(job: OwnJob, host: Host) -> AsyncIterator[ServerSentEvent]:
         await asyncio.sleep(POLL_S)
 
 
-@router.get("/v1/jobs/{identity}/task-vector", response_class=FileResponse)
+@router.get("/v1/jobs/{identity}/task-vector", response_class=FileResponse, responses=errors(*OF_JOB, 409, 410))
 def task_vector(job: OwnJob, host: Host) -> FileResponse:
     """The task vector: a .safetensors file."""
     path = host.jobs.vector(job)
@@ -194,23 +214,38 @@ def task_vector(job: OwnJob, host: Host) -> FileResponse:
     return FileResponse(path, media_type="application/octet-stream")
 
 
-@router.put("/v1/groups/{group}/contributions/{vector}", status_code=201, openapi_extra=_BYTES)
+@router.put(
+    "/v1/groups/{group}/contributions/{vector}",
+    status_code=201,
+    openapi_extra=_BYTES,
+    responses=errors(*OF_JOB, 409),
+)
 async def contribute(
     group: Group, vector: Sha256, device: CallingDevice, host: Host, request: Request
 ) -> dict[str, str]:
     """Contributes a task vector to a group; its name is its SHA-256."""
     temporary = incoming_file(host.folder, device.id)
+    _begin_upload(host, name := f"contribution of {device.id}")
     try:
-        size = await append_body(request, temporary, host.jobs.limits.vector_bytes, host.jobs.limits.idle_timeout_s)
+        limits = host.jobs.limits
+        size = await append_body(
+            request,
+            temporary,
+            limits.vector_bytes,
+            limits.idle_timeout_s,
+            host.jobs.disk,
+            _is_wanted(host, name, device),
+        )
         if not size:
             raise HTTPException(422, "the body is empty")
         await run_in_threadpool(accept_contribution, host.jobs.database, host.folder, device, group, vector, temporary)
     finally:
+        host.uploading.discard(name)
         temporary.unlink(missing_ok=True)
     return {"vector": vector}
 
 
-@router.get("/v1/groups/{group}/vector/{base}")
+@router.get("/v1/groups/{group}/vector/{base}", responses=errors(*OF_JOB))
 def offered(group: Group, base: Sha256, host: Host) -> Offer:
     """The merged vector that the host offers this group for a base model."""
     found = host.jobs.database.offered(group, base)
@@ -219,13 +254,30 @@ def offered(group: Group, base: Sha256, host: Host) -> Offer:
     return Offer(statement=found[1], signature=found[2])
 
 
-@router.get("/v1/groups/{group}/vector/{base}/file", response_class=FileResponse)
+@router.get("/v1/groups/{group}/vector/{base}/file", response_class=FileResponse, responses=errors(*OF_JOB))
 def offered_file(group: Group, base: Sha256, host: Host) -> FileResponse:
     """The merged vector: a .safetensors file."""
     found = host.jobs.database.offered(group, base)
     if found is None or not (path := vector_file(host.folder, found[0])).is_file():
         raise HTTPException(404, "this group has no vector for that base yet")
     return FileResponse(path, media_type="application/octet-stream")
+
+
+def _begin_upload(host: HostState, name: str) -> None:
+    """
+    Raises:
+        HTTPException: 409 if this upload is in progress, 503 if there are too many.
+    """
+    if name in host.uploading:
+        raise HTTPException(409, "it is already being uploaded")
+    if len(host.uploading) >= host.jobs.limits.uploads:
+        raise retry_later(503, "too many concurrent uploads")
+    host.uploading.add(name)
+
+
+def _is_wanted(host: HostState, name: str, device: Device) -> Callable[[], bool]:
+    """Whether an upload goes on: it was not cancelled, and the device's token was not revoked."""
+    return lambda: name in host.uploading and not host.jobs.database.is_revoked(device.id)
 
 
 def _status(host: HostState, job: Job) -> JobStatus:
@@ -246,13 +298,6 @@ def _status(host: HostState, job: Job) -> JobStatus:
     )
 
 
-def _error_response(_request: Request, error: Exception) -> Response:
-    """The response to an error that a device can act on, or retry later."""
-    if isinstance(error, StorageError):  # does not reveal the path
-        return JSONResponse({"detail": "the host's disk is full"}, 503, {"Retry-After": "60"})
-    return JSONResponse({"detail": str(error)}, 422)
-
-
 def make_api(host_state: HostState) -> FastAPI:
     """The application; jobs are processed from its start to its shutdown."""
 
@@ -265,8 +310,9 @@ def make_api(host_state: HostState) -> FastAPI:
     api = FastAPI(title="asr-edge host", version="1", lifespan=life, docs_url=None, redoc_url=None)
     api.state.host_state = host_state
     api.include_router(router)
-    api.add_middleware(BodyLimit, limit=host_state.jobs.limits.json_bytes)
+    api.add_middleware(JsonBodies, limit=host_state.jobs.limits.json_bytes)
     if host_state.allows_anonymous:  # prevents DNS rebinding by a page in a browser
         api.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
-    api.add_exception_handler(AsrEdgeError, _error_response)
+    api.add_middleware(LogRequests)
+    add_error_handlers(api)
     return api

@@ -33,7 +33,7 @@ class HostState:
         signer: the host's keys.
         folder: the host's folder.
         allows_anonymous: accept requests without a token; only for a host that no other machine can reach.
-        uploading: ids of jobs whose dataset is being uploaded.
+        uploading: uploads in progress: ids of jobs, and of devices that contribute. Removing one ends it.
     """
 
     jobs: Jobs
@@ -61,12 +61,11 @@ class HostState:
         device: Device | None = None
         if token is None and self.allows_anonymous:
             device = database.local_device()
-        elif not self._limiter.test(self._bad_token_limit, address):
-            raise retry_later(429, "too many wrong tokens from this address")
-        elif token:
+        elif token:  # checked first: neighbours behind one address must not lock each other out
             device = database.device_with_token(token)
         if device is None:
-            self._limiter.hit(self._bad_token_limit, address)
+            if not self._limiter.hit(self._bad_token_limit, address):
+                raise retry_later(429, "too many wrong tokens from this address")
             raise HTTPException(401, "this host requires a token", {"WWW-Authenticate": "Bearer"})
         if not self._limiter.hit(self._device_limit, str(device.id)):
             raise retry_later(429, "too many requests; try again later")

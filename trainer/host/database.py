@@ -122,6 +122,8 @@ class Database:
     def _connection(self) -> sqlite3.Connection:
         if not hasattr(self._local, "connection"):
             self._local.connection = connect(self._path)
+            # Bounds the write-ahead log, which by default grows to 4 MB before it is used again.
+            self._local.connection.execute("PRAGMA wal_autocheckpoint = 64")
         found: sqlite3.Connection = self._local.connection
         return found
 
@@ -133,12 +135,18 @@ class Database:
     def add_device(self, name: str, fleet: str = "") -> str:
         """Adds a device and returns its token. Only the token's hash is stored.
 
+        A device of this name whose token was revoked is renamed; its jobs and contributions remain its own.
+
         Raises:
             BadInputError: a device of this name exists.
         """
         token = make_token()
         try:
             with self._transaction() as database:
+                database.execute(
+                    "UPDATE device SET name = name || ' (former ' || id || ')' WHERE name = ? AND revoked IS NOT NULL",
+                    (name,),
+                )
                 database.execute(
                     "INSERT INTO device (name, token_sha256, fleet, created) VALUES (?, ?, ?, ?)",
                     (name, hash_token(token), fleet, time.time()),
@@ -149,12 +157,24 @@ class Database:
 
     def local_device(self) -> Device:
         """The device of requests without a token; created if missing."""
-        with self._transaction() as database:
-            database.execute(
-                "INSERT OR IGNORE INTO device (name, token_sha256, fleet, created) VALUES (?, ?, '', ?)",
-                (LOCAL_DEVICE, hash_token(make_token()), time.time()),
-            )
-        return next(device for device in self.devices() if device.name == LOCAL_DEVICE)
+        found = self._named(LOCAL_DEVICE)
+        if found is None:  # writes only then: the disk may be full
+            with self._transaction() as database:
+                database.execute(
+                    "INSERT OR IGNORE INTO device (name, token_sha256, fleet, created) VALUES (?, ?, '', ?)",
+                    (LOCAL_DEVICE, hash_token(make_token()), time.time()),
+                )
+            found = self._named(LOCAL_DEVICE)
+        assert found is not None
+        return found
+
+    def _named(self, name: str) -> Device | None:
+        return next((device for device in self.devices() if device.name == name), None)
+
+    def is_revoked(self, device: int) -> bool:
+        """Whether the token of a device was revoked."""
+        row = self._connection().execute("SELECT revoked FROM device WHERE id = ?", (device,)).fetchone()
+        return row is None or row[0] is not None
 
     def devices(self) -> list[Device]:
         """All devices, including those whose token was revoked."""
@@ -228,6 +248,31 @@ class Database:
         query = f"SELECT count(*) FROM job WHERE state IN ({marks}) AND (? IS NULL OR device = ?)"  # noqa: S608
         return int(self._connection().execute(query, (*states, device, device)).fetchone()[0])
 
+    def announced_bytes(self, device: int) -> int:
+        """The bytes of the datasets of a device's jobs that have not ended."""
+        query = (
+            "SELECT coalesce(sum(json_extract(request, '$.dataset.bytes')), 0) FROM job "
+            "WHERE device = ? AND state IN ('uploading', 'queued', 'running')"
+        )
+        return int(self._connection().execute(query, (device,)).fetchone()[0])
+
+    def forget_ended(self, device: int, keep: int) -> None:
+        """Removes a device's cancelled and failed jobs from the list, except the newest."""
+        with self._transaction() as database:
+            database.execute(
+                "DELETE FROM job WHERE number IN (SELECT number FROM job WHERE device = ? "
+                "AND state IN ('cancelled', 'failed') ORDER BY number DESC LIMIT -1 OFFSET ?)",
+                (device, keep),
+            )
+
+    def forget_job(self, identity: str) -> None:
+        """Removes a job that has ended from the list."""
+        with self._transaction() as database:
+            database.execute(
+                "DELETE FROM job WHERE id = ? AND state IN ('done', 'failed', 'cancelled')",
+                (identity,),
+            )
+
     def queue_position(self, job: Job) -> int:
         """The number of queued and running jobs before this one."""
         query = "SELECT count(*) FROM job WHERE state IN ('queued', 'running') AND number < ?"
@@ -278,6 +323,16 @@ class Database:
             given = {one for (one,) in database.execute("SELECT vector FROM contribution")}
             offered = {one for (one,) in database.execute("SELECT vector FROM fleet_vector")}
         return [one for (one,) in before if one not in given | offered]
+
+    def contributed_vectors(self) -> list[str]:
+        """The vectors of all contributions."""
+        return [one for (one,) in self._connection().execute("SELECT DISTINCT vector FROM contribution")]
+
+    def remove_contribution(self, vector: str) -> bool:
+        """Removes the contributions of a vector; returns whether its file is no longer used."""
+        with self._transaction() as database:
+            database.execute("DELETE FROM contribution WHERE vector = ?", (vector,))
+            return database.execute("SELECT 1 FROM fleet_vector WHERE vector = ?", (vector,)).fetchone() is None
 
     def contributions(self, fleet: str, base: str) -> list[Contribution]:
         """The contributions of devices whose token is not revoked."""

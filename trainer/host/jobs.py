@@ -15,12 +15,14 @@ from typing import Any
 
 from device_app.remote.signatures import Signer
 from editing.errors import BadInputError
-from editing.files import sha256
+from editing.files import sha256, sync
 from editing.privacy import make_folder, private_folder
 from trainer.executors import Executor, RunningTask, Task
 from trainer.host.database import UNFINISHED, Database, Job
 from trainer.host.job_folder import JobFolder
 from trainer.host.limits import Limits
+from trainer.host.retention import Retention
+from trainer.host.serving.disk import DiskReserve
 from trainer.host.worker import run_job
 
 POLL_S = 0.3
@@ -42,6 +44,7 @@ class Jobs:
     Attributes:
         database: stores the states of the jobs.
         limits: limits on requests and jobs.
+        disk: the reserve of the host's disk.
         ended: the number of jobs that have ended since the start, by state.
         training_s: seconds of fine-tuning since the start.
     """
@@ -67,6 +70,8 @@ class Jobs:
         """
         self.database, self.limits = database, limits
         self._folder = private_folder(folder) / "jobs"
+        self.disk = DiskReserve(folder, limits.reserve_bytes)
+        self._retention = Retention(folder, database, limits, keep=keep)
         self._signer, self._executor, self._keep = signer, executor, keep
         self._started: dict[str, _RunningJob] = {}
         self._stop = threading.Event()
@@ -111,31 +116,40 @@ class Jobs:
 
         Raises:
             BadInputError: the SHA-256 is not the announced one; the upload is removed.
+            FileNotFoundError: the job was cancelled meanwhile.
         """
         path = self.archive(job)
+        sync(path)
         if sha256(path) != job.request["dataset"]["sha256"]:
             path.unlink()
             raise BadInputError(
                 "the uploaded bytes do not have the announced SHA-256; upload them again from the start"
             )
         self._files(job).write_request(job.request)
-        self.database.transition(job.id, ["uploading"], "queued")
+        if not self.database.transition(job.id, ["uploading"], "queued"):  # cancelled meanwhile
+            self._files(job).remove()
+
+    def remove_upload(self, job: Job) -> None:
+        """Removes what was received of a dataset, so that a full disk has no part of it."""
+        self.archive(job).unlink(missing_ok=True)
 
     def cancel(self, job: Job) -> None:
-        """Cancels a job if it has not ended, and removes its files."""
-        if self.database.transition(job.id, UNFINISHED, "cancelled"):
+        """Cancels a job if it has not ended, and removes its files; also on a full disk."""
+        if self.disk.retry_when_full(lambda: self.database.transition(job.id, UNFINISHED, "cancelled")):
             self.ended["cancelled"] += 1
         self._files(job).request_file.unlink(missing_ok=True)  # a worker that starts now returns at once
         started = self._started.get(job.id)
         if started is not None:
             started.running.cancel()
         self._files(job).remove()
+        self.disk.fill()
 
     # The thread
 
     def start(self) -> None:
         """Starts the thread, which resumes unfinished jobs and starts queued ones."""
         make_folder(self._folder)
+        self.disk.fill()
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
         self._thread.start()
 
@@ -175,18 +189,21 @@ class Jobs:
         for identity in self._started.keys() - {job.id for job in self.database.jobs("running")}:
             self._started.pop(identity).running.cancel()
             JobFolder(self._folder / identity).remove()
-        free = self._executor.slots - len(self._started)
+        free = self._executor.slots - len(self._started) if self.disk.free() else 0
         for job in self.database.jobs("queued")[: max(0, free)]:
             if self.database.transition(job.id, ["queued"], "running"):
                 self._launch(job)
         if time.monotonic() - self._cleaned_at > CLEAN_UP_S or not self._cleaned_at:
             self._cleaned_at = time.monotonic()
-            self._remove_unneeded()
+            self.disk.fill()
+            for job in self._retention.clean_up():
+                self.cancel(job)
 
     def _launch(self, job: Job) -> None:
         if self._files(job).has_result():
             self._end(job)
             return
+        log.info("a job starts")
         task = Task(f"job {job.id[:8]}", run_job, (self.folder(job),))
         self._started[job.id] = _RunningJob(self._executor.start(task), time.monotonic())
 
@@ -194,7 +211,9 @@ class Jobs:
         """Records the result of a finished worker, or queues the job again if the worker died."""
         result = self._files(job).read_result()
         if result is None:
-            if job.attempts + 1 >= self.limits.attempts:
+            if not self.disk.free():  # the worker died of the full disk, not of the job
+                self.database.transition(job.id, ["running"], "queued")
+            elif job.attempts + 1 >= self.limits.attempts:
                 self._fail(job, f"the worker died {self.limits.attempts} times; perhaps the host has too little memory")
             elif self.database.transition(job.id, ["running"], "queued", attempts=job.attempts + 1):
                 return
@@ -218,34 +237,12 @@ class Jobs:
             job.id, ["running"], "done", statement=statement, signature=signature, result=shown
         ):
             self.ended["done"] += 1
+            log.info("a job is done")
             self.training_s += float(result["seconds"])
         self._files(job).remove_recordings(keep_archive=self._keep)
 
     def _fail(self, job: Job, error: str) -> None:
         if self.database.transition(job.id, ["running"], "failed", error=error):
             self.ended["failed"] += 1
+            log.info("a job has failed")
         self._files(job).remove_recordings(keep_archive=self._keep)
-
-    # Removing
-
-    def _remove_unneeded(self) -> None:
-        """Removes leftovers of killed workers, abandoned uploads, and vectors that nobody fetched in time."""
-        now = time.time()
-        for job in self.database.jobs("uploading"):
-            last = max(job.changed, _modified(self.archive(job)))
-            if now - last > self.limits.upload_hours * 3600:
-                self.cancel(job)
-        for folder in self._folder.glob("*"):
-            found = self.database.job(folder.name)
-            is_old = found is not None and now - found.changed > self.limits.keep_hours * 3600
-            if found is None or found.state == "cancelled" or (found.state not in UNFINISHED and is_old):
-                JobFolder(folder).remove()
-            elif found.state not in UNFINISHED:
-                JobFolder(folder).remove_recordings(keep_archive=self._keep)
-
-
-def _modified(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0

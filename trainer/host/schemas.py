@@ -10,6 +10,7 @@ from editing.methods import METHODS
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Key = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+MAX_NAMED_VECTORS = 512  # of all edits together; each naming costs loading it once
 # A JSON number that is an integer: 1, not "1", true or 1.5.
 StrictInteger = Annotated[int, Field(strict=True)]
 
@@ -33,6 +34,13 @@ class AppliedEdit(StrictModel):
     vectors: Annotated[list[Sha256], Field(min_length=1, max_length=64)]
     method: Annotated[str, StringConstraints(max_length=40)]
     settings: Annotated[dict[str, Any], Field(max_length=10)]
+
+    @field_validator("vectors")
+    @classmethod
+    def _are_distinct(cls, vectors: list[str]) -> list[str]:
+        if len(set(vectors)) < len(vectors):  # each takes memory and time as if it were another vector
+            raise ValueError("an edit names a task vector twice")
+        return vectors
 
     @field_validator("method")
     @classmethod
@@ -80,3 +88,10 @@ class TrainingRequest(StrictModel):
     edits: Annotated[list[AppliedEdit], Field(max_length=256)]
     dataset: Dataset
     settings: FineTuning
+
+    @field_validator("edits")
+    @classmethod
+    def _name_few_vectors(cls, edits: list[AppliedEdit]) -> list[AppliedEdit]:
+        if sum(len(edit.vectors) for edit in edits) > MAX_NAMED_VECTORS:
+            raise ValueError(f"the edits name more than {MAX_NAMED_VECTORS} task vectors, repeated ones included")
+        return edits

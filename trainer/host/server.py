@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ssl
+import sys
+from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from device_app.paths import data_folder
 from device_app.remote.signatures import Signer
@@ -18,20 +23,27 @@ from trainer.executors import Executor
 from trainer.host.database import Database
 from trainer.host.keys import SIGNING, make_keys, signer
 from trainer.host.limits import Limits
+from trainer.host.serving.connections import BACKLOG, Connections, TrackRequests, listen
+from trainer.host.serving.logs import LogFormat, configure_logs
 
-CONNECTIONS = 1024  # further clients get 503
 SHUTDOWN_S = 5
+TLS_BUFFER = 32 << 10  # bytes; asyncio's 256 KiB for each connection are 264 MB for 1,030 idle ones
+OPEN_FILES = 8192  # the usual limit of 1024 is fewer than connections, databases and uploads need
 
 
 @dataclass(frozen=True)
 class Address:
-    """The address to listen on, and a certificate (PEM) other than the host's own. Without TLS only on loopback."""
+    """The address to listen on, and a certificate (PEM) other than the host's own. Without TLS only on loopback.
+
+    `proxies` are addresses whose X-Forwarded-For header names the client; from others it is ignored.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8443
     certificate: Path | None = None
     key: Path | None = None
     tls: bool = True
+    proxies: tuple[str, ...] = ()
 
 
 def host_folder() -> Path:
@@ -68,7 +80,53 @@ def only_tls_1_3(_config: uvicorn.Config, default: Callable[[], ssl.SSLContext])
     return context
 
 
-def serve(address: Address, keys: Signer, executor: Executor, limits: Limits, *, keep: bool) -> None:
+def server_config(app: FastAPI, address: Address, connections: Connections, **tls: Any) -> uvicorn.Config:
+    """The configuration of uvicorn for sockets from `listen`.
+
+    Args:
+        app: the API.
+        address: its proxies are trusted.
+        connections: of the sockets.
+        tls: uvicorn's settings of TLS.
+    """
+    SSLProtocol.max_size = TLS_BUFFER
+    served: Any = ProxyHeadersMiddleware(app, list(address.proxies)) if address.proxies else app  # type: ignore[arg-type]
+    return uvicorn.Config(
+        TrackRequests(served, connections),
+        loop="asyncio",  # other loops do not accept by `ListeningSocket`
+        http="h11",
+        backlog=BACKLOG,
+        proxy_headers=False,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+        server_header=False,
+        log_config=None,
+        access_log=False,
+        **tls,
+    )
+
+
+def _raise_open_files() -> None:
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+@dataclass(frozen=True)
+class Logging:
+    """How the host logs; see `configure_logs`."""
+
+    style: LogFormat = "text"
+    verbose: bool = False
+
+
+def serve(
+    address: Address, keys: Signer, executor: Executor, limits: Limits, *, keep: bool, logging: Logging | None = None
+) -> None:
     """Serves until interrupted; unfinished jobs resume at the next start.
 
     Args:
@@ -77,6 +135,7 @@ def serve(address: Address, keys: Signer, executor: Executor, limits: Limits, *,
         executor: runs the jobs.
         limits: limits on requests and jobs.
         keep: keep recordings after a job has ended.
+        logging: format and verbosity of the log.
 
     Raises:
         BadInputError: the address cannot be listened on, or the certificate cannot be used.
@@ -89,20 +148,26 @@ def serve(address: Address, keys: Signer, executor: Executor, limits: Limits, *,
     jobs = Jobs(folder, open_database(), keys, executor, limits, keep=keep)
     certificate = address.certificate or folder / CERTIFICATE
     key = address.key or folder / CERTIFICATE_KEY
-    config = uvicorn.Config(
+    connections = Connections(proxies=address.proxies)
+    config = server_config(
         make_api(HostState(jobs, keys, folder, is_loopback(address.host))),
-        host=address.host,
-        port=address.port,
+        address,
+        connections,
         ssl_certfile=str(certificate) if address.tls else None,
         ssl_keyfile=str(key) if address.tls else None,
         ssl_context_factory=only_tls_1_3 if address.tls else None,
-        limit_concurrency=CONNECTIONS,
-        timeout_graceful_shutdown=SHUTDOWN_S,
-        server_header=False,
-        log_level="warning",
     )
     try:
         config.load()
     except (OSError, ssl.SSLError) as error:
         raise BadInputError(f"{certificate}: cannot be used as a certificate ({error})") from error
-    uvicorn.Server(config).run()
+    try:
+        sockets = listen(address.host, address.port, connections)
+    except OSError as error:
+        raise BadInputError(
+            f"{address.host}:{address.port}: cannot be listened on ({error.strerror}); choose another --host or --port"
+        ) from error
+    _raise_open_files()
+    shown = logging or Logging()
+    configure_logs(shown.style, verbose=shown.verbose)
+    uvicorn.Server(config).run(sockets)

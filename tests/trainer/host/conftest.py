@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import socket
 import threading
 
 import httpx2 as httpx
@@ -25,6 +24,8 @@ from trainer.host.database import Database
 from trainer.host.jobs import Jobs
 from trainer.host.keys import make_keys
 from trainer.host.limits import Limits
+from trainer.host.server import Address, server_config
+from trainer.host.serving.connections import Connections, listen
 
 
 class Idle(LocalExecutor):
@@ -70,17 +71,18 @@ def serve(make_jobs, keys, host_home):
     """Starts a server; returns its URL."""
     with contextlib.ExitStack() as stack:
 
-        def start(executor=None, limits=None, *, allows_anonymous=False, **tls):
+        def start(executor=None, limits=None, *, allows_anonymous=False, connections=None, proxies=(), **tls):
             api = make_api(HostState(make_jobs(executor, limits), keys, host_home / "host", allows_anonymous))
-            config = uvicorn.Config(api, log_level="warning", **tls)
-            return stack.enter_context(running(config))
+            connections = Connections() if connections is None else connections
+            config = server_config(api, Address(proxies=proxies), connections, **tls)
+            return stack.enter_context(running(config, listen("127.0.0.1", 0, connections)))
 
         yield start
 
 
 @contextlib.contextmanager
-def running(config):
-    listening = socket.create_server(("127.0.0.1", 0))
+def running(config, sockets):
+    (listening,) = sockets
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()

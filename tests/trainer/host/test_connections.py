@@ -1,0 +1,166 @@
+"""Connections to a host: idle ones end, and cannot lock other clients out, from the same address or another."""
+
+import contextlib
+import socket
+import ssl
+import time
+from pathlib import Path
+
+import httpx2 as httpx
+import pytest
+
+from device_app.remote.tls import AUTHORITY, CERTIFICATE, CERTIFICATE_KEY
+from tests.conftest import until
+from trainer.host.limits import Limits
+from trainer.host.server import only_tls_1_3
+from trainer.host.serving.connections import Connections, _network
+
+
+@pytest.fixture
+def pinned(host_home, keys):
+    return ssl.create_default_context(cafile=str(host_home / "host" / AUTHORITY))
+
+
+@pytest.fixture
+def serve_tls(serve, host_home):
+    folder = host_home / "host"
+
+    def start(connections, **options):
+        return serve(
+            connections=connections,
+            ssl_certfile=str(folder / CERTIFICATE),
+            ssl_keyfile=str(folder / CERTIFICATE_KEY),
+            ssl_context_factory=only_tls_1_3,
+            **options,
+        )
+
+    return start
+
+
+@pytest.fixture
+def idle():
+    """Opens idle connections from a loopback address; a context shakes hands over TLS."""
+    with contextlib.ExitStack() as stack:
+
+        def open_one(url, address="127.0.0.1", context=None):
+            port = int(url.rsplit(":", 1)[1])
+            opened = socket.create_connection(("127.0.0.1", port), timeout=20, source_address=(address, 0))
+            stack.callback(opened.close)
+            if context is not None:
+                opened = context.wrap_socket(opened, server_hostname="127.0.0.1")
+                stack.callback(opened.close)
+            return opened
+
+        yield open_one
+
+
+def is_healthy(url, context=None, address=None):
+    transport = httpx.HTTPTransport(verify=context or True, local_address=address)
+    with httpx.Client(transport=transport, timeout=20) as client:
+        return client.get(f"{url}/v1/health").status_code == 200
+
+
+def has_ended(connection):
+    connection.settimeout(20)
+    try:
+        return connection.recv(1) == b""
+    except (ConnectionError, ssl.SSLError):
+        return True
+
+
+@pytest.mark.parametrize("shakes_hands", [False, True])
+def test_idle_connections_lock_nobody_out(serve_tls, pinned, idle, shakes_hands):
+    connections = Connections(limit=12, limit_of_address=8, first_request_s=600)
+    url = serve_tls(connections)
+    opened = [idle(url, "127.0.0.2", pinned if shakes_hands else None) for _ in range(30)]
+    assert is_healthy(url, pinned)
+    assert is_healthy(url, pinned, "127.0.0.2")  # a neighbour at the same address
+    assert len(connections) <= 9
+    assert has_ended(opened[0])  # the oldest gave its place to the newest
+
+
+def test_many_addresses_stay_within_the_total_limit(serve_tls, pinned, idle):
+    connections = Connections(limit=12, limit_of_address=8, first_request_s=600)
+    url = serve_tls(connections)
+    for number in range(2, 42):
+        idle(url, f"127.0.0.{number}")
+    assert is_healthy(url, pinned)
+    until(lambda: len(connections) <= 12)
+
+
+def test_a_connection_without_a_request_ends(serve_tls, pinned, idle):
+    url = serve_tls(Connections(first_request_s=0.5))
+    silent, greeted = idle(url), idle(url, context=pinned)
+    partial = idle(url, context=pinned)
+    partial.sendall(b"GET /v1/health HTTP/1.1\r\nHost: ")
+    assert all(has_ended(one) for one in (silent, greeted, partial))
+    assert is_healthy(url, pinned)
+
+
+def test_a_connection_with_a_request_is_never_replaced(serve, client_of, idle):
+    """Here an event stream: it is open for longer than the time limit of the first request."""
+    connections = Connections(limit=3, limit_of_address=3, first_request_s=0.2)
+    url = serve(connections=connections)
+    phone = client_of(url)
+    job = phone.post(
+        "/v1/jobs",
+        json={
+            "key": "0" * 32,
+            "base": "a" * 64,
+            "edits": [],
+            "dataset": {"sha256": "a" * 64, "bytes": 10},
+            "settings": {"epochs": 1},
+        },
+    ).json()["id"]
+    with phone.stream("GET", f"/v1/jobs/{job}/events") as stream:
+        lines = (line for line in stream.iter_lines() if line.startswith("data:"))
+        assert '"uploading"' in next(lines)
+        for _ in range(10):
+            idle(url)
+        time.sleep(0.5)
+        httpx.delete(f"{url}/v1/jobs/{job}", headers=phone.headers)
+        assert '"cancelled"' in next(lines)
+
+
+def test_a_proxys_connections_have_only_the_total_limit(serve, idle):
+    connections = Connections(limit_of_address=2, first_request_s=600, proxies=["127.0.0.1"])
+    url = serve(connections=connections)
+    for _ in range(6):
+        idle(url)
+    until(lambda: len(connections) == 6)
+
+
+def test_an_address_of_ipv6_is_a_network_and_a_mapped_one_is_ipv4():
+    assert _network("2001:db8::1") == _network("2001:db8::ffff") != _network("2001:db8:0:1::1")
+    assert _network("::ffff:10.0.0.1") == "10.0.0.1"
+    assert _network("fe80::1%eth0") == "fe80::/64"
+
+
+def memory_mb():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shakes_hands", [False, True])
+def test_1030_idle_connections_of_one_address(serve_tls, pinned, idle, shakes_hands, record_property):
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 4096:
+        pytest.skip("needs 4096 open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, hard))
+    try:
+        url = serve_tls(Connections(first_request_s=600), limits=Limits())
+        assert is_healthy(url, pinned)
+        before = memory_mb()
+        for _ in range(1030):
+            idle(url, "127.0.0.1", pinned if shakes_hands else None)
+        started = time.monotonic()
+        assert all(is_healthy(url, pinned, address) for address in ("127.0.0.1", "127.0.0.2"))
+        record_property("two_requests_s", time.monotonic() - started)
+        record_property("added_mb", memory_mb() - before)
+        print(f"two requests in {time.monotonic() - started:.2f} s, {memory_mb() - before:.0f} MB more")
+        assert memory_mb() - before < 100
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -1,0 +1,1 @@
+"""The host under load: connections, request bodies, the disk and logs."""

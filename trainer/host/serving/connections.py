@@ -1,0 +1,221 @@
+"""Limits on open connections, so that idle ones cannot lock other clients out.
+
+The limits apply when a connection is accepted, before TLS, because a client that never starts the
+handshake would otherwise hold memory and a file descriptor without being counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+CONNECTIONS = 1024
+CONNECTIONS_OF_ADDRESS = 256
+FIRST_REQUEST_S = 15.0
+BACKLOG = 256
+
+
+class AcceptedSocket(socket.socket):
+    """An accepted connection.
+
+    Attributes:
+        client: the network that it counts for.
+        active: the number of its requests that are being answered.
+        had_request: whether a complete request header has arrived.
+    """
+
+    client: str
+    on_close: Callable[[], None]
+    active = 0
+    had_request = False
+
+    def close(self) -> None:
+        """Closes it and gives its place free."""
+        super().close()
+        self.on_close()
+
+    def abort(self) -> None:
+        """Ends the connection; the event loop then reads its end and closes it."""
+        with contextlib.suppress(OSError):
+            self.shutdown(socket.SHUT_RDWR)
+
+
+class Connections:
+    """All open connections of a server.
+
+    A connection counts until it is closed. At a limit, a new one replaces the oldest idle connection: one
+    without a request first, then one that waits for another request. Only if all are being answered, the
+    new one is refused. A connection without a request ends after `first_request_s`.
+    """
+
+    def __init__(
+        self,
+        limit: int = CONNECTIONS,
+        limit_of_address: int = CONNECTIONS_OF_ADDRESS,
+        first_request_s: float = FIRST_REQUEST_S,
+        proxies: Collection[str] = (),
+    ) -> None:
+        """
+        Args:
+            limit: open connections in total.
+            limit_of_address: open connections of one IPv4 address, or of one IPv6 network of 64 bits.
+            first_request_s: seconds for the TLS handshake and the first request header together.
+            proxies: addresses to which only the total limit applies.
+        """
+        self._limit, self._limit_of_address = limit, limit_of_address
+        self._first_request_s = first_request_s
+        self._proxies = frozenset(map(_network, proxies))
+        self._open: dict[tuple[str, int], AcceptedSocket] = {}  # by peer, in the order of acceptance
+        self._of_client: Counter[str] = Counter()
+        self._replaced: set[tuple[str, int]] = set()  # ended, and not yet closed by the event loop
+
+    def __len__(self) -> int:
+        return len(self._open) - len(self._replaced)
+
+    def admit(self, accepted: socket.socket, peer: Any) -> AcceptedSocket | None:
+        """Counts a new connection; returns None, after closing it, if there is no place for it."""
+        client, key = _network(peer[0]), (peer[0], peer[1])
+        is_full = client not in self._proxies and self._of_client[client] >= self._limit_of_address
+        if is_full and not self._replace_oldest(client):
+            accepted.close()
+            return None
+        if len(self) >= self._limit and not self._replace_oldest(self._largest()):
+            accepted.close()
+            return None
+        connection = AcceptedSocket(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
+        connection.client = client
+        timer = asyncio.get_running_loop().call_later(self._first_request_s, self._expire, key)
+        connection.on_close = lambda: self._closed(key, connection, timer)
+        self._open[key] = connection
+        self._of_client[client] += 1
+        return connection
+
+    @contextlib.contextmanager
+    def request(self, peer: tuple[str, int]) -> Iterator[None]:
+        """Marks a connection as active during a request."""
+        connection = self._open.get(peer)
+        if connection is None:
+            yield
+            return
+        connection.had_request = True
+        connection.active += 1
+        try:
+            yield
+        finally:
+            connection.active -= 1
+
+    def _largest(self) -> str | None:
+        """The client with the most connections, if it has several."""
+        client, count = self._of_client.most_common(1)[0] if self._of_client else ("", 0)
+        return client if count > 1 else None
+
+    def _replace_oldest(self, client: str | None) -> bool:
+        """Ends the oldest idle connection of a client, or of all; returns whether there was one."""
+        idle = [
+            (connection.had_request, order, key)
+            for order, (key, connection) in enumerate(self._open.items())
+            if key not in self._replaced and not connection.active and client in (None, connection.client)
+        ]
+        if not idle:
+            return False
+        self._end(min(idle)[2])
+        return True
+
+    def _expire(self, key: tuple[str, int]) -> None:
+        connection = self._open.get(key)
+        if connection is not None and not connection.had_request and key not in self._replaced:
+            self._end(key)
+
+    def _end(self, key: tuple[str, int]) -> None:
+        self._replaced.add(key)
+        self._uncount(self._open[key].client)
+        self._open[key].abort()
+
+    def _uncount(self, client: str) -> None:
+        self._of_client[client] -= 1
+        if self._of_client[client] <= 0:
+            del self._of_client[client]
+
+    def _closed(self, key: tuple[str, int], connection: AcceptedSocket, timer: asyncio.TimerHandle) -> None:
+        timer.cancel()
+        if self._open.get(key) is not connection:  # closed twice
+            return
+        del self._open[key]
+        if key in self._replaced:
+            self._replaced.discard(key)
+        else:
+            self._uncount(connection.client)
+
+
+def _network(address: str) -> str:
+    """The address that a connection counts for: an IPv6 client usually has a whole network of 64 bits."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is None:
+            return str(ipaddress.ip_network((found, 64), strict=False))
+        found = found.ipv4_mapped
+    return str(found)
+
+
+class ListeningSocket(socket.socket):
+    """A listening socket whose connections are counted."""
+
+    connections: Connections
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """
+        Raises:
+            ConnectionAbortedError: the connection was refused, as if the client had closed it.
+        """
+        accepted, peer = super().accept()
+        admitted = self.connections.admit(accepted, peer)
+        if admitted is None:
+            raise ConnectionAbortedError("too many connections")
+        return admitted, peer
+
+
+def listen(host: str, port: int, connections: Connections) -> list[socket.socket]:
+    """Listens on all addresses of a host name.
+
+    Raises:
+        OSError: none of them can be listened on.
+    """
+    found = dict.fromkeys(
+        (family, where[:2])
+        for family, _, _, _, where in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    )
+    sockets: list[socket.socket] = []
+    failed: OSError | None = None
+    for family, (address, number) in found:
+        try:
+            plain = socket.create_server((str(address), int(number)), family=family, backlog=BACKLOG)
+        except OSError as error:
+            failed = error
+            continue
+        listening = ListeningSocket(plain.family, plain.type, plain.proto, fileno=plain.detach())
+        listening.connections = connections
+        sockets.append(listening)
+    if failed is not None and not sockets:
+        raise failed
+    return sockets
+
+
+class TrackRequests:
+    """ASGI middleware, the outermost: tells `Connections` which connections are active."""
+
+    def __init__(self, app: ASGIApp, connections: Connections) -> None:
+        self._app, self._connections = app, connections
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope.get("client"):
+            await self._app(scope, receive, send)
+            return
+        with self._connections.request(tuple(scope["client"])):
+            await self._app(scope, receive, send)

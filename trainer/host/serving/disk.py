@@ -1,0 +1,69 @@
+"""Keeps space free on the host's disk, so that a host with a full disk still answers and can free space."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from editing.errors import StorageError
+
+BALLAST = 1 << 20  # bytes; a cancelled job writes a few pages of 4 KiB to the database
+
+
+class DiskReserve:
+    """Refuses writes of devices before the disk is full, and holds a file that is given up when it is full anyway.
+
+    Other programs can fill the disk as well. SQLite then cannot record that a job was cancelled, and no
+    file could be removed; so the ballast file is removed first.
+    """
+
+    def __init__(self, folder: Path, size: int) -> None:
+        """
+        Args:
+            folder: a folder on the host's disk.
+            size: bytes that devices may not use; at most a tenth of the disk.
+        """
+        self._folder = folder
+        self._file = folder / "reserve"
+        total = shutil.disk_usage(folder).total
+        self.size = min(size, total // 10)
+        self._ballast = min(BALLAST, total // 20)
+
+    def free(self) -> int:
+        """The bytes that devices may use."""
+        return max(0, shutil.disk_usage(self._folder).free - self.size)
+
+    def require(self, size: int) -> None:
+        """
+        Raises:
+            StorageError: `size` more bytes would use the reserve.
+        """
+        if size > self.free():
+            raise StorageError("the host's disk is full")
+
+    def retry_when_full(self, write: Callable[[], bool]) -> bool:
+        """Calls `write`; if the disk is full, removes the ballast file and calls it again."""
+        try:
+            return write()
+        except (sqlite3.OperationalError, OSError):
+            self._file.unlink(missing_ok=True)
+            return write()
+
+    def fill(self) -> None:
+        """Writes the ballast file if it is missing. Without space for it, the next call tries again."""
+        with contextlib.suppress(OSError):
+            if self._file.exists() or self.free() < self._ballast:
+                return
+            self._file.touch(0o600)
+            try:
+                with self._file.open("wb") as file:
+                    file.write(bytes(self._ballast))
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError:
+                self._file.unlink()
+                raise

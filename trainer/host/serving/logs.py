@@ -1,0 +1,97 @@
+"""The host's log. It has no content: no texts, tokens, names of files, bodies or error messages of libraries."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+import traceback
+from typing import Literal
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LogFormat = Literal["text", "json"]
+FIELDS = ("method", "route", "status", "ms")
+LOGGERS = ("trainer.host", "uvicorn.error")
+
+log = logging.getLogger(__name__)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time (UTC), level, logger, event, and the fields of a request.
+
+    Of an exception it has the type and the places in the code, because messages may quote data.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        found = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+            **{name: getattr(record, name) for name in FIELDS if hasattr(record, name)},
+        }
+        if record.exc_info and record.exc_info[0] is not None:
+            found["error"] = record.exc_info[0].__name__
+            frames = traceback.extract_tb(record.exc_info[2])
+            found["at"] = [f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}" for frame in frames]
+        return json.dumps(found)
+
+
+class TextFormatter(logging.Formatter):
+    """One line of text with the same fields as `JsonFormatter`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        found = json.loads(JsonFormatter().format(record))
+        head = [found.pop(name) for name in ("time", "level", "logger", "event")]
+        return " ".join([*head, *(f"{name}={value}" for name, value in found.items())])
+
+
+def configure_logs(style: LogFormat, *, verbose: bool) -> None:
+    """Writes the host's log to standard error.
+
+    Args:
+        style: text or JSON lines.
+        verbose: also log every request, and the start and end of jobs. Otherwise only warnings and errors.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.propagate = False
+        logger.setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+class LogRequests:
+    """ASGI middleware: logs method, route, status and milliseconds of each request; server errors as warnings."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status, started = 500, time.monotonic()
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        finally:
+            route = getattr(scope.get("route"), "path", "-")  # the template: a path may be anything
+            fields = {
+                "method": scope["method"],
+                "route": route,
+                "status": status,
+                "ms": round(1000 * (time.monotonic() - started)),
+            }
+            log.log(logging.WARNING if status >= 500 else logging.INFO, "request", extra=fields)
