@@ -107,11 +107,12 @@ def judge_draft(
     domain: str,
     gate: GatePolicy,
     context: ExecutionContext,
+    also_checked: Sequence[str] = (),
 ) -> Outcome:
     """Builds the test sets for a draft that comes without a fine-tuning, and promotes or rejects the draft.
 
-    The test sets are `domain`, every domain of the active version that has recordings, and the guard set. The WER of
-    `domain` must fall if the policy requires a gain.
+    The test sets are `domain`, every domain of the active version that has recordings, those of `also_checked`, and the
+    guard set. The WER of `domain` must fall if the policy requires a gain.
 
     Raises:
         As `decide`.
@@ -119,7 +120,8 @@ def judge_draft(
     transcriber = Transcriber(ledger.bundle(ledger.current), threads=context.threads)
     is_known = any(stats.domain == domain for stats in store.stats())
     held_out = held_out_utterances(store, domain) if is_known else []
-    test_sets = build_test_sets(store, ledger, domain, held_out or None, transcriber, context.reporter)
+    reporter = context.reporter
+    test_sets = build_test_sets(store, ledger, domain, held_out or None, transcriber, reporter, also_checked)
     return decide(ledger, version, edit, test_sets, domain, gate, context)
 
 
@@ -133,6 +135,7 @@ def merge_vectors(
     gate: GatePolicy,
     context: ExecutionContext,
     replaced: Sequence[int] = (),
+    also_checked: Sequence[str] = (),
 ) -> Outcome:
     """Merges given task vectors into one edit, and promotes or rejects it. Call it inside `ledger.changing()`.
 
@@ -146,6 +149,7 @@ def merge_vectors(
         gate: the policy.
         context: threads and reporter.
         replaced: numbers of the edits that the new one replaces.
+        also_checked: domains whose WER must not rise, even if the active version has no edit of them.
 
     Raises:
         WrongBaseError, TaskVectorError: a vector does not fit the model; nothing was changed.
@@ -159,7 +163,8 @@ def merge_vectors(
         raise BadInputError(f"{merge.method}: {error}; nothing was changed") from error
     domains = list(dict.fromkeys(vector.origin.domain for vector in vectors.values()))
     edit = draft_edit(ledger, kind, domains, list(vectors.values()), merge.method, settings)
-    return judge_draft(store, ledger, ledger.with_edit(edit, replaced), edit, domain, gate, context)
+    version = ledger.with_edit(edit, replaced)
+    return judge_draft(store, ledger, version, edit, domain, gate, context, also_checked)
 
 
 def load_vectors(ledger: Ledger, names: Sequence[str]) -> dict[str, TaskVector]:

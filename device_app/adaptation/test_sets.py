@@ -53,6 +53,7 @@ def build_test_sets(
     held_out: Sequence[Utterance] | None,
     transcriber: Transcriber,
     reporter: Reporter,
+    others: Sequence[str] = (),
 ) -> TestSets:
     """Collects the held-out utterances of a domain and of all earlier domains and the guard set; transcribes them.
 
@@ -63,8 +64,9 @@ def build_test_sets(
         held_out: held-out utterances of the new domain; None if it has no recordings and no gain is required.
         transcriber: of the active version.
         reporter: receives progress and messages.
+        others: further domains to collect, which the active version need not have.
     """
-    earlier = [one for one in ledger.domains(ledger.current) if one != domain]
+    earlier = [one for one in dict.fromkeys([*ledger.domains(ledger.current), *others]) if one != domain]
     known = {stats.domain for stats in store.stats()}
     for missing in set(earlier) - known:
         reporter.report(f"{missing} has no recordings any more, so forgetting of {missing} cannot be measured.")

@@ -8,6 +8,7 @@ import typer
 
 from device_app.cli import options
 from device_app.cli.judging import change_model, open_ledger
+from device_app.cli.printing import ask
 
 app = typer.Typer(help="Share task vectors within a group of devices.", no_args_is_help=True)
 
@@ -43,11 +44,14 @@ def pull(
     tolerance: options.Tolerance = 1.0,
     dry_run: options.DryRun = False,
     force: options.Force = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask on a device without recordings.")] = False,
     model: options.Model = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
     """Merge a group's vector in place of the earlier one, if it passes the gate.
+
+    The gate checks it on all recordings of this device that were held out, and on general speech.
 
     Exit code 3: the gate rejected it.
     """
@@ -55,7 +59,7 @@ def pull(
     from device_app.adaptation.settings import MergeSettings
     from device_app.data.store import Store
     from device_app.execution import ExecutionContext
-    from device_app.remote.fleet import PULL_LAMBDA, edits_of
+    from device_app.remote.fleet import PULL_LAMBDA, domains_with_test_sets, edits_of
     from device_app.remote.fleet import pull as fetch
     from device_app.remote.trusted_hosts import find_host
 
@@ -64,10 +68,21 @@ def pull(
     host = find_host(on)
     ledger = open_ledger(model)
     settings.with_defaults(1, ledger.base.shapes())
+    with Store() as store:
+        own = domains_with_test_sets(store)
+    if not own and not dry_run:
+        options.tell(
+            "! This device has no recordings of its own with texts. So only general speech is checked, and a group's "
+            "vector that spoils your words would not be noticed."
+        )
+        if not yes:
+            ask("Go on?", abort=True)
     found = {host.url: fetch(host, group, ledger, options.tell)}
 
     def change(store: Store, context: ExecutionContext) -> Outcome:
         older = edits_of(ledger, group)
-        return merge_vectors(store, ledger, found, "fleet", settings, "", gate, context, replaced=older)
+        return merge_vectors(
+            store, ledger, found, "fleet", settings, "", gate, context, replaced=older, also_checked=own
+        )
 
     change_model(ledger, change, threads, as_json)

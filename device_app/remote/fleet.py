@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from device_app.data.names import GUARD_SET
+from device_app.data.store import Store
 from device_app.models.ledger import Edit, Ledger
 from device_app.paths import data_folder
 from device_app.remote.client import HostClient
@@ -89,3 +90,12 @@ def pull(host: Host, group: str, ledger: Ledger, report: Callable[[str], None]) 
 def edits_of(ledger: Ledger, group: str) -> list[int]:
     """Numbers of the edits that came from a group; a newer vector of the group replaces them."""
     return [edit.id for edit in ledger.edits if edit.kind == "fleet" and edit.domains == [group]]
+
+
+def domains_with_test_sets(store: Store) -> list[str]:
+    """The domains of this device with labelled held-out utterances, on which a group's vector can be checked."""
+    return [
+        stats.domain
+        for stats in store.stats()
+        if any(one.text is not None and one.split == "test" for one in store.utterances(stats.domain))
+    ]

@@ -243,7 +243,7 @@ def devices(home: Path) -> list[dict[str, Any]]:
 
 def merge_group(home: Path, group: str, model: str) -> dict[str, Any]:
     """What came of it: "judged" devices, "canary_before", "canary_after", the hash of the "vector", "reasons"."""
-    how = ("--group", group, "--model", model, "--tolerance", 90, "--threads", 1, "--json")
+    how = ("--group", group, "--model", model, "--min-devices", 1, "--tolerance", 90, "--threads", 1, "--json")
     return _former(asr(home, "host", "fleet", "merge", *how))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,11 +15,16 @@ from device_app.cli.terminal.outcome import REJECTED
 from device_app.cli.terminal.reporter import terminal_context
 from device_app.cli.terminal.table import print_table
 
+if TYPE_CHECKING:
+    from trainer.host.fleet.report import Report
+
 app = typer.Typer(help="Fine-tune for other devices; trust a host that does so.", no_args_is_help=True)
 token = typer.Typer(help="Manage the tokens of devices.", no_args_is_help=True)
 fleet = typer.Typer(help="Merge the task vectors of a group of devices.", no_args_is_help=True)
+score = typer.Typer(help="Manage held-out speech of a group, on which contributions are scored.", no_args_is_help=True)
 app.add_typer(token, name="token")
 app.add_typer(fleet, name="fleet")
+fleet.add_typer(score, name="score")
 
 Url = Annotated[str, typer.Argument(metavar="URL", help="https://NAME:PORT")]
 
@@ -130,15 +135,11 @@ def token_add(
     group: Annotated[str, typer.Option(help="The group with which it shares task vectors.")] = "",
 ) -> None:
     """Add a device and print its token. The host stores only the token's hash."""
-    import re
-
     need_host()
-    from editing.errors import BadInputError
     from trainer.host.server import open_database
 
-    for text in (name, group):
-        if text and not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
-            raise BadInputError(f"{text!r}: must be 1 to 64 letters, digits, dots, dashes or underscores")
+    for text in filter(None, (name, group)):
+        _check_name(text)
     echo(open_database().add_device(name, group))
     options.tell("Enter it on the device: 'asr-edge host trust URL --token ...'. It is shown only once.")
 
@@ -229,12 +230,18 @@ def forget(url: Url) -> None:
     options.tell(f"{url} is no longer trusted.")
 
 
+Group = Annotated[str, typer.Option(help="A group of devices.")]
+
+
 @fleet.command("merge")
 def fleet_merge(
     group: Annotated[str, typer.Option(help="The group whose vectors are merged.")],
     method: options.Method = "ties",
     density: options.Density = None,
     others: options.Settings = None,
+    min_devices: Annotated[
+        int, typer.Option(min=1, help="Merge nothing below this number of different vectors. With 5, one may be wrong.")
+    ] = 5,
     tolerance: options.Tolerance = 1.0,
     model: options.Model = None,
     threads: options.Threads = None,
@@ -242,11 +249,11 @@ def fleet_merge(
 ) -> None:
     """Merge the vectors that a group's devices contributed, without harmful ones, and offer the result, signed.
 
-    Exit code 3: the WER on general speech would rise, and nothing is offered.
+    Exit code 3: the vectors disagree, or the WER would rise, and nothing is offered.
     """
     need_host()
     from device_app.models.bundles import find_bundle
-    from trainer.host.fleet import merge_fleet
+    from trainer.host.fleet.merge import merge_fleet
     from trainer.host.keys import signer
     from trainer.host.server import host_folder, open_database
 
@@ -260,26 +267,100 @@ def fleet_merge(
         merge,
         tolerance=options.gate_policy(tolerance, force=False, dry_run=False).tolerance,
         context=terminal_context(threads),
+        min_devices=min_devices,
     )
     if as_json:
         print_json(asdict(report))
     else:
-        rows = [
-            (one.device, f"{one.norm:.2f}", f"{one.cosine:+.2f}", _points(one.without), one.left_out or "merged")
-            for one in report.judged
-        ]
-        print_table([("device", "norm", "cosine", "WER without it", ""), *rows], right=range(1, 4))
-        before, after = report.general_speech_before, report.general_speech_after
-        echo(f"General speech: WER {before:.1%} before, {after:.1%} after the merge.")
+        _print_report(report)
     for reason in report.reasons:
         options.tell(f"! {reason}")
     if report.reasons:
         raise typer.Exit(REJECTED)
+    if report.group_speech_after is None:
+        options.tell(
+            "! The host has no held-out speech of this group, so vectors from mislabelled recordings were not looked "
+            f"for: 'asr-edge host fleet score add MANIFEST --group {group}'."
+        )
     options.tell(f"The merged vector is offered to {group}: run 'asr-edge fleet pull --on URL' on each device.")
 
 
-def _points(points: float | None) -> str:
-    return "" if points is None else f"{points:+.1f}"
+def _print_report(report: Report) -> None:
+    rows = [
+        (
+            one.device,
+            f"{one.norm:.2f}",
+            f"{one.cosine:+.2f}",
+            "" if one.group_speech is None else f"{one.group_speech:.1%}",
+            "" if one.without is None else f"{one.without:+.1f}",
+            one.left_out or (f"counted once with {one.copy_of}" if one.copy_of else "merged"),
+        )
+        for one in report.judged
+    ]
+    print_table([("device", "norm", "cosine", "WER alone", "WER without it", ""), *rows], right=range(1, 5))
+    for name, before, after in (
+        ("General speech", report.general_speech_before, report.general_speech_after),
+        ("The group's held-out speech", report.group_speech_before, report.group_speech_after),
+    ):
+        if before is not None and after is not None:
+            echo(f"{name}: WER {before:.1%} before, {after:.1%} after the merge.")
+
+
+@score.command("add")
+def score_add(
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Recordings with texts that devices never had.")],
+    group: Group,
+) -> None:
+    """Copy recordings into the held-out speech of a group; of a manifest with splits, only the held-out ones."""
+    need_host()
+    from trainer.host.fleet.score_set import add_speech
+    from trainer.host.server import host_folder
+
+    _check_name(group)
+    found = add_speech(host_folder(), group, manifest)
+    options.tell(f"{group} has {found.utterances} held-out utterances with {found.words} words.")
+
+
+@score.command("list")
+def score_list(as_json: options.Json = False) -> None:
+    """List the groups with held-out speech."""
+    need_host()
+    from trainer.host.fleet.score_set import score_sets
+    from trainer.host.server import host_folder
+
+    found = score_sets(host_folder())
+    if as_json:
+        print_json([asdict(one) for one in found])
+        return
+    rows = [(one.group, str(one.utterances), str(one.words)) for one in found]
+    print_table([("group", "utterances", "words"), *rows], right=(1, 2))
+
+
+@score.command("remove")
+def score_remove(group: Group, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
+    """Delete the held-out speech of a group."""
+    need_host()
+    from trainer.host.fleet.score_set import remove_speech
+    from trainer.host.server import host_folder
+
+    _check_name(group)
+    if not yes:
+        ask(f"Delete the held-out speech of {group}?", abort=True)
+    remove_speech(host_folder(), group)
+    options.tell(f"The held-out speech of {group} is deleted.")
+
+
+def _check_name(name: str) -> None:
+    """
+    Raises:
+        BadInputError: it cannot be the name of a device or group.
+    """
+    import re
+
+    from editing.errors import BadInputError
+
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name):
+        raise BadInputError(f"{name!r}: must be 1 to 64 letters, digits, dots, dashes or underscores")
 
 
 def _day(seconds: float) -> str:

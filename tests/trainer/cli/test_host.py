@@ -23,7 +23,9 @@ from device_app.remote.trusted_hosts import hosts
 from editing.task_vector import Origin, TaskVector
 from tests.trainer.cli.conftest import outline
 from trainer import executors
-from trainer.host import contributions, fleet, server
+from trainer.host import contributions, server
+from trainer.host.fleet import merge as fleet
+from trainer.host.fleet import scoring
 from trainer.host.keys import make_keys
 
 
@@ -301,25 +303,36 @@ def crew(database, host_home, tiny_bundle, tmp_path, monkeypatch):
 
 @pytest.fixture
 def merge(asr, keys, crew, tiny_bundle):
-    return lambda *options: asr("host", "fleet", "merge", "--group", "crew", "--model", tiny_bundle.folder, *options)
+    return lambda *options: asr(
+        "host", "fleet", "merge", "--group", "crew", "--model", tiny_bundle.folder, "--min-devices", 3, *options
+    )
 
 
 def test_fleet_merge_offers_the_merged_vector(merge, database, tiny_bundle):
     done = merge()
     assert done.code == 0
     head, *rows, summary = done.out.splitlines()
-    assert head.split() == ["device", "norm", "cosine", "WER", "without", "it"]
+    assert head.split() == ["device", "norm", "cosine", "WER", "alone", "WER", "without", "it"]
     assert [row.split()[0] for row in rows] == ["a", "b", "c", "idle"]
     assert [row.endswith("merged") for row in rows] == [True, True, True, False]
     assert rows[3].endswith("it changes nothing")
     assert summary.startswith("General speech: WER ")
-    assert done.err == "The merged vector is offered to crew: run 'asr-edge fleet pull --on URL' on each device.\n"
+    warning, offered = done.err.splitlines()
+    assert "asr-edge host fleet score add MANIFEST --group crew" in warning
+    assert offered == "The merged vector is offered to crew: run 'asr-edge fleet pull --on URL' on each device."
     assert database.offered("crew", tiny_bundle.weights_hash) is not None
 
 
 def test_fleet_merge_as_json(merge, tiny_bundle):
     report = json.loads(merge("--method", "task_arithmetic", "--json").out)
-    judged = {"vector": "HASH", "norm": "float", "cosine": "float", "without": None}
+    judged = {
+        "vector": "HASH",
+        "norm": "float",
+        "cosine": "float",
+        "without": None,
+        "group_speech": None,
+        "copy_of": "",
+    }
     names = {"a": "", "b": "", "c": "", "idle": "it changes nothing"}
     assert len(report["vector"]) == 64
     for one in [report, *report["judged"]]:
@@ -332,6 +345,8 @@ def test_fleet_merge_as_json(merge, tiny_bundle):
         "judged": [{"device": name, **judged, "left_out": reason} for name, reason in names.items()],
         "general_speech_before": "float",
         "general_speech_after": "float",
+        "group_speech_before": None,
+        "group_speech_after": None,
         "vector": "HASH",
         "reasons": [],
     }
@@ -343,8 +358,8 @@ def test_fleet_merge_that_harms_general_speech_exits_with_3_and_is_not_offered(
     """The base recognises everything, the merged model nothing."""
     texts = ["one two three four"] * 10
 
-    monkeypatch.setattr(fleet, "transcribe_sets", lambda *_: {GUARD_SET: Hypotheses(texts, texts)})
-    monkeypatch.setattr(fleet, "transcribe_sets_with", lambda *_: {GUARD_SET: Hypotheses(texts, [""] * 10)})
+    monkeypatch.setattr(scoring, "transcribe_sets", lambda *_: {GUARD_SET: Hypotheses(texts, texts)})
+    monkeypatch.setattr(scoring, "transcribe_sets_with", lambda *_: {GUARD_SET: Hypotheses(texts, [""] * 10)})
     done = merge("--density", 0.5, "--tolerance", 2)
     assert done.code == 3
     assert done.out.splitlines()[-1] == "General speech: WER 0.0% before, 100.0% after the merge."
@@ -356,4 +371,21 @@ def test_fleet_merge_that_harms_general_speech_exits_with_3_and_is_not_offered(
 def test_fleet_merge_of_too_few_vectors_names_the_group(asr, keys, tiny_bundle):
     done = asr("host", "fleet", "merge", "--group", "nobody", "--model", tiny_bundle.folder)
     assert (done.code, done.out) == (1, "")
-    assert done.err.startswith("asr-edge: nobody: has 0 vectors that can be merged, but at least 3 are needed; devices")
+    assert done.err.startswith("asr-edge: nobody: has 0 vectors that can be merged, but at least 5 are needed; devices")
+
+
+def test_held_out_speech_of_a_group_is_kept_listed_and_removed(asr, keys, manifest, tmp_path):
+    path = manifest("crew", ("one two", "test"), ("three", "train"))
+    done = asr("host", "fleet", "score", "add", path, "--group", "crew")
+    assert (done.code, done.err) == (0, "crew has 1 held-out utterances with 2 words.\n")
+    asr("host", "fleet", "score", "add", path, "--group", "crew")  # again: nothing is doubled
+    found = json.loads(asr("host", "fleet", "score", "list", "--json").out)
+    assert found == [{"group": "crew", "utterances": 1, "words": 2}]
+    assert "crew" in asr("host", "fleet", "score", "list").out
+    folder = tmp_path / "home" / "host" / "fleet" / "score"
+    assert all(one.stat().st_mode & 0o077 == 0 for one in folder.rglob("*"))
+    assert asr("host", "fleet", "score", "remove", "--group", "crew", answer="n\n").code == 1
+    assert asr("host", "fleet", "score", "remove", "--group", "crew", answer="y\n").code == 0
+    assert not list(folder.rglob("*.flac"))
+    assert "no held-out speech" in asr("host", "fleet", "score", "remove", "--group", "..", "--yes").err
+    assert "letters, digits" in asr("host", "fleet", "score", "add", path, "--group", "a/b").err

@@ -9,15 +9,18 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from device_app.adaptation.gate import Hypotheses
 from device_app.adaptation.guard_set import guard_set
 from device_app.adaptation.settings import MergeSettings
 from device_app.execution import ExecutionContext
 from device_app.remote.signatures import verify_document
 from editing.errors import BadInputError
 from editing.task_vector import RECORD, Origin, TaskVector
-from trainer.host import contributions, fleet
+from trainer.host import contributions
 from trainer.host.contributions import vector_file
-from trainer.host.fleet import merge_fleet
+from trainer.host.fleet import merge as fleet
+from trainer.host.fleet import robust, scoring
+from trainer.host.fleet.merge import merge_fleet
 
 CHANGED = "model.decoder.embed_tokens.weight"
 RARE = slice(20_000, 24_000)  # tokens of other scripts: honest vectors change only them, so hypotheses stay the same
@@ -72,7 +75,7 @@ def give(database, host_home, tmp_path):
 
 @pytest.fixture
 def merge(database, host_home, keys, bundle):
-    def run(method="task_arithmetic", **settings):
+    def run(method="task_arithmetic", min_devices=3, **settings):
         folder = host_home / "host"
         return merge_fleet(
             database,
@@ -83,6 +86,7 @@ def merge(database, host_home, keys, bundle):
             MergeSettings(method, settings),
             tolerance=0.01,
             context=ExecutionContext(threads=2),
+            min_devices=min_devices,
         )
 
     return run
@@ -121,7 +125,8 @@ def test_poisoned_and_broken_vectors_are_left_out_with_the_reason(give, merge, v
         b=vector(2),
         c=vector(3),
         d=vector(4),
-        huge=vector(5, scale=1.0),
+        e=vector(5),
+        huge=vector(6, scale=1.0),
         turned=turned,
         nan=replace(nan, tensors=whole),
         worse=vector(8, scores={"before": 0.2, "after": 0.3}),
@@ -137,14 +142,22 @@ def test_poisoned_and_broken_vectors_are_left_out_with_the_reason(give, merge, v
 
 
 @pytest.mark.slow
-def test_a_vector_that_raises_the_wer_of_the_guard_set_is_left_out(give, merge, vector, shapes, bundle):
-    """The vector removes the last layer norm. Neither its norm nor its direction reveals it."""
-    weight = bundle.weights()[LAST]
-    tensors = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-    tensors[LAST] = np.float32(-1.7) * weight
-    size = float(np.linalg.norm(tensors[LAST])) / vector(0, scale=1.0).norm
-    honest = {name: vector(seed, scale=size) for seed, name in enumerate("abcd")}
-    give(**honest, poison=replace(honest["a"], tensors=tensors))
+def test_a_vector_of_which_only_transcripts_show_the_harm_is_left_out(give, merge, vector, monkeypatch):
+    """The merge with the poison is transcribed as nothing; neither its norm nor its direction reveals it."""
+    transcribe = scoring.transcribe_sets_with
+    harmful = vector(9).tensors[CHANGED][RARE]
+
+    def has_poison(weights, base):
+        change = (weights[CHANGED] - base.weights()[CHANGED])[RARE]
+        return np.vdot(change, harmful) > 0.6 * 0.7 * np.vdot(harmful, harmful)
+
+    def transcribed(weights, base, sets, context, label):
+        if not has_poison(weights, base):
+            return transcribe(weights, base, sets, context, label)
+        return {name: Hypotheses([one.transcript for one in some], [""] * len(some)) for name, some in sets.items()}
+
+    monkeypatch.setattr(scoring, "transcribe_sets_with", transcribed)
+    give(**{name: vector(seed) for seed, name in enumerate("abcd")}, poison=vector(9))
     report = merge()
     assert left_out(report).keys() == {"poison"}
     assert "points lower" in left_out(report)["poison"]
@@ -152,21 +165,21 @@ def test_a_vector_that_raises_the_wer_of_the_guard_set_is_left_out(give, merge, 
 
 
 def test_clipping_scales_long_vectors_to_a_multiple_of_the_median(vector):
-    judged = [fleet.AssessedContribution(name, "") for name in "abc"]
     vectors = {"a": vector(1), "b": vector(2), "c": vector(3).scaled(4.0)}
-    for one in judged:
-        one.norm = vectors[one.device].norm
-    long = vectors["c"]
-    fleet._clip(judged, vectors)
-    assert vectors["c"].norm == pytest.approx(fleet.CLIP_FACTOR * sorted(one.norm for one in judged)[1], rel=1e-5)
-    assert vectors["c"].cosine(long) == pytest.approx(1.0, abs=1e-5)
-    assert vectors["a"].norm == judged[0].norm
+    median = sorted(one.norm for one in vectors.values())[1]
+    found = robust.clipped(vectors)
+    assert found["c"].norm == pytest.approx(robust.CLIP_FACTOR * median, rel=1e-5)
+    assert found["c"].cosine(vectors["c"]) == pytest.approx(1.0, abs=1e-5)
+    assert found["a"] is vectors["a"]
 
 
 def test_two_vectors_are_too_few(give, merge, vector):
     give(a=vector(1), b=vector(2))
     with pytest.raises(BadInputError, match="at least 3 are needed"):
         merge()
+    give(c=vector(3), d=vector(4))
+    with pytest.raises(BadInputError, match="has 4 vectors that can be merged, but at least 5 are needed"):
+        merge(min_devices=fleet.MIN_DEVICES)
 
 
 def test_a_device_can_contribute_only_to_its_own_group(serve, client_of, vector, database, bundle):

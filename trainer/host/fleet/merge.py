@@ -1,0 +1,248 @@
+"""Merges the task vectors of a group's devices into one, leaves out harmful ones, and reports why.
+
+A poisoned or broken vector must not spoil the merge. The steps, in this order:
+
+1. Leave out files that cannot be read, do not fit the base, have entries that are not finite, or change nothing.
+2. Leave out vectors with which their own device measured no lower WER.
+3. Count near-copies once; leave out vectors whose tensors, norm or direction are unlike those of most devices; offer
+   nothing if too many differ (`trainer.host.fleet.robust`). Clip long ones.
+4. If the host has held-out speech of the group, leave out vectors that harm it by themselves.
+5. If the merge raises the WER of the guard set or of that speech by more than the tolerance, score the merge without
+   each vector in turn, and leave out the vector without which the WER is lowest. Repeat until it is within the
+   tolerance, or offer nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from device_app.adaptation.gate import Hypotheses
+from device_app.adaptation.guard_set import guard_set
+from device_app.adaptation.settings import MergeSettings
+from device_app.data.names import GUARD_SET
+from device_app.execution import ExecutionContext
+from device_app.remote.signatures import Signer
+from editing.errors import BadInputError, TaskVectorError
+from editing.files import sha256
+from editing.method import Tensors
+from editing.task_vector import Origin, TaskVector
+from export.bundle import Bundle
+from trainer.host.contributions import incoming_file, vector_file
+from trainer.host.database import Contribution, Database
+from trainer.host.fleet import robust
+from trainer.host.fleet.report import AssessedContribution, Report
+from trainer.host.fleet.score_set import speech
+from trainer.host.fleet.scoring import GROUP_SPEECH, Scorer, harm, harmful_alone
+
+MIN_DEVICES = 5  # enough to leave out one of them: n >= 2 f + 3 (Blanchard et al. 2017, arXiv 1703.02757)
+FEWEST_LEFT = 3  # vectors that a merge must keep, unless the group is smaller by its owner's wish
+
+
+@dataclass
+class Candidates:
+    """The vectors that are still to be merged, by device, and what is known of all contributions."""
+
+    judged: Sequence[AssessedContribution]
+    vectors: dict[str, TaskVector] = field(default_factory=dict)
+
+    def entry(self, device: str) -> AssessedContribution:
+        return next(one for one in self.judged if one.device == device)
+
+    def leave_out(self, reasons: Mapping[str, str]) -> None:
+        for device, reason in reasons.items():
+            self.entry(device).left_out = reason
+            del self.vectors[device]
+
+    def require(self, fewest: int, group: str) -> None:
+        """
+        Raises:
+            BadInputError: fewer than `fewest` vectors remain.
+        """
+        if len(self.vectors) >= fewest:
+            return
+        reasons = [f"{one.device}: {one.left_out}" for one in self.judged if one.left_out]
+        reasons += [f"{one.device}: a copy of {one.copy_of}'s" for one in self.judged if one.copy_of]
+        raise BadInputError(
+            f"{group}: has {len(self.vectors)} vectors that can be merged, but at least {fewest} are needed"
+            + (f" ({'; '.join(reasons)})" if reasons else "")
+            + "; devices contribute theirs with 'asr-edge contribute N --on URL'"
+        )
+
+
+def merge_fleet(
+    database: Database,
+    folder: Path,
+    signer: Signer,
+    group: str,
+    base: Bundle,
+    merge: MergeSettings,
+    *,
+    tolerance: float,
+    context: ExecutionContext,
+    min_devices: int = MIN_DEVICES,
+) -> Report:
+    """Merges a group's contributions, and offers the result to the group unless it does harm or they disagree.
+
+    Args:
+        database, folder, signer: the host's.
+        group: the group whose vectors are merged.
+        base: the model from which the vectors were computed.
+        merge: method and settings.
+        tolerance: by how much the WER of the guard set and of the group's speech may rise, as a fraction.
+        context: threads and reporter.
+        min_devices: number of devices with different vectors below which nothing is merged.
+
+    Raises:
+        BadInputError: too few vectors remain, the method cannot merge them, or the group's held-out speech is damaged.
+    """
+    settings = {**merge.with_defaults(), "lam": 1.0}
+    theta = base.weights()
+    found = _load_contributions(database.contributions(group, base.weights_hash), folder, base, theta)
+    report = Report(group, base.weights_hash, merge.method, settings, found.judged)
+    if reason := leave_out_unusual(found, group, min_devices):
+        return replace(report, reasons=[reason])
+    fewest = min(FEWEST_LEFT, min_devices)
+    found.require(fewest, group)
+    found.vectors = robust.clipped(found.vectors)
+    scorer = Scorer(base, theta, guard_set(), speech(folder, group), MergeSettings(merge.method, settings), context)
+    if GROUP_SPEECH in scorer.sets:
+        _leave_out_harmful_alone(found, scorer, tolerance)
+        found.require(fewest, group)
+    after = _leave_out_harmful(found, scorer, tolerance, fewest)
+    report = _with_scores(report, scorer, after)
+    if reasons := harm(scorer.before, after, tolerance):
+        return replace(report, reasons=[f"{'; '.join(reasons)}; nothing is offered"])
+    return _offer(database, folder, signer, base, found.vectors, scorer, report)
+
+
+def _with_scores(report: Report, scorer: Scorer, after: Mapping[str, Hypotheses]) -> Report:
+    has_speech = GROUP_SPEECH in after
+    return replace(
+        report,
+        general_speech_before=scorer.before[GUARD_SET].wer,
+        general_speech_after=after[GUARD_SET].wer,
+        group_speech_before=scorer.before[GROUP_SPEECH].wer if has_speech else None,
+        group_speech_after=after[GROUP_SPEECH].wer if has_speech else None,
+    )
+
+
+def _offer(
+    database: Database,
+    folder: Path,
+    signer: Signer,
+    base: Bundle,
+    vectors: Mapping[str, TaskVector],
+    scorer: Scorer,
+    report: Report,
+) -> Report:
+    """Stores and signs the merged vector, and offers it to the group."""
+    names = ("general_speech_before", "general_speech_after", "group_speech_before", "group_speech_after")
+    scores = {name: wer for name in names if (wer := getattr(report, name)) is not None}
+    origin = Origin(
+        base.family,
+        base.weights_hash,
+        report.group,
+        utterances=sum(vector.origin.utterances for vector in vectors.values()),
+        seconds=sum(vector.origin.seconds for vector in vectors.values()),
+        method=report.method,
+        scores=scores,
+    )
+    temporary = incoming_file(folder, 0)
+    TaskVector(scorer.merged(vectors), origin).save(temporary)
+    digest = sha256(temporary)
+    temporary.replace(vector_file(folder, digest))
+    report = replace(report, vector=digest)
+    statement, signature = signer.sign(
+        {
+            "kind": "fleet",
+            "group": report.group,
+            "base": base.weights_hash,
+            "method": report.method,
+            "devices": len(vectors),
+            "general_speech": [report.general_speech_before, report.general_speech_after],
+            "vector": digest,
+        }
+    )
+    database.offer(report.group, base.weights_hash, digest, statement, signature, json.dumps(asdict(report)))
+    return report
+
+
+def _load_contributions(
+    contributions: Sequence[Contribution], folder: Path, base: Bundle, theta: Tensors
+) -> Candidates:
+    found = Candidates([AssessedContribution(one.device, one.vector) for one in contributions])
+    shapes = {name: tensor.shape for name, tensor in theta.items()}
+    base_norm = robust.norm_of(theta)
+    for one, assessed in zip(contributions, found.judged, strict=True):
+        scores = one.statement.get("scores", {})
+        try:
+            vector = TaskVector.load(vector_file(folder, one.vector), base=base.weights_hash, shapes=shapes, name="it")
+        except TaskVectorError as error:
+            assessed.left_out = str(error).removeprefix("it: ")
+            continue
+        assessed.norm = vector.norm
+        assessed.left_out = robust.too_small(vector, base_norm)
+        if not assessed.left_out and "before" in scores and "after" in scores and scores["after"] >= scores["before"]:
+            assessed.left_out = "its own device measured no lower WER with it"
+        if not assessed.left_out:
+            found.vectors[one.device] = vector
+    return found
+
+
+def leave_out_unusual(found: Candidates, group: str, min_devices: int) -> str:
+    """Leaves out what norms and directions reveal; returns why nothing can be offered, or "".
+
+    Raises:
+        BadInputError: there are fewer than `min_devices` different vectors.
+    """
+    if found.vectors:
+        names = list(found.vectors)
+        for device, original in robust.copies(names, robust.cosines_of(found.vectors)).items():
+            found.entry(device).copy_of = original
+            del found.vectors[device]
+    found.require(min_devices, group)
+    count = len(found.vectors)
+    for rule in (robust.unusual_tensors, robust.unusual_norms):
+        if found.vectors:
+            found.leave_out(rule(found.vectors))
+    if found.vectors:
+        names, cosines = list(found.vectors), robust.cosines_of(found.vectors)
+        for name, cosine in zip(names, robust.agreements(cosines), strict=True):
+            found.entry(name).cosine = float(cosine)
+        found.leave_out(robust.opposed(names, cosines))
+    return robust.disagreement(count, count - len(found.vectors))
+
+
+def _leave_out_harmful_alone(found: Candidates, scorer: Scorer, tolerance: float) -> None:
+    """Leaves out vectors that harm the group's held-out speech by themselves."""
+    alone = {}
+    for name, vector in found.vectors.items():
+        alone[name] = scorer.with_one(vector, f"the group's speech with the vector of {name}")
+        found.entry(name).group_speech = alone[name].wer
+    found.leave_out(harmful_alone(scorer.before[GROUP_SPEECH], alone, tolerance))
+
+
+def _leave_out_harmful(found: Candidates, scorer: Scorer, tolerance: float, fewest: int) -> Mapping[str, Hypotheses]:
+    """Leaves out vectors until the merge does no harm; returns the hypotheses with the last merge."""
+    together = scorer.with_merge(found.vectors, "all sets with all vectors")
+    while len(found.vectors) > fewest and harm(scorer.before, together, tolerance):
+        without = {}
+        for name in found.vectors:
+            rest = {other: vector for other, vector in found.vectors.items() if other != name}
+            without[name] = scorer.with_merge(rest, f"all sets without {name}")
+            found.entry(name).without = 100 * (_wer(without[name]) - _wer(together))
+        best = min(without, key=lambda name: _wer(without[name]))
+        gained = _wer(together) - _wer(without[best])
+        if gained <= 0:
+            break
+        found.leave_out({best: f"without it, the WER is {100 * gained:.1f} points lower"})
+        together = without[best]
+    return together
+
+
+def _wer(hypotheses: Mapping[str, Hypotheses]) -> float:
+    """The sum over the guard set and the group's speech."""
+    return sum(one.wer for one in hypotheses.values())

@@ -1,0 +1,112 @@
+"""Held-out speech of a group, which the host keeps to score contributions: FLAC files and a manifest per group."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from device_app.audio.samples import encode
+from device_app.data.manifest import IN_FOLDER, read_manifest
+from device_app.data.utterance import Utterance
+from editing.errors import BadInputError
+from editing.files import write_all_atomically
+from editing.privacy import make_folder
+
+GROUP_PREFIX = "group-"  # so that the group ".." is not another folder
+
+
+@dataclass(frozen=True)
+class ScoreSet:
+    """The size of a group's held-out speech: number of utterances, and of words in their texts."""
+
+    group: str
+    utterances: int
+    words: int
+
+
+def add_speech(folder: Path, group: str, manifest: Path) -> ScoreSet:
+    """Copies the recordings of a manifest into a group's held-out speech.
+
+    If the manifest has splits, only its held-out ones (test, dev, validation) are taken.
+
+    Args:
+        folder: the host's.
+        group: a valid name of a group.
+        manifest: as for `read_manifest`.
+
+    Raises:
+        BadInputError, BadAudioError: the manifest or a recording cannot be read; nothing was added.
+        StorageError: the disk is full or cannot be written; nothing was added.
+    """
+    utterances = read_manifest(manifest)
+    if any(one.has_split for one in utterances):
+        utterances = [one for one in utterances if one.is_held_out]
+    if not utterances:
+        raise BadInputError(
+            f"{manifest}: has no held-out utterances (split test, dev or validation); nothing was added"
+        )
+    target = _folder(folder, group)
+    lines, files = _lines(target), {}
+    for one in utterances:
+        data = encode(one.read())
+        name = f"{hashlib.sha256(data).hexdigest()}.flac"
+        files[target / name] = data
+        lines[name] = json.dumps({"audio": name, "text": one.transcript}, ensure_ascii=False)
+    make_folder(target)
+    manifest_bytes = "".join(f"{line}\n" for line in lines.values()).encode()
+    write_all_atomically({**files, target / IN_FOLDER: manifest_bytes}, private=True)
+    return _size(folder, group)
+
+
+def speech(folder: Path, group: str) -> Sequence[Utterance]:
+    """A group's held-out utterances; empty if it has none.
+
+    Raises:
+        BadInputError: the manifest is damaged, or a recording is missing.
+    """
+    path = _folder(folder, group) / IN_FOLDER
+    return read_manifest(path) if path.is_file() else []
+
+
+def score_sets(folder: Path) -> list[ScoreSet]:
+    """The groups that have held-out speech, by name."""
+    manifests = sorted((folder / "fleet" / "score").glob(f"{GROUP_PREFIX}*/{IN_FOLDER}"))
+    return [_size(folder, path.parent.name.removeprefix(GROUP_PREFIX)) for path in manifests]
+
+
+def remove_speech(folder: Path, group: str) -> None:
+    """Deletes a group's held-out speech.
+
+    Raises:
+        BadInputError: the group has none.
+    """
+    target = _folder(folder, group)
+    if not (target / IN_FOLDER).is_file():
+        raise BadInputError(
+            f"{group}: this group has no held-out speech; 'asr-edge host fleet score list' shows which do"
+        )
+    (target / IN_FOLDER).unlink()
+    shutil.rmtree(target)
+
+
+def _folder(folder: Path, group: str) -> Path:
+    return folder / "fleet" / "score" / f"{GROUP_PREFIX}{group}"
+
+
+def _lines(target: Path) -> dict[str, str]:
+    path = target / IN_FOLDER
+    if not path.is_file():
+        return {}
+    return {
+        one.file.name: json.dumps({"audio": one.file.name, "text": one.transcript}, ensure_ascii=False)
+        for one in read_manifest(path)
+    }
+
+
+def _size(folder: Path, group: str) -> ScoreSet:
+    found = speech(folder, group)
+    return ScoreSet(group, len(found), sum(len(one.transcript.split()) for one in found))
