@@ -55,6 +55,7 @@ class Served:
         from trainer.host.jobs import Jobs
         from trainer.host.keys import make_keys
         from trainer.host.limits import Limits
+        from trainer.host.serving.connections import Connections, listen
 
         self.folder = home / "host"
         self.keys = make_keys(self.folder, ["localhost", "127.0.0.1"])
@@ -64,7 +65,7 @@ class Served:
         config = uvicorn.Config(
             make_api(HostState(jobs, self.keys, self.folder, allows_anonymous=False)), log_level="warning"
         )
-        self.url = stack.enter_context(running(config))
+        self.url = stack.enter_context(running(config, listen("127.0.0.1", 0, Connections())))
 
     def trust(self, *, consent=True, token=None):
         save_host(

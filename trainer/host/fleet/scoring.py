@@ -74,13 +74,13 @@ class Scorer:
     def with_merge(self, vectors: Mapping[str, TaskVector], label: str) -> dict[str, Hypotheses]:
         """Hypotheses for all sets with the merge of vectors, as a device that pulls it would have them."""
         weights = scaled_sum(self._theta, self.merged(vectors), PULL_LAMBDA)
-        return transcribe_sets_with(weights, self._base, self.sets, self._context, label)
+        return transcribe_sets_with(weights, self._base, self.sets, self._context, label, self.before)
 
     def with_one(self, vector: TaskVector, label: str) -> Hypotheses:
         """Hypotheses for the group's speech with one vector alone."""
         weights = scaled_sum(self._theta, vector.tensors, PULL_LAMBDA)
         sets = {GROUP_SPEECH: self.sets[GROUP_SPEECH]}
-        return transcribe_sets_with(weights, self._base, sets, self._context, label)[GROUP_SPEECH]
+        return transcribe_sets_with(weights, self._base, sets, self._context, label, self.before)[GROUP_SPEECH]
 
 
 def harm(before: ByDomain, after: ByDomain, tolerance: float) -> list[str]:
