@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import socket
 import threading
 
 import httpx2 as httpx
@@ -81,8 +82,8 @@ def serve(make_jobs, keys, host_home):
 
 
 @contextlib.contextmanager
-def running(config, sockets):
-    (listening,) = sockets
+def running(config, sockets=None):
+    (listening,) = sockets or [socket.create_server(("127.0.0.1", 0))]
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()

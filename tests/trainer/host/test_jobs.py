@@ -226,9 +226,14 @@ def test_a_full_disk_does_not_stop_the_host(make_jobs, monkeypatch):
     faults = [OSError(28, "No space left on device")]
     done = []
     monkeypatch.setattr(jobs_module, "RETRY_S", 0.1)
-    monkeypatch.setattr(
-        jobs, "_remove_unneeded", lambda: done.append(1) if not faults else (_ for _ in ()).throw(faults.pop())
-    )
+
+    def clean_up():
+        if faults:
+            raise faults.pop()
+        done.append(1)
+        return []
+
+    monkeypatch.setattr(jobs._retention, "clean_up", clean_up)
     monkeypatch.setattr(jobs_module, "CLEAN_UP_S", 0.0)
     jobs.start()
     until(lambda: done)
