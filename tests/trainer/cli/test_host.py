@@ -304,7 +304,18 @@ def crew(database, host_home, tiny_bundle, tmp_path, monkeypatch):
 @pytest.fixture
 def merge(asr, keys, crew, tiny_bundle):
     return lambda *options: asr(
-        "host", "fleet", "merge", "--group", "crew", "--model", tiny_bundle.folder, "--min-devices", 3, *options
+        "host",
+        "fleet",
+        "merge",
+        "--group",
+        "crew",
+        "--model",
+        tiny_bundle.folder,
+        "--min-devices",
+        3,
+        "--tolerance",
+        100,
+        *options,
     )
 
 

@@ -151,9 +151,9 @@ def test_a_vector_of_which_only_transcripts_show_the_harm_is_left_out(give, merg
         change = (weights[CHANGED] - base.weights()[CHANGED])[RARE]
         return np.vdot(change, harmful) > 0.6 * 0.7 * np.vdot(harmful, harmful)
 
-    def transcribed(weights, base, sets, context, label):
+    def transcribed(weights, base, sets, context, label, before):
         if not has_poison(weights, base):
-            return transcribe(weights, base, sets, context, label)
+            return transcribe(weights, base, sets, context, label, before)
         return {name: Hypotheses([one.transcript for one in some], [""] * len(some)) for name, some in sets.items()}
 
     monkeypatch.setattr(scoring, "transcribe_sets_with", transcribed)

@@ -126,8 +126,10 @@ def test_one_or_two_of_nine_do_not_change_the_direction_of_the_merge(attack, att
     assert refused == ""
     assert others.keys() <= left.keys(), reasons
     expected, found = merged(others), merged(left)
-    assert found.cosine(expected) > 0.93
-    assert 0.8 < found.norm / expected.norm < 1.25
+    if attack in LEFT_OUT:
+        assert found.cosine(expected) > 0.999
+    assert found.cosine(expected) > 0.8
+    assert 0.8 < found.norm / expected.norm < 1.35
 
 
 LEFT_OUT = set(ATTACKS) - {"a little less than the mean of the honest ones", "copies of one vector", "long"}
@@ -156,7 +158,7 @@ def test_two_of_five_that_flip_the_sign_of_an_honest_vector_are_never_merged(noi
     for at in range(2):
         own = vector(normal(7000 + at)).scaled(noise)
         vectors[f"d{at}"] = vectors["d4"].scaled(-1.0) + own
-    if noise == 0.0:  # their vector counts once, so that four are left
+    if noise <= 0.2:  # their vectors are nearly the same and count once, so that four are left
         with pytest.raises(BadInputError, match="has 4 vectors that can be merged, but at least 5 are needed"):
             screened(vectors)
         return
