@@ -16,6 +16,7 @@ from editing.files import write_atomically
 from editing.printable import printable
 
 FORMATS = (".png", ".svg", ".pdf")
+DARK = 0.6  # the share of the range of colours from which a number is written in white
 SLANTED: Mapping[str, Any] = {"rotation": 20, "ha": "right"}  # tick labels of an x axis
 
 
@@ -59,7 +60,9 @@ def save_figure(figure: Any, path: Path) -> None:
 
 
 def draw_heat_map(axes: Any, values: NDArray[np.float64], fontsize: str, **options: Any) -> Any:
-    """Draws values (rows, columns) as a heat map, low values green, with the number in each cell.
+    """Draws values (rows, columns) as a heat map, high values dark, with the number in each cell.
+
+    The colours differ in brightness only, so that the map is readable in grey and by colour-blind people.
 
     Args:
         axes: matplotlib axes.
@@ -70,10 +73,11 @@ def draw_heat_map(axes: Any, values: NDArray[np.float64], fontsize: str, **optio
     Returns:
         The image, for a colour bar.
     """
-    image = axes.imshow(values, cmap="RdYlGn_r", aspect="auto", **options)
+    image = axes.imshow(values, cmap="Oranges", aspect="auto", **options)
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):
-            axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=fontsize)
+            colour = "white" if image.norm(value) > DARK else "black"
+            axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=fontsize, color=colour)
     return image
 
 
