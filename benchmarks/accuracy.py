@@ -62,6 +62,28 @@ def babble(snr_db: float) -> Degrade:
     return degrade
 
 
+def music(snr_db: float) -> Degrade:
+    """Synthetic music: every half second a chord of decaying harmonics and a drum. No recorded music is at hand."""
+
+    def degrade(audio: Samples, _others: Sequence[Samples], random: np.random.Generator) -> Samples:
+        beat = SAMPLE_RATE // 2
+        time_s = np.arange(2 * beat) / SAMPLE_RATE
+        mixed = np.zeros(len(audio) + 2 * beat, np.float32)
+        for start in range(0, len(audio), beat):
+            root = 110.0 * 2 ** (random.choice([0, 5, 7, 9]) / 12)
+            for interval in (0, 4, 7, 12):
+                for harmonic in range(1, 6):
+                    pitch = harmonic * root * 2 ** (interval / 12)
+                    mixed[start : start + 2 * beat] += (
+                        np.sin(2 * np.pi * pitch * time_s) * np.exp(-3 * time_s) / harmonic
+                    )
+            drum = random.standard_normal(beat // 4) * np.exp(-np.arange(beat // 4) / 400)
+            mixed[start : start + len(drum)] += 2 * drum
+        return with_noise(audio, mixed[: len(audio)], snr_db)
+
+    return degrade
+
+
 def telephone(audio: Samples, _others: Sequence[Samples], _random: np.random.Generator) -> Samples:
     band = scipy.signal.butter(4, (300, 3400), "bandpass", fs=SAMPLE_RATE, output="sos")
     return np.asarray(scipy.signal.sosfilt(band, audio), np.float32)
@@ -83,6 +105,7 @@ CONDITIONS: Mapping[str, Degrade] = {
     "noise-5": noise(5.0),
     "babble-10": babble(10.0),
     "babble-5": babble(5.0),
+    "music-10": music(10.0),
     "telephone": telephone,
     "far-field": far_field,
 }
