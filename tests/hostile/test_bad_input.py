@@ -265,7 +265,9 @@ def test_two_processes_may_bake_at_once(tmp_path):
         assert "valid extension" in second.communicate()[0]
 
 
-@pytest.mark.parametrize("most_bytes", [1_000, 30_000, 60_000])
+@pytest.mark.parametrize(
+    "most_bytes", [pytest.param(1_000, marks=pytest.mark.slow), 30_000, pytest.param(60_000, marks=pytest.mark.slow)]
+)
 def test_a_full_disk_during_an_import_keeps_what_was_confirmed(tmp_path, most_bytes):
     home = tmp_path / "home"
     done = _limited(home, most_bytes, "import", RECORDINGS / "manifest.jsonl", "--domain", "prompts")

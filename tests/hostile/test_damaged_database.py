@@ -18,14 +18,14 @@ from editing.errors import StorageError
 from tests.command_line import call
 from tests.device_app.data.repair.test_utterances import new
 
-COUNT = 120  # utterances: the table has several pages
+COUNT = 30  # utterances, whose texts make several pages of the table
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     with Store(folder) as store:
-        store.add([new(seed, text=f"the text of utterance {seed} " + "word " * 20) for seed in range(COUNT)])
+        store.add([new(seed, text=f"the text of utterance {seed} " + "word " * 100) for seed in range(COUNT)])
     return folder
 
 

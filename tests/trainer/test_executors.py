@@ -27,30 +27,34 @@ def die_once(path):
     Path(path).write_text("restarted")
 
 
-@pytest.fixture(params=["local", "ray"])
-def executor(request):
-    if request.param == "local":
+def executor_named(name):
+    if name == "local":
         return LocalExecutor()
     pytest.importorskip("ray")
     return RayExecutor()
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_all_tasks_run_and_are_reported(executor, tmp_path):
+@pytest.mark.parametrize("name", ["local", "ray"])
+def test_all_tasks_run_and_are_reported(name, tmp_path):
     messages = []
-    executor.run([Task(f"task {n}", write, (str(tmp_path / str(n)), str(n))) for n in range(3)], messages.append)
+    executor_named(name).run(
+        [Task(f"task {n}", write, (str(tmp_path / str(n)), str(n))) for n in range(3)], messages.append
+    )
     assert [(tmp_path / str(n)).read_text() for n in range(3)] == ["0", "1", "2"]
     assert len(messages) == 3
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_error_names_the_task_that_failed_and_the_reason(executor, tmp_path):
+@pytest.mark.parametrize("name", ["local", pytest.param("ray", marks=pytest.mark.slow)])
+def test_the_error_names_the_task_that_failed_and_the_reason(name, tmp_path):
     tasks = [Task("good", write, (str(tmp_path / "good"), "x")), Task("bad", fail, ("m.jsonl",))]
     with pytest.raises((TrainingError, BadInputError), match=r"m\.jsonl: is damaged"):
-        executor.run(tasks, lambda _message: None)
+        executor_named(name).run(tasks, lambda _message: None)
     assert (tmp_path / "good").exists()
 
 
+@pytest.mark.slow  # Ray takes half a minute
 @pytest.mark.filterwarnings("ignore")
 def test_a_killed_worker_is_restarted(tmp_path):
     pytest.importorskip("ray")

@@ -203,7 +203,7 @@ def test_an_exchange_that_was_undone_before_the_answer_changes_nothing(store):
     check_whole(store)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     contents=st.lists(st.sampled_from(["gone", "rubbish", 0, 1, 2, 4, 9]), min_size=5, max_size=5),
     beside=st.lists(st.sampled_from([0, 1, 2, 4, 8]), max_size=3),
