@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_app.audio.samples import SAMPLE_RATE, Samples, as_mono, level_dbfs, to_model_rate
-from device_app.audio.vad import FRAME, FRAME_S, OFFSET, ONSET, VoiceActivity, VoiceState
+from device_app.audio.vad import FRAME, FRAME_S, OFFSET, ONSET, VoiceActivity
 from device_app.evaluation.error_rates import basic
 
 MARGIN_S = 0.3  # silence kept before and after speech
@@ -76,7 +76,7 @@ def measure(take: NDArray[np.generic], sample_rate: float, voice: VoiceActivity)
     audio = to_model_rate(raw, sample_rate)
     count = max(1, len(audio) // FRAME)
     frames = np.resize(audio, count * FRAME).reshape(count, FRAME)
-    probabilities = voice(frames, VoiceState())
+    probabilities = voice(frames, voice.start())
     speech = np.flatnonzero(probabilities >= ONSET)
     if not len(speech):
         return audio, Quality(clipped_fraction(raw), level_dbfs(audio), 0.0, 0.0, False, False)

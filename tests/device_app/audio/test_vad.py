@@ -1,8 +1,18 @@
 import numpy as np
 import pytest
 
-from device_app.audio.samples import SAMPLE_RATE
-from device_app.audio.vad import FRAME, FRAME_S, Segmenter, SegmentSettings, VoiceActivity, VoiceState, best_pause
+from device_app.audio.samples import SAMPLE_RATE, read
+from device_app.audio.vad import (
+    FRAME,
+    FRAME_S,
+    ONSET,
+    Segmenter,
+    SegmentSettings,
+    VoiceActivity,
+    VoiceState,
+    best_pause,
+)
+from device_app.paths import RECORDINGS
 
 
 @pytest.fixture(scope="module")
@@ -12,6 +22,9 @@ def voice():
 
 class Scripted:
     """Stands in for the network where a test is about the segmenter: a frame is speech if it is not 0."""
+
+    def start(self):
+        return None
 
     def __call__(self, frames, state):
         return (np.abs(frames).max(axis=1) > 0).astype(np.float32)
@@ -35,8 +48,8 @@ def segments(audio, voice=None, block=FRAME, **settings):
 
 def test_probabilities_do_not_depend_on_the_blocks(voice, prompt):
     frames = prompt[: len(prompt) // FRAME * FRAME].reshape(-1, FRAME)
-    whole = voice(frames, VoiceState())
-    state = VoiceState()
+    whole = voice(frames, voice.start())
+    state = voice.start()
     single = np.concatenate([voice(frame[None], state) for frame in frames])
     np.testing.assert_allclose(single, whole, atol=1e-5)
 
@@ -129,3 +142,12 @@ def test_current_is_what_has_been_said_so_far():
     assert len(current.audio) / SAMPLE_RATE == pytest.approx(1.32, abs=2 * FRAME_S)
     list(segmenter.feed(silence(0.48)))
     assert segmenter.silence_s == pytest.approx(0.48)
+
+
+@pytest.mark.parametrize(("name", "start"), [("agent-alreadyon.flac", 37_600), ("invalid.flac", 41_600)])
+def test_speech_that_begins_with_the_stream_is_found(voice, name, start):
+    """A third of a second from within speech, in which Silero finds none from its initial state."""
+    audio = read(RECORDINGS / name)[start : start + 5600]
+    assert (voice(audio[: 10 * FRAME].reshape(10, FRAME), VoiceState()) < ONSET).sum() > 7
+    segmenter = Segmenter(voice)
+    assert [*segmenter.feed(audio), *segmenter.finish()]
