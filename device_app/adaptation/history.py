@@ -24,18 +24,23 @@ def measure_versions(store: Store, ledger: Ledger, context: ExecutionContext) ->
     Returns:
         The domains in the order of their edits, followed by the guard set; and the versions.
     """
-    known = {stats.domain for stats in store.stats()}
-    adapted = dict.fromkeys(domain for version in ledger.history() for domain in ledger.domains(version))
-    domains = [domain for domain in adapted if domain in known]
+    domains = domains_of_history(store, ledger)
     for version in ledger.history():
-        missing = [domain for domain in (*domains, GUARD_SET) if domain not in version.wer]
+        missing = [domain for domain in domains if domain not in version.wer]
         if missing:
             sets = {domain: held_out_utterances(store, domain) for domain in missing}
             transcriber = Transcriber(ledger.bundle(version), threads=context.threads)
             found = transcribe_sets(transcriber, sets, context.reporter, f"transcribing with version {version.id}")
             ledger.record_wer(version, {domain: hypotheses.wer for domain, hypotheses in found.items()})
     clean_up(ledger)
-    return [*domains, GUARD_SET], ledger.history()
+    return domains, ledger.history()
+
+
+def domains_of_history(store: Store, ledger: Ledger) -> list[str]:
+    """The domains with recordings of the versions that led to the active one, by edit, followed by the guard set."""
+    known = {stats.domain for stats in store.stats()}
+    adapted = dict.fromkeys(domain for version in ledger.history() for domain in ledger.domains(version))
+    return [*(domain for domain in adapted if domain in known), GUARD_SET]
 
 
 def transfer_metrics(ledger: Ledger, domains: Sequence[str], versions: Sequence[Version]) -> dict[str, float]:

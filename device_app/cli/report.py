@@ -17,6 +17,7 @@ from device_app.cli.terminal.table import print_table
 
 def report(
     picture: Annotated[Path | None, typer.Option(help="Also draw a picture: .png, .svg or .pdf.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write a report for people to read: one .html file.")] = None,
     overwrite: options.Overwrite = False,
     model: options.Model = None,
     threads: options.Threads = None,
@@ -24,15 +25,19 @@ def report(
 ) -> None:
     """Show the WER of every domain after each edit, and forgetting and transfer."""
     from device_app.adaptation.history import measure_versions, transfer_metrics
+    from device_app.adaptation.report.page import check_html
     from device_app.data.store import Store
     from device_app.evaluation.plots import check_picture
     from device_app.outputs import check_output
     from editing.files import check_writable
 
-    if picture is not None:  # before the measurement, which may take long
+    if picture is not None:
         check_picture(picture)
-        check_output(picture, overwrite=overwrite)
-        check_writable(picture, makes_folder=False)
+    if html is not None:
+        check_html(html)
+    for output in filter(None, (picture, html)):  # before the measurement, which may take long
+        check_output(output, overwrite=overwrite)
+        check_writable(output, makes_folder=False)
     ledger = open_ledger(model)
     with Store() as store, ledger.changing():
         domains, versions = measure_versions(store, ledger, terminal_context(threads))
@@ -57,3 +62,12 @@ def report(
 
         draw_matrix(domains, [f"{v.id} {v.why}" for v in versions], [v.wer for v in versions], picture)
         options.tell(f"Picture: {picture}")
+    if html is not None:
+        from device_app.adaptation.report.measure import measure_history
+        from device_app.adaptation.report.page import render
+        from editing.files import write_atomically
+
+        with Store() as store, ledger.changing():
+            history = measure_history(store, ledger, terminal_context(threads))
+        write_atomically(html, render(history, ledger).encode())
+        options.tell(f"Report: {html}")

@@ -205,6 +205,14 @@ def test_report_gives_the_matrix_and_a_picture(home_adapted, tmp_path):
     assert "backward_transfer" not in record
 
 
+def test_report_as_html(home_adapted, tmp_path):
+    call("report", "--model", "tiny", "--html", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "<b>codes</b>: " in page
+    assert "asr-edge revert 1" in page
+    assert "is not the name of an .html file" in call("report", "--html", tmp_path / "a.txt", code=1).stderr
+
+
 def test_report_of_two_domains_has_transfer(home_adapted, teacher, spelled):
     call("import", spelled, "--domain", "more")
     call("adapt", "--domain", "more", "--model", "tiny", "--lambda", "0", "--force")

@@ -1,0 +1,1 @@
+"""The report of what each edit changed, as one HTML file."""

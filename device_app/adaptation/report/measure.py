@@ -1,0 +1,108 @@
+"""Error rates with intervals: every version that led to the active one, on every domain and on general speech."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from device_app.adaptation.decision import clean_up
+from device_app.adaptation.gate import RESAMPLES, SEED, Hypotheses
+from device_app.adaptation.history import domains_of_history
+from device_app.adaptation.test_sets import held_out_utterances
+from device_app.audio.samples import SAMPLE_RATE
+from device_app.data.names import GUARD_SET
+from device_app.data.store import Store
+from device_app.data.utterance import Utterance
+from device_app.execution import ExecutionContext
+from device_app.models.ledger import Ledger, Version
+from device_app.recognition.transcriber import Transcriber
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A WER with its 95 % interval, all fractions; `utterances` is the size of the test set."""
+
+    wer: float
+    low: float
+    high: float
+    utterances: int
+
+    @classmethod
+    def of(cls, hypotheses: Hypotheses) -> Estimate:
+        """Resamples utterances (Bisani & Ney 2004, doi 10.1109/ICASSP.2004.1326009)."""
+        counts = hypotheses.counts
+        picks = np.random.default_rng(SEED).integers(len(counts), size=(RESAMPLES, len(counts)))
+        wrong, words = counts[picks].sum(axis=1).T
+        low, high = np.quantile(wrong / np.maximum(1, words), [0.025, 0.975])
+        return cls(hypotheses.wer, float(low), float(high), len(counts))
+
+
+@dataclass(frozen=True)
+class Example:
+    """A held-out utterance whose text changed: what was said, the text of the base model, and the text now."""
+
+    reference: str
+    before: str
+    now: str
+
+
+@dataclass(frozen=True)
+class History:
+    """What the report shows.
+
+    Attributes:
+        domains: in the order of their edits, then the guard set.
+        versions: that led to the active one, which is the last.
+        estimates: by version, the estimate of each domain.
+        examples: by domain, the utterances that the active version improves most.
+    """
+
+    domains: Sequence[str]
+    versions: Sequence[Version]
+    estimates: Sequence[Mapping[str, Estimate]]
+    examples: Mapping[str, Sequence[Example]]
+
+
+EXAMPLES = 5
+
+
+def measure_history(store: Store, ledger: Ledger, context: ExecutionContext) -> History:
+    """Transcribes the test sets with each version. Call it inside `ledger.changing()`.
+
+    Raises:
+        StorageError: the store, a task vector or a baked file is damaged.
+    """
+    domains = domains_of_history(store, ledger)
+    versions = list(ledger.history())
+    sets = {domain: found for domain in domains if (found := held_out_utterances(store, domain))}
+    measured = []
+    for version in versions:
+        transcriber = Transcriber(ledger.bundle(version), threads=context.threads)
+        with context.reporter.progress(
+            f"transcribing with version {version.id}", sum(map(len, sets.values()))
+        ) as advance:
+            measured.append({domain: _hypotheses(transcriber, found, advance) for domain, found in sets.items()})
+    clean_up(ledger)
+    estimates = [{domain: Estimate.of(found) for domain, found in one.items()} for one in measured]
+    examples = {domain: _examples(measured[0][domain], measured[-1][domain]) for domain in sets if domain != GUARD_SET}
+    return History(list(sets), versions, estimates, examples)
+
+
+def _hypotheses(
+    transcriber: Transcriber, utterances: Sequence[Utterance], advance: Callable[[float], None]
+) -> Hypotheses:
+    texts = []
+    for one in utterances:
+        texts.append(transcriber.transcribe(one.read(), SAMPLE_RATE).text)
+        advance(1)
+    return Hypotheses([one.transcript for one in utterances], texts)
+
+
+def _examples(before: Hypotheses, now: Hypotheses) -> list[Example]:
+    gains = before.counts[:, 0] - now.counts[:, 0]
+    order = np.argsort(-gains, kind="stable")[:EXAMPLES]
+    return [
+        Example(before.references[i], before.hypotheses[i], now.hypotheses[i]) for i in order.tolist() if gains[i] > 0
+    ]
