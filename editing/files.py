@@ -21,7 +21,7 @@ from editing.privacy import (
     restrict_access,
 )
 
-LONGEST_NAME = 255  # bytes
+MAX_NAME_LENGTH = 255  # bytes
 _DESCRIPTOR = re.compile(r"(?:/proc/(?P<process>\d+)(?:/task/\d+)?|/dev)/fd/(?P<number>\d+)")
 
 
@@ -128,7 +128,7 @@ def new_file_in_one_step(path: Path) -> Iterator[IO[bytes]]:
 
 def _temporary_path(path: Path) -> Path:
     suffix = f".{secrets.token_hex(8)}.tmp"
-    name = os.fsencode(path.name)[: LONGEST_NAME - 1 - len(suffix)].decode(errors="ignore")
+    name = os.fsencode(path.name)[: MAX_NAME_LENGTH - 1 - len(suffix)].decode(errors="ignore")
     return path.with_name(f".{name}{suffix}")
 
 

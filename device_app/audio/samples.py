@@ -21,9 +21,9 @@ SAMPLE_RATE = 16_000
 SAMPLE_RATES = Range(1_000, 1_000_000)  # in Hz
 MINIMUM_S = 0.1  # shorter than this the encoder has no frame to give
 BLOCK_S = 1.0
-LOUDEST_FLOAT = 32.0  # 30 dB above full scale: no recording is so loud, but 16-bit samples are that were not scaled
-LEAST_SHARE = 0.05  # of the loudest channel's power, in the average of the channels; below it, they cancel out
-MOST_CHANNELS = 32  # more channels than samples and than this: the two axes are exchanged
+MAX_FLOAT_SAMPLE = 32.0  # 30 dB above full scale: no recording is so loud, but 16-bit samples are that were not scaled
+MIN_POWER_RATIO = 0.05  # of the loudest channel's power, in the average of the channels; below it, they cancel out
+MAX_CHANNELS = 32  # more channels than samples and than this: the two axes are exchanged
 PIECE_S = 1.0  # a recording in memory is converted in such pieces, as a file is read
 
 # For finding recordings in a folder; a file named on the command line is always tried.
@@ -155,7 +155,7 @@ def as_mono(audio: NDArray[Any], name: str = "audio") -> Samples:
     if not np.isfinite(mono).all():
         raise BadAudioError(f"{name}: holds samples that are not numbers (NaN or infinite); record or convert it again")
     peak = float(np.abs(mono).max(initial=0))
-    if peak > LOUDEST_FLOAT:
+    if peak > MAX_FLOAT_SAMPLE:
         raise BadAudioError(
             f"{name}: float samples of up to {peak:.0f}; expected -1..1. Divide 16-bit samples by 32768"
         )
@@ -182,7 +182,7 @@ def as_array(audio: object, name: str = "audio") -> NDArray[Any]:
         raise BadAudioError(f"{name}: a list whose parts differ in length; expected an array") from None
     if array.ndim == 2 and not array.shape[1]:
         raise BadAudioError(f"{name}: has the shape {array.shape}, which is without channels")
-    if array.ndim == 2 and array.shape[1] > max(array.shape[0], MOST_CHANNELS):
+    if array.ndim == 2 and array.shape[1] > max(array.shape[0], MAX_CHANNELS):
         raise BadAudioError(
             f"{name}: has the shape {array.shape}, which is {array.shape[0]} samples of {array.shape[1]} channels; "
             "expected (samples, channels). Of (channels, samples): audio.T"
@@ -197,7 +197,7 @@ def _mixed(audio: NDArray[Any]) -> NDArray[Any]:
         return mean
     powers = np.square(audio, dtype=np.float64).mean(axis=0)
     loudest = powers.max()
-    if not np.square(mean, dtype=np.float64).mean() < LEAST_SHARE * loudest:  # also where samples are NaN
+    if not np.square(mean, dtype=np.float64).mean() < MIN_POWER_RATIO * loudest:  # also where samples are NaN
         return mean
     # The first of those that are about as loud: a change from block to block would invert the phase.
     return audio[:, int(np.argmax(powers >= 0.8 * loudest))]

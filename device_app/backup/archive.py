@@ -23,7 +23,7 @@ from typing import IO, Any
 
 from device_app.remote.archive import content, members
 from editing.errors import BadInputError, one_line
-from editing.files import LONGEST_NAME
+from editing.files import MAX_NAME_LENGTH
 from editing.json_text import is_whole_number, parse_json
 from editing.printable import printable
 from editing.privacy import make_folder
@@ -135,7 +135,7 @@ def is_safe(name: str) -> bool:
     """Whether a name may be that of a file in a backup: one of the data folder's, below it, and printable."""
     parts = name.split("/")
     are_names = all(
-        part not in ("", ".", "..") and "\\" not in part and len(part.encode(errors="replace")) <= LONGEST_NAME
+        part not in ("", ".", "..") and "\\" not in part and len(part.encode(errors="replace")) <= MAX_NAME_LENGTH
         for part in parts
     )
     is_printable = name.isprintable() and printable(name) == name

@@ -53,7 +53,7 @@ def doctor(
             _print_json([*damage, *found.findings], is_repaired or bool(damage), as_json)
         if is_repaired:
             where = f" What was taken out of the store is in {store.quarantine.folder}." if found.store else ""
-            options.tell(f"Mended.{where}")
+            options.tell(f"Repaired.{where}")
     left = remaining_faults() if is_repaired else faults(found.models)
     if is_repaired and left and not as_json:
         options.tell("Faults remain; 'asr-edge doctor' repairs what it can:")
@@ -68,7 +68,7 @@ def _repair_database(damage: Sequence[Finding], dry_run: bool, yes: bool, as_jso
     Raises:
         typer.Exit: it is not repaired, because of --dry-run or the answer.
     """
-    from device_app.finding import mend_all
+    from device_app.finding import repair_all
     from device_app.models.check import examine_models
     from device_app.paths import data_folder
 
@@ -77,7 +77,7 @@ def _repair_database(damage: Sequence[Finding], dry_run: bool, yes: bool, as_jso
     if dry_run or not _is_agreed(yes):
         _print_json([*damage, *examine_models()], False, as_json)
         raise typer.Exit(1)
-    mend_all(damage)
+    repair_all(damage)
     options.tell(f"The database was put into {data_folder() / 'quarantine'}; a new one takes its place.")
 
 
@@ -125,7 +125,7 @@ def _is_agreed(yes: bool) -> bool:
     return ask("Repair this?")
 
 
-def _print_json(findings: Sequence[Finding], mended: bool, as_json: bool) -> None:
+def _print_json(findings: Sequence[Finding], repaired: bool, as_json: bool) -> None:
     if as_json:
         lines = [{"kind": one.kind, "line": one.line, "remedy": one.remedy} for one in findings]
-        print_json({"findings": lines, "mended": mended})
+        print_json({"findings": lines, "repaired": repaired})

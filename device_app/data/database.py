@@ -15,7 +15,7 @@ from pathlib import Path
 from editing.errors import StorageError
 
 BUSY_S = 30.0  # the maximal wait for another process that is writing
-LEAST_FREE = 64 << 10  # bytes; SQLite needs about half of that to open a database that nobody else has open
+MIN_FREE_BYTES = 64 << 10  # bytes; SQLite needs about half of that to open a database that nobody else has open
 
 Migration = Callable[[sqlite3.Connection], None]
 
@@ -61,7 +61,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 def is_full(path: Path) -> bool:
     """Whether the disk of a file has no space left for the journal of a database."""
-    return shutil.disk_usage(path.parent).free < LEAST_FREE
+    return shutil.disk_usage(path.parent).free < MIN_FREE_BYTES
 
 
 def _connect(path: Path, *, alone: bool = False) -> sqlite3.Connection:

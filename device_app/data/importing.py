@@ -17,7 +17,7 @@ from device_app.data.store import Store
 from device_app.data.utterance import StoredUtterance, Utterance
 from editing.errors import BadAudioError, BadInputError, one_line
 
-LONGEST_S = 30.0  # the longest segment that the recogniser supports and is fine-tuned on
+MAX_DURATION_S = 30.0  # the longest segment that the recogniser supports and is fine-tuned on
 BATCH = 64  # utterances in a transaction
 CAPITALS_SHARE = 0.95  # a corpus with at least this share of texts in capitals is published in capitals
 
@@ -138,8 +138,8 @@ def _read(domain: str | None, lower_case: bool, found: Utterance) -> Utterance |
         except BadInputError as error:
             return _Skipped(lambda report: report.unreadable, f"{found.place}: {found.audio}: {error}")
         length_s = (whole_s if found.end is None else found.end / SAMPLE_RATE) - found.start / SAMPLE_RATE
-        if length_s > LONGEST_S:  # from the header, so that recordings that are too long are not decoded
-            message = f"{found.audio}: {length_s:.1f} s long; {LONGEST_S:g} s is the maximum"
+        if length_s > MAX_DURATION_S:  # from the header, so that recordings that are too long are not decoded
+            message = f"{found.audio}: {length_s:.1f} s long; {MAX_DURATION_S:g} s is the maximum"
             return _Skipped(lambda report: report.too_long, message if found.is_whole else f"{found.place}: {message}")
         audio = found.read()
     except BadAudioError as error:

@@ -20,8 +20,8 @@ from editing.json_text import is_number, parse_json, shown
 AUDIO_KEYS = ("audio_filepath", "audio", "file_name")
 TEXT_KEYS = ("text", "transcription", "sentence")
 IN_FOLDER = "manifest.jsonl"  # the manifest of a folder
-LONGEST_PATH, LONGEST_FILE_NAME = 4096, 255  # bytes, on Linux
-LONGEST_S = 1e7  # seconds (115 days); a larger offset or duration is an error
+MAX_PATH_LENGTH, MAX_FILE_NAME_LENGTH = 4096, 255  # bytes, on Linux
+MAX_DURATION_S = 1e7  # seconds (115 days); a larger offset or duration is an error
 
 
 def read_manifest(path: Path, split: str | None = None) -> list[Utterance]:
@@ -102,7 +102,7 @@ def _is_file_name(name: str) -> bool:
         encoded = os.fsencode(name)
     except UnicodeEncodeError:  # half of a surrogate pair
         return False
-    is_short = len(encoded) < LONGEST_PATH and max(map(len, encoded.split(b"/"))) <= LONGEST_FILE_NAME
+    is_short = len(encoded) < MAX_PATH_LENGTH and max(map(len, encoded.split(b"/"))) <= MAX_FILE_NAME_LENGTH
     return bool(name.strip()) and b"\0" not in encoded and is_short
 
 
@@ -197,7 +197,7 @@ def _cut(record: dict[str, Any], place: str) -> tuple[int, int | None]:
 
     for key in ("offset", "duration"):
         value = record.get(key, 1)
-        if not is_number(value) or not 0 <= value <= LONGEST_S or (key == "duration" and not value):
+        if not is_number(value) or not 0 <= value <= MAX_DURATION_S or (key == "duration" and not value):
             least = "above 0" if key == "duration" else "from 0"
             raise BadInputError(f'{place}: "{key}" is {shown(value)}; expected seconds, a number {least}')
     start = round(record.get("offset", 0) * SAMPLE_RATE)

@@ -13,10 +13,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-# The decoder is in a loop if it writes a phrase of up to LONGEST_PHRASE tokens at least REPEATS times in a row,
+# The decoder is in a loop if it writes a phrase of up to MAX_PHRASE_TOKENS tokens at least REPEATS times in a row,
 # and the repeats fill at least REPEATED_TOKENS tokens. Short phrases therefore need more repeats, because people do say
 # "zero zero zero zero" and "no, no, no, no".
-LONGEST_PHRASE = 16
+MAX_PHRASE_TOKENS = 16
 REPEATS = 4
 REPEATED_TOKENS = 12
 
@@ -260,7 +260,7 @@ def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def repetition(tokens: Sequence[int]) -> int:
     """Returns how many tokens at the end repeat the phrase before them; 0 if they are not a loop."""
-    for length in range(1, min(LONGEST_PHRASE, len(tokens) // REPEATS) + 1):
+    for length in range(1, min(MAX_PHRASE_TOKENS, len(tokens) // REPEATS) + 1):
         repeats = max(REPEATS, math.ceil(REPEATED_TOKENS / length))
         tail = tokens[-length * repeats :]
         if len(tail) == length * repeats and tail[:-length] == tail[length:]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from device_app.data.terms import Replacement, folded
+from device_app.data.terms import Replacement, normalise_term
 from device_app.recognition.results import TranscriptSegment, Word, geometric_mean
 
 OPENING = "\"'([{\u201c\u2018"
@@ -54,11 +54,11 @@ class _Rule:
     """One replacement."""
 
     def __init__(self, replacement: Replacement) -> None:
-        self._pattern = _cores(replacement.pattern, folded)
+        self._pattern = _cores(replacement.pattern, normalise_term)
         self._new = replacement.text.split()
         self._new_cores = _cores(replacement.text)
         # Where the new text has the pattern: "the API" has "API". A text with it is not changed again.
-        new, size = _cores(replacement.text, folded), len(self._pattern)
+        new, size = _cores(replacement.text, normalise_term), len(self._pattern)
         self._within = [i for i in range(len(new) - size + 1) if new[i : i + size] == self._pattern]
 
     def applied(self, words: Sequence[Word]) -> Sequence[Word]:
@@ -81,7 +81,7 @@ class _Rule:
     def _matches(self, words: Sequence[Word], start: int) -> bool:
         size = len(self._pattern)
         parts = [_Parts.of(word.text) for word in words[start : start + size]]
-        if [folded(one.core) for one in parts] != self._pattern:
+        if [normalise_term(one.core) for one in parts] != self._pattern:
             return False
         if any(set(left.after) - set(PAUSES) or right.before for left, right in pairwise(parts)):
             return False

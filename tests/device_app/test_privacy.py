@@ -12,7 +12,7 @@ from device_app.adaptation.settings import AdaptationSettings
 from device_app.adaptation.training_set import TrainingSet
 from device_app.audio.samples import encode
 from device_app.data.recordings import recording_of
-from device_app.data.repair.utterances import examine, mend
+from device_app.data.repair.utterances import examine, repair
 from device_app.data.store import Store
 from device_app.data.utterance import Utterance
 from device_app.models.baking import baked, temporarily_baked
@@ -170,6 +170,6 @@ def test_doctor_finds_what_others_can_read_behind_a_link(own_home, tmp_path):
     with Store() as store:
         (finding,) = examine(store)
         assert (finding.kind, finding.line) == ("files and folders that other users can read", str(recording))
-        mend(store, [finding])
+        repair(store, [finding])
         assert examine(store) == []
     assert open_to_others(moved) == []

@@ -11,7 +11,7 @@ from contextlib import closing
 import pytest
 
 from device_app.data.repair.database import examine_database, rebuild
-from device_app.data.repair.utterances import examine, mend
+from device_app.data.repair.utterances import examine, repair
 from device_app.data.store import Store
 from device_app.paths import RECORDINGS
 from editing.errors import StorageError
@@ -175,7 +175,7 @@ def test_a_row_that_names_a_missing_domain_is_found(home):
         Store(home)
     rebuild(home)
     with Store(home) as store:
-        mend(store, examine(store))
+        repair(store, examine(store))
         assert len(list(store.utterances("d"))) == COUNT - 1
         (lost,) = store.utterances("recovered 99")
         assert lost.text is not None
@@ -199,8 +199,8 @@ def test_a_backup_that_was_put_there_before_the_answer_stays(home):
     (home / "store.sqlite3").write_bytes(b"rubbish" * 1000)
     (finding,) = examine_database(home)
     (home / "store.sqlite3").write_bytes(backup)
-    assert finding.mend is not None
-    finding.mend()
+    assert finding.repair is not None
+    finding.repair()
     with Store(home) as store:
         assert len(list(store.utterances("d"))) == COUNT
     assert not (home / "quarantine").exists()

@@ -18,7 +18,7 @@ from device_app.data.recordings import is_stored_form, recording_of
 from device_app.data.repair.inventory import Inventory, Row
 from device_app.data.store import Store
 from device_app.data.utterance import Recording, StoredUtterance, Utterance
-from device_app.finding import Finding, mend_all
+from device_app.finding import Finding, repair_all
 from device_app.paths import DATA, LINKED
 from editing.errors import BadAudioError, BadInputError, StorageError
 from editing.files import sha256
@@ -47,8 +47,8 @@ def examine(store: Store) -> list[Finding]:
     unknown = store.unknown_files()
     half_written = {path for path in unknown if path.name.startswith(".") and path.name.endswith(".tmp")}
     for path in sorted(half_written):
-        mend = partial(path.unlink, missing_ok=True)
-        findings.append(Finding("half-written files", str(path), "they are removed", mend))
+        repair = partial(path.unlink, missing_ok=True)
+        findings.append(Finding("half-written files", str(path), "they are removed", repair))
     found = Inventory(
         rows=[
             Row(utterance, sha256(utterance.audio) if utterance.audio.is_file() else None)
@@ -67,7 +67,7 @@ def examine(store: Store) -> list[Finding]:
     return [*findings, *_examine_modes(store, {*unknown, *(path.resolve() for path in unknown)})]
 
 
-def mend(store: Store, findings: Sequence[Finding], *, missing_is_gone: bool = False) -> None:
+def repair(store: Store, findings: Sequence[Finding], *, missing_is_gone: bool = False) -> None:
     """Repairs all findings.
 
     Args:
@@ -80,7 +80,7 @@ def mend(store: Store, findings: Sequence[Finding], *, missing_is_gone: bool = F
     """
     if not missing_is_gone:
         refuse_if_most_are_missing(store, findings)
-    mend_all(findings)
+    repair_all(findings)
 
 
 def refuse_if_most_are_missing(store: Store, findings: Sequence[Finding]) -> None:
@@ -108,10 +108,10 @@ def _is_readable(path: Path) -> bool:
 def _examine_exchanged(store: Store, found: Inventory) -> Iterator[Finding]:
     moves = [(row.utterance, found.places[row.number]) for row in found.faulty if row.number in found.exchanged]
     # All of them are repaired in one transaction; each finding shows one of them.
-    mend = cache(lambda: _attach(store, moves))
+    repair = cache(lambda: _attach(store, moves))
     for utterance, path in moves:
         kind, remedy = "recordings whose files were exchanged", "the utterances name the files with their recordings"
-        yield Finding(kind, f"utterance {utterance.number}: its recording is in {path}", remedy, mend)
+        yield Finding(kind, f"utterance {utterance.number}: its recording is in {path}", remedy, repair)
 
 
 def _examine_row(store: Store, row: Row, found: Inventory) -> Finding:
@@ -119,11 +119,11 @@ def _examine_row(store: Store, row: Row, found: Inventory) -> Finding:
     utterance, name = row.utterance, f"utterance {row.number}"
     path = found.places.get(row.number)
     if path is not None:
-        mend = partial(_attach, store, [(utterance, path)])
+        repair = partial(_attach, store, [(utterance, path)])
         if row.number in found.shared:
             line = f"{name}: its audio {utterance.audio} is gone, but {path} has the same bytes"
-            return Finding("recordings that another utterance has too", line, "the utterances get a copy", mend)
-        return Finding("recordings that were moved", f"{name}: {path}", "the utterances name the new place", mend)
+            return Finding("recordings that another utterance has too", line, "the utterances get a copy", repair)
+        return Finding("recordings that were moved", f"{name}: {path}", "the utterances name the new place", repair)
     if row.digest is None:
         line = f"{name}: its audio {utterance.audio} is missing"
         remedy = "their texts go into the quarantine, and come back when the audio does"
@@ -136,8 +136,8 @@ def _examine_row(store: Store, row: Row, found: Inventory) -> Finding:
         read(utterance.audio)
     except BadAudioError as error:
         remedy = "audio and texts go into the quarantine"
-        mend = partial(_quarantine, store, utterance, "its audio was damaged")
-        return Finding(DAMAGED, f"{name}: {error}", remedy, mend)
+        repair = partial(_quarantine, store, utterance, "its audio was damaged")
+        return Finding(DAMAGED, f"{name}: {error}", remedy, repair)
     line = f"{name}: {utterance.audio} was changed"
     return Finding("recordings that were edited", line, "they are measured again", partial(_measure, store, utterance))
 
@@ -158,8 +158,8 @@ def _examine_unclaimed(store: Store, digest: str, paths: Sequence[Path], found: 
     for path in left:
         if has_owner:
             line = f"{path}: has the bytes of {found.owner(digest)}"
-            mend = partial(_remove_copy, store, path, digest)
-            yield Finding("copies of recordings", line, "they are removed", mend)
+            repair = partial(_remove_copy, store, path, digest)
+            yield Finding("copies of recordings", line, "they are removed", repair)
         else:
             yield _examine_unknown(store, path)
 

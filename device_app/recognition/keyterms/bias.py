@@ -13,7 +13,7 @@ from device_app.recognition.keyterms.terms import START
 
 # Chosen on training lines of cv-us, cv-canada and telephone-prompts (docs/terms.md).
 TERMS, SHARE = 100, 1.1  # share of the bonus for up to so many terms
-LESS_PER_TENFOLD, SMALLEST_SHARE = 0.2, 0.5
+DECREASE_PER_TENFOLD, MIN_SHARE = 0.2, 0.5
 
 
 class TermBias:
@@ -54,4 +54,4 @@ def accepted_share(terms: int) -> float:
     The search needs the whole bonus to reach a term; the more terms there are, the likelier it is that one of them only
     sounds like what is said.
     """
-    return max(SMALLEST_SHARE, SHARE - LESS_PER_TENFOLD * max(0.0, math.log10(max(1, terms) / TERMS)))
+    return max(MIN_SHARE, SHARE - DECREASE_PER_TENFOLD * max(0.0, math.log10(max(1, terms) / TERMS)))

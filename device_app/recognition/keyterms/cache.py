@@ -21,7 +21,7 @@ from editing.files import write_atomically
 
 FOLDER = "terms-cache"
 VERSION = b"1"  # increase it when the same terms and tokenizer have another index
-FEWEST = 500  # terms; a shorter list is as fast without a file
+MIN_TERMS = 500  # terms; a shorter list is as fast without a file
 FILES = 4  # that are kept, the latest
 MAX_BYTES = 64 << 20
 
@@ -42,7 +42,7 @@ def term_graph(terms: Sequence[Term | str], tokenizer_hash: str | None, names: N
         BadInputError: one of the terms is not valid.
     """
     known = Keyterms(terms)
-    if len(known) < FEWEST or tokenizer_hash is None:
+    if len(known) < MIN_TERMS or tokenizer_hash is None:
         return TermGraph(known, names())
     key = hashlib.sha256(b"\0".join([VERSION, tokenizer_hash.encode(), known.identity])).hexdigest()
     path = data_folder() / FOLDER / f"{key}.safetensors"

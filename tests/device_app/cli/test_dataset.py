@@ -130,7 +130,7 @@ def test_doctor_mends_when_it_may(prompts, tmp_path):
     assert done.returncode == 0
     assert str(tmp_path / "home" / "quarantine") in done.stderr
     assert len(json.loads(prompts("dataset", "show", "prompts", "--json").stdout)) == 3
-    assert json.loads(prompts("doctor", "--json").stdout) == {"findings": [], "mended": False}
+    assert json.loads(prompts("doctor", "--json").stdout) == {"findings": [], "repaired": False}
 
 
 def test_doctor_asks_at_a_terminal(prompts, terminal, tmp_path):
@@ -159,7 +159,7 @@ def test_doctor_stops_where_a_disk_is_away(prompts, tmp_path):
     assert json.loads(prompts("dataset", "list", "--json").stdout) == []
     (tmp_path / "disk").rename(tmp_path / "home" / "audio")
     done = prompts("doctor", "--yes", "--json")
-    assert json.loads(done.stdout)["mended"]
+    assert json.loads(done.stdout)["repaired"]
     assert {one["kind"] for one in json.loads(done.stdout)["findings"]} == {"recordings that came back"}
     assert len(json.loads(prompts("dataset", "show", "prompts", "--json").stdout)) == 4
 

@@ -51,7 +51,7 @@ def test_what_only_a_person_can_mend_stays_exit_code_1(run, ledger, vector):
     done = run("doctor", "--yes")
     assert done.returncode == 1
     assert "restore them from a backup, or revert their edits: asr-edge revert N" in done.stdout
-    assert "Mended" not in done.stderr
+    assert "Repaired" not in done.stderr
 
 
 def test_it_says_that_the_ledger_is_gone_though_task_vectors_are_there(run, damaged):

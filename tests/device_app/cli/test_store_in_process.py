@@ -133,14 +133,14 @@ def test_doctor_finds_asks_mends_and_says(four):
     done = call("doctor", "--dry-run", code=1)
     assert "1 utterances whose audio is missing" in done.stdout
     assert len(utterances()) == 4
-    assert json.loads(call("doctor", "--dry-run", "--json", code=1).stdout)["mended"] is False
+    assert json.loads(call("doctor", "--dry-run", "--json", code=1).stdout)["repaired"] is False
     refused = call("doctor", code=1)
     assert "Nothing was changed. 'asr-edge doctor --yes' repairs without asking." in refused.stderr
     assert len(utterances()) == 4
-    assert "Mended." in call("doctor", "--yes").stderr
+    assert "Repaired." in call("doctor", "--yes").stderr
     assert len(utterances()) == 3
     assert (four / "quarantine" / "utterances.jsonl").is_file()
-    assert json.loads(call("doctor", "--json").stdout) == {"findings": [], "mended": False}
+    assert json.loads(call("doctor", "--json").stdout) == {"findings": [], "repaired": False}
 
 
 # models

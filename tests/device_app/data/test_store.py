@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device_app.data.names import LONGEST_TEXT, checked_name, checked_text
+from device_app.data.names import MAX_TEXT_LENGTH, checked_name, checked_text
 from device_app.data.store import Store
 from device_app.data.store.migrations import MIGRATIONS
 from device_app.data.utterance import Recording, Utterance
@@ -170,7 +170,7 @@ def test_invalid_texts_are_refused(text, message):
         checked_text(text)
 
 
-@given(st.text(st.characters(categories=["L", "N", "P", "Zs"]), min_size=1, max_size=LONGEST_TEXT))
+@given(st.text(st.characters(categories=["L", "N", "P", "Zs"]), min_size=1, max_size=MAX_TEXT_LENGTH))
 def test_white_space_of_a_text_is_normalised(text):
     if not text.split():
         return

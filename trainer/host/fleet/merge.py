@@ -38,7 +38,7 @@ from trainer.host.fleet.score_set import speech
 from trainer.host.fleet.scoring import GROUP_SPEECH, Scorer, harm, harmful_alone
 
 MIN_DEVICES = 5  # enough to leave out one of them: n >= 2 f + 3 (Blanchard et al. 2017, arXiv 1703.02757)
-FEWEST_LEFT = 3  # vectors that a merge must keep, unless the group is smaller by its owner's wish
+MIN_LEFT = 3  # vectors that a merge must keep, unless the group is smaller by its owner's wish
 
 
 @dataclass
@@ -104,7 +104,7 @@ def merge_fleet(
     report = Report(group, base.weights_hash, merge.method, settings, found.judged)
     if reason := leave_out_unusual(found, group, min_devices):
         return replace(report, reasons=[reason])
-    fewest = min(FEWEST_LEFT, min_devices)
+    fewest = min(MIN_LEFT, min_devices)
     found.require(fewest, group)
     found.vectors = robust.clipped(found.vectors)
     scorer = Scorer(base, theta, guard_set(), speech(folder, group), MergeSettings(merge.method, settings), context)
