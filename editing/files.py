@@ -257,7 +257,7 @@ def check_writable(path: Path, *, makes_folder: bool = True) -> None:
         if not makes_folder and not target.parent.exists():
             raise StorageError(
                 f"{path}: cannot be written (no such folder: {target.parent}); nothing was changed; make the folder "
-                "first, or name another place"
+                "first, or name another path"
             )
         make_folder(target.parent)
         probe = _temporary_path(target)
@@ -271,7 +271,7 @@ def check_writable(path: Path, *, makes_folder: bool = True) -> None:
 
 def cannot_write(path: Path, error: OSError) -> StorageError:
     """The error to raise when `path` could not be written: names the file, the reason and the remedy."""
-    remedy = "free some space" if error.errno == errno.ENOSPC else "choose a place you can write to"
+    remedy = "free some space" if error.errno == errno.ENOSPC else "choose a folder that you can write to"
     return StorageError(f"{path}: cannot be written ({error.strerror or error}); nothing was changed; {remedy}")
 
 

@@ -12,6 +12,7 @@ from device_app.adaptation.divergence import TopOutputs
 from device_app.data.names import GUARD_SET
 from device_app.evaluation.error_rates import basic, error_counts
 from device_app.evaluation.orthography import Typography
+from editing.errors import counted
 
 RESAMPLES = 2000
 SEED = 0  # of the resamples, so that a comparison is reproducible
@@ -199,14 +200,14 @@ def judge(
         elif change.surely_better < CONFIDENCE:
             reasons.append(
                 f"{new_domain} is not recognised significantly better ({change.before:.1%} to {change.after:.1%} WER "
-                f"on {change.utterances} utterances); record and label more"
+                f"on {counted(change.utterances, 'utterance')}); record and label more"
             )
     for domain, change in regressions(changes, new_domain, tolerance).items():
         what = "general speech" if domain == GUARD_SET else domain
         if change.harm > tolerance:
             reasons.append(
                 f"{what} is recognised worse: WER {change.before:.1%} before, {change.after:.1%} after, "
-                f"a rise of more than {100 * tolerance:g} points"
+                f"a rise of more than the tolerance of {100 * tolerance:g} percentage points"
             )
         else:
             reasons.append(

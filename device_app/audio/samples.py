@@ -166,9 +166,11 @@ def as_array(audio: object, name: str = "audio") -> NDArray[Any]:
     """Audio from a caller as an array whose first axis is time. `as_mono` checks its values.
 
     Raises:
-        BadAudioError: it is something else, such as bytes or a path, or of the shape (channels, samples).
+        BadAudioError: it is something else, such as a list, bytes or a path, or of the shape (channels, samples).
     """
     hint = ""
+    if isinstance(audio, list | tuple):  # numpy would guess its type, which is int64 for 16-bit samples
+        hint = ". Of floats in -1..1: numpy.asarray(audio, numpy.float32)"
     if isinstance(audio, bytes | bytearray | memoryview):
         hint = ". Of 16-bit samples: numpy.frombuffer(audio, numpy.int16)"
     elif isinstance(audio, str | PurePath):
@@ -176,10 +178,7 @@ def as_array(audio: object, name: str = "audio") -> NDArray[Any]:
     if hint or audio is None:
         kind = "None" if audio is None else type(audio).__name__
         raise BadAudioError(f"{name}: {kind} instead of an array{hint}")
-    try:
-        array = np.asarray(audio)
-    except ValueError:
-        raise BadAudioError(f"{name}: a list whose parts differ in length; expected an array") from None
+    array = np.asarray(audio)
     if array.ndim == 2 and not array.shape[1]:
         raise BadAudioError(f"{name}: has the shape {array.shape}, which is without channels")
     if array.ndim == 2 and array.shape[1] > max(array.shape[0], MAX_CHANNELS):

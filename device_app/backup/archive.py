@@ -152,7 +152,7 @@ def extract(file: IO[bytes], what: str, folder: Path, on_done: OnDone) -> Manife
         on_done: receives progress.
 
     Raises:
-        BadInputError: it is no backup, is truncated or damaged, or of a later asr-edge.
+        BadInputError: it is no backup, is truncated or damaged, or was written by a later version.
         OSError: the folder cannot be written, or the disk is full.
     """
     found: dict[str, tuple[int, str]] = {}
@@ -198,7 +198,7 @@ class LaterFormatError(ValueError):
 def _parsed(record: Any) -> Manifest:
     version = record["format_version"]
     if not is_whole_number(version, minimum=1):
-        raise ValueError("its format version is no number")
+        raise ValueError("its format version is not a number")
     made_by = one_line(str(record["asr_edge"]), 40)
     if version > FORMAT_VERSION:
         raise LaterFormatError(

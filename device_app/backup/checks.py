@@ -46,7 +46,7 @@ def check_restored(folder: Path, what: str) -> None:
 
     Raises:
         BadInputError: a part of it is invalid.
-        StorageError: a part of it is of a later asr-edge.
+        StorageError: a later version of asr-edge wrote a part of it.
     """
     database = folder / DATABASE
     if database.is_file():
@@ -81,7 +81,9 @@ def _check_ledger(files: LedgerFiles, restored: list[Bundle], what: str) -> None
     try:
         found = files.read_ledger()
     except NewerRecordError as error:
-        raise StorageError(f"{what}: its ledger is of a later asr-edge ({error}); nothing was changed") from error
+        raise StorageError(
+            f"{what}: its ledger was written by a later version of asr-edge ({error}); nothing was changed"
+        ) from error
     except DamagedRecordError as error:
         raise _unusable(what, error) from error
     bases = [bundle for bundle in (*restored, *installed_bases()) if WEIGHTS in bundle.files]

@@ -98,9 +98,9 @@ def _show(found: Examination, *, is_lost: bool) -> None:
     from device_app.doctor import faults
 
     if not found.store:
-        echo("The store is whole.")
+        echo("All recordings and texts are in order.")
     if not faults(found.models):
-        echo("The edits and the baked files are whole.")
+        echo("The edits and the baked files are in order.")
     _show_groups(found.findings)
     if is_lost:
         options.tell("The database has no utterances. If you have a backup of store.sqlite3, put it back first.")
@@ -109,7 +109,7 @@ def _show(found: Examination, *, is_lost: bool) -> None:
 def _show_groups(findings: Sequence[Finding]) -> None:
     for kind, group in groupby(sorted(findings, key=lambda one: one.kind), key=lambda one: one.kind):
         found = list(group)
-        echo(f"{len(found)} {kind}: {found[0].remedy}")
+        echo(f"{kind[0].upper()}{kind[1:]} ({len(found)}): {found[0].remedy}")
         for finding in found[:SHOWN]:
             echo(f"  {finding.line}")
         if len(found) > SHOWN:

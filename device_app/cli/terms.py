@@ -144,7 +144,7 @@ def replace_add(
     words: Annotated[str, typer.Argument(help="Words of the recognised text, in any case.")],
     text: Annotated[str, typer.Argument(help="What to write instead; '' drops the words.")],
     position: Annotated[
-        int | None, typer.Option(min=1, help="Its place in the order of replacements.", show_default="the last")
+        int | None, typer.Option(min=1, help="Its position in the order of replacements.", show_default="the last")
     ] = None,
 ) -> None:
     """Replace words in texts from now on; texts that you label are never changed."""
@@ -183,7 +183,7 @@ def replace_list(as_json: options.Json = False) -> None:
         options.tell("The list has no replacements; 'asr-edge terms replace add' adds some.")
     else:
         rows = [("", "words", "written")]
-        rows += [(f"{place}", one.pattern, one.text or "(dropped)") for place, one in enumerate(found, 1)]
+        rows += [(f"{position}", one.pattern, one.text or "(dropped)") for position, one in enumerate(found, 1)]
         print_table(rows, right=[0])
 
 

@@ -71,7 +71,7 @@ def import_utterances(
         if one.speaker is not None and not one.has_split:
             speakers[domain or one.domain].add(one.speaker)
     for name, names_of_speakers in speakers.items():
-        store.expect_speakers(name, names_of_speakers)
+        store.split_speakers(name, names_of_speakers)
     remaining = iter(utterances)
     with ThreadPoolExecutor(2) as pool:
         while batch := list(islice(remaining, BATCH)):
@@ -106,7 +106,7 @@ def _other_text(one: Utterance, stored: StoredUtterance | None) -> list[str]:
         return []
     kept = "without a text" if stored.text is None else f"with the text {one_line(stored.text)!r}, which is unchanged"
     return [
-        f"{one.place or one.audio}: {one_line(one.text)!r}: already stored as utterance {stored.number} {kept}; "
+        f"{one.location or one.audio}: {one_line(one.text)!r}: already stored as utterance {stored.number} {kept}; "
         f"to change it: asr-edge label set {stored.number} TEXT"
     ]
 
@@ -136,11 +136,13 @@ def _read(domain: str | None, lower_case: bool, found: Utterance) -> Utterance |
         try:
             found = fit_cut(found, lambda _path: whole_s)
         except BadInputError as error:
-            return _Skipped(lambda report: report.unreadable, f"{found.place}: {found.audio}: {error}")
+            return _Skipped(lambda report: report.unreadable, f"{found.location}: {found.audio}: {error}")
         length_s = (whole_s if found.end is None else found.end / SAMPLE_RATE) - found.start / SAMPLE_RATE
         if length_s > MAX_DURATION_S:  # from the header, so that recordings that are too long are not decoded
             message = f"{found.audio}: {length_s:.1f} s long; {MAX_DURATION_S:g} s is the maximum"
-            return _Skipped(lambda report: report.too_long, message if found.is_whole else f"{found.place}: {message}")
+            return _Skipped(
+                lambda report: report.too_long, message if found.is_whole else f"{found.location}: {message}"
+            )
         audio = found.read()
     except BadAudioError as error:
         reason = str(error).removeprefix(f"{found.audio}: ")

@@ -97,7 +97,7 @@ def checked_text(text: str) -> str:
     if not text:
         raise BadInputError("the text is empty; delete the utterance if nothing is said in it")
     if len(text) > MAX_TEXT_LENGTH:
-        raise BadInputError(f"a text of {len(text)} characters; {MAX_TEXT_LENGTH} is the most for one utterance")
+        raise BadInputError(f"a text of {len(text)} characters; an utterance has at most {MAX_TEXT_LENGTH}")
     invisible = [c for c in text if not c.isprintable() and c not in JOINERS]
     if invisible:
         raise BadInputError(f"the text has the character {invisible[0]!a}, which cannot be seen; take it out")

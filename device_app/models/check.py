@@ -18,7 +18,7 @@ from device_app.models.bundles import installed_bases
 from device_app.models.ledger_files import SUFFIX, LedgerFiles
 from device_app.models.ledger_record import DamagedRecordError, NewerRecordError, Record
 from device_app.paths import data_folder
-from editing.errors import AsrEdgeError, TaskVectorError, one_line
+from editing.errors import AsrEdgeError, TaskVectorError, counted, one_line
 from editing.files import sha256
 from editing.task_vector import read_origin, summarise
 from export.bundle import Bundle
@@ -186,7 +186,8 @@ def _described(path: Path) -> str:
         origin = read_origin(path)
     except TaskVectorError:
         return "not a task vector"
-    return f"{one_line(origin.domain) or 'no domain'}, {origin.utterances} utterances, {one_line(origin.created)}"
+    domain = one_line(origin.domain) or "no domain"
+    return f"{domain}, {counted(origin.utterances, 'utterance')}, {one_line(origin.created)}"
 
 
 def _locked(files: LedgerFiles, change: Callable[[], object]) -> Callable[[], None]:

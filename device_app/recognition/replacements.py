@@ -63,19 +63,19 @@ class _Rule:
 
     def applied(self, words: Sequence[Word]) -> Sequence[Word]:
         """The words after the replacement of all matches, from left to right."""
-        rest, found, place = list(words), list[Word](), 0
-        while place < len(rest):
-            end = place + len(self._pattern)
-            if not self._matches(rest, place):
-                found.append(rest[place])
-                place += 1
+        rest, found, index = list(words), list[Word](), 0
+        while index < len(rest):
+            end = index + len(self._pattern)
+            if not self._matches(rest, index):
+                found.append(rest[index])
+                index += 1
                 continue
-            match = rest[place:end]
+            match = rest[index:end]
             if self._new:
                 found += self._written(match)
             else:
                 _drop(found, match, rest, end)
-            place = end
+            index = end
         return found
 
     def _matches(self, words: Sequence[Word], start: int) -> bool:
@@ -85,7 +85,7 @@ class _Rule:
             return False
         if any(set(left.after) - set(PAUSES) or right.before for left, right in pairwise(parts)):
             return False
-        return not any(self._is_written(words, start - place) for place in self._within)
+        return not any(self._is_written(words, start - index) for index in self._within)
 
     def _is_written(self, words: Sequence[Word], start: int) -> bool:
         """Whether the words from `start` on are the new text already."""
@@ -104,7 +104,7 @@ class _Rule:
         total, done, words = sum(map(len, texts)), 0, []
         for text in texts:
             before, done = done, done + len(text)
-            limits = [start_s + (end_s - start_s) * place / total for place in (before, done)]
+            limits = [start_s + (end_s - start_s) * index / total for index in (before, done)]
             words.append(Word(text, limits[0], limits[1], confidence))
         return words
 

@@ -1,6 +1,6 @@
 """Subtitles: cuts a transcript into cues that can be read, and cues into lines.
 
-The limits and the places to break follow two published guides:
+The limits and the positions to break follow two published guides:
 
 * Netflix, Timed Text Style Guide, General Requirements and English (USA): at most two lines of 42 characters, one line
   where the text fits, at most 7 s and 20 characters a second; lines are broken after punctuation and before
@@ -189,8 +189,8 @@ def _with_spread_times(units: Iterable[_Unit]) -> list[_Unit]:
         share_s = sum(unit.columns for unit in group) / COLUMNS_PER_S / len(group)
         if following:
             share_s = min(share_s, (following[0].start_s - group[0].start_s) / len(group))
-        for place, unit in enumerate(group):
-            start_s = unit.start_s + place * share_s
+        for index, unit in enumerate(group):
+            start_s = unit.start_s + index * share_s
             spread.append(replace(unit, start_s=start_s, end_s=max(unit.end_s, start_s + share_s)))
     return spread
 
@@ -318,18 +318,18 @@ def _cue(units: Sequence[_Unit], start_s: float, following_s: float) -> Cue:
 
 
 def _lines(units: Sequence[_Unit]) -> list[str]:
-    """One line if the text fits, else two of about the same length that break at a good place."""
+    """One line if the text fits, else two of about the same length that break at a good position."""
     if _width(units) <= LINE_COLUMNS:
         return [_text(units)]
 
-    def cost(place: int) -> float:
-        first, second = _width(units[:place]), _width(units[place:])
+    def cost(index: int) -> float:
+        first, second = _width(units[:index]), _width(units[index:])
         if max(first, second) > LINE_COLUMNS:
             return math.inf
-        return COST_OF_IMBALANCE * abs(first - second) + _cost_by_words(units[place - 1], units[place])
+        return COST_OF_IMBALANCE * abs(first - second) + _cost_by_words(units[index - 1], units[index])
 
-    place = min(range(1, len(units)), key=cost)
-    return [_text(units[:place]), _text(units[place:])]
+    index = min(range(1, len(units)), key=cost)
+    return [_text(units[:index]), _text(units[index:])]
 
 
 def _width(units: Sequence[_Unit]) -> int:

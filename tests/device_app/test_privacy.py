@@ -112,7 +112,7 @@ def test_the_copy_from_before_a_migration(own_home, monkeypatch):
             [Utterance(domain="d", text="x", recording=recording_of(part)) for part in (audio, -audio)]
         )
         two.audio.write_bytes(one.audio.read_bytes())
-        store._open.sql.execute("UPDATE utterance SET sha256 = ?", (one.sha256,))
+        store._connection.sql.execute("UPDATE utterance SET sha256 = ?", (one.sha256,))
         downgrade_to_3(store)
     with Store():
         assert (own_home / "store.sqlite3.before-4").is_file()

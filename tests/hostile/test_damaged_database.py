@@ -141,7 +141,9 @@ def test_doctor_rebuilds_it_and_loses_no_recording(damaged):
     with Store(damaged) as store:
         assert len(list(store.utterances())) == COUNT  # each of them is another recording
         assert {u.audio.read_bytes() for u in store.utterances()} == before
-    assert asr("doctor").stdout == "The store is whole.\nThe edits and the baked files are whole.\n"
+    assert (
+        asr("doctor").stdout == "All recordings and texts are in order.\nThe edits and the baked files are in order.\n"
+    )
 
 
 @pytest.mark.parametrize(("kind", "fewest"), [("the table", COUNT // 2), ("an index", COUNT)])

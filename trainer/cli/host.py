@@ -14,6 +14,7 @@ from device_app.cli.printing import ask, echo, print_json
 from device_app.cli.terminal.outcome import REJECTED
 from device_app.cli.terminal.reporter import terminal_context
 from device_app.cli.terminal.table import print_table
+from editing.errors import counted
 
 if TYPE_CHECKING:
     from trainer.host.fleet.report import Report
@@ -318,7 +319,7 @@ def score_add(
 
     _check_name(group)
     found = add_speech(host_folder(), group, manifest)
-    options.tell(f"{group} has {found.utterances} held-out utterances with {found.words} words.")
+    options.tell(f"{group} has {counted(found.utterances, 'held-out utterance')} with {counted(found.words, 'word')}.")
 
 
 @score.command("list")

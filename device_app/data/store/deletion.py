@@ -30,7 +30,7 @@ def delete(connection: Connection, utterances: Sequence[StoredUtterance]) -> Non
         _unlink([utterance.audio for utterance in utterances])
         _mark(connection, utterances)
     finish(connection)
-    reserve.keep(connection.folder)
+    reserve.ensure(connection.folder)
 
 
 def _mark(connection: Connection, utterances: Sequence[StoredUtterance]) -> None:
@@ -94,7 +94,7 @@ def finish(connection: Connection) -> None:
 def _remove_copies(connection: Connection) -> None:
     for copy in damage.copies_of(connection.path):
         copy.unlink(missing_ok=True)
-    damage.remove_put_aside(connection.path, connection.quarantine.folder)
+    damage.remove_from_quarantine(connection.path, connection.quarantine.folder)
 
 
 def remove_marked(connection: Connection) -> None:

@@ -56,7 +56,7 @@ class Term:
         if not any(map(str.isalnum, text)):
             raise BadInputError(f"{text[:MAX_LENGTH]!r} is not a term: it has no letter and no digit")
         if len(text) > MAX_LENGTH:
-            raise BadInputError(f"a term of {len(text)} characters; {MAX_LENGTH} is the most")
+            raise BadInputError(f"a term of {len(text)} characters; at most {MAX_LENGTH} are allowed")
         if not text.isprintable():
             hidden = [character for character in text if not character.isprintable()]
             raise BadInputError(f"the term has the character {hidden[0]!a}, which cannot be seen; take it out")
@@ -97,7 +97,7 @@ class Replacement:
             value = " ".join(getattr(self, name).split())
             object.__setattr__(self, name, value)
             if len(value) > MAX_LENGTH:
-                raise BadInputError(f"a replacement of {len(value)} characters; {MAX_LENGTH} is the most")
+                raise BadInputError(f"a replacement of {len(value)} characters; at most {MAX_LENGTH} are allowed")
             if not value.isprintable():
                 hidden = next(character for character in value if not character.isprintable())
                 raise BadInputError(f"the replacement has the character {hidden!a}, which cannot be seen; take it out")
@@ -128,7 +128,7 @@ def read_terms(path: Path) -> tuple[list[Term], list[Replacement]]:
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
             continue
-        place = f"{path}, line {number}"
+        location = f"{path}, line {number}"
         text, has_more, more = line.partition("\t")
         try:
             if more.startswith(ARROW):
@@ -136,7 +136,7 @@ def read_terms(path: Path) -> tuple[list[Term], list[Replacement]]:
             else:
                 terms.append(Term(text, _weight(more) if has_more else 1.0))
         except BadInputError as error:
-            raise BadInputError(f"{place}: {error}") from None
+            raise BadInputError(f"{location}: {error}") from None
     if len(terms) > MAX_TERMS or len(replacements) > MAX_REPLACEMENTS:
         raise BadInputError(f"{path}: more than {MAX_TERMS} terms or {MAX_REPLACEMENTS} replacements")
     return terms, replacements
@@ -171,7 +171,7 @@ class TermList:
     replacements: Sequence[Replacement] = ()
 
     def with_terms(self, new: Iterable[Term], origin: str = "added") -> TermList:
-        """The list with more terms; one that it has already gets the new spelling and weight, and keeps its place.
+        """The list with more terms; one that it has already gets the new spelling and weight, and keeps its position.
 
         Raises:
             BadInputError: there would be too many.
@@ -183,7 +183,7 @@ class TermList:
             since = known or Term(term.text, origin=origin, added=today)
             found[term.key] = Term(term.text, term.weight, since.origin, since.added)
         if len(found) > MAX_TERMS:
-            raise BadInputError(f"{len(found)} terms; {MAX_TERMS} is the most. Nothing was changed")
+            raise BadInputError(f"{len(found)} terms; at most {MAX_TERMS} are allowed. Nothing was changed")
         return replace(self, terms=[*found.values()])
 
     def without(self, texts: Iterable[str]) -> TermList:
@@ -202,15 +202,15 @@ class TermList:
 
         Args:
             new: in their order.
-            position: place of the first of them, from 1; None is at the end.
+            position: position of the first of them, from 1; None is at the end.
 
         Raises:
             BadInputError: there would be too many.
         """
         keys = {one.key for one in new}
         kept = [one for one in self.replacements if one.key not in keys]
-        place = len(kept) if position is None else position - 1
-        replacements = [*kept[:place], *new, *kept[place:]]
+        index = len(kept) if position is None else position - 1
+        replacements = [*kept[:index], *new, *kept[index:]]
         if len(replacements) > MAX_REPLACEMENTS:
             raise BadInputError(f"more than {MAX_REPLACEMENTS} replacements; nothing was changed")
         return replace(self, replacements=replacements)

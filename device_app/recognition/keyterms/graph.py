@@ -53,7 +53,8 @@ class Transitions:
 
     Attributes:
         exit_bonuses: bonus of a token that continues no term, by how it begins (`LETTER`, `BOUNDARY`).
-        continuations: tokens that continue the terms of the state; they take precedence over those that begin a new word.
+        continuations: tokens that continue the terms of the state; they take precedence over those that
+            begin a new word.
     """
 
     exit_bonuses: NDArray[np.float32]

@@ -56,7 +56,7 @@ def test_a_take_is_kept_and_the_session_ends(prompts, take, sound, person):
     assert "[1/1, 0:00 recorded; 0 of 10: 10 more until you can adapt]" in done.stderr
     assert "kept as " in done.stderr
     assert "All prompts are done." in done.stderr
-    assert done.stdout == "anna: 1 of 1 prompts recorded, 0.1 min\n"
+    assert done.stdout == "anna: 1 of 1 prompt recorded, 0.1 min\n"
     (utterance,) = kept()
     assert (utterance.text, utterance.prompt, utterance.speaker) == ("f i o m a", "f i o m a", "anna")
     assert utterance.source == "recorded"

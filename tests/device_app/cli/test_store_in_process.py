@@ -96,7 +96,7 @@ def test_dataset_renames_moves_and_deletes(four):
     call("dataset", "rename", "prompts", "phone")
     call("dataset", "move", 1, 2, "--to", "other")
     done = call("dataset", "delete", 1, stdin=b"n\n", code=1)
-    assert "Delete 1 utterances and their audio?" in done.stderr
+    assert "Delete 1 utterance and the audio?" in done.stderr
     assert len(utterances()) == 4
     assert call("dataset", "delete", 1, "--yes").stdout == "1 deleted\n"
     assert {u.domain for u in utterances()} == {"other", "phone"}
@@ -128,10 +128,12 @@ def test_dataset_export_writes_what_others_read(four, form):
 
 
 def test_doctor_finds_asks_mends_and_says(four):
-    assert call("doctor").stdout == "The store is whole.\nThe edits and the baked files are whole.\n"
+    assert (
+        call("doctor").stdout == "All recordings and texts are in order.\nThe edits and the baked files are in order.\n"
+    )
     next((four / "audio").rglob("*.flac")).unlink()
     done = call("doctor", "--dry-run", code=1)
-    assert "1 utterances whose audio is missing" in done.stdout
+    assert "Utterances whose audio is missing (1)" in done.stdout
     assert len(utterances()) == 4
     assert json.loads(call("doctor", "--dry-run", "--json", code=1).stdout)["repaired"] is False
     refused = call("doctor", code=1)

@@ -146,10 +146,12 @@ def test_a_second_text_of_a_stored_recording_is_shown_and_the_first_is_kept(stor
     first, second = RECORDINGS / "invalid.flac", RECORDINGS / "vm-newuser.flac"
     import_utterances(store, [Utterance(audio=first, text="I am sorry."), Utterance(audio=second)], "d")
     again = [
-        Utterance(audio=first, text="I am  sorry.", place="m, line 1"),  # the same, once its white space is evened out
-        Utterance(audio=first, text="I am not sorry.", place="m, line 2"),
-        Utterance(audio=first, text=None, place="m, line 3"),
-        Utterance(audio=second, text="New user.", place="m, line 4"),
+        Utterance(
+            audio=first, text="I am  sorry.", location="m, line 1"
+        ),  # the same, once its white space is evened out
+        Utterance(audio=first, text="I am not sorry.", location="m, line 2"),
+        Utterance(audio=first, text=None, location="m, line 3"),
+        Utterance(audio=second, text="New user.", location="m, line 4"),
     ]
     report = import_utterances(store, again, "d")
     assert report.other_texts == [

@@ -159,7 +159,7 @@ def test_names_in_any_script_are_valid():
     [
         ("", "empty"),
         (" \t\n", "empty"),
-        ("x" * 10_000, "10000 characters; 1000 is the most"),
+        ("x" * 10_000, "10000 characters; an utterance has at most 1000"),
         ("a\x07b", r"\\x07"),
         ("abc\N{RIGHT-TO-LEFT OVERRIDE}def", r"\\u202e"),
         ("zero\N{ZERO WIDTH SPACE}width", r"\\u200b"),
@@ -275,8 +275,10 @@ def old_store(tmp_path):
                 (kept,) = store.add([new(1000 + number, **row)])
                 content = new(0).recorded
                 kept.audio.write_bytes(content.flac)
-                store._open.sql.execute("UPDATE utterance SET sha256 = ? WHERE id = ?", (content.sha256, kept.number))
-            store._open.sql.execute("UPDATE utterance SET split = 'train'")
+                store._connection.sql.execute(
+                    "UPDATE utterance SET sha256 = ? WHERE id = ?", (content.sha256, kept.number)
+                )
+            store._connection.sql.execute("UPDATE utterance SET split = 'train'")
             downgrade_to_3(store)
         return tmp_path
 

@@ -53,7 +53,7 @@ def give_up(store, tmp_path):
 def test_a_restored_recording_of_two_domains_has_both_texts(store, tmp_path):
     before = texts_and_sounds(store)
     give_up(store, tmp_path)
-    assert repaired(store) == ["recordings that came back"] * 5
+    assert repaired(store) == ["recordings that were found again"] * 5
     assert texts_and_sounds(store) == before
     assert store.quarantine.records() == []
     check_whole(store)
@@ -97,7 +97,7 @@ def test_a_restored_recording_is_not_a_copy_of_another_domains(store):
 def test_missing_audio_that_another_domain_has_is_copied(store):
     before = texts_and_sounds(store)
     store.get(4).audio.unlink()
-    assert repaired(store) == ["recordings that another utterance has too"]
+    assert repaired(store) == ["recordings that another utterance shares"]
     assert texts_and_sounds(store) == before
     check_whole(store)
 

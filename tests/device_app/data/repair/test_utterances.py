@@ -90,7 +90,7 @@ def test_restored_audio_restores_its_utterance(store):
     before.audio.unlink()
     repaired(store)
     before.audio.write_bytes(data)
-    assert repaired(store) == ["recordings that came back"]
+    assert repaired(store) == ["recordings that were found again"]
     back = max(store.utterances(), key=lambda utterance: utterance.number)
     same = ("text", "domain", "speaker", "split", "source", "sha256", "created", "duration_s", "level_dbfs", "prompt")
     assert [getattr(back, name) for name in same] == [getattr(before, name) for name in same]
@@ -236,7 +236,7 @@ def test_audio_without_a_row_is_recovered(store):
     (folder / ".x.flac.1234.tmp").write_bytes(b"half")
     found = repaired(store)
     assert sorted(found) == [
-        "files that are no audio",
+        "files that are not audio",
         "half-written files",
         *["recordings without an utterance"] * 2,
     ]
@@ -272,7 +272,7 @@ def test_a_copy_of_a_stored_recording_is_removed(store):
 
 def test_a_killed_deletion_is_finished(store):
     """Marked, its audio still there: what a kill between the steps of `delete` leaves."""
-    store._open.sql.execute("UPDATE utterance SET deleted = 1 WHERE id = 1")
+    store._connection.sql.execute("UPDATE utterance SET deleted = 1 WHERE id = 1")
     assert repaired(store) == ["deletions that were not finished"]
     assert len(files(store)) == 2
     assert [u.number for u in store.utterances()] == [2, 3]
