@@ -55,7 +55,8 @@ def examine_all(store: Store) -> Examination:
 
 
 def check_repairable(store: Store, found: Examination) -> None:
-    """
+    """Refuses a repair that would remove most recordings.
+
     Raises:
         StorageError: most recordings are missing, so that probably a disk is not mounted; nothing was changed.
     """

@@ -44,7 +44,7 @@ def decoded(source: Path | IO[bytes], name: str, block_s: float) -> Iterator[Blo
                 opened = _open(part, opened_part)
                 if isinstance(opened, str):
                     if number == 0:
-                        yield from _by_media(source, file, name, opened)
+                        yield from _decode_with_media(source, file, name, opened)
                         return
                     fault = fault or f"damaged after {total_s:.1f} s ({opened})"
                     continue
@@ -82,7 +82,7 @@ def duration_s(path: Path) -> float:
             frames = part.samples or part.declared or opened.frames
             seconds = frames / opened.samplerate
             if seconds * MIN_BITS_PER_S > size * 8:
-                seconds = _counted(opened, part) / opened.samplerate
+                seconds = _count_samples(opened, part) / opened.samplerate
             total_s += seconds
         return total_s
 
@@ -162,7 +162,7 @@ def _block_size(opened: Any, block_s: float) -> int:
     return size
 
 
-def _counted(opened: Any, part: Part) -> int:
+def _count_samples(opened: Any, part: Part) -> int:
     """Samples per channel, by decoding them."""
     count = 0
     try:
@@ -189,7 +189,7 @@ def _shortage(part: Part, opened: Any, found: int, before_s: float) -> str | Non
     return None
 
 
-def _by_media(source: Path | IO[bytes], file: IO[bytes], name: str, reason: str) -> Iterator[Block]:
+def _decode_with_media(source: Path | IO[bytes], file: IO[bytes], name: str, reason: str) -> Iterator[Block]:
     if not media.is_available():
         raise _unreadable(file, name, reason)
     yield from media.blocks(source, name)

@@ -12,7 +12,7 @@ import typer
 from device_app.cli import options
 from device_app.cli.printing import echo
 from device_app.cli.terminal import review
-from device_app.cli.terminal.corrections import expect_corrected
+from device_app.cli.terminal.corrections import add_corrected_terms
 from device_app.cli.terminal.keyboard import ENTER, Keyboard
 from device_app.cli.terminal.labelling import edit_utterance, label_utterance
 from device_app.cli.terminal.next_step import tell_progress
@@ -44,7 +44,7 @@ def label(
 ) -> None:
     """Review recordings without a text: listen, and accept or edit the hypothesis.
 
-    Enter accepts the text, other keys are shown. 'label set' labels one without asking.
+    Enter accepts the text; the other keys are listed on the screen. 'label set' labels one without asking.
     """
     if context.invoked_subcommand is not None:
         return
@@ -53,7 +53,9 @@ def label(
     keyboard = Keyboard("label", "'asr-edge label set ID TEXT'")
     with Store() as store:
         if low_confidence:
-            unsure = [u for u in store.utterances(domain) if u.confidence is not None and u.confidence < review.SURE]
+            unsure = [
+                u for u in store.utterances(domain) if u.confidence is not None and u.confidence < review.MIN_CONFIDENCE
+            ]
             found = sorted(unsure, key=lambda utterance: utterance.confidence or 0.0)
         else:
             found = [u for u in store.utterances(domain) if u.text is None]
@@ -97,7 +99,7 @@ def set_text(
         utterance = store.set_text(identity, text)
     _print_utterance(utterance)
     if not no_term:
-        expect_corrected(utterance.hypothesis, utterance.text)
+        add_corrected_terms(utterance.hypothesis, utterance.text)
 
 
 def correct(
@@ -118,8 +120,8 @@ def correct(
 ) -> None:
     """Correct the text of an utterance that was misrecognised.
 
-    'asr-edge transcribe --save' stores utterances; 'correct' stores what was really said, to learn from. Without TEXT
-    it shows what was recognised, and you edit that.
+    'asr-edge transcribe --save' stores utterances; 'correct' stores what was really said, for the next 'adapt'.
+    Without TEXT it shows what was recognised, and you edit that.
     """
     from device_app.data.names import checked_name, checked_text
     from device_app.data.store import Store
@@ -148,7 +150,7 @@ def correct(
         labelled = sum(one.text is not None for one in store.utterances(utterance.domain))
     _print_utterance(utterance)
     if not no_term:
-        expect_corrected(utterance.hypothesis, utterance.text)
+        add_corrected_terms(utterance.hypothesis, utterance.text)
     tell_progress(utterance.domain, labelled)
 
 

@@ -203,7 +203,8 @@ def parse_merge_settings(
 
 
 def _parse_lambda(text: str) -> float | dict[str, float]:
-    """
+    """Parses the value of --lambda.
+
     Raises:
         BadInputError: it is neither a number nor numbers by layers, or a layer is given twice.
     """
@@ -225,7 +226,8 @@ def _values_of(lam: float | dict[str, float]) -> list[float]:
 
 
 def _check_sign(text: str, lam: float | dict[str, float], allows_negative: bool) -> None:
-    """
+    """Checks the sign of a lambda.
+
     Raises:
         BadInputError: lambda is negative, and the command does not allow it.
     """
@@ -233,7 +235,7 @@ def _check_sign(text: str, lam: float | dict[str, float], allows_negative: bool)
 
     if min(_values_of(lam)) < 0 and not allows_negative:
         raise BadInputError(
-            f"--lambda {text}: a negative lambda subtracts what was learnt, so it cannot improve the domain; "
+            f"--lambda {text}: a negative lambda subtracts the task vector, so it cannot improve the domain; "
             "'asr-edge reweight' takes one"
         )
 

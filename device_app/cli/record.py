@@ -42,7 +42,7 @@ def record(
 ) -> None:
     """Record sentences to learn from, hardest first.
 
-    Recording starts and stops by itself. After each take: Enter keeps it, other keys are shown.
+    Recording starts and stops by itself. After each take: Enter keeps it; the other keys are listed on the screen.
     You can end a session at any time; the next one continues where it stopped.
     """
     from device_app.audio.microphone import Microphone

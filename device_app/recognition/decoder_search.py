@@ -133,12 +133,12 @@ class Hypothesis:
 
 
 def search(
-    decoder: Decoder, *, start: int, end: int, longest: int, settings: SearchSettings, bias: Bias | None = None
+    decoder: Decoder, *, start: int, end: int, max_tokens: int, settings: SearchSettings, bias: Bias | None = None
 ) -> Hypothesis:
     """Finds the best hypothesis.
 
     The result is incomplete in two cases: the most likely hypothesis repeats a phrase in a loop (the
-    phrase is kept once), or no hypothesis ends within `longest` tokens.
+    phrase is kept once), or no hypothesis ends within `max_tokens` tokens.
 
     With a bias, a second beam with its bonuses runs beside the plain one, in the same steps of the decoder; hypotheses
     that are in both cost nothing more. So the plain result stays exact, and `Bias.accepts` decides between the two.
@@ -147,13 +147,13 @@ def search(
         decoder: in its initial state; its `step` is called once per token.
         start: the token that every hypothesis begins with.
         end: the token that ends a hypothesis.
-        longest: maximum number of tokens, at least 1.
+        max_tokens: maximum number of tokens, at least 1.
         settings: settings of the search.
         bias: adds bonuses to the decoder's log-probabilities.
     """
     beams = [_Beam(settings, end) for _ in range(1 if bias is None else 2)]
     tokens, parents = np.array([start]), np.array([0])
-    for steps in range(1, longest + 1):
+    for steps in range(1, max_tokens + 1):
         log_probabilities, attention = decoder.step(tokens, parents)
         if steps <= settings.min_tokens:
             log_probabilities[:, end] = -np.inf

@@ -127,17 +127,20 @@ def test_arguments_of_a_stream_out_of_range(transcriber, settings, message):
 
 WRONG_AUDIO = [
     (None, "audio: None instead of an array"),
-    (b"\0\0" * 16_000, "audio: bytes instead of an array. Of 16-bit samples: numpy.frombuffer(audio, numpy.int16)"),
+    (
+        b"\0\0" * 16_000,
+        "audio: bytes instead of an array; convert 16-bit samples with numpy.frombuffer(audio, numpy.int16)",
+    ),
     ("talk.flac", "audio: str instead of an array; transcribe_file reads files"),
     (np.zeros((16_000, 0), np.float32), "audio: has the shape (16000, 0), which is without channels"),
     (np.float32(0.5), "audio: has the shape (); expected an array of shape (samples,) or (samples, channels)"),
-    ([0.0] * 32000, r"audio: list instead of an array\. Of floats in -1\.\.1: numpy\.asarray"),
+    ([0.0] * 32000, "audio: list instead of an array; convert floats in -1..1 with numpy.asarray"),
     ([[0.0], [0.0, 0.1]], "audio: list instead of an array"),
     ((0.0,) * 32000, "audio: tuple instead of an array"),
     (
         np.zeros((2, 16_000), np.float32),
         "audio: has the shape (2, 16000), which is 2 samples of 16000 channels; expected (samples, channels). "
-        "Of (channels, samples): audio.T",
+        "Transpose (channels, samples) with audio.T",
     ),
 ]
 

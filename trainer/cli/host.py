@@ -186,7 +186,7 @@ def trust(
     ] = None,
     fingerprint: Annotated[str | None, typer.Option(help="The expected fingerprint; then nothing is asked.")] = None,
 ) -> None:
-    """Pin a host's keys on this device. Afterwards, vectors signed with other keys are refused.
+    """Trust a host: store its keys on this device. Afterwards, vectors signed with other keys are refused.
 
     Needs no extra packages.
     """
@@ -352,7 +352,8 @@ def score_remove(group: Group, yes: Annotated[bool, typer.Option("--yes", "-y", 
 
 
 def _check_name(name: str) -> None:
-    """
+    """Checks the name of a device or group.
+
     Raises:
         BadInputError: it cannot be the name of a device or group.
     """

@@ -1,4 +1,4 @@
-"""Tells the user, at the end of a command, what to do next."""
+"""Prints the next step at the end of a command."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from device_app.cli import options
 
 
 def tell_progress(domain: str, labelled: int) -> None:
-    """Says how far the labelled recordings of a domain are from an adaptation, and names the command.
+    """Prints how many labelled recordings an adaptation still needs, and the next command.
 
     Args:
         domain: the domain.

@@ -84,7 +84,8 @@ def repair(store: Store, findings: Sequence[Finding], *, missing_is_gone: bool =
 
 
 def refuse_if_most_are_missing(store: Store, findings: Sequence[Finding]) -> None:
-    """
+    """Refuses a repair that would remove most recordings.
+
     Raises:
         StorageError: more than half of the recordings are missing or damaged; no crash causes that.
     """

@@ -100,7 +100,8 @@ class Connection:
             ) from error
 
     def _check_not_replaced(self) -> None:
-        """
+        """Checks that the open database is still that of the data folder.
+
         Raises:
             StorageError: the data folder was restored from a backup since the database was opened.
         """
@@ -132,7 +133,8 @@ class Connection:
         return int(row[0])
 
     def check_audio_folder(self) -> None:
-        """
+        """Checks that the folder of the recordings is there.
+
         Raises:
             StorageError: there are utterances but no recordings, most likely because their disk is not mounted.
         """

@@ -25,7 +25,7 @@ class DomainStats:
     seconds: float
 
 
-# Fields of `StoredUtterance` in the order of SELECT; "file" is below the audio folder.
+# Fields of `StoredUtterance` in the order of SELECT; "file" is relative to the audio folder.
 COLUMNS = (
     *("number", "domain", "speaker", "text", "source", "split", "file", "sha256", "created", "duration_s"),
     *("level_dbfs", "peak_dbfs", "clipped", "hypothesis", "confidence", "prompt", "snr_db"),
@@ -49,7 +49,8 @@ class Queries:
         self._connection = connection
 
     def get(self, identity: int) -> StoredUtterance:
-        """
+        """Returns an utterance by its number.
+
         Raises:
             BadInputError: there is no such utterance.
         """
@@ -123,7 +124,7 @@ class Queries:
             f"{SELECT} AND hypothesis IS NOT NULL ORDER BY utterance.id DESC LIMIT 1"
         ).fetchone()
         if row is None:
-            raise BadInputError("no hypothesis has been saved; 'asr-edge transcribe --save' keeps it")
+            raise BadInputError("no hypothesis has been saved; 'asr-edge transcribe --save' saves them")
         return self._stored(row)
 
     def count_of(self, speaker: str) -> int:
@@ -153,12 +154,12 @@ class Queries:
         return [row[0] for row in self._connection.sql.execute("SELECT file FROM utterance WHERE deleted = 1")]
 
     def is_referenced(self, audio: Path) -> bool:
-        """Whether a row names this file in the audio folder."""
+        """Whether a row refers to this file in the audio folder."""
         file = audio.relative_to(self._connection.audio_folder).as_posix()
         return self._connection.sql.execute("SELECT 1 FROM utterance WHERE file = ?", (file,)).fetchone() is not None
 
     def unknown_files(self) -> list[Path]:
-        """Files in the audio folder that no row names; no other process writes meanwhile."""
+        """Files in the audio folder to which no row refers; other processes cannot write to the store meanwhile."""
         with self._connection.transaction():
             known = {row[0] for row in self._connection.sql.execute("SELECT file FROM utterance")}
             files = sorted(path for path in self._connection.audio_folder.rglob("*") if path.is_file())

@@ -1,4 +1,4 @@
-"""Keeps what takes long to make of a long list of terms in the data folder, so that it loads fast the next time."""
+"""Stores the token index of a long list of terms in the data folder, so that it loads fast the next time."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ Names = Callable[[], Sequence[str | None]]
 
 
 def term_graph(terms: Sequence[Term | str], tokenizer_hash: str | None, names: Names) -> TermGraph:
-    """Makes the graph of a list of terms, with the index that an earlier process has left if there is one.
+    """Makes the graph of a list of terms, with the index that an earlier process has stored, if there is one.
 
-    A file that is damaged, or that cannot be written, makes no difference but in time.
+    If the file is damaged or cannot be written, the index is computed.
 
     Args:
         terms: the terms to prefer.

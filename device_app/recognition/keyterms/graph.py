@@ -79,7 +79,7 @@ class TermGraph:
         self._transitions = lru_cache(STATES)(self._compute_transitions)
 
     def advance(self, state: str, token: int) -> tuple[str, float]:
-        """The next state, and the bonus of one token."""
+        """Returns the next state, and the bonus of one token in nats."""
         transitions = self._transitions(state)
         for matches, more in (
             (transitions.continuations, 0.0),
@@ -90,12 +90,12 @@ class TermGraph:
         return (START if token in self._openers else DEAD), float(transitions.exit_bonuses[self._kinds[token]])
 
     def next_state(self, state: str, token: int) -> str:
-        """The next state alone."""
+        """Returns the next state, without computing the bonus."""
         found = self._transitions(state).continuations.states.get(token) or self._new_words.states.get(token)
         return found or (START if token in self._openers else DEAD)
 
     def end_bonus(self, state: str) -> float:
-        """The bonus of ending the text here, which takes back the bonus of a term that is not complete."""
+        """The bonus in nats of ending the text in a state; negative if it takes back that of an incomplete term."""
         return float(self._transitions(state).exit_bonuses[BOUNDARY])
 
     def bonus(self, tokens: Iterable[int]) -> float:

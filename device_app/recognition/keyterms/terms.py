@@ -22,8 +22,8 @@ MAX_NATS = 6.0
 START = " "  # state where a word may begin without a space: at first, after a lone `WORD_START`, after a hyphen
 LAST = "\U0010ffff"  # sorts after all characters of a term
 
-# How a token begins that does not continue a term. With a letter: the word before it has not ended. With any other
-# character, or without text: the word before it has ended.
+# The kind of a token that does not continue a term, by its first character: a letter continues the word before it;
+# any other character, or none, ends that word.
 LETTER, BOUNDARY = 0, 1
 
 
@@ -126,11 +126,11 @@ class Keyterms:
         return self._weights.get(spelling, 0.0) * self.strength.bonus(len(spelling) - 1)
 
     def completed_bonus(self, state: str, following: int) -> float:
-        """The bonus that a text keeps if it does not continue the term: that of the longest term it has completed.
+        """The bonus in nats of the longest term that a text has completed, which it keeps if it leaves the longer term.
 
         Args:
             state: the text.
-            following: `LETTER` or `BOUNDARY`; before a letter the last word has not ended.
+            following: kind of the next token, `LETTER` or `BOUNDARY`; before a letter the last word has not ended.
         """
         if following == BOUNDARY and (found := self.term_bonus(state)):
             return found

@@ -18,7 +18,7 @@ SEPARATOR = "\0"  # between texts; no token that spells a part of a term has it
 
 @dataclass(frozen=True)
 class TokenIndex:
-    """What a list of terms is to a vocabulary. It takes long to make, so that `keyterms.cache` keeps it in a file.
+    """The tokens of a vocabulary that begin a term. Computing it takes long, so `keyterms.cache` stores it in a file.
 
     Attributes:
         texts: the different texts of the tokens, normalised.
@@ -45,7 +45,8 @@ class TokenIndex:
 
     @classmethod
     def of(cls, terms: Keyterms, names: Sequence[str | None]) -> TokenIndex:
-        """
+        """Computes the index of a list of terms.
+
         Args:
             terms: the terms.
             names: the names of the tokens; None and names such as <s> or <0x41> have no text.

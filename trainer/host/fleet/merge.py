@@ -57,7 +57,8 @@ class Candidates:
             del self.vectors[device]
 
     def require(self, minimum: int, group: str) -> None:
-        """
+        """Checks that enough vectors remain.
+
         Raises:
             BadInputError: fewer than `minimum` vectors remain.
         """

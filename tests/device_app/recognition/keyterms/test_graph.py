@@ -212,7 +212,7 @@ def test_a_bias_changes_which_hypothesis_is_best_but_no_probability():
     graph = TermGraph(Keyterms(["cab"], STRENGTH), ["<s>", "</s>", MARK + "abc", MARK + "cab"])
 
     def best(bias):
-        return search(TableDecoder(table), start=0, end=1, longest=5, settings=SearchSettings(beam=2), bias=bias)
+        return search(TableDecoder(table), start=0, end=1, max_tokens=5, settings=SearchSettings(beam=2), bias=bias)
 
     assert best(None).tokens == (2,)
     found = best(TermBias(graph))
@@ -229,7 +229,7 @@ def test_terms_that_the_best_biased_hypothesis_lacks_leave_the_plain_one():
     )
     graph = TermGraph(Keyterms(["abcc"], STRENGTH), names)
     found = search(
-        TableDecoder(table), start=0, end=1, longest=5, settings=SearchSettings(beam=1), bias=TermBias(graph)
+        TableDecoder(table), start=0, end=1, max_tokens=5, settings=SearchSettings(beam=1), bias=TermBias(graph)
     )
     assert (found.tokens, found.unbiased) == ((3,), (3,))
 
@@ -265,7 +265,7 @@ def test_a_hypothesis_that_leaves_a_term_gives_the_bonus_back():
         TableDecoder(table),
         start=0,
         end=1,
-        longest=5,
+        max_tokens=5,
         settings=SearchSettings(beam=4, length_exponent=0.0),
         bias=TermBias(TermGraph(Keyterms(["acc"], STRENGTH), names)),
     )
