@@ -10,6 +10,7 @@ from device_app.data.names import DEFAULT_DOMAIN, GUARD_SET
 from device_app.data.store import Store
 from device_app.data.utterance import StoredUtterance
 from device_app.models.ledger import Edit, Ledger
+from editing.errors import counted
 
 MIN_LABELLED = 10  # labelled utterances for an adaptation, including the held-out ones
 RECOMMENDED = 40  # labelled utterances that give a good adaptation
@@ -42,7 +43,7 @@ class DomainStatus:
 
     @property
     def is_ready(self) -> bool:
-        """Whether an adaptation is possible and has something new to learn from."""
+        """Whether an adaptation is possible and there are new recordings to train on."""
         was_adapted = self.new < self.labelled
         return self.labelled >= MIN_LABELLED and self.new >= (NEW_FOR_NEXT if was_adapted else 1)
 
@@ -93,12 +94,12 @@ def status(store: Store, ledger: Ledger) -> Status:
 def next_steps(domains: Sequence[DomainStatus]) -> list[Step]:
     """The next steps of a user with these domains, the most useful first."""
     steps = [
-        Step(f"asr-edge adapt{of(one.domain)}", f"learn from {_counted(one.new, 'new labelled recording')}")
+        Step(f"asr-edge adapt{of(one.domain)}", f"train on {counted(one.new, 'new labelled recording')}")
         for one in domains
         if one.is_ready
     ]
     steps += [
-        Step(f"asr-edge label{of(one.domain)}", f"check the texts of {_counted(one.unlabelled, 'recording')}")
+        Step(f"asr-edge label{of(one.domain)}", f"check the texts of {counted(one.unlabelled, 'recording')}")
         for one in domains
         if one.unlabelled
     ]
@@ -145,7 +146,3 @@ def _domain_status(store: Store, ledger: Ledger, domain: str) -> DomainStatus:
 
 def _since(labelled: Sequence[StoredUtterance], edit: Edit) -> int:
     return sum(utterance.created > edit.created for utterance in labelled)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -161,7 +161,7 @@ def _link_target(path: Path) -> Path:
     """The target of a path's chain of symbolic links; it need not exist.
 
     The target of /dev/stdout is not followed further, because another process has opened it and
-    goes on writing to it.
+    continues to write to it.
     """
     with suppress(FileNotFoundError):
         path.stat()  # raises for loops, and for links of other users in a shared folder

@@ -48,17 +48,18 @@ class Hypotheses:
 
     @property
     def wer(self) -> float:
+        """WER as a fraction, over all utterances."""
         wrong, words = self.counts.sum(axis=0)
         return float(wrong / max(1, words))
 
     def first(self, count: int) -> Hypotheses:
-        """Those of the first utterances."""
+        """Returns the hypotheses for the first `count` utterances."""
         return Hypotheses(
             self.references[:count], self.hypotheses[:count], self.outputs[:count], self.divergences[:count]
         )
 
     def followed_by(self, other: Hypotheses) -> Hypotheses:
-        """Those of these utterances and then of others."""
+        """Concatenates these hypotheses and those for other utterances."""
         return Hypotheses(
             [*self.references, *other.references],
             [*self.hypotheses, *other.hypotheses],
@@ -80,7 +81,7 @@ class Change:
     Attributes:
         before, after: WERs.
         low, high: 95 % confidence interval of the difference.
-        surely_better: the fraction of resamples in which the WER falls.
+        surely_better: confidence in an improvement: the fraction of resamples in which the WER falls.
         harm: the rise in WER that is reached or exceeded in a fraction `CONFIDENCE` of the resamples.
         utterances: size of the test set.
         divergence: KL divergence of the outputs in nats per reference word; None if it was not measured.

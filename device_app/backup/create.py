@@ -1,4 +1,4 @@
-"""Writes a backup of the data folder while other processes go on using it."""
+"""Writes a backup of the data folder while other processes use it."""
 
 from __future__ import annotations
 

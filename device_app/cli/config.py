@@ -22,7 +22,7 @@ save = true
 
 
 def config(context: typer.Context, as_json: options.Json = False) -> None:
-    """Show the settings file, which sets options of commands once for all, and check it."""
+    """Show the settings file, which sets default options of commands, and check it."""
     from device_app.settings_file import read_settings, settings_file
 
     path, found = settings_file(), read_settings()

@@ -40,7 +40,7 @@ def record(
     model: options.Model = None,
     threads: options.Threads = None,
 ) -> None:
-    """Record sentences to learn from, hardest first.
+    """Record sentences to train on, those with often misrecognised words first.
 
     Recording starts and stops by itself. After each take: Enter keeps it; the other keys are listed on the screen.
     You can end a session at any time; the next one continues where it stopped.

@@ -1,4 +1,4 @@
-"""Forgets recordings and what was learnt from them: says first what would go and what cannot be reached."""
+"""Deletes recordings and the edits trained on them; lists first what would be deleted, and which copies remain."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ LINES = 2
 MAX_DURATION_S = 7.0
 MIN_DURATION_S = 1.0
 COLUMNS_PER_S = 20.0
-PAUSE_S = 1.0  # a cue does not go on after a pause of this length
+PAUSE_S = 1.0  # a cue ends at a pause of this length
 DELAY_S = 0.5  # by which a cue may start late, so that the one before can be read
 
 # Costs of a break within a sentence, which are weighed against each other and against one more cue.

@@ -52,7 +52,7 @@ TINY: Mapping[str, Any] = {
     "decoder_start_token_id": 1,
 }
 
-MAX_DURATION_S = 20  # of each recording on which the graphs are verified: the longest segment on the device
+LONGEST_S = 20  # of each recording on which the graphs are verified: the longest segment on the device
 
 PublishedTensors = dict[str, NDArray[np.float32] | QuantisedTensor]
 
@@ -106,7 +106,7 @@ def convert_moonshine(source: Path, out: Path, name: str = "moonshine-tiny") -> 
             )
         )
         speech = [one.read() for one in read_manifest(RECORDINGS / "manifest.jsonl")]
-        moonshine.verify_graphs(model, bundle, values, [audio[: MAX_DURATION_S * SAMPLE_RATE] for audio in speech])
+        moonshine.verify_graphs(model, bundle, values, [audio[: LONGEST_S * SAMPLE_RATE] for audio in speech])
     return Bundle.open(out)
 
 

@@ -122,7 +122,7 @@ class Database:
     def _connection(self) -> sqlite3.Connection:
         if not hasattr(self._local, "connection"):
             self._local.connection = connect(self._path)
-            # Bounds the write-ahead log, which by default grows to 4 MB before it is used again.
+            # Limits the write-ahead log to 64 pages; by default it grows to 4 MB.
             self._local.connection.execute("PRAGMA wal_autocheckpoint = 64")
         found: sqlite3.Connection = self._local.connection
         return found

@@ -24,7 +24,7 @@ def add_corrected_terms(hypothesis: str | None, text: str | None, keyboard: Keyb
         return
     shown = ", ".join(word.text for word in new)
     if keyboard is not None:
-        options.tell(f"  Expected from now on: {shown} · n refuses, any other key goes on")
+        options.tell(f"  Expected from now on: {shown} · n refuses, any other key continues")
         if keyboard.poll(None) == "n":
             return
     with changed_terms() as box:
