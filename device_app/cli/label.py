@@ -64,21 +64,21 @@ def label(
             return
         _, transcriber = options.load(model, threads)
         labelled: set[int] = set()
-        identities = [utterance.number for utterance in found]
+        numbers = [utterance.number for utterance in found]
         with keyboard:
             try:
                 index = 0
-                while index < len(identities):
+                while index < len(numbers):
                     options.tell("")
-                    options.tell(f"[{index + 1}/{len(identities)}]")
-                    utterance = store.get(identities[index])
+                    options.tell(f"[{index + 1}/{len(numbers)}]")
+                    utterance = store.get(numbers[index])
                     key = label_utterance(store, utterance, keyboard, transcriber, adds_terms=not no_term)
                     if key == "q":
                         break
                     if key == ENTER:
-                        labelled.add(identities[index])
+                        labelled.add(numbers[index])
                     if key == "d":
-                        labelled.discard(identities.pop(index))
+                        labelled.discard(numbers.pop(index))
                     else:
                         index = max(0, index - 1) if key == "b" else index + 1
             except KeyboardInterrupt:  # the same as the key q
@@ -88,7 +88,7 @@ def label(
 
 @app.command("set")
 def set_text(
-    identity: Annotated[int, typer.Argument(metavar="ID", help="The utterance's number in 'dataset show'.")],
+    number: Annotated[int, typer.Argument(metavar="ID", help="The utterance's number in 'dataset show'.")],
     text: Annotated[str, typer.Argument(help="What is said in it.")],
     no_term: NoTerm = False,
 ) -> None:
@@ -96,14 +96,14 @@ def set_text(
     from device_app.data.store import Store
 
     with Store() as store:
-        utterance = store.set_text(identity, text)
+        utterance = store.set_text(number, text)
     _print_utterance(utterance)
     if not no_term:
         add_corrected_terms(utterance.hypothesis, utterance.text)
 
 
 def correct(
-    identity_or_text: Annotated[
+    number_or_text: Annotated[
         str | None,
         typer.Argument(
             metavar="[ID]", help="The utterance's number; not with --last.", show_default="the one recognised last"
@@ -129,15 +129,15 @@ def correct(
     if last:
         if text is not None:
             raise BadInputError(f"--last takes one text; put it in quotes. {USAGE}")
-        identity_or_text, text = None, identity_or_text
-    elif identity_or_text is not None and not identity_or_text.isdecimal():
-        raise BadInputError(f"{identity_or_text!r} is not the number of an utterance. {USAGE}")
+        number_or_text, text = None, number_or_text
+    elif number_or_text is not None and not number_or_text.isdecimal():
+        raise BadInputError(f"{number_or_text!r} is not the number of an utterance. {USAGE}")
     if domain is not None:
         checked_name(domain, "domain")
     new = None if text is None else checked_text(text)
     keyboard = Keyboard("correct", "'asr-edge correct ID TEXT'") if new is None else None
     with Store() as store:
-        utterance = store.last_recognised() if identity_or_text is None else store.get(int(identity_or_text))
+        utterance = store.last_recognised() if number_or_text is None else store.get(int(number_or_text))
         if keyboard is not None:
             with keyboard:
                 new = edit_utterance(store, utterance, keyboard, options.load(model, threads)[1])

@@ -124,9 +124,9 @@ def _unlink(paths: Sequence[Path]) -> None:
         ) from error
 
 
-def remove_rows(sql: sqlite3.Connection, identities: Sequence[int]) -> None:
+def remove_rows(sql: sqlite3.Connection, numbers: Sequence[int]) -> None:
     """Removes rows of utterances, and the domains and speakers that no other utterance has."""
-    sql.executemany("DELETE FROM utterance WHERE id = ?", [(identity,) for identity in identities])
+    sql.executemany("DELETE FROM utterance WHERE id = ?", [(number,) for number in numbers])
     for table in ("domain", "speaker"):
         named = f"SELECT {table}_id FROM utterance WHERE {table}_id IS NOT NULL"  # noqa: S608
         sql.execute(f"DELETE FROM {table} WHERE id NOT IN ({named})")  # noqa: S608

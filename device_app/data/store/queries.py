@@ -48,15 +48,15 @@ class Queries:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def get(self, identity: int) -> StoredUtterance:
+    def get(self, number: int) -> StoredUtterance:
         """Returns an utterance by its number.
 
         Raises:
             BadInputError: there is no such utterance.
         """
-        row = self._connection.sql.execute(f"{SELECT} AND utterance.id = ?", (identity,)).fetchone()
+        row = self._connection.sql.execute(f"{SELECT} AND utterance.id = ?", (number,)).fetchone()
         if row is None:
-            raise BadInputError(f"there is no utterance {identity}; 'asr-edge dataset list' shows what there is")
+            raise BadInputError(f"there is no utterance {number}; 'asr-edge dataset list' shows what there is")
         return self._stored(row)
 
     def utterances(

@@ -37,11 +37,11 @@ def attach(connection: Connection, new_paths: Mapping[int, Path]) -> None:
     with connection.transaction():
         # First remove all names, because rows may exchange their files.
         connection.sql.executemany(
-            "UPDATE utterance SET file = ? WHERE id = ?", [(f"?{identity}", identity) for identity in new_paths]
+            "UPDATE utterance SET file = ? WHERE id = ?", [(f"?{number}", number) for number in new_paths]
         )
-        for identity, audio in new_paths.items():
+        for number, audio in new_paths.items():
             file = _own_file(connection, audio)
-            connection.sql.execute("UPDATE utterance SET file = ? WHERE id = ?", (file, identity))
+            connection.sql.execute("UPDATE utterance SET file = ? WHERE id = ?", (file, number))
 
 
 def _own_file(connection: Connection, audio: Path) -> str:

@@ -130,13 +130,13 @@ class Store(Queries):
             write_all_atomically({path: u.recorded.flac for path, u in zip(paths, fresh, strict=True)})
             try:
                 parts = splits.splits_of(self._connection, fresh)
-                ids = [self._insert(u, name, split) for u, name, split in zip(fresh, names, parts, strict=True)]
+                numbers = [self._insert(u, name, split) for u, name, split in zip(fresh, names, parts, strict=True)]
             except BaseException:
                 for path in paths:
                     path.unlink(missing_ok=True)
                 raise
         reserve.ensure(self.folder)
-        return [self.get(identity) for identity in ids]
+        return [self.get(number) for number in numbers]
 
     def _insert(self, new: Utterance, file: str, split: Split) -> int:
         recording = new.recorded
@@ -199,20 +199,20 @@ class Store(Queries):
 
     # Changing
 
-    def set_text(self, identity: int, text: str) -> StoredUtterance:
+    def set_text(self, number: int, text: str) -> StoredUtterance:
         """Labels an utterance. If the text differs from its hypothesis, the utterance counts as corrected.
 
         Raises:
             BadInputError: there is no such utterance, or the text is invalid (see `checked_text`).
         """
-        before = self.get(identity)
+        before = self.get(number)
         text = checked_text(text)
         source = before.source if before.hypothesis in (None, text) else "corrected"
         with self._connection.transaction():
             self._connection.sql.execute(
-                "UPDATE utterance SET text = ?, source = ? WHERE id = ?", (text, source, identity)
+                "UPDATE utterance SET text = ?, source = ? WHERE id = ?", (text, source, number)
             )
-        return self.get(identity)
+        return self.get(number)
 
     def rename(self, domain: str, name: str) -> None:
         """Gives a domain another name.
@@ -220,25 +220,25 @@ class Store(Queries):
         Raises:
             BadInputError: there is no such domain, or one of the new name exists.
         """
-        identity = self._connection.existing("domain", domain)
+        domain_id = self._connection.existing("domain", domain)
         try:
             with self._connection.transaction():
                 self._connection.sql.execute(
-                    "UPDATE domain SET name = ? WHERE id = ?", (checked_name(name, "domain"), identity)
+                    "UPDATE domain SET name = ? WHERE id = ?", (checked_name(name, "domain"), domain_id)
                 )
         except sqlite3.IntegrityError:
             raise BadInputError(
                 f"there is a domain {name!r} already; 'asr-edge dataset move' puts utterances into it"
             ) from None
 
-    def move(self, identities: Sequence[int], domain: str) -> None:
+    def move(self, numbers: Sequence[int], domain: str) -> None:
         """Moves utterances into another domain, which is created if there is none; each keeps its split.
 
         Raises:
             BadInputError: one of them does not exist, or the domain holds the same recording; none is moved.
         """
         checked_name(domain, "domain")
-        moving = [self.get(identity) for identity in identities]
+        moving = [self.get(number) for number in numbers]
         with self._connection.transaction():
             target = self._connection.id_of("domain", domain)
             for utterance in moving:
@@ -290,23 +290,23 @@ class Store(Queries):
         stored.audio.unlink(missing_ok=True)
         return self.get(stored.number)
 
-    def set_hypothesis(self, identity: int, hypothesis: str, confidence: float) -> None:
+    def set_hypothesis(self, number: int, hypothesis: str, confidence: float) -> None:
         """Stores a hypothesis and its confidence, from 0 to 1."""
         with self._connection.transaction():
             self._connection.sql.execute(
-                "UPDATE utterance SET hypothesis = ?, confidence = ? WHERE id = ?", (hypothesis, confidence, identity)
+                "UPDATE utterance SET hypothesis = ?, confidence = ? WHERE id = ?", (hypothesis, confidence, number)
             )
 
     # Deleting
 
-    def delete(self, identities: Sequence[int]) -> None:
+    def delete(self, numbers: Sequence[int]) -> None:
         """Deletes utterances and their audio, also from the quarantine. If the process is killed, `doctor` finishes it.
 
         Raises:
             BadInputError: one of them does not exist; none is deleted.
             StorageError: a file cannot be deleted, or the recordings are missing.
         """
-        deletion.delete(self._connection, [self.get(identity) for identity in identities])
+        deletion.delete(self._connection, [self.get(number) for number in numbers])
 
     def forget(self, speaker: str) -> int:
         """Deletes all utterances of a speaker, also from the quarantine; returns their number.
