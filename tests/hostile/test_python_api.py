@@ -125,6 +125,7 @@ def test_arguments_of_a_stream_out_of_range(transcriber, settings, message):
     assert str(error.value) == message
 
 
+LIST_REMEDY = "convert floats in -1..1 with numpy.asarray(audio, numpy.float32)"
 WRONG_AUDIO = [
     (None, "audio: None instead of an array"),
     (
@@ -134,9 +135,9 @@ WRONG_AUDIO = [
     ("talk.flac", "audio: str instead of an array; transcribe_file reads files"),
     (np.zeros((16_000, 0), np.float32), "audio: has the shape (16000, 0), which is without channels"),
     (np.float32(0.5), "audio: has the shape (); expected an array of shape (samples,) or (samples, channels)"),
-    ([0.0] * 32000, "audio: list instead of an array; convert floats in -1..1 with numpy.asarray"),
-    ([[0.0], [0.0, 0.1]], "audio: list instead of an array"),
-    ((0.0,) * 32000, "audio: tuple instead of an array"),
+    ([0.0] * 32000, f"audio: list instead of an array; {LIST_REMEDY}"),
+    ([[0.0], [0.0, 0.1]], f"audio: list instead of an array; {LIST_REMEDY}"),
+    ((0.0,) * 32000, f"audio: tuple instead of an array; {LIST_REMEDY}"),
     (
         np.zeros((2, 16_000), np.float32),
         "audio: has the shape (2, 16000), which is 2 samples of 16000 channels; expected (samples, channels). "
