@@ -192,7 +192,7 @@ def _manifest(file: IO[bytes], size: int, what: str) -> Manifest:
 
 
 class LaterFormatError(ValueError):
-    """A later asr-edge has written a backup."""
+    """A later version of asr-edge has written a backup."""
 
 
 def _parsed(record: Any) -> Manifest:

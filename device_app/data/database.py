@@ -120,7 +120,7 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Mig
         Whether any was missing.
 
     Raises:
-        LaterVersionError: a later asr-edge has run more migrations.
+        LaterVersionError: a later version of asr-edge has run more migrations.
         sqlite3.Error: the disk is full, or the database is damaged.
     """
     version = _version(connection)

@@ -113,7 +113,9 @@ class Database:
             make_folder(private_folder(path.parent))
             migrate(self._connection(), path, MIGRATIONS)
         except LaterVersionError as error:
-            raise StorageError(f"{path}: was written by a later asr-edge (version {error.version})") from error
+            raise StorageError(
+                f"{path}: was written by a later version of asr-edge (format {error.version})"
+            ) from error
         except (sqlite3.DatabaseError, OSError) as error:
             if isinstance(error, StorageError):
                 raise

@@ -266,8 +266,8 @@ def _read_term_list(path: Path) -> TermList:
         version = record["format_version"]
         if is_whole_number(version, minimum=FORMAT_VERSION + 1):
             raise StorageError(
-                f"{path}: the list of terms was written by a later asr-edge (format {version}; this one reads format "
-                f"{FORMAT_VERSION}); nothing was changed. Update asr-edge, or use --no-terms"
+                f"{path}: the list of terms was written by a later version of asr-edge (format {version}; this "
+                f"one reads {FORMAT_VERSION}); nothing was changed. Update asr-edge, or use --no-terms"
             )
         if version != FORMAT_VERSION:
             raise ValueError(f"format {shown(version)}")

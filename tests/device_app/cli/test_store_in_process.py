@@ -107,7 +107,7 @@ def test_dataset_renames_moves_and_deletes(four):
 
 def test_a_speaker_is_forgotten_with_the_sound(four):
     done = call("dataset", "forget", "--speaker", "allison", stdin=b"n\n", code=1)
-    assert "Delete all 4 utterances of allison" in done.stderr
+    assert "Delete all utterances of allison (4)" in done.stderr
     assert len(utterances()) == 4
     assert call("dataset", "forget", "--speaker", "allison", "--yes").stdout == "4 deleted\n"
     assert [p for p in (four / "audio").rglob("*") if p.is_file()] == []

@@ -149,7 +149,7 @@ def test_a_text_in_quotation_marks_may_have_line_breaks(tmp_path, end, mark):
     )
     (tmp_path / "metadata.csv").write_bytes(table.encode())
     assert texts_of(tmp_path) == ['in service. Please, "try" again.', "Two"]
-    assert [one.place.rpartition(" ")[2] for one in find_utterances(tmp_path)[1]] == ["2", "6"]
+    assert [one.location.rpartition(" ")[2] for one in find_utterances(tmp_path)[1]] == ["2", "6"]
 
 
 @pytest.mark.parametrize("character", "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e\r")

@@ -165,7 +165,7 @@ def test_a_second_text_of_a_stored_recording_is_shown_and_the_first_is_kept(stor
 
 def test_two_texts_of_a_recording_in_one_manifest(store):
     one = RECORDINGS / "invalid.flac"
-    both = [Utterance(audio=one, text=text, place=f"m, line {line}") for line, text in enumerate("ab", 1)]
+    both = [Utterance(audio=one, text=text, location=f"m, line {line}") for line, text in enumerate("ab", 1)]
     report = import_utterances(store, both, "d")
     assert [line.partition(":")[0] for line in report.other_texts] == ["m, line 2"]
     assert [u.text for u in store.utterances()] == ["a"]
@@ -220,7 +220,7 @@ def test_each_part_of_a_recording_is_stored_as_an_utterance(store):
             start=round(start * SAMPLE_RATE),
             end=None if end is None else round(end * SAMPLE_RATE),
             text=str(start),
-            place=f"m, line {line}",
+            location=f"m, line {line}",
         )
         for line, (start, end) in enumerate(parts, 1)
     ]

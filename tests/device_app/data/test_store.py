@@ -184,7 +184,7 @@ def test_a_store_of_a_later_version_is_not_touched(tmp_path):
     connection = sqlite3.connect(tmp_path / "store.sqlite3")
     connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     connection.close()
-    with pytest.raises(StorageError, match="later asr-edge"):
+    with pytest.raises(StorageError, match="later version of asr-edge"):
         Store(tmp_path)
 
 
@@ -257,7 +257,7 @@ def test_a_recording_is_not_moved_to_a_domain_that_has_it(store):
 
 def test_a_recording_is_not_replaced_by_another_stored_one(store):
     first, _ = store.add([new(0), new(1)])
-    with pytest.raises(BadInputError, match="the very same recording as 2"):
+    with pytest.raises(BadInputError, match="the same recording as utterance 2"):
         store.replace(first, new(1))
     assert store.get(1) == first
     assert sorted(path.read_bytes() for path in store.audio_folder.rglob("*.flac")) == [b"audio 0", b"audio 1"]
