@@ -57,8 +57,8 @@ def read_table(path: Path, columns: Sequence[str], dialect: type[csv.Dialect]) -
     for location, cells in rows:
         if any(cell.strip() for cell in cells[len(head) :]):
             raise BadInputError(
-                f"{location}: has {counted(len(cells), 'cell')} in {counted(len(head), 'column')}; put quotation marks "
-                "around a text that contains the separator"
+                f"{location}: has {counted(len(cells), 'cell')}, but the table has {counted(len(head), 'column')}; "
+                "put quotation marks around a text that contains the separator"
             )
         row = Row(head, cells, location)
         if any(column not in row for column in columns):

@@ -97,7 +97,7 @@ def test_audiofolder_may_be_json_lines(tmp_path):
         ({"metadata.csv": "\x00"}, "column file_name is missing|line contains NUL"),
         ({"metadata.csv": "file_name,transcription\n,x\n"}, "line 2: '' cannot be the name"),
         ({"metadata.csv": "file_name,transcription\na\0.wav,x\n"}, "line 2: .*cannot be the name"),
-        ({"metadata.csv": "file_name,transcription\na.wav,Hello, you\n"}, "line 2: has 3 cells, but there are 2"),
+        ({"metadata.csv": "file_name,transcription\na.wav,Hello, you\n"}, "line 2: has 3 cells, but the table has 2"),
         ({"metadata.csv": 'file_name,transcription\na.wav,x\nb.wav,"open\nc.wav,y\n'}, "line 3: .*never closed"),
         ({"metadata.csv": 'file_name,transcription\na.wav,"open\nb.wav,"x"\nc.wav,y\n'}, "line 2: .*never closed"),
         (
