@@ -172,8 +172,8 @@ def test_a_row_that_names_a_missing_domain_is_found(home):
     with closing(sqlite3.connect(home / "store.sqlite3", isolation_level=None)) as sql:
         sql.execute("UPDATE utterance SET domain_id = 99 WHERE id = 7")
     (finding,) = examine_database(home)
-    assert "utterances name a domain that is missing" in finding.line
-    with pytest.raises(StorageError, match="utterances name a domain that is missing"):
+    assert "utterances refer to a domain that is missing" in finding.line
+    with pytest.raises(StorageError, match="utterances refer to a domain that is missing"):
         Store(home)
     rebuild(home)
     with Store(home) as store:

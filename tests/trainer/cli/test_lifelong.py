@@ -249,7 +249,7 @@ def test_corpus_writes_an_experiment(asr, tmp_path, noise):
     done = asr("lifelong", "corpus", "common-voice", tmp_path / "cv", out, *options)
     assert (done.code, done.out) == (0, f"{out}/common-voice.toml\n")
     assert done.err == (
-        f"If it has a line for the base, name the base there. Then: asr-edge lifelong run {out}/common-voice.toml\n"
+        f"If the file has a line 'base', enter your base model there. Then: asr-edge lifelong run {out}/common-voice.toml\n"
     )
     splits = [entry.split for entry in read_manifest(out / "england-english" / "manifest.jsonl")]
     assert (splits.count("train"), splits.count("test")) == (3, 1)
