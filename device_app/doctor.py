@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from device_app.data.repair.utterances import UNKNOWN, examine, mend, refuse_if_most_are_missing
+from device_app.data.repair.utterances import UNKNOWN, examine, refuse_if_most_are_missing
+from device_app.data.repair.utterances import repair as repair_utterances
 from device_app.data.store import Store
-from device_app.finding import Finding, mend_all
+from device_app.finding import Finding, repair_all
 from device_app.models.check import examine_models
 
 
@@ -35,7 +36,7 @@ class Examination:
     @property
     def is_repairable(self) -> bool:
         """Whether there is anything that `repair` would change."""
-        return bool(self.store) or any(one.mend is not None for one in self.models)
+        return bool(self.store) or any(one.repair is not None for one in self.models)
 
     @property
     def is_database_lost(self) -> bool:
@@ -54,7 +55,8 @@ def examine_all(store: Store) -> Examination:
 
 
 def check_repairable(store: Store, found: Examination) -> None:
-    """
+    """Refuses a repair that would remove most recordings.
+
     Raises:
         StorageError: most recordings are missing, so that probably a disk is not mounted; nothing was changed.
     """
@@ -72,8 +74,8 @@ def repair(store: Store, found: Examination, *, missing_is_gone: bool = False) -
     Raises:
         StorageError: most recordings are missing, and nothing was changed; or the store cannot be written.
     """
-    mend(store, found.store, missing_is_gone=missing_is_gone)
-    mend_all(found.models)
+    repair_utterances(store, found.store, missing_is_gone=missing_is_gone)
+    repair_all(found.models)
 
 
 def remaining_faults() -> list[Finding]:

@@ -13,21 +13,21 @@ class Finding:
     Attributes:
         kind: of the affected items, in the plural.
         line: details, one line.
-        remedy: what `mend` does; without `mend`, what the user can do.
-        mend: repairs the fault. It examines again first, and changes nothing if the fault is gone. It
+        remedy: what `repair` does; without `repair`, what the user can do.
+        repair: repairs the fault. It examines again first, and changes nothing if the fault is gone. It
             raises an AsrEdgeError if it cannot repair it.
-        is_fault: whether this is a fault; a notice never has a `mend`.
+        is_fault: whether this is a fault; a notice never has a `repair`.
     """
 
     kind: str
     line: str
     remedy: str
-    mend: Callable[[], object] | None = field(default=None, repr=False, compare=False)
+    repair: Callable[[], object] | None = field(default=None, repr=False, compare=False)
     is_fault: bool = True
 
 
-def mend_all(findings: Iterable[Finding]) -> None:
+def repair_all(findings: Iterable[Finding]) -> None:
     """Repairs each finding that can be repaired."""
     for finding in findings:
-        if finding.mend is not None:
-            finding.mend()
+        if finding.repair is not None:
+            finding.repair()

@@ -43,5 +43,5 @@ def check_outside_data(path: Path) -> None:
     real = os.path.realpath(path)
     if os.path.commonpath([data, real]) == data:
         raise BadInputError(
-            f"{path}: is in asr-edge's own data folder {data}; nothing was changed. Name a place outside it"
+            f"{path}: is in asr-edge's own data folder {data}; nothing was changed. Name a path outside it"
         )

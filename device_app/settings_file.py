@@ -33,4 +33,4 @@ def read_settings() -> dict[str, Any]:
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (JSONTextError, ValueError, RecursionError) as error:  # UnicodeDecodeError and TOMLDecodeError too
-        raise BadInputError(f"{path}: not a settings file that can be read ({error}); mend or remove it") from error
+        raise BadInputError(f"{path}: not a settings file that can be read ({error}); correct or remove it") from error

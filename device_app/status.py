@@ -10,9 +10,10 @@ from device_app.data.names import DEFAULT_DOMAIN, GUARD_SET
 from device_app.data.store import Store
 from device_app.data.utterance import StoredUtterance
 from device_app.models.ledger import Edit, Ledger
+from editing.errors import counted
 
-FEWEST = 10  # labelled utterances for an adaptation, including the held-out ones
-ENOUGH = 40  # labelled utterances that give a good adaptation
+MIN_LABELLED = 10  # labelled utterances for an adaptation, including the held-out ones
+RECOMMENDED = 40  # labelled utterances that give a good adaptation
 NEW_FOR_NEXT = 10  # labelled utterances since the last adaptation that are worth another one
 
 
@@ -42,9 +43,9 @@ class DomainStatus:
 
     @property
     def is_ready(self) -> bool:
-        """Whether an adaptation is possible and has something new to learn from."""
+        """Whether an adaptation is possible and there are new recordings to train on."""
         was_adapted = self.new < self.labelled
-        return self.labelled >= FEWEST and self.new >= (NEW_FOR_NEXT if was_adapted else 1)
+        return self.labelled >= MIN_LABELLED and self.new >= (NEW_FOR_NEXT if was_adapted else 1)
 
 
 @dataclass(frozen=True)
@@ -93,32 +94,32 @@ def status(store: Store, ledger: Ledger) -> Status:
 def next_steps(domains: Sequence[DomainStatus]) -> list[Step]:
     """The next steps of a user with these domains, the most useful first."""
     steps = [
-        Step(f"asr-edge adapt{of(one.domain)}", f"learn from {_counted(one.new, 'new labelled recording')}")
+        Step(f"asr-edge adapt{of(one.domain)}", f"train on {counted(one.new, 'new labelled recording')}")
         for one in domains
         if one.is_ready
     ]
     steps += [
-        Step(f"asr-edge label{of(one.domain)}", f"check the texts of {_counted(one.unlabelled, 'recording')}")
+        Step(f"asr-edge label{of(one.domain)}", f"check the texts of {counted(one.unlabelled, 'recording')}")
         for one in domains
         if one.unlabelled
     ]
     steps += [
         Step(f"asr-edge record{of(one.domain)}", missing(one.labelled))
         for one in domains
-        if one.labelled < ENOUGH and not one.unlabelled
+        if one.labelled < RECOMMENDED and not one.unlabelled
     ]
     if not domains:
-        steps.append(Step("asr-edge record", f"read {FEWEST} sentences or more aloud"))
+        steps.append(Step("asr-edge record", f"read {MIN_LABELLED} sentences or more aloud"))
     steps.append(Step("asr-edge transcribe --save", "speak, and correct what is wrong"))
     return steps
 
 
 def missing(labelled: int) -> str:
     """How far this number of labelled recordings is from a first and from a good adaptation."""
-    if labelled < FEWEST:
-        return f"{labelled} of {FEWEST}: {FEWEST - labelled} more until it can learn"
-    if labelled < ENOUGH:
-        return f"{labelled} of {ENOUGH}: it can learn now, better from {ENOUGH}"
+    if labelled < MIN_LABELLED:
+        return f"{labelled} of {MIN_LABELLED}: {MIN_LABELLED - labelled} more until you can adapt"
+    if labelled < RECOMMENDED:
+        return f"{labelled} of {RECOMMENDED}: you can adapt now; better from {RECOMMENDED}"
     return f"{labelled}: enough to learn well"
 
 
@@ -145,7 +146,3 @@ def _domain_status(store: Store, ledger: Ledger, domain: str) -> DomainStatus:
 
 def _since(labelled: Sequence[StoredUtterance], edit: Edit) -> int:
     return sum(utterance.created > edit.created for utterance in labelled)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

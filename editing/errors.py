@@ -14,6 +14,17 @@ def one_line(text: str, max_length: int = 200) -> str:
     return shown if len(shown) <= max_length else f"{shown[:max_length]}..."
 
 
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """A number and its noun for a message, such as "1 recording" or "2 recordings".
+
+    Args:
+        count: the number.
+        noun: the noun in the singular.
+        plural: the noun in the plural, if it is not the singular and an s.
+    """
+    return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
+
+
 class AsrEdgeError(Exception):
     """An error that the user can fix. The command line prints only its text and exits with 1.
 

@@ -21,7 +21,7 @@ from editing.privacy import (
     restrict_access,
 )
 
-LONGEST_NAME = 255  # bytes
+MAX_NAME_LENGTH = 255  # bytes
 _DESCRIPTOR = re.compile(r"(?:/proc/(?P<process>\d+)(?:/task/\d+)?|/dev)/fd/(?P<number>\d+)")
 
 
@@ -128,7 +128,7 @@ def new_file_in_one_step(path: Path) -> Iterator[IO[bytes]]:
 
 def _temporary_path(path: Path) -> Path:
     suffix = f".{secrets.token_hex(8)}.tmp"
-    name = os.fsencode(path.name)[: LONGEST_NAME - 1 - len(suffix)].decode(errors="ignore")
+    name = os.fsencode(path.name)[: MAX_NAME_LENGTH - 1 - len(suffix)].decode(errors="ignore")
     return path.with_name(f".{name}{suffix}")
 
 
@@ -161,7 +161,7 @@ def _link_target(path: Path) -> Path:
     """The target of a path's chain of symbolic links; it need not exist.
 
     The target of /dev/stdout is not followed further, because another process has opened it and
-    goes on writing to it.
+    continues to write to it.
     """
     with suppress(FileNotFoundError):
         path.stat()  # raises for loops, and for links of other users in a shared folder
@@ -257,7 +257,7 @@ def check_writable(path: Path, *, makes_folder: bool = True) -> None:
         if not makes_folder and not target.parent.exists():
             raise StorageError(
                 f"{path}: cannot be written (no such folder: {target.parent}); nothing was changed; make the folder "
-                "first, or name another place"
+                "first, or name another path"
             )
         make_folder(target.parent)
         probe = _temporary_path(target)
@@ -271,7 +271,7 @@ def check_writable(path: Path, *, makes_folder: bool = True) -> None:
 
 def cannot_write(path: Path, error: OSError) -> StorageError:
     """The error to raise when `path` could not be written: names the file, the reason and the remedy."""
-    remedy = "free some space" if error.errno == errno.ENOSPC else "choose a place you can write to"
+    remedy = "free some space" if error.errno == errno.ENOSPC else "choose a folder that you can write to"
     return StorageError(f"{path}: cannot be written ({error.strerror or error}); nothing was changed; {remedy}")
 
 

@@ -1,4 +1,4 @@
-"""Reads untrusted JSON: every fault raises the same error, and memory is bounded."""
+"""Reads untrusted JSON: every fault raises JSONTextError, and files are limited in size."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
     Args:
         text: the document; bytes are UTF-8.
         strict: for records that asr-edge writes itself: also refuse duplicate keys, NaN, infinity,
-            numbers beyond float64, and lone surrogates.
+            numbers too large for float64, and lone surrogates.
 
     Raises:
         JSONTextError: it is not JSON, is nested too deep, or has an integer of thousands of digits.
@@ -84,7 +84,7 @@ def _refuse(constant: str) -> NoReturn:
 def _finite(digits: str) -> float:
     number = float(digits)
     if not math.isfinite(number):
-        raise ValueError("a number is beyond float64")
+        raise ValueError("a number is too large for float64")
     return number
 
 

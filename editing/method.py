@@ -60,7 +60,8 @@ class Setting:
         return text if self.choices else int(text) if self.limits.is_whole else float(text)
 
     def check(self, name: str, value: object) -> None:
-        """
+        """Checks a value.
+
         Args:
             name: of the setting, for the message.
             value: as the caller gave it.

@@ -47,7 +47,8 @@ class Range:
         return not (self.excludes_least and number == self.least) and not (self.excludes_most and number == self.most)
 
     def check(self, name: str, value: object) -> None:
-        """
+        """Checks a value.
+
         Args:
             name: of the setting.
             value: as the caller gave it.

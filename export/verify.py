@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from editing.errors import BundleError
+from editing.errors import BundleError, counted
 
 TOLERANCE = 1e-4  # relative to the largest expected magnitude
 
@@ -60,4 +60,4 @@ def check_tokens(expected: Sequence[int], found: Sequence[int]) -> None:
         if one != other:
             raise ParityError(f"token {position}: {other}, expected {one}")
     if len(expected) != len(found):
-        raise ParityError(f"{len(found)} tokens, expected {len(expected)}")
+        raise ParityError(f"{counted(len(found), 'token')}, expected {len(expected)}")

@@ -43,7 +43,8 @@ class LogMel(torch.nn.Module):
         self.register_buffer("mel", mel.T[:, :, None].contiguous(), persistent=False)
 
     def forward(self, audio: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        """
+        """Computes the features of a batch.
+
         Args:
             audio: (batch, samples).
             lengths: (batch,), the samples of each utterance; None if no utterance is padded.

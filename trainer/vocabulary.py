@@ -28,7 +28,7 @@ def build_tokenizer(texts: Iterable[str], size: int | None = None) -> tokenizers
     if size is not None and size < len(characters):
         raise BadInputError(f"a vocabulary of {size} is too small: the texts have {len(characters)} characters")
     if size is None:
-        tokenizer.model = models.BPE({character: place for place, character in enumerate(characters)}, [])
+        tokenizer.model = models.BPE({character: index for index, character in enumerate(characters)}, [])
     else:
         trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=characters, show_progress=False)
         tokenizer.train_from_iterator(words, trainer)

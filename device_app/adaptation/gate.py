@@ -12,6 +12,7 @@ from device_app.adaptation.divergence import TopOutputs
 from device_app.data.names import GUARD_SET
 from device_app.evaluation.error_rates import basic, error_counts
 from device_app.evaluation.orthography import Typography
+from editing.errors import counted
 
 RESAMPLES = 2000
 SEED = 0  # of the resamples, so that a comparison is reproducible
@@ -47,17 +48,18 @@ class Hypotheses:
 
     @property
     def wer(self) -> float:
+        """WER as a fraction, over all utterances."""
         wrong, words = self.counts.sum(axis=0)
         return float(wrong / max(1, words))
 
     def first(self, count: int) -> Hypotheses:
-        """Those of the first utterances."""
+        """Returns the hypotheses for the first `count` utterances."""
         return Hypotheses(
             self.references[:count], self.hypotheses[:count], self.outputs[:count], self.divergences[:count]
         )
 
     def followed_by(self, other: Hypotheses) -> Hypotheses:
-        """Those of these utterances and then of others."""
+        """Concatenates these hypotheses and those for other utterances."""
         return Hypotheses(
             [*self.references, *other.references],
             [*self.hypotheses, *other.hypotheses],
@@ -79,7 +81,7 @@ class Change:
     Attributes:
         before, after: WERs.
         low, high: 95 % confidence interval of the difference.
-        surely_better: the fraction of resamples in which the WER falls.
+        surely_better: confidence in an improvement: the fraction of resamples in which the WER falls.
         harm: the rise in WER that is reached or exceeded in a fraction `CONFIDENCE` of the resamples.
         utterances: size of the test set.
         divergence: KL divergence of the outputs in nats per reference word; None if it was not measured.
@@ -199,14 +201,14 @@ def judge(
         elif change.surely_better < CONFIDENCE:
             reasons.append(
                 f"{new_domain} is not recognised significantly better ({change.before:.1%} to {change.after:.1%} WER "
-                f"on {change.utterances} utterances); record and label more"
+                f"on {counted(change.utterances, 'utterance')}); record and label more"
             )
     for domain, change in regressions(changes, new_domain, tolerance).items():
         what = "general speech" if domain == GUARD_SET else domain
         if change.harm > tolerance:
             reasons.append(
                 f"{what} is recognised worse: WER {change.before:.1%} before, {change.after:.1%} after, "
-                f"a rise of more than {100 * tolerance:g} points"
+                f"a rise of more than the tolerance of {100 * tolerance:g} percentage points"
             )
         else:
             reasons.append(

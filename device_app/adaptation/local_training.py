@@ -12,7 +12,7 @@ from typing import Any
 from device_app.adaptation.training_set import FineTune, FineTuningResult, TrainingSet
 from device_app.paths import data_folder
 from device_app.reporter import Reporter
-from editing.errors import MissingDependencyError
+from editing.errors import MissingDependencyError, counted
 
 
 def need_torch() -> None:
@@ -44,7 +44,7 @@ def local_finetuning(settings: Mapping[str, Any], reporter: Reporter) -> FineTun
         from trainer.training.finetuning import finetune_for_training_set
         from trainer.training.settings import FineTuningSettings
 
-        reporter.report(f"Fine-tuning on {len(training_set.training)} utterances ...")
+        reporter.report(f"Fine-tuning on {counted(len(training_set.training), 'utterance')} ...")
         with reporter.finetuning() as show:
             return finetune_for_training_set(
                 training_set,

@@ -14,13 +14,13 @@ from device_app.recognition.keyterms.terms import Keyterms
 from device_app.recognition.transcriber import Transcriber
 from editing.errors import StorageError
 
-MOST_CHECKED = 3  # recordings for each term, held-out ones first
+MAX_CHECKED = 3  # recordings for each term, held-out ones first
 
 
 def retire_terms(store: Store, ledger: Ledger, domain: str, context: ExecutionContext) -> list[str]:
     """Removes from the list the corrected words that the active version recognises without help.
 
-    A word is recognised if the hypothesis has it for each of up to `MOST_CHECKED` labelled recordings of the domain in
+    A word is recognised if the hypothesis has it for each of up to `MAX_CHECKED` labelled recordings of the domain in
     which it is said. Terms that the user has added or imported stay. A damaged list is only reported: by then the
     version is active, whatever becomes of the list.
 
@@ -70,6 +70,6 @@ def _recordings(store: Store, domain: str, terms: Sequence[Term]) -> Mapping[str
     labelled = [one for one in store.utterances(domain) if one.text is not None]
     for utterance in sorted(labelled, key=lambda one: one.split != "test"):
         for key in dict.fromkeys(keyterms.found_in(utterance.transcript)):
-            if len(found.setdefault(key, [])) < MOST_CHECKED:
+            if len(found.setdefault(key, [])) < MAX_CHECKED:
                 found[key].append(utterance)
     return found

@@ -20,7 +20,7 @@ class MergeSettings:
 
     Attributes:
         method: a key of `editing.METHODS`.
-        settings: keywords of the method; other keywords have their defaults.
+        settings: keyword arguments of the method; the others keep their defaults.
     """
 
     method: str = "ties"
@@ -31,11 +31,12 @@ class MergeSettings:
 
         Args:
             vectors: number of vectors to merge.
-            parameters: names of the model's parameters, if they are known; a lambda by layer must fit them.
+            parameters: names of the model's parameters, if they are known; a lambda that differs by layer must
+                match them.
 
         Raises:
-            BadInputError: there is no such method, it has no such setting, a value is out of range, or the
-                method cannot merge this number of vectors.
+            BadInputError: there is no such method, it has no such setting, a value is out of range, the
+                model has no such layer, or the method cannot merge this number of vectors.
         """
         if self.method not in METHODS:
             raise BadInputError(f"there is no merge method {self.method!r}; there are {', '.join(METHODS)}")
@@ -54,8 +55,8 @@ class GatePolicy:
 
     Attributes:
         tolerance: how much the WER of any other domain and of the guard set may rise, a fraction.
-        force: promote regardless of the verdict.
-        dry_run: neither promote nor record anything.
+        force: promote whatever the verdict is.
+        dry_run: only report the verdict: promote nothing, and write nothing to the ledger.
         requires_gain: whether the WER of the domain must fall.
     """
 

@@ -18,8 +18,8 @@ from device_app.execution import ExecutionContext
 from device_app.models.ledger import Ledger
 from device_app.recognition.transcriber import Transcriber
 from device_app.reporter import Reporter
-from device_app.status import ENOUGH, FEWEST, of
-from editing.errors import BadInputError
+from device_app.status import MIN_LABELLED, RECOMMENDED, of
+from editing.errors import BadInputError, counted
 from editing.task_vector import Origin, TaskVector
 from export.bundle import Bundle
 
@@ -125,9 +125,10 @@ def _snapshot(store: Store, ledger: Ledger, domain: str) -> tuple[list[StoredUtt
         BadInputError: there are too few.
     """
     labelled = [u for u in store.utterances(domain) if u.text is not None]
-    if len(labelled) < FEWEST:
+    if len(labelled) < MIN_LABELLED:
         raise BadInputError(
-            f"{domain} has {len(labelled)} labelled utterances; adaptation needs at least {FEWEST}, better {ENOUGH}. "
+            f"{domain} has {counted(len(labelled), 'labelled utterance')}; adaptation needs at least "
+            f"{MIN_LABELLED}, better {RECOMMENDED}. "
             f"'asr-edge record{of(domain)}' records more, 'asr-edge label' labels saved recordings"
         )
     if not any(domain in edit.domains for edit in ledger.edits):  # otherwise some may have been trained on already

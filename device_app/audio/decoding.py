@@ -17,9 +17,9 @@ from editing.errors import BadAudioError, IncompleteAudioError
 
 Block = tuple[NDArray[np.float32], int]  # (samples, channels), and the sampling rate in Hz
 
-LONGEST_S = 100 * 3600.0  # if a header claims more, it is wrong or means that the length is unknown
-LARGEST_BLOCK = 4_000_000  # samples, summed over all channels
-LEAST_BITS_PER_S = 1000  # if a header claims a length with fewer, the samples are counted: a small file decodes fast
+MAX_DURATION_S = 100 * 3600.0  # if a header claims more, it is wrong or means that the length is unknown
+MAX_BLOCK = 4_000_000  # samples, summed over all channels
+MIN_BITS_PER_S = 1000  # if a header claims a length with fewer, the samples are counted: a small file decodes fast
 
 
 def decoded(source: Path | IO[bytes], name: str, block_s: float) -> Iterator[Block]:
@@ -44,7 +44,7 @@ def decoded(source: Path | IO[bytes], name: str, block_s: float) -> Iterator[Blo
                 opened = _open(part, opened_part)
                 if isinstance(opened, str):
                     if number == 0:
-                        yield from _by_media(source, file, name, opened)
+                        yield from _decode_with_media(source, file, name, opened)
                         return
                     fault = fault or f"damaged after {total_s:.1f} s ({opened})"
                     continue
@@ -81,8 +81,8 @@ def duration_s(path: Path) -> float:
                 return media.duration_s(path)
             frames = part.samples or part.declared or opened.frames
             seconds = frames / opened.samplerate
-            if seconds * LEAST_BITS_PER_S > size * 8:
-                seconds = _counted(opened, part) / opened.samplerate
+            if seconds * MIN_BITS_PER_S > size * 8:
+                seconds = _count_samples(opened, part) / opened.samplerate
             total_s += seconds
         return total_s
 
@@ -158,11 +158,11 @@ def _read(opened: Any, part: Part, count: int) -> NDArray[np.float32]:
 
 def _block_size(opened: Any, block_s: float) -> int:
     """Samples per channel in a block; limited, as a damaged header may claim an impossible rate or channel count."""
-    size: int = max(1, min(round(opened.samplerate * block_s), LARGEST_BLOCK // opened.channels))
+    size: int = max(1, min(round(opened.samplerate * block_s), MAX_BLOCK // opened.channels))
     return size
 
 
-def _counted(opened: Any, part: Part) -> int:
+def _count_samples(opened: Any, part: Part) -> int:
     """Samples per channel, by decoding them."""
     count = 0
     try:
@@ -180,7 +180,7 @@ def _shortage(part: Part, opened: Any, found: int, before_s: float) -> str | Non
     if declared is None and part.is_mpeg and part.samples is None:  # of a format that only libsndfile knows
         declared = opened.frames
     found_s = before_s + found / rate
-    if declared is not None and declared <= LONGEST_S * rate and found < declared - HEADER_TOLERANCE_S * rate:
+    if declared is not None and declared <= MAX_DURATION_S * rate and found < declared - HEADER_TOLERANCE_S * rate:
         return f"damaged or cut off: {found_s:.1f} s of {before_s + declared / rate:.1f} s could be read"
     if part.samples is not None and found < part.samples - HEADER_TOLERANCE_S * rate:
         return f"damaged: {found_s:.1f} s of {before_s + part.samples / rate:.1f} s could be read"
@@ -189,7 +189,7 @@ def _shortage(part: Part, opened: Any, found: int, before_s: float) -> str | Non
     return None
 
 
-def _by_media(source: Path | IO[bytes], file: IO[bytes], name: str, reason: str) -> Iterator[Block]:
+def _decode_with_media(source: Path | IO[bytes], file: IO[bytes], name: str, reason: str) -> Iterator[Block]:
     if not media.is_available():
         raise _unreadable(file, name, reason)
     yield from media.blocks(source, name)

@@ -1,4 +1,4 @@
-"""Audio of any format, rate and channel count -> mono float32 at the model's rate, in blocks; and back to FLAC."""
+"""Converts audio of any format, sampling rate and channel count to mono float32 at 16 kHz, and encodes FLAC."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Samples = NDArray[np.float32]
 
 SAMPLE_RATE = 16_000
 SAMPLE_RATES = Range(1_000, 1_000_000)  # in Hz
-MINIMUM_S = 0.1  # shorter than this the encoder has no frame to give
+MINIMUM_S = 0.1  # of shorter audio, the encoder computes no frame
 BLOCK_S = 1.0
-LOUDEST_FLOAT = 32.0  # 30 dB above full scale: no recording is so loud, but 16-bit samples are that were not scaled
-LEAST_SHARE = 0.05  # of the loudest channel's power, in the average of the channels; below it, they cancel out
-MOST_CHANNELS = 32  # more channels than samples and than this: the two axes are exchanged
-PIECE_S = 1.0  # a recording in memory is converted in such pieces, as a file is read
+MAX_FLOAT_SAMPLE = 32.0  # 30 dB above full scale: louder floats are 16-bit samples that were not divided by 32768
+MIN_POWER_RATIO = 0.05  # of the channels' average to the loudest channel; with less, the channels cancel out
+MAX_CHANNELS = 32  # an array with more channels than this, and than samples, is (channels, samples)
+PIECE_S = 1.0  # a recording in memory is converted piece by piece, like a file
 
 # For finding recordings in a folder; a file named on the command line is always tried.
 SUFFIXES = media.SUFFIXES | frozenset(
@@ -33,7 +33,7 @@ SUFFIXES = media.SUFFIXES | frozenset(
 
 
 def read_blocks(source: Path | IO[bytes], name: str, block_s: float = BLOCK_S) -> Iterator[Samples]:
-    """Reads a file as 16 kHz mono, a block at a time, so that memory stays flat.
+    """Reads a file as 16 kHz mono, a block at a time, so that memory use does not grow with its length.
 
     Args:
         source: a path, or a seekable binary stream.
@@ -44,7 +44,7 @@ def read_blocks(source: Path | IO[bytes], name: str, block_s: float = BLOCK_S) -
         Arrays of shape (samples,); together they are the whole recording.
 
     Raises:
-        BadAudioError: it is missing, empty, not audio, or shorter than 0.1 s.
+        BadAudioError: it is missing, empty, not audio, or shorter than 0.1 s; or its rate is not 1000 Hz to 1 MHz.
         IncompleteAudioError: it is damaged or cut off; raised after all that could be read.
     """
     convert: Converter | None = None
@@ -100,12 +100,12 @@ def encode(audio: Samples) -> bytes:
 
 
 class Converter:
-    """Blocks of any rate and channel count -> 16 kHz mono, with the resampler's memory kept."""
+    """Converts successive blocks of one recording to 16 kHz mono; the resampler keeps its state between them."""
 
     def __init__(self, sample_rate: float, name: str = "audio") -> None:
         """
         Raises:
-            BadAudioError: the rate is not one that audio has.
+            BadAudioError: the rate is not 1000 Hz to 1 MHz.
         """
         if sample_rate not in SAMPLE_RATES:
             shown = one_line(repr(sample_rate), 60)
@@ -119,7 +119,7 @@ class Converter:
             self._resampler = soxr.ResampleStream(sample_rate, SAMPLE_RATE, 1, dtype="float32")
 
     def __call__(self, block: NDArray[Any]) -> Samples:
-        """One block, (samples,) or (samples, channels), floats in -1..1, int16 or int32.
+        """Converts a block: (samples,) or (samples, channels), floats in -1..1, int16 or int32; returns (samples,).
 
         Raises:
             BadAudioError: samples are NaN or infinite, or of a type that is not audio.
@@ -128,7 +128,7 @@ class Converter:
         return mono if self._resampler is None else self._resampler.resample_chunk(mono)
 
     def finish(self) -> Samples:
-        """What the resampler still holds; after it no block may follow."""
+        """Returns the last samples, (samples,), which the resampler has delayed. No block may follow."""
         empty = np.zeros(0, np.float32)
         return empty if self._resampler is None else self._resampler.resample_chunk(empty, last=True)
 
@@ -149,13 +149,15 @@ def as_mono(audio: NDArray[Any], name: str = "audio") -> Samples:
     elif not np.issubdtype(audio.dtype, np.floating):
         raise BadAudioError(
             f"{name}: samples of type {audio.dtype}; expected floats in -1..1, int16 or int32. "
-            "Of 16-bit samples in another type: numpy.asarray(samples, numpy.int16)"
+            "Convert 16-bit samples of another type with numpy.asarray(samples, numpy.int16)"
         )
     mono = (audio if audio.ndim == 1 else _mixed(audio)).astype(np.float32, copy=False)
     if not np.isfinite(mono).all():
-        raise BadAudioError(f"{name}: holds samples that are not numbers (NaN or infinite); record or convert it again")
+        raise BadAudioError(
+            f"{name}: contains samples that are not numbers (NaN or infinite); record or convert it again"
+        )
     peak = float(np.abs(mono).max(initial=0))
-    if peak > LOUDEST_FLOAT:
+    if peak > MAX_FLOAT_SAMPLE:
         raise BadAudioError(
             f"{name}: float samples of up to {peak:.0f}; expected -1..1. Divide 16-bit samples by 32768"
         )
@@ -166,71 +168,81 @@ def as_array(audio: object, name: str = "audio") -> NDArray[Any]:
     """Audio from a caller as an array whose first axis is time. `as_mono` checks its values.
 
     Raises:
-        BadAudioError: it is something else, such as bytes or a path, or of the shape (channels, samples).
+        BadAudioError: it is something else, such as a list, bytes or a path, or of the shape (channels, samples).
     """
     hint = ""
+    if isinstance(audio, list | tuple):  # numpy would guess its type, which is int64 for 16-bit samples
+        hint = "; convert floats in -1..1 with numpy.asarray(audio, numpy.float32)"
     if isinstance(audio, bytes | bytearray | memoryview):
-        hint = ". Of 16-bit samples: numpy.frombuffer(audio, numpy.int16)"
+        hint = "; convert 16-bit samples with numpy.frombuffer(audio, numpy.int16)"
     elif isinstance(audio, str | PurePath):
         hint = "; transcribe_file reads files"
     if hint or audio is None:
         kind = "None" if audio is None else type(audio).__name__
         raise BadAudioError(f"{name}: {kind} instead of an array{hint}")
-    try:
-        array = np.asarray(audio)
-    except ValueError:
-        raise BadAudioError(f"{name}: a list whose parts differ in length; expected an array") from None
+    array = np.asarray(audio)
     if array.ndim == 2 and not array.shape[1]:
         raise BadAudioError(f"{name}: has the shape {array.shape}, which is without channels")
-    if array.ndim == 2 and array.shape[1] > max(array.shape[0], MOST_CHANNELS):
+    if array.ndim == 2 and array.shape[1] > max(array.shape[0], MAX_CHANNELS):
         raise BadAudioError(
             f"{name}: has the shape {array.shape}, which is {array.shape[0]} samples of {array.shape[1]} channels; "
-            "expected (samples, channels). Of (channels, samples): audio.T"
+            "expected (samples, channels). Transpose (channels, samples) with audio.T"
         )
     return array
 
 
 def _mixed(audio: NDArray[Any]) -> NDArray[Any]:
-    """The average of the channels, or the loudest one where they cancel out: opposite phase, or one of many in use."""
+    """Averages the channels; takes the loudest if they cancel out (opposite phase) or most are silent."""
     mean: NDArray[Any] = audio.mean(axis=1)
     if audio.shape[1] < 2 or not len(audio):
         return mean
     powers = np.square(audio, dtype=np.float64).mean(axis=0)
     loudest = powers.max()
-    if not np.square(mean, dtype=np.float64).mean() < LEAST_SHARE * loudest:  # also where samples are NaN
+    if not np.square(mean, dtype=np.float64).mean() < MIN_POWER_RATIO * loudest:  # also where samples are NaN
         return mean
     # The first of those that are about as loud: a change from block to block would invert the phase.
     return audio[:, int(np.argmax(powers >= 0.8 * loudest))]
 
 
 def check_length(samples: float, sample_rate: float, name: str = "audio") -> None:
-    """
+    """Checks that there is enough audio.
+
     Raises:
         BadAudioError: there is less than 0.1 s.
     """
     if samples == 0:
-        raise BadAudioError(f"{name}: holds no audio")
+        raise BadAudioError(f"{name}: contains no audio")
     if samples < MINIMUM_S * sample_rate:
-        raise BadAudioError(f"{name}: {samples / sample_rate:.3f} s is too short; {MINIMUM_S:g} s is the least")
+        raise BadAudioError(f"{name}: {samples / sample_rate:.3f} s is too short; at least {MINIMUM_S:g} s are needed")
 
 
 def to_model_rate(audio: NDArray[Any], sample_rate: float, name: str = "audio") -> Samples:
-    """A whole recording in memory -> 16 kHz mono.
+    """Converts a whole recording in memory to 16 kHz mono.
+
+    Args:
+        audio: (samples,) or (samples, channels), floats in -1..1, int16 or int32.
+        sample_rate: in Hz.
+        name: what to call it in errors.
 
     Raises:
         BadAudioError: as `Converter`, or there is less than 0.1 s.
     """
     convert = Converter(sample_rate, name)
     audio = np.asarray(audio)
-    as_mono(audio[:1] if audio.ndim else audio, name)  # refuses another type or shape before any length is taken
+    as_mono(audio[:1] if audio.ndim else audio, name)  # refuses another type or shape before `len` is used
     check_length(len(audio), sample_rate, name)
     piece = round(sample_rate * PIECE_S)
     blocks = [convert(audio[start : start + piece]) for start in range(0, len(audio), piece)]
     return np.concatenate([*blocks, convert.finish()])
 
 
-def in_noise(audio: Samples, noise: Samples, snr_db: float) -> Samples:
-    """Adds noise of unit power, (samples,) as the audio, so many dB below it."""
+def add_noise(audio: Samples, noise: Samples, snr_db: float) -> Samples:
+    """Adds noise to audio.
+
+    Args:
+        audio, noise: (samples,) each; the noise has unit power.
+        snr_db: signal-to-noise ratio of the result in dB.
+    """
     level = float(np.sqrt(np.mean(np.square(audio)))) * 10 ** (-snr_db / 20)
     return audio + noise * np.float32(level)
 

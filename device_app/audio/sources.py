@@ -15,7 +15,7 @@ from typing import IO
 from device_app.audio.samples import SUFFIXES, is_recording
 from device_app.outputs import check_output
 from editing.errors import AsrEdgeError, BadAudioError, BadInputError, StorageError
-from editing.files import LONGEST_NAME, is_stream, refuse_overwriting
+from editing.files import MAX_NAME_LENGTH, is_stream, refuse_overwriting
 
 STDIN = "-"
 STANDARD_INPUT = Path("/dev/stdin")
@@ -189,7 +189,7 @@ def output_paths(recordings: Sequence[Recording], output: str, suffix: str) -> l
     for recording in recordings:
         own = recording.path.suffix if recording.path and taken[recording.relative_path] > 1 else ""
         ending = f"{own}.{suffix}"
-        name = os.fsdecode(os.fsencode(recording.relative_path.name)[: LONGEST_NAME - len(os.fsencode(ending))])
+        name = os.fsdecode(os.fsencode(recording.relative_path.name)[: MAX_NAME_LENGTH - len(os.fsencode(ending))])
         paths.append(Path(output) / recording.relative_path.with_name(f"{name}{ending}"))
     twice = [path for path, count in Counter(paths).items() if count > 1]
     if twice:

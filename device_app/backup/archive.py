@@ -23,7 +23,7 @@ from typing import IO, Any
 
 from device_app.remote.archive import content, members
 from editing.errors import BadInputError, one_line
-from editing.files import LONGEST_NAME
+from editing.files import MAX_NAME_LENGTH
 from editing.json_text import is_whole_number, parse_json
 from editing.printable import printable
 from editing.privacy import make_folder
@@ -135,7 +135,7 @@ def is_safe(name: str) -> bool:
     """Whether a name may be that of a file in a backup: one of the data folder's, below it, and printable."""
     parts = name.split("/")
     are_names = all(
-        part not in ("", ".", "..") and "\\" not in part and len(part.encode(errors="replace")) <= LONGEST_NAME
+        part not in ("", ".", "..") and "\\" not in part and len(part.encode(errors="replace")) <= MAX_NAME_LENGTH
         for part in parts
     )
     is_printable = name.isprintable() and printable(name) == name
@@ -152,7 +152,7 @@ def extract(file: IO[bytes], what: str, folder: Path, on_done: OnDone) -> Manife
         on_done: receives progress.
 
     Raises:
-        BadInputError: it is no backup, is truncated or damaged, or of a later asr-edge.
+        BadInputError: it is no backup, is truncated or damaged, or was written by a later version.
         OSError: the folder cannot be written, or the disk is full.
     """
     found: dict[str, tuple[int, str]] = {}
@@ -192,13 +192,13 @@ def _manifest(file: IO[bytes], size: int, what: str) -> Manifest:
 
 
 class LaterFormatError(ValueError):
-    """A later asr-edge has written a backup."""
+    """A later version of asr-edge has written a backup."""
 
 
 def _parsed(record: Any) -> Manifest:
     version = record["format_version"]
     if not is_whole_number(version, minimum=1):
-        raise ValueError("its format version is no number")
+        raise ValueError("its format version is not a number")
     made_by = one_line(str(record["asr_edge"]), 40)
     if version > FORMAT_VERSION:
         raise LaterFormatError(

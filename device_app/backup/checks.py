@@ -37,58 +37,60 @@ class Contents:
     missing_bases: tuple[str, ...] = ()
 
 
-def check_restored(folder: Path, what: str) -> None:
+def check_restored(folder: Path, name: str) -> None:
     """Checks an extracted backup as far as asr-edge will rely on it, and migrates its database.
 
     Args:
         folder: the folder with the extracted files, which match the manifest.
-        what: the backup, in error messages.
+        name: name of the backup in error messages.
 
     Raises:
         BadInputError: a part of it is invalid.
-        StorageError: a part of it is of a later asr-edge.
+        StorageError: a later version of asr-edge wrote a part of it.
     """
     database = folder / DATABASE
     if database.is_file():
-        check_foreign_database(database, what)
+        check_foreign_database(database, name)
     check_complete(folder)
     models = [folder / "models" / record.parent.name for record in (folder / "models").glob("*/model.json")]
-    bundles = [_checked_bundle(model, what) for model in models]
+    bundles = [_checked_bundle(model, name) for model in models]
     for ledger in sorted((folder / "ledgers").glob("*/")):
-        _check_ledger(LedgerFiles(ledger), bundles, what)
+        _check_ledger(LedgerFiles(ledger), bundles, name)
     try:
         read_term_list(folder / "terms.json")
         read_hosts(folder / "hosts.json")
         read_jobs(folder / "jobs")
     except StorageError as error:
-        raise _unusable(what, error) from error
+        raise _unusable(name, error) from error
 
 
-def _unusable(what: str, error: Exception) -> BadInputError:
-    return BadInputError(f"{what}: a part of it cannot be used, and nothing was changed: {error}")
+def _unusable(name: str, error: Exception) -> BadInputError:
+    return BadInputError(f"{name}: a part of it cannot be used, and nothing was changed: {error}")
 
 
-def _checked_bundle(folder: Path, what: str) -> Bundle:
+def _checked_bundle(folder: Path, name: str) -> Bundle:
     try:
         bundle = Bundle.open(folder)
         bundle.check()
     except AsrEdgeError as error:
-        raise _unusable(what, error) from error
+        raise _unusable(name, error) from error
     return bundle
 
 
-def _check_ledger(files: LedgerFiles, restored: list[Bundle], what: str) -> None:
+def _check_ledger(files: LedgerFiles, restored: list[Bundle], name: str) -> None:
     try:
         found = files.read_ledger()
     except NewerRecordError as error:
-        raise StorageError(f"{what}: its ledger is of a later asr-edge ({error}); nothing was changed") from error
+        raise StorageError(
+            f"{name}: its ledger was written by a later version of asr-edge ({error}); nothing was changed"
+        ) from error
     except DamagedRecordError as error:
-        raise _unusable(what, error) from error
+        raise _unusable(name, error) from error
     bases = [bundle for bundle in (*restored, *installed_bases()) if WEIGHTS in bundle.files]
     base = next((one for one in bases if found is not None and one.weights_hash == found[0].base), None)
     for path in files.vectors.glob("*"):
         if path.suffix != SUFFIX or sha256(path) != path.stem:
-            raise BadInputError(f"{what}: the task vector {path.name} is damaged; nothing was changed")
+            raise BadInputError(f"{name}: the task vector {path.name} is damaged; nothing was changed")
         try:
             named = base is not None and found is not None and path.stem in found[0].vectors
             summarise(
@@ -98,7 +100,7 @@ def _check_ledger(files: LedgerFiles, restored: list[Bundle], what: str) -> None
                 name="its task vector",
             )
         except AsrEdgeError as error:
-            raise _unusable(what, error) from error
+            raise _unusable(name, error) from error
 
 
 def contents_of(folder: Path) -> Contents:

@@ -1,4 +1,4 @@
-"""Writes a backup of the data folder while other processes go on using it."""
+"""Writes a backup of the data folder while other processes use it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from device_app.paths import data_folder
 from device_app.remote.jobs import jobs
 from device_app.remote.trusted_hosts import hosts
 from device_app.settings_file import NAME as SETTINGS
-from editing.errors import AsrEdgeError, BundleError, StorageError
+from editing.errors import AsrEdgeError, BundleError, StorageError, counted
 from editing.files import cannot_write, new_file_in_one_step, sha256
 from editing.json_text import read_bounded
 from export.bundle import Bundle
@@ -125,7 +125,7 @@ class _Collector:
             self._add_folder("quarantine")
             self._writer.add_bytes(DATABASE, snapshot.database)
         if missing:
-            self._left_out.append(f"{missing} recordings are missing in {audio}; 'asr-edge doctor' says which")
+            self._left_out.append(f"{audio}: {counted(missing, 'recording')} missing; 'asr-edge doctor' says which")
         return len(snapshot.files) - missing
 
     def _add_ledgers(self) -> int:
@@ -139,7 +139,8 @@ class _Collector:
                 edits += len(found.edits)
                 if found.edits and found.base not in bases:
                     self._left_out.append(
-                        f"the model {found.base[:8]} of {len(found.edits)} edits is not installed; copy its folder too"
+                        f"the model {found.base[:8]} of {counted(len(found.edits), 'edit')} is not installed; "
+                        "copy its folder too"
                     )
             for path in sorted(files.vectors.glob(f"*{SUFFIX}")):
                 if sha256(path) == path.stem:

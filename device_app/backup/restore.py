@@ -78,7 +78,8 @@ def prepared(path: Path, on_done: OnDone = lambda _bytes: None) -> Iterator[Prep
 
     Raises:
         BadInputError: it is no backup, is damaged, or does not fit; or this data folder is a host's.
-        StorageError: it is of a later asr-edge, or cannot be extracted: the disk is full, for instance.
+        StorageError: it was written by a later version of asr-edge, or cannot be extracted, for instance because the
+            disk is full.
     """
     target = Path(os.path.realpath(data_folder()))
     _check_no_host(target)

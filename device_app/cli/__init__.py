@@ -41,6 +41,7 @@ from device_app.cli import (
     transcribe,
     vector,
 )
+from device_app.cli.option_errors import PlainErrors
 from device_app.cli.printing import echo, prepare_streams
 from device_app.paths import PROFILE_VARIABLE, data_folder
 from editing.errors import AsrEdgeError
@@ -48,7 +49,8 @@ from editing.printable import printable
 
 app = typer.Typer(
     name="asr-edge",
-    help="Offline speech recognition that learns from its owner.",
+    cls=PlainErrors,
+    help="Offline speech recognition that adapts to its owner.",
     invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

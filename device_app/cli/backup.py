@@ -12,6 +12,7 @@ import typer
 from device_app.cli import options
 from device_app.cli.printing import ask, echo, print_json
 from device_app.cli.terminal.progress import progress
+from editing.errors import counted
 
 if TYPE_CHECKING:
     from device_app.backup.checks import Contents
@@ -99,4 +100,4 @@ def _of(contents: Contents) -> str:
 
 
 def _counted(recordings: int, edits: int) -> str:
-    return f"{recordings} recordings, {edits} edits"
+    return f"{counted(recordings, 'recording')}, {counted(edits, 'edit')}"

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from device_app.cli import options
+from device_app.cli.option_errors import reworded
 from device_app.cli.printing import echo, print_json
 from editing.errors import BadInputError
 
@@ -21,7 +22,7 @@ save = true
 
 
 def config(context: typer.Context, as_json: options.Json = False) -> None:
-    """Show the settings file, which sets options of commands once for all, and check it."""
+    """Show the settings file, which sets default options of commands, and check it."""
     from device_app.settings_file import read_settings, settings_file
 
     path, found = settings_file(), read_settings()
@@ -57,20 +58,20 @@ def default_map(root: TyperGroup, context: typer.Context) -> dict[str, Any]:
     return _defaults(root, context, found, f"{settings_file()}:") if found else {}
 
 
-def _defaults(group: TyperGroup, context: typer.Context, table: Mapping[str, Any], place: str) -> dict[str, Any]:
+def _defaults(group: TyperGroup, context: typer.Context, table: Mapping[str, Any], location: str) -> dict[str, Any]:
     defaults: dict[str, Any] = {}
     for name, values in table.items():
         command = group.get_command(context, name)
         if command is None or not isinstance(values, Mapping):
-            raise BadInputError(f"{place} {name!r} is not a command; a table is named after a command")
+            raise BadInputError(f"{location} {name!r} is not a command; a table is named after a command")
         if isinstance(command, TyperGroup):
-            defaults[name] = _defaults(command, context, values, f"{place} {name}")
+            defaults[name] = _defaults(command, context, values, f"{location} {name}")
         elif isinstance(command, TyperCommand):
-            defaults[name] = _values(command, context, values, f"{place} {name}")
+            defaults[name] = _values(command, context, values, f"{location} {name}")
     return defaults
 
 
-def _values(command: TyperCommand, context: typer.Context, values: Mapping[str, Any], place: str) -> dict[str, Any]:
+def _values(command: TyperCommand, context: typer.Context, values: Mapping[str, Any], location: str) -> dict[str, Any]:
     parameters = {
         option.removeprefix("--"): parameter
         for parameter in command.params
@@ -81,14 +82,44 @@ def _values(command: TyperCommand, context: typer.Context, values: Mapping[str, 
     found: dict[str, Any] = {}
     for name, value in values.items():
         if name not in parameters or name == "help":
-            raise BadInputError(f"{place} has no option --{name}; 'asr-edge {command.name} --help' lists them")
+            raise BadInputError(f"{location} has no option --{name}; 'asr-edge {command.name} --help' lists them")
         parameter = parameters[name]
         if isinstance(value, bool) != bool(parameter.is_flag):
             wanted = "true or false" if parameter.is_flag else "a value, not true or false"
-            raise BadInputError(f"{place} --{name} is {value!r}; expected {wanted}")
+            raise BadInputError(f"{location} --{name} is {value!r}; expected {wanted}")
         try:
             parameter.process_value(context, value)
         except (typer.BadParameter, TypeError, ValueError) as error:
-            raise BadInputError(f"{place} --{name}: {getattr(error, 'message', error)}") from error
+            raise BadInputError(f"{location} --{name}: {reworded(str(getattr(error, 'message', error)))}") from error
         found[str(parameter.name)] = value
+    if {"lambda", "density", "method", "set"} & parameters.keys():
+        _check_merge(values, location, takes_method="method" in parameters, allows_negative=command.name != "adapt")
     return found
+
+
+def _check_merge(values: Mapping[str, Any], location: str, *, takes_method: bool, allows_negative: bool) -> None:
+    """Checks the options of a merge, which typer cannot check, because their ranges depend on the method.
+
+    Args:
+        values: options of a command that have passed typer's checks.
+        location: file and command, for error messages.
+        takes_method: whether the command has --method; the ranges of --lambda and --density are the same for all.
+        allows_negative: whether the command takes a negative lambda.
+
+    Raises:
+        BadInputError: a value is out of range, or of another type.
+    """
+    lam, density, method, pairs = (values.get(name) for name in ("lambda", "density", "method", "set"))
+    for name, value in (("lambda", lam), ("method", method)):
+        if isinstance(value, list | dict):
+            raise BadInputError(f"{location} --{name} is {value!r}; expected a text or a number")
+    if pairs is not None and not (isinstance(pairs, list) and all(isinstance(pair, str) for pair in pairs)):
+        raise BadInputError(f'{location} --set is {pairs!r}; expected a list of texts, such as ["outliers=0.02"]')
+    if not takes_method or method is None:  # the settings in --set belong to a method that is not known yet
+        method, pairs = "ties", None
+    try:
+        options.parse_merge_settings(
+            None if lam is None else str(lam), density, str(method), pairs, allows_negative=allows_negative
+        )
+    except BadInputError as error:
+        raise BadInputError(f"{location}: {error}") from error

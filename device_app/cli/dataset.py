@@ -13,6 +13,7 @@ from device_app.cli.printing import ask, echo, print_json
 from device_app.cli.terminal.progress import progress
 from device_app.cli.terminal.table import print_table
 from device_app.data.formats import DatasetFormat
+from editing.errors import counted
 
 app = typer.Typer(help="Show and manage recordings by domain.", no_args_is_help=True)
 
@@ -111,7 +112,7 @@ def delete(
         raise BadInputError("name either utterances or a --domain to delete")
     with Store() as store:
         chosen = list(ids or [u.number for u in store.utterances(domain)])
-        _confirm(f"Delete {len(chosen)} utterances and their audio?", yes)
+        _confirm(f"Delete {counted(len(chosen), 'utterance')} and the audio?", yes)
         store.delete(chosen)
     echo(f"{len(chosen)} deleted")
 
@@ -122,7 +123,7 @@ def forget(speaker: Annotated[str, typer.Option(help="A speaker's name.")], yes:
     from device_app.data.store import Store
 
     with Store() as store:
-        _confirm(f"Delete all {store.count_of(speaker)} utterances of {speaker} and their audio?", yes)
+        _confirm(f"Delete all utterances of {speaker} ({store.count_of(speaker)}) and their audio?", yes)
         deleted = store.forget(speaker)
     echo(f"{deleted} deleted")
 
@@ -143,7 +144,7 @@ def export(
         (counts,) = store.stats(domain)
         with progress("exporting", counts.utterances) as advance:
             count = export_domain(store, domain, form, out, on_done=advance)
-    echo(f"{count} utterances in {out}")
+    echo(f"{counted(count, 'utterance')} in {out}")
 
 
 def _confirm(question: str, yes: bool) -> None:

@@ -53,7 +53,7 @@ def doctor(
             _print_json([*damage, *found.findings], is_repaired or bool(damage), as_json)
         if is_repaired:
             where = f" What was taken out of the store is in {store.quarantine.folder}." if found.store else ""
-            options.tell(f"Mended.{where}")
+            options.tell(f"Repaired.{where}")
     left = remaining_faults() if is_repaired else faults(found.models)
     if is_repaired and left and not as_json:
         options.tell("Faults remain; 'asr-edge doctor' repairs what it can:")
@@ -68,7 +68,7 @@ def _repair_database(damage: Sequence[Finding], dry_run: bool, yes: bool, as_jso
     Raises:
         typer.Exit: it is not repaired, because of --dry-run or the answer.
     """
-    from device_app.finding import mend_all
+    from device_app.finding import repair_all
     from device_app.models.check import examine_models
     from device_app.paths import data_folder
 
@@ -77,7 +77,7 @@ def _repair_database(damage: Sequence[Finding], dry_run: bool, yes: bool, as_jso
     if dry_run or not _is_agreed(yes):
         _print_json([*damage, *examine_models()], False, as_json)
         raise typer.Exit(1)
-    mend_all(damage)
+    repair_all(damage)
     options.tell(f"The database was put into {data_folder() / 'quarantine'}; a new one takes its place.")
 
 
@@ -98,9 +98,9 @@ def _show(found: Examination, *, is_lost: bool) -> None:
     from device_app.doctor import faults
 
     if not found.store:
-        echo("The store is whole.")
+        echo("All recordings and texts are in order.")
     if not faults(found.models):
-        echo("The edits and the baked files are whole.")
+        echo("The edits and the baked files are in order.")
     _show_groups(found.findings)
     if is_lost:
         options.tell("The database has no utterances. If you have a backup of store.sqlite3, put it back first.")
@@ -109,7 +109,7 @@ def _show(found: Examination, *, is_lost: bool) -> None:
 def _show_groups(findings: Sequence[Finding]) -> None:
     for kind, group in groupby(sorted(findings, key=lambda one: one.kind), key=lambda one: one.kind):
         found = list(group)
-        echo(f"{len(found)} {kind}: {found[0].remedy}")
+        echo(f"{kind[0].upper()}{kind[1:]} ({len(found)}): {found[0].remedy}")
         for finding in found[:SHOWN]:
             echo(f"  {finding.line}")
         if len(found) > SHOWN:
@@ -125,7 +125,7 @@ def _is_agreed(yes: bool) -> bool:
     return ask("Repair this?")
 
 
-def _print_json(findings: Sequence[Finding], mended: bool, as_json: bool) -> None:
+def _print_json(findings: Sequence[Finding], repaired: bool, as_json: bool) -> None:
     if as_json:
         lines = [{"kind": one.kind, "line": one.line, "remedy": one.remedy} for one in findings]
-        print_json({"findings": lines, "mended": mended})
+        print_json({"findings": lines, "repaired": repaired})

@@ -24,7 +24,7 @@ def contribute(
 ) -> None:
     """Send an edit's task vector to a group: no recordings, no texts.
 
-    It has weight differences, the number of utterances and WER, but not the domain's name.
+    It contains weight differences, the number of utterances and WER, but not the domain's name.
     """
     from device_app.remote.client import HostClient
     from device_app.remote.fleet import contribution
@@ -73,10 +73,10 @@ def pull(
     if not own and not dry_run:
         options.tell(
             "! This device has no recordings of its own with texts. So only general speech is checked, and a group's "
-            "vector that spoils your words would not be noticed."
+            "vector that makes it misrecognise your words would pass."
         )
         if not yes:
-            ask("Go on?", abort=True)
+            ask("Continue?", abort=True)
     found = {host.url: fetch(host, group, ledger, options.tell)}
 
     def change(store: Store, context: ExecutionContext) -> Outcome:

@@ -11,6 +11,7 @@ import typer
 
 from device_app.cli import options
 from device_app.cli.printing import ask, echo, print_json
+from editing.errors import counted
 
 if TYPE_CHECKING:
     from device_app.forgetting.forget import Plan
@@ -47,13 +48,15 @@ def forget(
     if as_json:
         print_json(_record(found, is_done=not dry_run))
     elif not dry_run:
-        echo(f"{len(found.recordings)} recordings and {_count(found.edits)} edits deleted")
+        echo(f"{counted(len(found.recordings), 'recording')} and {counted(_count(found.edits), 'edit')} deleted")
 
 
 def _show(found: Plan) -> None:
-    options.tell(f"{len(found.recordings)} recordings")
+    options.tell(counted(len(found.recordings), "recording"))
     if found.terms or found.replacements:
-        options.tell(f"{found.terms} terms and {found.replacements} replacements of 'asr-edge terms'")
+        options.tell(
+            f"{counted(found.terms, 'term')} and {counted(found.replacements, 'replacement')} of 'asr-edge terms'"
+        )
     for edit in _all(found.edits):
         options.tell(f"edit {edit.id}: {edit.kind} {edit.domain}, {edit.created[:10]}")
     for edit in _all(found.dependent):

@@ -12,6 +12,7 @@ from device_app.cli.import_ import print_report
 from device_app.cli.printing import ask, echo, print_json
 from device_app.cli.terminal.progress import progress
 from device_app.cli.terminal.table import print_table
+from editing.errors import counted
 
 app = typer.Typer(help="Recordings that an edit must not make worse, beside the bundled ones.", no_args_is_help=True)
 
@@ -71,7 +72,7 @@ def remove(
         raise BadInputError("name either recordings or --all to remove")
     with Store() as store:
         chosen = chosen_recordings(store, ids or None)
-        if not yes and not ask(f"Delete {len(chosen)} recordings?"):
+        if not yes and not ask(f"Delete {counted(len(chosen), 'recording')}?"):
             raise typer.Exit(1)
         store.delete(chosen)
     echo(f"{len(chosen)} deleted")

@@ -11,6 +11,7 @@ import typer
 from device_app.cli import options
 from device_app.cli.printing import echo, print_json
 from device_app.cli.terminal.progress import progress
+from editing.errors import counted
 
 if TYPE_CHECKING:
     from device_app.data.importing import ImportReport
@@ -43,7 +44,7 @@ def import_(
     for name in {domain or one.domain for one in utterances}:
         checked_name(name, "domain")
     lower_case = is_all_capitals(utterances)
-    options.tell(f"{path}: a {kind} with {len(utterances)} recordings")
+    options.tell(f"{path}: a {kind} with {counted(len(utterances), 'recording')}")
     if lower_case:
         options.tell("All its texts are in capitals; they are stored in lower case.")
     with Store() as store, progress("importing", len(utterances)) as advance:

@@ -12,7 +12,7 @@ import typer
 from device_app.cli import options
 from device_app.cli.printing import echo
 from device_app.cli.terminal import review
-from device_app.cli.terminal.corrections import expect_corrected
+from device_app.cli.terminal.corrections import add_corrected_terms
 from device_app.cli.terminal.keyboard import ENTER, Keyboard
 from device_app.cli.terminal.labelling import edit_utterance, label_utterance
 from device_app.cli.terminal.next_step import tell_progress
@@ -44,7 +44,7 @@ def label(
 ) -> None:
     """Review recordings without a text: listen, and accept or edit the hypothesis.
 
-    Enter accepts the text, other keys are shown. 'label set' labels one without asking.
+    Enter accepts the text; the other keys are listed on the screen. 'label set' labels one without asking.
     """
     if context.invoked_subcommand is not None:
         return
@@ -53,7 +53,9 @@ def label(
     keyboard = Keyboard("label", "'asr-edge label set ID TEXT'")
     with Store() as store:
         if low_confidence:
-            unsure = [u for u in store.utterances(domain) if u.confidence is not None and u.confidence < review.SURE]
+            unsure = [
+                u for u in store.utterances(domain) if u.confidence is not None and u.confidence < review.MIN_CONFIDENCE
+            ]
             found = sorted(unsure, key=lambda utterance: utterance.confidence or 0.0)
         else:
             found = [u for u in store.utterances(domain) if u.text is None]
@@ -62,21 +64,21 @@ def label(
             return
         _, transcriber = options.load(model, threads)
         labelled: set[int] = set()
-        identities = [utterance.number for utterance in found]
+        numbers = [utterance.number for utterance in found]
         with keyboard:
             try:
                 index = 0
-                while index < len(identities):
+                while index < len(numbers):
                     options.tell("")
-                    options.tell(f"[{index + 1}/{len(identities)}]")
-                    utterance = store.get(identities[index])
+                    options.tell(f"[{index + 1}/{len(numbers)}]")
+                    utterance = store.get(numbers[index])
                     key = label_utterance(store, utterance, keyboard, transcriber, adds_terms=not no_term)
                     if key == "q":
                         break
                     if key == ENTER:
-                        labelled.add(identities[index])
+                        labelled.add(numbers[index])
                     if key == "d":
-                        labelled.discard(identities.pop(index))
+                        labelled.discard(numbers.pop(index))
                     else:
                         index = max(0, index - 1) if key == "b" else index + 1
             except KeyboardInterrupt:  # the same as the key q
@@ -86,7 +88,7 @@ def label(
 
 @app.command("set")
 def set_text(
-    identity: Annotated[int, typer.Argument(metavar="ID", help="The utterance's number in 'dataset show'.")],
+    number: Annotated[int, typer.Argument(metavar="ID", help="The utterance's number in 'dataset show'.")],
     text: Annotated[str, typer.Argument(help="What is said in it.")],
     no_term: NoTerm = False,
 ) -> None:
@@ -94,14 +96,14 @@ def set_text(
     from device_app.data.store import Store
 
     with Store() as store:
-        utterance = store.set_text(identity, text)
+        utterance = store.set_text(number, text)
     _print_utterance(utterance)
     if not no_term:
-        expect_corrected(utterance.hypothesis, utterance.text)
+        add_corrected_terms(utterance.hypothesis, utterance.text)
 
 
 def correct(
-    identity_or_text: Annotated[
+    number_or_text: Annotated[
         str | None,
         typer.Argument(
             metavar="[ID]", help="The utterance's number; not with --last.", show_default="the one recognised last"
@@ -118,8 +120,8 @@ def correct(
 ) -> None:
     """Correct the text of an utterance that was misrecognised.
 
-    'asr-edge transcribe --save' stores utterances; 'correct' stores what was really said, to learn from. Without TEXT
-    it shows what was recognised, and you edit that.
+    'asr-edge transcribe --save' stores utterances; 'correct' stores what was really said, for the next 'adapt'.
+    Without TEXT it shows what was recognised, and you edit that.
     """
     from device_app.data.names import checked_name, checked_text
     from device_app.data.store import Store
@@ -127,15 +129,15 @@ def correct(
     if last:
         if text is not None:
             raise BadInputError(f"--last takes one text; put it in quotes. {USAGE}")
-        identity_or_text, text = None, identity_or_text
-    elif identity_or_text is not None and not identity_or_text.isdecimal():
-        raise BadInputError(f"{identity_or_text!r} is not the number of an utterance. {USAGE}")
+        number_or_text, text = None, number_or_text
+    elif number_or_text is not None and not number_or_text.isdecimal():
+        raise BadInputError(f"{number_or_text!r} is not the number of an utterance. {USAGE}")
     if domain is not None:
         checked_name(domain, "domain")
     new = None if text is None else checked_text(text)
     keyboard = Keyboard("correct", "'asr-edge correct ID TEXT'") if new is None else None
     with Store() as store:
-        utterance = store.last_recognised() if identity_or_text is None else store.get(int(identity_or_text))
+        utterance = store.last_recognised() if number_or_text is None else store.get(int(number_or_text))
         if keyboard is not None:
             with keyboard:
                 new = edit_utterance(store, utterance, keyboard, options.load(model, threads)[1])
@@ -148,7 +150,7 @@ def correct(
         labelled = sum(one.text is not None for one in store.utterances(utterance.domain))
     _print_utterance(utterance)
     if not no_term:
-        expect_corrected(utterance.hypothesis, utterance.text)
+        add_corrected_terms(utterance.hypothesis, utterance.text)
     tell_progress(utterance.domain, labelled)
 
 

@@ -12,6 +12,7 @@ from device_app.cli.judging import open_ledger
 from device_app.cli.printing import echo, print_json
 from device_app.cli.terminal.outcome import active_edits
 from device_app.cli.terminal.table import print_table
+from editing.errors import counted
 
 if TYPE_CHECKING:
     from device_app.models.ledger import Edit, Ledger
@@ -36,7 +37,7 @@ def log(model: options.Model = None, as_json: options.Json = False) -> None:
             _state(ledger, edit),
             edit.domain,
             _merge_text(ledger, edit),
-            f"{edit.utterances} utterances" if edit.utterances else edit.kind,
+            f"{counted(edit.utterances, 'utterance')}" if edit.utterances else edit.kind,
             *(
                 ", ".join(f"{wer[d]:.1%}" for d in edit.domains if d in wer)
                 for wer in (edit.before, _latest_wer(ledger, edit))
@@ -72,7 +73,8 @@ def show(
         print_json(record)
         return
     echo(f"Edit {found.id} ({record['state']}): {found.kind} {found.domain}, {found.created}")
-    echo(f"  {_merge_text(ledger, found)}; trained on {found.utterances} utterances, {found.seconds / 60:.1f} min")
+    amount = f"{counted(found.utterances, 'utterance')}, {found.seconds / 60:.1f} min"
+    echo(f"  {_merge_text(ledger, found)}; trained on {amount}")
     for reason in found.reasons:
         echo(f"  kept out: {reason}")
     for domain, after in _latest_wer(ledger, found).items():

@@ -159,6 +159,26 @@ def merge_settings(
 ) -> MergeSettings:
     """Settings of a merge from --method, --lambda, --density and --set; "auto" leaves lambda at its default.
 
+    Prints what an unusual lambda does.
+
+    Raises:
+        BadInputError: as `parse_merge_settings`.
+    """
+    settings = parse_merge_settings(lam, density, method, others, allows_negative=allows_negative)
+    _tell_unusual(lam, settings.settings.get("lam"))
+    return settings
+
+
+def parse_merge_settings(
+    lam: str | None,
+    density: float | None,
+    method: str = "ties",
+    others: Sequence[str] | None = None,
+    *,
+    allows_negative: bool = True,
+) -> MergeSettings:
+    """The settings of `merge_settings`; prints nothing.
+
     Raises:
         BadInputError: lambda is neither a number, "auto", nor numbers by layers; or the method does not
             have one of the other settings; or a value is out of range.
@@ -183,7 +203,8 @@ def merge_settings(
 
 
 def _parse_lambda(text: str) -> float | dict[str, float]:
-    """
+    """Parses the value of --lambda.
+
     Raises:
         BadInputError: it is neither a number nor numbers by layers, or a layer is given twice.
     """
@@ -200,16 +221,30 @@ def _parse_lambda(text: str) -> float | dict[str, float]:
     return dict(pairs)
 
 
+def _values_of(lam: float | dict[str, float]) -> list[float]:
+    return list(lam.values()) if isinstance(lam, dict) else [lam]
+
+
 def _check_sign(text: str, lam: float | dict[str, float], allows_negative: bool) -> None:
-    """Tells what an unusual lambda does; refuses a negative one where it makes no sense."""
+    """Checks the sign of a lambda.
+
+    Raises:
+        BadInputError: lambda is negative, and the command does not allow it.
+    """
     from editing.errors import BadInputError
 
-    values = list(lam.values()) if isinstance(lam, dict) else [lam]
-    if min(values) < 0 and not allows_negative:
+    if min(_values_of(lam)) < 0 and not allows_negative:
         raise BadInputError(
-            f"--lambda {text}: a negative lambda subtracts what was learnt, so it cannot improve the domain; "
+            f"--lambda {text}: a negative lambda subtracts the task vector, so it cannot improve the domain; "
             "'asr-edge reweight' takes one"
         )
+
+
+def _tell_unusual(text: str | None, lam: float | dict[str, float] | None) -> None:
+    """Prints what a negative lambda does, or one above 1."""
+    if lam is None:
+        return
+    values = _values_of(lam)
     if min(values) < 0:
         tell(f"A negative lambda (here {text}) subtracts the task vector: its domain is recognised worse.")
     if max(values) > 1:

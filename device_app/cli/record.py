@@ -13,7 +13,7 @@ from device_app.cli.terminal.keyboard import Keyboard
 from device_app.cli.terminal.next_step import tell_progress
 from device_app.cli.terminal.recording import RecordingScreen
 from device_app.data.names import DEFAULT_DOMAIN
-from editing.errors import BadInputError
+from editing.errors import BadInputError, counted
 
 if TYPE_CHECKING:
     from device_app.recording.session import RecordingSession
@@ -40,9 +40,9 @@ def record(
     model: options.Model = None,
     threads: options.Threads = None,
 ) -> None:
-    """Record sentences to learn from, hardest first.
+    """Record sentences to train on, those with often misrecognised words first.
 
-    Recording starts and stops by itself. After each take: Enter keeps it, other keys are shown.
+    Recording starts and stops by itself. After each take: Enter keeps it; the other keys are listed on the screen.
     You can end a session at any time; the next one continues where it stopped.
     """
     from device_app.audio.microphone import Microphone
@@ -69,7 +69,7 @@ def record(
 
 
 def _tell_summary(session: RecordingSession, domain: str) -> None:
-    done = f"{session.done}" if session.total is None else f"{session.done} of {session.total} prompts"
+    done = f"{session.done}" if session.total is None else f"{session.done} of {counted(session.total, 'prompt')}"
     echo(f"{domain}: {done} recorded, {session.seconds / 60:.1f} min")
     if session.total is not None and session.done < session.total:
         options.tell("The same command continues with the rest.")

@@ -17,7 +17,7 @@ STEPS = 3  # shown; more would not help to choose
 
 
 def status(model: options.Model = None, as_json: options.Json = False) -> None:
-    """Show your recordings, what the model has learnt from them, and what to do next."""
+    """Show your recordings, how adapting has changed the errors, and what to do next."""
     from device_app.data.store import Store
     from device_app.status import status
 
@@ -49,7 +49,7 @@ def _print(found: Status) -> None:
             rows.append(("(general speech)", "", "", "", _percent(found.general_before), _percent(found.general_now)))
         print_table(rows, right=range(1, 6))
         if not found.edits:
-            echo("The model is as it was installed: it has learnt nothing yet.")
+            echo("The model is as it was installed: it has not been adapted yet.")
     echo()
     echo("What to do next:")
     width = max(len(step.command) for step in found.next[:STEPS])

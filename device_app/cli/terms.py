@@ -10,6 +10,7 @@ import typer
 from device_app.cli import options
 from device_app.cli.printing import echo, print_json, print_text
 from device_app.cli.terminal.table import print_table
+from editing.errors import counted
 
 NEEDED = {True: "yes", False: "no", None: "?"}
 
@@ -31,7 +32,7 @@ def add(
         before = len(box[0].terms)
         box[0] = box[0].with_terms(new)
         after = len(box[0].terms)
-    echo(f"{after - before} added; the list has {_count(after)}")
+    echo(f"{after - before} added; the list has {counted(after, 'term')}")
 
 
 @app.command("remove")
@@ -44,7 +45,7 @@ def remove(
     with changed_terms() as box:
         box[0] = box[0].without(texts)
         after = len(box[0].terms)
-    echo(f"{len(texts)} removed; the list has {_count(after)}")
+    echo(f"{len(texts)} removed; the list has {counted(after, 'term')}")
 
 
 @app.command("list")
@@ -94,8 +95,8 @@ def import_(
         box[0] = box[0].with_terms(new, origin="imported").with_replacements(replacements)
         after = len(box[0].terms)
         rules = len(box[0].replacements)
-    more = f" and {_count(rules, 'replacement')}" if rules else ""
-    echo(f"{after - before} added; the list has {_count(after)}{more}")
+    more = f" and {counted(rules, 'replacement')}" if rules else ""
+    echo(f"{after - before} added; the list has {counted(after, 'term')}{more}")
 
 
 @app.command("export")
@@ -144,7 +145,7 @@ def replace_add(
     words: Annotated[str, typer.Argument(help="Words of the recognised text, in any case.")],
     text: Annotated[str, typer.Argument(help="What to write instead; '' drops the words.")],
     position: Annotated[
-        int | None, typer.Option(min=1, help="Its place in the order of replacements.", show_default="the last")
+        int | None, typer.Option(min=1, help="Its position in the order of replacements.", show_default="the last")
     ] = None,
 ) -> None:
     """Replace words in texts from now on; texts that you label are never changed."""
@@ -154,7 +155,7 @@ def replace_add(
     with changed_terms() as box:
         box[0] = box[0].with_replacements([new], position)
         count = len(box[0].replacements)
-    echo(f"The list has {_count(count, 'replacement')}")
+    echo(f"The list has {counted(count, 'replacement')}")
 
 
 @replace_app.command("remove")
@@ -168,7 +169,7 @@ def replace_remove(
         for one in words:
             box[0] = box[0].without_replacement(one)
         count = len(box[0].replacements)
-    echo(f"The list has {_count(count, 'replacement')}")
+    echo(f"The list has {counted(count, 'replacement')}")
 
 
 @replace_app.command("list")
@@ -183,9 +184,5 @@ def replace_list(as_json: options.Json = False) -> None:
         options.tell("The list has no replacements; 'asr-edge terms replace add' adds some.")
     else:
         rows = [("", "words", "written")]
-        rows += [(f"{place}", one.pattern, one.text or "(dropped)") for place, one in enumerate(found, 1)]
+        rows += [(f"{position}", one.pattern, one.text or "(dropped)") for position, one in enumerate(found, 1)]
         print_table(rows, right=[0])
-
-
-def _count(number: int, name: str = "term") -> str:
-    return f"{number} {name}" if number == 1 else f"{number} {name}s"

@@ -18,7 +18,7 @@ from device_app.cli.terminal.term_usage import counting_terms
 from device_app.data.names import DEFAULT_DOMAIN
 from device_app.outputs import check_output
 from device_app.recognition.writers import Format
-from editing.errors import AsrEdgeError, BadInputError
+from editing.errors import AsrEdgeError, BadInputError, counted
 
 if TYPE_CHECKING:
     from device_app.audio.sources import Recording
@@ -202,7 +202,9 @@ def _targets(
     if skip_existing:
         pairs = [pair for pair in zip(recordings, targets, strict=True) if not _has_content(pair[1])]
         if left_out := len(recordings) - len(pairs):
-            options.tell(f"{left_out} of {len(recordings)} recordings have a result already")
+            options.tell(
+                f"{left_out} of {counted(len(recordings), 'recording')}: skipped, as there is a result already"
+            )
         recordings, targets = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     check_outputs(recordings, targets, inputs, overwrite=overwrite)
     for target in targets:
@@ -267,7 +269,7 @@ def _transcribe_recordings(
     if errors and not is_several:
         raise errors[0]
     if errors:
-        raise AsrEdgeError(f"{len(errors)} of {len(recordings)} recordings could not be transcribed")
+        raise AsrEdgeError(f"{len(errors)} of {counted(len(recordings), 'recording')} could not be transcribed")
 
 
 @contextmanager

@@ -81,7 +81,7 @@ def _common_voice(path: Path, _on_left_out: OnLeftOut) -> Iterator[Utterance] | 
                 speaker=cleaned_name(row["client_id"][:12]) or None,
                 domain=_domain_of(row.get("accents") or row.get("accent") or ""),
                 split=split,
-                place=row.place,
+                location=row.location,
             )
 
     return rows()
@@ -89,9 +89,9 @@ def _common_voice(path: Path, _on_left_out: OnLeftOut) -> Iterator[Utterance] | 
 
 def _clip(clips: Path, row: Row) -> Path:
     """The recording of a row; releases of 2019 write its name without a suffix."""
-    audio = inside(clips, row["path"], row.place)
+    audio = inside(clips, row["path"], row.location)
     if audio.suffix.lower() not in SUFFIXES:
-        found = inside(clips, f"{row['path']}.mp3", row.place)
+        found = inside(clips, f"{row['path']}.mp3", row.location)
         return found if os.path.lexists(found) or not os.path.lexists(audio) else audio
     return audio
 
@@ -115,13 +115,13 @@ def _audiofolder(path: Path, on_left_out: OnLeftOut) -> Iterator[Utterance] | No
         for row in read_table(path, ("file_name",), csv.excel):
             texts = [row[column] for column in TEXT_COLUMNS if column in row]
             if not texts:
-                raise BadInputError(f"{row.place}: has no column transcription, text or sentence")
+                raise BadInputError(f"{row.location}: has no column transcription, text or sentence")
             yield Utterance(
-                audio=inside(path.parent, row["file_name"], row.place),
+                audio=inside(path.parent, row["file_name"], row.location),
                 text=one_spaced(texts[0]) or None,
                 speaker=cleaned_name(row.get("speaker", "")) or None,
                 split=row.get("split", ""),
-                place=row.place,
+                location=row.location,
             )
 
     return rows()
@@ -142,10 +142,10 @@ def _librispeech(path: Path, on_left_out: OnLeftOut) -> Iterator[Utterance] | No
             for number, line in enumerate(lines, 1):
                 name, _, text = line.strip().partition(" ")
                 if name:
-                    place = f"{table}, line {number}"
-                    audio = inside(table.parent, f"{name}.flac", place)
+                    location = f"{table}, line {number}"
+                    audio = inside(table.parent, f"{name}.flac", location)
                     speaker = cleaned_name(name.partition("-")[0]) or None
-                    yield Utterance(audio=audio, text=one_spaced(text) or None, speaker=speaker, place=place)
+                    yield Utterance(audio=audio, text=one_spaced(text) or None, speaker=speaker, location=location)
 
     return rows()
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from editing.errors import StorageError
 
-BUSY_S = 30.0  # the maximal wait for another process that is writing
-LEAST_FREE = 64 << 10  # bytes; SQLite needs about half of that to open a database that nobody else has open
+BUSY_S = 30.0  # the longest wait for another process that is writing
+MIN_FREE_BYTES = 64 << 10  # bytes; SQLite needs about half of that to open a database that nobody else has open
 
 Migration = Callable[[sqlite3.Connection], None]
 
@@ -25,8 +25,8 @@ class LaterVersionError(StorageError):
 
     def __init__(self, path: Path, version: int, known: int) -> None:
         super().__init__(
-            f"{path}: was made by a later asr-edge (it needs one that reads version {version}; this one reads versions "
-            f"up to {known}); nothing was changed. Update asr-edge"
+            f"{path}: was written by a later version of asr-edge (format {version}; this one reads up to "
+            f"{known}); nothing was changed. Update asr-edge"
         )
         self.version = version
 
@@ -56,18 +56,18 @@ def connect(path: Path) -> sqlite3.Connection:
     except sqlite3.OperationalError:
         if not is_full(path):
             raise
-        return _connect(path, alone=True)
+        return _connect(path, exclusive=True)
 
 
 def is_full(path: Path) -> bool:
     """Whether the disk of a file has no space left for the journal of a database."""
-    return shutil.disk_usage(path.parent).free < LEAST_FREE
+    return shutil.disk_usage(path.parent).free < MIN_FREE_BYTES
 
 
-def _connect(path: Path, *, alone: bool = False) -> sqlite3.Connection:
+def _connect(path: Path, *, exclusive: bool = False) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
     try:
-        if alone:  # then the index of the journal is in memory, and needs no file
+        if exclusive:  # then the index of the journal is in memory, and needs no file
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         _use_journal(connection, path)
         connection.execute("PRAGMA synchronous = FULL")  # a confirmed change survives a power cut
@@ -120,20 +120,20 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Mig
         Whether any was missing.
 
     Raises:
-        LaterVersionError: a later asr-edge has run more migrations.
+        LaterVersionError: a later version of asr-edge has run more migrations.
         sqlite3.Error: the disk is full, or the database is damaged.
     """
-    taken = _version(connection)
-    if not 0 <= taken <= len(migrations):
-        raise LaterVersionError(path, taken, len(migrations))
-    is_old = taken < len(migrations)
-    while taken < len(migrations):
+    version = _version(connection)
+    if not 0 <= version <= len(migrations):
+        raise LaterVersionError(path, version, len(migrations))
+    is_old = version < len(migrations)
+    while version < len(migrations):
         with transaction(connection):
-            taken = _version(connection)  # another process may have migrated while this one waited
-            if taken < len(migrations):
-                migrations[taken](connection)
-                taken += 1
-                connection.execute(f"PRAGMA user_version = {taken}")
+            version = _version(connection)  # another process may have migrated while this one waited
+            if version < len(migrations):
+                migrations[version](connection)
+                version += 1
+                connection.execute(f"PRAGMA user_version = {version}")
     return is_old
 
 

@@ -17,7 +17,7 @@ from device_app.data.store import Store
 from device_app.data.utterance import StoredUtterance, Utterance
 from editing.errors import BadAudioError, BadInputError, one_line
 
-LONGEST_S = 30.0  # the longest segment that the recogniser supports and is fine-tuned on
+MAX_DURATION_S = 30.0  # the longest segment that the recogniser supports and is fine-tuned on
 BATCH = 64  # utterances in a transaction
 CAPITALS_SHARE = 0.95  # a corpus with at least this share of texts in capitals is published in capitals
 
@@ -71,7 +71,7 @@ def import_utterances(
         if one.speaker is not None and not one.has_split:
             speakers[domain or one.domain].add(one.speaker)
     for name, names_of_speakers in speakers.items():
-        store.expect_speakers(name, names_of_speakers)
+        store.split_speakers(name, names_of_speakers)
     remaining = iter(utterances)
     with ThreadPoolExecutor(2) as pool:
         while batch := list(islice(remaining, BATCH)):
@@ -106,7 +106,7 @@ def _other_text(one: Utterance, stored: StoredUtterance | None) -> list[str]:
         return []
     kept = "without a text" if stored.text is None else f"with the text {one_line(stored.text)!r}, which is unchanged"
     return [
-        f"{one.place or one.audio}: {one_line(one.text)!r}: already stored as utterance {stored.number} {kept}; "
+        f"{one.location or one.audio}: {one_line(one.text)!r}: already stored as utterance {stored.number} {kept}; "
         f"to change it: asr-edge label set {stored.number} TEXT"
     ]
 
@@ -136,11 +136,13 @@ def _read(domain: str | None, lower_case: bool, found: Utterance) -> Utterance |
         try:
             found = fit_cut(found, lambda _path: whole_s)
         except BadInputError as error:
-            return _Skipped(lambda report: report.unreadable, f"{found.place}: {found.audio}: {error}")
+            return _Skipped(lambda report: report.unreadable, f"{found.location}: {found.audio}: {error}")
         length_s = (whole_s if found.end is None else found.end / SAMPLE_RATE) - found.start / SAMPLE_RATE
-        if length_s > LONGEST_S:  # from the header, so that recordings that are too long are not decoded
-            message = f"{found.audio}: {length_s:.1f} s long; {LONGEST_S:g} s is the maximum"
-            return _Skipped(lambda report: report.too_long, message if found.is_whole else f"{found.place}: {message}")
+        if length_s > MAX_DURATION_S:  # from the header, so that recordings that are too long are not decoded
+            message = f"{found.audio}: {length_s:.1f} s long; {MAX_DURATION_S:g} s is the maximum"
+            return _Skipped(
+                lambda report: report.too_long, message if found.is_whole else f"{found.location}: {message}"
+            )
         audio = found.read()
     except BadAudioError as error:
         reason = str(error).removeprefix(f"{found.audio}: ")

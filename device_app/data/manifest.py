@@ -20,8 +20,8 @@ from editing.json_text import is_number, parse_json, shown
 AUDIO_KEYS = ("audio_filepath", "audio", "file_name")
 TEXT_KEYS = ("text", "transcription", "sentence")
 IN_FOLDER = "manifest.jsonl"  # the manifest of a folder
-LONGEST_PATH, LONGEST_FILE_NAME = 4096, 255  # bytes, on Linux
-LONGEST_S = 1e7  # seconds (115 days); a larger offset or duration is an error
+MAX_PATH_LENGTH, MAX_FILE_NAME_LENGTH = 4096, 255  # bytes, on Linux
+MAX_DURATION_S = 1e7  # seconds (115 days); a larger offset or duration is an error
 
 
 def read_manifest(path: Path, split: str | None = None) -> list[Utterance]:
@@ -46,7 +46,7 @@ def read_manifest(path: Path, split: str | None = None) -> list[Utterance]:
     utterances = list(read_lines(path, needs_text=True))
     for one in utterances:
         if not os.path.isfile(one.file):  # noqa: PTH113 (as above)
-            raise BadInputError(f"{one.place}: the recording {one.audio} is missing")
+            raise BadInputError(f"{one.location}: the recording {one.audio} is missing")
     chosen = [one for one in utterances if split is None or one.split == split]
     if not chosen:
         splits = sorted({one.split for one in utterances} - {""})
@@ -75,7 +75,7 @@ def read_lines(path: Path, *, needs_text: bool = False) -> Iterator[Utterance]:
             yield _utterance(path, number, line, needs_text)
 
 
-def inside(folder: Path, name: str, place: str) -> Path:
+def inside(folder: Path, name: str, location: str) -> Path:
     """Returns the path of a file that a corpus names: absolute, or relative to the corpus and inside its folder.
 
     Symbolic links in the corpus may point outside it: the Hugging Face cache, DVC and git-annex
@@ -84,16 +84,16 @@ def inside(folder: Path, name: str, place: str) -> Path:
     Args:
         folder: the folder of the corpus.
         name: the name of the file as the corpus writes it.
-        place: the file and line of the name, for the error message.
+        location: the file and line of the name, for the error message.
 
     Raises:
         BadInputError: the name is empty, cannot be the name of a file, or leads out of the folder.
     """
     if not _is_file_name(name):
-        raise BadInputError(f"{place}: {shown(name)} cannot be the name of a recording")
+        raise BadInputError(f"{location}: {shown(name)} cannot be the name of a recording")
     inner = Path(os.path.normpath(name))
     if inner.parts[:1] == (os.pardir,):
-        raise BadInputError(f"{place}: {one_line(name)} points outside the folder")
+        raise BadInputError(f"{location}: {one_line(name)} points outside the folder")
     return folder / inner
 
 
@@ -102,7 +102,7 @@ def _is_file_name(name: str) -> bool:
         encoded = os.fsencode(name)
     except UnicodeEncodeError:  # half of a surrogate pair
         return False
-    is_short = len(encoded) < LONGEST_PATH and max(map(len, encoded.split(b"/"))) <= LONGEST_FILE_NAME
+    is_short = len(encoded) < MAX_PATH_LENGTH and max(map(len, encoded.split(b"/"))) <= MAX_FILE_NAME_LENGTH
     return bool(name.strip()) and b"\0" not in encoded and is_short
 
 
@@ -139,35 +139,35 @@ def _fitted(utterances: Sequence[Utterance]) -> list[Utterance]:
         except BadAudioError:  # reported when the recording is read
             fitted.append(one)
         except BadInputError as error:
-            raise BadInputError(f"{one.place}: {one.audio}: {error}") from None
+            raise BadInputError(f"{one.location}: {one.audio}: {error}") from None
     return fitted
 
 
 def _utterance(manifest: Path, number: int, line: str, needs_text: bool) -> Utterance:
-    place = f"{manifest}, line {number}"
+    location = f"{manifest}, line {number}"
     try:
         record: Any = parse_json(line)
     except ValueError as error:
-        raise BadInputError(f"{place}: not JSON ({error}); expected one object a line") from error
+        raise BadInputError(f"{location}: not JSON ({error}); expected one object a line") from error
     if not isinstance(record, dict):
-        raise BadInputError(f"{place}: expected a JSON object")
+        raise BadInputError(f"{location}: expected a JSON object")
     record = {key: value for key, value in record.items() if value is not None}
     audio = _first(record, AUDIO_KEYS)
     text = _first(record, TEXT_KEYS)
     if not isinstance(audio, str) or not audio:
-        raise BadInputError(f'{place}: has no "audio" (or "audio_filepath")')
+        raise BadInputError(f'{location}: has no "audio" (or "audio_filepath")')
     if not isinstance(text, str) and (needs_text or text is not None):
-        raise BadInputError(f'{place}: has no "text"')
-    start, end = _cut(record, place)
+        raise BadInputError(f'{location}: has no "text"')
+    start, end = _cut(record, location)
     return Utterance(
-        id=_name(record, "id", place) or _default_id(audio, record),
-        audio=inside(manifest.parent, audio, place),
+        id=_name(record, "id", location) or _default_id(audio, record),
+        audio=inside(manifest.parent, audio, location),
         start=start,
         end=end,
-        text=_checked_unicode(one_spaced(text or ""), "text", place) or None,
-        speaker=cleaned_name(_name(record, "speaker", place)) or None,
-        split=_name(record, "split", place),
-        place=place,
+        text=_checked_unicode(one_spaced(text or ""), "text", location) or None,
+        speaker=cleaned_name(_name(record, "speaker", location)) or None,
+        split=_name(record, "split", location),
+        location=location,
     )
 
 
@@ -175,31 +175,31 @@ def _first(record: dict[str, Any], keys: Sequence[str]) -> Any:
     return next((record[key] for key in keys if key in record), None)
 
 
-def _name(record: dict[str, Any], key: str, place: str) -> str:
+def _name(record: dict[str, Any], key: str, location: str) -> str:
     """Returns a field with a text or a number as a text; "" if the field is absent."""
     value = record.get(key, "")
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise BadInputError(f'{place}: "{key}" is {shown(value)}; expected a text')
-    return _checked_unicode(str(value), key, place)
+        raise BadInputError(f'{location}: "{key}" is {shown(value)}; expected a text')
+    return _checked_unicode(str(value), key, location)
 
 
-def _checked_unicode(text: str, key: str, place: str) -> str:
+def _checked_unicode(text: str, key: str, location: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise BadInputError(f'{place}: "{key}" contains half of a surrogate pair') from None
+        raise BadInputError(f'{location}: "{key}" contains half of a surrogate pair') from None
     return text
 
 
-def _cut(record: dict[str, Any], place: str) -> tuple[int, int | None]:
+def _cut(record: dict[str, Any], location: str) -> tuple[int, int | None]:
     """Start and end, in samples at 16 kHz, of the part that "offset" and "duration" select."""
     from device_app.audio.samples import SAMPLE_RATE
 
     for key in ("offset", "duration"):
         value = record.get(key, 1)
-        if not is_number(value) or not 0 <= value <= LONGEST_S or (key == "duration" and not value):
+        if not is_number(value) or not 0 <= value <= MAX_DURATION_S or (key == "duration" and not value):
             least = "above 0" if key == "duration" else "from 0"
-            raise BadInputError(f'{place}: "{key}" is {shown(value)}; expected seconds, a number {least}')
+            raise BadInputError(f'{location}: "{key}" is {shown(value)}; expected seconds, a number {least}')
     start = round(record.get("offset", 0) * SAMPLE_RATE)
     if "duration" not in record:
         return start, None

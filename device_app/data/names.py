@@ -11,8 +11,8 @@ from editing.former_names import DOMAINS
 DEFAULT_DOMAIN = "my-speech"  # of recordings and adaptations for which no domain is named
 GUARD_SET = "general speech"  # the domain of the guard set, in every file and table that lists domains
 EXAMPLES = {"profile": "anna", "domain": "me", "speaker": "Anna"}
-LONGEST_NAME = 100  # characters
-LONGEST_TEXT = 1000  # characters; a minute of fast speech has fewer
+MAX_NAME_LENGTH = 100  # characters
+MAX_TEXT_LENGTH = 1000  # characters; a minute of fast speech has fewer
 JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"  # part of the spelling in Persian and in Indic scripts
 
 
@@ -24,9 +24,9 @@ def checked_name(name: str, kind: str) -> str:
     """
     if not name.strip():
         raise BadInputError(f"the name of a {kind} is empty; give it one, such as {EXAMPLES[kind]!r}")
-    if len(name) > LONGEST_NAME or not name.isprintable() or "/" in name or "\\" in name:
+    if len(name) > MAX_NAME_LENGTH or not name.isprintable() or "/" in name or "\\" in name:
         raise BadInputError(
-            f"{name[:LONGEST_NAME]!r} cannot be the name of a {kind}: up to {LONGEST_NAME} printable characters "
+            f"{name[:MAX_NAME_LENGTH]!r} cannot be the name of a {kind}: up to {MAX_NAME_LENGTH} printable characters "
             "without / or \\"
         )
     if name != name.strip():
@@ -82,7 +82,7 @@ def cleaned_name(name: str) -> str:
     'American-British mix'
     """
     name = re.sub(r"\s*[/\\]+\s*", "-", name)
-    return " ".join("".join(c if c.isprintable() else " " for c in name).split())[:LONGEST_NAME].strip()
+    return " ".join("".join(c if c.isprintable() else " " for c in name).split())[:MAX_NAME_LENGTH].strip()
 
 
 def checked_text(text: str) -> str:
@@ -96,8 +96,8 @@ def checked_text(text: str) -> str:
     text = " ".join(filter(None, (word.strip(JOINERS) for word in text.split())))
     if not text:
         raise BadInputError("the text is empty; delete the utterance if nothing is said in it")
-    if len(text) > LONGEST_TEXT:
-        raise BadInputError(f"a text of {len(text)} characters; {LONGEST_TEXT} is the most for one utterance")
+    if len(text) > MAX_TEXT_LENGTH:
+        raise BadInputError(f"a text of {len(text)} characters; an utterance has at most {MAX_TEXT_LENGTH}")
     invisible = [c for c in text if not c.isprintable() and c not in JOINERS]
     if invisible:
         raise BadInputError(f"the text has the character {invisible[0]!a}, which cannot be seen; take it out")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from device_app.data.text_files import BYTE_ORDER_MARK, read_text
-from editing.errors import BadInputError, one_line
+from editing.errors import BadInputError, counted, one_line
 
 OPEN_QUOTE = "is its quotation mark never closed?"
 
@@ -25,12 +25,12 @@ class Row(dict[str, str]):
     """The cells of a row by column.
 
     Attributes:
-        place: file and line, for error messages.
+        location: file and line, for error messages.
     """
 
-    def __init__(self, head: Sequence[str], cells: Sequence[str], place: str) -> None:
+    def __init__(self, head: Sequence[str], cells: Sequence[str], location: str) -> None:
         super().__init__(zip(head, cells, strict=False))
-        self.place = place
+        self.location = location
 
 
 def read_table(path: Path, columns: Sequence[str], dialect: type[csv.Dialect]) -> Iterator[Row]:
@@ -54,34 +54,34 @@ def read_table(path: Path, columns: Sequence[str], dialect: type[csv.Dialect]) -
     if missing:
         having = one_line(", ".join(head))
         raise BadInputError(f"{path}: the column {missing[0]} is missing (there are {having})")
-    for place, cells in rows:
+    for location, cells in rows:
         if any(cell.strip() for cell in cells[len(head) :]):
             raise BadInputError(
-                f"{place}: has {len(cells)} cells, but there are {len(head)} columns; put quotation marks around a "
-                "text that contains the separator"
+                f"{location}: has {counted(len(cells), 'cell')}, but the table has {counted(len(head), 'column')}; "
+                "put quotation marks around a text that contains the separator"
             )
-        row = Row(head, cells, place)
+        row = Row(head, cells, location)
         if any(column not in row for column in columns):
-            raise BadInputError(f"{place}: has too few columns")
+            raise BadInputError(f"{location}: has too few columns")
         if any(_holds_row(cell, len(head), head.index(columns[0]), path.parent) for cell in cells):
-            raise BadInputError(f"{place}: contains the rows after it; {OPEN_QUOTE}")
+            raise BadInputError(f"{location}: contains the rows after it; {OPEN_QUOTE}")
         yield row
 
 
 def _rows(path: Path, reader: Iterator[list[str]]) -> Iterator[tuple[str, list[str]]]:
-    """Rows that are not empty, each with its place."""
+    """Rows that are not empty, each with its location."""
     line = 1
     while True:
-        place = f"{path}, line {line}"
+        location = f"{path}, line {line}"
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            raise BadInputError(f"{place}: {error}; {OPEN_QUOTE}") from error
+            raise BadInputError(f"{location}: {error}; {OPEN_QUOTE}") from error
         if cells is None:
             return
         line = reader.line_num + 1  # type: ignore[attr-defined]
         if cells:
-            yield place, cells
+            yield location, cells
 
 
 def _holds_row(cell: str, width: int, column: int, folder: Path) -> bool:

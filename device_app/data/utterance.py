@@ -63,7 +63,7 @@ class Utterance:
         speaker: a name, or None.
         domain: the domain's name, or "" if it is unknown.
         split: the split's name in the corpus, or "".
-        place: manifest and line, for error messages.
+        location: manifest and line, for error messages.
         source: how it was added.
         prompt: the sentence that the speaker was asked to read; `text` may have been edited since.
         hypothesis: the recogniser's transcript.
@@ -80,7 +80,7 @@ class Utterance:
     speaker: str | None = None
     domain: str = ""
     split: str = ""
-    place: str = ""
+    location: str = ""
     source: Source = "imported"
     prompt: str | None = None
     hypothesis: str | None = None

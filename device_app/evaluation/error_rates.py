@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from editing.errors import BadInputError
+from editing.errors import BadInputError, counted
 
 Normaliser = Callable[[str], str]
 
@@ -182,7 +182,10 @@ def align(references: Sequence[str], hypotheses: Sequence[str], normalise: Norma
     if isinstance(references, str) or isinstance(hypotheses, str):
         raise BadInputError("the references or the hypotheses are one text; expected a list of texts for each")
     if len(references) != len(hypotheses):
-        raise BadInputError(f"{len(references)} references and {len(hypotheses)} hypotheses; expected as many of both")
+        raise BadInputError(
+            f"{counted(len(references), 'reference')} and "
+            f"{counted(len(hypotheses), 'hypothesis', 'hypotheses')}; expected as many of both"
+        )
     pairs = [(normalise(r), normalise(h)) for r, h in zip(references, hypotheses, strict=True)]
     return Alignment([r for r, _ in pairs], [h for _, h in pairs])
 

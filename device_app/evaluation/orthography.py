@@ -12,7 +12,7 @@ from difflib import SequenceMatcher
 
 from device_app.evaluation.error_rates import basic
 
-SMALLEST_CHANGE = 0.02  # of all words; a smaller change of style is not mentioned
+MIN_CHANGE = 0.02  # of all words; a smaller change of style is not mentioned
 MARKS = ",;:?!"  # within a text; without the full stop, which may belong to an abbreviation
 SENTENCE_END = ".?!"
 QUOTE = '"'
@@ -39,13 +39,13 @@ class Typography:
 
 
 def style_change(before: Typography, after: Typography) -> str | None:
-    """What a model writes differently, as a part of a sentence; None for less than `SMALLEST_CHANGE`."""
+    """What a model writes differently, as a part of a sentence; None for less than `MIN_CHANGE`."""
     changes = []
     for noun, old, new in (
         ("capitals", before.capitals, after.capitals),
         ("punctuation marks", before.marks, after.marks),
     ):
-        if abs(new - old) >= SMALLEST_CHANGE:
+        if abs(new - old) >= MIN_CHANGE:
             changes.append(f"{'more' if new > old else 'fewer'} {noun} than before")
     return f"writes {' and '.join(changes)}" if changes else None
 

@@ -62,9 +62,9 @@ def forward_transfer(wer: NDArray[np.float64], base: NDArray[np.float64]) -> flo
     return _mean(base[1:] - np.diagonal(wer, offset=1))
 
 
-def _check(wer: NDArray[np.float64], fewest: int) -> None:
-    if wer.ndim != 2 or wer.shape[0] != wer.shape[1] or len(wer) < fewest:
-        raise ValueError(f"expected a square matrix of at least {fewest} domains, not one of shape {wer.shape}")
+def _check(wer: NDArray[np.float64], minimum: int) -> None:
+    if wer.ndim != 2 or wer.shape[0] != wer.shape[1] or len(wer) < minimum:
+        raise ValueError(f"expected a square matrix of at least {minimum} domains, not one of shape {wer.shape}")
 
 
 def _mean(values: NDArray[np.float64]) -> float:

@@ -1,4 +1,4 @@
-"""Forgets recordings and what was learnt from them: says first what would go and what cannot be reached."""
+"""Deletes recordings and the edits trained on them; lists first what would be deleted, and which copies remain."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from device_app.models.ledger_record import Edit
 from device_app.paths import data_folder
 from device_app.profiles import profiles
 from device_app.remote.jobs import jobs
-from editing.errors import BadInputError
+from editing.errors import BadInputError, counted
 
 TERM_FILES = ("terms.json", "term-usage.json")
 
@@ -143,7 +143,7 @@ def _other_recordings(store: Store, selection: Selection) -> list[str]:
         lines.append(f"what belongs to the profiles {', '.join(names)} ('asr-edge --profile NAME forget')")
     own = sum(stats.utterances for stats in store.stats() if stats.domain == GUARD_SET)
     if selection.domain is not None and own:
-        lines.append(f"{own} recordings of your own guard set ('asr-edge guard list')")
+        lines.append(f"{counted(own, 'recording')} of your own guard set ('asr-edge guard list')")
     return lines
 
 

@@ -66,7 +66,7 @@ def without(record: Record, forgotten: Sequence[Edit], hidden: Collection[str]) 
         hidden: domains whose names and WERs are removed too.
     """
     numbers = [edit.id for edit in record.edits if edit not in forgotten]
-    new = {number: place for place, number in enumerate(numbers, 1)}
+    new = {number: index for index, number in enumerate(numbers, 1)}
     edits = [_hide(replace(record.edits[number - 1], id=new[number]), hidden) for number in numbers]
     active = record.versions[record.current]
     applied = [

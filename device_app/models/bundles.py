@@ -23,6 +23,7 @@ def embedded_bundle() -> Bundle:
 
 
 def models_folder() -> Path:
+    """The folder of the models that `asr-edge model pull` installed."""
     return data_folder() / "models"
 
 

@@ -18,7 +18,7 @@ from device_app.models.bundles import installed_bases
 from device_app.models.ledger_files import SUFFIX, LedgerFiles
 from device_app.models.ledger_record import DamagedRecordError, NewerRecordError, Record
 from device_app.paths import data_folder
-from editing.errors import AsrEdgeError, TaskVectorError, one_line
+from editing.errors import AsrEdgeError, TaskVectorError, counted, one_line
 from editing.files import sha256
 from editing.task_vector import read_origin, summarise
 from export.bundle import Bundle
@@ -29,7 +29,7 @@ IN_PROGRESS_S = 300.0  # baked files that changed more recently may still be wri
 def examine_models() -> list[Finding]:
     """Examines all ledgers with their task vectors, and all baked files. Changes nothing.
 
-    To repair, call `mend` of the findings in order, then examine again: a restored ledger may refer
+    To repair, call `repair` of the findings in order, then examine again: a restored ledger may refer
     to other task vectors than those that were examined.
     """
     bases = {bundle.weights_hash[:16]: bundle for bundle in installed_bases()}
@@ -41,8 +41,8 @@ def examine_models() -> list[Finding]:
 
 def _examine_ledger(files: LedgerFiles, base: Bundle | None) -> Iterator[Finding]:
     for path in _half_written(files):
-        mend = _locked(files, partial(path.unlink, missing_ok=True))
-        yield Finding("incomplete files of models", str(path), "they are removed", mend)
+        repair = _locked(files, partial(path.unlink, missing_ok=True))
+        yield Finding("incomplete files of models", str(path), "they are removed", repair)
     record = None
     try:
         found = files.read_ledger()
@@ -126,8 +126,8 @@ def _named_vectors(files: LedgerFiles, record: Record, base: Bundle | None) -> I
             continue
         line = f"{path}: the task vector of edit {edit} {problem}"
         if files.find_in_quarantine(name) is not None:
-            mend = _locked(files, partial(files.restore_vector, name))
-            yield Finding("damaged task vectors with an intact copy", line, "the intact copy replaces them", mend)
+            repair = _locked(files, partial(files.restore_vector, name))
+            yield Finding("damaged task vectors with an intact copy", line, "the intact copy replaces them", repair)
         elif edit in applied:
             remedy = "restore them from a backup, or revert their edits: asr-edge revert N"
             yield Finding("missing or damaged task vectors of active edits", line, remedy)
@@ -163,8 +163,8 @@ def _unreferenced_vectors(files: LedgerFiles) -> Iterator[Finding]:
     for path in paths:
         if not path.name.endswith(".tmp"):
             kind, remedy = "unreferenced task vectors", "they are moved to the folder 'quarantine' of their ledger"
-            mend = _locked(files, partial(_quarantine_vector, files, path))
-            yield Finding(kind, f"{path}: {_described(path)}", remedy, mend)
+            repair = _locked(files, partial(_quarantine_vector, files, path))
+            yield Finding(kind, f"{path}: {_described(path)}", remedy, repair)
 
 
 def _quarantine_vector(files: LedgerFiles, path: Path) -> None:
@@ -186,15 +186,16 @@ def _described(path: Path) -> str:
         origin = read_origin(path)
     except TaskVectorError:
         return "not a task vector"
-    return f"{one_line(origin.domain) or 'no domain'}, {origin.utterances} utterances, {one_line(origin.created)}"
+    domain = one_line(origin.domain) or "no domain"
+    return f"{domain}, {counted(origin.utterances, 'utterance')}, {one_line(origin.created)}"
 
 
 def _locked(files: LedgerFiles, change: Callable[[], object]) -> Callable[[], None]:
-    def mend() -> None:
+    def repair() -> None:
         with files.locked():
             change()
 
-    return mend
+    return repair
 
 
 def _examine_baked() -> Iterator[Finding]:

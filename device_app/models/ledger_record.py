@@ -161,7 +161,7 @@ def _record(value: Any) -> Record:
 
 
 def _edit(number: int, value: Any) -> Edit:
-    place = f"edit {number}"
+    subject = f"edit {number}"
     kinds: dict[str, Callable[[Any], bool]] = {
         "id": lambda found: is_whole_number(found) and found == number,
         "kind": _is_text,
@@ -176,16 +176,16 @@ def _edit(number: int, value: Any) -> Edit:
         "after": is_scores,
         "reasons": _are_texts,
     }
-    found = Edit(**_checked(value, place, kinds, Edit))
+    found = Edit(**_checked(value, subject, kinds, Edit))
     edit = replace(found, before=translated(found.before, DOMAINS), after=translated(found.after, DOMAINS))
-    _check_settings(place, edit.method, edit.settings)
+    _check_settings(subject, edit.method, edit.settings)
     if edit.after.keys() != edit.before.keys():
-        raise ValueError(f"{place} has WERs of different domains before and after")
+        raise ValueError(f"{subject} has WERs of different domains before and after")
     return edit
 
 
 def _version(number: int, value: Any, edits: Sequence[Edit]) -> Version:
-    place = f"version {number}"
+    subject = f"version {number}"
     kinds: dict[str, Callable[[Any], bool]] = {
         "id": lambda found: is_whole_number(found) and found == number,
         # A parent has a smaller number, so every chain of parents ends at the base.
@@ -195,63 +195,63 @@ def _version(number: int, value: Any, edits: Sequence[Edit]) -> Version:
         "created": _is_text,
         "wer": is_scores,
     }
-    known = _checked(value, place, kinds, Version)
-    applied = [_applied(place, one, edits) for one in known.get("applied", ())]
+    known = _checked(value, subject, kinds, Version)
+    applied = [_applied(subject, one, edits) for one in known.get("applied", ())]
     version = Version(**{**known, "applied": applied})
     return replace(version, why=translated_reason(version.why), wer=translated(version.wer, DOMAINS))
 
 
-def _applied(place: str, value: Any, edits: Sequence[Edit]) -> Applied:
+def _applied(subject: str, value: Any, edits: Sequence[Edit]) -> Applied:
     kinds: dict[str, Callable[[Any], bool]] = {
         "edit": lambda found: is_whole_number(found, minimum=1, maximum=len(edits)),
         "vectors": _are_hashes,
         "method": lambda found: _is_text(found) and found in METHODS,
         "settings": lambda found: isinstance(found, dict),
     }
-    applied = Applied(**_checked(value, f"an edit of {place}", kinds, Applied))
+    applied = Applied(**_checked(value, f"an edit of {subject}", kinds, Applied))
     if not set(applied.vectors) <= set(edits[applied.edit - 1].vectors):
-        raise ValueError(f"{place} has task vectors for edit {applied.edit} that this edit does not have")
-    _check_settings(f"edit {applied.edit} of {place}", applied.method, applied.settings)
+        raise ValueError(f"{subject} has task vectors for edit {applied.edit} that this edit does not have")
+    _check_settings(f"edit {applied.edit} of {subject}", applied.method, applied.settings)
     return applied
 
 
-def _checked(value: Any, place: str, kinds: Mapping[str, Callable[[Any], bool]], kind: type[Any]) -> dict[str, Any]:
+def _checked(value: Any, subject: str, kinds: Mapping[str, Callable[[Any], bool]], kind: type[Any]) -> dict[str, Any]:
     """Checks the fields of a JSON object for a dataclass; fields with a default may be missing.
 
     Raises:
         ValueError: it is not an object, lacks a field, or has a field that is unknown or invalid.
     """
     if not isinstance(value, dict):
-        raise ValueError(f"{place} is not a JSON object")
+        raise ValueError(f"{subject} is not a JSON object")
     if unknown := sorted(value.keys() - kinds.keys()):
-        raise ValueError(f"{place} has the unknown field {shown(unknown[0])}")
+        raise ValueError(f"{subject} has the unknown field {shown(unknown[0])}")
     needed = {one.name for one in fields(kind) if one.default is MISSING and one.default_factory is MISSING}
-    _check_fields(value, place, {name: fits for name, fits in kinds.items() if name in needed | value.keys()})
+    _check_fields(value, subject, {name: fits for name, fits in kinds.items() if name in needed | value.keys()})
     return value
 
 
-def _check_fields(value: Mapping[str, Any], place: str, kinds: Mapping[str, Callable[[Any], bool]]) -> None:
+def _check_fields(value: Mapping[str, Any], subject: str, kinds: Mapping[str, Callable[[Any], bool]]) -> None:
     for name, fits in kinds.items():
         if name not in value:
-            raise ValueError(f"{place} has no {name!r}")
+            raise ValueError(f"{subject} has no {name!r}")
         if not fits(value[name]):
-            raise ValueError(f"{place} has an invalid {name!r}: {shown(value[name])}")
+            raise ValueError(f"{subject} has an invalid {name!r}: {shown(value[name])}")
 
 
-def _check_settings(place: str, method: str, settings: Mapping[str, Any]) -> None:
+def _check_settings(subject: str, method: str, settings: Mapping[str, Any]) -> None:
     if "lam" not in settings:
-        raise ValueError(f"{place} has no lambda")
+        raise ValueError(f"{subject} has no lambda")
     known = METHODS[method].settings
     for name, value in settings.items():
         if name not in known:
-            raise ValueError(f"{place} has a setting that {method} does not have: {shown(name)}")
+            raise ValueError(f"{subject} has a setting that {method} does not have: {shown(name)}")
         fits = {str: _is_text, int: is_whole_number}.get(type(known[name]), is_number)
         if not (fits(value) or (name == "lam" and is_scores(value))):
-            raise ValueError(f"{place} has an invalid {name!r}: {shown(value)}")
+            raise ValueError(f"{subject} has an invalid {name!r}: {shown(value)}")
     try:
         METHODS[method].check(settings)
     except ValueError as error:
-        raise ValueError(f"{place}: {error}") from None
+        raise ValueError(f"{subject}: {error}") from None
 
 
 def _is_text(value: Any) -> bool:

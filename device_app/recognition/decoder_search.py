@@ -13,10 +13,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-# The decoder is in a loop if it writes a phrase of up to LONGEST_PHRASE tokens at least REPEATS times in a row,
+# The decoder is in a loop if it writes a phrase of up to MAX_PHRASE_TOKENS tokens at least REPEATS times in a row,
 # and the repeats fill at least REPEATED_TOKENS tokens. Short phrases therefore need more repeats, because people do say
 # "zero zero zero zero" and "no, no, no, no".
-LONGEST_PHRASE = 16
+MAX_PHRASE_TOKENS = 16
 REPEATS = 4
 REPEATED_TOKENS = 12
 
@@ -133,12 +133,12 @@ class Hypothesis:
 
 
 def search(
-    decoder: Decoder, *, start: int, end: int, longest: int, settings: SearchSettings, bias: Bias | None = None
+    decoder: Decoder, *, start: int, end: int, max_tokens: int, settings: SearchSettings, bias: Bias | None = None
 ) -> Hypothesis:
     """Finds the best hypothesis.
 
     The result is incomplete in two cases: the most likely hypothesis repeats a phrase in a loop (the
-    phrase is kept once), or no hypothesis ends within `longest` tokens.
+    phrase is kept once), or no hypothesis ends within `max_tokens` tokens.
 
     With a bias, a second beam with its bonuses runs beside the plain one, in the same steps of the decoder; hypotheses
     that are in both cost nothing more. So the plain result stays exact, and `Bias.accepts` decides between the two.
@@ -147,27 +147,27 @@ def search(
         decoder: in its initial state; its `step` is called once per token.
         start: the token that every hypothesis begins with.
         end: the token that ends a hypothesis.
-        longest: maximum number of tokens, at least 1.
+        max_tokens: maximum number of tokens, at least 1.
         settings: settings of the search.
         bias: adds bonuses to the decoder's log-probabilities.
     """
     beams = [_Beam(settings, end) for _ in range(1 if bias is None else 2)]
     tokens, parents = np.array([start]), np.array([0])
-    for steps in range(1, longest + 1):
+    for steps in range(1, max_tokens + 1):
         log_probabilities, attention = decoder.step(tokens, parents)
         if steps <= settings.min_tokens:
             log_probabilities[:, end] = -np.inf
         scores = [log_probabilities]
         if bias is not None:
             scores.append(bias.step(tokens, parents, log_probabilities))
-        places: dict[tuple[int, int], int] = {}  # row of the next step by row of this one and token
+        next_rows: dict[tuple[int, int], int] = {}  # row of the next step by row of this one and token
         for beam, with_bonuses in zip(beams, scores, strict=True):
             if beam.is_active:
                 beam.advance(log_probabilities, with_bonuses, attention)
-                beam.place(places)
-        if not places:
+                beam.request_rows(next_rows)
+        if not next_rows:
             break
-        parents, tokens = np.array([*places]).T
+        parents, tokens = np.array([*next_rows]).T
     plain = beams[0].best()
     if bias is None:
         return plain
@@ -203,18 +203,18 @@ class _Beam:
         """
         self._steps += 1
         following: list[tuple[int, Hypothesis]] = []
-        for place, (index, token) in enumerate(_candidates(self._live, scores[self._rows], self._settings)):
+        for rank, (index, token) in enumerate(_candidates(self._live, scores[self._rows], self._settings)):
             row, parent = self._rows[index], self._live[index]
             log_probability = float(log_probabilities[row, token])
             bonus = float(scores[row, token]) - log_probability if math.isfinite(log_probability) else 0.0
             if token == self._end:
-                if place < self._settings.beam:
+                if rank < self._settings.beam:
                     self._complete.append(parent.ended(log_probability, attention[row], bonus))
                 continue
             hypothesis = parent.extended(token, log_probability, attention[row], bonus)
             if not (repeated := repetition(hypothesis.tokens)):
                 following.append((row, hypothesis))
-            elif place == 0:
+            elif rank == 0:
                 self._looping = hypothesis.cut(len(hypothesis.tokens) - repeated)
                 self.is_active = False
                 return
@@ -225,11 +225,11 @@ class _Beam:
             self._complete and max(map(self._rank, self._complete)) >= max(map(self._rank, self._live))
         )
 
-    def place(self, places: dict[tuple[int, int], int]) -> None:
+    def request_rows(self, next_rows: dict[tuple[int, int], int]) -> None:
         """Adds the live hypotheses, as row and token, to the rows of the next step, unless they are there already."""
         if self.is_active:
             keys = [(row, one.tokens[-1]) for row, one in zip(self._rows, self._live, strict=True)]
-            self._rows = [places.setdefault(key, len(places)) for key in keys]
+            self._rows = [next_rows.setdefault(key, len(next_rows)) for key in keys]
 
     def best(self) -> Hypothesis:
         return self._looping or max(self._complete or self._live, key=self._rank)
@@ -248,7 +248,7 @@ def _candidates(
     totals = (scores + np.array([[one.score + one.bonus] for one in live], np.float32)).ravel()
     likely = np.flatnonzero(totals >= totals.max() - settings.margin)
     best = likely[np.argsort(-totals[likely], kind="stable")][: 2 * settings.beam]
-    return (divmod(int(place), scores.shape[1]) for place in best)
+    return (divmod(int(index), scores.shape[1]) for index in best)
 
 
 def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -260,7 +260,7 @@ def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def repetition(tokens: Sequence[int]) -> int:
     """Returns how many tokens at the end repeat the phrase before them; 0 if they are not a loop."""
-    for length in range(1, min(LONGEST_PHRASE, len(tokens) // REPEATS) + 1):
+    for length in range(1, min(MAX_PHRASE_TOKENS, len(tokens) // REPEATS) + 1):
         repeats = max(REPEATS, math.ceil(REPEATED_TOKENS / length))
         tail = tokens[-length * repeats :]
         if len(tail) == length * repeats and tail[:-length] == tail[length:]:

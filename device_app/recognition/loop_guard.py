@@ -15,7 +15,7 @@ from device_app.audio.vad import FRAME, best_pause
 from device_app.recognition.decoder_search import Hypothesis
 from device_app.recognition.results import Recognition
 
-SHORTEST_PART_S = 1.0  # on average; audio shorter than two of these is not split
+MIN_PART_S = 1.0  # on average; audio shorter than two of these is not split
 
 
 def recognise_in_parts(
@@ -35,7 +35,7 @@ def recognise_in_parts(
     hypothesis = decode(audio)
     if hypothesis.normalised(1.0) < min_log_probability:
         return Recognition("", [])
-    if hypothesis.is_complete or len(audio) < 2 * SHORTEST_PART_S * SAMPLE_RATE:
+    if hypothesis.is_complete or len(audio) < 2 * MIN_PART_S * SAMPLE_RATE:
         return to_recognition(hypothesis, audio)
     middle = quietest_middle(audio)
     first, second = (

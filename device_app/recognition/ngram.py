@@ -17,7 +17,7 @@ from editing.errors import BadInputError
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 UNSEEN = -5.0  # log10 probability of an unknown word if the model has no <unk>
 LN_10 = math.log(10.0)
-LONGEST_LINE = 1 << 16  # characters
+MAX_LINE_LENGTH = 1 << 16  # characters
 MAX_CHARACTERS = 1 << 28  # of a decompressed ARPA file, which takes several times as much memory
 
 Words = tuple[str, ...]
@@ -53,11 +53,13 @@ class NGram:
             with (
                 gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file
             ):
-                lines = iter(lambda: file.readline(LONGEST_LINE), "")  # limited: gzip may expand a thousandfold
+                lines = iter(lambda: file.readline(MAX_LINE_LENGTH), "")  # limited: gzip may expand a thousandfold
                 for number, line in enumerate(lines, 1):  # noqa: B007 (the error names it)
                     size += len(line)
-                    if len(line) == LONGEST_LINE or size > MAX_CHARACTERS:
-                        raise ValueError(f"more than {LONGEST_LINE} characters in a line, or {MAX_CHARACTERS} in total")
+                    if len(line) == MAX_LINE_LENGTH or size > MAX_CHARACTERS:
+                        raise ValueError(
+                            f"more than {MAX_LINE_LENGTH} characters in a line, or {MAX_CHARACTERS} in total"
+                        )
                     text = line.strip()
                     if text.startswith("\\") and text.endswith("-grams:"):
                         order = int(text[1:].partition("-")[0])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from device_app.data.terms import Replacement, folded
+from device_app.data.terms import Replacement, normalise_term
 from device_app.recognition.results import TranscriptSegment, Word, geometric_mean
 
 OPENING = "\"'([{\u201c\u2018"
@@ -54,38 +54,38 @@ class _Rule:
     """One replacement."""
 
     def __init__(self, replacement: Replacement) -> None:
-        self._pattern = _cores(replacement.pattern, folded)
+        self._pattern = _cores(replacement.pattern, normalise_term)
         self._new = replacement.text.split()
         self._new_cores = _cores(replacement.text)
         # Where the new text has the pattern: "the API" has "API". A text with it is not changed again.
-        new, size = _cores(replacement.text, folded), len(self._pattern)
+        new, size = _cores(replacement.text, normalise_term), len(self._pattern)
         self._within = [i for i in range(len(new) - size + 1) if new[i : i + size] == self._pattern]
 
     def applied(self, words: Sequence[Word]) -> Sequence[Word]:
         """The words after the replacement of all matches, from left to right."""
-        rest, found, place = list(words), list[Word](), 0
-        while place < len(rest):
-            end = place + len(self._pattern)
-            if not self._matches(rest, place):
-                found.append(rest[place])
-                place += 1
+        rest, found, index = list(words), list[Word](), 0
+        while index < len(rest):
+            end = index + len(self._pattern)
+            if not self._matches(rest, index):
+                found.append(rest[index])
+                index += 1
                 continue
-            match = rest[place:end]
+            match = rest[index:end]
             if self._new:
                 found += self._written(match)
             else:
                 _drop(found, match, rest, end)
-            place = end
+            index = end
         return found
 
     def _matches(self, words: Sequence[Word], start: int) -> bool:
         size = len(self._pattern)
         parts = [_Parts.of(word.text) for word in words[start : start + size]]
-        if [folded(one.core) for one in parts] != self._pattern:
+        if [normalise_term(one.core) for one in parts] != self._pattern:
             return False
         if any(set(left.after) - set(PAUSES) or right.before for left, right in pairwise(parts)):
             return False
-        return not any(self._is_written(words, start - place) for place in self._within)
+        return not any(self._is_written(words, start - index) for index in self._within)
 
     def _is_written(self, words: Sequence[Word], start: int) -> bool:
         """Whether the words from `start` on are the new text already."""
@@ -104,7 +104,7 @@ class _Rule:
         total, done, words = sum(map(len, texts)), 0, []
         for text in texts:
             before, done = done, done + len(text)
-            limits = [start_s + (end_s - start_s) * place / total for place in (before, done)]
+            limits = [start_s + (end_s - start_s) * index / total for index in (before, done)]
             words.append(Word(text, limits[0], limits[1], confidence))
         return words
 

@@ -1,6 +1,6 @@
 """Subtitles: cuts a transcript into cues that can be read, and cues into lines.
 
-The limits and the places to break follow two published guides:
+The limits and the positions to break follow two published guides:
 
 * Netflix, Timed Text Style Guide, General Requirements and English (USA): at most two lines of 42 characters, one line
   where the text fits, at most 7 s and 20 characters a second; lines are broken after punctuation and before
@@ -23,10 +23,10 @@ from device_app.recognition.results import Word
 
 LINE_COLUMNS = 42
 LINES = 2
-LONGEST_S = 7.0
-SHORTEST_S = 1.0
+MAX_DURATION_S = 7.0
+MIN_DURATION_S = 1.0
 COLUMNS_PER_S = 20.0
-PAUSE_S = 1.0  # a cue does not go on after a pause of this length
+PAUSE_S = 1.0  # a cue ends at a pause of this length
 DELAY_S = 0.5  # by which a cue may start late, so that the one before can be read
 
 # Costs of a break within a sentence, which are weighed against each other and against one more cue.
@@ -189,8 +189,8 @@ def _with_spread_times(units: Iterable[_Unit]) -> list[_Unit]:
         share_s = sum(unit.columns for unit in group) / COLUMNS_PER_S / len(group)
         if following:
             share_s = min(share_s, (following[0].start_s - group[0].start_s) / len(group))
-        for place, unit in enumerate(group):
-            start_s = unit.start_s + place * share_s
+        for index, unit in enumerate(group):
+            start_s = unit.start_s + index * share_s
             spread.append(replace(unit, start_s=start_s, end_s=max(unit.end_s, start_s + share_s)))
     return spread
 
@@ -230,7 +230,7 @@ def _partition(units: Sequence[_Unit], following_s: float) -> list[Sequence[_Uni
         breaking = _cost_of_break(units[first - 1], units[first]) if first else 0.0
         fill = _Fill()
         for end in range(first + 1, len(units) + 1):
-            fits = fill.add(units[end - 1]) and units[end - 1].end_s - units[first].start_s <= LONGEST_S
+            fits = fill.add(units[end - 1]) and units[end - 1].end_s - units[first].start_s <= MAX_DURATION_S
             if not fits and end > first + 1:
                 break
             cost = costs[first] + breaking + _cost_of_cue(fill.total, starts[end] - starts[first])
@@ -268,8 +268,8 @@ class _Fill:
 
 
 def _cost_of_cue(columns: int, available_s: float) -> float:
-    too_short_s = max(0.0, SHORTEST_S - available_s)
-    unread_s = max(0.0, columns / COLUMNS_PER_S - min(available_s, LONGEST_S))
+    too_short_s = max(0.0, MIN_DURATION_S - available_s)
+    unread_s = max(0.0, columns / COLUMNS_PER_S - min(available_s, MAX_DURATION_S))
     return COST_OF_CUE + COST_PER_S_TOO_SHORT * too_short_s + COST_PER_S_OF_READING * unread_s
 
 
@@ -308,28 +308,28 @@ def _starts(parts: Sequence[Sequence[_Unit]]) -> list[float]:
 
 def _wanted_s(units: Sequence[_Unit]) -> float:
     """How long a cue should be on the screen to be read."""
-    return min(LONGEST_S, max(SHORTEST_S, _width(units) / COLUMNS_PER_S))
+    return min(MAX_DURATION_S, max(MIN_DURATION_S, _width(units) / COLUMNS_PER_S))
 
 
 def _cue(units: Sequence[_Unit], start_s: float, following_s: float) -> Cue:
     end_s = max(units[-1].end_s, start_s + _wanted_s(units))
-    end_s = round(min(end_s, start_s + LONGEST_S, following_s), 3)
+    end_s = round(min(end_s, start_s + MAX_DURATION_S, following_s), 3)
     return Cue(start_s, end_s, _lines(units), _text(units))
 
 
 def _lines(units: Sequence[_Unit]) -> list[str]:
-    """One line if the text fits, else two of about the same length that break at a good place."""
+    """One line if the text fits, else two of about the same length that break at a good position."""
     if _width(units) <= LINE_COLUMNS:
         return [_text(units)]
 
-    def cost(place: int) -> float:
-        first, second = _width(units[:place]), _width(units[place:])
+    def cost(index: int) -> float:
+        first, second = _width(units[:index]), _width(units[index:])
         if max(first, second) > LINE_COLUMNS:
             return math.inf
-        return COST_OF_IMBALANCE * abs(first - second) + _cost_by_words(units[place - 1], units[place])
+        return COST_OF_IMBALANCE * abs(first - second) + _cost_by_words(units[index - 1], units[index])
 
-    place = min(range(1, len(units)), key=cost)
-    return [_text(units[:place]), _text(units[place:])]
+    index = min(range(1, len(units)), key=cost)
+    return [_text(units[:index]), _text(units[index:])]
 
 
 def _width(units: Sequence[_Unit]) -> int:

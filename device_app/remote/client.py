@@ -19,7 +19,7 @@ from editing.errors import BadInputError, NetworkError
 from editing.files import write_atomically
 
 RETRY_S = 300.0  # gives up after this time without an answer
-LONGEST_PAUSE_S = 20.0
+MAX_PAUSE_S = 20.0
 RETRYABLE = frozenset({429, 502, 503, 504})  # status codes of a host that is busy
 CHUNK = 256 << 10
 MAX_VECTOR_BYTES = 1 << 30
@@ -203,7 +203,7 @@ class HostClient:
                     ) from error
                 if attempt == 2:
                     self._report(f"{self.host.url} does not answer ({error}); trying again ...")
-                time.sleep(min(LONGEST_PAUSE_S, 0.5 * 2**attempt) * random.uniform(0.5, 1.0))  # noqa: S311
+                time.sleep(min(MAX_PAUSE_S, 0.5 * 2**attempt) * random.uniform(0.5, 1.0))  # noqa: S311
 
     def _checked(self, answer: httpx.Response, fine: Collection[int] = ()) -> httpx.Response:
         if answer.is_success or answer.status_code in fine:

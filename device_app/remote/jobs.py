@@ -179,7 +179,7 @@ def find_job(name: str) -> Job:
     """
     matching = [job for job in jobs() if name and (job.key.startswith(name) or job.identity.startswith(name))]
     if len(matching) != 1:
-        which = f"{len(matching)} jobs begin with {name}" if matching else f"there is no job {name}"
+        which = f"the IDs of {len(matching)} jobs begin with {name}" if matching else f"there is no job {name}"
         raise BadInputError(f"{which}; 'asr-edge jobs' lists the unfinished jobs of this device")
     return matching[0]
 

@@ -16,7 +16,7 @@ from editing.json_text import read_bounded
 
 PREFIX = "asr-edge-"  # lets people and scanners for leaked secrets recognise a token
 
-LONGEST_FILE = 4096  # bytes
+MAX_FILE_BYTES = 4096  # bytes
 
 Owner = TypeVar("Owner")
 
@@ -38,11 +38,11 @@ def read_token(path: Path) -> str:
     """
     try:
         if str(path) != "-":
-            text = read_bounded(path, LONGEST_FILE).decode()
+            text = read_bounded(path, MAX_FILE_BYTES).decode()
         elif sys.stdin.isatty():
             text = getpass.getpass("Token: ")
         else:
-            text = sys.stdin.readline(LONGEST_FILE)
+            text = sys.stdin.readline(MAX_FILE_BYTES)
     except (OSError, ValueError, EOFError) as error:
         raise BadInputError(f"{path}: the token cannot be read ({error}); nothing was changed") from error
     token = text.partition("\n")[0].strip()

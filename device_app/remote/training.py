@@ -22,7 +22,7 @@ from device_app.remote.jobs import ARCHIVE, VECTOR, Job, pack_job
 from device_app.remote.signatures import check_content, verify_document
 from device_app.remote.trusted_hosts import Host, find_host, record_consent
 from device_app.reporter import OnUpdate
-from editing.errors import AsrEdgeError, BadInputError, TrainingError
+from editing.errors import AsrEdgeError, BadInputError, TrainingError, counted
 from editing.files import sha256
 from editing.task_vector import TaskVector
 
@@ -64,7 +64,7 @@ def adapt_on_host(
     test_sets, training_set = prepare(store, ledger, settings, context)
     job = pack_job(training_set, settings, host.url, model, finetuning, score_remotely=score_remotely)
     count = len(training_set.training) + (len(training_set.held_out) if score_remotely else 0)
-    what = f"{count} recordings with their texts, {job.size / 1e6:.1f} MB"
+    what = f"{counted(count, 'recording')} with texts, {job.size / 1e6:.1f} MB"
     if not host.consent:
         try:
             confirm(f"{what}, are sent to {host.url}, which deletes them after the fine-tuning. Do you agree?")

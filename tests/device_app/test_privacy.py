@@ -12,7 +12,7 @@ from device_app.adaptation.settings import AdaptationSettings
 from device_app.adaptation.training_set import TrainingSet
 from device_app.audio.samples import encode
 from device_app.data.recordings import recording_of
-from device_app.data.repair.utterances import examine, mend
+from device_app.data.repair.utterances import examine, repair
 from device_app.data.store import Store
 from device_app.data.utterance import Utterance
 from device_app.models.baking import baked, temporarily_baked
@@ -112,7 +112,7 @@ def test_the_copy_from_before_a_migration(own_home, monkeypatch):
             [Utterance(domain="d", text="x", recording=recording_of(part)) for part in (audio, -audio)]
         )
         two.audio.write_bytes(one.audio.read_bytes())
-        store._open.sql.execute("UPDATE utterance SET sha256 = ?", (one.sha256,))
+        store._connection.sql.execute("UPDATE utterance SET sha256 = ?", (one.sha256,))
         downgrade_to_3(store)
     with Store():
         assert (own_home / "store.sqlite3.before-4").is_file()
@@ -170,6 +170,6 @@ def test_doctor_finds_what_others_can_read_behind_a_link(own_home, tmp_path):
     with Store() as store:
         (finding,) = examine(store)
         assert (finding.kind, finding.line) == ("files and folders that other users can read", str(recording))
-        mend(store, [finding])
+        repair(store, [finding])
         assert examine(store) == []
     assert open_to_others(moved) == []

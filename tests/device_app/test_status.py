@@ -29,8 +29,8 @@ def test_the_next_step_follows_from_the_recordings(domains, command):
 
 
 def test_progress_counts_to_10_and_40():
-    assert missing(0) == "0 of 10: 10 more until it can learn"
-    assert missing(10) == "10 of 40: it can learn now, better from 40"
+    assert missing(0) == "0 of 10: 10 more until you can adapt"
+    assert missing(10) == "10 of 40: you can adapt now; better from 40"
     assert missing(40) == "40: enough to learn well"
 
 

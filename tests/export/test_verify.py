@@ -31,5 +31,5 @@ def test_the_first_differing_token_is_named_with_its_position():
     check_tokens([1, 2], [1, 2])
     with pytest.raises(ParityError, match="token 1: 3, expected 2"):
         check_tokens([1, 2], [1, 3])
-    with pytest.raises(ParityError, match="1 tokens, expected 2"):
+    with pytest.raises(ParityError, match="1 token, expected 2"):
         check_tokens([1, 2], [1])

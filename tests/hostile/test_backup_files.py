@@ -128,7 +128,7 @@ def test_a_store_of_a_later_asr_edge(backup, filled_home):
         sql.deserialize(files["store.sqlite3"])
         sql.execute("PRAGMA user_version = 77")
         write(backup, {**files, "store.sqlite3": sql.serialize()})
-    refused(backup, filled_home, "it needs one that reads version 77; this one reads versions up to 5.*Update asr-edge")
+    refused(backup, filled_home, "format 77; this one reads up to 5.*Update asr-edge")
 
 
 @pytest.mark.parametrize(

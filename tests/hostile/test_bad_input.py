@@ -61,8 +61,8 @@ BAD_AUDIO = {
     "text": (text_file, "not audio"),
     "header": (damaged_header, ""),
     "nan": (nan, "NaN"),
-    "0 s": (seconds(0), "holds no audio"),
-    "0.05 s": (seconds(0.05), "0.050 s is too short; 0.1 s is the least"),
+    "0 s": (seconds(0), "contains no audio"),
+    "0.05 s": (seconds(0.05), "0.050 s is too short; at least 0.1 s are needed"),
     "folder": (folder_without_audio, "the folder contains no audio files"),
 }
 

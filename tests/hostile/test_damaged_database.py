@@ -11,7 +11,7 @@ from contextlib import closing
 import pytest
 
 from device_app.data.repair.database import examine_database, rebuild
-from device_app.data.repair.utterances import examine, mend
+from device_app.data.repair.utterances import examine, repair
 from device_app.data.store import Store
 from device_app.paths import RECORDINGS
 from editing.errors import StorageError
@@ -141,7 +141,9 @@ def test_doctor_rebuilds_it_and_loses_no_recording(damaged):
     with Store(damaged) as store:
         assert len(list(store.utterances())) == COUNT  # each of them is another recording
         assert {u.audio.read_bytes() for u in store.utterances()} == before
-    assert asr("doctor").stdout == "The store is whole.\nThe edits and the baked files are whole.\n"
+    assert (
+        asr("doctor").stdout == "All recordings and texts are in order.\nThe edits and the baked files are in order.\n"
+    )
 
 
 @pytest.mark.parametrize(("kind", "fewest"), [("the table", COUNT // 2), ("an index", COUNT)])
@@ -170,12 +172,12 @@ def test_a_row_that_names_a_missing_domain_is_found(home):
     with closing(sqlite3.connect(home / "store.sqlite3", isolation_level=None)) as sql:
         sql.execute("UPDATE utterance SET domain_id = 99 WHERE id = 7")
     (finding,) = examine_database(home)
-    assert "utterances name a domain that is missing" in finding.line
-    with pytest.raises(StorageError, match="utterances name a domain that is missing"):
+    assert "utterances refer to a domain that is missing" in finding.line
+    with pytest.raises(StorageError, match="utterances refer to a domain that is missing"):
         Store(home)
     rebuild(home)
     with Store(home) as store:
-        mend(store, examine(store))
+        repair(store, examine(store))
         assert len(list(store.utterances("d"))) == COUNT - 1
         (lost,) = store.utterances("recovered 99")
         assert lost.text is not None
@@ -199,8 +201,8 @@ def test_a_backup_that_was_put_there_before_the_answer_stays(home):
     (home / "store.sqlite3").write_bytes(b"rubbish" * 1000)
     (finding,) = examine_database(home)
     (home / "store.sqlite3").write_bytes(backup)
-    assert finding.mend is not None
-    finding.mend()
+    assert finding.repair is not None
+    finding.repair()
     with Store(home) as store:
         assert len(list(store.utterances("d"))) == COUNT
     assert not (home / "quarantine").exists()

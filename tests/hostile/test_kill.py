@@ -14,7 +14,7 @@ import pytest
 
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.recordings import recording_of
-from device_app.data.repair.utterances import examine, mend
+from device_app.data.repair.utterances import examine, repair
 from device_app.data.store import Store
 from device_app.data.utterance import Utterance
 from device_app.models.ledger import Ledger, edited
@@ -29,7 +29,7 @@ def check(folder):
     """Every row has its audio, after `doctor` every audio has its row, and a second look finds nothing."""
     with Store(folder) as store:
         assert all(u.audio.is_file() for u in store.utterances())
-        mend(store, examine(store))
+        repair(store, examine(store))
         assert not examine(store)
         return {u.number: u.text for u in store.utterances()}
 
@@ -159,5 +159,5 @@ def test_adapting_and_reverting(codes, bundle, transcriber, prompt, home, tmp_pa
             assert not Ledger(bundle).is_applied(back[1])
         assert "not in service" in hears(monkeypatch, folder, bundle, prompt)
     with Store(folder) as store:
-        mend(store, examine(store))
+        repair(store, examine(store))
         assert not examine(store)

@@ -119,7 +119,7 @@ BAD = {
     "utterances are 1.5": of_edit(utterances=1.5),
     "seconds are text": of_edit(seconds="long"),
     "a WER that is infinite": of_edit(after={"kitchen": float("inf")}),
-    "a WER beyond float64": text("0.25", "1e999"),
+    "a WER too large for float64": text("0.25", "1e999"),
     "other domains after than before": of_edit(after={"garden": 0.5}),
     "reasons are text": of_edit(reasons="bad"),
     "no versions": record(versions=None),

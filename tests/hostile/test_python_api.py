@@ -125,17 +125,22 @@ def test_arguments_of_a_stream_out_of_range(transcriber, settings, message):
     assert str(error.value) == message
 
 
+LIST_REMEDY = "convert floats in -1..1 with numpy.asarray(audio, numpy.float32)"
 WRONG_AUDIO = [
     (None, "audio: None instead of an array"),
-    (b"\0\0" * 16_000, "audio: bytes instead of an array. Of 16-bit samples: numpy.frombuffer(audio, numpy.int16)"),
+    (
+        b"\0\0" * 16_000,
+        "audio: bytes instead of an array; convert 16-bit samples with numpy.frombuffer(audio, numpy.int16)",
+    ),
     ("talk.flac", "audio: str instead of an array; transcribe_file reads files"),
     (np.zeros((16_000, 0), np.float32), "audio: has the shape (16000, 0), which is without channels"),
     (np.float32(0.5), "audio: has the shape (); expected an array of shape (samples,) or (samples, channels)"),
-    ([[0.0], [0.0, 0.1]], "audio: a list whose parts differ in length; expected an array"),
+    ([0.0] * 32000, f"audio: list instead of an array; {LIST_REMEDY}"),
+    ((0.0,) * 32000, f"audio: tuple instead of an array; {LIST_REMEDY}"),
     (
         np.zeros((2, 16_000), np.float32),
         "audio: has the shape (2, 16000), which is 2 samples of 16000 channels; expected (samples, channels). "
-        "Of (channels, samples): audio.T",
+        "Transpose (channels, samples) with audio.T",
     ),
 ]
 
@@ -187,7 +192,7 @@ def test_a_precision_that_cannot_be_baked(bundle, tmp_path):
 
 
 def test_error_rates_of_lists_that_do_not_fit():
-    with pytest.raises(BadInputError, match=r"^1 references and 0 hypotheses; expected as many of both$"):
+    with pytest.raises(BadInputError, match=r"^1 reference and 0 hypotheses; expected as many of both$"):
         error_rates(["a"], [], basic)
     with pytest.raises(BadInputError, match="are one text; expected a list of texts for each"):
         error_rates("a text", "a text", basic)

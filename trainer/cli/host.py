@@ -14,6 +14,7 @@ from device_app.cli.printing import ask, echo, print_json
 from device_app.cli.terminal.outcome import REJECTED
 from device_app.cli.terminal.reporter import terminal_context
 from device_app.cli.terminal.table import print_table
+from editing.errors import counted
 
 if TYPE_CHECKING:
     from trainer.host.fleet.report import Report
@@ -185,7 +186,7 @@ def trust(
     ] = None,
     fingerprint: Annotated[str | None, typer.Option(help="The expected fingerprint; then nothing is asked.")] = None,
 ) -> None:
-    """Pin a host's keys on this device. Afterwards, vectors signed with other keys are refused.
+    """Trust a host: store its keys on this device. Afterwards, vectors signed with other keys are refused.
 
     Needs no extra packages.
     """
@@ -318,7 +319,7 @@ def score_add(
 
     _check_name(group)
     found = add_speech(host_folder(), group, manifest)
-    options.tell(f"{group} has {found.utterances} held-out utterances with {found.words} words.")
+    options.tell(f"{group} has {counted(found.utterances, 'held-out utterance')} with {counted(found.words, 'word')}.")
 
 
 @score.command("list")
@@ -351,7 +352,8 @@ def score_remove(group: Group, yes: Annotated[bool, typer.Option("--yes", "-y", 
 
 
 def _check_name(name: str) -> None:
-    """
+    """Checks the name of a device or group.
+
     Raises:
         BadInputError: it cannot be the name of a device or group.
     """

@@ -47,8 +47,8 @@ def run(
 
     experiment = read_experiment(config)
     folder = out or config.with_suffix("")
-    where = executors.RayExecutor(address) if engine == "ray" else executors.LocalExecutor()
-    runner.run(experiment, folder.resolve(), options.tell, threads, where)
+    executor = executors.RayExecutor(address) if engine == "ray" else executors.LocalExecutor()
+    runner.run(experiment, folder.resolve(), options.tell, threads, executor)
     results = write_results(experiment, folder)
     _draw(lambda: plots.draw_run(results, experiment.order, folder))
     if as_json:
@@ -71,7 +71,8 @@ def sweep(
 ) -> None:
     """Score lambda 0.1 to 0.9 with density 0.1 to 0.9 (TIES), with one fine-tuning per step.
 
-    Each next step starts from lambda 0.6, density 0.5. Writes sweep.json and a heat map per step.
+    Each step starts from the step before, merged with lambda 0.6 and density 0.5. Writes sweep.json and a heat map per
+    step.
     """
     from device_app.adaptation.local_training import need_torch
 
@@ -92,7 +93,7 @@ def sweep(
         print_json(found)
         return
     rows: list[list[object]] = [
-        ["step", "domain", "lambda", "density", "average WER", "tuning s", "merging s", "recognition s"]
+        ["step", "domain", "lambda", "density", "average WER", "fine-tuning s", "merging s", "recognition s"]
     ]
     for step in found["steps"]:
         best = step["best"]
@@ -187,7 +188,7 @@ def corpus(
     with progress("reading", 0) as advance:
         config = prepare(name, folder, out, accents=accents or (), train=train, test=test, seed=seed, on_done=advance)
     echo(config)
-    options.tell(f"If it has a line for the base, name the base there. Then: asr-edge lifelong run {config}")
+    options.tell(f"If the file has a line 'base', enter your base model there. Then: asr-edge lifelong run {config}")
 
 
 def _draw(draw: Callable[[], list[Path]]) -> None:

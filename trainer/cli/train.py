@@ -11,6 +11,7 @@ import typer
 from device_app.cli import options
 from device_app.cli.printing import echo, print_json
 from device_app.cli.terminal import progress
+from editing.errors import counted
 
 
 def train(
@@ -57,7 +58,7 @@ def train(
             settings,
             vocabulary=vocabulary,
             on_start=lambda training, held_out: options.tell(
-                f"Training on {training} utterances, {held_out} held out ..."
+                f"Training on {counted(training, 'utterance')}, {held_out} held out ..."
             ),
             on_step=lambda at: show(at.step, at.steps, at.epoch, at.loss),
         )

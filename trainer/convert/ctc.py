@@ -112,7 +112,7 @@ def _from_wav2vec2(folder: Path, config: Any) -> tuple[tokenizers.Tokenizer, dic
     characters = _characters(own, delimiter, folder / "vocab.json")
     if WORD_START not in characters:
         raise BadInputError(f"{folder / 'vocab.json'}: has no {delimiter!r} between words")
-    tokenizer = subword_tokenizer({piece: place for place, piece in enumerate(characters)})
+    tokenizer = subword_tokenizer({piece: index for index, piece in enumerate(characters)})
     shape = {
         "transformers": {key: value for key, value in config.to_dict().items() if key not in NOT_ARCHITECTURE},
         "order": [*characters.values(), config.pad_token_id],

@@ -276,7 +276,7 @@ def _begin_upload(host: HostState, name: str) -> None:
 
 
 def _is_wanted(host: HostState, name: str, device: Device) -> Callable[[], bool]:
-    """Whether an upload goes on: it was not cancelled, and the device's token was not revoked."""
+    """Whether an upload may continue: it was not cancelled, and the device's token was not revoked."""
     return lambda: name in host.uploading and not host.jobs.database.is_revoked(device.id)
 
 

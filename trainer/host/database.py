@@ -113,7 +113,9 @@ class Database:
             make_folder(private_folder(path.parent))
             migrate(self._connection(), path, MIGRATIONS)
         except LaterVersionError as error:
-            raise StorageError(f"{path}: was written by a later asr-edge (version {error.version})") from error
+            raise StorageError(
+                f"{path}: was written by a later version of asr-edge (format {error.version})"
+            ) from error
         except (sqlite3.DatabaseError, OSError) as error:
             if isinstance(error, StorageError):
                 raise
@@ -122,7 +124,7 @@ class Database:
     def _connection(self) -> sqlite3.Connection:
         if not hasattr(self._local, "connection"):
             self._local.connection = connect(self._path)
-            # Bounds the write-ahead log, which by default grows to 4 MB before it is used again.
+            # Limits the write-ahead log to 64 pages; by default it grows to 4 MB.
             self._local.connection.execute("PRAGMA wal_autocheckpoint = 64")
         found: sqlite3.Connection = self._local.connection
         return found

@@ -97,7 +97,8 @@ class JobFolder:
         return request
 
     def write_request(self, request: Mapping[str, Any]) -> None:
-        """
+        """Writes the request of the job.
+
         Raises:
             StorageError: the file cannot be written.
         """

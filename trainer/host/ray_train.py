@@ -26,8 +26,8 @@ def workers_for(seconds: float) -> int:
     if seconds < MIN_SPEECH_S or not ray.is_initialized():
         return 1
     free = ray.available_resources()
-    places = free.get("GPU", 0) or free.get("CPU", 0) // CPUS_PER_TASK
-    return max(1, min(MAX_WORKERS, int(places)))
+    slots = free.get("GPU", 0) or free.get("CPU", 0) // CPUS_PER_TASK
+    return max(1, min(MAX_WORKERS, int(slots)))
 
 
 def finetune_job_together(folder: Path, workers: int) -> None:

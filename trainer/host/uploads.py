@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from editing.privacy import make_folder
 from trainer.host.serving.disk import DiskReserve
 
-BUFFER = 1 << 20
+BUFFER_BYTES = 1 << 20
 
 
 async def append_body(
@@ -31,7 +31,7 @@ async def append_body(
         path: the file; created if missing.
         limit: the most bytes that are accepted.
         idle_timeout_s: the upload fails after this long without data.
-        disk: of the file; its reserve is not used.
+        disk: the disk of the file; its reserve stays free.
         is_wanted: asked at each write; False ends the upload.
 
     Returns:
@@ -65,7 +65,7 @@ async def append_body(
             if added + len(buffer) + len(chunk) > limit:
                 raise HTTPException(413, "the body is larger than announced")
             buffer += chunk
-            if len(buffer) >= BUFFER:
+            if len(buffer) >= BUFFER_BYTES:
                 await flush()
     except TimeoutError:
         raise HTTPException(408, f"no data for {idle_timeout_s:g} s") from None

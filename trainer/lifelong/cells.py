@@ -46,8 +46,8 @@ class Cell:
 
     def average(self, domains: Sequence[str], step: int = -1) -> float:
         """The mean WER over domains after a step."""
-        places = [self._experiment.all_domains.index(domain) for domain in domains]
-        return float(self.wer[step, places].mean())
+        columns = [self._experiment.all_domains.index(domain) for domain in domains]
+        return float(self.wer[step, columns].mean())
 
     def average_by_step(self) -> list[float]:
         """The mean WER over the domains seen so far, after each step; first the base's, if its domain is known."""

@@ -138,15 +138,15 @@ def _wrong_settings(record: Mapping[str, Any]) -> Iterator[str]:
             yield str(error)
 
 
-def _wrong_values(place: str, settings: Mapping[str, Any]) -> Iterator[str]:
+def _wrong_values(location: str, settings: Mapping[str, Any]) -> Iterator[str]:
     """Values of a method of sequential editing that its merge method would refuse, after the first fine-tuning."""
     if "method" not in settings:
         return
     if settings["method"] not in METHODS:
-        yield f"{place} method is {settings['method']!r}; known are {', '.join(METHODS)}"
+        yield f"{location} method is {settings['method']!r}; known are {', '.join(METHODS)}"
         return
     merge = {name: settings[name] for name in ("lam", "density") if settings.get(name) is not None}
     try:
         METHODS[settings["method"]].check(merge, vectors=1)
     except BadInputError as error:
-        yield f"{place} {error}"
+        yield f"{location} {error}"

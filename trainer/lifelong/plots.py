@@ -35,8 +35,8 @@ def _draw_averages(results: Mapping[str, Any], order: Sequence[str], path: Path)
     figure = new_figure(7, 4.2)
     axes = figure.subplots()
     steps = ["the base", *order][-len(results["seen"]) :]  # omits the base if its domain is unknown
-    for place, (method, record) in enumerate(ranked(results)):
-        style = "-" if place < 10 else "--"
+    for index, (method, record) in enumerate(ranked(results)):
+        style = "-" if index < 10 else "--"
         axes.plot(
             range(len(steps)),
             100 * np.array(record["by_step"]),

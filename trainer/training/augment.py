@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import soxr
 
-from device_app.audio.samples import SAMPLE_RATE, Samples, in_noise
+from device_app.audio.samples import SAMPLE_RATE, Samples, add_noise
 
 
 def augment(audio: Samples, random: np.random.Generator) -> Samples:
@@ -15,7 +15,7 @@ def augment(audio: Samples, random: np.random.Generator) -> Samples:
     the speech, and up to two spans of at most 0.1 s of silence (time masking, as in SpecAugment).
     """
     audio = _change_speed(audio, random.uniform(0.9, 1.1))
-    audio = in_noise(audio, _white_noise(audio, random), random.uniform(15, 40))
+    audio = add_noise(audio, _white_noise(audio, random), random.uniform(15, 40))
     for _ in range(random.integers(3)):
         start = random.integers(len(audio))
         audio[start : start + int(random.integers(SAMPLE_RATE // 10))] = 0

@@ -49,8 +49,8 @@ def plan_updates(training: Sequence[TrainingUtterance], settings: FineTuningSett
         groups = batches(training, settings.batch_s, np.random.default_rng((settings.seed, epoch - 1)))
         if epoch <= settings.curriculum_epochs:
             groups.sort(key=lambda group: max(example.duration_s for example in group))
-        for place, group in enumerate(groups, 1):
-            updates.append(Update(len(updates), epoch, group, ends_epoch=place == len(groups)))
+        for index, group in enumerate(groups, 1):
+            updates.append(Update(len(updates), epoch, group, ends_epoch=index == len(groups)))
     return updates
 
 

@@ -12,9 +12,9 @@ import psutil
 
 from editing.errors import TrainingError
 
-# The process keeps freed memory up to this size, or up to a quarter of the machine's memory, because page faults
-# for returned memory take a third of an update of a small conformer.
-KEPT_BYTES = 2.0e9
+# Freed memory is returned to the system only above this resident size, or above a quarter of the machine's memory if
+# that is less: page faults for returned memory take a third of an update of a small conformer.
+MAX_RESIDENT_BYTES = 2.0e9
 
 
 def return_freed_memory() -> None:
@@ -29,14 +29,14 @@ def return_freed_memory() -> None:
 
 
 def limit_resident_memory() -> None:
-    """Returns freed memory to the system once the resident memory exceeds the limit above."""
-    if psutil.Process().memory_info().rss > _kept_bytes():
+    """Returns freed memory to the system once the resident memory exceeds 2 GB or a quarter of the machine's memory."""
+    if psutil.Process().memory_info().rss > _max_resident_bytes():
         return_freed_memory()
 
 
 @cache
-def _kept_bytes() -> float:
-    return min(KEPT_BYTES, psutil.virtual_memory().total / 4)
+def _max_resident_bytes() -> float:
+    return min(MAX_RESIDENT_BYTES, psutil.virtual_memory().total / 4)
 
 
 @contextmanager

@@ -26,5 +26,5 @@ def chosen_recordings(store: Store, numbers: Collection[int] | None) -> list[int
     own = [one.number for one in own_recordings(store)]
     for number in numbers or ():
         if number not in own:
-            raise BadInputError(f"{number} is no recording of the guard set; 'asr-edge guard list' shows them")
+            raise BadInputError(f"{number} is not a recording of the guard set; 'asr-edge guard list' shows them")
     return own if numbers is None else list(dict.fromkeys(numbers))

@@ -15,7 +15,7 @@ KINDS = (b"WAVE", b"AIFF", b"AIFC")
 CHUNK_NAME = re.compile(rb"[A-Za-z0-9_\- .(\xa9][A-Za-z0-9_\- .)]{3}")
 TAGS = (b"TAG", b"ID3", b"APE", b"LYR")  # appended by taggers
 RIFF_LIMIT = 0xFFFFFF00  # bytes of samples that 32-bit sizes can describe
-MOST_CHUNKS = 10_000
+MAX_CHUNKS = 10_000
 # AIFF compression types: companded samples take one byte; uncompressed ones have the width that is declared.
 COMPANDED = (b"ulaw", b"alaw", b"ULAW", b"ALAW")
 UNCOMPRESSED = (b"NONE", b"sowt", b"twos", b"in24", b"in32", b"fl32", b"FL32", b"fl64", b"FL64", b"raw ")
@@ -152,7 +152,7 @@ def _extended(data: bytes) -> float:
 
 def _chunks(file: IO[bytes], position: int, size: int, order: Order) -> Iterator[tuple[bytes, int, int]]:
     """Name, offset of the content, and length of each chunk."""
-    for _ in range(MOST_CHUNKS):
+    for _ in range(MAX_CHUNKS):
         file.seek(position)
         header = file.read(8)
         if len(header) < 8:
@@ -197,7 +197,7 @@ def _after(end: int, size: int) -> int:
 def _next_file(file: IO[bytes], end: int, size: int, order: Order) -> int | None:
     """The offset of a file that is joined to the end of this one or of its last chunk; None if there is none."""
     position = end
-    for _ in range(MOST_CHUNKS):
+    for _ in range(MAX_CHUNKS):
         for at in (position, position + 1):
             file.seek(at)
             header = file.read(12)

@@ -12,7 +12,7 @@ W64_CHUNK = 24  # bytes of a chunk's header, which its size includes
 CAF_HEADER = 8
 CAF_CHUNK = 12
 UNKNOWN = (1 << 64) - 1
-MOST_CHUNKS = 10_000
+MAX_CHUNKS = 10_000
 
 
 def parts(file: IO[bytes], size: int) -> list[Part] | None:
@@ -27,7 +27,7 @@ def parts(file: IO[bytes], size: int) -> list[Part] | None:
 
 def _w64(file: IO[bytes], size: int) -> list[Part] | None:
     position = W64_HEADER
-    for _ in range(MOST_CHUNKS):
+    for _ in range(MAX_CHUNKS):
         file.seek(position)
         header = file.read(W64_CHUNK)
         if len(header) < W64_CHUNK:
@@ -41,7 +41,7 @@ def _w64(file: IO[bytes], size: int) -> list[Part] | None:
 
 def _caf(file: IO[bytes], size: int) -> list[Part] | None:
     position = CAF_HEADER
-    for _ in range(MOST_CHUNKS):
+    for _ in range(MAX_CHUNKS):
         file.seek(position)
         header = file.read(CAF_CHUNK)
         if len(header) < CAF_CHUNK:

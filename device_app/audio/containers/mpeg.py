@@ -13,7 +13,7 @@ from typing import IO, NamedTuple
 from device_app.audio.containers.view import Part, Span, View, skip_id3
 
 CHUNK = 1 << 20
-LONGEST_FRAME = 8192  # bytes; more than any has
+MAX_FRAME = 8192  # bytes; more than any has
 JUNK_BEFORE = 1 << 16  # bytes in which the first frame must begin
 APE_HEADER = 32
 ID3V1 = 128
@@ -185,7 +185,7 @@ def _parse(header: bytes) -> _Frame | None:
 def _first_frame(file: IO[bytes], start: int, size: int) -> int | None:
     """The first position with frames that follow each other."""
     file.seek(start)
-    data = file.read(JUNK_BEFORE + 4 * LONGEST_FRAME)
+    data = file.read(JUNK_BEFORE + 4 * MAX_FRAME)
     at = data.find(b"\xff")
     while 0 <= at < JUNK_BEFORE:
         if _is_start(data, at, size - start):
@@ -214,7 +214,7 @@ def _frames(file: IO[bytes], position: int, size: int) -> Iterator[tuple[int, by
     form: _Form | None = None
     while position < size:
         at = position - origin
-        if (at + 4 * LONGEST_FRAME > len(data) and origin + len(data) < size) or at > len(data):
+        if (at + 4 * MAX_FRAME > len(data) and origin + len(data) < size) or at > len(data):
             file.seek(position)
             origin, data, at = position, file.read(CHUNK), 0
             if not data:
@@ -240,7 +240,7 @@ def _after_junk(file: IO[bytes], data: bytes, at: int, position: int, size: int)
         length = int.from_bytes(data[at + 12 : at + 16], "little")
         return position + APE_HEADER + (length if is_header else 0)
     # The last bytes are searched with what follows them, unless nothing does.
-    limit = len(data) if position - at + len(data) >= size else len(data) - 4 * LONGEST_FRAME
+    limit = len(data) if position - at + len(data) >= size else len(data) - 4 * MAX_FRAME
     following = data.find(b"\xff", at + 1)
     while 0 <= following < limit:
         if _is_start(data, following, size - (position - at)):

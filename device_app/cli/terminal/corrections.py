@@ -1,4 +1,4 @@
-"""What a corrected word does: it becomes a term, unless the person does not want that."""
+"""Adds corrected words to the list of terms."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from device_app.cli import options
 from device_app.cli.terminal.keyboard import Keyboard
 
 
-def expect_corrected(hypothesis: str | None, text: str | None, keyboard: Keyboard | None = None) -> None:
-    """Adds the words that a hypothesis lacks to the list of terms, and shows them; not where corrections add none.
+def add_corrected_terms(hypothesis: str | None, text: str | None, keyboard: Keyboard | None = None) -> None:
+    """Adds the words that a hypothesis lacks to the list of terms, and shows them, unless the user has turned this off.
 
     Args:
         hypothesis: what was recognised; None where nothing was.
@@ -24,7 +24,7 @@ def expect_corrected(hypothesis: str | None, text: str | None, keyboard: Keyboar
         return
     shown = ", ".join(word.text for word in new)
     if keyboard is not None:
-        options.tell(f"  Expected from now on: {shown} · n refuses, any other key goes on")
+        options.tell(f"  Expected from now on: {shown} · n refuses, any other key continues")
         if keyboard.poll(None) == "n":
             return
     with changed_terms() as box:

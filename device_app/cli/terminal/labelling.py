@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from device_app.cli import options
 from device_app.cli.terminal import review
-from device_app.cli.terminal.corrections import expect_corrected
+from device_app.cli.terminal.corrections import add_corrected_terms
 from device_app.cli.terminal.keyboard import ENTER, Keyboard
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def label_utterance(
             if key == ENTER:
                 store.set_text(utterance.number, text)
                 if adds_terms:
-                    expect_corrected(transcript.text, text, keyboard)
+                    add_corrected_terms(transcript.text, text, keyboard)
             return key
 
 

@@ -7,7 +7,7 @@ import sys
 
 from editing.printable import printable
 
-QUIETEST_DBFS = -60.0
+MIN_DBFS = -60.0
 METER_WIDTH = 10
 METER_PARTS = " ▏▎▍▌▋▊▉█"
 
@@ -18,7 +18,7 @@ def meter(level_dbfs: float) -> str:
     >>> meter(-30.0)
     '█████     '
     """
-    share = min(1.0, max(0.0, 1 - level_dbfs / QUIETEST_DBFS))
+    share = min(1.0, max(0.0, 1 - level_dbfs / MIN_DBFS))
     eighths = round(share * METER_WIDTH * 8)
     full, part = divmod(eighths, 8)
     return ("█" * full + (METER_PARTS[part] if part else "")).ljust(METER_WIDTH)

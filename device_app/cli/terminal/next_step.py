@@ -1,4 +1,4 @@
-"""Tells the user, at the end of a command, what to do next."""
+"""Prints the next step at the end of a command."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from device_app.cli import options
 
 
 def tell_progress(domain: str, labelled: int) -> None:
-    """Says how far the labelled recordings of a domain are from an adaptation, and names the command.
+    """Prints how many labelled recordings an adaptation still needs, and the next command.
 
     Args:
         domain: the domain.
         labelled: number of its recordings with a text.
     """
-    from device_app.status import FEWEST, missing, of
+    from device_app.status import MIN_LABELLED, missing, of
 
-    command = "adapt" if labelled >= FEWEST else "record"
+    command = "adapt" if labelled >= MIN_LABELLED else "record"
     options.tell(f"{missing(labelled)}. Next: asr-edge {command}{of(domain)}")

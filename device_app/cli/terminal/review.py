@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from device_app.audio.samples import Samples
     from device_app.recognition.results import Word
 
-SURE = 0.8  # words with a lower confidence are highlighted
+MIN_CONFIDENCE = 0.8  # words with a lower confidence are highlighted
 
 
 def play(audio: Samples, keyboard: Keyboard) -> None:
@@ -49,7 +49,7 @@ def show_words(words: Sequence[Word]) -> None:
 
     line = Text("  recognised: ")
     for word in words:
-        is_sure = word.confidence >= SURE
+        is_sure = word.confidence >= MIN_CONFIDENCE
         line.append(printable(word.text), style="" if is_sure else "bold yellow")
         line.append(" " if is_sure else f"({word.confidence:.0%}) ", style="" if is_sure else "yellow")
     Console(stderr=True, highlight=False).print(line if words else Text("  recognised: nothing"))

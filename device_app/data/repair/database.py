@@ -50,7 +50,7 @@ def rebuild(folder: Path) -> None:
     if not examine_database(folder):  # a backup has replaced it in the meantime
         return
     path, quarantine = folder / DATABASE, Quarantine(folder)
-    damage.copy_aside(path, quarantine.folder)
+    damage.copy_to_quarantine(path, quarantine.folder)
     records = readable_records(path, RECOVERED)
     quarantine.add(records, "the database was damaged")
     damage.remove(path)

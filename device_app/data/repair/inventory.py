@@ -36,10 +36,10 @@ class Inventory:
     Attributes:
         faulty: rows whose file is missing or has other bytes.
         records: utterances in the quarantine that can be restored, by SHA-256; the newest of each domain.
-        places: the file with the bytes of each faulty row, by number.
-        shared: numbers of rows whose place belongs to another row too, so that they need a copy.
-        exchanged: numbers of rows whose place is another row's file, or whose file is another row's place.
-        overwritten: numbers of rows that have no place, and whose file is another known recording.
+        new_paths: the file with the bytes of each faulty row, by number.
+        shared: numbers of rows whose new path belongs to another row too, so that they need a copy.
+        exchanged: numbers of rows whose new path is another row's file, or whose file is another row's new path.
+        overwritten: numbers of rows that have no new path, and whose file is another known recording.
     """
 
     def __init__(
@@ -67,18 +67,18 @@ class Inventory:
             if _identity(path) not in named:
                 self._unknown[sha256(path)].append(path)
         self._sources = {row.utterance.sha256: row.utterance.audio for row in rows if row.is_whole}
-        self.places: dict[int, Path] = {}
+        self.new_paths: dict[int, Path] = {}
         self.shared: set[int] = set()
         self._find_places()
         files = {row.utterance.audio for row in self.faulty if row.digest is not None}
-        claimed = {*self.places.values()}
+        claimed = {*self.new_paths.values()}
         self.exchanged = {
             row.number
             for row in self.faulty
-            if row.number in self.places and (self.places[row.number] in files or row.utterance.audio in claimed)
+            if row.number in self.new_paths and (self.new_paths[row.number] in files or row.utterance.audio in claimed)
         }
         self.overwritten = {
-            row.number for row in self.faulty if row.number not in self.places and self._is_known(row.digest)
+            row.number for row in self.faulty if row.number not in self.new_paths and self._is_known(row.digest)
         }
 
     def _is_known(self, digest: str | None) -> bool:
@@ -93,20 +93,20 @@ class Inventory:
         for row in self.faulty:
             digest = row.utterance.sha256
             if displaced[digest]:
-                self.places[row.number] = self._sources[digest] = displaced[digest].pop(0)
+                self.new_paths[row.number] = self._sources[digest] = displaced[digest].pop(0)
             elif (self._unknown.get(digest) or digest in self._sources) and self._is_lost(row):
                 if self._unknown.get(digest):
                     self._sources[digest] = self._unknown[digest].pop(0)
                 else:
                     self.shared.add(row.number)
-                self.places[row.number] = self._sources[digest]
+                self.new_paths[row.number] = self._sources[digest]
 
     def _is_lost(self, row: Row) -> bool:
         """Whether the file of a faulty row does not contain its recording any more. An edited file still counts."""
         return row.digest is None or self._is_known(row.digest) or not self._is_readable(row.utterance.audio)
 
     def has_owner(self, digest: str) -> bool:
-        """Whether a row has a file with these bytes, or will have one once `places` are assigned."""
+        """Whether a row has a file with these bytes, or will have one once `new_paths` are assigned."""
         return digest in self._sources
 
     def owner(self, digest: str) -> str:
@@ -118,12 +118,12 @@ class Inventory:
     def unclaimed(self) -> Iterator[tuple[str, list[Path]]]:
         """Files that no row will name after the repair, by SHA-256: unknown ones, and those that rows release."""
         found = {digest: list(paths) for digest, paths in self._unknown.items() if paths}
-        claimed = {*self.places.values()}
+        claimed = {*self.new_paths.values()}
         for row in self.faulty:
             if row.digest is None or row.utterance.audio in claimed:
                 continue
             # The file of an overwritten row whose recording has an owner is removed together with the row.
-            if row.number in self.places or (row.number in self.overwritten and not self.has_owner(row.digest)):
+            if row.number in self.new_paths or (row.number in self.overwritten and not self.has_owner(row.digest)):
                 found.setdefault(row.digest, []).append(row.utterance.audio)
         yield from found.items()
 

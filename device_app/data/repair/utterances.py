@@ -1,7 +1,7 @@
 """Finds and repairs what a crash, a missing disk or manual changes did to the store.
 
-Files are assigned to utterances by their SHA-256, wherever they are, so that no text gets the audio of
-another utterance. Nothing is lost: before a row is removed, all metadata of its utterance go into the
+Files are assigned to utterances by their SHA-256, in whichever folder they are, so that no utterance gets the audio of
+another. Nothing is lost: before a row is removed, all metadata of its utterance go into the
 quarantine (`device_app.data.store.quarantine`), and so does damaged audio.
 """
 
@@ -18,7 +18,7 @@ from device_app.data.recordings import is_stored_form, recording_of
 from device_app.data.repair.inventory import Inventory, Row
 from device_app.data.store import Store
 from device_app.data.utterance import Recording, StoredUtterance, Utterance
-from device_app.finding import Finding, mend_all
+from device_app.finding import Finding, repair_all
 from device_app.paths import DATA, LINKED
 from editing.errors import BadAudioError, BadInputError, StorageError
 from editing.files import sha256
@@ -30,7 +30,7 @@ MISSING = "utterances whose audio is missing"
 DAMAGED = "utterances whose audio is damaged"
 OVERWRITTEN = "utterances whose files hold other recordings"
 UNKNOWN = "recordings without an utterance"
-CAME_BACK = "recordings that came back"
+FOUND_AGAIN = "recordings that were found again"
 
 
 def examine(store: Store) -> list[Finding]:
@@ -47,8 +47,8 @@ def examine(store: Store) -> list[Finding]:
     unknown = store.unknown_files()
     half_written = {path for path in unknown if path.name.startswith(".") and path.name.endswith(".tmp")}
     for path in sorted(half_written):
-        mend = partial(path.unlink, missing_ok=True)
-        findings.append(Finding("half-written files", str(path), "they are removed", mend))
+        repair = partial(path.unlink, missing_ok=True)
+        findings.append(Finding("half-written files", str(path), "they are removed", repair))
     found = Inventory(
         rows=[
             Row(utterance, sha256(utterance.audio) if utterance.audio.is_file() else None)
@@ -67,7 +67,7 @@ def examine(store: Store) -> list[Finding]:
     return [*findings, *_examine_modes(store, {*unknown, *(path.resolve() for path in unknown)})]
 
 
-def mend(store: Store, findings: Sequence[Finding], *, missing_is_gone: bool = False) -> None:
+def repair(store: Store, findings: Sequence[Finding], *, missing_is_gone: bool = False) -> None:
     """Repairs all findings.
 
     Args:
@@ -80,11 +80,12 @@ def mend(store: Store, findings: Sequence[Finding], *, missing_is_gone: bool = F
     """
     if not missing_is_gone:
         refuse_if_most_are_missing(store, findings)
-    mend_all(findings)
+    repair_all(findings)
 
 
 def refuse_if_most_are_missing(store: Store, findings: Sequence[Finding]) -> None:
-    """
+    """Refuses a repair that would remove most recordings.
+
     Raises:
         StorageError: more than half of the recordings are missing or damaged; no crash causes that.
     """
@@ -106,60 +107,63 @@ def _is_readable(path: Path) -> bool:
 
 
 def _examine_exchanged(store: Store, found: Inventory) -> Iterator[Finding]:
-    moves = [(row.utterance, found.places[row.number]) for row in found.faulty if row.number in found.exchanged]
+    moves = [(row.utterance, found.new_paths[row.number]) for row in found.faulty if row.number in found.exchanged]
     # All of them are repaired in one transaction; each finding shows one of them.
-    mend = cache(lambda: _attach(store, moves))
+    repair = cache(lambda: _attach(store, moves))
     for utterance, path in moves:
-        kind, remedy = "recordings whose files were exchanged", "the utterances name the files with their recordings"
-        yield Finding(kind, f"utterance {utterance.number}: its recording is in {path}", remedy, mend)
+        kind, remedy = (
+            "recordings whose files were exchanged",
+            "the utterances refer to the files with their recordings",
+        )
+        yield Finding(kind, f"utterance {utterance.number}: its recording is in {path}", remedy, repair)
 
 
 def _examine_row(store: Store, row: Row, found: Inventory) -> Finding:
     """Describes the fault of an utterance whose file was not exchanged with another utterance's."""
     utterance, name = row.utterance, f"utterance {row.number}"
-    path = found.places.get(row.number)
+    path = found.new_paths.get(row.number)
     if path is not None:
-        mend = partial(_attach, store, [(utterance, path)])
+        repair = partial(_attach, store, [(utterance, path)])
         if row.number in found.shared:
-            line = f"{name}: its audio {utterance.audio} is gone, but {path} has the same bytes"
-            return Finding("recordings that another utterance has too", line, "the utterances get a copy", mend)
-        return Finding("recordings that were moved", f"{name}: {path}", "the utterances name the new place", mend)
+            line = f"{name}: its audio {utterance.audio} is missing, but {path} has the same bytes"
+            return Finding("recordings that another utterance shares", line, "the utterances get a copy", repair)
+        return Finding("recordings that were moved", f"{name}: {path}", "the utterances refer to the new path", repair)
     if row.digest is None:
         line = f"{name}: its audio {utterance.audio} is missing"
-        remedy = "their texts go into the quarantine, and come back when the audio does"
+        remedy = "their texts go into the quarantine, and are restored when the audio is found"
         return Finding(MISSING, line, remedy, partial(_quarantine, store, utterance, "its audio was missing"))
     if row.number in found.overwritten:
         line = f"{name}: {utterance.audio} holds the recording of {found.owner(row.digest)}"
-        remedy = "their texts go into the quarantine, and come back when their own audio does"
+        remedy = "their texts go into the quarantine, and are restored when their own audio is found"
         return Finding(OVERWRITTEN, line, remedy, partial(_quarantine_overwritten, store, utterance, row.digest))
     try:
         read(utterance.audio)
     except BadAudioError as error:
         remedy = "audio and texts go into the quarantine"
-        mend = partial(_quarantine, store, utterance, "its audio was damaged")
-        return Finding(DAMAGED, f"{name}: {error}", remedy, mend)
+        repair = partial(_quarantine, store, utterance, "its audio was damaged")
+        return Finding(DAMAGED, f"{name}: {error}", remedy, repair)
     line = f"{name}: {utterance.audio} was changed"
     return Finding("recordings that were edited", line, "they are measured again", partial(_measure, store, utterance))
 
 
 def _examine_unclaimed(store: Store, digest: str, paths: Sequence[Path], found: Inventory) -> Iterator[Finding]:
-    """Findings for files with the same bytes that no row will name."""
-    left = list(paths)
+    """Findings for files with the same bytes to which no row will refer."""
+    unassigned = list(paths)
     records = found.records.get(digest, [])
     for record in records:
-        own = [path for path in left if path.name == Path(str(record.get("file", ""))).name]
-        path = next(iter([*own, *left]), paths[0])  # one file may serve several utterances: it is copied
-        if path in left:
-            left.remove(path)
+        own = [path for path in unassigned if path.name == Path(str(record.get("file", ""))).name]
+        path = next(iter([*own, *unassigned]), paths[0])  # one file may serve several utterances: it is copied
+        if path in unassigned:
+            unassigned.remove(path)
         line = f"{path}: is utterance {record.get('id')} of {record.get('domain')}: {record.get('text') or 'no text'}"
         remedy = "the utterances are put back, with their texts"
-        yield Finding(CAME_BACK, line, remedy, partial(_restore, store, path, digest, record))
+        yield Finding(FOUND_AGAIN, line, remedy, partial(_restore, store, path, digest, record))
     has_owner = bool(records) or found.has_owner(digest)
-    for path in left:
+    for path in unassigned:
         if has_owner:
             line = f"{path}: has the bytes of {found.owner(digest)}"
-            mend = partial(_remove_copy, store, path, digest)
-            yield Finding("copies of recordings", line, "they are removed", mend)
+            repair = partial(_remove_copy, store, path, digest)
+            yield Finding("copies of recordings", line, "they are removed", repair)
         else:
             yield _examine_unknown(store, path)
 
@@ -169,7 +173,7 @@ def _examine_unknown(store: Store, path: Path) -> Finding:
         read(path)
     except BadAudioError as error:
         remedy = "they go into the quarantine"
-        return Finding("files that are no audio", str(error), remedy, partial(_take, store, path))
+        return Finding("files that are not audio", str(error), remedy, partial(_move_to_quarantine, store, path))
     remedy = f"they become unlabelled utterances of the domain {RECOVERED!r}"
     return Finding(UNKNOWN, str(path), remedy, partial(_recover, store, path))
 
@@ -204,12 +208,12 @@ def _holds(path: Path, digest: str) -> bool:
 
 
 def _attach(store: Store, moves: Sequence[tuple[StoredUtterance, Path]]) -> None:
-    places = {}
+    new_paths = {}
     for utterance, path in moves:
         now = _current(store, utterance)
         if now is not None and not _holds(now.audio, now.sha256) and _holds(path, now.sha256):
-            places[now.number] = path
-    store.attach(places)
+            new_paths[now.number] = path
+    store.attach(new_paths)
 
 
 def _quarantine(store: Store, utterance: StoredUtterance, reason: str) -> None:
@@ -241,7 +245,7 @@ def _measure(store: Store, utterance: StoredUtterance) -> None:
 def _remove_copy(store: Store, path: Path, digest: str) -> None:
     """Removes a file that no row names, if a row names another file with the same bytes."""
     owners = [utterance.audio for utterance in store.with_sha256(digest)]
-    if store.is_named(path) or not _holds(path, digest):
+    if store.is_referenced(path) or not _holds(path, digest):
         return
     if any(_holds(audio, digest) and not path.samefile(audio) for audio in owners):
         path.unlink()
@@ -258,20 +262,20 @@ def _restore(store: Store, path: Path, digest: str, record: Mapping[str, Any]) -
             _recover(store, path)
 
 
-def _take(store: Store, path: Path) -> None:
+def _move_to_quarantine(store: Store, path: Path) -> None:
     if path.is_file():
-        store.quarantine.take(path)
+        store.quarantine.move_in(path)
 
 
 def _recover(store: Store, path: Path) -> None:
-    if not path.is_file() or store.is_named(path):
+    if not path.is_file() or store.is_referenced(path):
         return
     recording = _measured(path)
     store.add([Utterance(domain=RECOVERED, source="recorded", recording=recording)])
     if is_stored_form(path):
         _remove_copy(store, path, recording.sha256)  # the store has its bytes
     else:
-        store.quarantine.take(path)
+        store.quarantine.move_in(path)
 
 
 def _measured(path: Path) -> Recording:

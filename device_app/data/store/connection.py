@@ -37,7 +37,7 @@ class Connection:
     def __init__(self, folder: Path) -> None:
         """
         Raises:
-            StorageError: it cannot be opened or written, is damaged, or of a later asr-edge.
+            StorageError: it cannot be opened or written, is damaged, or was written by a later version of asr-edge.
         """
         self.folder = folder
         self.path = folder / "store.sqlite3"
@@ -100,7 +100,8 @@ class Connection:
             ) from error
 
     def _check_not_replaced(self) -> None:
-        """
+        """Checks that the open database is still that of the data folder.
+
         Raises:
             StorageError: the data folder was restored from a backup since the database was opened.
         """
@@ -132,17 +133,18 @@ class Connection:
         return int(row[0])
 
     def check_audio_folder(self) -> None:
-        """
+        """Checks that the folder of the recordings is there.
+
         Raises:
             StorageError: there are utterances but no recordings, most likely because their disk is not mounted.
         """
-        if self.is_audio_away():
+        if self.is_audio_missing():
             raise StorageError(
                 f"{self.audio_folder}: the recordings are missing; nothing was changed. Is the disk mounted? "
-                "'asr-edge doctor' says what is missing, and how to go on without it"
+                "'asr-edge doctor' says what is missing, and how to continue without it"
             )
 
-    def is_audio_away(self) -> bool:
+    def is_audio_missing(self) -> bool:
         """Whether there are utterances but no recordings."""
         is_empty = not self.audio_folder.is_dir() or next(self.audio_folder.iterdir(), None) is None
         return is_empty and self.sql.execute("SELECT 1 FROM utterance").fetchone() is not None

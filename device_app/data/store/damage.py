@@ -12,11 +12,12 @@ from pathlib import Path
 from editing.errors import StorageError
 from editing.files import cannot_write, write_atomically
 
-SHOWN = 20  # problems after which SQLite stops
-JOURNAL_HEADER = 32  # bytes
+MAX_PROBLEMS = 20  # after so many, SQLite stops looking for more
+JOURNAL_HEADER = 32  # bytes; format: https://www.sqlite.org/fileformat2.html#the_write_ahead_log
+JOURNAL_MAGIC = 0x377F0682  # the lowest bit is the byte order of the checksums
 
 # Error codes for problems of the disk, the permissions or another process, not of the database's bytes.
-_ELSEWHERE = {
+_NOT_DAMAGE = {
     *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR),
     *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH),
     *(sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT),
@@ -43,7 +44,7 @@ class DamagedDatabaseError(StorageError):
 def is_damage(error: sqlite3.Error) -> bool:
     """Whether an error says that the database itself is damaged."""
     code = getattr(error, "sqlite_errorcode", None)  # None if a value cannot be decoded
-    return code is None or code & 0xFF not in _ELSEWHERE
+    return code is None or code & 0xFF not in _NOT_DAMAGE
 
 
 def copies_of(path: Path) -> list[Path]:
@@ -55,7 +56,7 @@ def check_journal(path: Path) -> None:
     """Checks the write-ahead log before SQLite does, because SQLite removes a damaged one.
 
     Raises:
-        sqlite3.DatabaseError: the journal holds changes that opening the database would lose.
+        sqlite3.DatabaseError: the log has changes, which SQLite would lose by opening the database.
     """
     for attempt in range(3):  # another process may be writing the header at this moment
         problem = _problem_of_journal(path)
@@ -67,7 +68,8 @@ def check_journal(path: Path) -> None:
 
 
 def check_not_lost(path: Path, audio: Path) -> None:
-    """
+    """Checks that the database exists if there are recordings.
+
     Raises:
         sqlite3.DatabaseError: there are recordings, but their database is missing.
     """
@@ -86,15 +88,15 @@ def _problem_of_journal(path: Path) -> str:
     if not path.is_file() or path.stat().st_size == 0:
         return "it is empty or missing, but its write-ahead log is there"
     (magic,) = struct.unpack(">I", header[:4])
-    if magic & ~1 != 0x377F0682:
+    if magic & ~1 != JOURNAL_MAGIC:
         return "its write-ahead log has a damaged header"
     order = ">" if magic & 1 else "<"
-    first = second = 0
+    first = second = 0  # the two checksums, over the first 24 bytes; the last 8 bytes are their stored values
     for one, two in struct.iter_unpack(f"{order}II", header[:24]):
         first = (first + one + second) & 0xFFFFFFFF
         second = (second + two + first) & 0xFFFFFFFF
-    is_right = (first, second) == struct.unpack(">II", header[24:])
-    return "" if is_right else "its write-ahead log has a damaged header"
+    is_intact = (first, second) == struct.unpack(">II", header[24:])
+    return "" if is_intact else "its write-ahead log has a damaged header"
 
 
 # The ids of the domains that utterances refer to, each found with one step in the index.
@@ -109,12 +111,13 @@ _MISSING_DOMAIN = """
 
 
 def check_domains(sql: sqlite3.Connection) -> None:
-    """
+    """Checks that the domain of each utterance exists.
+
     Raises:
         sqlite3.DatabaseError: utterances would be invisible, because their domain is missing.
     """
     if sql.execute(_MISSING_DOMAIN).fetchone() is not None:
-        raise sqlite3.DatabaseError("utterances name a domain that is missing")
+        raise sqlite3.DatabaseError("utterances refer to a domain that is missing")
 
 
 def damage_of(sql: sqlite3.Connection) -> list[str]:
@@ -124,17 +127,19 @@ def damage_of(sql: sqlite3.Connection) -> list[str]:
         sqlite3.Error: the database cannot be read for another reason than damage.
     """
     try:
-        found = [str(row[0]) for row in sql.execute(f"PRAGMA integrity_check({SHOWN})")]
+        found = [str(row[0]) for row in sql.execute(f"PRAGMA integrity_check({MAX_PROBLEMS})")]
         problems = [line for text in found for line in text.splitlines() if line and line != "ok" and line[:3] != "***"]
         dangling = sql.execute("PRAGMA foreign_key_check").fetchall()
     except sqlite3.Error as error:
         if not is_damage(error):
             raise
         return [str(error)]
-    return problems + [f"row {row} of {table} names a {parent} that is missing" for table, row, parent, _ in dangling]
+    return problems + [
+        f"row {row} of {table} refers to a {parent} that is missing" for table, row, parent, _ in dangling
+    ]
 
 
-def copy_aside(path: Path, quarantine: Path) -> Path:
+def copy_to_quarantine(path: Path, quarantine: Path) -> Path:
     """Copies a database and its journal unchanged into the quarantine; returns the path of the copy.
 
     Raises:
@@ -162,7 +167,7 @@ def remove(path: Path) -> None:
         raise cannot_write(path, error) from error
 
 
-def remove_put_aside(path: Path, quarantine: Path) -> None:
+def remove_from_quarantine(path: Path, quarantine: Path) -> None:
     """Removes the damaged databases from the quarantine, because they contain what the user deletes.
 
     Raises:

@@ -30,7 +30,7 @@ def delete(connection: Connection, utterances: Sequence[StoredUtterance]) -> Non
         _unlink([utterance.audio for utterance in utterances])
         _mark(connection, utterances)
     finish(connection)
-    reserve.keep(connection.folder)
+    reserve.ensure(connection.folder)
 
 
 def _mark(connection: Connection, utterances: Sequence[StoredUtterance]) -> None:
@@ -94,7 +94,7 @@ def finish(connection: Connection) -> None:
 def _remove_copies(connection: Connection) -> None:
     for copy in damage.copies_of(connection.path):
         copy.unlink(missing_ok=True)
-    damage.remove_put_aside(connection.path, connection.quarantine.folder)
+    damage.remove_from_quarantine(connection.path, connection.quarantine.folder)
 
 
 def remove_marked(connection: Connection) -> None:
@@ -124,9 +124,9 @@ def _unlink(paths: Sequence[Path]) -> None:
         ) from error
 
 
-def remove_rows(sql: sqlite3.Connection, identities: Sequence[int]) -> None:
+def remove_rows(sql: sqlite3.Connection, numbers: Sequence[int]) -> None:
     """Removes rows of utterances, and the domains and speakers that no other utterance has."""
-    sql.executemany("DELETE FROM utterance WHERE id = ?", [(identity,) for identity in identities])
+    sql.executemany("DELETE FROM utterance WHERE id = ?", [(number,) for number in numbers])
     for table in ("domain", "speaker"):
         named = f"SELECT {table}_id FROM utterance WHERE {table}_id IS NOT NULL"  # noqa: S608
         sql.execute(f"DELETE FROM {table} WHERE id NOT IN ({named})")  # noqa: S608

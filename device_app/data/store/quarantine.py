@@ -45,7 +45,7 @@ class Quarantine:
         except (OSError, ValueError) as error:
             raise StorageError(f"{self._path}: is damaged ({error}); nothing was changed. Move it away") from error
         if not all(isinstance(record, dict) for record in found):
-            raise StorageError(f"{self._path}: is damaged (a line is no object); nothing was changed. Move it away")
+            raise StorageError(f"{self._path}: is damaged (a line is not an object); nothing was changed. Move it away")
         return found
 
     def add(self, utterances: Iterable[Mapping[str, Any]], reason: str) -> None:
@@ -85,7 +85,7 @@ class Quarantine:
         write_atomically(target, audio.read_bytes())
         return target
 
-    def take(self, audio: Path) -> Path:
+    def move_in(self, audio: Path) -> Path:
         """Moves an audio file into the quarantine, which may be on another disk; returns its new path.
 
         Raises:

@@ -25,7 +25,7 @@ class DomainStats:
     seconds: float
 
 
-# Fields of `StoredUtterance` in the order of SELECT; "file" is below the audio folder.
+# Fields of `StoredUtterance` in the order of SELECT; "file" is relative to the audio folder.
 COLUMNS = (
     *("number", "domain", "speaker", "text", "source", "split", "file", "sha256", "created", "duration_s"),
     *("level_dbfs", "peak_dbfs", "clipped", "hypothesis", "confidence", "prompt", "snr_db"),
@@ -46,16 +46,17 @@ class Queries:
     """The queries of a store."""
 
     def __init__(self, connection: Connection) -> None:
-        self._open = connection
+        self._connection = connection
 
-    def get(self, identity: int) -> StoredUtterance:
-        """
+    def get(self, number: int) -> StoredUtterance:
+        """Returns an utterance by its number.
+
         Raises:
             BadInputError: there is no such utterance.
         """
-        row = self._open.sql.execute(f"{SELECT} AND utterance.id = ?", (identity,)).fetchone()
+        row = self._connection.sql.execute(f"{SELECT} AND utterance.id = ?", (number,)).fetchone()
         if row is None:
-            raise BadInputError(f"there is no utterance {identity}; 'asr-edge dataset list' shows what there is")
+            raise BadInputError(f"there is no utterance {number}; 'asr-edge dataset list' shows what there is")
         return self._stored(row)
 
     def utterances(
@@ -71,9 +72,9 @@ class Queries:
         for table, name in names.items():
             if name is not None:
                 where += f" AND {table}_id = ?"
-                values.append(self._open.existing(table, name))
+                values.append(self._connection.existing(table, name))
         query = f"{SELECT} {where} AND utterance.id > ? ORDER BY utterance.id LIMIT ?"
-        for row in self._open.sql.execute(query, (*values, after, limit)):
+        for row in self._connection.sql.execute(query, (*values, after, limit)):
             yield self._stored(row)
 
     def stats(self, domain: str | None = None) -> list[DomainStats]:
@@ -82,8 +83,8 @@ class Queries:
         Raises:
             BadInputError: there is no such domain.
         """
-        chosen = None if domain is None else self._open.existing("domain", domain)
-        rows = self._open.sql.execute(
+        chosen = None if domain is None else self._connection.existing("domain", domain)
+        rows = self._connection.sql.execute(
             """
             SELECT name, count(*), sum(text IS NULL), sum(split = 'test'), count(DISTINCT speaker_id), sum(duration_s)
             FROM utterance JOIN domain ON domain.id = domain_id
@@ -99,19 +100,19 @@ class Queries:
 
     def find(self, domain: str, sha256: str) -> StoredUtterance | None:
         """The utterance of a domain whose recording has this hash."""
-        row = self._open.sql.execute(f"{SELECT} AND sha256 = ? AND domain.name = ?", (sha256, domain)).fetchone()
+        row = self._connection.sql.execute(f"{SELECT} AND sha256 = ? AND domain.name = ?", (sha256, domain)).fetchone()
         return None if row is None else self._stored(row)
 
     def with_sha256(self, sha256: str) -> list[StoredUtterance]:
         """The utterances of all domains whose recording has this hash."""
-        rows = self._open.sql.execute(f"{SELECT} AND sha256 = ? ORDER BY utterance.id", (sha256,)).fetchall()
+        rows = self._connection.sql.execute(f"{SELECT} AND sha256 = ? ORDER BY utterance.id", (sha256,)).fetchall()
         return [self._stored(row) for row in rows]
 
     def _stored(self, row: tuple[Any, ...]) -> StoredUtterance:
         if not all(map(isinstance, row, TYPES)):
             raise sqlite3.DatabaseError(f"the row of utterance {row[0]!r} is damaged")
         values = dict(zip(COLUMNS, row, strict=True))
-        return StoredUtterance(audio=self._open.audio_folder / values.pop("file"), **values)
+        return StoredUtterance(audio=self._connection.audio_folder / values.pop("file"), **values)
 
     def last_recognised(self) -> StoredUtterance:
         """The newest utterance that has a hypothesis.
@@ -119,11 +120,11 @@ class Queries:
         Raises:
             BadInputError: there is none.
         """
-        row = self._open.sql.execute(
+        row = self._connection.sql.execute(
             f"{SELECT} AND hypothesis IS NOT NULL ORDER BY utterance.id DESC LIMIT 1"
         ).fetchone()
         if row is None:
-            raise BadInputError("no hypothesis has been saved; 'asr-edge transcribe --save' keeps it")
+            raise BadInputError("no hypothesis has been saved; 'asr-edge transcribe --save' saves them")
         return self._stored(row)
 
     def count_of(self, speaker: str) -> int:
@@ -132,14 +133,14 @@ class Queries:
         Raises:
             BadInputError: there is no such speaker.
         """
-        quarantined = sum(record.get("speaker") == speaker for record in self._open.quarantine.records())
+        quarantined = sum(record.get("speaker") == speaker for record in self._connection.quarantine.records())
         if not quarantined:
-            self._open.existing("speaker", speaker)
+            self._connection.existing("speaker", speaker)
         return len(self.of_speaker(speaker)) + int(quarantined)
 
     def of_speaker(self, speaker: str) -> list[int]:
         """The numbers of a speaker's utterances; empty if there is no such speaker."""
-        rows = self._open.sql.execute(
+        rows = self._connection.sql.execute(
             """
             SELECT utterance.id FROM utterance JOIN speaker ON speaker.id = speaker_id
             WHERE speaker.name = ? AND deleted = 0
@@ -150,16 +151,16 @@ class Queries:
 
     def marked_as_deleted(self) -> list[str]:
         """Audio files, relative to the audio folder, whose deletion was interrupted."""
-        return [row[0] for row in self._open.sql.execute("SELECT file FROM utterance WHERE deleted = 1")]
+        return [row[0] for row in self._connection.sql.execute("SELECT file FROM utterance WHERE deleted = 1")]
 
-    def is_named(self, audio: Path) -> bool:
-        """Whether a row names this file in the audio folder."""
-        file = audio.relative_to(self._open.audio_folder).as_posix()
-        return self._open.sql.execute("SELECT 1 FROM utterance WHERE file = ?", (file,)).fetchone() is not None
+    def is_referenced(self, audio: Path) -> bool:
+        """Whether a row refers to this file in the audio folder."""
+        file = audio.relative_to(self._connection.audio_folder).as_posix()
+        return self._connection.sql.execute("SELECT 1 FROM utterance WHERE file = ?", (file,)).fetchone() is not None
 
     def unknown_files(self) -> list[Path]:
-        """Files in the audio folder that no row names; no other process writes meanwhile."""
-        with self._open.transaction():
-            known = {row[0] for row in self._open.sql.execute("SELECT file FROM utterance")}
-            files = sorted(path for path in self._open.audio_folder.rglob("*") if path.is_file())
-        return [path for path in files if path.relative_to(self._open.audio_folder).as_posix() not in known]
+        """Files in the audio folder to which no row refers; other processes cannot write to the store meanwhile."""
+        with self._connection.transaction():
+            known = {row[0] for row in self._connection.sql.execute("SELECT file FROM utterance")}
+            files = sorted(path for path in self._connection.audio_folder.rglob("*") if path.is_file())
+        return [path for path in files if path.relative_to(self._connection.audio_folder).as_posix() not in known]

@@ -32,16 +32,16 @@ def new_file_name() -> str:
     return f"{name[:2]}/{name}.flac"
 
 
-def attach(connection: Connection, places: Mapping[int, Path]) -> None:
+def attach(connection: Connection, new_paths: Mapping[int, Path]) -> None:
     """See `Store.attach`."""
     with connection.transaction():
         # First remove all names, because rows may exchange their files.
         connection.sql.executemany(
-            "UPDATE utterance SET file = ? WHERE id = ?", [(f"?{identity}", identity) for identity in places]
+            "UPDATE utterance SET file = ? WHERE id = ?", [(f"?{number}", number) for number in new_paths]
         )
-        for identity, audio in places.items():
+        for number, audio in new_paths.items():
             file = _own_file(connection, audio)
-            connection.sql.execute("UPDATE utterance SET file = ? WHERE id = ?", (file, identity))
+            connection.sql.execute("UPDATE utterance SET file = ? WHERE id = ?", (file, number))
 
 
 def _own_file(connection: Connection, audio: Path) -> str:
@@ -61,7 +61,7 @@ def remove_to_quarantine(connection: Connection, utterance: StoredUtterance, rea
         known = {name: value for name, value in utterance.record().items() if name != "audio"}
         connection.quarantine.add([{**known, "file": file}], reason)
         if with_audio and utterance.audio.is_file():
-            connection.quarantine.take(utterance.audio)
+            connection.quarantine.move_in(utterance.audio)
         connection.sql.execute("DELETE FROM utterance WHERE id = ?", (utterance.number,))
 
 
@@ -75,9 +75,9 @@ def restore(connection: Connection, record: Mapping[str, Any], audio: Path) -> N
         with connection.transaction():
             values += [connection.id_of("domain", domain), speaker and connection.id_of("speaker", speaker)]
             names = ", ".join((*COLUMNS, "domain_id", "speaker_id", "file"))
-            places = ", ".join("?" * (len(values) + 1))
+            placeholders = ", ".join("?" * (len(values) + 1))
             values.append(_own_file(connection, audio))
-            connection.sql.execute(f"INSERT INTO utterance ({names}) VALUES ({places})", values)  # noqa: S608
+            connection.sql.execute(f"INSERT INTO utterance ({names}) VALUES ({placeholders})", values)  # noqa: S608
             if record["split"] == "test":
                 splits.remember_tested(connection, record["sha256"])
             same = ("sha256", "domain", "text")

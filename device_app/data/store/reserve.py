@@ -13,7 +13,7 @@ NAME = "reserve"
 SIZE = 256 << 10  # bytes; the journal of a deletion needs a page of 4 KiB for each row and index that it changes
 
 
-def keep(folder: Path) -> None:
+def ensure(folder: Path) -> None:
     """Writes the reserve of a store unless it is there; does nothing if the disk is full."""
     if not (folder / NAME).exists():
         with suppress(StorageError):

@@ -106,7 +106,7 @@ def check_foreign_database(path: Path, what: str) -> None:
 
     Raises:
         BadInputError: it is damaged, or has tables, triggers or paths that a store does not have.
-        StorageError: it is of a later asr-edge.
+        StorageError: it was written by a later version of asr-edge.
     """
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as sql:

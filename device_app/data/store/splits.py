@@ -80,13 +80,13 @@ def remember_tested(connection: Connection, sha256: str) -> None:
     connection.sql.execute("INSERT OR IGNORE INTO tested VALUES (?)", (sha256,))
 
 
-def hold_out(connection: Connection, domain: str, labelled: Sequence[StoredUtterance], fewest: int) -> None:
+def hold_out(connection: Connection, domain: str, labelled: Sequence[StoredUtterance], minimum: int) -> None:
     """See `Store.hold_out`; `labelled` are the domain's labelled utterances."""
     training = sorted((u for u in labelled if u.split == "train"), key=lambda u: u.sha256)
     has_test_speakers = connection.sql.execute(
         "SELECT 1 FROM speaker_split WHERE domain_id = ? AND split = 'test'", (connection.existing("domain", domain),)
     ).fetchone()
-    wanted = min(fewest, len(labelled) // 2) - (len(labelled) - len(training))
+    wanted = min(minimum, len(labelled) // 2) - (len(labelled) - len(training))
     if has_test_speakers or wanted <= 0:
         return
     with connection.transaction():

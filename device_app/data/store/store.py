@@ -32,13 +32,13 @@ class Store(Queries):
         """Opens the store in a folder (by default the data folder), or creates it.
 
         Raises:
-            StorageError: it cannot be opened or written, is damaged, or of a later asr-edge.
+            StorageError: it cannot be opened or written, is damaged, or was written by a later version of asr-edge.
         """
         super().__init__(Connection(folder or data_folder()))
         try:
-            with self._open.opening():
-                if self._open.was_migrated and not self._open.is_audio_away():
-                    deletion.remove_marked(self._open)
+            with self._connection.opening():
+                if self._connection.was_migrated and not self._connection.is_audio_missing():
+                    deletion.remove_marked(self._connection)
         except BaseException:
             self.close()
             raise
@@ -46,25 +46,25 @@ class Store(Queries):
     @property
     def folder(self) -> Path:
         """The folder of the store."""
-        return self._open.folder
+        return self._connection.folder
 
     @property
     def path(self) -> Path:
         """The path of the database."""
-        return self._open.path
+        return self._connection.path
 
     @property
     def audio_folder(self) -> Path:
         """The folder of the recordings."""
-        return self._open.audio_folder
+        return self._connection.audio_folder
 
     @property
     def quarantine(self) -> Quarantine:
         """Utterances and audio that were removed from the store."""
-        return self._open.quarantine
+        return self._connection.quarantine
 
     def close(self) -> None:
-        self._open.sql.close()
+        self._connection.sql.close()
 
     def __enter__(self) -> Self:
         return self
@@ -77,7 +77,7 @@ class Store(Queries):
             if damage.is_damage(value):
                 effect = f"the recordings in {self.audio_folder} are untouched"
                 raise damage.DamagedDatabaseError(self.path, str(value), effect) from value
-            raise StorageError(f"{self.path}: cannot be used ({value}); see to that, and try again") from value
+            raise StorageError(f"{self.path}: cannot be used ({value}); solve this problem, then try again") from value
 
     def damage(self) -> list[str]:
         """Lists the damage of the database, one line per problem.
@@ -85,12 +85,12 @@ class Store(Queries):
         Raises:
             sqlite3.Error: it cannot be read for another reason than damage.
         """
-        problems = damage.damage_of(self._open.sql)
+        problems = damage.damage_of(self._connection.sql)
         try:
             for _ in self.utterances():
                 pass
             self.stats()
-            if self._open.sql.execute("SELECT 1 FROM utterance WHERE deleted NOT IN (0, 1)").fetchone():
+            if self._connection.sql.execute("SELECT 1 FROM utterance WHERE deleted NOT IN (0, 1)").fetchone():
                 problems.append("rows of utterance are neither deleted nor not")
         except sqlite3.Error as error:
             if not damage.is_damage(error):
@@ -108,7 +108,7 @@ class Store(Queries):
             out; `find` returns the stored one.
 
         Raises:
-            BadInputError: a domain's or speaker's name is not one (see `checked_name`).
+            BadInputError: the name of a domain or speaker is invalid (see `checked_name`).
             StorageError: the disk is full or cannot be written, or the recordings are missing; none of
                 them was stored.
         """
@@ -117,10 +117,10 @@ class Store(Queries):
                 checked_name(utterance.domain, "domain")
             if utterance.speaker is not None:
                 checked_name(utterance.speaker, "speaker")
-        # Files and rows under one lock, so that audio without a row never belongs to a running process,
-        # and an utterance that another process has just added is not added again.
-        with self._open.transaction():
-            self._open.check_audio_folder()
+        # One lock for files and rows: so audio without a row never belongs to another running process,
+        # and an utterance that another process has just added is not added twice.
+        with self._connection.transaction():
+            self._connection.check_audio_folder()
             first: dict[tuple[str, str], Utterance] = {}
             for one in new:
                 first.setdefault((one.domain, one.recorded.sha256), one)
@@ -129,18 +129,18 @@ class Store(Queries):
             paths = [self.audio_folder / name for name in names]
             write_all_atomically({path: u.recorded.flac for path, u in zip(paths, fresh, strict=True)})
             try:
-                parts = splits.splits_of(self._open, fresh)
-                ids = [self._insert(u, name, split) for u, name, split in zip(fresh, names, parts, strict=True)]
+                parts = splits.splits_of(self._connection, fresh)
+                numbers = [self._insert(u, name, split) for u, name, split in zip(fresh, names, parts, strict=True)]
             except BaseException:
                 for path in paths:
                     path.unlink(missing_ok=True)
                 raise
-        reserve.keep(self.folder)
-        return [self.get(identity) for identity in ids]
+        reserve.ensure(self.folder)
+        return [self.get(number) for number in numbers]
 
     def _insert(self, new: Utterance, file: str, split: Split) -> int:
         recording = new.recorded
-        cursor = self._open.sql.execute(
+        cursor = self._connection.sql.execute(
             """
             INSERT INTO utterance (domain_id, speaker_id, text, source, split, file, sha256, created,
                                    duration_s, level_dbfs, peak_dbfs, clipped, hypothesis, confidence,
@@ -148,8 +148,8 @@ class Store(Queries):
             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
             (
-                self._open.id_of("domain", new.domain),
-                None if new.speaker is None else self._open.id_of("speaker", new.speaker),
+                self._connection.id_of("domain", new.domain),
+                None if new.speaker is None else self._connection.id_of("speaker", new.speaker),
                 None if new.text is None else checked_text(new.text),
                 new.source,
                 split,
@@ -167,27 +167,27 @@ class Store(Queries):
             ),
         )
         if split == "test":
-            splits.remember_tested(self._open, recording.sha256)
+            splits.remember_tested(self._connection, recording.sha256)
         return int(cursor.lastrowid or 0)
 
     # Splitting
 
-    def expect_speakers(self, domain: str, speakers: Collection[str]) -> None:
+    def split_speakers(self, domain: str, speakers: Collection[str]) -> None:
         """Decides which of these speakers are held out, before their utterances are added in batches.
 
         The decision needs all speakers of a corpus, and a batch may have only one.
 
         Raises:
-            BadInputError: a name is not one.
+            BadInputError: a name is invalid (see `checked_name`).
         """
         checked_name(domain, "domain")
         for name in speakers:
             checked_name(name, "speaker")
-        with self._open.transaction():
-            splits.split_speakers(self._open, domain, speakers)
+        with self._connection.transaction():
+            splits.split_speakers(self._connection, domain, speakers)
 
-    def hold_out(self, domain: str, fewest: int) -> None:
-        """Holds out labelled utterances permanently, until `fewest` of them are held out.
+    def hold_out(self, domain: str, minimum: int) -> None:
+        """Holds out labelled utterances permanently, until `minimum` of them are held out.
 
         The caller must know that none of them was used for training. If whole speakers are held out,
         nothing changes. At least half of the utterances stay in the training split.
@@ -195,22 +195,24 @@ class Store(Queries):
         Raises:
             BadInputError: there is no such domain.
         """
-        splits.hold_out(self._open, domain, [u for u in self.utterances(domain) if u.text is not None], fewest)
+        splits.hold_out(self._connection, domain, [u for u in self.utterances(domain) if u.text is not None], minimum)
 
     # Changing
 
-    def set_text(self, identity: int, text: str) -> StoredUtterance:
+    def set_text(self, number: int, text: str) -> StoredUtterance:
         """Labels an utterance. If the text differs from its hypothesis, the utterance counts as corrected.
 
         Raises:
             BadInputError: there is no such utterance, or the text is invalid (see `checked_text`).
         """
-        before = self.get(identity)
+        before = self.get(number)
         text = checked_text(text)
         source = before.source if before.hypothesis in (None, text) else "corrected"
-        with self._open.transaction():
-            self._open.sql.execute("UPDATE utterance SET text = ?, source = ? WHERE id = ?", (text, source, identity))
-        return self.get(identity)
+        with self._connection.transaction():
+            self._connection.sql.execute(
+                "UPDATE utterance SET text = ?, source = ? WHERE id = ?", (text, source, number)
+            )
+        return self.get(number)
 
     def rename(self, domain: str, name: str) -> None:
         """Gives a domain another name.
@@ -218,27 +220,27 @@ class Store(Queries):
         Raises:
             BadInputError: there is no such domain, or one of the new name exists.
         """
-        identity = self._open.existing("domain", domain)
+        domain_id = self._connection.existing("domain", domain)
         try:
-            with self._open.transaction():
-                self._open.sql.execute(
-                    "UPDATE domain SET name = ? WHERE id = ?", (checked_name(name, "domain"), identity)
+            with self._connection.transaction():
+                self._connection.sql.execute(
+                    "UPDATE domain SET name = ? WHERE id = ?", (checked_name(name, "domain"), domain_id)
                 )
         except sqlite3.IntegrityError:
             raise BadInputError(
                 f"there is a domain {name!r} already; 'asr-edge dataset move' puts utterances into it"
             ) from None
 
-    def move(self, identities: Sequence[int], domain: str) -> None:
+    def move(self, numbers: Sequence[int], domain: str) -> None:
         """Moves utterances into another domain, which is created if there is none; each keeps its split.
 
         Raises:
             BadInputError: one of them does not exist, or the domain holds the same recording; none is moved.
         """
         checked_name(domain, "domain")
-        moving = [self.get(identity) for identity in identities]
-        with self._open.transaction():
-            target = self._open.id_of("domain", domain)
+        moving = [self.get(number) for number in numbers]
+        with self._connection.transaction():
+            target = self._connection.id_of("domain", domain)
             for utterance in moving:
                 same = self.find(domain, utterance.sha256)
                 if same is not None and same.number != utterance.number:
@@ -246,7 +248,9 @@ class Store(Queries):
                         f"utterance {utterance.number}: {domain!r} has the same recording as utterance "
                         f"{same.number}; nothing was moved. Delete one of them"
                     )
-                self._open.sql.execute("UPDATE utterance SET domain_id = ? WHERE id = ?", (target, utterance.number))
+                self._connection.sql.execute(
+                    "UPDATE utterance SET domain_id = ? WHERE id = ?", (target, utterance.number)
+                )
 
     def replace(self, stored: StoredUtterance, new: Utterance) -> StoredUtterance:
         """Replaces the audio of an utterance, its text and its measurements.
@@ -260,16 +264,16 @@ class Store(Queries):
         """
         name, recording = new_file_name(), new.recorded
         text = None if new.text is None else checked_text(new.text)
-        with self._open.transaction():
-            self._open.check_audio_folder()
+        with self._connection.transaction():
+            self._connection.check_audio_folder()
             same = self.find(stored.domain, recording.sha256)
             if same is not None and same.number != stored.number:
                 raise BadInputError(
-                    f"utterance {stored.number}: its domain has the very same recording as {same.number}; "
+                    f"utterance {stored.number}: its domain has the same recording as utterance {same.number}; "
                     "nothing was changed"
                 )
             write_all_atomically({self.audio_folder / name: recording.flac})
-            self._open.sql.execute(
+            self._connection.sql.execute(
                 """
                 UPDATE utterance
                 SET file = ?, sha256 = ?, duration_s = ?, level_dbfs = ?, peak_dbfs = ?, clipped = ?,
@@ -282,27 +286,27 @@ class Store(Queries):
                 ),
             )
             if stored.split == "test":
-                splits.remember_tested(self._open, recording.sha256)
+                splits.remember_tested(self._connection, recording.sha256)
         stored.audio.unlink(missing_ok=True)
         return self.get(stored.number)
 
-    def set_hypothesis(self, identity: int, hypothesis: str, confidence: float) -> None:
+    def set_hypothesis(self, number: int, hypothesis: str, confidence: float) -> None:
         """Stores a hypothesis and its confidence, from 0 to 1."""
-        with self._open.transaction():
-            self._open.sql.execute(
-                "UPDATE utterance SET hypothesis = ?, confidence = ? WHERE id = ?", (hypothesis, confidence, identity)
+        with self._connection.transaction():
+            self._connection.sql.execute(
+                "UPDATE utterance SET hypothesis = ?, confidence = ? WHERE id = ?", (hypothesis, confidence, number)
             )
 
     # Deleting
 
-    def delete(self, identities: Sequence[int]) -> None:
-        """Deletes utterances and their audio, also from the quarantine. After a kill, `doctor` finishes the deletion.
+    def delete(self, numbers: Sequence[int]) -> None:
+        """Deletes utterances and their audio, also from the quarantine. If the process is killed, `doctor` finishes it.
 
         Raises:
             BadInputError: one of them does not exist; none is deleted.
             StorageError: a file cannot be deleted, or the recordings are missing.
         """
-        deletion.delete(self._open, [self.get(identity) for identity in identities])
+        deletion.delete(self._connection, [self.get(number) for number in numbers])
 
     def forget(self, speaker: str) -> int:
         """Deletes all utterances of a speaker, also from the quarantine; returns their number.
@@ -314,7 +318,7 @@ class Store(Queries):
         count = self.count_of(speaker)
         if chosen := self.of_speaker(speaker):
             self.delete(chosen)
-        deletion.delete_from_quarantine(self._open, lambda record: record.get("speaker") == speaker)
+        deletion.delete_from_quarantine(self._connection, lambda record: record.get("speaker") == speaker)
         return count
 
     def delete_everything(self) -> None:
@@ -323,7 +327,7 @@ class Store(Queries):
         Raises:
             StorageError: as `delete`.
         """
-        deletion.delete_everything(self._open)
+        deletion.delete_everything(self._connection)
 
     def finish_deletions(self) -> None:
         """Removes the audio and the rows of utterances that are marked as deleted.
@@ -333,7 +337,7 @@ class Store(Queries):
         Raises:
             StorageError: a file cannot be deleted, or the recordings are missing.
         """
-        deletion.finish(self._open)
+        deletion.finish(self._connection)
 
     # Repair: see `device_app.data.repair`
 
@@ -343,25 +347,25 @@ class Store(Queries):
         Args:
             utterance: as it is in the store now.
             reason: why; it becomes part of the record.
-            with_audio: if False, its file stays where it is, because it contains another recording.
+            with_audio: if False, its file stays where it is, because it contains another utterance's recording.
 
         Raises:
             StorageError: the quarantine cannot be written.
         """
-        reattachment.remove_to_quarantine(self._open, utterance, reason, with_audio=with_audio)
+        reattachment.remove_to_quarantine(self._connection, utterance, reason, with_audio=with_audio)
 
-    def attach(self, places: Mapping[int, Path]) -> None:
+    def attach(self, new_paths: Mapping[int, Path]) -> None:
         """Assigns utterances to files in the audio folder that have the bytes of their recordings.
 
         Utterances may exchange their files. If another utterance keeps the file, a copy of it is assigned.
 
         Args:
-            places: the new file of each utterance, by its number.
+            new_paths: the new file of each utterance, by its number.
 
         Raises:
             StorageError: the disk is full or cannot be written; all utterances are unchanged.
         """
-        reattachment.attach(self._open, places)
+        reattachment.attach(self._connection, new_paths)
 
     def restore(self, record: Mapping[str, Any], audio: Path) -> None:
         """Restores an utterance of the quarantine whose audio was found in the audio folder.
@@ -372,4 +376,4 @@ class Store(Queries):
             BadInputError: the record cannot be used.
             StorageError: the disk is full or cannot be written.
         """
-        reattachment.restore(self._open, record, audio)
+        reattachment.restore(self._connection, record, audio)

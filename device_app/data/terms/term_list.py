@@ -19,11 +19,11 @@ from editing.privacy import make_folder
 
 FILE = "terms.json"
 FORMAT_VERSION = 1
-LONGEST = 100  # characters of a term
-MOST = 100_000  # terms of a list
-MOST_REPLACEMENTS = 1000
+MAX_LENGTH = 100  # characters of a term
+MAX_TERMS = 100_000  # terms of a list
+MAX_REPLACEMENTS = 1000
 ARROW = "->"
-LARGEST_WEIGHT = 10.0
+MAX_WEIGHT = 10.0
 APOSTROPHES = str.maketrans("\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}", "''")
 
 
@@ -33,7 +33,7 @@ class Term:
 
     Attributes:
         text: as it is to be written, with single spaces; upper and lower case make no difference to what it matches.
-        weight: how strongly to expect it, as a multiple of the default; above 0 and at most `LARGEST_WEIGHT`.
+        weight: how strongly to expect it, as a multiple of the default; above 0 and at most `MAX_WEIGHT`.
         origin: "added", "imported" or "corrected".
         added: the day, ISO 8601; "" where it is in no list.
     """
@@ -49,29 +49,27 @@ class Term:
             BadInputError: the text has no letter or digit, is too long, or has characters that cannot be seen; or the
                 weight is out of range.
         """
-        if self.text.isalnum() and len(self.text) <= LONGEST and 0 < self.weight <= LARGEST_WEIGHT:
+        if self.text.isalnum() and len(self.text) <= MAX_LENGTH and 0 < self.weight <= MAX_WEIGHT:
             return  # nearly all terms; a long list loads in half the time
         text = " ".join(self.text.split())
         object.__setattr__(self, "text", text)
         if not any(map(str.isalnum, text)):
-            raise BadInputError(f"{text[:LONGEST]!r} is not a term: it has no letter and no digit")
-        if len(text) > LONGEST:
-            raise BadInputError(f"a term of {len(text)} characters; {LONGEST} is the most")
+            raise BadInputError(f"{text[:MAX_LENGTH]!r} is not a term: it has no letter and no digit")
+        if len(text) > MAX_LENGTH:
+            raise BadInputError(f"a term of {len(text)} characters; at most {MAX_LENGTH} are allowed")
         if not text.isprintable():
             hidden = [character for character in text if not character.isprintable()]
             raise BadInputError(f"the term has the character {hidden[0]!a}, which cannot be seen; take it out")
-        if not 0 < self.weight <= LARGEST_WEIGHT:
-            raise BadInputError(
-                f"a weight of {self.weight:g}; expected a number above 0 and at most {LARGEST_WEIGHT:g}"
-            )
+        if not 0 < self.weight <= MAX_WEIGHT:
+            raise BadInputError(f"a weight of {self.weight:g}; expected a number above 0 and at most {MAX_WEIGHT:g}")
 
     @property
     def key(self) -> str:
         """What makes two terms the same: the text without regard to case."""
-        return folded(self.text)
+        return normalise_term(self.text)
 
 
-def folded(text: str) -> str:
+def normalise_term(text: str) -> str:
     """Normalises a text for comparison: lower case, one kind of apostrophe."""
     text = text.casefold()
     return text if text.isascii() else text.translate(APOSTROPHES)
@@ -98,8 +96,8 @@ class Replacement:
         for name in ("pattern", "text"):
             value = " ".join(getattr(self, name).split())
             object.__setattr__(self, name, value)
-            if len(value) > LONGEST:
-                raise BadInputError(f"a replacement of {len(value)} characters; {LONGEST} is the most")
+            if len(value) > MAX_LENGTH:
+                raise BadInputError(f"a replacement of {len(value)} characters; at most {MAX_LENGTH} are allowed")
             if not value.isprintable():
                 hidden = next(character for character in value if not character.isprintable())
                 raise BadInputError(f"the replacement has the character {hidden!a}, which cannot be seen; take it out")
@@ -109,7 +107,7 @@ class Replacement:
     @property
     def key(self) -> str:
         """What makes two replacements the same: the pattern without regard to case."""
-        return folded(self.pattern)
+        return normalise_term(self.pattern)
 
 
 def read_terms(path: Path) -> tuple[list[Term], list[Replacement]]:
@@ -130,7 +128,7 @@ def read_terms(path: Path) -> tuple[list[Term], list[Replacement]]:
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
             continue
-        place = f"{path}, line {number}"
+        location = f"{path}, line {number}"
         text, has_more, more = line.partition("\t")
         try:
             if more.startswith(ARROW):
@@ -138,9 +136,9 @@ def read_terms(path: Path) -> tuple[list[Term], list[Replacement]]:
             else:
                 terms.append(Term(text, _weight(more) if has_more else 1.0))
         except BadInputError as error:
-            raise BadInputError(f"{place}: {error}") from None
-    if len(terms) > MOST or len(replacements) > MOST_REPLACEMENTS:
-        raise BadInputError(f"{path}: more than {MOST} terms or {MOST_REPLACEMENTS} replacements")
+            raise BadInputError(f"{location}: {error}") from None
+    if len(terms) > MAX_TERMS or len(replacements) > MAX_REPLACEMENTS:
+        raise BadInputError(f"{path}: more than {MAX_TERMS} terms or {MAX_REPLACEMENTS} replacements")
     return terms, replacements
 
 
@@ -173,7 +171,7 @@ class TermList:
     replacements: Sequence[Replacement] = ()
 
     def with_terms(self, new: Iterable[Term], origin: str = "added") -> TermList:
-        """The list with more terms; one that it has already gets the new spelling and weight, and keeps its place.
+        """The list with more terms; one that it has already gets the new spelling and weight, and keeps its position.
 
         Raises:
             BadInputError: there would be too many.
@@ -184,8 +182,8 @@ class TermList:
             known = found.get(term.key)
             since = known or Term(term.text, origin=origin, added=today)
             found[term.key] = Term(term.text, term.weight, since.origin, since.added)
-        if len(found) > MOST:
-            raise BadInputError(f"{len(found)} terms; {MOST} is the most. Nothing was changed")
+        if len(found) > MAX_TERMS:
+            raise BadInputError(f"{len(found)} terms; at most {MAX_TERMS} are allowed. Nothing was changed")
         return replace(self, terms=[*found.values()])
 
     def without(self, texts: Iterable[str]) -> TermList:
@@ -194,7 +192,7 @@ class TermList:
         Raises:
             BadInputError: one is not in the list.
         """
-        keys = {folded(" ".join(text.split())): text for text in texts}
+        keys = {normalise_term(" ".join(text.split())): text for text in texts}
         if missing := [text for key, text in keys.items() if key not in {term.key for term in self.terms}]:
             raise BadInputError(f"{missing[0]!r} is not in the list of terms; nothing was changed")
         return replace(self, terms=[term for term in self.terms if term.key not in keys])
@@ -204,17 +202,17 @@ class TermList:
 
         Args:
             new: in their order.
-            position: place of the first of them, from 1; None is at the end.
+            position: position of the first of them, from 1; None is at the end.
 
         Raises:
             BadInputError: there would be too many.
         """
         keys = {one.key for one in new}
         kept = [one for one in self.replacements if one.key not in keys]
-        place = len(kept) if position is None else position - 1
-        replacements = [*kept[:place], *new, *kept[place:]]
-        if len(replacements) > MOST_REPLACEMENTS:
-            raise BadInputError(f"more than {MOST_REPLACEMENTS} replacements; nothing was changed")
+        index = len(kept) if position is None else position - 1
+        replacements = [*kept[:index], *new, *kept[index:]]
+        if len(replacements) > MAX_REPLACEMENTS:
+            raise BadInputError(f"more than {MAX_REPLACEMENTS} replacements; nothing was changed")
         return replace(self, replacements=replacements)
 
     def without_replacement(self, pattern: str) -> TermList:
@@ -223,7 +221,7 @@ class TermList:
         Raises:
             BadInputError: it is not in the list.
         """
-        key = folded(" ".join(pattern.split()))
+        key = normalise_term(" ".join(pattern.split()))
         kept = [one for one in self.replacements if one.key != key]
         if len(kept) == len(self.replacements):
             raise BadInputError(f"{pattern!r} is not in the list of replacements; nothing was changed")
@@ -268,8 +266,8 @@ def _read_term_list(path: Path) -> TermList:
         version = record["format_version"]
         if is_whole_number(version, minimum=FORMAT_VERSION + 1):
             raise StorageError(
-                f"{path}: the list of terms was written by a later asr-edge (format {version}; this one reads format "
-                f"{FORMAT_VERSION}); nothing was changed. Update asr-edge, or use --no-terms"
+                f"{path}: the list of terms was written by a later version of asr-edge (format {version}; this "
+                f"one reads {FORMAT_VERSION}); nothing was changed. Update asr-edge, or use --no-terms"
             )
         if version != FORMAT_VERSION:
             raise ValueError(f"format {shown(version)}")

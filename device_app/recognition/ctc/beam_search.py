@@ -97,7 +97,7 @@ def search(
                 entry = extended.get(longer)
                 if entry is None:
                     words = score_words(longer) if is_start[token] else scores.words
-                    state, bonus = terms.after(scores.state, token) if terms else (START, 0.0)
+                    state, bonus = terms.advance(scores.state, token) if terms else (START, 0.0)
                     entry = extended[longer] = _Prefix(words=words, state=state, bonus=scores.bonus + bonus)
                 entry.token = float(np.logaddexp(entry.token, before + log_probability))
         best = sorted(extended.items(), key=lambda item: item[1].score, reverse=True)[:width]
@@ -105,7 +105,7 @@ def search(
 
     def complete_score(prefix: Tokens) -> float:
         scores = beam[prefix]
-        bonus = scores.bonus + (terms.at_end(scores.state) if terms else 0.0)
+        bonus = scores.bonus + (terms.end_bonus(scores.state) if terms else 0.0)
         return scores.ctc + score_words(prefix, is_complete=True) + bonus
 
     return max(beam, key=complete_score)

@@ -79,7 +79,7 @@ class Config:
     head_dim: int
     bos: int
     eos: int
-    longest: int  # number of positions of the decoder, in tokens
+    max_tokens: int  # number of positions of the decoder, in tokens
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Config:
@@ -90,7 +90,7 @@ class Config:
             head_dim=config["hidden_size"] // heads,
             bos=config["bos_token_id"],
             eos=config["eos_token_id"],
-            longest=config["max_position_embeddings"],
+            max_tokens=config["max_position_embeddings"],
         )
 
 
@@ -139,14 +139,14 @@ class MoonshineRecogniser:
             self._cached_decoder(audio),
             start=config.bos,
             end=config.eos,
-            longest=min(config.longest, cap),
+            max_tokens=min(config.max_tokens, cap),
             settings=settings,
             bias=None if terms is None else TermBias(terms),
         )
 
     def log_probabilities(self, audio: Samples, text: str) -> NDArray[np.float32]:
         """(tokens + 1, vocabulary): each token of a text, and the end token, predicted from the tokens before it."""
-        tokens = self._tokenizer.encode(text, add_special_tokens=False).ids[: self._config.longest - 1]
+        tokens = self._tokenizer.encode(text, add_special_tokens=False).ids[: self._config.max_tokens - 1]
         decoder = self._cached_decoder(with_margins(audio)[0])
         steps = (decoder.step(np.array([token]), np.array([0])) for token in (self._config.bos, *tokens))
         return np.concatenate([log_probabilities for log_probabilities, _ in steps])

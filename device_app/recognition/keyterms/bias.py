@@ -12,8 +12,9 @@ from device_app.recognition.keyterms.graph import MIN_BONUS, TermGraph
 from device_app.recognition.keyterms.terms import START
 
 # Chosen on training lines of cv-us, cv-canada and telephone-prompts (docs/terms.md).
-TERMS, SHARE = 100, 1.1  # share of the bonus for up to so many terms
-LESS_PER_TENFOLD, SMALLEST_SHARE = 0.2, 0.5
+# A hypothesis may lose this share of its bonus in log-probability, for a list of up to so many terms.
+SHARE, FULL_SHARE_TERMS = 1.1, 100
+DECREASE_PER_TENFOLD, MIN_SHARE = 0.2, 0.5  # of the share, for longer lists
 
 
 class TermBias:
@@ -38,7 +39,7 @@ class TermBias:
         return scores
 
     def accepts(self, plain: Hypothesis, biased: Hypothesis) -> bool:
-        """Only if it has more of the terms, is not much less likely, and the bonus has led the decoder into no loop.
+        """Whether the biased hypothesis has more of the terms, is not much less likely, and is as complete.
 
         So terms that are not said, and terms that need no help, change nothing.
         """
@@ -54,4 +55,4 @@ def accepted_share(terms: int) -> float:
     The search needs the whole bonus to reach a term; the more terms there are, the likelier it is that one of them only
     sounds like what is said.
     """
-    return max(SMALLEST_SHARE, SHARE - LESS_PER_TENFOLD * max(0.0, math.log10(max(1, terms) / TERMS)))
+    return max(MIN_SHARE, SHARE - DECREASE_PER_TENFOLD * max(0.0, math.log10(max(1, terms) / FULL_SHARE_TERMS)))

@@ -1,4 +1,4 @@
-"""Keeps what takes long to make of a long list of terms in the data folder, so that it loads fast the next time."""
+"""Stores the token index of a long list of terms in the data folder, so that it loads fast the next time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from editing.files import write_atomically
 
 FOLDER = "terms-cache"
 VERSION = b"1"  # increase it when the same terms and tokenizer have another index
-FEWEST = 500  # terms; a shorter list is as fast without a file
+MIN_TERMS = 500  # terms; a shorter list is as fast without a file
 FILES = 4  # that are kept, the latest
 MAX_BYTES = 64 << 20
 
@@ -29,9 +29,9 @@ Names = Callable[[], Sequence[str | None]]
 
 
 def term_graph(terms: Sequence[Term | str], tokenizer_hash: str | None, names: Names) -> TermGraph:
-    """Makes the graph of a list of terms, with the index that an earlier process has left if there is one.
+    """Makes the graph of a list of terms, with the index that an earlier process has stored, if there is one.
 
-    A file that is damaged, or that cannot be written, makes no difference but in time.
+    If the file is damaged or cannot be written, the index is computed.
 
     Args:
         terms: the terms to prefer.
@@ -42,7 +42,7 @@ def term_graph(terms: Sequence[Term | str], tokenizer_hash: str | None, names: N
         BadInputError: one of the terms is not valid.
     """
     known = Keyterms(terms)
-    if len(known) < FEWEST or tokenizer_hash is None:
+    if len(known) < MIN_TERMS or tokenizer_hash is None:
         return TermGraph(known, names())
     key = hashlib.sha256(b"\0".join([VERSION, tokenizer_hash.encode(), known.identity])).hexdigest()
     path = data_folder() / FOLDER / f"{key}.safetensors"

@@ -48,16 +48,17 @@ class Matches:
 
 
 @dataclass(frozen=True)
-class Move:
-    """The transitions from a state.
+class Transitions:
+    """What each token does in a state.
 
     Attributes:
-        leaving: bonus of a token that continues no term, by how it begins (`LETTER`, `BOUNDARY`).
-        onward: tokens that continue the terms of the state; they take precedence over those that begin a new word.
+        exit_bonuses: bonus of a token that continues no term, by how it begins (`LETTER`, `BOUNDARY`).
+        continuations: tokens that continue the terms of the state; they take precedence over those that
+            begin a new word.
     """
 
-    leaving: NDArray[np.float32]
-    onward: Matches
+    exit_bonuses: NDArray[np.float32]
+    continuations: Matches
 
 
 class TermGraph:
@@ -75,47 +76,50 @@ class TermGraph:
         self._kinds = self._index.kinds
         self._openers = frozenset(self._index.openers.tolist())
         self._by_text = dict(zip(self._index.texts, range(len(self._index.texts)), strict=True))
-        self._move = lru_cache(STATES)(self._found_move)
+        self._transitions = lru_cache(STATES)(self._compute_transitions)
 
-    def after(self, state: str, token: int) -> tuple[str, float]:
-        """The next state, and the bonus of one token."""
-        move = self._move(state)
-        for matches, more in ((move.onward, 0.0), (self._new_words, float(move.leaving[BOUNDARY]))):
+    def advance(self, state: str, token: int) -> tuple[str, float]:
+        """Returns the next state, and the bonus of one token in nats."""
+        transitions = self._transitions(state)
+        for matches, more in (
+            (transitions.continuations, 0.0),
+            (self._new_words, float(transitions.exit_bonuses[BOUNDARY])),
+        ):
             if token in matches.states:
                 return matches.states[token], float(matches.bonuses[np.searchsorted(matches.tokens, token)]) + more
-        return (START if token in self._openers else DEAD), float(move.leaving[self._kinds[token]])
+        return (START if token in self._openers else DEAD), float(transitions.exit_bonuses[self._kinds[token]])
 
     def next_state(self, state: str, token: int) -> str:
-        """The next state alone."""
-        found = self._move(state).onward.states.get(token) or self._new_words.states.get(token)
+        """Returns the next state, without computing the bonus."""
+        found = self._transitions(state).continuations.states.get(token) or self._new_words.states.get(token)
         return found or (START if token in self._openers else DEAD)
 
-    def at_end(self, state: str) -> float:
-        """The bonus of ending the text here, which takes back the bonus of a term that is not complete."""
-        return float(self._move(state).leaving[BOUNDARY])
+    def end_bonus(self, state: str) -> float:
+        """The bonus in nats of ending the text in a state; negative if it takes back that of an incomplete term."""
+        return float(self._transitions(state).exit_bonuses[BOUNDARY])
 
     def bonus(self, tokens: Iterable[int]) -> float:
         """The bonus of a whole text in nats: the sum over the terms in it."""
         state, total = START, 0.0
         for token in tokens:
-            state, earned = self.after(state, token)
+            state, earned = self.advance(state, token)
             total += earned
-        return total + self.at_end(state)
+        return total + self.end_bonus(state)
 
     def add_bonuses(self, state: str, scores: NDArray[np.float32]) -> None:
         """Adds to `scores`, (vocabulary,), the bonus of each token after a state; tokens without a name come last."""
-        move = self._move(state)
-        onward, count = move.onward, len(self._kinds)
-        before = scores[onward.tokens]
-        letter, boundary = move.leaving.tolist()
+        transitions = self._transitions(state)
+        continuations, count = transitions.continuations, len(self._kinds)
+        before = scores[continuations.tokens]
+        letter, boundary = transitions.exit_bonuses.tolist()
         if letter == boundary:
             if boundary:
                 scores += boundary
         else:
-            scores[:count] += move.leaving[self._kinds]
+            scores[:count] += transitions.exit_bonuses[self._kinds]
             scores[count:] += boundary
         scores[:count] += self._new_word_bonuses
-        scores[onward.tokens] = before + onward.bonuses
+        scores[continuations.tokens] = before + continuations.bonuses
 
     @cached_property
     def _longest(self) -> int:
@@ -139,26 +143,28 @@ class TermGraph:
         return self._indexed(START, self._index.first_letters, self._index.first_letter_bonuses)
 
     def _indexed(self, state: str, pairs: NDArray[np.int64], bonuses: NDArray[np.float32]) -> Matches:
-        tokens, places = pairs.T
+        tokens, indices = pairs.T
         texts = self._index.texts
-        states = [state + texts[place] for place in places.tolist()]
+        states = [state + texts[index] for index in indices.tolist()]
         return Matches(tokens, bonuses, dict(zip(tokens.tolist(), states, strict=True)))
 
-    def _found_move(self, state: str) -> Move:
+    def _compute_transitions(self, state: str) -> Transitions:
         if state == START:
-            return Move(np.zeros(2, np.float32), self._first_letters)
-        held = self.terms.partial(state)
-        leaving = [self.terms.kept(state, following) - held for following in (LETTER, BOUNDARY)]
+            return Transitions(np.zeros(2, np.float32), self._first_letters)
+        current = self.terms.partial_bonus(state)
+        exit_bonuses = [self.terms.completed_bonus(state, following) - current for following in (LETTER, BOUNDARY)]
         found: dict[int, tuple[str, float]] = {}
         # The longest match wins; shorter matches begin at a later word of the state.
         for context in _contexts(state):
-            for token, reached in self._first_letters.states.items() if context == START else self._leading(context):
+            for token, next_state in (
+                self._first_letters.states.items() if context == START else self._continuing(context)
+            ):
                 if token not in found:
-                    earned = 0.0 if context == state else self.terms.kept(state, int(self._kinds[token]))
-                    found[token] = reached, self.terms.partial(reached) + earned - held
-        return Move(np.array(leaving, np.float32), Matches.of(found))
+                    earned = 0.0 if context == state else self.terms.completed_bonus(state, int(self._kinds[token]))
+                    found[token] = next_state, self.terms.partial_bonus(next_state) + earned - current
+        return Transitions(np.array(exit_bonuses, np.float32), Matches.of(found))
 
-    def _leading(self, context: str) -> Iterator[tuple[int, str]]:
+    def _continuing(self, context: str) -> Iterator[tuple[int, str]]:
         """Yields the tokens that continue a term after `context`, and the state that each leads to."""
         seen: set[str] = set()
         done = len(context)
@@ -167,8 +173,8 @@ class TermGraph:
                 text = spelling[done:end]
                 if text not in seen:
                     seen.add(text)
-                    if (place := self._by_text.get(text)) is not None:
-                        for token in self._index.tokens_of(place):
+                    if (index := self._by_text.get(text)) is not None:
+                        for token in self._index.tokens_of(index):
                             yield token, context + text
 
 

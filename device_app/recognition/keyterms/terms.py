@@ -11,19 +11,19 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from device_app.data.terms import Term, folded
+from device_app.data.terms import Term, normalise_term
 from device_app.recognition.results import TermMatch
 
 # Chosen on training lines of cv-us, cv-canada and telephone-prompts (docs/terms.md). With 1.0 and 8.0 the decoder
 # sometimes writes a term over and over.
 NATS_PER_CHARACTER = 0.8
-MOST_NATS = 6.0
+MAX_NATS = 6.0
 
 START = " "  # state where a word may begin without a space: at first, after a lone `WORD_START`, after a hyphen
 LAST = "\U0010ffff"  # sorts after all characters of a term
 
-# How a token begins that does not continue a term. With a letter: the word before it has not ended. With any other
-# character, or without text: the word before it has ended.
+# The kind of a token that does not continue a term, by its first character: a letter continues the word before it;
+# any other character, or none, ends that word.
 LETTER, BOUNDARY = 0, 1
 
 
@@ -37,7 +37,7 @@ class Strength:
     """
 
     per_character: float = NATS_PER_CHARACTER
-    most: float = MOST_NATS
+    most: float = MAX_NATS
 
     def bonus(self, characters: int) -> float:
         return min(self.most, self.per_character * characters)
@@ -62,7 +62,7 @@ class Keyterms:
         strength = strength or Strength()
         known = [Term(one) if isinstance(one, str) else one for one in terms]
         # One call for all texts: 10,000 calls take ten times as long. No term has a line break.
-        texts = folded("\n".join([term.text for term in known])).split("\n") if known else []
+        texts = normalise_term("\n".join([term.text for term in known])).split("\n") if known else []
         weights: dict[str, float] = {}
         for text, term in zip(texts, known, strict=True):
             spelling = START + text
@@ -89,12 +89,12 @@ class Keyterms:
 
     def is_prefix(self, text: str) -> bool:
         """Whether a text is a prefix of a term, or a whole term."""
-        place = bisect_left(self._spellings, text)
-        return place < len(self._spellings) and self._spellings[place].startswith(text)
+        index = bisect_left(self._spellings, text)
+        return index < len(self._spellings) and self._spellings[index].startswith(text)
 
     def found_in(self, text: str) -> list[str]:
         """The terms in a text, in lower case and in order; at each place only the longest that is a whole word."""
-        line = START + folded(" ".join(text.split())) + START
+        line = START + normalise_term(" ".join(text.split())) + START
         starts = [i for i in range(1, len(line) - 1) if is_letter(line[i]) and not is_letter(line[i - 1])]
         ends = [i for i in range(2, len(line)) if is_letter(line[i - 1]) and not is_letter(line[i])]
         found: list[str] = []
@@ -114,28 +114,28 @@ class Keyterms:
         """The spellings, each a space and a term in lower case, that begin with a state."""
         return self._spellings[self._range(state)]
 
-    def partial(self, state: str) -> float:
+    def partial_bonus(self, state: str) -> float:
         """The bonus in nats of a text that is a prefix of a term, or the whole term."""
         if len(state) <= 1:
             return 0.0
         weight = self._heaviest if self._is_even else float(self._sorted_weights[self._range(state)].max())
         return weight * self.strength.bonus(len(state) - 1)
 
-    def whole(self, spelling: str) -> float:
+    def term_bonus(self, spelling: str) -> float:
         """The bonus of a term in nats; 0 if the spelling is not a term."""
         return self._weights.get(spelling, 0.0) * self.strength.bonus(len(spelling) - 1)
 
-    def kept(self, state: str, following: int) -> float:
-        """The bonus that a text keeps if it does not continue the term: that of the longest term it has completed.
+    def completed_bonus(self, state: str, following: int) -> float:
+        """The bonus in nats of the longest term that a text has completed, which it keeps if it leaves the longer term.
 
         Args:
             state: the text.
-            following: `LETTER` or `BOUNDARY`; before a letter the last word has not ended.
+            following: kind of the next token, `LETTER` or `BOUNDARY`; before a letter the last word has not ended.
         """
-        if following == BOUNDARY and (found := self.whole(state)):
+        if following == BOUNDARY and (found := self.term_bonus(state)):
             return found
         for end in range(len(state) - 1, 1, -1):
-            if not is_letter(state[end]) and (found := self.whole(state[:end])):
+            if not is_letter(state[end]) and (found := self.term_bonus(state[:end])):
                 return found
         return 0.0
 

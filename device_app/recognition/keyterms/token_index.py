@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from device_app.data.terms import folded
+from device_app.data.terms import normalise_term
 from device_app.recognition.keyterms.terms import BOUNDARY, LETTER, START, Keyterms, is_letter
 from device_app.recognition.subwords import WORD_START
 
@@ -18,7 +18,7 @@ SEPARATOR = "\0"  # between texts; no token that spells a part of a term has it
 
 @dataclass(frozen=True)
 class TokenIndex:
-    """What a list of terms is to a vocabulary. It takes long to make, so that `keyterms.cache` keeps it in a file.
+    """The tokens of a vocabulary that begin a term. Computing it takes long, so `keyterms.cache` stores it in a file.
 
     Attributes:
         texts: the different texts of the tokens, normalised.
@@ -45,7 +45,8 @@ class TokenIndex:
 
     @classmethod
     def of(cls, terms: Keyterms, names: Sequence[str | None]) -> TokenIndex:
-        """
+        """Computes the index of a list of terms.
+
         Args:
             terms: the terms.
             names: the names of the tokens; None and names such as <s> or <0x41> have no text.
@@ -56,13 +57,13 @@ class TokenIndex:
             if text:
                 by_text.setdefault(text, []).append(token)
         texts = list(by_text)
-        places = {text: index for index, text in enumerate(texts)}
+        indices = {text: index for index, text in enumerate(texts)}
 
         def beginning(state: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-            reached = {text: state + text for text in texts if state or text.startswith(START)}
-            found = [text for text, after in reached.items() if terms.is_prefix(after)]
-            pairs = sorted((token, places[text]) for text in found for token in by_text[text])
-            bonuses = [terms.partial(reached[texts[place]]) for _, place in pairs]
+            states = {text: state + text for text in texts if state or text.startswith(START)}
+            found = [text for text, state in states.items() if terms.is_prefix(state)]
+            pairs = sorted((token, indices[text]) for text in found for token in by_text[text])
+            bonuses = [terms.partial_bonus(states[texts[index]]) for _, index in pairs]
             return np.array(pairs, np.int64).reshape(-1, 2), np.array(bonuses, np.float32)
 
         new_words, new_word_bonuses = beginning(DEAD)
@@ -93,4 +94,4 @@ def _texts(names: Sequence[str | None]) -> Sequence[str]:
         "" if not name or (name[0] == "<" and name[-1] == ">" and len(name) > 2) or SEPARATOR in name else name
         for name in names
     ]
-    return folded(SEPARATOR.join(spelled).replace(WORD_START, " ")).split(SEPARATOR) if spelled else []
+    return normalise_term(SEPARATOR.join(spelled).replace(WORD_START, " ")).split(SEPARATOR) if spelled else []

@@ -34,7 +34,7 @@ class UnfinishedTranscript:
 
     A segment is found by the SHA-256 of its audio, so a result is reused only for the same samples. The first line of
     the file identifies the model and its options; results of others are ignored and replaced. A file of that name which
-    asr-edge did not write is left alone. Where the file cannot be written, the transcription goes on without it.
+    asr-edge did not write is left alone. Where the file cannot be written, the transcription continues without it.
     Matches of keyterms are not kept, because the interrupted run has counted them.
     """
 

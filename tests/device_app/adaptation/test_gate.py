@@ -58,7 +58,10 @@ def test_a_regression_of_another_domain_or_of_general_speech_is_rejected(harmed)
     after = {"anna": CORRECT, "ben": CORRECT, GUARD_SET: CORRECT, harmed: wrong(0, 1, 2, 3)}
     verdict = judge(before, after, "anna", 0.01)
     assert len(verdict.reasons) == 1
-    assert "recognised worse: WER 0.0% before, 10.0% after, a rise of more than 1 points" in verdict.reasons[0]
+    assert (
+        "recognised worse: WER 0.0% before, 10.0% after, a rise of more than the tolerance of 1 percentage points"
+        in verdict.reasons[0]
+    )
     assert judge(before, after, "anna", 0.11).passes
 
 

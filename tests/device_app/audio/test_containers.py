@@ -157,7 +157,7 @@ def test_what_follows_the_samples_is_no_sound(tail):
 
 
 def test_an_empty_wav_file_stays_empty():
-    with pytest.raises(BadAudioError, match="holds no audio"):
+    with pytest.raises(BadAudioError, match="contains no audio"):
         decoded(make("wav", np.zeros(0, np.float32)) + b"LIST\x04\x00\x00\x00INFO")
 
 

@@ -133,7 +133,7 @@ def test_a_rate_that_no_audio_has_is_refused(sample_rate):
         Converter(sample_rate)
 
 
-@pytest.mark.parametrize(("seconds", "message"), [(0.0, "holds no audio"), (0.05, "too short")])
+@pytest.mark.parametrize(("seconds", "message"), [(0.0, "contains no audio"), (0.05, "too short")])
 def test_too_little_audio_is_refused(seconds, message):
     with pytest.raises(BadAudioError, match=message):
         to_model_rate(np.zeros(round(seconds * 48000)), 48000)

@@ -58,7 +58,9 @@ def test_baked_files_and_deleted_utterances_are_not_in_a_backup(filled_home, tmp
     (filled_home / "baked" / "x").write_bytes(b"x")
     with Store() as store:
         gone = next(store.utterances("kitchen"))
-        store._open.sql.execute("UPDATE utterance SET deleted = 1, text = 'forget me' WHERE id = ?", (gone.number,))
+        store._connection.sql.execute(
+            "UPDATE utterance SET deleted = 1, text = 'forget me' WHERE id = ?", (gone.number,)
+        )
     back_up(tmp_path / "b.tar")
     assert not any(name.startswith("baked") for name in names(tmp_path / "b.tar"))
     assert f"audio/{gone.audio.relative_to(filled_home / 'audio')}" not in names(tmp_path / "b.tar")

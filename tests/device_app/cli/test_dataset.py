@@ -112,13 +112,16 @@ def everything(tmp_path):
 
 
 def test_doctor_shows_and_changes_nothing_without_an_answer(prompts, tmp_path):
-    assert prompts("doctor").stdout == "The store is whole.\nThe edits and the baked files are whole.\n"
+    assert (
+        prompts("doctor").stdout
+        == "All recordings and texts are in order.\nThe edits and the baked files are in order.\n"
+    )
     recordings(tmp_path)[0].unlink()
     before = everything(tmp_path)
     for arguments in ((), ("--dry-run",), ("--dry-run", "--yes")):
         done = prompts("doctor", *arguments)
         assert done.returncode == 1
-        assert "1 utterances whose audio is missing: their texts go into the quarantine" in done.stdout
+        assert "Utterances whose audio is missing (1): their texts go into the quarantine" in done.stdout
     assert "Nothing was changed" in prompts("doctor", stdin=b"y\n").stderr
     assert everything(tmp_path) == before
     assert len(json.loads(prompts("dataset", "show", "prompts", "--json").stdout)) == 4
@@ -130,7 +133,7 @@ def test_doctor_mends_when_it_may(prompts, tmp_path):
     assert done.returncode == 0
     assert str(tmp_path / "home" / "quarantine") in done.stderr
     assert len(json.loads(prompts("dataset", "show", "prompts", "--json").stdout)) == 3
-    assert json.loads(prompts("doctor", "--json").stdout) == {"findings": [], "mended": False}
+    assert json.loads(prompts("doctor", "--json").stdout) == {"findings": [], "repaired": False}
 
 
 def test_doctor_asks_at_a_terminal(prompts, terminal, tmp_path):
@@ -153,14 +156,17 @@ def test_doctor_stops_where_a_disk_is_away(prompts, tmp_path):
         assert "4 of 4 recordings are missing or damaged; nothing was changed. Is the disk mounted?" in done.stderr
         assert done.stderr.count("\n") == 1
     (tmp_path / "disk").rename(tmp_path / "home" / "audio")
-    assert prompts("doctor").stdout == "The store is whole.\nThe edits and the baked files are whole.\n"
+    assert (
+        prompts("doctor").stdout
+        == "All recordings and texts are in order.\nThe edits and the baked files are in order.\n"
+    )
     (tmp_path / "home" / "audio").rename(tmp_path / "disk")
     assert prompts("doctor", "--yes", "--missing-is-gone").returncode == 0
     assert json.loads(prompts("dataset", "list", "--json").stdout) == []
     (tmp_path / "disk").rename(tmp_path / "home" / "audio")
     done = prompts("doctor", "--yes", "--json")
-    assert json.loads(done.stdout)["mended"]
-    assert {one["kind"] for one in json.loads(done.stdout)["findings"]} == {"recordings that came back"}
+    assert json.loads(done.stdout)["repaired"]
+    assert {one["kind"] for one in json.loads(done.stdout)["findings"]} == {"recordings that were found again"}
     assert len(json.loads(prompts("dataset", "show", "prompts", "--json").stdout)) == 4
 
 

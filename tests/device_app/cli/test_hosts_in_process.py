@@ -88,7 +88,7 @@ def test_a_host_fine_tunes_and_the_device_runs_the_gate(home_of_tiny, serve, tea
     host.trust()
     done = call(*ADAPT, "--epochs", "2", "--on", host.url)
     assert "The new version is active, with edit 1;" in done.stdout
-    assert "recordings with their texts" in done.stderr
+    assert "with texts" in done.stderr
     assert "On the host: done" in done.stderr
     assert ledger().current.id == 1
     assert jobs_here() == []

@@ -78,7 +78,7 @@ def test_a_negative_lambda_subtracts_a_vector_and_is_announced(capsys):
 
 
 def test_an_adaptation_takes_no_negative_lambda():
-    with pytest.raises(BadInputError, match=r"--lambda -0\.5: a negative lambda subtracts what was learnt"):
+    with pytest.raises(BadInputError, match=r"--lambda -0\.5: a negative lambda subtracts the task vector"):
         merge_settings("-0.5", None, allows_negative=False)
 
 

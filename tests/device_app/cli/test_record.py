@@ -67,7 +67,7 @@ def test_a_sentence_is_heard_judged_and_kept(desk, prompts, say, kept):
     screen.wait_for("kept as 1")
     screen.wait_for("All prompts are done.")
     assert screen.finish() == 0
-    assert "anna: 1 of 1 prompts recorded" in screen.screen
+    assert "anna: 1 of 1 prompt recorded" in screen.screen
     (utterance,) = kept()
     assert (utterance.text, utterance.prompt, utterance.source) == (SAID, SAID, "recorded")
     assert 3.0 < utterance.duration_s < 5.5  # trimmed to the speech

@@ -53,10 +53,10 @@ def test_a_take_is_kept_and_the_session_ends(prompts, take, sound, person):
     person.keys = [ENTER]
     done = record(prompts("f i o m a"), "--speaker", "anna", "--silence", "1.0")
     assert "Recording into domain 'anna' with desk, 16000 Hz." in done.stderr
-    assert "[1/1, 0:00 recorded; 0 of 10: 10 more until it can learn]" in done.stderr
+    assert "[1/1, 0:00 recorded; 0 of 10: 10 more until you can adapt]" in done.stderr
     assert "kept as " in done.stderr
     assert "All prompts are done." in done.stderr
-    assert done.stdout == "anna: 1 of 1 prompts recorded, 0.1 min\n"
+    assert done.stdout == "anna: 1 of 1 prompt recorded, 0.1 min\n"
     (utterance,) = kept()
     assert (utterance.text, utterance.prompt, utterance.speaker) == ("f i o m a", "f i o m a", "anna")
     assert utterance.source == "recorded"
@@ -144,7 +144,7 @@ def test_a_session_ends_with_what_is_missing_and_the_next_command(prompts, take,
     sound([], take)
     person.keys = [ENTER]
     done = call("record", prompts("f i o m a"), "--model", "tiny", terminal=True)
-    assert done.stderr.endswith("1 of 10: 9 more until it can learn. Next: asr-edge record\n")
+    assert done.stderr.endswith("1 of 10: 9 more until you can adapt. Next: asr-edge record\n")
     assert len(kept("my-speech")) == 1
 
 
@@ -293,7 +293,7 @@ def test_without_a_text_the_hypothesis_is_edited(unlabelled, person, arguments):
     done = correct(*(number if one == "NUMBER" else one for one in arguments))
     assert "recognised: a r m" in done.stderr
     assert done.stdout == f"{number}  my-speech  f i x\n"
-    assert "1 of 10: 9 more until it can learn. Next: asr-edge record" in done.stderr
+    assert "1 of 10: 9 more until you can adapt. Next: asr-edge record" in done.stderr
     assert (kept("my-speech")[-1].text, kept("my-speech")[-1].source) == ("f i x", "corrected")
 
 

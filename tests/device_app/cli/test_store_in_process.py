@@ -96,7 +96,7 @@ def test_dataset_renames_moves_and_deletes(four):
     call("dataset", "rename", "prompts", "phone")
     call("dataset", "move", 1, 2, "--to", "other")
     done = call("dataset", "delete", 1, stdin=b"n\n", code=1)
-    assert "Delete 1 utterances and their audio?" in done.stderr
+    assert "Delete 1 utterance and the audio?" in done.stderr
     assert len(utterances()) == 4
     assert call("dataset", "delete", 1, "--yes").stdout == "1 deleted\n"
     assert {u.domain for u in utterances()} == {"other", "phone"}
@@ -107,7 +107,7 @@ def test_dataset_renames_moves_and_deletes(four):
 
 def test_a_speaker_is_forgotten_with_the_sound(four):
     done = call("dataset", "forget", "--speaker", "allison", stdin=b"n\n", code=1)
-    assert "Delete all 4 utterances of allison" in done.stderr
+    assert "Delete all utterances of allison (4)" in done.stderr
     assert len(utterances()) == 4
     assert call("dataset", "forget", "--speaker", "allison", "--yes").stdout == "4 deleted\n"
     assert [p for p in (four / "audio").rglob("*") if p.is_file()] == []
@@ -128,19 +128,21 @@ def test_dataset_export_writes_what_others_read(four, form):
 
 
 def test_doctor_finds_asks_mends_and_says(four):
-    assert call("doctor").stdout == "The store is whole.\nThe edits and the baked files are whole.\n"
+    assert (
+        call("doctor").stdout == "All recordings and texts are in order.\nThe edits and the baked files are in order.\n"
+    )
     next((four / "audio").rglob("*.flac")).unlink()
     done = call("doctor", "--dry-run", code=1)
-    assert "1 utterances whose audio is missing" in done.stdout
+    assert "Utterances whose audio is missing (1)" in done.stdout
     assert len(utterances()) == 4
-    assert json.loads(call("doctor", "--dry-run", "--json", code=1).stdout)["mended"] is False
+    assert json.loads(call("doctor", "--dry-run", "--json", code=1).stdout)["repaired"] is False
     refused = call("doctor", code=1)
     assert "Nothing was changed. 'asr-edge doctor --yes' repairs without asking." in refused.stderr
     assert len(utterances()) == 4
-    assert "Mended." in call("doctor", "--yes").stderr
+    assert "Repaired." in call("doctor", "--yes").stderr
     assert len(utterances()) == 3
     assert (four / "quarantine" / "utterances.jsonl").is_file()
-    assert json.loads(call("doctor", "--json").stdout) == {"findings": [], "mended": False}
+    assert json.loads(call("doctor", "--json").stdout) == {"findings": [], "repaired": False}
 
 
 # models

@@ -114,11 +114,11 @@ def test_an_interrupted_folder_is_continued(folder):
     Path("out/one.txt").write_text("as it was\n")
     Path("out/two.txt").touch()  # nothing was written
     done = transcribe(folder, "-o", "out", "--skip-existing")
-    assert done.stderr == "1 of 5 recordings have a result already\n"
+    assert done.stderr == "1 of 5 recordings: skipped, as there is a result already\n"
     found = {path.stem: path.read_text().strip() for path in Path("out").iterdir()}
     assert found == {**TEXTS, "one": "as it was"}
     again = transcribe(folder, "-o", "out", "--skip-existing")
-    assert again.stderr == "5 of 5 recordings have a result already\n"
+    assert again.stderr == "5 of 5 recordings: skipped, as there is a result already\n"
 
 
 def test_what_is_left_keeps_its_name_in_the_folder(folder):

@@ -97,7 +97,7 @@ def test_audiofolder_may_be_json_lines(tmp_path):
         ({"metadata.csv": "\x00"}, "column file_name is missing|line contains NUL"),
         ({"metadata.csv": "file_name,transcription\n,x\n"}, "line 2: '' cannot be the name"),
         ({"metadata.csv": "file_name,transcription\na\0.wav,x\n"}, "line 2: .*cannot be the name"),
-        ({"metadata.csv": "file_name,transcription\na.wav,Hello, you\n"}, "line 2: has 3 cells, but there are 2"),
+        ({"metadata.csv": "file_name,transcription\na.wav,Hello, you\n"}, "line 2: has 3 cells, but the table has 2"),
         ({"metadata.csv": 'file_name,transcription\na.wav,x\nb.wav,"open\nc.wav,y\n'}, "line 3: .*never closed"),
         ({"metadata.csv": 'file_name,transcription\na.wav,"open\nb.wav,"x"\nc.wav,y\n'}, "line 2: .*never closed"),
         (
@@ -149,7 +149,7 @@ def test_a_text_in_quotation_marks_may_have_line_breaks(tmp_path, end, mark):
     )
     (tmp_path / "metadata.csv").write_bytes(table.encode())
     assert texts_of(tmp_path) == ['in service. Please, "try" again.', "Two"]
-    assert [one.place.rpartition(" ")[2] for one in find_utterances(tmp_path)[1]] == ["2", "6"]
+    assert [one.location.rpartition(" ")[2] for one in find_utterances(tmp_path)[1]] == ["2", "6"]
 
 
 @pytest.mark.parametrize("character", "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e\r")

@@ -67,6 +67,6 @@ def test_a_failed_migration_leaves_the_database_as_the_previous_one_left_it(tmp_
 def test_a_database_of_a_later_version_is_not_touched(tmp_path, database):
     path = tmp_path / "some.sqlite3"
     migrate(database, path, [first, second])
-    with pytest.raises(LaterVersionError, match="later asr-edge") as caught:
+    with pytest.raises(LaterVersionError, match="later version of asr-edge") as caught:
         migrate(database, path, [first])
     assert caught.value.version == 2

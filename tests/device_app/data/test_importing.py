@@ -146,10 +146,12 @@ def test_a_second_text_of_a_stored_recording_is_shown_and_the_first_is_kept(stor
     first, second = RECORDINGS / "invalid.flac", RECORDINGS / "vm-newuser.flac"
     import_utterances(store, [Utterance(audio=first, text="I am sorry."), Utterance(audio=second)], "d")
     again = [
-        Utterance(audio=first, text="I am  sorry.", place="m, line 1"),  # the same, once its white space is evened out
-        Utterance(audio=first, text="I am not sorry.", place="m, line 2"),
-        Utterance(audio=first, text=None, place="m, line 3"),
-        Utterance(audio=second, text="New user.", place="m, line 4"),
+        Utterance(
+            audio=first, text="I am  sorry.", location="m, line 1"
+        ),  # the same, once its white space is evened out
+        Utterance(audio=first, text="I am not sorry.", location="m, line 2"),
+        Utterance(audio=first, text=None, location="m, line 3"),
+        Utterance(audio=second, text="New user.", location="m, line 4"),
     ]
     report = import_utterances(store, again, "d")
     assert report.other_texts == [
@@ -163,7 +165,7 @@ def test_a_second_text_of_a_stored_recording_is_shown_and_the_first_is_kept(stor
 
 def test_two_texts_of_a_recording_in_one_manifest(store):
     one = RECORDINGS / "invalid.flac"
-    both = [Utterance(audio=one, text=text, place=f"m, line {line}") for line, text in enumerate("ab", 1)]
+    both = [Utterance(audio=one, text=text, location=f"m, line {line}") for line, text in enumerate("ab", 1)]
     report = import_utterances(store, both, "d")
     assert [line.partition(":")[0] for line in report.other_texts] == ["m, line 2"]
     assert [u.text for u in store.utterances()] == ["a"]
@@ -218,7 +220,7 @@ def test_each_part_of_a_recording_is_stored_as_an_utterance(store):
             start=round(start * SAMPLE_RATE),
             end=None if end is None else round(end * SAMPLE_RATE),
             text=str(start),
-            place=f"m, line {line}",
+            location=f"m, line {line}",
         )
         for line, (start, end) in enumerate(parts, 1)
     ]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device_app.data.names import LONGEST_TEXT, checked_name, checked_text
+from device_app.data.names import MAX_TEXT_LENGTH, checked_name, checked_text
 from device_app.data.store import Store
 from device_app.data.store.migrations import MIGRATIONS
 from device_app.data.utterance import Recording, Utterance
@@ -159,7 +159,7 @@ def test_names_in_any_script_are_valid():
     [
         ("", "empty"),
         (" \t\n", "empty"),
-        ("x" * 10_000, "10000 characters; 1000 is the most"),
+        ("x" * 10_000, "10000 characters; an utterance has at most 1000"),
         ("a\x07b", r"\\x07"),
         ("abc\N{RIGHT-TO-LEFT OVERRIDE}def", r"\\u202e"),
         ("zero\N{ZERO WIDTH SPACE}width", r"\\u200b"),
@@ -170,7 +170,7 @@ def test_invalid_texts_are_refused(text, message):
         checked_text(text)
 
 
-@given(st.text(st.characters(categories=["L", "N", "P", "Zs"]), min_size=1, max_size=LONGEST_TEXT))
+@given(st.text(st.characters(categories=["L", "N", "P", "Zs"]), min_size=1, max_size=MAX_TEXT_LENGTH))
 def test_white_space_of_a_text_is_normalised(text):
     if not text.split():
         return
@@ -184,7 +184,7 @@ def test_a_store_of_a_later_version_is_not_touched(tmp_path):
     connection = sqlite3.connect(tmp_path / "store.sqlite3")
     connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     connection.close()
-    with pytest.raises(StorageError, match="later asr-edge"):
+    with pytest.raises(StorageError, match="later version of asr-edge"):
         Store(tmp_path)
 
 
@@ -257,7 +257,7 @@ def test_a_recording_is_not_moved_to_a_domain_that_has_it(store):
 
 def test_a_recording_is_not_replaced_by_another_stored_one(store):
     first, _ = store.add([new(0), new(1)])
-    with pytest.raises(BadInputError, match="the very same recording as 2"):
+    with pytest.raises(BadInputError, match="the same recording as utterance 2"):
         store.replace(first, new(1))
     assert store.get(1) == first
     assert sorted(path.read_bytes() for path in store.audio_folder.rglob("*.flac")) == [b"audio 0", b"audio 1"]
@@ -275,8 +275,10 @@ def old_store(tmp_path):
                 (kept,) = store.add([new(1000 + number, **row)])
                 content = new(0).recorded
                 kept.audio.write_bytes(content.flac)
-                store._open.sql.execute("UPDATE utterance SET sha256 = ? WHERE id = ?", (content.sha256, kept.number))
-            store._open.sql.execute("UPDATE utterance SET split = 'train'")
+                store._connection.sql.execute(
+                    "UPDATE utterance SET sha256 = ? WHERE id = ?", (content.sha256, kept.number)
+                )
+            store._connection.sql.execute("UPDATE utterance SET split = 'train'")
             downgrade_to_3(store)
         return tmp_path
 

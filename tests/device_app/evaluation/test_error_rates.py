@@ -121,7 +121,7 @@ def test_words_recognised_for_an_empty_reference_count_as_insertions():
 
 
 def test_lists_of_different_lengths_are_refused():
-    with pytest.raises(ValueError, match="2 references and 1 hypotheses"):
+    with pytest.raises(ValueError, match="2 references and 1 hypothesis"):
         error_rates(["a", "b"], ["a"], basic)
 
 

@@ -30,10 +30,10 @@ def kinds(*, faults=True):
     return [one.kind for one in examine_models() if one.is_fault or not faults]
 
 
-def mend():
+def repair():
     for one in examine_models():
-        if one.mend is not None:
-            one.mend()
+        if one.repair is not None:
+            one.repair()
 
 
 def files(folder):
@@ -82,12 +82,12 @@ def test_a_damaged_ledger_is_restored(ledger, adapt, bundle):
     assert (found.kind, found.is_fault) == ("damaged ledgers", True)
     assert found.line.startswith(f"{ledger.path}: ")
     assert "from before the last change replaces it" in found.remedy
-    found.mend()
+    found.repair()
     assert [edit.domain for edit in Ledger(bundle).edits] == ["a"]
     assert ledger.vector_path(second).is_file()
     # The restored ledger does not have the second edit: its vector is found, quarantined, and can be imported again.
     assert kinds() == ["unreferenced task vectors"]
-    mend()
+    repair()
     assert kinds() == []
     aside = {one.line.split(": ")[0] for one in examine_models()}
     assert str(ledger.files.find_in_quarantine(second)) in aside
@@ -100,7 +100,7 @@ def test_without_a_previous_ledger_the_base_becomes_active(ledger, adapt, bundle
     ledger.path.write_bytes(b"rubbish")
     (found,) = examine_models()
     assert "restore it from a backup; otherwise" in found.remedy
-    found.mend()
+    found.repair()
     assert edited(bundle) is bundle
     assert kinds() == ["missing ledgers", "unreferenced task vectors"]
     assert ledger.vector_path(name).is_file()
@@ -113,7 +113,7 @@ def test_a_ledger_that_was_repaired_in_the_meantime_is_unchanged(ledger, adapt, 
     ledger.path.write_bytes(b"rubbish")
     (found,) = examine_models()
     ledger.path.write_bytes(whole)
-    found.mend()
+    found.repair()
     assert ledger.path.read_bytes() == whole
 
 
@@ -122,7 +122,7 @@ def test_a_ledger_of_a_newer_version_is_unchanged(ledger, adapt):
     adapt("b", 2)
     ledger.path.write_text('{"format_version": 2}')
     (found,) = examine_models()
-    assert (found.kind, found.is_fault, found.mend) == ("ledgers of a newer asr-edge", False, None)
+    assert (found.kind, found.is_fault, found.repair) == ("ledgers of a newer asr-edge", False, None)
 
 
 def test_a_damaged_copy_of_the_previous_ledger_is_quarantined(ledger, adapt):
@@ -130,7 +130,7 @@ def test_a_damaged_copy_of_the_previous_ledger_is_quarantined(ledger, adapt):
     adapt("b", 2)
     ledger.files.previous.write_bytes(b"")
     assert kinds() == ["damaged copies of the previous ledger"]
-    mend()
+    repair()
     assert kinds() == []
     assert not ledger.files.previous.exists()
 
@@ -145,13 +145,13 @@ def test_a_damaged_vector_is_named_and_replaced_by_an_intact_copy(ledger, adapt,
     else:
         path.write_bytes(whole[:-1] + b"x")
     (found,) = examine_models()
-    assert (found.kind, found.mend) == ("missing or damaged task vectors of active edits", None)
+    assert (found.kind, found.repair) == ("missing or damaged task vectors of active edits", None)
     assert found.line.startswith(f"{path}: the task vector of edit 1 ")
     assert "asr-edge revert" in found.remedy
     ledger.files.quarantine.mkdir(exist_ok=True)
     (ledger.files.quarantine / path.name).write_bytes(whole)
     assert kinds() == ["damaged task vectors with an intact copy"]
-    mend()
+    repair()
     assert kinds() == []
     assert path.read_bytes() == whole
 
@@ -184,12 +184,12 @@ def test_incomplete_files_are_removed_and_unreferenced_vectors_quarantined(ledge
     found = {one.kind: one for one in examine_models()}
     assert found.keys() == {"incomplete files of models", "unreferenced task vectors"}
     assert "stray, 0 utterances" in found["unreferenced task vectors"].line
-    mend()
+    repair()
     assert not half.exists()
     assert [path.name for path in ledger.files.quarantine.iterdir()] == [stray.name]
     # Files in quarantine are listed with a remedy, and are not a fault.
     (listed,) = examine_models()
-    assert (listed.is_fault, listed.mend) == (False, None)
+    assert (listed.is_fault, listed.repair) == (False, None)
     assert "remove the files if you do not need them" in listed.remedy
 
 
@@ -209,7 +209,7 @@ def test_damaged_baked_files_are_removed(own_home, bundle, damage):
     assert kinds() == []  # another process may be writing them now
     age(folder)
     assert kinds() == ["damaged baked files"]
-    mend()
+    repair()
     assert not folder.exists()
     assert kinds() == []
 
@@ -228,6 +228,6 @@ def test_candidates_that_no_process_uses_are_removed(own_home, bundle):
         (own_home / name).mkdir()
     with _in_use(own_home / "candidate-in-use"):
         assert [one.line for one in examine_models()] == [str(own_home / "candidate-left")]
-        mend()
+        repair()
         assert not (own_home / "candidate-left").exists()
         assert (own_home / "candidate-in-use").exists()

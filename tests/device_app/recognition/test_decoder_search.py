@@ -52,7 +52,7 @@ def fixed(probabilities):
 def run(table, beam=4, longest=20, margin=math.inf, length_exponent=0.0):
     decoder = TableDecoder(table)
     settings = SearchSettings(beam, margin, length_exponent)
-    return search(decoder, start=START, end=END, longest=longest, settings=settings), decoder
+    return search(decoder, start=START, end=END, max_tokens=longest, settings=settings), decoder
 
 
 def total(table, tokens, is_complete=True):
@@ -119,7 +119,11 @@ def test_no_hypothesis_ends_before_the_fewest_tokens():
     table = fixed({(): [0, 0.9, 0.1, 0], (2,): [0, 0.9, 0.05, 0.05]})
     for min_tokens in (0, 1):
         found = search(
-            TableDecoder(table), start=START, end=END, longest=9, settings=SearchSettings(beam=4, min_tokens=min_tokens)
+            TableDecoder(table),
+            start=START,
+            end=END,
+            max_tokens=9,
+            settings=SearchSettings(beam=4, min_tokens=min_tokens),
         )
         assert found.tokens == (2,) * min_tokens
 
@@ -163,9 +167,9 @@ class RandomBias:
 @given(seed=st.integers(0, 2**32 - 1), beam=st.integers(1, 5), margin=st.floats(0.1, 20), accepts=st.booleans())
 def test_a_bias_never_changes_the_result_without_it(seed, beam, margin, accepts):
     table, settings = random_table(seed), SearchSettings(beam, margin, 1.0)
-    alone = search(TableDecoder(table), start=START, end=END, longest=8, settings=settings)
+    alone = search(TableDecoder(table), start=START, end=END, max_tokens=8, settings=settings)
     decoder, bias = TableDecoder(table), RandomBias(seed, accepts)
-    found = search(decoder, start=START, end=END, longest=8, settings=settings, bias=bias)
+    found = search(decoder, start=START, end=END, max_tokens=8, settings=settings, bias=bias)
     assert bias.plain.tokens == alone.tokens == found.unbiased
     assert bias.plain.score == pytest.approx(alone.score)
     assert bias.plain.bonus == 0
@@ -182,7 +186,7 @@ def test_hypotheses_of_both_beams_are_decoded_once():
         def step(self, tokens, parents, log_probabilities):
             return log_probabilities
 
-    search(decoder, start=START, end=END, longest=6, settings=settings, bias=NoBias(0, accepts=True))
+    search(decoder, start=START, end=END, max_tokens=6, settings=settings, bias=NoBias(0, accepts=True))
     assert max(decoder.rows) == 4
 
 
@@ -196,7 +200,7 @@ def test_a_wrapper_can_add_a_score_to_every_step():
     table = fixed({(): [0, 0, 0.6, 0.4], (2,): [0, 1, 0, 0], (3,): [0, 1, 0, 0]})
     settings = SearchSettings(beam=2)
     for kind, expected in ((TableDecoder, (2,)), (Biased, (3,))):
-        assert search(kind(table), start=START, end=END, longest=5, settings=settings).tokens == expected
+        assert search(kind(table), start=START, end=END, max_tokens=5, settings=settings).tokens == expected
 
 
 @given(

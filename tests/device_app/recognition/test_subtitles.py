@@ -20,9 +20,9 @@ from device_app.recognition.subtitles import (
     DELAY_S,
     LINE_COLUMNS,
     LINES,
-    LONGEST_S,
+    MAX_DURATION_S,
+    MIN_DURATION_S,
     PAUSE_S,
-    SHORTEST_S,
     cues,
 )
 from device_app.recognition.writers import Format, render
@@ -100,12 +100,12 @@ def test_a_cue_has_at_most_two_lines_of_42_characters(words):
 def test_cues_do_not_overlap_and_last_until_the_next_cue_or_a_second_to_seven(words):
     found = cues(words)
     for cue, following in itertools.zip_longest(found, found[1:]):
-        assert cue.start_s < cue.end_s <= cue.start_s + LONGEST_S + 1e-6
+        assert cue.start_s < cue.end_s <= cue.start_s + MAX_DURATION_S + 1e-6
         assert round(cue.start_s, 3) == cue.start_s
         assert round(cue.end_s, 3) == cue.end_s
         next_s = following.start_s if following else math.inf
         assert cue.end_s <= next_s
-        wanted_s = min(LONGEST_S, max(SHORTEST_S, len(cue.text) / COLUMNS_PER_S))
+        wanted_s = min(MAX_DURATION_S, max(MIN_DURATION_S, len(cue.text) / COLUMNS_PER_S))
         assert cue.end_s == next_s or cue.end_s - cue.start_s >= wanted_s - 1e-3
 
 
@@ -196,7 +196,7 @@ def test_chinese_is_cut_between_characters_and_after_its_punctuation():
 
 def test_words_at_one_time_share_the_time_until_the_next():
     found = cues([Word("understanding", 5.0, 5.0, 0.5)] * 30 + [Word("end", 60.0, 61.0, 0.9)])
-    assert all(cue.end_s - cue.start_s >= SHORTEST_S for cue in found)
+    assert all(cue.end_s - cue.start_s >= MIN_DURATION_S for cue in found)
     assert found[-1].text == "end"
 
 
@@ -245,13 +245,13 @@ def test_half_an_hour_of_read_speech_keeps_all_limits(transcriber, corpus, tmp_p
         duration_s = cue.end_s - cue.start_s
         assert len(cue.lines) <= LINES
         assert all(len(line) <= LINE_COLUMNS for line in cue.lines)
-        assert duration_s <= LONGEST_S
-        assert cue.end_s == following.start_s or duration_s >= SHORTEST_S
+        assert duration_s <= MAX_DURATION_S
+        assert cue.end_s == following.start_s or duration_s >= MIN_DURATION_S
         assert all(after.start_s - before.end_s < PAUSE_S for before, after in itertools.pairwise(own))
         ends = [word.text for word in own[:-1] if word.text.endswith((".", "!", "?"))]
         assert set(ends) <= {"Mr.", "Mrs.", "Dr."}
     fast = sum(len(cue.text) > COLUMNS_PER_S * (cue.end_s - cue.start_s) for cue in found)
-    short = sum(cue.end_s - cue.start_s < SHORTEST_S for cue in found)
+    short = sum(cue.end_s - cue.start_s < MIN_DURATION_S for cue in found)
     assert fast < 0.1 * len(found)
     assert short < 0.05 * len(found)
 

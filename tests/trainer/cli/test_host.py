@@ -382,7 +382,7 @@ def test_fleet_merge_that_harms_general_speech_exits_with_3_and_is_not_offered(
 def test_fleet_merge_of_too_few_vectors_names_the_group(asr, keys, tiny_bundle):
     done = asr("host", "fleet", "merge", "--group", "nobody", "--model", tiny_bundle.folder)
     assert (done.code, done.out) == (1, "")
-    assert done.err.startswith("asr-edge: nobody: has 0 vectors that can be merged, but at least 5 are needed; devices")
+    assert done.err.startswith("asr-edge: nobody: has 0 vectors to merge, but needs at least 5; devices")
 
 
 def test_held_out_speech_of_a_group_is_kept_listed_and_removed(asr, keys, manifest, tmp_path):

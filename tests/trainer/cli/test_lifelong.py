@@ -131,7 +131,7 @@ def test_sweep_scores_every_pair_and_prints_the_best(asr, config, tmp_path):
     done = asr("lifelong", "sweep", config, "--utterances", 1)
     assert done.code == 0
     head, row = done.out.splitlines()
-    assert " ".join(head.split()) == "step domain lambda density average WER tuning s merging s recognition s"
+    assert " ".join(head.split()) == "step domain lambda density average WER fine-tuning s merging s recognition s"
     assert row.split()[:2] == ["1", "second"]
     assert done.err.splitlines()[-1] == f"Full results: {tmp_path}/trial-sweep"
     assert list((tmp_path / "trial-sweep").glob("*.png"))
@@ -249,7 +249,8 @@ def test_corpus_writes_an_experiment(asr, tmp_path, noise):
     done = asr("lifelong", "corpus", "common-voice", tmp_path / "cv", out, *options)
     assert (done.code, done.out) == (0, f"{out}/common-voice.toml\n")
     assert done.err == (
-        f"If it has a line for the base, name the base there. Then: asr-edge lifelong run {out}/common-voice.toml\n"
+        "If the file has a line 'base', enter your base model there. "
+        f"Then: asr-edge lifelong run {out}/common-voice.toml\n"
     )
     splits = [entry.split for entry in read_manifest(out / "england-english" / "manifest.jsonl")]
     assert (splits.count("train"), splits.count("test")) == (3, 1)

@@ -178,7 +178,7 @@ def test_two_vectors_are_too_few(give, merge, vector):
     with pytest.raises(BadInputError, match="at least 3 are needed"):
         merge()
     give(c=vector(3), d=vector(4))
-    with pytest.raises(BadInputError, match="has 4 vectors that can be merged, but at least 5 are needed"):
+    with pytest.raises(BadInputError, match="has 4 vectors to merge, but needs at least 5"):
         merge(min_devices=fleet.MIN_DEVICES)
 
 

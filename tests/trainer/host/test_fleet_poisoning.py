@@ -159,7 +159,7 @@ def test_two_of_five_that_flip_the_sign_of_an_honest_vector_are_never_merged(noi
         own = vector(normal(7000 + at)).scaled(noise)
         vectors[f"d{at}"] = vectors["d4"].scaled(-1.0) + own
     if noise <= 0.2:  # their vectors are nearly the same and count once, so that four are left
-        with pytest.raises(BadInputError, match="has 4 vectors that can be merged, but at least 5 are needed"):
+        with pytest.raises(BadInputError, match="has 4 vectors to merge, but needs at least 5"):
             screened(vectors)
         return
     _, _, refused = screened(vectors)
@@ -169,7 +169,7 @@ def test_two_of_five_that_flip_the_sign_of_an_honest_vector_are_never_merged(noi
 
 def test_five_tiny_vectors_of_nine_do_not_have_the_honest_ones_left_out():
     vectors = {**nine(1), **{f"d{at}": honest(at).scaled(1e-4) for at in range(5)}}
-    with pytest.raises(BadInputError, match="has 4 vectors that can be merged, but at least 5 are needed"):
+    with pytest.raises(BadInputError, match="has 4 vectors to merge, but needs at least 5"):
         screened(vectors)
     left, _, _ = screened(vectors, min_devices=4)
     assert sorted(left) == ["d5", "d6", "d7", "d8"]

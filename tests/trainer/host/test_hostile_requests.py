@@ -26,7 +26,7 @@ from trainer.host.serving.logs import JsonFormatter
 BODIES = {
     "NaN": json.dumps(REQUEST).replace('"epochs": 1', '"density": NaN').encode(),
     "Infinity": json.dumps(REQUEST).replace('"epochs": 1', '"density": -Infinity').encode(),
-    "beyond float64": json.dumps(REQUEST).replace('"epochs": 1', '"density": 1e999').encode(),
+    "too large for float64": json.dumps(REQUEST).replace('"epochs": 1', '"density": 1e999').encode(),
     "lone surrogate": json.dumps({**REQUEST, "x": 0}).replace('"x": 0', r'"\ud800": "\udfff"').encode(),
     "100,000 brackets": b"[" * 100_000,
     "not UTF-8": b'{"key": "\xff"}',

@@ -1,6 +1,6 @@
 """Merges the task vectors of a group's devices into one, leaves out harmful ones, and reports why.
 
-A poisoned or broken vector must not spoil the merge. The steps, in this order:
+A poisoned or broken vector must not make the merge worse. The steps, in this order:
 
 1. Leave out files that cannot be read, do not fit the base, have entries that are not finite, or change nothing.
 2. Leave out vectors with which their own device measured no lower WER.
@@ -25,7 +25,7 @@ from device_app.adaptation.settings import MergeSettings
 from device_app.data.names import GUARD_SET
 from device_app.execution import ExecutionContext
 from device_app.remote.signatures import Signer
-from editing.errors import BadInputError, TaskVectorError
+from editing.errors import BadInputError, TaskVectorError, counted
 from editing.files import sha256
 from editing.method import Tensors
 from editing.task_vector import Origin, TaskVector
@@ -38,7 +38,7 @@ from trainer.host.fleet.score_set import speech
 from trainer.host.fleet.scoring import GROUP_SPEECH, Scorer, harm, harmful_alone
 
 MIN_DEVICES = 5  # enough to leave out one of them: n >= 2 f + 3 (Blanchard et al. 2017, arXiv 1703.02757)
-FEWEST_LEFT = 3  # vectors that a merge must keep, unless the group is smaller by its owner's wish
+MIN_LEFT = 3  # vectors that a merge must keep, unless the group is smaller by its owner's wish
 
 
 @dataclass
@@ -56,17 +56,18 @@ class Candidates:
             self.entry(device).left_out = reason
             del self.vectors[device]
 
-    def require(self, fewest: int, group: str) -> None:
-        """
+    def require(self, minimum: int, group: str) -> None:
+        """Checks that enough vectors remain.
+
         Raises:
-            BadInputError: fewer than `fewest` vectors remain.
+            BadInputError: fewer than `minimum` vectors remain.
         """
-        if len(self.vectors) >= fewest:
+        if len(self.vectors) >= minimum:
             return
         reasons = [f"{one.device}: {one.left_out}" for one in self.judged if one.left_out]
         reasons += [f"{one.device}: a copy of {one.copy_of}'s" for one in self.judged if one.copy_of]
         raise BadInputError(
-            f"{group}: has {len(self.vectors)} vectors that can be merged, but at least {fewest} are needed"
+            f"{group}: has {counted(len(self.vectors), 'vector')} to merge, but needs at least {minimum}"
             + (f" ({'; '.join(reasons)})" if reasons else "")
             + "; devices contribute theirs with 'asr-edge contribute N --on URL'"
         )
@@ -104,14 +105,14 @@ def merge_fleet(
     report = Report(group, base.weights_hash, merge.method, settings, found.judged)
     if reason := leave_out_unusual(found, group, min_devices):
         return replace(report, reasons=[reason])
-    fewest = min(FEWEST_LEFT, min_devices)
-    found.require(fewest, group)
+    minimum = min(MIN_LEFT, min_devices)
+    found.require(minimum, group)
     found.vectors = robust.clipped(found.vectors)
     scorer = Scorer(base, theta, guard_set(), speech(folder, group), MergeSettings(merge.method, settings), context)
     if GROUP_SPEECH in scorer.sets:
         _leave_out_harmful_alone(found, scorer, tolerance)
-        found.require(fewest, group)
-    after = _leave_out_harmful(found, scorer, tolerance, fewest)
+        found.require(minimum, group)
+    after = _leave_out_harmful(found, scorer, tolerance, minimum)
     report = _with_scores(report, scorer, after)
     if reasons := harm(scorer.before, after, tolerance):
         return replace(report, reasons=[f"{'; '.join(reasons)}; nothing is offered"])
@@ -225,10 +226,10 @@ def _leave_out_harmful_alone(found: Candidates, scorer: Scorer, tolerance: float
     found.leave_out(harmful_alone(scorer.before[GROUP_SPEECH], alone, tolerance))
 
 
-def _leave_out_harmful(found: Candidates, scorer: Scorer, tolerance: float, fewest: int) -> Mapping[str, Hypotheses]:
+def _leave_out_harmful(found: Candidates, scorer: Scorer, tolerance: float, minimum: int) -> Mapping[str, Hypotheses]:
     """Leaves out vectors until the merge does no harm; returns the hypotheses with the last merge."""
     together = scorer.with_merge(found.vectors, "all sets with all vectors")
-    while len(found.vectors) > fewest and harm(scorer.before, together, tolerance):
+    while len(found.vectors) > minimum and harm(scorer.before, together, tolerance):
         without = {}
         for name in found.vectors:
             rest = {other: vector for other, vector in found.vectors.items() if other != name}

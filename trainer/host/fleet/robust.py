@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from editing.errors import counted
 from editing.method import Tensors
 from editing.task_vector import TaskVector
 
@@ -146,7 +147,7 @@ def disagreement(count: int, left_out: int) -> str:
     if not left_out or count >= 2 * left_out + 3:
         return ""
     return (
-        f"{left_out} of {count} vectors disagree with the others, so it is unknown which ones are wrong "
+        f"{left_out} of {counted(count, 'vector')} disagree with the others, so it is unknown which ones are wrong "
         f"({2 * left_out + 3} devices would be enough); nothing is offered"
     )
 

@@ -38,7 +38,8 @@ class DiskReserve:
         return max(0, shutil.disk_usage(self._folder).free - self.size)
 
     def require(self, size: int) -> None:
-        """
+        """Checks that a write leaves the reserve free.
+
         Raises:
             StorageError: `size` more bytes would use the reserve.
         """

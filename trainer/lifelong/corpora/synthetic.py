@@ -106,14 +106,14 @@ def synthesise(
         raise MissingDependencyError(f"{' and '.join(missing)} not found: sudo apt install {' '.join(missing)}")
     sizes = sizes or Sizes()
     manifests = []
-    for place, accent in enumerate(ACCENTS):
+    for index, accent in enumerate(ACCENTS):
         manifest = folder / accent.name / "manifest.jsonl"
         manifests.append(manifest)
         if manifest.is_file():
             continue
         planned = [
-            *_plan(accent, "train", sizes.train if place else sizes.base, (seed, place, 0)),
-            *_plan(accent, "test", sizes.test, (seed, place, 1)),
+            *_plan(accent, "train", sizes.train if index else sizes.base, (seed, index, 0)),
+            *_plan(accent, "test", sizes.test, (seed, index, 1)),
         ]
         (manifest.parent / "audio").mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor() as pool:

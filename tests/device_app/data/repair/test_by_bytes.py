@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from device_app.audio.samples import encode
-from device_app.data.repair.utterances import examine, mend
+from device_app.data.repair.utterances import examine, repair
 from device_app.data.store import Store
-from tests.device_app.data.repair.test_utterances import audio, kinds, mended, new
+from tests.device_app.data.repair.test_utterances import audio, kinds, new, repaired
 
 EXCHANGED = "recordings whose files were exchanged"
 
@@ -45,7 +45,7 @@ def store(tmp_path):
 def give_up(store, tmp_path):
     """The audio folder goes away, and a person says that it is gone; then it comes back."""
     store.audio_folder.rename(tmp_path / "disk")
-    mended(store, missing_is_gone=True)
+    repaired(store, missing_is_gone=True)
     assert list(store.utterances()) == []
     (tmp_path / "disk").rename(store.audio_folder)
 
@@ -53,7 +53,7 @@ def give_up(store, tmp_path):
 def test_a_restored_recording_of_two_domains_has_both_texts(store, tmp_path):
     before = texts_and_sounds(store)
     give_up(store, tmp_path)
-    assert mended(store) == ["recordings that came back"] * 5
+    assert repaired(store) == ["recordings that were found again"] * 5
     assert texts_and_sounds(store) == before
     assert store.quarantine.records() == []
     check_whole(store)
@@ -64,7 +64,7 @@ def test_one_restored_file_restores_both_domains(store, tmp_path):
     give_up(store, tmp_path)
     first, *_ = [path for path in store.audio_folder.rglob("*.flac") if path.read_bytes() == encode(audio(0))]
     first.unlink()
-    mended(store)
+    repaired(store)
     assert texts_and_sounds(store) == before
     check_whole(store)
 
@@ -75,7 +75,7 @@ def test_more_files_than_utterances_leave_no_copies(store, tmp_path):
     for name in ("copy.flac", "another.flac"):
         (store.audio_folder / name).write_bytes(encode(audio(0)))
     assert kinds(examine(store)).count("copies of recordings") == 2
-    mended(store)
+    repaired(store)
     assert texts_and_sounds(store) == before
     check_whole(store)
 
@@ -87,9 +87,9 @@ def test_a_restored_recording_is_not_a_copy_of_another_domains(store):
     data = file.read_bytes()
     (store.get(1).audio).unlink()
     file.unlink()
-    mended(store)
+    repaired(store)
     file.write_bytes(data)
-    mended(store)
+    repaired(store)
     assert texts_and_sounds(store) == before
     check_whole(store)
 
@@ -97,7 +97,7 @@ def test_a_restored_recording_is_not_a_copy_of_another_domains(store):
 def test_missing_audio_that_another_domain_has_is_copied(store):
     before = texts_and_sounds(store)
     store.get(4).audio.unlink()
-    assert mended(store) == ["recordings that another utterance has too"]
+    assert repaired(store) == ["recordings that another utterance shares"]
     assert texts_and_sounds(store) == before
     check_whole(store)
 
@@ -106,7 +106,7 @@ def test_a_moved_file_serves_both_domains(store):
     before = texts_and_sounds(store)
     store.get(4).audio.unlink()
     store.get(1).audio.rename(store.audio_folder / "moved.flac")
-    mended(store)
+    repaired(store)
     assert texts_and_sounds(store) == before
     check_whole(store)
 
@@ -114,11 +114,11 @@ def test_a_moved_file_serves_both_domains(store):
 def test_of_two_records_of_a_recording_in_a_domain_the_newest_is_restored(store):
     file, data = store.get(3).audio, store.get(3).audio.read_bytes()
     file.unlink()
-    mended(store)
+    repaired(store)
     (record,) = store.quarantine.records()
     store.quarantine.add([{**record, "text": "a later text"}], "its audio was missing again")
     file.write_bytes(data)
-    mended(store)
+    repaired(store)
     assert [u.text for u in store.utterances("d")] == ["text 0", "text 1", "a later text"]
     assert [record["text"] for record in store.quarantine.records()] == ["text 2"]
     check_whole(store)
@@ -131,7 +131,7 @@ def test_exchanged_files_are_reassigned_to_their_texts(store, order):
     targets = dict(zip((1, 2, 3, 5), order, strict=True))
     rearrange(store, targets)
     moved = sum(number != target for number, target in targets.items())
-    assert mended(store) == [EXCHANGED] * moved
+    assert repaired(store) == [EXCHANGED] * moved
     assert texts_and_sounds(store) == before
     check_whole(store)
 
@@ -139,7 +139,7 @@ def test_exchanged_files_are_reassigned_to_their_texts(store, order):
 def test_an_exchange_beside_a_genuine_edit(store):
     rearrange(store, {1: 2, 2: 1})
     store.get(3).audio.write_bytes(encode(audio(9)))
-    assert sorted(mended(store)) == ["recordings that were edited", EXCHANGED, EXCHANGED]
+    assert sorted(repaired(store)) == ["recordings that were edited", EXCHANGED, EXCHANGED]
     assert [(u.text, u.audio.read_bytes()) for u in store.utterances("d")] == [
         ("text 0", encode(audio(0))),
         ("text 1", encode(audio(1))),
@@ -152,7 +152,7 @@ def test_a_file_that_was_exchanged_and_edited_gets_no_text(store):
     """Whose recording the edited file was, nobody knows: it is unlabelled, and the text is in the quarantine."""
     rearrange(store, {2: 3, 3: 2})
     store.get(3).audio.write_bytes(encode(audio(9)))  # what was utterance 2's
-    mended(store)
+    repaired(store)
     assert [(u.number, u.audio.read_bytes()) for u in store.utterances("d")] == [
         (1, encode(audio(0))),
         (3, encode(audio(2))),
@@ -168,7 +168,7 @@ def test_a_text_is_not_assigned_to_the_recording_that_overwrote_its_own(store):
     overwritten, missing = examine(store)
     assert overwritten.line.endswith("holds the recording of utterance 5")
     assert missing.kind == "utterances whose audio is missing"
-    mended(store)
+    repaired(store)
     assert ("d", "text 0", encode(audio(4))) not in texts_and_sounds(store)
     assert {record["text"] for record in store.quarantine.records()} == {"text 0", "another text"}
     check_whole(store)
@@ -178,7 +178,7 @@ def test_an_overwritten_file_is_replaced_by_its_backup(store):
     before = texts_and_sounds(store)
     (store.audio_folder / "backup.flac").write_bytes(store.get(2).audio.read_bytes())
     store.get(2).audio.write_bytes(store.get(3).audio.read_bytes())
-    mended(store)
+    repaired(store)
     assert texts_and_sounds(store) == before
     check_whole(store)
 
@@ -187,7 +187,7 @@ def test_a_damaged_file_is_replaced_by_its_backup_and_kept_in_the_quarantine(sto
     before = texts_and_sounds(store)
     (store.audio_folder / "backup.flac").write_bytes(store.get(2).audio.read_bytes())
     store.get(2).audio.write_bytes(b"rubbish")
-    mended(store)
+    repaired(store)
     assert texts_and_sounds(store) == before
     assert [path.read_bytes() for path in store.quarantine.folder.glob("*.flac")] == [b"rubbish"]
     check_whole(store)
@@ -198,7 +198,7 @@ def test_an_exchange_that_was_undone_before_the_answer_changes_nothing(store):
     rearrange(store, {1: 2, 2: 1})
     findings = examine(store)
     rearrange(store, {1: 2, 2: 1})
-    mend(store, findings)
+    repair(store, findings)
     assert texts_and_sounds(store) == before
     check_whole(store)
 
@@ -209,7 +209,7 @@ def test_an_exchange_that_was_undone_before_the_answer_changes_nothing(store):
     beside=st.lists(st.sampled_from([0, 1, 2, 4, 8]), max_size=3),
 )
 def test_no_text_is_ever_assigned_to_another_recording(tmp_path_factory, contents, beside):
-    """Any content of any file, and files beside them: mended once, the store is whole and no text is lost."""
+    """Any content of any file, and files beside them: repaired once, the store is whole and no text is lost."""
     folder = tmp_path_factory.mktemp("store")
     owners = {encode(audio(seed)): seed for seed in (0, 1, 2, 4)}
     with Store(folder) as store:
@@ -224,7 +224,7 @@ def test_no_text_is_ever_assigned_to_another_recording(tmp_path_factory, content
         for index, seed in enumerate(beside):
             (store.audio_folder / f"{index}.flac").write_bytes(encode(audio(seed)))
         sounds = {path.read_bytes() for path in store.audio_folder.rglob("*.flac")}
-        mended(store, missing_is_gone=True)
+        repaired(store, missing_is_gone=True)
         check_whole(store)
         for utterance in store.utterances():
             owner = owners.get(utterance.audio.read_bytes())

@@ -13,7 +13,7 @@ import soundfile
 from device_app.audio.samples import encode
 from device_app.data.recordings import recording_of
 from device_app.data.repair.database import rebuild
-from device_app.data.repair.utterances import examine, mend
+from device_app.data.repair.utterances import examine, repair
 from device_app.data.store import Store
 from device_app.data.utterance import Utterance
 from editing.errors import StorageError
@@ -42,10 +42,10 @@ def kinds(findings):
     return [finding.kind for finding in findings]
 
 
-def mended(store, **how):
-    """Examines and mends; returns the kinds of what was found."""
+def repaired(store, **how):
+    """Examines and repairs; returns the kinds of what was found."""
     findings = examine(store)
-    mend(store, findings, **how)
+    repair(store, findings, **how)
     return kinds(findings)
 
 
@@ -75,7 +75,7 @@ def test_an_utterance_without_audio_keeps_its_label_in_the_quarantine(store):
     first.audio.unlink()
     (finding,) = examine(store)
     assert finding.line == f"utterance 1: its audio {first.audio} is missing"
-    mend(store, [finding])
+    repair(store, [finding])
     assert [u.number for u in store.utterances()] == [2, 3]
     (record,) = records(store)
     assert (record["text"], record["domain"], record["speaker"]) == (first.text, first.domain, first.speaker)
@@ -88,9 +88,9 @@ def test_restored_audio_restores_its_utterance(store):
     before = store.get(1)
     data = before.audio.read_bytes()
     before.audio.unlink()
-    mended(store)
+    repaired(store)
     before.audio.write_bytes(data)
-    assert mended(store) == ["recordings that came back"]
+    assert repaired(store) == ["recordings that were found again"]
     back = max(store.utterances(), key=lambda utterance: utterance.number)
     same = ("text", "domain", "speaker", "split", "source", "sha256", "created", "duration_s", "level_dbfs", "prompt")
     assert [getattr(back, name) for name in same] == [getattr(before, name) for name in same]
@@ -103,7 +103,7 @@ def test_audio_that_was_moved_is_found_by_its_bytes(store):
     before = store.get(1)
     (store.audio_folder / "elsewhere").mkdir(0o700)
     before.audio.rename(store.audio_folder / "elsewhere" / "mine.flac")
-    assert mended(store) == ["recordings that were moved"]
+    assert repaired(store) == ["recordings that were moved"]
     now = store.get(1)
     assert now.audio == store.audio_folder / "elsewhere" / "mine.flac"
     assert (now.text, now.sha256) == (before.text, before.sha256)
@@ -122,7 +122,7 @@ def test_a_missing_disk_changes_nothing(store, absent, tmp_path):
         if absent == "its content":
             store.audio_folder.mkdir()
     with pytest.raises(StorageError, match=r"of 3 recordings are missing or damaged; nothing was changed. Is the disk"):
-        mend(store, examine(store))
+        repair(store, examine(store))
     assert [u.text for u in store.utterances()] == ["x", "x", "x"]
     assert not store.quarantine.folder.exists()
     if absent == "most of it":
@@ -154,7 +154,7 @@ def test_nothing_is_added_or_deleted_while_the_disk_is_missing(store, tmp_path):
 
 def test_lost_recordings_are_removed_on_request(store):
     shutil.rmtree(store.audio_folder)
-    assert mended(store, missing_is_gone=True) == ["utterances whose audio is missing"] * 3
+    assert repaired(store, missing_is_gone=True) == ["utterances whose audio is missing"] * 3
     assert list(store.utterances()) == []
     assert [record["text"] for record in records(store)] == ["x"] * 3
     assert not examine(store)
@@ -164,9 +164,9 @@ def test_lost_recordings_are_removed_on_request(store):
 def test_a_disk_that_is_mounted_later_restores_all_utterances(store, tmp_path):
     before = {(u.sha256, u.text, u.split, u.domain) for u in store.utterances()}
     store.audio_folder.rename(tmp_path / "disk")
-    mended(store, missing_is_gone=True)
+    repaired(store, missing_is_gone=True)
     (tmp_path / "disk").rename(store.audio_folder)
-    mended(store)
+    repaired(store)
     assert {(u.sha256, u.text, u.split, u.domain) for u in store.utterances()} == before
 
 
@@ -174,7 +174,7 @@ def test_a_disk_that_is_mounted_before_the_answer_changes_nothing(store, tmp_pat
     store.audio_folder.rename(tmp_path / "disk")
     findings = examine(store)
     (tmp_path / "disk").rename(store.audio_folder)
-    mend(store, findings, missing_is_gone=True)
+    repair(store, findings, missing_is_gone=True)
     assert len(list(store.utterances())) == 3
     assert not examine(store)
 
@@ -183,14 +183,14 @@ def test_a_text_that_was_changed_before_the_answer_is_quarantined(store):
     store.get(1).audio.unlink()
     findings = examine(store)
     store.set_text(1, "a better text")
-    mend(store, findings)
+    repair(store, findings)
     assert [record["text"] for record in records(store)] == ["a better text"]
 
 
 def test_edited_audio_is_measured_again(store):
     first = store.get(1)
     first.audio.write_bytes(encode(audio(9)[:2000]))
-    assert mended(store) == ["recordings that were edited"]
+    assert repaired(store) == ["recordings that were edited"]
     now = store.get(1)
     assert now.duration_s == 2000 / 16000
     assert (now.text, now.split) == (first.text, first.split)
@@ -201,7 +201,7 @@ def test_audio_that_was_edited_into_another_format_is_also_kept_in_that_format(s
     path = store.get(1).audio
     soundfile.write(path, audio(9), 16000, format="WAV", subtype="FLOAT")
     edited = path.read_bytes()
-    mended(store)
+    repaired(store)
     assert store.get(1).duration_s == 4000 / 16000
     assert [copy.read_bytes() for copy in store.quarantine.folder.glob("*.flac")] == [edited]
     assert not examine(store)
@@ -209,7 +209,7 @@ def test_audio_that_was_edited_into_another_format_is_also_kept_in_that_format(s
 
 def test_an_utterance_whose_audio_was_overwritten_keeps_its_label(store):
     store.get(1).audio.write_bytes(store.get(2).audio.read_bytes())
-    mended(store)
+    repaired(store)
     assert [u.number for u in store.utterances()] == [2, 3]
     assert [record["id"] for record in records(store)] == [1]
     assert not examine(store)
@@ -218,7 +218,7 @@ def test_an_utterance_whose_audio_was_overwritten_keeps_its_label(store):
 def test_damaged_audio_goes_into_the_quarantine_with_its_label(store):
     damaged = store.get(2).audio
     damaged.write_bytes(b"rubbish")
-    assert mended(store) == ["utterances whose audio is damaged"]
+    assert repaired(store) == ["utterances whose audio is damaged"]
     assert [u.number for u in store.utterances()] == [1, 3]
     assert len(files(store)) == 2
     assert (store.quarantine.folder / damaged.name).read_bytes() == b"rubbish"
@@ -234,9 +234,9 @@ def test_audio_without_a_row_is_recovered(store):
     wav = (folder / "other.wav").read_bytes()
     (folder / "rubbish.flac").write_bytes(b"rubbish")
     (folder / ".x.flac.1234.tmp").write_bytes(b"half")
-    found = mended(store)
+    found = repaired(store)
     assert sorted(found) == [
-        "files that are no audio",
+        "files that are not audio",
         "half-written files",
         *["recordings without an utterance"] * 2,
     ]
@@ -258,22 +258,22 @@ def test_audio_of_a_lost_database_is_recovered(store, tmp_path):
         Store(tmp_path)
     rebuild(tmp_path)
     with Store(tmp_path) as fresh:
-        assert mended(fresh) == ["recordings without an utterance"] * 3
+        assert repaired(fresh) == ["recordings without an utterance"] * 3
         assert {u.audio.read_bytes() for u in fresh.utterances("recovered")} == before
         assert not examine(fresh)
 
 
 def test_a_copy_of_a_stored_recording_is_removed(store):
     (store.audio_folder / "copy.flac").write_bytes(store.get(1).audio.read_bytes())
-    assert mended(store) == ["copies of recordings"]
+    assert repaired(store) == ["copies of recordings"]
     assert len(files(store)) == 3
     assert len(list(store.utterances())) == 3
 
 
 def test_a_killed_deletion_is_finished(store):
     """Marked, its audio still there: what a kill between the steps of `delete` leaves."""
-    store._open.sql.execute("UPDATE utterance SET deleted = 1 WHERE id = 1")
-    assert mended(store) == ["deletions that were not finished"]
+    store._connection.sql.execute("UPDATE utterance SET deleted = 1 WHERE id = 1")
+    assert repaired(store) == ["deletions that were not finished"]
     assert len(files(store)) == 2
     assert [u.number for u in store.utterances()] == [2, 3]
 
@@ -281,7 +281,7 @@ def test_a_killed_deletion_is_finished(store):
 def test_files_that_others_can_read_are_made_private(store):
     path = store.get(1).audio
     path.chmod(0o644)
-    assert mended(store) == ["files and folders that other users can read"]
+    assert repaired(store) == ["files and folders that other users can read"]
     assert path.stat().st_mode & 0o777 == 0o600
 
 
@@ -289,7 +289,7 @@ def test_files_that_others_can_read_are_made_private(store):
 def test_deletion_includes_the_quarantine(store, tmp_path, forget):
     (kept,) = store.add([new(5, speaker="berta", text="a secret sentence")])
     kept.audio.write_bytes(b"rubbish")
-    mended(store)
+    repaired(store)
     assert [record["text"] for record in records(store)] == ["a secret sentence"]
     if forget == "forget":
         assert store.forget("berta") == 1
@@ -306,7 +306,7 @@ def test_a_damaged_quarantine_is_reported_and_not_changed(store):
     path.write_text("{half\n")  # a whole line: one that is cut off is what a kill leaves
     store.get(1).audio.unlink()
     with pytest.raises(StorageError, match=r"utterances\.jsonl: is damaged"):
-        mend(store, examine(store))
+        repair(store, examine(store))
     assert path.read_text() == "{half\n"
     assert len(list(store.utterances())) == 3
 
@@ -314,12 +314,12 @@ def test_a_damaged_quarantine_is_reported_and_not_changed(store):
 def test_an_edited_record_does_not_stop_the_recovery(store):
     data = store.get(1).audio.read_bytes()
     store.get(1).audio.unlink()
-    mended(store)
+    repaired(store)
     path = store.quarantine.folder / "utterances.jsonl"
     record = json.loads(path.read_text())
     path.write_text(json.dumps({**record, "domain": "a/b"}))
     (store.audio_folder / "back.flac").write_bytes(data)
-    mended(store)
+    repaired(store)
     assert [u.sha256 for u in store.utterances("recovered")] == [record["sha256"]]
 
 
@@ -359,7 +359,7 @@ def test_a_kill_at_any_moment_of_import_and_delete_loses_nothing_confirmed(tmp_p
         with Store(home) as store:
             held = {u.number: u.sha256 for u in store.utterances()}
             assert len(held) >= (confirmed[-1] if confirmed else 0)
-            mended(store)
+            repaired(store)
             assert held.items() <= {u.number: u.sha256 for u in store.utterances()}.items()
             assert len(files(store)) == len(list(store.utterances()))
             assert not examine(store)
@@ -378,6 +378,6 @@ def test_a_link_to_a_recording_is_not_a_copy(store, linked):
     real = audio if linked == "file" else audio.parent
     moved = real.rename(store.audio_folder / "moved")
     real.symlink_to(moved)
-    mend(store, examine(store))
+    repair(store, examine(store))
     assert audio.is_file()
     assert {u.number for u in store.utterances()} == {1, 2, 3}

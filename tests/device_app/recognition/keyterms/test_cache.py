@@ -19,7 +19,7 @@ TERMS = ["cat", "Act", Term("tab a", 2.0)]
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(cache, "FEWEST", 1)
+    monkeypatch.setattr(cache, "MIN_TERMS", 1)
     return tmp_path / "home" / cache.FOLDER
 
 
@@ -32,7 +32,7 @@ def scores(found):
     states = {START, DEAD}
     for _ in range(2):
         states |= {found.next_state(state, token) for state in states for token in range(len(NAMES))}
-    return {state: [found.after(state, token) for token in range(len(NAMES))] for state in states}
+    return {state: [found.advance(state, token) for token in range(len(NAMES))] for state in states}
 
 
 def test_a_list_is_the_same_from_its_file_and_needs_no_names(folder):
@@ -64,7 +64,7 @@ def test_only_the_latest_files_are_kept(folder):
 
 def test_short_lists_and_tokenizers_without_a_hash_keep_no_file(folder, monkeypatch):
     term_graph(TERMS, None, lambda: NAMES)
-    monkeypatch.setattr(cache, "FEWEST", 4)
+    monkeypatch.setattr(cache, "MIN_TERMS", 4)
     term_graph(TERMS, "tokenizer", lambda: NAMES)
     assert not folder.exists()
 

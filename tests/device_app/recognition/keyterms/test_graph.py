@@ -52,7 +52,7 @@ def walked(graph, tokens):
     """The state and the bonus after tokens."""
     state, total = START, 0.0
     for token in tokens:
-        state, bonus = graph.after(state, token)
+        state, bonus = graph.advance(state, token)
         total += bonus
     return state, total
 
@@ -101,10 +101,10 @@ def test_the_scores_of_all_tokens_are_those_of_each(data, terms, text):
     state, _ = walked(graph, data.draw(splits(text)))
     scores = np.zeros(len(NAMES) + 3, np.float32)
     graph.add_bonuses(state, scores)
-    assert scores[: len(NAMES)] == pytest.approx([graph.after(state, token)[1] for token in range(len(NAMES))])
-    assert scores[len(NAMES) :] == pytest.approx([graph.at_end(state)] * 3)
+    assert scores[: len(NAMES)] == pytest.approx([graph.advance(state, token)[1] for token in range(len(NAMES))])
+    assert scores[len(NAMES) :] == pytest.approx([graph.end_bonus(state)] * 3)
     assert [graph.next_state(state, token) for token in range(len(NAMES))] == [
-        graph.after(state, token)[0] for token in range(len(NAMES))
+        graph.advance(state, token)[0] for token in range(len(NAMES))
     ]
 
 
@@ -116,9 +116,9 @@ def test_half_a_term_has_half_its_bonus_and_gives_it_back():
     graph = graph_of("abcab")
     state, total = walked(graph, tokens_of(MARK + "ab"))
     assert (state, total) == (" ab", pytest.approx(1.0))
-    assert graph.after(state, NAMES.index("b")) == (DEAD, pytest.approx(-1.0))
-    assert graph.after(state, NAMES.index(".")) == (START, pytest.approx(-1.0))
-    assert graph.at_end(state) == pytest.approx(-1.0)
+    assert graph.advance(state, NAMES.index("b")) == (DEAD, pytest.approx(-1.0))
+    assert graph.advance(state, NAMES.index(".")) == (START, pytest.approx(-1.0))
+    assert graph.end_bonus(state) == pytest.approx(-1.0)
 
 
 @pytest.mark.parametrize("tokens", [(MARK + "ab", "c", "a"), ("c", "ab", "c"), (MARK + "ca", "bc")])
@@ -212,7 +212,7 @@ def test_a_bias_changes_which_hypothesis_is_best_but_no_probability():
     graph = TermGraph(Keyterms(["cab"], STRENGTH), ["<s>", "</s>", MARK + "abc", MARK + "cab"])
 
     def best(bias):
-        return search(TableDecoder(table), start=0, end=1, longest=5, settings=SearchSettings(beam=2), bias=bias)
+        return search(TableDecoder(table), start=0, end=1, max_tokens=5, settings=SearchSettings(beam=2), bias=bias)
 
     assert best(None).tokens == (2,)
     found = best(TermBias(graph))
@@ -229,7 +229,7 @@ def test_terms_that_the_best_biased_hypothesis_lacks_leave_the_plain_one():
     )
     graph = TermGraph(Keyterms(["abcc"], STRENGTH), names)
     found = search(
-        TableDecoder(table), start=0, end=1, longest=5, settings=SearchSettings(beam=1), bias=TermBias(graph)
+        TableDecoder(table), start=0, end=1, max_tokens=5, settings=SearchSettings(beam=1), bias=TermBias(graph)
     )
     assert (found.tokens, found.unbiased) == ((3,), (3,))
 
@@ -265,7 +265,7 @@ def test_a_hypothesis_that_leaves_a_term_gives_the_bonus_back():
         TableDecoder(table),
         start=0,
         end=1,
-        longest=5,
+        max_tokens=5,
         settings=SearchSettings(beam=4, length_exponent=0.0),
         bias=TermBias(TermGraph(Keyterms(["acc"], STRENGTH), names)),
     )
