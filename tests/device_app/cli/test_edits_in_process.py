@@ -46,12 +46,12 @@ def test_an_edit_that_helps_is_promoted(home_of_tiny, teacher, spelled):
 def test_status_shows_the_error_rates_before_and_after_an_edit(home_of_tiny, teacher, spelled):
     before = call("status", "--model", "tiny").stdout
     assert re.search(r"^codes +\d", before, re.MULTILINE)
-    assert "it has learnt nothing yet" in before
+    assert "The model is as it was installed" in before
     call(*WHOLE)
     after = call("status", "--model", "tiny").stdout
     assert re.search(r"^codes +\d+ +\d+ +[\d.]+ +[\d.]+% +[\d.]+%$", after, re.MULTILINE)
     assert re.search(r"^\(general speech\) +[\d.]+% +[\d.]+%$", after, re.MULTILINE)
-    assert "it has learnt nothing yet" not in after
+    assert "The model is as it was installed" not in after
 
 
 def test_an_edit_that_changes_nothing_is_rejected(home_of_tiny, teacher):
