@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from device_app.paths import data_folder
-from editing.errors import BadInputError
+from editing.errors import BadInputError, one_line
 from editing.json_text import JSONTextError, read_bounded
 
 NAME = "settings.toml"
@@ -33,4 +33,6 @@ def read_settings() -> dict[str, Any]:
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (JSONTextError, ValueError, RecursionError) as error:  # UnicodeDecodeError and TOMLDecodeError too
-        raise BadInputError(f"{path}: not a settings file that can be read ({error}); correct or remove it") from error
+        raise BadInputError(
+            f"{path}: not a settings file that can be read ({one_line(str(error))}); correct or remove it"
+        ) from error

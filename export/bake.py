@@ -55,7 +55,7 @@ def bake(
             raise
         except Exception as error:  # of protobuf, and of graphs that are not as ours: there are many kinds
             raise BundleError(
-                f"{path}: is not a graph that can be baked ({error}); install the bundle again"
+                f"{path}: is not a graph that can be baked ({one_line(str(error))}); install the bundle again"
             ) from error
         target = Path(out) / f"{name}.onnx"
         write_atomically(target, model.SerializeToString())

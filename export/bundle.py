@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from editing.errors import BundleError
+from editing.errors import BundleError, one_line
 from editing.files import sha256, write_atomically
 from editing.json_text import read_json
 from export.weights import Tensors, read_shapes, read_weights
@@ -77,7 +77,7 @@ class Bundle:
         except FileNotFoundError:
             raise BundleError(f"{folder}: no model bundle here (model.json is missing)") from None
         except (OSError, ValueError) as error:
-            raise BundleError(f"{path}: cannot be read ({error})") from error
+            raise BundleError(f"{path}: cannot be read ({one_line(str(error))})") from error
         return cls._from_record(folder, path, record)
 
     @classmethod
@@ -160,7 +160,7 @@ class Bundle:
         try:
             return Tokenizer.from_file(str(self.path(TOKENIZER)))
         except Exception as error:  # tokenizers raises bare Exception
-            raise BundleError(f"{self.folder}: the tokenizer is damaged ({error})") from error
+            raise BundleError(f"{self.folder}: the tokenizer is damaged ({one_line(str(error))})") from error
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of the master weights, by parameter name; the weights themselves are not read.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
-from editing.errors import BundleError
+from editing.errors import BundleError, one_line
 from editing.files import write_atomically
 
 SCALE = ".scale"
@@ -64,7 +64,7 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
             names = [name for name in file.keys() if not name.endswith((SCALE, OFFSET))]  # noqa: SIM118
             return {name: tuple(file.get_slice(name).get_shape()) for name in names}
     except (SafetensorError, OSError) as error:
-        raise BundleError(f"{path}: cannot be read as safetensors ({error})") from error
+        raise BundleError(f"{path}: cannot be read as safetensors ({one_line(str(error))})") from error
 
 
 def read_weights(path: Path) -> Tensors:
@@ -77,7 +77,7 @@ def read_weights(path: Path) -> Tensors:
     try:
         stored = load_file(path)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:  # a type that numpy does not have
-        raise BundleError(f"{path}: cannot be read as safetensors ({error})") from error
+        raise BundleError(f"{path}: cannot be read as safetensors ({one_line(str(error))})") from error
     tensors: Tensors = {}
     for name, array in stored.items():
         if name.endswith((SCALE, OFFSET)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from editing.errors import BadInputError
+from editing.errors import BadInputError, one_line
 from editing.json_text import read_bounded
 
 MAX_BYTES = 1 << 30  # of a table or manifest
@@ -24,7 +24,7 @@ def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read as text ({error.strerror or error})") from error
     except ValueError as error:  # of a path, or the size
-        raise BadInputError(f"{path}: cannot be read as text ({error})") from error
+        raise BadInputError(f"{path}: cannot be read as text ({one_line(str(error))})") from error
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

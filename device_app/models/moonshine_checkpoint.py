@@ -16,7 +16,7 @@ import onnx
 
 from device_app.models.bundles import embedded_bundle, models_folder
 from device_app.models.hub import download
-from editing.errors import BadInputError
+from editing.errors import BadInputError, one_line
 from editing.files import folder_in_one_step
 from editing.json_text import read_json
 from export.bundle import GRAPHS, LICENCE, TOKENIZER, WEIGHTS, Bundle, write_record
@@ -77,7 +77,7 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], Tensors]:
     try:
         published = read_json(folder / "config.json")
     except (OSError, ValueError) as error:
-        raise BadInputError(f"{folder / 'config.json'}: cannot be read ({error})") from error
+        raise BadInputError(f"{folder / 'config.json'}: cannot be read ({one_line(str(error))})") from error
     if not isinstance(published, dict) or published.get("model_type") != "moonshine":
         raise BadInputError(f"{folder / 'config.json'}: not the configuration of a Moonshine model")
     absent = [key for key in CONFIG_KEYS if key not in published]

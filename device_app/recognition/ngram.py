@@ -12,7 +12,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from editing.errors import BadInputError
+from editing.errors import BadInputError, one_line
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 UNSEEN = -5.0  # log10 probability of an unknown word if the model has no <unk>
@@ -74,11 +74,13 @@ class NGram:
                         if len(fields) == order + 2:
                             backoffs[words] = _finite(fields[-1])
         except (gzip.BadGzipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
-            raise BadInputError(f"{path}: not an ARPA file that can be read ({error})") from error
+            raise BadInputError(f"{path}: not an ARPA file that can be read ({one_line(str(error))})") from error
         except OSError as error:
             raise BadInputError(f"{path}: cannot be read ({error.strerror or error})") from error
         except ValueError as error:
-            raise BadInputError(f"{path}, line {number}: not an ARPA file that can be read ({error})") from error
+            raise BadInputError(
+                f"{path}, line {number}: not an ARPA file that can be read ({one_line(str(error))})"
+            ) from error
         if not probabilities:
             raise BadInputError(f"{path}: not an ARPA file: it has no n-grams")
         return cls(max(map(len, probabilities)), probabilities, backoffs)

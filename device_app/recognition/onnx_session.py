@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from editing.errors import BundleError
+from editing.errors import BundleError, one_line
 from editing.ranges import Range
 
 THREADS = Range(1, 1024, is_whole=True)
@@ -41,4 +41,4 @@ def session(path: Path, threads: int) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions have no public base class
-        raise BundleError(f"{path}: cannot be loaded ({error}); install the bundle again") from error
+        raise BundleError(f"{path}: cannot be loaded ({one_line(str(error))}); install the bundle again") from error

@@ -25,7 +25,7 @@ from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.importing import MAX_DURATION_S
 from device_app.data.names import checked_text
 from device_app.data.utterance import Utterance
-from editing.errors import BadAudioError, BadInputError
+from editing.errors import BadAudioError, BadInputError, one_line
 from editing.files import sha256
 from editing.json_text import parse_json
 from editing.privacy import make_folder, private_folder
@@ -182,7 +182,7 @@ def check_recording(path: Path, name: str) -> float:
             if decoded_s > MAX_DURATION_S + TOLERANCE_S:
                 raise BadInputError(f"the archive: {name} is longer than {MAX_DURATION_S:g} s")
     except (BadAudioError, soundfile.LibsndfileError) as error:
-        raise BadInputError(f"the archive: {name} is not a readable recording ({error})") from error
+        raise BadInputError(f"the archive: {name} is not a readable recording ({one_line(str(error))})") from error
     return decoded_s
 
 
@@ -204,7 +204,9 @@ def members(file: IO[bytes], what: str = "the archive", encoding: str = "ascii")
         try:
             member = tarfile.TarInfo.frombuf(header, encoding, "strict")
         except (tarfile.HeaderError, UnicodeDecodeError) as error:
-            raise BadInputError(f"{what}: is no tar file, or is damaged ({error}); nothing was used of it") from error
+            raise BadInputError(
+                f"{what}: is no tar file, or is damaged ({one_line(str(error))}); nothing was used of it"
+            ) from error
         if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.size < 0:
             raise BadInputError(f"{what}: {member.name!r} is not a regular file; nothing was used of it")
         yield member.name, member.size
@@ -249,4 +251,6 @@ def _utterance(number: int, line: bytes, written: dict[str, Path]) -> Utterance:
             raise ValueError("expected audio of the archive, a text and a split")
         return Utterance(audio=written[record["audio"]], text=checked_text(record["text"]), split=record["split"])
     except (ValueError, AttributeError, TypeError) as error:
-        raise BadInputError(f"the archive: line {number} of its manifest cannot be used ({error})") from error
+        raise BadInputError(
+            f"the archive: line {number} of its manifest cannot be used ({one_line(str(error))})"
+        ) from error

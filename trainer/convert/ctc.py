@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForCTC
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.models.hub import download
 from device_app.recognition.subwords import WORD_START
-from editing.errors import BadInputError
+from editing.errors import BadInputError, one_line
 from editing.json_text import read_json
 from export.bundle import Bundle
 from export.graphs import export_auto_ctc, export_conformer_ctc
@@ -95,7 +95,7 @@ def _parakeet(folder: Path, config: Any) -> tuple[tokenizers.Tokenizer, dict[str
         record["post_processor"] = None
         tokenizer = tokenizers.Tokenizer.from_str(json.dumps(record))
     except Exception as error:  # tokenizers raises bare Exception
-        raise BadInputError(f"{path}: cannot be used ({error})") from error
+        raise BadInputError(f"{path}: cannot be used ({one_line(str(error))})") from error
     if tokenizer.get_vocab_size() != blank:
         raise BadInputError(f"{path}: has {tokenizer.get_vocab_size()} tokens, but the model has {blank} and the blank")
     encoder = {key: value for key, value in config.encoder_config.to_dict().items() if key not in NOT_ARCHITECTURE}
@@ -144,4 +144,4 @@ def _json(path: Path, default: Any = None) -> Any:
             return default
         raise BadInputError(f"{path}: is missing") from None
     except (OSError, ValueError) as error:
-        raise BadInputError(f"{path}: cannot be read ({error})") from error
+        raise BadInputError(f"{path}: cannot be read ({one_line(str(error))})") from error

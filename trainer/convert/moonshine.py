@@ -25,7 +25,7 @@ from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.manifest import read_manifest
 from device_app.models.moonshine_checkpoint import LICENCE_TEXT, read_checkpoint
 from device_app.paths import RECORDINGS
-from editing.errors import AsrEdgeError, BadInputError
+from editing.errors import AsrEdgeError, BadInputError, one_line
 from editing.files import folder_in_one_step
 from editing.printable import printable
 from export.bundle import GRAPHS, LICENCE, TOKENIZER, WEIGHTS, Bundle, write_record
@@ -118,7 +118,7 @@ def read_published_pair(source: Path) -> PublishedTensors:
         try:
             model = onnx.load(path)
         except Exception as error:  # protobuf raises several kinds, none of them public
-            raise BadInputError(f"{path}: cannot be read as ONNX ({error})") from error
+            raise BadInputError(f"{path}: cannot be read as ONNX ({one_line(str(error))})") from error
         nodes = list(_all_nodes(model.graph))
         arrays = {
             tensor.name: numpy_helper.to_array(tensor)

@@ -23,7 +23,7 @@ from device_app.recognition.onnx_session import session
 from device_app.recognition.options import DEFAULT, DecodingOptions
 from device_app.recognition.results import Recognition, Word, geometric_mean
 from device_app.recognition.subwords import word_spans
-from editing.errors import BadInputError, BundleError
+from editing.errors import BadInputError, BundleError, one_line
 from export.bundle import TOKENIZER, Bundle
 
 HOP = 64 * 3 * 2  # samples of audio in one encoder frame: the strides of the three convolutions
@@ -61,7 +61,9 @@ def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = D
     try:
         config = Config.of(bundle.config)
     except (KeyError, TypeError, ZeroDivisionError) as error:
-        raise BundleError(f"{bundle.folder}: the configuration in model.json is damaged ({error})") from error
+        raise BundleError(
+            f"{bundle.folder}: the configuration in model.json is damaged ({one_line(str(error))})"
+        ) from error
     encoder, decoder = (session(baked / f"{name}.onnx", threads) for name in ("encoder", "decoder"))
     cache = [value.shape for value in decoder.get_inputs() if value.name.startswith("past_key.")]
     if len(cache) != config.layers or any(s[1::2] != [config.heads, config.head_dim] for s in cache):

@@ -12,7 +12,7 @@ import soundfile
 
 from device_app.audio.samples import encode, to_model_rate
 from device_app.data.utterance import Utterance
-from editing.errors import BadInputError
+from editing.errors import BadInputError, one_line
 from editing.files import write_atomically
 from trainer.lifelong.corpora.source import Source
 
@@ -50,7 +50,7 @@ def _utterances(stm: Path, out: Path, split: str) -> Iterable[Utterance]:
             start, end = float(fields[3]), float(fields[4])
             text = " ".join(MARKS.sub(" ", fields[6]).replace(" '", "'").split())
         except (IndexError, ValueError) as error:
-            raise BadInputError(f"{stm}, line {number}: not a valid STM line ({error})") from error
+            raise BadInputError(f"{stm}, line {number}: not a valid STM line ({one_line(str(error))})") from error
         if not text or NOT_SCORED in text or end <= start:
             continue
         path = out / f"{stm.stem}-{number:05d}.flac"
@@ -61,6 +61,8 @@ def _utterances(stm: Path, out: Path, split: str) -> Iterable[Utterance]:
                     file.seek(round(start * rate))
                     audio = file.read(round((end - start) * rate), dtype="float32")
             except (OSError, soundfile.LibsndfileError) as error:
-                raise BadInputError(f"{talk}: cannot be read from {start:g} to {end:g} s ({error})") from error
+                raise BadInputError(
+                    f"{talk}: cannot be read from {start:g} to {end:g} s ({one_line(str(error))})"
+                ) from error
             write_atomically(path, encode(to_model_rate(audio, rate, str(talk))))
         yield Utterance(audio=path, text=text, speaker=fields[2], split=split)
