@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,24 +31,23 @@ def log(model: options.Model = None, as_json: options.Json = False) -> None:
     if not ledger.edits:
         echo("The base model, without edits. 'asr-edge adapt --domain NAME' makes one.")
         return
-    head = ("edit", "state", "domain", "merge", "trained on", "WER before", "after", "MB", "created")
+    head = ("edit", "state", "domain", "utterances", "WER before", "after", "lambda", "created")
     rows = [
         (
             edit.id,
             _state(ledger, edit),
             edit.domain,
-            _merge_text(ledger, edit),
-            f"{counted(edit.utterances, 'utterance')}" if edit.utterances else edit.kind,
+            edit.utterances or edit.kind,
             *(
                 ", ".join(f"{wer[d]:.1%}" for d in edit.domains if d in wer)
                 for wer in (edit.before, _latest_wer(ledger, edit))
             ),
-            f"{_size(ledger, edit) / 1e6:.1f}",
-            edit.created[:16].replace("T", " "),
+            options.lambda_text(_settings(ledger, edit)["lam"]),
+            edit.created[:10],
         )
         for edit in ledger.edits
     ]
-    print_table([head, *rows], right={0, 5, 6, 7})
+    print_table([head, *rows], right={0, 3, 4, 5, 6})
     echo(f"Active: {active_edits(ledger.current)}.")
 
 
@@ -117,9 +117,14 @@ def _state(ledger: Ledger, edit: Edit) -> str:
 
 
 def _merge_text(ledger: Ledger, edit: Edit) -> str:
-    settings = next((a.settings for a in ledger.current.applied if a.edit == edit.id), edit.settings)
+    settings = _settings(ledger, edit)
     density = [f"density {settings['density']:g}"] if "density" in settings else []
     return " ".join([edit.method, f"lambda {options.lambda_text(settings['lam'])}", *density])
+
+
+def _settings(ledger: Ledger, edit: Edit) -> Mapping[str, Any]:
+    """The settings of its merge: those of the active version, where it is part of it."""
+    return next((a.settings for a in ledger.current.applied if a.edit == edit.id), edit.settings)
 
 
 def _size(ledger: Ledger, edit: Edit) -> int:
