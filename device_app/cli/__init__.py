@@ -36,6 +36,7 @@ from device_app.cli import (
     record,
     report,
     revert,
+    serve,
     status,
     terms,
     transcribe,
@@ -62,6 +63,8 @@ PANELS: Mapping[str, Mapping[str, typer.Typer | Callable[..., None]]] = {
         "terms": terms.app,
         "evaluate": evaluate.evaluate,
         "bench": bench.bench,
+        "serve": serve.serve,
+        "service": serve.app,
     },
     "Recordings": {
         "record": record.record,

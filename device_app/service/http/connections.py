@@ -214,7 +214,7 @@ class TrackRequests:
         self._app, self._connections = app, connections
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope.get("client"):
+        if scope["type"] not in ("http", "websocket") or not scope.get("client"):
             await self._app(scope, receive, send)
             return
         with self._connections.request(tuple(scope["client"])):
