@@ -8,15 +8,16 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from device_app.service import health
-from device_app.service.errors import add_error_handlers, error_response
+from device_app.service import monitoring
+from device_app.service.errors import ServiceError, add_error_handlers, error_response
 from device_app.service.http.bodies import LimitBodies
 from device_app.service.http.logs import LogRequests
-from device_app.service.openai import models
+from device_app.service.metrics import CountRequests
+from device_app.service.openai import models, transcriptions
 from device_app.service.security import Access, Guard
 from device_app.service.state import ServiceState
 
-ROUTERS: tuple[APIRouter, ...] = (health.router, models.router)
+ROUTERS: tuple[APIRouter, ...] = (monitoring.router, models.router, transcriptions.router)
 UPLOADS = frozenset({"/v1/audio/transcriptions"})  # paths whose bodies are recordings
 PUBLIC = frozenset({"/health"})  # paths that need no token; see `Access.public`
 
@@ -33,7 +34,7 @@ def make_app(state: ServiceState, access: Access) -> FastAPI:
     async def life(_app: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(state.models.get)  # an error of the default model ends the service at its start
         yield
-        await run_in_threadpool(state.turns.close)
+        await run_in_threadpool(state.close)
 
     app = FastAPI(title="asr-edge", version="1", lifespan=life, docs_url=None, redoc_url=None)
     app.state.service = state
@@ -45,8 +46,9 @@ def make_app(state: ServiceState, access: Access) -> FastAPI:
         LimitBodies,
         limit=lambda path: limits.upload_bytes if path in UPLOADS else limits.body_bytes,
         idle_s=limits.body_idle_s,
-        refusal=error_response,
+        refusal=lambda status, reason: error_response(ServiceError(status, reason)),
     )
     app.add_middleware(Guard, access=access)
+    app.add_middleware(CountRequests, metrics=state.metrics)
     app.add_middleware(LogRequests)
     return app

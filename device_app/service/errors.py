@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -21,50 +21,40 @@ log = logging.getLogger(__name__)
 _TYPES = {401: "authentication_error", 429: "rate_limit_error"}
 
 
-def error_response(
-    status: int,
-    message: str,
-    *,
-    parameter: str | None = None,
-    code: str | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> JSONResponse:
-    """An error response.
-
-    Args:
-        status: the HTTP status.
-        message: for people.
-        parameter: the parameter of the request that is wrong.
-        code: for programs, such as "model_not_found".
-        headers: of the response.
-    """
-    kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    body = {"error": {"message": message, "type": kind, "param": parameter, "code": code}}
-    return JSONResponse(body, status, dict(headers or {}))
-
-
 class ServiceError(HTTPException):
-    """A request is refused; see `error_response`."""
+    """A request is refused."""
 
     def __init__(
         self, status: int, message: str, *, parameter: str | None = None, code: str | None = None, retry: bool = False
     ) -> None:
         """
         Args:
-            status, message, parameter, code: see `error_response`.
+            status: the HTTP status.
+            message: for people.
+            parameter: the parameter of the request that is wrong.
+            code: for programs, such as "model_not_found".
             retry: whether to try again later may help; the response then has Retry-After.
         """
         super().__init__(status, message, {"Retry-After": str(RETRY_AFTER_S)} if retry else None)
         self.parameter, self.code = parameter, code
 
 
+def error_body(error: ServiceError) -> dict[str, Any]:
+    """The JSON object of an error."""
+    kind = _TYPES.get(error.status_code, "server_error" if error.status_code >= 500 else "invalid_request_error")
+    return {"error": {"message": str(error.detail), "type": kind, "param": error.parameter, "code": error.code}}
+
+
+def error_response(error: ServiceError) -> JSONResponse:
+    """The response to an error."""
+    return JSONResponse(error_body(error), error.status_code, dict(error.headers or {}))
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Makes all errors of an application responses in OpenAI's shape."""
-    app.add_exception_handler(StarletteHTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(BusyError, _busy)
-    app.add_exception_handler(AsrEdgeError, _failed)
-    app.add_exception_handler(Exception, _broken)
+    for kind in (StarletteHTTPException, BusyError, AsrEdgeError, Exception):
+        app.add_exception_handler(kind, _refused)
 
 
 def as_service_error(error: Exception) -> ServiceError:
@@ -85,28 +75,15 @@ def as_service_error(error: Exception) -> ServiceError:
     return ServiceError(500, "the service failed; its log says where")
 
 
-def response_of(error: Exception) -> JSONResponse:
-    """The response to an error."""
-    found = as_service_error(error)
-    return error_response(
-        found.status_code, str(found.detail), parameter=found.parameter, code=found.code, headers=found.headers
-    )
-
-
 async def _refused(_request: Request, error: Exception) -> Response:
-    if isinstance(error, ServiceError) or not isinstance(error, StarletteHTTPException):
-        return response_of(error)
-    return error_response(error.status_code, str(error.detail), headers=error.headers)
+    if isinstance(error, StarletteHTTPException) and not isinstance(error, ServiceError):
+        found = ServiceError(error.status_code, str(error.detail))
+        found.headers = error.headers
+        return error_response(found)
+    return error_response(as_service_error(error))
 
 
 async def _invalid(_request: Request, error: Exception) -> Response:
     first = error.errors()[0] if isinstance(error, RequestValidationError) and error.errors() else {}
     name = str(first.get("loc", ("",))[-1])
-    return error_response(400, f"{name}: {first.get('msg', 'not valid')}", parameter=name)
-
-
-async def _busy(_request: Request, error: Exception) -> Response:
-    return response_of(error)
-
-
-_failed = _broken = _busy
+    return error_response(ServiceError(400, f"{name}: {first.get('msg', 'not valid')}", parameter=name))

@@ -9,16 +9,18 @@ from __future__ import annotations
 import contextvars
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from device_app.data.terms import FILE, stored_terms
+from device_app.data.terms.usage import UsageCounter
 from device_app.models.bundles import find_bundle
 from device_app.models.ledger import Ledger, edited, ledger_files
 from device_app.paths import data_folder, in_profile
 from device_app.profiles import profiles
 from device_app.recognition.options import DecodingOptions
+from device_app.recognition.results import TranscriptSegment
 from device_app.recognition.transcriber import Transcriber
 from editing.errors import AsrEdgeError, BadInputError
 from export.bundle import WEIGHTS
@@ -35,6 +37,31 @@ class UnknownModelError(BadInputError):
     """There is no such model."""
 
 
+class TermCounts:
+    """Counts how often the terms of a profile match; see `device_app.data.terms.usage`."""
+
+    def __init__(self, profile: str) -> None:
+        self._profile = profile
+        self._counter = UsageCounter()
+        self._lock = threading.Lock()
+
+    def add(self, segments: Iterable[TranscriptSegment]) -> None:
+        """Counts the terms in segments."""
+        matches = [(term.term, term.is_helped) for segment in segments for term in segment.terms]
+        self._attempt(lambda: self._counter.add(matches))
+
+    def write(self) -> None:
+        """Adds to the file what was counted since the last call."""
+        self._attempt(self._counter.write)
+
+    def _attempt(self, count: Callable[[], None]) -> None:
+        try:
+            with self._lock, in_profile(self._profile):
+                count()
+        except AsrEdgeError as error:
+            log.warning("matches of terms are not counted: %s", type(error).__name__)
+
+
 @dataclass(frozen=True)
 class Loaded:
     """A profile's model in memory.
@@ -44,6 +71,7 @@ class Loaded:
         version: its number in the ledger; 0 is the base.
         watched: the files that decide the transcriber: the ledger and the list of terms.
         state: of these files when it was loaded.
+        terms: counts the owner's terms that match.
     """
 
     profile: str
@@ -51,6 +79,7 @@ class Loaded:
     transcriber: Transcriber
     watched: Sequence[Path]
     state: State
+    terms: TermCounts
 
 
 class Models:
@@ -66,6 +95,7 @@ class Models:
         self._base, self._only, self._threads = base, only, threads
         self._loaded: dict[str, Loaded] = {}  # by profile, the least recently used first
         self._failed: dict[str, State] = {}
+        self._counts: dict[str, TermCounts] = {}
         self._reloading: set[str] = set()
         self._lock = threading.Lock()
         self._loading = threading.Lock()
@@ -108,6 +138,11 @@ class Models:
             self._replace_later(profile)
         return found
 
+    def close(self) -> None:
+        """Writes what is kept in memory: how often terms have matched."""
+        for counts in self._counts.values():
+            counts.write()
+
     def _load_first(self, profile: str) -> Loaded:
         with self._loading:
             found = self._loaded.get(profile)
@@ -145,7 +180,8 @@ class Models:
             options = DecodingOptions(keyterms=terms.terms, replacements=terms.replacements)
             version = Ledger(base).current.id if has_versions else 0
             transcriber = Transcriber(edited(base, version), threads=self._threads, options=options)
-        loaded = Loaded(profile, version, transcriber, watched, state)
+        counts = self._counts.setdefault(profile, TermCounts(profile))
+        loaded = Loaded(profile, version, transcriber, watched, state, counts)
         with self._lock:
             self._failed.pop(profile, None)
             self._loaded[profile] = loaded

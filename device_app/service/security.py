@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from device_app.service.clients import Clients
-from device_app.service.errors import error_response
+from device_app.service.errors import ServiceError, error_response
 from editing.errors import AsrEdgeError
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -116,9 +116,11 @@ class Guard:
         if scope["type"] == "websocket":
             await WebSocketClose(POLICY_VIOLATION, reason)(scope, receive, send)
             return
-        headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-        headers["Connection"] = "close"  # whatever its body has, it is not read
-        await error_response(status, reason, headers=headers)(scope, receive, _with_headers(send))
+        response = error_response(ServiceError(status, reason))
+        response.headers["Connection"] = "close"  # its body is not read
+        if status == 401:
+            response.headers["WWW-Authenticate"] = "Bearer"
+        await response(scope, receive, _with_headers(send))
 
 
 def _name(host: str) -> str:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, TypeVar
 
 from fastapi import Depends
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
+from device_app.data.terms import Term
+from device_app.recognition.results import Transcript
+from device_app.recognition.transcriber import Transcriber
 from device_app.service.limits import Limits
+from device_app.service.metrics import Metrics
 from device_app.service.models import NAME, Loaded, Models
-from device_app.service.turns import Turns
+from device_app.service.turns import BusyError, Turns
 
 Result = TypeVar("Result")
 
@@ -25,11 +29,14 @@ class ServiceState:
         models: the models of the profiles.
         turns: runs what needs the CPU.
         limits: of requests.
+        metrics: counts what is served.
     """
 
     models: Models
     turns: Turns
     limits: Limits
+    metrics: Metrics = field(default_factory=Metrics)
+    _receiving: int = 0
 
     async def model(self, name: str = NAME) -> Loaded:
         """The model of this name, which is loaded if it is not in memory.
@@ -39,6 +46,40 @@ class ServiceState:
             AsrEdgeError: it cannot be loaded.
         """
         return await run_in_threadpool(self.models.get, name)
+
+    async def transcriber(self, loaded: Loaded, keyterms: Sequence[Term] = ()) -> Transcriber:
+        """The model's transcriber with further keyterms, whose index takes time to make."""
+        if not keyterms:
+            return loaded.transcriber
+        return await run_in_threadpool(loaded.transcriber.with_keyterms, keyterms)
+
+    async def note(self, loaded: Loaded, transcript: Transcript) -> None:
+        """Counts what was recognised: seconds of audio, and the owner's terms."""
+        self.metrics.audio_s.inc(transcript.duration_s)
+        if any(segment.terms for segment in transcript.segments):
+            await run_in_threadpool(loaded.terms.add, transcript.segments)
+
+    def close(self) -> None:
+        """Ends the threads, and writes what is kept in memory."""
+        self.turns.close()
+        self.models.close()
+
+    @contextmanager
+    def receiving(self, client: str) -> Iterator[None]:
+        """Takes a place for the upload of a recording; refuses it before it is read if there will be no place to work.
+
+        Raises:
+            BusyError: there is no place.
+        """
+        with self.turns.job(client):  # not kept: an upload that is slow must not hold the place of one that is there
+            pass
+        if self._receiving >= self.limits.uploads:
+            raise BusyError(is_of_client=False)
+        self._receiving += 1
+        try:
+            yield
+        finally:
+            self._receiving -= 1
 
     @contextmanager
     def job(self, client: str) -> Iterator[Job]:

@@ -1,29 +1,21 @@
-"""A real service on a real socket, with a tiny model."""
+"""A real service on a real socket, with the embedded model."""
 
 import contextlib
-import shutil
 import threading
 
 import httpx2 as httpx
 import pytest
 import uvicorn
 
+from device_app.paths import RECORDINGS
 from device_app.service.app import make_app
 from device_app.service.http.connections import Connections, listen
-from device_app.service.limits import Limits
 from device_app.service.models import Models
 from device_app.service.security import Access
 from device_app.service.server import make_state, server_config
 from tests.conftest import until
 
-
-@pytest.fixture
-def service_home(tiny_bundle, tmp_path, monkeypatch):
-    """A data folder in which the tiny model is installed."""
-    folder = tmp_path / "home"
-    shutil.copytree(tiny_bundle.folder, folder / "models" / "tiny")
-    monkeypatch.setenv("ASR_EDGE_HOME", str(folder))
-    return folder
+SPEECH = RECORDINGS / "ss-noservice.flac"
 
 
 @contextlib.contextmanager
@@ -46,18 +38,32 @@ def running(state, access=None, **tls):
 
 
 @pytest.fixture
-def serve(service_home):
-    """Starts a service with the tiny model; returns its URL."""
+def start(transcriber):
+    """Starts services; returns the URL and the state of each."""
     with contextlib.ExitStack() as stack:
 
-        def start(access=None, limits=None, only=None, base="tiny", **tls):
-            state = make_state(Models(base, only), limits or Limits(), 2)
-            return stack.enter_context(running(state, access, **tls))
+        def starting(limits=None, access=None, only=None, **tls):
+            state = make_state(Models(only=only), limits, 2)
+            return stack.enter_context(running(state, access, **tls)), state
 
-        yield start
+        yield starting
+
+
+@pytest.fixture(scope="module")
+def service(transcriber, home):
+    """The state of a service that the tests of a module share, and its URL."""
+    state = make_state(Models(), threads=2)
+    with running(state) as url:
+        state.url = url
+        yield state
+
+
+@pytest.fixture
+def url(service):
+    return service.url
 
 
 @pytest.fixture
 def client():
-    with httpx.Client(timeout=20) as found:
+    with httpx.Client(timeout=30) as found:
         yield found
