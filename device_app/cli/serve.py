@@ -44,6 +44,17 @@ def serve(
             show_default="this machine's name",
         ),
     ] = None,
+    wyoming_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port for Wyoming (Home Assistant); 0 for none.")
+    ] = 10300,
+    wyoming_peer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Another machine in your network that may use Wyoming, which is not encrypted; may repeat.",
+            show_default="only this machine",
+        ),
+    ] = None,
     model: options.Model = None,
     log_format: Annotated[Literal["text", "json"], typer.Option(help="The log: text or JSON lines.")] = "text",
     verbose: Annotated[bool, typer.Option("--verbose", help="Log every request too, without content.")] = False,
@@ -57,10 +68,41 @@ def serve(
     from device_app.service.models import Models
     from device_app.service.server import Address
     from device_app.service.server import serve as run
+    from device_app.service.wyoming.server import WyomingAddress
 
-    address = Address(host, port, tuple(name or ()))
-    options.tell(f"http{'' if address.is_local else 's'}://{host}:{port}/v1  Ctrl-C stops.")
-    run(address, Models(model, active_profile() or None), log_format=log_format, verbose=verbose)
+    wyoming = WyomingAddress(wyoming_port, tuple(wyoming_peer or ()))
+    if wyoming.peers:
+        options.tell(f"Audio and text of {', '.join(wyoming.peers)} cross the network unencrypted (Wyoming).")
+
+    def announce(at: Address) -> None:
+        scheme = "http" if at.is_local else "https"
+        options.tell(f"OpenAI's API: {scheme}://{at.host}:{at.port}/v1   Wyoming: port {wyoming.port}   Ctrl-C stops.")
+
+    run(
+        Address(host, port, tuple(name or ())),
+        Models(model, active_profile() or None),
+        wyoming=wyoming,
+        log_format=log_format,
+        verbose=verbose,
+        on_start=announce,
+    )
+
+
+@app.command()
+def install(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port for HTTP and WebSockets.")] = 8765,
+    wyoming_port: Annotated[int, typer.Option(min=1, max=65535, help="Port for Wyoming.")] = 10300,
+) -> None:
+    """Write units of systemd, which start the service for your user when a program first connects."""
+    import sys
+
+    need_service()
+    from device_app.service.systemd import install_units, units
+
+    folder = install_units(units([sys.executable, "-m", "device_app", "serve"], port, wyoming_port))
+    options.tell(f"Written to {folder}. To start it now and after each login:")
+    echo("systemctl --user daemon-reload")
+    echo("systemctl --user enable --now asr-edge.socket asr-edge-wyoming.socket")
 
 
 @token.command("add")

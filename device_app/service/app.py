@@ -12,12 +12,13 @@ from device_app.service import monitoring
 from device_app.service.errors import ServiceError, add_error_handlers, error_response
 from device_app.service.http.bodies import LimitBodies
 from device_app.service.http.logs import LogRequests
+from device_app.service.live import websocket
 from device_app.service.metrics import CountRequests
 from device_app.service.openai import models, transcriptions
 from device_app.service.security import Access, Guard
 from device_app.service.state import ServiceState
 
-ROUTERS: tuple[APIRouter, ...] = (monitoring.router, models.router, transcriptions.router)
+ROUTERS: tuple[APIRouter, ...] = (monitoring.router, models.router, transcriptions.router, websocket.router)
 UPLOADS = frozenset({"/v1/audio/transcriptions"})  # paths whose bodies are recordings
 PUBLIC = frozenset({"/health"})  # paths that need no token; see `Access.public`
 

@@ -16,10 +16,8 @@ class Limits:
         jobs_of_client: of one client; see `device_app.service.turns`.
         uploads: recordings that are received at once.
         message_bytes: per message of live audio.
-        pending_s: seconds of live audio that may wait for recognition before the service stops reading.
+        live: live connections at once. More audio than the CPU can recognise only makes all of them late.
         idle_s: a live connection without audio for this long is ended.
-        live_hours: after which a live connection is ended.
-        retry_after_s: seconds after which a refused client should try again.
     """
 
     upload_bytes: int = 1 << 30
@@ -29,7 +27,5 @@ class Limits:
     jobs_of_client: int = 32
     uploads: int = 32
     message_bytes: int = 1 << 20
-    pending_s: float = 30.0
+    live: int = 32
     idle_s: float = 60.0
-    live_hours: float = 12.0
-    retry_after_s: int = 5

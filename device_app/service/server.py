@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -16,17 +16,22 @@ from device_app.remote.tls import CERTIFICATE, CERTIFICATE_KEY, make_certificate
 from device_app.remote.trusted_hosts import is_loopback
 from device_app.service.app import PUBLIC, make_app
 from device_app.service.clients import Clients, service_folder
-from device_app.service.http.connections import BACKLOG, Connections, TrackRequests, listen
+from device_app.service.http.connections import BACKLOG, Connections, TrackRequests, counted, listen
 from device_app.service.http.logs import LogFormat, configure_logs
 from device_app.service.http.sockets import only_tls_1_3, raise_open_files
 from device_app.service.limits import Limits
 from device_app.service.models import Models
 from device_app.service.security import LOOPBACK_NAMES, Access
 from device_app.service.state import ServiceState
+from device_app.service.systemd import HTTP, WYOMING, inherited_sockets, notify
 from device_app.service.turns import Turns
+from device_app.service.wyoming.announcement import Announcement, own_address
+from device_app.service.wyoming.server import WyomingAddress, WyomingServer
 from editing.errors import BadInputError
 
-SHUTDOWN_S = 30  # in which requests that have begun may end
+log = logging.getLogger(__name__)
+
+SHUTDOWN_S = 15  # in which requests that have begun may end
 
 
 @dataclass(frozen=True)
@@ -117,42 +122,136 @@ def server_config(app: ASGIApp, connections: Connections, limits: Limits, **tls:
     )
 
 
+class Server(uvicorn.Server):
+    """uvicorn, and Wyoming in the same event loop. At its end, live connections first get the text of what was said."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        state: ServiceState,
+        wyoming: WyomingServer | None = None,
+        announcement: Announcement | None = None,
+    ) -> None:
+        super().__init__(config)
+        self._state, self._wyoming, self._announcement = state, wyoming, announcement
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begins to listen."""
+        await super().startup(sockets)
+        if self.should_exit:
+            return
+        if self._wyoming is not None:
+            await self._wyoming.start()
+        if self._announcement is not None:
+            try:
+                await self._announcement.start()
+            except OSError as error:
+                log.warning("the service is not announced in the network: %s", error.strerror)
+        notify("READY=1")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Ends what has begun."""
+        notify("STOPPING=1")
+        self._state.stopping.set()
+        if self._announcement is not None:
+            await self._announcement.stop()
+        if self._wyoming is not None:
+            await self._wyoming.stop(SHUTDOWN_S)
+        await self._state.live_ended(SHUTDOWN_S)
+        await super().shutdown(sockets)
+
+
 def serve(
     address: Address,
     models: Models,
     limits: Limits | None = None,
     *,
+    wyoming: WyomingAddress | None = None,
     log_format: LogFormat = "text",
     verbose: bool = False,
+    on_start: Callable[[Address], None] = lambda _address: None,
 ) -> None:
     """Serves until interrupted; requests that have begun are then finished.
 
     Args:
-        address: where to listen.
+        address: where to listen, unless systemd has opened the sockets.
         models: the models to serve.
         limits: of requests.
+        wyoming: where to listen for Wyoming; None does not.
         log_format: of the log on standard error.
         verbose: also log every request, without content.
+        on_start: called with the address before the first request.
 
     Raises:
         BadInputError: it cannot listen there, or no client has a token where one is needed.
         StorageError: the certificate or tokens cannot be read or written.
     """
+    inherited = inherited_sockets()
+    if found := inherited.get(HTTP):
+        address = _address_of(found, address.names)
     state = make_state(models, limits)
-    connections = Connections()
+    connections, wyoming_connections = Connections(), Connections()
     app = make_app(state, access_of(address))
     config = server_config(app, connections, state.limits, **certificate_of(address))
     try:
         config.load()
     except (OSError, ssl.SSLError) as error:
-        raise BadInputError(f"{Path(service_folder())}: the certificate cannot be used ({error}); remove it") from error
-    try:
-        sockets = listen(address.host, address.port, connections)
-    except OSError as error:
-        raise BadInputError(
-            f"{address.host}:{address.port}: cannot be listened on ({error.strerror}); choose another --host or --port"
-        ) from error
+        raise BadInputError(f"{service_folder()}: the certificate cannot be used ({error}); remove it") from error
+    models.get()  # an error of the default model is reported before anything is served
+    sockets = _listening(inherited.get(HTTP), address.host, address.port, connections, "--host or --port")
+    wyoming = wyoming or WyomingAddress(port=0)
+    wyoming_server = None
+    if wyoming.port or WYOMING in inherited:
+        opened = _listening(inherited.get(WYOMING), wyoming.host, wyoming.port, wyoming_connections, "--wyoming-port")
+        _check_wyoming(opened, wyoming)
+        wyoming_server = WyomingServer(state, opened, wyoming_connections, wyoming.peers)
     raise_open_files()
     configure_logs(log_format, ["device_app.service"], verbose=verbose)
-    models.get()  # an error of the default model is reported before anything is served
-    uvicorn.Server(config).run(sockets)
+    on_start(address)
+    Server(config, state, wyoming_server, _announcement(wyoming)).run(sockets)
+
+
+def _address_of(sockets: Sequence[socket.socket], names: tuple[str, ...]) -> Address:
+    """The address of sockets that systemd has opened: one beyond loopback if there is any."""
+    found = [one.getsockname() for one in sockets]
+    addresses = [Address(str(name[0]), int(name[1]), names) for name in found]
+    return min(addresses, key=lambda one: one.is_local)
+
+
+def _listening(
+    inherited: Sequence[socket.socket] | None, host: str, port: int, connections: Connections, remedy: str
+) -> list[socket.socket]:
+    """
+    Raises:
+        BadInputError: the address cannot be listened on.
+    """
+    if inherited:
+        return [counted(one, connections) for one in inherited]
+    try:
+        return listen(host, port, connections)
+    except OSError as error:
+        raise BadInputError(
+            f"{host}:{port}: cannot be listened on ({error.strerror}); choose another {remedy}"
+        ) from error
+
+
+def _check_wyoming(sockets: Sequence[socket.socket], wyoming: WyomingAddress) -> None:
+    """
+    Raises:
+        BadInputError: systemd listens beyond loopback, and no peer is named.
+    """
+    if not wyoming.peers and not all(is_loopback(one.getsockname()[0]) for one in sockets):
+        raise BadInputError(
+            "Wyoming has neither tokens nor encryption: beyond loopback it serves only the machines that "
+            "--wyoming-peer names"
+        )
+
+
+def _announcement(wyoming: WyomingAddress) -> Announcement | None:
+    """What the peers may find; without peers, no other machine could connect."""
+    try:
+        addresses = list(dict.fromkeys(own_address(peer) for peer in wyoming.peers))
+    except OSError as error:
+        log.warning("the service is not announced in the network: %s", error.strerror)
+        return None
+    return Announcement(wyoming.port, addresses) if addresses else None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends
 from starlette.concurrency import run_in_threadpool
@@ -30,13 +31,16 @@ class ServiceState:
         turns: runs what needs the CPU.
         limits: of requests.
         metrics: counts what is served.
+        stopping: is set when the service stops; live connections then end with the text of what was said.
     """
 
     models: Models
     turns: Turns
     limits: Limits
     metrics: Metrics = field(default_factory=Metrics)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _receiving: int = 0
+    _live: int = 0
 
     async def model(self, name: str = NAME) -> Loaded:
         """The model of this name, which is loaded if it is not in memory.
@@ -80,6 +84,38 @@ class ServiceState:
             yield
         finally:
             self._receiving -= 1
+
+    @contextmanager
+    def live(self, client: str) -> Iterator[Job]:
+        """Takes a place for a live connection.
+
+        Raises:
+            BusyError: there is none.
+        """
+        if self._live >= self.limits.live:
+            raise BusyError(is_of_client=False)
+        self._live += 1
+        try:
+            with self.job(client) as job:
+                yield job
+        finally:
+            self._live -= 1
+
+    async def unless_stopping(self, work: Coroutine[Any, Any, Result]) -> Result | None:
+        """Awaits work; returns None, and cancels it, if the service stops before it is done."""
+        working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(self.stopping.wait())
+        try:
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            return working.result() if working.done() else None
+        finally:
+            working.cancel()
+            stopping.cancel()
+
+    async def live_ended(self, seconds: float) -> None:
+        """Waits until no live connection is left, for so long at most."""
+        end = asyncio.get_running_loop().time() + seconds
+        while self._live and asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(0.02)
 
     @contextmanager
     def job(self, client: str) -> Iterator[Job]:
