@@ -40,6 +40,7 @@ from device_app.cli import (
     status,
     terms,
     transcribe,
+    type_,
     vector,
 )
 from device_app.cli.option_errors import PlainErrors
@@ -60,6 +61,7 @@ app = typer.Typer(
 PANELS: Mapping[str, Mapping[str, typer.Typer | Callable[..., None]]] = {
     "Speech to text": {
         "transcribe": transcribe.transcribe,
+        "type": type_.type_,
         "terms": terms.app,
         "evaluate": evaluate.evaluate,
         "bench": bench.bench,
