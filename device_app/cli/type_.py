@@ -17,7 +17,7 @@ def type_(
     action: Annotated[
         Action | None,
         typer.Argument(
-            metavar="[ACTION]",
+            metavar="ACTION",
             help="For the running dictation, to bind to keys: toggle, start, stop, undo, correct or quit.",
             show_default="start the dictation, and wait for these",
         ),
