@@ -232,7 +232,7 @@ def memory(running: Running, requests: int) -> None:
         for future in [pool.submit(ask) for _ in range(4)]:
             future.result()
     readings.append(f"{running.rss_mb():.0f}")
-    print(f"  {requests} requests of 0.2 s in {time.perf_counter() - start:.0f} s; MB: {' '.join(readings)}")
+    print(f"  {requests} requests of 0.2 s of silence in {time.perf_counter() - start:.0f} s; MB: {' '.join(readings)}")
 
 
 def identity(running: Running, data: Path, each: int = 20) -> None:

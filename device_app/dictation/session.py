@@ -14,7 +14,7 @@ from device_app.audio.samples import Samples
 from device_app.audio.vad import SegmentSettings
 from device_app.data.names import checked_text
 from device_app.data.store import Store
-from device_app.data.terms import folded
+from device_app.data.terms import normalise_term
 from device_app.dictation.control import Command
 from device_app.dictation.window import Window, one_line_of
 from device_app.recognition.results import TranscriptSegment, Update
@@ -133,7 +133,7 @@ class Dictation:
                 self._type(update.segment)
 
     def _type(self, segment: TranscriptSegment) -> None:
-        if " ".join(folded(segment.text).split()).strip(" .,!?") in UNDO:
+        if " ".join(normalise_term(segment.text).split()).strip(" .,!?") in UNDO:
             self._undo()
             return
         text = f"{' ' if self._typed else ''}{one_line_of(segment.text)}"
@@ -168,4 +168,4 @@ class Dictation:
 
 
 def _alikeness(first: str, second: str) -> float:
-    return difflib.SequenceMatcher(None, folded(first.strip()), folded(second)).ratio()
+    return difflib.SequenceMatcher(None, normalise_term(first.strip()), normalise_term(second)).ratio()
