@@ -39,7 +39,7 @@ from device_app import Transcriber, my_model
 from device_app.audio.samples import SAMPLE_RATE, encode, read
 from device_app.audio.sources import Recording
 from device_app.data.manifest import read_manifest
-from device_app.evaluation.error_rates import english, error_counts
+from device_app.evaluation.error_rates import english, error_rates
 from device_app.paths import RECORDINGS
 from device_app.recognition.onnx_session import available_cores
 from device_app.recognition.recordings.batch import transcribe_all
@@ -251,7 +251,7 @@ def identity(running: Running, data: Path, each: int = 15) -> None:
             references.append(one.text or "")
             live.append(" ".join(texts))
             files.append(transcriber.transcribe(samples, SAMPLE_RATE).text)
-    rates = [error_counts(references, texts, english).rates().wer for texts in (live, files)]
+    rates = [error_rates(references, texts, english).wer for texts in (live, files)]
     print(f"  {2 * len(live)} live transcripts, {differing} differ from Transcriber.stream")
     print(f"  WER {100 * rates[0]:.1f} % live, {100 * rates[1]:.1f} % as files")
 
