@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from editing.errors import BadInputError
@@ -18,19 +21,41 @@ CANDIDATE = "candidate-"  # prefix of folders with the baked files of a candidat
 DATA = (
     *("store.sqlite3*", "audio", "quarantine", "ledgers", "models", "baked", "training", "jobs", "hosts.json"),
     *("terms.json", ".terms.json.lock", "terms-cache", "term-usage.json", ".term-usage.json.lock", "settings.toml"),
-    *("reserve", "host", "host/*", f"{CANDIDATE}*", f"{CANDIDATE}*/*", "fleet-*", ".*.tmp"),
+    *("reserve", "host", "host/*", "service", f"{CANDIDATE}*", f"{CANDIDATE}*/*", "fleet-*", ".*.tmp"),
 )
 # Those that are private even where they are symbolic links, to another disk for instance. Models are no secret,
 # and may be shared by several users.
 LINKED = (
-    *("store.sqlite3*", "audio", "quarantine", "ledgers", "training", "jobs", "hosts.json", "host"),
+    *("store.sqlite3*", "audio", "quarantine", "ledgers", "training", "jobs", "hosts.json", "host", "service"),
     *("terms.json", "term-usage.json", f"{CANDIDATE}*", "fleet-*"),
 )
 PROFILE_VARIABLE = "ASR_EDGE_PROFILE"
 
+_chosen: ContextVar[str | None] = ContextVar("chosen profile", default=None)
+
+
+def active_profile() -> str:
+    """The profile of `in_profile`, or else that of ASR_EDGE_PROFILE; empty for the main data folder."""
+    chosen = _chosen.get()
+    return os.environ.get(PROFILE_VARIABLE, "") if chosen is None else chosen
+
+
+@contextmanager
+def in_profile(name: str) -> Iterator[None]:
+    """Makes `data_folder` that of another profile inside the block, for this thread or asyncio task only.
+
+    Args:
+        name: the profile; empty for the main data folder.
+    """
+    token = _chosen.set(name)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
 
 def data_folder() -> Path:
-    """The folder of models, recordings and baked files, of the profile that ASR_EDGE_PROFILE names if it is set.
+    """The folder of models, recordings and baked files of the active profile.
 
     Only its owner can read its content; see `editing.privacy.private_folder`.
 
@@ -38,7 +63,7 @@ def data_folder() -> Path:
         BadInputError: there is no such profile.
     """
     main = main_folder()
-    if not (name := os.environ.get(PROFILE_VARIABLE)):
+    if not (name := active_profile()):
         return main
     folder = profiles_folder() / name
     if name in (".", "..") or Path(name).name != name or not folder.is_dir():

@@ -36,9 +36,11 @@ from device_app.cli import (
     record,
     report,
     revert,
+    serve,
     status,
     terms,
     transcribe,
+    type_,
     vector,
 )
 from device_app.cli.option_errors import PlainErrors
@@ -59,9 +61,12 @@ app = typer.Typer(
 PANELS: Mapping[str, Mapping[str, typer.Typer | Callable[..., None]]] = {
     "Speech to text": {
         "transcribe": transcribe.transcribe,
+        "type": type_.type_,
         "terms": terms.app,
         "evaluate": evaluate.evaluate,
         "bench": bench.bench,
+        "serve": serve.serve,
+        "service": serve.app,
     },
     "Recordings": {
         "record": record.record,

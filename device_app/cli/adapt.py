@@ -92,8 +92,10 @@ def _here(
     from device_app.adaptation.adapt import adapt as run
     from device_app.adaptation.local_training import local_finetuning, need_torch, remove_checkpoints
     from device_app.data.store import Store
+    from device_app.execution import lower_priority
 
     need_torch()
+    lower_priority()
     with Store() as store:
         ledger = open_ledger(model)
         with ledger.changing():

@@ -30,7 +30,7 @@ from editing.methods import METHODS
 from editing.task_vector import TaskVector
 from export.bundle import WEIGHTS, Bundle
 
-__all__ = ["Applied", "Edit", "Ledger", "Version", "edited"]
+__all__ = ["Applied", "Edit", "Ledger", "Version", "edited", "ledger_files"]
 
 
 class Ledger:
@@ -50,7 +50,7 @@ class Ledger:
             StorageError: it is damaged or of a newer asr-edge.
         """
         self.base = base
-        self.files = LedgerFiles(data_folder() / "ledgers" / base.weights_hash[:16])
+        self.files = ledger_files(base)
         self.edits: list[Edit] = []
         self.versions = [Version(0, None)]
         self.current = self.versions[0]
@@ -314,6 +314,11 @@ class Ledger:
         versions = list(self.versions)
         versions[version.id] = replace(versions[version.id], wer={**versions[version.id].wer, **wer})
         self._write(self.edits, versions, versions[self.current.id])
+
+
+def ledger_files(base: Bundle) -> LedgerFiles:
+    """The files of the ledger of a base model in the data folder; they need not exist."""
+    return LedgerFiles(data_folder() / "ledgers" / base.weights_hash[:16])
 
 
 def edited(base: Bundle, version: int | None = None) -> Bundle:

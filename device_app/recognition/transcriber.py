@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from device_app.audio.samples import SAMPLE_RATE, Converter, Samples, as_array, read_blocks, to_model_rate
 from device_app.audio.vad import RECORDING, Segment, Segmenter, SegmentSettings, VoiceActivity
+from device_app.data.terms import Term
 from device_app.models.baking import baked
 from device_app.recognition import families
 from device_app.recognition.families import Recogniser
@@ -86,6 +87,17 @@ class Transcriber:
         """Returns a transcriber of the same loaded model, with a layer around the recognition of a segment."""
         other = copy.copy(self)
         other._recogniser = wrap(self._recogniser)
+        return other
+
+    def with_keyterms(self, keyterms: Sequence[Term | str]) -> Transcriber:
+        """Returns a transcriber of the same loaded model that expects further words and phrases.
+
+        Raises:
+            BadInputError: one of them is not a valid term.
+        """
+        other = copy.copy(self)
+        other._options = replace(self._options, keyterms=[*self._options.keyterms, *keyterms])
+        other._recogniser = self._recogniser.with_keyterms(other._options.keyterms)
         return other
 
     def transcribe(self, audio: NDArray[Any], sample_rate: float) -> Transcript:
@@ -167,10 +179,18 @@ class Transcriber:
 
         Keeps the audio of one segment only, so memory does not grow with the recording.
         """
+        for segments in self.segments_by_block(blocks):
+            yield from segments
+
+    def segments_by_block(self, blocks: Iterable[Samples]) -> Iterator[list[TranscriptSegment]]:
+        """As `segments`, but yields after each block those that ended in it, often none, and those at the end.
+
+        So a caller can do something else after each block, however long nobody speaks.
+        """
         segmenter = Segmenter(self._voice, RECORDING)
         for block in blocks:
-            yield from self._recognise_all(segmenter.feed(block))
-        yield from self._recognise_all(segmenter.finish())
+            yield list(self._recognise_all(segmenter.feed(block)))
+        yield list(self._recognise_all(segmenter.finish()))
 
     def stream(
         self,

@@ -17,13 +17,13 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from device_app.service.http.logs import LogRequests
 from trainer.host.auth import CallingDevice, Group, Host, HostState, OwnJob, retry_later
 from trainer.host.contributions import accept_contribution, incoming_file, vector_file
 from trainer.host.database import UNFINISHED, Device, Job, State
 from trainer.host.metrics import JobMetrics
 from trainer.host.schemas import TrainingRequest
 from trainer.host.serving.json_bodies import JsonBodies
-from trainer.host.serving.logs import LogRequests
 from trainer.host.serving.statuses import EVERY, OF_JOB, WITH_TOKEN, add_error_handlers, errors, upload_cancelled
 from trainer.host.uploads import append_body
 

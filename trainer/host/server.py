@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ssl
-import sys
 from asyncio.sslproto import SSLProtocol
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,17 +16,17 @@ from device_app.paths import data_folder
 from device_app.remote.signatures import Signer
 from device_app.remote.tls import CERTIFICATE, CERTIFICATE_KEY
 from device_app.remote.trusted_hosts import is_loopback
+from device_app.service.http.connections import BACKLOG, Connections, TrackRequests, listen
+from device_app.service.http.logs import LogFormat, configure_logs
+from device_app.service.http.sockets import only_tls_1_3, raise_open_files
 from editing.errors import BadInputError
 from trainer.executors import Executor
 from trainer.host.database import Database
 from trainer.host.keys import SIGNING, make_keys, signer
 from trainer.host.limits import Limits
-from trainer.host.serving.connections import BACKLOG, Connections, TrackRequests, listen
-from trainer.host.serving.logs import LogFormat, configure_logs
 
 SHUTDOWN_S = 5
 TLS_BUFFER = 32 << 10  # bytes; asyncio's 256 KiB for each connection are 264 MB for 1,030 idle ones
-OPEN_FILES = 8192  # the usual limit of 1024 is fewer than connections, databases and uploads need
 
 
 @dataclass(frozen=True)
@@ -73,13 +71,6 @@ def own_signer(address: Address) -> Signer:
     return found
 
 
-def only_tls_1_3(_config: uvicorn.Config, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-    """An SSL context for uvicorn that refuses anything below TLS 1.3, which all devices use."""
-    context = default()
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    return context
-
-
 def server_config(app: FastAPI, address: Address, connections: Connections, **tls: Any) -> uvicorn.Config:
     """The configuration of uvicorn for sockets from `listen`.
 
@@ -103,17 +94,6 @@ def server_config(app: FastAPI, address: Address, connections: Connections, **tl
         access_log=False,
         **tls,
     )
-
-
-def _raise_open_files() -> None:
-    if sys.platform == "win32":
-        return
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @dataclass(frozen=True)
@@ -167,7 +147,7 @@ def serve(
         raise BadInputError(
             f"{address.host}:{address.port}: cannot be listened on ({error.strerror}); choose another --host or --port"
         ) from error
-    _raise_open_files()
+    raise_open_files()
     shown = logging or Logging()
-    configure_logs(shown.style, verbose=shown.verbose)
+    configure_logs(shown.style, ["trainer.host"], verbose=shown.verbose)
     uvicorn.Server(config).run(sockets)

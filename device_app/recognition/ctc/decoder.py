@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_app.audio.samples import SAMPLE_RATE
+from device_app.data.terms import Term
 from device_app.recognition.ctc import beam_search
 from device_app.recognition.ctc.greedy import greedy
 from device_app.recognition.keyterms.cache import term_graph
@@ -48,6 +50,12 @@ class CtcDecoder:
         """
         tokenizer = bundle.tokenizer()
         return cls(tokenizer, int(tokenizer.get_vocab_size()), options, bundle.files[TOKENIZER])
+
+    def with_keyterms(self, keyterms: Sequence[Term | str]) -> CtcDecoder:
+        """A decoder with other keyterms, whose index is not kept on the disk."""
+        other = copy.copy(self)
+        other._terms = term_graph(keyterms, None, lambda: self._names) if keyterms else None
+        return other
 
     def recognition(self, log_probabilities: NDArray[np.float32], samples: int) -> Recognition:
         """Decodes one segment.

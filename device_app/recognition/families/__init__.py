@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_app.audio.samples import Samples
+from device_app.data.terms import Term
 from device_app.recognition.options import DEFAULT, DecodingOptions
 from device_app.recognition.results import Recognition
 from editing.errors import BundleError
@@ -36,6 +38,14 @@ class Recogniser(Protocol):
             audio: (samples,) at the bundle's sampling rate.
             text: what is said. An autoregressive model predicts each of its tokens, and the end, from the tokens
                 before; a CTC model does not use it.
+        """
+        ...
+
+    def with_keyterms(self, keyterms: Sequence[Term | str]) -> Recogniser:
+        """Returns a recogniser of the same loaded model with other keyterms.
+
+        Raises:
+            BadInputError: one of them is not a valid term.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_app.audio.samples import Samples
+from device_app.data.terms import Term
 from device_app.recognition.ctc.decoder import CtcDecoder
 from device_app.recognition.onnx_session import session
 from device_app.recognition.options import DEFAULT, DecodingOptions
@@ -50,6 +52,10 @@ class ConformerCtcRecogniser:
     def log_probabilities(self, audio: Samples, text: str) -> NDArray[np.float32]:  # noqa: ARG002
         """(frames, vocabulary), whatever the text."""
         return self._outputs(_padded(audio))
+
+    def with_keyterms(self, keyterms: Sequence[Term | str]) -> ConformerCtcRecogniser:
+        """A recogniser of the same session with other keyterms."""
+        return ConformerCtcRecogniser(self._graph, self._decoder.with_keyterms(keyterms))
 
     def _outputs(self, padded: Samples) -> NDArray[np.float32]:
         log_probabilities: NDArray[np.float32] = self._graph.run(None, {"audio": padded[None]})[0][0]

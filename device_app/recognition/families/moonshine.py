@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from device_app.audio.margins import MARGIN_S, OTHER_MARGIN_S, with_margins
 from device_app.audio.samples import SAMPLE_RATE, Samples
+from device_app.data.terms import Term
 from device_app.recognition.attention import word_times
 from device_app.recognition.decoder_search import Hypothesis, SearchSettings, log_softmax, search
 from device_app.recognition.keyterms.bias import TermBias
@@ -68,7 +70,7 @@ def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = D
     cache = [value.shape for value in decoder.get_inputs() if value.name.startswith("past_key.")]
     if len(cache) != config.layers or any(s[1::2] != [config.heads, config.head_dim] for s in cache):
         raise BundleError(f"{bundle.folder}: the configuration in model.json is not that of the graphs")
-    terms = _term_graph(bundle, tokenizer, options) if options.keyterms else None
+    terms = _term_graph(tokenizer, bundle.files[TOKENIZER], options.keyterms)
     return MoonshineRecogniser(encoder, decoder, tokenizer, config, options, terms)
 
 
@@ -133,6 +135,12 @@ class MoonshineRecogniser:
         )
         return recognition.within(-before / SAMPLE_RATE, len(audio) / SAMPLE_RATE)
 
+    def with_keyterms(self, keyterms: Sequence[Term | str]) -> MoonshineRecogniser:
+        """A recogniser of the same sessions with other keyterms, whose index is not kept on the disk."""
+        other = copy.copy(self)
+        other._terms = _term_graph(self._tokenizer, None, keyterms)
+        return other
+
     def decode(self, audio: Samples, settings: SearchSettings = GREEDY, terms: TermGraph | None = None) -> Hypothesis:
         """Finds the best hypothesis for audio (samples,) at 16 kHz."""
         config = self._config
@@ -182,11 +190,11 @@ class MoonshineRecogniser:
         ]
 
 
-def _term_graph(bundle: Bundle, tokenizer: Any, options: DecodingOptions) -> TermGraph:
+def _term_graph(tokenizer: Any, tokenizer_hash: str | None, keyterms: Sequence[Term | str]) -> TermGraph | None:
     def names() -> list[str | None]:
         return [tokenizer.id_to_token(token) for token in range(tokenizer.get_vocab_size())]
 
-    return term_graph(options.keyterms, bundle.files[TOKENIZER], names)
+    return term_graph(keyterms, tokenizer_hash, names) if keyterms else None
 
 
 class CachedDecoder:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_app.audio.samples import SAMPLE_RATE, Samples
+from device_app.data.terms import Term
 from device_app.recognition.families import Recogniser
 from device_app.recognition.results import Recognition, Word
 from editing.errors import StorageError
@@ -133,6 +134,9 @@ class _Remembering:
 
     def log_probabilities(self, audio: Samples, text: str) -> NDArray[np.float32]:
         return self._recogniser.log_probabilities(audio, text)
+
+    def with_keyterms(self, keyterms: Sequence[Term | str]) -> Recogniser:
+        return _Remembering(self._recogniser.with_keyterms(keyterms), self._results)
 
     def recognise(self, audio: Samples, *, is_draft: bool = False) -> Recognition:
         found = self._results.find(audio)

@@ -49,13 +49,13 @@ class Served:
     def __init__(self, stack, home, executor):
         import uvicorn
 
+        from device_app.service.http.connections import Connections, listen
         from trainer.host.api import make_api
         from trainer.host.auth import HostState
         from trainer.host.database import Database
         from trainer.host.jobs import Jobs
         from trainer.host.keys import make_keys
         from trainer.host.limits import Limits
-        from trainer.host.serving.connections import Connections, listen
 
         self.folder = home / "host"
         self.keys = make_keys(self.folder, ["localhost", "127.0.0.1"])

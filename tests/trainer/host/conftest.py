@@ -16,6 +16,7 @@ from device_app.data.utterance import Utterance
 from device_app.paths import RECORDINGS
 from device_app.remote.jobs import pack_job
 from device_app.remote.trusted_hosts import Host
+from device_app.service.http.connections import Connections, listen
 from editing.task_vector import Origin
 from tests.conftest import until
 from trainer.executors import LocalExecutor
@@ -26,7 +27,6 @@ from trainer.host.jobs import Jobs
 from trainer.host.keys import make_keys
 from trainer.host.limits import Limits
 from trainer.host.server import Address, server_config
-from trainer.host.serving.connections import Connections, listen
 
 
 class Idle(LocalExecutor):

@@ -10,10 +10,10 @@ import httpx2 as httpx
 import pytest
 
 from device_app.remote.tls import AUTHORITY, CERTIFICATE, CERTIFICATE_KEY
+from device_app.service.http.connections import Connections, _network
+from device_app.service.http.sockets import only_tls_1_3
 from tests.conftest import until
 from trainer.host.limits import Limits
-from trainer.host.server import only_tls_1_3
-from trainer.host.serving.connections import Connections, _network
 
 
 @pytest.fixture

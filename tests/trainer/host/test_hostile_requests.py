@@ -11,6 +11,8 @@ import httpx2 as httpx
 import pytest
 
 from device_app.remote.archive import pack
+from device_app.service.http import logs
+from device_app.service.http.logs import JsonFormatter
 from editing.errors import BadInputError
 from tests.conftest import until
 from tests.trainer.host.test_api import REQUEST, create, send
@@ -19,9 +21,7 @@ from trainer.host.contributions import incoming_file
 from trainer.host.job_folder import JobFolder
 from trainer.host.limits import Limits
 from trainer.host.retention import Retention, SeenAges
-from trainer.host.serving import logs
 from trainer.host.serving.json_bodies import JsonBodies
-from trainer.host.serving.logs import JsonFormatter
 
 BODIES = {
     "NaN": json.dumps(REQUEST).replace('"epochs": 1', '"density": NaN').encode(),

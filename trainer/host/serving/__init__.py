@@ -1,1 +1,1 @@
-"""The host under load: connections, request bodies, the disk and logs."""
+"""The host under load: request bodies, the disk and error responses."""

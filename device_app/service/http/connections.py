@@ -199,12 +199,17 @@ def listen(host: str, port: int, connections: Connections) -> list[socket.socket
         except OSError as error:
             failed = error
             continue
-        listening = ListeningSocket(plain.family, plain.type, plain.proto, fileno=plain.detach())
-        listening.connections = connections
-        sockets.append(listening)
+        sockets.append(counted(plain, connections))
     if failed is not None and not sockets:
         raise failed
     return sockets
+
+
+def counted(plain: socket.socket, connections: Connections) -> ListeningSocket:
+    """A listening socket of IPv4 or IPv6 as one whose connections are counted; takes over its file descriptor."""
+    listening = ListeningSocket(plain.family, plain.type, plain.proto, fileno=plain.detach())
+    listening.connections = connections
+    return listening
 
 
 class TrackRequests:
@@ -214,7 +219,7 @@ class TrackRequests:
         self._app, self._connections = app, connections
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope.get("client"):
+        if scope["type"] not in ("http", "websocket") or not scope.get("client"):
             await self._app(scope, receive, send)
             return
         with self._connections.request(tuple(scope["client"])):

@@ -1,4 +1,4 @@
-"""The host's log. It has no content: no texts, tokens, names of files, bodies or error messages of libraries."""
+"""The log of a server. It has no content: no texts, tokens, names of files, bodies or error messages of libraries."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import logging
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from typing import Literal
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LogFormat = Literal["text", "json"]
 FIELDS = ("method", "route", "status", "ms")
-LOGGERS = ("trainer.host", "uvicorn.error")
 
 log = logging.getLogger(__name__)
 
@@ -50,16 +50,17 @@ class TextFormatter(logging.Formatter):
         return " ".join([*head, *(f"{name}={value}" for name, value in found.items())])
 
 
-def configure_logs(style: LogFormat, *, verbose: bool) -> None:
-    """Writes the host's log to standard error.
+def configure_logs(style: LogFormat, loggers: Sequence[str], *, verbose: bool) -> None:
+    """Writes the log to standard error.
 
     Args:
         style: text or JSON lines.
+        loggers: the names of the loggers that make up the log, beside those of requests and of uvicorn.
         verbose: also log every request, and the start and end of jobs. Otherwise only warnings and errors.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
-    for name in LOGGERS:
+    for name in (__name__, "uvicorn.error", *loggers):
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
         logger.propagate = False

@@ -1,0 +1,136 @@
+"""asr-edge serve and service: programs on this machine, or with a token on others, send audio and get text."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from device_app.cli import options
+from device_app.cli.printing import echo, print_json
+
+app = typer.Typer(help="Manage the service that 'asr-edge serve' runs.", no_args_is_help=True)
+token = typer.Typer(help="Manage the tokens of clients on other machines.", no_args_is_help=True)
+app.add_typer(token, name="token")
+
+Client = Annotated[str, typer.Argument(metavar="NAME", help="The client, such as the name of a machine.")]
+
+
+def need_service() -> None:
+    """Checks that the dependencies of the service are installed.
+
+    Raises:
+        MissingDependencyError: one is not.
+    """
+    import importlib.util
+
+    from editing.errors import MissingDependencyError
+
+    names = ("fastapi", "uvicorn", "python_multipart", "websockets", "wyoming", "zeroconf", "prometheus_client")
+    if any(importlib.util.find_spec(name) is None for name in names):
+        raise MissingDependencyError("the service needs packages that are not installed: pip install 'asr-edge[serve]'")
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on; beyond loopback only with tokens and TLS.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port for HTTP and WebSockets.")] = 8765,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Name or address by which other machines reach this one; may repeat.",
+            show_default="this machine's name",
+        ),
+    ] = None,
+    wyoming_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port for Wyoming (Home Assistant); 0 for none.")
+    ] = 10300,
+    wyoming_peer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Another machine in your network that may use Wyoming, which is not encrypted; may repeat.",
+            show_default="only this machine",
+        ),
+    ] = None,
+    model: options.Model = None,
+    log_format: Annotated[Literal["text", "json"], typer.Option(help="The log: text or JSON lines.")] = "text",
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log every request too, without content.")] = False,
+) -> None:
+    """Serve your model to other programs, offline, until interrupted.
+
+    It speaks OpenAI's API for transcription, Wyoming (Home Assistant) and a WebSocket for live audio.
+    """
+    need_service()
+    from device_app.paths import active_profile
+    from device_app.service.models import Models
+    from device_app.service.server import Address
+    from device_app.service.server import serve as run
+    from device_app.service.wyoming.server import WyomingAddress
+
+    wyoming = WyomingAddress(wyoming_port, tuple(wyoming_peer or ()))
+    if wyoming.peers:
+        options.tell(f"Audio and text of {', '.join(wyoming.peers)} cross the network unencrypted (Wyoming).")
+
+    def announce(at: Address) -> None:
+        scheme = "http" if at.is_local else "https"
+        options.tell(f"OpenAI's API: {scheme}://{at.host}:{at.port}/v1   Wyoming: port {wyoming.port}   Ctrl-C stops.")
+
+    run(
+        Address(host, port, tuple(name or ())),
+        Models(model, active_profile() or None),
+        wyoming=wyoming,
+        log_format=log_format,
+        verbose=verbose,
+        on_start=announce,
+    )
+
+
+@app.command()
+def install(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port for HTTP and WebSockets.")] = 8765,
+    wyoming_port: Annotated[int, typer.Option(min=1, max=65535, help="Port for Wyoming.")] = 10300,
+) -> None:
+    """Write units of systemd, which start the service for your user when a program first connects."""
+    import sys
+
+    need_service()
+    from device_app.service.systemd import install_units, units
+
+    folder = install_units(units([sys.executable, "-m", "device_app", "serve"], port, wyoming_port))
+    options.tell(f"Written to {folder}. To start it now and after each login:")
+    echo("systemctl --user daemon-reload")
+    echo("systemctl --user enable --now asr-edge.socket asr-edge-wyoming.socket")
+
+
+@token.command("add")
+def token_add(name: Client) -> None:
+    """Make a token for a client, and print it once."""
+    from device_app.service.clients import Clients, service_folder
+
+    echo(Clients(service_folder()).add(name))
+    options.tell("The token is shown only now; the service keeps a hash of it.")
+
+
+@token.command("list")
+def token_list(as_json: options.Json = False) -> None:
+    """List the clients with a token."""
+    from device_app.service.clients import Clients, service_folder
+
+    names = list(Clients(service_folder()).hashes())
+    if as_json:
+        print_json(names)
+        return
+    for name in names:
+        echo(name)
+
+
+@token.command("revoke")
+def token_revoke(name: Client) -> None:
+    """Lock a client out; its token stops working at once."""
+    from device_app.service.clients import Clients, service_folder
+
+    Clients(service_folder()).revoke(name)
+    echo(f"The token of {name} no longer works.")

@@ -1,0 +1,1 @@
+"""Dictation: what is said is typed into the window that has the keyboard focus."""

@@ -1,0 +1,153 @@
+"""Types into the focused window and reads its selection, by programs of the desktop: xdotool, wtype, ydotool.
+
+Texts go to the programs on standard input, so that no other user can see them among the running processes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from editing.errors import AsrEdgeError, MissingDependencyError
+
+TIMEOUT_S = 20.0
+BACKSPACE_CODE = 14  # KEY_BACKSPACE of linux/input-event-codes.h, which ydotool takes
+
+
+class TypingError(AsrEdgeError, RuntimeError):
+    """The text could not be typed, or the selection not be read."""
+
+
+class Window(Protocol):
+    """The window with the keyboard focus."""
+
+    def type(self, text: str) -> None:
+        """Types a text of one line.
+
+        Raises:
+            TypingError: the program of the desktop failed.
+        """
+        ...
+
+    def erase(self, characters: int) -> None:
+        """Presses Backspace so many times.
+
+        Raises:
+            TypingError: the program of the desktop failed.
+        """
+        ...
+
+    def selection(self) -> str:
+        """The text that the user has selected with the mouse or the keyboard.
+
+        Raises:
+            TypingError: nothing is selected, or it cannot be read.
+            MissingDependencyError: no program that reads it is installed.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class X11Window:
+    """By xdotool. The selection is read by xclip or xsel, or else by tkinter."""
+
+    def type(self, text: str) -> None:
+        """See `Window`."""
+        _run(["xdotool", "type", "--clearmodifiers", "--delay", "2", "--file", "-"], one_line_of(text))
+
+    def erase(self, characters: int) -> None:
+        """See `Window`."""
+        if characters:
+            _run(["xdotool", "key", "--clearmodifiers", "--delay", "2", "--repeat", str(characters), "BackSpace"])
+
+    def selection(self) -> str:
+        """See `Window`."""
+        for command in (["xclip", "-o", "-selection", "primary"], ["xsel", "--primary", "--output"]):
+            if shutil.which(command[0]):
+                return _run(command)
+        return _tk_selection()
+
+
+@dataclass(frozen=True)
+class WaylandWindow:
+    """By wtype, where the compositor supports it (Sway, Hyprland, KDE), or ydotool, which needs its daemon."""
+
+    program: str
+
+    def type(self, text: str) -> None:
+        """See `Window`."""
+        command = ["wtype", "-"] if self.program == "wtype" else ["ydotool", "type", "--file", "-"]
+        _run(command, one_line_of(text))
+
+    def erase(self, characters: int) -> None:
+        """See `Window`."""
+        if not characters:
+            return
+        if self.program == "wtype":
+            _run(["wtype", *["-k", "BackSpace"] * characters])
+        else:
+            _run(["ydotool", "key", *[f"{BACKSPACE_CODE}:1", f"{BACKSPACE_CODE}:0"] * characters])
+
+    def selection(self) -> str:
+        """See `Window`."""
+        if not shutil.which("wl-paste"):
+            raise MissingDependencyError("reading the selection needs wl-paste: install the package wl-clipboard")
+        return _run(["wl-paste", "--primary", "--no-newline"])
+
+
+def focused_window() -> Window:
+    """The focused window of this desktop.
+
+    Raises:
+        MissingDependencyError: there is no desktop, or no program that types is installed.
+    """
+    if os.environ.get("WAYLAND_DISPLAY"):
+        for program in ("wtype", "ydotool"):
+            if shutil.which(program):
+                return WaylandWindow(program)
+        raise MissingDependencyError("typing into Wayland windows needs wtype or ydotool; install one of them")
+    if not os.environ.get("DISPLAY"):
+        raise MissingDependencyError("there is no desktop to type into (neither WAYLAND_DISPLAY nor DISPLAY is set)")
+    if not shutil.which("xdotool"):
+        raise MissingDependencyError("typing into X11 windows needs xdotool; install it")
+    return X11Window()
+
+
+def one_line_of(text: str) -> str:
+    """A text without line breaks and control characters, which would press keys such as Enter."""
+    return "".join(character for character in " ".join(text.split(" ")) if character.isprintable())
+
+
+def _run(command: Sequence[str], text: str = "") -> str:
+    """
+    Raises:
+        TypingError: the program fails or does not end.
+    """
+    try:
+        done = subprocess.run(command, input=text.encode(), capture_output=True, check=False, timeout=TIMEOUT_S)  # noqa: S603 - no shell, no text of others among the arguments
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise TypingError(f"{command[0]}: cannot be run ({type(error).__name__}); nothing was typed") from error
+    if done.returncode:
+        reason = done.stderr.decode(errors="replace").strip().splitlines()
+        raise TypingError(f"{command[0]}: {reason[-1] if reason else f'exit code {done.returncode}'}")
+    return done.stdout.decode(errors="replace")
+
+
+def _tk_selection() -> str:
+    try:
+        import tkinter as tk
+    except ImportError as error:
+        raise MissingDependencyError("reading the selection needs xclip or xsel; install one of them") from error
+    try:
+        root = tk.Tk()
+        try:
+            root.withdraw()
+            return str(root.selection_get(selection="PRIMARY"))  # type: ignore[no-untyped-call]
+        finally:
+            root.destroy()
+    except tk.TclError as error:
+        raise TypingError(f"nothing is selected ({error})") from error

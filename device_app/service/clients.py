@@ -1,0 +1,98 @@
+"""The clients that may use the service beyond loopback: names, and the hashes of their tokens."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from device_app.paths import data_folder
+from device_app.remote.tokens import find_owner, hash_token, make_token
+from editing.errors import BadInputError, StorageError
+from editing.files import write_atomically
+from editing.json_text import read_json
+from editing.lock import locked
+from editing.privacy import make_folder
+
+FILE = "tokens.json"
+FORMAT_VERSION = 1
+MAX_BYTES = 1 << 20
+NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def service_folder() -> Path:
+    """The folder of the service's tokens and certificate."""
+    return data_folder() / "service"
+
+
+class Clients:
+    """The file of the clients. It is read at each use, so that a revoked token stops working at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / FILE
+
+    def hashes(self) -> Mapping[str, str]:
+        """The hash of each client's token, by the client's name.
+
+        Raises:
+            StorageError: the file is damaged.
+        """
+        try:
+            record = read_json(self._path, max_bytes=MAX_BYTES)
+            if record["format_version"] != FORMAT_VERSION:
+                raise ValueError(f"version {record['format_version']}")
+            found = record["clients"]
+            if not all(isinstance(name, str) and isinstance(hashed, str) for name, hashed in found.items()):
+                raise ValueError("an entry is not a name with a hash")
+        except FileNotFoundError:
+            return {}
+        except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StorageError(f"{self._path}: is damaged ({error}); remove it, and add the tokens again") from error
+        return dict(found)
+
+    def find(self, token: str) -> str | None:
+        """The name of the client with this token, or None."""
+        return find_owner(token, ((hashed, name) for name, hashed in self.hashes().items()))
+
+    def add(self, name: str) -> str:
+        """Adds a client; returns its token, which is not stored.
+
+        Raises:
+            BadInputError: the name is not valid, or has a token already.
+            StorageError: the file is damaged or cannot be written.
+        """
+        if not NAME.fullmatch(name):
+            raise BadInputError(f"{name!r}: must be 1 to 64 letters, digits, dots, dashes or underscores")
+        token = make_token()
+        with self._changing() as known:
+            if name in known:
+                raise BadInputError(f"{name} has a token already; revoke it first")
+            self._write({**known, name: hash_token(token)})
+        return token
+
+    def revoke(self, name: str) -> None:
+        """Removes a client, whose token no longer works.
+
+        Raises:
+            BadInputError: there is no such client.
+            StorageError: the file is damaged or cannot be written.
+        """
+        with self._changing() as known:
+            if name not in known:
+                raise BadInputError(f"{name!r} has no token; there are {', '.join(known) or 'none'}")
+            self._write({other: hashed for other, hashed in known.items() if other != name})
+
+    @contextmanager
+    def _changing(self) -> Iterator[Mapping[str, str]]:
+        make_folder(self._folder)
+        lock = self._folder / f".{FILE}.lock"
+        lock.touch(0o600)
+        with locked(lock, wait=True):
+            yield self.hashes()
+
+    def _write(self, clients: Mapping[str, str]) -> None:
+        record = {"format_version": FORMAT_VERSION, "clients": dict(clients)}
+        write_atomically(self._path, (json.dumps(record, indent=1) + "\n").encode(), private=True)

@@ -1,0 +1,1 @@
+"""What all HTTP servers of asr-edge share, the trainer's host too: connections, bodies, logs."""

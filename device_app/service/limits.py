@@ -1,0 +1,31 @@
+"""Limits of the service on requests, uploads and live audio."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """
+    Attributes:
+        upload_bytes: per recording.
+        body_bytes: per request without a recording.
+        body_idle_s: a request whose body pauses for this long is refused.
+        jobs: requests and live connections of all clients that are served at once; each waits for its turns.
+        jobs_of_client: of one client; see `device_app.service.turns`.
+        uploads: recordings that are received at once.
+        message_bytes: per message of live audio.
+        live: live connections at once. More audio than the CPU can recognise only makes all of them late.
+        idle_s: a live connection without audio for this long is ended.
+    """
+
+    upload_bytes: int = 1 << 30
+    body_bytes: int = 1 << 20
+    body_idle_s: float = 30.0
+    jobs: int = 128
+    jobs_of_client: int = 32
+    uploads: int = 32
+    message_bytes: int = 1 << 20
+    live: int = 32
+    idle_s: float = 60.0

@@ -1,0 +1,1 @@
+"""Live audio: a session of `Transcriber.stream` for each connection, and its WebSocket."""

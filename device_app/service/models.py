@@ -1,0 +1,203 @@
+"""The models that the service offers: for each profile the active version, with the profile's terms.
+
+When the active version or the list of terms changes, the new transcriber is loaded beside the old one, which serves
+until the new one is ready. Requests keep the transcriber that they began with.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from device_app.data.terms import FILE, stored_terms
+from device_app.data.terms.usage import UsageCounter
+from device_app.models.bundles import find_bundle
+from device_app.models.ledger import Ledger, edited, ledger_files
+from device_app.paths import data_folder, in_profile
+from device_app.profiles import profiles
+from device_app.recognition.options import DecodingOptions
+from device_app.recognition.results import TranscriptSegment
+from device_app.recognition.transcriber import Transcriber
+from editing.errors import AsrEdgeError, BadInputError
+from export.bundle import WEIGHTS
+
+NAME = "asr-edge"
+MOST_LOADED = 4  # profiles; the least recently used one is unloaded
+
+log = logging.getLogger(__name__)
+
+State = tuple[object, ...]
+
+
+class UnknownModelError(BadInputError):
+    """There is no such model."""
+
+
+class TermCounts:
+    """Counts how often the terms of a profile match; see `device_app.data.terms.usage`."""
+
+    def __init__(self, profile: str) -> None:
+        self._profile = profile
+        self._counter = UsageCounter()
+        self._lock = threading.Lock()
+
+    def add(self, segments: Iterable[TranscriptSegment]) -> None:
+        """Counts the terms in segments."""
+        matches = [(term.term, term.is_helped) for segment in segments for term in segment.terms]
+        self._attempt(lambda: self._counter.add(matches))
+
+    def write(self) -> None:
+        """Adds to the file what was counted since the last call."""
+        self._attempt(self._counter.write)
+
+    def _attempt(self, count: Callable[[], None]) -> None:
+        try:
+            with self._lock, in_profile(self._profile):
+                count()
+        except AsrEdgeError as error:
+            log.warning("matches of terms are not counted: %s", type(error).__name__)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A profile's model in memory.
+
+    Attributes:
+        profile: empty for the main data folder.
+        version: its number in the ledger; 0 is the base.
+        watched: the files that decide the transcriber: the ledger and the list of terms.
+        state: of these files when it was loaded.
+        terms: counts the owner's terms that match.
+    """
+
+    profile: str
+    version: int
+    transcriber: Transcriber
+    watched: Sequence[Path]
+    state: State
+    terms: TermCounts
+
+
+class Models:
+    """Loads the models of profiles, and replaces them when they change. Methods may be called in any thread."""
+
+    def __init__(self, base: str | None = None, only: str | None = None, threads: int = 1) -> None:
+        """
+        Args:
+            base: an installed model or the folder of a bundle; None is the embedded one.
+            only: the one profile to serve; None serves the main data folder and all profiles.
+            threads: CPU threads for one segment.
+        """
+        self._base, self._only, self._threads = base, only, threads
+        self._loaded: dict[str, Loaded] = {}  # by profile, the least recently used first
+        self._failed: dict[str, State] = {}
+        self._counts: dict[str, TermCounts] = {}
+        self._reloading: set[str] = set()
+        self._lock = threading.Lock()
+        self._loading = threading.Lock()
+
+    def names(self) -> list[str]:
+        """The names by which requests choose a profile: "asr-edge", or "asr-edge:NAME" for the profile NAME."""
+        if self._only is not None:
+            return [NAME]
+        return [NAME, *(f"{NAME}:{profile}" for profile in profiles())]
+
+    def profile_of(self, model: str) -> str:
+        """The profile that a model's name means; other names without a colon, such as "whisper-1", mean the default.
+
+        Raises:
+            UnknownModelError: there is no such profile.
+        """
+        head, is_profile, profile = model.partition(":")
+        if not is_profile:
+            return self._only or ""
+        if head != NAME or model not in self.names():
+            raise UnknownModelError(f"there is no model {model!r}; there are {', '.join(self.names())}")
+        return profile
+
+    def get(self, model: str = NAME) -> Loaded:
+        """The model in memory; loads it first if it is not. May take seconds: call it in a thread.
+
+        Raises:
+            UnknownModelError: there is no such profile.
+            AsrEdgeError: it cannot be loaded.
+        """
+        profile = self.profile_of(model)
+        with self._lock:
+            found = self._loaded.pop(profile, None)
+            if found is not None:
+                self._loaded[profile] = found  # the most recently used
+        if found is None:
+            return self._load_first(profile)
+        state = _state(found.watched)
+        if state != found.state and state != self._failed.get(profile):
+            self._replace_later(profile)
+        return found
+
+    def close(self) -> None:
+        """Writes what is kept in memory: how often terms have matched."""
+        for counts in self._counts.values():
+            counts.write()
+
+    def _load_first(self, profile: str) -> Loaded:
+        with self._loading:
+            found = self._loaded.get(profile)
+            return found if found is not None else self._load(profile)
+
+    def _replace_later(self, profile: str) -> None:
+        """Loads the new version in a thread of its own, unless one does so already."""
+        with self._lock:
+            if profile in self._reloading:
+                return
+            self._reloading.add(profile)
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(self._replace, profile), name="asr-edge-load", daemon=True).start()
+
+    def _replace(self, profile: str) -> None:
+        try:
+            with self._loading:
+                loaded = self._load(profile)
+            log.info("version %d is active", loaded.version)
+        except AsrEdgeError as error:  # the version before serves on
+            log.warning("the new version could not be loaded: %s", type(error).__name__)
+            with self._lock:
+                if (before := self._loaded.get(profile)) is not None:
+                    self._failed[profile] = _state(before.watched)
+        finally:
+            self._reloading.discard(profile)
+
+    def _load(self, profile: str) -> Loaded:
+        with in_profile(profile):
+            base = find_bundle(self._base)
+            has_versions = WEIGHTS in base.files  # an exported model has none
+            watched = [data_folder() / FILE, *([ledger_files(base).ledger] if has_versions else [])]
+            state = _state(watched)  # before reading them, so that a change meanwhile is seen at the next request
+            terms = stored_terms()
+            options = DecodingOptions(keyterms=terms.terms, replacements=terms.replacements)
+            version = Ledger(base).current.id if has_versions else 0
+            transcriber = Transcriber(edited(base, version), threads=self._threads, options=options)
+        counts = self._counts.setdefault(profile, TermCounts(profile))
+        loaded = Loaded(profile, version, transcriber, watched, state, counts)
+        with self._lock:
+            self._failed.pop(profile, None)
+            self._loaded[profile] = loaded
+            while len(self._loaded) > MOST_LOADED:
+                del self._loaded[next(iter(self._loaded))]
+        return loaded
+
+
+def _state(watched: Sequence[Path]) -> State:
+    """What decides the transcriber of a profile, by the metadata of its files."""
+    return tuple(map(_metadata, watched))
+
+
+def _metadata(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns

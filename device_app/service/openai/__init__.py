@@ -1,0 +1,1 @@
+"""OpenAI's API for transcription: https://platform.openai.com/docs/api-reference/audio."""

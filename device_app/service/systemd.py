@@ -1,0 +1,107 @@
+"""systemd: sockets that it has opened, messages to it, and the units of the service."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from editing.errors import BadInputError
+from editing.files import write_atomically
+
+FIRST_DESCRIPTOR = 3  # sd_listen_fds(3)
+VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+HTTP, WYOMING = "http", "wyoming"  # the names of the sockets, FileDescriptorName in their units
+
+SERVICE = """\
+[Unit]
+Description=asr-edge: speech recognition for the programs of this machine
+Requires=asr-edge.socket asr-edge-wyoming.socket
+After=asr-edge.socket asr-edge-wyoming.socket
+
+[Service]
+Type=notify
+ExecStart={command}
+Restart=on-failure
+TimeoutStopSec=45
+NoNewPrivileges=yes
+UMask=0077
+"""
+
+SOCKET = """\
+[Unit]
+Description=asr-edge: {name}
+
+[Socket]
+ListenStream=127.0.0.1:{port}
+FileDescriptorName={name}
+Service=asr-edge.service
+
+[Install]
+WantedBy=sockets.target
+"""
+
+
+def inherited_sockets() -> dict[str, list[socket.socket]]:
+    """The listening sockets that systemd has opened for this process, by name; removes the variables of them.
+
+    Raises:
+        BadInputError: one of them is not a socket of IPv4 or IPv6, or has another name.
+    """
+    found: dict[str, list[socket.socket]] = {}
+    process, count, names = (os.environ.pop(name, "") for name in VARIABLES)
+    if process != str(os.getpid()) or not count.isdigit():
+        return found
+    for number, name in enumerate(names.split(":")[: int(count)]):
+        one = socket.socket(fileno=FIRST_DESCRIPTOR + number)
+        one.set_inheritable(False)
+        if one.family not in (socket.AF_INET, socket.AF_INET6) or name not in (HTTP, WYOMING):
+            raise BadInputError(
+                f"systemd passes a socket {name!r}; expected {HTTP} and {WYOMING} with addresses of IPv4 or IPv6"
+            )
+        found.setdefault(name, []).append(one)
+    return found
+
+
+def notify(state: str) -> None:
+    """Tells systemd a state such as READY=1, if it has started this process; sd_notify(3)."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if not path.startswith(("/", "@")):
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.sendto(state.encode(), path.replace("@", "\0", 1) if path[0] == "@" else path)
+
+
+def units(command: Sequence[str], http_port: int, wyoming_port: int) -> Mapping[str, str]:
+    """The units of the service, by the name of their file.
+
+    Args:
+        command: the program and its arguments.
+        http_port, wyoming_port: the ports on loopback.
+    """
+    return {
+        "asr-edge.service": SERVICE.format(command=" ".join(map(_quoted, command))),
+        "asr-edge.socket": SOCKET.format(name=HTTP, port=http_port),
+        "asr-edge-wyoming.socket": SOCKET.format(name=WYOMING, port=wyoming_port),
+    }
+
+
+def install_units(found: Mapping[str, str]) -> Path:
+    """Writes units into the user's folder of systemd; returns it.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    folder = config / "systemd" / "user"
+    for name, text in found.items():
+        write_atomically(folder / name, text.encode())
+    return folder
+
+
+def _quoted(word: str) -> str:
+    """A word of ExecStart; systemd would expand % and $ and read \\ as an escape."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{escaped}"'

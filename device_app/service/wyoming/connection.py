@@ -1,0 +1,157 @@
+"""One Wyoming connection: any number of transcriptions, one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from importlib.metadata import version
+
+from wyoming.asr import Transcribe, Transcript, TranscriptChunk, TranscriptStart, TranscriptStop
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
+from wyoming.error import Error
+from wyoming.event import Event, Eventable, async_write_event
+from wyoming.info import AsrModel, AsrProgram, Attribution, Describe, Info
+from wyoming.ping import Ping, Pong
+
+from device_app.recognition.results import Update
+from device_app.service.errors import ServiceError, as_service_error
+from device_app.service.keyterms import valid_terms
+from device_app.service.live.session import LiveSession
+from device_app.service.models import NAME, Loaded
+from device_app.service.state import ServiceState
+from device_app.service.wyoming.events import read_event
+
+LANGUAGE = "en"
+ATTRIBUTION = Attribution(name="asr-edge", url="")
+
+
+class WyomingConnection:
+    """Answers the events of one client."""
+
+    def __init__(
+        self, state: ServiceState, client: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """
+        Args:
+            state: of the service.
+            client: whose turns the recognition takes.
+            reader, writer: of the connection.
+        """
+        self._state, self._client = state, client
+        self._reader, self._writer = reader, writer
+        self._wanted = Transcribe()
+        self._place = contextlib.ExitStack()  # of the transcription in progress
+        self._session: LiveSession | None = None
+        self._loaded: Loaded | None = None
+        self._has_text = False
+
+    async def serve(self) -> None:
+        """Answers until the client leaves, the service stops, or an event is not valid."""
+        try:
+            while (event := await self._state.unless_stopping(self._next())) is not None:
+                await self._answer(event)
+            if self._session is not None and self._state.stopping.is_set():
+                await self._finish()
+        except Exception as error:
+            await self._refuse(as_service_error(error))
+        finally:
+            self._place.close()
+
+    async def _next(self) -> Event | None:
+        seconds = self._state.limits.idle_s
+        try:
+            async with asyncio.timeout(seconds):
+                return await read_event(self._reader, self._state.limits.message_bytes)
+        except TimeoutError:
+            raise ServiceError(408, f"nothing was received for {seconds:g} s") from None
+
+    async def _answer(self, event: Event) -> None:
+        """Events of other types are ignored, as the protocol wants it.
+
+        Raises:
+            ServiceError: an event lacks a field, or has one of another type.
+        """
+        try:
+            if Describe.is_type(event.type):
+                await self._write(self._info())
+            elif Ping.is_type(event.type):
+                await self._write(Pong(text=Ping.from_event(event).text))
+            elif Transcribe.is_type(event.type):
+                self._wanted = Transcribe.from_event(event)
+            elif AudioStart.is_type(event.type):
+                start = AudioStart.from_event(event)
+                await self._begin(start.rate, start.width, start.channels)
+            elif AudioChunk.is_type(event.type):
+                await self._feed(AudioChunk.from_event(event))
+            elif AudioStop.is_type(event.type):
+                await self._finish()
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ServiceError(400, f"the event {event.type[:30]!r} is not complete") from error
+
+    async def _begin(self, rate: int, width: int, channels: int) -> None:
+        self._place.close()
+        job = self._place.enter_context(self._state.live(self._client))
+        self._loaded = await self._state.model(self._wanted.name or NAME)
+        expected = valid_terms([*(self._wanted.transcript_names or ()), *(self._wanted.transcript_terms or ())])
+        transcriber = await self._state.transcriber(self._loaded, expected)
+        self._session = LiveSession(transcriber, job, rate, width=width, channels=channels, partial_s=0)
+        self._has_text = False
+        await self._write(TranscriptStart(language=LANGUAGE))
+
+    async def _feed(self, chunk: AudioChunk) -> None:
+        if self._session is None:
+            await self._begin(chunk.rate, chunk.width, chunk.channels)
+        assert self._session is not None  # noqa: S101 - for mypy
+        await self._show(await self._session.feed(chunk.audio or b""))
+
+    async def _finish(self) -> None:
+        """Sends the rest of the text, and the whole of it for clients that do not stream."""
+        if self._session is None or self._loaded is None:
+            await self._write(Transcript(text="", language=LANGUAGE))
+            return
+        await self._show(await self._session.finish())
+        transcript = self._session.transcript()
+        self._session = None
+        self._place.close()
+        await self._write(Transcript(text=transcript.text, language=LANGUAGE))
+        await self._write(TranscriptStop())
+        await self._state.note(self._loaded, transcript)
+        self._wanted = Transcribe()
+
+    async def _show(self, updates: Iterable[Update]) -> None:
+        for update in updates:
+            if update.is_final:
+                await self._write(TranscriptChunk(text=f"{' ' if self._has_text else ''}{update.segment.text}"))
+                self._has_text = True
+
+    async def _refuse(self, error: ServiceError) -> None:
+        code = error.code or str(error.status_code)
+        with contextlib.suppress(OSError):
+            await self._write(Error(text=str(error.detail), code=code))
+
+    async def _write(self, answer: Eventable) -> None:
+        await async_write_event(answer.event(), self._writer)
+
+    def _info(self) -> Info:
+        models = [
+            AsrModel(
+                name=name,
+                attribution=ATTRIBUTION,
+                installed=True,
+                description=name,
+                version=version("asr-edge"),
+                languages=[LANGUAGE],
+            )
+            for name in self._state.models.names()
+        ]
+        program = AsrProgram(
+            name="asr-edge",
+            attribution=ATTRIBUTION,
+            installed=True,
+            description="Offline speech recognition that learns from its owner",
+            version=version("asr-edge"),
+            models=models,
+            supports_transcript_streaming=True,
+        )
+        return Info(asr=[program])

@@ -1,0 +1,103 @@
+"""The Wyoming server. The protocol has neither tokens nor TLS, so it serves this machine, and named peers only."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from device_app.remote.trusted_hosts import is_loopback
+from device_app.service.http.connections import Connections
+from device_app.service.state import ServiceState
+from device_app.service.wyoming.connection import WyomingConnection
+from editing.errors import BadInputError
+
+LONGEST_LINE = 64 << 10  # bytes of the header of an event
+PORT = 10300  # of Wyoming speech to text, by convention
+
+
+@dataclass(frozen=True)
+class WyomingAddress:
+    """Where to listen for Wyoming.
+
+    Attributes:
+        port: 0 switches Wyoming off.
+        peers: addresses of other machines that may connect, without encryption; if there are any, all interfaces
+            listen, and others are refused.
+    """
+
+    port: int = PORT
+    peers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            BadInputError: a peer is not an address of a private network.
+        """
+        for peer in self.peers:
+            try:
+                is_private = ipaddress.ip_address(peer).is_private
+            except ValueError:
+                raise BadInputError(f"--wyoming-peer {peer!r}: must be an IP address") from None
+            if not is_private:
+                raise BadInputError(f"--wyoming-peer {peer}: is not of a private network, and Wyoming is not encrypted")
+
+    @property
+    def host(self) -> str:
+        """The address to listen on."""
+        return "0.0.0.0" if self.peers else "127.0.0.1"  # noqa: S104 - others are refused
+
+
+class WyomingServer:
+    """Serves Wyoming in the event loop of the service."""
+
+    def __init__(
+        self,
+        state: ServiceState,
+        sockets: Sequence[socket.socket],
+        connections: Connections,
+        peers: Collection[str] = (),
+    ) -> None:
+        """
+        Args:
+            state: of the service.
+            sockets: that listen; from `http.connections.listen`.
+            connections: of the sockets.
+            peers: the addresses beyond loopback that may connect.
+        """
+        self._state, self._sockets, self._connections = state, sockets, connections
+        self._peers = frozenset(peers)
+        self._servers: list[asyncio.Server] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Accepts connections from now on."""
+        for one in self._sockets:
+            self._servers.append(await asyncio.start_server(self._serve, sock=one, limit=LONGEST_LINE))
+
+    async def stop(self, seconds: float) -> None:
+        """Accepts no more connections, and waits for the open ones, which end by `ServiceState.stopping`."""
+        for server in self._servers:
+            server.close()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=seconds)
+            for task in late:
+                task.cancel()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in a task
+        self._tasks.add(task)
+        peer = writer.get_extra_info("peername")
+        try:
+            if is_loopback(peer[0]) or peer[0] in self._peers:
+                with self._connections.request((peer[0], peer[1])):
+                    await WyomingConnection(self._state, f"{peer[0]}:{peer[1]}", reader, writer).serve()
+        except OSError:  # the client has left
+            pass
+        finally:
+            self._tasks.discard(task)
+            self._state.metrics.live_ended.labels("wyoming").inc()
+            writer.close()

@@ -1,0 +1,214 @@
+"""Live audio by WebSocket and Wyoming: exactly what `Transcriber.stream` gives for the same blocks."""
+
+import asyncio
+import contextlib
+import json
+
+import numpy as np
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+from wyoming.asr import Transcribe, Transcript, TranscriptChunk, TranscriptStart, TranscriptStop
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
+from wyoming.client import AsyncTcpClient
+from wyoming.error import Error
+from wyoming.info import Describe, Info
+from wyoming.ping import Ping, Pong
+
+from device_app.audio.samples import read
+from device_app.paths import RECORDINGS
+from device_app.recognition.writers import segment_record
+from device_app.service.limits import Limits
+from tests.device_app.service.conftest import SPEECH
+
+BLOCK = 1600  # samples, 0.1 s
+
+
+def pcm(path=SPEECH):
+    return np.round(np.clip(read(path), -1, 32767 / 32768) * 32768).astype("<i2")
+
+
+def blocks_of(samples, size=BLOCK):
+    return [samples[start : start + size] for start in range(0, len(samples), size)]
+
+
+def streamed(transcriber, blocks, rate=16_000, partial_s=0.0):
+    """The final segments of the transcriber's own stream."""
+    stream = transcriber.stream(rate, partial_s=partial_s)
+    updates = [update for block in blocks for update in stream.feed(block)] + stream.finish()
+    return [segment_record(update.segment) for update in updates if update.is_final]
+
+
+def converse(url, messages, query="", last='{"type": "finish"}'):
+    """Sends blocks or other messages; returns all messages of the service."""
+    with connect(f"{url.replace('http', 'ws')}/v1/audio/live{query}", open_timeout=20) as socket:
+        with contextlib.suppress(ConnectionClosed):  # it may refuse before it has read all
+            for message in messages:
+                socket.send(message.tobytes() if isinstance(message, np.ndarray) else message)
+            if last:
+                socket.send(last)
+        return rest(socket)
+
+
+def rest(socket):
+    """All messages until the service closes the connection."""
+    found = []
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            found.append(json.loads(socket.recv(20)))
+    return found
+
+
+def finals(messages):
+    return [{k: v for k, v in one.items() if k != "type"} for one in messages if one["type"] == "final"]
+
+
+@pytest.mark.parametrize("size", [BLOCK, 333])
+def test_the_websocket_gives_what_the_stream_gives(url, transcriber, size):
+    blocks = blocks_of(pcm(), size)
+    messages = converse(url, blocks)
+    assert messages[0]["type"] == "ready"
+    assert finals(messages) == streamed(transcriber, blocks, partial_s=0.5)
+    assert messages[-1] == {"type": "done", "text": " ".join(one["text"] for one in finals(messages))}
+
+
+def test_partial_texts_come_before_the_final_one(url):
+    kinds = [one["type"] for one in converse(url, blocks_of(pcm()))]
+    assert "partial" in kinds[: kinds.index("final")]
+    assert "partial" not in [one["type"] for one in converse(url, blocks_of(pcm()), "?partials=0")]
+
+
+def test_another_sampling_rate_is_converted(url, transcriber):
+    blocks = blocks_of(pcm()[::2].copy())
+    assert finals(converse(url, blocks, "?sample_rate=8000&partials=0")) == streamed(transcriber, blocks, 8000)
+
+
+def test_keyterms_and_the_model_are_chosen_in_the_address(url):
+    blocks = blocks_of(pcm(RECORDINGS / "invalid.flac"))
+    assert "that's not" in converse(url, blocks, "?prompt=that%27s%20not&partials=0")[-1]["text"]
+    refused = converse(url, [], "?model=asr-edge:nobody")
+    assert [one["type"] for one in refused] == ["error"]
+    assert refused[0]["error"]["code"] == "model_not_found"
+
+
+@pytest.mark.parametrize(
+    ("message", "query"),
+    [(b"\0", ""), ("hello", ""), ('{"type": "start"}', ""), ("[" * 5000, ""), (b"", "?sample_rate=3")],
+)
+def test_what_is_not_of_the_protocol_ends_with_an_error(url, message, query):
+    assert converse(url, [message], query)[-1]["error"]["type"] == "invalid_request_error"
+
+
+def test_another_origin_cannot_open_a_websocket(url):
+    with pytest.raises(InvalidStatus) as refused:
+        connect(f"{url.replace('http', 'ws')}/v1/audio/live", origin="https://evil.example")
+    assert refused.value.response.status_code == 403
+
+
+def test_silence_without_audio_ends_the_connection(start):
+    url, _ = start(Limits(idle_s=0.2))
+    messages = converse(url, [], last=None)
+    assert "no audio for 0.2 s" in messages[-1]["error"]["message"]
+
+
+def test_there_is_a_limit_of_live_connections(start):
+    url, _ = start(Limits(live=1))
+    with connect(f"{url.replace('http', 'ws')}/v1/audio/live") as first:
+        first.recv(20)
+        refused = converse(url, [])
+        assert refused[0]["error"]["code"] == "busy"
+        assert refused[0]["retry_after_s"] > 0
+    assert converse(url, [])[-1]["type"] == "done"
+
+
+def test_stopping_ends_a_live_connection_with_its_text(start):
+    url, state = start()
+    with connect(f"{url.replace('http', 'ws')}/v1/audio/live?partials=0.1") as socket:
+        for block in blocks_of(pcm()):
+            socket.send(block.tobytes())
+        while "not in service" not in json.loads(socket.recv(20)).get("text", ""):
+            pass
+        state.server.should_exit = True
+        last = rest(socket)
+    assert [one["type"] for one in last][-2:] == ["final", "done"]
+    assert last[-1]["text"].startswith("The number you have dialed is not in service")
+
+
+def wyoming(address, events):
+    """Sends events as Home Assistant does; returns what comes back until the connection or the transcript ends."""
+
+    async def talk():
+        async with AsyncTcpClient(*address.removeprefix("tcp://").split(":")) as client:
+            for event in events:
+                await client.write_event(event.event())
+            found = []
+            while (event := await asyncio.wait_for(client.read_event(), 20)) is not None:
+                found.append(event)
+                if event.type in (TranscriptStop().event().type, "info", "pong", "error"):
+                    break
+            return found
+
+    return asyncio.run(talk())
+
+
+def spoken(blocks, rate=16_000):
+    chunks = [AudioChunk(rate=rate, width=2, channels=1, audio=block.tobytes()) for block in blocks]
+    return [AudioStart(rate=rate, width=2, channels=1), *chunks, AudioStop()]
+
+
+def test_wyoming_describes_the_models(service):
+    (program,) = Info.from_event(wyoming(service.wyoming, [Describe()])[0]).asr
+    assert [model.name for model in program.models] == ["asr-edge"]
+    assert program.models[0].languages == ["en"]
+    assert program.supports_transcript_streaming
+    assert Pong.is_type(wyoming(service.wyoming, [Ping(text="x")])[0].type)
+
+
+def test_wyoming_gives_what_the_stream_gives(service, transcriber):
+    blocks = blocks_of(pcm(), 1024)
+    events = wyoming(service.wyoming, [Transcribe(language="en"), *spoken(blocks)])
+    expected = [one["text"] for one in streamed(transcriber, blocks)]
+    assert TranscriptStart.is_type(events[0].type)
+    chunks = [TranscriptChunk.from_event(one).text for one in events if TranscriptChunk.is_type(one.type)]
+    assert [text.strip() for text in chunks] == expected
+    assert Transcript.from_event(events[-2]).text == "".join(chunks) == " ".join(expected)
+
+
+def test_wyoming_takes_terms_and_a_model(service):
+    blocks = blocks_of(pcm(RECORDINGS / "invalid.flac"))
+    events = wyoming(service.wyoming, [Transcribe(name="asr-edge", transcript_terms=["that's not"]), *spoken(blocks)])
+    assert "that's not" in Transcript.from_event(events[-2]).text
+    refused = wyoming(service.wyoming, [Transcribe(name="asr-edge:nobody"), *spoken(blocks[:1])])
+    assert Error.from_event(refused[-1]).code == "model_not_found"
+
+
+def test_wyoming_without_speech_has_an_empty_transcript(service):
+    events = wyoming(service.wyoming, [Transcribe(), *spoken([np.zeros(BLOCK, "<i2")] * 10)])
+    assert [Transcript.from_event(one).text for one in events if Transcript.is_type(one.type)] == [""]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"hello\n",
+        b"[1]\n",
+        b'{"type": 3}\n',
+        b'{"type": "audio-chunk"}\n',
+        b'{"type": "audio-chunk", "payload_length": 9000000000}\n',
+        b'{"type": "audio-chunk", "payload_length": -1}\n',
+        b'{"type": "describe", "data_length": 1e99}\n',
+        b'{"type": "audio-start", "data": {"rate": "x", "width": 2, "channels": 1}}\n',
+        b'{"type": "audio-start", "data": {"rate": 16000, "width": 3, "channels": 1}}\n',
+        b"{" * 200_000,
+    ],
+)
+def test_what_is_not_wyoming_ends_with_an_error(service, line):
+    async def send():
+        reader, writer = await asyncio.open_connection(*service.wyoming.removeprefix("tcp://").split(":"))
+        writer.write(line)
+        answer = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        return answer
+
+    with contextlib.suppress(ConnectionResetError):  # the service did not read the rest
+        assert b'"error"' in asyncio.run(send())

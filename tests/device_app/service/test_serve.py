@@ -1,0 +1,139 @@
+"""The command: sockets of systemd, a graceful end, refusals at the start, and what an installation lacks."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import httpx2 as httpx
+import pytest
+from typer.testing import CliRunner
+
+from device_app.cli import application
+from device_app.service.clients import Clients, service_folder
+from device_app.service.server import Address, access_of, certificate_of
+from device_app.service.systemd import units
+from device_app.service.wyoming.server import WyomingAddress
+from editing.errors import BadInputError
+from tests.device_app.service.conftest import SPEECH
+
+# Gives two sockets to the program as systemd does, and waits for the message that it is ready.
+ACTIVATE = """
+import os, sys
+first, second, *command = sys.argv[1:]
+os.dup2(int(first), 3); os.dup2(int(second), 4)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="2", LISTEN_FDNAMES="http:wyoming")
+os.execv(sys.executable, [sys.executable, *command])
+"""
+
+
+def test_systemd_passes_the_sockets_and_sigterm_ends_it_gracefully(transcriber, home, tmp_path):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as first,
+        socket.create_server(("127.0.0.1", 0)) as second,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified,
+    ):
+        notified.bind(str(tmp_path / "notify"))
+        notified.settimeout(60)
+        high = [os.dup(one.fileno()) for one in (first, second)]
+        url = f"http://127.0.0.1:{first.getsockname()[1]}"
+        process = subprocess.Popen(
+            [sys.executable, "-c", ACTIVATE, *map(str, high), "-m", "device_app", "serve"],
+            pass_fds=[*high],
+            env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert notified.recv(100) == b"READY=1"
+            with SPEECH.open("rb") as file:
+                answer = httpx.post(f"{url}/v1/audio/transcriptions", files={"file": file}, timeout=60)
+            assert "not in service" in answer.json()["text"]
+            socket.create_connection(second.getsockname()[:2], timeout=10).close()
+            process.send_signal(signal.SIGTERM)
+            assert notified.recv(100) == b"STOPPING=1"
+            assert process.wait(30) in (0, -signal.SIGTERM)
+            assert "Traceback" not in process.stderr.read()
+        finally:
+            process.kill()
+            process.wait()
+            process.stderr.close()
+            for one in high:
+                os.close(one)
+
+
+def test_beyond_loopback_it_needs_a_token_and_tls(own_home):
+    address = Address("192.0.2.1", names=("box.local",))
+    with pytest.raises(BadInputError, match="only with a token"):
+        access_of(address)
+    Clients(service_folder()).add("kitchen")
+    access = access_of(address)
+    assert access.clients is not None
+    assert {"box.local", "localhost"} <= access.names
+    assert set(certificate_of(address)) == {"ssl_certfile", "ssl_keyfile"}
+    assert certificate_of(Address()) == {}
+    assert access_of(Address()).clients is None
+    for path in (own_home / "service").iterdir():
+        assert not path.stat().st_mode & 0o077, path
+
+
+def test_with_tls_a_client_with_the_authority_and_a_token_is_served(start, own_home):
+    clients = Clients(service_folder())
+    token = clients.add("kitchen")
+    address = Address("192.0.2.1", names=("127.0.0.1",))
+    url, _ = start(access=access_of(address), **certificate_of(address))
+    authority = str(own_home / "service" / "authority.pem")
+    command = ["curl", "-sS", "--cacert", authority, f"{url}/v1/models"]
+    served = subprocess.run([*command, "-H", f"Authorization: Bearer {token}"], capture_output=True, check=False)
+    assert b'"asr-edge"' in served.stdout, served.stderr
+    assert b"needs a token" in subprocess.run(command, capture_output=True, check=False).stdout
+
+
+@pytest.mark.parametrize("peer", ["evil.example", "8.8.8.8", "0.0.0.0/0", ""])
+def test_wyoming_serves_only_named_private_peers(peer):
+    assert WyomingAddress().host == "127.0.0.1"
+    assert WyomingAddress(peers=("192.168.1.2",)).host != "127.0.0.1"
+    with pytest.raises(BadInputError, match="wyoming-peer"):
+        WyomingAddress(peers=(peer,))
+
+
+def test_tokens_are_shown_once_and_revoked(own_home):
+    run = CliRunner().invoke
+    token = run(application(), ["service", "token", "add", "kitchen"]).stdout.strip()
+    assert Clients(service_folder()).find(token) == "kitchen"
+    assert run(application(), ["service", "token", "list"]).stdout == "kitchen\n"
+    assert isinstance(run(application(), ["service", "token", "add", "kitchen"]).exception, BadInputError)
+    assert run(application(), ["service", "token", "revoke", "kitchen"]).exit_code == 0
+    assert Clients(service_folder()).find(token) is None
+
+
+def test_the_units_start_this_program(own_home, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    done = CliRunner().invoke(application(), ["service", "install", "--port", "9000"])
+    assert "enable --now asr-edge.socket" in done.stdout
+    folder = tmp_path / "systemd" / "user"
+    assert "ListenStream=127.0.0.1:9000" in (folder / "asr-edge.socket").read_text()
+    assert f'ExecStart="{sys.executable}" "-m" "device_app" "serve"' in (folder / "asr-edge.service").read_text()
+    assert 'ExecStart="/a b/100%%" "$$x"' in units(["/a b/100%", "$x"], 1, 2)["asr-edge.service"]
+
+
+def test_a_port_in_use_is_one_line(transcriber, home):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "device_app", "serve", "--port", port]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"asr-edge: 127.0.0.1:{port}: cannot be listened on")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_without_the_extra_it_says_what_to_install(home):
+    code = (
+        "import importlib.util, sys\nfound = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *rest: None if name == 'wyoming' else found(name, *rest)\n"
+        "sys.argv = ['asr-edge', 'serve']\nfrom device_app.cli import main\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "pip install 'asr-edge[serve]'" in done.stderr
