@@ -51,6 +51,10 @@ class ConformerCtcRecogniser:
         """(frames, vocabulary), whatever the text."""
         return self._outputs(_padded(audio))
 
+    def text_loss(self, log_probabilities: NDArray[np.float32], text: str) -> float | None:  # noqa: ARG002
+        """See `Recogniser.text_loss`."""
+        return None
+
     def _outputs(self, padded: Samples) -> NDArray[np.float32]:
         log_probabilities: NDArray[np.float32] = self._graph.run(None, {"audio": padded[None]})[0][0]
         return log_probabilities

@@ -153,6 +153,12 @@ class MoonshineRecogniser:
         steps = (decoder.step(np.array([token]), np.array([0])) for token in (self._config.bos, *tokens))
         return np.concatenate([log_probabilities for log_probabilities, _ in steps])
 
+    def text_loss(self, log_probabilities: NDArray[np.float32], text: str) -> float | None:
+        """See `Recogniser.text_loss`."""
+        tokens = self._tokenizer.encode(text, add_special_tokens=False).ids[: self._config.longest - 1]
+        targets = [*tokens, self._config.eos]
+        return float(-log_probabilities[np.arange(len(targets)), targets].sum(dtype=np.float64))
+
     def _cached_decoder(self, audio: Samples) -> CachedDecoder:
         """Runs the encoder; returns the decoder for its output, before the first token."""
         names = [f"cross_{kind}.{i}" for kind in KINDS for i in range(self._config.layers)]

@@ -134,6 +134,9 @@ class _Remembering:
     def log_probabilities(self, audio: Samples, text: str) -> NDArray[np.float32]:
         return self._recogniser.log_probabilities(audio, text)
 
+    def text_loss(self, log_probabilities: NDArray[np.float32], text: str) -> float | None:
+        return self._recogniser.text_loss(log_probabilities, text)
+
     def recognise(self, audio: Samples, *, is_draft: bool = False) -> Recognition:
         found = self._results.find(audio)
         if found is None:
