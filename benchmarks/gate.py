@@ -8,7 +8,8 @@ distillation at a high learning rate, and changes of both (other signs, shuffled
 changes of parts of the model. Measures what each costs unseen readers, in points of WER, and asks the gate, which sees
 only the bundled guard set. `calibrate` is for choosing the gate's limits: its readers are those of the training lines
 of cv-us and cv-canada. `judge` has other domains and seeds and more kinds, and the readers of general-judge, on whom
-nothing was chosen.
+nothing was chosen. With a GPU, the readers are transcribed there, with torch in fp32 and greedily, to save time;
+otherwise as on a device.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +119,15 @@ def judged() -> list[Recipe]:
     return recipes + [Recipe("ties", factor, one) for one in wrong for factor in (0.3, LAMBDA, 1.0)]
 
 
-def finetuned(source: Source, data: Path) -> dict[str, Any]:
-    """The task vector of a source, by parameter name."""
+@cache
+def _distillation_set() -> Any:
     from trainer.training.distillation import load_distillation_set
+
+    return load_distillation_set(embedded_bundle())
+
+
+def finetune(source: Source, data: Path, vectors: Path) -> None:
+    """Fine-tunes in a worker process, and writes the task vector."""
     from trainer.training.finetuning import finetune_on_recordings
     from trainer.training.settings import FineTuningSettings
 
@@ -128,14 +136,18 @@ def finetuned(source: Source, data: Path) -> dict[str, Any]:
     labelled = read_manifest(data / source.domain / "manifest.jsonl", "train")[: source.utterances]
     labelled = [replace(one, samples=one.read()) for one in labelled]
     settings = FineTuningSettings(scope="encoder", seed=source.seed)
-    distillation_set = load_distillation_set(bundle)
+    distillation_set = _distillation_set()
     if source.kind == "exchanged":
         order = np.random.default_rng(source.seed).permutation(len(labelled))
         labelled = [replace(one, text=labelled[i].transcript) for one, i in zip(labelled, order, strict=True)]
     if source.kind == "careless":
         settings, distillation_set = replace(settings, scope="all", learning_rate=5e-4, epochs=10), []
     tuned = finetune_on_recordings(bundle, weights, labelled, [], settings, distillation_set=distillation_set)
-    return {name: tuned.weights[name] - weights[name] for name in weights}
+    np.savez(_file(source, vectors), **{name: tuned.weights[name] - weights[name] for name in weights})
+
+
+def _file(source: Source, vectors: Path) -> Path:
+    return vectors / f"{source.name}.npz"
 
 
 def changed(recipe: Recipe, weights: dict[str, Any], vectors: Path) -> dict[str, Any]:
@@ -146,7 +158,7 @@ def changed(recipe: Recipe, weights: dict[str, Any], vectors: Path) -> dict[str,
         chosen = [name for name in weights if PARTS.get(part, part) in name and ("embed" in name) == ("embed" in part)]
         change = {n: weights[n].std() * random.standard_normal(weights[n].shape, np.float32) for n in chosen}
     else:
-        vector = dict(np.load(vectors / f"{recipe.source.name}.npz"))
+        vector = dict(np.load(_file(recipe.source, vectors)))
         merged = METHODS["ties"]([vector], lam=1.0, density=0.5)
         change = {
             "ties": lambda: merged,
@@ -169,65 +181,123 @@ def readers(data: Path, is_calibration: bool) -> list[Utterance]:
     return [replace(one, samples=one.read()) for one in found]
 
 
-class Judge:
-    """Measures edits in a worker process."""
+class Gate:
+    """Asks the gate in a worker process."""
 
-    def __init__(self, data: Path, vectors: Path, is_calibration: bool) -> None:
-        self.bundle, self.vectors = embedded_bundle(), vectors
-        self.weights = self.bundle.weights()
-        self.readers = readers(data, is_calibration)
+    def __init__(self) -> None:
+        self.bundle = embedded_bundle()
         self.guard = {GUARD_SET: list(guard_set())}
-        self.unseen, self.before = self.transcribe(self.weights, None)
+        self.before = self.transcribe(self.bundle.weights(), None)
 
-    def transcribe(self, weights: dict[str, Any], before: Any) -> tuple[Hypotheses, dict[str, Hypotheses]]:
+    def transcribe(self, weights: dict[str, Any], before: Any) -> dict[str, Hypotheses]:
         with temporarily_baked(self.bundle, weights) as folder:
             transcriber = Transcriber(self.bundle, threads=1, folder=folder)
-            guard = transcribe_sets(transcriber, self.guard, SilentReporter(), "", before)
-            texts = [transcriber.transcribe(one.read(), SAMPLE_RATE).text for one in self.readers]
-        return Hypotheses([one.transcript for one in self.readers], texts), guard
+            return transcribe_sets(transcriber, self.guard, SilentReporter(), "", before)
 
-    def measure(self, recipe: Recipe) -> dict[str, Any]:
-        began = time.process_time()
-        unseen, guard = self.transcribe(changed(recipe, self.weights, self.vectors), self.before)
-        cost, change = compare(self.unseen, unseen), compare(self.before[GUARD_SET], guard[GUARD_SET])
+    def measure(self, weights: dict[str, Any]) -> dict[str, Any]:
+        guard = self.transcribe(weights, self.before)
+        change = compare(self.before[GUARD_SET], guard[GUARD_SET])
         return {
-            **asdict(recipe),
-            "cost": 100 * cost.difference,
-            "interval": [100 * cost.low, 100 * cost.high],
             "guard_points": 100 * change.difference,
             "guard_harm": 100 * change.harm,
             "divergence": change.divergence,
             "loss_rise": change.loss_rise,
             "refused": not judge(self.before, guard, None, DEFAULT_TOLERANCE).passes,
-            "cpu_s": time.process_time() - began,
         }
 
 
-_judge: list[Judge] = []  # of this process
+class Readers:
+    """Transcribes the unseen readers in a worker process."""
+
+    def __init__(self, data: Path, is_calibration: bool) -> None:
+        self.bundle, self.utterances = embedded_bundle(), readers(data, is_calibration)
+        self.before = self.transcribe(self.bundle.weights())
+
+    def transcribe(self, weights: dict[str, Any]) -> Hypotheses:
+        import torch
+
+        read = self._on_gpu if torch.cuda.is_available() else self._as_on_a_device
+        return Hypotheses([one.transcript for one in self.utterances], read(weights))
+
+    def _as_on_a_device(self, weights: dict[str, Any]) -> list[str]:
+        with temporarily_baked(self.bundle, weights) as folder:
+            transcriber = Transcriber(self.bundle, threads=1, folder=folder)
+            return [transcriber.transcribe(one.read(), SAMPLE_RATE).text for one in self.utterances]
+
+    def _on_gpu(self, weights: dict[str, Any]) -> list[str]:
+        import torch
+
+        from trainer import families
+        from trainer.families import moonshine
+        from trainer.training.data import stacked
+
+        model = moonshine.build(self.bundle.config, "sdpa")
+        families.load_weights(model, weights)
+        moonshine.prepare(model)
+        model.cuda()
+        tokenizer, texts = self.bundle.tokenizer(), [""] * len(self.utterances)
+        order = sorted(range(len(texts)), key=lambda i: len(self.utterances[i].read()))
+        for start in range(0, len(order), 32):
+            chosen = order[start : start + 32]
+            audio, lengths = stacked([self.utterances[i].read() for i in chosen])
+            mask = torch.arange(audio.shape[1])[None] < torch.tensor(lengths)[:, None]
+            model.model.encoder.groupnorm.frames = ((torch.tensor(lengths) - 127) // 64 + 1).cuda()
+            most = 3 + round(6.5 * audio.shape[1] / SAMPLE_RATE)  # tokens; more are repetitions
+            with torch.no_grad():
+                tokens = model.generate(
+                    torch.from_numpy(audio).cuda(), attention_mask=mask.cuda(), max_new_tokens=most, do_sample=False
+                )
+            for i, row in zip(chosen, tokens.tolist(), strict=True):
+                texts[i] = tokenizer.decode(row, skip_special_tokens=True)
+        return texts
+
+    def measure(self, weights: dict[str, Any]) -> dict[str, Any]:
+        change = compare(self.before, self.transcribe(weights))
+        return {
+            "base": 100 * change.before,
+            "cost": 100 * change.difference,
+            "interval": [100 * change.low, 100 * change.high],
+        }
 
 
-def _start(data: Path, vectors: Path, is_calibration: bool, home: str) -> None:
+_measurer: list[Gate | Readers] = []  # of this process
+
+
+def _start(data: Path, is_calibration: bool, home: str, is_gate: bool) -> None:
     os.environ["ASR_EDGE_HOME"] = str(Path(home) / str(os.getpid()))
-    _judge.append(Judge(data, vectors, is_calibration))
+    _measurer.append(Gate() if is_gate else Readers(data, is_calibration))
 
 
-def _measure(recipe: Recipe) -> dict[str, Any]:
-    return _judge[0].measure(recipe)
+def _measure(recipe: Recipe, vectors: Path) -> dict[str, Any]:
+    weights = changed(recipe, embedded_bundle().weights(), vectors)
+    return {**asdict(recipe), **_measurer[0].measure(weights)}
 
 
 def measured(recipes: Sequence[Recipe], options: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
-    """Fine-tunes the sources one after another, while processes measure the edits that need no further one."""
-    arguments = (options.data, folder, options.command == "calibrate", str(folder))
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(options.workers, context, _start, arguments) as pool:
-        waiting: list[Future[dict[str, Any]]] = [pool.submit(_measure, one) for one in recipes if one.source is None]
-        for source in dict.fromkeys(one.source for one in recipes if one.source is not None):
-            began = time.monotonic()
-            np.savez(folder / f"{source.name}.npz", **finetuned(source, options.data))
-            print(f"{source.name}: fine-tuned in {time.monotonic() - began:.1f} s", flush=True)
-            waiting += [pool.submit(_measure, one) for one in recipes if one.source == source]
+    """Fine-tunes the sources, while other processes measure the edits that need no further one."""
+    began = time.monotonic()
+    context, waiting = multiprocessing.get_context("spawn"), {}
+    started = (options.data, options.command == "calibrate", str(folder))
+    with (
+        ProcessPoolExecutor(options.workers, context, _start, (*started, True)) as gates,
+        ProcessPoolExecutor(options.readers, context, _start, (*started, False)) as unseen,
+        ProcessPoolExecutor(options.tuners, context) as tuners,
+    ):
+
+        def submit(source: Source | None) -> None:
+            for one in recipes:
+                if one.source == source:
+                    waiting[gates.submit(_measure, one, folder)] = unseen.submit(_measure, one, folder)
+
+        submit(None)
+        sources = dict.fromkeys(one.source for one in recipes if one.source is not None)
+        tuned = {tuners.submit(finetune, source, options.data, folder): source for source in sources}
+        for future in as_completed(tuned):
+            future.result()
+            print(f"{tuned[future].name}: fine-tuned after {time.monotonic() - began:.0f} s", flush=True)
+            submit(tuned[future])
         for future in as_completed(waiting):
-            yield future.result()
+            yield {**future.result(), **waiting[future].result()}
 
 
 def summary(found: Sequence[dict[str, Any]]) -> str:
@@ -246,6 +316,8 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("command", choices=["calibrate", "judge"])
     parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--readers", type=int, default=1, help="processes that transcribe the unseen readers")
+    parser.add_argument("--tuners", type=int, default=1, help="processes that fine-tune")
     parser.add_argument("--first", type=int, help="only so many edits, for a trial")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
@@ -262,7 +334,7 @@ def main() -> None:
                 f"{one['change']:>18} x {one['factor']:<5g} {what:32} cost {one['cost']:+6.2f} "
                 f"[{one['interval'][0]:+.1f}, {one['interval'][1]:+.1f}]  guard words {one['guard_points']:+6.2f} "
                 f"divergence {one['divergence']:.3f} loss {one['loss_rise']:+.3f} "
-                f"{'refused' if one['refused'] else 'passed'} ({one['cpu_s']:.0f} s)",
+                f"{'refused' if one['refused'] else 'passed'}",
                 flush=True,
             )
     print(summary(found))

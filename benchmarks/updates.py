@@ -33,7 +33,7 @@ TIMED = 2  # the last ones
 def milliseconds(
     utterances: list[TrainingUtterance], scope: str, *, is_distilled: bool, uses_graphs: bool
 ) -> tuple[float, str]:
-    """The median of an update, scaled to 40 s of speech; and what was captured."""
+    """The median of an update; and what was measured."""
     bundle = embedded_bundle()
     settings = FineTuningSettings(scope=scope, epochs=EPOCHS)
     torch.backends.cudnn.allow_tf32 = False
@@ -42,25 +42,27 @@ def milliseconds(
     updates = plan_updates(utterances[:half], settings)
     distillation = None
     if is_distilled:
-        seconds = [update.seconds for update in updates]
+        lengths = [update.seconds for update in updates]
         distillation = Distillation(
-            model.family, model.network, utterances[half:], model.device, seconds=seconds, seed=0
+            model.family, model.network, utterances[half:], model.device, seconds=lengths, seed=0
         )
     with mock.patch.object(families, "has_padded_logits", return_value=uses_graphs):
         updater = Updater(model, settings, group, distillation, None)
     loader = Loader(settings, group, model.device, whole_batches=False)
-    timed, losses = [], []
+    timed, seconds, losses = [], [], []
     for update, batches in zip(updates, list(loader.read_all(updates)), strict=True):
         torch.cuda.synchronize()
         began = time.perf_counter()
         loss, tokens = updater.update(update, batches, len(updates))
         torch.cuda.synchronize()
         losses.append(loss / tokens)
-        if update.epoch > EPOCHS - TIMED and update.seconds > 20:
-            timed.append(1e3 * (time.perf_counter() - began) * 40 / update.seconds)
+        if update.epoch > EPOCHS - TIMED and update.seconds > 30:
+            timed.append(1e3 * (time.perf_counter() - began))
+            seconds.append(update.seconds)
     graphs = updater._graphs
     captured = f"{graphs.captured} graphs{', FAILED' if graphs.has_failed else ''}" if graphs else "eager"
-    return statistics.median(timed), f"{captured}, {len(timed)} updates timed, last loss {losses[-1]:.4f}"
+    what = f"{captured}, {len(timed)} updates of {statistics.mean(seconds):.0f} s of speech, last loss {losses[-1]:.4f}"
+    return statistics.median(timed), what
 
 
 def main() -> None:

@@ -20,9 +20,7 @@ WRONG_COUNT = "its mask selects another number of entries than there are codes"
 
 def encode(tensor: Array) -> tuple[dict[str, NDArray[Any]], tuple[int, ...]]:
     """The smallest encoding of a tensor, as its parts by name, and the tensor's shape."""
-    if not tensor.any():
-        return {}, tensor.shape
-    if tensor.ndim < 2:
+    if tensor.ndim < 2 or not tensor.size:
         return {"whole": np.asarray(tensor, np.float32, order="C")}, tensor.shape
     rows = tensor.reshape(len(tensor), -1)
     found = _exact_nibbles(rows)
@@ -30,7 +28,7 @@ def encode(tensor: Array) -> tuple[dict[str, NDArray[Any]], tuple[int, ...]]:
     codes, scales = found or _quantised(rows, MAX_CODE)
     kept = codes != 0
     count = int(np.count_nonzero(kept))
-    if not count:  # only subnormal numbers
+    if not count:
         return {}, tensor.shape
     bits = 4 if is_coarse else 8
     parts: dict[str, NDArray[Any]] = {"scale": scales}
@@ -51,7 +49,8 @@ def rounded(tensor: Array) -> Array:
     rows = tensor.reshape(len(tensor), -1)
     codes, scales = _quantised(rows, MAX_NIBBLE)
     coarse = codes.astype(np.float32) * scales[:, None]
-    if np.linalg.norm(coarse - rows) <= MAX_ROUNDING * np.linalg.norm(rows):
+    change, norm = (np.linalg.norm(one.astype(np.float64)) for one in (coarse - rows, rows))  # float32 may overflow
+    if change <= MAX_ROUNDING * norm:
         return coarse.reshape(tensor.shape)
     return decode(*encode(tensor))
 
