@@ -53,6 +53,8 @@ def run(data: Path, domains: Sequence[str], seed: int | None, threads: int, home
         test = read_manifest(data / name / "manifest.jsonl", "test")
         texts = [transcriber.transcribe(one.read(), SAMPLE_RATE).text for one in test]
         hypotheses[name, edits] = Hypotheses([one.transcript for one in test], texts)
+        wer = hypotheses[name, edits].wer
+        print(f"seed {seed}: {name} after {edits} edits: {wer:.2%}", flush=True)  # in case the run is cut off
 
     for name in (JUDGE, *domains) if seed is None else ():
         transcribe(name, 0)

@@ -36,7 +36,7 @@ def milliseconds(
     """The median of an update; and what was measured."""
     bundle = embedded_bundle()
     settings = FineTuningSettings(scope=scope, epochs=EPOCHS)
-    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = False, True  # as in `loop.finetune`
     model = TrainableModel.build(bundle, bundle.weights(), settings)
     group, half = Group(), len(utterances) // 2
     updates = plan_updates(utterances[:half], settings)

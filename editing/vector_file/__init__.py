@@ -12,9 +12,8 @@ differences, each in the smallest of these encodings:
                                    those that are not zero
     (none)                         all entries are zero; the record has the shape
 
-A value is its code times the scale of its row (the first axis). The largest entry of a row is
-therefore exact, and the error of the others is at most 1/254 of it, or 1/14 with nibbles. Nibbles
-are used only for a tensor that has such values already: fine-tuning rounds its vector with
-`rounded`. Encoding a decoded tensor changes nothing. The format version is 2 if there are nibbles,
-otherwise 1.
+A value is its code times the scale of its row (the first axis). With int8, the largest entry of a
+row is therefore exact, and the error of the others is at most 1/254 of it. Nibbles are used only
+for a tensor that has such values already: fine-tuning rounds its vector with `encoding.rounded`.
+Encoding a decoded tensor changes nothing. The format version is 2 if there are nibbles, otherwise 1.
 """

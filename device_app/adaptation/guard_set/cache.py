@@ -42,7 +42,7 @@ def read_cached(folder: Path, bundle: Bundle, utterances: Sequence[Utterance]) -
                 return None
             hypotheses = json.loads(file.metadata()["hypotheses"])
             rows, outputs, logs = (file.get_tensor(name) for name in ("rows", "outputs", "log_probabilities"))
-            losses = file.get_tensor("losses").tolist()
+            losses = tuple(file.get_tensor("losses").tolist())
     except (OSError, SafetensorError, ValueError, KeyError):  # missing, damaged or of another version
         return None
     bounds = np.cumsum(rows)[:-1]
