@@ -24,8 +24,8 @@ MAX_DIVERGENCE = 0.06
 # Nats per word of the guard set, at the default tolerance: KL does not see the direction of a change. Chosen on 30
 # edits judged by 235 training lines of Common Voice (`benchmarks/gate.py DATA calibrate`). A fine-tuning that is
 # subtracted costs 1.8 points with 0.09 nats, and 0.6 with 0.05; one that is added has at most 0.003. Any limit from
-# 0.055 to 0.065 makes the fewest mistakes: with KL, it rejects all 5 edits that cost 1.5 points, and 1 of the 19 that
-# cost at most half a point.
+# 0.055 to 0.065 makes the fewest mistakes there: with KL, it rejects all 4 edits that cost 1.5 points or more, and 1
+# of the 19 that cost at most half a point.
 MAX_LOSS_RISE = 0.06
 CONFIDENCE = 0.8  # fraction of the resamples that must agree for a regression or an improvement to count
 

@@ -1,6 +1,6 @@
-import pytest
-
 from dataclasses import replace
+
+import pytest
 
 from device_app.adaptation.gate import MAX_DIVERGENCE, MAX_LOSS_RISE, Hypotheses, compare, judge
 from device_app.data.names import GUARD_SET
