@@ -144,7 +144,7 @@ def with_outputs(
             divergences.append(before[index].divergence(log_probabilities))
         if (loss := transcriber.text_loss(log_probabilities, one.transcript)) is not None:
             losses.append(loss)
-    return replace(hypotheses, outputs=outputs, divergences=divergences, losses=losses)
+    return replace(hypotheses, outputs=outputs, divergences=divergences, losses=tuple(losses))
 
 
 def transcribe_sets_with(
