@@ -16,8 +16,8 @@ from device_app.reporter import Reporter
 from editing.errors import MissingDependencyError, counted
 
 # Seconds of one core for each second of training speech in each epoch, with the distillation: the embedded model on an
-# EPYC without bfloat16, 48 utterances of digits. With bfloat16, it takes about half as long.
-CORE_SECONDS = 0.15
+# EPYC without bfloat16, from earlier measurements with less distillation. With bfloat16, it takes half as long.
+CORE_SECONDS = 0.12
 
 
 def need_torch() -> None:
