@@ -21,16 +21,14 @@ from editing.files import write_atomically
 from editing.layers import layer
 from editing.method import Tensors, for_each_tensor, is_finite
 from editing.sparsify import Array, trim
-from editing.vector_file import (
-    FORMAT_VERSION,
+from editing.vector_file.encoding import blocks, decode, encode, rounded
+from editing.vector_file.reader import (
+    FORMAT_VERSIONS,
     NOT_FINITE,
     RECORD,
     Origin,
     Shapes,
-    blocks,
     check_fit,
-    decode,
-    encode,
     open_vector_file,
 )
 
@@ -103,8 +101,8 @@ class TaskVector:
         return {name: math.sqrt(square) for name, square in squares.items()}
 
     def as_stored(self) -> TaskVector:
-        """The vector as a file stores it: quantised and dequantised."""
-        return replace(self, tensors={name: decode(*encode(tensor)) for name, tensor in self.tensors.items()})
+        """The vector rounded as for storing it: a file of it has exactly these values."""
+        return replace(self, tensors={name: rounded(tensor) for name, tensor in self.tensors.items()})
 
     def check(self, base: str, shapes: Shapes, name: str) -> None:
         """Checks that this vector can be merged into a model.
@@ -130,8 +128,11 @@ class TaskVector:
         for name, tensor in self.tensors.items():
             parts, _ = encode(tensor)
             stored |= {f"{part}/{name}": array for part, array in parts.items()}
+        has_nibbles = any(key.startswith("nibbles/") for key in stored)
+        if has_nibbles:  # files of version 1 have vectors of zeros, and are written again byte for byte
+            stored = {key: array for key, array in stored.items() if not key.startswith("whole/") or array.any()}
         record = {
-            "format_version": FORMAT_VERSION,
+            "format_version": FORMAT_VERSIONS[has_nibbles],  # earlier versions of asr-edge read 1 only
             **asdict(self.origin),
             "shapes": {name: tensor.shape for name, tensor in self.tensors.items()},
         }

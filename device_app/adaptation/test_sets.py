@@ -135,14 +135,16 @@ def transcribe_sets(
 def with_outputs(
     hypotheses: Hypotheses, transcriber: Transcriber, utterances: Sequence[Utterance], before: Sequence[TopOutputs]
 ) -> Hypotheses:
-    """Adds the model's outputs for the utterances, and their divergence from those of another version, if any."""
-    outputs, divergences = [], []
+    """Adds the model's outputs for the utterances, their divergence from another version's, if any, and the losses."""
+    outputs, divergences, losses = [], [], []
     for index, one in enumerate(utterances):
         log_probabilities = transcriber.log_probabilities(one.read(), one.transcript)
         outputs.append(TopOutputs.of(log_probabilities))
         if before:
             divergences.append(before[index].divergence(log_probabilities))
-    return replace(hypotheses, outputs=outputs, divergences=divergences)
+        if (loss := transcriber.text_loss(log_probabilities, one.transcript)) is not None:
+            losses.append(loss)
+    return replace(hypotheses, outputs=outputs, divergences=divergences, losses=tuple(losses))
 
 
 def transcribe_sets_with(

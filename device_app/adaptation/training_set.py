@@ -80,6 +80,10 @@ def prepare(
     settings.merge.with_defaults(1, ledger.base.shapes())  # reports wrong settings before the fine-tuning, not after it
     domain, reporter = settings.domain, context.reporter
     training, held_out = _snapshot(store, ledger, domain)
+    reporter.report(
+        f"{len(held_out)} of the {len(held_out) + len(training)} labelled utterances are held out, to measure the "
+        f"result; {len(training)} are trained on."
+    )
     start = ledger.bundle(ledger.current)
     transcriber = Transcriber(
         start, threads=context.threads, on_bake=lambda: reporter.report(f"Preparing {start.name} ...")

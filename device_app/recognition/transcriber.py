@@ -122,6 +122,10 @@ class Transcriber:
         """
         return self._recogniser.log_probabilities(audio, text)
 
+    def text_loss(self, log_probabilities: NDArray[np.float32], text: str) -> float | None:
+        """The negative log-likelihood of a text in nats, from `log_probabilities` for it; None for a CTC model."""
+        return self._recogniser.text_loss(log_probabilities, text)
+
     def transcribe_file(
         self,
         source: str | Path | IO[bytes],

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from editing.errors import TaskVectorError, WrongBaseError
 from editing.sparsify import trim
-from editing.task_vector import RECORD, Origin, TaskVector, apply, read_origin
+from editing.task_vector import RECORD, Origin, TaskVector, apply, read_origin, summarise
 
 ORIGIN = Origin("moonshine", "ab" * 32, "kitchen", utterances=3, seconds=9.5, scores={"kitchen": 0.25})
 
@@ -29,10 +30,13 @@ def file(vector, tmp_path):
     return path
 
 
+def record_of(path):
+    with safe_open(path, framework="numpy") as opened:
+        return json.loads(opened.metadata()[RECORD])
+
+
 def rewritten(path, *, record=None, tensors=None, drop=()):
     """Changes a file as an attacker might."""
-    from safetensors import safe_open
-
     with safe_open(path, framework="numpy") as opened:
         metadata = opened.metadata()
     stored = {name: t for name, t in {**load_file(path), **(tensors or {})}.items() if name not in drop}
@@ -90,9 +94,55 @@ def test_storing_a_stored_vector_again_changes_it_by_rounding_at_most(rows, colu
 def test_any_shape_and_scale_is_stored_and_loaded(tmp_path_factory, shape, scale):
     path = tmp_path_factory.mktemp("vector") / "v.safetensors"
     tensor = (np.random.default_rng(0).standard_normal(shape) * scale).astype(np.float32)
-    vector = TaskVector({"a": tensor}, ORIGIN)
+    vector = TaskVector({"a": tensor}, ORIGIN).as_stored()
     vector.save(path)
-    np.testing.assert_array_equal(TaskVector.load(path).tensors["a"], vector.as_stored().tensors["a"])
+    np.testing.assert_array_equal(TaskVector.load(path).tensors["a"], vector.tensors["a"])
+
+
+@given(rows=st.integers(1, 9), columns=st.integers(1, 41), density=st.floats(0.02, 1), seed=st.integers(0, 9999))
+def test_a_file_keeps_the_values_of_a_rounded_vector_exactly(tmp_path_factory, rows, columns, density, seed):
+    path = tmp_path_factory.mktemp("vector") / "v.safetensors"
+    random = np.random.default_rng(seed)
+    tensor = trim(
+        random.standard_normal((rows, columns), np.float32) * np.float32(10.0 ** random.integers(-9, 9)), density
+    )
+    vector = TaskVector({"a": tensor, "zeros": np.zeros(5, np.float32)}, ORIGIN).as_stored()
+    vector.save(path)
+    found = TaskVector.load(path)
+    np.testing.assert_array_equal(found.tensors["a"], vector.tensors["a"])
+    assert summarise(path).norm == pytest.approx(vector.norm)
+    assert found.to_bytes() == path.read_bytes()
+
+
+def test_a_rounded_vector_has_four_bits_and_an_earlier_version_is_told_so(vector, tmp_path):
+    vector.as_stored().save(path := tmp_path / "v.safetensors")
+    stored = load_file(path)
+    assert any(name.startswith("nibbles/") for name in stored)
+    assert not any(name.startswith("codes/") for name in stored)
+    assert record_of(path)["format_version"] == 2
+    vector.save(path)  # not rounded, so eight bits, which earlier versions read
+    assert record_of(path)["format_version"] == 1
+    for name, tensor in vector.tensors.items():
+        change = np.linalg.norm(vector.as_stored().tensors[name] - tensor)
+        assert change <= 0.15 * np.linalg.norm(tensor)
+
+
+def test_a_tensor_that_four_bits_change_too_much_has_eight(tmp_path):
+    tensor = np.random.default_rng(0).standard_normal((4, 5000), np.float32)
+    tensor[:, 0] = 100  # the others are less than half a step
+    rounded = TaskVector({"a": tensor}, ORIGIN).as_stored()
+    rounded.save(path := tmp_path / "v.safetensors")
+    assert load_file(path)["codes/a"].dtype == np.int8
+    assert np.linalg.norm(rounded.tensors["a"] - tensor) < 0.25 * np.linalg.norm(tensor[:, 1:])
+
+
+def test_the_vector_of_an_encoder_takes_four_megabytes(bundle):
+    random = np.random.default_rng(0)
+    tensors = {
+        name: random.standard_normal(tensor.shape, np.float32) * np.float32("encoder." in name)
+        for name, tensor in bundle.weights().items()
+    }
+    assert len(TaskVector(tensors, ORIGIN).as_stored().to_bytes()) <= 4e6
 
 
 def test_the_same_vector_gives_the_same_bytes(vector):

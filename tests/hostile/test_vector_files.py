@@ -64,6 +64,12 @@ def codes(name, shape, *, mask=None, count=None, scale=None):
     return [*parts, (f"scale/{name}", "F32", [len(scales)], scales.tobytes())]
 
 
+def nibbles(name, shape, *, mask=None, count=None):
+    """The same with two codes of four bits in each byte; `count` is of bytes."""
+    size = (int(np.prod(shape)) + 1) // 2 if count is None else count
+    return [(f"nibbles/{name}", "U8", [size], bytes([0x99]) * size), *codes(name, shape, mask=mask)[1:]]
+
+
 def record_text(replaced, by):
     """A good record's text, in which one value is written otherwise than json.dumps would."""
     return json.dumps({"format_version": 1, **ORIGIN, "shapes": {}}).replace(replaced, by)
@@ -99,6 +105,21 @@ BAD = {
     "too few codes": vector_file(codes("a.weight", (4, 8), count=31), {"shapes": WEIGHT}),
     "too many codes": vector_file(codes("a.weight", (4, 8), count=33), {"shapes": WEIGHT}),
     "too few scales": vector_file(codes("a.weight", (4, 8), scale=[1.0] * 3), {"shapes": WEIGHT}),
+    "too few nibbles": vector_file(nibbles("a.weight", (4, 8), count=15), {"shapes": WEIGHT}),
+    "too many nibbles": vector_file(nibbles("a.weight", (4, 8), count=17), {"shapes": WEIGHT}),
+    "mask keeps more than nibbles": vector_file(
+        nibbles("a.weight", (4, 8), mask=b"\xff" * 4, count=15), {"shapes": WEIGHT}
+    ),
+    "mask keeps fewer than nibbles": vector_file(
+        nibbles("a.weight", (4, 8), mask=b"\xf0" * 4, count=9), {"shapes": WEIGHT}
+    ),
+    "codes and nibbles": vector_file(
+        [*codes("a.weight", (4, 8)), *nibbles("a.weight", (4, 8))[:1]], {"shapes": WEIGHT}
+    ),
+    "nibbles of int8": vector_file(
+        [("nibbles/a.weight", "I8", [16], bytes(16)), *codes("a.weight", (4, 8))[1:]], {"shapes": WEIGHT}
+    ),
+    "nibbles without scale": vector_file(nibbles("a.weight", (4, 8))[:1], {"shapes": WEIGHT}),
     "infinite scale": vector_file(codes("a.weight", (4, 8), scale=[np.inf] * 4), {"shapes": WEIGHT}),
     "NaN scale": vector_file(codes("a.weight", (4, 8), scale=[np.nan] * 4), {"shapes": WEIGHT}),
     "scale beyond float32": vector_file(
@@ -233,6 +254,8 @@ def test_what_it_claims_is_compared_with_the_model_unread(write, kind):
     entries = (
         "mask keeps more",
         "mask keeps fewer",
+        "mask keeps more than nibbles",
+        "mask keeps fewer than nibbles",
         "infinite scale",
         "NaN scale",
         "scale beyond float32",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeGuard, cast
 
 import numpy as np
 import torch
@@ -68,6 +68,28 @@ class Family(Protocol):
     def features(self, model: torch.nn.Module, audio: torch.Tensor) -> torch.Tensor:
         """The encoder's output for one utterance, (1, samples) -> (frames, size); call it before `prepare`."""
         ...
+
+
+class PaddedFamily(Family, Protocol):
+    """A family whose loss is the cross-entropy of each token, and can be computed in tensors of fixed shapes."""
+
+    def padded_logits(
+        self, model: torch.nn.Module, audio: torch.Tensor, lengths: torch.Tensor, labels: torch.Tensor
+    ) -> torch.Tensor:
+        """float32 (batch, tokens, vocabulary), also for padding; never waits for the GPU, as CUDA graphs require.
+
+        Args:
+            model: after `prepare`.
+            audio: (batch, samples), padded with zeros.
+            lengths: (batch,), the samples of each utterance.
+            labels: (batch, tokens), padded with -1.
+        """
+        ...
+
+
+def has_padded_logits(family: Family) -> TypeGuard[PaddedFamily]:
+    """Whether a family is a `PaddedFamily`."""
+    return hasattr(family, "padded_logits")
 
 
 STATISTICS = ("running_mean", "running_var")  # of batch norms: part of the model, but changed by no gradient

@@ -123,24 +123,56 @@ def _logits(
     targets: Sequence[Sequence[int]],
 ) -> torch.Tensor:
     """float32 (tokens, vocabulary), the tokens of all targets in turn, with teacher forcing."""
-    config, norm = model.config, model.model.encoder.groupnorm
-    frames = lengths
-    for index, (kernel, stride) in enumerate(FRONT_END):
-        frames = (frames - kernel) // stride + 1
-        if index == 0:
-            norm.frames = frames
+    frames = _set_frames(model, lengths)
     # transformers takes a mask over samples and reads every HOP-th entry.
     samples = torch.arange(audio.shape[1], device=audio.device)
     mask = samples < ((frames - 1) * HOP + 1)[:, None]
     longest = max(map(len, targets))
     padded = [[*target, *[-1] * (longest - len(target))] for target in targets]
     labels = torch.tensor(padded, device=audio.device)
-    inputs = torch.full_like(labels, config.eos_token_id)
-    inputs[:, 0] = config.decoder_start_token_id
-    inputs[:, 1:] = labels[:, :-1].clamp(min=0)
+    inputs = _decoder_inputs(model, labels)
     hidden = model.model(input_values=audio, attention_mask=mask, decoder_input_ids=inputs, use_cache=False)
     logits: torch.Tensor = model.proj_out(hidden.last_hidden_state[labels >= 0])
     return logits.float()
+
+
+def padded_logits(
+    model: MoonshineForConditionalGeneration, audio: torch.Tensor, lengths: torch.Tensor, labels: torch.Tensor
+) -> torch.Tensor:
+    """float32 (batch, tokens, vocabulary): as `_logits`, but also those of padding (see `families.PaddedFamily`)."""
+    frames = _set_frames(model, lengths)
+    samples = torch.arange(audio.shape[1], device=audio.device)
+    mask = (samples < ((frames - 1) * HOP + 1)[:, None])[:, None, None]
+    # transformers uses masks of four dimensions as they are; for others, it asks the GPU whether they mask anything.
+    hidden = model.model.encoder(audio, attention_mask=mask).last_hidden_state
+    tokens = torch.ones(labels.shape[1], labels.shape[1], dtype=torch.bool, device=audio.device).tril()
+    decoded = model.model.decoder(
+        input_ids=_decoder_inputs(model, labels),
+        attention_mask=tokens[None, None],
+        encoder_hidden_states=hidden,
+        encoder_attention_mask=mask[..., ::HOP][..., : hidden.shape[1]],
+        use_cache=False,
+    )
+    logits: torch.Tensor = model.proj_out(decoded.last_hidden_state)
+    return logits.float()
+
+
+def _set_frames(model: MoonshineForConditionalGeneration, lengths: torch.Tensor) -> torch.Tensor:
+    """The encoder's frames (batch,) of utterances of these lengths in samples; also tells the group norm its frames."""
+    frames = lengths
+    for index, (kernel, stride) in enumerate(FRONT_END):
+        frames = (frames - kernel) // stride + 1
+        if index == 0:
+            model.model.encoder.groupnorm.frames = frames
+    return frames
+
+
+def _decoder_inputs(model: MoonshineForConditionalGeneration, labels: torch.Tensor) -> torch.Tensor:
+    """The decoder's inputs for (batch, tokens), -1 for padding: the start token, then each label but the last."""
+    inputs = torch.full_like(labels, model.config.eos_token_id)
+    inputs[:, 0] = model.config.decoder_start_token_id
+    inputs[:, 1:] = labels[:, :-1].clamp(min=0)
+    return inputs
 
 
 def reference_outputs(

@@ -20,6 +20,7 @@ from editing.errors import BadInputError
 from export.bundle import Bundle
 from trainer import families
 from trainer.training.data import TrainingUtterance, batches, stacked
+from trainer.training.loader import Microbatch
 
 FOLDER = ASSETS / "distillation_set"
 SHARE = 1 / 2  # at most so many seconds of general speech per second of training speech
@@ -73,9 +74,13 @@ class TopK:
 
         Counts the rest as one output, which makes it a lower bound of the divergence over all outputs.
         """
+        return self.divergences(log_probabilities).mean()
+
+    def divergences(self, log_probabilities: torch.Tensor) -> torch.Tensor:
+        """As `divergence`, for each row: (rows,)."""
         now = log_probabilities.gather(1, self.outputs)
         terms = (self.log_probabilities.exp() * (self.log_probabilities - now)).sum(dim=1)
-        return (terms + self.rest.exp() * (self.rest - _rest(log_probabilities, self.outputs))).mean()
+        return terms + self.rest.exp() * (self.rest - _rest(log_probabilities, self.outputs))
 
 
 def _rest(log_probabilities: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
@@ -112,25 +117,29 @@ class Distillation:
         model.eval()
         with torch.no_grad():
             used = sorted({batch for batch in self._plan if batch is not None})
-            self._before = {batch: TopK.of(self._log_probabilities(batch)) for batch in used}
+            self._before = {batch: TopK.of(self._log_probabilities(self._read(batch))) for batch in used}
 
-    def divergence(self, step: int) -> torch.Tensor | None:
-        """KL(before || now) per token (per frame for CTC) on the batch of an update, counted from 0.
-
-        Leaves the model in evaluation mode. Returns None if the update has no batch.
-        """
+    def batch(self, step: int) -> tuple[Microbatch, TopK] | None:
+        """The batch of an update, counted from 0, and the starting model's outputs; None if the update has none."""
         batch = self._plan[step]
-        if batch is None:
-            return None
-        self._model.eval()
-        return self._before[batch].divergence(self._log_probabilities(batch))
+        return None if batch is None else (self._read(batch), self._before[batch])
 
-    def _log_probabilities(self, batch: int) -> torch.Tensor:
-        """(rows, vocabulary), the rows of all utterances in turn."""
+    def divergence(self, batch: tuple[Microbatch, TopK]) -> torch.Tensor:
+        """KL(before || now) per token (per frame for CTC) on a batch. Leaves the model in evaluation mode."""
+        microbatch, before = batch
+        self._model.eval()
+        return before.divergence(self._log_probabilities(microbatch))
+
+    def _read(self, batch: int) -> Microbatch:
         utterances = self._batches[batch]
         audio, lengths = stacked([one.read() for one in utterances])
-        waveforms, samples = torch.from_numpy(audio).to(self._device), torch.tensor(lengths, device=self._device)
-        return self._family.log_probabilities(self._model, waveforms, samples, [one.tokens for one in utterances])
+        return Microbatch(audio, lengths, [one.tokens for one in utterances], is_augmented=False)
+
+    def _log_probabilities(self, microbatch: Microbatch) -> torch.Tensor:
+        """(rows, vocabulary), the rows of all utterances in turn."""
+        audio = torch.from_numpy(microbatch.audio).to(self._device)
+        lengths = torch.tensor(microbatch.lengths, device=self._device)
+        return self._family.log_probabilities(self._model, audio, lengths, microbatch.tokens)
 
 
 def _plan(durations: Sequence[float], seconds: Sequence[float], random: np.random.Generator) -> list[int | None]:

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from device_app.recognition.onnx_session import default_threads
 from editing.errors import TrainingError
 from export.bundle import Bundle
+from trainer import families
 from trainer.training import memory
 from trainer.training.checkpoint import Checkpoint, TrainingState
+from trainer.training.cuda_graphs import GraphedGradients
 from trainer.training.data import TrainingUtterance
-from trainer.training.distillation import WEIGHT, Distillation
+from trainer.training.distillation import WEIGHT, Distillation, TopK
 from trainer.training.distributed import Group
 from trainer.training.early_stopping import EarlyStopping, last_epoch
 from trainer.training.loader import Loader, Microbatch, Update, plan_updates
@@ -102,6 +104,8 @@ def finetune(
     torch.set_num_threads(default_threads())
     # The first layers take raw samples, and a mantissa of 10 bits is only 60 dB.
     torch.backends.cudnn.allow_tf32 = False
+    # Later layers do not: matrix products take half as long, and the losses were the same to four digits.
+    torch.backends.cuda.matmul.allow_tf32 = True
     model = TrainableModel.build(bundle, weights, settings, adapters)
     with memory.explain_exhaustion(settings.batch_s):
         return _run(model, training, held_out, settings, checkpoint, on_step, distillation_set, penalty)
@@ -190,6 +194,10 @@ class Updater:
         self._model, self._settings, self._group = model, settings, group
         self._distillation, self._penalty = distillation, penalty
         self.optimizer = torch.optim.AdamW(model.trained.values(), settings.learning_rate, weight_decay=0.0, fused=True)
+        self._graphs: GraphedGradients | None = None
+        is_plain = penalty is None and model.merge_adapters is None
+        if model.device == "cuda" and is_plain and families.has_padded_logits(model.family):
+            self._graphs = GraphedGradients(model, model.family)
 
     def update(self, update: Update, microbatches: Sequence[Microbatch], steps: int) -> tuple[float, int]:
         """Performs one of `steps` updates.
@@ -213,7 +221,7 @@ class Updater:
         self._group.share(self._model.trained.values(), self._model.changing.values())
         torch.nn.utils.clip_grad_norm_(self._model.trained.values(), settings.clip)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=self._graphs is None)
         return loss, tokens
 
     def _accumulate_gradients(self, update: Update, microbatches: Sequence[Microbatch]) -> tuple[float, int]:
@@ -222,13 +230,27 @@ class Updater:
         tokens = round(self._group.sum(sum(len(one) for part in microbatches for one in part.tokens)))
         loss = 0.0
         for microbatch in microbatches:
-            total, count, penalty = self._model.loss(microbatch, self._penalty)
-            ((total + penalty * count) / tokens).backward()
-            loss += float(total.detach())
-        if self._distillation is not None:
-            memory.limit_resident_memory()  # the distillation batch has another length
-            with self._model.autocast():
-                divergence = self._distillation.divergence(update.step)
-            if divergence is not None:
-                (WEIGHT * divergence / self._group.size).backward()
+            loss += self._add_gradients(microbatch, tokens)
+        batch = None if self._distillation is None else self._distillation.batch(update.step)
+        if self._distillation is not None and batch is not None:
+            self._add_divergence(self._distillation, batch)
         return self._group.sum(loss), tokens
+
+    def _add_gradients(self, microbatch: Microbatch, tokens: int) -> float:
+        """Adds the gradients of a microbatch of a batch with this many tokens; returns its summed loss."""
+        graphed = None if self._graphs is None else self._graphs.add(microbatch, 1 / tokens)
+        if graphed is not None:
+            return float(graphed)
+        total, count, penalty = self._model.loss(microbatch, self._penalty)
+        ((total + penalty * count) / tokens).backward()
+        return float(total.detach())
+
+    def _add_divergence(self, distillation: Distillation, batch: tuple[Microbatch, TopK]) -> None:
+        """Adds the gradients of the divergence on a batch of general speech."""
+        weight = WEIGHT / self._group.size
+        if self._graphs is not None and self._graphs.add(batch[0], weight, batch[1]) is not None:
+            return
+        memory.limit_resident_memory()  # the distillation batch has another length
+        with self._model.autocast():
+            divergence = distillation.divergence(batch)
+        (weight * divergence).backward()

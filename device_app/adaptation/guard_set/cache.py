@@ -22,7 +22,7 @@ from editing.errors import StorageError
 from editing.files import write_atomically
 from export.bundle import BAKE_VERSION, Bundle
 
-FORMAT = 1  # to be raised when a change of decoding changes hypotheses
+FORMAT = 2  # to be raised when a change of decoding changes hypotheses
 FILE = "guard-set.safetensors"
 
 
@@ -42,11 +42,12 @@ def read_cached(folder: Path, bundle: Bundle, utterances: Sequence[Utterance]) -
                 return None
             hypotheses = json.loads(file.metadata()["hypotheses"])
             rows, outputs, logs = (file.get_tensor(name) for name in ("rows", "outputs", "log_probabilities"))
+            losses = tuple(file.get_tensor("losses").tolist())
     except (OSError, SafetensorError, ValueError, KeyError):  # missing, damaged or of another version
         return None
     bounds = np.cumsum(rows)[:-1]
     tops = map(TopOutputs, np.split(outputs, bounds), np.split(logs, bounds))
-    return Hypotheses([one.transcript for one in utterances], hypotheses, list(tops))
+    return Hypotheses([one.transcript for one in utterances], hypotheses, list(tops), losses=losses)
 
 
 def write_cached(folder: Path, bundle: Bundle, utterances: Sequence[Utterance], results: Hypotheses) -> None:
@@ -59,6 +60,7 @@ def write_cached(folder: Path, bundle: Bundle, utterances: Sequence[Utterance], 
         "rows": np.array([len(one.outputs) for one in results.outputs]),
         "outputs": np.concatenate([one.outputs for one in results.outputs]),
         "log_probabilities": np.concatenate([one.log_probabilities for one in results.outputs]),
+        "losses": np.array(results.losses, np.float64),
     }
     metadata = {"key": _key(bundle, utterances), "hypotheses": json.dumps(list(results.hypotheses))}
     with suppress(OSError, StorageError):  # it only saves time

@@ -49,6 +49,15 @@ class Recogniser(Protocol):
         """
         ...
 
+    def text_loss(self, log_probabilities: NDArray[np.float32], text: str) -> float | None:
+        """The negative log-likelihood of a text in nats; None for a CTC model, which does not align it.
+
+        Args:
+            log_probabilities: the outputs for a segment and this text, from the function above.
+            text: what is said.
+        """
+        ...
+
 
 class Family(Protocol):
     """The function that every family's module provides."""

@@ -57,6 +57,10 @@ class ConformerCtcRecogniser:
         """A recogniser of the same session with other keyterms."""
         return ConformerCtcRecogniser(self._graph, self._decoder.with_keyterms(keyterms))
 
+    def text_loss(self, log_probabilities: NDArray[np.float32], text: str) -> float | None:  # noqa: ARG002
+        """See `Recogniser.text_loss`."""
+        return None
+
     def _outputs(self, padded: Samples) -> NDArray[np.float32]:
         log_probabilities: NDArray[np.float32] = self._graph.run(None, {"audio": padded[None]})[0][0]
         return log_probabilities

@@ -156,10 +156,19 @@ class MoonshineRecogniser:
 
     def log_probabilities(self, audio: Samples, text: str) -> NDArray[np.float32]:
         """(tokens + 1, vocabulary): each token of a text, and the end token, predicted from the tokens before it."""
-        tokens = self._tokenizer.encode(text, add_special_tokens=False).ids[: self._config.max_tokens - 1]
         decoder = self._cached_decoder(with_margins(audio)[0])
-        steps = (decoder.step(np.array([token]), np.array([0])) for token in (self._config.bos, *tokens))
+        steps = (decoder.step(np.array([token]), np.array([0])) for token in (self._config.bos, *self._tokens(text)))
         return np.concatenate([log_probabilities for log_probabilities, _ in steps])
+
+    def text_loss(self, log_probabilities: NDArray[np.float32], text: str) -> float | None:
+        """See `Recogniser.text_loss`."""
+        targets = [*self._tokens(text), self._config.eos]
+        return float(-log_probabilities[np.arange(len(targets)), targets].sum(dtype=np.float64))
+
+    def _tokens(self, text: str) -> list[int]:
+        """The tokens of a text, without the end token; as many as the decoder has positions for."""
+        tokens: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return tokens[: self._config.max_tokens - 1]
 
     def _cached_decoder(self, audio: Samples) -> CachedDecoder:
         """Runs the encoder; returns the decoder for its output, before the first token."""

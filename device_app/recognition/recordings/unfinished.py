@@ -138,6 +138,9 @@ class _Remembering:
     def with_keyterms(self, keyterms: Sequence[Term | str]) -> Recogniser:
         return _Remembering(self._recogniser.with_keyterms(keyterms), self._results)
 
+    def text_loss(self, log_probabilities: NDArray[np.float32], text: str) -> float | None:
+        return self._recogniser.text_loss(log_probabilities, text)
+
     def recognise(self, audio: Samples, *, is_draft: bool = False) -> Recognition:
         found = self._results.find(audio)
         if found is None:

@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
-from device_app.adaptation.gate import MAX_DIVERGENCE, Hypotheses, compare, judge
+from device_app.adaptation.gate import MAX_DIVERGENCE, MAX_LOSS_RISE, Hypotheses, compare, judge
 from device_app.data.names import GUARD_SET
 
 REFERENCES = [
@@ -106,7 +108,32 @@ def test_a_tolerance_above_the_default_allows_more_divergence():
     assert not judge(UNCHANGED, after, None, 0.001).passes
 
 
+def with_loss(hypotheses, nats):
+    """The same with a loss of so many nats per word of the references."""
+    words = 5 * len(REFERENCES)
+    return replace(hypotheses, losses=[nats * words / len(REFERENCES)] * len(REFERENCES))
+
+
+def test_a_loss_of_the_right_words_that_rises_too_far_is_a_regression_even_with_the_same_words():
+    before = {GUARD_SET: with_loss(CORRECT, 0.5)}
+    assert judge(before, {GUARD_SET: with_loss(CORRECT, 0.5 + 0.9 * MAX_LOSS_RISE)}, None, 0.01).passes
+    verdict = judge(before, {GUARD_SET: with_loss(CORRECT, 0.5 + 1.1 * MAX_LOSS_RISE)}, None, 0.01)
+    assert verdict.changes[GUARD_SET].loss_rise == pytest.approx(1.1 * MAX_LOSS_RISE)
+    assert "the loss of the right words rises by 0.07 nats per word" in verdict.reasons[0]
+    assert judge(before, {GUARD_SET: with_loss(CORRECT, 0.1)}, None, 0.01).passes  # a fall is no harm
+
+
+def test_where_the_loss_is_measured_words_count_only_if_the_confidence_interval_is_above_the_tolerance():
+    change = compare(CORRECT, wrong(0, 1, 2))
+    assert change.low < 0.03 < change.harm
+    assert not judge(UNCHANGED, {GUARD_SET: wrong(0, 1, 2)}, None, 0.03).passes
+    before = {GUARD_SET: with_loss(CORRECT, 0.5)}
+    assert judge(before, {GUARD_SET: with_loss(wrong(0, 1, 2), 0.5)}, None, 0.03).passes
+    assert not judge(before, {GUARD_SET: with_loss(wrong(0, 1, 2, 3, 4, 5), 0.5)}, None, 0.03).passes
+
+
 def test_hypotheses_of_two_sets_are_joined_and_divided():
     both = diverged(1.0).followed_by(diverged(2.0))
     assert both.divergence == pytest.approx(1.5)
     assert both.first(len(REFERENCES)) == diverged(1.0)
+    assert with_loss(CORRECT, 1.0).followed_by(with_loss(CORRECT, 2.0)).loss == pytest.approx(1.5)

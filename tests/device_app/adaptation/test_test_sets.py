@@ -54,3 +54,4 @@ def test_a_version_does_not_diverge_from_itself(own_home, ledger, transcriber):
         sets = build_test_sets(store, ledger, "anna", None, transcriber, SilentReporter())
     after = transcribe_sets(transcriber, sets.sets, SilentReporter(), "", sets.before)
     assert after[GUARD_SET].divergence == pytest.approx(0, abs=1e-3)
+    assert 0 < after[GUARD_SET].loss == pytest.approx(sets.before[GUARD_SET].loss)

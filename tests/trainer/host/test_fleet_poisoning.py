@@ -4,10 +4,13 @@ The honest vectors have a shared direction and noise of their own, as real ones:
 -theo have pairwise cosines of 0.3 to 0.5, and norms and shares of tensors within 1.5 times the median.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from device_app.adaptation.gate import Hypotheses
+from device_app.data.names import GUARD_SET
 from editing.errors import BadInputError
 from editing.methods import METHODS
 from editing.task_vector import Origin, TaskVector
@@ -211,6 +214,17 @@ def test_a_vector_that_raises_the_wer_of_the_groups_speech_is_left_out():
     found = harmful_alone(said(), alone, tolerance=0.01)
     assert found.keys() == {"c"}
     assert "points higher" in found["c"]
+
+
+def test_a_merge_whose_outputs_diverge_too_far_is_not_said_to_have_more_word_errors():
+    before = said()
+    words = int(before.counts[:, 1].sum())
+    after = replace(before, divergences=[0.5 * words / len(before.references)] * len(before.references))
+    (reason,) = harm({GUARD_SET: before}, {GUARD_SET: after}, tolerance=0.01)
+    assert reason == (
+        "general speech is recognised too differently: of the model's outputs, they diverge by 0.50 nats per word "
+        "(at most 0.06 is allowed)"
+    )
 
 
 def test_a_merge_that_loses_a_word_of_the_group_is_not_offered():

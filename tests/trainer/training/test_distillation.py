@@ -89,12 +89,12 @@ def test_the_divergence_of_the_likeliest_outputs_is_a_lower_bound(monkeypatch):
 
 def test_the_divergence_is_zero_for_the_same_weights_and_its_gradient_points_back_to_them(model, distil):
     distillation = distil(100.0)
-    assert float(distillation.divergence(0).detach()) == pytest.approx(0.0, abs=1e-4)
+    assert float(distillation.divergence(distillation.batch(0)).detach()) == pytest.approx(0.0, abs=1e-4)
     weight = model.model.encoder.layers[0].mlp.fc1.weight
     before = weight.detach().clone()
     with torch.no_grad():
         weight += 0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
-    far = distillation.divergence(0)
+    far = distillation.divergence(distillation.batch(0))
     assert float(far.detach()) > 1e-4
     far.backward()
     assert float((weight.grad * (weight.detach() - before)).sum()) > 0  # gradient descent moves back
@@ -122,6 +122,6 @@ def test_fine_tuning_with_distillation_diverges_less_on_general_speech(
     def divergence_after_finetuning(**options):
         tuned = finetune_on_recordings(model_bundle, weights, labelled, [], settings, **options)
         families.load_weights(model, tuned.weights)
-        return np.mean([float(distillation.divergence(step).detach()) for step in range(2)])
+        return np.mean([float(distillation.divergence(distillation.batch(step)).detach()) for step in range(2)])
 
     assert divergence_after_finetuning(distillation_set=distillation_set) < 0.8 * divergence_after_finetuning()

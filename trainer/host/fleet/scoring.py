@@ -84,9 +84,14 @@ class Scorer:
 
 
 def harm(before: ByDomain, after: ByDomain, tolerance: float) -> list[str]:
-    """Why a merge must not be offered: sets whose WER rises, and words of the group that are no longer recognised."""
+    """Why a merge must not be offered: a WER that rises, outputs that change too far, words that are lost."""
     changes = {name: compare(before[name], after[name]) for name in after}
-    reasons = [f"the WER on {NAMES[name]} rises" for name in regressions(changes, None, tolerance)]
+    reasons = [
+        f"the WER on {NAMES[name]} rises"
+        if change.sure_rise > tolerance
+        else f"{NAMES[name]} is recognised too differently: of the model's outputs, {change.output_changes(tolerance)}"
+        for name, change in regressions(changes, None, tolerance).items()
+    ]
     if GROUP_SPEECH in after and (words := lost_words(recognised(before[GROUP_SPEECH]), after[GROUP_SPEECH])):
         reasons.append(f"{', '.join(words)} of the group's held-out speech are recognised no more")
     return reasons

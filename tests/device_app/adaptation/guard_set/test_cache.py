@@ -17,6 +17,7 @@ RESULTS = Hypotheses(
     ["level 0.1", "level 0.2"],
     ["level", "level 2"],
     [TopOutputs(np.arange(4, dtype=np.int32).reshape(2, 2), np.zeros((2, 2), np.float32)) for _ in range(2)],
+    losses=(0.5, 1.25),
 )
 
 

@@ -76,3 +76,15 @@ def test_the_outputs_for_a_text_are_those_that_greedy_decoding_chose_from(recogn
     rows = recogniser.log_probabilities(prompt, recogniser._text(tokens))
     assert rows.argmax(axis=1).tolist() == [*tokens, bundle.config["eos_token_id"]]
     np.testing.assert_allclose(np.exp(rows).sum(axis=1), 1, rtol=1e-3)
+
+
+def test_the_loss_of_a_text_is_that_of_its_tokens_and_the_end(recogniser, prompt):
+    text = recogniser._text(recogniser.decode(with_margins(prompt)[0]).tokens)
+    rows = recogniser.log_probabilities(prompt, text)
+    assert recogniser.text_loss(rows, text) == pytest.approx(
+        -rows.max(axis=1).sum()
+    )  # greedy: the likeliest of each row
+    other = "Something else entirely."
+    assert (
+        recogniser.text_loss(recogniser.log_probabilities(prompt, other), other) > recogniser.text_loss(rows, text) + 5
+    )

@@ -1,19 +1,4 @@
-"""The file format of task vectors: encoding of tensors, and reading of untrusted files.
-
-A task vector is one safetensors file. Its metadata contains a JSON record. Its tensors are the
-differences, each in the smallest of these encodings:
-
-    whole/NAME                     float32; vectors and scalars: norms, biases
-    codes/NAME, scale/NAME         int8 of the tensor's shape, and a float32 for each row
-    mask/NAME, codes/NAME, scale/NAME
-                                   a bit for each entry (most significant first), and int8 for
-                                   those that are not zero
-    (none)                         all entries are zero; the record has the shape
-
-A value is its code times the scale of its row (the first axis). The largest entry of a row is
-therefore exact, and the error of the others is at most 1/254 of it. Encoding a decoded tensor
-changes nothing.
-"""
+"""Reading of an untrusted file, whose format `editing.vector_file` describes."""
 
 from __future__ import annotations
 
@@ -25,20 +10,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from editing.errors import TaskVectorError, WrongBaseError, one_line
 from editing.former_names import SCORES, translated
 from editing.json_text import is_number, is_scores, is_whole_number, parse_json, shown
-from editing.sparsify import Array
+from editing.vector_file.encoding import check_encoding
 
-FORMAT_VERSION = 1
+FORMAT_VERSIONS = (1, 2)
 RECORD = "asr-edge"
-PARTS = ("whole", "mask", "codes", "scale")
-MAX_CODE = 127
-BLOCK = 1 << 20  # entries processed at a time by `blocks`; a multiple of 8
+PARTS = ("whole", "mask", "codes", "nibbles", "scale")
 
 # Tensors of zeros take no space in a file, so the file size does not bound the declared size. No supported model is
 # larger.
@@ -47,7 +29,6 @@ MAX_DIMENSIONS = 64  # numpy's
 MAX_HEADER_BYTES = 8 << 20  # bytes; a model of 5000 tensors has 3 MB
 
 NOT_FINITE = "it has entries that are not finite"
-WRONG_COUNT = "its mask selects another number of entries than there are codes"
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -77,123 +58,6 @@ class Origin:
     scores: Mapping[str, float] = field(default_factory=dict)
 
 
-# Encodings of a tensor
-
-
-def encode(tensor: Array) -> tuple[dict[str, NDArray[Any]], tuple[int, ...]]:
-    """The smallest encoding of a tensor, as its parts by name, and the tensor's shape."""
-    if tensor.ndim < 2 or not tensor.size:
-        return {"whole": np.asarray(tensor, np.float32, order="C")}, tensor.shape
-    rows = tensor.reshape(len(tensor), -1)
-    scales = (np.abs(rows).max(axis=1, initial=0) / np.float32(MAX_CODE)).astype(np.float32)
-    scales[scales < np.finfo(np.float32).tiny] = 0
-    divisors = np.where(scales > 0, scales, np.float32(1))
-    codes = np.clip(np.rint(rows / divisors[:, None]), -MAX_CODE, MAX_CODE).astype(np.int8)
-    codes[scales == 0] = 0
-    kept = codes != 0
-    count = int(np.count_nonzero(kept))
-    if not count:
-        return {}, tensor.shape
-    if count + codes.size / 8 < codes.size:
-        return {"mask": np.packbits(kept), "codes": codes[kept], "scale": scales}, tensor.shape
-    return {"codes": codes.reshape(tensor.shape), "scale": scales}, tensor.shape
-
-
-def _check_encoding(parts: Mapping[str, tuple[str, tuple[int, ...]]], shape: tuple[int, ...]) -> None:
-    """Checks the declared type and shape of each part of a tensor against the tensor's shape.
-
-    Raises:
-        ValueError: the parts do not encode a tensor of this shape.
-    """
-    size = math.prod(shape)
-    if not parts:
-        return
-    if "whole" in parts:
-        if len(parts) > 1 or parts["whole"] != ("F32", shape):
-            raise ValueError("it is not float32 of the shape in the record")
-        return
-    if not {"codes", "scale"} <= parts.keys():
-        raise ValueError("it lacks its codes or its scales")
-    codes_type, codes_shape = parts["codes"]
-    if codes_type != "I8" or not shape or not size or parts["scale"] != ("F32", shape[:1]):
-        raise ValueError("its codes and scales are not int8 and a float32 for each row")
-    if "mask" not in parts:
-        if math.prod(codes_shape) != size:
-            raise ValueError("its number of entries is not that of the shape in the record")
-        return
-    if parts["mask"] != ("U8", ((size + 7) // 8,)):
-        raise ValueError("its mask is not a bit for each entry")
-    if len(codes_shape) != 1 or codes_shape[0] > size:
-        raise ValueError(WRONG_COUNT)
-
-
-def decode(parts: Mapping[str, NDArray[Any]], shape: tuple[int, ...]) -> Array:
-    """Decodes a tensor from parts that have passed `_check_encoding`.
-
-    Raises:
-        ValueError: the scales are not finite, or the mask selects another number of entries than there are codes.
-    """
-    size = math.prod(shape)
-    if not parts:
-        return np.zeros(shape, np.float32)
-    if "whole" in parts:
-        whole: Array = parts["whole"]
-        return whole
-    codes, scales = parts["codes"], _checked_scales(parts["scale"])
-    if "mask" in parts:
-        kept = np.unpackbits(parts["mask"], count=size).view(np.bool_)
-        if codes.shape != (np.count_nonzero(kept),):
-            raise ValueError(WRONG_COUNT)
-        every = np.zeros(size, np.int8)
-        every[kept] = codes
-        codes = every
-    rows = codes.reshape(shape[0], -1).astype(np.float32)
-    with np.errstate(over="ignore"):  # the caller checks for infinity
-        rows *= scales[:, None]
-    return rows.reshape(shape)
-
-
-def blocks(parts: Mapping[str, NDArray[Any]], shape: tuple[int, ...]) -> Iterator[Array]:
-    """Decodes the entries of a tensor in order, in blocks of bounded size; zeros may be left out.
-
-    Raises:
-        ValueError: as `decode`.
-    """
-    if not parts:
-        return
-    if "whole" in parts:
-        whole = parts["whole"].reshape(-1)
-        yield from (whole[start : start + BLOCK] for start in range(0, len(whole), BLOCK))
-        return
-    codes, scales = parts["codes"].reshape(-1), _checked_scales(parts["scale"])
-    size = math.prod(shape)
-    row_length = size // shape[0]
-    done = 0
-    for start in range(0, size, BLOCK):
-        if "mask" in parts:
-            bits = np.unpackbits(parts["mask"][start // 8 : (start + BLOCK) // 8], count=min(BLOCK, size - start))
-            indices = np.flatnonzero(bits) + start
-        else:
-            indices = np.arange(start, min(start + BLOCK, size))
-        block = codes[done : done + len(indices)].astype(np.float32)
-        done += len(indices)
-        if len(block) < len(indices):
-            raise ValueError(WRONG_COUNT)
-        with np.errstate(over="ignore"):  # the caller checks for infinity
-            yield block * scales[indices // row_length]
-    if done != len(codes):
-        raise ValueError(WRONG_COUNT)
-
-
-def _checked_scales(scales: Array) -> Array:
-    if not np.isfinite(scales).all():
-        raise ValueError("its scales are not finite")
-    return scales
-
-
-# Reading an untrusted file
-
-
 class VectorFile:
     """An open file whose record and header have been checked; the entries of its tensors have not."""
 
@@ -213,7 +77,7 @@ class VectorFile:
             raise TaskVectorError(f"{name}: contains a tensor that its record does not name: {one_line(min(unknown))}")
         for tensor, parts in self._parts.items():
             with self.reporting_damage(tensor):
-                _check_encoding({part: self._declared(f"{part}/{tensor}") for part in parts}, self.shapes[tensor])
+                check_encoding({part: self._declared(f"{part}/{tensor}") for part in parts}, self.shapes[tensor])
 
     def _declared(self, key: str) -> tuple[str, tuple[int, ...]]:
         part = self._file.get_slice(key)
@@ -285,8 +149,9 @@ def _record(name: str, metadata: Mapping[str, str] | None) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise TaskVectorError(f"{name}: its record is not a JSON object")
     version = record.get("format_version")
-    if not is_whole_number(version) or version != FORMAT_VERSION:
-        raise TaskVectorError(f"{name}: format version {shown(version)}; this asr-edge reads version {FORMAT_VERSION}")
+    if not is_whole_number(version) or version not in FORMAT_VERSIONS:
+        known = " and ".join(map(str, FORMAT_VERSIONS))
+        raise TaskVectorError(f"{name}: format version {shown(version)}; this asr-edge reads versions {known}")
     return record
 
 
