@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from device_app.adaptation.gate import Verdict, judge
+from device_app.adaptation.gate import Change, Verdict, judge
 from device_app.adaptation.guard_set.cache import write_cached
 from device_app.adaptation.settings import GatePolicy, MergeSettings
 from device_app.adaptation.sweep import Candidate
@@ -48,6 +49,33 @@ class Outcome:
     finetuning_s: float = 0.0
     norm: float = 0.0
     retired_terms: Sequence[str] = ()
+
+    def record(self) -> dict[str, Any]:
+        """It for JSON; WERs are fractions."""
+        typography = self.verdict.typography
+        return {
+            "promoted": self.promoted,
+            "passes": self.verdict.passes,
+            "reasons": list(self.verdict.reasons),
+            "version": self.version.id,
+            "edit": None if self.edit is None else asdict(self.edit),
+            "domains": {domain: _change_record(change) for domain, change in self.verdict.changes.items()},
+            "typography": None
+            if typography is None
+            else {"before": asdict(typography[0]), "after": asdict(typography[1])},
+            "candidates": [
+                {"lambda": c.lam, "density": c.density, "domains": {d: _change_record(x) for d, x in c.changes.items()}}
+                for c in self.candidates
+            ],
+            "losses": list(self.losses),
+            "tuning_s": round(self.finetuning_s, 2),
+            "norm": self.norm,
+            "retired_terms": list(self.retired_terms),
+        }
+
+
+def _change_record(change: Change) -> dict[str, float]:
+    return {**asdict(change), "difference": change.difference}
 
 
 def decide(

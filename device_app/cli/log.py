@@ -35,12 +35,12 @@ def log(model: options.Model = None, as_json: options.Json = False) -> None:
     rows = [
         (
             edit.id,
-            _state(ledger, edit),
+            ledger.state(edit),
             edit.domain,
             edit.utterances or edit.kind,
             *(
                 ", ".join(f"{wer[d]:.1%}" for d in edit.domains if d in wer)
-                for wer in (edit.before, _latest_wer(ledger, edit))
+                for wer in (edit.before, ledger.latest_wer(edit))
             ),
             options.lambda_text(_settings(ledger, edit)["lam"]),
             edit.created[:10],
@@ -63,7 +63,7 @@ def show(
     vectors = [ledger.vector(name) for name in found.vectors]
     record = {
         **asdict(found),
-        "state": _state(ledger, found),
+        "state": ledger.state(found),
         "bytes": _size(ledger, found),
         "task_vectors": [
             {**asdict(v.origin), "norm": v.norm, "nonzero": v.density, "layers": v.layers()} for v in vectors
@@ -77,7 +77,7 @@ def show(
     echo(f"  {_merge_text(ledger, found)}; trained on {amount}")
     for reason in found.reasons:
         echo(f"  kept out: {reason}")
-    for domain, after in _latest_wer(ledger, found).items():
+    for domain, after in ledger.latest_wer(found).items():
         echo(f"  WER of {domain}: {found.before[domain]:.1%} -> {after:.1%}")
     for step in _what_to_do(ledger, found):
         echo(f"  {step}")
@@ -104,18 +104,6 @@ def _what_to_do(ledger: Ledger, edit: Edit) -> list[str]:
     return [f"It is not part of the model. 'asr-edge reweight {edit.id}' adds it, if it passes the checks."]
 
 
-def _latest_wer(ledger: Ledger, edit: Edit) -> dict[str, float]:
-    """The WER by domain after the edit: as measured last, for instance after it was reweighted, if it is active."""
-    latest = ledger.current.wer if ledger.is_applied(edit.id) else {}
-    return {domain: latest.get(domain, wer) for domain, wer in edit.after.items()}
-
-
-def _state(ledger: Ledger, edit: Edit) -> str:
-    if ledger.is_applied(edit.id):
-        return "active"
-    return "kept out" if edit.reasons else "reverted"
-
-
 def _merge_text(ledger: Ledger, edit: Edit) -> str:
     settings = _settings(ledger, edit)
     density = [f"density {settings['density']:g}"] if "density" in settings else []
@@ -135,8 +123,6 @@ def _record(ledger: Ledger) -> dict[str, Any]:
     return {
         "base": ledger.base.weights_hash,
         "current": ledger.current.id,
-        "edits": [
-            {**asdict(edit), "state": _state(ledger, edit), "bytes": _size(ledger, edit)} for edit in ledger.edits
-        ],
+        "edits": [{**asdict(edit), "state": ledger.state(edit), "bytes": _size(ledger, edit)} for edit in ledger.edits],
         "versions": [asdict(version) for version in ledger.versions],
     }

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from device_app.models.edited_bundle import edited_bundle
 from device_app.models.ledger_files import LedgerFiles
@@ -31,6 +31,8 @@ from editing.task_vector import TaskVector
 from export.bundle import WEIGHTS, Bundle
 
 __all__ = ["Applied", "Edit", "Ledger", "Version", "edited", "ledger_files"]
+
+EditState = Literal["active", "kept out", "reverted"]
 
 
 class Ledger:
@@ -238,6 +240,17 @@ class Ledger:
     def is_applied(self, identity: int) -> bool:
         """Whether the active version has this edit."""
         return any(applied.edit == identity for applied in self.current.applied)
+
+    def state(self, edit: Edit) -> EditState:
+        """Whether the active version has an edit; if not, whether the gate rejected it or it was reverted."""
+        if self.is_applied(edit.id):
+            return "active"
+        return "kept out" if edit.reasons else "reverted"
+
+    def latest_wer(self, edit: Edit) -> dict[str, float]:
+        """The WER by domain after an edit: as measured last, for instance after it was reweighted, if it is active."""
+        latest = self.current.wer if self.is_applied(edit.id) else {}
+        return {domain: latest.get(domain, wer) for domain, wer in edit.after.items()}
 
     def draft(self, applied: Sequence[Applied], why: str) -> Version:
         """Creates a draft version with these edits. `promote` makes it active."""

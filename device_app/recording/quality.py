@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,8 @@ END_S = 0.1
 CUT_DB = 15.0  # a word has ended where the level is this far below that of speech
 ABOVE_NOISE_DB = 10.0  # an end that is closer to the quietest tenth of the frames is noise, not a word
 MIN_SIMILARITY = 0.5
+
+Problem = Literal["no speech", "clipped", "quiet", "noisy", "short", "cut start", "cut end", "other text"]
 
 
 @dataclass(frozen=True)
@@ -117,8 +120,8 @@ def _db(power: float) -> float:
     return 10 * math.log10(max(power, 1e-20))
 
 
-def problems(quality: Quality, text: str | None = None, hypothesis: str | None = None) -> list[str]:
-    """Describes the quality problems of a take for the user; empty if there are none.
+def find_problems(quality: Quality, text: str | None = None, hypothesis: str | None = None) -> list[Problem]:
+    """Finds the quality problems of a take; empty if there are none.
 
     Args:
         quality: of the take.
@@ -126,25 +129,34 @@ def problems(quality: Quality, text: str | None = None, hypothesis: str | None =
         hypothesis: of the recogniser, if the take was transcribed.
     """
     if not quality.speech_s:
-        return ["no speech was found: is this the right microphone, and is it switched on?"]
-    found = []
-    if quality.clipped >= MAX_CLIPPED:
-        found.append("clipped: turn the microphone down, or move away from it")
-    if quality.level_dbfs < MIN_LEVEL_DBFS:
-        found.append(f"too quiet ({quality.level_dbfs:.0f} dBFS): speak up, move nearer, or turn the microphone up")
-    if quality.snr_db < MIN_SNR_DB:
-        found.append(
-            f"noisy (speech is only {quality.snr_db:.0f} dB above the noise): move nearer, or find a quiet place"
-        )
-    if quality.speech_s < MIN_SPEECH_S or (text and len(text) > quality.speech_s * MAX_CHARACTERS_PER_S):
-        found.append(f"too short ({quality.speech_s:.1f} s of speech)")
-    if quality.cut_start:
-        found.append("the start is cut off: wait a moment before speaking")
-    if quality.cut_end:
-        found.append("the end is cut off: wait a moment after speaking")
-    if text and hypothesis is not None and similarity(text, hypothesis) < MIN_SIMILARITY:
-        found.append(f"not what was recognised ({hypothesis or 'nothing'}): was it this sentence?")
-    return found
+        return ["no speech"]
+    is_too_fast = bool(text) and len(text or "") > quality.speech_s * MAX_CHARACTERS_PER_S
+    is_other_text = bool(text) and hypothesis is not None and similarity(text or "", hypothesis) < MIN_SIMILARITY
+    found: dict[Problem, bool] = {
+        "clipped": quality.clipped >= MAX_CLIPPED,
+        "quiet": quality.level_dbfs < MIN_LEVEL_DBFS,
+        "noisy": quality.snr_db < MIN_SNR_DB,
+        "short": quality.speech_s < MIN_SPEECH_S or is_too_fast,
+        "cut start": quality.cut_start,
+        "cut end": quality.cut_end,
+        "other text": is_other_text,
+    }
+    return [problem for problem, is_there in found.items() if is_there]
+
+
+def problems(quality: Quality, text: str | None = None, hypothesis: str | None = None) -> list[str]:
+    """Describes the quality problems of a take for the user of a terminal; see `find_problems`."""
+    texts: dict[Problem, str] = {
+        "no speech": "no speech was found: is this the right microphone, and is it switched on?",
+        "clipped": "clipped: turn the microphone down, or move away from it",
+        "quiet": f"too quiet ({quality.level_dbfs:.0f} dBFS): speak up, move nearer, or turn the microphone up",
+        "noisy": f"noisy (speech is only {quality.snr_db:.0f} dB above the noise): move nearer, or find a quiet place",
+        "short": f"too short ({quality.speech_s:.1f} s of speech)",
+        "cut start": "the start is cut off: wait a moment before speaking",
+        "cut end": "the end is cut off: wait a moment after speaking",
+        "other text": f"not what was recognised ({hypothesis or 'nothing'}): was it this sentence?",
+    }
+    return [texts[problem] for problem in find_problems(quality, text, hypothesis)]
 
 
 def similarity(text: str, hypothesis: str) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from device_app.audio.samples import Samples
@@ -123,7 +123,7 @@ class RecordingSession:
                 raise BadInputError("an identical recording is saved already; is the microphone muted?")
             (saved,) = added
             self.saved.append(saved.number)
-            if self._pending is not None and item.prompt is not None:
+            if self._pending is not None and item.prompt in self._pending:
                 self._pending.remove(item.prompt)
         if text is not None and take.hypothesis is not None:
             self._history.append((text, take.hypothesis))
@@ -157,6 +157,19 @@ class RecordingSession:
         if self._reviewing is None and self._pending is not None:
             self._skipped.add(self._item().prompt or "")
         self.forward()
+
+    def choose(self, prompt: str | None) -> None:
+        """Makes a prompt the current item, for a take that was recorded earlier; None for free speech.
+
+        If the prompt is recorded already, the take becomes another utterance.
+        """
+        self._reviewing = None
+        self.current = Item(prompt)
+
+    def skip_all(self, prompts: Iterable[str]) -> None:
+        """Leaves prompts for another session, and goes to the next prompt."""
+        self._skipped.update(prompts)
+        self._offer()
 
     def back(self) -> bool:
         """Goes to the previous saved utterance; returns False if there is none."""

@@ -15,12 +15,16 @@ from device_app.service.http.logs import LogRequests
 from device_app.service.live import websocket
 from device_app.service.metrics import CountRequests
 from device_app.service.openai import models, transcriptions
+from device_app.service.page import routes as page
 from device_app.service.security import Access, Guard
 from device_app.service.state import ServiceState
 
-ROUTERS: tuple[APIRouter, ...] = (monitoring.router, models.router, transcriptions.router, websocket.router)
-UPLOADS = frozenset({"/v1/audio/transcriptions"})  # paths whose bodies are recordings
-PUBLIC = frozenset({"/health"})  # paths that need no token; see `Access.public`
+ROUTERS: tuple[APIRouter, ...] = (
+    *(monitoring.router, models.router, transcriptions.router, websocket.router),
+    *page.ROUTERS,
+)
+UPLOADS = frozenset({"/v1/audio/transcriptions"}) | page.UPLOADS  # paths whose bodies are recordings
+PUBLIC = frozenset({"/health"}) | page.PUBLIC  # paths that need no token; see `Access.public`
 
 
 def make_app(state: ServiceState, access: Access) -> FastAPI:

@@ -100,6 +100,11 @@ class Models:
         self._lock = threading.Lock()
         self._loading = threading.Lock()
 
+    @property
+    def base(self) -> str | None:
+        """The installed model or the folder of the bundle that is served; None is the embedded one."""
+        return self._base
+
     def names(self) -> list[str]:
         """The names by which requests choose a profile: "asr-edge", or "asr-edge:NAME" for the profile NAME."""
         if self._only is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,39 +60,11 @@ def report_outcome(outcome: Outcome, as_json: bool) -> None:
         typer.Exit: the version was rejected.
     """
     if as_json:
-        print_json(record(outcome))
+        print_json(outcome.record())
     else:
         _print(outcome)
     if not outcome.promoted and not outcome.verdict.passes:
         raise typer.Exit(REJECTED)
-
-
-def record(outcome: Outcome) -> dict[str, Any]:
-    """An outcome in the format of `--json`; WERs are fractions."""
-    verdict = outcome.verdict
-    return {
-        "promoted": outcome.promoted,
-        "passes": verdict.passes,
-        "reasons": list(verdict.reasons),
-        "version": outcome.version.id,
-        "edit": None if outcome.edit is None else asdict(outcome.edit),
-        "domains": {domain: _change(change) for domain, change in verdict.changes.items()},
-        "typography": None
-        if verdict.typography is None
-        else {"before": asdict(verdict.typography[0]), "after": asdict(verdict.typography[1])},
-        "candidates": [
-            {"lambda": c.lam, "density": c.density, "domains": {d: _change(one) for d, one in c.changes.items()}}
-            for c in outcome.candidates
-        ],
-        "losses": list(outcome.losses),
-        "tuning_s": round(outcome.finetuning_s, 2),
-        "norm": outcome.norm,
-        "retired_terms": list(outcome.retired_terms),
-    }
-
-
-def _change(change: Any) -> dict[str, float]:
-    return {**asdict(change), "difference": change.difference}
 
 
 def _print(outcome: Outcome) -> None:

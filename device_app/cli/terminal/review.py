@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 from device_app.cli import options
 from device_app.cli.terminal.keyboard import Keyboard
+from device_app.data.utterance import SURE
 from editing.errors import BadInputError, MicrophoneError
 from editing.printable import printable
 
 if TYPE_CHECKING:
     from device_app.audio.samples import Samples
     from device_app.recognition.results import Word
-
-MIN_CONFIDENCE = 0.8  # words with a lower confidence are highlighted
 
 
 def play(audio: Samples, keyboard: Keyboard) -> None:

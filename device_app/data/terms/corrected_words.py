@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 
+from device_app.data.terms.term_list import Term, TermList, changed_terms, stored_terms
+
 FEWEST_CHARACTERS = 4  # of a word; a shorter one is common, or too like others to be preferred everywhere
 # Frequent words of four or more characters, which need no help and would be preferred where others are said.
 FREQUENT = """
@@ -37,6 +39,40 @@ def corrected_words(hypothesis: str, text: str) -> list[str]:
                 found.setdefault(one.casefold(), one)
     known = {one.casefold() for one in before}
     return [one for key, one in found.items() if key not in known]
+
+
+def add_corrected_words(hypothesis: str | None, text: str | None) -> list[str]:
+    """Adds the words that a hypothesis lacks to the list of terms, unless corrections add none.
+
+    Args:
+        hypothesis: what was recognised; None where nothing was.
+        text: what was said.
+
+    Returns:
+        The words that were added.
+
+    Raises:
+        StorageError: the list is damaged, or cannot be written.
+    """
+    if not (new := new_terms(hypothesis, text)):
+        return []
+    with changed_terms() as box:
+        box[0] = box[0].with_terms(new, origin="corrected")
+    return [word.text for word in new]
+
+
+def new_terms(hypothesis: str | None, text: str | None) -> list[Term]:
+    """The terms that a correction would add to the list; none if corrections add none. Arguments as above.
+
+    Raises:
+        StorageError: the list is damaged.
+    """
+    words = [Term(word) for word in corrected_words(hypothesis, text)] if hypothesis and text else []
+    known = stored_terms() if words else TermList()
+    if not known.from_corrections:
+        return []
+    keys = {term.key for term in known.terms}
+    return [word for word in words if word.key not in keys]
 
 
 def _words(text: str) -> Sequence[str]:

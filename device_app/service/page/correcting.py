@@ -1,0 +1,91 @@
+"""The view Correct: what was recognised in each recording, and what was really said."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import FileResponse
+from pydantic import BaseModel, Field
+
+from device_app.audio.samples import SAMPLE_RATE
+from device_app.data.names import LONGEST_TEXT
+from device_app.data.store import Store
+from device_app.data.terms.corrected_words import add_corrected_words
+from device_app.data.utterance import SURE, StoredUtterance
+from device_app.service.page.owner import Person
+
+router = APIRouter(prefix="/utterances")
+
+Show = Literal["unchecked", "unsure", "all"]
+
+
+class Correction(BaseModel):
+    """What was said, and whether words that were not recognised are to be expected from now on."""
+
+    text: str = Field(max_length=4 * LONGEST_TEXT)
+    expect_words: bool = True
+
+
+@router.get("")
+async def listed(
+    person: Person, show: Show = "unchecked", limit: Annotated[int, Query(ge=1, le=500)] = 100, after: int = 0
+) -> dict[str, Any]:
+    """Recordings to check, and how many there are. "unsure" has the least certain first, the others the newest."""
+
+    def find(store: Store) -> dict[str, Any]:
+        found = [u for u in store.utterances() if _is_shown(u, show)]
+        if show == "unsure":
+            found.sort(key=lambda utterance: utterance.confidence or 0.0)
+        else:
+            found.reverse()
+        chosen = found[after : after + limit]
+        return {"total": len(found), "utterances": [utterance.record() for utterance in chosen]}
+
+    return await person.with_store(find)
+
+
+@router.get("/{number}")
+async def one(number: int, person: Person) -> dict[str, Any]:
+    """A recording with the words that the model recognises in it now, and how sure it is of each."""
+    utterance = await person.with_store(lambda store: store.get(number))
+    audio = await person.run(utterance.read)
+    loaded = await person.loaded()
+    with person.service.job(person.client) as job:
+        transcript = await job.run(lambda: loaded.transcriber.transcribe(audio, SAMPLE_RATE))
+    if utterance.hypothesis is None:
+        await person.with_store(lambda store: store.set_hypothesis(number, transcript.text, transcript.confidence))
+    words = [{**asdict(word), "is_sure": word.confidence >= SURE} for word in transcript.words]
+    return {**utterance.record(), "recognised": transcript.text, "words": words}
+
+
+@router.get("/{number}/audio")
+async def audio_of(number: int, person: Person) -> FileResponse:
+    """The sound of a recording, a FLAC file."""
+    utterance = await person.with_store(lambda store: store.get(number))
+    return FileResponse(utterance.audio, media_type="audio/flac", headers={"Cache-Control": "no-store"})
+
+
+@router.put("/{number}")
+async def correct(number: int, correction: Correction, person: Person) -> dict[str, Any]:
+    """Stores what was said. When the answer arrives, it is durable."""
+
+    def change(store: Store) -> dict[str, Any]:
+        utterance = store.set_text(number, correction.text)
+        expected = add_corrected_words(utterance.hypothesis, utterance.text) if correction.expect_words else []
+        return {**utterance.record(), "expected": expected}
+
+    return await person.with_store(change)
+
+
+@router.delete("/{number}", status_code=204)
+async def delete(number: int, person: Person) -> None:
+    """Deletes a recording and its text for good."""
+    await person.with_store(lambda store: store.delete([number]))
+
+
+def _is_shown(utterance: StoredUtterance, show: Show) -> bool:
+    if show == "unchecked":
+        return utterance.text is None
+    return show == "all" or (utterance.confidence is not None and utterance.confidence < SURE)

@@ -1,0 +1,91 @@
+"""The view History: each edit, what it did, and how strongly it is applied."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from device_app.data.names import GUARD_SET
+from device_app.models.ledger import Edit, Ledger
+from device_app.service.page.learning import start
+from device_app.service.page.owner import Person
+from editing.errors import BadInputError
+
+router = APIRouter(prefix="/history")
+
+Lambda = Annotated[float, Field(ge=0.0, le=2.0)]
+
+
+class Weight(BaseModel):
+    """How strongly to apply an edit; None leaves that as it is."""
+
+    lam: Lambda | None = None
+
+
+@router.get("")
+async def edits(person: Person) -> dict[str, Any]:
+    """All edits, the newest first, and the WER of each version that led to the active one."""
+
+    def find() -> dict[str, Any]:
+        ledger = person.ledger()
+        return {
+            "general": GUARD_SET,
+            "edits": [_record(ledger, edit) for edit in reversed(ledger.edits)],
+            "versions": [asdict(version) for version in ledger.history()],
+        }
+
+    return await person.run(find)
+
+
+@router.post("/measure")
+async def measure(person: Person) -> dict[str, Any]:
+    """Measures the versions of which a WER is missing."""
+    return await start(person, "measure", {})
+
+
+@router.post("/{edit}/revert")
+async def revert(edit: int, person: Person) -> dict[str, Any]:
+    """Removes an edit from the active version; others stay."""
+    await person.run(lambda: _applied(person.ledger(), edit))
+    return await start(person, "revert", {"edit": edit})
+
+
+@router.post("/{edit}/preview")
+async def preview(edit: int, weight: Weight, person: Person) -> dict[str, Any]:
+    """Measures what another weight would do. Changes nothing."""
+    await person.run(lambda: person.ledger().edit(edit))
+    return await start(person, "preview", _arguments(edit, weight))
+
+
+@router.post("/{edit}/reweight")
+async def reweight(edit: int, weight: Weight, person: Person) -> dict[str, Any]:
+    """Applies an edit with another weight, or one that was reverted, if the gate lets it pass."""
+    await person.run(lambda: person.ledger().edit(edit))
+    return await start(person, "reweight", _arguments(edit, weight))
+
+
+def _arguments(edit: int, weight: Weight) -> dict[str, Any]:
+    return {"edit": edit, **({} if weight.lam is None else {"lam": weight.lam})}
+
+
+def _applied(ledger: Ledger, edit: int) -> None:
+    """
+    Raises:
+        BadInputError: the active version does not have the edit.
+    """
+    if not ledger.is_applied(ledger.edit(edit).id):
+        raise BadInputError(f"edit {edit} is not part of the active version")
+
+
+def _record(ledger: Ledger, edit: Edit) -> dict[str, Any]:
+    settings = next((one.settings for one in ledger.current.applied if one.edit == edit.id), edit.settings)
+    return {
+        **asdict(edit),
+        "domain": edit.domain,
+        "state": ledger.state(edit),
+        "settings": dict(settings),
+        "latest": ledger.latest_wer(edit),
+    }

@@ -1,0 +1,101 @@
+"""The view Learn: what there is to learn from, and the task that learns; also the state of every other task."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from device_app.adaptation.local_training import need_torch
+from device_app.data.names import DEFAULT_DOMAIN
+from device_app.data.store import Store
+from device_app.service.errors import ServiceError
+from device_app.service.page.owner import Owner, Person
+from device_app.service.page.tasks import process
+from device_app.service.page.tasks.state import Kind, TaskFiles
+from device_app.status import ENOUGH, FEWEST, NEW_FOR_NEXT, status
+from editing.errors import BlockedError, MissingDependencyError
+
+router = APIRouter()
+
+
+class Wanted(BaseModel):
+    """What to learn."""
+
+    domain: str = DEFAULT_DOMAIN
+
+
+@router.get("/learning")
+async def overview(person: Person) -> dict[str, Any]:
+    """How many recordings there are, whether they suffice, and how well the model does on them, as measured last."""
+
+    def find(store: Store) -> dict[str, Any]:
+        found = status(store, person.ledger())
+        return {
+            "domains": [{**asdict(one), "is_ready": one.is_ready} for one in found.domains],
+            "general_before": found.general_before,
+            "general_now": found.general_now,
+            "edits": list(found.edits),
+            "fewest": FEWEST,
+            "enough": ENOUGH,
+            "new_for_next": NEW_FOR_NEXT,
+            "cannot_learn": _why_not(),
+        }
+
+    return await person.with_store(find)
+
+
+@router.post("/learning")
+async def learn(wanted: Wanted, person: Person) -> dict[str, Any]:
+    """Starts to learn from the labelled recordings of a domain."""
+    if reason := _why_not():
+        raise ServiceError(400, reason)
+    return await start(person, "learn", {"domain": wanted.domain})
+
+
+@router.get("/task")
+async def task(person: Person) -> dict[str, Any]:
+    """The task that runs, or the last one with its result."""
+    return asdict(await person.run(lambda: TaskFiles().read()))
+
+
+@router.post("/task/stop")
+async def stop(person: Person) -> dict[str, Any]:
+    """Asks the task to stop."""
+    return asdict(await person.run(process.stop))
+
+
+@router.post("/task/dismiss")
+async def dismiss(person: Person) -> dict[str, Any]:
+    """Forgets the result of the last task.
+
+    Raises:
+        ServiceError: it is still running.
+    """
+    try:
+        return asdict(await person.run(process.dismiss))
+    except BlockedError as error:
+        raise ServiceError(409, str(error)) from error
+
+
+async def start(person: Owner, kind: Kind, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Starts a task of the person's profile.
+
+    Raises:
+        ServiceError: another one is running.
+    """
+    model = person.service.models.base
+    try:
+        return asdict(await person.run(lambda: process.start(kind, arguments, model)))
+    except BlockedError as error:
+        raise ServiceError(409, str(error)) from error
+
+
+def _why_not() -> str:
+    try:
+        need_torch()
+    except MissingDependencyError as error:
+        return str(error)
+    return ""

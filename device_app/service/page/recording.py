@@ -1,0 +1,116 @@
+"""The view Record: which sentence is next, whether a take is good, and saving it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+
+from device_app.data.importing import LONGEST_S
+from device_app.data.names import DEFAULT_DOMAIN, LONGEST_NAME, LONGEST_TEXT
+from device_app.data.recordings import recording_of
+from device_app.data.store import Store
+from device_app.data.utterance import SURE, StoredUtterance
+from device_app.recording.prompts import read_prompts
+from device_app.recording.quality import find_problems
+from device_app.recording.session import RecordingSession
+from device_app.recording.take_recorder import MARGIN_S
+from device_app.service.page.owner import Owner, Person
+from device_app.service.page.takes import CheckedTake, Takes, received
+from device_app.status import ENOUGH, FEWEST
+from editing.errors import BadInputError
+
+router = APIRouter()
+takes = Takes()
+
+Domain = Annotated[str, Query(max_length=LONGEST_NAME)]
+Text = Annotated[str | None, Query(max_length=LONGEST_TEXT)]
+
+
+class Wanted(BaseModel):
+    """What the person records: sentences to read, or free speech; `skipped` are sentences for another day."""
+
+    domain: str = DEFAULT_DOMAIN
+    free: bool = False
+    skipped: list[str] = Field(default=[], max_length=1000)
+
+
+@router.post("/recording")
+async def next_sentence(wanted: Wanted, person: Person) -> dict[str, Any]:
+    """The next sentence, the one that is expected to be the hardest for the model first, and how much there is."""
+
+    def find(store: Store) -> dict[str, Any]:
+        session = _session(store, wanted.domain, free=wanted.free)
+        if wanted.skipped:
+            session.skip_all(wanted.skipped)
+        return {
+            "prompt": session.current.prompt if session.current is not None else None,
+            "is_over": session.current is None,
+            "done": session.done,
+            "total": session.total,
+            "seconds": session.seconds,
+            "labelled": session.labelled,
+            "fewest": FEWEST,
+            "enough": ENOUGH,
+            "longest_s": LONGEST_S - MARGIN_S,
+            "recent": [store.get(number).record() for number in session.saved[-3:][::-1]],
+        }
+
+    return await person.with_store(find)
+
+
+@router.post("/takes/check")
+async def check_take(request: Request, person: Person, prompt: Text = None) -> dict[str, Any]:
+    """What is wrong with a take, and what was recognised in it. Nothing is saved."""
+    return _answer(await _checked(request, person), prompt)
+
+
+@router.post("/takes")
+async def save_take(
+    request: Request, person: Person, domain: Domain = DEFAULT_DOMAIN, prompt: Text = None, text: Text = None
+) -> dict[str, Any]:
+    """Saves a take. When the answer arrives, it is durable; to send it again changes nothing.
+
+    `prompt` is the sentence that was read; without it, it is free speech. `text` is what was said; without it, the
+    take waits to be corrected.
+    """
+    found = await _checked(request, person)
+    saved = await person.with_store(lambda store: _saved(store, found, domain, prompt, text))
+    return {**_answer(found, prompt), "utterance": saved.record()}
+
+
+async def _checked(request: Request, person: Owner) -> CheckedTake:
+    wav = await received(request)
+    loaded = await person.loaded()
+    with person.service.job(person.client) as job:
+        return await job.run(lambda: takes.checked(wav, loaded.transcriber))
+
+
+def _answer(found: CheckedTake, prompt: str | None) -> dict[str, Any]:
+    take = found.take
+    return {
+        "problems": find_problems(take.quality, prompt, take.hypothesis),
+        "quality": asdict(take.quality),
+        "hypothesis": take.hypothesis,
+        "words": [{**asdict(word), "is_sure": word.confidence >= SURE} for word in found.words],
+    }
+
+
+def _session(store: Store, domain: str, *, free: bool) -> RecordingSession:
+    return RecordingSession(store, domain, None if free else read_prompts())
+
+
+def _saved(store: Store, found: CheckedTake, domain: str, prompt: str | None, text: str | None) -> StoredUtterance:
+    sha256 = recording_of(found.take.audio).sha256
+    if (known := store.find(domain, sha256)) is not None:  # sent again, because the answer was lost
+        return known
+    session = _session(store, domain, free=prompt is None)
+    session.choose(prompt)
+    try:
+        return session.save(found.take, text)
+    except BadInputError:
+        if (known := store.find(domain, sha256)) is not None:  # saved by another request meanwhile
+            return known
+        raise

@@ -1,0 +1,18 @@
+"""What the service mounts for the page: routes, public paths, and paths whose bodies are recordings."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends
+
+from device_app.service.page import assets, correcting, history, learning, recording, sign_in, transcribing, words
+from device_app.service.page.owner import owner_of
+
+API = "/page/api"
+
+_api = APIRouter(prefix=API, dependencies=[Depends(owner_of)])
+for _module in (recording, correcting, learning, history, words, transcribing):
+    _api.include_router(_module.router)
+
+ROUTERS: tuple[APIRouter, ...] = (assets.router, sign_in.router, _api)
+PUBLIC = frozenset({"/", "/page/static/", "/page/sign-in"})
+UPLOADS = frozenset({f"{API}/takes", f"{API}/takes/check", f"{API}/transcribe"})

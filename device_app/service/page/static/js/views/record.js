@@ -1,0 +1,274 @@
+// Record: one sentence at a time.
+
+import { post, remove, send, sound } from "../api.js";
+import { announce, field, fill, focus, h } from "../dom.js";
+import { decibels, Microphone, problemOf } from "../microphone.js";
+import { append, discard, keep, leftOver, newTake, refused, soundOf } from "../outbox.js";
+import { details, facts } from "../scores.js";
+import { duration, t } from "../strings.js";
+import { asSixteenBit, wav } from "../wav.js";
+import { live, player } from "../waveform.js";
+import { words } from "../words.js";
+
+const DOMAIN = "asr-edge.domain";
+const PREROLL = 6; // blocks that are kept from before the button was pressed
+const BLOCKS_A_WRITE = 6; // half a second at 48 kHz
+const [QUIET_DB, LOUD_DB] = [-45, -8];
+
+export async function show(box) {
+  const skipped = new Set();
+  let isFree = false;
+  let domain = localStorage.getItem(DOMAIN) ?? "my-speech";
+  let microphone = null;
+  let recorder = null; // of the take that is being recorded
+  let stopDrawing = () => {};
+  let preroll = [];
+  let heldPlayer = null;
+
+  const stage = h("section", { class: "card", "aria-labelledby": "sentence" });
+  const progress = h("div", { class: "stack" });
+  const recent = h("section", { class: "card" });
+  const notices = h("div");
+  fill(box, h("h1", {}, t("record.title")), h("p", { class: "intro" }, t("record.intro")), notices, stage, progress, recent, choices());
+
+  async function next(moveFocus = false) {
+    const found = await post("/recording", { domain, free: isFree, skipped: [...skipped] });
+    showProgress(found);
+    showRecent(found.recent);
+    if (found.is_over) showOver();
+    else showReady(found, moveFocus);
+  }
+
+  function showProgress(found) {
+    const text = found.labelled < found.fewest ? t("record.until", { n: found.fewest - found.labelled })
+      : found.labelled < found.enough ? t("record.better", { n: found.enough }) : t("record.enough");
+    fill(progress, h("div", { class: "card" },
+      h("p", {}, found.total === null ? t("record.count.free", { n: found.done }) : t("record.count", { done: found.done, total: found.total }),
+        " ", t("record.time", { time: duration(found.seconds) })),
+      h("progress", { max: found.enough, value: Math.min(found.labelled, found.enough), "aria-label": t("record.progress") }),
+      h("p", { class: "muted" }, text, " ", found.labelled >= found.fewest ? h("a", { href: "#learn" }, t("record.learn")) : null)));
+  }
+
+  function showOver() {
+    fill(stage, h("p", { class: "sentence", id: "sentence" }, t(skipped.size ? "record.over.skipped" : "record.over")),
+      skipped.size ? h("button", { type: "button", class: "primary", onclick: () => { skipped.clear(); next(true); } }, t("record.skipped.again")) : null);
+  }
+
+  function showReady(found, moveFocus) {
+    heldPlayer?.destroy();
+    heldPlayer = null;
+    const { prompt } = found;
+    const start = h("button", { type: "button", class: "primary large", id: "start" }, h("span", { "aria-hidden": "true" }, "●"), t("record.start"));
+    const other = prompt === null ? null
+      : h("button", { type: "button", onclick: () => { skipped.add(prompt); next(true); } }, t("record.skip"));
+    start.addEventListener("click", () => begin(prompt, found.longest_s));
+    fill(stage, h("h2", { class: "sentence", id: "sentence" }, prompt ?? t("record.free")),
+      h("div", { class: "row actions" }, start, other));
+    if (moveFocus) focus(start);
+    if (moveFocus && prompt) announce(prompt);
+  }
+
+  async function begin(prompt, longest) {
+    const status = h("p", { role: "status" }, t("record.starting"));
+    const wave = h("div", { class: "wave", "aria-hidden": "true" });
+    const meter = h("meter", { min: -70, max: 0, low: QUIET_DB, high: LOUD_DB, optimum: -25, value: -70, "aria-label": t("record.level") });
+    const say = h("output", {}, "\u00a0");
+    const stop = h("button", { type: "button", class: "recording large", id: "stop" }, h("span", { "aria-hidden": "true" }, "■"), t("record.stop"));
+    const cancel = h("button", { type: "button" }, t("record.cancel"));
+    fill(stage, h("h2", { class: "sentence", id: "sentence" }, prompt ?? t("record.free")), status, wave,
+      h("div", { class: "level" }, h("span", {}, t("record.level")), meter, say), h("div", { class: "row actions" }, stop, cancel));
+    stop.disabled = true;
+    try {
+      microphone ??= await Microphone.open(onBlock);
+    } catch (error) {
+      fill(stage, h("div", { class: "notice bad", role: "alert" }, h("p", {}, t(problemOf(error)))),
+        h("button", { type: "button", class: "primary", onclick: () => next(true) }, t("again")));
+      return;
+    }
+    if (!box.isConnected) return;
+    const take = await newTake({ domain, prompt, rate: microphone.rate });
+    recorder = { take, blocks: [], unwritten: [], writes: Promise.resolve(), place: 0, samples: 0, meter, say, loudest: -100,
+      isFull: () => recorder.samples / microphone.rate >= longest, onFull: () => { announce(t("record.full")); finish(prompt); } };
+    preroll.forEach(add);
+    preroll = [];
+    stopDrawing = live(wave, microphone.stream);
+    status.textContent = t("record.speak");
+    stop.disabled = false;
+    focus(stop);
+    stop.addEventListener("click", () => finish(prompt));
+    cancel.addEventListener("click", async () => {
+      const { id } = recorder.take;
+      const { writes } = recorder;
+      end();
+      await writes;
+      await discard(id);
+      next(true);
+    });
+  }
+
+  function onBlock(block) {
+    if (!recorder) {
+      preroll.push(block);
+      if (preroll.length > PREROLL) preroll.shift();
+      return;
+    }
+    const level = decibels(block);
+    recorder.meter.value = level;
+    recorder.loudest = Math.max(level, recorder.loudest - 1.5);
+    const text = recorder.loudest > LOUD_DB ? t("record.loud") : recorder.loudest > QUIET_DB ? t("record.good") : t("record.quiet");
+    if (recorder.say.textContent !== text) recorder.say.textContent = text;
+    add(block);
+    if (recorder.isFull()) recorder.onFull();
+  }
+
+  function add(block) {
+    const samples = asSixteenBit(block);
+    recorder.blocks.push(samples);
+    recorder.unwritten.push(samples);
+    recorder.samples += samples.length;
+    if (recorder.unwritten.length >= BLOCKS_A_WRITE) write(recorder);
+  }
+
+  function write(at) {
+    const joined = new Int16Array(at.unwritten.reduce((sum, one) => sum + one.length, 0));
+    let filled = 0;
+    for (const one of at.unwritten) { joined.set(one, filled); filled += one.length; }
+    at.unwritten = [];
+    const place = at.place++;
+    at.writes = at.writes.then(() => append(at.take.id, place, joined));
+  }
+
+  function end() {
+    const ended = recorder;
+    recorder = null;
+    stopDrawing();
+    stopDrawing = () => {};
+    return ended;
+  }
+
+  async function finish(prompt) {
+    if (!recorder) return;
+    const ended = end();
+    if (ended.unwritten.length) write(ended);
+    fill(stage, h("h2", { class: "sentence", id: "sentence" }, prompt ?? t("record.free")), h("p", { role: "status" }, t("record.checking")),
+      h("progress", { "aria-label": t("record.checking") }));
+    await ended.writes;
+    await review(ended.take, wav(ended.blocks, ended.take.rate));
+  }
+
+  async function review(take, blob) {
+    let found = null;
+    let failure = "";
+    try {
+      const query = take.prompt ? `?${new URLSearchParams({ prompt: take.prompt })}` : "";
+      found = await (await send("POST", `/takes/check${query}`, { body: blob, type: "audio/wav", as: take.model })).json();
+    } catch (error) {
+      failure = error.isTemporary ? t("record.unchecked") : t("record.unusable");
+      if (!error.isTemporary) {
+        await discard(take.id);
+        fill(stage, h("div", { class: "notice bad", role: "alert" }, h("p", {}, failure), h("p", { class: "small" }, error.message)),
+          h("button", { type: "button", class: "primary", onclick: () => next(true) }, t("record.again")));
+        return;
+      }
+    }
+    heldPlayer?.destroy();
+    heldPlayer = player(blob, t("record.listen"));
+    const isGood = found && !found.problems.length;
+    const text = take.prompt ? null : h("textarea", { maxlength: 1000, spellcheck: "true", value: found?.hypothesis ?? "" });
+    const keepButton = h("button", { type: "button", id: "keep", class: isGood ? "primary" : null },
+      isGood || !found ? t("record.keep") : t("record.keep.anyway"));
+    const again = h("button", { type: "button", id: "again", class: isGood ? null : "primary" }, t("record.again"));
+    const status = isGood ? t("record.sounds.good") : found ? t("record.problems") : failure;
+    fill(stage, h("h2", { class: "sentence", id: "sentence" }, take.prompt ?? t("record.free.check")),
+      heldPlayer.box,
+      h("div", { class: `notice ${isGood ? "good" : "bad"}`, role: "status" }, h("p", {}, status),
+        found?.problems.length ? h("ul", {}, found.problems.map((problem) => h("li", {}, t(`problem.${problem}`)))) : null),
+      found && take.prompt ? h("p", { class: "words" }, h("span", { class: "muted" }, t("recognised"), " "), words(found.words)) : null,
+      text ? field(t("record.said"), text) : null,
+      h("div", { class: "row actions" }, isGood ? [keepButton, again] : [again, keepButton], heldPlayer.button),
+      found ? details(t("details"), facts([
+        [t("details.domain"), take.domain], [t("details.snr"), `${found.quality.snr_db.toFixed(0)} dB`],
+        [t("details.level"), `${found.quality.level_dbfs.toFixed(0)} dBFS`], [t("details.rate"), `${take.rate} Hz`]])) : null);
+    focus(isGood ? keepButton : again);
+    keepButton.addEventListener("click", async () => {
+      keepButton.disabled = again.disabled = true;
+      keepButton.textContent = t("saving");
+      const said = take.prompt ?? text.value.trim();
+      if (take.prompt) skipped.add(take.prompt); // until the service has it
+      const answers = await keep(take, said || null);
+      if (answers.some((answer) => answer.refused)) await showNotices();
+      else if (answers.length) announce(t("saved"));
+      if (take.prompt && answers.length) skipped.delete(take.prompt);
+      next(true).catch(() => showUnreachable());
+    });
+    again.addEventListener("click", async () => { await discard(take.id); await next(); document.getElementById("start")?.click(); });
+  }
+
+  function showUnreachable() {
+    fill(stage, h("div", { class: "notice", role: "status" }, h("p", {}, t("record.safe"))),
+      h("button", { type: "button", class: "primary", onclick: () => next(true).catch(showUnreachable) }, t("again")));
+  }
+
+  function showRecent(utterances) {
+    recent.hidden = !utterances.length;
+    fill(recent, h("h2", {}, t("record.recent")), h("ul", { class: "list" }, utterances.map((one) => {
+      const name = one.text ?? one.hypothesis ?? t("nothing");
+      const play = h("button", { type: "button", onclick: async () => new Audio(URL.createObjectURL(await sound(one.id))).play() },
+        t("play"), h("span", { class: "hidden" }, ` ${name}`));
+      const drop = h("button", { type: "button", class: "danger", onclick: async () => {
+        if (!confirm(t("delete.ask"))) return;
+        await remove(`/utterances/${one.id}`);
+        announce(t("deleted"));
+        next(true);
+      } }, t("delete"), h("span", { class: "hidden" }, ` ${name}`));
+      return h("li", {}, h("span", { class: "grow" }, name), h("div", { class: "row" }, play, drop));
+    })));
+  }
+
+  async function showNotices() {
+    const found = await leftOver();
+    const bad = await refused();
+    fill(notices, found.map((take) => {
+      const playing = h("div");
+      const notice = h("section", { class: "notice", "aria-label": t("left.title") },
+        h("p", {}, h("strong", {}, t("left.title")), " ", take.prompt ?? t("record.free")), playing,
+        h("div", { class: "row" },
+          h("button", { type: "button", class: "primary", onclick: async () => {
+            await navigator.locks.request(`take-${take.id}`, () => {});
+            notice.remove();
+            await review(take, await soundOf(take));
+          } }, t("left.look")),
+          h("button", { type: "button", class: "danger", onclick: async () => { await discard(take.id); notice.remove(); } }, t("left.drop"))));
+      return notice;
+    }), bad.map((take) => {
+      const notice = h("section", { class: "notice bad", "aria-label": t("refused.title") }, h("p", {}, h("strong", {}, t("refused.title")), " ", take.prompt ?? ""),
+        h("p", { class: "small" }, take.reason),
+        h("button", { type: "button", class: "danger", onclick: async () => { await discard(take.id); notice.remove(); } }, t("left.drop")));
+      return notice;
+    }));
+  }
+
+  function choices() {
+    const name = (value, text) => h("label", { class: "choice" }, h("input", { type: "radio", name: "mode", value, checked: (value === "free") === isFree,
+      onchange: () => { isFree = value === "free"; next(); } }), text);
+    const input = h("input", { type: "text", maxlength: 100, value: domain, autocomplete: "off", onchange: () => {
+      domain = input.value.trim() || "my-speech";
+      input.value = domain;
+      localStorage.setItem(DOMAIN, domain);
+      next().catch((error) => { input.setCustomValidity(error.message); input.reportValidity(); input.setCustomValidity(""); });
+    } });
+    return h("section", { class: "card" }, h("fieldset", {}, h("legend", {}, t("record.mode")), name("read", t("record.mode.read")), name("free", t("record.mode.free"))),
+      details(t("details"), field(t("details.domain"), input), h("p", { class: "muted small" }, t("details.domain.help"))));
+  }
+
+  const onHide = () => { if (recorder?.unwritten.length) write(recorder); };
+  window.addEventListener("pagehide", onHide);
+  await Promise.all([next(), showNotices()]);
+  return () => {
+    window.removeEventListener("pagehide", onHide);
+    if (recorder?.unwritten.length) write(recorder);
+    end();
+    heldPlayer?.destroy();
+    microphone?.close();
+  };
+}

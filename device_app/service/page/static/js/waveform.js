@@ -1,0 +1,42 @@
+// Waveforms: wavesurfer.js, with a button to play that works by keyboard.
+
+import WaveSurfer from "/page/static/vendored/wavesurfer.js/wavesurfer.esm.js";
+import RecordPlugin from "/page/static/vendored/wavesurfer.js/record.esm.js";
+import { h } from "./dom.js";
+import { t } from "./strings.js";
+
+const nonce = document.querySelector('meta[name="csp-nonce"]').content;
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+function made(container, options = {}) {
+  return WaveSurfer.create({
+    container, height: 62, waveColor: colour("--wave"), progressColor: colour("--accent"), cursorColor: colour("--text"),
+    cspNonce: nonce, hideScrollbar: true, normalize: true, ...options,
+  });
+}
+
+/** A player: the waveform of a recording, and a button. `toggle` plays or pauses. */
+export function player(blob, label = t("play")) {
+  const box = h("div", { class: "wave", "aria-hidden": "true" });
+  const text = h("span", {}, label);
+  const button = h("button", { type: "button", onclick: () => surfer?.playPause() }, h("span", { "aria-hidden": "true" }, "▶"), text);
+  let surfer;
+  // After the box is on the page, so that it has a width.
+  requestAnimationFrame(() => {
+    if (!box.isConnected) return;
+    surfer = made(box);
+    surfer.on("play", () => { text.textContent = t("pause"); button.firstChild.textContent = "⏸"; });
+    surfer.on("pause", () => { text.textContent = label; button.firstChild.textContent = "▶"; });
+    surfer.on("finish", () => surfer.setTime(0));
+    surfer.loadBlob(blob).catch(() => {}); // left before it was loaded
+  });
+  return { box, button, toggle: () => surfer?.playPause(), destroy: () => surfer?.destroy() };
+}
+
+/** Draws the microphone into a box while it is open; returns a function that stops. */
+export function live(box, stream) {
+  const surfer = made(box, { normalize: false, interact: false, cursorWidth: 0, waveColor: colour("--accent") });
+  const record = surfer.registerPlugin(RecordPlugin.create({ scrollingWaveform: true, scrollingWaveformWindow: 6 }));
+  const { onDestroy } = record.renderMicStream(stream);
+  return () => { onDestroy(); surfer.destroy(); };
+}

@@ -1,0 +1,89 @@
+"""Takes that the browser sends: decoded, measured and recognised."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+from numpy.typing import NDArray
+
+from device_app.audio.vad import VoiceActivity
+from device_app.data.importing import LONGEST_S
+from device_app.recognition.results import Word
+from device_app.recognition.transcriber import Transcriber
+from device_app.recording.quality import measure
+from device_app.recording.session import Take
+from device_app.service.errors import ServiceError
+from editing.errors import BadAudioError
+
+LARGEST = 16 << 20  # bytes: 30 s of 16-bit stereo at 96 kHz have 11 MB
+KEPT = 16  # takes that are remembered between their check and their saving
+
+
+@dataclass(frozen=True)
+class CheckedTake:
+    """A take and the words that were recognised in it."""
+
+    take: Take
+    words: list[Word]
+
+
+class Takes:
+    """Decodes, measures and recognises takes; remembers the last ones, as each is checked first and saved later."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, int], CheckedTake] = OrderedDict()
+        self._voice = VoiceActivity()
+
+    def checked(self, wav: bytes, transcriber: Transcriber) -> CheckedTake:
+        """The take in a WAV file.
+
+        Raises:
+            BadAudioError: it is not a WAV file, is empty, or is longer than the model supports.
+        """
+        key = (hashlib.sha256(wav).hexdigest(), id(transcriber))
+        found = self._known.get(key)
+        if found is None:
+            raw, rate = _decoded(wav)
+            audio, quality = measure(raw, rate, self._voice)
+            transcript = transcriber.transcribe(raw, rate)
+            text = " ".join(segment.decoded_text for segment in transcript.segments)
+            found = CheckedTake(Take(audio, quality, text, transcript.confidence), transcript.words)
+            self._known[key] = found
+            while len(self._known) > KEPT:
+                self._known.popitem(last=False)
+        return found
+
+
+async def received(request: Request) -> bytes:
+    """The body of a request, a WAV file.
+
+    Raises:
+        ServiceError: it is larger than any take.
+    """
+    if request.headers.get("content-type") != "audio/wav":
+        raise ServiceError(415, "the take must be a WAV file (audio/wav)")
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > LARGEST:
+            raise ServiceError(413, f"the take is too large; at most {LARGEST} bytes are accepted")
+    return bytes(body)
+
+
+def _decoded(wav: bytes) -> tuple[NDArray[Any], float]:
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(io.BytesIO(wav)) as file:
+            if file.format != "WAV":
+                raise BadAudioError("the take is not a WAV file")
+            if file.frames > (LONGEST_S + 1) * file.samplerate:
+                raise BadAudioError(f"the take is too long; {LONGEST_S:g} s is the maximum")
+            return file.read(dtype="float32", always_2d=False), float(file.samplerate)
+    except soundfile.LibsndfileError as error:
+        raise BadAudioError(f"the take cannot be read ({error})") from error

@@ -1,0 +1,131 @@
+"""The state of a task, in a file that its process writes and the service reads."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from device_app.paths import data_folder
+from editing.errors import BlockedError, StorageError
+from editing.files import write_atomically
+from editing.json_text import read_json
+from editing.privacy import make_folder
+
+Status = Literal["none", "running", "done", "stopped", "failed", "interrupted"]
+Kind = Literal["learn", "preview", "reweight", "revert", "measure"]
+
+STATE, LOCK, STOP = "task.json", "task.lock", "task.stop"
+MAX_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task.
+
+    Attributes:
+        kind: what it does; see `work`.
+        arguments: of the work.
+        status: "interrupted" if its process died.
+        step: what it is doing, as the reporter calls it.
+        done, total: how far the step is; total is 0 if that is unknown.
+        epoch, loss: of a fine-tuning.
+        result: of the work, when it is done.
+        error: why it failed.
+    """
+
+    kind: Kind | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    status: Status = "none"
+    step: str = ""
+    done: float = 0.0
+    total: float = 0.0
+    epoch: int = 0
+    loss: float | None = None
+    result: Mapping[str, Any] | None = None
+    error: str = ""
+
+
+class TaskFiles:
+    """The files of the task of a profile: its state, the lock that its process holds, and the wish to stop it."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """
+        Args:
+            folder: by default a private one in the data folder.
+        """
+        self.folder = folder or data_folder() / "service"
+        make_folder(self.folder)
+
+    def read(self) -> Task:
+        """The task; one whose process has died is "interrupted".
+
+        Raises:
+            StorageError: the file is damaged.
+        """
+        found = self._stored()
+        if found.status == "running" and not self.is_running():
+            found = self._stored()  # it may have ended between the two looks
+            if found.status == "running":
+                return replace(found, status="interrupted")
+        return found
+
+    def _stored(self) -> Task:
+        path = self.folder / STATE
+        try:
+            return Task(**read_json(path, max_bytes=MAX_BYTES))
+        except FileNotFoundError:
+            return Task()
+        except (OSError, TypeError, ValueError) as error:
+            raise StorageError(f"{path}: is damaged ({error}); remove it. No recording and no edit is in it") from error
+
+    def write(self, task: Task) -> None:
+        """Replaces the state.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        write_atomically(self.folder / STATE, json.dumps(asdict(task)).encode(), private=True)
+
+    def is_running(self) -> bool:
+        """Whether a process holds the lock."""
+        try:
+            with self.locked():
+                return False
+        except BlockedError:
+            return True
+
+    @contextmanager
+    def locked(self) -> Iterator[int]:
+        """Locks the task; yields the file descriptor. A child process that inherits it holds the lock until it ends.
+
+        Raises:
+            BlockedError: a task is running.
+        """
+        descriptor = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BlockedError("something else is still running; wait until it has finished, or stop it") from None
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @property
+    def is_to_stop(self) -> bool:
+        """Whether the person wants the task to stop."""
+        return (self.folder / STOP).exists()
+
+    def ask_to_stop(self) -> None:
+        """Asks the process to stop at its next step."""
+        (self.folder / STOP).touch(0o600)
+
+    def forget_stop(self) -> None:
+        """Removes the wish to stop."""
+        (self.folder / STOP).unlink(missing_ok=True)

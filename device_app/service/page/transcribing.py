@@ -1,0 +1,110 @@
+"""The view Transcribe: a file in, text and subtitles out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import IO, Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException
+from starlette.types import Receive, Scope, Send
+
+from device_app.audio.samples import SAMPLE_RATE, Samples, read_blocks
+from device_app.data.utterance import SURE
+from device_app.recognition.results import Transcript, TranscriptSegment
+from device_app.recognition.transcriber import Transcriber
+from device_app.recognition.writers import Format, render, segment_record
+from device_app.service.errors import ServiceError, as_service_error
+from device_app.service.page.owner import Person
+from device_app.service.state import Job
+from editing.errors import IncompleteAudioError, one_line
+
+FORMATS = (Format.TXT, Format.SRT, Format.VTT, Format.JSON)
+
+router = APIRouter()
+
+
+@router.post("/transcribe", response_model=None)
+async def transcribe(request: Request, person: Person) -> StreamingResponse:
+    """Transcribes a recording of any format that asr-edge reads, the field "file" of a form.
+
+    The answer is one JSON object a line: `{"segment": ...}` as soon as each is recognised, then `{"files": ...}` with
+    the whole as text and subtitles, or `{"error": ...}`.
+    """
+    async with AsyncExitStack() as stack:
+        try:
+            form = await stack.enter_async_context(request.form(max_files=1, max_fields=1))
+        except MultiPartException as error:
+            raise ServiceError(400, f"the form cannot be read ({error.message})") from error
+        file = form.get("file")
+        if not isinstance(file, UploadFile):
+            raise ServiceError(400, "there is no file", parameter="file")
+        loaded = await person.loaded()
+        job = stack.enter_context(person.service.job(person.client))
+        work = _Transcription(loaded.transcriber, file.file, one_line(file.filename or "recording", 100))
+        return _Lines(_events(work, job), stack.pop_all())
+    raise AssertionError("unreachable")
+
+
+class _Lines(StreamingResponse):
+    """JSON lines; frees what belongs to the request when it ends, also if the client has left."""
+
+    media_type = "application/x-ndjson"
+
+    def __init__(self, lines: AsyncIterator[str], stack: AsyncExitStack) -> None:
+        super().__init__(lines, headers={"Cache-Control": "no-store"})
+        self._stack = stack
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._stack:
+            await super().__call__(scope, receive, send)
+
+
+class _Transcription:
+    def __init__(self, transcriber: Transcriber, source: IO[bytes], name: str) -> None:
+        self.name = name
+        self.warning = ""
+        self._samples = 0
+        self._source = source
+        self._steps = transcriber.segments(self._blocks())
+        self.segments: list[TranscriptSegment] = []
+
+    def step(self) -> TranscriptSegment | None:
+        found = next(self._steps, None)
+        if found is not None:
+            self.segments.append(replace(found, audio=None))
+        return found
+
+    def transcript(self) -> Transcript:
+        return Transcript(self.segments, self._samples / SAMPLE_RATE)
+
+    def _blocks(self) -> Iterator[Samples]:
+        try:
+            for block in read_blocks(self._source, self.name):
+                self._samples += len(block)
+                yield block
+        except IncompleteAudioError as error:  # the open segment is still recognised
+            self.warning = str(error)
+
+
+async def _events(work: _Transcription, job: Job) -> AsyncIterator[str]:
+    try:
+        while (segment := await job.run(work.step)) is not None:
+            record = segment_record(segment)
+            record["words"] = [{**word, "is_sure": word["confidence"] >= SURE} for word in record["words"]]
+            yield _line({"segment": record})
+    except Exception as error:  # the status has been sent, so the error is a line too
+        yield _line({"error": str(as_service_error(error).detail)})
+        return
+    transcript = work.transcript()
+    files = {one.value: render(transcript, one, work.name) for one in FORMATS}
+    yield _line({"files": files, "seconds": transcript.duration_s, "warning": work.warning})
+
+
+def _line(content: dict[str, Any]) -> str:
+    return json.dumps(content) + "\n"

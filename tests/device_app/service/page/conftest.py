@@ -1,0 +1,80 @@
+"""Real Chromium with a recording as its microphone, at a real service with a tiny model."""
+
+import shutil
+from contextlib import ExitStack
+
+import numpy as np
+import pytest
+import soxr
+
+from device_app.audio.samples import SAMPLE_RATE
+from tests.conftest import write_audio
+
+CHROMIUM = shutil.which("chromium")
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+)
+HEADER = {"X-Asr-Edge-Model": "asr-edge"}
+
+
+def need_chromium():
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed (Debian: chromium)")
+
+
+@pytest.fixture(scope="session")
+def spoken(tmp_path_factory, prompt):
+    """The file that Chromium's microphone plays again and again: a sentence, and a pause."""
+    audio = soxr.resample(np.pad(prompt, (SAMPLE_RATE // 2, SAMPLE_RATE // 2)), SAMPLE_RATE, 48_000)
+    return write_audio(tmp_path_factory.mktemp("spoken") / "microphone.wav", audio, 48_000, subtype="PCM_16")
+
+
+@pytest.fixture(scope="session")
+def chromium(spoken):
+    need_chromium()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        arguments = [*ARGUMENTS, f"--use-file-for-fake-audio-capture={spoken}"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium):
+    """Opens a page of the service; at the end, nothing may have gone wrong in it, and nothing have left the machine."""
+    problems = []
+    with ExitStack() as stack:
+
+        def start(url, *, permissions=("microphone", "clipboard-read", "clipboard-write"), **options):
+            context = chromium.new_context(permissions=list(permissions), **options)
+            stack.callback(context.close)
+            page = context.new_page()
+            page.set_default_timeout(15_000)
+            page.on("pageerror", lambda error: problems.append(f"error: {error}"))
+            page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
+            page.on("request", lambda sent: None if is_own(sent.url, url) else problems.append(f"request: {sent.url}"))
+            page.goto(url)
+            return page
+
+        yield start
+    assert not problems
+
+
+def is_own(url, service):
+    return url.startswith((service.partition("#")[0].rstrip("/"), "blob:", "data:"))
+
+
+def ready(page, view):
+    """Goes to a view, and waits until it is shown."""
+    page.evaluate("name => { location.hash = name; }", view)
+    page.wait_for_selector(f"[data-view={view}][data-ready]")

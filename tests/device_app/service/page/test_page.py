@@ -1,0 +1,46 @@
+"""A person uses the page in Chromium: records, corrects, and transcribes."""
+
+from device_app.data.store import Store
+from device_app.paths import RECORDINGS
+from tests.conftest import until
+from tests.device_app.service.page.conftest import ready
+
+
+def stored():
+    with Store() as store:
+        return list(store.utterances())
+
+
+def test_a_person_records_corrects_and_transcribes(serve, open_page, tmp_path):
+    page = open_page(serve())
+
+    # Record: a sentence is read, checked, and saved with its text.
+    sentence = page.locator("#sentence").inner_text()
+    page.click("#start")
+    page.wait_for_selector("#stop:enabled")
+    page.wait_for_timeout(3000)
+    page.click("#stop")
+    page.click("#keep")
+    page.wait_for_selector("#start")
+    (saved,) = until(stored)
+    assert saved.prompt == saved.text == sentence
+    assert 1.5 < saved.duration_s < 6
+    assert page.locator("#sentence").inner_text() != sentence
+
+    # Correct: what was really said replaces the text.
+    ready(page, "correct")
+    page.select_option("select", "all")
+    page.wait_for_selector("textarea")
+    page.fill("textarea", "the number you have dialed is not in service")
+    page.keyboard.press("Enter")
+    until(lambda: stored()[0].text == "the number you have dialed is not in service")
+    assert stored()[0].source == "corrected"
+
+    # Transcribe: a file becomes text and subtitles.
+    ready(page, "transcribe")
+    page.set_input_files("input[type=file]", RECORDINGS / "ss-noservice.flac")
+    with page.expect_download() as download:
+        page.click("[data-format=srt]")
+    assert download.value.suggested_filename == "ss-noservice.srt"
+    download.value.save_as(tmp_path / "text.srt")
+    assert " --> " in (tmp_path / "text.srt").read_text()
