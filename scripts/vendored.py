@@ -1,10 +1,10 @@
-"""Renews the JavaScript libraries of the page from the npm registry, with their licences.
+"""Renews the JavaScript libraries of the page, and axe-core of its tests, from the npm registry, with their licences.
 
     python scripts/vendored.py                   the newest release of each
     python scripts/vendored.py uplot@1.6.32      this release of one
 
-It needs npm. `vendored.json` beside the libraries has name, version, licence, the registry's checksum of the package,
-and the SHA-256 of each file; a test compares the files with it.
+It needs npm. `vendored.json` beside the libraries of the page has name, version, licence, the registry's checksum of
+the package, and the SHA-256 of each file; a test compares the files with it. Files of tests are compressed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import lzma
 import subprocess
 import sys
 import tarfile
@@ -19,12 +20,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-VENDORED = Path(__file__).parents[1] / "device_app" / "service" / "page" / "static" / "vendored"
+ROOT = Path(__file__).parents[1]
+VENDORED = ROOT / "device_app" / "service" / "page" / "static" / "vendored"
+FOR_TESTS = ROOT / "tests" / "device_app" / "service" / "page" / "vendored"
 RECORD = VENDORED / "vendored.json"
 FILES = {
     "wavesurfer.js": ("LICENSE", "dist/wavesurfer.esm.js", "dist/plugins/record.esm.js"),
     "uplot": ("LICENSE", "dist/uPlot.esm.js", "dist/uPlot.min.css"),
+    "axe-core": ("LICENSE", "axe.min.js"),
 }
+TESTS_ONLY = {"axe-core"}
 
 
 def main(wanted: list[str]) -> None:
@@ -52,10 +57,13 @@ def renew(specification: str, name: str) -> dict[str, Any]:
         with tarfile.open(archive) as package:
             files = {path: _read(package, path) for path in ("package.json", *FILES[name])}
     licence = json.loads(files.pop("package.json"))["license"]
-    target = VENDORED / name
+    target = (FOR_TESTS if name in TESTS_ONLY else VENDORED) / name
     target.mkdir(parents=True, exist_ok=True)
     for path, content in files.items():
-        (target / Path(path).name).write_bytes(content)
+        if name in TESTS_ONLY and path.endswith(".js"):
+            (target / f"{Path(path).name}.xz").write_bytes(lzma.compress(content, preset=9))
+        else:
+            (target / Path(path).name).write_bytes(content)
     hashes = {Path(path).name: hashlib.sha256(content).hexdigest() for path, content in files.items()}
     return {"version": packed["version"], "licence": licence, "integrity": packed["integrity"], "files": hashes}
 

@@ -33,18 +33,23 @@ def start(kind: Kind, arguments: Mapping[str, Any], model: str | None) -> Task:
         task = Task(kind, arguments, "running")
         files.forget_stop()
         files.write(task)
-        with (files.folder / LOG).open("wb") as log:
-            process = subprocess.Popen(  # noqa: S603 - this program itself
-                [sys.executable, "-m", "device_app.service.page.tasks.work", json.dumps(model)],
-                env={**os.environ, PROFILE_VARIABLE: active_profile()},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=[lock],
-                start_new_session=True,  # Ctrl-C at the service does not reach it
-            )
-    threading.Thread(target=process.wait, name="asr-edge-task", daemon=True).start()  # leaves no zombie
+        _launch(files, lock, model)
     return task
+
+
+def _launch(files: TaskFiles, lock: int, model: str | None) -> None:
+    """Starts the process, which inherits the lock."""
+    with (files.folder / LOG).open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603 - this program itself
+            [sys.executable, "-m", "device_app.service.page.tasks.work", json.dumps(model)],
+            env={**os.environ, PROFILE_VARIABLE: active_profile()},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=[lock],
+            start_new_session=True,  # Ctrl-C at the service does not reach it
+        )
+    threading.Thread(target=process.wait, name="asr-edge-task", daemon=True).start()  # leaves no zombie
 
 
 def stop() -> Task:

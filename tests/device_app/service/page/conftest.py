@@ -1,14 +1,29 @@
 """Real Chromium with a recording as its microphone, at a real service with a tiny model."""
 
+import contextvars
+import lzma
+import os
 import shutil
+import threading
 from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soxr
 
 from device_app.audio.samples import SAMPLE_RATE
+from device_app.service.page.tasks import process, work
 from tests.conftest import write_audio
+from tests.device_app.cli.conftest import (  # noqa: F401
+    adapted_home,
+    home_adapted,
+    home_of_tiny,
+    known_home,
+    spelled,
+    teacher,
+    trained_bundle,
+)
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = (
@@ -23,6 +38,7 @@ ARGUMENTS = (
     "--use-fake-device-for-media-stream",
 )
 HEADER = {"X-Asr-Edge-Model": "asr-edge"}
+AXE = Path(__file__).parent / "vendored" / "axe-core" / "axe.min.js.xz"
 
 
 def need_chromium():
@@ -64,6 +80,7 @@ def open_page(chromium):
             page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
             page.on("request", lambda sent: None if is_own(sent.url, url) else problems.append(f"request: {sent.url}"))
             page.goto(url)
+            page.wait_for_selector("[data-ready]")
             return page
 
         yield start
@@ -78,3 +95,34 @@ def ready(page, view):
     """Goes to a view, and waits until it is shown."""
     page.evaluate("name => { location.hash = name; }", view)
     page.wait_for_selector(f"[data-view={view}][data-ready]")
+
+
+def violations(page):
+    """What axe-core finds: the rules that are violated, and where."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(lzma.decompress(AXE.read_bytes()).decode())
+    found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+    return [f"{one['id']}: {node['target']} {node['failureSummary']}" for one in found for node in one["nodes"]]
+
+
+@pytest.fixture
+def tasks_in_threads(monkeypatch):
+    """Runs tasks in this process, which has the stand-in for fine-tuning and the small guard set."""
+    threads = []
+
+    def launch(files, lock, model):
+        held = os.dup(lock)
+
+        def run():
+            try:
+                work.run(files, model)
+            finally:
+                os.close(held)
+
+        threads.append(threading.Thread(target=contextvars.copy_context().run, args=(run,)))
+        threads[-1].start()
+
+    monkeypatch.setattr(process, "_launch", launch)
+    yield
+    for thread in threads:
+        thread.join(30)

@@ -14,7 +14,7 @@ export function scores(changes) {
     const { before, after } = changes[name];
     const title = name === GENERAL ? t("scores.everyone") : own.length > 1 ? t("scores.mine.of", { name }) : t("scores.mine");
     const most = Math.max(0.05, before, after);
-    return h("section", { class: "score", "aria-label": title },
+    return h("div", { class: "score", role: "group", "aria-label": title },
       h("h3", {}, title),
       h("p", { class: "muted small" }, t("scores.unit")),
       bar(t("scores.before"), before, most, ""), bar(t("scores.after"), after, most, " after"),

@@ -4,7 +4,7 @@ import { get, post } from "../api.js";
 import { announce, fill, focus, h, newId } from "../dom.js";
 import { details, facts, scores, table } from "../scores.js";
 import { follow } from "../tasks.js";
-import { duration, t } from "../strings.js";
+import { spoken, t } from "../strings.js";
 
 export async function show(box) {
   let stopFollowing = () => {};
@@ -44,7 +44,7 @@ export async function show(box) {
     fill(stage, notice, h("section", { class: "card", "aria-labelledby": "there-is" },
       h("h2", { id: "there-is" }, t("learn.what")),
       domains.length > 1 ? chooser(domains, found) : null,
-      h("p", {}, t("learn.count", { n: chosen.labelled, time: duration(chosen.seconds) })),
+      h("p", {}, t("learn.count", { n: chosen.labelled, time: spoken(chosen.seconds) })),
       h("progress", { max: found.enough, value: Math.min(found.enough, chosen.labelled), "aria-label": t("learn.progress") }),
       h("p", { class: "muted" }, advice(chosen, found)),
       chosen.unlabelled ? h("p", {}, h("a", { href: "#correct" }, t("learn.unlabelled", { n: chosen.unlabelled }))) : null,

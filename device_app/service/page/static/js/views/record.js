@@ -5,7 +5,7 @@ import { announce, field, fill, focus, h } from "../dom.js";
 import { decibels, Microphone, problemOf } from "../microphone.js";
 import { append, discard, keep, leftOver, newTake, refused, soundOf } from "../outbox.js";
 import { details, facts } from "../scores.js";
-import { duration, t } from "../strings.js";
+import { spoken, t } from "../strings.js";
 import { asSixteenBit, wav } from "../wav.js";
 import { live, player } from "../waveform.js";
 import { words } from "../words.js";
@@ -44,7 +44,7 @@ export async function show(box) {
       : found.labelled < found.enough ? t("record.better", { n: found.enough }) : t("record.enough");
     fill(progress, h("div", { class: "card" },
       h("p", {}, found.total === null ? t("record.count.free", { n: found.done }) : t("record.count", { done: found.done, total: found.total }),
-        " ", t("record.time", { time: duration(found.seconds) })),
+        found.seconds ? [" ", t("record.time", { time: spoken(found.seconds) })] : null),
       h("progress", { max: found.enough, value: Math.min(found.labelled, found.enough), "aria-label": t("record.progress") }),
       h("p", { class: "muted" }, text, " ", found.labelled >= found.fewest ? h("a", { href: "#learn" }, t("record.learn")) : null)));
   }

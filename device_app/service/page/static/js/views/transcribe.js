@@ -4,7 +4,7 @@ import { send } from "../api.js";
 import { announce, download, fill, h, newId } from "../dom.js";
 import { Dictation } from "../live.js";
 import { problemOf } from "../microphone.js";
-import { duration, t } from "../strings.js";
+import { duration, spoken, t } from "../strings.js";
 import { words } from "../words.js";
 
 const TYPES = { txt: "text/plain", srt: "application/x-subrip", vtt: "text/vtt" };
@@ -119,7 +119,7 @@ function fileCard() {
       } else if (event.error) {
         end(t("transcribe.failed"), event.error);
       } else {
-        end(event.files.txt ? t("transcribe.done", { time: duration(event.seconds) }) : t("transcribe.empty"), event.warning);
+        end(event.files.txt ? t("transcribe.done", { time: spoken(event.seconds) }) : t("transcribe.empty"), event.warning);
         const stem = file.name.replace(/\.[^.]*$/, "");
         fill(actions, h("button", { type: "button", onclick: async () => { await navigator.clipboard.writeText(event.files.txt); announce(t("copied")); } }, t("copy")),
           Object.entries(TYPES).map(([suffix, type]) => h("button", { type: "button", "data-format": suffix, onclick: () => download(`${stem}.${suffix}`, event.files[suffix], type) }, t(`transcribe.${suffix}`))));
