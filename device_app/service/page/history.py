@@ -34,7 +34,7 @@ async def edits(person: Person) -> dict[str, Any]:
         return {
             "general": GUARD_SET,
             "edits": [_record(ledger, edit) for edit in reversed(ledger.edits)],
-            "versions": [asdict(version) for version in ledger.history()],
+            "versions": _versions(ledger),
         }
 
     return await person.run(find)
@@ -65,6 +65,19 @@ async def reweight(edit: int, weight: Weight, person: Person) -> dict[str, Any]:
     """Applies an edit with another weight, or one that was reverted, if the gate lets it pass."""
     await person.run(lambda: person.ledger().edit(edit))
     return await start(person, "reweight", _arguments(edit, weight))
+
+
+def _versions(ledger: Ledger) -> list[dict[str, Any]]:
+    """The versions that led to the active one; the WER of one also from what the gate measured before the next edit."""
+    versions = ledger.history()
+    records = [asdict(version) for version in versions]
+    seen: set[int] = set()
+    for place, version in enumerate(versions):
+        new = {applied.edit for applied in version.applied} - seen
+        for edit in map(ledger.edit, new):
+            records[place - 1]["wer"] = {**edit.before, **records[place - 1]["wer"]}
+        seen |= new
+    return records
 
 
 def _arguments(edit: int, weight: Weight) -> dict[str, Any]:

@@ -55,9 +55,10 @@ def _launch(files: TaskFiles, lock: int, model: str | None) -> None:
 def stop() -> Task:
     """Asks the task to stop; a fine-tuning continues later from its checkpoint. Returns the task."""
     files = TaskFiles()
-    if files.is_running():
+    task = files.read()
+    if task.status == "running":
         files.ask_to_stop()
-    return files.read()
+    return task
 
 
 def dismiss() -> Task:

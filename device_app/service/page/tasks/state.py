@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -22,6 +23,7 @@ Kind = Literal["learn", "preview", "reweight", "revert", "measure"]
 
 STATE, LOCK, STOP = "task.json", "task.lock", "task.stop"
 MAX_BYTES = 8 << 20
+EXIT_S = 10.0  # in which the process of a task that is done ends
 
 
 @dataclass(frozen=True)
@@ -108,11 +110,13 @@ class TaskFiles:
             BlockedError: a task is running.
         """
         descriptor = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        end = time.monotonic() + EXIT_S
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BlockedError("something else is still running; wait until it has finished, or stop it") from None
+            while not _lock(descriptor):
+                # A process that has written its result holds the lock until it has ended.
+                if self._stored().status == "running" or time.monotonic() > end:
+                    raise BlockedError("something else is still running; wait until it has finished, or stop it")
+                time.sleep(0.05)
             yield descriptor
         finally:
             os.close(descriptor)
@@ -129,3 +133,11 @@ class TaskFiles:
     def forget_stop(self) -> None:
         """Removes the wish to stop."""
         (self.folder / STOP).unlink(missing_ok=True)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

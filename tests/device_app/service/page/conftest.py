@@ -13,8 +13,10 @@ import pytest
 import soxr
 
 from device_app.audio.samples import SAMPLE_RATE
+from device_app.models.bundles import find_bundle
+from device_app.recognition.transcriber import Transcriber
 from device_app.service.page.tasks import process, work
-from tests.conftest import write_audio
+from tests.conftest import built_once, write_audio
 from tests.device_app.cli.conftest import (  # noqa: F401
     adapted_home,
     home_adapted,
@@ -44,6 +46,27 @@ AXE = Path(__file__).parent / "vendored" / "axe-core" / "axe.min.js.xz"
 def need_chromium():
     if CHROMIUM is None:
         pytest.skip("chromium is not installed (Debian: chromium)")
+
+
+@pytest.fixture(scope="session")
+def baked_home(tiny_bundle, tmp_path_factory):
+    """A data folder in which the tiny model is installed and baked."""
+
+    def build(folder):
+        shutil.copytree(tiny_bundle.folder, folder / "models" / "tiny")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ASR_EDGE_HOME", str(folder))
+            Transcriber(find_bundle("tiny"))
+
+    return built_once(tmp_path_factory, "page-home", build)
+
+
+@pytest.fixture
+def service_home(baked_home, tmp_path, monkeypatch):
+    folder = tmp_path / "home"
+    shutil.copytree(baked_home, folder)
+    monkeypatch.setenv("ASR_EDGE_HOME", str(folder))
+    return folder
 
 
 @pytest.fixture(scope="session")

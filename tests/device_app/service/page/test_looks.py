@@ -53,7 +53,9 @@ def test_every_view(serve, open_page, tmp_path_factory, size, scheme, tasks_in_t
 
     def look(name):
         page.wait_for_timeout(400)
-        page.screenshot(path=folder / f"{name}-{size}-{scheme}.png", full_page=True, caret="initial")  # hiding it needs a style
+        page.screenshot(
+            path=folder / f"{name}-{size}-{scheme}.png", full_page=True, caret="initial"
+        )  # hiding it needs a style
         problems.extend(f"{name}: {one}" for one in violations(page))
         problems.extend(f"{name}: small target {one}" for one in page.evaluate(SMALL))
         if page.evaluate(WIDE) > 0:

@@ -17,7 +17,7 @@ export function chart(box, versions, names, general) {
   const colours = ["--accent", "--good", "--bad", "--text"].map(colour);
   const ordered = [...own, ...names.filter((name) => name === general)];
   const lines = ordered.map((name) => versions.map((version) => (version.wer[name] === undefined ? null : 100 * version.wer[name])));
-  const axis = { stroke: colour("--muted"), grid: { stroke: colour("--line") }, ticks: { stroke: colour("--line") }, font: "13px system-ui, sans-serif" };
+  const axis = { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 }, font: "13px system-ui, sans-serif" };
   const plot = new uPlot({
     width: box.clientWidth, height: 240, cursor: { drag: { x: false, y: false } }, legend: { live: false },
     scales: { x: { time: false, range: [-0.15, versions.length - 0.85] }, y: { range: (_, low, high) => [0, Math.max(5, high * 1.15)] } },

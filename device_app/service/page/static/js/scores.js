@@ -7,7 +7,7 @@ export const GENERAL = "general speech";
 const SAME = 0.002; // a difference below this is shown as none
 
 /** Blocks with bars for "my words" and "everyone else's words". `changes` has before and after by domain. */
-export function scores(changes) {
+export function scores(changes, first = "scores.before", second = "scores.after") {
   const names = Object.keys(changes).sort((a, b) => (a === GENERAL) - (b === GENERAL));
   const own = names.filter((name) => name !== GENERAL);
   return h("div", { class: "scores" }, names.map((name) => {
@@ -17,7 +17,7 @@ export function scores(changes) {
     return h("div", { class: "score", role: "group", "aria-label": title },
       h("h3", {}, title),
       h("p", { class: "muted small" }, t("scores.unit")),
-      bar(t("scores.before"), before, most, ""), bar(t("scores.after"), after, most, " after"),
+      bar(t(first), before, most, ""), bar(t(second), after, most, " after"),
       h("p", { class: "verdict" }, verdict(before, after)));
   }));
 }

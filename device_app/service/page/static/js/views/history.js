@@ -99,7 +99,7 @@ export async function show(box) {
       const { result } = ended;
       const use = h("button", { type: "button", class: "primary", disabled: !result.passes, onclick: () => change(edit, `/history/${edit.id}/reweight`, { lam }, inside, "history.reweighted") }, t("history.strength.use", { n: input.value }));
       const words = t(result.passes ? "history.preview.text" : "history.preview.refused");
-      fill(inside, h("div", { class: "notice", role: "status" }, h("p", {}, words)), scores(result.domains), h("div", { class: "row" }, use));
+      fill(inside, h("div", { class: "notice", role: "status" }, h("p", {}, words)), scores(result.domains, "scores.now", "scores.then"), h("div", { class: "row" }, use));
       focus(result.passes ? use : input);
     }
     return h("div", { class: "field" }, h("div", { class: "row between" }, h("label", { for: id }, t("history.strength")), text), input,

@@ -2,7 +2,7 @@
 
 import { get, post } from "../api.js";
 import { announce, field, fill, focus, h } from "../dom.js";
-import { details, facts } from "../scores.js";
+import { details } from "../scores.js";
 import { t } from "../strings.js";
 
 export async function show(box) {
@@ -15,11 +15,11 @@ export async function show(box) {
     fill(terms, h("h2", { id: "terms" }, t("words.terms")), h("p", { class: "muted" }, t("words.terms.text")),
       form(() => ["/words/terms", { text: word.value }], t("words.added"), [field(t("words.term"), word)], word),
       found.terms.length ? h("ul", { class: "list" }, found.terms.map((term) => h("li", {},
-        h("div", { class: "grow" }, term.text, h("span", { class: "muted small" }, " ", t(`words.origin.${term.origin}`)),
-          details(t("details"), facts([[t("words.weight"), term.weight], [t("words.matched"), term.matched], [t("words.helped"), term.helped], [t("words.needed"), term.needed === null ? "?" : t(term.needed ? "yes" : "no")]]))),
+        h("div", { class: "grow" }, term.text, h("span", { class: "muted small" }, " ", t(`words.origin.${term.origin}`))),
         removing(term.text, "/words/terms/remove", { text: term.text })))) : h("p", { class: "muted" }, t("words.none")),
       h("label", { class: "choice" }, h("input", { type: "checkbox", checked: found.from_corrections,
-        onchange: (event) => change("/words/corrections", { from_corrections: event.target.checked }, t("saved")) }), t("words.corrections")));
+        onchange: (event) => change("/words/corrections", { from_corrections: event.target.checked }, t("saved")) }), t("words.corrections")),
+      found.terms.length ? details(t("details"), usage(found.terms)) : null);
     const from = h("input", { type: "text", maxlength: 100, autocomplete: "off", required: true });
     const to = h("input", { type: "text", maxlength: 500, autocomplete: "off" });
     fill(replacements, h("h2", { id: "replacements" }, t("words.replacements")), h("p", { class: "muted" }, t("words.replacements.text")),
@@ -27,6 +27,14 @@ export async function show(box) {
       found.replacements.length ? h("ul", { class: "list" }, found.replacements.map((one) => h("li", {},
         h("div", { class: "grow" }, h("q", {}, one.words), " → ", one.text ? h("q", {}, one.text) : h("em", {}, t("words.dropped"))),
         removing(one.words, "/words/replacements/remove", { words: one.words })))) : h("p", { class: "muted" }, t("words.replacements.none")));
+  }
+
+  function usage(all) {
+    const columns = ["words.term.name", "words.weight", "words.matched", "words.helped", "words.needed"];
+    return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": t("words.usage") }, h("table", {},
+      h("thead", {}, h("tr", {}, columns.map((key) => h("th", { scope: "col" }, t(key))))),
+      h("tbody", {}, all.map((term) => h("tr", {}, h("th", { scope: "row" }, term.text), h("td", {}, term.weight), h("td", {}, term.matched),
+        h("td", {}, term.helped), h("td", {}, term.needed === null ? "?" : t(term.needed ? "yes" : "no")))))));
   }
 
   function form(request, said, fields, first) {

@@ -1,0 +1,78 @@
+"""Starts the service if it is not running, and opens the page in the browser."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import webbrowser
+from collections.abc import Callable
+
+from device_app.paths import data_folder
+from editing.errors import StorageError
+from editing.privacy import make_folder
+
+WAIT_S = 60.0
+LOG = "service.log"
+
+
+def is_serving(url: str) -> bool:
+    """Whether a service answers at a URL."""
+    import httpx2 as httpx
+
+    try:
+        return httpx.get(f"{url}/health", timeout=2.0, trust_env=False).json().get("status") == "ok"
+    except (httpx.HTTPError, ValueError, AttributeError):
+        return False
+
+
+def start_service(port: int, model: str | None, report: Callable[[str], None]) -> str:
+    """Starts the service on loopback unless it is running; returns the URL of the page.
+
+    The service goes on when this program ends.
+
+    Args:
+        port: of the service.
+        model: an installed model or the folder of a bundle; None is the embedded one.
+        report: receives what is done.
+
+    Raises:
+        StorageError: it did not start; the message names its log.
+    """
+    url = f"http://127.0.0.1:{port}"
+    if is_serving(url):
+        return url
+    report("Starting the service ...")
+    folder = data_folder() / "service"
+    make_folder(folder)
+    log = folder / LOG
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603 - this program itself
+            [
+                sys.executable,
+                "-m",
+                "device_app",
+                "serve",
+                "--port",
+                str(port),
+                *([] if model is None else ["--model", model]),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=dict(os.environ),
+            start_new_session=True,
+        )
+    end = time.monotonic() + WAIT_S
+    while time.monotonic() < end and process.poll() is None:
+        if is_serving(url):
+            process.returncode = 0  # it is to go on; Popen would warn that it was not waited for
+            return url
+        time.sleep(0.1)
+    raise StorageError(f"the service did not start; {log} says why. 'asr-edge serve --port {port}' shows it here")
+
+
+def open_browser(url: str) -> bool:
+    """Opens a URL in the person's browser; returns whether there is one."""
+    return webbrowser.open(url)
