@@ -22,7 +22,7 @@ def is_serving(url: str) -> bool:
     import httpx2 as httpx
 
     try:
-        return httpx.get(f"{url}/health", timeout=2.0, trust_env=False).json().get("status") == "ok"
+        return bool(httpx.get(f"{url}/health", timeout=2.0, trust_env=False).json().get("status") == "ok")
     except (httpx.HTTPError, ValueError, AttributeError):
         return False
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import replace
-from typing import IO, Any
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
@@ -14,15 +13,13 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.types import Receive, Scope, Send
 
-from device_app.audio.samples import SAMPLE_RATE, Samples, read_blocks
 from device_app.data.utterance import SURE
-from device_app.recognition.results import Transcript, TranscriptSegment
-from device_app.recognition.transcriber import Transcriber
 from device_app.recognition.writers import Format, render, segment_record
 from device_app.service.errors import ServiceError, as_service_error
+from device_app.service.models import Loaded
 from device_app.service.page.owner import Person
-from device_app.service.state import Job
-from editing.errors import IncompleteAudioError, one_line
+from device_app.service.recordings import RecordingTranscription
+from device_app.service.state import Job, ServiceState
 
 FORMATS = (Format.TXT, Format.SRT, Format.VTT, Format.JSON)
 
@@ -38,7 +35,8 @@ async def transcribe(request: Request, person: Person) -> StreamingResponse:
     """
     async with AsyncExitStack() as stack:
         try:
-            form = await stack.enter_async_context(request.form(max_files=1, max_fields=1))
+            with person.service.receiving(person.client):
+                form = await stack.enter_async_context(request.form(max_files=1, max_fields=1))
         except MultiPartException as error:
             raise ServiceError(400, f"the form cannot be read ({error.message})") from error
         file = form.get("file")
@@ -46,8 +44,9 @@ async def transcribe(request: Request, person: Person) -> StreamingResponse:
             raise ServiceError(400, "there is no file", parameter="file")
         loaded = await person.loaded()
         job = stack.enter_context(person.service.job(person.client))
-        work = _Transcription(loaded.transcriber, file.file, one_line(file.filename or "recording", 100))
-        return _Lines(_events(work, job), stack.pop_all())
+        name = file.filename or "recording"
+        work = RecordingTranscription(loaded.transcriber, file.file, name)
+        return _Lines(_events(person.service, loaded, work, job, name), stack.pop_all())
     raise AssertionError("unreachable")
 
 
@@ -65,44 +64,20 @@ class _Lines(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-class _Transcription:
-    def __init__(self, transcriber: Transcriber, source: IO[bytes], name: str) -> None:
-        self.name = name
-        self.warning = ""
-        self._samples = 0
-        self._source = source
-        self._steps = transcriber.segments(self._blocks())
-        self.segments: list[TranscriptSegment] = []
-
-    def step(self) -> TranscriptSegment | None:
-        found = next(self._steps, None)
-        if found is not None:
-            self.segments.append(replace(found, audio=None))
-        return found
-
-    def transcript(self) -> Transcript:
-        return Transcript(self.segments, self._samples / SAMPLE_RATE)
-
-    def _blocks(self) -> Iterator[Samples]:
-        try:
-            for block in read_blocks(self._source, self.name):
-                self._samples += len(block)
-                yield block
-        except IncompleteAudioError as error:  # the open segment is still recognised
-            self.warning = str(error)
-
-
-async def _events(work: _Transcription, job: Job) -> AsyncIterator[str]:
+async def _events(
+    service: ServiceState, loaded: Loaded, work: RecordingTranscription, job: Job, name: str
+) -> AsyncIterator[str]:
     try:
-        while (segment := await job.run(work.step)) is not None:
+        async for segment in work.segments(job):
             record = segment_record(segment)
             record["words"] = [{**word, "is_sure": word["confidence"] >= SURE} for word in record["words"]]
             yield _line({"segment": record})
+        transcript = work.transcript()
+        await service.note(loaded, transcript)
+        files = {one.value: render(transcript, one, name) for one in FORMATS}
     except Exception as error:  # the status has been sent, so the error is a line too
         yield _line({"error": str(as_service_error(error).detail)})
         return
-    transcript = work.transcript()
-    files = {one.value: render(transcript, one, work.name) for one in FORMATS}
     yield _line({"files": files, "seconds": transcript.duration_s, "warning": work.warning})
 
 

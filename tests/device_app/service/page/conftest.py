@@ -15,7 +15,9 @@ import soxr
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.models.bundles import find_bundle
 from device_app.recognition.transcriber import Transcriber
+from device_app.service.models import Models
 from device_app.service.page.tasks import process, work
+from device_app.service.server import make_state
 from tests.conftest import built_once, write_audio
 from tests.device_app.cli.conftest import (  # noqa: F401
     adapted_home,
@@ -26,6 +28,7 @@ from tests.device_app.cli.conftest import (  # noqa: F401
     teacher,
     trained_bundle,
 )
+from tests.device_app.service.conftest import running
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = (
@@ -69,6 +72,17 @@ def service_home(baked_home, tmp_path, monkeypatch):
     return folder
 
 
+@pytest.fixture
+def serve(service_home):
+    """Starts a service with the tiny model; returns its URL."""
+    with ExitStack() as stack:
+
+        def start(access=None, **tls):
+            return stack.enter_context(running(make_state(Models("tiny"), threads=2), access, **tls))
+
+        yield start
+
+
 @pytest.fixture(scope="session")
 def spoken(tmp_path_factory, prompt):
     """The file that Chromium's microphone plays again and again: a sentence, and a pause."""
@@ -100,7 +114,10 @@ def open_page(chromium):
             page = context.new_page()
             page.set_default_timeout(15_000)
             page.on("pageerror", lambda error: problems.append(f"error: {error}"))
-            page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
+            page.on(
+                "console",
+                lambda said: problems.append(f"{said.text} {said.location}") if said.type == "error" else None,
+            )
             page.on("request", lambda sent: None if is_own(sent.url, url) else problems.append(f"request: {sent.url}"))
             page.goto(url)
             page.wait_for_selector("[data-ready]")

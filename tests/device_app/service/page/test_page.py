@@ -1,5 +1,9 @@
 """A person uses the page in Chromium: records, corrects, and transcribes."""
 
+import re
+
+from playwright.sync_api import expect
+
 from device_app.data.store import Store
 from device_app.paths import RECORDINGS
 from tests.conftest import until
@@ -36,8 +40,15 @@ def test_a_person_records_corrects_and_transcribes(serve, open_page, tmp_path):
     until(lambda: stored()[0].text == "the number you have dialed is not in service")
     assert stored()[0].source == "corrected"
 
-    # Transcribe: a file becomes text and subtitles.
+    # Transcribe: what is said becomes text at once.
     ready(page, "transcribe")
+    page.click("#live-start")
+    expect(page.locator(".text-box").first).to_contain_text(re.compile(r"\w"), timeout=15_000)
+    page.click("#live-start")
+    page.wait_for_selector("#live-start:not(.recording)")
+    expect(page.locator(".text-box [aria-live]").first).to_contain_text(re.compile(r"\w"))
+
+    # Transcribe: a file becomes text and subtitles.
     page.set_input_files("input[type=file]", RECORDINGS / "ss-noservice.flac")
     with page.expect_download() as download:
         page.click("[data-format=srt]")

@@ -59,8 +59,9 @@ function liveCard() {
   }
 
   function stop() {
-    dictation?.stop();
-    status.textContent = t("transcribe.live.ready");
+    if (!dictation) return;
+    status.textContent = t("transcribe.live.stopping");
+    dictation.stop();
   }
 
   return { stop, element: h("section", { class: "card", "aria-labelledby": "live" }, h("h2", { id: "live" }, t("transcribe.live")), status, text,
