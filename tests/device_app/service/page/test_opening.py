@@ -1,0 +1,57 @@
+"""`asr-edge open` starts the service once, and opens the page."""
+
+import socket
+import subprocess
+
+import pytest
+
+from device_app.service.page import opening
+from editing.errors import StorageError
+from tests.command_line import call
+
+
+@pytest.fixture
+def port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The processes that were started; they are killed at the end."""
+    processes = []
+    popen = subprocess.Popen
+
+    def start(*arguments, **options):
+        processes.append(popen(*arguments, **options))
+        return processes[-1]
+
+    monkeypatch.setattr(opening.subprocess, "Popen", start)
+    yield processes
+    for process in processes:
+        process.returncode = None
+        process.kill()
+        process.wait()
+
+
+def test_open_starts_the_service_and_then_finds_it(service_home, port, started, monkeypatch):
+    opened = []
+    monkeypatch.setattr(opening.webbrowser, "open", lambda url: opened.append(url) or True)
+    assert not opening.is_serving(f"http://127.0.0.1:{port}")
+    for _ in range(2):
+        done = call("open", "--port", port, "--model", "tiny")
+        assert done.stdout == f"http://127.0.0.1:{port}\n"
+    assert opened == [f"http://127.0.0.1:{port}"] * 2
+    assert len(started) == 1
+
+
+def test_a_service_that_cannot_start_is_an_error_that_names_its_log(service_home, port, started):
+    with pytest.raises(StorageError, match=r"service\.log"):
+        opening.start_service(port, "no-such-model", print)
+    assert "no-such-model" in (service_home / "service" / opening.LOG).read_text()
+
+
+def test_without_a_browser_the_address_is_printed(service_home, port, monkeypatch):
+    monkeypatch.setattr(opening, "start_service", lambda port, _model, _report: f"http://127.0.0.1:{port}")
+    monkeypatch.setattr(opening.webbrowser, "open", lambda _url: pytest.fail("opened"))
+    assert call("open", "--no-browser", "--port", port).stdout.endswith(f":{port}\n")
