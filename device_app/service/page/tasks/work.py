@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,14 +11,13 @@ from dataclasses import replace
 from typing import Any
 
 from device_app.data.store import Store
-from device_app.execution import ExecutionContext
+from device_app.execution import ExecutionContext, lower_priority
 from device_app.models.bundles import find_bundle
 from device_app.models.ledger import Ledger
 from device_app.reporter import OnUpdate
 from device_app.service.page.tasks.state import Kind, Task, TaskFiles
 from editing.errors import AsrEdgeError, BadInputError
 
-NICENESS = 10  # the recogniser of the service goes first
 WRITE_S = 0.25  # between two writes of the progress
 
 
@@ -153,7 +151,7 @@ WORK: Mapping[Kind, Callable[[Ledger, Mapping[str, Any], ExecutionContext], dict
 
 def main() -> None:
     """Runs the task of the active profile. The lock is a descriptor that this process has inherited."""
-    os.nice(NICENESS)
+    lower_priority()
     run(TaskFiles(), json.loads(sys.argv[1]))
 
 

@@ -47,6 +47,7 @@ def test_the_embedded_model_learns_and_the_person_takes_it_back(codes, open_page
 
 def look(page, steps):
     """Notes the step on the page; whether there is a result."""
+    page.wait_for_timeout(1000)
     step = page.locator(".step")
     if step.count():
         steps.add(step.first.inner_text())
