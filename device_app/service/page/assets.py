@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
 
 from device_app.service.errors import ServiceError
@@ -45,8 +45,8 @@ def page() -> HTMLResponse:
 
 
 @router.get("/page/static/{path:path}")
-def asset(path: str) -> Response:
-    """A file of the page.
+def asset(path: str, request: Request) -> Response:
+    """A file of the page; 304 if the browser has it.
 
     Raises:
         ServiceError: there is no such file.
@@ -55,7 +55,11 @@ def asset(path: str) -> Response:
     if found is None:
         raise ServiceError(404, "there is no such file")
     # The browser asks each time whether its copy is still the newest, so an update shows at once.
-    return FileResponse(found, media_type=TYPES[found.suffix], headers={"Cache-Control": "no-cache"})
+    headers = {"Cache-Control": "no-cache"}
+    response = FileResponse(found, media_type=TYPES[found.suffix], headers=headers, stat_result=found.stat())
+    if request.headers.get("if-none-match") == response.headers["etag"]:
+        return Response(status_code=304, headers={**headers, "ETag": response.headers["etag"]})
+    return response
 
 
 @cache

@@ -8,9 +8,11 @@ from device_app.service.page import assets, correcting, history, learning, recor
 from device_app.service.page.owner import owner_of
 
 API = "/page/api"
+ACTIONS = (recording, correcting, learning, history, words, transcribing)
 
-_api = APIRouter(prefix=API, dependencies=[Depends(owner_of)])
-for _module in (recording, correcting, learning, history, words, transcribing):
+# Only the page asks for these, so they are no part of the described interface.
+_api = APIRouter(prefix=API, dependencies=[Depends(owner_of)], include_in_schema=False)
+for _module in ACTIONS:
     _api.include_router(_module.router)
 
 ROUTERS: tuple[APIRouter, ...] = (assets.router, sign_in.router, _api)

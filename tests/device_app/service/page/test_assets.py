@@ -23,6 +23,9 @@ def test_the_page_and_its_files_are_served(serve, client):
     for path in set(re.findall(r"/page/static/[\w./-]+", page.text)):
         assert client.get(url + path).status_code == 200, path
     assert client.get(url).headers["content-security-policy"] != policy  # another nonce
+    style = client.get(f"{url}/page/static/page.css")
+    again = client.get(f"{url}/page/static/page.css", headers={"If-None-Match": style.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
 
 
 def test_nothing_else_is_served(serve, client):

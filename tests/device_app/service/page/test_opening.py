@@ -45,6 +45,7 @@ def test_open_starts_the_service_and_then_finds_it(service_home, port, started, 
     assert len(started) == 1
 
 
+@pytest.mark.slow
 def test_a_service_that_cannot_start_is_an_error_that_names_its_log(service_home, port, started):
     with pytest.raises(StorageError, match=r"service\.log"):
         opening.start_service(port, "no-such-model", print)
