@@ -15,7 +15,7 @@ from device_app.cli.terminal.corrections import add_corrected_terms
 from device_app.cli.terminal.keyboard import ENTER, Keyboard
 from device_app.cli.terminal.labelling import edit_utterance, label_utterance
 from device_app.cli.terminal.next_step import tell_progress
-from device_app.data.utterance import SURE
+from device_app.data.utterance import MIN_CONFIDENCE
 from editing.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def label(
     keyboard = Keyboard("label", "'asr-edge label set ID TEXT'")
     with Store() as store:
         if low_confidence:
-            unsure = [u for u in store.utterances(domain) if u.confidence is not None and u.confidence < SURE]
+            unsure = [u for u in store.utterances(domain) if u.confidence is not None and u.confidence < MIN_CONFIDENCE]
             found = sorted(unsure, key=lambda utterance: utterance.confidence or 0.0)
         else:
             found = [u for u in store.utterances(domain) if u.text is None]

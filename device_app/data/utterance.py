@@ -23,7 +23,7 @@ Split = Literal["train", "test"]
 HELD_OUT = frozenset({"test", "testing", "dev", "devel", "development", "val", "valid", "validation", "eval"})
 TRAINING = frozenset({"train", "training"})
 
-SURE = 0.8  # hypotheses and words with a lower confidence are shown as unsure
+MIN_CONFIDENCE = 0.8  # hypotheses and words with a lower confidence are shown as unsure
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from device_app.cli import options
 from device_app.cli.terminal.keyboard import Keyboard
-from device_app.data.utterance import SURE
+from device_app.data.utterance import MIN_CONFIDENCE
 from editing.errors import BadInputError, MicrophoneError
 from editing.printable import printable
 

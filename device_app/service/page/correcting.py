@@ -10,10 +10,10 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
 from device_app.audio.samples import SAMPLE_RATE
-from device_app.data.names import LONGEST_TEXT
+from device_app.data.names import MAX_TEXT_LENGTH
 from device_app.data.store import Store
 from device_app.data.terms.corrected_words import add_corrected_words
-from device_app.data.utterance import SURE, StoredUtterance
+from device_app.data.utterance import MIN_CONFIDENCE, StoredUtterance
 from device_app.service.page.owner import Person
 
 router = APIRouter(prefix="/utterances")
@@ -24,7 +24,7 @@ Show = Literal["unchecked", "unsure", "all"]
 class Correction(BaseModel):
     """What was said, and whether words that were not recognised are to be expected from now on."""
 
-    text: str = Field(max_length=4 * LONGEST_TEXT)
+    text: str = Field(max_length=4 * MAX_TEXT_LENGTH)
     expect_words: bool = True
 
 
@@ -56,7 +56,7 @@ async def one(number: int, person: Person) -> dict[str, Any]:
         transcript = await job.run(lambda: loaded.transcriber.transcribe(audio, SAMPLE_RATE))
     if utterance.hypothesis is None:
         await person.with_store(lambda store: store.set_hypothesis(number, transcript.text, transcript.confidence))
-    words = [{**asdict(word), "is_sure": word.confidence >= SURE} for word in transcript.words]
+    words = [{**asdict(word), "is_sure": word.confidence >= MIN_CONFIDENCE} for word in transcript.words]
     return {**utterance.record(), "recognised": transcript.text, "words": words}
 
 
@@ -88,4 +88,4 @@ async def delete(number: int, person: Person) -> None:
 def _is_shown(utterance: StoredUtterance, show: Show) -> bool:
     if show == "unchecked":
         return utterance.text is None
-    return show == "all" or (utterance.confidence is not None and utterance.confidence < SURE)
+    return show == "all" or (utterance.confidence is not None and utterance.confidence < MIN_CONFIDENCE)

@@ -15,7 +15,7 @@ from device_app.service.errors import ServiceError
 from device_app.service.page.owner import Owner, Person
 from device_app.service.page.tasks import process
 from device_app.service.page.tasks.state import Kind, TaskFiles
-from device_app.status import ENOUGH, FEWEST, NEW_FOR_NEXT, status
+from device_app.status import MIN_LABELLED, NEW_FOR_NEXT, RECOMMENDED, status
 from editing.errors import BlockedError, MissingDependencyError
 
 router = APIRouter()
@@ -38,8 +38,8 @@ async def overview(person: Person) -> dict[str, Any]:
             "general_before": found.general_before,
             "general_now": found.general_now,
             "edits": list(found.edits),
-            "fewest": FEWEST,
-            "enough": ENOUGH,
+            "fewest": MIN_LABELLED,
+            "enough": RECOMMENDED,
             "new_for_next": NEW_FOR_NEXT,
             "cannot_learn": _why_not(),
         }

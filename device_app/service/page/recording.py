@@ -8,25 +8,25 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
-from device_app.data.importing import LONGEST_S
-from device_app.data.names import DEFAULT_DOMAIN, LONGEST_NAME, LONGEST_TEXT
+from device_app.data.importing import MAX_DURATION_S
+from device_app.data.names import DEFAULT_DOMAIN, MAX_NAME_LENGTH, MAX_TEXT_LENGTH
 from device_app.data.recordings import recording_of
 from device_app.data.store import Store
-from device_app.data.utterance import SURE, StoredUtterance
+from device_app.data.utterance import MIN_CONFIDENCE, StoredUtterance
 from device_app.recording.prompts import read_prompts
 from device_app.recording.quality import find_problems
 from device_app.recording.session import RecordingSession
 from device_app.recording.take_recorder import MARGIN_S
 from device_app.service.page.owner import Owner, Person
 from device_app.service.page.takes import CheckedTake, Takes, received
-from device_app.status import ENOUGH, FEWEST
+from device_app.status import MIN_LABELLED, RECOMMENDED
 from editing.errors import BadInputError
 
 router = APIRouter()
 takes = Takes()
 
-Domain = Annotated[str, Query(max_length=LONGEST_NAME)]
-Text = Annotated[str | None, Query(max_length=LONGEST_TEXT)]
+Domain = Annotated[str, Query(max_length=MAX_NAME_LENGTH)]
+Text = Annotated[str | None, Query(max_length=MAX_TEXT_LENGTH)]
 
 
 class Wanted(BaseModel):
@@ -52,9 +52,9 @@ async def next_sentence(wanted: Wanted, person: Person) -> dict[str, Any]:
             "total": session.total,
             "seconds": session.seconds,
             "labelled": session.labelled,
-            "fewest": FEWEST,
-            "enough": ENOUGH,
-            "longest_s": LONGEST_S - MARGIN_S,
+            "fewest": MIN_LABELLED,
+            "enough": RECOMMENDED,
+            "longest_s": MAX_DURATION_S - MARGIN_S,
             "recent": [store.get(number).record() for number in session.saved[-3:][::-1]],
         }
 
@@ -94,7 +94,7 @@ def _answer(found: CheckedTake, prompt: str | None) -> dict[str, Any]:
         "problems": find_problems(take.quality, prompt, take.hypothesis),
         "quality": asdict(take.quality),
         "hypothesis": take.hypothesis,
-        "words": [{**asdict(word), "is_sure": word.confidence >= SURE} for word in found.words],
+        "words": [{**asdict(word), "is_sure": word.confidence >= MIN_CONFIDENCE} for word in found.words],
     }
 
 

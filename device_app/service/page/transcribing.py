@@ -13,7 +13,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.types import Receive, Scope, Send
 
-from device_app.data.utterance import SURE
+from device_app.data.utterance import MIN_CONFIDENCE
 from device_app.recognition.writers import Format, render, segment_record
 from device_app.service.errors import ServiceError, as_service_error
 from device_app.service.models import Loaded
@@ -70,7 +70,7 @@ async def _events(
     try:
         async for segment in work.segments(job):
             record = segment_record(segment)
-            record["words"] = [{**word, "is_sure": word["confidence"] >= SURE} for word in record["words"]]
+            record["words"] = [{**word, "is_sure": word["confidence"] >= MIN_CONFIDENCE} for word in record["words"]]
             yield _line({"segment": record})
         transcript = work.transcript()
         await service.note(loaded, transcript)
