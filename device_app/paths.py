@@ -18,6 +18,7 @@ CANDIDATE = "candidate-"  # prefix of folders with the baked files of a candidat
 DATA = (
     *("store.sqlite3*", "audio", "quarantine", "ledgers", "models", "baked", "training", "jobs", "hosts.json"),
     *("terms.json", ".terms.json.lock", "terms-cache", "term-usage.json", ".term-usage.json.lock", "settings.toml"),
+    *("model-in-use.json", "machine-speed.json"),
     *("reserve", "host", "host/*", f"{CANDIDATE}*", f"{CANDIDATE}*/*", "fleet-*", ".*.tmp"),
 )
 # Those that are private even where they are symbolic links, to another disk for instance. Models are no secret,
