@@ -102,15 +102,19 @@ class PublishedModel:
     is_on_hub: bool
 
 
+def _check_files(folder: Path) -> None:
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise BadInputError(f"{folder}: not a Moonshine checkpoint ({', '.join(missing)} missing)")
+
+
 def read_checkpoint(folder: Path) -> tuple[dict[str, Any], Tensors]:
     """Reads the configuration and the tensors of an fp32 Moonshine checkpoint from the hub.
 
     Raises:
         BadInputError: files are missing, damaged, or of another model.
     """
-    missing = [name for name in FILES if not (folder / name).is_file()]
-    if missing:
-        raise BadInputError(f"{folder}: not a Moonshine checkpoint ({', '.join(missing)} missing)")
+    _check_files(folder)
     try:
         published = read_json(folder / "config.json")
     except (OSError, ValueError) as error:
@@ -150,10 +154,11 @@ def describe(name: str, folder: Path | None = None) -> PublishedModel:
         folder: of its files, if they are here; nothing is downloaded then.
 
     Raises:
-        BadInputError: this is not the name of such a model, or its card cannot be read.
+        BadInputError: this is not the name of such a model, the folder lacks files, or the card cannot be read.
         NetworkError: the hub cannot be reached and the model is not in its cache.
     """
     if folder is not None:
+        _check_files(folder)
         return PublishedModel(_checked_name(name), str(folder), folder, read_card(folder), is_on_hub=False)
     if "/" not in name and not name.startswith(PREFIX):
         raise BadInputError(

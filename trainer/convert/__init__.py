@@ -92,6 +92,8 @@ def convert(source: str, out: Path, name: str | None = None, language: str | Non
     try:
         config = read_json(folder / "config.json")
         kind = config["model_type"]
+    except FileNotFoundError:
+        raise BadInputError(f"{source}: is not a model of transformers (config.json is missing)") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInputError(f"{source}: is not a model of transformers (config.json: {error})") from error
     card = read_card(folder)

@@ -20,7 +20,7 @@ from device_app.recognition.subwords import WORD_START
 from editing.errors import BadInputError, one_line
 from editing.json_text import read_json
 from export.bundle import Bundle
-from export.graphs import export_auto_ctc, export_conformer_ctc
+from export.graphs.ctc import export_auto_ctc, export_conformer_ctc
 from trainer import families
 from trainer.bundle_writer import write_bundle
 from trainer.convert import Checkpoint

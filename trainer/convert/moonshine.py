@@ -31,7 +31,7 @@ from editing.errors import AsrEdgeError, BadInputError, one_line
 from editing.files import folder_in_one_step
 from editing.printable import printable
 from export.bundle import GRAPHS, LICENCE, TOKENIZER, WEIGHTS, Bundle, write_record
-from export.graphs import export_moonshine
+from export.graphs.moonshine import export_moonshine
 from export.weights import QuantisedTensor, write_weights
 from trainer import families
 from trainer.convert import Checkpoint

@@ -44,7 +44,7 @@ def test_errors_are_one_line_and_nothing_is_written(asr, checkpoint, tmp_path, m
     (tmp_path / "empty").mkdir()
     done = asr("convert", tmp_path / "empty", "--out", out)
     assert (done.code, done.out) == (1, "")
-    assert f"asr-edge: {tmp_path}/empty: is not a model of transformers (config.json" in done.err
+    assert f"asr-edge: {tmp_path}/empty: is not a model of transformers (config.json is missing)" in done.err
     done = asr("convert", "no such/ folder", "--out", out)
     assert (done.code, done.out) == (1, "")
     assert "neither a folder nor a name" in done.err

@@ -148,7 +148,7 @@ def test_other_models_and_pickled_weights_are_refused(tmp_path):
     (folder / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(BadInputError, match="a model of the type 'llama'"):
         convert(str(folder), tmp_path / "bundle")
-    with pytest.raises(BadInputError, match=r"not a model of transformers \(config\.json"):
+    with pytest.raises(BadInputError, match=r"not a model of transformers \(config\.json is missing"):
         convert(str(tmp_path), tmp_path / "bundle")
     with pytest.raises(BadInputError, match="neither a folder nor a name"):
         convert("no such/ folder", tmp_path / "bundle")
