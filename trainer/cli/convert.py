@@ -19,7 +19,7 @@ def convert(
     name: Annotated[str | None, typer.Option(help="The bundle's name.", show_default="the model folder's name")] = None,
     language: options.Language = None,
 ) -> None:
-    """Convert a model of transformers into a bundle: Moonshine of any size, wav2vec2, HuBERT, WavLM, Parakeet.
+    """Convert a speech model of transformers into a bundle; docs/models.md lists the architectures.
 
     A name that is not a folder is downloaded from the Hugging Face hub; nothing is uploaded.
     """
