@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from device_app.cli import options
 from device_app.cli.printing import ask, echo, print_json
 
+if TYPE_CHECKING:
+    from export.bundle import Bundle
+
 app = typer.Typer(help="List, install and choose models.", no_args_is_help=True)
 
 
 @app.command("list")
-def list_models(as_json: options.Json = False) -> None:
-    """Show the models that --model accepts by name."""
+def list_models(
+    show_fits: Annotated[
+        bool, typer.Option("--fits", help="Estimate speed and memory of each model on this machine.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Show the models that --model accepts by name; with --fits, also what this machine could run."""
     from device_app.models.bundles import installed, model_in_use, model_names
 
     names, bundles = model_names(), installed()
     in_use = model_in_use()
+    if show_fits:
+        _print_fits(dict(zip(names, bundles, strict=True)), as_json)
+        return
     if as_json:
         records = [
             {
@@ -38,6 +49,32 @@ def list_models(as_json: options.Json = False) -> None:
     for name, bundle in zip(names, bundles, strict=True):
         mark = "in use; " if name == in_use else ""
         echo(f"{name:16}  {mark}{bundle.family}, {bundle.language}, {bundle.licence}; {bundle.origin}")
+
+
+def _print_fits(installed: dict[str, Bundle], as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from device_app.cli.terminal.table import print_table
+    from device_app.evaluation.fits import fits
+
+    options.tell("Estimates from the speed of the embedded model, which is measured once:")
+    found = fits(installed)
+    if as_json:
+        print_json([asdict(fit) for fit in found])
+        return
+    rows = [
+        (
+            fit.name,
+            "yes" if fit.is_installed else "",
+            f"{fit.rtf:.3f}",
+            f"{fit.memory_mb:.0f} MB",
+            f"{fit.adaptation_s / 60:.1f} min, {fit.adaptation_gb:.1f} GB",
+            fit.published,
+        )
+        for fit in found
+    ]
+    print_table([("model", "installed", "real-time factor", "memory", "adaptation", "published"), *rows], right={2, 3})
+    options.tell("An adaptation: fine-tuning on 60 short recordings. A real-time factor below 1 keeps up with speech.")
 
 
 @app.command()

@@ -75,6 +75,8 @@ def checkpoint(folder, sizes):
     model = WhisperForConditionalGeneration(
         WhisperConfig(**sizes, **special, suppress_tokens=None, begin_suppress_tokens=None)
     )
+    with torch.no_grad():  # random hypotheses would hardly ever end
+        model.model.decoder.embed_tokens.weight[end] *= 4
     model.save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     generation = {
