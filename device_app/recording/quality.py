@@ -27,6 +27,7 @@ MIN_SNR_DB = 13.0  # between read speech without pauses (at least 14) and speech
 NOISE_PERCENTILE = 20  # of the frame powers; this fraction of frames is noise, even in speech without pauses
 MIN_SPEECH_S = 0.3
 MAX_CHARACTERS_PER_S = 30.0  # fast speakers reach 20
+MAX_SYLLABLES_PER_S = 15.0  # of scripts without spaces, with about a syllable in each character
 START_S = 0.25  # speech that is detected before this may have been cut off; the VAD has a delay
 END_S = 0.1
 CUT_DB = 15.0  # a word has ended where the level is this far below that of speech
@@ -136,7 +137,7 @@ def problems(quality: Quality, text: str | None = None, hypothesis: str | None =
         found.append(
             f"noisy (speech is only {quality.snr_db:.0f} dB above the noise): move nearer, or find a quiet place"
         )
-    if quality.speech_s < MIN_SPEECH_S or (text and len(text) > quality.speech_s * MAX_CHARACTERS_PER_S):
+    if quality.speech_s < MIN_SPEECH_S or (text and _shortest_s(text) > quality.speech_s):
         found.append(f"too short ({quality.speech_s:.1f} s of speech)")
     if quality.cut_start:
         found.append("the start is cut off: wait a moment before speaking")
@@ -145,6 +146,13 @@ def problems(quality: Quality, text: str | None = None, hypothesis: str | None =
     if text and hypothesis is not None and similarity(text, hypothesis) < MIN_SIMILARITY:
         found.append(f"not what was recognised ({hypothesis or 'nothing'}): was it this sentence?")
     return found
+
+
+def _shortest_s(text: str) -> float:
+    """The fewest seconds in which a text can be spoken."""
+    words = basic(text).split()
+    syllables = sum(len(word) == 1 and not word.isascii() for word in words)
+    return (len(text) - syllables) / MAX_CHARACTERS_PER_S + syllables / MAX_SYLLABLES_PER_S
 
 
 def similarity(text: str, hypothesis: str) -> float:
