@@ -61,12 +61,16 @@ def _key(module: Any, how: dict[str, Any]) -> str:
 
 
 def _sources(module: Any) -> list[Path]:
-    """The files of our code that decide what the graph computes."""
-    from export.graphs import encoder_decoder, weightless
+    """The files of our code that decide what the graph computes: of its classes, and of what these modules import."""
+    from export.graphs import weightless
 
-    ours = {type(part).__module__ for part in module.modules() if type(part).__module__.startswith(OURS)}
-    common = (weightless, encoder_decoder)
-    return sorted({Path(str(one.__file__)) for one in (*common, *(sys.modules[name] for name in ours))})
+    def is_ours(thing: Any) -> bool:
+        return str(getattr(thing, "__module__", "")).startswith(OURS)
+
+    classes = {type(part).__module__ for part in module.modules() if is_ours(type(part))}
+    imported = {thing.__module__ for name in classes for thing in vars(sys.modules[name]).values() if is_ours(thing)}
+    graphs = {name for name in classes | imported if not name.startswith(("export.bundle", "trainer.families"))}
+    return sorted({Path(str(sys.modules[name].__file__)) for name in {*graphs, *classes, weightless.__name__}})
 
 
 def _configuration(module: Any) -> str:

@@ -23,14 +23,14 @@ def run_graphs(
     encoder: Any,
     decoder: Any,
     cache_shape: tuple[int, int],
-    audio: NDArray[np.float32],
+    feed: Mapping[str, NDArray[Any]],
     tokens: NDArray[np.int64],
 ) -> dict[str, NDArray[np.float32]]:
     """The outputs of ONNX Runtime sessions, under their names; the decoder runs step by step from an empty cache."""
-    cross = dict(zip([o.name for o in encoder.get_outputs()], encoder.run(None, {"audio": audio}), strict=True))
+    cross = dict(zip([o.name for o in encoder.get_outputs()], encoder.run(None, feed), strict=True))
     names = [output.name for output in decoder.get_outputs()][2:]
     heads, head_dim = cache_shape
-    cache = [np.zeros((len(audio), heads, 0, head_dim), np.float32)] * len(names)
+    cache = [np.zeros((len(tokens), heads, 0, head_dim), np.float32)] * len(names)
     logits = []
     for position in range(tokens.shape[1]):
         past = {f"past_{name}": array for name, array in zip(names, cache, strict=True)}
@@ -50,6 +50,7 @@ def verify(
     vocabulary: int,
     cache_shape: tuple[int, int],
     samples: int | None = None,
+    encoder_inputs: Callable[[NDArray[np.float32]], Mapping[str, NDArray[Any]]] = lambda audio: {"audio": audio},
     recordings: Sequence[Samples] = (),
 ) -> float:
     """Bakes a bundle to fp32 and compares its outputs with those of transformers.
@@ -68,6 +69,7 @@ def verify(
         vocabulary: number of tokens.
         cache_shape: heads and head_dim of the decoder.
         samples: of the encoder's input; None for any number.
+        encoder_inputs: makes the inputs of the encoder's graph from audio (batch, samples).
         recordings: (samples,) each, at 16 kHz.
 
     Returns:
@@ -86,7 +88,7 @@ def verify(
             size = samples or round(seconds * SAMPLE_RATE)
             audio = (0.1 * random.standard_normal((batch, size))).astype(np.float32)
             tokens = random.integers(3, vocabulary, (batch, steps))
-            found = run_graphs(encoder, decoder, cache_shape, audio, tokens)
+            found = run_graphs(encoder, decoder, cache_shape, encoder_inputs(audio), tokens)
             worst = max(worst, check_numbers(reference(audio, tokens), found))
         if recordings:
             recogniser = load(bundle, folder, 2)

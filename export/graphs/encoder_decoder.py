@@ -26,6 +26,8 @@ def export_encoder_decoder(
     heads: int,
     head_dim: int,
     samples: int | None = None,
+    step: int = 1,
+    has_position: bool = False,
 ) -> None:
     """Writes the weightless graphs `encoder.onnx` and `decoder.onnx` to `folder`.
 
@@ -39,7 +41,10 @@ def export_encoder_decoder(
         folder: created if it does not exist.
         layers, heads, head_dim: of the decoder.
         samples: of the audio; None for any number.
+        step: that the number of samples is a multiple of.
+        has_position: whether the encoder's second input is "position", (1,), the number of frames before the audio.
     """
+    audio_samples = step * torch.export.Dim("steps") if step > 1 else torch.export.Dim("samples")
     batch, past, frames = (torch.export.Dim(name) for name in ("batch", "past", "frames"))
     names = {
         kind: [f"{kind}.{index}" for index in range(layers)]
@@ -52,9 +57,12 @@ def export_encoder_decoder(
     weightless.export_graph(
         encoder,
         folder / "encoder.onnx",
-        args=(torch.zeros(2, samples or 16000),),
-        dynamic_shapes=({0: batch} if samples else {0: batch, 1: torch.export.Dim("samples")},),
-        inputs=["audio"],
+        args=(torch.zeros(2, samples or 16000), *([torch.tensor([3])] if has_position else [])),
+        dynamic_shapes=(
+            {0: batch} if samples else {0: batch, 1: audio_samples},
+            *([{}] if has_position else []),
+        ),
+        inputs=["audio", *(["position"] if has_position else [])],
         outputs=[*names["cross_key"], *names["cross_value"]],
     )
     weightless.export_graph(

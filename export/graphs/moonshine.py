@@ -116,8 +116,10 @@ class MoonshineDecoderGraph(nn.Module):
             up = layer.mlp.fc1(layer.final_layernorm(hidden))
             half = layer.mlp.fc2.in_features
             hidden = hidden + layer.mlp.fc2(nn.functional.silu(up[..., half:]) * up[..., :half])
-        logits = nn.functional.linear(decoder.norm(hidden), decoder.embed_tokens.weight)
-        return logits, alignment(weights), *keys, *values
+        return self.logits(decoder.norm(hidden)), alignment(weights), *keys, *values
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return nn.functional.linear(hidden, self.model.decoder.embed_tokens.weight)
 
 
 def export_moonshine(model: Any, folder: Path) -> None:

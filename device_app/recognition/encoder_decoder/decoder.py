@@ -44,6 +44,11 @@ class Layout:
     suppressed_first: Sequence[int] = ()
     text_prefix: str = ""
 
+    @property
+    def cross_names(self) -> list[str]:
+        """The outputs of the encoder's graph: keys of every decoder layer, then values."""
+        return [f"cross_{kind}.{i}" for kind in KINDS for i in range(self.layers)]
+
 
 class CachedDecoder:
     """A `decoder_search.Decoder`: the graph of one decoder step, and the cache, which grows with every step."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from device_app.audio.margins import MARGIN_S, OTHER_MARGIN_S, with_margins
 from device_app.audio.samples import SAMPLE_RATE, Samples
 from device_app.recognition.attention import word_times
 from device_app.recognition.decoder_search import Decoder, Hypothesis, SearchSettings, search
-from device_app.recognition.encoder_decoder.decoder import KINDS, CachedDecoder, Layout, SuppressingDecoder
+from device_app.recognition.encoder_decoder.decoder import CachedDecoder, Layout, SuppressingDecoder
 from device_app.recognition.keyterms.bias import TermBias
 from device_app.recognition.keyterms.cache import term_graph
 from device_app.recognition.keyterms.graph import TermGraph
@@ -38,6 +38,9 @@ MIN_LOG_PROBABILITY = -2.5
 # single digits cut from training recordings, Moonshine Tiny has 384 right; 367 and 376 with one of the margins alone.
 SHORT_S = 1.0
 
+# From audio (samples,) to the cross-attention keys and values, in the order of `Layout.cross_names`.
+Encode = Callable[[Samples], list[NDArray[np.float32]]]
+
 BEAM = 4
 GREEDY = SearchSettings(beam=1)
 
@@ -49,6 +52,7 @@ def load_encoder_decoder(
     options: DecodingOptions,
     layout: Layout,
     names: Sequence[str | None] | None = None,
+    encoding: Callable[[Any], Encode] | None = None,
 ) -> EncoderDecoderRecogniser:
     """Loads the encoder and decoder that `export.bake` wrote into `baked`.
 
@@ -56,6 +60,7 @@ def load_encoder_decoder(
         bundle, baked, threads, options: of `Family.load`.
         layout: what decoding needs to know of the model.
         names: the tokens by number, as SentencePiece spells them; None for those of the tokenizer.
+        encoding: makes the function that encodes audio from the encoder's session; None runs it on the whole audio.
 
     Raises:
         BadInputError: the options have a language model, which is for CTC models only.
@@ -71,7 +76,13 @@ def load_encoder_decoder(
     if names is None:
         names = [tokenizer.id_to_token(token) for token in range(tokenizer.get_vocab_size())]
     terms = term_graph(options.keyterms, bundle.files[TOKENIZER], lambda: names) if options.keyterms else None
-    return EncoderDecoderRecogniser(encoder, decoder, tokenizer, layout, names, options, terms)
+
+    def whole(audio: Samples) -> list[NDArray[np.float32]]:
+        outputs: list[NDArray[np.float32]] = encoder.run(layout.cross_names, {"audio": audio[None]})
+        return outputs
+
+    encode = whole if encoding is None else encoding(encoder)
+    return EncoderDecoderRecogniser(encode, decoder, tokenizer, layout, names, options, terms)
 
 
 class EncoderDecoderRecogniser:
@@ -79,7 +90,7 @@ class EncoderDecoderRecogniser:
 
     def __init__(
         self,
-        encoder: Any,
+        encode: Encode,
         decoder: Any,
         tokenizer: Any,
         layout: Layout,
@@ -87,7 +98,7 @@ class EncoderDecoderRecogniser:
         options: DecodingOptions = DEFAULT,
         terms: TermGraph | None = None,
     ) -> None:
-        self._encoder = encoder
+        self._encode = encode
         self._decoder = decoder
         self._tokenizer = tokenizer
         self._layout = layout
@@ -146,8 +157,7 @@ class EncoderDecoderRecogniser:
         frames = math.ceil(len(audio) / layout.hop)
         if layout.samples is not None:
             audio = np.pad(audio[: layout.samples], (0, max(0, layout.samples - len(audio))))
-        names = [f"cross_{kind}.{i}" for kind in KINDS for i in range(layout.layers)]
-        cross = dict(zip(names, self._encoder.run(names, {"audio": audio[None]}), strict=True))
+        cross = dict(zip(layout.cross_names, self._encode(audio), strict=True))
         return CachedDecoder(self._decoder, layout, cross, frames)
 
     def _recognition(self, hypothesis: Hypothesis, audio: Samples) -> Recognition:
