@@ -97,6 +97,11 @@ def general_speech(store: Store, language: str) -> list[Utterance]:
     return [*guard_set(language), *_own_guard_set(store)]
 
 
+def test_set(store: Store, domain: str, language: str) -> list[Utterance]:
+    """The test set of a domain: its labelled held-out utterances, or the guard set of a language."""
+    return general_speech(store, language) if domain == GUARD_SET else held_out_utterances(store, domain)
+
+
 def held_out_utterances(store: Store, domain: str) -> list[Utterance]:
     """The labelled held-out utterances of a domain."""
     return with_audio([u for u in store.utterances(domain) if u.text is not None and u.split == "test"])

@@ -22,7 +22,7 @@ class Layout:
         layers, heads, head_dim: of the decoder.
         start: the tokens that every hypothesis begins with.
         end: the token that ends a hypothesis.
-        longest: number of positions of the decoder, in tokens.
+        max_tokens: number of positions of the decoder, in tokens.
         tokens_per_s: the limit on the length of a hypothesis, per second of audio.
         hop: samples of audio in one frame of the encoder's output.
         samples: of the encoder's input, to which shorter audio is padded with silence; None for any number.
@@ -36,7 +36,7 @@ class Layout:
     head_dim: int
     start: Sequence[int]
     end: int
-    longest: int
+    max_tokens: int
     tokens_per_s: float
     hop: int
     samples: int | None = None

@@ -137,7 +137,7 @@ class EncoderDecoderRecogniser:
             decoder,
             start=layout.start[-1],
             end=layout.end,
-            max_tokens=min(layout.longest - len(layout.start) + 1, cap),
+            max_tokens=min(layout.max_tokens - len(layout.start) + 1, cap),
             settings=settings,
             bias=None if terms is None else TermBias(terms),
         )
@@ -146,7 +146,7 @@ class EncoderDecoderRecogniser:
         """(tokens + 1, vocabulary): each token of a text, and the end token, predicted from the tokens before it."""
         layout = self._layout
         tokens = self._tokenizer.encode(layout.text_prefix + text, add_special_tokens=False).ids
-        tokens = tokens[: layout.longest - len(layout.start)]
+        tokens = tokens[: layout.max_tokens - len(layout.start)]
         decoder = self._cached_decoder(with_margins(audio)[0])
         steps = (decoder.step(np.array([token]), np.array([0])) for token in (layout.start[-1], *tokens))
         return np.concatenate([log_probabilities for log_probabilities, _ in steps])

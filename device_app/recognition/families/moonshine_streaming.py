@@ -45,7 +45,7 @@ def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = D
             head_dim=config.get("head_dim") or config["hidden_size"] // heads,
             start=[config["bos_token_id"]],
             end=config["eos_token_id"],
-            longest=config["max_position_embeddings"],
+            max_tokens=config["max_position_embeddings"],
             tokens_per_s=TOKENS_PER_S,
             hop=HOP,
         )
