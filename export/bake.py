@@ -157,7 +157,8 @@ def _quantise_matmuls(nodes: list[NodeProto], arrays: Arrays, transposed: Mappin
     """
     arrays["weight_zero_point"] = np.array(ZERO_POINT, np.uint8)
     quantised: list[NodeProto] = []
-    activations: set[str] = set()
+    activations: dict[str, str] = {}  # -> the prefix of the names of its codes, scale and zero point
+    products: set[str] = set()
     codes_of: dict[str, str] = {}  # an array -> its quantised transpose
     for node in nodes:
         if node.op_type != "MatMul" or node.input[1] not in arrays:
@@ -165,23 +166,25 @@ def _quantise_matmuls(nodes: list[NodeProto], arrays: Arrays, transposed: Mappin
             continue
         activation, weight = node.input
         if activation not in activations:
-            activations.add(activation)
-            outputs = [f"{activation}.codes", f"{activation}.scale", f"{activation}.zero_point"]
+            # A product that is itself the input of a product has a scale already.
+            prefix = activations[activation] = f"{activation}.input" if activation in products else activation
+            outputs = [f"{prefix}.codes", f"{prefix}.scale", f"{prefix}.zero_point"]
             quantised.append(helper.make_node("DynamicQuantizeLinear", [activation], outputs))
         if f"{weight}.codes" not in arrays:
             array = arrays[weight].astype(np.float32, copy=False)
             arrays[f"{weight}.codes"], arrays[f"{weight}.scale"] = quantise(array)
             if weight in transposed:
                 codes_of[transposed[weight]] = weight
-        output = node.output[0]
+        prefix, output = activations[activation], node.output[0]
+        products.add(output)
         quantised += [
             helper.make_node(
                 "MatMulInteger",
-                [f"{activation}.codes", f"{weight}.codes", f"{activation}.zero_point", "weight_zero_point"],
+                [f"{prefix}.codes", f"{weight}.codes", f"{prefix}.zero_point", "weight_zero_point"],
                 [f"{output}.sum"],
             ),
             helper.make_node("Cast", [f"{output}.sum"], [f"{output}.float"], to=TensorProto.FLOAT),
-            helper.make_node("Mul", [f"{activation}.scale", f"{weight}.scale"], [f"{output}.scale"]),
+            helper.make_node("Mul", [f"{prefix}.scale", f"{weight}.scale"], [f"{output}.scale"]),
             helper.make_node("Mul", [f"{output}.float", f"{output}.scale"], [output]),
         ]
     looked_up: list[NodeProto] = []

@@ -37,6 +37,7 @@ TOKENIZER = "tokenizer.json"
 LICENCE = "LICENSE"
 GRAPHS = "graphs"
 NEMO_GRAPH = "nemo/model.onnx"
+DEFAULT_LANGUAGE = "en"
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Bundle:
         licence: SPDX identifier of the licence of the weights.
         origin: where the weights come from.
         files: path inside the bundle -> SHA-256 in hexadecimal, of every file but `model.json`.
+        language: of the text, as a code of ISO 639 ("en"). Bundles of earlier versions have none; they are English.
     """
 
     folder: Path
@@ -62,6 +64,7 @@ class Bundle:
     licence: str
     origin: str
     files: Mapping[str, str] = field(default_factory=dict)
+    language: str = DEFAULT_LANGUAGE
 
     @classmethod
     def open(cls, folder: str | Path) -> Bundle:
@@ -96,7 +99,9 @@ class Bundle:
             "licence": str,
             "origin": str,
             "files": dict,
+            "language": str,
         }
+        record = {"language": DEFAULT_LANGUAGE, **record}
         wrong = [key for key, kind in kinds.items() if not isinstance(record.get(key), kind)]
         if wrong:
             raise BundleError(f"{path}: missing or of the wrong type: {', '.join(wrong)}")
@@ -207,6 +212,7 @@ def write_record(bundle: Bundle) -> Bundle:
         "config": dict(bundle.config),
         "licence": bundle.licence,
         "origin": bundle.origin,
+        "language": bundle.language,
         "files": files,
     }
     write_atomically(bundle.folder / "model.json", (json.dumps(record, indent=2) + "\n").encode())

@@ -49,7 +49,7 @@ def write_weights(path: Path, tensors: Mapping[str, NDArray[np.float32] | Quanti
             flat[name + SCALE] = np.array(tensor.scale, np.float64)
             flat[name + OFFSET] = np.array(tensor.offset, np.float64)
         else:
-            flat[name] = np.ascontiguousarray(tensor, np.float32)
+            flat[name] = np.asarray(tensor, np.float32, order="C")  # keeps tensors without axes
     write_atomically(path, save(flat))
 
 

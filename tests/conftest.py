@@ -215,7 +215,7 @@ def tiny_moonshine(exported_graphs: None, bundle: Bundle, tmp_path_factory: pyte
     import tokenizers
     import torch  # which most tests do not need
 
-    from export.graphs import export_moonshine
+    from export.graphs.moonshine import export_moonshine
     from trainer.bundle_writer import write_bundle
     from trainer.families import moonshine
 

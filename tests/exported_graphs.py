@@ -1,8 +1,9 @@
 """Graphs that the tests have exported before: torch takes half a minute to export even a tiny model.
 
 A graph is stored under a hash of everything that it depends on: the module's class, the names and shapes of its
-weights, the arguments of the export, our code and the versions of the libraries. Where one of them differs, the
-graph is exported anew. `pytest --update-golden` writes the graphs that are missing into `tests/graphs/`.
+weights, the arguments of the export, the modules of our code that define it, and the versions of the libraries. Where
+one of them differs, the graph is exported anew. `pytest --update-golden` writes the graphs that are missing into
+`tests/graphs/`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import ast
 import hashlib
 import json
 import lzma
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -22,18 +24,20 @@ import pytest
 from editing.files import write_atomically
 
 FOLDER = Path(__file__).parent / "graphs"
-CODE = ("export/graphs.py", "trainer/families")
+OURS = ("export.", "trainer.")
 LIBRARIES = ("torch", "transformers", "onnx", "onnxscript")
 
 
 @contextmanager
 def reused(update: bool) -> Iterator[None]:
     """Takes graphs from `tests/graphs/` instead of exporting them."""
-    from export import graphs
+    from export.graphs import weightless
 
-    original = graphs._export
+    original = weightless.export_graph
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graphs, "_export", lambda module, path, **how: _export(original, module, path, update, **how))
+        patch.setattr(
+            weightless, "export_graph", lambda module, path, **how: _export(original, module, path, update, **how)
+        )
         yield
 
 
@@ -49,15 +53,24 @@ def _export(original: Callable[..., None], module: Any, path: Path, update: bool
 
 
 def _key(module: Any, how: dict[str, Any]) -> str:
-    root = Path(__file__).parent.parent
     parts = [type(module).__qualname__, *(version(library) for library in LIBRARIES)]
     parts += [f"{name} {tuple(tensor.shape)}" for name, tensor in module.state_dict().items()]
     parts += [str(_shapes(how["args"])), str(how["inputs"]), str(how["outputs"]), _configuration(module)]
-    for name in CODE:
-        path = root / name
-        files = sorted(path.glob("*.py")) if path.is_dir() else [path]
-        parts += [ast.dump(ast.parse(one.read_text("utf-8"))) for one in files]  # comments and layout do not count
+    parts += [ast.dump(ast.parse(one.read_text("utf-8"))) for one in _sources(module)]  # without comments and layout
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def _sources(module: Any) -> list[Path]:
+    """The files of our code that decide what the graph computes: of its classes, and of what these modules import."""
+    from export.graphs import weightless
+
+    def is_ours(thing: Any) -> bool:
+        return str(getattr(thing, "__module__", "")).startswith(OURS)
+
+    classes = {type(part).__module__ for part in module.modules() if is_ours(type(part))}
+    imported = {thing.__module__ for name in classes for thing in vars(sys.modules[name]).values() if is_ours(thing)}
+    graphs = {name for name in classes | imported if not name.startswith(("export.bundle", "trainer.families"))}
+    return sorted({Path(str(sys.modules[name].__file__)) for name in {*graphs, *classes, weightless.__name__}})
 
 
 def _configuration(module: Any) -> str:

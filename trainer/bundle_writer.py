@@ -22,6 +22,7 @@ def write_bundle(
     model: torch.nn.Module,
     export: Callable[[Any, Path], None],
     licence_text: str,
+    verify: Callable[[Bundle], object] = lambda _bundle: None,
 ) -> Bundle:
     """Writes tokenizer, weights, graphs, licence and `model.json`. The folder appears complete or not at all.
 
@@ -31,6 +32,7 @@ def write_bundle(
         model: written to `weights.safetensors`.
         export: writes the ONNX graphs of `model` into a bundle's folder.
         licence_text: the licence of the weights.
+        verify: called with the complete bundle before its folder appears; an exception of it discards the bundle.
 
     Raises:
         BadInputError: the folder exists and is not empty.
@@ -41,5 +43,5 @@ def write_bundle(
         write_weights(folder / WEIGHTS, families.arrays(model))
         export(model, folder)
         (folder / LICENCE).write_text(licence_text, "utf-8")
-        write_record(replace(record, folder=folder))
+        verify(write_record(replace(record, folder=folder)))
     return Bundle.open(record.folder)

@@ -22,6 +22,28 @@ LOG_FLOOR = 2.0**-24  # added before the logarithm
 EPSILON = 1e-5
 
 
+def fourier_basis(window: torch.Tensor) -> torch.Tensor:
+    """Real and imaginary parts of the windowed Fourier basis, (2 * (size // 2 + 1), 1, size), for `power_spectrum`."""
+    size = len(window)
+    angles = torch.outer(torch.arange(size // 2 + 1), torch.arange(size)).double() * (2 * math.pi / size)
+    return (torch.cat([angles.cos(), -angles.sin()]).float() * window)[:, None]
+
+
+def mel_filters(size: int, bins: int) -> torch.Tensor:
+    """Mel filters with Slaney's scale and norm, (bins, size // 2 + 1, 1), for a convolution over a power spectrum."""
+    filters = torchaudio.functional.melscale_fbanks(
+        size // 2 + 1, 0.0, SAMPLE_RATE / 2, bins, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
+    )
+    return filters.T[:, :, None].contiguous()
+
+
+def power_spectrum(audio: torch.Tensor, basis: torch.Tensor, hop: int) -> torch.Tensor:
+    """Padded audio (batch, samples) -> (batch, frequencies, frames)."""
+    spectrum = torch.nn.functional.conv1d(audio[:, None], basis, stride=hop)
+    half = basis.shape[0] // 2
+    return spectrum[:, :half].square() + spectrum[:, half:].square()
+
+
 class LogMel(torch.nn.Module):
     """16 kHz audio to log-mel features, a frame per 10 ms; each bin has mean 0 and variance 1 over the utterance."""
 
@@ -30,17 +52,11 @@ class LogMel(torch.nn.Module):
 
     def __init__(self, bins: int = 80) -> None:
         super().__init__()
-        frequencies = FFT // 2 + 1
         side = (FFT - WINDOW) // 2
         window = torch.nn.functional.pad(torch.hann_window(WINDOW, periodic=False), (side, side))
-        angles = torch.outer(torch.arange(frequencies), torch.arange(FFT)).double() * (2 * math.pi / FFT)
-        basis = torch.cat([angles.cos(), -angles.sin()]).float() * window
-        mel = torchaudio.functional.melscale_fbanks(
-            frequencies, 0.0, SAMPLE_RATE / 2, bins, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
-        )
         # Constants, not weights: computed at construction, neither stored nor merged.
-        self.register_buffer("basis", basis[:, None], persistent=False)
-        self.register_buffer("mel", mel.T[:, :, None].contiguous(), persistent=False)
+        self.register_buffer("basis", fourier_basis(window), persistent=False)
+        self.register_buffer("mel", mel_filters(FFT, bins), persistent=False)
 
     def forward(self, audio: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         """Computes the features of a batch.
@@ -56,9 +72,7 @@ class LogMel(torch.nn.Module):
         emphasised = torch.cat([audio[:, :1], audio[:, 1:] - PREEMPHASIS * audio[:, :-1]], dim=1)
         if lengths is not None:
             emphasised = emphasised * (torch.arange(audio.shape[1], device=audio.device) < lengths[:, None])
-        spectrum = torch.nn.functional.conv1d(emphasised[:, None], self.basis, stride=HOP, padding=FFT // 2)
-        half = self.basis.shape[0] // 2
-        power = spectrum[:, :half].square() + spectrum[:, half:].square()
+        power = power_spectrum(torch.nn.functional.pad(emphasised, (FFT // 2, FFT // 2)), self.basis, HOP)
         logarithm = torch.log(torch.nn.functional.conv1d(power, self.mel) + LOG_FLOOR).transpose(1, 2)[:, :-1]
         if lengths is None:
             mean = logarithm.mean(dim=1, keepdim=True)

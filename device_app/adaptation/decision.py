@@ -117,8 +117,8 @@ def decide(
         )
     if promoted:
         baked(bundle)
-        bundled = test_sets.bundled_guard_set
-        write_cached(ledger.folder, bundle, bundled, after[GUARD_SET].first(len(bundled)))
+        if bundled := test_sets.bundled_guard_set:
+            write_cached(ledger.folder, bundle, bundled, after[GUARD_SET].first(len(bundled)))
         wer = {name: hypotheses.wer for name, hypotheses in after.items()}
         ledger.promote(replace(version, wer=wer), edit)
     elif edit is not None and not gate.dry_run:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from device_app.adaptation.decision import clean_up
-from device_app.adaptation.test_sets import held_out_utterances, transcribe_sets
+from device_app.adaptation.test_sets import general_speech, test_set, transcribe_sets
 from device_app.data.names import GUARD_SET
 from device_app.data.store import Store
 from device_app.evaluation.transfer import average_wer, backward_transfer, forward_transfer
@@ -22,13 +22,13 @@ def measure_versions(store: Store, ledger: Ledger, context: ExecutionContext) ->
     WERs that the ledger has already are not measured again. Call it inside `ledger.changing()`.
 
     Returns:
-        The domains in the order of their edits, followed by the guard set; and the versions.
+        The domains in the order of their edits, followed by the guard set if there is one; and the versions.
     """
     domains = domains_of_history(store, ledger)
     for version in ledger.history():
         missing = [domain for domain in domains if domain not in version.wer]
         if missing:
-            sets = {domain: held_out_utterances(store, domain) for domain in missing}
+            sets = {domain: test_set(store, domain, ledger.base.language) for domain in missing}
             transcriber = Transcriber(ledger.bundle(version), threads=context.threads)
             found = transcribe_sets(transcriber, sets, context.reporter, f"transcribing with version {version.id}")
             ledger.record_wer(version, {domain: hypotheses.wer for domain, hypotheses in found.items()})
@@ -37,10 +37,14 @@ def measure_versions(store: Store, ledger: Ledger, context: ExecutionContext) ->
 
 
 def domains_of_history(store: Store, ledger: Ledger) -> list[str]:
-    """The domains with recordings of the versions that led to the active one, by edit, followed by the guard set."""
+    """The domains with recordings of the versions that led to the active one, by edit, followed by the guard set.
+
+    Without the guard set if there is no general speech in the language of the model.
+    """
     known = {stats.domain for stats in store.stats()}
     adapted = dict.fromkeys(domain for version in ledger.history() for domain in ledger.domains(version))
-    return [*(domain for domain in adapted if domain in known), GUARD_SET]
+    general = general_speech(store, ledger.base.language)
+    return [*(domain for domain in adapted if domain in known), *([GUARD_SET] if general else [])]
 
 
 def transfer_metrics(ledger: Ledger, domains: Sequence[str], versions: Sequence[Version]) -> dict[str, float]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from device_app.evaluation.error_rates import english
+from device_app.evaluation.error_rates import normalisers
 from editing.errors import BadInputError
 
 MAX_CHECKED = 60  # labels to compare with their hypotheses
@@ -15,19 +15,20 @@ SIGNIFICANCE_LEVEL = 0.05
 PERMUTATIONS = 500
 
 
-def check_labels(labels: Sequence[str], hypotheses: Sequence[str], domain: str, seed: int = 0) -> None:
+def check_labels(labels: Sequence[str], hypotheses: Sequence[str], domain: str, language: str, seed: int = 0) -> None:
     """Compares the first labels with the hypotheses of their recordings.
 
     Args:
         labels: labels of the training utterances.
         hypotheses: hypotheses for the same recordings, or for the first of them.
         domain: name of the domain in the error message.
+        language: of the texts, a code of ISO 639.
         seed: of the permutations.
 
     Raises:
         BadInputError: the labels fit their recordings no better than shuffled labels do.
     """
-    p_value = permutation_p_value(labels[:MAX_CHECKED], hypotheses[:MAX_CHECKED], seed)
+    p_value = permutation_p_value(labels[:MAX_CHECKED], hypotheses[:MAX_CHECKED], language, seed)
     if p_value > SIGNIFICANCE_LEVEL:
         raise BadInputError(
             f"the texts of {domain} do not seem to belong to its recordings: shuffled texts match the recognised "
@@ -36,7 +37,7 @@ def check_labels(labels: Sequence[str], hypotheses: Sequence[str], domain: str, 
         )
 
 
-def permutation_p_value(labels: Sequence[str], hypotheses: Sequence[str], seed: int = 0) -> float:
+def permutation_p_value(labels: Sequence[str], hypotheses: Sequence[str], language: str, seed: int = 0) -> float:
     """The fraction of random permutations of the labels that fit the hypotheses at least as well as the labels do.
 
     Compares only letters and digits, because a recogniser that is not adapted to the speaker often
@@ -44,8 +45,9 @@ def permutation_p_value(labels: Sequence[str], hypotheses: Sequence[str], seed: 
     """
     import jiwer
 
+    normalise = next(iter(normalisers(language).values()))
     pairs = [
-        (english(label).replace(" ", ""), english(hypothesis).replace(" ", ""))
+        (normalise(label).replace(" ", ""), normalise(hypothesis).replace(" ", ""))
         for label, hypothesis in zip(labels, hypotheses, strict=False)
     ]
     pairs = [(label, hypothesis) for label, hypothesis in pairs if label]

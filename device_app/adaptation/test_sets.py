@@ -31,7 +31,7 @@ class TestSets:
     """The test sets of the gate, and the hypotheses of the active version for them.
 
     Attributes:
-        sets: utterances by domain; the guard set's key is `GUARD_SET`.
+        sets: utterances by domain; the guard set's key is `GUARD_SET`, if there is general speech in this language.
         before: hypotheses of the version that was active when the sets were built.
         version: number of that version.
     """
@@ -43,7 +43,7 @@ class TestSets:
     @property
     def bundled_guard_set(self) -> Sequence[Utterance]:
         """The bundled utterances of the guard set, which come before the user's own."""
-        return [one for one in self.sets[GUARD_SET] if not isinstance(one, StoredUtterance)]
+        return [one for one in self.sets.get(GUARD_SET, ()) if not isinstance(one, StoredUtterance)]
 
 
 def build_test_sets(
@@ -68,26 +68,42 @@ def build_test_sets(
     """
     earlier = [one for one in dict.fromkeys([*ledger.domains(ledger.current), *others]) if one != domain]
     known = {stats.domain for stats in store.stats()}
+    label = "transcribing with the active version"
     for missing in set(earlier) - known:
         reporter.report(f"{missing} has no recordings any more, so forgetting of {missing} cannot be measured.")
     sets = {} if held_out is None else {domain: held_out}
     sets |= {one: utterances for one in earlier if one in known and (utterances := held_out_utterances(store, one))}
-    bundled, own = list(guard_set()), _own_guard_set(store)
+    language = ledger.base.language
+    bundled, own = list(guard_set(language)), _own_guard_set(store)
+    if not bundled and not own:
+        reporter.report(
+            f"There is no guard set for the language {language!r}, so nobody checks what the edit does to general "
+            "speech. 'asr-edge guard add' adds one."
+        )
+        return TestSets(sets, transcribe_sets(transcriber, sets, reporter, label), ledger.current.id)
     active = ledger.bundle(ledger.current)
-    cached = read_cached(ledger.folder, active, bundled)
+    cached = read_cached(ledger.folder, active, bundled) if bundled else None
     sets[GUARD_SET] = own if cached else [*bundled, *own]
-    before = transcribe_sets(transcriber, sets, reporter, "transcribing with the active version")
+    before = transcribe_sets(transcriber, sets, reporter, label)
     if cached is not None:
         before[GUARD_SET] = cached.followed_by(before[GUARD_SET])
-    else:
+    elif bundled:
         write_cached(ledger.folder, active, bundled, before[GUARD_SET].first(len(bundled)))
     return TestSets({**sets, GUARD_SET: [*bundled, *own]}, before, ledger.current.id)
 
 
+def general_speech(store: Store, language: str) -> list[Utterance]:
+    """All utterances of the guard set of a language: the bundled ones, and the user's own."""
+    return [*guard_set(language), *_own_guard_set(store)]
+
+
+def test_set(store: Store, domain: str, language: str) -> list[Utterance]:
+    """The test set of a domain: its labelled held-out utterances, or the guard set of a language."""
+    return general_speech(store, language) if domain == GUARD_SET else held_out_utterances(store, domain)
+
+
 def held_out_utterances(store: Store, domain: str) -> list[Utterance]:
-    """The labelled held-out utterances of a domain; all utterances of the guard set, bundled and own."""
-    if domain == GUARD_SET:
-        return [*guard_set(), *_own_guard_set(store)]
+    """The labelled held-out utterances of a domain."""
     return with_audio([u for u in store.utterances(domain) if u.text is not None and u.split == "test"])
 
 

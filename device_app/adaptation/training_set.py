@@ -98,7 +98,7 @@ def prepare(
     hypotheses = _transcribe_training(transcriber, training, settings, reporter)
     texts = [u.transcript for u in training]
     if not settings.gate.force:
-        check_labels(texts, hypotheses, domain, settings.seed)
+        check_labels(texts, hypotheses, domain, start.language, settings.seed)
     validation = test_sets.before[domain]
     references = list(validation.references)
     if differs_in_style(texts[: len(hypotheses)], hypotheses):

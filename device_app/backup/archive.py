@@ -1,6 +1,7 @@
 """The file of a backup: one uncompressed tar with regular files only, and a manifest as the last of them.
 
-    audio/..., quarantine/..., ledgers/..., models/..., jobs/..., hosts.json, terms.json, settings.toml
+    audio/..., quarantine/..., ledgers/..., models/..., jobs/..., hosts.json, terms.json, settings.toml,
+    model-in-use.json
     store.sqlite3       the database; after the recordings, so that all that it names have been written
     manifest.json       format version, time, and size and SHA-256 of every other file
 
@@ -33,7 +34,7 @@ FORMAT_VERSION = 1
 MAX_MANIFEST_BYTES = 256 << 20  # a million files need half of that
 MAX_FILES = 1_000_000
 DATABASE = "store.sqlite3"
-FILES = (DATABASE, "terms.json", "hosts.json", "settings.toml")
+FILES = (DATABASE, "terms.json", "hosts.json", "settings.toml", "model-in-use.json")
 FOLDERS = ("audio", "quarantine", "ledgers", "models", "jobs")
 _HASH = re.compile(r"[0-9a-f]{64}")
 

@@ -14,6 +14,7 @@ from device_app.backup.archive import DATABASE, OnDone, Writer
 from device_app.data.store.snapshot import frozen, named_files
 from device_app.data.terms import FILE as TERMS
 from device_app.data.terms import stored_terms
+from device_app.models.bundles import IN_USE as MODEL_IN_USE
 from device_app.models.bundles import installed_bases, models_folder
 from device_app.models.ledger_files import SUFFIX, LedgerFiles
 from device_app.models.ledger_record import DamagedRecordError, NewerRecordError, Record
@@ -182,13 +183,13 @@ class _Collector:
         return names
 
     def _add_settings(self) -> None:
-        """Adds terms, trusted hosts, the settings file and jobs.
+        """Adds terms, trusted hosts, the settings file, the name of the model in use and jobs.
 
         A damaged one is an error, so that a backup can always be restored.
         """
         stored_terms()
         hosts()
-        for name in (TERMS, "hosts.json", SETTINGS):
+        for name in (TERMS, "hosts.json", SETTINGS, MODEL_IN_USE):
             with suppress(FileNotFoundError):
                 self._writer.add_bytes(name, read_bounded(self._folder / name, MAX_JSON_BYTES))
         for job in jobs():

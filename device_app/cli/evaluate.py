@@ -45,8 +45,8 @@ def evaluate(
 ) -> None:
     """Measure word and character error rates.
 
-    Two normalisers are always shown: "english" unifies spelling and numbers, "basic" only removes
-    case and punctuation.
+    Two normalisers: "english" unifies spelling and numbers, and is for English only; "basic" only removes
+    case and punctuation. In scripts without spaces every character counts as a word.
     """
     from device_app.data.manifest import read_manifest
     from device_app.evaluation.evaluate import evaluate as measure
@@ -72,21 +72,26 @@ def evaluate(
 
 
 def _print(report: dict[str, Any]) -> None:
-    rows: list[tuple[str, ...]] = [("", "utterances", "english WER", "CER", "basic WER", "CER")]
+    from device_app.evaluation.error_rates import NORMALISERS
+
+    names = [name for name in NORMALISERS if name in report]
+    rows: list[tuple[str, ...]] = [("", "utterances", *(title for name in names for title in (f"{name} WER", "CER")))]
     for manifest in report["manifests"]:
         rows.append((manifest["manifest"], *_figures(manifest)))
         if len(manifest["speakers"]) > 1:
             rows += [(f"  {name or '(no speaker)'}", *_figures(part)) for name, part in manifest["speakers"].items()]
     if len(report["manifests"]) > 1:
         rows.append(("all", *_figures(report)))
-    print_table(rows, right=range(1, 6))
+    print_table(rows, right=range(1, len(rows[0])))
     echo(f"{report['duration_s']:.0f} s of audio in {report['seconds']:.1f} s (RTF {report['rtf']:.3f})")
     for utterance in report.get("worst", []):
         echo()
-        echo(f"{utterance['id']}  (WER {utterance['english']['wer']:.0%})")
+        echo(f"{utterance['id']}  (WER {utterance[names[0]]['wer']:.0%})")
         print_text(f"{utterance['aligned']}\n")
 
 
 def _figures(part: dict[str, Any]) -> tuple[str, ...]:
-    rates = (part[normaliser][rate] for normaliser in ("english", "basic") for rate in ("wer", "cer"))
+    from device_app.evaluation.error_rates import NORMALISERS
+
+    rates = (part[normaliser][rate] for normaliser in NORMALISERS if normaliser in part for rate in ("wer", "cer"))
     return (str(part["utterances"]), *(f"{rate:.1%}" for rate in rates))

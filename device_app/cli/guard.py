@@ -45,6 +45,7 @@ def list_(as_json: options.Json = False) -> None:
     from device_app.adaptation.guard_set import guard_set
     from device_app.adaptation.guard_set.own import own_recordings
     from device_app.data.store import Store
+    from device_app.models.bundles import find_bundle
 
     with Store() as store:
         own = own_recordings(store)
@@ -54,7 +55,9 @@ def list_(as_json: options.Json = False) -> None:
     if own:
         rows = [(one.number, one.speaker or "", f"{one.duration_s:.1f} s", one.text or "") for one in own]
         print_table([("id", "speaker", "length", "text"), *rows], right={0})
-    options.tell(f"{len(own)} of your own, {len(guard_set())} bundled")
+    language = find_bundle(None).language
+    bundled = len(guard_set(language))
+    options.tell(f"{len(own)} of your own, {bundled} bundled" + ("" if bundled else f": there are none for {language}"))
 
 
 @app.command("remove")

@@ -3,59 +3,123 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from device_app.cli import options
-from device_app.cli.printing import echo, print_json
+from device_app.cli.printing import ask, echo, print_json
 
-app = typer.Typer(help="List and install models.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from export.bundle import Bundle
+
+app = typer.Typer(help="List, install and choose models.", no_args_is_help=True)
 
 
 @app.command("list")
-def list_models(as_json: options.Json = False) -> None:
-    """Show the models that --model accepts by name."""
-    from device_app.models.bundles import installed, model_names
+def list_models(
+    show_fits: Annotated[
+        bool, typer.Option("--fits", help="Estimate speed and memory of each model on this machine.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Show the models that --model accepts by name; with --fits, also what this machine could run."""
+    from device_app.models.bundles import installed, model_in_use, model_names
 
     names, bundles = model_names(), installed()
+    in_use = model_in_use()
+    if show_fits:
+        _print_fits(dict(zip(names, bundles, strict=True)), as_json)
+        return
     if as_json:
         records = [
             {
                 "name": name,
                 "family": b.family,
+                "language": b.language,
                 "licence": b.licence,
                 "origin": b.origin,
                 "folder": str(b.folder),
+                "in_use": name == in_use,
             }
             for name, b in zip(names, bundles, strict=True)
         ]
         print_json(records)
         return
     for name, bundle in zip(names, bundles, strict=True):
-        echo(f"{name:16}  {bundle.family}, {bundle.licence}; {bundle.origin}")
+        mark = "in use; " if name == in_use else ""
+        echo(f"{name:16}  {mark}{bundle.family}, {bundle.language}, {bundle.licence}; {bundle.origin}")
+
+
+def _print_fits(installed: dict[str, Bundle], as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from device_app.cli.terminal.table import print_table
+    from device_app.evaluation.fits import fits
+
+    options.tell("Estimates from the speed of the embedded model, which is measured once:")
+    found = fits(installed)
+    if as_json:
+        print_json([asdict(fit) for fit in found])
+        return
+    rows = [
+        (
+            fit.name,
+            "yes" if fit.is_installed else "",
+            f"{fit.rtf:.3f}",
+            f"{fit.memory_mb:.0f} MB",
+            f"{fit.adaptation_s / 60:.1f} min, {fit.adaptation_gb:.1f} GB",
+            fit.published,
+        )
+        for fit in found
+    ]
+    print_table([("model", "installed", "real-time factor", "memory", "adaptation", "published"), *rows], right={2, 3})
+    options.tell("An adaptation: fine-tuning on 60 short recordings. A real-time factor below 1 keeps up with speech.")
+
+
+@app.command()
+def use(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FOLDER",
+            help="An installed model, or the folder of a bundle; embedded is the one that comes with asr-edge.",
+            autocompletion=options.complete_model,
+        ),
+    ],
+) -> None:
+    """Choose the model of all commands without --model. Each model keeps its own edits."""
+    from device_app.models import bundles
+
+    bundle = bundles.use(model)
+    echo(f"{bundle.name} ({bundle.language}) is in use; its edits are its own: see 'asr-edge log'")
 
 
 @app.command()
 def pull(
-    name: Annotated[str, typer.Argument(help="moonshine-tiny: the fp32 checkpoint of the embedded model.")],
+    name: Annotated[
+        str, typer.Argument(help="moonshine-tiny, moonshine-base, moonshine-tiny-ja ..., or OWNER/NAME on the hub.")
+    ],
     source: Annotated[
         Path | None,
         typer.Option("--from", metavar="FOLDER", help="A checkpoint that is downloaded already."),
     ] = None,
+    language: options.Language = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Accept the licence without a question.")] = False,
 ) -> None:
-    """Download a model from the Hugging Face hub and install it."""
-    from device_app.models.bundles import models_folder
-    from device_app.models.moonshine_checkpoint import fetch, install
-    from editing.errors import BadInputError
+    """Install a Moonshine model from the Hugging Face hub, after showing its licence and language."""
+    from device_app.models.moonshine_checkpoint import describe, install
 
-    if Path(name).name != name or name in ("", ".", "..", "embedded"):
-        raise BadInputError(f"{name!r} cannot be a model's name")
-    if (models_folder() / name).exists():
-        raise BadInputError(
-            f"{name}: already installed in {models_folder() / name}; delete that folder to pull it again"
-        )
-    if source is None:
-        options.tell(f"Downloading {name} ...")
-    bundle = install(name, source if source is not None else fetch(name))
-    echo(f"{bundle.name} is installed; use it with --model {name}")
+    model = describe(name, source)
+    card = model.card
+    spoken = model.card.language(language)
+    licence = " ".join(filter(None, (card.licence or "unknown", card.link)))
+    options.tell(f"{model.source}: language {spoken}, licence {licence}")
+    if not card.is_free:
+        options.tell("This licence does not allow every use. Read it before you use the model.")
+    if not yes:
+        ask("Install this model?", abort=True)
+    if model.is_on_hub:
+        options.tell(f"Downloading {model.source} ...")
+    bundle = install(model, spoken)
+    echo(f"{bundle.name} is installed; use it with --model {bundle.name}, or always: asr-edge model use {bundle.name}")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from export.bundle import Bundle
 
 
-def _complete_model(typed: str) -> list[str]:
+def complete_model(typed: str) -> list[str]:
     from device_app.models.bundles import model_names
 
     return [name for name in model_names() if name.startswith(typed)]
@@ -31,10 +31,10 @@ def complete_domain(typed: str) -> list[str]:
 
 
 def complete_edit(typed: str) -> list[str]:
-    from device_app.models.bundles import embedded_bundle
+    from device_app.models.bundles import find_bundle
     from device_app.models.ledger import Ledger
 
-    return [str(edit.id) for edit in Ledger(embedded_bundle()).edits if str(edit.id).startswith(typed)]
+    return [str(edit.id) for edit in Ledger(find_bundle(None)).edits if str(edit.id).startswith(typed)]
 
 
 def complete_profile(typed: str) -> list[str]:
@@ -54,8 +54,8 @@ Model = Annotated[
     typer.Option(
         metavar="NAME|FOLDER",
         help="An installed model, or the folder of a bundle.",
-        show_default="the embedded model",
-        autocompletion=_complete_model,
+        show_default="the one in use",
+        autocompletion=complete_model,
     ),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all available, at most 4")]
@@ -138,6 +138,14 @@ Settings = Annotated[
         metavar="NAME=VALUE",
         help="Another setting of the method, such as outliers=0.02; repeatable.",
         autocompletion=_complete_setting,
+    ),
+]
+Language = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CODE",
+        help="The language of the model's text: en, ja ...",
+        show_default="the model card's; en without a card",
     ),
 ]
 Host = Annotated[str, typer.Option("--on", metavar="URL", help="A trusted host.", autocompletion=complete_host)]

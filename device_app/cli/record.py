@@ -47,12 +47,13 @@ def record(
     """
     from device_app.audio.microphone import Microphone
     from device_app.data.store import Store
-    from device_app.recording.prompts import BUILT_IN, read_prompts
+    from device_app.models.bundles import find_bundle
+    from device_app.recording.prompts import built_in_prompts, read_prompts
     from device_app.recording.session import RecordingSession
 
     if free and prompts is not None:
         raise BadInputError("either a file of prompts or --free, not both")
-    sentences = None if free else read_prompts(prompts or BUILT_IN)
+    sentences = None if free else read_prompts(prompts or built_in_prompts(find_bundle(model).language))
     keyboard = Keyboard("record", "'asr-edge import' or 'asr-edge transcribe --save'")
     with Store() as store:
         session = RecordingSession(store, domain, sentences, speaker)

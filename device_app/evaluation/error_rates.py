@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from editing.errors import BadInputError, counted
+from export.bundle import DEFAULT_LANGUAGE
 
 Normaliser = Callable[[str], str]
 
@@ -32,6 +33,14 @@ _APOSTROPHES = str.maketrans(
         "'",
     )
 )
+# A character and its marks, in Thai, Lao, Tibetan, Burmese, Khmer, Japanese and Chinese.
+_WITHOUT_SPACES = re.compile(
+    "[\u0e01-\u0e2e\u0e2f-\u0e30\u0e32-\u0e33\u0e40-\u0e46][\u0e31\u0e34-\u0e3a\u0e47-\u0e4e]*"
+    "|[\u0e81-\u0eb0\u0eb2-\u0eb3\u0ebd-\u0ec6\u0edc-\u0edf][\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ece]*"
+    "|[\u0f40-\u0f6c][\u0f71-\u0f84\u0f8d-\u0fbc]*|[\u1000-\u102a\u103f][\u102b-\u103e]*|[\u1780-\u17b3][\u17b4-\u17d3]*"
+    "|[\u3005-\u3007\u3041-\u3096\u30a1-\u30fa\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003fffd][\u3099\u309a\u30fc]*"
+)
+_VOWEL_MARKS = re.compile("[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u0652\u0670]")
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 # Digits that are read one by one: with a leading zero, unless a decimal point or a thousands separator is near
 # ("0.5", "3.05", "1,005"); and more than Python converts to an integer in reasonable time.
@@ -43,10 +52,15 @@ _HOURS = re.compile(rf"\b(?:oh|o|zero) ({'|'.join(_DIGITS[1:])}) hundred\b", re.
 def basic(text: str) -> str:
     """Converts to lower case and removes punctuation and symbols, except apostrophes inside words.
 
+    Scripts without spaces between words have every character as a word, so that their word error rate is a character
+    error rate. The marks of Arabic and Hebrew vowels, which few writers set, are removed.
+
     >>> basic("Don't re-enter: it\N{RIGHT SINGLE QUOTATION MARK}s 5 o'clock!")
     "don't re enter it's 5 o'clock"
     """
     text = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES)).lower()
+    if not text.isascii():
+        text = _WITHOUT_SPACES.sub(r" \g<0> ", _VOWEL_MARKS.sub("", text))
     kept = (c if c == "'" or unicodedata.category(c)[0] not in "PS" else " " for c in text)
     words = (word.strip("'") for word in "".join(kept).split())
     return " ".join(word for word in words if word)
@@ -97,6 +111,11 @@ def _whisper() -> Any:
 
 NORMALISERS: Mapping[str, Normaliser] = {"english": english, "basic": basic}
 """The normalisers by name."""
+
+
+def normalisers(language: str) -> dict[str, Normaliser]:
+    """The normalisers for texts in a language, a code of ISO 639; all but "basic" are for one language."""
+    return {name: one for name, one in NORMALISERS.items() if name != "english" or language == DEFAULT_LANGUAGE}
 
 
 @dataclass(frozen=True)
@@ -190,9 +209,11 @@ def align(references: Sequence[str], hypotheses: Sequence[str], normalise: Norma
     return Alignment([r for r, _ in pairs], [h for _, h in pairs])
 
 
-def align_all(references: Sequence[str], hypotheses: Sequence[str]) -> dict[str, Alignment]:
-    """Aligns with each normaliser; returns the alignments by normaliser name."""
-    return {name: align(references, hypotheses, normalise) for name, normalise in NORMALISERS.items()}
+def align_all(
+    references: Sequence[str], hypotheses: Sequence[str], language: str = DEFAULT_LANGUAGE
+) -> dict[str, Alignment]:
+    """Aligns with each normaliser of the language; returns the alignments by normaliser name."""
+    return {name: align(references, hypotheses, normalise) for name, normalise in normalisers(language).items()}
 
 
 def error_rates(references: Sequence[str], hypotheses: Sequence[str], normalise: Normaliser) -> ErrorRates:

@@ -66,7 +66,9 @@ def evaluate(
             scored.append(transcribe(transcriber, utterance))
             on_done()
         by_manifest[manifest] = range(first, len(scored))
-    alignments = align_all([one.utterance.transcript for one in scored], [one.hypothesis for one in scored])
+    alignments = align_all(
+        [one.utterance.transcript for one in scored], [one.hypothesis for one in scored], transcriber.language
+    )
     duration_s = sum(one.duration_s for one in scored)
     seconds = sum(one.seconds for one in scored)
     report = {
@@ -84,7 +86,7 @@ def evaluate(
         ],
     }
     if worst:
-        report["worst"] = _worst(scored, alignments["english"], worst)
+        report["worst"] = _worst(scored, alignments, worst)
     return report
 
 
@@ -104,7 +106,8 @@ def _rates_by_speaker(
     }
 
 
-def _worst(scored: Sequence[Scored], alignment: Alignment, count: int) -> list[dict[str, Any]]:
+def _worst(scored: Sequence[Scored], alignments: Mapping[str, Alignment], count: int) -> list[dict[str, Any]]:
+    name, alignment = next(iter(alignments.items()))
     rates = [alignment.rates([index]).wer for index in range(len(scored))]
     ranked = sorted(range(len(scored)), key=lambda index: -rates[index])
     return [
@@ -113,7 +116,7 @@ def _worst(scored: Sequence[Scored], alignment: Alignment, count: int) -> list[d
             "audio": str(scored[index].utterance.audio),
             "text": scored[index].utterance.transcript,
             "hypothesis": scored[index].hypothesis,
-            "english": {"wer": rates[index]},
+            name: {"wer": rates[index]},
             "aligned": alignment.table(index),
         }
         for index in ranked[:count]

@@ -13,8 +13,9 @@ from difflib import SequenceMatcher
 from device_app.evaluation.error_rates import basic
 
 MIN_CHANGE = 0.02  # of all words; a smaller change of style is not mentioned
-MARKS = ",;:?!"  # within a text; without the full stop, which may belong to an abbreviation
-SENTENCE_END = ".?!"
+# Marks within a text, Arabic and East Asian ones too; without the full stop, which may belong to an abbreviation.
+MARKS = ",;:?!\u060c\u061b\u061f\u3001\uff0c\uff1f\uff01"
+SENTENCE_END = ".?!\u061f\u06d4\u0964\u3002\uff1f\uff01"
 QUOTE = '"'
 
 

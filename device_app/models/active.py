@@ -16,7 +16,7 @@ def my_model(name: str | Path | None = None, version: int | None = None) -> Bund
     """Opens a model with its active edits on this machine.
 
     Args:
-        name: name of an installed model, or folder of a bundle; None is the embedded model.
+        name: name of an installed model, or folder of a bundle; None is the model in use (`asr-edge model use`).
         version: number of the version in the ledger, 0 for the base; None is the active version.
 
     Raises:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from pathlib import Path
 
 from device_app.paths import ASSETS, data_folder
-from editing.errors import BundleError, one_line
+from editing.errors import BundleError, StorageError, one_line
+from editing.files import write_atomically
+from editing.json_text import read_json
+from editing.privacy import make_folder
 from export.bundle import WEIGHTS, Bundle
 
 EMBEDDED = ASSETS / "moonshine-tiny"
 EMBEDDED_NAME = "embedded"
+IN_USE = "model-in-use.json"  # in the data folder: the model of commands without --model
 
 
 def embedded_bundle() -> Bundle:
@@ -59,12 +64,15 @@ def installed_bases() -> list[Bundle]:
 
 
 def find_bundle(model: str | Path | None) -> Bundle:
-    """Finds a bundle by the name of an installed model or by its folder; None is the embedded bundle.
+    """Finds a bundle by the name of an installed model or by its folder; None is the model in use.
 
     Raises:
         BundleError: there is no such bundle.
+        StorageError: which model is in use cannot be read.
     """
-    if model is None or model == EMBEDDED_NAME:
+    if model is None:
+        model = model_in_use()
+    if model == EMBEDDED_NAME:
         return embedded_bundle()
     folder = _folder_of(model)
     if folder is None or not folder.is_dir():
@@ -72,6 +80,42 @@ def find_bundle(model: str | Path | None) -> Bundle:
         names = ", ".join(model_names())
         raise BundleError(f"{shown}: neither an installed model ({names}) nor a folder with a bundle")
     return Bundle.open(folder)
+
+
+def model_in_use() -> str:
+    """The name or folder of the model that commands without `--model` use: by default the embedded one.
+
+    Raises:
+        StorageError: the file that records it is damaged.
+    """
+    path = data_folder() / IN_USE
+    try:
+        name = read_json(path)["model"]
+        if not isinstance(name, str):
+            raise TypeError("its model is not a text")
+    except FileNotFoundError:
+        return EMBEDDED_NAME
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{path}: cannot be read ({error}); 'asr-edge model use embedded' writes it anew") from error
+    return name
+
+
+def use(model: str) -> Bundle:
+    """Makes a model the one that commands without `--model` use, until it is changed again.
+
+    Args:
+        model: the name of an installed model, or the folder of a bundle.
+
+    Raises:
+        BundleError: there is no such bundle.
+        StorageError: the data folder cannot be written.
+    """
+    bundle = find_bundle(model)
+    is_name = model in model_names()
+    make_folder(data_folder())
+    record = {"model": model if is_name else str(bundle.folder.resolve())}
+    write_atomically(data_folder() / IN_USE, json.dumps(record).encode())
+    return bundle
 
 
 def _folder_of(model: object) -> Path | None:

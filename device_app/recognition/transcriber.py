@@ -67,6 +67,7 @@ class Transcriber:
             raise BundleError(f"{bundle.folder}: takes audio at {bundle.sampling_rate} Hz; expected {SAMPLE_RATE} Hz")
         family = families.find(bundle)
         self._folder = baked(bundle, precision, on_bake) if folder is None else Path(folder)
+        self.language = bundle.language  # of the text, a code of ISO 639
         self._options = options
         self._recogniser = family.load(bundle, self._folder, threads or default_threads(), options)
         self._replaced = Replacer(options.replacements)

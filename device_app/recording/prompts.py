@@ -11,9 +11,24 @@ from device_app.data.text_files import split_lines
 from device_app.evaluation.error_rates import basic
 from device_app.paths import ASSETS
 from editing.errors import BadInputError
+from export.bundle import DEFAULT_LANGUAGE
 
 BUILT_IN = ASSETS / "prompts.txt"  # written for this project: every English sound, everyday words
 PRIOR = 2.0  # weight of the overall error rate, in occurrences of a word
+
+
+def built_in_prompts(language: str) -> Path:
+    """The file with the built-in prompts of a language.
+
+    Raises:
+        BadInputError: there are none.
+    """
+    if language != DEFAULT_LANGUAGE:
+        raise BadInputError(
+            f"there are no built-in prompts for the language {language!r}: name a file with one sentence per line with "
+            "--prompts FILE, or speak freely with --free"
+        )
+    return BUILT_IN
 
 
 def read_prompts(path: Path = BUILT_IN) -> list[str]:

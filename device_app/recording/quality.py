@@ -28,6 +28,7 @@ MIN_SNR_DB = 13.0  # between read speech without pauses (at least 14) and speech
 NOISE_PERCENTILE = 20  # of the frame powers; this fraction of frames is noise, even in speech without pauses
 MIN_SPEECH_S = 0.3
 MAX_CHARACTERS_PER_S = 30.0  # fast speakers reach 20
+MAX_SYLLABLES_PER_S = 15.0  # of scripts without spaces, with about a syllable in each character
 START_S = 0.25  # speech that is detected before this may have been cut off; the VAD has a delay
 END_S = 0.1
 CUT_DB = 15.0  # a word has ended where the level is this far below that of speech
@@ -130,7 +131,7 @@ def find_problems(quality: Quality, text: str | None = None, hypothesis: str | N
     """
     if not quality.speech_s:
         return ["no speech"]
-    is_too_fast = bool(text) and len(text or "") > quality.speech_s * MAX_CHARACTERS_PER_S
+    is_too_fast = bool(text) and _shortest_s(text or "") > quality.speech_s
     is_other_text = bool(text) and hypothesis is not None and similarity(text or "", hypothesis) < MIN_SIMILARITY
     found: dict[Problem, bool] = {
         "clipped": quality.clipped >= MAX_CLIPPED,
@@ -157,6 +158,13 @@ def problems(quality: Quality, text: str | None = None, hypothesis: str | None =
         "other text": f"not what was recognised ({hypothesis or 'nothing'}): was it this sentence?",
     }
     return [texts[problem] for problem in find_problems(quality, text, hypothesis)]
+
+
+def _shortest_s(text: str) -> float:
+    """The fewest seconds in which a text can be spoken."""
+    words = basic(text).split()
+    syllables = sum(len(word) == 1 and not word.isascii() for word in words)
+    return (len(text) - syllables) / MAX_CHARACTERS_PER_S + syllables / MAX_SYLLABLES_PER_S
 
 
 def similarity(text: str, hypothesis: str) -> float:

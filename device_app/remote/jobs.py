@@ -18,6 +18,7 @@ from typing import Any
 
 from device_app.adaptation.settings import AdaptationSettings, GatePolicy, MergeSettings, Orthography
 from device_app.adaptation.training_set import TrainingSet
+from device_app.models.bundles import model_in_use
 from device_app.models.edited_bundle import EditedBundle
 from device_app.paths import data_folder
 from device_app.remote.archive import pack
@@ -232,7 +233,8 @@ def pack_job(
         "dataset": {"sha256": digest, "bytes": (folder / ARCHIVE).stat().st_size},
         "settings": {**finetuning, "density": kept_density(settings)},
     }
-    job = Job(key, url, model, settings, request, training_set.origin)
+    # The name, because another model may be in use when the job is done.
+    job = Job(key, url, model or model_in_use(), settings, request, training_set.origin)
     job.save()
     return job
 

@@ -1,4 +1,4 @@
-"""asr-edge convert: converts a CTC model of transformers into a bundle."""
+"""asr-edge convert: converts a model of transformers into a bundle."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ def convert(
     ],
     out: Annotated[Path, typer.Option(help="The bundle to write: a new folder.")],
     name: Annotated[str | None, typer.Option(help="The bundle's name.", show_default="the model folder's name")] = None,
+    language: options.Language = None,
 ) -> None:
-    """Convert a CTC model of transformers into a bundle: wav2vec2, HuBERT, WavLM, Parakeet.
+    """Convert a speech model of transformers into a bundle; docs/models.md lists the architectures.
 
     A name that is not a folder is downloaded from the Hugging Face hub; nothing is uploaded.
     """
@@ -27,8 +28,8 @@ def convert(
 
     need_torch()
     check_outside_data(out)
-    from trainer.convert.ctc import convert_ctc
+    from trainer.convert import convert as convert_model
 
-    bundle = convert_ctc(source, out, name)
-    echo(f"{out}: {bundle.name}, {bundle.family}")
+    bundle = convert_model(source, out, name, language)
+    echo(f"{out}: {bundle.name}, {bundle.family}, {bundle.language}, {bundle.licence}")
     options.tell(f"Transcribe with it: asr-edge transcribe --model {out} FILE")

@@ -1,8 +1,7 @@
-"""Converts a CTC model of transformers into a bundle, for `asr-edge convert`.
+"""Converts a CTC model of transformers into a bundle.
 
 Parakeet becomes a bundle of the family conformer-ctc, which has the same network and features. Models
-whose input is the raw waveform become auto-ctc. Weights are read from safetensors only, and no code from
-the model's folder is run.
+whose input is the raw waveform become auto-ctc.
 """
 
 from __future__ import annotations
@@ -15,38 +14,31 @@ from typing import Any
 import tokenizers
 import torch
 from transformers import AutoConfig, AutoModelForCTC
+from transformers.models.auto.modeling_auto import MODEL_FOR_CTC_MAPPING_NAMES
 
-from device_app.audio.samples import SAMPLE_RATE
-from device_app.models.hub import download
 from device_app.recognition.subwords import WORD_START
 from editing.errors import BadInputError, one_line
 from editing.json_text import read_json
 from export.bundle import Bundle
-from export.graphs import export_auto_ctc, export_conformer_ctc
+from export.graphs.ctc import export_auto_ctc, export_conformer_ctc
 from trainer import families
 from trainer.bundle_writer import write_bundle
+from trainer.convert import Checkpoint
 from trainer.families import auto_ctc, conformer_ctc
 from trainer.vocabulary import subword_tokenizer
 
 PARAKEET = "parakeet_ctc"
-DOWNLOADED = ("*.json", "*.safetensors")
+MODEL_TYPES = frozenset(MODEL_FOR_CTC_MAPPING_NAMES)
 NOT_ARCHITECTURE = ("dtype", "torch_dtype", "transformers_version", "architectures", "_name_or_path")
 
 
-def convert_ctc(source: str, out: Path, name: str | None = None) -> Bundle:
-    """Converts a CTC model of transformers into the bundle `out`.
-
-    Args:
-        source: the model's folder, or its name on the Hugging Face hub, from which it is downloaded.
-        out: a new folder.
-        name: the bundle's name; by default the name of the source's folder.
+def convert(checkpoint: Checkpoint, out: Path) -> Bundle:
+    """Converts a CTC model of transformers (see `trainer.convert.Converter`).
 
     Raises:
-        BadInputError: the source is not a CTC model, has no safetensors weights, or has a vocabulary of
-            neither characters nor subword units.
-        NetworkError: the hub cannot be reached.
+        BadInputError: it has no safetensors weights, or a vocabulary of neither characters nor subword units.
     """
-    folder = Path(source) if Path(source).is_dir() else download(source, DOWNLOADED, "Name a folder of it")
+    folder = checkpoint.folder
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         model = AutoModelForCTC.from_pretrained(
@@ -55,7 +47,7 @@ def convert_ctc(source: str, out: Path, name: str | None = None) -> Bundle:
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise BadInputError(
-            f"{source}: is not a CTC model of transformers with safetensors weights ({reason})"
+            f"{checkpoint.source}: is not a CTC model of transformers with safetensors weights ({reason})"
         ) from error
     is_parakeet = config.model_type == PARAKEET
     tokenizer, shape = (_parakeet if is_parakeet else _from_wav2vec2)(folder, config)
@@ -66,17 +58,9 @@ def convert_ctc(source: str, out: Path, name: str | None = None) -> Bundle:
     )
     weights = {key: fitting[key].float().numpy() for key in families.state(network) if key in fitting}
     families.load_weights(network, weights)
-    record = Bundle(
-        folder=out,
-        name=name or folder.name,
-        family="conformer-ctc" if is_parakeet else "auto-ctc",
-        sampling_rate=SAMPLE_RATE,
-        config=shape,
-        licence="LicenseRef-source",
-        origin=f"converted from {source}",
-    )
+    record = checkpoint.record(out, "conformer-ctc" if is_parakeet else "auto-ctc", shape)
     export = export_conformer_ctc if is_parakeet else export_auto_ctc
-    return write_bundle(record, tokenizer, network, export, f"As published with {source}; see its model card.\n")
+    return write_bundle(record, tokenizer, network, export, checkpoint.licence_text)
 
 
 def _parakeet(folder: Path, config: Any) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:

@@ -1,10 +1,11 @@
 """Converts published Moonshine files into a model bundle.
 
+    asr-edge convert FOLDER --out BUNDLE
     python -m trainer.convert.moonshine FOLDER --out BUNDLE
 
-FOLDER holds either the published int8 pair (`encoder_model.onnx`, `decoder_model_merged.onnx`)
-and `tokenizer.json`, or the Hugging Face checkpoint (`config.json`, `model.safetensors`,
-`tokenizer.json`). The first keeps the published 8-bit codes, the second float32.
+The first takes the Hugging Face checkpoint of any size (`config.json`, `model.safetensors`, `tokenizer.json`). The
+second takes the published int8 pair (`encoder_model.onnx`, `decoder_model_merged.onnx`) and `tokenizer.json`, and
+keeps the published 8-bit codes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,9 +31,10 @@ from editing.errors import AsrEdgeError, BadInputError, one_line
 from editing.files import folder_in_one_step
 from editing.printable import printable
 from export.bundle import GRAPHS, LICENCE, TOKENIZER, WEIGHTS, Bundle, write_record
-from export.graphs import export_moonshine
+from export.graphs.moonshine import export_moonshine
 from export.weights import QuantisedTensor, write_weights
 from trainer import families
+from trainer.convert import Checkpoint
 from trainer.families import moonshine
 
 # The settings of Moonshine Tiny that differ from transformers' defaults. The published ONNX pair
@@ -52,15 +55,32 @@ TINY: Mapping[str, Any] = {
     "decoder_start_token_id": 1,
 }
 
+# As published with moonshine-base, and with its single-language versions.
+BASE: Mapping[str, Any] = {
+    **TINY,
+    "hidden_size": 416,
+    "intermediate_size": 1664,
+    "encoder_num_hidden_layers": 8,
+    "decoder_num_hidden_layers": 8,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.62},
+}
+
+MODEL_TYPES = frozenset({"moonshine"})
 LONGEST_S = 20  # of each recording on which the graphs are verified: the longest segment on the device
 
 PublishedTensors = dict[str, NDArray[np.float32] | QuantisedTensor]
 
 
-def convert_moonshine(source: Path, out: Path, name: str = "moonshine-tiny") -> Bundle:
-    """Converts the published files in `source` into the bundle `out`, a new folder.
+def convert(checkpoint: Checkpoint, out: Path) -> Bundle:
+    """Converts a checkpoint of any size (see `trainer.convert.Converter`)."""
+    config, tensors = read_checkpoint(checkpoint.folder)
+    return _write(
+        checkpoint.record(out, "moonshine", config), checkpoint.folder / TOKENIZER, {**tensors}, checkpoint.licence_text
+    )
 
-    Exports the graphs from torch and verifies them (`moonshine.verify_graphs`) before `out` appears.
+
+def convert_pair(source: Path, out: Path, name: str = "moonshine-tiny") -> Bundle:
+    """Converts the published int8 pair in `source` into the bundle `out`, a new folder.
 
     Raises:
         BadInputError: files are missing or are not Moonshine's; `out` is not changed.
@@ -71,30 +91,48 @@ def convert_moonshine(source: Path, out: Path, name: str = "moonshine-tiny") -> 
             f"{source}: tokenizer.json is missing "
             "(the wheel useful-moonshine-onnx has it as moonshine_onnx/assets/tokenizer.json)"
         )
-    config: Mapping[str, Any]
-    tensors: PublishedTensors
-    if (source / "encoder_model.onnx").is_file():
-        config, tensors = TINY, read_published_pair(source)
-        origin = (
-            "UsefulSensors/moonshine-tiny, int8 as published in the npm package "
-            "@moonshine-ai/moonshine-js 0.1.29; tokenizer from the PyPI package useful-moonshine-onnx"
-        )
-    elif (source / "model.safetensors").is_file():
-        config, whole = read_checkpoint(source)
-        tensors = {**whole}
-        origin = "fp32 checkpoint of the Hugging Face hub"
-    else:
-        raise BadInputError(f"{source}: has neither encoder_model.onnx nor model.safetensors")
+    if not (source / "encoder_model.onnx").is_file():
+        raise BadInputError(f"{source}: has no encoder_model.onnx; 'asr-edge convert' takes checkpoints")
+    record = Bundle(
+        folder=out,
+        name=name,
+        family="moonshine",
+        sampling_rate=SAMPLE_RATE,
+        config=TINY,
+        licence="MIT",
+        origin="UsefulSensors/moonshine-tiny, int8 as published in the npm package "
+        "@moonshine-ai/moonshine-js 0.1.29; tokenizer from the PyPI package useful-moonshine-onnx",
+    )
+    return _write(record, tokenizer, read_published_pair(source), LICENCE_TEXT)
 
+
+def _write(record: Bundle, tokenizer: Path, tensors: PublishedTensors, licence_text: str) -> Bundle:
+    """Exports the graphs from torch and verifies them (`moonshine.verify_graphs`) before the bundle appears."""
     values = {name: _values(tensor) for name, tensor in tensors.items()}
-    model = moonshine.build(config)
+    model = moonshine.build(record.config)
     families.load_weights(model, values)
-    with folder_in_one_step(out) as folder:
+    with folder_in_one_step(record.folder) as folder:
         write_weights(folder / WEIGHTS, tensors)
         shutil.copyfile(tokenizer, folder / TOKENIZER)
-        (folder / LICENCE).write_text(LICENCE_TEXT, "utf-8")
+        (folder / LICENCE).write_text(licence_text, "utf-8")
         export_moonshine(model, folder / GRAPHS)
-        bundle = write_record(
+        bundle = write_record(replace(record, folder=folder))
+        speech = [one.read() for one in read_manifest(RECORDINGS / "manifest.jsonl")]
+        moonshine.verify_graphs(model, bundle, values, [audio[: LONGEST_S * SAMPLE_RATE] for audio in speech])
+    return Bundle.open(record.folder)
+
+
+def write_graphs(config: Mapping[str, Any], name: str, out: Path) -> Bundle:
+    """Writes a bundle that has only the graphs of an architecture, as asr-edge includes it for `model pull`.
+
+    Args:
+        config: of the model, as in `model.json`.
+        name: of the model.
+        out: a new folder.
+    """
+    with folder_in_one_step(out) as folder:
+        export_moonshine(moonshine.build(config), folder / GRAPHS)
+        write_record(
             Bundle(
                 folder=folder,
                 name=name,
@@ -102,11 +140,9 @@ def convert_moonshine(source: Path, out: Path, name: str = "moonshine-tiny") -> 
                 sampling_rate=SAMPLE_RATE,
                 config=config,
                 licence="MIT",
-                origin=origin,
+                origin="graphs of asr-edge; no weights",
             )
         )
-        speech = [one.read() for one in read_manifest(RECORDINGS / "manifest.jsonl")]
-        moonshine.verify_graphs(model, bundle, values, [audio[: LONGEST_S * SAMPLE_RATE] for audio in speech])
     return Bundle.open(out)
 
 
@@ -198,7 +234,7 @@ def main(
 ) -> None:
     """Convert published Moonshine files into a model bundle."""
     try:
-        bundle = convert_moonshine(source, out, name)
+        bundle = convert_pair(source, out, name)
     except AsrEdgeError as error:
         typer.echo(printable(f"trainer.convert.moonshine: {error}"), err=True)
         raise typer.Exit(1) from None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,11 +12,10 @@ from transformers import MoonshineConfig, MoonshineForConditionalGeneration
 
 from device_app.audio.samples import Samples
 from device_app.recognition.families.moonshine import HOP, load
-from device_app.recognition.onnx_session import session
 from editing.errors import BadInputError
-from export.bake import bake
 from export.bundle import Bundle
-from export.verify import check_numbers, check_tokens
+from trainer.graph_parity import verify
+from trainer.teacher_forcing import teacher_forced
 
 
 def build(config: Mapping[str, Any], attention: str = "eager") -> MoonshineForConditionalGeneration:
@@ -127,12 +124,10 @@ def _logits(
     # transformers takes a mask over samples and reads every HOP-th entry.
     samples = torch.arange(audio.shape[1], device=audio.device)
     mask = samples < ((frames - 1) * HOP + 1)[:, None]
-    longest = max(map(len, targets))
-    padded = [[*target, *[-1] * (longest - len(target))] for target in targets]
-    labels = torch.tensor(padded, device=audio.device)
-    inputs = _decoder_inputs(model, labels)
+    config = model.config
+    inputs, is_target = teacher_forced([config.decoder_start_token_id], targets, config.eos_token_id, audio.device)
     hidden = model.model(input_values=audio, attention_mask=mask, decoder_input_ids=inputs, use_cache=False)
-    logits: torch.Tensor = model.proj_out(hidden.last_hidden_state[labels >= 0])
+    logits: torch.Tensor = model.proj_out(hidden.last_hidden_state[is_target])
     return logits.float()
 
 
@@ -202,68 +197,24 @@ def reference_outputs(
     return {name: output.numpy() for name, output in outputs.items()}
 
 
-def run_graphs(
-    encoder: Any,
-    decoder: Any,
-    config: Mapping[str, Any],
-    audio: NDArray[np.float32],
-    tokens: NDArray[np.int64],
-) -> dict[str, NDArray[np.float32]]:
-    """The same outputs from ONNX Runtime sessions; the decoder runs step by step from an empty cache."""
-    cross = dict(zip([o.name for o in encoder.get_outputs()], encoder.run(None, {"audio": audio}), strict=True))
-    heads = config["decoder_num_attention_heads"]
-    names = [f"{kind}.{i}" for kind in ("key", "value") for i in range(config["decoder_num_hidden_layers"])]
-    cache = [np.zeros((len(audio), heads, 0, config["hidden_size"] // heads), np.float32)] * len(names)
-    logits = []
-    for position in range(tokens.shape[1]):
-        past = {f"past_{name}": array for name, array in zip(names, cache, strict=True)}
-        feed = {"token": tokens[:, position : position + 1], "position": np.array([position])}
-        step, _, *cache = decoder.run(None, {**cross, **past, **feed})
-        logits.append(step)
-    return {**cross, "logits": np.concatenate(logits, axis=1)}
-
-
 def verify_graphs(
     model: MoonshineForConditionalGeneration,
     bundle: Bundle,
     weights: Mapping[str, NDArray[np.float32]],
     recordings: Sequence[Samples] = (),
 ) -> float:
-    """Bakes the bundle to fp32 and compares its outputs with those of transformers.
-
-    Compares numbers on noise of several lengths and batch sizes, and the tokens of greedy decoding on
-    real recordings.
-
-    Args:
-        model: with `weights` loaded.
-        bundle: its graphs are verified.
-        weights: float32 by parameter name.
-        recordings: (samples,) each, at 16 kHz.
-
-    Returns:
-        The largest absolute difference, at most 1e-4.
-
-    Raises:
-        ParityError: an output differs.
-    """
-    random = np.random.default_rng(0)
-    worst = 0.0
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        bake(bundle, weights, "fp32", folder)
-        encoder, decoder = (session(folder / f"{graph}.onnx", 2) for graph in ("encoder", "decoder"))
-        for batch, seconds, steps in ((1, 0.1, 1), (1, 3.7, 9), (2, 1.3, 5), (3, 2.0, 12)):
-            audio = (0.1 * random.standard_normal((batch, round(seconds * bundle.sampling_rate)))).astype(np.float32)
-            tokens = random.integers(3, bundle.config["vocab_size"], (batch, steps))
-            found = run_graphs(encoder, decoder, bundle.config, audio, tokens)
-            worst = max(worst, check_numbers(reference_outputs(model, audio, tokens), found))
-        if recordings:
-            recogniser = load(bundle, folder, 2)
-            for audio in recordings:
-                written = recogniser.decode(audio).tokens
-                # Allows one token more than the graphs output, to check that torch ends at the same token.
-                check_tokens(generate_tokens(model, audio, len(written) + 1), written)
-    return worst
+    """Compares the graphs of a bundle with transformers (see `trainer.graph_parity.verify`)."""
+    heads = bundle.config["decoder_num_attention_heads"]
+    return verify(
+        bundle,
+        weights,
+        load,
+        lambda audio, tokens: reference_outputs(model, audio, tokens),
+        lambda audio, most: generate_tokens(model, audio, most),
+        vocabulary=bundle.config["vocab_size"],
+        cache_shape=(heads, bundle.config["hidden_size"] // heads),
+        recordings=recordings,
+    )
 
 
 def generate_tokens(model: MoonshineForConditionalGeneration, audio: Samples, most: int) -> list[int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from device_app.evaluation.memory import peak_memory_mb, reset_peak_memory
-from device_app.models.bundles import find_bundle
+from device_app.models.bundles import EMBEDDED_NAME, find_bundle
 from editing.files import write_atomically
 from editing.method import Tensors
 from export.bundle import Bundle
@@ -81,7 +81,7 @@ class Run:
     def __init__(self, experiment: Experiment, domains: Mapping[str, Domain], out: Path, threads: int | None) -> None:
         self.experiment, self.folder = experiment, RunFolder(out)
         self._domains = with_limited_base_domain(experiment, domains)
-        self._bundle: Bundle = find_bundle(experiment.base)
+        self._bundle: Bundle = find_bundle(experiment.base or EMBEDDED_NAME)
         self.base: Tensors = self._bundle.weights()
         # No target loss: all methods train for the same number of epochs, even with a penalty in the loss.
         self.settings = FineTuningSettings(**{"target_loss": 0.0, **experiment.fine_tuning})

@@ -17,7 +17,7 @@ import torch
 from device_app.data.manifest import read_manifest
 from device_app.paths import ASSETS
 from editing.errors import BadInputError
-from export.bundle import Bundle
+from export.bundle import DEFAULT_LANGUAGE, Bundle
 from trainer import families
 from trainer.training.data import TrainingUtterance, batches, stacked
 from trainer.training.loader import Microbatch
@@ -30,11 +30,15 @@ TOP_K = 64  # outputs of the starting model that are kept for each token; the ot
 
 
 def load_distillation_set(bundle: Bundle) -> list[TrainingUtterance]:
-    """The bundled distillation set, tokenised; omits texts with more tokens than the model can output.
+    """The bundled distillation set, tokenised; empty for models of other languages than English, which it is in.
+
+    Omits texts with more tokens than the model can output.
 
     Raises:
         BadAudioError, BadInputError: the installation is damaged.
     """
+    if bundle.language != DEFAULT_LANGUAGE:
+        return []
     tokenise = families.find(bundle).tokenise(bundle)
     found = []
     for one in read_manifest(FOLDER):

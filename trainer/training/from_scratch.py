@@ -15,7 +15,7 @@ from device_app.data.utterance import Utterance
 from editing.errors import BadInputError
 from editing.files import folder_in_one_step
 from export.bundle import WEIGHTS, Bundle, write_record
-from export.graphs import export_conformer_ctc
+from export.graphs.ctc import export_conformer_ctc
 from export.weights import write_weights
 from trainer.bundle_writer import write_bundle
 from trainer.families import conformer_ctc

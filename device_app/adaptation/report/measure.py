@@ -10,7 +10,7 @@ import numpy as np
 from device_app.adaptation.decision import clean_up
 from device_app.adaptation.gate import RESAMPLES, SEED, Hypotheses
 from device_app.adaptation.history import domains_of_history
-from device_app.adaptation.test_sets import held_out_utterances
+from device_app.adaptation.test_sets import test_set
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.names import GUARD_SET
 from device_app.data.store import Store
@@ -76,7 +76,7 @@ def measure_history(store: Store, ledger: Ledger, context: ExecutionContext) -> 
     """
     domains = domains_of_history(store, ledger)
     versions = list(ledger.history())
-    sets = {domain: found for domain in domains if (found := held_out_utterances(store, domain))}
+    sets = {domain: found for domain in domains if (found := test_set(store, domain, ledger.base.language))}
     measured = []
     for version in versions:
         transcriber = Transcriber(ledger.bundle(version), threads=context.threads)

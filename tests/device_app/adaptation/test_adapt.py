@@ -33,7 +33,7 @@ from editing.task_vector import Origin, TaskVector
 def _small_guard_set(monkeypatch):
     """Uses only a part of the guard set, so that the tests finish in time."""
     some = test_sets.guard_set()[4::14]
-    monkeypatch.setattr(test_sets, "guard_set", lambda: some)
+    monkeypatch.setattr(test_sets, "guard_set", lambda _language="en": some)
 
 
 class MessageList(SilentReporter):

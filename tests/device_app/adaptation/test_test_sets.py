@@ -1,8 +1,11 @@
 """The test sets include every domain that the active version was adapted to."""
 
+from dataclasses import replace
+
 import pytest
 
 from device_app.adaptation import test_sets
+from device_app.adaptation.guard_set import guard_set
 from device_app.adaptation.test_sets import build_test_sets, transcribe_sets
 from device_app.data.importing import import_utterances
 from device_app.data.names import GUARD_SET
@@ -15,7 +18,7 @@ from device_app.reporter import SilentReporter
 @pytest.fixture(autouse=True)
 def _small_guard_set(monkeypatch):
     one = list(test_sets.guard_set()[4:5])
-    monkeypatch.setattr(test_sets, "guard_set", lambda: one)
+    monkeypatch.setattr(test_sets, "guard_set", lambda _language="en": one)
 
 
 @pytest.mark.parametrize(("held_out", "expected"), [([], ["anna", GUARD_SET]), (None, [GUARD_SET])])
@@ -55,3 +58,25 @@ def test_a_version_does_not_diverge_from_itself(own_home, ledger, transcriber):
     after = transcribe_sets(transcriber, sets.sets, SilentReporter(), "", sets.before)
     assert after[GUARD_SET].divergence == pytest.approx(0, abs=1e-3)
     assert 0 < after[GUARD_SET].loss == pytest.approx(sets.before[GUARD_SET].loss)
+
+
+def test_a_language_without_a_guard_set_is_reported_and_own_recordings_become_one(
+    own_home, ledger, transcriber, monkeypatch
+):
+    monkeypatch.setattr(test_sets, "guard_set", guard_set)
+    ledger.base = replace(ledger.base, language="de")
+    messages = []
+    reporter = SilentReporter()
+    monkeypatch.setattr(reporter, "report", messages.append)
+    with Store() as store, ledger.changing():
+        found = build_test_sets(store, ledger, "anna", None, transcriber, reporter)
+        assert found.sets == found.before == {}
+        assert list(found.bundled_guard_set) == []
+        assert "no guard set for the language 'de'" in messages[0]
+        assert "asr-edge guard add" in messages[0]
+        import_utterances(
+            store, [Utterance(audio=RECORDINGS / "invalid.flac", text="I am sorry.", split="test")], GUARD_SET
+        )
+        found = build_test_sets(store, ledger, "anna", None, transcriber, reporter)
+    assert [one.transcript for one in found.sets[GUARD_SET]] == ["I am sorry."]
+    assert len(messages) == 1

@@ -72,7 +72,7 @@ def small_guard_set(monkeypatch):
     """
     monkeypatch.setattr("device_app.adaptation.gate.MAX_DIVERGENCE", math.inf)
     some = sorted(guard_set(), key=lambda one: len(one.samples))[:2]
-    monkeypatch.setattr(device_app.adaptation.test_sets, "guard_set", lambda: some)
+    monkeypatch.setattr(device_app.adaptation.test_sets, "guard_set", lambda _language="en": some)
 
 
 @pytest.fixture(scope="session")

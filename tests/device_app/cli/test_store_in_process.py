@@ -172,22 +172,21 @@ def checkpoint(bundle, tmp_path_factory):
 
 
 def test_a_model_is_pulled_from_a_folder_once(empty_home, checkpoint):
-    done = call("model", "pull", "other", "--from", checkpoint)
-    assert done.stdout == "other is installed; use it with --model other\n"
-    assert done.stderr == ""
+    done = call("model", "pull", "other", "--from", checkpoint, "--language", "de", "--yes")
+    assert done.stdout == "other is installed; use it with --model other, or always: asr-edge model use other\n"
+    assert done.stderr == (
+        f"{checkpoint}: language de, licence unknown\n"
+        "This licence does not allow every use. Read it before you use the model.\n"
+    )
     assert (empty_home / "models" / "other" / "model.json").is_file()
     assert "already installed" in call("model", "pull", "other", "--from", checkpoint, code=1).stderr
+    assert call("model", "use", "other").stdout.startswith("other (de) is in use")
+    assert "other             in use; moonshine, de," in call("model", "list").stdout
 
 
-def test_a_model_is_pulled_from_the_hub(empty_home, checkpoint, monkeypatch):
-    from device_app.models import moonshine_checkpoint as checkpoints
-
-    fetched = []
-    monkeypatch.setattr(checkpoints, "fetch", lambda name: fetched.append(name) or checkpoint)
-    done = call("model", "pull", "moonshine-tiny")
-    assert done.stderr == "Downloading moonshine-tiny ...\n"
-    assert fetched == ["moonshine-tiny"]
-    assert (empty_home / "models" / "moonshine-tiny").is_dir()
+def test_no_model_is_installed_without_consent(empty_home, checkpoint):
+    assert "Install this model?" in call("model", "pull", "other", "--from", checkpoint, stdin=b"n\n", code=1).stderr
+    assert not (empty_home / "models").exists()
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "..", "embedded"])
@@ -204,7 +203,7 @@ def test_names_are_completed(home_adapted):
 
     assert options.complete_domain("co") == ["codes"]
     assert options.complete_domain("x") == []
-    assert options._complete_model("t") == ["tiny"]
+    assert options.complete_model("t") == ["tiny"]
     assert "ties" in options._complete_method("ti")
     assert options.complete_host("h") == []
     assert options.complete_edit("") == []  # of the embedded model

@@ -26,6 +26,30 @@ def test_basic_removes_case_and_punctuation(text, expected):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("\u4eca\u65e5\u306f\u3001\u6674\u308c\u3002", "\u4eca \u65e5 \u306f \u6674 \u308c"),  # Japanese
+        ("USB\u30b3\u30fc\u30c9", "usb \u30b3\u30fc \u30c9"),  # the long vowel belongs to its character
+        ("\u0e19\u0e49\u0e33\u0e14\u0e35", "\u0e19\u0e49\u0e4d \u0e32 \u0e14\u0e35"),  # Thai, with marks above
+        ("\ud55c\uad6d\uc5b4 \ub9d0", "\ud55c\uad6d\uc5b4 \ub9d0"),  # Korean has spaces
+        ("\u0645\u064e\u0631\u0652\u062d\u064e\u0628\u0640\u0627\u061f", "\u0645\u0631\u062d\u0628\u0627"),  # Arabic
+    ],
+)
+def test_basic_splits_scripts_without_spaces_and_removes_vowel_marks(text, expected):
+    assert basic(text) == expected
+
+
+def test_the_word_error_rate_of_a_script_without_spaces_is_its_character_error_rate():
+    rates = error_rates(["\u4eca\u65e5\u306f\u6674\u308c"], ["\u4eca\u65e5\u306f\u96e8"], basic)
+    assert rates.wer == pytest.approx(2 / 5)
+
+
+def test_the_english_normaliser_is_for_english_only():
+    assert list(align_all(["a"], ["a"], "de")) == ["basic"]
+    assert list(align_all(["a"], ["a"])) == ["english", "basic"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
         ("It's colour 42, Mr. Smith", "it is color 4 2 mister smith"),
         ("one nine eight four", "1 9 8 4"),
         ("nineteen eighty four", "1 9 8 4"),

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_app.recording.prompts import hardest_first, read_prompts
+from device_app.recording.prompts import built_in_prompts, hardest_first, read_prompts
 from editing.errors import BadInputError
 
 PROMPTS = ["red lorry", "yellow lorry", "green van"]
@@ -13,6 +13,12 @@ def test_the_built_in_prompts_cover_all_letters():
     assert len(prompts) >= 100
     letters = set("".join(prompts).lower())
     assert letters >= set("abcdefghijklmnopqrstuvwxyz")
+
+
+def test_other_languages_have_no_built_in_prompts():
+    assert built_in_prompts("en").is_file()
+    with pytest.raises(BadInputError, match=r"no built-in prompts for the language 'ja': .* --prompts FILE"):
+        built_in_prompts("ja")
 
 
 def test_empty_lines_and_duplicates_are_ignored(tmp_path):

@@ -1,5 +1,7 @@
 """Quality problems of a real recording with synthetic defects, and of real read speech without."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import soundfile
@@ -115,3 +117,9 @@ def test_read_speech_has_no_problems(corpus, voice, transcriber):
         _, quality = measure(samples, rate, voice)
         hypothesis = transcriber.transcribe(samples, rate).text
         assert problems(quality, entry.text, hypothesis) == [], entry.audio
+
+
+def test_a_text_without_spaces_takes_longer_than_as_many_letters():
+    text = "\u4eca\u65e5\u306f\u6674\u308c" * 12
+    assert any("too short" in problem for problem in problems(replace(FINE, speech_s=3.0), text))
+    assert not any("too short" in problem for problem in problems(replace(FINE, speech_s=3.0), "a" * len(text)))

@@ -18,7 +18,7 @@ def checkpoint(tmp_path):
 def test_the_converted_bundle_transcribes(asr, checkpoint, manifest, tmp_path):
     out = tmp_path / "bundle"
     done = asr("convert", checkpoint, "--out", out, "--name", "mine")
-    assert (done.code, done.out) == (0, f"{out}: mine, auto-ctc\n")
+    assert (done.code, done.out) == (0, f"{out}: mine, auto-ctc, en, LicenseRef-unknown\n")
     assert done.err.splitlines()[-1] == f"Transcribe with it: asr-edge transcribe --model {out} FILE"
     assert Bundle.open(out).origin == f"converted from {checkpoint}"
     speech = manifest("speech", ("one", ""))
@@ -33,7 +33,10 @@ def test_the_bundle_name_defaults_to_the_folder_name(asr, checkpoint, tmp_path, 
         (folder / GRAPHS / "ctc.onnx").write_bytes(b"")
 
     monkeypatch.setattr(import_ctc, "export_auto_ctc", fake_export)
-    assert asr("convert", checkpoint, "--out", tmp_path / "bundle").out == f"{tmp_path}/bundle: w2v, auto-ctc\n"
+    assert (
+        asr("convert", checkpoint, "--out", tmp_path / "bundle").out
+        == f"{tmp_path}/bundle: w2v, auto-ctc, en, LicenseRef-unknown\n"
+    )
 
 
 def test_errors_are_one_line_and_nothing_is_written(asr, checkpoint, tmp_path, monkeypatch):
@@ -41,7 +44,7 @@ def test_errors_are_one_line_and_nothing_is_written(asr, checkpoint, tmp_path, m
     (tmp_path / "empty").mkdir()
     done = asr("convert", tmp_path / "empty", "--out", out)
     assert (done.code, done.out) == (1, "")
-    assert f"asr-edge: {tmp_path}/empty: is not a CTC model of transformers with safetensors weights" in done.err
+    assert f"asr-edge: {tmp_path}/empty: is not a model of transformers (config.json is missing)" in done.err
     done = asr("convert", "no such/ folder", "--out", out)
     assert (done.code, done.out) == (1, "")
     assert "neither a folder nor a name" in done.err

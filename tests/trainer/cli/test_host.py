@@ -283,7 +283,7 @@ def test_changed_keys_of_a_host_are_a_warning(asr, host, database, keys, tmp_pat
 def crew(database, host_home, tiny_bundle, tmp_path, monkeypatch):
     """Four devices of a group that contributed vectors of the tiny model; one vector is all zeros."""
     some = guard_set()[:1]
-    monkeypatch.setattr(fleet, "guard_set", lambda: some)
+    monkeypatch.setattr(fleet, "guard_set", lambda _language="en": some)
     origin = Origin(tiny_bundle.family, tiny_bundle.weights_hash, "", utterances=10)
     for seed, (name, scale) in enumerate({"a": 1e-4, "b": 1e-4, "c": 1e-4, "idle": 0.0}.items()):
         random = np.random.default_rng(seed)

@@ -12,7 +12,7 @@ from editing.errors import BadInputError
 from export.bake import bake
 from export.verify import largest_difference
 from trainer import families
-from trainer.convert.ctc import convert_ctc
+from trainer.convert import convert
 from trainer.families import auto_ctc
 from trainer.training.data import TrainingUtterance
 from trainer.training.loop import finetune
@@ -55,7 +55,7 @@ def saved(folder, kind, vocabulary=VOCABULARY):
 def converted(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     original = saved(folder / "hf", request.param)
-    return original, convert_ctc(str(folder / "hf"), folder / "bundle")
+    return original, convert(str(folder / "hf"), folder / "bundle")
 
 
 @pytest.mark.parametrize("samples", [1600, 20001])
@@ -118,7 +118,7 @@ def test_parakeet_is_converted_to_conformer_ctc(tmp_path, tiny_bundle):
     pad = {"id": blank, "content": "<pad>", "special": True}
     record["added_tokens"] = [{**pad, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False}]
     (folder / "tokenizer.json").write_text(json.dumps(record))
-    bundle = convert_ctc(str(folder), tmp_path / "bundle")
+    bundle = convert(str(folder), tmp_path / "bundle")
     assert bundle.family == "conformer-ctc"
     for name, tensor in tiny_bundle.weights().items():
         np.testing.assert_array_equal(bundle.weights()[name], tensor)
@@ -135,7 +135,7 @@ def test_parakeet_is_converted_to_conformer_ctc(tmp_path, tiny_bundle):
 def test_other_kinds_of_vocabularies_are_refused(tmp_path, vocabulary, message):
     saved(tmp_path / "hf", "wav2vec2", vocabulary)
     with pytest.raises(BadInputError, match=message):
-        convert_ctc(str(tmp_path / "hf"), tmp_path / "bundle")
+        convert(str(tmp_path / "hf"), tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
 
 
@@ -143,8 +143,12 @@ def test_other_models_and_pickled_weights_are_refused(tmp_path):
     folder = tmp_path / "hf"
     saved(folder, "wav2vec2")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    for source in (folder, tmp_path):
-        with pytest.raises(BadInputError, match="safetensors"):
-            convert_ctc(str(source), tmp_path / "bundle")
+    with pytest.raises(BadInputError, match="safetensors"):
+        convert(str(folder), tmp_path / "bundle")
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(BadInputError, match="a model of the type 'llama'"):
+        convert(str(folder), tmp_path / "bundle")
+    with pytest.raises(BadInputError, match=r"not a model of transformers \(config\.json is missing"):
+        convert(str(tmp_path), tmp_path / "bundle")
     with pytest.raises(BadInputError, match="neither a folder nor a name"):
-        convert_ctc("no such/ folder", tmp_path / "bundle")
+        convert("no such/ folder", tmp_path / "bundle")

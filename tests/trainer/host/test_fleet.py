@@ -30,7 +30,7 @@ LAST = "model.decoder.norm.weight"
 @pytest.fixture(autouse=True)
 def _small_guard_set(monkeypatch):
     some = guard_set()[4::48]
-    monkeypatch.setattr(fleet, "guard_set", lambda: some)
+    monkeypatch.setattr(fleet, "guard_set", lambda _language="en": some)
 
 
 @pytest.fixture

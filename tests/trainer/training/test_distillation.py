@@ -1,6 +1,7 @@
 """The bundled distillation set, and how distillation keeps a fine-tuning close to the base on it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,6 +49,10 @@ def distil(model, distillation_set):
         return Distillation(moonshine, model, distillation_set[:utterances], "cpu", seconds=seconds, seed=seed)
 
     return build
+
+
+def test_models_of_other_languages_have_no_distillation_set(tiny_moonshine):
+    assert load_distillation_set(replace(tiny_moonshine, language="de")) == []
 
 
 def test_the_set_has_one_utterance_of_each_of_many_readers_and_none_of_the_guard_set(distillation_set):

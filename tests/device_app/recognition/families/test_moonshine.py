@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -32,7 +34,7 @@ def test_a_draft_is_greedy_and_so_is_a_beam_of_one(recogniser, bundle, prompt):
 def test_what_comes_after_a_decoding_that_did_not_end_is_kept(recogniser, prompt, monkeypatch):
     """With a cap of two tokens a second the decoder is stopped early; pieces are decoded again, in order."""
     whole = recogniser.recognise(prompt)
-    monkeypatch.setattr(moonshine, "TOKENS_PER_S", 2.0)
+    monkeypatch.setattr(recogniser, "_layout", replace(recogniser._layout, tokens_per_s=2.0))
     found = recogniser.recognise(prompt)
     assert not recogniser.decode(prompt).is_complete
     last = whole.words[-1]

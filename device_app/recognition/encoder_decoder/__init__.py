@@ -1,0 +1,1 @@
+"""Autoregressive models on ONNX Runtime: an encoder graph, and a graph of one decoder step."""

@@ -1,0 +1,103 @@
+"""The graph of one decoder step as a decoder of the beam search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_app.recognition.decoder_search import Decoder, log_softmax
+
+KINDS = ("key", "value")  # the cached inputs of attention
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What decoding needs to know of a model.
+
+    Attributes:
+        layers, heads, head_dim: of the decoder.
+        start: the tokens that every hypothesis begins with.
+        end: the token that ends a hypothesis.
+        max_tokens: number of positions of the decoder, in tokens.
+        tokens_per_s: the limit on the length of a hypothesis, per second of audio.
+        hop: samples of audio in one frame of the encoder's output.
+        samples: of the encoder's input, to which shorter audio is padded with silence; None for any number.
+        suppressed: tokens that no hypothesis may have.
+        suppressed_first: tokens that no hypothesis may begin with.
+        text_prefix: before the text of a segment, so that its tokens are those that the model writes.
+    """
+
+    layers: int
+    heads: int
+    head_dim: int
+    start: Sequence[int]
+    end: int
+    max_tokens: int
+    tokens_per_s: float
+    hop: int
+    samples: int | None = None
+    suppressed: Sequence[int] = ()
+    suppressed_first: Sequence[int] = ()
+    text_prefix: str = ""
+
+    @property
+    def cross_names(self) -> list[str]:
+        """The outputs of the encoder's graph: keys of every decoder layer, then values."""
+        return [f"cross_{kind}.{i}" for kind in KINDS for i in range(self.layers)]
+
+
+class CachedDecoder:
+    """A `decoder_search.Decoder`: the graph of one decoder step, and the cache, which grows with every step."""
+
+    def __init__(self, graph: Any, layout: Layout, cross: Mapping[str, NDArray[np.float32]], frames: int) -> None:
+        """
+        Args:
+            graph: the ONNX Runtime session.
+            layout: of the model.
+            cross: the encoder's keys and values by name, with batch size 1; broadcast to all hypotheses.
+            frames: of the encoder's output that are not padding.
+        """
+        self._graph = graph
+        self._cross = cross
+        self._frames = frames
+        self._past = [f"past_{kind}.{i}" for kind in KINDS for i in range(layout.layers)]
+        self._cache = [np.zeros((1, layout.heads, 0, layout.head_dim), np.float32)] * len(self._past)
+        self._position = 0
+        for token in layout.start[:-1]:
+            self.step(np.array([token]), np.array([0]))
+
+    def step(
+        self, tokens: NDArray[np.int64], parents: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        if not np.array_equal(parents, np.arange(len(self._cache[0]))):
+            self._cache = [values[parents] for values in self._cache]
+        feed = {
+            **self._cross,
+            **dict(zip(self._past, self._cache, strict=True)),
+            "token": tokens[:, None],
+            "position": np.array([self._position]),
+        }
+        logits, attention, *self._cache = self._graph.run(None, feed)
+        self._position += 1
+        return log_softmax(logits[:, 0]), attention[:, : self._frames]
+
+
+class SuppressingDecoder:
+    """A `decoder_search.Decoder` that gives some tokens no probability."""
+
+    def __init__(self, decoder: Decoder, layout: Layout) -> None:
+        self._decoder = decoder
+        self._always = list(layout.suppressed)
+        self._next = [*layout.suppressed, *layout.suppressed_first]  # in the next step
+
+    def step(
+        self, tokens: NDArray[np.int64], parents: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        log_probabilities, attention = self._decoder.step(tokens, parents)
+        log_probabilities[:, self._next] = -np.inf
+        self._next = self._always
+        return log_probabilities, attention

@@ -1,0 +1,58 @@
+"""Whisper on ONNX Runtime. Every segment costs as much as 30 s of audio, because its encoder takes no less."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from device_app.recognition.encoder_decoder.decoder import Layout
+from device_app.recognition.encoder_decoder.recogniser import EncoderDecoderRecogniser, load_encoder_decoder
+from device_app.recognition.options import DEFAULT, DecodingOptions
+from device_app.recognition.subwords import WORD_START
+from editing.errors import BundleError
+from export.bundle import Bundle
+
+HOP = 160  # samples in one frame of the features
+FRAME = 2 * HOP  # samples in one frame of the encoder's output
+TEXT_PREFIX = " "  # the model begins its text with a space
+
+# A limit against loops only. Scripts that the vocabulary hardly knows take a token for every byte.
+TOKENS_PER_S = 40.0
+
+
+def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = DEFAULT) -> EncoderDecoderRecogniser:
+    """Loads the encoder and decoder that `export.bake` wrote into `baked`.
+
+    Raises:
+        BadInputError: the options have a language model, which is for CTC models only.
+        BundleError: a file is missing or damaged.
+    """
+    tokenizer = bundle.tokenizer()
+    try:
+        config = bundle.config["transformers"]
+        heads, end = config["decoder_attention_heads"], config["eos_token_id"]
+        layout = Layout(
+            layers=config["decoder_layers"],
+            heads=heads,
+            head_dim=config["d_model"] // heads,
+            start=bundle.config["start"],
+            end=end,
+            max_tokens=config["max_target_positions"],
+            tokens_per_s=TOKENS_PER_S,
+            hop=FRAME,
+            samples=FRAME * config["max_source_positions"],
+            # All tokens after the end token are special: languages, tasks, times.
+            suppressed=[*bundle.config["suppressed"], *range(end + 1, config["vocab_size"])],
+            suppressed_first=bundle.config["suppressed_first"],
+            text_prefix=TEXT_PREFIX,
+        )
+    except (KeyError, TypeError, ZeroDivisionError) as error:
+        raise BundleError(f"{bundle.folder}: the configuration in model.json is damaged ({error})") from error
+    return load_encoder_decoder(bundle, baked, threads, options, layout, names(tokenizer))
+
+
+def names(tokenizer: Any) -> list[str | None]:
+    """The texts of the tokens as SentencePiece spells them; None for a part of a character."""
+    texts = tokenizer.decode_batch([[token] for token in range(tokenizer.get_vocab_size())], skip_special_tokens=False)
+    spelled = (WORD_START + text[1:] if text.startswith(" ") else text for text in texts)
+    return [None if "\N{REPLACEMENT CHARACTER}" in text else text for text in spelled]

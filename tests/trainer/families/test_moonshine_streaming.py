@@ -1,0 +1,165 @@
+"""Moonshine Streaming with random weights: whole utterances and speech in parts equal those of transformers."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from transformers import MoonshineStreamingConfig, MoonshineStreamingForConditionalGeneration
+
+from device_app.audio.samples import SAMPLE_RATE
+from device_app.models.bundles import EMBEDDED
+from device_app.recognition.families import find
+from device_app.recognition.options import DecodingOptions
+from device_app.recognition.transcriber import Transcriber
+from export.bake import bake
+from export.bundle import Bundle
+from tests.conftest import built_once
+from trainer import families
+from trainer.convert import convert
+from trainer.families import moonshine_streaming
+from trainer.training.data import TrainingUtterance
+from trainer.training.finetuning import finetune
+from trainer.training.settings import FineTuningSettings
+
+ENCODER = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+SMALL = {
+    "hidden_size": 48,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "encoder_config": {**ENCODER, "num_key_value_heads": 4, "sliding_windows": [[16, 4], [16, 0]]},
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.8},
+}
+TINY = {"encoder_config": {}}  # transformers' defaults are those of the published Tiny
+
+
+def checkpoint(folder, sizes, spread):
+    """Saves a model as transformers does, with the embedded model's tokenizer."""
+    torch.manual_seed(0)
+    heads = sizes.get("num_attention_heads", 8)
+    config = MoonshineStreamingConfig(**sizes, num_key_value_heads=heads)
+    model = MoonshineStreamingForConditionalGeneration(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(0, spread)
+        model.proj_out.weight *= 5  # random hypotheses would be dropped as unlikely
+        model.proj_out.weight[2] *= 2  # and would hardly ever end
+    model.save_pretrained(folder)
+    shutil.copyfile(EMBEDDED / "tokenizer.json", folder / "tokenizer.json")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    source = checkpoint(tmp_path_factory.mktemp("streaming"), SMALL, 0.2)
+    return Bundle.open(built_once(tmp_path_factory, "tiny-streaming", lambda folder: convert(str(source), folder)))
+
+
+@pytest.fixture(scope="module")
+def model(bundle):
+    model = moonshine_streaming.build(bundle.config)
+    families.load_weights(model, bundle.weights())
+    return model
+
+
+@pytest.fixture(scope="module")
+def fp32(bundle, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fp32")
+    bake(bundle, bundle.weights(), "fp32", folder)
+    return folder
+
+
+def test_the_graphs_have_the_outputs_and_tokens_of_transformers(bundle, model, prompt):
+    assert moonshine_streaming.verify_graphs(model, bundle, bundle.weights(), [prompt]) <= 1e-4
+
+
+def test_speech_in_parts_gives_the_frames_of_the_whole_utterance(bundle, fp32, prompt):
+    whole = find(bundle).load(bundle, fp32, 1)._encode(prompt)
+    encode = find(bundle).load(bundle, fp32, 1)._encode
+    for end in (700, 8000, 16001, 16002, 40000, len(prompt)):
+        found = encode(prompt[:end])
+    for one, other in zip(whole, found, strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-4)
+    other_speech = encode(prompt[::-1].copy())  # nothing of the first is kept
+    assert np.abs(other_speech[0] - whole[0]).max() > 0.01
+
+
+def test_a_second_of_speech_costs_the_same_at_the_end_as_at_the_start(bundle, fp32, reading):
+    encode = find(bundle).load(bundle, fp32, 1)._encode
+    computed = []
+    for end in range(SAMPLE_RATE, 20 * SAMPLE_RATE, SAMPLE_RATE // 2):
+        before = encode.encoded
+        encode(reading[:end])
+        computed.append(encode.encoded - before)
+    assert max(computed[4:]) == min(computed[4:])
+    assert computed[-1] < 25 + 2 * (encode._before + encode._after)  # 25 new frames
+
+
+def test_live_speech_has_the_words_of_the_whole_recording(bundle, prompt):
+    transcriber = Transcriber(bundle, precision="fp32", threads=1)
+    live = transcriber.stream(partial_s=0.5)
+    quiet = np.zeros(2 * SAMPLE_RATE, np.float32)
+    audio = np.concatenate([prompt, quiet])
+    updates = [update for start in range(0, len(audio), 1600) for update in live.feed(audio[start : start + 1600])]
+    finals = [update.segment.text for update in [*updates, *live.finish()] if update.is_final]
+    again = transcriber.stream(partial_s=0)
+    once = [update.segment.text for update in [*again.feed(audio), *again.finish()] if update.is_final]
+    assert finals
+    assert finals == once
+
+
+def test_int8_hypotheses_have_words_with_times_and_take_terms(bundle, prompt, tmp_path):
+    bake(bundle, bundle.weights(), "int8", tmp_path)
+    options = DecodingOptions(keyterms=["service"])
+    recognition = find(bundle).load(bundle, tmp_path, 1, options).recognise(prompt)
+    assert recognition.words
+    assert all(0 <= word.start_s <= word.end_s <= len(prompt) / SAMPLE_RATE for word in recognition.words)
+
+
+def test_the_loss_of_a_padded_batch_is_the_sum_over_single_utterances(model):
+    audio = 0.1 * torch.randn(2, 24000, generator=torch.Generator().manual_seed(0))
+    audio[1, 15000:] = 0
+    targets = [[40, 41, 42], [43, 44]]
+    lengths = torch.tensor([24000, 15000])
+    with torch.no_grad():
+        together, tokens = moonshine_streaming.loss(model, audio, lengths, targets)
+        alone = [
+            float(moonshine_streaming.loss(model, audio[i : i + 1, :n], lengths[i : i + 1], [targets[i]])[0])
+            for i, n in enumerate(lengths.tolist())
+        ]
+    assert tokens == 5
+    assert float(together) == pytest.approx(sum(alone), rel=1e-4)
+
+
+def test_it_can_be_fine_tuned(bundle, prompt):
+    tokens = moonshine_streaming.tokenise(bundle)("one two")
+    examples = [TrainingUtterance(audio=prompt, samples=prompt, end=len(prompt), tokens=tokens)]
+    tuned = finetune(bundle, bundle.weights(), examples, [], FineTuningSettings(epochs=8, learning_rate=1e-3))
+    assert tuned.training_losses[-1] < tuned.training_losses[0]
+
+
+@pytest.mark.slow
+def test_the_published_tiny_is_converted_adapted_and_exported(tmp_path, run, codes):
+    source = checkpoint(tmp_path / "source", TINY, 0.06)
+
+    def asr(*arguments):
+        done = run(*arguments, ASR_EDGE_HOME=str(tmp_path / "own"))
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    asr("convert", source, "--out", tmp_path / "bundle")
+    bundle = Bundle.open(tmp_path / "bundle")
+    model = moonshine_streaming.build(bundle.config)
+    families.load_weights(model, bundle.weights())
+    difference = moonshine_streaming.verify_graphs(model, bundle, bundle.weights())
+    print(f"streaming tiny: largest difference {difference:.1e}")
+    asr("import", codes, "--domain", "codes")
+    adapted = json.loads(
+        asr("adapt", "--domain", "codes", "--model", bundle.folder, "--epochs", 1, "--force", "--json")
+    )
+    assert adapted["promoted"]
+    asr("revert", 1, "--model", bundle.folder)
+    asr("export", "--model", bundle.folder, "--out", "exported")

@@ -1,0 +1,100 @@
+"""Compares the graphs of autoregressive models with the models of transformers that they were exported from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_app.audio.samples import SAMPLE_RATE, Samples
+from device_app.recognition.onnx_session import session
+from export.bake import bake
+from export.bundle import Bundle
+from export.verify import check_numbers, check_tokens
+
+Outputs = dict[str, NDArray[np.float32]]
+
+
+def run_graphs(
+    encoder: Any,
+    decoder: Any,
+    cache_shape: tuple[int, int],
+    feed: Mapping[str, NDArray[Any]],
+    tokens: NDArray[np.int64],
+) -> dict[str, NDArray[np.float32]]:
+    """The outputs of ONNX Runtime sessions, under their names; the decoder runs step by step from an empty cache."""
+    cross = dict(zip([o.name for o in encoder.get_outputs()], encoder.run(None, feed), strict=True))
+    names = [output.name for output in decoder.get_outputs()][2:]
+    heads, head_dim = cache_shape
+    cache = [np.zeros((len(tokens), heads, 0, head_dim), np.float32)] * len(names)
+    logits = []
+    for position in range(tokens.shape[1]):
+        past = {f"past_{name}": array for name, array in zip(names, cache, strict=True)}
+        feed = {"token": tokens[:, position : position + 1], "position": np.array([position])}
+        step, _, *cache = decoder.run(None, {**cross, **past, **feed})
+        logits.append(step)
+    return {**cross, "logits": np.concatenate(logits, axis=1)}
+
+
+def verify(
+    bundle: Bundle,
+    weights: Mapping[str, NDArray[np.float32]],
+    load: Callable[[Bundle, Path, int], Any],
+    reference: Callable[[NDArray[np.float32], NDArray[np.int64]], Outputs],
+    generate: Callable[[Samples, int], list[int]],
+    *,
+    vocabulary: int,
+    cache_shape: tuple[int, int],
+    samples: int | None = None,
+    encoder_inputs: Callable[[NDArray[np.float32]], Mapping[str, NDArray[Any]]] = lambda audio: {"audio": audio},
+    recordings: Sequence[Samples] = (),
+) -> float:
+    """Bakes a bundle to fp32 and compares its outputs with those of transformers.
+
+    Compares numbers on noise of several lengths and batch sizes, and the tokens of greedy decoding on
+    real recordings.
+
+    Args:
+        bundle: its graphs are verified.
+        weights: float32 by parameter name; those of the reference.
+        load: of the family.
+        reference: audio (batch, samples) and the decoder's inputs (batch, steps) -> the outputs of transformers under
+            the names of the graphs' outputs.
+        generate: audio (samples,) and a number of tokens -> the tokens of transformers' greedy decoding, at most that
+            many, without special tokens.
+        vocabulary: number of tokens.
+        cache_shape: heads and head_dim of the decoder.
+        samples: of the encoder's input; None for any number.
+        encoder_inputs: makes the inputs of the encoder's graph from audio (batch, samples).
+        recordings: (samples,) each, at 16 kHz.
+
+    Returns:
+        The largest difference, at most 1e-4 (see `export.verify.largest_difference`).
+
+    Raises:
+        ParityError: an output differs.
+    """
+    random = np.random.default_rng(0)
+    worst = 0.0
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        bake(bundle, weights, "fp32", folder)
+        encoder, decoder = (session(folder / f"{graph}.onnx", 2) for graph in ("encoder", "decoder"))
+        for batch, seconds, steps in ((1, 0.1, 1), (1, 3.7, 9), (2, 1.3, 5), (3, 2.0, 12)):
+            size = samples or round(seconds * SAMPLE_RATE)
+            audio = (0.1 * random.standard_normal((batch, size))).astype(np.float32)
+            tokens = random.integers(3, vocabulary, (batch, steps))
+            found = run_graphs(encoder, decoder, cache_shape, encoder_inputs(audio), tokens)
+            worst = max(worst, check_numbers(reference(audio, tokens), found))
+        if recordings:
+            recogniser = load(bundle, folder, 2)
+            for audio in recordings:
+                hypothesis = recogniser.decode(audio)
+                # Allows one token more than an ended hypothesis has, to check that torch ends at the same token.
+                most = len(hypothesis.tokens) + hypothesis.is_complete
+                check_tokens(generate(audio, most), hypothesis.tokens)
+    return worst
