@@ -41,7 +41,7 @@ def test_the_embedded_model_learns_and_the_person_takes_it_back(codes, open_page
         screenshot(page, "history")
         ready(page, "learn")
         page.click("#undo")
-        page.get_by_text("It is taken back").wait_for(timeout=120_000)
+        page.locator("#main").get_by_text("It is taken back").wait_for(timeout=120_000)
         assert not Ledger(embedded_bundle()).is_applied(1)
 
 
