@@ -39,6 +39,7 @@ def call(*arguments: object, stdin: bytes = b"", code: int | None = 0, terminal:
     """
     with _isolated(stdin, terminal) as (out, err), pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["asr-edge", *map(str, arguments)])
+        patch.setattr("device_app.execution.lower_priority", lambda: None)  # it would slow the tests that follow
         patch.setattr(sys.modules["__main__"], "__package__", "")  # otherwise the usage line would name pytest
         if device_app.cli.application is application:  # a test may have replaced it
             patch.setattr("device_app.cli.application", _built_commands)
