@@ -95,8 +95,8 @@ BAD = {
     "nested": vector_file(record={"shapes": {"a.weight": [[4], [8]]}}),
     "shape is text": vector_file(record={"shapes": {"a.weight": "48"}}),
     "shapes are a list": vector_file(record={"shapes": [[4, 8]]}),
-    "200,000 scalars": lambda: vector_file(record={"shapes": {f"t{n}": [] for n in range(200_000)}}),
-    "200,000 empty tensors": lambda: vector_file(record={"shapes": {f"t{n}": [0] for n in range(200_000)}}),
+    "550,000 scalars": lambda: vector_file(record={"shapes": {f"t{n}": [] for n in range(550_000)}}),
+    "550,000 empty tensors": lambda: vector_file(record={"shapes": {f"t{n}": [0] for n in range(550_000)}}),
     # What it has
     "mask keeps more": vector_file(codes("a.weight", (4, 8), mask=b"\xff" * 4, count=31), {"shapes": WEIGHT}),
     "mask keeps fewer": vector_file(codes("a.weight", (4, 8), mask=b"\xf0" * 4, count=17), {"shapes": WEIGHT}),
