@@ -93,7 +93,7 @@ def model_in_use() -> str:
         name = read_json(path)["model"]
         if not isinstance(name, str):
             raise TypeError("its model is not a text")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return EMBEDDED_NAME
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StorageError(f"{path}: cannot be read ({error}); 'asr-edge model use embedded' writes it anew") from error

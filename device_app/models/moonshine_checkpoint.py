@@ -158,18 +158,18 @@ def describe(name: str, folder: Path | None = None) -> PublishedModel:
         NetworkError: the hub cannot be reached and the model is not in its cache.
     """
     if folder is not None:
+        checked = _checked_name(name)
         _check_files(folder)
-        return PublishedModel(_checked_name(name), str(folder), folder, read_card(folder), is_on_hub=False)
+        return PublishedModel(checked, str(folder), folder, read_card(folder), is_on_hub=False)
     if "/" not in name and not name.startswith(PREFIX):
         raise BadInputError(
             f"{name}: not a model that can be pulled; expected moonshine-tiny, moonshine-base, another of the authors' "
             "models on the Hugging Face hub (moonshine-tiny-ja ...), or OWNER/NAME there"
         )
     repository = name if "/" in name else f"{OWNER}/{name}"
+    checked = _checked_name(repository.rpartition("/")[2])
     found = download(repository, DESCRIPTION, _remedy())
-    return PublishedModel(
-        _checked_name(repository.rpartition("/")[2]), repository, found, read_card(found), is_on_hub=True
-    )
+    return PublishedModel(checked, repository, found, read_card(found), is_on_hub=True)
 
 
 def fetch(model: PublishedModel) -> Path:

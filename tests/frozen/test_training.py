@@ -33,7 +33,7 @@ def test_an_adaptation_goes_on_from_its_checkpoint(home, expected):
     assert not list((home / "training").glob("*"))
     whole = expected["adapted"]  # what it comes to that is not killed
     if machine() == json.loads(GOLDEN.read_text("utf-8"))["made_on"]:
-        assert resumed["losses"] == whole["losses"]
+        assert resumed["losses"] == pytest.approx(whole["losses"], rel=1e-6)  # sums in another order
         assert resumed["norm"] == pytest.approx(whole["norm"], rel=0.01)  # then of eight bits, now of four
     else:  # the first updates were another machine's, whose sums differ in their last digits
         assert resumed["losses"] == pytest.approx(whole["losses"], rel=0.02)

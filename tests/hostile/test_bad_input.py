@@ -214,10 +214,10 @@ def test_a_bundle_with_garbage_and_its_hash(run, copied_bundle, tmp_path, name, 
 
 
 def test_a_bundle_of_another_family(run, copied_bundle):
-    edit_record(copied_bundle, family="whisper")
+    edit_record(copied_bundle, family="sphinx")
     done = run("transcribe", RECORDINGS / "invalid.flac", "--model", copied_bundle.folder)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "family 'whisper'; this asr-edge runs auto-ctc, conformer-ctc, moonshine" in done.stderr
+    assert "family 'sphinx'; this asr-edge runs auto-ctc, conformer-ctc, moonshine" in done.stderr
 
 
 def test_a_configuration_that_does_not_fit_its_graphs(run, copied_bundle):

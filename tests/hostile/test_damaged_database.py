@@ -122,7 +122,7 @@ def test_doctor_sees_it_and_changes_nothing_unless_asked(damaged):
     before = everything(damaged)
     done = asr("doctor", "--dry-run")
     assert done.code == 1
-    assert "1 damaged databases: put a backup in their place if you have one" in done.stdout
+    assert "Damaged databases (1): put a backup in their place if you have one" in done.stdout
     assert str(damaged / "store.sqlite3") in done.stdout
     assert not (damaged / "quarantine").exists()
     assert everything(damaged) == before

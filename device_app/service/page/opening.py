@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ import webbrowser
 from collections.abc import Callable
 
 from device_app.paths import data_folder
+from device_app.service.wyoming.server import PORT
 from editing.errors import StorageError
 from editing.privacy import make_folder
 
@@ -57,6 +59,7 @@ def start_service(port: int, model: str | None, report: Callable[[str], None]) -
                 "--port",
                 str(port),
                 *([] if model is None else ["--model", model]),
+                *([] if _is_free(PORT) else ["--wyoming-port", "0"]),  # another program speaks Wyoming here
             ],
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -71,6 +74,16 @@ def start_service(port: int, model: str | None, report: Callable[[str], None]) -
             return url
         time.sleep(0.1)
     raise StorageError(f"the service did not start; {log} says why. 'asr-edge serve --port {port}' shows it here")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def open_browser(url: str) -> bool:

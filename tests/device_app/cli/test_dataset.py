@@ -184,7 +184,7 @@ def test_doctor_speaks_of_a_backup_only_where_the_database_was_lost(call, tmp_pa
     (tmp_path / "home" / "audio" / "ab").mkdir()
     (tmp_path / "home" / "audio" / "ab").chmod(0o755)
     done = call("doctor", "--dry-run")
-    assert "files and folders that other users can read" in done.stdout
+    assert "Files and folders that other users can read (1)" in done.stdout
     assert "a backup" not in done.stdout + done.stderr
 
 

@@ -33,7 +33,7 @@ def test_without_consent_nothing_changes(run, damaged, options):
 def test_it_restores_the_ledger_and_reports_the_faults_that_remain(run, damaged, bundle):
     first = run("doctor", "--yes")
     assert first.returncode == 1
-    assert "damaged ledgers" in first.stdout
+    assert "Damaged ledgers (1)" in first.stdout
     assert "Faults remain" in first.stderr
     assert [edit.domain for edit in Ledger(bundle).edits] == ["a"]
     assert run("doctor", "--yes").returncode == 0
@@ -63,7 +63,7 @@ def test_it_says_that_the_ledger_is_gone_though_task_vectors_are_there(run, dama
         f"{damaged.path}: is missing, and so is ledger.previous.json, but 2 task vectors are in 'vectors'"
         in done.stdout
     )
-    assert "1 missing ledgers: take ledger.json from a backup" in done.stdout
+    assert "Missing ledgers (1): take ledger.json from a backup" in done.stdout
     assert "The edits and the baked files are in order." not in done.stdout
 
 

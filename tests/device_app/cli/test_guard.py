@@ -49,7 +49,7 @@ def test_errors_are_one_line(empty_home, arguments):
 
 def test_a_recording_of_a_domain_cannot_be_removed_from_the_guard_set(empty_home, manifest):
     call("import", manifest, "--domain", "prompts")
-    assert "no recording of the guard set" in call("guard", "remove", "1", "--yes", code=1).stderr
+    assert "1 is not a recording of the guard set" in call("guard", "remove", "1", "--yes", code=1).stderr
 
 
 def test_nothing_is_trained_on_the_guard_set(empty_home, manifest):

@@ -116,8 +116,8 @@ def test_threads_may_share_a_transcriber(transcriber, prompt, reading):
 
 
 def test_an_unknown_family_is_refused(copied_bundle):
-    edit_record(copied_bundle, family="whisper")
-    with pytest.raises(BundleError, match=r"family 'whisper'; this asr-edge runs auto-ctc, conformer-ctc, moonshine"):
+    edit_record(copied_bundle, family="sphinx")
+    with pytest.raises(BundleError, match=r"family 'sphinx'; this asr-edge runs auto-ctc, conformer-ctc, moonshine"):
         Transcriber(Bundle.open(copied_bundle.folder))
 
 

@@ -388,7 +388,7 @@ def test_fleet_merge_of_too_few_vectors_names_the_group(asr, keys, tiny_bundle):
 def test_held_out_speech_of_a_group_is_kept_listed_and_removed(asr, keys, manifest, tmp_path):
     path = manifest("crew", ("one two", "test"), ("three", "train"))
     done = asr("host", "fleet", "score", "add", path, "--group", "crew")
-    assert (done.code, done.err) == (0, "crew has 1 held-out utterances with 2 words.\n")
+    assert (done.code, done.err) == (0, "crew has 1 held-out utterance with 2 words.\n")
     asr("host", "fleet", "score", "add", path, "--group", "crew")  # again: nothing is doubled
     found = json.loads(asr("host", "fleet", "score", "list", "--json").out)
     assert found == [{"group": "crew", "utterances": 1, "words": 2}]
