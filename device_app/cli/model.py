@@ -75,6 +75,9 @@ def _print_fits(installed: dict[str, Bundle], as_json: bool) -> None:
     ]
     print_table([("model", "installed", "real-time factor", "memory", "adaptation", "published"), *rows], right={2, 3})
     options.tell("An adaptation: fine-tuning on 60 short recordings. A real-time factor below 1 keeps up with speech.")
+    options.tell(
+        "'asr-edge model pull NAME' installs a Moonshine model, 'asr-edge convert FOLDER' a downloaded Whisper model."
+    )
 
 
 @app.command()

@@ -39,6 +39,7 @@ def report(
         check_output(output, overwrite=overwrite)
         check_writable(output, makes_folder=False)
     ledger = open_ledger(model)
+    options.tell("Transcribing the test recordings with each version that was not measured yet ...")
     with Store() as store, ledger.changing():
         domains, versions = measure_versions(store, ledger, terminal_context(threads))
     figures = transfer_metrics(ledger, domains[:-1], versions)

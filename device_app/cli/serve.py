@@ -76,7 +76,9 @@ def serve(
 
     def announce(at: Address) -> None:
         scheme = "http" if at.is_local else "https"
-        options.tell(f"OpenAI's API: {scheme}://{at.host}:{at.port}/v1   Wyoming: port {wyoming.port}   Ctrl-C stops.")
+        place = f"{scheme}://{at.host}:{at.port}"
+        spoken = f"Wyoming: port {wyoming.port}" if wyoming.port else "no Wyoming"
+        options.tell(f"Page: {place}/   OpenAI's API: {place}/v1   {spoken}   Ctrl-C stops.")
 
     run(
         Address(host, port, tuple(name or ())),

@@ -164,7 +164,8 @@ def describe(name: str, folder: Path | None = None) -> PublishedModel:
     if "/" not in name and not name.startswith(PREFIX):
         raise BadInputError(
             f"{name}: not a model that can be pulled; expected moonshine-tiny, moonshine-base, another of the authors' "
-            "models on the Hugging Face hub (moonshine-tiny-ja ...), or OWNER/NAME there"
+            "models on the Hugging Face hub (moonshine-tiny-ja ...), or OWNER/NAME there. "
+            "'asr-edge convert' takes other models that you have downloaded"
         )
     repository = name if "/" in name else f"{OWNER}/{name}"
     checked = _checked_name(repository.rpartition("/")[2])

@@ -15,6 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 LogFormat = Literal["text", "json"]
 FIELDS = ("method", "route", "status", "ms")
 
+UVICORN = "uvicorn.error"
+
 log = logging.getLogger(__name__)
 
 
@@ -60,11 +62,12 @@ def configure_logs(style: LogFormat, loggers: Sequence[str], *, verbose: bool) -
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
-    for name in (__name__, "uvicorn.error", *loggers):
+    for name in (__name__, UVICORN, *loggers):
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
         logger.propagate = False
-        logger.setLevel(logging.INFO if verbose else logging.WARNING)
+        # uvicorn logs the addresses of WebSockets, whose parameters have words of the user.
+        logger.setLevel(logging.INFO if verbose and name != UVICORN else logging.WARNING)
 
 
 class LogRequests:

@@ -9,10 +9,11 @@ import sys
 import time
 import webbrowser
 from collections.abc import Callable
+from pathlib import Path
 
 from device_app.paths import data_folder
 from device_app.service.wyoming.server import PORT
-from editing.errors import StorageError
+from editing.errors import StorageError, one_line
 from editing.privacy import make_folder
 
 WAIT_S = 60.0
@@ -71,9 +72,15 @@ def start_service(port: int, model: str | None, report: Callable[[str], None]) -
     while time.monotonic() < end and process.poll() is None:
         if is_serving(url):
             process.returncode = 0  # it is to go on; Popen would warn that it was not waited for
+            report(f"It goes on when this terminal is closed; 'kill {process.pid}' ends it.")
             return url
         time.sleep(0.1)
-    raise StorageError(f"the service did not start; {log} says why. 'asr-edge serve --port {port}' shows it here")
+    raise StorageError(f"the service did not start: {_last_line(log)} ({log})")
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text("utf-8", "replace").strip().splitlines() or ["it wrote no message"]
+    return one_line(lines[-1].removeprefix("asr-edge: "))
 
 
 def _is_free(port: int) -> bool:

@@ -90,7 +90,7 @@ def spoken(tmp_path_factory, prompt):
     return write_audio(tmp_path_factory.mktemp("spoken") / "microphone.wav", audio, 48_000, subtype="PCM_16")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium(spoken):
     need_chromium()
     from playwright.sync_api import sync_playwright
