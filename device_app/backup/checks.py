@@ -129,5 +129,5 @@ def _recordings(database: Path) -> int | None:
         check_journal(database)
         with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as sql:
             return int(sql.execute("SELECT count(*) FROM utterance WHERE deleted = 0").fetchone()[0])
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         return None

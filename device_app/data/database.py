@@ -74,6 +74,9 @@ def _connect(path: Path, *, exclusive: bool = False) -> sqlite3.Connection:
         connection.execute("PRAGMA foreign_keys = ON")
         # Overwrite deleted content with zeros; only some builds of SQLite do so by default.
         connection.execute("PRAGMA secure_delete = ON")
+    except UnicodeDecodeError as error:  # of SQLite's message, which quotes a damaged schema
+        connection.close()
+        raise sqlite3.DatabaseError("its schema is damaged: a text in it is not UTF-8") from error
     except BaseException:
         connection.close()
         raise

@@ -60,6 +60,12 @@ def truncate(folder):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def replace_bytes(folder, old, new):
+    path = folder / "store.sqlite3"
+    assert old in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(old, new))
+
+
 def replace_with(data):
     return lambda folder: (folder / "store.sqlite3").write_bytes(data)
 
@@ -88,6 +94,7 @@ DAMAGES = {
     "a page of an index": lambda folder: garble_page(folder, "an index"),
     "the page of the domains": lambda folder: garble_page(folder, "the domains"),
     "the schema": lambda folder: garble(folder / "store.sqlite3", 100, 400),
+    "a name that is not UTF-8": lambda folder: replace_bytes(folder, b"CREATE TABLE", b"CREATE T\xffBLE"),
     "the header": lambda folder: garble(folder / "store.sqlite3", 0, 100),
     "the version": lambda folder: garble(folder / "store.sqlite3", 60, 3),
     "cut off": truncate,

@@ -14,6 +14,7 @@ from device_app.data.names import checked_name, checked_text
 from editing.errors import BadInputError
 from editing.former_names import UTTERANCE, translated
 
+UNREADABLE = (sqlite3.Error, UnicodeDecodeError)  # the second: of a message of SQLite, which quotes a damaged name
 WIDEST_GAP = 100_000  # ids to try one by one between readable parts of the table
 
 # Columns that may be NULL, or missing in a database of an earlier version.
@@ -30,7 +31,7 @@ def readable_records(path: Path, unknown_domain: str) -> list[dict[str, Any]]:
     recording with different texts. Changed bytes within a text cannot be detected, because SQLite has no checksums.
     """
     found: dict[int, dict[str, Any]] = {}
-    with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as sql:
+    with suppress(*UNREADABLE), closing(sqlite3.connect(path)) as sql:
         sql.text_factory = bytes
         domains, speakers = _names(sql, "domain"), _names(sql, "speaker")
         for row in _rows(sql):
@@ -42,7 +43,7 @@ def readable_records(path: Path, unknown_domain: str) -> list[dict[str, Any]]:
 
 def _names(sql: sqlite3.Connection, table: str) -> Mapping[Any, str]:
     names: dict[Any, str] = {}
-    with suppress(sqlite3.Error):
+    with suppress(*UNREADABLE):
         for identity, name in sql.execute(f"SELECT id, name FROM {table} NOT INDEXED"):  # noqa: S608
             with suppress(BadInputError, UnicodeDecodeError, AttributeError):
                 names[identity] = checked_name(name.decode(), table)
@@ -54,13 +55,13 @@ def _rows(sql: sqlite3.Connection) -> Iterator[dict[str, Any]]:
     query = "SELECT * FROM utterance NOT INDEXED"
     ends = [0, 0]
     for index, order in enumerate(("ASC", "DESC")):
-        with suppress(sqlite3.Error):
+        with suppress(*UNREADABLE):
             for row in _read(sql, f"{query} ORDER BY id {order}"):
                 ends[index] = row["id"]
                 yield row
     first, last = ends
     for identity in range(first + 1, min(last, first + WIDEST_GAP)):
-        with suppress(sqlite3.Error):
+        with suppress(*UNREADABLE):
             yield from _read(sql, f"{query} WHERE id = {identity}")
 
 

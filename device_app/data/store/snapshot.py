@@ -80,14 +80,14 @@ def write_locked(path: Path) -> Iterator[None]:
     try:
         damage.check_journal(path)  # first, because SQLite would remove a damaged one
         sql = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         yield
         return
     with closing(sql):
         try:
             sql.execute(f"PRAGMA busy_timeout = {round(database.BUSY_S * 1000)}")
             sql.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise BlockedError(
                     f"{path}: another asr-edge is writing to it; nothing was changed. Wait until it has finished"
@@ -122,7 +122,7 @@ def check_foreign_database(path: Path, what: str) -> None:
                 inner = PurePosixPath(name)
                 if inner.is_absolute() or os.pardir in inner.parts or len(inner.parts) > 2:
                     raise BadInputError(f"{what}: its database names a file outside the store; nothing was changed")
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise BadInputError(f"{what}: its database is damaged ({error}); nothing was changed") from error
 
 
