@@ -116,7 +116,7 @@ def _read_form(file: IO[bytes], start: int, size: int, header: bytes) -> tuple[P
             end, is_cut = _end(file, sound, size, "big")
             if not is_cut and frames * frame < UNKNOWN_FROM:
                 is_cut = frames * frame - (end - first) > HEADER_TOLERANCE_S * rate * frame
-            count = (end - first) // frame
+            count = max(end - first, 0) // frame  # the offset may lead behind the end
             promised = max(frames, declared // frame) if is_cut else None
             spans: list[Span] = [_form_header(header[8:12], common, count, count * frame), (first, count * frame)]
             return Part(View(file, spans), promised, is_cut), _next_file(file, _after(end, size), size, "big")

@@ -55,6 +55,8 @@ def parts(file: IO[bytes], size: int) -> list[Part] | None:
             break
         _add(links[-1], header, position, end)
         position = end
+    if links and not links[-1].end and not links[-1].fragment:  # it ends within its first page
+        links.pop()
     return [Part(_view(file, link), is_cut=link.has_gap or (is_cut and link is links[-1])) for link in links] or None
 
 

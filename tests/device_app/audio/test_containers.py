@@ -382,3 +382,16 @@ def test_a_file_that_cannot_be_read_to_its_end_says_why(tmp_path):
     data = make("wav", np.tile(AUDIO, 5))
     with pytest.raises(IncompleteAudioError, match="Input/output error"):
         list(read_blocks(Failing(data), "x", block_s=0.5))
+
+
+@pytest.mark.parametrize("length", [28, 30, 40, 57])
+def test_an_ogg_file_that_ends_within_its_first_page(length):
+    with pytest.raises(BadAudioError):
+        decoded(make("ogg")[:length])
+
+
+def test_an_aiff_file_whose_sound_begins_behind_its_end():
+    data = make("aiff")
+    at = data.index(b"SSND") + 8
+    with pytest.raises((BadAudioError, IncompleteAudioError)):
+        list(read_blocks(io.BytesIO(data[:at] + (60_000).to_bytes(4, "big") + data[at + 4 : at + 2000]), "x"))
