@@ -57,7 +57,9 @@ class X11Window:
 
     def type(self, text: str) -> None:
         """See `Window`."""
-        _run(["xdotool", "type", "--clearmodifiers", "--delay", "2", "--file", "-"], one_line_of(text))
+        # For a letter that is not on the keyboard, xdotool changes a key, and the window needs time to learn of it.
+        delay_ms = "2" if text.isascii() else "25"
+        _run(["xdotool", "type", "--clearmodifiers", "--delay", delay_ms, "--file", "-"], one_line_of(text))
 
     def erase(self, characters: int) -> None:
         """See `Window`."""

