@@ -154,6 +154,11 @@ class Change:
         )
 
 
+def resamples(count: int) -> NDArray[np.int64]:
+    """(resamples, count): indices of utterances for a bootstrap, the same each time; one empty row without any."""
+    return np.random.default_rng(SEED).integers(count, size=(RESAMPLES, count)) if count else np.zeros((1, 0), np.int64)
+
+
 def compare(before: Hypotheses, after: Hypotheses) -> Change:
     """Compares two versions by a paired bootstrap over utterances.
 
@@ -169,7 +174,7 @@ def compare(before: Hypotheses, after: Hypotheses) -> Change:
         raise ValueError("the two versions did not transcribe the same utterances")
     old, new = before.counts, after.counts
     count = len(old)
-    picks = np.random.default_rng(SEED).integers(count, size=(RESAMPLES, count)) if count else np.zeros((1, 0), int)
+    picks = resamples(count)
     words = np.maximum(1, old[:, 1][picks].sum(axis=1))
     differences = (new[:, 0] - old[:, 0])[picks].sum(axis=1) / words
     low, harm, high = np.quantile(differences, [0.025, 1 - CONFIDENCE, 0.975])

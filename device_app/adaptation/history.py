@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from device_app.adaptation.decision import clean_up
-from device_app.adaptation.test_sets import general_speech, test_set, transcribe_sets
+from device_app.adaptation.test_sets import general_speech, test_set, transcribe_texts
 from device_app.data.names import GUARD_SET
 from device_app.data.store import Store
 from device_app.evaluation.transfer import average_wer, backward_transfer, forward_transfer
@@ -30,7 +30,7 @@ def measure_versions(store: Store, ledger: Ledger, context: ExecutionContext) ->
         if missing:
             sets = {domain: test_set(store, domain, ledger.base.language) for domain in missing}
             transcriber = Transcriber(ledger.bundle(version), threads=context.threads)
-            found = transcribe_sets(transcriber, sets, context.reporter, f"transcribing with version {version.id}")
+            found = transcribe_texts(transcriber, sets, context.reporter, f"transcribing with version {version.id}")
             ledger.record_wer(version, {domain: hypotheses.wer for domain, hypotheses in found.items()})
     clean_up(ledger)
     return domains, ledger.history()

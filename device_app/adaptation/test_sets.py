@@ -134,6 +134,17 @@ def transcribe_sets(
         label: of the progress.
         before: of the version to compare with, for the same sets: the divergence from it is measured on the guard set.
     """
+    found = transcribe_texts(transcriber, sets, reporter, label)
+    if GUARD_SET in sets:
+        reference = () if before is None else before[GUARD_SET].outputs
+        found[GUARD_SET] = with_outputs(found[GUARD_SET], transcriber, sets[GUARD_SET], reference)
+    return found
+
+
+def transcribe_texts(
+    transcriber: Transcriber, sets: Mapping[str, Sequence[Utterance]], reporter: Reporter, label: str
+) -> dict[str, Hypotheses]:
+    """As `transcribe_sets`, but without the model's outputs, where only error rates are needed."""
     found = {}
     with reporter.progress(label, sum(map(len, sets.values()))) as advance:
         for domain, utterances in sets.items():
@@ -142,9 +153,6 @@ def transcribe_sets(
                 hypotheses.append(transcriber.transcribe(one.read(), SAMPLE_RATE).text)
                 advance(1)
             found[domain] = Hypotheses([one.transcript for one in utterances], hypotheses)
-    if GUARD_SET in sets:
-        reference = () if before is None else before[GUARD_SET].outputs
-        found[GUARD_SET] = with_outputs(found[GUARD_SET], transcriber, sets[GUARD_SET], reference)
     return found
 
 

@@ -25,7 +25,8 @@ def report(
 ) -> None:
     """Show the WER of every domain after each edit, and forgetting and transfer."""
     from device_app.adaptation.history import measure_versions, transfer_metrics
-    from device_app.adaptation.report.page import check_html
+    from device_app.adaptation.report.measure import measure_history
+    from device_app.adaptation.report.page import check_html, render
     from device_app.data.store import Store
     from device_app.evaluation.plots import check_picture
     from device_app.outputs import check_output
@@ -41,8 +42,9 @@ def report(
     ledger = open_ledger(model)
     options.tell("Transcribing the test recordings with each version that was not measured yet ...")
     with Store() as store, ledger.changing():
+        history = None if html is None else measure_history(store, ledger, terminal_context(threads))
         domains, versions = measure_versions(store, ledger, terminal_context(threads))
-    figures = transfer_metrics(ledger, domains[:-1], versions)
+    figures = transfer_metrics(ledger, domains, versions)
     if as_json:
         rows = [{"version": v.id, "why": v.why, "wer": {d: v.wer[d] for d in domains}} for v in versions]
         print_json({"domains": domains, "versions": rows, **figures})
@@ -63,12 +65,8 @@ def report(
 
         draw_matrix(domains, [f"{v.id} {v.why}" for v in versions], [v.wer for v in versions], picture)
         options.tell(f"Picture: {picture}")
-    if html is not None:
-        from device_app.adaptation.report.measure import measure_history
-        from device_app.adaptation.report.page import render
+    if html is not None and history is not None:
         from editing.files import write_atomically
 
-        with Store() as store, ledger.changing():
-            history = measure_history(store, ledger, terminal_context(threads))
         write_atomically(html, render(history, ledger).encode())
         options.tell(f"Report: {html}")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from device_app.adaptation.decision import clean_up
-from device_app.adaptation.gate import RESAMPLES, SEED, Hypotheses
+from device_app.adaptation.gate import Hypotheses, resamples
 from device_app.adaptation.history import domains_of_history
-from device_app.adaptation.test_sets import test_set
-from device_app.audio.samples import SAMPLE_RATE
+from device_app.adaptation.test_sets import test_set, transcribe_texts
 from device_app.data.names import GUARD_SET
 from device_app.data.store import Store
-from device_app.data.utterance import Utterance
 from device_app.execution import ExecutionContext
 from device_app.models.ledger import Ledger, Version
 from device_app.recognition.transcriber import Transcriber
@@ -33,7 +31,7 @@ class Estimate:
     def of(cls, hypotheses: Hypotheses) -> Estimate:
         """Resamples utterances (Bisani & Ney 2004, doi 10.1109/ICASSP.2004.1326009)."""
         counts = hypotheses.counts
-        picks = np.random.default_rng(SEED).integers(len(counts), size=(RESAMPLES, len(counts)))
+        picks = resamples(len(counts))
         wrong, words = counts[picks].sum(axis=1).T
         low, high = np.quantile(wrong / np.maximum(1, words), [0.025, 0.975])
         return cls(hypotheses.wer, float(low), float(high), len(counts))
@@ -80,24 +78,15 @@ def measure_history(store: Store, ledger: Ledger, context: ExecutionContext) -> 
     measured = []
     for version in versions:
         transcriber = Transcriber(ledger.bundle(version), threads=context.threads)
-        with context.reporter.progress(
-            f"transcribing with version {version.id}", sum(map(len, sets.values()))
-        ) as advance:
-            measured.append({domain: _hypotheses(transcriber, found, advance) for domain, found in sets.items()})
+        hypotheses = transcribe_texts(transcriber, sets, context.reporter, f"transcribing with version {version.id}")
+        missing = {domain: one.wer for domain, one in hypotheses.items() if domain not in version.wer}
+        if missing:  # then `measure_versions` has nothing left to transcribe
+            ledger.record_wer(version, missing)
+        measured.append(hypotheses)
     clean_up(ledger)
-    estimates = [{domain: Estimate.of(found) for domain, found in one.items()} for one in measured]
+    estimates = [{domain: Estimate.of(texts) for domain, texts in one.items()} for one in measured]
     examples = {domain: _examples(measured[0][domain], measured[-1][domain]) for domain in sets if domain != GUARD_SET}
     return History(list(sets), versions, estimates, examples)
-
-
-def _hypotheses(
-    transcriber: Transcriber, utterances: Sequence[Utterance], advance: Callable[[float], None]
-) -> Hypotheses:
-    texts = []
-    for one in utterances:
-        texts.append(transcriber.transcribe(one.read(), SAMPLE_RATE).text)
-        advance(1)
-    return Hypotheses([one.transcript for one in utterances], texts)
 
 
 def _examples(before: Hypotheses, now: Hypotheses) -> list[Example]:
