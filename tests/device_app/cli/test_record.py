@@ -165,6 +165,7 @@ def test_free_speech_is_labelled_with_what_was_heard(desk, say, kept):
     assert utterance.prompt is None
 
 
+@pytest.mark.slow  # tests/device_app/audio/test_microphone.py unplugs it in the default run
 def test_a_microphone_that_goes_away_loses_nothing(desk, prompts, say, kept, virtual_microphone):
     screen = desk(prompts(SAID, "Another one."))
     say(screen)

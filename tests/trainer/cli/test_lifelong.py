@@ -75,6 +75,7 @@ def test_run_as_json_prints_the_document_that_it_writes(asr, config, tmp_path):
     assert not (tmp_path / "trial").exists()
 
 
+@pytest.mark.slow  # tests/trainer/lifelong/test_runner.py interrupts a run in the default run
 def test_an_interrupted_run_resumes_and_repeats_no_finished_step(asr, config, tmp_path, monkeypatch):
     calls = []
     finetune = runner.finetune

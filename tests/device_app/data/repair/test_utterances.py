@@ -339,7 +339,7 @@ with Store(Path(sys.argv[1])) as store:
 """
 
 
-@pytest.mark.parametrize("kills", [12, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [6, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_kill_at_any_moment_of_import_and_delete_loses_nothing_confirmed(tmp_path, kills):
     corpus = tmp_path / "corpus"
     corpus.mkdir()
