@@ -37,10 +37,10 @@ setup: .setup-dev
 demo: .setup-dev
 	@$(BIN)/python scripts/demo.py
 
-# Three workers on two cores: tests that record wait for real time. Without .pyc files, each would compile all modules again.
+# The tests start many processes: without .pyc files, each would compile all modules again.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: .setup-dev
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: .setup-dev
 	$(BIN)/pytest -m "slow or not slow"

@@ -35,7 +35,7 @@ def executor_named(name):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["local", "ray"])
+@pytest.mark.parametrize("name", ["local", pytest.param("ray", marks=pytest.mark.slow)])
 def test_all_tasks_run_and_are_reported(name, tmp_path):
     messages = []
     executor_named(name).run(

@@ -104,6 +104,7 @@ def desk(terminal, run, tmp_path, virtual_microphone):
     return start
 
 
+@pytest.mark.slow  # test_recording_in_process.py has the same walk
 @pytest.mark.microphone
 def test_a_walk_accepts_edits_skips_goes_back_plays_and_deletes(desk):
     screen = desk()

@@ -75,7 +75,8 @@ def test_more_patience_joins_segments(transcriber, prompt, noise):
     audio = np.concatenate([prompt, noise(0.8, -65), prompt, noise(3, -65)])
     counts = {
         silence_s: sum(
-            u.is_final for u in updates(transcriber.stream(settings=SegmentSettings(silence_s=silence_s)), audio)
+            u.is_final
+            for u in updates(transcriber.stream(partial_s=0, settings=SegmentSettings(silence_s=silence_s)), audio)
         )
         for silence_s in (0.3, 2.0)
     }

@@ -59,11 +59,17 @@ def ended(jobs, identity):
 def test_a_job_gives_the_signed_vector_of_local_training_and_keeps_no_recording(
     one_processor, make_jobs, device, packed, training_set, keys
 ):
-    jobs = make_jobs(LocalExecutor())
-    identity = queued(jobs, device, packed)
-    jobs.start()
-    job = ended(jobs, identity)
+    before = os.umask(0o022)
+    try:
+        jobs = make_jobs(LocalExecutor())
+        identity = queued(jobs, device, packed)
+        jobs.start()
+        job = ended(jobs, identity)
+    finally:
+        os.umask(before)
     assert job.state == "done", job.error
+    assert [path for path in jobs.folder(job).rglob("*") if path.stat().st_mode & 0o077] == []
+    assert jobs.folder(job).stat().st_mode & 0o077 == 0
     local = finetune_for_training_set(training_set, FineTuningSettings(epochs=2, seed=3)).vector
     path = jobs.vector(job)
     found = TaskVector.load(path).tensors

@@ -10,7 +10,7 @@ from device_app.remote.training import fetch, send
 from trainer.executors import LocalExecutor
 
 
-@pytest.fixture(params=[pytest.param(0o000, marks=pytest.mark.slow), 0o022], ids=oct)
+@pytest.fixture(params=[0o000, 0o022], ids=oct)
 def umask(request):
     before = os.umask(request.param)
     yield request.param
@@ -22,6 +22,7 @@ def accessible_to_others(folder):
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow  # test_jobs.py looks at the files of a worker in the default run
 def test_files_of_a_job_are_private_from_upload_to_result(
     one_processor, umask, serve, keys, packed, trusted, host_home, make_jobs, client_of, tmp_path
 ):

@@ -5,6 +5,7 @@ import hashlib
 import json
 import socket
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -211,16 +212,25 @@ def test_another_hosts_certificate_is_refused(serve, trusted, job, host_home, tm
         send(job, client, lambda _sent: None)
 
 
+@pytest.fixture
+def short_pauses(monkeypatch):
+    """The client waits a tenth of the time it is asked to."""
+    sleep = time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: sleep(seconds / 10))
+
+
+@pytest.mark.usefixtures("short_pauses")
 def test_a_request_is_retried_after_retry_after(serve, trusted, job, database):
     """The host allows one job per device; the device waits until that job has ended."""
     host = trusted(serve(limits=Limits(jobs_of_device=1)))
     with HostClient(host) as client, HostClient(host) as other:
         first = client.create({**job.request, "key": "1" * 32})["id"]
-        threading.Timer(1.0, lambda: other.cancel(first)).start()
+        threading.Timer(0.1, lambda: other.cancel(first)).start()
         assert send(job, client, lambda _sent: None).identity
     assert [one.state for one in database.jobs()] == ["cancelled", "queued"]
 
 
+@pytest.mark.usefixtures("short_pauses")
 def test_a_broken_connection_is_restored(serve, trusted, job, database):
     """A proxy cuts each of the first connections after a few kilobytes of the upload."""
     url = serve()
