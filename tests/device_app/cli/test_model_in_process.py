@@ -1,0 +1,40 @@
+"""`asr-edge model` in the process of the tests; pulling from a hub is in tests/device_app/models."""
+
+import json
+
+from tests.command_line import call
+
+
+def test_the_model_in_use_is_marked(own_home, tiny_bundle):
+    assert call("model", "list").stdout.startswith("embedded          in use; moonshine, en, ")
+    done = call("model", "use", tiny_bundle.folder)
+    assert "is in use; its edits are its own" in done.stdout
+    assert "in use" not in call("model", "list").stdout.splitlines()[0]
+    call("model", "use", "embedded")
+    (embedded,) = json.loads(call("model", "list", "--json").stdout)
+    assert (embedded["name"], embedded["in_use"]) == ("embedded", True)
+
+
+def test_fits_has_a_line_for_each_model_that_can_be_installed(own_home, transcriber):
+    done = call("model", "list", "--fits", "--json")
+    found = {one["name"]: one for one in json.loads(done.stdout)}
+    assert found["embedded"]["is_installed"]
+    assert all(0 < one["rtf"] and 0 < one["memory_mb"] and 0 < one["adaptation_s"] for one in found.values())
+    assert found["embedded"]["rtf"] < found["moonshine-base"]["rtf"]
+    table = call("model", "list", "--fits")
+    assert "real-time factor" in table.stdout
+    assert all(name in table.stdout for name in found)
+    assert "'asr-edge convert FOLDER' a downloaded Whisper model" in table.stderr
+
+
+def test_nothing_is_installed_without_consent(own_home, bundle, tmp_path):
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "moonshine", **bundle.config}))
+    (folder / "README.md").write_text("---\nlicense: other\nlanguage: xx\n---\n")
+    (folder / "model.safetensors").write_bytes(b"")
+    (folder / "tokenizer.json").write_bytes(bundle.path("tokenizer.json").read_bytes())
+    done = call("model", "pull", "mine", "--from", folder, stdin=b"n\n", code=1)
+    assert f"{folder}: language xx, licence other" in done.stderr
+    assert "does not allow every use" in done.stderr
+    assert not (own_home / "models").exists()
