@@ -19,7 +19,7 @@ def test_fits_has_a_line_for_each_model_that_can_be_installed(own_home, transcri
     done = call("model", "list", "--fits", "--json")
     found = {one["name"]: one for one in json.loads(done.stdout)}
     assert found["embedded"]["is_installed"]
-    assert all(0 < one["rtf"] and 0 < one["memory_mb"] and 0 < one["adaptation_s"] for one in found.values())
+    assert all(min(one["rtf"], one["memory_mb"], one["adaptation_s"]) > 0 for one in found.values())
     assert found["embedded"]["rtf"] < found["moonshine-base"]["rtf"]
     table = call("model", "list", "--fits")
     assert "real-time factor" in table.stdout
