@@ -14,8 +14,8 @@ from device_app.audio.samples import Samples
 from device_app.recognition.families.moonshine import HOP, load
 from editing.errors import BadInputError
 from export.bundle import Bundle
+from trainer.autoregressive import teacher_forced
 from trainer.graph_parity import verify
-from trainer.teacher_forcing import teacher_forced
 
 
 def build(config: Mapping[str, Any], attention: str = "eager") -> MoonshineForConditionalGeneration:

@@ -14,9 +14,9 @@ from device_app.audio.samples import Samples
 from device_app.recognition.families.moonshine_streaming import STEP, STRIDE, load
 from export.bundle import Bundle
 from export.graphs.moonshine_streaming import encode
+from trainer.autoregressive import teacher_forced
 from trainer.families.moonshine import tokenise
 from trainer.graph_parity import verify
-from trainer.teacher_forcing import teacher_forced
 
 __all__ = ["build", "features", "log_probabilities", "loss", "prepare", "tokenise", "verify_graphs"]
 

@@ -20,9 +20,9 @@ from device_app.audio.samples import SAMPLE_RATE, Samples
 from device_app.recognition.families.whisper import FRAME, HOP, TEXT_PREFIX, load
 from editing.errors import BadInputError
 from export.bundle import Bundle
+from trainer.autoregressive import teacher_forced
 from trainer.graph_parity import verify
 from trainer.log_mel import fourier_basis, mel_filters, power_spectrum
-from trainer.teacher_forcing import teacher_forced
 
 FFT = 400  # samples; also the length of the window
 FLOOR = 1e-10  # of the power
