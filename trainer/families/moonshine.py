@@ -12,9 +12,8 @@ from transformers import MoonshineConfig, MoonshineForConditionalGeneration
 
 from device_app.audio.samples import Samples
 from device_app.recognition.families.moonshine import HOP, load
-from editing.errors import BadInputError
 from export.bundle import Bundle
-from trainer.autoregressive import teacher_forced
+from trainer.autoregressive import TokenLoss, graph_outputs, teacher_forced, text_tokeniser
 from trainer.graph_parity import verify
 
 
@@ -58,53 +57,14 @@ def prepare(model: MoonshineForConditionalGeneration) -> None:
 
 
 def tokenise(bundle: Bundle) -> Callable[[str], list[int]]:
-    """Returns the function that turns a text into tokens, including the end token.
+    """Returns the function that turns a text into tokens (see `trainer.autoregressive.text_tokeniser`).
 
-    That function raises BadInputError for a text with more tokens than the decoder can output. No
-    character is unknown: those outside the vocabulary become byte tokens.
-
-    Raises:
-        BundleError: the tokenizer is damaged.
+    No character is unknown: those outside the vocabulary become byte tokens.
     """
-    tokenizer = bundle.tokenizer()
-    end, longest = int(bundle.config["eos_token_id"]), int(bundle.config["max_position_embeddings"])
-
-    def tokens(text: str) -> list[int]:
-        found = [*tokenizer.encode(text, add_special_tokens=False).ids, end]
-        if len(found) > longest:
-            raise BadInputError(f"its text has {len(found)} tokens; the model writes at most {longest}")
-        return found
-
-    return tokens
+    return text_tokeniser(bundle, int(bundle.config["eos_token_id"]), int(bundle.config["max_position_embeddings"]))
 
 
 FRONT_END = ((127, 64), (7, 3), (3, 2))  # kernel and stride of the three convolutions
-
-
-def loss(
-    model: MoonshineForConditionalGeneration,
-    audio: torch.Tensor,
-    lengths: torch.Tensor,
-    targets: Sequence[Sequence[int]],
-    augment: bool = False,  # noqa: ARG001
-) -> tuple[torch.Tensor, int]:
-    """Cross-entropy, summed over the batch's tokens, and their number (see `trainer.families.Family`).
-
-    `augment` has no effect: the model's input is the raw waveform, so there are no features to mask.
-    """
-    labels = torch.tensor([token for target in targets for token in target], device=audio.device)
-    logits = _logits(model, audio, lengths, targets)
-    return torch.nn.functional.cross_entropy(logits, labels, reduction="sum"), len(labels)
-
-
-def log_probabilities(
-    model: MoonshineForConditionalGeneration,
-    audio: torch.Tensor,
-    lengths: torch.Tensor,
-    targets: Sequence[Sequence[int]],
-) -> torch.Tensor:
-    """(tokens, vocabulary), the tokens of all targets in turn (see `trainer.families.Family`)."""
-    return torch.log_softmax(_logits(model, audio, lengths, targets), dim=-1)
 
 
 def features(model: MoonshineForConditionalGeneration, audio: torch.Tensor) -> torch.Tensor:
@@ -129,6 +89,10 @@ def _logits(
     hidden = model.model(input_values=audio, attention_mask=mask, decoder_input_ids=inputs, use_cache=False)
     logits: torch.Tensor = model.proj_out(hidden.last_hidden_state[is_target])
     return logits.float()
+
+
+_token_loss = TokenLoss(_logits)
+loss, log_probabilities = _token_loss.loss, _token_loss.log_probabilities
 
 
 def padded_logits(
@@ -173,28 +137,10 @@ def _decoder_inputs(model: MoonshineForConditionalGeneration, labels: torch.Tens
 def reference_outputs(
     model: MoonshineForConditionalGeneration, audio: NDArray[np.float32], tokens: NDArray[np.int64]
 ) -> dict[str, NDArray[np.float32]]:
-    """The outputs of transformers, under the names of the graphs' outputs.
-
-    Args:
-        model: eager, in evaluation mode.
-        audio: (batch, samples).
-        tokens: (batch, steps), the decoder's inputs.
-
-    Returns:
-        cross_key.N and cross_value.N of every decoder layer, and logits (batch, steps, vocabulary).
-    """
+    """The outputs of transformers for audio (batch, samples); see `trainer.autoregressive.graph_outputs`."""
     with torch.no_grad():
         hidden = model.model.encoder(torch.from_numpy(audio)).last_hidden_state
-        decoder = model.model.decoder(
-            input_ids=torch.from_numpy(tokens), encoder_hidden_states=hidden, use_cache=False
-        ).last_hidden_state
-        outputs = {"logits": model.proj_out(decoder)}
-        for index, layer in enumerate(model.model.decoder.layers):
-            attention = layer.encoder_attn
-            split = (hidden.shape[0], hidden.shape[1], -1, attention.head_dim)
-            outputs[f"cross_key.{index}"] = attention.k_proj(hidden).view(split).permute(0, 2, 3, 1)
-            outputs[f"cross_value.{index}"] = attention.v_proj(hidden).view(split).transpose(1, 2)
-    return {name: output.numpy() for name, output in outputs.items()}
+    return graph_outputs(model, hidden, tokens)
 
 
 def verify_graphs(

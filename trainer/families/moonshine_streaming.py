@@ -14,7 +14,7 @@ from device_app.audio.samples import Samples
 from device_app.recognition.families.moonshine_streaming import STEP, STRIDE, load
 from export.bundle import Bundle
 from export.graphs.moonshine_streaming import encode
-from trainer.autoregressive import teacher_forced
+from trainer.autoregressive import TokenLoss, decoder_logits, teacher_forced
 from trainer.families.moonshine import tokenise
 from trainer.graph_parity import verify
 
@@ -35,32 +35,6 @@ def build(config: Mapping[str, Any], attention: str = "eager") -> MoonshineStrea
 
 def prepare(_model: MoonshineStreamingForConditionalGeneration) -> None:
     """Does nothing: the encoder's masks leave padding out."""
-
-
-def loss(
-    model: MoonshineStreamingForConditionalGeneration,
-    audio: torch.Tensor,
-    lengths: torch.Tensor,
-    targets: Sequence[Sequence[int]],
-    augment: bool = False,  # noqa: ARG001
-) -> tuple[torch.Tensor, int]:
-    """Cross-entropy, summed over the batch's tokens, and their number (see `trainer.families.Family`).
-
-    `augment` has no effect: the model's input is the raw waveform, so there are no features to mask.
-    """
-    labels = torch.tensor([token for target in targets for token in target], device=audio.device)
-    logits = _logits(model, audio, lengths, targets)
-    return torch.nn.functional.cross_entropy(logits, labels, reduction="sum"), len(labels)
-
-
-def log_probabilities(
-    model: MoonshineStreamingForConditionalGeneration,
-    audio: torch.Tensor,
-    lengths: torch.Tensor,
-    targets: Sequence[Sequence[int]],
-) -> torch.Tensor:
-    """(tokens, vocabulary), the tokens of all targets in turn (see `trainer.families.Family`)."""
-    return torch.log_softmax(_logits(model, audio, lengths, targets), dim=-1)
 
 
 def features(model: MoonshineStreamingForConditionalGeneration, audio: torch.Tensor) -> torch.Tensor:
@@ -92,6 +66,10 @@ def _logits(
     return logits.float()
 
 
+_token_loss = TokenLoss(_logits)
+loss, log_probabilities = _token_loss.loss, _token_loss.log_probabilities
+
+
 def reference_outputs(
     model: MoonshineStreamingForConditionalGeneration, audio: NDArray[np.float32], tokens: NDArray[np.int64]
 ) -> dict[str, NDArray[np.float32]]:
@@ -108,10 +86,7 @@ def reference_outputs(
     with torch.no_grad():
         values = _whole_frames(torch.from_numpy(audio))
         hidden = model.model.encoder(values, attention_mask=torch.ones_like(values)).last_hidden_state
-        decoded = model.model.decoder(
-            input_ids=torch.from_numpy(tokens), encoder_hidden_states=hidden, use_cache=False
-        ).last_hidden_state
-        return {"logits": model.proj_out(decoded).numpy()}
+        return {"logits": decoder_logits(model, hidden, tokens).numpy()}
 
 
 def verify_graphs(

@@ -18,9 +18,8 @@ from transformers import (
 
 from device_app.audio.samples import SAMPLE_RATE, Samples
 from device_app.recognition.families.whisper import FRAME, HOP, TEXT_PREFIX, load
-from editing.errors import BadInputError
 from export.bundle import Bundle
-from trainer.autoregressive import teacher_forced
+from trainer.autoregressive import TokenLoss, graph_outputs, teacher_forced, text_tokeniser
 from trainer.graph_parity import verify
 from trainer.log_mel import fourier_basis, mel_filters, power_spectrum
 
@@ -73,50 +72,10 @@ def prepare(_model: WhisperForConditionalGeneration) -> None:
 
 
 def tokenise(bundle: Bundle) -> Callable[[str], list[int]]:
-    """Returns the function that turns a text into tokens, including the end token.
-
-    That function raises BadInputError for a text with more tokens than the decoder can output.
-
-    Raises:
-        BundleError: the tokenizer is damaged.
-    """
-    tokenizer = bundle.tokenizer()
+    """Returns the function that turns a text into tokens (see `trainer.autoregressive.text_tokeniser`)."""
     settings = bundle.config["transformers"]
-    end, longest = settings["eos_token_id"], settings["max_target_positions"] - len(bundle.config["start"]) + 1
-
-    def tokens(text: str) -> list[int]:
-        found = [*tokenizer.encode(TEXT_PREFIX + text, add_special_tokens=False).ids, end]
-        if len(found) > longest:
-            raise BadInputError(f"its text has {len(found)} tokens; the model writes at most {longest}")
-        return found
-
-    return tokens
-
-
-def loss(
-    model: WhisperForConditionalGeneration,
-    audio: torch.Tensor,
-    lengths: torch.Tensor,  # noqa: ARG001
-    targets: Sequence[Sequence[int]],
-    augment: bool = False,  # noqa: ARG001
-) -> tuple[torch.Tensor, int]:
-    """Cross-entropy, summed over the batch's tokens, and their number (see `trainer.families.Family`).
-
-    `augment` masks no features: the waveforms are augmented, as for Moonshine.
-    """
-    labels = torch.tensor([token for target in targets for token in target], device=audio.device)
-    logits = _logits(model, audio, targets)
-    return torch.nn.functional.cross_entropy(logits, labels, reduction="sum"), len(labels)
-
-
-def log_probabilities(
-    model: WhisperForConditionalGeneration,
-    audio: torch.Tensor,
-    _lengths: torch.Tensor,
-    targets: Sequence[Sequence[int]],
-) -> torch.Tensor:
-    """(tokens, vocabulary), the tokens of all targets in turn (see `trainer.families.Family`)."""
-    return torch.log_softmax(_logits(model, audio, targets), dim=-1)
+    max_tokens = settings["max_target_positions"] - len(bundle.config["start"]) + 1
+    return text_tokeniser(bundle, settings["eos_token_id"], max_tokens, TEXT_PREFIX)
 
 
 def features(model: WhisperForConditionalGeneration, audio: torch.Tensor) -> torch.Tensor:
@@ -134,7 +93,10 @@ def _encode(model: WhisperForConditionalGeneration, audio: torch.Tensor) -> torc
 
 
 def _logits(
-    model: WhisperForConditionalGeneration, audio: torch.Tensor, targets: Sequence[Sequence[int]]
+    model: WhisperForConditionalGeneration,
+    audio: torch.Tensor,
+    _lengths: torch.Tensor,
+    targets: Sequence[Sequence[int]],
 ) -> torch.Tensor:
     """float32 (tokens, vocabulary), the tokens of all targets in turn, with teacher forcing."""
     inputs, is_target = teacher_forced(model.start, targets, model.config.eos_token_id, audio.device)
@@ -145,31 +107,17 @@ def _logits(
     return logits.float()
 
 
+_token_loss = TokenLoss(_logits)
+loss, log_probabilities = _token_loss.loss, _token_loss.log_probabilities
+
+
 def reference_outputs(
     model: WhisperForConditionalGeneration, audio: NDArray[np.float32], tokens: NDArray[np.int64]
 ) -> dict[str, NDArray[np.float32]]:
-    """The outputs of transformers, under the names of the graphs' outputs.
-
-    Args:
-        model: eager, in evaluation mode.
-        audio: (batch, samples).
-        tokens: (batch, steps), the decoder's inputs.
-
-    Returns:
-        cross_key.N and cross_value.N of every decoder layer, and logits (batch, steps, vocabulary).
-    """
+    """The outputs of transformers for audio (batch, samples); see `trainer.autoregressive.graph_outputs`."""
     with torch.no_grad():
         hidden = _encode(model, torch.from_numpy(audio))
-        decoder = model.model.decoder(
-            input_ids=torch.from_numpy(tokens), encoder_hidden_states=hidden, use_cache=False
-        ).last_hidden_state
-        outputs = {"logits": model.proj_out(decoder)}
-        for index, layer in enumerate(model.model.decoder.layers):
-            attention = layer.encoder_attn
-            split = (hidden.shape[0], hidden.shape[1], -1, attention.head_dim)
-            outputs[f"cross_key.{index}"] = attention.k_proj(hidden).view(split).permute(0, 2, 3, 1)
-            outputs[f"cross_value.{index}"] = attention.v_proj(hidden).view(split).transpose(1, 2)
-    return {name: output.numpy() for name, output in outputs.items()}
+    return graph_outputs(model, hidden, tokens)
 
 
 def verify_graphs(

@@ -17,7 +17,8 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from device_app.service.http.logs import LogRequests
+from device_app.service.http.logs import log_request
+from device_app.service.http.requests import ReportRequests
 from trainer.host.auth import CallingDevice, Group, Host, HostState, OwnJob, retry_later
 from trainer.host.contributions import accept_contribution, incoming_file, vector_file
 from trainer.host.database import UNFINISHED, Device, Job, State
@@ -313,6 +314,6 @@ def make_api(host_state: HostState) -> FastAPI:
     api.add_middleware(JsonBodies, limit=host_state.jobs.limits.json_bytes)
     if host_state.allows_anonymous:  # prevents DNS rebinding by a page in a browser
         api.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
-    api.add_middleware(LogRequests)
+    api.add_middleware(ReportRequests, report=log_request)
     add_error_handlers(api)
     return api
