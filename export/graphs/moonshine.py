@@ -25,13 +25,7 @@ class MoonshineEncoderGraph(nn.Module):
         self.model = model.model  # this attribute name preserves the parameter names
 
     def forward(self, audio: Tensor) -> tuple[Tensor, ...]:
-        """Encodes audio of shape (batch, samples).
-
-        Returns:
-            The keys of every decoder layer, (batch, heads, head_dim, frames), then the values of
-            every decoder layer, (batch, heads, frames, head_dim). Keys are transposed because each
-            decoder step multiplies by them.
-        """
+        """Encodes audio (batch, samples); see `export_encoder_decoder`."""
         encoder, decoder = self.model.encoder, self.model.decoder
         hidden = torch.tanh(encoder.conv1(audio.unsqueeze(1)))
         hidden = encoder.groupnorm(hidden)
@@ -74,19 +68,7 @@ class MoonshineDecoderGraph(nn.Module):
         cross_keys: Sequence[Tensor],
         cross_values: Sequence[Tensor],
     ) -> tuple[Tensor, ...]:
-        """Advances by one token.
-
-        Args:
-            token: (batch, 1), int64.
-            position: (1,), int64: the number of preceding tokens.
-            past_keys, past_values: per layer (batch, heads, past, head_dim); past may be 0.
-            cross_keys, cross_values: outputs of the encoder graph.
-
-        Returns:
-            logits (batch, 1, vocabulary); attention (batch, frames), the mean cross-attention
-            weights of the last third of the layers, from which word times are computed; then
-            past_keys and past_values of every layer, one step longer.
-        """
+        """Advances by one token; see `export_encoder_decoder`."""
         decoder = self.model.decoder
         batch = token.shape[0]
         hidden = decoder.embed_tokens(token)
