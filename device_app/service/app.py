@@ -11,9 +11,9 @@ from starlette.concurrency import run_in_threadpool
 from device_app.service import monitoring
 from device_app.service.errors import ServiceError, add_error_handlers, error_response
 from device_app.service.http.bodies import LimitBodies
-from device_app.service.http.logs import LogRequests
+from device_app.service.http.logs import log_request
+from device_app.service.http.requests import ReportRequests
 from device_app.service.live import websocket
-from device_app.service.metrics import CountRequests
 from device_app.service.openai import models, transcriptions
 from device_app.service.page import routes as page
 from device_app.service.security import Access, Guard
@@ -54,6 +54,6 @@ def make_app(state: ServiceState, access: Access) -> FastAPI:
         refusal=lambda status, reason: error_response(ServiceError(status, reason)),
     )
     app.add_middleware(Guard, access=access)
-    app.add_middleware(CountRequests, metrics=state.metrics)
-    app.add_middleware(LogRequests)
+    app.add_middleware(ReportRequests, report=state.metrics.count_request)
+    app.add_middleware(ReportRequests, report=log_request)
     return app

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from device_app.service.http.requests import EndedRequest
 
 SECONDS = (0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0)
 
@@ -37,35 +36,14 @@ class Metrics:
         self._jobs = Gauge("asr_edge_jobs", "Requests and live connections in progress.", registry=self.registry)
         self._waiting = Gauge("asr_edge_waiting_steps", "Steps that wait for a thread.", registry=self.registry)
 
+    def count_request(self, request: EndedRequest) -> None:
+        """Counts a request. Methods other than GET and POST are counted together, because a method may be any text."""
+        method = request.method if request.method in ("GET", "POST") else "other"
+        self.requests.labels(request.route, method, request.status).inc()
+        self.seconds.labels(request.route).observe(request.seconds)
+
     def text(self, jobs: int, waiting: int) -> bytes:
         """All metrics in the text format of Prometheus."""
         self._jobs.set(jobs)
         self._waiting.set(waiting)
         return generate_latest(self.registry)
-
-
-class CountRequests:
-    """ASGI middleware: counts requests by the template of their route, because a path may be anything."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        status, started = 499, time.perf_counter()
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, noting)
-        finally:
-            route = getattr(scope.get("route"), "path", "-")
-            method = scope["method"] if scope["method"] in ("GET", "POST") else "other"
-            self._metrics.requests.labels(route, method, status).inc()
-            self._metrics.seconds.labels(route).observe(time.perf_counter() - started)

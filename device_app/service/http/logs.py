@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Literal
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from device_app.service.http.requests import EndedRequest
 
 LogFormat = Literal["text", "json"]
 FIELDS = ("method", "route", "status", "ms")
@@ -70,32 +70,12 @@ def configure_logs(style: LogFormat, loggers: Sequence[str], *, verbose: bool) -
         logger.setLevel(logging.INFO if verbose and name != UVICORN else logging.WARNING)
 
 
-class LogRequests:
-    """ASGI middleware: logs method, route, status and milliseconds of each request; server errors as warnings."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        status, started = 500, time.monotonic()
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, noting)
-        finally:
-            route = getattr(scope.get("route"), "path", "-")  # the template: a path may be anything
-            fields = {
-                "method": scope["method"],
-                "route": route,
-                "status": status,
-                "ms": round(1000 * (time.monotonic() - started)),
-            }
-            log.log(logging.WARNING if status >= 500 else logging.INFO, "request", extra=fields)
+def log_request(request: EndedRequest) -> None:
+    """Logs method, route, status and milliseconds of a request; server errors as warnings."""
+    fields = {
+        "method": request.method,
+        "route": request.route,
+        "status": request.status,
+        "ms": round(1000 * request.seconds),
+    }
+    log.log(logging.WARNING if request.status >= 500 else logging.INFO, "request", extra=fields)

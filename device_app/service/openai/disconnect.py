@@ -9,10 +9,9 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 
 from device_app.service.errors import ServiceError
+from device_app.service.http.requests import CLIENT_CLOSED_REQUEST
 
 Result = TypeVar("Result")
-
-CLIENT_CLOSED_REQUEST = 499  # nginx's status for the log; nobody receives it
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
