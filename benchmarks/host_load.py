@@ -29,11 +29,11 @@ SERVER = """
 import sys
 from trainer.executors import LocalExecutor
 from trainer.host.limits import Limits
-from trainer.host.server import Address, own_signer, serve
+from trainer.host.server import Address, open_signer, serve
 class Idle(LocalExecutor):
     slots = 0
 address = Address(port=int(sys.argv[1]), tls=False)
-serve(address, own_signer(address), Idle(), Limits(), keep=False)
+serve(address, open_signer(address), Idle(), Limits(), keep=False)
 """
 
 

@@ -45,7 +45,7 @@ from device_app.data.utterance import Utterance
 from device_app.evaluation.error_rates import basic
 from device_app.models.baking import baked
 from device_app.recognition.decoder_search import SearchSettings
-from device_app.recognition.encoder_decoder.recogniser import MIN_WRITTEN
+from device_app.recognition.encoder_decoder.recogniser import MIN_TOKENS
 from device_app.recognition.families import moonshine
 from device_app.recognition.keyterms.graph import TermGraph
 from device_app.recognition.keyterms.terms import Keyterms, Strength
@@ -306,7 +306,7 @@ def strengths(arguments: argparse.Namespace) -> dict[str, Variant]:
     found: dict[str, Variant] = {}
     for one in arguments.strengths.split(","):
         per_character, most, *more = map(float, one.split(":"))
-        settings = SearchSettings(int(more[0]), *more[1:2], min_tokens=MIN_WRITTEN) if more else None
+        settings = SearchSettings(int(more[0]), *more[1:2], min_tokens=MIN_TOKENS) if more else None
         found[one] = Strength(per_character, most), settings
     return found
 

@@ -40,7 +40,7 @@ class Examination:
 
     @property
     def is_database_lost(self) -> bool:
-        """Whether there are recordings of which an empty database knows nothing, so that it was probably lost."""
+        """Whether the database is empty although recordings exist, so that it was probably lost."""
         return self.is_store_empty and any(one.kind == UNKNOWN for one in self.store)
 
 

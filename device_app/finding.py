@@ -11,7 +11,7 @@ class Finding:
     """A fault, or a notice.
 
     Attributes:
-        kind: of the affected items, in the plural.
+        kind: the kind of the affected items, in the plural.
         line: details, one line.
         remedy: what `repair` does; without `repair`, what the user can do.
         repair: repairs the fault. It examines again first, and changes nothing if the fault is gone. It

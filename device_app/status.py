@@ -23,7 +23,7 @@ class DomainStatus:
 
     Attributes:
         recordings, labelled: number of utterances, and of those with a text.
-        seconds: of audio.
+        seconds: seconds of audio.
         new: labelled utterances since the last adaptation to the domain; all of them if there was none.
         wer_before, wer_now: WER of the held-out utterances without any edit of the domain and with the active version,
             as measured last; None if it was not measured.

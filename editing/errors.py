@@ -44,7 +44,7 @@ class IncompleteAudioError(BadAudioError):
     """Audio is cut off or damaged; what could be read before was used.
 
     Attributes:
-        transcript: of the audio that could be read, if a transcriber raises it.
+        transcript: the transcript of the audio that could be read, if a transcriber raises it.
     """
 
     transcript: Any = None

@@ -55,7 +55,7 @@ def check_parts(name: str, coefficient: Coefficient, parameters: Iterable[str]) 
     """Checks that a coefficient by part of the names fits a model.
 
     Args:
-        name: of the coefficient, for the message.
+        name: the name of the coefficient, for the message.
         coefficient: one for all parameters, or one by part of the parameter name.
         parameters: names of the model's parameters.
 

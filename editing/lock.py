@@ -23,7 +23,7 @@ def locked(path: Path, *, wait: bool = False, message: str | None = None) -> Ite
     Args:
         path: the lock file, in a folder that exists.
         wait: wait until the lock is free, without limit; otherwise fail at once.
-        message: of the BlockedError; says who may hold the lock and what to do.
+        message: the message of the BlockedError; says who may hold the lock and what to do.
 
     Raises:
         BlockedError: another process, or another block of this one, holds the lock.

@@ -36,8 +36,8 @@ class Setting:
 
     Attributes:
         default: its default value.
-        limits: of a number.
-        choices: of a word; empty for numbers.
+        limits: the limits of the value, if it is a number.
+        choices: the allowed words, if the value is a word; empty for numbers.
         is_by_part: whether it may differ by part of the parameter names.
     """
 
@@ -63,7 +63,7 @@ class Setting:
         """Checks a value.
 
         Args:
-            name: of the setting, for the message.
+            name: the name of the setting, for the message.
             value: as the caller gave it.
 
         Raises:
@@ -175,7 +175,10 @@ def _setting(default: Any, hint: Any) -> Setting:
 def for_each_tensor(
     vectors: Sequence[Tensors], merge: Callable[[str, list[NDArray[np.float32]]], NDArray[np.float32]]
 ) -> dict[str, NDArray[np.float32]]:
-    """Calls `merge` with each name and the tensor of that name in every vector; in threads, largest first."""
+    """Calls `merge` with each name and the tensors of that name, one of each vector; in threads, the largest first.
+
+    `merge` returns a tensor of the same shape. The result has the merged tensors by name, in the order of the vectors.
+    """
     names = sorted(vectors[0], key=lambda name: -vectors[0][name].size)
     with ThreadPoolExecutor(THREADS) as pool:
         merged = dict(zip(names, pool.map(lambda name: merge(name, [v[name] for v in vectors]), names), strict=True))
@@ -183,7 +186,7 @@ def for_each_tensor(
 
 
 def sum_tensors(tensors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """The sum of tensors; allocates only the result."""
+    """The sum of one or more tensors of the same shape; allocates only the result."""
     total = tensors[0].copy()
     for tensor in tensors[1:]:
         total += tensor
@@ -225,7 +228,7 @@ def _check_vector(number: int, vector: Mapping[str, Any], first: Mapping[str, An
 
 
 def is_finite(tensor: NDArray[np.float32]) -> bool:
-    """Whether no entry is NaN or infinite.
+    """Whether no entry of a tensor of any shape is NaN or infinite.
 
     Computes the sum first, because it needs no extra memory. Checks every entry only if the sum is
     not finite, because a sum of finite numbers can overflow.

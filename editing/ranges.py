@@ -50,7 +50,7 @@ class Range:
         """Checks a value.
 
         Args:
-            name: of the setting.
+            name: the name of the setting.
             value: as the caller gave it.
 
         Raises:

@@ -264,7 +264,7 @@ def summarise(path: Path, *, base: str | None = None, shapes: Shapes | None = No
 
     Args:
         path: the file.
-        base, shapes: of a model that the vector must fit, as in `TaskVector.load`.
+        base, shapes: those of a model that the vector must fit, as in `TaskVector.load`.
         name: name of the file in error messages; the path if empty.
 
     Raises:

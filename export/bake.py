@@ -75,8 +75,13 @@ def bake_graph(
 ) -> onnx.ModelProto:
     """Returns a new model: the graph with the weights, at this precision.
 
+    Args:
+        model: a weightless graph.
+        weights: float32 by parameter name.
+        precision: "fp32" or "int8".
+
     Raises:
-        BundleError: as `bake`.
+        BundleError: the graph needs a weight that is missing or of another shape.
     """
     arrays, constants = _fill(model.graph, weights)
     nodes, transposed = _fold_constants(model.graph.node, arrays)

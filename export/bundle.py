@@ -48,7 +48,7 @@ class Bundle:
         folder: where the files are.
         name: the display name of the model.
         family: the module of `device_app.recognition.families` that runs it.
-        sampling_rate: of the audio that the graphs take, in Hz.
+        sampling_rate: the sampling rate of the audio that the graphs take, in Hz.
         config: settings of the network, as the torch configuration class takes them.
         licence: SPDX identifier of the licence of the weights.
         origin: where the weights come from.

@@ -17,7 +17,7 @@ class ParityError(BundleError):
 
 
 def largest_difference(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
-    """The largest absolute difference, divided by the largest expected magnitude if that exceeds 1.
+    """The largest absolute difference of two arrays, divided by the largest expected magnitude if that exceeds 1.
 
     Raises:
         ParityError: the shapes differ, or a found value is not finite.

@@ -41,7 +41,11 @@ class QuantisedTensor:
 
 
 def write_weights(path: Path, tensors: Mapping[str, NDArray[np.float32] | QuantisedTensor]) -> None:
-    """Writes tensors, float32 or quantised, atomically."""
+    """Writes tensors by parameter name, float32 or quantised, of any shape, atomically.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
     flat: dict[str, NDArray[np.generic]] = {}
     for name, tensor in tensors.items():
         if isinstance(tensor, QuantisedTensor):

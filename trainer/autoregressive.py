@@ -80,7 +80,7 @@ def teacher_forced(
         start: the tokens before every target.
         targets: the tokens of each utterance.
         padding: the token after the end of shorter targets.
-        device: of the tensors.
+        device: the device on which the tensors are created.
 
     Returns:
         inputs (batch, steps), int64: the start and the target without its last token; and is_target (batch, steps),

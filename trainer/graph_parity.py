@@ -61,14 +61,14 @@ def verify(
     Args:
         bundle: its graphs are verified.
         weights: float32 by parameter name; those of the reference.
-        load: of the family.
+        load: the function `load` of the family in `device_app.recognition.families`.
         reference: audio (batch, samples) and the decoder's inputs (batch, steps) -> the outputs of transformers under
             the names of the graphs' outputs.
         generate: audio (samples,) and a number of tokens -> the tokens of transformers' greedy decoding, at most that
             many, without special tokens.
         vocabulary: number of tokens.
         cache_shape: heads and head_dim of the decoder.
-        samples: of the encoder's input; None for any number.
+        samples: length of the encoder's input; None for any length.
         encoder_inputs: makes the inputs of the encoder's graph from audio (batch, samples).
         recordings: (samples,) each, at 16 kHz.
 

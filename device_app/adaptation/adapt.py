@@ -29,7 +29,7 @@ def adapt(
     Args:
         store: the store with the utterances.
         ledger: the ledger of the model.
-        settings: of the adaptation.
+        settings: the settings of the adaptation.
         finetune: runs the fine-tuning.
         context: threads and reporter.
 

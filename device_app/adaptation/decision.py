@@ -31,12 +31,12 @@ class Outcome:
     Attributes:
         edit: the new edit as recorded in the ledger; None if the version has no new edit.
         version: the draft version.
-        verdict: of the gate.
+        verdict: the verdict of the gate.
         promoted: whether it is the active version now.
-        candidates: of the sweep, if there was one.
+        candidates: the candidates of the sweep, if there was one.
         losses: training loss per token of each epoch.
         finetuning_s: duration of the fine-tuning in seconds.
-        norm: of the task vector.
+        norm: the norm of the task vector.
         retired_terms: corrected words that left the list of terms, because the model recognises them now.
     """
 
@@ -171,7 +171,7 @@ def merge_vectors(
         store: the store with recordings for the test sets, if there are any.
         ledger: the ledger of the model.
         vectors: task vectors by the name to use in error messages.
-        kind: of the edit, as in `Edit`.
+        kind: the kind of the edit, as in `Edit`.
         merge: method and settings.
         domain: its WER must fall if the policy requires a gain and there are held-out utterances of it.
         gate: the policy.
@@ -239,10 +239,10 @@ def draft_edit(
 
     Args:
         ledger: the ledger, inside `ledger.changing()`.
-        kind: of the edit, as in `Edit`.
-        domains: of the edit.
+        kind: the kind of the edit, as in `Edit`.
+        domains: the domains of the edit.
         vectors: to merge.
-        method, settings: of the merge, including the defaults.
+        method, settings: those of the merge, including the defaults.
 
     Raises:
         StorageError: the disk is full or cannot be written.

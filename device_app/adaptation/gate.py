@@ -36,7 +36,7 @@ class Hypotheses:
 
     Attributes:
         references: texts of the utterances.
-        hypotheses: of the version.
+        hypotheses: the hypotheses of the version.
         outputs: the version's outputs for each utterance; empty if they were not measured.
         divergences: KL divergence in nats of each utterance's outputs from those of the version that this one is
             compared with; empty if it was not measured.

@@ -22,8 +22,8 @@ def check_labels(labels: Sequence[str], hypotheses: Sequence[str], domain: str, 
         labels: labels of the training utterances.
         hypotheses: hypotheses for the same recordings, or for the first of them.
         domain: name of the domain in the error message.
-        language: of the texts, a code of ISO 639.
-        seed: of the permutations.
+        language: the language of the texts, a code of ISO 639.
+        seed: the seed of the permutations.
 
     Raises:
         BadInputError: the labels fit their recordings no better than shuffled labels do.

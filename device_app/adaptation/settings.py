@@ -77,7 +77,7 @@ class AdaptationSettings:
         sweep: choose lambda and density by WER instead of taking them from `merge`.
         orthography: "keep" trains on the case and punctuation of the model, "learn" on those of the labels.
         replay: number of utterances of earlier domains to add to the training set.
-        seed: of the choice of utterances to replay, and of the permutations of the label check.
+        seed: the seed of the choice of utterances to replay, and of the permutations of the label check.
     """
 
     domain: str

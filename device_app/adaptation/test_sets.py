@@ -62,7 +62,7 @@ def build_test_sets(
         ledger: the ledger of the model.
         domain: the new domain.
         held_out: held-out utterances of the new domain; None if it has no recordings and no gain is required.
-        transcriber: of the active version.
+        transcriber: the transcriber of the active version.
         reporter: receives progress and messages.
         others: further domains to collect, which the active version need not have.
     """
@@ -128,11 +128,12 @@ def transcribe_sets(
     Those of the guard set have the model's outputs too.
 
     Args:
-        transcriber: of the version to measure.
+        transcriber: the transcriber of the version to measure.
         sets: utterances by domain.
         reporter: receives progress.
-        label: of the progress.
-        before: of the version to compare with, for the same sets: the divergence from it is measured on the guard set.
+        label: text beside the progress bar.
+        before: the hypotheses of the version to compare with, for the same sets. The divergence from that version is
+            measured on the guard set.
     """
     found = transcribe_texts(transcriber, sets, reporter, label)
     if GUARD_SET in sets:

@@ -92,7 +92,7 @@ def is_audio(path: Path) -> bool:
     try:
         with ExitStack() as stack:
             file = _file(path, str(path), stack)
-            if containers.is_media(file):
+            if containers.is_foreign(file):
                 return True
             parts = containers.parts(file)
             opened = _open(parts[0] if parts else _whole(file), stack)
@@ -196,6 +196,6 @@ def _decode_with_media(source: Path | IO[bytes], file: IO[bytes], name: str, rea
 
 
 def _unreadable(file: IO[bytes], name: str, reason: str) -> BadAudioError:
-    if containers.is_media(file) or Path(name).suffix.lower() in media.SUFFIXES:
+    if containers.is_foreign(file) or Path(name).suffix.lower() in media.SUFFIXES:
         return BadAudioError(f"{name}: this format needs PyAV or ffmpeg: {media.HINT}")
     return BadAudioError(f"{name}: not audio that can be read ({reason}); try WAV, FLAC, OGG or MP3")

@@ -156,6 +156,11 @@ def _unavailable(device: str | None, error: Exception) -> MicrophoneError:
 
 
 def portaudio() -> Any:
+    """The module sounddevice, imported on first use because importing it fails without the library PortAudio.
+
+    Raises:
+        MicrophoneError: PortAudio is not installed.
+    """
     try:
         import sounddevice
     except OSError as error:  # what it raises where the library is not found

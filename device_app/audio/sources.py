@@ -181,6 +181,9 @@ def output_paths(recordings: Sequence[Recording], output: str, suffix: str) -> l
     The result of a single recording is written to `output` itself, unless that is a folder or ends in a slash.
     Otherwise `output` is a folder, and each result has the name of its recording with the new suffix. Results whose
     names would collide keep the old suffix too. A name that is too long for a file is shortened.
+
+    Raises:
+        BadInputError: two results would have the same path.
     """
     if len(recordings) == 1 and not output.endswith("/") and not Path(output).is_dir():
         return [Path(output)]

@@ -49,7 +49,7 @@ class Manifest:
         files: size in bytes and SHA-256 of every other file, by its path in the data folder.
         left_out: what could not be backed up, one line each.
         created: ISO 8601, UTC.
-        version: of the asr-edge that wrote it.
+        version: the version of the asr-edge that wrote it.
     """
 
     files: Mapping[str, tuple[int, str]]

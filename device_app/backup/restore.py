@@ -36,7 +36,7 @@ class Prepared:
     Attributes:
         target: the data folder.
         new: the folder beside it with the content of the backup.
-        manifest: of the backup.
+        manifest: the manifest of the backup.
         contents: what it has.
         replaced: what the data folder has; None if it is empty or missing.
     """

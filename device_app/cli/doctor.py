@@ -1,4 +1,4 @@
-"""asr-edge doctor: finds and repairs damage of the store, the edits and the baked files."""
+"""asr-edge doctor: finds and repairs damage to the recordings, the edits and the model files made from them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from device_app.doctor import Examination
     from device_app.finding import Finding
 
-SHOWN = 20  # findings of one kind
+SHOWN = 20  # findings of one kind; more are only counted
 
 
 def doctor(
@@ -30,7 +30,7 @@ def doctor(
 ) -> None:
     """Find damage by a crash or a missing disk in recordings and edits; repair it if you agree.
 
-    Texts, damaged audio, damaged ledgers and task vectors are never deleted, but go into a folder 'quarantine'.
+    Texts, damaged recordings and damaged edits are never deleted: they are moved to a folder 'quarantine'.
 
     Exit code 1: something was found and not changed.
     """
@@ -52,13 +52,13 @@ def doctor(
         finally:
             _print_json([*damage, *found.findings], is_repaired or bool(damage), as_json)
         if is_repaired:
-            where = f" What was taken out of the store is in {store.quarantine.folder}." if found.store else ""
+            where = f" What was moved out of the store is in {store.quarantine.folder}." if found.store else ""
             options.tell(f"Repaired.{where}")
-    left = remaining_faults() if is_repaired else faults(found.models)
-    if is_repaired and left and not as_json:
+    remaining = remaining_faults() if is_repaired else faults(found.models)
+    if is_repaired and remaining and not as_json:
         options.tell("Faults remain; 'asr-edge doctor' repairs what it can:")
-        _show_groups(left)
-    if left or (found.store and not is_repaired):
+        _show_groups(remaining)
+    if remaining or (found.store and not is_repaired):
         raise typer.Exit(1)
 
 
@@ -66,7 +66,7 @@ def _repair_database(damage: Sequence[Finding], dry_run: bool, yes: bool, as_jso
     """Repairs a damaged database file, without which the store cannot be examined.
 
     Raises:
-        typer.Exit: it is not repaired, because of --dry-run or the answer.
+        typer.Exit: it is not repaired, because of --dry-run or because the user does not agree.
     """
     from device_app.finding import repair_all
     from device_app.models.check import examine_models
@@ -74,11 +74,11 @@ def _repair_database(damage: Sequence[Finding], dry_run: bool, yes: bool, as_jso
 
     if not as_json:
         _show_groups(damage)
-    if dry_run or not _is_agreed(yes):
+    if dry_run or not _user_agrees(yes):
         _print_json([*damage, *examine_models()], False, as_json)
         raise typer.Exit(1)
     repair_all(damage)
-    options.tell(f"The database was put into {data_folder() / 'quarantine'}; a new one takes its place.")
+    options.tell(f"The damaged database was moved to {data_folder() / 'quarantine'}; a new one takes its place.")
 
 
 def _repair(store: Store, found: Examination, dry_run: bool, yes: bool, missing_is_gone: bool) -> bool:
@@ -87,20 +87,20 @@ def _repair(store: Store, found: Examination, dry_run: bool, yes: bool, missing_
 
     if not missing_is_gone:
         check_repairable(store, found)
-    if not found.is_repairable or dry_run or not _is_agreed(yes):
+    if not found.is_repairable or dry_run or not _user_agrees(yes):
         return False
     repair(store, found, missing_is_gone=missing_is_gone)
     return True
 
 
 def _show(found: Examination, *, is_lost: bool) -> None:
-    """Shows all findings; `is_lost`: the database was probably lost."""
+    """Shows all findings, faults and notices; `is_lost`: the database was probably lost."""
     from device_app.doctor import faults
 
     if not found.store:
         echo("All recordings and texts are in order.")
     if not faults(found.models):
-        echo("The edits and the baked files are in order.")
+        echo("The edits and the model files made from them are in order.")
     _show_groups(found.findings)
     if is_lost:
         options.tell("The database has no utterances. If you have a backup of store.sqlite3, put it back first.")
@@ -116,7 +116,7 @@ def _show_groups(findings: Sequence[Finding]) -> None:
             echo(f"  and {len(found) - SHOWN} more (--json lists all)")
 
 
-def _is_agreed(yes: bool) -> bool:
+def _user_agrees(yes: bool) -> bool:
     if yes:
         return True
     if not sys.stdin.isatty():

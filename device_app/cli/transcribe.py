@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from device_app.recognition.transcriber import Transcriber
     from device_app.recording.saver import UtteranceSaver
 
-TO_FILES_ONLY = (Format.SRT, Format.VTT, Format.TSV)
+FILE_FORMATS = (Format.SRT, Format.VTT, Format.TSV)  # a file of these formats holds one recording
 STDOUT = "-"
 PROGRESS_FROM_S = 10.0  # shorter recordings finish before a progress bar is useful
 
@@ -75,7 +75,7 @@ def transcribe(
     save: Annotated[
         bool, typer.Option("--save", help="Store audio and text on this machine, to correct the text.")
     ] = False,
-    domain: Annotated[str, typer.Option(help="With --save: the domain to keep it in.")] = DEFAULT_DOMAIN,
+    domain: Annotated[str, typer.Option(help="With --save: the name to keep the recordings under.")] = DEFAULT_DOMAIN,
 ) -> None:
     """Turn speech into text, offline.
 
@@ -94,7 +94,7 @@ def transcribe(
     saving = _saving(domain, "imported" if sources else "recorded") if save else nullcontext()
     with saving as saver, counting_terms() as count:
 
-        def keep(segment: TranscriptSegment) -> None:
+        def on_segment(segment: TranscriptSegment) -> None:
             count(segment)
             if saver is not None:
                 saver.save(segment)
@@ -108,17 +108,17 @@ def transcribe(
             todo, targets = _targets(recordings, form, output, inputs, overwrite, skip_existing)
             if todo:
                 jobs, threads = _parallelism(len(todo), jobs, threads, is_saving=save)
-                _transcribe_recordings(todo, targets, form, load(threads), keep, jobs, is_several)
+                _transcribe_recordings(todo, targets, form, load(threads), on_segment, jobs, is_several)
         else:
             _check_live(form, skip_existing)
             if output is not None:
                 check_output(Path(output), overwrite=overwrite)
-            listen(form, device, silence, lambda: load(threads), keep, saver, output)
+            listen(form, device, silence, lambda: load(threads), on_segment, saver, output)
 
 
 @contextmanager
 def _saving(domain: str, source: Source) -> Iterator[UtteranceSaver]:
-    """Opens a saver; tells the user that audio and text are stored, and at the end under which numbers."""
+    """Opens a saver. Prints that audio and text are stored and, at the end, the numbers of the stored utterances."""
     from device_app.data.store import Store
     from device_app.recording.saver import UtteranceSaver
 
@@ -134,7 +134,7 @@ def _saving(domain: str, source: Source) -> Iterator[UtteranceSaver]:
                     f"Stored as {numbers}. To correct a text: asr-edge correct ID TEXT, or correct --last TEXT"
                 )
             if known := saver.known:
-                options.tell(f"Stored already, not again: {', '.join(map(str, known))}")
+                options.tell(f"Not stored again, because the same audio is in the store: {', '.join(map(str, known))}")
 
 
 def _check_live(form: Format, skip_existing: bool) -> None:
@@ -161,7 +161,7 @@ def _list_devices(as_json: bool) -> None:
 
 
 def _parallelism(count: int, jobs: int | None, threads: int | None, *, is_saving: bool) -> tuple[int, int | None]:
-    """How many recordings to transcribe at once, and the threads for each; None: the recogniser chooses.
+    """How many recordings to transcribe at once, and the threads for each (None: the recogniser chooses).
 
     On two cores, two recordings in parallel with one thread each take two thirds of the time that they take one after
     the other with two threads.
@@ -196,7 +196,7 @@ def _targets(
 
     if skip_existing and (output is None or overwrite):
         raise BadInputError("--skip-existing needs --output, and cannot be combined with --overwrite")
-    if output is None and len(recordings) > 1 and form in TO_FILES_ONLY:
+    if output is None and len(recordings) > 1 and form in FILE_FORMATS:
         raise BadInputError(f"--format {form} with several recordings needs --output FOLDER")
     targets = [] if output is None else output_paths(recordings, output, form.value)
     if skip_existing:
@@ -221,10 +221,17 @@ def _transcribe_recordings(
     targets: Sequence[Path],
     form: Format,
     transcriber: Transcriber,
-    keep: Callable[[TranscriptSegment], None],
+    on_segment: Callable[[TranscriptSegment], None],
     jobs: int,
     is_several: bool,
 ) -> None:
+    """Transcribes recordings; writes or prints the result of each as soon as it is complete.
+
+    An error in one of several recordings is reported, and the others are still transcribed.
+
+    Raises:
+        AsrEdgeError: a recording could not be transcribed.
+    """
     from device_app.recognition.recordings.batch import transcribe_all
     from device_app.recognition.recordings.unfinished import UnfinishedTranscript
     from device_app.recognition.writers import document, render
@@ -232,20 +239,20 @@ def _transcribe_recordings(
 
     show = None if targets else _segment_printer(form, is_several)
 
-    def pass_on(recording: Recording, segment: TranscriptSegment) -> None:
+    def print_segment(recording: Recording, segment: TranscriptSegment) -> None:
         if show is not None:
             show(recording.name, segment)
-        keep(segment)
+        on_segment(segment)
 
     errors: list[AsrEdgeError] = []
     documents = []
     identity = transcriber.identity() if targets else ""
     unfinished = [UnfinishedTranscript(target, identity) for target in targets]
-    if begun := [results.path for results in unfinished if results.known]:
-        options.tell(f"Continues an interrupted run, from {', '.join(map(str, begun))}")
-    with _progress(recordings, is_text_shown=show is not None) as advance, _said_how_to_continue(unfinished):
+    if files := [results.path for results in unfinished if results.known]:
+        options.tell(f"Continues an interrupted run, from {', '.join(map(str, files))}")
+    with _progress(recordings, is_text_shown=show is not None) as advance, _telling_how_to_continue(unfinished):
         outcomes = transcribe_all(
-            transcriber, recordings, jobs, unfinished=unfinished, on_segment=pass_on, on_progress=advance
+            transcriber, recordings, jobs, unfinished=unfinished, on_segment=print_segment, on_progress=advance
         )
         with closing(outcomes):
             for index, outcome in enumerate(outcomes):
@@ -273,7 +280,7 @@ def _transcribe_recordings(
 
 
 @contextmanager
-def _said_how_to_continue(unfinished: Sequence[UnfinishedTranscript]) -> Iterator[None]:
+def _telling_how_to_continue(unfinished: Sequence[UnfinishedTranscript]) -> Iterator[None]:
     """After Ctrl-C, names the files that hold what was recognised."""
     try:
         yield

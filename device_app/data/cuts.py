@@ -22,7 +22,7 @@ def fit(start: int, end: int | None, length_s: float) -> tuple[int, int | None]:
 
     Args:
         start, end: in samples at 16 kHz.
-        length_s: of the recording.
+        length_s: duration of the recording in seconds.
 
     Returns:
         The cut; its end is None where it is the end of the recording.

@@ -11,7 +11,7 @@ import numpy as np
 from device_app.audio.samples import SAMPLE_RATE, Samples, encode, level_dbfs
 from device_app.data.utterance import Recording
 
-FULL_SCALE = 0.999
+FULL_SCALE = 0.999  # samples from here on count as clipped; 1 is the largest value
 SILENCE_DBFS = -200.0  # stands for minus infinity
 
 
@@ -20,7 +20,14 @@ def recording_of(audio: Samples, flac: bytes | None = None) -> Recording:
 
     Args:
         audio: (samples,) at 16 kHz.
-        flac: the same audio as a FLAC file, if there is one already.
+        flac: the same audio as a FLAC file, if there is one already. It is kept as it is, unless the length in its
+            header is wrong.
+
+    Returns:
+        The FLAC file with its duration in seconds, level and peak in dBFS, and the fraction of clipped samples.
+
+    Raises:
+        soundfile.LibsndfileError: `flac` is not an audio file.
     """
     peak = float(np.abs(audio).max(initial=0))
     return Recording(
@@ -33,7 +40,11 @@ def recording_of(audio: Samples, flac: bytes | None = None) -> Recording:
 
 
 def is_stored_form(path: Path) -> bool:
-    """Whether a file has the form of the store's own files, so that it can be copied as it is."""
+    """Whether a file is 16-bit mono FLAC at 16 kHz as in the store, so that it can be copied without re-encoding.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     import soundfile
 
     try:
@@ -46,7 +57,7 @@ def is_stored_form(path: Path) -> bool:
 
 
 def _has_length(flac: bytes, samples: int) -> bool:
-    """Whether a FLAC file's header gives its true length: not so in joined files, or if a pipe wrote it."""
+    """Whether the header of a FLAC file gives this length. That of joined files, or of a file from a pipe, does not."""
     import soundfile
 
     return bool(soundfile.info(io.BytesIO(flac)).frames == samples)

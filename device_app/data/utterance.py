@@ -32,7 +32,7 @@ class Recording:
 
     Attributes:
         flac: the whole FLAC file, 16 kHz, mono.
-        duration_s: of the audio.
+        duration_s: duration of the audio in seconds.
         level_dbfs, peak_dbfs: loudness (RMS) and peak in dB relative to full scale.
         clipped: fraction of samples at full scale, or in a flat peak.
         snr_db: signal-to-noise ratio; None if it was not measured.
@@ -69,7 +69,7 @@ class Utterance:
         source: how it was added.
         prompt: the sentence that the speaker was asked to read; `text` may have been edited since.
         hypothesis: the recogniser's transcript.
-        confidence: of the hypothesis, from 0 to 1.
+        confidence: the confidence of the hypothesis, from 0 to 1.
     """
 
     audio: Path | None = None
@@ -167,7 +167,7 @@ class StoredUtterance(Utterance):
     Attributes:
         audio: its FLAC file.
         split: training or held out; it never changes from "test" to "train".
-        number: of its row; never reused.
+        number: the number of its row; never reused.
         sha256: of the FLAC file.
         created: ISO 8601, UTC.
         duration_s, level_dbfs, peak_dbfs, clipped, snr_db: as in `Recording`.

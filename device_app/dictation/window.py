@@ -95,7 +95,11 @@ class WaylandWindow:
             _run(["ydotool", "key", *[f"{BACKSPACE_CODE}:1", f"{BACKSPACE_CODE}:0"] * characters])
 
     def selection(self) -> str:
-        """See `Window`."""
+        """See `Window`.
+
+        Raises:
+            MissingDependencyError: wl-paste is not installed.
+        """
         if not shutil.which("wl-paste"):
             raise MissingDependencyError("reading the selection needs wl-paste: install the package wl-clipboard")
         return _run(["wl-paste", "--primary", "--no-newline"])

@@ -165,7 +165,7 @@ class Alignment:
         """Formats one aligned pair in three lines: REF, HYP, and the error types S, D or I.
 
         Args:
-            index: of the pair.
+            index: the index of the pair.
             width: maximal line length; longer alignments continue in another group of three lines.
         """
         reference, hypothesis = self._words.references[index], self._words.hypotheses[index]

@@ -48,7 +48,7 @@ class Size:
     """Parameters in millions, by what decides how often they are used.
 
     Attributes:
-        family: of the model.
+        family: the family of the model.
         encoder: used once a frame.
         decoder: used once a token, the output layer included.
         rate: the published error rate, and of what; empty if there is none.
@@ -98,7 +98,7 @@ class Fit:
     """The estimates for one model on this machine.
 
     Attributes:
-        name: of the model.
+        name: the name of the model.
         is_installed: whether it can be used now.
         rtf: seconds of computation per second of audio.
         memory_mb: peak memory while transcribing.

@@ -67,7 +67,7 @@ def draw_heat_map(axes: Any, values: NDArray[np.float64], fontsize: str, **optio
     Args:
         axes: matplotlib axes.
         values: percentages; NaN leaves a cell empty.
-        fontsize: of the numbers, as in matplotlib.
+        fontsize: font size of the numbers, as in matplotlib.
         options: options of matplotlib's `imshow`.
 
     Returns:

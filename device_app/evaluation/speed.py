@@ -76,6 +76,11 @@ def end_of_speech_latencies(transcriber: Transcriber, speech: Samples, settings:
 
     Feeds speech and then silence in blocks in real time, as from a microphone. A latency starts when
     the block arrives that completes `settings.silence_s` of silence.
+
+    Args:
+        transcriber: the transcriber to measure.
+        speech: (samples,) at 16 kHz.
+        settings: how the stream is split into utterances.
     """
     # A second more than the silence that ends a segment, in whole frames of the voice activity detector.
     quiet = np.zeros(round((settings.silence_s + 1) * SAMPLE_RATE) // FRAME * FRAME, np.float32)

@@ -23,7 +23,7 @@ def read_record(files: LedgerFiles) -> Record | None:
     """The record of a ledger; None if there is none.
 
     Raises:
-        StorageError: it is damaged or of a newer asr-edge, so that nobody can tell what to remove.
+        StorageError: it is damaged or of a newer asr-edge, so that it is unknown what to remove.
     """
     try:
         found = files.read_ledger()
@@ -61,7 +61,7 @@ def without(record: Record, forgotten: Sequence[Edit], hidden: Collection[str]) 
     """A record without some edits. The remaining ones are numbered anew, and only the active version is left.
 
     Args:
-        record: of the ledger.
+        record: the record of the ledger.
         forgotten: edits to remove.
         hidden: domains whose names and WERs are removed too.
     """

@@ -1,6 +1,7 @@
-"""Finds damage to ledgers, task vectors and baked files, and repairs it on request.
+"""Finds damage to ledgers (records of edits and versions), task vectors and baked files (`models.baking`).
 
-Repairs delete only incomplete files and files that can be rebuilt, such as baked files.
+Each finding can be repaired on request. Repairs delete only incomplete files and files that can be rebuilt, such as
+baked files.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def _examine_ledger(files: LedgerFiles, base: Bundle | None) -> Iterator[Finding
         if record is None:
             yield from _missing_ledger(files)
     if record is not None:
-        yield from _named_vectors(files, record, base)
+        yield from _damaged_vectors(files, record, base)
     yield from _unreferenced_vectors(files)
     yield from _quarantined(files)
 
@@ -85,13 +86,13 @@ def _damaged_ledger(files: LedgerFiles, reason: str) -> Finding:
 
 
 def _missing_ledger(files: LedgerFiles) -> Iterator[Finding]:
-    """Neither the ledger nor the one before it is there. Without task vectors, nothing was ever adapted."""
+    """Finds task vectors without a ledger. A folder without task vectors is new, so that nothing is missing."""
     count = sum(path.is_file() for path in files.vectors.glob(f"*{SUFFIX}"))
     if count:
         line = f"{files.ledger}: is missing, and so is {files.previous.name}, but {count} task vectors are in 'vectors'"
         remedy = (
-            "take ledger.json from a backup; without one the base model is in service, and 'asr-edge vector import "
-            "FILE' adds the task vectors again, also from the folder 'quarantine' beside it"
+            "take ledger.json from a backup; without one the base model stays active, and 'asr-edge vector import "
+            "FILE' adds each task vector again, including those in the folder 'quarantine' beside it"
         )
         yield Finding("missing ledgers", line, remedy)
 
@@ -113,12 +114,12 @@ def _quarantine_previous(files: LedgerFiles) -> None:
         files.move_into_quarantine(files.previous)
 
 
-def _named_vectors(files: LedgerFiles, record: Record, base: Bundle | None) -> Iterator[Finding]:
+def _damaged_vectors(files: LedgerFiles, record: Record, base: Bundle | None) -> Iterator[Finding]:
     edits: Mapping[str, int] = {name: edit.id for edit in record.edits for name in edit.vectors}
     if base is None and edits:
         line = f"{files.folder}: the base model {record.base[:8]} is not installed; vectors were not compared with it"
         yield Finding("ledgers without their model", line, "install the model again, or ignore this", is_fault=False)
-    applied = {one.edit for one in record.versions[record.current].applied}
+    applied = {edit.edit for edit in record.versions[record.current].applied}
     for name, edit in edits.items():
         path = files.vector(name)
         problem = _damage_of_vector(path, name, base)
@@ -147,6 +148,7 @@ def _damage_of_vector(path: Path, name: str, base: Bundle | None) -> str:
         if base is not None:
             with suppress(AsrEdgeError):  # if the bundle is damaged, at least compare its hash
                 shapes = base.shapes()
+        # The name begins the error message; the caller names the file, so it is removed below.
         summarise(path, base=None if base is None else base.weights_hash, shapes=shapes, name="it")
     except TaskVectorError as error:
         return f"cannot be merged ({str(error).removeprefix('it: ')})"
@@ -182,6 +184,7 @@ def _quarantined(files: LedgerFiles) -> Iterator[Finding]:
 
 
 def _described(path: Path) -> str:
+    """The domain, size and date of a task vector, from its metadata."""
     try:
         origin = read_origin(path)
     except TaskVectorError:
@@ -191,6 +194,8 @@ def _described(path: Path) -> str:
 
 
 def _locked(files: LedgerFiles, change: Callable[[], object]) -> Callable[[], None]:
+    """A function that makes a change while it holds the lock of the ledger."""
+
     def repair() -> None:
         with files.locked():
             change()
@@ -200,7 +205,7 @@ def _locked(files: LedgerFiles, change: Callable[[], object]) -> Callable[[], No
 
 def _examine_baked() -> Iterator[Finding]:
     for folder in sorted((data_folder() / "baked").glob("*/")):
-        if problem := _settled_damage(folder):
+        if problem := _finished_damage(folder):
             kind, remedy = "damaged baked files", "they are removed, and baked again when needed"
             yield Finding(kind, f"{folder}: {problem}", remedy, partial(_remove_baked, folder))
     for folder in abandoned_candidates():
@@ -208,13 +213,14 @@ def _examine_baked() -> Iterator[Finding]:
         yield Finding(kind, str(folder), "they are removed", partial(_remove_candidate, folder))
 
 
-def _settled_damage(folder: Path) -> str:
+def _finished_damage(folder: Path) -> str:
+    """The damage to baked files that no process is writing, in one line; empty if there is none."""
     problem = baked_damage(folder)
     return problem if problem and not _may_be_in_progress(folder) else ""
 
 
 def _remove_baked(folder: Path) -> None:
-    if folder.is_dir() and _settled_damage(folder):
+    if folder.is_dir() and _finished_damage(folder):
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -150,8 +150,8 @@ def describe(name: str, folder: Path | None = None) -> PublishedModel:
     """Finds a model by its name and reads its licence and languages; downloads only these small files.
 
     Args:
-        name: of one of the authors' models, such as moonshine-base, or owner/name on the hub.
-        folder: of its files, if they are here; nothing is downloaded then.
+        name: the name of one of the authors' models, such as moonshine-base, or owner/name on the hub.
+        folder: the folder of its files, if they are here; nothing is downloaded then.
 
     Raises:
         BadInputError: this is not the name of such a model, the folder lacks files, or the card cannot be read.
@@ -204,7 +204,7 @@ def install(model: PublishedModel, language: str) -> Bundle:
 
     Args:
         model: from `describe`.
-        language: of its text, a code of ISO 639.
+        language: the language of its text, a code of ISO 639.
 
     Raises:
         BadInputError: it is not a Moonshine checkpoint, its architecture is none of the published ones, or a model of

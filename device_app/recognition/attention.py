@@ -84,9 +84,16 @@ def align(attention: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def trim_silence(audio: Samples, start: int, end: int) -> tuple[float, float]:
-    """Removes silence from both ends of audio[start:end], the span of a word; returns seconds.
+    """Removes silence from both ends of the span of a word.
 
     Measures energy in frames of 10 ms, because the frames of a voice activity detector are too coarse here.
+
+    Args:
+        audio: (samples,) at 16 kHz.
+        start, end: the span, as sample indices.
+
+    Returns:
+        Start and end of the sound in the span, in seconds from the start of the audio.
     """
     loud = np.flatnonzero(_is_loud(audio[start:end]))
     if len(loud):
@@ -95,9 +102,15 @@ def trim_silence(audio: Samples, start: int, end: int) -> tuple[float, float]:
 
 
 def after_pause(audio: Samples, start: int, end: int, default: int) -> int:
-    """Returns the sample at which speech resumes after the longest silence in audio[start:end].
+    """Finds where speech resumes after the longest silence of a span.
 
-    Returns `default` if there is no silence between two sounds.
+    Args:
+        audio: (samples,) at 16 kHz.
+        start, end: the span, as sample indices.
+        default: the result if there is no silence between two sounds.
+
+    Returns:
+        A sample index.
     """
     loud = np.flatnonzero(_is_loud(audio[start:end]))
     gaps = np.diff(loud)

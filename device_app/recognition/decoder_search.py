@@ -198,7 +198,7 @@ class _Beam:
 
         Args:
             log_probabilities: (rows, vocabulary), of the decoder.
-            scores: the same with bonuses.
+            scores: the same with the bonuses of keyterms added.
             attention: (rows, frames).
         """
         self._steps += 1
@@ -252,7 +252,7 @@ def _candidates(
 
 
 def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Log-probabilities over the last axis."""
+    """Log-probabilities in nats over the last axis of logits (..., vocabulary); same shape."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
     normalised: NDArray[np.float32] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return normalised

@@ -1,4 +1,4 @@
-"""Replaces words of a decoded text: own casing, numbers as digits, fillers that are dropped."""
+"""Replaces words of a decoded text as the user has listed: "github" by "GitHub", "six one" by "61", "um" by nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAUSES = ",;:-\u2013\u2014"  # may stand between the words of a match: "zero, si
 
 @dataclass(frozen=True)
 class _Parts:
-    """A word: the characters before and after it, and itself."""
+    """A word without the punctuation before and after it (`core`), and this punctuation."""
 
     before: str
     core: str
@@ -35,7 +35,7 @@ class Replacer:
     """An ordered list of replacements; each is applied to the result of those before it."""
 
     def __init__(self, replacements: Iterable[Replacement]) -> None:
-        self._rules = [_Rule(one) for one in replacements]
+        self._rules = [_Rule(replacement) for replacement in replacements]
 
     def __call__(self, segment: TranscriptSegment) -> TranscriptSegment | None:
         """The segment with its replacements, and its decoded text if that differs; None if no word is left."""
@@ -43,7 +43,7 @@ class Replacer:
             return segment
         words = segment.words
         for rule in self._rules:
-            words = rule.applied(words)
+            words = rule.apply(words)
         text = " ".join(word.text for word in words)
         if not text:
             return None
@@ -57,26 +57,27 @@ class _Rule:
         self._pattern = _cores(replacement.pattern, normalise_term)
         self._new = replacement.text.split()
         self._new_cores = _cores(replacement.text)
-        # Where the new text has the pattern: "the API" has "API". A text with it is not changed again.
+        # Positions of the pattern in the new text: replacing "API" by "the API" must not change "the API" into
+        # "the the API".
         new, size = _cores(replacement.text, normalise_term), len(self._pattern)
-        self._within = [i for i in range(len(new) - size + 1) if new[i : i + size] == self._pattern]
+        self._positions_in_new = [i for i in range(len(new) - size + 1) if new[i : i + size] == self._pattern]
 
-    def applied(self, words: Sequence[Word]) -> Sequence[Word]:
-        """The words after the replacement of all matches, from left to right."""
-        rest, found, index = list(words), list[Word](), 0
+    def apply(self, words: Sequence[Word]) -> Sequence[Word]:
+        """Returns the words with all matches replaced, from left to right."""
+        rest, result, index = list(words), list[Word](), 0
         while index < len(rest):
             end = index + len(self._pattern)
             if not self._matches(rest, index):
-                found.append(rest[index])
+                result.append(rest[index])
                 index += 1
                 continue
             match = rest[index:end]
             if self._new:
-                found += self._written(match)
+                result += self._new_words(match)
             else:
-                _drop(found, match, rest, end)
+                _drop(match, result, rest, end)
             index = end
-        return found
+        return result
 
     def _matches(self, words: Sequence[Word], start: int) -> bool:
         size = len(self._pattern)
@@ -85,15 +86,15 @@ class _Rule:
             return False
         if any(set(left.after) - set(PAUSES) or right.before for left, right in pairwise(parts)):
             return False
-        return not any(self._is_written(words, start - index) for index in self._within)
+        return not any(self._is_new_text(words, start - index) for index in self._positions_in_new)
 
-    def _is_written(self, words: Sequence[Word], start: int) -> bool:
+    def _is_new_text(self, words: Sequence[Word], start: int) -> bool:
         """Whether the words from `start` on are the new text already."""
-        there = words[start : start + len(self._new)] if start >= 0 else []
-        return [_Parts.of(word.text).core for word in there] == self._new_cores
+        found = words[start : start + len(self._new)] if start >= 0 else []
+        return [_Parts.of(word.text).core for word in found] == self._new_cores
 
-    def _written(self, match: Sequence[Word]) -> list[Word]:
-        """The new words, in the time of those that they replace."""
+    def _new_words(self, match: Sequence[Word]) -> list[Word]:
+        """The new words. They share the time of the words that they replace, each by its number of characters."""
         texts = [*self._new]
         texts[0] = _Parts.of(match[0].text).before + texts[0]
         texts[-1] += _Parts.of(match[-1].text).after
@@ -104,18 +105,25 @@ class _Rule:
         total, done, words = sum(map(len, texts)), 0, []
         for text in texts:
             before, done = done, done + len(text)
-            limits = [start_s + (end_s - start_s) * index / total for index in (before, done)]
-            words.append(Word(text, limits[0], limits[1], confidence))
+            times = [start_s + (end_s - start_s) * index / total for index in (before, done)]
+            words.append(Word(text, times[0], times[1], confidence))
         return words
 
 
-def _drop(found: list[Word], match: Sequence[Word], rest: list[Word], end: int) -> None:
-    """Gives the words around a match without a new text its punctuation, and its capital at the start of a sentence."""
+def _drop(match: Sequence[Word], before: list[Word], rest: list[Word], end: int) -> None:
+    """Removes a match. Its punctuation goes to the words around it, and its initial capital to the next word.
+
+    Args:
+        match: the words to remove.
+        before: the words before the match; the last one is changed.
+        rest: all words; the one at `end` is changed.
+        end: index in `rest` of the word after the match.
+    """
     first, last = _Parts.of(match[0].text), _Parts.of(match[-1].text)
-    begins_sentence = not found or _ends_sentence(found[-1].text)
+    begins_sentence = not before or _ends_sentence(before[-1].text)
     closing = last.after.strip(PAUSES)
     if closing and not begins_sentence:
-        found[-1] = replace(found[-1], text=found[-1].text.rstrip(PAUSES) + closing)
+        before[-1] = replace(before[-1], text=before[-1].text.rstrip(PAUSES) + closing)
     if end < len(rest) and not _ends_sentence(last.after):
         text = rest[end].text
         if begins_sentence and first.core[:1].isupper():

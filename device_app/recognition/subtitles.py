@@ -85,7 +85,7 @@ class _Unit:
     Attributes:
         text: without white space.
         columns: on the screen; East Asian wide characters take two.
-        start_s, end_s: as the word's.
+        start_s, end_s: the times of the word.
         starts_word: a space goes before it unless it begins a line.
     """
 
@@ -103,7 +103,7 @@ def cues(words: Iterable[Word]) -> list[Cue]:
     and clauses, so that as few cues as possible break the limits.
 
     Args:
-        words: of the whole recording. Times that go back are corrected.
+        words: the words of the whole recording. Times that go back are corrected.
     """
     units = _with_spread_times(_units(words))
     stretches = list(_stretches(units))
@@ -220,7 +220,7 @@ def _partition(units: Sequence[_Unit], following_s: float) -> list[Sequence[_Uni
     """Cuts a stretch into cues of the least total cost, by dynamic programming.
 
     Args:
-        units: of one stretch.
+        units: the units of one stretch.
         following_s: when the next stretch begins.
     """
     starts = [*(unit.start_s for unit in units), following_s]

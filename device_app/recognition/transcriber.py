@@ -180,7 +180,7 @@ class Transcriber:
         return transcript
 
     def segments(self, blocks: Iterable[Samples]) -> Iterator[TranscriptSegment]:
-        """Transcribes blocks of 16 kHz mono audio; yields each segment as soon as it is recognised.
+        """Transcribes blocks of audio, (samples,) at 16 kHz; yields each segment as soon as it is recognised.
 
         Keeps the audio of one segment only, so memory does not grow with the recording.
         """
@@ -188,9 +188,10 @@ class Transcriber:
             yield from segments
 
     def segments_by_block(self, blocks: Iterable[Samples]) -> Iterator[list[TranscriptSegment]]:
-        """As `segments`, but yields after each block those that ended in it, often none, and those at the end.
+        """As `segments`, but yields a list after each block: the segments that ended in it, often none.
 
-        So a caller can do something else after each block, however long nobody speaks.
+        The last list has the segments that ended with the audio. A caller can so do something else after each block,
+        even if nobody speaks for a long time.
         """
         segmenter = Segmenter(self._voice, RECORDING)
         for block in blocks:

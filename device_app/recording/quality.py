@@ -104,7 +104,7 @@ def measure(take: NDArray[np.generic], sample_rate: float, voice: VoiceActivity)
 
 
 def clipped_fraction(raw: Samples) -> float:
-    """Fraction of samples at the highest or the lowest value.
+    """Fraction of the samples (samples,) at the highest or the lowest value of the recording.
 
     Uses the peak instead of full scale, because clipping in an analogue stage or before a volume control
     is below full scale.
@@ -125,9 +125,9 @@ def find_problems(quality: Quality, text: str | None = None, hypothesis: str | N
     """Finds the quality problems of a take; empty if there are none.
 
     Args:
-        quality: of the take.
+        quality: the quality of the take.
         text: the prompt, if there is one.
-        hypothesis: of the recogniser, if the take was transcribed.
+        hypothesis: the hypothesis of the recogniser, if the take was transcribed.
     """
     if not quality.speech_s:
         return ["no speech"]

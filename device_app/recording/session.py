@@ -59,7 +59,7 @@ class RecordingSession:
         """
         Args:
             store: the store for the takes.
-            domain: of the takes; created if necessary.
+            domain: the domain of the takes; created if necessary.
             prompts: sentences to read; None for free speech.
             speaker: name of the speaker.
 

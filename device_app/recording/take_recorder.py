@@ -18,7 +18,7 @@ class TakeRecorder:
     """Collects blocks from the microphone and detects the end of the sentence.
 
     Attributes:
-        sample_rate: of the blocks, in Hz.
+        sample_rate: the sample rate of the blocks, in Hz.
         has_begun: whether speech was detected or the key was pressed.
         has_ended: whether the take is complete.
     """
@@ -26,7 +26,7 @@ class TakeRecorder:
     def __init__(self, sample_rate: float, voice: VoiceActivity, silence_s: float) -> None:
         """
         Args:
-            sample_rate: of the blocks, in Hz.
+            sample_rate: the sample rate of the blocks, in Hz.
             voice: the voice activity detector.
             silence_s: duration of silence after speech that ends the take.
         """

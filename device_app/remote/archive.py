@@ -192,7 +192,7 @@ def members(file: IO[bytes], what: str = "the archive", encoding: str = "ascii")
     Args:
         file: the tar; the caller must read the `content` of each file before the next iteration.
         what: the tar in error messages.
-        encoding: of the names.
+        encoding: the encoding of the names.
 
     Raises:
         BadInputError: it is not such a tar.

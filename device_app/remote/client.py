@@ -82,7 +82,7 @@ class HostClient:
         """Uploads an archive; resumes a partial upload, also after a lost connection.
 
         Args:
-            identity: of the job.
+            identity: the identity of the job.
             path: the archive.
             on_sent: called with the number of bytes uploaded so far.
 

@@ -39,13 +39,13 @@ class Job:
 
     Attributes:
         key: the name of the job on this device; the host creates only one job per key, however often it is sent.
-        url: of the host.
+        url: the URL of the host.
         model: the value of `--model`.
-        settings: of the adaptation, including merge and gate, which run on this device.
+        settings: the settings of the adaptation, including merge and gate, which run on this device.
         request: the request to the host, as it was sent.
         origin: metadata of the task vector.
         created: ISO 8601, UTC.
-        identity: of the job on the host; empty until the host has created it.
+        identity: the identity of the job on the host; empty until the host has created it.
     """
 
     key: str
@@ -158,7 +158,11 @@ def jobs() -> list[Job]:
 
 
 def read_jobs(folder: Path) -> list[Job]:
-    """Reads the jobs in a folder, as `jobs`."""
+    """Reads the jobs in a folder, the oldest first, as `jobs` does for the data folder.
+
+    Raises:
+        StorageError: the file of a job is damaged; the message names it.
+    """
     found = []
     for path in sorted(folder.glob("*/job.json")):
         try:
@@ -198,8 +202,8 @@ def pack_job(
 
     Args:
         training_set: to fine-tune on.
-        settings: of the adaptation, including merge and gate, which run on this device.
-        url: of the host.
+        settings: the settings of the adaptation, including merge and gate, which run on this device.
+        url: the URL of the host.
         model: the value of `--model`.
         finetuning: settings of the fine-tuning.
         score_remotely: also pack the held-out utterances, for early stopping on the host.

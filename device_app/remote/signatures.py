@@ -94,7 +94,7 @@ def verify_document(document: str, signature: str, public_key: str) -> dict[str,
     Args:
         document: JSON, as it was signed.
         signature: Ed25519, base64.
-        public_key: of the host, base64.
+        public_key: the public key of the host, base64.
 
     Returns:
         The content of the document.
@@ -137,7 +137,7 @@ def fingerprint(public_key: str, authority: str | None) -> str:
     """The fingerprint of a host that people compare: SHA-256 over its signing key and its certificate authority.
 
     Args:
-        public_key: of the host, base64.
+        public_key: the public key of the host, base64.
         authority: the certificate of its own authority (PEM); None if it uses a public one.
     """
     digest = hashlib.sha256(json.dumps([public_key, authority]).encode()).digest()

@@ -44,7 +44,7 @@ def adapt_on_host(
     Args:
         store: the store with the utterances.
         ledger: the ledger of the model.
-        settings: of the adaptation.
+        settings: the settings of the adaptation.
         finetuning: settings of the fine-tuning.
         host: a trusted host.
         model: the value of `--model`.

@@ -81,7 +81,11 @@ def hosts() -> dict[str, Host]:
 
 
 def read_hosts(path: Path) -> dict[str, Host]:
-    """Reads a file in the form of the list in the data folder, as `hosts`."""
+    """Reads a file that has the format of the list in the data folder, as `hosts` does.
+
+    Raises:
+        StorageError: the file is damaged.
+    """
     try:
         return {url: Host(**host) for url, host in read_json(path).items()}
     except FileNotFoundError:

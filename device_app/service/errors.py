@@ -58,7 +58,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 def as_service_error(error: Exception) -> ServiceError:
-    """The refusal that an error of the application amounts to."""
+    """The HTTP response for an error of the application."""
     if isinstance(error, ServiceError):
         return error
     if isinstance(error, BusyError):

@@ -13,7 +13,7 @@ class Limits:
         body_bytes: per request without a recording.
         body_idle_s: a request whose body pauses for this long is refused.
         jobs: requests and live connections of all clients that are served at once; each waits for its turns.
-        jobs_of_client: of one client; see `device_app.service.turns`.
+        jobs_of_client: jobs of one client; see `device_app.service.turns`.
         uploads: recordings that are received at once.
         message_bytes: per message of live audio.
         live: live connections at once. More audio than the CPU can recognise only makes all of them late.

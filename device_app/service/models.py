@@ -70,7 +70,7 @@ class Loaded:
         profile: empty for the main data folder.
         version: its number in the ledger; 0 is the base.
         watched: the files that decide the transcriber: the ledger and the list of terms.
-        state: of these files when it was loaded.
+        state: the state of these files when it was loaded.
         terms: counts the owner's terms that match.
     """
 

@@ -53,7 +53,7 @@ def make_state(models: Models, limits: Limits | None = None, threads: int | None
 
     Args:
         models: the models.
-        limits: of requests.
+        limits: the limits of requests.
         threads: segments that are recognised at once; by default as many as there are cores.
     """
     limits = limits or Limits()
@@ -176,9 +176,9 @@ def serve(
     Args:
         address: where to listen, unless systemd has opened the sockets.
         models: the models to serve.
-        limits: of requests.
+        limits: the limits of requests.
         wyoming: where to listen for Wyoming; None does not.
-        log_format: of the log on standard error.
+        log_format: the format of the log on standard error.
         verbose: also log every request, without content.
         on_start: called with the address before the first request.
 
@@ -223,7 +223,7 @@ def _listening(
 ) -> list[socket.socket]:
     """
     Raises:
-        BadInputError: the address cannot be listened on.
+        BadInputError: the service cannot listen on the address.
     """
     if inherited:
         return [counted(one, connections) for one in inherited]
@@ -231,7 +231,7 @@ def _listening(
         return listen(host, port, connections)
     except OSError as error:
         raise BadInputError(
-            f"{host}:{port}: cannot be listened on ({error.strerror}); choose another {remedy}"
+            f"{host}:{port}: cannot listen there ({error.strerror}); choose another {remedy}"
         ) from error
 
 

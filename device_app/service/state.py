@@ -29,7 +29,7 @@ class ServiceState:
     Attributes:
         models: the models of the profiles.
         turns: runs what needs the CPU.
-        limits: of requests.
+        limits: the limits of requests.
         metrics: counts what is served.
         stopping: is set when the service stops; live connections then end with the text of what was said.
     """

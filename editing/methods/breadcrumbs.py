@@ -18,7 +18,11 @@ def breadcrumbs(
     outliers: Annotated[float, Range(0, 1, excludes_most=True)] = 0.01,
     scope: Scope = "tensor",
 ) -> dict[str, Array]:
-    """Removes the largest entries (outliers) and the small ones, then adds the vectors."""
+    """Removes the largest entries (outliers) and the small ones, then adds the vectors.
+
+    Raises:
+        BadInputError: `density` and `outliers` are more than 1 together.
+    """
     if density + outliers > 1 + 1e-9:
         raise BadInputError(f"outliers is {outliers} and density {density}; together they must be at most 1")
     return task_arithmetic([trim_vector(vector, density, scope, outliers) for vector in vectors], lam=lam)

@@ -11,7 +11,11 @@ from editing.sparsify import Array
 
 @merge_method("model_stock", paper="arXiv 2403.19522", oracle="mergekit model_stock, at cosines of 0 and above")
 def model_stock(vectors: Sequence[Tensors], *, lam: Lambda = 1.0) -> dict[str, Array]:
-    """Averages the vectors and shrinks the mean: the wider the angle between the vectors, the more."""
+    """Averages the vectors and shrinks the mean: the wider the angle between the vectors, the more.
+
+    Raises:
+        BadInputError: there is only one vector.
+    """
     if len(vectors) < 2:
         raise BadInputError("model_stock uses the angles between vectors; it needs two or more")
 

@@ -16,7 +16,11 @@ NEARLY_PARALLEL = 0.9995  # above this cosine, linear interpolation is as accura
 def slerp(
     vectors: Sequence[Tensors], *, lam: Lambda = 1.0, place: Annotated[float, Range(0, 1)] = 0.5
 ) -> dict[str, Array]:
-    """Interpolates along the arc from the first vector (`place` 0) to the second (1), which preserves the length."""
+    """Interpolates along the arc from the first vector (`place` 0) to the second (1), which preserves the length.
+
+    Raises:
+        BadInputError: there are not exactly two vectors.
+    """
     if len(vectors) != 2:
         raise BadInputError(f"slerp interpolates between two vectors, not {len(vectors)}")
     return for_each_tensor(

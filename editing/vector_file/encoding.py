@@ -22,7 +22,11 @@ WRONG_COUNT = "its mask selects another number of entries than there are codes"
 
 
 def encode(tensor: Array) -> tuple[dict[str, NDArray[Any]], tuple[int, ...]]:
-    """The smallest encoding of a tensor, as its parts by name, and the tensor's shape."""
+    """Finds the smallest encoding of a tensor of any shape.
+
+    Returns:
+        The parts of the encoding by name, none if all entries are zero; and the shape of the tensor.
+    """
     if tensor.ndim < 2 or not tensor.size:
         return {"whole": np.asarray(tensor, np.float32, order="C")}, tensor.shape
     rows = tensor.reshape(len(tensor), -1)

@@ -110,6 +110,19 @@ class VectorFile:
 def open_vector_file(
     path: Path, name: str = "", base: str | None = None, shapes: Shapes | None = None
 ) -> Iterator[VectorFile]:
+    """Opens the file of a task vector and checks its header, before it reads any tensor.
+
+    Args:
+        path: the file.
+        name: name of the file in error messages; the path if empty.
+        base: sha256 of the model's base weights; None accepts any base.
+        shapes: shapes of the model's tensors; None accepts any.
+
+    Raises:
+        WrongBaseError: the vector was taken from another base.
+        TaskVectorError: the file is missing, not a task vector, of a newer format version, or damaged; or a tensor is
+            missing, unknown or of another shape than the model's.
+    """
     name = name or str(path)
     try:
         _check_header_size(path, name)

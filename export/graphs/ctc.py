@@ -43,7 +43,7 @@ def export_conformer_ctc(model: Any, folder: Path) -> None:
 
     Args:
         model: a model of `trainer.families.conformer_ctc`, eager attention.
-        folder: of the bundle; created if it does not exist.
+        folder: the folder of the bundle; created if it does not exist.
     """
     batch = torch.export.Dim("batch")
     bins = model.config.encoder_config.num_mel_bins
@@ -70,7 +70,7 @@ def export_auto_ctc(model: nn.Module, folder: Path) -> None:
 
     Args:
         model: a model of `trainer.families.auto_ctc`, eager attention.
-        folder: of the bundle; created if it does not exist.
+        folder: the folder of the bundle; created if it does not exist.
     """
     weightless.export_graph(
         model,

@@ -39,9 +39,9 @@ def export_encoder_decoder(
             and the encoder's keys and values -> logits (batch, 1, vocabulary); attention (batch, frames), see
             `alignment`; the keys and values of every layer, one step longer.
         folder: created if it does not exist.
-        layers, heads, head_dim: of the decoder.
-        samples: of the audio; None for any number.
-        step: that the number of samples is a multiple of.
+        layers, heads, head_dim: sizes of the decoder.
+        samples: length of the audio; None for any length.
+        step: the length of the audio is a multiple of this number of samples.
         has_position: whether the encoder's second input is "position", (1,), the number of frames before the audio.
     """
     audio_samples = step * torch.export.Dim("steps") if step > 1 else torch.export.Dim("samples")
@@ -98,7 +98,7 @@ def alignment(weights: Sequence[Tensor]) -> Tensor:
     """(batch, frames): the mean cross-attention of the last third of the layers, from which word times are computed.
 
     Args:
-        weights: of each layer, (batch, heads, 1, frames).
+        weights: the cross-attention of each layer, (batch, heads, 1, frames).
     """
     return torch.cat([*weights[-max(1, len(weights) // ALIGNMENT_FRACTION) :]], dim=1).mean(dim=1)[:, 0]
 

@@ -31,8 +31,8 @@ def export_graph(
 
     Args:
         module: its parameters and buffers become the initialisers without data.
-        path: of the file; its folder is created if it does not exist.
-        args, dynamic_shapes: of `torch.onnx.export`.
+        path: the path of the file; its folder is created if it does not exist.
+        args, dynamic_shapes: see `torch.onnx.export`.
         inputs, outputs: their names.
     """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns about missing torchvision operators

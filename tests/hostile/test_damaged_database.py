@@ -149,7 +149,8 @@ def test_doctor_rebuilds_it_and_loses_no_recording(damaged):
         assert len(list(store.utterances())) == COUNT  # each of them is another recording
         assert {u.audio.read_bytes() for u in store.utterances()} == before
     assert (
-        asr("doctor").stdout == "All recordings and texts are in order.\nThe edits and the baked files are in order.\n"
+        asr("doctor").stdout
+        == "All recordings and texts are in order.\nThe edits and the model files made from them are in order.\n"
     )
 
 

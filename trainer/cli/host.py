@@ -104,7 +104,7 @@ def serve(
     need_torch()
     from trainer import executors
     from trainer.host.limits import Limits
-    from trainer.host.server import Address, Logging, own_signer
+    from trainer.host.server import Address, Logging, open_signer
     from trainer.host.server import serve as run
 
     if (cert is None) != (key is None):
@@ -115,7 +115,7 @@ def serve(
         except ValueError:
             raise BadInputError(f"--proxy {one!r}: must be an IP address") from None
     endpoint = Address(host, port, cert, key, tls=not no_tls, proxies=tuple(proxy or ()))
-    keys = own_signer(endpoint)
+    keys = open_signer(endpoint)
     limits = Limits(archive_bytes=int(max_gb * 1e9), training_s=max_hours * 3600, jobs=max_jobs)
     options.tell(f"http{'' if no_tls else 's'}://{host}:{port}  {keys.fingerprint}")
     if keep:

@@ -28,12 +28,12 @@ class Checkpoint:
     """A model of transformers to convert.
 
     Attributes:
-        folder: of its files.
+        folder: the folder of its files.
         source: its name on the hub, or its folder.
         config: config.json.
         card: its licence and languages.
-        language: of its text, a code of ISO 639.
-        name: of the bundle.
+        language: the language of its text, a code of ISO 639.
+        name: the name of the bundle.
     """
 
     folder: Path
@@ -82,7 +82,7 @@ def convert(source: str, out: Path, name: str | None = None, language: str | Non
         source: the model's folder, or its name on the Hugging Face hub, from which it is downloaded.
         out: a new folder.
         name: the bundle's name; by default the name of the source's folder.
-        language: of its text; by default that of the model card, English without a card.
+        language: the language of its text; by default that of the model card, English without a card.
 
     Raises:
         BadInputError: the source is not a model that can be converted, or its card lists several languages.

@@ -126,8 +126,8 @@ def write_graphs(config: Mapping[str, Any], name: str, out: Path) -> Bundle:
     """Writes a bundle that has only the graphs of an architecture, as asr-edge includes it for `model pull`.
 
     Args:
-        config: of the model, as in `model.json`.
-        name: of the model.
+        config: the configuration of the model, as in `model.json`.
+        name: the name of the model.
         out: a new folder.
     """
     with folder_in_one_step(out) as folder:
@@ -147,7 +147,11 @@ def write_graphs(config: Mapping[str, Any], name: str, out: Path) -> Bundle:
 
 
 def read_published_pair(source: Path) -> PublishedTensors:
-    """Reads the published int8 ONNX pair; the table in MOONSHINE.md describes its format."""
+    """Reads the published int8 ONNX pair; the table in MOONSHINE.md describes its format.
+
+    Raises:
+        BadInputError: a file is missing or is not ONNX.
+    """
     tensors: PublishedTensors = {}
     for file_name, prefix in (("encoder_model.onnx", "model.encoder."), ("decoder_model_merged.onnx", "")):
         path = source / file_name

@@ -45,7 +45,7 @@ class AutoCtc(torch.nn.Module):
         return torch.log_softmax(logits.index_select(2, self.order).float(), dim=-1)
 
     def normalised(self, audio: torch.Tensor) -> torch.Tensor:
-        """Audio scaled as in the model's pre-training."""
+        """Audio (batch, samples) scaled as in the model's pre-training."""
         if not self.normalise:
             return audio
         centred = audio - audio.mean(dim=1, keepdim=True)

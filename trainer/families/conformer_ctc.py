@@ -121,7 +121,7 @@ def masked_features(
 
 
 def spec_augmented(features: torch.Tensor) -> torch.Tensor:
-    """Applies SpecAugment without time warping; masked values become 0, the mean."""
+    """Applies SpecAugment without time warping to (batch, frames, bins); masked values become 0, the mean."""
     augment = torchaudio.transforms.SpecAugment(TIME_MASKS, TIME_WIDTH, BIN_MASKS, BIN_WIDTH, zero_masking=True)
     augmented: torch.Tensor = augment(features.transpose(1, 2)[:, None])
     return augmented[:, 0].transpose(1, 2)

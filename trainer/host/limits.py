@@ -11,7 +11,7 @@ class Limits:
     Attributes:
         archive_bytes: per dataset.
         device_bytes: datasets of one device's jobs that have not ended.
-        reserve_bytes: of the disk that uploads may not use; at most a tenth of the disk.
+        reserve_bytes: part of the disk that uploads may not use; at most a tenth of the disk.
         json_bytes: per JSON request body.
         vector_bytes: per task vector.
         jobs: jobs of all devices that have not ended.

@@ -80,7 +80,7 @@ class TrainingRequest(StrictModel):
         base: SHA-256 of the base weights of the device's model.
         edits: the edits of the device's model, in order.
         dataset: the archive that will be uploaded.
-        settings: of the fine-tuning.
+        settings: the settings of the fine-tuning.
     """
 
     key: Key

@@ -1,4 +1,4 @@
-"""Serves the host's API: its folder, TLS settings and server process."""
+"""The server process of a host, a machine that fine-tunes models for others: its folder, keys, address and TLS."""
 
 from __future__ import annotations
 
@@ -25,15 +25,21 @@ from trainer.host.database import Database
 from trainer.host.keys import SIGNING, make_keys, signer
 from trainer.host.limits import Limits
 
-SHUTDOWN_S = 5
+SHUTDOWN_S = 5  # time for requests in progress to end, before their connections are closed
 TLS_BUFFER = 32 << 10  # bytes; asyncio's 256 KiB for each connection are 264 MB for 1,030 idle ones
 
 
 @dataclass(frozen=True)
 class Address:
-    """The address to listen on, and a certificate (PEM) other than the host's own. Without TLS only on loopback.
+    """Where the host listens, and how it encrypts.
 
-    `proxies` are addresses whose X-Forwarded-For header names the client; from others it is ignored.
+    Attributes:
+        host: IP address or name of this machine.
+        port: TCP port.
+        certificate: file of a TLS certificate (PEM); None for the one that `make_keys` wrote.
+        key: file of the private key of `certificate` (PEM).
+        tls: whether to use TLS; False is allowed only for a loopback address.
+        proxies: addresses of reverse proxies. The header X-Forwarded-For is read only from them.
     """
 
     host: str = "127.0.0.1"
@@ -50,12 +56,18 @@ def host_folder() -> Path:
 
 
 def open_database() -> Database:
-    """Opens the host's database; creates it if missing."""
+    """Opens the host's database; creates it if missing.
+
+    Raises:
+        StorageError: it is damaged, of a newer version, or cannot be written.
+    """
     return Database(host_folder() / "host.sqlite")
 
 
-def own_signer(address: Address) -> Signer:
-    """Opens the host's keys. On loopback, creates them if missing, because no other machine connects.
+def open_signer(address: Address) -> Signer:
+    """Opens the key with which the host signs its results. On a loopback address, creates missing keys.
+
+    Keys for a loopback address need no names of this machine, because no other machine connects.
 
     Raises:
         BadInputError: the keys are missing, or recordings would cross the network unencrypted.
@@ -66,25 +78,25 @@ def own_signer(address: Address) -> Signer:
     if not (folder / SIGNING).is_file() and is_loopback(address.host):
         make_keys(folder, ["localhost", "127.0.0.1"])
     found = signer(folder)
-    if address.certificate is not None or not address.tls:  # the host's own authority is not in use
+    if address.certificate is not None or not address.tls:  # the host's own authority has not issued the certificate
         return replace(found, authority=None)
     return found
 
 
 def server_config(app: FastAPI, address: Address, connections: Connections, **tls: Any) -> uvicorn.Config:
-    """The configuration of uvicorn for sockets from `listen`.
+    """The configuration of uvicorn. The sockets are from `device_app.service.http.connections.listen`.
 
     Args:
         app: the API.
-        address: its proxies are trusted.
-        connections: of the sockets.
-        tls: uvicorn's settings of TLS.
+        address: where the host listens; only `proxies` is used.
+        connections: the connections that `listen` accepts.
+        tls: settings of uvicorn that begin with "ssl_".
     """
     SSLProtocol.max_size = TLS_BUFFER
     served: Any = ProxyHeadersMiddleware(app, list(address.proxies)) if address.proxies else app  # type: ignore[arg-type]
     return uvicorn.Config(
         TrackRequests(served, connections),
-        loop="asyncio",  # other loops do not accept by `ListeningSocket`
+        loop="asyncio",  # other event loops do not call the `accept` of `ListeningSocket`
         http="h11",
         backlog=BACKLOG,
         proxy_headers=False,
@@ -111,14 +123,15 @@ def serve(
 
     Args:
         address: where to listen.
-        keys: from `own_signer` for this address.
+        keys: the result of `open_signer` for this address.
         executor: runs the jobs.
         limits: limits on requests and jobs.
-        keep: keep recordings after a job has ended.
+        keep: whether to keep the recordings of a job after it has ended.
         logging: format and verbosity of the log.
 
     Raises:
-        BadInputError: the address cannot be listened on, or the certificate cannot be used.
+        BadInputError: the server cannot listen on the address, or the certificate cannot be used.
+        StorageError: the database is damaged, of a newer version, or cannot be written.
     """
     from trainer.host.api import make_api
     from trainer.host.auth import HostState
@@ -145,9 +158,9 @@ def serve(
         sockets = listen(address.host, address.port, connections)
     except OSError as error:
         raise BadInputError(
-            f"{address.host}:{address.port}: cannot be listened on ({error.strerror}); choose another --host or --port"
+            f"{address.host}:{address.port}: cannot listen there ({error.strerror}); choose another --host or --port"
         ) from error
     raise_open_files()
-    shown = logging or Logging()
-    configure_logs(shown.style, ["trainer.host"], verbose=shown.verbose)
+    logging = logging or Logging()
+    configure_logs(logging.style, ["trainer.host"], verbose=logging.verbose)
     uvicorn.Server(config).run(sockets)

@@ -49,7 +49,7 @@ class Step:
         memory: the method's own folder, which persists between steps. A killed step runs again, so
             the files it writes must not depend on an earlier attempt.
         finetune: runs a fine-tuning.
-        learning_rate: of the fine-tuning, for methods that scale it.
+        learning_rate: the learning rate of the fine-tuning, for methods that scale it.
         seed: for all random numbers.
     """
 
@@ -81,7 +81,7 @@ class Mixture:
     route: Callable[[Samples], NDArray[np.float64]]
 
     def weights(self, shares: Sequence[float]) -> dict[str, NDArray[np.float32]]:
-        """The weights for an utterance with these shares."""
+        """The weights for an utterance: `theta` plus each vector times its share, with the shapes of `theta`."""
         mixed = {name: tensor.copy() for name, tensor in self.theta.items()}
         for share, vector in zip(shares, self.vectors, strict=True):
             if share:

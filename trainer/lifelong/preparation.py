@@ -75,7 +75,7 @@ class TrainingExamples:
         Args:
             bundle: the base.
             domains: by name.
-            manifests: of the domains, for error messages.
+            manifests: the manifests of the domains, for error messages.
             folder: stores the results of transcription and voice activity detection.
             threads: for the recogniser.
         """

@@ -162,7 +162,7 @@ class Run:
         """Returns a function that fine-tunes with the experiment's settings and this seed.
 
         Args:
-            seed: of the fine-tuning.
+            seed: the seed of the fine-tuning.
             is_distilled: with distillation on general speech, as in `asr-edge adapt`.
         """
         distillation_set = self._distillation_set if is_distilled else ()

@@ -74,7 +74,7 @@ def _models(result: StepResult, audio: Mapping[Cut, Samples]) -> Iterator[tuple[
 
 
 def in_tenths(shares: NDArray[np.float64]) -> tuple[float, ...]:
-    """Rounds shares that sum to 1 to tenths and keeps the sum: the largest remainders are rounded up."""
+    """Rounds shares (experts,) that sum to 1 to tenths and keeps the sum: the largest remainders are rounded up."""
     tenths = np.floor(10 * shares)
     up = np.argsort(tenths - 10 * shares, kind="stable")[: round(10 - tenths.sum())]
     tenths[up] += 1

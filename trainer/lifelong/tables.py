@@ -1,4 +1,7 @@
-"""The results of a run as CSV, as a table and as Markdown."""
+"""The results of a lifelong experiment as CSV, as a table and as Markdown.
+
+All functions take the record that `trainer.lifelong.results.summarise` returns.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ from trainer.lifelong.config import Experiment
 
 UNDEFINED = "\N{EN DASH}"  # a figure that is undefined or was not measured
 
+# The title of a column, the key in a method's record, the factor from the stored to the shown unit, and the format.
+# BWT and FWT are backward and forward transfer; `trainer.lifelong.results` defines all figures.
 COLUMNS = (
     ("average WER", "average_wer", 100, "{:.2f}"),
     ("with never trained", "average_all", 100, "{:.2f}"),
@@ -30,16 +35,19 @@ COLUMNS = (
 
 
 def csv_of(experiment: Experiment, results: Mapping[str, Any]) -> str:
-    """One line per WER: method, seed, step, the domain of the step, the tested domain, WER as a fraction."""
+    """One line per WER: method, seed, step, the domain of the step, the tested domain, WER as a fraction.
+
+    Step 0 is the base model; its domain is empty. The WER is empty where it was not measured.
+    """
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(["method", "seed", "step", "learnt", "domain", "wer"])
+    writer.writerow(["method", "seed", "step", "trained", "domain", "wer"])
     for method, record in results["methods"].items():
-        for one in record["runs"]:
-            for step, row in enumerate(one["wer"]):
+        for run in record["runs"]:
+            for step, row in enumerate(run["wer"]):
                 trained = experiment.order[step - 1] if step else ""
                 for domain, wer in zip(experiment.all_domains, row, strict=True):
-                    writer.writerow([method, one["seed"], step, trained, domain, "" if np.isnan(wer) else f"{wer:.5f}"])
+                    writer.writerow([method, run["seed"], step, trained, domain, "" if np.isnan(wer) else f"{wer:.5f}"])
     return text.getvalue()
 
 
@@ -49,13 +57,13 @@ def ranked(results: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def table(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the comparison, by increasing average WER."""
+    """Header and rows of the comparison of methods, by increasing average WER."""
     rows = []
     for method, record in ranked(results):
         row = [method]
-        for _, key, factor, form in COLUMNS:
+        for _, key, factor, template in COLUMNS:
             value = record.get(key)
-            row.append(UNDEFINED if value is None else form.format(factor * value))
+            row.append(UNDEFINED if value is None else template.format(factor * value))
         rows.append(row)
     return ["method", *(title for title, *_ in COLUMNS)], rows
 
@@ -69,8 +77,9 @@ def summary(results: Mapping[str, Any]) -> str:
         "# Results",
         "",
         f"Seen: {', '.join(results['seen'])}. Never trained on: {', '.join(results['never_trained']) or 'none'}. "
-        f"Seeds: {', '.join(map(str, results['seeds']))}. WER in per cent, `basic`, of the int8 model; average WER "
-        f"over the seen domains after the last. WERR, p (Wilcoxon) and coverage are against fine-tuning.",
+        f"Seeds: {', '.join(map(str, results['seeds']))}. WER in per cent of the int8 model, of texts in "
+        f"lower case without punctuation (`basic`). Average WER: over the seen domains, after the last one. "
+        f"WERR (relative reduction of WER), p (Wilcoxon) and coverage are relative to fine-tuning.",
         "",
         *_markdown(head, rows),
         "",
@@ -92,8 +101,8 @@ def summary(results: Mapping[str, Any]) -> str:
 
 
 def _last(record: Mapping[str, Any]) -> NDArray[np.float64]:
-    """The last row of R, averaged over seeds."""
-    mean: NDArray[np.float64] = np.mean([one["wer"][-1] for one in record["runs"]], axis=0)
+    """The WER of each domain after the last step, averaged over seeds."""
+    mean: NDArray[np.float64] = np.mean([run["wer"][-1] for run in record["runs"]], axis=0)
     return mean
 
 

@@ -60,8 +60,8 @@ class PaddedBatch:
         """
         Args:
             model: its trained parameters have gradients, to which those of the batch are added.
-            family: of the model.
-            shape: of the padded batch.
+            family: the family of the model.
+            shape: the shape of the padded batch.
             outputs: for distillation, how many likeliest outputs are kept for each token; 0 for the cross-entropy.
         """
         device, self._shape = model.device, shape
@@ -105,7 +105,7 @@ class PaddedBatch:
             buffer.send()
 
     def gradients(self) -> Sequence[torch.Tensor | None]:
-        """Computes the loss and the gradients, multiplied by the scale, of the batch in the buffers."""
+        """Computes the loss of the batch in the buffers, and its gradients times a scale, shaped as the parameters."""
         labels, is_distillation = self._labels.tensor, self._before.outputs.shape[1] > 0
         self._model.train(not is_distillation)
         logits = self._family.padded_logits(self._model, self._audio.tensor, self._lengths.tensor, labels).flatten(0, 1)
@@ -148,7 +148,7 @@ class GraphedGradients:
         """
         Args:
             model: on the GPU. Its parameters get gradients of zero, which must stay in place.
-            family: of the model.
+            family: the family of the model.
         """
         self._model, self._family = model, family
         self._seen: Counter[tuple[Shape, int]] = Counter()

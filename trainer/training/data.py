@@ -68,7 +68,7 @@ def batches(
 
     Args:
         examples: the utterances; one longer than `seconds` forms its own batch.
-        seconds: of audio in a batch.
+        seconds: seconds of audio in a batch.
         random: shuffles utterances, then batches; None sorts the utterances by length instead.
     """
     order = list(examples) if random is None else [examples[i] for i in random.permutation(len(examples))]

@@ -111,8 +111,8 @@ class Distillation:
             model: after `prepare`, with the weights from which the fine-tuning starts; left in evaluation mode.
             utterances: the distillation set.
             device: the model's device.
-            seconds: of speech in the batch of each update.
-            seed: of the batches and their order.
+            seconds: seconds of speech in the batch of each update.
+            seed: the seed of the batches and their order.
         """
         self._family, self._model, self._device = family, model, device
         random = np.random.default_rng((seed, 2))
@@ -151,7 +151,7 @@ def _plan(durations: Sequence[float], seconds: Sequence[float], random: np.rando
 
     Args:
         durations: seconds of general speech in each batch.
-        seconds: of training speech in each update.
+        seconds: seconds of training speech in each update.
         random: shuffles the batches.
     """
     plan: list[int | None] = []

@@ -61,7 +61,7 @@ class Microbatch:
     Attributes:
         audio: (utterances, samples).
         lengths: in samples, of each utterance.
-        tokens: of each transcript.
+        tokens: the tokens of each transcript.
         is_augmented: whether the audio is augmented and the model should mask its features.
     """
 
@@ -87,7 +87,7 @@ class Loader:
     def __init__(self, settings: FineTuningSettings, group: Group, device: str, *, whole_batches: bool) -> None:
         """
         Args:
-            settings: of the fine-tuning.
+            settings: the settings of the fine-tuning.
             group: the processes that train together.
             device: "cpu" or "cuda".
             whole_batches: never split a batch, because batch norms need all of it.

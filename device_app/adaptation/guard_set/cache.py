@@ -30,7 +30,7 @@ def read_cached(folder: Path, bundle: Bundle, utterances: Sequence[Utterance]) -
     """The stored results of a version for these utterances; None if there are none.
 
     Args:
-        folder: of the ledger.
+        folder: the folder of the ledger.
         bundle: the version.
         utterances: with their samples.
     """

@@ -53,7 +53,7 @@ def line_chart(lines: Sequence[Line], names: Sequence[str]) -> str:
 
     Args:
         lines: at least one, with an estimate for each name.
-        names: of the versions, from left to right.
+        names: the names of the versions, from left to right.
     """
     scale = Scale(len(names), _round_above(max(100 * one.high for line in lines for one in line.estimates)))
     drawn = [_line(line, index, SPREAD * (index - (len(lines) - 1) / 2), scale) for index, line in enumerate(lines)]

@@ -80,10 +80,17 @@ def chart(history: History) -> str:
 
 
 def label(domain: str) -> str:
+    """The name of a domain for the reader of the report, without HTML."""
     return GENERAL if domain == GUARD_SET else printable(domain)
 
 
 def version_name(number: int, why: str) -> str:
+    """The name of a version: the change that made it, without HTML.
+
+    Args:
+        number: of the version; 0 is the base model.
+        why: the change that made the version.
+    """
     return "at the start" if number == 0 else printable(why)
 
 
@@ -102,6 +109,7 @@ def error_rates(history: History) -> str:
 
 
 def cell(estimate: Estimate) -> str:
+    """A table cell with a WER in per cent and its confidence interval, as HTML."""
     interval = f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f}"
     return f"<td>{100 * estimate.wer:.1f} % <small>{interval}</small></td>"
 

@@ -1,7 +1,8 @@
-"""The streams in a recording's file, read from its structure: no decoder's count of samples is trusted.
+"""Finds the streams of audio in a file from the structure of the file, because the lengths in headers may be wrong.
 
-Decoders stop where a header ends, even if sound follows: at the end of the first of several joined files, or
-where a recorder was killed before it wrote the length. Each format here finds what is really in the file.
+A decoder stops at the length that a header declares, even if audio follows: at the end of the first of several joined
+files, or where a recorder was killed before it wrote the length. Each module here reads the container formats of one
+kind.
 """
 
 from __future__ import annotations
@@ -12,17 +13,19 @@ from typing import IO
 from device_app.audio.containers import flac, iff, long_chunks, mpeg, ogg, sun
 from device_app.audio.containers.view import Part
 
+# Each takes a file at its start and the file's size in bytes. It returns the streams; None, or an empty list, if the
+# file is not of its format or has no audio that it can find.
 FORMATS: Sequence[Callable[[IO[bytes], int], list[Part] | None]] = (
-    iff.parts,
+    iff.parts,  # WAV, RF64, AIFF
     flac.parts,
     ogg.parts,
-    sun.parts,
-    long_chunks.parts,
-    mpeg.parts,  # last, as its frames have the weakest signature
+    sun.parts,  # .au
+    long_chunks.parts,  # W64, CAF
+    mpeg.parts,  # MP3; last, because other files can begin with bytes that look like its frames
 )
 
-# First bytes of containers that libsndfile does not read, by their offset.
-MEDIA_SIGNATURES = (
+# Containers that libsndfile does not read: offset in bytes from the start of the file, and the bytes there.
+FOREIGN_SIGNATURES = (
     (4, b"ftyp"),  # MP4, M4A, MOV, 3GP
     (4, b"moov"),
     (4, b"mdat"),
@@ -39,10 +42,14 @@ MEDIA_SIGNATURES = (
 
 
 def parts(file: IO[bytes]) -> list[Part] | None:
-    """The parts of a recording, in order; None if no format here knows the file, so a decoder must find out.
+    """The streams of audio in a file, in order.
 
     Args:
-        file: a seekable binary stream.
+        file: a seekable binary stream; its position changes.
+
+    Returns:
+        At least one stream. None if the file is of none of these formats or cannot be read: a decoder then reads the
+        whole file, and reports the error.
     """
     size = file.seek(0, 2)
     for find in FORMATS:
@@ -50,13 +57,13 @@ def parts(file: IO[bytes]) -> list[Part] | None:
         try:
             if found := find(file, size):
                 return found
-        except OSError:  # the decoder reads as far as it can
+        except OSError:
             return None
     return None
 
 
-def is_media(file: IO[bytes]) -> bool:
-    """Whether a file is a container that libsndfile does not read, such as MP4."""
+def is_foreign(file: IO[bytes]) -> bool:
+    """Whether a file is a container that libsndfile does not read, such as MP4; the position in the file changes."""
     file.seek(0)
     start = file.read(16)
-    return any(start[offset : offset + len(magic)] == magic for offset, magic in MEDIA_SIGNATURES)
+    return any(start[offset : offset + len(magic)] == magic for offset, magic in FOREIGN_SIGNATURES)

@@ -61,7 +61,13 @@ class Connection:
 
     @contextmanager
     def opening(self) -> Iterator[None]:
-        """Reports errors of its block as a store that cannot be opened."""
+        """Reports errors of its block as a store that cannot be opened.
+
+        Raises:
+            DamagedDatabaseError: the database is damaged.
+            FullDiskError: the disk is full.
+            StorageError: the database cannot be opened for another reason.
+        """
         try:
             yield
         except OSError as error:

@@ -18,7 +18,7 @@ from device_app.recognition.subwords import WORD_START
 BEAM_WIDTH = 32  # prefixes that are kept after each frame
 KEYTERM_BEAM_WIDTH = 8  # with keyterms and no language model
 TOKEN_MARGIN = 9.0  # nats; tokens further below the best token of their frame are pruned
-LM_WEIGHT = 0.5  # weight of the language model, relative to the CTC log-probabilities
+LM_WEIGHT = 0.5  # factor of the language model's log-probabilities; that of the CTC log-probabilities is 1
 WORD_BONUS = 1.0  # added per word, because a language model favours hypotheses with fewer words
 LOG_ZERO = -math.inf
 
@@ -32,14 +32,14 @@ class _Prefix:
     Attributes:
         blank: log-probability of all paths that end with a blank.
         token: log-probability of all paths that end with the last token.
-        words: language model score of its complete words.
-        state: keyterm state (`recognition.keyterms`) after its last token.
+        lm_score: score of its complete words by the language model.
+        state: the text that matches the beginning of a keyterm after its last token (see `keyterms.terms.Keyterms`).
         bonus: sum of the keyterm bonuses, in nats.
     """
 
     blank: float = LOG_ZERO
     token: float = LOG_ZERO
-    words: float = 0.0
+    lm_score: float = 0.0
     state: str = START
     bonus: float = 0.0
 
@@ -50,7 +50,7 @@ class _Prefix:
 
     @property
     def score(self) -> float:
-        return self.ctc + self.words + self.bonus
+        return self.ctc + self.lm_score + self.bonus
 
 
 def search(
@@ -64,12 +64,15 @@ def search(
     """Finds the tokens with the best combined score of CTC, language model and keyterms.
 
     Args:
-        log_probabilities: (frames, vocabulary).
-        names: the tokens as text; the first token of a word begins with `WORD_START`.
+        log_probabilities: (frames, vocabulary), in nats.
+        names: the text of each token of the vocabulary; the first token of a word begins with `WORD_START`.
         blank: id of the blank token.
-        model: a word n-gram model, in the same case as the tokens, or None.
+        model: a word n-gram model whose words have the same case as the tokens, or None.
         width: prefixes that are kept after each frame.
         terms: graph of the terms to prefer, built for the same `names`.
+
+    Returns:
+        The best tokens, without blanks; empty without frames.
     """
     is_start = [name.startswith(WORD_START) for name in names]
     score_words = _WordScores(names, model)
@@ -82,12 +85,12 @@ def search(
             for token in likely:
                 log_probability = float(frame[token])
                 if token == blank:
-                    same = _same(extended, prefix, scores)
-                    same.blank = float(np.logaddexp(same.blank, scores.ctc + log_probability))
+                    unchanged = _unchanged(extended, prefix, scores)
+                    unchanged.blank = float(np.logaddexp(unchanged.blank, scores.ctc + log_probability))
                     continue
                 if token == last:  # either the token continues, or it is repeated after a blank
-                    same = _same(extended, prefix, scores)
-                    same.token = float(np.logaddexp(same.token, scores.token + log_probability))
+                    unchanged = _unchanged(extended, prefix, scores)
+                    unchanged.token = float(np.logaddexp(unchanged.token, scores.token + log_probability))
                     before = scores.blank
                 else:
                     before = scores.ctc
@@ -96,9 +99,9 @@ def search(
                 longer = (*prefix, token)
                 entry = extended.get(longer)
                 if entry is None:
-                    words = score_words(longer) if is_start[token] else scores.words
+                    lm_score = score_words(longer) if is_start[token] else scores.lm_score
                     state, bonus = terms.advance(scores.state, token) if terms else (START, 0.0)
-                    entry = extended[longer] = _Prefix(words=words, state=state, bonus=scores.bonus + bonus)
+                    entry = extended[longer] = _Prefix(lm_score=lm_score, state=state, bonus=scores.bonus + bonus)
                 entry.token = float(np.logaddexp(entry.token, before + log_probability))
         best = sorted(extended.items(), key=lambda item: item[1].score, reverse=True)[:width]
         beam = dict(best)
@@ -111,8 +114,9 @@ def search(
     return max(beam, key=complete_score)
 
 
-def _same(beam: dict[Tokens, _Prefix], prefix: Tokens, scores: _Prefix) -> _Prefix:
-    return beam.setdefault(prefix, _Prefix(words=scores.words, state=scores.state, bonus=scores.bonus))
+def _unchanged(beam: dict[Tokens, _Prefix], prefix: Tokens, scores: _Prefix) -> _Prefix:
+    """The entry of a prefix that this frame does not extend; adds one without probability if there is none."""
+    return beam.setdefault(prefix, _Prefix(lm_score=scores.lm_score, state=scores.state, bonus=scores.bonus))
 
 
 class _WordScores:
@@ -123,7 +127,7 @@ class _WordScores:
         self._cache: dict[tuple[str, ...], float] = {}
 
     def __call__(self, prefix: Tokens, is_complete: bool = False) -> float:
-        """`is_complete`: the prefix is a whole sentence, so its last word is complete too."""
+        """The score in nats; with `is_complete`, the prefix is a whole sentence, so its last word is complete too."""
         if self._model is None:
             return 0.0
         text = "".join(self._names[token] for token in prefix)
@@ -151,9 +155,12 @@ def align(log_probabilities: NDArray[np.float32], tokens: Tokens, blank: int) ->
     """Forced alignment of tokens to frames (Viterbi).
 
     Args:
-        log_probabilities: (frames, vocabulary).
-        tokens: the result of decoding `log_probabilities`, so that an alignment exists.
+        log_probabilities: (frames, vocabulary), in nats.
+        tokens: the result of decoding `log_probabilities`, so that an alignment exists. This is not checked.
         blank: id of the blank token.
+
+    Returns:
+        For each token, the frames that it spans and its mean log-probability in them.
     """
     if not tokens:
         return []

@@ -1,4 +1,4 @@
-"""The graph of one decoder step as a decoder of the beam search."""
+"""The decoder of an encoder-decoder model, one step at a time, for `decoder_search`."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ KINDS = ("key", "value")  # the cached inputs of attention
 
 @dataclass(frozen=True)
 class Layout:
-    """What decoding needs to know of a model.
+    """Sizes and special tokens of a model, which decoding needs.
 
     Attributes:
-        layers, heads, head_dim: of the decoder.
+        layers, heads, head_dim: sizes of the decoder.
         start: the tokens that every hypothesis begins with.
         end: the token that ends a hypothesis.
         max_tokens: number of positions of the decoder, in tokens.
         tokens_per_s: the limit on the length of a hypothesis, per second of audio.
         hop: samples of audio in one frame of the encoder's output.
-        samples: of the encoder's input, to which shorter audio is padded with silence; None for any number.
+        samples: length of the encoder's input, to which shorter audio is padded with silence; None for any length.
         suppressed: tokens that no hypothesis may have.
         suppressed_first: tokens that no hypothesis may begin with.
-        text_prefix: before the text of a segment, so that its tokens are those that the model writes.
+        text_prefix: before the text of a segment, so that its tokens are those that the model outputs.
     """
 
     layers: int
@@ -57,9 +57,9 @@ class CachedDecoder:
         """
         Args:
             graph: the ONNX Runtime session.
-            layout: of the model.
+            layout: the layout of the model.
             cross: the encoder's keys and values by name, with batch size 1; broadcast to all hypotheses.
-            frames: of the encoder's output that are not padding.
+            frames: number of frames of the encoder's output that are not padding.
         """
         self._graph = graph
         self._cross = cross

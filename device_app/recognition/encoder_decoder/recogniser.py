@@ -31,13 +31,14 @@ from export.bundle import TOKENIZER, Bundle
 
 MIN_TOKEN_LIMIT = 8  # allows a short word in a short segment
 
-# The decoder of Moonshine writes no token for a third of single words and for some sentences, although voice activity
-# was detected. So it must write at least one, and its hypothesis is dropped if the mean log-probability is too low.
-MIN_WRITTEN = 1
+# The decoder of Moonshine outputs no token for a third of single words and for some sentences, although voice activity
+# was detected. So it must output at least one, and a hypothesis with a lower mean log-probability (nats) is dropped.
+MIN_TOKENS = 1
 MIN_LOG_PROBABILITY = -2.5
 
-# Shorter segments are decoded with two margins (see `audio.margins`), and the likelier hypothesis is kept: of 600
-# single digits cut from training recordings, Moonshine Tiny has 384 right; 367 and 376 with one of the margins alone.
+# Shorter segments are decoded twice, with margins of noise of two lengths (see `audio.margins`), and the likelier
+# hypothesis is kept. Of 600 single digits cut from training recordings, Moonshine Tiny then recognises 384; with only
+# one of the margins, 367 and 376.
 SHORT_S = 1.0
 
 # From audio (samples,) to the cross-attention keys and values, in the order of `Layout.cross_names`.
@@ -54,15 +55,17 @@ def load_encoder_decoder(
     options: DecodingOptions,
     layout: Layout,
     names: Sequence[str | None] | None = None,
-    encoding: Callable[[Any], Encode] | None = None,
+    make_encode: Callable[[Any], Encode] | None = None,
 ) -> EncoderDecoderRecogniser:
     """Loads the encoder and decoder that `export.bake` wrote into `baked`.
 
     Args:
-        bundle, baked, threads, options: of `Family.load`.
-        layout: what decoding needs to know of the model.
-        names: the tokens by number, as SentencePiece spells them; None for those of the tokenizer.
-        encoding: makes the function that encodes audio from the encoder's session; None runs it on the whole audio.
+        bundle, baked, threads, options: see `device_app.recognition.families.Family.load`.
+        layout: sizes and special tokens of the model.
+        names: the text of each token of the vocabulary, with SentencePiece's mark for a space; None for those of the
+            tokenizer.
+        make_encode: makes the function that encodes audio from the encoder's ONNX Runtime session; None runs it on
+            the whole audio at once.
 
     Raises:
         BadInputError: the options have a language model, which is for CTC models only.
@@ -72,18 +75,19 @@ def load_encoder_decoder(
         raise BadInputError(f"{bundle.name} takes no n-gram language model; CTC models do")
     tokenizer = bundle.tokenizer()
     encoder, decoder = (session(baked / f"{name}.onnx", threads) for name in ("encoder", "decoder"))
-    cache = [value.shape for value in decoder.get_inputs() if value.name.startswith("past_key.")]
-    if len(cache) != layout.layers or any(s[1::2] != [layout.heads, layout.head_dim] for s in cache):
+    # Of each layer: (batch, heads, past, head_dim).
+    shapes = [value.shape for value in decoder.get_inputs() if value.name.startswith("past_key.")]
+    if len(shapes) != layout.layers or any((s[1], s[3]) != (layout.heads, layout.head_dim) for s in shapes):
         raise BundleError(f"{bundle.folder}: the configuration in model.json is not that of the graphs")
     if names is None:
         names = [tokenizer.id_to_token(token) for token in range(tokenizer.get_vocab_size())]
     terms = term_graph(options.keyterms, bundle.files[TOKENIZER], lambda: names) if options.keyterms else None
 
-    def whole(audio: Samples) -> list[NDArray[np.float32]]:
+    def encode_whole(audio: Samples) -> list[NDArray[np.float32]]:
         outputs: list[NDArray[np.float32]] = encoder.run(layout.cross_names, {"audio": audio[None]})
         return outputs
 
-    encode = whole if encoding is None else encoding(encoder)
+    encode = encode_whole if make_encode is None else make_encode(encoder)
     return EncoderDecoderRecogniser(encode, decoder, tokenizer, layout, names, options, terms)
 
 
@@ -106,10 +110,15 @@ class EncoderDecoderRecogniser:
         self._layout = layout
         self._names = names
         self._terms = terms
-        self._settings = SearchSettings(options.beam or BEAM, min_tokens=MIN_WRITTEN)
+        self._settings = SearchSettings(options.beam or BEAM, min_tokens=MIN_TOKENS)
 
     def recognise(self, audio: Samples, *, is_draft: bool = False) -> Recognition:
-        """Recognises one segment of speech, (samples,) at 16 kHz, best under 30 s; a draft is greedy, without terms."""
+        """See `Recogniser.recognise`. A draft is decoded greedily and without keyterms.
+
+        Args:
+            audio: (samples,) at 16 kHz; accuracy falls above 30 s.
+            is_draft: whether to prefer speed to accuracy.
+        """
         settings = replace(self._settings, beam=1) if is_draft else self._settings
         terms = None if is_draft else self._terms
         is_short = len(audio) < SHORT_S * SAMPLE_RATE and not is_draft
@@ -117,7 +126,7 @@ class EncoderDecoderRecogniser:
         for margin_s in (MARGIN_S, OTHER_MARGIN_S) if is_short else (MARGIN_S,):
             padded, before = with_margins(audio, margin_s)
             found.append((self.decode(padded, settings, terms), padded, before))
-        best, padded, before = max(found, key=lambda one: one[0].score + one[0].bonus)
+        best, padded, before = max(found, key=lambda result: result[0].score + result[0].bonus)
         recognition = recognise_in_parts(
             padded,
             lambda part: best if part is padded else self.decode(part, settings, terms),
@@ -127,17 +136,26 @@ class EncoderDecoderRecogniser:
         return recognition.within(-before / SAMPLE_RATE, len(audio) / SAMPLE_RATE)
 
     def with_keyterms(self, keyterms: Sequence[Term | str]) -> EncoderDecoderRecogniser:
-        """A recogniser of the same sessions with other keyterms, whose index is not kept on the disk."""
+        """See `Recogniser.with_keyterms`. The index of these terms is not stored on the disk."""
         other = copy.copy(self)
         other._terms = term_graph(keyterms, None, lambda: self._names) if keyterms else None
         return other
 
     def decode(self, audio: Samples, settings: SearchSettings = GREEDY, terms: TermGraph | None = None) -> Hypothesis:
-        """Finds the best hypothesis for audio (samples,) at 16 kHz."""
+        """Finds the best hypothesis.
+
+        Args:
+            audio: (samples,) at 16 kHz.
+            settings: the settings of the beam search.
+            terms: keyterms to prefer; None for none.
+
+        Returns:
+            The hypothesis; an incomplete one without tokens if the audio is longer than the encoder takes.
+        """
         layout = self._layout
         if layout.samples is not None and len(audio) > layout.samples:
-            return Hypothesis()  # incomplete: the audio is recognised in two parts
-        cap = max(MIN_TOKEN_LIMIT, math.ceil(len(audio) / SAMPLE_RATE * layout.tokens_per_s))
+            return Hypothesis()  # not complete, so `recognise_in_parts` splits the audio
+        by_duration = max(MIN_TOKEN_LIMIT, math.ceil(len(audio) / SAMPLE_RATE * layout.tokens_per_s))
         decoder: Decoder = self._cached_decoder(audio)
         if layout.suppressed or layout.suppressed_first:
             decoder = SuppressingDecoder(decoder, layout)
@@ -145,20 +163,25 @@ class EncoderDecoderRecogniser:
             decoder,
             start=layout.start[-1],
             end=layout.end,
-            max_tokens=min(layout.max_tokens - len(layout.start) + 1, cap),
+            max_tokens=min(layout.max_tokens - len(layout.start) + 1, by_duration),
             settings=settings,
             bias=None if terms is None else TermBias(terms),
         )
 
     def log_probabilities(self, audio: Samples, text: str) -> NDArray[np.float32]:
-        """(tokens + 1, vocabulary): each token of a text, and the end token, predicted from the tokens before it."""
+        """Log-probabilities (tokens + 1, vocabulary) in nats, of each token of a text and of the end token.
+
+        Args:
+            audio: (samples,) at 16 kHz, one segment of speech.
+            text: the tokens before each token are those of this text (teacher forcing).
+        """
         decoder = self._cached_decoder(with_margins(audio)[0])
         tokens = (self._layout.start[-1], *self._tokens(text))
         steps = (decoder.step(np.array([token]), np.array([0])) for token in tokens)
         return np.concatenate([log_probabilities for log_probabilities, _ in steps])
 
     def text_loss(self, log_probabilities: NDArray[np.float32], text: str) -> float | None:
-        """See `Recogniser.text_loss`."""
+        """The negative log-likelihood of a text in nats (see `Recogniser.text_loss`)."""
         targets = [*self._tokens(text), self._layout.end]
         return float(-log_probabilities[np.arange(len(targets)), targets].sum(dtype=np.float64))
 

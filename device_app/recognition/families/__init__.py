@@ -53,7 +53,7 @@ class Recogniser(Protocol):
         """The negative log-likelihood of a text in nats; None for a CTC model, which does not align it.
 
         Args:
-            log_probabilities: the outputs for a segment and this text, from the function above.
+            log_probabilities: (tokens + 1, vocabulary), the result of the function of this name for this text.
             text: what is said.
         """
         ...

@@ -55,7 +55,7 @@ def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = D
     def encoding(encoder: Any) -> IncrementalEncoder:
         return IncrementalEncoder(encoder, layout, before, after)
 
-    return load_encoder_decoder(bundle, baked, threads, options, layout, encoding=encoding)
+    return load_encoder_decoder(bundle, baked, threads, options, layout, make_encode=encoding)
 
 
 class IncrementalEncoder:
@@ -69,7 +69,7 @@ class IncrementalEncoder:
         """
         Args:
             encoder: the ONNX Runtime session.
-            layout: of the model.
+            layout: the layout of the model.
             before, after: the frames around a frame that it depends on.
         """
         self._encoder, self._layout = encoder, layout

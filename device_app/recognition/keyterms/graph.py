@@ -1,10 +1,12 @@
 """Keyterms: decoding prefers words and phrases that the user has listed (contextual biasing by shallow fusion).
 
-A hypothesis earns a bonus while it spells a term, and loses it again if it does not complete the term, so that only
-whole terms count (Le et al. 2021, arXiv 2104.02194; also Zhao et al. 2019, "Shallow-fusion end-to-end contextual
-biasing"). Those papers build a graph of tokens. This module uses a graph of characters: a token advances by all
-characters of its spelling. The graph covers every split of a term into tokens and every case, the bonus does not
-depend on the split, and loading a list needs no tokenisation. States are created when decoding first reaches them.
+A hypothesis receives a bonus for each character of a term, and loses these bonuses if it does not complete the term,
+so that only whole terms count (Le et al. 2021, arXiv 2104.02194; also Zhao et al. 2019, "Shallow-fusion end-to-end
+contextual biasing"). Those papers build a graph of tokens. This module uses a graph of characters: a token advances
+by all characters of its spelling. The graph covers every split of a term into tokens and every case, the bonus does
+not depend on the split, and loading a list needs no tokenisation. States are created when decoding first reaches them.
+
+A state is the text that matches the beginning of a term so far (see `keyterms.terms.Keyterms`).
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from device_app.recognition.keyterms.terms import BOUNDARY, LETTER, START, Keyte
 from device_app.recognition.keyterms.token_index import DEAD, TokenIndex
 
 MIN_BONUS = 1e-3  # nats; smaller bonuses are rounding errors
-STATES = 4096  # cached states
+CACHED_STATES = 4096
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Transitions:
     """What each token does in a state.
 
     Attributes:
-        exit_bonuses: bonus of a token that continues no term, by how it begins (`LETTER`, `BOUNDARY`).
+        exit_bonuses: (2,), in nats, the bonus of a token that continues no term, by its kind (`LETTER`, `BOUNDARY`).
         continuations: tokens that continue the terms of the state; they take precedence over those that
             begin a new word.
     """
@@ -68,29 +70,30 @@ class TermGraph:
         """
         Args:
             terms: the terms to prefer.
-            names: the names of the tokens; not needed with an index.
-            index: of these terms and names, if it is known.
+            names: the text of each token of the vocabulary, None for tokens without text; not read if `index` is given.
+            index: the index of these terms and this vocabulary, for instance from `keyterms.cache`; None computes it.
         """
         self.terms = terms
         self._index = index or TokenIndex.of(terms, names)
         self._kinds = self._index.kinds
         self._openers = frozenset(self._index.openers.tolist())
         self._by_text = dict(zip(self._index.texts, range(len(self._index.texts)), strict=True))
-        self._transitions = lru_cache(STATES)(self._compute_transitions)
+        self._transitions = lru_cache(CACHED_STATES)(self._compute_transitions)
 
     def advance(self, state: str, token: int) -> tuple[str, float]:
-        """Returns the next state, and the bonus of one token in nats."""
+        """Returns the state after one token, and the bonus of the token in nats; it may be negative."""
         transitions = self._transitions(state)
-        for matches, more in (
+        for matches, exit_bonus in (
             (transitions.continuations, 0.0),
             (self._new_words, float(transitions.exit_bonuses[BOUNDARY])),
         ):
             if token in matches.states:
-                return matches.states[token], float(matches.bonuses[np.searchsorted(matches.tokens, token)]) + more
+                bonus = matches.bonuses[np.searchsorted(matches.tokens, token)]
+                return matches.states[token], float(bonus) + exit_bonus
         return (START if token in self._openers else DEAD), float(transitions.exit_bonuses[self._kinds[token]])
 
     def next_state(self, state: str, token: int) -> str:
-        """Returns the next state, without computing the bonus."""
+        """Returns the state after one token, without computing the bonus."""
         found = self._transitions(state).continuations.states.get(token) or self._new_words.states.get(token)
         return found or (START if token in self._openers else DEAD)
 
@@ -102,12 +105,15 @@ class TermGraph:
         """The bonus of a whole text in nats: the sum over the terms in it."""
         state, total = START, 0.0
         for token in tokens:
-            state, earned = self.advance(state, token)
-            total += earned
+            state, bonus = self.advance(state, token)
+            total += bonus
         return total + self.end_bonus(state)
 
     def add_bonuses(self, state: str, scores: NDArray[np.float32]) -> None:
-        """Adds to `scores`, (vocabulary,), the bonus of each token after a state; tokens without a name come last."""
+        """Adds the bonus in nats of each token after a state to `scores`, (outputs,).
+
+        A model may have more outputs than its tokenizer has tokens: the outputs after those count as `BOUNDARY`.
+        """
         transitions = self._transitions(state)
         continuations, count = transitions.continuations, len(self._kinds)
         before = scores[continuations.tokens]
@@ -127,7 +133,7 @@ class TermGraph:
 
     @cached_property
     def _new_words(self) -> Matches:
-        """Tokens that begin a word, including its space; each ends the word before it."""
+        """Tokens that spell a space and then the beginning of a term; the space ends the word before it."""
         return self._indexed(DEAD, self._index.new_words, self._index.new_word_bonuses)
 
     @cached_property
@@ -139,7 +145,7 @@ class TermGraph:
 
     @cached_property
     def _first_letters(self) -> Matches:
-        """Tokens that begin a word whose space has already been decoded."""
+        """Tokens that spell the beginning of a term without a space, for the state `START`."""
         return self._indexed(START, self._index.first_letters, self._index.first_letter_bonuses)
 
     def _indexed(self, state: str, pairs: NDArray[np.int64], bonuses: NDArray[np.float32]) -> Matches:
@@ -152,16 +158,17 @@ class TermGraph:
         if state == START:
             return Transitions(np.zeros(2, np.float32), self._first_letters)
         current = self.terms.partial_bonus(state)
-        exit_bonuses = [self.terms.completed_bonus(state, following) - current for following in (LETTER, BOUNDARY)]
+        exit_bonuses = [self.terms.completed_bonus(state, kind) - current for kind in (LETTER, BOUNDARY)]
         found: dict[int, tuple[str, float]] = {}
-        # The longest match wins; shorter matches begin at a later word of the state.
+        # A token may continue the whole state or only its last words: after "new york", "new york city" or "york inn".
+        # The longest match counts.
         for context in _contexts(state):
             for token, next_state in (
                 self._first_letters.states.items() if context == START else self._continuing(context)
             ):
                 if token not in found:
-                    earned = 0.0 if context == state else self.terms.completed_bonus(state, int(self._kinds[token]))
-                    found[token] = next_state, self.terms.partial_bonus(next_state) + earned - current
+                    kept = 0.0 if context == state else self.terms.completed_bonus(state, int(self._kinds[token]))
+                    found[token] = next_state, self.terms.partial_bonus(next_state) + kept - current
         return Transitions(np.array(exit_bonuses, np.float32), Matches.of(found))
 
     def _continuing(self, context: str) -> Iterator[tuple[int, str]]:
@@ -179,7 +186,10 @@ class TermGraph:
 
 
 def _contexts(state: str) -> Iterator[str]:
-    """Yields a state, its suffixes from each later word, and `START` if a word may begin without a space."""
+    """Yields the texts from which a token may continue a term: the state, and its suffixes from each later word.
+
+    After a trailing space, yields `START` too, because a term may begin there.
+    """
     start = 0 if len(state) > 1 else len(state)
     while 0 <= start < len(state) - 1:
         yield state[start:]

@@ -15,7 +15,7 @@ from device_app.data.terms import Term, normalise_term
 from device_app.recognition.results import TermMatch
 
 # Chosen on training lines of cv-us, cv-canada and telephone-prompts (docs/terms.md). With 1.0 and 8.0 the decoder
-# sometimes writes a term over and over.
+# sometimes repeats a term many times.
 NATS_PER_CHARACTER = 0.8
 MAX_NATS = 6.0
 

@@ -19,8 +19,8 @@ class EndedRequest:
     Attributes:
         method: as the client sent it.
         route: the template of the path, such as "/jobs/{key}", because a path may hold anything; "-" if none matched.
-        status: of the response. If the application sent none: 499 if the client disconnected or the request was
-            cancelled, otherwise 500, which the server then sends.
+        status: the status of the response. If the application sent none: 499 if the client disconnected or the request
+            was cancelled, otherwise 500, which the server then sends.
         seconds: from the request's header to the end of its response.
     """
 

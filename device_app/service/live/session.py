@@ -39,7 +39,7 @@ class LiveSession:
         Args:
             transcriber: the model.
             job: the place of the connection.
-            sample_rate: of the audio, in Hz.
+            sample_rate: the sample rate of the audio, in Hz.
             width: bytes of a sample, 2 or 4.
             channels: interleaved.
             partial_s: seconds of audio between two partial texts; 0 for none.

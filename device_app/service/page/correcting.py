@@ -1,4 +1,4 @@
-"""The view Correct: what was recognised in each recording, and what was really said."""
+"""Requests of the page's section "Correct": what was recognised in each recording, and what was really said."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Correction(BaseModel):
 
 
 @router.get("")
-async def listed(
+async def recordings(
     person: Person, show: Show = "unchecked", limit: Annotated[int, Query(ge=1, le=500)] = 100, after: int = 0
 ) -> dict[str, Any]:
     """Recordings to check, and how many there are. "unsure" has the least certain first, the others the newest."""

@@ -1,4 +1,4 @@
-"""The view History: each edit, what it did, and how strongly it is applied."""
+"""Requests of the page's section "History": each edit, what it did, and how strongly it is applied."""
 
 from __future__ import annotations
 

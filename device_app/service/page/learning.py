@@ -1,4 +1,7 @@
-"""The view Learn: what there is to learn from, and the task that learns; also the state of every other task."""
+"""Requests of the page's section "Learn": what there is to learn from, and the task that learns.
+
+The state of every other task is here too.
+"""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def start_service(port: int, model: str | None, report: Callable[[str], None]) -
     The service goes on when this program ends.
 
     Args:
-        port: of the service.
+        port: the port of the service.
         model: an installed model or the folder of a bundle; None is the embedded one.
         report: receives what is done.
 

@@ -1,4 +1,4 @@
-"""The view Record: which sentence is next, whether a take is good, and saving it."""
+"""Requests of the page's section "Record": which sentence is next, whether a take is good, and saving it."""
 
 from __future__ import annotations
 

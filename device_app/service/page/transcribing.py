@@ -1,4 +1,4 @@
-"""The view Transcribe: a file in, text and subtitles out."""
+"""Requests of the page's section "Transcribe": a file in, text and subtitles out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The view Words: words that recognition expects, and what is written instead of some words."""
+"""Requests of the page's section "Words": the list of terms and of replacements (see `device_app.data.terms`).
+
+All requests return both lists as they are after the request. A term or replacement that is not valid gives status 400;
+a damaged list gives 503.
+"""
 
 from __future__ import annotations
 
@@ -15,44 +19,44 @@ from device_app.service.page.owner import Owner, Person
 
 router = APIRouter(prefix="/words")
 
-Short = Field(max_length=200)
+ShortText = Field(max_length=200)  # characters
 
 
 class NewTerm(BaseModel):
-    """A word or phrase to expect."""
+    """A word or phrase to add to the terms; a term of weight 2 is preferred twice as strongly."""
 
-    text: str = Short
+    text: str = ShortText
     weight: float = 1.0
 
 
-class OldTerm(BaseModel):
-    """A word or phrase to expect no longer."""
+class RemovedTerm(BaseModel):
+    """A word or phrase to remove from the terms."""
 
-    text: str = Short
+    text: str = ShortText
 
 
 class NewReplacement(BaseModel):
-    """Words, and what to write instead."""
+    """Words, and the text that replaces them; an empty text removes them."""
 
-    words: str = Short
+    words: str = ShortText
     text: str = Field(default="", max_length=1000)
 
 
-class OldReplacement(BaseModel):
+class RemovedReplacement(BaseModel):
     """The words of a replacement to remove."""
 
-    words: str = Short
+    words: str = ShortText
 
 
-class Choice(BaseModel):
-    """Whether corrected words are added to the list."""
+class CorrectionSettings(BaseModel):
+    """Whether corrected words are added to the terms."""
 
     from_corrections: bool
 
 
 @router.get("")
-async def listed(person: Person) -> dict[str, Any]:
-    """Both lists, with how often each word was useful."""
+async def word_lists(person: Person) -> dict[str, Any]:
+    """Returns both lists; each term with how often it matched, and whether the model still needs it."""
     return await person.run(_record)
 
 
@@ -64,9 +68,9 @@ async def add_term(new: NewTerm, person: Person) -> dict[str, Any]:
 
 
 @router.post("/terms/remove")
-async def remove_term(old: OldTerm, person: Person) -> dict[str, Any]:
+async def remove_term(removed: RemovedTerm, person: Person) -> dict[str, Any]:
     """Removes a word."""
-    return await _change(person, lambda known: known.without([old.text]))
+    return await _change(person, lambda known: known.without([removed.text]))
 
 
 @router.post("/replacements")
@@ -77,21 +81,21 @@ async def add_replacement(new: NewReplacement, person: Person) -> dict[str, Any]
 
 
 @router.post("/replacements/remove")
-async def remove_replacement(old: OldReplacement, person: Person) -> dict[str, Any]:
+async def remove_replacement(removed: RemovedReplacement, person: Person) -> dict[str, Any]:
     """Removes a replacement."""
-    return await _change(person, lambda known: known.without_replacement(old.words))
+    return await _change(person, lambda known: known.without_replacement(removed.words))
 
 
 @router.post("/corrections")
-async def choose(choice: Choice, person: Person) -> dict[str, Any]:
+async def set_corrections(settings: CorrectionSettings, person: Person) -> dict[str, Any]:
     """Chooses whether words that the person corrects are added to the list."""
-    return await _change(person, lambda known: replace(known, from_corrections=choice.from_corrections))
+    return await _change(person, lambda known: replace(known, from_corrections=settings.from_corrections))
 
 
 async def _change(person: Owner, change: Callable[[TermList], TermList]) -> dict[str, Any]:
     def run() -> dict[str, Any]:
-        with changed_terms() as box:
-            box[0] = change(box[0])
+        with changed_terms() as terms:  # a list with one item, which is stored at the end
+            terms[0] = change(terms[0])
         return _record()
 
     return await person.run(run)
@@ -99,9 +103,9 @@ async def _change(person: Owner, change: Callable[[TermList], TermList]) -> dict
 
 def _record() -> dict[str, Any]:
     known, usage = stored_terms(), stored_usage()
-    used = [(term, usage.get(term.key, Usage())) for term in known.terms]
+    rows = [(term, usage.get(term.key, Usage())) for term in known.terms]
     return {
         "from_corrections": known.from_corrections,
-        "terms": [{**asdict(term), **asdict(one), "needed": one.is_needed} for term, one in used],
-        "replacements": [{"words": one.pattern, "text": one.text} for one in known.replacements],
+        "terms": [{**asdict(term), **asdict(uses), "needed": uses.is_needed} for term, uses in rows],
+        "replacements": [{"words": rule.pattern, "text": rule.text} for rule in known.replacements],
     }

@@ -19,8 +19,8 @@ class Announcement:
     def __init__(self, port: int, addresses: Sequence[str], interfaces: Sequence[str] | None = None) -> None:
         """
         Args:
-            port: of the Wyoming server.
-            addresses: of this machine, at which the server can be reached.
+            port: the port of the Wyoming server.
+            addresses: the addresses of this machine, at which the server can be reached.
             interfaces: addresses of the interfaces to announce on; None: those of `addresses`.
         """
         name = f"asr-edge on {socket.gethostname().partition('.')[0]}"[:60]

@@ -34,9 +34,9 @@ class WyomingConnection:
     ) -> None:
         """
         Args:
-            state: of the service.
+            state: the state of the service.
             client: whose turns the recognition takes.
-            reader, writer: of the connection.
+            reader, writer: the streams of the connection.
         """
         self._state, self._client = state, client
         self._reader, self._writer = reader, writer

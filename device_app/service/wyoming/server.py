@@ -62,9 +62,9 @@ class WyomingServer:
     ) -> None:
         """
         Args:
-            state: of the service.
-            sockets: that listen; from `http.connections.listen`.
-            connections: of the sockets.
+            state: the state of the service.
+            sockets: listening sockets from `http.connections.listen`.
+            connections: the connections that the sockets accept.
             peers: the addresses beyond loopback that may connect.
         """
         self._state, self._sockets, self._connections = state, sockets, connections

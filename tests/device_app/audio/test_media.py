@@ -166,7 +166,7 @@ def test_a_video_without_sound_is_reported(tmp_path):
 
 def test_random_bytes_under_the_signature_of_a_container_are_no_audio(tmp_path):
     rng = np.random.default_rng(0)
-    for offset, magic in decoding.containers.MEDIA_SIGNATURES:
+    for offset, magic in decoding.containers.FOREIGN_SIGNATURES:
         data = bytearray(rng.integers(0, 256, 5000, np.uint8).tobytes())
         data[offset : offset + len(magic)] = magic
         with pytest.raises(BadAudioError):

@@ -114,7 +114,7 @@ def everything(tmp_path):
 def test_doctor_shows_and_changes_nothing_without_an_answer(prompts, tmp_path):
     assert (
         prompts("doctor").stdout
-        == "All recordings and texts are in order.\nThe edits and the baked files are in order.\n"
+        == "All recordings and texts are in order.\nThe edits and the model files made from them are in order.\n"
     )
     recordings(tmp_path)[0].unlink()
     before = everything(tmp_path)
@@ -158,7 +158,7 @@ def test_doctor_stops_where_a_disk_is_away(prompts, tmp_path):
     (tmp_path / "disk").rename(tmp_path / "home" / "audio")
     assert (
         prompts("doctor").stdout
-        == "All recordings and texts are in order.\nThe edits and the baked files are in order.\n"
+        == "All recordings and texts are in order.\nThe edits and the model files made from them are in order.\n"
     )
     (tmp_path / "home" / "audio").rename(tmp_path / "disk")
     assert prompts("doctor", "--yes", "--missing-is-gone").returncode == 0

@@ -40,7 +40,7 @@ def test_it_restores_the_ledger_and_reports_the_faults_that_remain(run, damaged,
     last = run("doctor", "--json")
     assert last.returncode == 0
     assert {one["kind"] for one in json.loads(last.stdout)["findings"]} == {"unused files in quarantine"}
-    assert "The edits and the baked files are in order." in run("doctor").stdout
+    assert "The edits and the model files made from them are in order." in run("doctor").stdout
 
 
 def test_what_only_a_person_can_mend_stays_exit_code_1(run, ledger, vector):
@@ -64,7 +64,7 @@ def test_it_says_that_the_ledger_is_gone_though_task_vectors_are_there(run, dama
         in done.stdout
     )
     assert "Missing ledgers (1): take ledger.json from a backup" in done.stdout
-    assert "The edits and the baked files are in order." not in done.stdout
+    assert "The edits and the model files made from them are in order." not in done.stdout
 
 
 def test_a_ledger_from_a_backup_takes_its_task_vectors_back(run, damaged, bundle):
@@ -76,4 +76,4 @@ def test_a_ledger_from_a_backup_takes_its_task_vectors_back(run, damaged, bundle
     damaged.path.write_bytes(backup)
     run("doctor", "--yes")
     assert [edit.domain for edit in Ledger(bundle).edits] == ["a"]
-    assert "The edits and the baked files are in order." in run("doctor").stdout
+    assert "The edits and the model files made from them are in order." in run("doctor").stdout

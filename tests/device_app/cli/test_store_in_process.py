@@ -129,7 +129,8 @@ def test_dataset_export_writes_what_others_read(four, form):
 
 def test_doctor_finds_asks_mends_and_says(four):
     assert (
-        call("doctor").stdout == "All recordings and texts are in order.\nThe edits and the baked files are in order.\n"
+        call("doctor").stdout
+        == "All recordings and texts are in order.\nThe edits and the model files made from them are in order.\n"
     )
     next((four / "audio").rglob("*.flac")).unlink()
     done = call("doctor", "--dry-run", code=1)

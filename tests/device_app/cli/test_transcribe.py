@@ -106,6 +106,6 @@ def test_what_is_saved_already_is_not_saved_again(run, tmp_path):
     home = {"ASR_EDGE_HOME": str(tmp_path / "home")}
     assert "Stored as 1." in run("transcribe", INVALID, "--save", **home).stderr
     again = run("transcribe", INVALID, "--save", **home)
-    assert "Stored already, not again: 1\n" in again.stderr
+    assert "Not stored again, because the same audio is in the store: 1\n" in again.stderr
     (counts,) = json.loads(run("dataset", "list", "--json", **home).stdout)
     assert counts["utterances"] == 1

@@ -39,7 +39,7 @@ class Report:
     Attributes:
         group: the group whose vectors are merged.
         base: SHA-256 of the base weights.
-        method, settings: of the merge.
+        method, settings: those of the merge.
         judged: all contributions.
         general_speech_before, general_speech_after: WER of the guard set with the base, and with the merged vector;
             None if nothing was merged.

@@ -60,7 +60,12 @@ def cosines_of(vectors: Mapping[str, TaskVector]) -> NDArray[np.float64]:
 
 
 def copies(names: Sequence[str], cosines: NDArray[np.float64]) -> dict[str, str]:
-    """Near-copies by name: which of the earlier vectors each one repeats."""
+    """Finds near-copies: by name, the earlier vector that each one repeats.
+
+    Args:
+        names: the names of the vectors.
+        cosines: (vectors, vectors), the cosine of the angle between each two.
+    """
     found: dict[str, str] = {}
     for at, name in enumerate(names):
         for earlier in range(at):
@@ -124,7 +129,12 @@ def agreements(cosines: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def opposed(names: Sequence[str], cosines: NDArray[np.float64]) -> dict[str, str]:
-    """Names of vectors that point elsewhere than most of the group, with the reason."""
+    """Names of vectors whose direction differs from that of most of the group, with the reason.
+
+    Args:
+        names: the names of the vectors.
+        cosines: (vectors, vectors), the cosine of the angle between each two.
+    """
     own = agreements(cosines)
     usual = float(np.median(own))
     limit = AGREEMENT_SHARE * usual if usual >= MIN_AGREEMENT and len(names) >= FEWEST_TO_COMPARE else MIN_COSINE

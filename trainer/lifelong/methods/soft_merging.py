@@ -57,7 +57,7 @@ def route(features: NDArray[np.float64], means: NDArray[np.float64], temperature
     Args:
         features: (size,), the mean encoder output of the utterance.
         means: (experts, size), the mean encoder output of each expert's domain.
-        temperature: of the softmax; small values select one expert, large values average them.
+        temperature: the temperature of the softmax; small values select one expert, large values average them.
 
     Returns:
         (experts,), positive, with a sum of 1.

@@ -21,7 +21,7 @@ def start(kind: Kind, arguments: Mapping[str, Any], model: str | None) -> Task:
 
     Args:
         kind: what to do.
-        arguments: of the work.
+        arguments: the arguments of the work.
         model: an installed model or the folder of a bundle; None is the embedded one.
 
     Raises:

@@ -32,12 +32,12 @@ class Task:
 
     Attributes:
         kind: what it does; see `work`.
-        arguments: of the work.
+        arguments: the arguments of the work.
         status: "interrupted" if its process died.
         step: what it is doing, as the reporter calls it.
         done, total: how far the step is; total is 0 if that is unknown.
-        epoch, loss: of a fine-tuning.
-        result: of the work, when it is done.
+        epoch, loss: the state of a fine-tuning.
+        result: the result of the work, when it is done.
         error: why it failed.
     """
 
