@@ -203,7 +203,7 @@ def _walk(folder: Path, on_left_out: OnLeftOut) -> Iterator[Path]:
 
 KINDS: dict[str, Reader] = {
     "manifest": _manifest,
-    "audiofolder": _audiofolder,
+    "Hugging Face audiofolder": _audiofolder,
     "Common Voice release": _common_voice,
     "LibriSpeech tree": _librispeech,
     "folder of recordings and texts": _pairs,

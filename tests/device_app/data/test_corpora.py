@@ -42,7 +42,7 @@ CORPORA = {
             ("clips/two.mp3", "Hello", "q", "unknown accent", False),
         ],
     ),
-    "audiofolder": (
+    "Hugging Face audiofolder": (
         {"metadata.csv": 'file_name,transcription\naudio/a.wav,"Hello, you"\n'},
         ".",
         [("audio/a.wav", "Hello, you", None, None, False)],
