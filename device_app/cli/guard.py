@@ -23,7 +23,7 @@ def add(
         Path, typer.Argument(help="A manifest, or a folder with manifest.jsonl; every line has a text.")
     ],
 ) -> None:
-    """Add recordings with texts. They are only transcribed, never trained on."""
+    """Add recordings with texts that no domain has. They are only transcribed, never trained on."""
     from dataclasses import replace
 
     from device_app.data.importing import import_utterances, is_all_capitals
@@ -35,7 +35,7 @@ def add(
     with Store() as store, progress("importing", len(found)) as advance:
         report = import_utterances(store, found, GUARD_SET, lower_case=is_all_capitals(found), on_done=advance)
     print_report(report)
-    if report.unreadable or report.bad_texts or report.too_long:
+    if report.unreadable or report.bad_texts or report.too_long or report.in_domains:
         raise typer.Exit(1)
 
 

@@ -67,11 +67,9 @@ def as_service_error(error: Exception) -> ServiceError:
     """The refusal that an error of the application amounts to."""
     if isinstance(error, ServiceError):
         return error
-    if isinstance(error, BusyError):
-        status, code = (429, "too_many_requests") if error.is_of_client else (503, "busy")
-        return ServiceError(status, f"{error}; try again in {RETRY_AFTER_S} s", code=code, retry=True)
-    if isinstance(error, StoppingError):
-        return ServiceError(503, f"the service is stopping; try again in {RETRY_AFTER_S} s", code="stopping", retry=True)
+    if isinstance(error, BusyError | StoppingError):
+        status = 429 if isinstance(error, BusyError) and error.is_of_client else 503
+        return ServiceError(status, f"{error}; try again in {RETRY_AFTER_S} s", code=error.code, retry=True)
     if isinstance(error, UnknownModelError):
         return ServiceError(404, str(error), parameter="model", code="model_not_found")
     if isinstance(error, BadInputError):

@@ -22,11 +22,13 @@ class BusyError(Exception):
 
     Attributes:
         is_of_client: whether the client itself has too many; otherwise all together have.
+        code: for programs, as that of `StoppingError`.
     """
 
     def __init__(self, *, is_of_client: bool) -> None:
         super().__init__("this client has too many requests at once" if is_of_client else "the service is busy")
         self.is_of_client = is_of_client
+        self.code = "too_many_requests" if is_of_client else "busy"
 
 
 class StoppingError(Exception):
@@ -34,6 +36,7 @@ class StoppingError(Exception):
 
     def __init__(self) -> None:
         super().__init__("the service is stopping")
+        self.code = "stopping"
 
 
 class Turns:
