@@ -3,7 +3,6 @@
 import asyncio
 import socket
 
-import pytest
 from zeroconf import ServiceStateChange
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
@@ -57,11 +56,6 @@ def test_the_service_is_found_until_it_stops():
     name, info = asyncio.run(browse())
     assert name.startswith(f"asr-edge on {socket.gethostname().partition('.')[0]}"[:60])
     assert (info.port, info.parsed_addresses()) == (10300, [LOOPBACK])
-
-
-def test_an_interface_that_is_not_there_is_an_error():
-    with pytest.raises(OSError):
-        asyncio.run(Announcement(10300, ["192.0.2.1"]).start())
 
 
 def test_the_address_for_a_peer_is_that_of_the_interface_towards_it():
