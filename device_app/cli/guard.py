@@ -23,7 +23,7 @@ def add(
         Path, typer.Argument(help="A manifest, or a folder with manifest.jsonl; every line has a text.")
     ],
 ) -> None:
-    """Add recordings with texts that no domain has. They are only transcribed, never trained on."""
+    """Add recordings with texts. They are only transcribed, never trained on."""
     from dataclasses import replace
 
     from device_app.data.importing import import_utterances, is_all_capitals
