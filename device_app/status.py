@@ -15,7 +15,7 @@ from editing.errors import counted
 
 MIN_LABELLED = 10  # labelled utterances for an adaptation, including the held-out ones
 RECOMMENDED = 40  # labelled utterances that give a good adaptation
-NOTHING_TO_GAIN = "what was held out is all right: record what goes wrong"
+NOTHING_TO_GAIN = "the model makes no error in what was held out: record what it gets wrong"
 NEW_FOR_NEXT = 10  # labelled utterances since the last adaptation that are worth another one
 
 

@@ -132,7 +132,7 @@ def test_nothing_to_gain_is_said_before_the_fine_tuning(home_adapted, teacher, s
     assert teacher.asked == []
     more = [step for step in status_of_tiny()["next"] if step["command"].endswith(" --domain more")]
     assert [step["command"] for step in more] == ["asr-edge record --domain more"]
-    assert "record what goes wrong" in more[0]["reason"]
+    assert "record what it gets wrong" in more[0]["reason"]
     call("label", "set", _utterances("more")[0].number, "another text", "--no-term")
     assert "asr-edge adapt --domain more" in [step["command"] for step in status_of_tiny()["next"]]
 
