@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from device_app.adaptation_notes import has_nothing_to_gain, interrupted_domain
 from device_app.data.names import DEFAULT_DOMAIN, GUARD_SET
 from device_app.data.store import Store
 from device_app.data.utterance import StoredUtterance
@@ -14,6 +15,7 @@ from editing.errors import counted
 
 MIN_LABELLED = 10  # labelled utterances for an adaptation, including the held-out ones
 RECOMMENDED = 40  # labelled utterances that give a good adaptation
+NOTHING_TO_GAIN = "the model makes no error in what was held out: record what it gets wrong"
 NEW_FOR_NEXT = 10  # labelled utterances since the last adaptation that are worth another one
 
 
@@ -27,6 +29,7 @@ class DomainStatus:
         new: labelled utterances since the last adaptation to the domain; all of them if there was none.
         wer_before, wer_now: WER of the held-out utterances without any edit of the domain and with the active version,
             as measured last; None if it was not measured.
+        has_nothing_to_gain: whether the last adaptation ended because the active version makes no error on them.
     """
 
     domain: str
@@ -36,6 +39,7 @@ class DomainStatus:
     new: int
     wer_before: float | None = None
     wer_now: float | None = None
+    has_nothing_to_gain: bool = False
 
     @property
     def unlabelled(self) -> int:
@@ -44,6 +48,8 @@ class DomainStatus:
     @property
     def is_ready(self) -> bool:
         """Whether an adaptation is possible and there are new recordings to train on."""
+        if self.has_nothing_to_gain:
+            return False
         was_adapted = self.new < self.labelled
         return self.labelled >= MIN_LABELLED and self.new >= (NEW_FOR_NEXT if was_adapted else 1)
 
@@ -65,6 +71,7 @@ class Status:
         general_before, general_now: WER of general speech with the base and with the active version, if measured.
         edits: numbers of the active edits.
         next: the next steps, the most useful first.
+        interrupted: the domain of an adaptation that was interrupted, and continues with the next 'adapt'.
     """
 
     domains: Sequence[DomainStatus]
@@ -72,6 +79,7 @@ class Status:
     general_now: float | None
     edits: Sequence[int]
     next: Sequence[Step]
+    interrupted: str | None = None
 
 
 def status(store: Store, ledger: Ledger) -> Status:
@@ -80,23 +88,33 @@ def status(store: Store, ledger: Ledger) -> Status:
     Raises:
         StorageError: the store or the ledger is damaged.
     """
-    domains = [_domain_status(store, ledger, one.domain) for one in store.stats()]
+    domains = [_domain_status(store, ledger, one.domain) for one in store.stats() if one.domain != GUARD_SET]
     applied = [edit for edit in ledger.edits if ledger.is_applied(edit.id)]
+    interrupted = interrupted_domain(ledger)
     return Status(
         domains=domains,
         general_before=next((e.before[GUARD_SET] for e in applied if GUARD_SET in e.before), None),
         general_now=ledger.current.wer.get(GUARD_SET),
         edits=[edit.id for edit in applied],
-        next=next_steps(domains),
+        next=next_steps(domains, interrupted),
+        interrupted=interrupted,
     )
 
 
-def next_steps(domains: Sequence[DomainStatus]) -> list[Step]:
-    """The next steps of a user with these domains, the most useful first."""
-    steps = [
+def next_steps(domains: Sequence[DomainStatus], interrupted: str | None = None) -> list[Step]:
+    """The next steps of a user with these domains, the most useful first.
+
+    Args:
+        domains: those with recordings.
+        interrupted: the one whose adaptation was interrupted.
+    """
+    steps = []
+    if interrupted is not None:
+        steps.append(Step(f"asr-edge adapt{of(interrupted)}", "continue the adaptation that was interrupted"))
+    steps += [
         Step(f"asr-edge adapt{of(one.domain)}", f"train on {counted(one.new, 'new labelled recording')}")
         for one in domains
-        if one.is_ready
+        if one.is_ready and one.domain != interrupted
     ]
     steps += [
         Step(f"asr-edge label{of(one.domain)}", f"check the texts of {counted(one.unlabelled, 'recording')}")
@@ -104,9 +122,9 @@ def next_steps(domains: Sequence[DomainStatus]) -> list[Step]:
         if one.unlabelled
     ]
     steps += [
-        Step(f"asr-edge record{of(one.domain)}", missing(one.labelled))
+        Step(f"asr-edge record{of(one.domain)}", NOTHING_TO_GAIN if one.has_nothing_to_gain else missing(one.labelled))
         for one in domains
-        if one.labelled < RECOMMENDED and not one.unlabelled
+        if one.has_nothing_to_gain or (one.labelled < RECOMMENDED and not one.unlabelled)
     ]
     if not domains:
         steps.append(Step("asr-edge record", f"read {MIN_LABELLED} sentences or more aloud"))
@@ -141,6 +159,7 @@ def _domain_status(store: Store, ledger: Ledger, domain: str) -> DomainStatus:
         new=len(labelled) if not adaptations else _since(labelled, adaptations[-1]),
         wer_before=next((edit.before[domain] for edit in applied if domain in edit.before), None),
         wer_now=ledger.current.wer.get(domain) if applied else None,
+        has_nothing_to_gain=has_nothing_to_gain(ledger, labelled),
     )
 
 

@@ -158,6 +158,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _no_lines_of_progress() -> Iterator[None]:
+    """Without a terminal, commands print a line of progress now and then: on a busy machine in any test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("device_app.cli.terminal.progress.LINE_S", float("inf"))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _workers_share_the_cores() -> Iterator[None]:
     """Gives each worker of pytest-xdist its share of the cores: more threads than cores only wait for each other."""
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))

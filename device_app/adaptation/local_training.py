@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from device_app.adaptation.training_set import FineTune, FineTuningResult, TrainingSet
-from device_app.paths import data_folder
+from device_app.adaptation_notes import checkpoint_folder, note_started
 from device_app.recognition.onnx_session import default_threads
 from device_app.reporter import Reporter
 from editing.errors import MissingDependencyError, counted
@@ -53,6 +53,7 @@ def local_finetuning(settings: Mapping[str, Any], reporter: Reporter) -> FineTun
         minutes = _expected_minutes(training_set, given.epochs or default_epochs(len(training_set.training)))
         utterances = counted(len(training_set.training), "utterance")
         reporter.report(f"Fine-tuning on {utterances}, {minutes} without a GPU ...")
+        note_started(training_set.origin.domain)
         with reporter.finetuning() as show:
             return finetune_for_training_set(
                 training_set,
@@ -72,7 +73,7 @@ def _expected_minutes(training_set: TrainingSet, epochs: int) -> str:
 
 def remove_checkpoints() -> None:
     """Removes the checkpoints of fine-tunings on this machine; call it once the edit is in the ledger."""
-    for path in _folder().glob("*"):
+    for path in checkpoint_folder().glob("*"):
         path.unlink()
 
 
@@ -80,8 +81,4 @@ def _checkpoint(training_set: TrainingSet) -> Path:
     """The path of the checkpoint for this model and these utterances."""
     utterances = [(one.file.name, one.text) for one in (*training_set.training, *training_set.held_out)]
     content = json.dumps([training_set.bundle.bake_inputs, utterances])
-    return _folder() / f"{hashlib.sha256(content.encode()).hexdigest()[:16]}.safetensors"
-
-
-def _folder() -> Path:
-    return data_folder() / "training"
+    return checkpoint_folder() / f"{hashlib.sha256(content.encode()).hexdigest()[:16]}.safetensors"

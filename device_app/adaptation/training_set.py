@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from device_app.adaptation.guard_set.own import own_recordings
 from device_app.adaptation.label_check import MAX_CHECKED, check_labels
 from device_app.adaptation.settings import AdaptationSettings, Orthography
 from device_app.adaptation.test_sets import TestSets, build_test_sets, with_audio
+from device_app.adaptation_notes import note_nothing_to_gain
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.store import Store
 from device_app.data.utterance import StoredUtterance, Utterance
@@ -79,7 +81,7 @@ def prepare(
     """
     settings.merge.with_defaults(1, ledger.base.shapes())  # reports wrong settings before the fine-tuning, not after it
     domain, reporter = settings.domain, context.reporter
-    training, held_out = _snapshot(store, ledger, domain)
+    training, held_out = _snapshot(store, ledger, domain, reporter)
     reporter.report(
         f"{len(held_out)} of the {len(held_out) + len(training)} labelled utterances are held out, to measure the "
         f"result; {len(training)} are trained on."
@@ -90,6 +92,7 @@ def prepare(
     )
     test_sets = build_test_sets(store, ledger, domain, with_audio(held_out), transcriber, reporter)
     if settings.gate.requires_gain and not settings.gate.force and test_sets.before[domain].wer == 0:
+        note_nothing_to_gain(ledger, [one for one in store.utterances(domain) if one.text is not None])
         raise BadInputError(
             f"{domain}: the active model makes no error on its {len(held_out)} held-out utterances, so there is "
             "nothing to gain; nothing was changed. Record or import utterances that it gets wrong; --force adapts "
@@ -122,13 +125,21 @@ def prepare(
     )
 
 
-def _snapshot(store: Store, ledger: Ledger, domain: str) -> tuple[list[StoredUtterance], list[StoredUtterance]]:
+def _snapshot(
+    store: Store, ledger: Ledger, domain: str, reporter: Reporter
+) -> tuple[list[StoredUtterance], list[StoredUtterance]]:
     """The labelled utterances of a domain: those for training, and the held-out ones.
+
+    Recordings that are in the user's guard set too are left out: it would no longer show a regression.
 
     Raises:
         BadInputError: there are too few.
     """
-    labelled = [u for u in store.utterances(domain) if u.text is not None]
+    everything = [u for u in store.utterances(domain) if u.text is not None]
+    guarded = _guarded(store)
+    labelled = [u for u in everything if u.sha256 not in guarded]
+    if left_out := len(everything) - len(labelled):
+        reporter.report(f"{counted(left_out, 'recording')} of {domain} left out, because the guard set has the same.")
     if len(labelled) < MIN_LABELLED:
         raise BadInputError(
             f"{domain} has {counted(len(labelled), 'labelled utterance')}; adaptation needs at least "
@@ -144,6 +155,11 @@ def _snapshot(store: Store, ledger: Ledger, domain: str) -> tuple[list[StoredUtt
         purpose = "testing" if not held_out else "training"
         raise BadInputError(f"{domain} has no utterances for {purpose}; record or import more")
     return training, held_out
+
+
+def _guarded(store: Store) -> set[str]:
+    """The hashes of the recordings of the user's guard set."""
+    return {one.sha256 for one in own_recordings(store)}
 
 
 def _transcribe_training(
@@ -170,8 +186,12 @@ def _replayed(store: Store, ledger: Ledger, settings: AdaptationSettings) -> lis
         return []
     adapted = {domain for edit in ledger.edits for domain in edit.domains} - {settings.domain}
     known = adapted & {stats.domain for stats in store.stats()}
+    guarded = _guarded(store)
     older = [
-        u for domain in sorted(known) for u in store.utterances(domain) if u.text is not None and u.split == "train"
+        u
+        for domain in sorted(known)
+        for u in store.utterances(domain)
+        if u.text is not None and u.split == "train" and u.sha256 not in guarded
     ]
     picks = np.random.default_rng(settings.seed).permutation(len(older))[: settings.replay]
     return [older[i] for i in sorted(picks)]

@@ -38,8 +38,11 @@ def config(context: typer.Context, as_json: options.Json = False) -> None:
     for line in path.read_text("utf-8").splitlines():
         echo(f"  {line}")
     root = context.find_root()
-    if isinstance(root.command, TyperGroup):
-        default_map(root.command, context)
+    mistakes = read_defaults(root.command, context)[1] if isinstance(root.command, TyperGroup) else []
+    for mistake in mistakes:
+        options.tell(f"asr-edge: {mistake}")
+    if mistakes:
+        raise typer.Exit(1)
 
 
 def default_map(root: TyperGroup, context: typer.Context) -> dict[str, Any]:
@@ -52,26 +55,44 @@ def default_map(root: TyperGroup, context: typer.Context) -> dict[str, Any]:
     Raises:
         BadInputError: the file names an unknown command or option, or a value does not fit.
     """
+    defaults, mistakes = read_defaults(root, context)
+    if mistakes:
+        others = f" ('asr-edge config' shows {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+        raise BadInputError(f"{mistakes[0]}{others}")
+    return defaults
+
+
+def read_defaults(root: TyperGroup, context: typer.Context) -> tuple[dict[str, Any], list[str]]:
+    """As `default_map`, but returns all mistakes of the file beside the defaults that are right.
+
+    Raises:
+        BadInputError: the file cannot be read at all.
+    """
     from device_app.settings_file import read_settings, settings_file
 
+    mistakes: list[str] = []
     found = read_settings()
-    return _defaults(root, context, found, f"{settings_file()}:") if found else {}
+    return (_defaults(root, context, found, f"{settings_file()}:", mistakes) if found else {}), mistakes
 
 
-def _defaults(group: TyperGroup, context: typer.Context, table: Mapping[str, Any], location: str) -> dict[str, Any]:
+def _defaults(
+    group: TyperGroup, context: typer.Context, table: Mapping[str, Any], location: str, mistakes: list[str]
+) -> dict[str, Any]:
     defaults: dict[str, Any] = {}
     for name, values in table.items():
         command = group.get_command(context, name)
         if command is None or not isinstance(values, Mapping):
-            raise BadInputError(f"{location} {name!r} is not a command; a table is named after a command")
-        if isinstance(command, TyperGroup):
-            defaults[name] = _defaults(command, context, values, f"{location} {name}")
+            mistakes.append(f"{location} {name!r} is not a command; a table is named after a command")
+        elif isinstance(command, TyperGroup):
+            defaults[name] = _defaults(command, context, values, f"{location} {name}", mistakes)
         elif isinstance(command, TyperCommand):
-            defaults[name] = _values(command, context, values, f"{location} {name}")
+            defaults[name] = _values(command, context, values, f"{location} {name}", mistakes)
     return defaults
 
 
-def _values(command: TyperCommand, context: typer.Context, values: Mapping[str, Any], location: str) -> dict[str, Any]:
+def _values(
+    command: TyperCommand, context: typer.Context, values: Mapping[str, Any], location: str, mistakes: list[str]
+) -> dict[str, Any]:
     parameters = {
         option.removeprefix("--"): parameter
         for parameter in command.params
@@ -81,20 +102,33 @@ def _values(command: TyperCommand, context: typer.Context, values: Mapping[str, 
     }
     found: dict[str, Any] = {}
     for name, value in values.items():
-        if name not in parameters or name == "help":
-            raise BadInputError(f"{location} has no option --{name}; 'asr-edge {command.name} --help' lists them")
-        parameter = parameters[name]
-        if isinstance(value, bool) != bool(parameter.is_flag):
-            wanted = "true or false" if parameter.is_flag else "a value, not true or false"
-            raise BadInputError(f"{location} --{name} is {value!r}; expected {wanted}")
         try:
-            parameter.process_value(context, value)
-        except (typer.BadParameter, TypeError, ValueError) as error:
-            raise BadInputError(f"{location} --{name}: {reworded(str(getattr(error, 'message', error)))}") from error
-        found[str(parameter.name)] = value
+            if name not in parameters or name == "help":
+                raise BadInputError(f"{location} has no option --{name}; 'asr-edge {command.name} --help' lists them")
+            _check_value(parameters[name], context, value, f"{location} --{name}")
+            found[name] = value
+        except BadInputError as error:
+            mistakes.append(str(error))
     if {"lambda", "density", "method", "set"} & parameters.keys():
-        _check_merge(values, location, takes_method="method" in parameters, allows_negative=command.name != "adapt")
-    return found
+        try:
+            _check_merge(found, location, takes_method="method" in parameters, allows_negative=command.name != "adapt")
+        except BadInputError as error:
+            mistakes.append(str(error))
+    return {str(parameters[name].name): value for name, value in found.items()}
+
+
+def _check_value(parameter: TyperOption, context: typer.Context, value: Any, location: str) -> None:
+    """
+    Raises:
+        BadInputError: the option does not take this value.
+    """
+    if isinstance(value, bool) != bool(parameter.is_flag):
+        wanted = "true or false" if parameter.is_flag else "a value, not true or false"
+        raise BadInputError(f"{location} is {value!r}; expected {wanted}")
+    try:
+        parameter.process_value(context, value)
+    except (typer.BadParameter, TypeError, ValueError) as error:
+        raise BadInputError(f"{location}: {reworded(str(getattr(error, 'message', error)))}") from error
 
 
 def _check_merge(values: Mapping[str, Any], location: str, *, takes_method: bool, allows_negative: bool) -> None:

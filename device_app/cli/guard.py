@@ -35,7 +35,7 @@ def add(
     with Store() as store, progress("importing", len(found)) as advance:
         report = import_utterances(store, found, GUARD_SET, lower_case=is_all_capitals(found), on_done=advance)
     print_report(report)
-    if report.unreadable or report.bad_texts or report.too_long:
+    if report.unreadable or report.bad_texts or report.too_long or report.in_domains:
         raise typer.Exit(1)
 
 

@@ -69,6 +69,7 @@ def print_report(report: ImportReport) -> None:
         ("cannot be read", report.unreadable),
         ("too long", report.too_long),
         ("with an invalid text", report.bad_texts),
+        ("not added, because a domain has the same recording: add others, or delete these there", report.in_domains),
     ):
         if lines:
             options.tell(f"{len(lines)} {what}:")

@@ -11,7 +11,7 @@ from itertools import islice
 
 from device_app.audio.samples import SAMPLE_RATE, duration_s
 from device_app.data.manifest import fit_cut
-from device_app.data.names import checked_text
+from device_app.data.names import GUARD_SET, checked_text
 from device_app.data.recordings import is_stored_form, recording_of
 from device_app.data.store import Store
 from device_app.data.utterance import StoredUtterance, Utterance
@@ -26,6 +26,7 @@ CAPITALS_SHARE = 0.95  # a corpus with at least this share of texts in capitals 
 class ImportReport:
     """The result of an import; each list has one message per recording that was skipped.
 
+    `in_domains` lists recordings for the guard set that a domain has, so that an edit may be trained on them;
     `other_texts` lists the duplicates whose text differs from the stored text, which is kept.
     """
 
@@ -37,6 +38,7 @@ class ImportReport:
     unreadable: list[str] = field(default_factory=list)
     bad_texts: list[str] = field(default_factory=list)
     too_long: list[str] = field(default_factory=list)
+    in_domains: list[str] = field(default_factory=list)
 
 
 def import_utterances(
@@ -81,9 +83,20 @@ def import_utterances(
                     result.reason(report).append(result.message)
                 else:
                     new.append(result)
+            new = [one for one in new if not _is_in_domain(report, store, one)]
             _count(report, store, new, store.add(new))
             on_done(len(batch))
     return report
+
+
+def _is_in_domain(report: ImportReport, store: Store, one: Utterance) -> bool:
+    """Whether a recording for the guard set is in a domain already; the report then says in which."""
+    if one.domain != GUARD_SET:
+        return False
+    same = [stored for stored in store.with_sha256(one.recorded.sha256) if stored.domain != GUARD_SET]
+    if same:
+        report.in_domains.append(f"{one.audio}: is utterance {same[0].number} of {same[0].domain!r}")
+    return bool(same)
 
 
 def _count(report: ImportReport, store: Store, new: Sequence[Utterance], stored: Sequence[StoredUtterance]) -> None:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from editing.errors import AsrEdgeError, MissingDependencyError
@@ -110,8 +112,10 @@ def focused_window() -> Window:
 
     Raises:
         MissingDependencyError: there is no desktop, or no program that types is installed.
+        TypingError: the desktop does not answer.
     """
     if os.environ.get("WAYLAND_DISPLAY"):
+        _check_wayland()
         for program in ("wtype", "ydotool"):
             if shutil.which(program):
                 return WaylandWindow(program)
@@ -120,7 +124,32 @@ def focused_window() -> Window:
         raise MissingDependencyError("there is no desktop to type into (neither WAYLAND_DISPLAY nor DISPLAY is set)")
     if not shutil.which("xdotool"):
         raise MissingDependencyError("typing into X11 windows needs xdotool; install it")
+    try:
+        _run(["xdotool", "getdisplaygeometry"])
+    except TypingError as error:
+        raise _no_answer("DISPLAY") from error
     return X11Window()
+
+
+def _check_wayland() -> None:
+    """
+    Raises:
+        TypingError: no compositor answers.
+    """
+    path = Path(os.environ.get("XDG_RUNTIME_DIR", "/"), os.environ["WAYLAND_DISPLAY"])
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(TIMEOUT_S)
+        try:
+            probe.connect(str(path))
+        except OSError as error:
+            raise _no_answer("WAYLAND_DISPLAY") from error
+
+
+def _no_answer(variable: str) -> TypingError:
+    return TypingError(
+        f"{variable}={os.environ[variable]}: no desktop answers there; run 'asr-edge type' in a terminal of the "
+        "desktop, or set this variable as it is there"
+    )
 
 
 def one_line_of(text: str) -> str:

@@ -9,15 +9,17 @@ from fastapi import APIRouter, FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from device_app.service import monitoring
-from device_app.service.errors import ServiceError, add_error_handlers, error_response
+from device_app.service.errors import ServiceError, add_error_handlers, as_service_error, error_response
 from device_app.service.http.bodies import LimitBodies
 from device_app.service.http.logs import log_request
 from device_app.service.http.requests import ReportRequests
+from device_app.service.http.shutdown import AnswerCancelled
 from device_app.service.live import websocket
 from device_app.service.openai import models, transcriptions
 from device_app.service.page import routes as page
 from device_app.service.security import Access, Guard
 from device_app.service.state import ServiceState
+from device_app.service.turns import StoppingError
 
 ROUTERS: tuple[APIRouter, ...] = (
     *(monitoring.router, models.router, transcriptions.router, websocket.router),
@@ -54,6 +56,7 @@ def make_app(state: ServiceState, access: Access) -> FastAPI:
         refusal=lambda status, reason: error_response(ServiceError(status, reason)),
     )
     app.add_middleware(Guard, access=access)
+    app.add_middleware(AnswerCancelled, refusal=lambda: error_response(as_service_error(StoppingError())))
     app.add_middleware(ReportRequests, report=state.metrics.count_request)
     app.add_middleware(ReportRequests, report=log_request)
     return app

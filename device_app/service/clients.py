@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +27,11 @@ NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 def service_folder() -> Path:
     """The folder of the service's tokens and certificate."""
     return data_folder() / "service"
+
+
+def folder_mark() -> str:
+    """A hash of the path of the data folder: it tells two folders apart, and does not show the path."""
+    return hashlib.sha256(os.fsencode(data_folder().resolve())).hexdigest()[:32]
 
 
 class Clients:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI, HTTPException, Request, Response, WebSocket
+from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.websockets import WebSocketDisconnect
 
 from device_app.service.models import UnknownModelError
-from device_app.service.turns import BusyError
-from editing.errors import AsrEdgeError, BadInputError
+from device_app.service.turns import BusyError, StoppingError
+from editing.errors import AsrEdgeError, BadInputError, one_line
 
 RETRY_AFTER_S = 5
 
 log = logging.getLogger(__name__)
 
+NORMAL, REFUSED, TRY_AGAIN = 1000, 1008, 1013  # close codes of RFC 6455
+
+_EXPECTED = {"float_parsing": "a number", "int_parsing": "a whole number"}  # by pydantic's types of errors
 _TYPES = {401: "authentication_error", 429: "rate_limit_error"}
 
 
@@ -53,7 +58,8 @@ def error_response(error: ServiceError) -> JSONResponse:
 def add_error_handlers(app: FastAPI) -> None:
     """Makes all errors of an application responses in OpenAI's shape."""
     app.add_exception_handler(RequestValidationError, _invalid)
-    for kind in (StarletteHTTPException, BusyError, AsrEdgeError, Exception):
+    app.add_exception_handler(WebSocketRequestValidationError, _invalid_socket)  # type: ignore[arg-type]
+    for kind in (StarletteHTTPException, BusyError, StoppingError, AsrEdgeError, Exception):
         app.add_exception_handler(kind, _refused)
 
 
@@ -61,9 +67,9 @@ def as_service_error(error: Exception) -> ServiceError:
     """The HTTP response for an error of the application."""
     if isinstance(error, ServiceError):
         return error
-    if isinstance(error, BusyError):
-        status, code = (429, "too_many_requests") if error.is_of_client else (503, "busy")
-        return ServiceError(status, f"{error}; try again in {RETRY_AFTER_S} s", code=code, retry=True)
+    if isinstance(error, BusyError | StoppingError):
+        status = 429 if isinstance(error, BusyError) and error.is_of_client else 503
+        return ServiceError(status, f"{error}; try again in {RETRY_AFTER_S} s", code=error.code, retry=True)
     if isinstance(error, UnknownModelError):
         return ServiceError(404, str(error), parameter="model", code="model_not_found")
     if isinstance(error, BadInputError):
@@ -75,15 +81,50 @@ def as_service_error(error: Exception) -> ServiceError:
     return ServiceError(500, "the service failed; its log says where")
 
 
-async def _refused(_request: Request, error: Exception) -> Response:
+async def refuse_socket(socket: WebSocket, error: ServiceError) -> None:
+    """Sends an error through a WebSocket that is open, and closes it."""
+    retry = (error.headers or {}).get("Retry-After")
+    again = {} if retry is None else {"retry_after_s": int(retry)}
+    try:
+        await socket.send_json({"type": "error", **error_body(error), **again})
+        await socket.close(REFUSED if retry is None else TRY_AGAIN)
+    except (WebSocketDisconnect, RuntimeError):  # the client has left meanwhile
+        pass
+
+
+async def _refused(request: Request, error: Exception) -> Response:
     if isinstance(error, StarletteHTTPException) and not isinstance(error, ServiceError):
-        found = ServiceError(error.status_code, str(error.detail))
+        found = ServiceError(error.status_code, _reason(request, error))
         found.headers = error.headers
         return error_response(found)
     return error_response(as_service_error(error))
 
 
+def _reason(request: Request, error: StarletteHTTPException) -> str:
+    """What is wrong with a request that fits no route."""
+    path = one_line(request.url.path, 100)
+    if error.status_code == 404:
+        return f"there is nothing at {path}"
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        return f"{path} does not take {request.method}" + (f", but {allowed}" if allowed else "")
+    return str(error.detail)
+
+
 async def _invalid(_request: Request, error: Exception) -> Response:
-    first = error.errors()[0] if isinstance(error, RequestValidationError) and error.errors() else {}
+    return error_response(_invalid_parameter(error.errors() if isinstance(error, RequestValidationError) else ()))
+
+
+async def _invalid_socket(socket: WebSocket, error: WebSocketRequestValidationError) -> None:
+    """Accepts the connection first, because a client cannot read why one was not accepted."""
+    await socket.accept()
+    await refuse_socket(socket, _invalid_parameter(error.errors()))
+
+
+def _invalid_parameter(errors: Sequence[Any]) -> ServiceError:
+    first = errors[0] if errors else {}
     name = str(first.get("loc", ("",))[-1])
-    return error_response(ServiceError(400, f"{name}: {first.get('msg', 'not valid')}", parameter=name))
+    expected = _EXPECTED.get(str(first.get("type", "")))
+    given = one_line(str(first.get("input", "")), 60)
+    reason = first.get("msg", "not valid") if expected is None else f"{given!r} is not {expected}"
+    return ServiceError(400, f"{name}: {reason}", parameter=name)

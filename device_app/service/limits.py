@@ -18,6 +18,7 @@ class Limits:
         message_bytes: per message of live audio.
         live: live connections at once. More audio than the CPU can recognise only makes all of them late.
         idle_s: a live connection without audio for this long is ended.
+        shutdown_s: when the service stops, requests and live connections may go on for this long.
     """
 
     upload_bytes: int = 1 << 30
@@ -29,3 +30,4 @@ class Limits:
     message_bytes: int = 1 << 20
     live: int = 32
     idle_s: float = 60.0
+    shutdown_s: float = 15.0

@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextvars
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from device_app.data.terms import FILE, stored_terms
 from device_app.data.terms.usage import UsageCounter
@@ -22,7 +23,7 @@ from device_app.profiles import profiles
 from device_app.recognition.options import DecodingOptions
 from device_app.recognition.results import TranscriptSegment
 from device_app.recognition.transcriber import Transcriber
-from editing.errors import AsrEdgeError, BadInputError
+from editing.errors import AsrEdgeError, BadInputError, one_line
 from export.bundle import WEIGHTS
 
 NAME = "asr-edge"
@@ -35,6 +36,11 @@ State = tuple[object, ...]
 
 class UnknownModelError(BadInputError):
     """There is no such model."""
+
+    @classmethod
+    def of(cls, name: str, names: Iterable[str]) -> Self:
+        """The error for a name that is not one of the names."""
+        return cls(f"there is no model {one_line(name, 100)!r}; there are {', '.join(names)}")
 
 
 class TermCounts:
@@ -111,6 +117,18 @@ class Models:
             return [NAME]
         return [NAME, *(f"{NAME}:{profile}" for profile in profiles())]
 
+    def languages(self) -> Mapping[str, str]:
+        """The language of each model's text, a code of ISO 639, by the model's name. Reads files.
+
+        Raises:
+            AsrEdgeError: a model cannot be read.
+        """
+        return {name: self._language(self.profile_of(name)) for name in self.names()}
+
+    def _language(self, profile: str) -> str:
+        with in_profile(profile):
+            return find_bundle(self._base).language
+
     def profile_of(self, model: str) -> str:
         """The profile that a model's name means; other names without a colon, such as "whisper-1", mean the default.
 
@@ -121,7 +139,7 @@ class Models:
         if not is_profile:
             return self._only or ""
         if head != NAME or model not in self.names():
-            raise UnknownModelError(f"there is no model {model!r}; there are {', '.join(self.names())}")
+            raise UnknownModelError.of(model, self.names())
         return profile
 
     def get(self, model: str = NAME) -> Loaded:

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
+from device_app.remote.trusted_hosts import is_loopback
+from device_app.service.clients import folder_mark
 from device_app.service.state import Service
 
 router = APIRouter()
 
 
 class Health(BaseModel):
-    """The service answers; `jobs` is the number of requests and live connections in progress."""
+    """The service answers.
+
+    `jobs` is the number of requests and live connections in progress. `data_folder` is `folder_mark()`, for programs of
+    this machine only.
+    """
 
     status: Literal["ok"] = "ok"
     jobs: int
+    data_folder: str | None = None
 
 
 @router.get("/health")
-async def health(service: Service) -> Health:
+async def health(service: Service, request: Request) -> Health:
     """Whether the service answers. Needs no token."""
-    return Health(jobs=service.turns.jobs)
+    is_near = request.client is not None and is_loopback(request.client.host)
+    return Health(jobs=service.turns.jobs, data_folder=folder_mark() if is_near else None)
 
 
 @router.get("/metrics", response_class=Response)

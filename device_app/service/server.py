@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -31,7 +33,7 @@ from editing.errors import BadInputError
 
 log = logging.getLogger(__name__)
 
-SHUTDOWN_S = 15  # in which requests that have begun may end
+ANSWER_S = 2  # for the answers to requests that are ended because the service stops
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def server_config(app: ASGIApp, connections: Connections, limits: Limits, **tls:
         ws_max_size=limits.message_bytes,
         backlog=BACKLOG,
         proxy_headers=False,
-        timeout_graceful_shutdown=SHUTDOWN_S,
+        timeout_graceful_shutdown=math.ceil(limits.shutdown_s) + ANSWER_S,
         server_header=False,
         log_config=None,
         access_log=False,
@@ -150,15 +152,18 @@ class Server(uvicorn.Server):
         notify("READY=1")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Ends what has begun."""
+        """Lets what has begun go on for `Limits.shutdown_s`; then requests are answered with 503."""
         notify("STOPPING=1")
         self._state.stopping.set()
+        seconds = self._state.limits.shutdown_s
+        ending = asyncio.get_running_loop().call_later(seconds, self._state.turns.stop)
         if self._announcement is not None:
             await self._announcement.stop()
         if self._wyoming is not None:
-            await self._wyoming.stop(SHUTDOWN_S)
-        await self._state.live_ended(SHUTDOWN_S)
+            await self._wyoming.stop(seconds)
+        await self._state.live_ended(seconds)
         await super().shutdown(sockets)
+        ending.cancel()
 
 
 def serve(

@@ -22,11 +22,21 @@ class BusyError(Exception):
 
     Attributes:
         is_of_client: whether the client itself has too many; otherwise all together have.
+        code: for programs, as that of `StoppingError`.
     """
 
     def __init__(self, *, is_of_client: bool) -> None:
         super().__init__("this client has too many requests at once" if is_of_client else "the service is busy")
         self.is_of_client = is_of_client
+        self.code = "too_many_requests" if is_of_client else "busy"
+
+
+class StoppingError(Exception):
+    """The service stops, and does not wait for this job any longer."""
+
+    def __init__(self) -> None:
+        super().__init__("the service is stopping")
+        self.code = "stopping"
 
 
 class Turns:
@@ -46,7 +56,8 @@ class Turns:
         self._limit, self._limit_of_client = jobs, jobs_of_client
         self._jobs: Counter[str] = Counter()
         self._pool = ThreadPoolExecutor(threads, "asr-edge-service")
-        self._running = 0
+        self._running: set[asyncio.Future[Any]] = set()
+        self._is_stopped = False
         self._waiting: dict[str, deque[tuple[asyncio.Future[Any], Callable[[], Any]]]] = {}  # the next client first
 
     @property
@@ -82,18 +93,32 @@ class Turns:
         """Runs a step in a thread when it is the client's turn; returns its result or raises its exception.
 
         If the caller is cancelled, a step that has not started is dropped.
+
+        Raises:
+            StoppingError: `stop` was called.
         """
+        if self._is_stopped:
+            raise StoppingError
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(client, deque()).append((future, step))
         self._start()
         return await future
+
+    def stop(self) -> None:
+        """Ends all jobs: steps that wait or run, and all later ones, raise a `StoppingError`."""
+        self._is_stopped = True
+        waiting = [future for steps in self._waiting.values() for future, _ in steps]
+        self._waiting.clear()
+        for future in (*waiting, *self._running):
+            if not future.done():
+                future.set_exception(StoppingError())
 
     def close(self) -> None:
         """Ends the threads, after the steps that are running."""
         self._pool.shutdown(cancel_futures=True)
 
     def _start(self) -> None:
-        while self._running < self.threads and self._waiting:
+        while len(self._running) < self.threads and self._waiting:
             client, steps = next(iter(self._waiting.items()))
             del self._waiting[client]
             future, step = steps.popleft()
@@ -101,12 +126,12 @@ class Turns:
                 self._waiting[client] = steps  # behind all other clients
             if future.cancelled():
                 continue
-            self._running += 1
+            self._running.add(future)
             running = asyncio.get_running_loop().run_in_executor(self._pool, step)
             running.add_done_callback(partial(self._ended, future))
 
     def _ended(self, future: asyncio.Future[Any], running: asyncio.Future[Any]) -> None:
-        self._running -= 1
+        self._running.discard(future)
         error = None if running.cancelled() else running.exception()
         if running.cancelled():
             future.cancel()

@@ -15,23 +15,9 @@ from device_app.service.clients import Clients
 from device_app.service.limits import Limits
 from device_app.service.security import Access
 from tests.conftest import until
+from tests.device_app.service.conftest import raw
 
 GB = 1 << 30
-
-
-def raw(url, head, body=()):
-    """Sends a request by hand; returns the whole answer."""
-    host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=20) as opened:
-        opened.sendall(head.replace("\n", "\r\n").encode())
-        with contextlib.suppress(OSError):  # it need not read on
-            for part in body:
-                opened.sendall(part)
-        answer = b""
-        with contextlib.suppress(OSError):
-            while data := opened.recv(65536):
-                answer += data
-        return answer.decode()
 
 
 def test_an_upload_of_5_gb_is_refused_before_it_is_read(url):

@@ -1,23 +1,52 @@
-"""Progress bars on standard error, if it is a terminal."""
+"""Progress on standard error: bars at a terminal, a line now and then elsewhere, such as in a log."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from device_app.cli.printing import echo
 from device_app.reporter import OnUpdate
 from editing.printable import printable
+
+LINE_S = 10.0  # between two lines
+
+
+class _Lines:
+    """Prints lines, none before `LINE_S` have passed since the start or the line before."""
+
+    def __init__(self) -> None:
+        self._printed = time.monotonic()
+
+    def show(self, line: str) -> None:
+        """Prints a line if it is time for one."""
+        now = time.monotonic()
+        if now - self._printed >= LINE_S:
+            self._printed = now
+            echo(line, err=True)
 
 
 @contextmanager
 def progress(label: str, total: float, is_shown: bool = True) -> Iterator[Callable[[float], None]]:
     """Shows a progress bar with the time left; yields a function to call with the amount done since the last call.
 
-    Shows nothing if standard error is not a terminal or `is_shown` is false.
+    Prints a line now and then if standard error is not a terminal, and shows nothing if `is_shown` is false.
     """
-    if not is_shown or not sys.stderr.isatty():
+    if not is_shown:
         yield lambda _done: None
+        return
+    if not sys.stderr.isatty():
+        done = 0.0
+        lines = _Lines()
+
+        def add(more: float) -> None:
+            nonlocal done
+            done += more
+            lines.show(f"{label}: {done / total:.0%}" if total else f"{label} ...")
+
+        yield add
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -32,7 +61,10 @@ def progress(label: str, total: float, is_shown: bool = True) -> Iterator[Callab
 def finetuning_progress() -> Iterator[OnUpdate]:
     """Shows the progress of a fine-tuning with the time left, as `device_app.reporter.Reporter.finetuning`."""
     if not sys.stderr.isatty():
-        yield lambda _step, _steps, _epoch, _loss: None
+        lines = _Lines()
+        yield lambda step, steps, epoch, loss: lines.show(
+            f"fine-tuning: {step / max(1, steps):.0%}, epoch {epoch}, loss {loss:.3f}"
+        )
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from editing.errors import BadInputError
 
 @dataclass(frozen=True)
 class DomainStats:
-    """Counts of one domain; seconds are of audio."""
+    """Counts of one domain; `test` are the held-out utterances with a text, and seconds are of audio."""
 
     domain: str
     utterances: int
@@ -56,8 +57,18 @@ class Queries:
         """
         row = self._connection.sql.execute(f"{SELECT} AND utterance.id = ?", (number,)).fetchone()
         if row is None:
-            raise BadInputError(f"there is no utterance {number}; 'asr-edge dataset list' shows what there is")
+            raise BadInputError(f"there is no utterance {number}; {self._numbers()}")
         return self._stored(row)
+
+    def _numbers(self) -> str:
+        """Which numbers there are, and the command that lists them."""
+        first, last = self._connection.sql.execute(
+            "SELECT min(id), max(id) FROM utterance WHERE deleted = 0"
+        ).fetchone()
+        if first is None:
+            return "there are no recordings yet. 'asr-edge record' makes some"
+        numbers = f"the only one is {last}" if first == last else f"their numbers are from {first} to {last}"
+        return f"{numbers}. To list them: asr-edge dataset show {shlex.quote(self.get(last).domain)}"
 
     def utterances(
         self, domain: str | None = None, *, speaker: str | None = None, limit: int = -1, after: int = 0
@@ -86,7 +97,8 @@ class Queries:
         chosen = None if domain is None else self._connection.existing("domain", domain)
         rows = self._connection.sql.execute(
             """
-            SELECT name, count(*), sum(text IS NULL), sum(split = 'test'), count(DISTINCT speaker_id), sum(duration_s)
+            SELECT name, count(*), sum(text IS NULL), sum(split = 'test' AND text IS NOT NULL),
+                   count(DISTINCT speaker_id), sum(duration_s)
             FROM utterance JOIN domain ON domain.id = domain_id
             WHERE deleted = 0 AND (?1 IS NULL OR domain_id = ?1) GROUP BY domain_id ORDER BY name
             """,

@@ -11,15 +11,15 @@ from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.recognition.results import Update
 from device_app.recognition.writers import segment_record
-from device_app.service.errors import ServiceError, as_service_error, error_body
+from device_app.service.errors import NORMAL, ServiceError, as_service_error, refuse_socket
 from device_app.service.keyterms import keyterms_of
+from device_app.service.languages import check_language
 from device_app.service.live.session import LiveSession
 from device_app.service.models import NAME
 from device_app.service.state import Client, Service, ServiceState
 from editing.json_text import JSONTextError, parse_json
 
 FINISH = "finish"
-NORMAL, GOING_AWAY, REFUSED, TRY_AGAIN = 1000, 1001, 1008, 1013  # close codes of RFC 6455
 
 router = APIRouter()
 
@@ -33,12 +33,14 @@ async def live(
     sample_rate: Annotated[float, Query()] = SAMPLE_RATE,
     partials: Annotated[float, Query()] = 0.5,
     prompt: str = "",
+    language: str = "",
 ) -> None:
     """Recognises live audio until the client finishes or leaves."""
     await socket.accept()
     try:
         with service.live(client) as job:
             loaded = await service.model(model)
+            check_language(language, loaded.transcriber.language)
             transcriber = await service.transcriber(loaded, keyterms_of(prompt))
             session = LiveSession(transcriber, job, sample_rate, partial_s=partials)
             await socket.send_json({"type": "ready", "model": model, "sample_rate": sample_rate})
@@ -53,7 +55,7 @@ async def live(
     except WebSocketDisconnect:
         pass
     except Exception as error:
-        await _refuse(socket, as_service_error(error))
+        await refuse_socket(socket, as_service_error(error))
     finally:
         service.metrics.live_ended.labels("websocket").inc()
 
@@ -96,17 +98,3 @@ async def _send(socket: WebSocket, updates: Iterable[Update]) -> None:
     for update in updates:
         kind = "final" if update.is_final else "partial"
         await socket.send_json({"type": kind, **segment_record(update.segment)})
-
-
-async def _refuse(socket: WebSocket, error: ServiceError) -> None:
-    """Sends an error and closes the connection."""
-    retry = error.headers or {}
-    try:
-        await socket.send_json({"type": "error", **error_body(error), **_retry(retry)})
-        await socket.close(TRY_AGAIN if retry else REFUSED)
-    except (WebSocketDisconnect, RuntimeError):  # the client has left meanwhile
-        pass
-
-
-def _retry(headers: Mapping[str, str]) -> dict[str, int]:
-    return {"retry_after_s": int(headers["Retry-After"])} if "Retry-After" in headers else {}

@@ -11,10 +11,10 @@ from device_app.data.terms import Term
 from device_app.service.errors import ServiceError
 from device_app.service.keyterms import keyterms_of
 from device_app.service.models import NAME
+from editing.errors import one_line
 
 FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 STREAMED = ("json", "text", "verbose_json")
-LANGUAGES = ("", "auto", "en", "english")
 GRANULARITIES = ("segment", "word")
 TRUE = ("true", "1", "True")
 FALSE = ("", "false", "0", "False")
@@ -26,6 +26,7 @@ class TranscriptionRequest:
 
     file: UploadFile
     model: str
+    language: str
     keyterms: Sequence[Term]
     response_format: str
     stream: bool
@@ -37,14 +38,7 @@ class TranscriptionRequest:
         Raises:
             ServiceError: a parameter is missing or has a value that the service does not support.
         """
-        file = form.get("file")
-        if not isinstance(file, UploadFile):
-            raise ServiceError(400, "file: the recording is missing", parameter="file")
-        language = _text(form, "language", "")
-        if language.lower().partition("-")[0] not in LANGUAGES:
-            raise ServiceError(
-                400, f"language: {language!r} is not supported; the model is English", parameter="language"
-            )
+        file = _file(form)
         response_format = _choice("response_format", _text(form, "response_format", "json"), FORMATS)
         stream = _choice("stream", _text(form, "stream", ""), TRUE + FALSE) in TRUE
         if stream and response_format not in STREAMED:
@@ -54,6 +48,7 @@ class TranscriptionRequest:
         return cls(
             file,
             _text(form, "model", NAME),
+            _text(form, "language", ""),
             keyterms_of(_text(form, "prompt", "")),
             response_format,
             stream,
@@ -61,10 +56,25 @@ class TranscriptionRequest:
         )
 
 
+def _file(form: FormData) -> UploadFile:
+    file = form.get("file")
+    if isinstance(file, UploadFile):
+        if not file.size:
+            raise ServiceError(400, "file: is empty; send a recording", parameter="file")
+        return file
+    if file is not None:
+        reason = "file: is a text, not a recording; send the recording as a file (with curl: -F file=@talk.m4a)"
+    else:
+        others = ", ".join(one_line(name, 30) for name in list(form)[:5])
+        found = f"the form has only {others}" if others else "the form is empty"
+        reason = f"file: the recording is missing, {found}; send it as a file in the field file"
+    raise ServiceError(400, reason, parameter="file")
+
+
 def _text(form: FormData, name: str, default: str) -> str:
     value = form.get(name, default)
     if not isinstance(value, str):
-        raise ServiceError(400, f"{name}: expected a text", parameter=name)
+        raise ServiceError(400, f"{name}: is a file; expected a text", parameter=name)
     return value
 
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
+from device_app.service.models import NAME, UnknownModelError
 from device_app.service.state import Service
 
 router = APIRouter()
@@ -17,7 +18,7 @@ class Model(BaseModel):
     id: str
     object: str = "model"
     created: int = 0
-    owned_by: str = "asr-edge"
+    owned_by: str = NAME
 
 
 class ModelList(BaseModel):
@@ -35,6 +36,12 @@ async def models(service: Service) -> ModelList:
 
 @router.get("/v1/models/{name}")
 async def model(name: str, service: Service) -> Model:
-    """One model."""
-    profile = await run_in_threadpool(service.models.profile_of, name)
-    return Model(id=name, owned_by=profile or "asr-edge")
+    """One model.
+
+    Raises:
+        UnknownModelError: there is none of this name.
+    """
+    names = await run_in_threadpool(service.models.names)
+    if name not in names:  # a transcription takes "whisper-1" too, but there is no such model
+        raise UnknownModelError.of(name, names)
+    return Model(id=name, owned_by=name.partition(":")[2] or NAME)

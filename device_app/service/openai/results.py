@@ -9,6 +9,7 @@ from typing import Any
 
 from device_app.recognition.results import Transcript, TranscriptSegment
 from device_app.recognition.writers import Format, render
+from device_app.service.languages import name_of
 
 TEXTS = {"srt": Format.SRT, "vtt": Format.VTT}
 
@@ -25,16 +26,17 @@ def as_json(transcript: Transcript) -> dict[str, Any]:
     return {"text": transcript.text, "usage": usage(transcript.duration_s)}
 
 
-def as_verbose_json(transcript: Transcript, granularities: Collection[str]) -> dict[str, Any]:
+def as_verbose_json(transcript: Transcript, granularities: Collection[str], language: str) -> dict[str, Any]:
     """The JSON object of the format "verbose_json"; see `segment_record` for what has no equal here.
 
     Args:
         transcript: the transcript.
         granularities: "segment", "word" or both.
+        language: of the model, a code of ISO 639.
     """
     found: dict[str, Any] = {
         "task": "transcribe",
-        "language": "english",
+        "language": name_of(language),
         "duration": round(transcript.duration_s, 3),
         "text": transcript.text,
         "usage": usage(transcript.duration_s),

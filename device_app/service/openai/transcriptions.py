@@ -10,10 +10,11 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.datastructures import FormData
-from starlette.formparsers import MultiPartException
+from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from device_app.service.errors import ServiceError, as_service_error, error_body
+from device_app.service.languages import check_language
 from device_app.service.openai.disconnect import unless_gone
 from device_app.service.openai.form import TranscriptionRequest
 from device_app.service.openai.results import as_json, as_text, as_verbose_json, usage
@@ -21,6 +22,7 @@ from device_app.service.recordings import RecordingTranscription
 from device_app.service.state import Client, Job, Service
 
 MOST_FIELDS = 50
+MOST_TEXT = 1 << 20  # bytes of a field that is not a file
 WARNING = "X-Asr-Edge-Warning"  # header of the response to a damaged recording
 
 router = APIRouter()
@@ -35,6 +37,7 @@ async def transcribe(request: Request, service: Service, client: Client) -> Resp
         stack.push_async_callback(form.close)
         wanted = TranscriptionRequest.of(form)
         loaded = await service.model(wanted.model)
+        check_language(wanted.language, loaded.transcriber.language)
         transcriber = await service.transcriber(loaded, wanted.keyterms)
         job = stack.enter_context(service.job(client))
         work = RecordingTranscription(transcriber, wanted.file.file, wanted.file.filename or "recording")
@@ -42,7 +45,7 @@ async def transcribe(request: Request, service: Service, client: Client) -> Resp
             return _EventStream(_events(work, job), stack.pop_all())
         await unless_gone(request, _all(work, job))
         await service.note(loaded, work.transcript())
-    return _response(wanted, work)
+    return _response(wanted, work, transcriber.language)
 
 
 async def _form(request: Request) -> FormData:
@@ -51,11 +54,32 @@ async def _form(request: Request) -> FormData:
         ServiceError: the body is not a form.
     """
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        raise ServiceError(400, "the body must be multipart/form-data with the recording in the field file")
+        raise ServiceError(
+            400,
+            "the body must be a form (multipart/form-data) with the recording as a file in the field file "
+            "(with curl: -F file=@talk.m4a)",
+        )
     try:
-        return await request.form(max_files=1, max_fields=MOST_FIELDS)
-    except MultiPartException as error:
-        raise ServiceError(400, f"the form cannot be read ({error.message})") from error
+        return await request.form(max_files=1, max_fields=MOST_FIELDS, max_part_size=MOST_TEXT)
+    except HTTPException as error:  # Starlette makes one of the error of the library that reads the form
+        raise ServiceError(400, _reason(str(error.detail)), parameter="file") from error
+
+
+def _reason(message: str) -> str:
+    """What is wrong with a form, from the message of the library that reads it."""
+    if message.startswith("Too many files"):
+        return "file: the form has more than one file; send one recording, and other parameters as texts"
+    if message.startswith("Too many fields"):
+        return f"the form has more than {MOST_FIELDS} fields; send file and the parameters that the service describes"
+    if message.startswith("Part exceeded"):
+        return (
+            f"file: a field that is not a file has more than {MOST_TEXT >> 20} MB; send the recording as a file "
+            "(with curl: -F file=@talk.m4a)"
+        )
+    return (
+        "the body is not a complete form (multipart/form-data with a boundary): send the recording as a file in the "
+        "field file, and let your HTTP library write the header Content-Type (with curl: -F file=@talk.m4a)"
+    )
 
 
 async def _all(work: RecordingTranscription, job: Job) -> None:
@@ -63,13 +87,13 @@ async def _all(work: RecordingTranscription, job: Job) -> None:
         pass
 
 
-def _response(wanted: TranscriptionRequest, work: RecordingTranscription) -> Response:
+def _response(wanted: TranscriptionRequest, work: RecordingTranscription, language: str) -> Response:
     transcript = work.transcript()
     headers = {WARNING: work.warning.encode("ascii", "backslashreplace").decode()} if work.warning else {}
     if wanted.response_format == "json":
         return JSONResponse(as_json(transcript), headers=headers)
     if wanted.response_format == "verbose_json":
-        return JSONResponse(as_verbose_json(transcript, wanted.granularities), headers=headers)
+        return JSONResponse(as_verbose_json(transcript, wanted.granularities, language), headers=headers)
     return PlainTextResponse(as_text(transcript, wanted.response_format), headers=headers)
 
 

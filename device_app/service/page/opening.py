@@ -12,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from device_app.paths import data_folder
+from device_app.service.clients import folder_mark, service_folder
 from device_app.service.wyoming.server import PORT
-from editing.errors import StorageError, one_line
+from editing.errors import BadInputError, StorageError, one_line
 from editing.privacy import make_folder
 
 WAIT_S = 60.0
@@ -21,13 +22,25 @@ LOG = "service.log"
 
 
 def is_serving(url: str) -> bool:
-    """Whether a service answers at a URL."""
+    """Whether a service answers at a URL.
+
+    Raises:
+        BadInputError: it has another data folder than this program.
+    """
     import httpx2 as httpx
 
     try:
-        return bool(httpx.get(f"{url}/health", timeout=2.0, trust_env=False).json().get("status") == "ok")
+        found = httpx.get(f"{url}/health", timeout=2.0, trust_env=False).json()
+        if found.get("status") != "ok":
+            return False
     except (httpx.HTTPError, ValueError, AttributeError):
         return False
+    if found.get("data_folder") != folder_mark():
+        raise BadInputError(
+            f"the service at {url} has another data folder than {data_folder()}, so its page would show other "
+            "recordings; end that service, or open another one with 'asr-edge open --port N'"
+        )
+    return True
 
 
 def start_service(port: int, model: str | None, report: Callable[[str], None]) -> str:
@@ -41,13 +54,14 @@ def start_service(port: int, model: str | None, report: Callable[[str], None]) -
         report: receives what is done.
 
     Raises:
+        BadInputError: the running one has another data folder.
         StorageError: it did not start; the message names its log.
     """
     url = f"http://127.0.0.1:{port}"
     if is_serving(url):
         return url
     report("Starting the service ...")
-    folder = data_folder() / "service"
+    folder = service_folder()
     make_folder(folder)
     log = folder / LOG
     with log.open("wb") as output:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -24,6 +25,8 @@ from editing.errors import BadInputError
 
 router = APIRouter()
 takes = Takes()
+
+SHOWN = 3  # of the last recordings
 
 Domain = Annotated[str, Query(max_length=MAX_NAME_LENGTH)]
 Text = Annotated[str | None, Query(max_length=MAX_TEXT_LENGTH)]
@@ -55,7 +58,7 @@ async def next_sentence(wanted: Wanted, person: Person) -> dict[str, Any]:
             "fewest": MIN_LABELLED,
             "enough": RECOMMENDED,
             "longest_s": MAX_DURATION_S - MARGIN_S,
-            "recent": [store.get(number).record() for number in session.saved[-3:][::-1]],
+            "recent": [one.record() for one in _recent(store, session.saved)],
         }
 
     return await person.with_store(find)
@@ -96,6 +99,17 @@ def _answer(found: CheckedTake, prompt: str | None) -> dict[str, Any]:
         "hypothesis": take.hypothesis,
         "words": [{**asdict(word), "is_sure": word.confidence >= MIN_CONFIDENCE} for word in found.words],
     }
+
+
+def _recent(store: Store, saved: Sequence[int]) -> list[StoredUtterance]:
+    """The last recordings, the newest first; of a sentence that was recorded again only the newest."""
+    found: dict[str, StoredUtterance] = {}
+    for number in reversed(saved):
+        utterance = store.get(number)
+        found.setdefault(utterance.text or utterance.hypothesis or str(number), utterance)
+        if len(found) == SHOWN:
+            break
+    return list(found.values())
 
 
 def _session(store: Store, domain: str, *, free: bool) -> RecordingSession:

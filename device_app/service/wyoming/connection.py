@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Iterable
 from importlib.metadata import version
 
+from starlette.concurrency import run_in_threadpool
 from wyoming.asr import Transcribe, Transcript, TranscriptChunk, TranscriptStart, TranscriptStop
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.error import Error
@@ -17,12 +18,12 @@ from wyoming.ping import Ping, Pong
 from device_app.recognition.results import Update
 from device_app.service.errors import ServiceError, as_service_error
 from device_app.service.keyterms import valid_terms
+from device_app.service.languages import check_language
 from device_app.service.live.session import LiveSession
 from device_app.service.models import NAME, Loaded
 from device_app.service.state import ServiceState
 from device_app.service.wyoming.events import read_event
 
-LANGUAGE = "en"
 ATTRIBUTION = Attribution(name="asr-edge", url="")
 
 
@@ -74,7 +75,7 @@ class WyomingConnection:
         """
         try:
             if Describe.is_type(event.type):
-                await self._write(self._info())
+                await self._write(await self._info())
             elif Ping.is_type(event.type):
                 await self._write(Pong(text=Ping.from_event(event).text))
             elif Transcribe.is_type(event.type):
@@ -93,11 +94,12 @@ class WyomingConnection:
         self._place.close()
         job = self._place.enter_context(self._state.live(self._client))
         self._loaded = await self._state.model(self._wanted.name or NAME)
+        check_language(self._wanted.language or "", self._loaded.transcriber.language)
         expected = valid_terms([*(self._wanted.transcript_names or ()), *(self._wanted.transcript_terms or ())])
         transcriber = await self._state.transcriber(self._loaded, expected)
         self._session = LiveSession(transcriber, job, rate, width=width, channels=channels, partial_s=0)
         self._has_text = False
-        await self._write(TranscriptStart(language=LANGUAGE))
+        await self._write(TranscriptStart(language=self._language))
 
     async def _feed(self, chunk: AudioChunk) -> None:
         if self._session is None:
@@ -108,13 +110,13 @@ class WyomingConnection:
     async def _finish(self) -> None:
         """Sends the rest of the text, and the whole of it for clients that do not stream."""
         if self._session is None or self._loaded is None:
-            await self._write(Transcript(text="", language=LANGUAGE))
+            await self._write(Transcript(text="", language=self._language))
             return
         await self._show(await self._session.finish())
         transcript = self._session.transcript()
         self._session = None
         self._place.close()
-        await self._write(Transcript(text=transcript.text, language=LANGUAGE))
+        await self._write(Transcript(text=transcript.text, language=self._language))
         await self._write(TranscriptStop())
         await self._state.note(self._loaded, transcript)
         self._wanted = Transcribe()
@@ -133,7 +135,13 @@ class WyomingConnection:
     async def _write(self, answer: Eventable) -> None:
         await async_write_event(answer.event(), self._writer)
 
-    def _info(self) -> Info:
+    @property
+    def _language(self) -> str | None:
+        """Of the model in use; None before there is one."""
+        return None if self._loaded is None else self._loaded.transcriber.language
+
+    async def _info(self) -> Info:
+        languages = await run_in_threadpool(self._state.models.languages)
         models = [
             AsrModel(
                 name=name,
@@ -141,9 +149,9 @@ class WyomingConnection:
                 installed=True,
                 description=name,
                 version=version("asr-edge"),
-                languages=[LANGUAGE],
+                languages=[language],
             )
-            for name in self._state.models.names()
+            for name, language in languages.items()
         ]
         program = AsrProgram(
             name="asr-edge",

@@ -15,6 +15,7 @@ from device_app.service.wyoming.connection import WyomingConnection
 from editing.errors import BadInputError
 
 LONGEST_LINE = 64 << 10  # bytes of the header of an event
+BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 PORT = 10300  # of Wyoming speech to text, by convention
 
 
@@ -34,15 +35,17 @@ class WyomingAddress:
     def __post_init__(self) -> None:
         """
         Raises:
-            BadInputError: a peer is not an address of a private network.
+            BadInputError: a peer is not an address of another machine in a private network.
         """
         for peer in self.peers:
             try:
-                is_private = ipaddress.ip_address(peer).is_private
+                address = ipaddress.IPv4Address(peer)
             except ValueError:
-                raise BadInputError(f"--wyoming-peer {peer!r}: must be an IP address") from None
-            if not is_private:
+                raise BadInputError(f"--wyoming-peer {peer!r}: must be the IPv4 address of one machine") from None
+            if not address.is_private:
                 raise BadInputError(f"--wyoming-peer {peer}: is not of a private network, and Wyoming is not encrypted")
+            if address.is_loopback or address.is_unspecified or address.is_multicast or address == BROADCAST:
+                raise BadInputError(f"--wyoming-peer {peer}: is not the address of another machine")
 
     @property
     def host(self) -> str:

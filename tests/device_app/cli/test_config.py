@@ -31,6 +31,16 @@ def test_the_file_sets_options_and_the_command_line_comes_first(settings):
     assert "-->" not in call("transcribe", recording, "-f", "txt").stdout
 
 
+def test_all_mistakes_of_the_file_are_shown_together(settings):
+    settings("[transcibe]\nbeam = 1\n[transcribe]\nbean = 1\nbeam = 0\n[adapt]\nlambda = 99\n")
+    lines = call("config", code=1).stderr.splitlines()
+    shown = [("'transcibe'",), ("--bean",), ("--beam:",), ("--lambda is 99",)]
+    assert [all(part in line for part in parts) for line, parts in zip(lines, shown, strict=True)] == [True] * 4
+    (line,) = call("terms", "list", code=1).stderr.splitlines()
+    assert "'transcibe' is not a command" in line
+    assert line.endswith("('asr-edge config' shows 3 more)")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -57,6 +57,21 @@ def test_lists_and_statistics(prompts):
     assert "--after 2" in shown.stderr
 
 
+def test_lines_without_a_text_do_not_count_as_held_out(call, tmp_path):
+    lines = [json.loads(line) for line in MANIFEST.read_text("utf-8").splitlines()]
+    lines = [line for line in lines if "two_cities" not in line["audio"]][:3]
+    lines = [{"audio": str(RECORDINGS / line["audio"]), "split": "test", "text": line["text"]} for line in lines]
+    del lines[0]["text"]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    call("import", tmp_path / "own.jsonl", "--domain", "d")
+    (listed,) = json.loads(call("dataset", "list", "--json").stdout)
+    assert (listed["utterances"], listed["unlabelled"], listed["test"]) == (3, 1, 2)
+    unknown = call("correct", "999", "hello").stderr
+    assert unknown == (
+        "asr-edge: there is no utterance 999; their numbers are from 1 to 3. To list them: asr-edge dataset show d\n"
+    )
+
+
 def test_an_empty_store_says_how_to_begin(call):
     done = call("dataset", "list")
     assert (done.returncode, done.stdout) == (0, "")

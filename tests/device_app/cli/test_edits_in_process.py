@@ -5,8 +5,11 @@ import re
 
 import pytest
 
+from device_app.audio.samples import read
 from device_app.data.names import GUARD_SET
+from device_app.data.recordings import recording_of
 from device_app.data.store import Store
+from device_app.data.utterance import Utterance
 from device_app.models.bundles import find_bundle
 from device_app.models.ledger import Ledger
 from editing.task_vector import TaskVector
@@ -127,6 +130,45 @@ def test_nothing_to_gain_is_said_before_the_fine_tuning(home_adapted, teacher, s
     done = call("adapt", "--domain", "more", "--model", "tiny", code=1)
     assert "more: the active model makes no error on its 3 held-out utterances" in done.stderr
     assert teacher.asked == []
+    more = [step for step in status_of_tiny()["next"] if step["command"].endswith(" --domain more")]
+    assert [step["command"] for step in more] == ["asr-edge record --domain more"]
+    assert "record what it gets wrong" in more[0]["reason"]
+    call("label", "set", _utterances("more")[0].number, "another text", "--no-term")
+    assert "asr-edge adapt --domain more" in [step["command"] for step in status_of_tiny()["next"]]
+
+
+def status_of_tiny():
+    return json.loads(call("status", "--model", "tiny", "--json").stdout)
+
+
+def test_status_tells_of_an_adaptation_that_was_interrupted(home_of_tiny, teacher, monkeypatch):
+    def killed(*arguments, **options):
+        teacher(*arguments, **options)  # writes a checkpoint
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("device_app.cli.terminal.progress.LINE_S", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr("trainer.training.finetuning.finetune_for_training_set", killed)
+        lines = call(*WHOLE, code=130).stderr.splitlines()
+    assert "fine-tuning: 100%, epoch 2, loss 0.500" in lines  # without a terminal
+    assert status_of_tiny()["interrupted"] == "codes"
+    shown = call("status", "--model", "tiny").stdout
+    assert "An adaptation to codes was interrupted" in shown
+    assert re.search("  asr-edge adapt --domain codes +continue the adaptation that was interrupted", shown)
+    call(*WHOLE, "--dry-run")
+    assert status_of_tiny()["interrupted"] is None
+
+
+def test_recordings_of_the_guard_set_are_not_trained_on(home_of_tiny, teacher):
+    first = next(one for one in _utterances() if one.split == "train")
+    with Store() as store:
+        store.add(
+            [Utterance(domain=GUARD_SET, text=first.text, recording=recording_of(read(first.audio)), split="test")]
+        )
+    done = call(*WHOLE, "--dry-run")
+    assert "1 recording of codes left out, because the guard set has the same." in done.stderr
+    assert first.audio not in [one.audio for one in teacher.training_sets[0].training]
+    assert "general speech" not in [one["domain"] for one in status_of_tiny()["domains"]]
 
 
 def test_a_real_fine_tuning_from_the_command_line(home_of_tiny, monkeypatch):
@@ -140,9 +182,9 @@ def test_a_real_fine_tuning_from_the_command_line(home_of_tiny, monkeypatch):
     assert ledger().edits[0].utterances == len([u for u in _utterances() if u.split == "train"])
 
 
-def _utterances():
+def _utterances(domain="codes"):
     with Store() as store:
-        return list(store.utterances("codes"))
+        return list(store.utterances(domain))
 
 
 def test_progress_of_a_fine_tuning_at_a_terminal(home_of_tiny, teacher):

@@ -52,6 +52,15 @@ def test_a_recording_of_a_domain_cannot_be_removed_from_the_guard_set(empty_home
     assert "1 is not a recording of the guard set" in call("guard", "remove", "1", "--yes", code=1).stderr
 
 
+def test_a_recording_of_a_domain_is_not_added(empty_home, manifest):
+    call("import", manifest, "--domain", "prompts")
+    done = call("guard", "add", manifest, code=1)
+    assert "0 imported" in done.stdout
+    assert "2 not added, because a domain has the same recording" in done.stderr
+    assert "invalid.flac: is utterance 1 of 'prompts'" in done.stderr
+    assert listed() == []
+
+
 def test_nothing_is_trained_on_the_guard_set(empty_home, manifest):
     call("guard", "add", manifest)
     assert call("adapt", "--domain", GUARD_SET, code=1).stderr

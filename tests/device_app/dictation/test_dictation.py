@@ -4,6 +4,7 @@ import contextlib
 import os
 import queue
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from device_app.paths import RECORDINGS
 from device_app.recognition.results import TranscriptSegment
 from device_app.recording.saver import UtteranceSaver
 from editing.errors import BadInputError, MissingDependencyError
+from tests.command_line import call
 from tests.conftest import until
 
 EDITOR = """
@@ -226,6 +228,17 @@ def test_commands_reach_the_dictation_of_this_user_only(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def compositor(tmp_path, monkeypatch):
+    """The socket of a Wayland desktop."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "wayland-0"))
+        listening.listen()
+        yield
+
+
+@pytest.fixture
 def programs(tmp_path, monkeypatch):
     """Stands in for wtype and ydotool; returns what they were called with."""
     called = tmp_path / "called"
@@ -244,8 +257,7 @@ def programs(tmp_path, monkeypatch):
     return install
 
 
-def test_wayland_programs_get_the_text_on_standard_input(programs, monkeypatch):
-    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
+def test_wayland_programs_get_the_text_on_standard_input(programs, compositor):
     called = programs("wtype")
     window = focused_window()
     assert window == WaylandWindow("wtype")
@@ -256,23 +268,34 @@ def test_wayland_programs_get_the_text_on_standard_input(programs, monkeypatch):
         window.selection()
 
 
-def test_ydotool_is_used_where_there_is_no_wtype(programs, monkeypatch):
-    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
+def test_ydotool_is_used_where_there_is_no_wtype(programs, compositor):
     called = programs("ydotool")
     focused_window().erase(1)
     assert called.read_text() == "ydotool key 14:1 14:0 "
 
 
 @pytest.mark.parametrize(("variable", "expected"), [("WAYLAND_DISPLAY", "wtype or ydotool"), ("DISPLAY", "xdotool")])
-def test_a_missing_program_is_named(monkeypatch, tmp_path, variable, expected):
-    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+def test_a_missing_program_is_named(monkeypatch, compositor, tmp_path, variable, expected):
+    monkeypatch.delenv("WAYLAND_DISPLAY")
     monkeypatch.delenv("DISPLAY", raising=False)
     with pytest.raises(MissingDependencyError, match="no desktop"):
         focused_window()
-    monkeypatch.setenv(variable, "0")
+    monkeypatch.setenv(variable, "wayland-0")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingDependencyError, match=expected):
         focused_window()
+
+
+def test_a_desktop_that_does_not_answer_is_an_error_before_anything_is_loaded(programs, tmp_path, monkeypatch):
+    monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path))
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setenv("DISPLAY", ":987")
+    line = call("type", code=1).stderr
+    assert line.startswith("asr-edge: DISPLAY=:987: no desktop answers there; run 'asr-edge type' in a terminal")
+    assert line.count("\n") == 1
+    programs("wtype")
+    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-9")
+    assert "WAYLAND_DISPLAY=wayland-9: no desktop answers" in call("type", code=1).stderr
 
 
 def test_no_text_presses_enter_or_another_key():

@@ -1,6 +1,7 @@
 """A real service on a real socket, with the embedded model."""
 
 import contextlib
+import socket
 import threading
 
 import httpx2 as httpx
@@ -70,3 +71,18 @@ def url(service):
 def client():
     with httpx.Client(timeout=30) as found:
         yield found
+
+
+def raw(url, head, body=()):
+    """Sends a request by hand; returns the whole answer."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as opened:
+        opened.sendall(head.replace("\n", "\r\n").encode())
+        with contextlib.suppress(OSError):  # it need not read on
+            for part in body:
+                opened.sendall(part)
+        answer = b""
+        with contextlib.suppress(OSError):
+            while data := opened.recv(65536):
+                answer += data
+        return answer.decode()

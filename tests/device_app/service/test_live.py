@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx2 as httpx
 import numpy as np
 import pytest
+import soundfile
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from wyoming.asr import Transcribe, Transcript, TranscriptChunk, TranscriptStart, TranscriptStop
@@ -19,7 +22,8 @@ from device_app.audio.samples import read
 from device_app.paths import RECORDINGS
 from device_app.recognition.writers import segment_record
 from device_app.service.limits import Limits
-from tests.device_app.service.conftest import SPEECH
+from tests.conftest import until
+from tests.device_app.service.conftest import SPEECH, raw
 
 BLOCK = 1600  # samples, 0.1 s
 
@@ -99,6 +103,28 @@ def test_what_is_not_of_the_protocol_ends_with_an_error(url, message, query):
     assert converse(url, [message], query)[-1]["error"]["type"] == "invalid_request_error"
 
 
+@pytest.mark.parametrize(
+    ("query", "parameter", "message"),
+    [
+        ("sample_rate=fast", "sample_rate", "sample_rate: 'fast' is not a number"),
+        ("sample_rate=nan", None, "nan"),
+        ("partials=-1", None, "-1"),
+        ("language=fr", "language", "language: 'fr' is not supported; the model writes 'en' only"),
+    ],
+)
+def test_a_wrong_parameter_is_an_error_that_a_client_can_read(url, query, parameter, message):
+    with connect(f"{url.replace('http', 'ws')}/v1/audio/live?{query}") as socket:
+        (refused,) = rest(socket)
+        assert socket.close_code == 1008
+    assert refused["type"] == "error"
+    assert refused["error"]["param"] == parameter
+    assert message in refused["error"]["message"]
+
+
+def test_the_language_of_the_model_is_accepted(url):
+    assert converse(url, [], "?language=en-GB")[-1]["type"] == "done"
+
+
 def test_another_origin_cannot_open_a_websocket(url):
     with pytest.raises(InvalidStatus) as refused:
         connect(f"{url.replace('http', 'ws')}/v1/audio/live", origin="https://evil.example")
@@ -132,6 +158,33 @@ def test_stopping_ends_a_live_connection_with_its_text(start):
         last = rest(socket)
     assert [one["type"] for one in last][-2:] == ["final", "done"]
     assert last[-1]["text"].startswith("The number you have dialed is not in service")
+
+
+def test_stopping_answers_requests_that_take_too_long(start, tmp_path):
+    """A plain one, a stream of events, and an upload that does not end."""
+    url, state = start(Limits(shutdown_s=0.1))
+    path = tmp_path / "long.flac"
+    soundfile.write(path, np.tile(read(RECORDINGS / "two_cities.flac"), 6), 16_000)
+
+    def post(stream):
+        with path.open("rb") as file:
+            form = {"files": {"file": file}, "data": {"stream": stream}}
+            return httpx.post(f"{url}/v1/audio/transcriptions", timeout=60, **form)
+
+    def upload():
+        head = "POST /v1/audio/transcriptions HTTP/1.1\nHost: localhost\nContent-Length: 1000\n"
+        return raw(url, f"{head}Content-Type: multipart/form-data; boundary=x\n\n", [b"--x"])
+
+    with ThreadPoolExecutor(3) as pool:
+        plain, stream, slow = pool.submit(post, "false"), pool.submit(post, "true"), pool.submit(upload)
+        until(lambda: state.turns.jobs == 2)
+        state.server.should_exit = True
+    assert plain.result().status_code == 503
+    assert plain.result().headers["Retry-After"]
+    assert plain.result().json()["error"]["code"] == "stopping"
+    assert json.loads(stream.result().text.split("data: ")[-1])["error"]["code"] == "stopping"
+    assert slow.result().startswith("HTTP/1.1 503")
+    assert '"code":"stopping"' in slow.result()
 
 
 def wyoming(address, events):
@@ -180,6 +233,8 @@ def test_wyoming_takes_terms_and_a_model(service):
     assert "that's not" in Transcript.from_event(events[-2]).text
     refused = wyoming(service.wyoming, [Transcribe(name="asr-edge:nobody"), *spoken(blocks[:1])])
     assert Error.from_event(refused[-1]).code == "model_not_found"
+    refused = wyoming(service.wyoming, [Transcribe(language="fr"), *spoken(blocks[:1])])
+    assert "the model writes 'en' only" in Error.from_event(refused[-1]).text
 
 
 def test_wyoming_without_speech_has_an_empty_transcript(service):

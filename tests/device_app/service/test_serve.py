@@ -90,7 +90,9 @@ def test_with_tls_a_client_with_the_authority_and_a_token_is_served(start, own_h
     assert b"needs a token" in subprocess.run(command, capture_output=True, check=False).stdout
 
 
-@pytest.mark.parametrize("peer", ["evil.example", "8.8.8.8", "0.0.0.0/0", ""])
+@pytest.mark.parametrize(
+    "peer", ["evil.example", "8.8.8.8", "0.0.0.0/0", "0.0.0.0", "127.0.0.1", "255.255.255.255", "fd00::2", ""]
+)
 def test_wyoming_serves_only_named_private_peers(peer):
     assert WyomingAddress().host == "127.0.0.1"
     assert WyomingAddress(peers=("192.168.1.2",)).host != "127.0.0.1"

@@ -87,13 +87,16 @@ def test_a_prompt_lists_keyterms(client, url):
     assert "that's not a valid extension" in helped.json()["text"]
 
 
-def test_a_damaged_recording_gives_what_could_be_read_and_a_warning(client, url, tmp_path):
+def test_a_damaged_recording_gives_what_could_be_read_and_a_warning(api, client, url, tmp_path):
     path = tmp_path / "cut.flac"
     path.write_bytes(SPEECH.read_bytes()[:40_000])
     answer = post(client, url, path=path)
     assert answer.status_code == 200
     assert answer.json()["text"].startswith("The number")
     assert "cut.flac" in answer.headers["X-Asr-Edge-Warning"]
+    *_, done = api.audio.transcriptions.create(file=path, model="asr-edge", stream=True)
+    assert (done.type, done.text) == ("transcript.text.done", answer.json()["text"])
+    assert done.warning == answer.headers["X-Asr-Edge-Warning"]
 
 
 @pytest.mark.parametrize(
@@ -124,6 +127,26 @@ def test_the_openai_client_raises_its_own_errors(api):
         list(api.audio.transcriptions.create(file=("a.wav", b"no audio" * 100), model="asr-edge", stream=True))
 
 
+@pytest.mark.parametrize(
+    ("sent", "message"),
+    [
+        ({"data": {"file": "a"}, "files": {"x": b""}}, "file: is a text, not a recording"),
+        ({"files": {"audio": b"x"}}, "file: the recording is missing, the form has only audio"),
+        ({"files": {"file": b""}}, "file: is empty"),
+        ({"files": [("file", b"x"), ("file", b"y")]}, "file: the form has more than one file"),
+        ({"data": {"file": "x" * (2 << 20)}, "files": {"x": b"1"}}, "file: a field that is not a file has more than 1"),
+        ({"data": {f"a{n}": "x" for n in range(60)}, "files": {"x": b"1"}}, "the form has more than 50 fields"),
+        ({"content": b"--x", "headers": {"Content-Type": "multipart/form-data"}}, "is not a complete form"),
+    ],
+)
+def test_a_wrong_form_is_a_sentence_with_the_remedy(client, url, sent, message):
+    answer = client.post(f"{url}/v1/audio/transcriptions", **sent)
+    assert answer.status_code == 400
+    assert message in answer.json()["error"]["message"]
+    assert "send" in answer.json()["error"]["message"]
+    assert answer.json()["error"]["param"] == "file"
+
+
 @pytest.mark.parametrize("body", [b"", b"{}", b"--x\r\n"])
 @pytest.mark.parametrize("kind", ["application/json", "multipart/form-data", "multipart/form-data; boundary=x"])
 def test_a_body_that_is_no_form_is_refused(client, url, body, kind):
@@ -149,10 +172,24 @@ def test_a_recording_without_speech_has_an_empty_transcript(client, url, respons
         assert answer.json()["text"] == ""
 
 
-def test_a_path_that_does_not_exist_is_an_error_in_openais_shape(client, url):
-    answer = client.get(f"{url}/v1/chat/completions")
-    assert answer.status_code == 404
-    assert answer.json()["error"]["message"] == "Not Found"
+@pytest.mark.parametrize(
+    ("method", "path", "status", "message"),
+    [
+        ("GET", "/v1/chat/completions", 404, "there is nothing at /v1/chat/completions"),
+        ("POST", "/v1", 404, "there is nothing at /v1"),
+        ("GET", "/v1/audio/live", 404, "there is nothing at /v1/audio/live"),
+        ("GET", "/v1/models/zzz", 404, "there is no model 'zzz'; there are asr-edge"),
+        ("GET", "/v1/models/whisper-1", 404, "there is no model 'whisper-1'; there are asr-edge"),
+        ("GET", "/v1/models/asr-edge/x", 404, "there is nothing at /v1/models/asr-edge/x"),
+        ("GET", "/v1/audio/transcriptions", 405, "/v1/audio/transcriptions does not take GET, but POST"),
+        ("DELETE", "/v1/models/asr-edge", 405, "/v1/models/asr-edge does not take DELETE, but GET"),
+    ],
+)
+def test_what_the_service_does_not_have_is_an_error_in_openais_shape(client, url, method, path, status, message):
+    answer = client.request(method, f"{url}{path}")
+    assert answer.status_code == status
+    assert answer.json()["error"]["message"] == message
+    assert answer.json()["error"].keys() == {"message", "type", "param", "code"}
 
 
 def test_metrics_count_what_was_served_without_its_content(client, url):
@@ -160,4 +197,5 @@ def test_metrics_count_what_was_served_without_its_content(client, url):
     text = client.get(f"{url}/metrics").text
     assert 'asr_edge_requests_total{method="POST",route="/v1/audio/transcriptions",status="200"}' in text
     assert "service." not in text
-    assert client.get(f"{url}/health").json() == {"status": "ok", "jobs": 0}
+    health = client.get(f"{url}/health").json()
+    assert (health["status"], health["jobs"]) == ("ok", 0)

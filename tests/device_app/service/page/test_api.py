@@ -103,6 +103,16 @@ def test_the_next_sentence_is_another_one_after_saving_or_skipping(post, prompt)
     assert post("/recording", json={"skipped": read_prompts()})["is_over"]
 
 
+def test_the_last_recordings_list_each_sentence_once(post, prompt):
+    for number, sentence in enumerate(["one", "two", "two", "three"]):
+        take = prompt * (0.5 + number / 10)
+        saved = post("/takes", wav=wav(take), params={"prompt": sentence, "text": sentence})["utterance"]
+        assert saved["text"] == sentence
+    recent = post("/recording", json={})["recent"]
+    assert [one["text"] for one in recent] == ["three", "two", "one"]
+    assert recent[1]["id"] == 3  # the newest
+
+
 def test_a_take_that_is_sent_twice_is_saved_once(post, prompt):
     both = [post("/takes", wav=wav(prompt), params={"prompt": "hello", "text": "hello"}) for _ in range(2)]
     assert both[0]["utterance"] == both[1]["utterance"]

@@ -34,7 +34,7 @@ def started(monkeypatch):
         process.wait()
 
 
-def test_open_starts_the_service_and_then_finds_it(service_home, port, started, monkeypatch):
+def test_open_starts_the_service_and_then_finds_it(service_home, port, started, monkeypatch, tmp_path):
     opened = []
     monkeypatch.setattr(opening.webbrowser, "open", lambda url: opened.append(url) or True)
     assert not opening.is_serving(f"http://127.0.0.1:{port}")
@@ -43,6 +43,11 @@ def test_open_starts_the_service_and_then_finds_it(service_home, port, started, 
         assert done.stdout == f"http://127.0.0.1:{port}\n"
     assert opened == [f"http://127.0.0.1:{port}"] * 2
     assert len(started) == 1
+    monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path))
+    line = call("open", "--port", port, code=1).stderr
+    assert line.startswith(f"asr-edge: the service at http://127.0.0.1:{port} has another data folder than {tmp_path}")
+    assert "asr-edge open --port N" in line
+    assert len(opened) == 2
 
 
 @pytest.mark.slow
