@@ -12,10 +12,10 @@ from device_app.audio.samples import SAMPLE_RATE
 from device_app.recognition.results import Update
 from device_app.recognition.writers import segment_record
 from device_app.service.errors import NORMAL, ServiceError, as_service_error, refuse_socket
-from device_app.service.keyterms import keyterms_of
-from device_app.service.languages import check_language
 from device_app.service.live.session import LiveSession
 from device_app.service.models import NAME
+from device_app.service.parameters.keyterms import keyterms_of
+from device_app.service.parameters.languages import check_language
 from device_app.service.state import Client, Service, ServiceState
 from editing.json_text import JSONTextError, parse_json
 

@@ -9,8 +9,8 @@ from starlette.datastructures import FormData, UploadFile
 
 from device_app.data.terms import Term
 from device_app.service.errors import ServiceError
-from device_app.service.keyterms import keyterms_of
 from device_app.service.models import NAME
+from device_app.service.parameters.keyterms import keyterms_of
 from editing.errors import one_line
 
 FORMATS = ("json", "text", "srt", "verbose_json", "vtt")

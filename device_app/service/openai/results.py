@@ -9,7 +9,7 @@ from typing import Any
 
 from device_app.recognition.results import Transcript, TranscriptSegment
 from device_app.recognition.writers import Format, render
-from device_app.service.languages import name_of
+from device_app.service.parameters.languages import name_of
 
 TEXTS = {"srt": Format.SRT, "vtt": Format.VTT}
 

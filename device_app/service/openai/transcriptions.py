@@ -14,10 +14,10 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from device_app.service.errors import ServiceError, as_service_error, error_body
-from device_app.service.languages import check_language
 from device_app.service.openai.disconnect import unless_gone
 from device_app.service.openai.form import TranscriptionRequest
 from device_app.service.openai.results import as_json, as_text, as_verbose_json, usage
+from device_app.service.parameters.languages import check_language
 from device_app.service.recordings import RecordingTranscription
 from device_app.service.state import Client, Job, Service
 

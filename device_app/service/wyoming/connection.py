@@ -17,10 +17,10 @@ from wyoming.ping import Ping, Pong
 
 from device_app.recognition.results import Update
 from device_app.service.errors import ServiceError, as_service_error
-from device_app.service.keyterms import valid_terms
-from device_app.service.languages import check_language
 from device_app.service.live.session import LiveSession
 from device_app.service.models import NAME, Loaded
+from device_app.service.parameters.keyterms import valid_terms
+from device_app.service.parameters.languages import check_language
 from device_app.service.state import ServiceState
 from device_app.service.wyoming.events import read_event
 

@@ -1,0 +1,1 @@
+"""Parameters of requests that every protocol has: keyterms and the language."""
