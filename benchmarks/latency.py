@@ -1,6 +1,6 @@
 """Speed, memory and accuracy compared with other recognisers, with the same audio and threads.
 
-    python benchmarks/latency.py [--threads 2] [--rounds 5] [--manifest MANIFEST] [--published FOLDER]
+    python benchmarks/latency.py [--threads 2] [--rounds 5] [--manifest MANIFEST] [--beam 1] [--published FOLDER]
 
 Each engine runs in its own process, so that its memory can be measured. Rounds alternate between the
 engines, so that other load on the machine affects all of them. Ratios are of medians, asr-edge divided
@@ -42,9 +42,10 @@ CLIP_REPEATS = 5
 
 
 def load_asr_edge(arguments: argparse.Namespace) -> Transcribe:
-    from device_app import Transcriber, embedded_bundle
+    from device_app import DecodingOptions, Transcriber, embedded_bundle
 
-    transcriber = Transcriber(embedded_bundle(), threads=arguments.threads)
+    options = DecodingOptions() if arguments.beam is None else DecodingOptions(beam=arguments.beam)
+    transcriber = Transcriber(embedded_bundle(), threads=arguments.threads, options=options)
     return lambda audio: transcriber.transcribe(audio, SAMPLE_RATE).text
 
 
@@ -153,6 +154,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--manifest", type=Path, default=RECORDINGS / "manifest.jsonl")
+    parser.add_argument("--beam", type=int, help="of asr-edge; 1 is greedy decoding")
     parser.add_argument("--published", type=Path)
     parser.add_argument("--whisper", type=Path)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
