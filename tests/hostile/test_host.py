@@ -151,14 +151,16 @@ def test_fine_tuning_on_a_host_over_tls_gives_the_wer_of_local_fine_tuning(host,
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
-    """A model whose fine-tuning takes seconds, installed on the host."""
+    """A model whose fine-tuning takes seconds, installed on host and device."""
     from tests.conftest import TINY_TEXTS
     from tests.trainer.conftest import TINY
 
     monkeypatch.setitem(conformer_ctc.CONFIGS, "tiny", TINY)
     folder = tmp_path / "host" / "models" / "tiny"
     folder.parent.mkdir(parents=True)
-    return new_bundle(TINY_TEXTS, "tiny", folder)
+    found = new_bundle(TINY_TEXTS, "tiny", folder)
+    shutil.copytree(folder, tmp_path / "device" / "models" / "tiny")
+    return found
 
 
 @pytest.fixture
