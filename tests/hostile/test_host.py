@@ -31,16 +31,22 @@ from trainer.host.keys import signer
 from trainer.training.from_scratch import new_bundle
 
 pytestmark = pytest.mark.slow
-KILLS = 50
+KILLS = int(os.environ.get("ASR_EDGE_KILLS", "50"))  # of the host, and as many of the device
 
 
 class Machine:
-    """A data folder, and the command line on it."""
+    """A data folder, and the command line on it; with a namespace, in a network of its own."""
 
-    def __init__(self, folder, *, torch=True):
+    def __init__(self, folder, *, torch=True, namespace=None):
         self.folder, self.environment = folder, {**os.environ, "ASR_EDGE_HOME": str(folder), "TERM": "dumb"}
         block = "" if torch else BLOCK.format(forbidden=FORBIDDEN)
-        self._start = [sys.executable, "-c", block + "import sys; from device_app.cli import main; sys.exit(main())"]
+        inside = ["ip", "netns", "exec", namespace] if namespace else []
+        self._start = [
+            *inside,
+            sys.executable,
+            "-c",
+            block + "import sys; from device_app.cli import main; sys.exit(main())",
+        ]
 
     def start(self, *arguments, **options):
         command = [*self._start, *map(str, arguments)]
@@ -145,14 +151,24 @@ def test_fine_tuning_on_a_host_over_tls_gives_the_wer_of_local_fine_tuning(host,
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
-    """A model whose fine-tuning takes seconds, installed on the host."""
+    """A model whose fine-tuning takes seconds, installed on host and device."""
     from tests.conftest import TINY_TEXTS
     from tests.trainer.conftest import TINY
 
     monkeypatch.setitem(conformer_ctc.CONFIGS, "tiny", TINY)
     folder = tmp_path / "host" / "models" / "tiny"
     folder.parent.mkdir(parents=True)
-    return new_bundle(TINY_TEXTS, "tiny", folder)
+    found = new_bundle(TINY_TEXTS, "tiny", folder)
+    shutil.copytree(folder, tmp_path / "device" / "models" / "tiny")
+    return found
+
+
+@pytest.fixture
+def two_seconds(tmp_path):
+    """A training recording."""
+    path = tmp_path / "one.flac"
+    path.write_bytes(encode(read(RECORDINGS / "ss-noservice.flac")[: 2 * 16_000]))
+    return Utterance(audio=path, text="zero one")
 
 
 ATTEND = """
@@ -168,16 +184,15 @@ print("norm", result.vector.norm)
 """
 
 
-def test_kill_9_of_host_and_device_at_random_moments_ends_every_job_once(host, tiny: Bundle, tmp_path, monkeypatch):
+def test_kill_9_of_host_and_device_at_random_moments_ends_every_job_once(
+    host, tiny: Bundle, two_seconds, tmp_path, monkeypatch
+):
     """Kills only cost time: each job ends once, successfully, with one vector, which its device receives."""
     monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path / "device"))
     host.call("host", "init", "localhost")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     save_host(Host(url, signer(host.folder / "host").public_key))
-    audio = read(RECORDINGS / "ss-noservice.flac")
-    path = tmp_path / "one.flac"
-    path.write_bytes(encode(audio[: 2 * 16_000]))
     origin = Origin(tiny.family, tiny.weights_hash, "phone", utterances=1)
     rng = random.Random(0)
     environment = {**os.environ, "ASR_EDGE_HOME": str(tmp_path / "device")}
@@ -194,7 +209,7 @@ def test_kill_9_of_host_and_device_at_random_moments_ends_every_job_once(host, t
     try:
         for number in range(KILLS):
             settings = {"epochs": 2, "seed": number}
-            training_set = TrainingSet(tiny, [Utterance(audio=path, text="zero one")], [], origin)
+            training_set = TrainingSet(tiny, [two_seconds], [], origin)
             job = pack_job(training_set, AdaptationSettings(f"domain-{number}"), url, "tiny", settings)
             device = attend(job.key)
             for process in rng.sample(["host", "device"], 2):
@@ -218,3 +233,92 @@ def test_kill_9_of_host_and_device_at_random_moments_ends_every_job_once(host, t
     assert len({job.statement for job in found}) == KILLS
     assert all(norm > 0 for norm in norms.values())
     assert len(jobs()) == KILLS  # this test fetches vectors without merging them, so the jobs remain
+
+
+@pytest.fixture
+def network(tmp_path):
+    """Two network namespaces, host and device, with a link between them. netem is not in every kernel, nftables is."""
+    if os.geteuid() != 0 or not all(map(shutil.which, ("ip", "tc", "nft"))):
+        pytest.skip("network namespaces need root, iproute2 and nftables")
+    names = [f"asr-edge-{side}-{os.getpid()}" for side in ("host", "device")]
+    links = [f"ae{side}{os.getpid() % 100_000}" for side in "hd"]
+
+    def run(*command):
+        subprocess.run(command, check=True, capture_output=True)
+
+    for name in names:
+        run("ip", "netns", "add", name)
+    try:
+        run("ip", "link", "add", links[0], "netns", names[0], "type", "veth", "peer", links[1], "netns", names[1])
+        for number, (name, link) in enumerate(zip(names, links, strict=True), 1):
+            run("ip", "-n", name, "addr", "add", f"10.77.0.{number}/24", "dev", link)
+            run("ip", "-n", name, "link", "set", link, "up")
+            run("ip", "-n", name, "link", "set", "lo", "up")
+        yield Network(run, names, links)
+    finally:
+        for name in names:
+            run("ip", "netns", "del", name)
+
+
+class Network:
+    """The link between a host and a device."""
+
+    address = "10.77.0.1"  # of the host
+
+    def __init__(self, run, names, links):
+        self.host, self.device = names
+        self._run, self._sides = run, list(zip(names, links, strict=True))
+
+    def slow(self):
+        for name, link in self._sides:
+            limits = ("rate", "256kbit", "burst", "16kb", "latency", "400ms")
+            self._run("tc", "-n", name, "qdisc", "add", "dev", link, "root", "tbf", *limits)
+
+    def lossy(self):
+        rules = (
+            "add table inet loss; add chain inet loss in { type filter hook input priority 0; }; "
+            "add rule inet loss in numgen random mod 100 < 20 drop"
+        )
+        for name, _ in self._sides:
+            self._run("ip", "netns", "exec", name, "nft", rules)
+
+    def down(self, seconds):
+        name, link = self._sides[0]
+        self._run("ip", "-n", name, "link", "set", link, "down")
+        time.sleep(seconds)
+        self._run("ip", "-n", name, "link", "set", link, "up")
+
+
+@pytest.mark.parametrize("condition", ["slow", "lossy", "down"])
+def test_a_job_over_a_bad_network_ends_once(network, tiny: Bundle, two_seconds, tmp_path, monkeypatch, condition):
+    monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path / "device"))
+    host = Machine(tmp_path / "host", namespace=network.host)
+    device_home = {**os.environ, "ASR_EDGE_HOME": str(tmp_path / "device")}
+    host.call("host", "init", network.address)
+    token = host.call("host", "token", "add", "phone").stdout.strip()
+    keys = signer(host.folder / "host")
+    url = f"https://{network.address}:8443"
+    save_host(Host(url, keys.public_key, keys.authority, token))
+    origin = Origin(tiny.family, tiny.weights_hash, "phone", utterances=8)
+    training_set = TrainingSet(tiny, [two_seconds] * 8, [], origin)
+    job = pack_job(training_set, AdaptationSettings("phone"), url, "tiny", {"epochs": 40, "seed": 0})
+    server = host.start("host", "serve", "--host", "0.0.0.0", "--port", "8443")
+    try:
+        if condition != "down":
+            getattr(network, condition)()
+        began = time.monotonic()
+        inside = ["ip", "netns", "exec", network.device, sys.executable, "-c", ATTEND, job.key]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        device = subprocess.Popen(inside, env=device_home, **pipes)
+        for pause in (1.5, 3.0, 4.0) if condition == "down" else ():
+            time.sleep(pause)
+            network.down(4.0)
+        out, err = device.communicate(timeout=280)
+        assert device.returncode == 0, err
+        print(f"{condition}: {time.monotonic() - began:.0f} s")
+        found = Database(host.folder / "host" / "host.sqlite").jobs()
+    finally:
+        server.kill()
+        server.communicate()
+    assert [one.state for one in found] == ["done"]
+    assert float(re.fullmatch(r"norm (.*)\n", out)[1]) > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
@@ -29,6 +29,7 @@ from trainer.host.serving.statuses import EVERY, OF_JOB, WITH_TOKEN, add_error_h
 from trainer.host.uploads import append_body
 
 POLL_S = 0.5
+STALLED_S = 30.0  # jobs are looked at every 0.3 s, and removing old files takes seconds
 KEEP_ALIVE_S = 15.0  # sends an event at least so often, because a silent connection may be dead
 
 Sha256 = Annotated[str, PathParameter(pattern=r"^[0-9a-f]{64}$")]
@@ -92,11 +93,14 @@ _BYTES: dict[str, Any] = {
 
 
 @router.get("/v1/health", responses=errors(*EVERY))
-def health(host: Host) -> Health:
-    """Whether the host processes jobs, and how many are queued and running."""
+async def health(host: Host) -> Health:
+    """Whether the host processes jobs, and how many were queued and running less than a second ago."""
+    # Answers from memory, without a thread of the pool: those may all wait for the disk.
     if not host.jobs.is_alive():
         raise retry_later(503, "the host is starting or stopping")
-    return Health(status="ok", queued=host.jobs.database.count("queued"), running=host.jobs.database.count("running"))
+    if (waiting_s := host.jobs.waiting_s()) > STALLED_S:
+        raise retry_later(503, f"no job has been processed for {waiting_s:.0f} s: does the host's disk respond?")
+    return Health(status="ok", queued=host.jobs.queued, running=host.jobs.running)
 
 
 @router.get("/v1/identity", responses=errors(*EVERY))
@@ -162,15 +166,13 @@ async def upload(
     job: OwnJob, device: CallingDevice, host: Host, request: Request, upload_offset: Annotated[int, Header(ge=0)]
 ) -> JobStatus:
     """Continues the upload of a dataset from an offset, which must equal `received`."""
-    if job.state != "uploading":
-        return _status(host, job)  # already complete: the device sent it twice, or missed the response
+    if job.state != "uploading":  # already complete: the device sent it twice, or missed the response
+        return await run_in_threadpool(_status, host, job)
     _begin_upload(host, job.id)
     try:
-        if upload_offset != (received := host.jobs.received(job)):
-            raise HTTPException(409, f"the host has {received} bytes")
+        received = await run_in_threadpool(_check_upload, host, job, upload_offset)
         path = host.jobs.archive(job)
         limit = job.request["dataset"]["bytes"] - received
-        host.jobs.disk.require(limit)
         try:
             received += await append_body(
                 request, path, limit, host.jobs.limits.idle_timeout_s, host.jobs.disk, _is_wanted(host, job.id, device)
@@ -186,7 +188,7 @@ async def upload(
         if job.id not in host.uploading:  # cancelled; this request may have made the folder again
             await run_in_threadpool(host.jobs.cancel, job)
         host.uploading.discard(job.id)
-    return _status(host, host.jobs.database.job(job.id) or job)
+    return await run_in_threadpool(_current_status, host, job)
 
 
 @router.get("/v1/jobs/{identity}/events", response_class=EventSourceResponse, responses=errors(*OF_JOB))
@@ -194,14 +196,13 @@ async def events(job: OwnJob, device: CallingDevice, host: Host) -> AsyncIterato
     """Sends the state of a job whenever it changes, until the job has ended or the token is revoked."""
     last, sent = None, 0.0
     while True:
-        now = host.jobs.database.job(job.id)
-        if now is None or host.jobs.database.is_revoked(device.id):
+        status = await run_in_threadpool(_status_unless_revoked, host, job, device)
+        if status is None:
             return
-        status = _status(host, now)
         if status != last or time.monotonic() - sent > KEEP_ALIVE_S:
             last, sent = status, time.monotonic()
             yield ServerSentEvent(data=status)
-        if now.state not in UNFINISHED:
+        if status.state not in UNFINISHED:
             return
         await asyncio.sleep(POLL_S)
 
@@ -242,7 +243,7 @@ async def contribute(
         await run_in_threadpool(accept_contribution, host.jobs.database, host.folder, device, group, vector, temporary)
     finally:
         host.uploading.discard(name)
-        temporary.unlink(missing_ok=True)
+        await run_in_threadpool(temporary.unlink, missing_ok=True)
     return {"vector": vector}
 
 
@@ -276,9 +277,44 @@ def _begin_upload(host: HostState, name: str) -> None:
     host.uploading.add(name)
 
 
-def _is_wanted(host: HostState, name: str, device: Device) -> Callable[[], bool]:
+def _check_upload(host: HostState, job: Job, offset: int) -> int:
+    """The number of bytes received so far.
+
+    Raises:
+        HTTPException: 409 if it is not the offset.
+        StorageError: the disk has no space for the rest.
+    """
+    received = host.jobs.received(job)
+    if offset != received:
+        raise HTTPException(409, f"the host has {received} bytes")
+    host.jobs.disk.require(job.request["dataset"]["bytes"] - received)
+    return received
+
+
+def _is_wanted(host: HostState, name: str, device: Device) -> Callable[[], Awaitable[bool]]:
     """Whether an upload may continue: it was not cancelled, and the device's token was not revoked."""
-    return lambda: name in host.uploading and not host.jobs.database.is_revoked(device.id)
+    checked, is_revoked = -POLL_S, False
+
+    async def ask() -> bool:
+        nonlocal checked, is_revoked
+        if name not in host.uploading or is_revoked:
+            return False
+        if time.monotonic() - checked >= POLL_S:  # not for each of the many chunks of a large upload
+            checked = time.monotonic()
+            is_revoked = await run_in_threadpool(host.jobs.database.is_revoked, device.id)
+        return not is_revoked
+
+    return ask
+
+
+def _current_status(host: HostState, job: Job) -> JobStatus:
+    return _status(host, host.jobs.database.job(job.id) or job)
+
+
+def _status_unless_revoked(host: HostState, job: Job, device: Device) -> JobStatus | None:
+    """The present state of a job; None if it was removed, or its device's token was revoked."""
+    now = host.jobs.database.job(job.id)
+    return None if now is None or host.jobs.database.is_revoked(device.id) else _status(host, now)
 
 
 def _status(host: HostState, job: Job) -> JobStatus:

@@ -77,7 +77,7 @@ def retry_later(status: int, reason: str) -> HTTPException:
     return HTTPException(status, reason, {"Retry-After": str(RETRY_AFTER_S)})
 
 
-def _host_state(request: Request) -> HostState:
+async def _host_state(request: Request) -> HostState:  # async: a plain function would occupy a thread of the pool
     found: HostState = request.app.state.host_state
     return found
 
@@ -109,7 +109,7 @@ def _own_job(identity: Identity, device: CallingDevice, host: Host) -> Job:
 OwnJob = Annotated[Job, Depends(_own_job)]
 
 
-def _member(group: Name, device: CallingDevice) -> str:
+async def _member(group: Name, device: CallingDevice) -> str:
     if device.fleet != group:
         raise HTTPException(404, "this device is not in that group")
     return group

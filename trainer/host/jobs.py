@@ -47,6 +47,7 @@ class Jobs:
         disk: the reserve of the host's disk.
         ended: the number of jobs that have ended since the start, by state.
         training_s: seconds of fine-tuning since the start.
+        queued, running: the number of jobs when the thread last looked.
     """
 
     def __init__(
@@ -79,6 +80,8 @@ class Jobs:
         self._cleaned_at = 0.0
         self.ended: dict[str, int] = {"done": 0, "failed": 0, "cancelled": 0}
         self.training_s = 0.0
+        self.queued = self.running = 0
+        self._observed_at = 0.0
 
     # Files
 
@@ -150,6 +153,7 @@ class Jobs:
         """Starts the thread, which resumes unfinished jobs and starts queued ones."""
         make_folder(self._folder)
         self.disk.fill()
+        self._observe()
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
         self._thread.start()
 
@@ -165,9 +169,18 @@ class Jobs:
         """Whether the thread is running."""
         return self._thread is not None and self._thread.is_alive()
 
+    def waiting_s(self) -> float:
+        """Seconds since the thread last looked at the jobs; many if the disk of the host's folder stalls."""
+        return time.monotonic() - self._observed_at
+
+    def _observe(self) -> None:
+        self.queued, self.running = self.database.count("queued"), self.database.count("running")
+        self._observed_at = time.monotonic()
+
     def _run(self) -> None:
         while not self._stop.wait(POLL_S):
             try:
+                self._observe()
                 self.update()
             except Exception:  # such as a full disk or an unreachable cluster; the jobs wait until it is over
                 log.exception("jobs could not be processed; trying again in %g s", RETRY_S)

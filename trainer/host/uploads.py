@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from fastapi import HTTPException, Request
@@ -22,7 +22,7 @@ async def append_body(
     limit: int,
     idle_timeout_s: float,
     disk: DiskReserve,
-    is_wanted: Callable[[], bool] = lambda: True,
+    is_wanted: Callable[[], Awaitable[bool]],
 ) -> int:
     """Appends a request's body to a file. If the connection is lost, the bytes received so far are kept.
 
@@ -32,7 +32,7 @@ async def append_body(
         limit: the most bytes that are accepted.
         idle_timeout_s: the upload fails after this long without data.
         disk: the disk of the file; its reserve stays free.
-        is_wanted: asked at each write; False ends the upload.
+        is_wanted: asked at each chunk and each write; False ends the upload.
 
     Returns:
         The number of bytes appended.
@@ -49,7 +49,7 @@ async def append_body(
 
     async def flush() -> None:
         nonlocal added
-        if buffer and is_wanted():
+        if buffer and await is_wanted():
             await run_in_threadpool(_append, path, bytes(buffer), disk)
             added += len(buffer)
         buffer.clear()
@@ -60,7 +60,7 @@ async def append_body(
                 chunk = await asyncio.wait_for(anext(stream), idle_timeout_s)
             except StopAsyncIteration:
                 break
-            if not is_wanted():
+            if not await is_wanted():
                 raise HTTPException(409, "the upload was cancelled")
             if added + len(buffer) + len(chunk) > limit:
                 raise HTTPException(413, "the body is larger than announced")

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import ssl
+import threading
 
 import httpx2 as httpx
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from device_app.remote.tls import AUTHORITY, CERTIFICATE, CERTIFICATE_KEY
 from device_app.service.http.sockets import only_tls_1_3
 from tests.conftest import until
+from trainer.host import api
+from trainer.host.database import Database
 from trainer.host.limits import Limits
 
 REQUEST = {
@@ -256,3 +259,40 @@ def test_no_generated_request_causes_a_server_error(serve, client_of):
         call()
     assert not failed
     until(lambda: httpx.get(f"{url}/v1/health").status_code == 200)
+
+
+def test_health_is_answered_while_all_threads_wait_for_the_disk(serve, client_of, database, monkeypatch):
+    """A shared folder that stalls blocks every request that needs it, but not the one that monitoring asks."""
+    url = serve()
+    phone = client_of(url)
+    stalled = threading.Event()
+    waiting = []
+
+    def stall(_database, identity, *_device):
+        waiting.append(identity)
+        stalled.wait(30)
+
+    monkeypatch.setattr(Database, "job", stall)
+    threads = [threading.Thread(target=phone.get, args=(f"/v1/jobs/{number:032x}",)) for number in range(60)]
+    for thread in threads:
+        thread.start()
+    try:
+        until(lambda: len(waiting) >= 40)
+        assert httpx.get(f"{url}/v1/health", timeout=10).status_code == 200
+    finally:
+        stalled.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_health_says_when_jobs_are_not_processed(serve, client_of, monkeypatch):
+    url = serve()
+    create(client_of(url))
+    released = threading.Event()
+    monkeypatch.setattr(api, "STALLED_S", 0.5)
+    monkeypatch.setattr(Database, "count", lambda *_: released.wait(20) or 0)  # the thread asks this first
+    until(lambda: httpx.get(f"{url}/v1/health").status_code == 503)
+    answer = httpx.get(f"{url}/v1/health")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "disk" in answer.json()["detail"]
+    released.set()
