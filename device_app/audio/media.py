@@ -74,7 +74,7 @@ def _opened(source: Path | IO[bytes], name: str) -> Any:
         source.seek(0)
     try:
         file = f"file:{source}" if isinstance(source, Path) else source
-        return av.open(file, options=OPTIONS, metadata_errors="replace")
+        return av.open(file, mode="r", options=OPTIONS, metadata_errors="replace")  # not the mode of a temporary file
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise BadAudioError(f"{name}: not audio that can be read ({_reason(error)}); is it damaged?") from error
 

@@ -4,6 +4,7 @@ import io
 import shutil
 import stat
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,16 @@ def make(path, kind):
 @pytest.fixture(params=CONTAINERS)
 def recording(request, tmp_path):
     return make(tmp_path / f"talk.{request.param}", request.param)
+
+
+def test_a_temporary_copy_of_a_stream_is_read_as_the_file(recording):
+    """Regression: PyAV took the mode from the file object, and a temporary file can be written."""
+    with tempfile.TemporaryFile() as copy:
+        copy.write(recording.read_bytes())
+        samples = np.concatenate([block for block, _ in media.blocks(copy, "upload")])
+    assert len(samples)
+    expected = np.concatenate([block for block, _ in media.blocks(recording, "file")])
+    np.testing.assert_array_equal(samples, expected)
 
 
 def test_a_media_file_is_read_whole(recording):
