@@ -15,6 +15,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from device_app.audio.containers import mp4
 from editing.errors import BadAudioError, IncompleteAudioError, MissingDependencyError, StorageError, one_line
 
 _NAMES = "m4a m4b mp4 m4v mov 3gp 3g2 aac webm weba mkv mka amr awb wma wmv asf avi flv mpg mpeg m2ts ac3 ape wv tta"
@@ -48,7 +49,7 @@ def blocks(source: Path | IO[bytes], name: str) -> Iterator[Block]:
 
     Raises:
         BadAudioError: it is damaged or has no audio.
-        IncompleteAudioError: it is cut off; what was yielded before is sound.
+        IncompleteAudioError: it is cut off, or another file follows in it; what was yielded before is sound.
         MissingDependencyError: neither PyAV nor ffmpeg is installed.
     """
     if _has_pyav():
@@ -57,6 +58,12 @@ def blocks(source: Path | IO[bytes], name: str) -> Iterator[Block]:
         yield from _ffmpeg_blocks(program, source, name)
     else:
         raise MissingDependencyError(f"{name}: this format needs PyAV or ffmpeg: {HINT}")
+    with ExitStack() as stack:
+        if mp4.has_second_file(stack.enter_context(source.open("rb")) if isinstance(source, Path) else source):
+            raise IncompleteAudioError(
+                f"{name}: two MP4 files, one after the other, of which only the first can be read; "
+                "transcribe them one by one"
+            )
 
 
 def _has_pyav() -> bool:

@@ -276,7 +276,7 @@ def _transcribe_recordings(
     if errors and not is_several:
         raise errors[0]
     if errors:
-        raise AsrEdgeError(f"{len(errors)} of {counted(len(recordings), 'recording')} could not be transcribed")
+        raise AsrEdgeError(f"{len(errors)} of {counted(len(recordings), 'recording')} could not be transcribed whole")
 
 
 @contextmanager

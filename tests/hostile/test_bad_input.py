@@ -99,7 +99,7 @@ def test_a_batch_goes_on_past_bad_files(run, tmp_path):
     assert done.returncode == 1
     lines = done.stderr.splitlines()
     assert len(lines) == 6
-    assert lines[-1] == "asr-edge: 5 of 6 recordings could not be transcribed"
+    assert lines[-1] == "asr-edge: 5 of 6 recordings could not be transcribed whole"
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["good.txt", "truncated.txt"]
     assert "valid extension" in (tmp_path / "out" / "good.txt").read_text()
 

@@ -68,6 +68,18 @@ def test_a_temporary_copy_of_a_stream_is_read_as_the_file(recording):
     np.testing.assert_array_equal(samples, expected)
 
 
+def test_a_second_file_after_the_first_is_not_left_out_silently(tmp_path):
+    one = make(tmp_path / "one.m4a", "m4a")
+    both = tmp_path / "both.m4a"
+    both.write_bytes(one.read_bytes() * 2)
+    found = []
+    with pytest.raises(IncompleteAudioError, match=r"both\.m4a: two MP4 files, one after the other"):
+        for block, _ in media.blocks(both, "both.m4a"):
+            found.append(block)
+    expected = np.concatenate([block for block, _ in media.blocks(one, "one.m4a")])
+    np.testing.assert_array_equal(np.concatenate(found), expected)
+
+
 def test_a_media_file_is_read_whole(recording):
     assert is_same(read(recording), EXPECTED, tolerance_s=0.3)
     assert duration_s(recording) in (0.0, pytest.approx(len(EXPECTED) / 16000, abs=0.3))

@@ -66,7 +66,7 @@ def test_a_failure_in_a_job_is_one_line_and_the_others_go_on(folder):
     done = transcribe(folder, "-o", "out", "--jobs", 2, code=1)
     lines = done.stderr.splitlines()
     assert [line.split(":")[1].strip() for line in lines[:3]] == [f"in/bad{number}.wav" for number in range(3)]
-    assert lines[3:] == ["asr-edge: 3 of 8 recordings could not be transcribed"]
+    assert lines[3:] == ["asr-edge: 3 of 8 recordings could not be transcribed whole"]
     assert sorted(path.stem for path in Path("out").iterdir()) == sorted(WORDS)
 
 

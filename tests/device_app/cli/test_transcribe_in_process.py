@@ -92,7 +92,7 @@ def test_one_of_several_cannot_be_read_and_the_others_are_written(recording):
     done = transcribe("bad.wav", recording, code=1)
     assert done.stdout == "fio.wav: f i o\n"
     assert "asr-edge: bad.wav: " in done.stderr
-    assert done.stderr.endswith("asr-edge: 1 of 2 recordings could not be transcribed\n")
+    assert done.stderr.endswith("asr-edge: 1 of 2 recordings could not be transcribed whole\n")
     done = transcribe("bad.wav", code=1)
     assert done.stderr.count("\n") == 1
 
