@@ -54,8 +54,9 @@ def interrupted_domain(ledger: Ledger) -> str | None:
 
 def note_nothing_to_gain(ledger: Ledger, labelled: Sequence[StoredUtterance]) -> None:
     """Notes that the active version makes no error on the held-out ones of these utterances."""
-    known = [one for one in _marks(ledger) if one != _mark(ledger, labelled)]
-    content = json.dumps([*known, _mark(ledger, labelled)][-KEPT:]).encode()
+    mark = _mark(ledger, labelled)
+    known = [one for one in _marks(ledger) if one != mark]
+    content = json.dumps([*known, mark][-KEPT:]).encode()
     with suppress(StorageError):  # it only saves a proposal that leads nowhere
         write_atomically(ledger.folder / NOTHING_TO_GAIN, content, private=True)
 

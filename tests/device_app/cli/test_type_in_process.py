@@ -12,20 +12,7 @@ from device_app.dictation import window
 from device_app.dictation.control import Command, CommandServer, send
 from device_app.paths import RECORDINGS
 from tests.command_line import call
-
-
-class Screen:
-    def __init__(self):
-        self.text = ""
-
-    def type(self, text):
-        self.text += text
-
-    def erase(self, characters):
-        self.text = self.text[: len(self.text) - characters]
-
-    def selection(self):
-        return self.text
+from tests.device_app.dictation.screen import Screen
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from device_app.recording.saver import UtteranceSaver
 from editing.errors import BadInputError, MissingDependencyError
 from tests.command_line import call
 from tests.conftest import until
+from tests.device_app.dictation.screen import Screen
 
 EDITOR = """
 import sys, tkinter
@@ -56,22 +57,6 @@ class Microphone:
                 yield audio[start : start + 1600]
         self._press()
         yield np.zeros(1600, np.float32)
-
-
-class Screen:
-    """A window in memory."""
-
-    def __init__(self):
-        self.text, self.selected = "", ""
-
-    def type(self, text):
-        self.text += text
-
-    def erase(self, characters):
-        self.text = self.text[: len(self.text) - characters]
-
-    def selection(self):
-        return self.selected
 
 
 @pytest.fixture
