@@ -12,12 +12,14 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from device_app.data.store import Store
 from device_app.service.page.opening import is_serving
 from editing.files import sha256
-from tests.conftest import until
+from tests.conftest import until, write_audio
 from tests.device_app.service.page.conftest import ARGUMENTS, CHROMIUM, need_chromium
 
 MOMENTS = 30
@@ -32,13 +34,14 @@ class Desk:
         confirmed: what the service has confirmed: the text of each utterance by its number.
     """
 
-    def __init__(self, playwright, folder, microphone):
-        self.playwright, self.folder, self.microphone = playwright, folder, microphone
+    def __init__(self, playwright, folder, spoken):
+        self.playwright, self.folder, self.spoken = playwright, folder, spoken
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.service = self.context = None
         self.notes = 0
+        self.opened = 0
         self.confirmed = {}
 
     def start_service(self):
@@ -48,11 +51,18 @@ class Desk:
         self.service = subprocess.Popen([*command, "--wyoming-port", "0"], start_new_session=True)
         until(lambda: is_serving(self.url), 60)
 
+    def microphone(self):
+        """The sentence with noise of its own: the service stores two identical takes as one."""
+        self.opened += 1
+        speech, rate = soundfile.read(self.spoken, dtype="float32")
+        noise = np.random.default_rng(self.opened).normal(scale=0.003, size=len(speech))
+        return write_audio(self.folder.parent / "microphone.wav", speech + noise, rate, subtype="PCM_16")
+
     def open_browser(self):
         self.context = self.playwright.chromium.launch_persistent_context(
             self.folder,
             executable_path=CHROMIUM,
-            args=[*ARGUMENTS, f"--use-file-for-fake-audio-capture={self.microphone}"],
+            args=[*ARGUMENTS, f"--use-file-for-fake-audio-capture={self.microphone()}"],
             permissions=["microphone"],
         )
         page = self.context.pages[0]
@@ -142,12 +152,14 @@ def test_nothing_that_was_kept_is_lost(desk):
 
     chance = random.Random(32)
     kept = 0  # takes that the page had in its database as kept
+    what = "nothing"
     for moment in range(MOMENTS):
         desk.start_service()
         page = desk.open_browser()
         saved_everything(page)
-        assert len(texts()) >= kept, f"moment {moment}"
-        assert {number: texts().get(number) for number in desk.confirmed} == desk.confirmed, f"moment {moment}"
+        found, after = texts(), f"at moment {moment}, after a kill of: {what}"
+        assert len(found) >= kept, after
+        assert {number: found.get(number) for number in desk.confirmed} == desk.confirmed, after
         what = chance.choice(["browser", "service", "both"])
         kill = {"browser": desk.kill_browser, "service": desk.kill_service}.get(what)
         timer = threading.Timer(chance.uniform(0.0, 7.0), kill or (lambda: (desk.kill_service(), desk.kill_browser())))

@@ -28,6 +28,7 @@ def test_a_phone_signs_in_once_with_a_token_over_tls(serve, chromium, tmp_path):
     page.get_by_role("button", name="Sign in").click()
     page.click("#start")
     page.wait_for_selector("#stop:enabled")
+    page.wait_for_timeout(1000)
     page.click("#stop")
     page.wait_for_selector("#again")
 
