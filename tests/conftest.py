@@ -33,8 +33,8 @@ from device_app.paths import RECORDINGS
 from device_app.recognition import onnx_session
 from device_app.recognition.transcriber import Transcriber
 from export.bundle import GRAPHS, TOKENIZER, Bundle
+from tests import exported_graphs as graphs
 from tests.command_line import call
-from tests.exported_graphs import reused
 
 REPOSITORY = Path(__file__).parent.parent
 CORPUS = REPOSITORY.parent / "shared" / "data"
@@ -105,17 +105,25 @@ def pytest_deselected(items: Sequence[pytest.Item]) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if hasattr(session.config, "workeroutput"):  # a worker of pytest-xdist
         session.config.workeroutput["deselected"] = session.config.stash.get(DESELECTED, 0)
+        session.config.workeroutput["exported"] = graphs.exported
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Takes the number from any worker of pytest-xdist, as all deselect the same tests."""
-    node.config.stash[DESELECTED] = getattr(node, "workeroutput", {}).get("deselected", 0)
+    """Takes what a worker of pytest-xdist has counted; all deselect the same tests."""
+    output = getattr(node, "workeroutput", {})
+    node.config.stash[DESELECTED] = output.get("deselected", 0)
+    graphs.exported.extend(output.get("exported", []))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Lists the tests that were not run, and why, in a separate section."""
+    """Lists, in sections of their own, the tests that were not run, and why, and graphs that are not stored."""
+    if graphs.exported:
+        terminalreporter.section("slower than need be")
+        terminalreporter.line(
+            f"Graphs exported anew: {', '.join(sorted(graphs.exported))}: store them by --update-golden"
+        )
     reasons = Counter(skip_reason(report) for report in terminalreporter.stats.get("skipped", []))
     slow = config.stash.get(DESELECTED, 0)
     if not reasons and not slow:
@@ -198,7 +206,7 @@ def bundle() -> Bundle:
 @pytest.fixture(scope="session")
 def exported_graphs(request: pytest.FixtureRequest) -> Iterator[None]:
     """Exports of models are taken from `tests/graphs/` where they have been made before."""
-    with reused(request.config.getoption("--update-golden")):
+    with graphs.reused(request.config.getoption("--update-golden")):
         yield
 
 

@@ -2,8 +2,8 @@
 
 A graph is stored under a hash of everything that it depends on: the module's class, the names and shapes of its
 weights, the arguments of the export, the modules of our code that define it, and the versions of the libraries. Where
-one of them differs, the graph is exported anew. `pytest --update-golden` writes the graphs that are missing into
-`tests/graphs/`.
+one of them differs, the graph is exported anew, and the run's summary says so. `pytest --update-golden` writes the
+graphs that are missing into `tests/graphs/`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from editing.files import write_atomically
 FOLDER = Path(__file__).parent / "graphs"
 OURS = ("export.", "trainer.")
 LIBRARIES = ("torch", "transformers", "onnx", "onnxscript")
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+exported: list[str] = []  # names of the modules whose graphs this process has exported anew
 
 
 @contextmanager
@@ -47,6 +50,7 @@ def _export(original: Callable[..., None], module: Any, path: Path, update: bool
         write_atomically(path, lzma.decompress(stored.read_bytes()))
         return
     original(module, path, **how)
+    exported.append(type(module).__name__)
     if update:
         FOLDER.mkdir(exist_ok=True)
         stored.write_bytes(lzma.compress(path.read_bytes(), preset=9))
@@ -56,8 +60,17 @@ def _key(module: Any, how: dict[str, Any]) -> str:
     parts = [type(module).__qualname__, *(version(library) for library in LIBRARIES)]
     parts += [f"{name} {tuple(tensor.shape)}" for name, tensor in module.state_dict().items()]
     parts += [str(_shapes(how["args"])), str(how["inputs"]), str(how["outputs"]), _configuration(module)]
-    parts += [ast.dump(ast.parse(one.read_text("utf-8"))) for one in _sources(module)]  # without comments and layout
+    parts += [_code(one) for one in _sources(module)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def _code(path: Path) -> str:
+    """A Python file without comments, docstrings and layout."""
+    tree = ast.parse(path.read_text("utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)
 
 
 def _sources(module: Any) -> list[Path]:
