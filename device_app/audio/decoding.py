@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_app.audio import containers, media
+from device_app.audio.containers import flac
 from device_app.audio.containers.view import HEADER_TOLERANCE_S, Part, View
 from device_app.audio.native_messages import without_mpg123_messages
 from editing.errors import BadAudioError, IncompleteAudioError
@@ -19,6 +20,8 @@ Block = tuple[NDArray[np.float32], int]  # (samples, channels), and the sampling
 
 MAX_DURATION_S = 100 * 3600.0  # if a header claims more, it is wrong or means that the length is unknown
 MAX_BLOCK = 4_000_000  # samples, summed over all channels
+SMALL_BLOCK = 64  # samples
+MAX_GAP_S = 60.0  # silence for damaged audio, so that times stay right; a damaged header may claim more
 MIN_BITS_PER_S = 1000  # if a header claims a length with fewer, the samples are counted: a small file decodes fast
 
 
@@ -39,22 +42,32 @@ def decoded(source: Path | IO[bytes], name: str, block_s: float) -> Iterator[Blo
         parts = containers.parts(file) or [_whole(file)]
         fault: str | None = None
         total_s = 0.0
-        for number, part in enumerate(parts):
+        is_first = True
+        while parts:
+            part = parts.pop(0)
             with ExitStack() as opened_part:
                 opened = _open(part, opened_part)
                 if isinstance(opened, str):
-                    if number == 0:
+                    if is_first:
                         yield from _decode_with_media(source, file, name, opened)
                         return
                     fault = fault or f"damaged after {total_s:.1f} s ({opened})"
                     continue
+                is_first = False
                 found = 0
                 try:
-                    while len(block := _read(opened, part, _block_size(opened, block_s))):
+                    for block in _blocks(part, opened, _block_size(opened, block_s)):
                         found += len(block)
                         yield block, opened.samplerate
                 except _DecoderError as error:
-                    fault = fault or f"damaged after {total_s + found / opened.samplerate:.1f} s ({error})"
+                    # Else only what follows the audio is damaged.
+                    if part.declared is None or found < part.declared - HEADER_TOLERANCE_S * opened.samplerate:
+                        fault = fault or f"damaged after {total_s + found / opened.samplerate:.1f} s ({error})"
+                        if (rest := flac.after_damage(part, part.first + found)) is not None:
+                            parts.insert(0, rest[0])
+                            missing = min(rest[1] - part.first - found, round(MAX_GAP_S * opened.samplerate))
+                            yield np.zeros((missing, opened.channels), np.float32), opened.samplerate
+                            found += missing
                 fault = fault or _shortage(part, opened, found, total_s)
                 total_s += found / opened.samplerate
         if fault:
@@ -139,7 +152,12 @@ def _open(part: Part, stack: ExitStack) -> Any:
         with _without_messages(part):
             return stack.enter_context(Sequential(part.file))
     except soundfile.LibsndfileError as error:
-        return error.error_string
+        return _reason(error)
+
+
+def _reason(error: Any) -> str:
+    """libsndfile's reason as a part of a sentence."""
+    return str(error.error_string).removeprefix("Error : ").rstrip(". ")
 
 
 def _read(opened: Any, part: Part, count: int) -> NDArray[np.float32]:
@@ -153,7 +171,31 @@ def _read(opened: Any, part: Part, count: int) -> NDArray[np.float32]:
             raise _DecoderError(part.file.failure.strerror)
         return block
     except soundfile.LibsndfileError as error:
-        raise _DecoderError(error.error_string) from error
+        raise _DecoderError(_reason(error)) from error
+
+
+def _blocks(part: Part, opened: Any, count: int) -> Iterator[NDArray[np.float32]]:
+    """The blocks of a part, (samples, channels); raises `_DecoderError` after the last sample that can be decoded."""
+    found = 0
+    try:
+        while len(block := _read(opened, part, count)):
+            found += len(block)
+            yield block
+    except _DecoderError:
+        yield from _before_error(part, found)
+        raise
+
+
+def _before_error(part: Part, start: int) -> Iterator[NDArray[np.float32]]:
+    """Samples from `start` to an error. libsndfile gives none of a block with an error, so smaller ones are read."""
+    part.file.seek(0)
+    with ExitStack() as stack, suppress(_DecoderError):
+        if isinstance(opened := _open(part, stack), str):
+            return
+        while start and len(skipped := _read(opened, part, min(start, MAX_BLOCK // opened.channels))):
+            start -= len(skipped)
+        while len(block := _read(opened, part, SMALL_BLOCK)):
+            yield block
 
 
 def _block_size(opened: Any, block_s: float) -> int:

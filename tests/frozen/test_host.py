@@ -93,6 +93,7 @@ def test_a_group_is_merged_again_from_what_devices_gave(host, monkeypatch):
     assert mine <= then + 0.1
 
 
+@pytest.mark.slow
 def test_host_and_device_go_on_with_the_jobs_they_had(host, home):
     """One was done and waits to be fetched, one was in the queue with its dataset; and a group's vector is offered."""
     port = free_port()

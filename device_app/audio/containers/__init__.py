@@ -38,7 +38,9 @@ FOREIGN_SIGNATURES = (
     (8, b"AVI "),
     (0, b"\xff\xf1"),  # AAC with ADTS headers
     (0, b"\xff\xf9"),
+    (0, b"\0\0\1\xba"),  # MPEG program stream: its packets have MP2 frames, and headers between them
 )
+TRANSPORT_PACKET = 188  # bytes of a packet of an MPEG transport stream, which begins with "G"
 
 
 def parts(file: IO[bytes]) -> list[Part] | None:
@@ -51,6 +53,8 @@ def parts(file: IO[bytes]) -> list[Part] | None:
         At least one stream. None if the file is of none of these formats or cannot be read: a decoder then reads the
         whole file, and reports the error.
     """
+    if is_foreign(file):
+        return None
     size = file.seek(0, 2)
     for find in FORMATS:
         file.seek(0)
@@ -65,5 +69,7 @@ def parts(file: IO[bytes]) -> list[Part] | None:
 def is_foreign(file: IO[bytes]) -> bool:
     """Whether a file is a container that libsndfile does not read, such as MP4; the position in the file changes."""
     file.seek(0)
-    start = file.read(16)
+    start = file.read(3 * TRANSPORT_PACKET)
+    if len(start) == 3 * TRANSPORT_PACKET and all(byte == ord("G") for byte in start[::TRANSPORT_PACKET]):
+        return True
     return any(start[offset : offset + len(magic)] == magic for offset, magic in FOREIGN_SIGNATURES)

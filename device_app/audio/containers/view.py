@@ -22,7 +22,7 @@ class View(io.RawIOBase):
         failure: why the file could not be read; to a decoder that is its end.
     """
 
-    def __init__(self, file: IO[bytes], spans: Sequence[Span]) -> None:
+    def __init__(self, file: IO[bytes] | View, spans: Sequence[Span]) -> None:
         super().__init__()
         self.failure: OSError | None = None
         self._file = file
@@ -66,7 +66,7 @@ class View(io.RawIOBase):
             return span[within : within + most]
         try:
             self._file.seek(span[0] + within)
-            return self._file.read(min(most, span[1] - within))
+            return self._file.read(min(most, span[1] - within)) or b""
         except OSError as error:  # a decoder's callback must not raise
             self.failure = error
             return b""
@@ -82,6 +82,7 @@ class Part:
         is_cut: its last block, page or chunk is incomplete.
         samples: per channel that it has in fact, if its structure shows it.
         is_mpeg: whether libmpg123 decodes it, which prints messages.
+        first: the number of its first sample in the recording, if it is the rest of a damaged stream.
     """
 
     file: View
@@ -89,6 +90,7 @@ class Part:
     is_cut: bool = False
     samples: int | None = None
     is_mpeg: bool = False
+    first: int = 0
 
 
 def skip_id3(file: IO[bytes], position: int) -> int:

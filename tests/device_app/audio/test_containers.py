@@ -201,6 +201,39 @@ def test_a_flac_file_of_unknown_length_that_is_cut_off(share):
     assert is_same(found, EXPECTED[: len(found)])
 
 
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize("length", [1, 200, 3000])
+@pytest.mark.parametrize("total", [None, 0], ids=["known length", "unknown length"])
+def test_damage_within_a_flac_file_costs_only_the_damaged_frames(share, length, total):
+    data = bytearray(make("flac") if total is None else flac_with_total(make("flac"), total))
+    at = round(share * len(data))
+    data[at : at + length] = bytes(byte ^ 0x5A for byte in data[at : at + length])
+    found, message = decoded(bytes(data))
+    assert "damaged after" in message
+    assert len(found) == pytest.approx(len(EXPECTED), abs=0.01 * SAMPLE_RATE)
+    wrong = np.flatnonzero(np.abs(found[: len(EXPECTED)] - EXPECTED[: len(found)]) > 0.01)
+    assert np.ptp(wrong) < 2.5 * SAMPLE_RATE * 4096 / RATE  # of at most three frames
+    assert abs(wrong.mean() / len(EXPECTED) - share) < 0.25
+
+
+def test_a_flac_file_with_damage_in_several_places():
+    data = bytearray(make("flac", np.concatenate([AUDIO] * 4)))
+    for share in (0.2, 0.5, 0.8):
+        data[round(share * len(data))] ^= 0xFF
+    found, message = decoded(bytes(data))
+    assert "damaged after" in message
+    assert len(found) == pytest.approx(4 * len(EXPECTED), abs=0.01 * SAMPLE_RATE)
+
+
+@pytest.mark.parametrize(
+    "junk", [bytes(4096), b"APETAGEX" + bytes(60), b"some text " * 30], ids=["zeros", "APE", "text"]
+)
+def test_what_follows_the_audio_of_a_flac_file_is_no_damage(junk):
+    found, message = decoded(make("flac") + junk)
+    assert message is None
+    assert len(found) == pytest.approx(len(EXPECTED), abs=0.01 * SAMPLE_RATE)
+
+
 def test_a_flac_file_with_tags_before_and_after():
     tag = b"ID3\x04\x00\x00\x00\x00\x10\x00" + bytes(2048)
     for total in (0, len(AUDIO)):

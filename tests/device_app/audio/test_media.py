@@ -32,6 +32,13 @@ CONTAINERS = {
     "wma": ("asf", "wmav2", 44100),
     "avi": ("avi", "pcm_s16le", 16000),
     "flv": ("flv", "aac", 44100),
+    "amr": ("amr", "libopencore_amrnb", 8000),
+    "3gp": ("3gp", "libopencore_amrnb", 8000),
+    "ac3": ("ac3", "ac3", 48000),
+    "wv": ("wv", "wavpack", 44100),
+    "tta": ("tta", "tta", 44100),
+    "mpg": ("mpeg", "mp2", 44100),
+    "ts": ("mpegts", "mp2", 44100),
 }
 
 
@@ -42,7 +49,7 @@ def make(path, kind):
     options = {"movflags": "faststart"} if form == "ipod" else {}
     with av.open(str(path), "w", format=form, options=options) as container:
         stream = container.add_stream(codec, rate=rate, layout="mono")
-        stream.bit_rate = 64_000
+        stream.bit_rate = 12_200 if "amr" in codec else 64_000
         frame = av.AudioFrame.from_ndarray(source.astype(np.float32)[None], format="fltp", layout="mono")
         frame.sample_rate = rate
         resampler = av.AudioResampler(stream.format, "mono", rate, frame_size=stream.frame_size or 1024)
