@@ -161,8 +161,8 @@ def check_outputs(
         overwrite: results may replace existing files, but never a recording.
 
     Raises:
-        BadInputError: a target is an input, a recording (for example by a mistake in a list of files), or another
-            file that `overwrite` does not allow replacing; see `device_app.outputs.check_output`.
+        BadInputError: a target is an input, a recording (for example by a mistake in a list of files), has the suffix
+            of one, or is another file that `overwrite` does not allow replacing; see `device_app.outputs.check_output`.
     """
     # Standard input and output may be files too: "transcribe - -o x < x", "transcribe x >> x".
     inputs = [*(one.path or STANDARD_INPUT for one in recordings), *others]
@@ -171,6 +171,10 @@ def check_outputs(
         if target.is_file() and not is_stream(target) and is_recording(target):
             raise BadInputError(
                 f"{target}: is a recording, which would be overwritten; nothing was changed. Name another file"
+            )
+        if target.suffix.lower() in SUFFIXES and not is_stream(target):
+            raise BadInputError(
+                f"{target}: has the name of a recording, but a transcript is text; write {target.with_suffix('.txt')}"
             )
         check_output(target, overwrite=overwrite)
 

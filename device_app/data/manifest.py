@@ -150,14 +150,19 @@ def _utterance(manifest: Path, number: int, line: str, needs_text: bool) -> Utte
     except ValueError as error:
         raise BadInputError(f"{location}: not JSON ({error}); expected one object a line") from error
     if not isinstance(record, dict):
-        raise BadInputError(f"{location}: expected a JSON object")
+        hint = "; write each element of the list on a line of its own" if isinstance(record, list) else ""
+        raise BadInputError(f"{location}: {shown(record)}; expected a JSON object{hint}")
     record = {key: value for key, value in record.items() if value is not None}
     audio = _first(record, AUDIO_KEYS)
     text = _first(record, TEXT_KEYS)
-    if not isinstance(audio, str) or not audio:
+    if audio is None or audio == "":
         raise BadInputError(f'{location}: has no "audio" (or "audio_filepath")')
-    if not isinstance(text, str) and (needs_text or text is not None):
+    if text is None and needs_text:
         raise BadInputError(f'{location}: has no "text"')
+    if not isinstance(audio, str):
+        raise BadInputError(f"{location}: {shown(audio)} as a recording; expected its path as a string")
+    if text is not None and not isinstance(text, str):
+        raise BadInputError(f"{location}: {shown(text)} as a text; expected a string")
     start, end = _cut(record, location)
     return Utterance(
         id=_name(record, "id", location) or _default_id(audio, record),
@@ -199,7 +204,9 @@ def _cut(record: dict[str, Any], location: str) -> tuple[int, int | None]:
         value = record.get(key, 1)
         if not is_number(value) or not 0 <= value <= MAX_DURATION_S or (key == "duration" and not value):
             least = "above 0" if key == "duration" else "from 0"
-            raise BadInputError(f'{location}: "{key}" is {shown(value)}; expected seconds, a number {least}')
+            raise BadInputError(
+                f'{location}: "{key}" is {shown(value)}; expected seconds, a number {least} to {MAX_DURATION_S:,.0f}'
+            )
     start = round(record.get("offset", 0) * SAMPLE_RATE)
     if "duration" not in record:
         return start, None

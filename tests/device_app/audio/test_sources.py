@@ -93,6 +93,11 @@ def test_a_slip_in_a_list_of_files_costs_no_recording(folder):
         check([folder / "b.wav"], folder / "a.FLAC")
 
 
+def test_text_is_not_written_under_the_suffix_of_a_recording(folder, tmp_path):
+    with pytest.raises(BadInputError, match=r"a transcript is text; write .*new\.txt"):
+        check([folder / "b.wav"], tmp_path / "new.WAV")
+
+
 @pytest.mark.parametrize("name", ["talk", "talk.backup", "talk.txt"])
 def test_a_recording_is_known_by_what_is_in_it(folder, tmp_path, name):
     talk = shutil.copy(RECORDINGS / "invalid.flac", tmp_path / name)
