@@ -30,7 +30,7 @@ LAST = "model.decoder.norm.weight"
 @pytest.fixture(autouse=True)
 def _small_guard_set(monkeypatch):
     some = guard_set()[4::48]
-    monkeypatch.setattr(fleet, "guard_set", lambda _language="en": some)
+    monkeypatch.setattr(fleet, "guard_set", lambda language: some if language == "en" else ())
 
 
 @pytest.fixture
@@ -75,14 +75,14 @@ def give(database, host_home, tmp_path):
 
 @pytest.fixture
 def merge(database, host_home, keys, bundle):
-    def run(method="task_arithmetic", min_devices=3, **settings):
+    def run(method="task_arithmetic", min_devices=3, base=bundle, **settings):
         folder = host_home / "host"
         return merge_fleet(
             database,
             folder,
             keys,
             "crew",
-            bundle,
+            base,
             MergeSettings(method, settings),
             tolerance=0.01,
             context=ExecutionContext(threads=2),
@@ -162,6 +162,18 @@ def test_a_vector_of_which_only_transcripts_show_the_harm_is_left_out(give, merg
     assert left_out(report).keys() == {"poison"}
     assert "points lower" in left_out(report)["poison"]
     assert report.vector
+
+
+def test_without_a_guard_set_for_the_language_the_speech_of_the_group_decides(give, merge, vector, bundle, monkeypatch):
+    give(a=vector(1), b=vector(2), c=vector(3))
+    swahili = replace(bundle, language="sw")
+    with pytest.raises(BadInputError, match=r"no guard set for the language 'sw'.*host fleet score add"):
+        merge(base=swahili)
+    monkeypatch.setattr(fleet, "speech", lambda _folder, _group: guard_set()[4::48])
+    report = merge(base=swahili)
+    assert report.vector
+    assert report.general_speech_before is None
+    assert report.group_speech_before is not None
 
 
 def test_clipping_scales_long_vectors_to_a_multiple_of_the_median(vector):

@@ -97,8 +97,15 @@ def merge_fleet(
         min_devices: number of devices with different vectors below which nothing is merged.
 
     Raises:
-        BadInputError: too few vectors remain, the method cannot merge them, or the group's held-out speech is damaged.
+        BadInputError: too few vectors remain, the method cannot merge them, the group's held-out speech is damaged, or
+            there is neither a guard set for the model's language nor speech of the group.
     """
+    guard, group_speech = guard_set(base.language), speech(folder, group)
+    if not guard and not group_speech:
+        raise BadInputError(
+            f"{group}: there is no guard set for the language {base.language!r}, so nothing would notice a harmful "
+            "vector; give the group held-out speech with 'asr-edge host fleet score add'"
+        )
     settings = {**merge.with_defaults(), "lam": 1.0}
     theta = base.weights()
     found = _load_contributions(database.contributions(group, base.weights_hash), folder, base, theta)
@@ -108,7 +115,7 @@ def merge_fleet(
     minimum = min(MIN_LEFT, min_devices)
     found.require(minimum, group)
     found.vectors = robust.clipped(found.vectors)
-    scorer = Scorer(base, theta, guard_set(), speech(folder, group), MergeSettings(merge.method, settings), context)
+    scorer = Scorer(base, theta, guard, group_speech, MergeSettings(merge.method, settings), context)
     if GROUP_SPEECH in scorer.sets:
         _leave_out_harmful_alone(found, scorer, tolerance)
         found.require(minimum, group)
@@ -120,13 +127,15 @@ def merge_fleet(
 
 
 def _with_scores(report: Report, scorer: Scorer, after: Mapping[str, Hypotheses]) -> Report:
-    has_speech = GROUP_SPEECH in after
+    def wer(hypotheses: Mapping[str, Hypotheses], name: str) -> float | None:
+        return hypotheses[name].wer if name in hypotheses else None
+
     return replace(
         report,
-        general_speech_before=scorer.before[GUARD_SET].wer,
-        general_speech_after=after[GUARD_SET].wer,
-        group_speech_before=scorer.before[GROUP_SPEECH].wer if has_speech else None,
-        group_speech_after=after[GROUP_SPEECH].wer if has_speech else None,
+        general_speech_before=wer(scorer.before, GUARD_SET),
+        general_speech_after=wer(after, GUARD_SET),
+        group_speech_before=wer(scorer.before, GROUP_SPEECH),
+        group_speech_after=wer(after, GROUP_SPEECH),
     )
 
 

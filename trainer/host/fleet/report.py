@@ -42,7 +42,7 @@ class Report:
         method, settings: those of the merge.
         judged: all contributions.
         general_speech_before, general_speech_after: WER of the guard set with the base, and with the merged vector;
-            None if nothing was merged.
+            None if nothing was merged, or there is no guard set for the language of the base.
         group_speech_before, group_speech_after: likewise of the group's held-out speech; None if there is none.
         vector: the hash of the merged vector; empty if none is offered.
         reasons: why no vector is offered.

@@ -37,7 +37,7 @@ class Scorer:
     """Transcribes the guard set and the group's held-out speech with merges of given vectors.
 
     Attributes:
-        sets: utterances by `GUARD_SET` and, if there are any, `GROUP_SPEECH`.
+        sets: utterances by `GUARD_SET` and `GROUP_SPEECH`, if there are any of each.
         before: the base model's hypotheses.
     """
 
@@ -50,9 +50,8 @@ class Scorer:
         merge: MergeSettings,
         context: ExecutionContext,
     ) -> None:
-        self.sets: dict[str, Sequence[Utterance]] = {GUARD_SET: guard}
-        if group_speech:
-            self.sets[GROUP_SPEECH] = group_speech
+        sets = {GUARD_SET: guard, GROUP_SPEECH: group_speech}
+        self.sets = {name: utterances for name, utterances in sets.items() if utterances}
         self._base, self._theta, self._merge, self._context = base, theta, merge, context
         transcriber = Transcriber(base, threads=context.threads)
         self.before: ByDomain = transcribe_sets(transcriber, self.sets, context.reporter, "transcribing with the base")
