@@ -165,4 +165,16 @@ def portaudio() -> Any:
         import sounddevice
     except OSError as error:  # what it raises where the library is not found
         raise MicrophoneError(INSTALL_PORTAUDIO) from error
+    sounddevice._ffi_string = _valid_utf8
     return sounddevice
+
+
+def _valid_utf8(text: Any) -> bytes:
+    """A string of PortAudio as valid UTF-8, which sounddevice requires of names.
+
+    A device name in another encoding, as ALSA's configuration may have, would else hide all devices.
+    """
+    import sounddevice
+
+    found: bytes = sounddevice._ffi.string(text)
+    return found.decode("utf-8", "replace").encode()

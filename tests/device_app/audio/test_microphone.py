@@ -11,13 +11,17 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from device_app.data.store import Store
 from device_app.paths import RECORDINGS
+from tests.conftest import microphone_is_missing
 
 pytestmark = pytest.mark.microphone
+
+ALSA = Path("/usr/share/alsa/alsa.conf")
 
 
 @pytest.fixture
@@ -153,3 +157,17 @@ def test_a_microphone_that_goes_away(virtual_microphone, start):
         virtual_microphone.control("set-default-source", "speaker.monitor")
     assert process.returncode == 1
     assert "was it unplugged?" in err.decode().splitlines()[-1]
+
+
+@pytest.mark.skipif(microphone_is_missing() != "" or not ALSA.is_file(), reason="PortAudio with ALSA is not installed")
+def test_a_device_name_that_is_not_utf8_is_listed_and_can_be_chosen(tmp_path):
+    """PortAudio gives the bytes of ALSA's configuration."""
+    configuration = tmp_path / "asound.conf"
+    configuration.write_bytes(b'<%s>\npcm."mic\xe9" { type null }\n' % bytes(ALSA))
+    code = "from device_app.audio.microphone import Microphone, input_devices; print([d.name for d in input_devices()])"
+    code += "; print(Microphone('mic').name)"
+    environment = {**os.environ, "ALSA_CONFIG_PATH": str(configuration), "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=False, timeout=60)
+    listed, chosen = done.stdout.decode().splitlines()
+    assert "mic\N{REPLACEMENT CHARACTER}" in listed
+    assert chosen == "mic\N{REPLACEMENT CHARACTER}"
