@@ -126,9 +126,15 @@ def new_file_in_one_step(path: Path) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
+def shortened(name: str, length: int) -> str:
+    """A file name of at most `length` bytes, cut between characters."""
+    encoded = os.fsencode(name)
+    return name if len(encoded) <= length else encoded[:length].decode(errors="ignore")
+
+
 def _temporary_path(path: Path) -> Path:
     suffix = f".{secrets.token_hex(8)}.tmp"
-    name = os.fsencode(path.name)[: MAX_NAME_LENGTH - 1 - len(suffix)].decode(errors="ignore")
+    name = shortened(path.name, MAX_NAME_LENGTH - 1 - len(suffix))
     return path.with_name(f".{name}{suffix}")
 
 

@@ -15,13 +15,13 @@ from typing import IO
 from device_app.audio.samples import SUFFIXES, is_recording
 from device_app.outputs import check_output
 from editing.errors import AsrEdgeError, BadAudioError, BadInputError, StorageError
-from editing.files import MAX_NAME_LENGTH, is_stream, refuse_overwriting
+from editing.files import MAX_NAME_LENGTH, is_stream, refuse_overwriting, shortened
 
-STDIN = "-"
-STANDARD_INPUT = Path("/dev/stdin")
-STANDARD_OUTPUT = Path("/dev/stdout")
+STDIN_ARGUMENT = "-"
+STDIN_DEVICE = Path("/dev/stdin")
+STDOUT_DEVICE = Path("/dev/stdout")
 APPLE_DOUBLE = "._"
-IN_MEMORY = 16 * 1024 * 1024  # bytes of standard input kept in memory; more goes to a temporary file
+MAX_IN_MEMORY = 16 * 1024 * 1024  # bytes of standard input kept in memory; more goes to a temporary file
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,16 @@ class Recording:
             BadAudioError: standard input, a FIFO or a device cannot be read, or has no data.
             StorageError: its data does not fit on the disk.
         """
-        if self.path is not None and not self.is_stream:
+        if self.path is not None and not self.is_read_once:
             yield self.path
             return
-        with tempfile.SpooledTemporaryFile(IN_MEMORY) as spool:
+        with tempfile.SpooledTemporaryFile(MAX_IN_MEMORY) as spool:
             try:
                 with self._stream() as stream:
                     while data := stream.read(1 << 20):
                         _buffer(data, spool)
             except OSError as error:
-                if isinstance(error, AsrEdgeError):
+                if isinstance(error, AsrEdgeError):  # StorageError is an OSError too
                     raise
                 raise BadAudioError(f"{self.name}: cannot be read ({error.strerror or error})") from error
             if not spool.tell():
@@ -65,7 +65,7 @@ class Recording:
             yield spool
 
     @property
-    def is_stream(self) -> bool:
+    def is_read_once(self) -> bool:
         """Whether it can be read only once: standard input, a FIFO, a device."""
         return self.path is None or (self.path.exists() and not self.path.is_file() and not self.path.is_dir())
 
@@ -102,7 +102,7 @@ def find_recordings(
     found: list[Recording] = []
     for source in sources:
         path = Path(source)
-        if source == STDIN:
+        if source == STDIN_ARGUMENT:
             found.append(Recording(None, "standard input", Path("stdin")))
         elif path.is_dir():
             inside = audio_files(path, on_skipped)
@@ -165,8 +165,8 @@ def check_outputs(
             of one, or is another file that `overwrite` does not allow replacing; see `device_app.outputs.check_output`.
     """
     # Standard input and output may be files too: "transcribe - -o x < x", "transcribe x >> x".
-    inputs = [*(one.path or STANDARD_INPUT for one in recordings), *others]
-    refuse_overwriting(targets or [STANDARD_OUTPUT], inputs)
+    inputs = [*(one.path or STDIN_DEVICE for one in recordings), *others]
+    refuse_overwriting(targets or [STDOUT_DEVICE], inputs)
     for target in targets:
         if target.is_file() and not is_stream(target) and is_recording(target):
             raise BadInputError(
@@ -186,6 +186,11 @@ def output_paths(recordings: Sequence[Recording], output: str, suffix: str) -> l
     Otherwise `output` is a folder, and each result has the name of its recording with the new suffix. Results whose
     names would collide keep the old suffix too. A name that is too long for a file is shortened.
 
+    Args:
+        recordings: the inputs.
+        output: a file or a folder, as the user named it.
+        suffix: of the results, without the dot.
+
     Raises:
         BadInputError: two results would have the same path.
     """
@@ -196,11 +201,13 @@ def output_paths(recordings: Sequence[Recording], output: str, suffix: str) -> l
     for recording in recordings:
         own = recording.path.suffix if recording.path and taken[recording.relative_path] > 1 else ""
         ending = f"{own}.{suffix}"
-        name = os.fsdecode(os.fsencode(recording.relative_path.name)[: MAX_NAME_LENGTH - len(os.fsencode(ending))])
+        name = shortened(recording.relative_path.name, MAX_NAME_LENGTH - len(os.fsencode(ending)))
         paths.append(Path(output) / recording.relative_path.with_name(f"{name}{ending}"))
     twice = [path for path, count in Counter(paths).items() if count > 1]
     if twice:
+        names = [one.name for one, path in zip(recordings, paths, strict=True) if path == twice[0]]
         raise BadInputError(
-            f"{twice[0]}: the results of two recordings would be written there; transcribe one folder at a time"
+            f"{twice[0]}: the results of {' and of '.join(names[:2])} would be written there; "
+            "transcribe them one by one"
         )
     return paths

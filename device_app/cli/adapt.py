@@ -34,7 +34,7 @@ def adapt(
     ] = None,
     scope: Annotated[
         Literal["acoustic", "all", "encoder", "decoder", "attention"],
-        typer.Option(help="Which weights may change; acoustic: all but the decoder's language part."),
+        typer.Option(help="Which weights may change; acoustic: the encoder, and the decoder's attention to it."),
     ] = "encoder",
     augment: Annotated[bool, typer.Option("--augment", help="Vary speed, noise and timing of the recordings.")] = False,
     orthography: Annotated[
@@ -53,16 +53,19 @@ def adapt(
             metavar="URL", help="Fine-tune on a host; needs no torch here.", autocompletion=options.complete_host
         ),
     ] = None,
-    score_remotely: Annotated[
+    send_held_out: Annotated[
         bool,
-        typer.Option("--score-remotely", help="Also send the held-out utterances, for early stopping on the host."),
+        typer.Option(
+            "--send-held-out",
+            help="Also send the held-out utterances, so that the host can stop early, as a run here does.",
+        ),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Send recordings to the host without asking.")] = False,
     model: options.Model = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
-    """Learn from labelled recordings; the result becomes active only if it is better.
+    """Learn from labelled recordings; the result becomes active only if it is better, and no worse for other speech.
 
     Exit code 3: the gate rejected it.
     """
@@ -80,7 +83,9 @@ def adapt(
     finetuning = {"epochs": epochs, "scope": scope, "augment": augment, "seed": seed}
     context = terminal_context(threads)
     if on is not None:
-        ledger, outcome = _on_host(on, settings, finetuning, model, context, score_remotely=score_remotely, agreed=yes)
+        ledger, outcome = _on_host(
+            on, settings, finetuning, model, context, send_held_out=send_held_out, has_consented=yes
+        )
     else:
         ledger, outcome = _here(settings, finetuning, model, context)
     report_adaptation(ledger, outcome, domain, as_json)
@@ -111,15 +116,15 @@ def _on_host(
     model: str | None,
     context: ExecutionContext,
     *,
-    score_remotely: bool,
-    agreed: bool,
+    send_held_out: bool,
+    has_consented: bool,
 ) -> tuple[Ledger, Outcome | None]:
     from device_app.data.store import Store
     from device_app.remote.training import adapt_on_host
     from device_app.remote.trusted_hosts import find_host
 
     def confirm(question: str) -> None:
-        if not agreed:
+        if not has_consented:
             ask(question, abort=True)
 
     host = find_host(url)
@@ -133,7 +138,7 @@ def _on_host(
             host,
             model,
             context,
-            score_remotely=score_remotely,
+            send_held_out=send_held_out,
             confirm=confirm,
         )
     return ledger, outcome

@@ -312,7 +312,7 @@ def _progress(recordings: Sequence[Recording], is_text_shown: bool) -> Iterator[
         return
     total_s = 0.0
     for recording in recordings:
-        if recording.path is not None and not recording.is_stream:
+        if recording.path is not None and not recording.is_read_once:
             with suppress(AsrEdgeError):  # the error is reported when the recording is read
                 total_s += duration_s(recording.path)
     label = recordings[0].name if len(recordings) == 1 else f"{len(recordings)} recordings"

@@ -1,4 +1,7 @@
-"""Baked files: the runnable graphs of a bundle, cached in the data folder, or temporary for candidate weights."""
+"""Baked files: the runnable graphs of a bundle.
+
+They are cached in the data folder, or temporary for a candidate: an edit that the gate has not judged yet.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from device_app.paths import CANDIDATE, data_folder
@@ -34,7 +37,7 @@ def baked(bundle: Bundle, precision: Precision = "int8", on_bake: Callable[[], N
         on_bake: called before baking, which takes a second or two.
 
     Raises:
-        BundleError: a file of the bundle is missing or damaged.
+        BundleError: a file of the bundle is missing or damaged, or it has neither baked files nor weights and graphs.
         StorageError: the data folder cannot be written.
     """
     bundle.check()
@@ -74,16 +77,18 @@ def temporarily_baked(bundle: Bundle, weights: Tensors) -> Iterator[Path]:
     """
     from export.bake import bake
 
-    try:
-        make_folder(data_folder())
-        _remove_abandoned()
-        with tempfile.TemporaryDirectory(dir=data_folder(), prefix=CANDIDATE) as name, _in_use(Path(name)):
-            bake(bundle, weights, "int8", Path(name))
-            yield Path(name)
-    except OSError as error:
-        if isinstance(error, StorageError):
+    with ExitStack() as stack:
+        try:
+            make_folder(data_folder())
+            _remove_abandoned()
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=data_folder(), prefix=CANDIDATE)))
+            stack.enter_context(_in_use(folder))
+            bake(bundle, weights, "int8", folder)
+        except StorageError:  # an OSError too
             raise
-        raise StorageError(f"{data_folder()}: cannot be written ({error.strerror or error})") from error
+        except OSError as error:
+            raise StorageError(f"{data_folder()}: cannot be written ({error.strerror or error})") from error
+        yield folder
 
 
 @contextmanager
@@ -110,7 +115,7 @@ def abandoned_candidates() -> list[Path]:
     """Folders with baked files of candidates that no process uses; `temporarily_baked` removes them."""
     found = []
     for folder in sorted(data_folder().glob(f"{CANDIDATE}*/")):
-        with suppress(OSError), _in_use(folder):
+        with suppress(OSError), _in_use(folder):  # BlockedError, an OSError: a process uses it
             found.append(folder)
     return found
 

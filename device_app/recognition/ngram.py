@@ -20,7 +20,7 @@ LN_10 = math.log(10.0)
 MAX_LINE_LENGTH = 1 << 16  # characters
 MAX_CHARACTERS = 1 << 28  # of a decompressed ARPA file, which takes several times as much memory
 
-Words = tuple[str, ...]
+NGramWords = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class NGram:
     """
 
     order: int
-    probabilities: dict[Words, float]
-    backoffs: dict[Words, float]
+    probabilities: dict[NGramWords, float]
+    backoffs: dict[NGramWords, float]
 
     @classmethod
     def read(cls, path: str | Path) -> NGram:
@@ -45,9 +45,10 @@ class NGram:
             BadInputError: it cannot be read or is not an ARPA file; the message names the line.
         """
         path = Path(path)
-        probabilities: dict[Words, float] = {}
-        backoffs: dict[Words, float] = {}
-        order = 0
+        probabilities: dict[NGramWords, float] = {}
+        backoffs: dict[NGramWords, float] = {}
+        n = 0  # of the section that is read
+        is_whole = False
         number = size = 0
         try:
             with (
@@ -62,16 +63,17 @@ class NGram:
                         )
                     text = line.strip()
                     if text.startswith("\\") and text.endswith("-grams:"):
-                        order = int(text[1:].partition("-")[0])
+                        n = int(text[1:].partition("-")[0])
                     elif text == "\\end\\":
+                        is_whole = True
                         break
-                    elif order and text:
+                    elif n and text:
                         fields = text.split()
-                        words = tuple(fields[1 : order + 1])
-                        if len(words) != order or len(fields) > order + 2:
+                        words = tuple(fields[1 : n + 1])
+                        if len(words) != n or len(fields) > n + 2:
                             raise ValueError(f"{len(fields)} fields")
                         probabilities[words] = _finite(fields[0])
-                        if len(fields) == order + 2:
+                        if len(fields) == n + 2:
                             backoffs[words] = _finite(fields[-1])
         except (gzip.BadGzipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
             raise BadInputError(f"{path}: not an ARPA file that can be read ({one_line(str(error))})") from error
@@ -83,17 +85,23 @@ class NGram:
             ) from error
         if not probabilities:
             raise BadInputError(f"{path}: not an ARPA file: it has no n-grams")
+        if not is_whole:
+            raise BadInputError(f"{path}: is cut off: the line \\end\\ is missing")
         return cls(max(map(len, probabilities)), probabilities, backoffs)
 
-    def log_probability(self, history: Words, word: str) -> float:
-        """Natural logarithm of a word's conditional probability (Katz 1987).
+    def log_probability(self, history: NGramWords, word: str) -> float:
+        """Natural logarithm of a word's conditional probability, with back-off (Katz 1987).
+
+        log p(w | h) is the listed value of the n-gram (h, w), or else the back-off weight of h plus log p(w | h without
+        its first word). An unknown `word` is `UNKNOWN`; words of `history` are taken as they are.
 
         Args:
-            history: the words before it, beginning with `BEGIN` at the start of a sentence.
+            history: the words before it, beginning with `BEGIN` at the start of a sentence; those that the order
+                does not reach are ignored.
             word: the word.
         """
         known = word if (word,) in self.probabilities else UNKNOWN
-        context = history[len(history) - self.order + 1 :] if self.order > 1 else ()
+        context = history[max(0, len(history) - self.order + 1) :] if self.order > 1 else ()
         total = 0.0
         while True:
             probability = self.probabilities.get((*context, known))

@@ -196,7 +196,7 @@ def pack_job(
     model: str | None,
     finetuning: Mapping[str, Any],
     *,
-    score_remotely: bool = False,
+    send_held_out: bool = False,
 ) -> Job:
     """Creates a job with its archive on this device. Sends nothing.
 
@@ -206,7 +206,7 @@ def pack_job(
         url: the URL of the host.
         model: the value of `--model`.
         finetuning: settings of the fine-tuning.
-        score_remotely: also pack the held-out utterances, for early stopping on the host.
+        send_held_out: also pack the held-out utterances, for early stopping on the host.
 
     Raises:
         BadInputError: there is an unfinished job for this domain.
@@ -223,7 +223,7 @@ def pack_job(
     try:
         make_folder(folder)
         edits, vectors = _edits(training_set)
-        held_out = training_set.held_out if score_remotely else ()
+        held_out = training_set.held_out if send_held_out else ()
         digest = pack(folder / ARCHIVE, training_set.training, held_out, vectors)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)

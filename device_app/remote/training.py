@@ -36,7 +36,7 @@ def adapt_on_host(
     model: str | None,
     context: ExecutionContext,
     *,
-    score_remotely: bool,
+    send_held_out: bool,
     confirm: Callable[[str], None],
 ) -> Outcome | None:
     """Adapts to a domain. Only the fine-tuning runs on a host; everything else runs on this device.
@@ -49,7 +49,7 @@ def adapt_on_host(
         host: a trusted host.
         model: the value of `--model`.
         context: threads and reporter.
-        score_remotely: also send the held-out utterances, for early stopping on the host.
+        send_held_out: also send the held-out utterances, for early stopping on the host.
         confirm: called with a question before recordings are sent to this host for the first time; it
             raises if the user declines, and nothing is sent.
 
@@ -62,8 +62,8 @@ def adapt_on_host(
         TrainingError: the fine-tuning failed on the host.
     """
     test_sets, training_set = prepare(store, ledger, settings, context)
-    job = pack_job(training_set, settings, host.url, model, finetuning, score_remotely=score_remotely)
-    count = len(training_set.training) + (len(training_set.held_out) if score_remotely else 0)
+    job = pack_job(training_set, settings, host.url, model, finetuning, send_held_out=send_held_out)
+    count = len(training_set.training) + (len(training_set.held_out) if send_held_out else 0)
     what = f"{counted(count, 'recording')} with texts, {job.size / 1e6:.1f} MB"
     if not host.consent:
         try:

@@ -21,7 +21,7 @@ def train(
     out: Annotated[Path, typer.Option(help="The bundle to write: a new folder.")],
     config: Annotated[
         Literal["small", "paper"],
-        typer.Option(help="small: 6 million parameters, for two CPU cores; paper: 28 million."),
+        typer.Option(help="small: 6 million parameters, for two CPU cores; paper: 28 million, as in arXiv 2406.17935."),
     ] = "small",
     vocabulary: Annotated[
         int | None, typer.Option(min=2, metavar="N", help="Use N subword units (BPE).", show_default="characters")
@@ -34,8 +34,8 @@ def train(
 ) -> None:
     """Train a base model from recordings and transcripts.
 
-    The split "test" is not used; "dev" is for validation. After an interruption, the same command
-    resumes.
+    The split "test" is not used; "dev" is for validation, or else a tenth of the utterances, at most 100. After an
+    interruption, the same command resumes.
     """
 
     from device_app.adaptation.local_training import need_torch
@@ -57,20 +57,20 @@ def train(
             out,
             settings,
             vocabulary=vocabulary,
-            on_start=lambda training, held_out: options.tell(
-                f"Training on {counted(training, 'utterance')}, {held_out} held out ..."
+            on_start=lambda training, validation: options.tell(
+                f"Training on {counted(training, 'utterance')}, validating on {validation} ..."
             ),
             on_step=lambda at: show(at.step, at.steps, at.epoch, at.loss),
         )
     if as_json:
         record = {
             "bundle": str(out),
-            "losses": list(tuned.training_losses),
-            "held_out": list(tuned.validation_losses),
+            "training_losses": list(tuned.training_losses),
+            "validation_losses": list(tuned.validation_losses),
             "seconds": tuned.seconds,
             "audio_s": tuned.audio_s,
         }
         print_json(record)
     else:
-        echo(f"{out}: trained in {tuned.seconds / 60:.0f} min, loss {tuned.training_losses[-1]:.2f} per token")
+        echo(f"{out}: trained in {tuned.seconds / 60:.0f} min, training loss {tuned.training_losses[-1]:.2f} per token")
         options.tell(f"Transcribe with it: asr-edge transcribe --model {out} FILE")

@@ -11,11 +11,13 @@ from typing import Any
 from editing.errors import BadInputError
 from editing.former_names import FINE_TUNING, translated
 from editing.methods import METHODS
+from editing.ranges import Range
 from trainer.lifelong.methods import find_methods
-from trainer.training.settings import LIMITS, FineTuningSettings
+from trainer.training.settings import FineTuningSettings
 
 KEYS = ("base", "base_domain", "order", "never_trained", "methods", "seeds", "manifests", "fine_tuning", "settings")
-FINE_TUNING_KEYS = {one.name for one in fields(FineTuningSettings)} - {"scope", "seed"}
+FINE_TUNING_KEYS = {one.name for one in fields(FineTuningSettings)} - {"scope", "seed"}  # of the method, and `seeds`
+SEEDS = Range(0, 4_000_000, is_whole=True)  # of each, the run derives one for each step: seed * 1000 + step < 2**32
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Experiment:
         methods: names of methods in `trainer.lifelong.methods`.
         seeds: each method runs once with each seed.
         manifests: the manifest of each domain, with lines of the splits "train" and "test".
-        fine_tuning: fields of `trainer.training.settings.FineTuningSettings` for all methods.
+        fine_tuning: fields of `trainer.training.settings.FineTuningSettings` for all methods. `target_loss` is 0 unless
+            given, so that all methods train equally long; `patience` has no effect, as nothing is validated.
         settings: settings of single methods, by method.
     """
 
@@ -51,7 +54,7 @@ class Experiment:
 
     @property
     def all_domains(self) -> list[str]:
-        """All domains, in the order of the columns of the matrix R."""
+        """All domains, in the order of the columns of R, the WER of each domain after each step."""
         return [*self.seen, *self.never_trained]
 
 
@@ -87,8 +90,16 @@ def _wrong_types(record: Mapping[str, Any]) -> list[str]:
         return [*found, "[manifests] must name the manifest of every domain"]
     for key in ("order", "never_trained", "methods"):
         found += _wrong_list(key, record.get(key, []), str, "names")
-    found += _wrong_list("seeds", record.get("seeds", []), int, "numbers")
-    return [*found, *(f"{key} must not be empty" for key in ("order", "methods") if not record.get(key))]
+    found += _wrong_list("seeds", record.get("seeds", [0]), int, "numbers")
+    for key in ("base", "base_domain"):
+        if not isinstance(record.get(key, ""), str):
+            found.append(f"{key} must be a name")
+    tables = {"[fine_tuning]": record.get("fine_tuning", {}), "[settings]": record.get("settings", {})}
+    if isinstance(tables["[settings]"], dict):
+        tables |= {f"[settings.{method}]": settings for method, settings in tables["[settings]"].items()}
+    found += [f"{name} must be a table" for name, table in tables.items() if not isinstance(table, dict)]
+    required = {**record, "seeds": record.get("seeds", [0])}
+    return [*found, *(f"{key} must not be empty" for key in ("order", "methods", "seeds") if not required.get(key))]
 
 
 def _wrong_list(key: str, values: object, kind: type, of: str) -> Iterator[str]:
@@ -107,6 +118,8 @@ def _wrong_domains(record: Mapping[str, Any]) -> Iterator[str]:
     for domain in never_trained:
         if domain in (*record["order"], *of_base):
             yield f"{domain!r} is in order or the base domain, so it cannot be in never_trained"
+    if base_domain in record["order"]:
+        yield f"{base_domain!r} is the base domain, so it cannot be in order"
 
 
 def _wrong_methods(record: Mapping[str, Any]) -> Iterator[str]:
@@ -119,7 +132,10 @@ def _wrong_methods(record: Mapping[str, Any]) -> Iterator[str]:
 def _wrong_settings(record: Mapping[str, Any]) -> Iterator[str]:
     known = find_methods()
     for method, settings in record.get("settings", {}).items():
-        unknown = sorted(settings.keys() - known[method].settings.keys()) if method in known else [method]
+        if method not in known:
+            yield f"[settings.{method}]: unknown method; known are {', '.join(known)}"
+            continue
+        unknown = sorted(settings.keys() - known[method].settings.keys())
         yield from (f"[settings.{method}] has an unknown {name!r}" for name in unknown)
         if not unknown:
             yield from _wrong_values(f"[settings.{method}]", {**known[method].settings, **settings})
@@ -133,13 +149,16 @@ def _wrong_settings(record: Mapping[str, Any]) -> Iterator[str]:
             yield f"[fine_tuning] {error}"
     for seed in record.get("seeds", []):
         try:
-            LIMITS["seed"].check("seeds: a seed", seed)
+            SEEDS.check("seeds: a seed", seed)
         except BadInputError as error:
             yield str(error)
 
 
 def _wrong_values(location: str, settings: Mapping[str, Any]) -> Iterator[str]:
-    """Values of a method of sequential editing that its merge method would refuse, after the first fine-tuning."""
+    """Mistakes in the settings of a sequential-editing method, whose "method" names its merge method.
+
+    Without this check, they would show after the first fine-tuning.
+    """
     if "method" not in settings:
         return
     if settings["method"] not in METHODS:

@@ -30,16 +30,17 @@ class FineTuningSettings:
         learning_rate: the peak learning rate of AdamW.
         batch_s: seconds of audio in a batch, padding included.
         warm_up: the fraction of updates during which the learning rate rises.
-        clip: the largest gradient norm; larger gradients are scaled down to it.
+        clip: gradient clipping: the largest gradient norm; larger gradients are scaled down to it.
         scope: the parameters to train, a key of `trainer.families.SCOPES`.
         embeddings: train the token embeddings too.
         augment: augment each utterance in every epoch (speed, noise, time masking), and mask features where the
             family supports it. Off by default: it did not lower the WER of held-out speakers, and the WER of general
             speech rose slightly.
-        curriculum_epochs: in this many first epochs, batches run from short to long without augmentation. Without
-            them, a CTC model with random weights outputs only blanks for thousands of updates.
-        patience: stops after this many epochs in a row with a clearly worse validation loss.
-        target_loss: stops one epoch after the training loss per token falls below this, because further
+        curriculum_epochs: the number of first epochs in which batches run from short to long, without augmentation.
+            Without them, a CTC model with random weights outputs only blanks for thousands of updates.
+        patience: stops after this many epochs in a row with a validation loss that is clearly above the lowest (by
+            `trainer.training.early_stopping.CLEARLY_WORSE`, in nats per token).
+        target_loss: in nats per token; stops one epoch after the training loss falls below it, because further
             updates only move the weights away from the base.
         seed: for the order of utterances, augmentation and dropout.
     """
@@ -60,7 +61,7 @@ class FineTuningSettings:
     def __post_init__(self) -> None:
         """
         Raises:
-            BadInputError: a setting is out of range.
+            BadInputError: a setting is out of range, or not a boolean. `scope` is checked where it is used.
         """
         for name, limits in LIMITS.items():
             value = getattr(self, name)
@@ -72,7 +73,10 @@ class FineTuningSettings:
 
 
 def default_epochs(utterances: int) -> int:
-    """Epochs for a number of training utterances: 10 for 10, 6 for 50, 4 for 300, 3 for 450 and more."""
+    """Epochs for a number of training utterances: 10 for up to 10, 6 for 50, 4 for 300, 3 for 450 and more.
+
+    A curve through these points, which were found by hand with the embedded model.
+    """
     return max(3, min(10, round(10 * (10 / max(1, utterances)) ** 0.28)))
 
 

@@ -15,14 +15,22 @@ from editing.files import sha256
 Migration = Callable[[sqlite3.Connection, Path], None]  # with the store's folder
 
 MIGRATIONS: list[Migration] = []
-migration = MIGRATIONS.append
+migration = MIGRATIONS.append  # as a decorator; the functions are reached through the list only
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> bool:
     """Runs the migrations that the store lacks (`database.migrate`).
 
-    The first of them, NUMBER, copies the database of the earlier asr-edge to `store.sqlite3.before-NUMBER`. A migration
-    that removes rows marks them as deleted, so that their audio is removed only after the transaction.
+    Before the first of them, with the number N, the database is copied to `store.sqlite3.before-N`. A migration that
+    removes rows marks them as deleted, so that their audio is removed only after the transaction.
+
+    Returns:
+        Whether any was missing.
+
+    Raises:
+        LaterVersionError: a newer asr-edge wrote the database.
+        sqlite3.Error: the database is damaged, or cannot be read or written.
+        StorageError: the quarantine cannot be written.
     """
     copies: list[Path] = []
     steps = [partial(_with_copy, step, number, path, copies) for number, step in enumerate(MIGRATIONS, 1)]
@@ -32,9 +40,9 @@ def migrate(connection: sqlite3.Connection, path: Path) -> bool:
 def _with_copy(step: Migration, number: int, path: Path, copies: list[Path], connection: sqlite3.Connection) -> None:
     """Runs a migration; before the first one of an existing database, copies it."""
     if number > 1 and not copies:
-        copies.append(copy_before(path, number))
+        copies.append(_copy_before(path, number))
     elif number == 1:
-        copies.append(path)  # a new database has nothing to copy
+        copies.append(path)  # no copy: a new database has nothing to copy, at the later migrations either
     step(connection, path.parent)
 
 
@@ -69,7 +77,8 @@ def utterances(connection: sqlite3.Connection, _folder: Path) -> None:
         """,
         "CREATE INDEX utterance_by_speaker ON utterance (speaker_id)",
         "CREATE INDEX utterance_by_sha256 ON utterance (sha256, domain_id)",
-        # Once a speaker is held out, they stay so; the same for a recording, even if it is deleted and comes back.
+        # Once a speaker is held out, they stay so. The same for a recording: `tested` has the SHA-256 of all that were
+        # ever in the split "test", also of those that are deleted and come back.
         """
         CREATE TABLE speaker_split (
             domain_id INTEGER NOT NULL REFERENCES domain ON DELETE CASCADE,
@@ -97,29 +106,29 @@ def prompts(connection: sqlite3.Connection, _folder: Path) -> None:
     connection.execute("ALTER TABLE utterance ADD COLUMN snr_db REAL")
 
 
-ONCE = "SELECT domain_id, sha256 FROM utterance WHERE deleted = 0 GROUP BY 1, 2 HAVING count(*) > 1"
+DUPLICATES = "SELECT domain_id, sha256 FROM utterance WHERE deleted = 0 GROUP BY 1, 2 HAVING count(*) > 1"
 
 
 @migration
-def once_in_a_domain(connection: sqlite3.Connection, folder: Path) -> None:
+def forbid_duplicates(connection: sqlite3.Connection, folder: Path) -> None:
     """Removes duplicates, and forbids them: two simultaneous imports could store each utterance twice."""
-    if connection.execute(ONCE).fetchone() is not None:
-        for domain, digest in connection.execute(ONCE).fetchall():
-            _tell_apart(connection, folder, domain, digest)
-        for domain, digest in connection.execute(ONCE).fetchall():
+    if connection.execute(DUPLICATES).fetchone() is not None:
+        for domain, digest in connection.execute(DUPLICATES).fetchall():
+            _update_hashes(connection, folder, domain, digest)
+        for domain, digest in connection.execute(DUPLICATES).fetchall():
             _keep_one(connection, folder, domain, digest)
     connection.execute("CREATE UNIQUE INDEX utterance_once ON utterance (domain_id, sha256) WHERE deleted = 0")
 
 
 @migration
 def hypothesis(connection: sqlite3.Connection, _folder: Path) -> None:
-    """Renames the column to the name that is used everywhere else."""
+    """Renames the column `heard` to `hypothesis`, the name used everywhere else."""
     connection.execute("ALTER TABLE utterance RENAME COLUMN heard TO hypothesis")
 
 
-def copy_before(path: Path, step: int) -> Path:
+def _copy_before(path: Path, number: int) -> Path:
     """Copies the database before a migration; only its owner can read the copy. Returns the path of the copy."""
-    target = path.with_name(f"{path.name}.before-{step}")
+    target = path.with_name(f"{path.name}.before-{number}")
     temporary = path.with_name(f".{target.name}.tmp")
     temporary.unlink(missing_ok=True)
     temporary.touch(0o600)
@@ -131,7 +140,7 @@ def copy_before(path: Path, step: int) -> Path:
     return target
 
 
-def _tell_apart(connection: sqlite3.Connection, folder: Path, domain: int, digest: str) -> None:
+def _update_hashes(connection: sqlite3.Connection, folder: Path, domain: int, digest: str) -> None:
     """Updates the hashes of files that were edited: they are not duplicates any more."""
     rows = connection.execute(
         "SELECT id, file FROM utterance WHERE domain_id = ? AND sha256 = ? AND deleted = 0", (domain, digest)
@@ -143,9 +152,9 @@ def _tell_apart(connection: sqlite3.Connection, folder: Path, domain: int, diges
 
 
 def _keep_one(connection: sqlite3.Connection, folder: Path, domain: int, digest: str) -> None:
-    """Keeps one row of a recording, with an existing file; moves the metadata of the others into the quarantine.
+    """Keeps one row of a recording, with a file that exists; puts the metadata of the others into the quarantine.
 
-    Labelled rows are preferred, then corrected ones, then the oldest.
+    Labelled rows are preferred, then corrected ones, then the oldest (in SQL, false comes before true).
     """
     cursor = connection.execute(
         """

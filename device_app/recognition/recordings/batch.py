@@ -60,7 +60,7 @@ def transcribe_all(
     Yields:
         An outcome for each recording, in order.
     """
-    transcribers = [transcriber.wrapped(results.around) for results in unfinished] or [transcriber] * len(recordings)
+    transcribers = [transcriber.wrapped(results.wrap) for results in unfinished] or [transcriber] * len(recordings)
     if jobs == 1 or len(recordings) == 1:
         for one, recording in zip(transcribers, recordings, strict=True):
             yield _transcribe(one, recording, on_segment, on_progress)

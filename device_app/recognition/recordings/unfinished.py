@@ -26,7 +26,7 @@ from editing.json_text import is_number, parse_json, read_bounded
 
 SUFFIX = ".unfinished"
 KIND = "asr-edge unfinished transcript"
-KEPT_FROM_S = 60.0  # shorter recordings take seconds, and get no file
+MIN_SPEECH_S = 60.0  # seconds of speech; to recognise less again takes seconds, so there is no file for it
 MAX_BYTES = 1 << 28  # about 300 hours of speech
 
 
@@ -36,7 +36,8 @@ class UnfinishedTranscript:
     A segment is found by the SHA-256 of its audio, so a result is reused only for the same samples. The first line of
     the file identifies the model and its options; results of others are ignored and replaced. A file of that name which
     asr-edge did not write is left alone. Where the file cannot be written, the transcription continues without it.
-    Matches of keyterms are not kept, because the interrupted run has counted them.
+    Matches of keyterms (`Recognition.terms`) are not stored: the interrupted run has counted their use, and they must
+    not count twice.
     """
 
     def __init__(self, output: Path, identity: str) -> None:
@@ -51,30 +52,30 @@ class UnfinishedTranscript:
         self.known: dict[str, Recognition] = {}  # by the SHA-256 of the segment's audio
         self._waiting: list[bytes] = []  # lines that are not in the file yet
         self._seconds = 0.0
-        self._size = 0  # bytes of the file that are valid
-        self._is_possible = not _is_stream(output)
-        if self._is_possible:
+        self._size = 0  # bytes of whole lines in the file; what follows is the damaged end of an interrupted write
+        self._can_store = not _is_stream(output)
+        if self._can_store:
             self._read()
 
-    def around(self, recogniser: Recogniser) -> Recogniser:
+    def wrap(self, recogniser: Recogniser) -> Recogniser:
         """Returns a recogniser that looks results up here first, and adds new ones."""
-        return _Remembering(recogniser, self)
+        return _CachingRecogniser(recogniser, self)
 
     def find(self, audio: Samples) -> Recognition | None:
-        """The result for a segment of audio (samples,), if there is one."""
+        """The result for a segment of audio, (samples,) at 16 kHz, if there is one."""
         found = self.known.get(_key(audio))
         if found is not None:
             self._seconds += len(audio) / SAMPLE_RATE
         return found
 
     def add(self, audio: Samples, recognition: Recognition) -> None:
-        """Appends the result for a segment of audio (samples,)."""
-        if not self._is_possible:
+        """Appends the result for a segment of audio, (samples,) at 16 kHz."""
+        if not self._can_store:
             return
         words = [[w.text, float(w.start_s), float(w.end_s), float(w.confidence)] for w in recognition.words]
         self._waiting.append(_line({"audio": _key(audio), "text": recognition.text, "words": words}))
         self._seconds += len(audio) / SAMPLE_RATE
-        if self._seconds >= KEPT_FROM_S:
+        if self._seconds >= MIN_SPEECH_S:
             self._write()
 
     def remove(self) -> None:
@@ -88,15 +89,15 @@ class UnfinishedTranscript:
             if not self.path.exists() and not self.path.is_symlink():
                 return
             if self.path.is_symlink() or not self.path.is_file():
-                self._is_possible = False
+                self._can_store = False
                 return
             lines = read_bounded(self.path, MAX_BYTES).splitlines(keepends=True)
         except (OSError, ValueError):
-            self._is_possible = False
+            self._can_store = False
             return
         header = _parsed(lines[0]) if lines else {}
         if header.get("kind") != KIND:
-            self._is_possible = False
+            self._can_store = False
             return
         self.has_file = True
         if header != self._header:
@@ -114,19 +115,23 @@ class UnfinishedTranscript:
             self._waiting.insert(0, _line(self._header))
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            self.has_file = True
             with open(descriptor, "r+b") as file:  # noqa: PTH123 (it is a descriptor)
-                file.truncate(self._size)  # without the damaged end of an interrupted write
+                file.truncate(self._size)
                 file.seek(self._size)
                 file.writelines(self._waiting)
+                file.flush()  # a full disk fails here, not in `tell`
                 self._size = file.tell()
         except OSError:
-            self._is_possible = False
-        self.has_file = self._size > 0
+            self._can_store = False
+            if not self._size:  # without its first line, the file would not be known as one of asr-edge
+                self.remove()
+                self.has_file = False
         self._waiting.clear()
 
 
-class _Remembering:
-    """A recogniser that recognises only what an earlier process has not."""
+class _CachingRecogniser:
+    """Looks a result up before it recognises, and stores new ones."""
 
     def __init__(self, recogniser: Recogniser, results: UnfinishedTranscript) -> None:
         self._recogniser = recogniser
@@ -136,7 +141,7 @@ class _Remembering:
         return self._recogniser.log_probabilities(audio, text)
 
     def with_keyterms(self, keyterms: Sequence[Term | str]) -> Recogniser:
-        return _Remembering(self._recogniser.with_keyterms(keyterms), self._results)
+        return _CachingRecogniser(self._recogniser.with_keyterms(keyterms), self._results)
 
     def text_loss(self, log_probabilities: NDArray[np.float32], text: str) -> float | None:
         return self._recogniser.text_loss(log_probabilities, text)
@@ -145,7 +150,8 @@ class _Remembering:
         found = self._results.find(audio)
         if found is None:
             found = self._recogniser.recognise(audio, is_draft=is_draft)
-            self._results.add(audio, found)
+            if not is_draft:
+                self._results.add(audio, found)
         return found
 
 

@@ -104,7 +104,7 @@ def test_recordings_are_sent_to_a_host_only_with_consent(home_of_tiny, serve, te
     assert "Do you agree?" in done.stderr
     assert (jobs_here(), host.database.jobs()) == ([], [])
     assert not find_host(host.url).consent
-    done = call(*ADAPT, "--on", host.url, "--score-remotely", "--yes", "--json")
+    done = call(*ADAPT, "--on", host.url, "--send-held-out", "--yes", "--json")
     assert json.loads(done.stdout)["promoted"]
     assert find_host(host.url).consent
     assert len(teacher.training_sets[0].held_out) >= 3

@@ -39,9 +39,9 @@ def speech(manifest):
 def test_the_trained_bundle_transcribes(asr, speech, tmp_path):
     out = tmp_path / "own"
     done = asr("train", speech, "--out", out, "--epochs", 2)
-    assert (done.code, done.out.split(", loss")[0]) == (0, f"{out}: trained in 0 min")
+    assert (done.code, done.out.split(", training loss")[0]) == (0, f"{out}: trained in 0 min")
     assert done.err == (
-        f"Training on 3 utterances, 1 held out ...\nTranscribe with it: asr-edge transcribe --model {out} FILE\n"
+        f"Training on 3 utterances, validating on 1 ...\nTranscribe with it: asr-edge transcribe --model {out} FILE\n"
     )
     assert Bundle.open(out).name == "conformer-ctc-small"
     assert not out.with_name("own.training").exists()
@@ -54,19 +54,19 @@ def test_train_as_json(asr, speech, tmp_path):
     done = asr("train", speech, "--out", tmp_path / "own", "--epochs", 2, "--seed", 3, "--json")
     assert outline(json.loads(done.out)) == {
         "bundle": str(tmp_path / "own"),
-        "losses": ["float", "float"],
-        "held_out": ["float", "float", "float"],
+        "training_losses": ["float", "float"],
+        "validation_losses": ["float", "float", "float"],
         "seconds": "float",
         "audio_s": "float",
     }
 
 
-def test_several_manifests_are_combined_and_some_utterances_held_out(asr, manifest, tmp_path):
+def test_several_manifests_are_combined_and_some_utterances_are_for_validation(asr, manifest, tmp_path):
     first = manifest("first", *[(text, "") for text in TINY_TEXTS], *[("zero one", "")] * 7, seconds=4.0)
     second = manifest("second", *[("two three", "train")] * 10, seconds=2.0)
     done = asr("train", first, second, "--out", tmp_path / "own", "--epochs", 1)
     assert done.code == 0
-    assert done.err.startswith("Training on 18 utterances, 2 held out ...\n")
+    assert done.err.startswith("Training on 18 utterances, validating on 2 ...\n")
 
 
 def test_vocabulary_sets_the_number_of_subword_units(asr, speech, tmp_path):

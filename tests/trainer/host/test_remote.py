@@ -149,7 +149,7 @@ def test_a_folder_without_a_record_is_not_a_job(job):
 
 def test_held_out_utterances_are_sent_only_on_request(training_set, host_home):
     alone = pack_job(training_set, AdaptationSettings("a"), "https://box", None, {})
-    both = pack_job(training_set, AdaptationSettings("b"), "https://box", None, {}, score_remotely=True)
+    both = pack_job(training_set, AdaptationSettings("b"), "https://box", None, {}, send_held_out=True)
     contents = [(job.folder / "dataset.tar").read_bytes() for job in (alone, both)]
     assert [b"seven" in content for content in contents] == [False, True]
     assert all(b"zero one" in content for content in contents)

@@ -52,6 +52,23 @@ def test_probabilities_of_known_n_grams_are_read_and_others_back_off(model):
     assert model.log_probability(("x",), END) == pytest.approx(-0.9 * ten)
 
 
+def test_a_history_shorter_than_the_order_is_used_whole():
+    """Regression: at the start of a sentence, models of order 4 or more saw a part of the history."""
+    probabilities = {("<unk>",): -2.0, ("c",): -1.0, ("b", "c"): -0.5, (BEGIN, "b", "c"): -0.1}
+    model = NGram(4, probabilities, {})
+    for count in range(3):
+        context = (BEGIN, "b")[2 - count :]
+        assert model.log_probability(context, "c") == pytest.approx(probabilities[*context, "c"] * math.log(10))
+    assert NGram(5, probabilities, {}).log_probability((BEGIN, "b"), "c") == pytest.approx(-0.1 * math.log(10))
+
+
+def test_a_model_that_is_cut_off_is_refused(tmp_path):
+    path = tmp_path / "words.arpa"
+    path.write_text(ARPA.partition("\\end")[0])
+    with pytest.raises(BadInputError, match=r"words\.arpa: is cut off: the line \\end\\ is missing"):
+        NGram.read(path)
+
+
 def test_a_model_may_be_compressed(model, tmp_path):
     path = tmp_path / "words.arpa.gz"
     path.write_bytes(gzip.compress(ARPA.encode()))

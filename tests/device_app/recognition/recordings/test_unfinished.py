@@ -1,6 +1,7 @@
 """An interrupted transcription continues with the segments that were recognised before."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from device_app.recognition.recordings.unfinished import UnfinishedTranscript
 from device_app.recognition.results import Recognition, Word
 
 SEGMENT_S = 0.1
-KEPT_FROM_S = 0.4
+MIN_SPEECH_S = 0.4
 MOST = 8
 SEGMENTS = [np.full(round(SEGMENT_S * SAMPLE_RATE), n / 16, np.float32) for n in range(MOST)]
 RESULTS = [Recognition(f"word{n} \u2028é", [Word(f"word{n}", 0.1 * n, 1 / 3, 0.7 + n / 97)]) for n in range(MOST)]
@@ -21,7 +22,7 @@ RESULTS = [Recognition(f"word{n} \u2028é", [Word(f"word{n}", 0.1 * n, 1 / 3, 0.
 @pytest.fixture(scope="module", autouse=True)
 def kept_early():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("device_app.recognition.recordings.unfinished.KEPT_FROM_S", KEPT_FROM_S)
+        patch.setattr("device_app.recognition.recordings.unfinished.MIN_SPEECH_S", MIN_SPEECH_S)
         yield
 
 
@@ -38,7 +39,7 @@ class Recogniser:
 def recognised(output, segments, identity="model"):
     """Recognises segments with an unfinished transcript; returns it, the results and what had to be recognised."""
     results, recogniser = UnfinishedTranscript(output, identity), Recogniser()
-    wrapped = results.around(recogniser)
+    wrapped = results.wrap(recogniser)
     return results, [wrapped.recognise(SEGMENTS[n]) for n in segments], recogniser.calls
 
 
@@ -85,6 +86,27 @@ def test_a_folder_that_cannot_be_written_does_not_end_the_transcription(tmp_path
     results, texts, _calls = recognised(tmp_path / "missing" / "talk.txt", range(6))
     assert texts == RESULTS[:6]
     assert not results.has_file
+
+
+def test_a_full_disk_leaves_no_file_that_nobody_knows(tmp_path, monkeypatch):
+    original = os.open
+
+    def full(_path, *_how):
+        """A descriptor that can be opened but not written; the file exists."""
+        os.close(original(*(_path, *_how)))
+        return original("/dev/full", os.O_RDWR)
+
+    monkeypatch.setattr(os, "open", full)
+    results, texts, _calls = recognised(tmp_path / "talk.txt", range(6))
+    assert texts == RESULTS[:6]
+    assert not results.has_file
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_draft_is_not_kept(tmp_path):
+    results = UnfinishedTranscript(tmp_path / "talk.txt", "model")
+    results.wrap(Recogniser()).recognise(SEGMENTS[0], is_draft=True)
+    assert results.find(SEGMENTS[0]) is None
 
 
 def test_only_the_owner_can_read_the_file(tmp_path):
