@@ -209,7 +209,10 @@ class Devices:
         files = [path for path in (self.host.folder / "jobs" / job).iterdir() if path.name == "dataset.tar"]
         if [path.read_bytes() for path in files] != [data]:
             self.damaged.append(job)
-        while not client.delete(f"/v1/jobs/{job}").is_success:
+        while True:
+            with contextlib.suppress(httpx.TransportError):  # the connection was replaced; the job may be cancelled
+                if client.delete(f"/v1/jobs/{job}").is_success:
+                    return
             time.sleep(1)
 
     def run(self, tokens: list[str]) -> float:

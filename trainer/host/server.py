@@ -26,7 +26,7 @@ from trainer.host.keys import SIGNING, make_keys, signer
 from trainer.host.limits import Limits
 
 SHUTDOWN_S = 5  # time for requests in progress to end, before their connections are closed
-TLS_BUFFER = 32 << 10  # bytes; asyncio's 256 KiB for each connection are 264 MB for 1,030 idle ones
+TLS_BUFFER = 16 << 10  # bytes, a record of TLS; asyncio's 256 KiB for each connection are 264 MB for 1,030 idle ones
 
 
 @dataclass(frozen=True)

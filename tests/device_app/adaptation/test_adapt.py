@@ -60,12 +60,13 @@ def add_codes(codes, store):
     """Adds the first codes to a domain, with their own transcripts or those of the caller."""
     lines = [json.loads(line) for line in codes.read_text("utf-8").splitlines()]
 
-    def add(domain, count, text=lambda line, _number: line["text"], audio=lambda samples: samples):
+    def add(domain, count, text=lambda line, _number: line["text"], audio=lambda samples: samples, held_out=0):
         return store.add(
             [
                 Utterance(
                     domain=domain,
                     text=text(line, number),
+                    split="test" if number >= count - held_out else "",
                     recording=recording_of(audio(read(codes.parent / line["audio"]))),
                 )
                 for number, line in enumerate(lines[:count])
@@ -118,7 +119,7 @@ def run(store, ledger, tune, context):
 
 @pytest.mark.slow
 def test_an_adaptation_that_passes_becomes_active_and_records_its_scores(run, add_codes, ledger, bundle, context):
-    add_codes("codes", 30)
+    add_codes("codes", 30, held_out=10)
     outcome = run(AdaptationSettings("codes"))
     assert outcome.promoted
     assert outcome.verdict.passes
@@ -137,7 +138,7 @@ def test_an_adaptation_that_passes_becomes_active_and_records_its_scores(run, ad
 
 @pytest.mark.slow
 def test_a_dry_run_changes_nothing(run, add_codes, ledger):
-    add_codes("codes", 30)
+    add_codes("codes", 30, held_out=10)
     outcome = run(AdaptationSettings("codes", gate=GatePolicy(dry_run=True)))
     assert outcome.verdict.passes
     assert not outcome.promoted
@@ -147,7 +148,7 @@ def test_a_dry_run_changes_nothing(run, add_codes, ledger):
 
 @pytest.mark.slow
 def test_a_harmful_adaptation_is_rejected_with_the_reason_and_can_be_forced(run, add_codes, ledger, bundle, finetuned):
-    add_codes("codes", 30)
+    add_codes("codes", 30, held_out=10)
 
     def ruin(training_set):
         weights = training_set.bundle.weights()
@@ -169,7 +170,7 @@ def test_a_harmful_adaptation_is_rejected_with_the_reason_and_can_be_forced(run,
 
 @pytest.mark.slow
 def test_a_sweep_evaluates_every_lambda_and_density(run, add_codes, monkeypatch):
-    add_codes("codes", 30)
+    add_codes("codes", 30, held_out=10)
     monkeypatch.setattr(sweep, "LAMBDAS", (0.2, 0.8))
     monkeypatch.setattr(sweep, "DENSITIES", (1.0,))
     monkeypatch.setattr(sweep, "SWEEP_S", 15.0)
@@ -243,7 +244,7 @@ def test_labels_of_other_recordings_are_refused(run, add_codes, codes):
 
 @pytest.mark.slow
 def test_the_gate_also_tests_earlier_domains(run, add_codes, ledger, store):
-    add_codes("codes", 20)
+    add_codes("codes", 30, held_out=10)
     run(AdaptationSettings("codes"))
     add_codes("again", 20, audio=lambda samples: samples * 0.5)
     outcome = run(AdaptationSettings("again", gate=GatePolicy(dry_run=True)))
@@ -255,7 +256,7 @@ def test_the_gate_also_tests_earlier_domains(run, add_codes, ledger, store):
 
 @pytest.mark.slow
 def test_an_edit_can_be_reweighted_and_every_version_is_measured(run, add_codes, ledger, store, context):
-    add_codes("codes", 30)
+    add_codes("codes", 30, held_out=10)
     run(AdaptationSettings("codes"))
     with ledger.changing():
         version = ledger.with_settings(1, lam=0.3)
@@ -270,7 +271,7 @@ def test_an_edit_can_be_reweighted_and_every_version_is_measured(run, add_codes,
 
 @pytest.mark.slow
 def test_an_imported_vector_passes_the_gate_and_is_merged(store, ledger, add_codes, finetuned, bundle, context):
-    add_codes("codes", 30)
+    add_codes("codes", 30, held_out=10)
     origin = Origin("moonshine", bundle.weights_hash, "codes", utterances=20)
     made = TaskVector.difference(finetuned.weights, bundle.weights(), origin)
     with ledger.changing():

@@ -33,7 +33,7 @@ def call(folder, *arguments):
         env={**os.environ, "ASR_EDGE_HOME": str(folder), "COLUMNS": "120", "TERM": "dumb"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
         check=False,
     )
 

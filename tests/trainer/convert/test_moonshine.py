@@ -21,6 +21,7 @@ from device_app.models.baking import baked
 from device_app.models.bundles import EMBEDDED
 from device_app.paths import RECORDINGS
 from device_app.recognition.families import find
+from device_app.recognition.options import DecodingOptions
 from editing.errors import BadInputError
 from tests.conftest import CORPUS
 from trainer import families
@@ -202,7 +203,10 @@ def test_hypotheses_equal_those_of_the_published_pair(published, bundle):
     spec.loader.exec_module(runtime)
     model = runtime.MoonshineOnnxModel(models_dir=str(published), model_name="tiny")
     tokenizer = tokenizers.Tokenizer.from_file(str(published / "tokenizer.json"))
-    ours = [find(bundle).load(bundle, baked(bundle, precision), 2) for precision in ("fp32", "int8")]
+    ours = [
+        find(bundle).load(bundle, baked(bundle, precision), 2, DecodingOptions(beam=1))
+        for precision in ("fp32", "int8")
+    ]
     prompts = [entry.audio for entry in read_manifest(RECORDINGS / "manifest.jsonl") if entry.speaker == "allison"]
     for path in [*prompts, published / "moonshine_onnx" / "assets" / "beckett.wav"]:
         audio = read(path)

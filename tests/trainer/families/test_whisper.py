@@ -90,7 +90,7 @@ def checkpoint(folder, sizes):
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
+def converted(tmp_path_factory):
     source = checkpoint(tmp_path_factory.mktemp("whisper"), SMALL)
     return Bundle.open(
         built_once(tmp_path_factory, "tiny-whisper", lambda folder: convert(str(source), folder, language="de"))
@@ -98,14 +98,14 @@ def bundle(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def model(bundle):
-    model = whisper.build(bundle.config)
-    families.load_weights(model, bundle.weights())
+def model(converted):
+    model = whisper.build(converted.config)
+    families.load_weights(model, converted.weights())
     return model
 
 
-def test_the_graphs_have_the_outputs_and_tokens_of_transformers(bundle, model, prompt):
-    assert whisper.verify_graphs(model, bundle, bundle.weights(), [prompt]) <= 1e-4
+def test_the_graphs_have_the_outputs_and_tokens_of_transformers(converted, model, prompt):
+    assert whisper.verify_graphs(model, converted, converted.weights(), [prompt]) <= 1e-4
 
 
 def test_the_features_are_those_of_transformers(prompt):
@@ -115,11 +115,11 @@ def test_the_features_are_those_of_transformers(prompt):
     torch.testing.assert_close(front_end(padded[None]), expected, atol=1e-4, rtol=0)
 
 
-def test_the_start_tokens_name_the_language(bundle):
-    tokenizer = bundle.tokenizer()
-    names = [tokenizer.id_to_token(token) for token in bundle.config["start"]]
+def test_the_start_tokens_name_the_language(converted):
+    tokenizer = converted.tokenizer()
+    names = [tokenizer.id_to_token(token) for token in converted.config["start"]]
     assert names == ["<|startoftranscript|>", "<|de|>", "<|transcribe|>", "<|notimestamps|>"]
-    assert (bundle.language, bundle.licence) == ("de", "Apache-2.0")
+    assert (converted.language, converted.licence) == ("de", "Apache-2.0")
 
 
 def test_a_language_must_be_chosen_and_known(tmp_path):
@@ -132,18 +132,18 @@ def test_a_language_must_be_chosen_and_known(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_int8_hypotheses_have_text_words_and_times_but_no_special_tokens(bundle, prompt, tmp_path):
-    bake(bundle, bundle.weights(), "int8", tmp_path)
+def test_int8_hypotheses_have_text_words_and_times_but_no_special_tokens(converted, prompt, tmp_path):
+    bake(converted, converted.weights(), "int8", tmp_path)
     options = DecodingOptions(keyterms=["service"])
-    recognition = find(bundle).load(bundle, tmp_path, 1, options).recognise(prompt)
+    recognition = find(converted).load(converted, tmp_path, 1, options).recognise(prompt)
     assert recognition.text
     assert "<|" not in recognition.text
     assert "".join(word.text for word in recognition.words).replace(" ", "") == recognition.text.replace(" ", "")
     assert all(0 <= word.start_s <= word.end_s <= len(prompt) / SAMPLE_RATE for word in recognition.words)
 
 
-def test_audio_longer_than_the_encoder_takes_is_recognised_in_parts(bundle, prompt):
-    text = Transcriber(bundle, threads=1).transcribe(np.concatenate([prompt, prompt]), SAMPLE_RATE).text
+def test_audio_longer_than_the_encoder_takes_is_recognised_in_parts(converted, prompt):
+    text = Transcriber(converted, threads=1).transcribe(np.concatenate([prompt, prompt]), SAMPLE_RATE).text
     assert text
 
 
@@ -162,24 +162,24 @@ def test_the_loss_of_a_padded_batch_is_the_sum_over_single_utterances(model):
     assert float(together) == pytest.approx(sum(alone), rel=1e-4)
 
 
-def test_the_outputs_of_the_device_are_those_of_training(bundle, model, prompt, tmp_path):
+def test_the_outputs_of_the_device_are_those_of_training(converted, model, prompt, tmp_path):
     from device_app.audio.margins import with_margins
 
-    bake(bundle, bundle.weights(), "fp32", tmp_path)
-    found = find(bundle).load(bundle, tmp_path, 1).log_probabilities(prompt, "one")
+    bake(converted, converted.weights(), "fp32", tmp_path)
+    found = find(converted).load(converted, tmp_path, 1).log_probabilities(prompt, "one")
     audio = torch.from_numpy(with_margins(prompt)[0])[None]
     with torch.no_grad():
-        expected = whisper.log_probabilities(model, audio, torch.tensor([0]), [whisper.tokenise(bundle)("one")])
+        expected = whisper.log_probabilities(model, audio, torch.tensor([0]), [whisper.tokenise(converted)("one")])
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-3)
 
 
-def test_it_can_be_fine_tuned(bundle, prompt):
+def test_it_can_be_fine_tuned(converted, prompt):
     examples = [
-        TrainingUtterance(audio=prompt, samples=prompt, end=len(prompt), tokens=whisper.tokenise(bundle)("one two"))
+        TrainingUtterance(audio=prompt, samples=prompt, end=len(prompt), tokens=whisper.tokenise(converted)("one two"))
     ]
-    tuned = finetune(bundle, bundle.weights(), examples, [], FineTuningSettings(epochs=8, learning_rate=1e-3))
+    tuned = finetune(converted, converted.weights(), examples, [], FineTuningSettings(epochs=8, learning_rate=1e-3))
     assert tuned.training_losses[-1] < tuned.training_losses[0]
-    assert tuned.weights.keys() == bundle.weights().keys()
+    assert tuned.weights.keys() == converted.weights().keys()
 
 
 @pytest.mark.slow
