@@ -89,7 +89,9 @@ class RecordingSession:
     @property
     def labelled(self) -> int:
         """Number of labelled utterances of the domain, of all speakers and sources."""
-        return sum(one.text is not None for one in self._store.utterances(self._domain)) if self.saved else 0
+        if all(stats.domain != self._domain for stats in self._store.stats()):
+            return 0
+        return sum(one.text is not None for one in self._store.utterances(self._domain))
 
     @property
     def seconds(self) -> float:

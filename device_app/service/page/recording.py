@@ -48,17 +48,17 @@ async def next_sentence(wanted: Wanted, person: Person) -> dict[str, Any]:
         session = _session(store, wanted.domain, free=wanted.free)
         if wanted.skipped:
             session.skip_all(wanted.skipped)
+        recorded = _recorded(store, wanted.domain)
         return {
             "prompt": session.current.prompt if session.current is not None else None,
             "is_over": session.current is None,
-            "done": session.done,
-            "total": session.total,
-            "seconds": session.seconds,
+            "done": len(recorded),
+            "seconds": sum(one.duration_s for one in recorded),
             "labelled": session.labelled,
             "fewest": MIN_LABELLED,
             "enough": RECOMMENDED,
             "longest_s": MAX_DURATION_S - MARGIN_S,
-            "recent": [one.record() for one in _recent(store, session.saved)],
+            "recent": [one.record() for one in _recent(recorded)],
         }
 
     return await person.with_store(find)
@@ -101,12 +101,20 @@ def _answer(found: CheckedTake, prompt: str | None) -> dict[str, Any]:
     }
 
 
-def _recent(store: Store, saved: Sequence[int]) -> list[StoredUtterance]:
+def _recorded(store: Store, domain: str) -> list[StoredUtterance]:
+    """All that was recorded in a domain, read or free, the oldest first."""
+    if all(stats.domain != domain for stats in store.stats()):
+        return []
+    return sorted(
+        (one for one in store.utterances(domain) if one.source == "recorded"), key=lambda utterance: utterance.number
+    )
+
+
+def _recent(recorded: Sequence[StoredUtterance]) -> list[StoredUtterance]:
     """The last recordings, the newest first; of a sentence that was recorded again only the newest."""
     found: dict[str, StoredUtterance] = {}
-    for number in reversed(saved):
-        utterance = store.get(number)
-        found.setdefault(utterance.text or utterance.hypothesis or str(number), utterance)
+    for utterance in reversed(recorded):
+        found.setdefault(utterance.text or utterance.hypothesis or str(utterance.number), utterance)
         if len(found) == SHOWN:
             break
     return list(found.values())

@@ -38,7 +38,7 @@ def _small_guard_set(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _without_divergence(monkeypatch):
-    """`finetuned` is made without distillation, in less time: it diverges on general speech, which is another test's."""
+    """`finetuned` is made without distillation, in less time, so it diverges on general speech."""
     monkeypatch.setattr(gate, "MAX_DIVERGENCE", float("inf"))
     monkeypatch.setattr(gate, "MAX_LOSS_RISE", float("inf"))
 

@@ -92,13 +92,15 @@ def test_an_unknown_profile(ask):
 
 def test_the_next_sentence_is_another_one_after_saving_or_skipping(post, prompt):
     first = post("/recording", json={})
-    assert (first["done"], first["total"]) == (0, len(read_prompts()))
+    assert first["done"] == first["labelled"] == 0
     sentence = first["prompt"]
     saved = post("/takes", wav=wav(prompt), params={"prompt": sentence, "text": sentence})
     assert saved["utterance"]["text"] == sentence
     second = post("/recording", json={})
     assert second["done"] == second["labelled"] == 1
     assert second["prompt"] not in (sentence, None)
+    free = post("/recording", json={"free": True})
+    assert (free["done"], free["labelled"], len(free["recent"])) == (1, 1, 1)  # what was read counts there too
     assert post("/recording", json={"skipped": [second["prompt"]]})["prompt"] not in (sentence, second["prompt"])
     assert post("/recording", json={"skipped": read_prompts()})["is_over"]
 
@@ -121,6 +123,8 @@ def test_a_take_that_is_sent_twice_is_saved_once(post, prompt):
 
 def test_checking_a_take_saves_nothing_and_says_what_is_wrong_with_it(post, prompt, noise):
     assert post("/takes/check", wav=wav(noise(2.0)))["problems"] == ["no speech"]
+    silent = post("/takes/check", wav=wav(np.zeros(SAMPLE_RATE, np.float32)))
+    assert (silent["problems"], silent["quality"]["level_dbfs"]) == (["no speech"], None)
     clipped = post("/takes/check", wav=wav(np.clip(prompt * 20, -0.9, 0.9)))
     assert "clipped" in clipped["problems"]
     assert "other text" in post("/takes/check", wav=wav(prompt), params={"prompt": read_prompts()[0]})["problems"]

@@ -125,7 +125,7 @@ def record(page, seconds):
 
 
 def saved_everything(page):
-    page.wait_for_selector("#outbox:text-is('Everything is saved.')", timeout=60_000)
+    page.wait_for_selector("#outbox:text-is('Everything that you kept is saved.')", timeout=60_000)
 
 
 @pytest.mark.slow

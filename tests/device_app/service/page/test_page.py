@@ -15,6 +15,24 @@ def stored():
         return list(store.utterances())
 
 
+SILENT = "navigator.mediaDevices.getUserMedia = async () => new AudioContext().createMediaStreamDestination().stream"
+
+
+def test_a_muted_microphone_is_explained(serve, open_page):
+    page = open_page(serve())
+    explanation = page.get_by_text("No speech was found. Is this the right microphone")
+    page.evaluate(SILENT)
+    page.click("#start")
+    page.wait_for_selector("#stop:enabled")
+    page.wait_for_timeout(1000)
+    page.click("#stop")
+    expect(explanation).to_be_visible(timeout=60_000)
+    page.reload()  # the take was neither kept nor thrown away
+    page.get_by_role("button", name="Look at it").click()
+    expect(explanation).to_be_visible(timeout=60_000)
+    assert stored() == []
+
+
 def test_a_person_records_corrects_and_transcribes(serve, open_page, tmp_path):
     page = open_page(serve())
 
@@ -41,7 +59,7 @@ def test_a_person_records_corrects_and_transcribes(serve, open_page, tmp_path):
     expect(page.locator("#outbox")).to_contain_text("1 recording or correction waits", timeout=60_000)
     assert len(stored()) == 1
     page.context.set_offline(False)
-    expect(page.locator("#outbox")).to_have_text("Everything is saved.", timeout=60_000)
+    expect(page.locator("#outbox")).to_have_text("Everything that you kept is saved.", timeout=60_000)
     assert len(stored()) == 2
 
     # Correct: what was really said replaces the text.

@@ -6,6 +6,7 @@ import { wav } from "./wav.js";
 
 const DURABLE = { durability: "strict" }; // an ended transaction is on the disk
 const LONGEST_WAIT_MS = 30_000;
+const SHORTEST_S = 0.5; // of a left-over take that is worth a question
 
 let database;
 let wait = 0;
@@ -98,8 +99,8 @@ export async function leftOver() {
   const found = [];
   for (const take of await all("takes")) {
     if (take.state !== "open" || take.model !== model() || locks.has(`take-${take.id}`)) continue;
-    if ((await soundOf(take)).size > 44) found.push(take);
-    else await discard(take.id); // ended before the first sample
+    if ((await soundOf(take)).size > 44 + 2 * SHORTEST_S * take.rate) found.push(take);
+    else await discard(take.id); // ended before anything was said
   }
   return found;
 }

@@ -16,6 +16,7 @@ export async function show(box) {
   let place = 0;
   let current = null; // the player, and the functions of the recording on the page
   let number = 0;
+  let isFirst = true; // the person has not chosen yet
 
   const id = newId();
   const select = h("select", { id, onchange: () => load() });
@@ -28,6 +29,12 @@ export async function show(box) {
     const found = await get(`/utterances?show=${chosen}&limit=500`);
     const counts = await Promise.all(SHOWS.map((one) => (one === chosen ? found : get(`/utterances?show=${one}&limit=1`))));
     fill(select, SHOWS.map((one, i) => h("option", { value: one, selected: one === chosen }, `${t(`correct.show.${one}`)} (${counts[i].total})`)));
+    if (chosen === "unchecked" && !found.total && counts[1].total && isFirst) {
+      isFirst = false;
+      select.value = "unsure";
+      return load(moveFocus);
+    }
+    isFirst = false;
     list = found.utterances;
     place = Math.min(place, Math.max(0, list.length - 1));
     if (!counts[2].total) showNothing("correct.none");

@@ -15,6 +15,9 @@ const PREROLL = 6; // blocks that are kept from before the button was pressed
 const BLOCKS_A_WRITE = 6; // half a second at 48 kHz
 const [QUIET_DB, LOUD_DB] = [-45, -8];
 
+/** A level as a text; of silence there is none. */
+const decibelsOf = (value, unit) => (value === null ? "" : `${value.toFixed(0)} ${unit}`);
+
 export async function show(box) {
   const skipped = new Set();
   let isFree = false;
@@ -29,7 +32,8 @@ export async function show(box) {
   const progress = h("div", { class: "stack" });
   const recent = h("section", { class: "card" });
   const notices = h("div");
-  fill(box, h("h1", {}, t("record.title")), h("p", { class: "intro" }, t("record.intro")), notices, stage, progress, recent, choices());
+  const intro = h("p", { class: "intro" }, t("record.intro"));
+  fill(box, h("h1", {}, t("record.title")), intro, notices, stage, progress, recent, choices());
 
   async function next(moveFocus = false) {
     const found = await post("/recording", { domain, free: isFree, skipped: [...skipped] });
@@ -43,7 +47,7 @@ export async function show(box) {
     const text = found.labelled < found.fewest ? t("record.until", { n: found.fewest - found.labelled })
       : found.labelled < found.enough ? t("record.better", { n: found.enough }) : t("record.enough");
     fill(progress, h("div", { class: "card" },
-      h("p", {}, found.total === null ? t("record.count.free", { n: found.done }) : t("record.count", { done: found.done, total: found.total }),
+      h("p", {}, t("record.count", { n: found.done }),
         found.seconds ? [" ", t("record.time", { time: spoken(found.seconds) })] : null),
       h("progress", { max: found.enough, value: Math.min(found.labelled, found.enough), "aria-label": t("record.progress") }),
       h("p", { class: "muted" }, text, " ", found.labelled >= found.fewest ? h("a", { href: "#learn" }, t("record.learn")) : null)));
@@ -82,13 +86,13 @@ export async function show(box) {
       microphone ??= await Microphone.open(onBlock);
     } catch (error) {
       fill(stage, h("div", { class: "notice bad", role: "alert" }, h("p", {}, t(problemOf(error)))),
-        h("button", { type: "button", class: "primary", onclick: () => next(true) }, t("again")));
+        h("button", { type: "button", class: "primary", onclick: () => begin(prompt, longest) }, t("again")));
       return;
     }
     if (!box.isConnected) return;
     const take = await newTake({ domain, prompt, rate: microphone.rate });
     recorder = { take, blocks: [], unwritten: [], writes: Promise.resolve(), place: 0, samples: 0, meter, say, loudest: -100,
-      isFull: () => recorder.samples / microphone.rate >= longest, onFull: () => { announce(t("record.full")); finish(prompt); } };
+      isFull: () => recorder.samples / microphone.rate >= longest, onFull: () => { announce(t("record.full")); finish(prompt, true); } };
     preroll.forEach(add);
     preroll = [];
     stopDrawing = live(wave, microphone.stream);
@@ -146,17 +150,27 @@ export async function show(box) {
     return ended;
   }
 
-  async function finish(prompt) {
+  async function finish(prompt, isFull = false) {
     if (!recorder) return;
     const ended = end();
     if (ended.unwritten.length) write(ended);
     fill(stage, h("h2", { class: "sentence", id: "sentence" }, prompt ?? t("record.free")), h("p", { role: "status" }, t("record.checking")),
       h("progress", { "aria-label": t("record.checking") }));
     await ended.writes;
-    await review(ended.take, wav(ended.blocks, ended.take.rate));
+    await review(ended.take, wav(ended.blocks, ended.take.rate), isFull);
   }
 
-  async function review(take, blob) {
+  /** Shows a take, or that this failed: never only the progress bar. */
+  async function review(take, blob, isFull = false) {
+    try {
+      await showReview(take, blob, isFull);
+    } catch (error) {
+      fill(stage, h("div", { class: "notice bad", role: "alert" }, h("p", {}, t("failed")), h("p", { class: "small" }, error.message)),
+        h("button", { type: "button", class: "primary", onclick: () => review(take, blob, isFull) }, t("again")));
+    }
+  }
+
+  async function showReview(take, blob, isFull) {
     let found = null;
     let failure = "";
     try {
@@ -178,17 +192,19 @@ export async function show(box) {
     const keepButton = h("button", { type: "button", id: "keep", class: isGood ? "primary" : null },
       isGood || !found ? t("record.keep") : t("record.keep.anyway"));
     const again = h("button", { type: "button", id: "again", class: isGood ? null : "primary" }, t("record.again"));
-    const status = isGood ? t("record.sounds.good") : found ? t("record.problems") : failure;
+    const status = isGood ? t(take.prompt ? "record.sounds.good" : "record.sounds.free") : found ? t("record.problems") : failure;
     fill(stage, h("h2", { class: "sentence", id: "sentence" }, take.prompt ?? t("record.free.check")),
       heldPlayer.box,
+      isFull ? h("p", { class: "muted" }, t("record.full")) : null,
       h("div", { class: `notice ${isGood ? "good" : "bad"}`, role: "status" }, h("p", {}, status),
         found?.problems.length ? h("ul", {}, found.problems.map((problem) => h("li", {}, t(`problem.${problem}`)))) : null),
       found && take.prompt ? h("p", { class: "words" }, h("span", { class: "muted" }, t("recognised"), " "), words(found.words)) : null,
+      found && take.prompt && found.words.some((word) => !word.is_sure) ? h("p", { class: "muted small" }, t("correct.unsure")) : null,
       text ? field(t("record.said"), text) : null,
       h("div", { class: "row actions" }, isGood ? [keepButton, again] : [again, keepButton], heldPlayer.button),
       found ? details(t("details"), facts([
-        [t("details.domain"), take.domain], [t("details.snr"), `${found.quality.snr_db.toFixed(0)} dB`],
-        [t("details.level"), `${found.quality.level_dbfs.toFixed(0)} dBFS`], [t("details.rate"), `${take.rate} Hz`]])) : null);
+        [t("details.domain"), take.domain], [t("details.snr"), decibelsOf(found.quality.snr_db, "dB")],
+        [t("details.level"), decibelsOf(found.quality.level_dbfs, "dBFS")], [t("details.rate"), `${take.rate} Hz`]])) : null);
     focus(isGood ? keepButton : again);
     keepButton.addEventListener("click", async () => {
       keepButton.disabled = again.disabled = true;
@@ -201,7 +217,7 @@ export async function show(box) {
       if (take.prompt && answers.length) skipped.delete(take.prompt);
       next(true).catch(() => showUnreachable());
     });
-    again.addEventListener("click", async () => { await discard(take.id); await next(); document.getElementById("start")?.click(); });
+    again.addEventListener("click", async () => { keepButton.disabled = again.disabled = true; await discard(take.id); await next(); document.getElementById("start")?.click(); });
   }
 
   function showUnreachable() {
@@ -238,7 +254,7 @@ export async function show(box) {
             notice.remove();
             await review(take, await soundOf(take));
           } }, t("left.look")),
-          h("button", { type: "button", class: "danger", onclick: async () => { await discard(take.id); notice.remove(); } }, t("left.drop"))));
+          h("button", { type: "button", class: "danger", onclick: async () => { if (!confirm(t("delete.ask"))) return; await discard(take.id); notice.remove(); } }, t("left.drop"))));
       return notice;
     }), bad.map((take) => {
       const notice = h("section", { class: "notice bad", "aria-label": t("refused.title") }, h("p", {}, h("strong", {}, t("refused.title")), " ", take.prompt ?? ""),
@@ -250,7 +266,7 @@ export async function show(box) {
 
   function choices() {
     const name = (value, text) => h("label", { class: "choice" }, h("input", { type: "radio", name: "mode", value, checked: (value === "free") === isFree,
-      onchange: () => { isFree = value === "free"; next(); } }), text);
+      onchange: () => { isFree = value === "free"; intro.textContent = t(isFree ? "record.intro.free" : "record.intro"); next(); } }), text);
     const input = h("input", { type: "text", maxlength: 100, value: domain, autocomplete: "off", onchange: () => {
       domain = input.value.trim() || "my-speech";
       input.value = domain;
