@@ -37,7 +37,7 @@ class FineTuningSettings:
             family supports it. Off by default: it did not lower the WER of held-out speakers, and the WER of general
             speech rose slightly.
         curriculum_epochs: the number of first epochs in which batches run from short to long, without augmentation.
-            Without them, a CTC model with random weights outputs only blanks for thousands of updates.
+            Without them, a CTC model with random weights outputs only blanks for hundreds of updates.
         patience: stops after this many epochs in a row with a validation loss that is clearly above the lowest (by
             `trainer.training.early_stopping.CLEARLY_WORSE`, in nats per token).
         target_loss: in nats per token; stops one epoch after the training loss falls below it, because further
