@@ -181,7 +181,7 @@ def test_an_interrupted_run_continues_without_a_repeated_or_missing_segment(home
     transcribe("in", "-f", "jsonl", "-o", "whole")
     whole = {path.name: path.read_text() for path in Path("whole").iterdir()}
     assert all(text.count("\n") == 6 for text in whole.values())
-    monkeypatch.setattr("device_app.recognition.recordings.unfinished.KEPT_FROM_S", 0.0)
+    monkeypatch.setattr("device_app.recognition.recordings.unfinished.MIN_SPEECH_S", 0.0)
     with monkeypatch.context() as patch:
         before = count_recognitions(patch, stop_at=4)
         stopped = transcribe("in", "-f", "jsonl", "-o", "out", "--jobs", jobs, code=130)

@@ -164,11 +164,15 @@ def test_a_vector_of_which_only_transcripts_show_the_harm_is_left_out(give, merg
     assert report.vector
 
 
+def test_without_a_guard_set_for_the_language_nothing_is_merged(merge, bundle):
+    with pytest.raises(BadInputError, match=r"no guard set for the language 'sw'.*host fleet score add"):
+        merge(base=replace(bundle, language="sw"))
+
+
+@pytest.mark.slow
 def test_without_a_guard_set_for_the_language_the_speech_of_the_group_decides(give, merge, vector, bundle, monkeypatch):
     give(a=vector(1), b=vector(2), c=vector(3))
     swahili = replace(bundle, language="sw")
-    with pytest.raises(BadInputError, match=r"no guard set for the language 'sw'.*host fleet score add"):
-        merge(base=swahili)
     monkeypatch.setattr(fleet, "speech", lambda _folder, _group: guard_set()[4::48])
     report = merge(base=swahili)
     assert report.vector
