@@ -86,7 +86,7 @@ def test_word_error_rates_change_with_the_version(asr, codes):
     asr("revert", 1)
     assert json.loads(asr("evaluate", codes, "--json").stdout)["basic"]["wer"] == base
     assert "reverted" in asr("log").stdout
-    assert "adapt codes" in asr("rollback").stdout
+    assert "Active: edit 1." in asr("rollback").stdout
     assert json.loads(asr("evaluate", codes, "--json").stdout)["basic"]["wer"] == edited
 
 
@@ -94,7 +94,8 @@ def test_reweight_restores_a_reverted_edit_with_another_lambda(asr):
     asr("revert", 1)
     record = json.loads(asr("reweight", 1, "--lambda", 0.5, "--json").stdout)
     assert record["promoted"]
-    assert "lambda 0.5" in asr("log").stdout
+    (edit,) = json.loads(asr("log", "--json").stdout)["edits"]
+    assert edit["settings"]["lam"] == 0.5
     done = asr("reweight", 1, "--lambda", 0.4, "--density", 0.5, "--dry-run")
     assert "--dry-run" in done.stdout
 
@@ -104,7 +105,7 @@ def test_a_vector_is_imported_on_a_machine_without_torch(asr, adapted, home, cod
 
     file = tmp_path / "codes.safetensors"
     kept = re.search(r"(\d+)% of the entries", asr("vector", "export", 1, file).stdout)
-    assert 30 <= int(kept[1]) <= 50  # half of the trained entries; the token embeddings are frozen
+    assert 10 <= int(kept[1]) <= 20  # half of the trained entries, which are those of the encoder
     assert file.stat().st_size < 0.2 * 4 * 27.1e6
     asr("vector", "export", 1, file, code=1)
     assert json.loads(asr("vector", "show", file, "--json").stdout)["method"] == "trim"
