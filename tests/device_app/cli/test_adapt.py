@@ -94,8 +94,7 @@ def test_reweight_restores_a_reverted_edit_with_another_lambda(asr):
     asr("revert", 1)
     record = json.loads(asr("reweight", 1, "--lambda", 0.5, "--json").stdout)
     assert record["promoted"]
-    (edit,) = json.loads(asr("log", "--json").stdout)["edits"]
-    assert edit["settings"]["lam"] == 0.5
+    assert re.search(r"active  codes .* 0\.5 ", asr("log").stdout)
     done = asr("reweight", 1, "--lambda", 0.4, "--density", 0.5, "--dry-run")
     assert "--dry-run" in done.stdout
 
