@@ -64,8 +64,8 @@ def decoded(source: Path | IO[bytes], name: str, block_s: float) -> Iterator[Blo
                     if part.declared is None or found < part.declared - HEADER_TOLERANCE_S * opened.samplerate:
                         fault = fault or f"damaged after {total_s + found / opened.samplerate:.1f} s ({error})"
                         if (rest := flac.after_damage(part, part.first + found)) is not None:
-                            parts.insert(0, rest[0])
-                            missing = min(rest[1] - part.first - found, round(MAX_GAP_S * opened.samplerate))
+                            parts.insert(0, rest)
+                            missing = min(rest.first - part.first - found, round(MAX_GAP_S * opened.samplerate))
                             yield np.zeros((missing, opened.channels), np.float32), opened.samplerate
                             found += missing
                 fault = fault or _shortage(part, opened, found, total_s)

@@ -9,14 +9,14 @@ from device_app.audio.containers.checksum import checksum
 from device_app.audio.containers.view import Part, View, find_all, skip_id3
 
 # "fLaC" and the header of its STREAMINFO block, which is 34 bytes long, without and with the last-block flag.
-STARTS = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
+LAST_BLOCK = b"fLaC\x80\x00\x00\x22"
+STARTS = (b"fLaC\x00\x00\x00\x22", LAST_BLOCK)
 TOTAL_SAMPLES = (
     21  # offset of the number of samples from "fLaC": 36 bits, of which the first 4 share a byte with another field
 )
 TAIL_BYTES = 1 << 17  # bytes at the end to search for the last frame; 4096 samples of 24-bit stereo take 24 kB
 ID3V1 = 128
 STREAMINFO = 42  # bytes of "fLaC" and the STREAMINFO block
-LAST_BLOCK = b"fLaC\x80\x00\x00\x22"
 BLOCK_SIZE = 8  # offset of the samples in a frame, if all have as many: 16 bits
 FRAME = re.compile(rb"\xff[\xf8\xf9]")
 FRAME_HEADER = 16  # bytes, at most
@@ -67,7 +67,7 @@ def _ends_with_a_frame(file: IO[bytes], start: int, end: int) -> bool:
     return False
 
 
-def after_damage(part: Part, sample: int) -> tuple[Part, int] | None:
+def after_damage(part: Part, sample: int) -> Part | None:
     """What follows damaged frames, which stop the decoder.
 
     Args:
@@ -75,8 +75,7 @@ def after_damage(part: Part, sample: int) -> tuple[Part, int] | None:
         sample: the number of the first sample that it could not decode, from the start of the recording.
 
     Returns:
-        The stream from the next frame whose header is intact, and the number of its first sample; None if the part
-        is no FLAC, or there is no such frame.
+        The stream from the next frame whose header is intact; None if the part is no FLAC, or there is no such frame.
     """
     stream = part.file
     stream.seek(0)
@@ -93,7 +92,7 @@ def after_damage(part: Part, sample: int) -> tuple[Part, int] | None:
             if first is not None and first > sample:
                 at = origin + match.start()
                 rest = View(stream, [LAST_BLOCK + header[len(LAST_BLOCK) :], (at, size - at)])
-                return Part(rest, first=first), first
+                return Part(rest, first=first)
     return None
 
 
