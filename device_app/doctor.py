@@ -51,7 +51,7 @@ def examine_all(store: Store) -> Examination:
         StorageError: the quarantine cannot be read.
         OSError: a recording cannot be read from the disk.
     """
-    return Examination(examine(store), examine_models(), is_store_empty=not store.stats())
+    return Examination(examine(store), examine_models(), is_store_empty=not store.domains())
 
 
 def check_repairable(store: Store, found: Examination) -> None:

@@ -16,13 +16,14 @@ RECORDINGS = ASSETS / "recordings"
 
 BEFORE_RESTORE = ".before-restore-"  # in the name of a data folder that `restore` has replaced
 CANDIDATE = "candidate-"  # prefix of folders with the baked files of a candidate
+CANDIDATES_LOCK = ".candidates.lock"  # held while such folders are created, and while abandoned ones are looked for
 
 # Files and folders that asr-edge creates in the data folder. The modes of all others in it are left unchanged.
 DATA = (
     *("store.sqlite3*", "audio", "quarantine", "ledgers", "models", "baked", "training", "jobs", "hosts.json"),
     *("terms.json", ".terms.json.lock", "terms-cache", "term-usage.json", ".term-usage.json.lock", "settings.toml"),
     *("reserve", "host", "host/*", "service", f"{CANDIDATE}*", f"{CANDIDATE}*/*", "fleet-*", ".*.tmp"),
-    *("model-in-use.json", "machine-speed.json"),
+    *("model-in-use.json", "machine-speed.json", CANDIDATES_LOCK),
 )
 # Those that are private even where they are symbolic links, to another disk for instance. Models are no secret,
 # and may be shared by several users.

@@ -88,7 +88,7 @@ def status(store: Store, ledger: Ledger) -> Status:
     Raises:
         StorageError: the store or the ledger is damaged.
     """
-    domains = [_domain_status(store, ledger, one.domain) for one in store.stats() if one.domain != GUARD_SET]
+    domains = [_domain_status(store, ledger, domain) for domain in store.domains() if domain != GUARD_SET]
     applied = [edit for edit in ledger.edits if ledger.is_applied(edit.id)]
     interrupted = interrupted_domain(ledger)
     return Status(

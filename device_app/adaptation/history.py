@@ -41,7 +41,7 @@ def domains_of_history(store: Store, ledger: Ledger) -> list[str]:
 
     Without the guard set if there is no general speech in the language of the model.
     """
-    known = {stats.domain for stats in store.stats()}
+    known = store.domains()
     adapted = dict.fromkeys(domain for version in ledger.history() for domain in ledger.domains(version))
     general = general_speech(store, ledger.base.language)
     return [*(domain for domain in adapted if domain in known), *([GUARD_SET] if general else [])]

@@ -67,9 +67,9 @@ def build_test_sets(
         others: further domains to collect, which the active version need not have.
     """
     earlier = [one for one in dict.fromkeys([*ledger.domains(ledger.current), *others]) if one != domain]
-    known = {stats.domain for stats in store.stats()}
+    known = store.domains()
     label = "transcribing with the active version"
-    for missing in set(earlier) - known:
+    for missing in set(earlier).difference(known):
         reporter.report(f"{missing} has no recordings any more, so forgetting of {missing} cannot be measured.")
     sets = {} if held_out is None else {domain: held_out}
     sets |= {one: utterances for one in earlier if one in known and (utterances := held_out_utterances(store, one))}

@@ -185,7 +185,7 @@ def _replayed(store: Store, ledger: Ledger, settings: AdaptationSettings) -> lis
     if not settings.replay:
         return []
     adapted = {domain for edit in ledger.edits for domain in edit.domains} - {settings.domain}
-    known = adapted & {stats.domain for stats in store.stats()}
+    known = adapted.intersection(store.domains())
     guarded = _guarded(store)
     older = [
         u

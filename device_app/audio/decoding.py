@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -40,38 +41,21 @@ def decoded(source: Path | IO[bytes], name: str, block_s: float) -> Iterator[Blo
     with ExitStack() as stack:
         file = _file(source, name, stack)
         parts = containers.parts(file) or [_whole(file)]
-        fault: str | None = None
-        total_s = 0.0
-        is_first = True
+        first = parts[0]
+        progress = _Progress()
         while parts:
             part = parts.pop(0)
-            with ExitStack() as opened_part:
-                opened = _open(part, opened_part)
-                if isinstance(opened, str):
-                    if is_first:
-                        yield from _decode_with_media(source, file, name, opened)
-                        return
-                    fault = fault or f"damaged after {total_s:.1f} s ({opened})"
-                    continue
-                is_first = False
-                found = 0
-                try:
-                    for block in _blocks(part, opened, _block_size(opened, block_s)):
-                        found += len(block)
-                        yield block, opened.samplerate
-                except _DecoderError as error:
-                    # Else only what follows the audio is damaged.
-                    if part.declared is None or found < part.declared - HEADER_TOLERANCE_S * opened.samplerate:
-                        fault = fault or f"damaged after {total_s + found / opened.samplerate:.1f} s ({error})"
-                        if (rest := flac.after_damage(part, part.first + found)) is not None:
-                            parts.insert(0, rest)
-                            missing = min(rest.first - part.first - found, round(MAX_GAP_S * opened.samplerate))
-                            yield np.zeros((missing, opened.channels), np.float32), opened.samplerate
-                            found += missing
-                fault = fault or _shortage(part, opened, found, total_s)
-                total_s += found / opened.samplerate
-        if fault:
-            raise (IncompleteAudioError if total_s else BadAudioError)(f"{name}: {fault}")
+            try:
+                rest = yield from _decoded_part(part, block_s, progress)
+            except _DecoderError as error:
+                if part is first:
+                    yield from _decode_with_media(source, file, name, str(error))
+                    return
+                progress.note(f"damaged after {progress.seconds:.1f} s ({error})")
+            else:
+                parts[:0] = [] if rest is None else [rest]
+        if progress.fault:
+            raise (IncompleteAudioError if progress.seconds else BadAudioError)(f"{name}: {progress.fault}")
 
 
 def duration_s(path: Path) -> float:
@@ -85,12 +69,13 @@ def duration_s(path: Path) -> float:
         size = file.seek(0, 2)
         total_s = 0.0
         for part in containers.parts(file) or [_whole(file)]:
-            opened = _open(part, stack)
-            if isinstance(opened, str):
+            try:
+                opened = _open(part, stack)
+            except _DecoderError as error:
                 if total_s:
                     continue
                 if not media.is_available():
-                    raise _unreadable(file, str(path), opened)
+                    raise _unreadable(file, str(path), str(error)) from error
                 return media.duration_s(path)
             frames = part.samples or part.declared or opened.frames
             seconds = frames / opened.samplerate
@@ -108,14 +93,60 @@ def is_audio(path: Path) -> bool:
             if containers.is_foreign(file):
                 return True
             parts = containers.parts(file)
-            opened = _open(parts[0] if parts else _whole(file), stack)
-            return bool(parts) or not isinstance(opened, str)
-    except BadAudioError:
+            if not parts:
+                _open(_whole(file), stack)
+            return True
+    except (BadAudioError, _DecoderError):
         return False
 
 
 class _DecoderError(Exception):
-    """libsndfile cannot decode the next block."""
+    """libsndfile cannot open a stream, or decode its next block."""
+
+
+@dataclass
+class _Progress:
+    """What was read of a file.
+
+    Attributes:
+        seconds: audio of the parts that were read.
+        fault: the first fault, as a message without the name of the file; None if there was none.
+    """
+
+    seconds: float = 0.0
+    fault: str | None = None
+
+    def note(self, fault: str | None) -> None:
+        """Keeps a fault if it is the first."""
+        self.fault = self.fault or fault
+
+
+def _decoded_part(part: Part, block_s: float, progress: _Progress) -> Generator[Block, None, Part | None]:
+    """Yields the blocks of a part, and silence for damaged audio; returns what follows the damage.
+
+    Raises:
+        _DecoderError: the part cannot be opened.
+    """
+    rest = None
+    with ExitStack() as stack:
+        opened = _open(part, stack)
+        rate, found = opened.samplerate, 0
+        try:
+            for block in _blocks(part, opened, _block_size(opened, block_s)):
+                found += len(block)
+                yield block, rate
+        except _DecoderError as error:
+            # Else only what follows the audio is damaged.
+            if part.declared is None or found < part.declared - HEADER_TOLERANCE_S * rate:
+                progress.note(f"damaged after {progress.seconds + found / rate:.1f} s ({error})")
+                rest = flac.after_damage(part, part.first + found)
+        if rest is not None:
+            missing = min(rest.first - part.first - found, round(MAX_GAP_S * rate))
+            yield np.zeros((missing, opened.channels), np.float32), rate
+            found += missing
+        progress.note(_shortage(part, opened, found, progress.seconds))
+        progress.seconds += found / rate
+    return rest
 
 
 def _file(source: Path | IO[bytes], name: str, stack: ExitStack) -> IO[bytes]:
@@ -139,7 +170,11 @@ def _without_messages(part: Part) -> AbstractContextManager[None]:
 
 
 def _open(part: Part, stack: ExitStack) -> Any:
-    """A decoder, or the reason why there is none."""
+    """A decoder.
+
+    Raises:
+        _DecoderError: libsndfile has none for it.
+    """
     import soundfile
 
     class Sequential(soundfile.SoundFile):  # type: ignore[misc]
@@ -152,7 +187,7 @@ def _open(part: Part, stack: ExitStack) -> Any:
         with _without_messages(part):
             return stack.enter_context(Sequential(part.file))
     except soundfile.LibsndfileError as error:
-        return _reason(error)
+        raise _DecoderError(_reason(error)) from error
 
 
 def _reason(error: Any) -> str:
@@ -190,8 +225,7 @@ def _before_error(part: Part, start: int) -> Iterator[NDArray[np.float32]]:
     """Samples from `start` to an error. libsndfile gives none of a block with an error, so smaller ones are read."""
     part.file.seek(0)
     with ExitStack() as stack, suppress(_DecoderError):
-        if isinstance(opened := _open(part, stack), str):
-            return
+        opened = _open(part, stack)
         while start and len(skipped := _read(opened, part, min(start, MAX_BLOCK // opened.channels))):
             start -= len(skipped)
         while len(block := _read(opened, part, SMALL_BLOCK)):

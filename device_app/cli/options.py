@@ -27,7 +27,7 @@ def complete_domain(typed: str) -> list[str]:
     from device_app.data.store import Store
 
     with Store() as store:
-        return [stats.domain for stats in store.stats() if stats.domain.startswith(typed)]
+        return [domain for domain in store.domains() if domain.startswith(typed)]
 
 
 def complete_edit(typed: str) -> list[str]:

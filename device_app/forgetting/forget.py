@@ -107,9 +107,9 @@ def plan(store: Store, selection: Selection) -> Plan:
 def _recordings(store: Store, selection: Selection) -> tuple[list[int], list[str]]:
     """The utterances to delete, and the domains that may have been trained on them."""
     if selection.everything:
-        return [one.number for one in store.utterances()], [one.domain for one in store.stats()]
+        return [one.number for one in store.utterances()], store.domains()
     if selection.domain is not None:
-        is_known = any(one.domain == selection.domain for one in store.stats())
+        is_known = selection.domain in store.domains()
         found = [one.number for one in store.utterances(selection.domain)] if is_known else []
         return found, [selection.domain]
     store.count_of(selection.speaker or "")  # raises if there is no such speaker

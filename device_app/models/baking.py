@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from device_app.paths import CANDIDATE, data_folder
+from device_app.paths import CANDIDATE, CANDIDATES_LOCK, data_folder
 from editing.errors import StorageError
 from editing.files import sha256, write_atomically
 from editing.json_text import read_json
@@ -80,9 +80,10 @@ def temporarily_baked(bundle: Bundle, weights: Tensors) -> Iterator[Path]:
     with ExitStack() as stack:
         try:
             make_folder(data_folder())
-            _remove_abandoned()
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=data_folder(), prefix=CANDIDATE)))
-            stack.enter_context(_in_use(folder))
+            with locked(data_folder() / CANDIDATES_LOCK, wait=True):
+                _remove_abandoned()
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=data_folder(), prefix=CANDIDATE)))
+                stack.enter_context(_in_use(folder))
             bake(bundle, weights, "int8", folder)
         except StorageError:  # an OSError too
             raise
@@ -113,10 +114,13 @@ def _remove_abandoned() -> None:
 
 def abandoned_candidates() -> list[Path]:
     """Folders with baked files of candidates that no process uses; `temporarily_baked` removes them."""
-    found = []
-    for folder in sorted(data_folder().glob(f"{CANDIDATE}*/")):
-        with suppress(OSError), _in_use(folder):  # BlockedError, an OSError: a process uses it
-            found.append(folder)
+    found: list[Path] = []
+    folders = sorted(data_folder().glob(f"{CANDIDATE}*/"))
+    if folders:  # otherwise a look at a data folder would write a lock file
+        with suppress(OSError), locked(data_folder() / CANDIDATES_LOCK, wait=True):
+            for folder in folders:
+                with suppress(OSError), _in_use(folder):  # BlockedError, an OSError: a process uses it
+                    found.append(folder)
     return found
 
 

@@ -70,8 +70,7 @@ class RecordingSession:
         self._domain = checked_name(domain, "domain")
         self._speaker = None if speaker is None else checked_name(speaker, "speaker")
         self.total = None if prompts is None else len(prompts)
-        is_known = any(stats.domain == domain for stats in store.stats())
-        recorded = [u for u in store.utterances(domain) if self._is_ours(u)] if is_known else []
+        recorded = [u for u in store.utterances(domain) if self._is_ours(u)] if domain in store.domains() else []
         done = {u.prompt for u in recorded}
         self.saved = [u.number for u in recorded]
         self._pending = None if prompts is None else [p for p in prompts if p not in done]
@@ -89,7 +88,7 @@ class RecordingSession:
     @property
     def labelled(self) -> int:
         """Number of labelled utterances of the domain, of all speakers and sources."""
-        if all(stats.domain != self._domain for stats in self._store.stats()):
+        if self._domain not in self._store.domains():
             return 0
         return sum(one.text is not None for one in self._store.utterances(self._domain))
 

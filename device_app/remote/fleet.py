@@ -95,7 +95,7 @@ def edits_of(ledger: Ledger, group: str) -> list[int]:
 def domains_with_test_sets(store: Store) -> list[str]:
     """The domains of this device with labelled held-out utterances, on which a group's vector can be checked."""
     return [
-        stats.domain
-        for stats in store.stats()
-        if any(one.text is not None and one.split == "test" for one in store.utterances(stats.domain))
+        domain
+        for domain in store.domains()
+        if any(one.text is not None and one.split == "test" for one in store.utterances(domain))
     ]

@@ -99,7 +99,7 @@ def test_labelling(terminal, noise, reading, tmp_path):
 
 
 def answer(screen):
-    """Accepts what was heard, or types a text where nothing was."""
+    """Accepts the hypothesis, or types a text where there is none."""
     shown = screen.wait_for("q quit\r\n")
     if "recognised: nothing" in shown:
         screen.press("e")
@@ -119,8 +119,8 @@ def asr(folder, *arguments):
     )
 
 
-def hears(monkeypatch, folder, bundle, audio):
-    """What the active version hears; it must always be able to."""
+def transcribed(monkeypatch, folder, bundle, audio):
+    """The text of the active version, which must always work."""
     monkeypatch.setenv("ASR_EDGE_HOME", str(folder))
     return Transcriber(edited(bundle), threads=2).transcribe(audio, SAMPLE_RATE).text
 
@@ -144,7 +144,7 @@ def test_adapting_and_reverting(codes, bundle, transcriber, prompt, home, tmp_pa
         out, _ = process.communicate()
         confirmed += "is active" in out
         assert len(Ledger(bundle).edits) >= confirmed
-        assert "not in service" in hears(monkeypatch, folder, bundle, prompt)
+        assert "not in service" in transcribed(monkeypatch, folder, bundle, prompt)
         confirmed = len(Ledger(bundle).edits)
     for _ in range(KILLS // 2):
         ledger = Ledger(bundle)
@@ -156,7 +156,7 @@ def test_adapting_and_reverting(codes, bundle, transcriber, prompt, home, tmp_pa
         out, _ = process.communicate()
         if "is active" in out and back[0] == "revert":
             assert not Ledger(bundle).is_applied(back[1])
-        assert "not in service" in hears(monkeypatch, folder, bundle, prompt)
+        assert "not in service" in transcribed(monkeypatch, folder, bundle, prompt)
     with Store(folder) as store:
         repair(store, examine(store))
         assert not examine(store)

@@ -12,7 +12,7 @@ from editing.errors import BadInputError
 
 def own_recordings(store: Store) -> list[StoredUtterance]:
     """The recordings that the user added to the guard set, in the order in which they were added."""
-    if not any(stats.domain == GUARD_SET for stats in store.stats()):
+    if GUARD_SET not in store.domains():
         return []
     return list(store.utterances(GUARD_SET))
 

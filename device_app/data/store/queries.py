@@ -106,6 +106,13 @@ class Queries:
         )
         return [DomainStats(*row) for row in rows]
 
+    def domains(self) -> list[str]:
+        """The names of the domains that have utterances, sorted."""
+        rows = self._connection.sql.execute(
+            "SELECT name FROM domain WHERE id IN (SELECT domain_id FROM utterance WHERE deleted = 0) ORDER BY name"
+        )
+        return [str(name) for (name,) in rows]
+
     def holds(self, domain: str, sha256: str) -> bool:
         """Whether the domain has a recording with this hash."""
         return self.find(domain, sha256) is not None

@@ -103,7 +103,7 @@ def _answer(found: CheckedTake, prompt: str | None) -> dict[str, Any]:
 
 def _recorded(store: Store, domain: str) -> list[StoredUtterance]:
     """All that was recorded in a domain, read or free, the oldest first."""
-    if all(stats.domain != domain for stats in store.stats()):
+    if domain not in store.domains():
         return []
     return sorted(
         (one for one in store.utterances(domain) if one.source == "recorded"), key=lambda utterance: utterance.number

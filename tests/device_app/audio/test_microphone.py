@@ -1,4 +1,4 @@
-"""The real path: a recording is played, PortAudio hears it, text comes out."""
+"""The real path: a recording is played, PortAudio records it, text comes out."""
 
 import contextlib
 import json
@@ -52,7 +52,7 @@ def wait_for_listening(process):
         seen += line
 
 
-def hear(process, virtual_microphone, recording):
+def play(process, virtual_microphone, recording):
     """Plays a recording to the listening process, stops it with Ctrl-C; its two outputs."""
     wait_for_listening(process)
     time.sleep(0.5)  # the stream has been opened, but on a busy machine no block has come yet
@@ -76,7 +76,7 @@ def test_devices_are_listed(virtual_microphone, start):
 @pytest.mark.slow
 def test_speech_becomes_plain_lines_when_piped(virtual_microphone, start):
     process = start("--device", "pulse", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    out, err = hear(process, virtual_microphone, RECORDINGS / "ss-noservice.flac")
+    out, err = play(process, virtual_microphone, RECORDINGS / "ss-noservice.flac")
     assert "the number you have dialed is not in service" in out.lower()
     assert "\x1b" not in out + err
     assert "Traceback" not in err
@@ -87,7 +87,7 @@ def test_audio_and_text_are_stored_with_save(virtual_microphone, start, tmp_path
     monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path))
     shutil.copytree(home / "baked", tmp_path / "baked")
     process = start("--device", "pulse", "--save", "--domain", "phone", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    _, err = hear(process, virtual_microphone, RECORDINGS / "invalid.flac")
+    _, err = play(process, virtual_microphone, RECORDINGS / "invalid.flac")
     with Store(tmp_path) as store:
         kept = list(store.utterances("phone"))
     assert "valid extension" in " ".join(utterance.hypothesis for utterance in kept)

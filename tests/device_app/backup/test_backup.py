@@ -46,9 +46,9 @@ def test_the_replaced_folder_is_kept(filled_home, tmp_path):
     kept = restored(tmp_path / "b.tar")
     assert kept_folders(filled_home) == [kept]
     with Store(kept) as store:
-        assert [one.domain for one in store.stats()] == ["garden", "kitchen", "later"]
+        assert store.domains() == ["garden", "kitchen", "later"]
     with Store() as store:
-        assert [one.domain for one in store.stats()] == ["garden", "kitchen"]
+        assert store.domains() == ["garden", "kitchen"]
     assert not (filled_home / UNFINISHED).exists()
     assert all(path.stat().st_mode & 0o077 == 0 for path in filled_home.rglob("*"))
 
@@ -83,7 +83,7 @@ def test_recordings_that_are_added_and_deleted_meanwhile(filled_home, tmp_path, 
     assert found.recordings == 6
     restored(tmp_path / "b.tar")
     with Store() as store:
-        assert [one.domain for one in store.stats()] == ["garden", "kitchen", "meanwhile"]
+        assert store.domains() == ["garden", "kitchen", "meanwhile"]
         assert all(one.audio.is_file() for one in store.utterances())
         assert len(list(store.audio_folder.rglob("*.flac"))) == 6
 

@@ -91,7 +91,7 @@ def test_correcting_without_anything_kept_says_how_to_keep(call):
 
 @pytest.fixture
 def desk(terminal, run, tmp_path, virtual_microphone):
-    """`asr-edge label` at a terminal, with three prompts that were heard and not labelled."""
+    """`asr-edge label` at a terminal, with three prompts that were recognised and not labelled."""
     own = str(tmp_path / "home")
     recordings = [RECORDINGS / name for name in ("invalid.flac", "vm-newuser.flac", "ss-noservice.flac")]
 
@@ -151,7 +151,7 @@ def test_a_walk_accepts_edits_skips_goes_back_plays_and_deletes(desk):
 def test_a_walk_over_the_least_sure(desk, tmp_path):
     with Store(tmp_path / "home") as store:
         for identity, confidence in ((1, 0.7), (2, 0.3), (3, 0.95)):
-            store.set_hypothesis(identity, "as it was heard", confidence)
+            store.set_hypothesis(identity, "as it was recognised", confidence)
         store.set_text(1, "labelled")
     screen = desk("--low-confidence")
     assert "my-speech 2," in screen.wait_for("q quit")

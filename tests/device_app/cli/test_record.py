@@ -1,4 +1,4 @@
-"""A person records at a terminal, through PortAudio, from a microphone that hears what is played."""
+"""A person records at a terminal, through PortAudio, from a microphone that records what is played."""
 
 import json
 import re

@@ -49,7 +49,7 @@ def test_a_domain_with_its_edit(filled_home):
     now = edited(embedded_bundle()).weights()
     assert any((now[name] != before[name]).any() for name in now)
     with Store() as store:
-        assert [one.domain for one in store.stats()] == ["garden"]
+        assert store.domains() == ["garden"]
 
 
 def test_a_speaker_names_the_edits_of_their_domains(filled_home):

@@ -104,10 +104,10 @@ def test_threads_may_share_a_transcriber(transcriber, prompt, reading):
     expected = [transcriber.transcribe(piece, SAMPLE_RATE).text for piece in pieces]
     found = {}
 
-    def hear(index):
+    def transcribe(index):
         found[index] = transcriber.transcribe(pieces[index % 2], SAMPLE_RATE).text
 
-    threads = [threading.Thread(target=hear, args=(index,)) for index in range(6)]
+    threads = [threading.Thread(target=transcribe, args=(index,)) for index in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -1,6 +1,6 @@
 // The microphone as blocks of samples. MediaRecorder would compress them, which hides clipping and costs words.
 
-// Recordings are to sound as other programs will hear this microphone, so the browser's own changes are off.
+// Recordings are to sound as they do in other programs, so the browser's own changes are off.
 const CONSTRAINTS = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
 
 export class Microphone {
