@@ -75,8 +75,10 @@ def checkpoint(folder, sizes):
     model = WhisperForConditionalGeneration(
         WhisperConfig(**sizes, **special, suppress_tokens=None, begin_suppress_tokens=None)
     )
-    with torch.no_grad():  # random hypotheses would hardly ever end
-        model.model.decoder.embed_tokens.weight[end] *= 4
+    with torch.no_grad():
+        weight = model.model.decoder.embed_tokens.weight
+        weight[tokenizer.get_vocab_size() :] = 0  # tokens without text would be most of a random hypothesis
+        weight[end] *= 4  # random hypotheses would hardly ever end
     model.save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     generation = {
