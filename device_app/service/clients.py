@@ -29,9 +29,9 @@ def service_folder() -> Path:
     return data_folder() / "service"
 
 
-def folder_mark() -> str:
-    """A hash of the path of the data folder: it tells two folders apart, and does not show the path."""
-    return hashlib.sha256(os.fsencode(data_folder().resolve())).hexdigest()[:32]
+def folder_mark(folder: Path) -> str:
+    """A hash of the path of a folder: it tells two folders apart, and does not show the path."""
+    return hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:32]
 
 
 class Clients:

@@ -97,8 +97,12 @@ class Models:
             base: an installed model or the folder of a bundle; None is the embedded one.
             only: the one profile to serve; None serves the main data folder and all profiles.
             threads: CPU threads for one segment.
+
+        Raises:
+            BundleError: there is no such model.
         """
         self._base, self._only, self._threads = base, only, threads
+        self._folder = find_bundle(base).folder
         self._loaded: dict[str, Loaded] = {}  # by profile, the least recently used first
         self._failed: dict[str, State] = {}
         self._counts: dict[str, TermCounts] = {}
@@ -110,6 +114,11 @@ class Models:
     def base(self) -> str | None:
         """The installed model or the folder of the bundle that is served; None is the embedded one."""
         return self._base
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the model that is served."""
+        return self._folder
 
     def names(self) -> list[str]:
         """The names by which requests choose a profile: "asr-edge", or "asr-edge:NAME" for the profile NAME."""

@@ -11,6 +11,7 @@ import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 
+from device_app.models.bundles import find_bundle
 from device_app.paths import data_folder
 from device_app.service.clients import folder_mark, service_folder
 from device_app.service.wyoming.server import PORT
@@ -21,11 +22,16 @@ WAIT_S = 60.0
 LOG = "service.log"
 
 
-def is_serving(url: str) -> bool:
+def is_serving(url: str, model: str | None = None) -> bool:
     """Whether a service answers at a URL.
 
+    Args:
+        url: the service.
+        model: the model that it must serve, an installed one or the folder of a bundle; None is any.
+
     Raises:
-        BadInputError: it has another data folder than this program.
+        BadInputError: it has another data folder than this program, or serves another model.
+        BundleError: there is no such model.
     """
     import httpx2 as httpx
 
@@ -35,10 +41,15 @@ def is_serving(url: str) -> bool:
             return False
     except (httpx.HTTPError, ValueError, AttributeError):
         return False
-    if found.get("data_folder") != folder_mark():
+    if found.get("data_folder") != folder_mark(data_folder()):
         raise BadInputError(
             f"the service at {url} has another data folder than {data_folder()}, so its page would show other "
             "recordings; end that service, or open another one with 'asr-edge open --port N'"
+        )
+    if model is not None and found.get("model") != folder_mark(find_bundle(model).folder):
+        raise BadInputError(
+            f"the service at {url} serves another model than {model}; end that service, or open another one with "
+            "'asr-edge open --port N'"
         )
     return True
 
@@ -54,11 +65,12 @@ def start_service(port: int, model: str | None, report: Callable[[str], None]) -
         report: receives what is done.
 
     Raises:
-        BadInputError: the running one has another data folder.
+        BadInputError: the running one has another data folder or another model.
+        BundleError: there is no such model.
         StorageError: it did not start; the message names its log.
     """
     url = f"http://127.0.0.1:{port}"
-    if is_serving(url):
+    if is_serving(url, model):
         return url
     report("Starting the service ...")
     folder = service_folder()

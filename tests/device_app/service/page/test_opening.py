@@ -43,6 +43,7 @@ def test_open_starts_the_service_and_then_finds_it(service_home, port, started, 
         assert done.stdout == f"http://127.0.0.1:{port}\n"
     assert opened == [f"http://127.0.0.1:{port}"] * 2
     assert len(started) == 1
+    assert "serves another model than embedded" in call("open", "--port", port, "--model", "embedded", code=1).stderr
     monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path))
     line = call("open", "--port", port, code=1).stderr
     assert line.startswith(f"asr-edge: the service at http://127.0.0.1:{port} has another data folder than {tmp_path}")
