@@ -25,8 +25,8 @@ def built_in_prompts(language: str) -> Path:
     """
     if language != DEFAULT_LANGUAGE:
         raise BadInputError(
-            f"there are no built-in prompts for the language {language!r}: name a file with one sentence per line with "
-            "--prompts FILE, or speak freely with --free"
+            f"there are no built-in prompts for the language {language!r}: name a file with one sentence per line "
+            "(asr-edge record FILE), or speak freely with --free"
         )
     return BUILT_IN
 

@@ -17,7 +17,7 @@ def test_the_built_in_prompts_cover_all_letters():
 
 def test_other_languages_have_no_built_in_prompts():
     assert built_in_prompts("en").is_file()
-    with pytest.raises(BadInputError, match=r"no built-in prompts for the language 'ja': .* --prompts FILE"):
+    with pytest.raises(BadInputError, match=r"no built-in prompts for the language 'ja': .*asr-edge record FILE"):
         built_in_prompts("ja")
 
 
