@@ -39,6 +39,8 @@ demo: .setup-dev
 
 # The tests start many processes: without .pyc files, each would compile all modules again.
 test: export PYTHONDONTWRITEBYTECODE :=
+# Two processes with as many threads of torch and numpy as cores would wait for each other.
+test: export OMP_NUM_THREADS := 1
 test: .setup-dev
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 

@@ -28,11 +28,11 @@ def tell(what):
 def test_the_same_fine_tuning_gives_the_same_vector_and_the_same_int8_file(data, tmp_path):
     model, recordings = data / "models" / "tiny", data / "recordings"
     one = measure.adapt(model, recordings, tmp_path / "one")
-    assert measure.adapt(model, recordings, tmp_path / "again") == one
     known = GOLDEN["adaptation"].get(measure.machine())
     if known is not None:
         assert one == known  # measured in another process
         return
+    assert measure.adapt(model, recordings, tmp_path / "again") == one
     assert measure.adaptation(model, recordings, tmp_path / "in a process of its own") == one
     tell(f"there are no exact numbers of {measure.machine()}")
     assert access.cosine(tmp_path / "one" / "vector.safetensors", REFERENCE) > LIKE_ANOTHER_MACHINE

@@ -241,9 +241,9 @@ def test_a_model_that_is_not_there(run):
     assert done.stderr == "asr-edge: nonsense: neither an installed model (embedded) nor a folder with a bundle\n"
 
 
-def test_standard_input_that_is_empty_or_text(run_process):
+def test_standard_input_that_is_empty_or_text(run):
     for data, message in ((b"", "no data was received"), (b"words" * 100, "not audio")):
-        done = run_process("transcribe", "-", stdin=data)
+        done = run("transcribe", "-", stdin=data)
         assert (done.returncode, done.stderr.count("\n")) == (1, 1)
         assert f"asr-edge: standard input: {message}" in done.stderr
 

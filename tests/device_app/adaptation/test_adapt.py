@@ -30,9 +30,9 @@ from editing.task_vector import Origin, TaskVector
 
 
 @pytest.fixture(autouse=True)
-def _small_guard_set(monkeypatch):
-    """Uses only a part of the guard set, so that the tests finish in time."""
-    some = test_sets.guard_set()[4::14]
+def _small_guard_set(request, monkeypatch):
+    """Uses only a part of the guard set, so that the tests finish in time: a very small one in the default run."""
+    some = test_sets.guard_set()[4 :: 14 if request.node.get_closest_marker("slow") else 48]
     monkeypatch.setattr(test_sets, "guard_set", lambda _language="en": some)
 
 

@@ -98,10 +98,11 @@ def test_audio_and_text_are_stored_with_save(virtual_microphone, start, tmp_path
 def test_interrupted_speech_is_still_written(virtual_microphone, start):
     process = start("--device", "pulse", "-f", "jsonl", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     wait_for_listening(process)
-    with virtual_microphone.playing(RECORDINGS / "ss-noservice.flac"):
+    with virtual_microphone.playing(RECORDINGS / "ss-noservice.flac") as player:
         time.sleep(2.5)
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=30)
+        player.terminate()
     assert process.returncode == 0
     (line,) = out.decode().splitlines()
     assert json.loads(line)["text"].startswith("The number")

@@ -175,7 +175,7 @@ def hub(checkpoint, tmp_path):
         )
 
 
-def test_pull_shows_licence_and_language_and_installs_after_consent(hub, run_process, tmp_path):
+def test_pull_shows_licence_and_language_and_installs_after_consent(hub, run, run_process, tmp_path):
     """Uses the real client of the hub with a server on this machine, because tests run offline."""
     environment, requested = hub
     refused = run_process("model", "pull", "moonshine-tiny-xx", stdin=b"n\n", **environment)
@@ -188,7 +188,7 @@ def test_pull_shows_licence_and_language_and_installs_after_consent(hub, run_pro
     done = run_process("model", "pull", "moonshine-tiny-xx", "--yes", **environment)
     assert done.returncode == 0, done.stderr
     assert "--model moonshine-tiny-xx" in done.stdout
-    listed = json.loads(run_process("model", "list", "--json", **environment).stdout)
+    listed = json.loads(run("model", "list", "--json", **environment).stdout)
     assert [(model["name"], model["language"]) for model in listed] == [("embedded", "en"), ("moonshine-tiny-xx", "xx")]
     installed_bundle = find_bundle(str(tmp_path / "home" / "models" / "moonshine-tiny-xx"))
     assert installed_bundle.licence == "LicenseRef-community"
@@ -224,7 +224,7 @@ def test_pull_offline_names_the_remedy(run_process, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["..", "embedded", "a/b", "whisper"])
-def test_pull_refuses_unknown_names(run_process, name):
-    done = run_process("model", "pull", name)
+def test_pull_refuses_unknown_names(run, name):
+    done = run("model", "pull", name)
     assert done.returncode == 1
     assert done.stderr.startswith(("asr-edge: ", "Downloading"))

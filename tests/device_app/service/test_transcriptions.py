@@ -2,7 +2,6 @@
 
 import subprocess
 
-import openai
 import pysrt
 import pytest
 import soundfile
@@ -16,6 +15,8 @@ from tests.device_app.service.conftest import SPEECH
 
 @pytest.fixture
 def api(url):
+    import openai  # takes a second, which only the process that runs these tests needs to spend
+
     with openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0, timeout=30) as found:
         yield found
 
@@ -118,6 +119,8 @@ def test_a_wrong_parameter_is_named(client, url, data, parameter):
 
 
 def test_the_openai_client_raises_its_own_errors(api):
+    import openai
+
     with pytest.raises(openai.NotFoundError, match="asr-edge:nobody") as caught:
         api.audio.transcriptions.create(file=SPEECH, model="asr-edge:nobody")
     assert caught.value.code == "model_not_found"
@@ -156,6 +159,8 @@ def test_a_body_that_is_no_form_is_refused(client, url, body, kind):
 
 
 def test_the_openai_client_lists_the_models(api):
+    import openai
+
     assert [model.id for model in api.models.list()] == ["asr-edge"]
     assert api.models.retrieve("asr-edge").id == "asr-edge"
     with pytest.raises(openai.NotFoundError):

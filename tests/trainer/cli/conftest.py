@@ -1,7 +1,9 @@
 """Runs the commands of `trainer.cli` in the test process, each test with its own data folder."""
 
 import contextlib
+import copy
 import json
+import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +19,8 @@ from tests.conftest import write_audio
 from tests.trainer.host.conftest import database, host_home, keys, make_jobs, serve  # noqa: F401
 
 ENVIRONMENT = {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}
+# `host serve` sends their messages to standard error, which a test closes at its end; servers of later tests log too.
+LOGGERS = ("device_app.service.http.logs", "uvicorn.error", "trainer.host")
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,9 @@ class Done:
 def asr(monkeypatch: pytest.MonkeyPatch, tmp_path) -> Callable[..., Done]:
     """Runs `asr-edge` through its entry point, so that errors become the lines that a user sees."""
     monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path / "home"))
+    for logger in map(logging.getLogger, LOGGERS):
+        for name in ("handlers", "propagate", "level", "_cache"):
+            monkeypatch.setattr(logger, name, copy.copy(getattr(logger, name)))
 
     def call(*arguments: object, answer: str = "") -> Done:
         monkeypatch.setattr(sys, "argv", ["asr-edge", *map(str, arguments)])

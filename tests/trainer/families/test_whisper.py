@@ -76,9 +76,16 @@ def checkpoint(folder, sizes):
         WhisperConfig(**sizes, **special, suppress_tokens=None, begin_suppress_tokens=None)
     )
     with torch.no_grad():
-        weight = model.model.decoder.embed_tokens.weight
-        weight[tokenizer.get_vocab_size() :] = 0  # tokens without text would be most of a random hypothesis
-        weight[end] *= 4  # random hypotheses would hardly ever end
+        # Every hypothesis is one letter, because random ones are unlikely, without text, or without end: the position
+        # after the first token has a direction of its own, and the end token has the same.
+        weight, positions = model.model.decoder.embed_tokens.weight, model.model.decoder.embed_positions.weight
+        letters = [alphabet.index(letter) for letter in "abcdefghijklmnopqrstuvwxyz"]
+        rows = 8 * weight[letters]
+        weight.zero_()
+        weight[letters] = rows
+        direction = torch.randn(sizes["d_model"])
+        positions[4:] += 10 * direction
+        weight[end] = 40 / sizes["d_model"] ** 0.5 * direction / direction.norm()
     model.save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     generation = {
