@@ -65,7 +65,7 @@ class PaddedBatch:
             outputs: for distillation, how many likeliest outputs are kept for each token; 0 for the cross-entropy.
         """
         device, self._shape = model.device, shape
-        self._model, self._family, self._trained = model.network, family, list(model.trained.values())
+        self._model, self._family, self._trained = model, family, list(model.trained.values())
         rows, samples, tokens = shape.rows, shape.samples, shape.tokens
         self._audio = _Buffer((rows, samples), torch.float32, device)
         self._lengths = _Buffer((rows,), torch.long, device)
@@ -107,8 +107,12 @@ class PaddedBatch:
     def gradients(self) -> Sequence[torch.Tensor | None]:
         """Computes the loss of the batch in the buffers, and its gradients times a scale, shaped as the parameters."""
         labels, is_distillation = self._labels.tensor, self._before.outputs.shape[1] > 0
-        self._model.train(not is_distillation)
-        logits = self._family.padded_logits(self._model, self._audio.tensor, self._lengths.tensor, labels).flatten(0, 1)
+        if is_distillation:
+            self._model.network.eval()
+        else:
+            self._model.train()
+        inputs = self._audio.tensor, self._lengths.tensor, labels
+        logits = self._family.padded_logits(self._model.network, *inputs).flatten(0, 1)
         flat = labels.flatten()
         if is_distillation:
             divergences = self._before.divergences(torch.log_softmax(logits, dim=-1))

@@ -97,7 +97,7 @@ def finetune(
 
     Raises:
         TrainingError: the loss is not finite, or memory ran out.
-        BadInputError: the model has no weights in the settings' scope.
+        BadInputError: there is no such scope, or the model has no weights in it.
         BadAudioError: a recording cannot be read.
         StorageError: the checkpoint cannot be written.
     """
@@ -147,7 +147,7 @@ def _run(
     if held_out and not stopping.validation_losses:
         stopping.observe(model.validation_loss(held_out, settings.batch_s))
     recent: deque[float] = deque(maxlen=10)
-    loader = Loader(settings, group, model.device, whole_batches=model.has_batch_norm)
+    loader = Loader(settings, group, model.device, whole_batches=model.uses_batch_statistics)
     with closing(loader.read_all(updates[state.step :])) as batches:
         while state.step < len(updates) and not stopping.should_stop():
             update = updates[state.step]
@@ -167,7 +167,8 @@ def _run(
                 checkpoint.write_if_due(state)
     stopping.restore_best()
     seconds = time.monotonic() - began
-    return FineTuned(model.weights(), state.training_losses, stopping.validation_losses, seconds, state.audio_s)
+    weights = model.merge_and_export()
+    return FineTuned(weights, state.training_losses, stopping.validation_losses, seconds, state.audio_s)
 
 
 def _until_target(updates: list[Update], state: TrainingState, settings: FineTuningSettings) -> list[Update]:
@@ -225,7 +226,7 @@ class Updater:
         return loss, tokens
 
     def _accumulate_gradients(self, update: Update, microbatches: Sequence[Microbatch]) -> tuple[float, int]:
-        self._model.network.train()
+        self._model.train()
         torch.manual_seed(self._settings.seed * 1_000_003 + update.step)  # for dropout and feature masks
         tokens = round(self._group.sum(sum(len(one) for part in microbatches for one in part.tokens)))
         loss = 0.0

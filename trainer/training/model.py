@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from editing.errors import BadInputError
+from editing.errors import BadInputError, one_line
 from export.bundle import Bundle
 from trainer import families
 from trainer.training.data import TrainingUtterance, batches
@@ -34,7 +34,8 @@ class TrainableModel:
         network: on `device`; frozen parameters have requires_grad=False.
         device: "cpu" or "cuda".
         trained: the trainable parameters, by name.
-        changing: all tensors that change: `trained`, and the statistics of batch norms.
+        changing: all tensors that change: `trained`, and the statistics of the batch norms in the scope.
+        frozen_batch_norms: those outside the scope; they keep their statistics.
         merge_adapters: merges the adapters into the weights; None without adapters.
     """
 
@@ -43,6 +44,7 @@ class TrainableModel:
     device: str
     trained: Mapping[str, torch.Tensor]
     changing: Mapping[str, torch.Tensor]
+    frozen_batch_norms: Sequence[torch.nn.Module]
     merge_adapters: Callable[[], None] | None
 
     @classmethod
@@ -55,10 +57,20 @@ class TrainableModel:
     ) -> TrainableModel:
         """Builds the model, on the GPU if there is one.
 
+        Args:
+            bundle: its family and configuration.
+            weights: of all its tensors, by parameter name.
+            settings: the scope and `embeddings` decide which parameters are trained.
+            adapters: inserts adapters, before the parameters are chosen; None for none.
+
         Raises:
-            BadInputError: the model has no weights in the settings' scope.
+            BadInputError: there is no such scope, or the model has no weights in it.
             BundleError: the weights do not fit the model.
         """
+        if settings.scope not in families.SCOPES:
+            raise BadInputError(
+                f"there is no scope {one_line(repr(settings.scope), 60)}; there are {', '.join(families.SCOPES)}"
+            )
         device = "cuda" if torch.cuda.is_available() else "cpu"
         family = families.find(bundle)
         network = family.build(bundle.config, attention="sdpa")
@@ -67,23 +79,45 @@ class TrainableModel:
         merge_adapters = adapters(network) if adapters is not None else None
         network.to(device)
         for name, parameter in network.named_parameters():
-            parameter.requires_grad_(_may_change(name, settings))
-        parameters = {name for name, _ in network.named_parameters()}
+            parameter.requires_grad_(_is_trained(name, settings))
+        batch_norms = {name: module for name, module in network.named_modules() if isinstance(module, BATCH_NORMS)}
+        frozen = {name: module for name, module in batch_norms.items() if not _is_trained(name, settings)}
         state = families.state(network)
         trained = {name: tensor for name, tensor in state.items() if tensor.requires_grad}
         if not trained:
             raise BadInputError(f"this model has no weights in the scope {settings.scope!r}")
-        changing = {name: tensor for name, tensor in state.items() if name in trained or name not in parameters}
-        return cls(family, network, device, trained, changing, merge_adapters)
+        parameters = {name for name, _ in network.named_parameters()}
+        statistics = {
+            name: tensor
+            for name, tensor in state.items()
+            if name not in parameters and name.rpartition(".")[0] not in frozen
+        }
+        return cls(family, network, device, trained, trained | statistics, [*frozen.values()], merge_adapters)
 
     @property
-    def has_batch_norm(self) -> bool:
-        return any(isinstance(module, BATCH_NORMS) for module in self.network.modules())
+    def uses_batch_statistics(self) -> bool:
+        """Whether a batch norm normalises by the statistics of the batch, so that a batch cannot be split."""
+        frozen = {id(module) for module in self.frozen_batch_norms}
+        return any(isinstance(one, BATCH_NORMS) and id(one) not in frozen for one in self.network.modules())
+
+    def train(self) -> None:
+        """Puts the network into training mode, with dropout; batch norms outside the scope stay as they are.
+
+        In training mode, they would update their statistics, and so change weights that are not to change.
+        """
+        self.network.train()
+        for module in self.frozen_batch_norms:
+            module.eval()
 
     def loss(
         self, microbatch: Microbatch, penalty: Penalty | None = None
     ) -> tuple[torch.Tensor, int, torch.Tensor | float]:
-        """The summed loss, the number of tokens, and the penalty per token (0 without one)."""
+        """The loss of a microbatch, with gradients.
+
+        Returns:
+            The loss in nats, summed over the tokens (a scalar); the number of tokens; and the penalty in nats per
+            token (a scalar; 0 without one).
+        """
         audio = torch.from_numpy(microbatch.audio).to(self.device)
         lengths = torch.tensor(microbatch.lengths, device=self.device)
         tokens = microbatch.tokens
@@ -92,7 +126,7 @@ class TrainableModel:
             return total, count, penalty(self.network, audio, lengths, tokens) if penalty is not None else 0.0
 
     def validation_loss(self, examples: Sequence[TrainingUtterance], batch_s: float) -> float:
-        """The loss per token; leaves the network in evaluation mode.
+        """The loss in nats per token; leaves the network in evaluation mode.
 
         Args:
             examples: at least one utterance.
@@ -107,10 +141,14 @@ class TrainableModel:
         return total / tokens
 
     def autocast(self) -> torch.autocast:
+        """The context in which the network runs: bfloat16 where that is faster, else float32."""
         return torch.autocast(self.device, torch.bfloat16, enabled=is_bf16_fast(self.device))
 
-    def weights(self) -> dict[str, NDArray[np.float32]]:
-        """Merges the adapters, if any, and returns a copy of the weights by parameter name."""
+    def merge_and_export(self) -> dict[str, NDArray[np.float32]]:
+        """Merges the adapters, if any, into the network, and returns a copy of its weights by parameter name.
+
+        Call it once, after the training.
+        """
         if self.merge_adapters is not None:
             self.merge_adapters()
         return families.arrays(self.network)
@@ -119,8 +157,8 @@ class TrainableModel:
 def is_bf16_fast(device: str) -> bool:
     """Whether bfloat16 is faster than float32: only on CPUs that multiply it in hardware.
 
-    On a GPU, most of an update of such a small model is kernel launches, and each cast adds one. Moonshine Tiny
-    took 1.5 times as long on an H100, without a lower WER.
+    On a GPU, before CUDA graphs (`cuda_graphs`), most of an update of such a small model was kernel launches, and each
+    cast added one: Moonshine Tiny took 1.5 times as long on an H100, without a lower WER.
     """
     if device != "cpu":
         return False
@@ -130,7 +168,8 @@ def is_bf16_fast(device: str) -> bool:
     return any(check() for check in checks)
 
 
-def _may_change(name: str, settings: FineTuningSettings) -> bool:
+def _is_trained(name: str, settings: FineTuningSettings) -> bool:
+    """Whether the parameter or module with this dotted name is in the scope."""
     if "embed_tokens" in name and not settings.embeddings:
         return False
     parts = families.SCOPES[settings.scope]

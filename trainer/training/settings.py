@@ -32,7 +32,7 @@ class FineTuningSettings:
         warm_up: the fraction of updates during which the learning rate rises.
         clip: gradient clipping: the largest gradient norm; larger gradients are scaled down to it.
         scope: the parameters to train, a key of `trainer.families.SCOPES`.
-        embeddings: train the token embeddings too.
+        embeddings: train the token embeddings too, if the scope includes the decoder ("all" or "decoder").
         augment: augment each utterance in every epoch (speed, noise, time masking), and mask features where the
             family supports it. Off by default: it did not lower the WER of held-out speakers, and the WER of general
             speech rose slightly.
