@@ -123,6 +123,14 @@ class Change:
         return self.after - self.before
 
     @property
+    def is_sure(self) -> bool:
+        """Whether the WER falls, or rises, in at least a fraction `CONFIDENCE` of the resamples.
+
+        So much the gate requires of the gain on a new domain.
+        """
+        return self.surely_better >= CONFIDENCE or self.harm > 0
+
+    @property
     def sure_rise(self) -> float:
         """The rise in WER that counts as certain enough for a rejection.
 

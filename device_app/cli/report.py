@@ -60,7 +60,9 @@ def report(
         for name, value in figures.items():
             shown = f"{value:.1%}" if name == "average_wer" else f"{100 * value:+.1f} points"
             echo(f"{names[name]}: {shown}")
-    if picture is not None:
+    if picture is not None and not domains:
+        options.tell("There is nothing to draw: there are no test recordings.")
+    elif picture is not None:
         from device_app.evaluation.plots import draw_matrix
 
         draw_matrix(domains, [f"{v.id} {v.why}" for v in versions], [v.wer for v in versions], picture)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from device_app.adaptation.decision import clean_up
-from device_app.adaptation.gate import Hypotheses, resamples
+from device_app.adaptation.gate import Change, Hypotheses, compare, resamples
 from device_app.adaptation.history import domains_of_history
 from device_app.adaptation.test_sets import test_set, transcribe_texts
 from device_app.data.names import GUARD_SET
@@ -51,15 +51,17 @@ class History:
     """What the report shows.
 
     Attributes:
-        domains: in the order of their edits, then the guard set.
+        domains: in the order of their edits, then the guard set; empty if there are no test recordings.
         versions: that led to the active one, which is the last.
         estimates: by version, the estimate of each domain.
+        changes: by domain, the active version compared with the base on the same utterances.
         examples: by domain, the utterances that the active version improves most.
     """
 
     domains: Sequence[str]
     versions: Sequence[Version]
     estimates: Sequence[Mapping[str, Estimate]]
+    changes: Mapping[str, Change]
     examples: Mapping[str, Sequence[Example]]
 
 
@@ -85,8 +87,9 @@ def measure_history(store: Store, ledger: Ledger, context: ExecutionContext) -> 
         measured.append(hypotheses)
     clean_up(ledger)
     estimates = [{domain: Estimate.of(texts) for domain, texts in one.items()} for one in measured]
+    changes = {domain: compare(measured[0][domain], measured[-1][domain]) for domain in sets}
     examples = {domain: _examples(measured[0][domain], measured[-1][domain]) for domain in sets if domain != GUARD_SET}
-    return History(list(sets), versions, estimates, examples)
+    return History(list(sets), versions, estimates, changes, examples)
 
 
 def _examples(before: Hypotheses, now: Hypotheses) -> list[Example]:
