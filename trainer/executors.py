@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from device_app.extras import how_to_install
 from editing.errors import AsrEdgeError, BadInputError, MissingDependencyError, TrainingError
 
 CONNECT_S = 5.0
@@ -162,7 +163,7 @@ class RayExecutor:
             import ray
         except ImportError:
             raise MissingDependencyError(
-                "Ray is not installed: pip install 'asr-edge[cluster]', or omit --engine"
+                f"--engine ray needs Ray, which is not installed: {how_to_install('cluster')}, or omit --engine"
             ) from None
         self._ray = ray
         if address is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import struct
 import subprocess
@@ -16,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_app.audio.containers import mp4
+from device_app.extras import how_to_install, missing_packages
 from editing.errors import BadAudioError, IncompleteAudioError, MissingDependencyError, StorageError, one_line
 
 _NAMES = "m4a m4b mp4 m4v mov 3gp 3g2 aac webm weba mkv mka amr awb wma wmv asf avi flv mpg mpeg m2ts ac3 ape wv tta"
 SUFFIXES = frozenset(f".{name}" for name in _NAMES.split())
-HINT = "pip install 'asr-edge[media]', or install the program ffmpeg"
+HINT = f"{how_to_install('media')}, or install the program ffmpeg"
 TOLERANCE_S = 0.5  # a container's duration may include the end of the video or of an edit
 CHUNK = 1 << 16
 FFMPEG_OUTPUT = ("-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au", "-")
@@ -67,7 +67,7 @@ def blocks(source: Path | IO[bytes], name: str) -> Iterator[Block]:
 
 
 def _has_pyav() -> bool:
-    return importlib.util.find_spec("av") is not None
+    return not missing_packages("media")
 
 
 def _ffmpeg() -> str | None:

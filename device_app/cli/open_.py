@@ -8,7 +8,7 @@ import typer
 
 from device_app.cli import options
 from device_app.cli.printing import echo
-from device_app.cli.serve import need_service
+from device_app.extras import need_packages
 
 
 def open_(
@@ -17,7 +17,7 @@ def open_(
     model: options.Model = None,
 ) -> None:
     """Open the page on which you record, correct and learn; starts the service if it is not running."""
-    need_service()
+    need_packages("serve")
     from device_app.service.page.opening import open_browser, start_service
 
     url = start_service(port, model, options.tell)

@@ -8,27 +8,13 @@ import typer
 
 from device_app.cli import options
 from device_app.cli.printing import echo, print_json
+from device_app.extras import need_packages
 
 app = typer.Typer(help="Manage the service that 'asr-edge serve' runs.", no_args_is_help=True)
 token = typer.Typer(help="Manage the tokens of clients on other machines.", no_args_is_help=True)
 app.add_typer(token, name="token")
 
 Client = Annotated[str, typer.Argument(metavar="NAME", help="The client, such as the name of a machine.")]
-
-
-def need_service() -> None:
-    """Checks that the dependencies of the service are installed.
-
-    Raises:
-        MissingDependencyError: one is not.
-    """
-    import importlib.util
-
-    from editing.errors import MissingDependencyError
-
-    names = ("fastapi", "uvicorn", "python_multipart", "websockets", "wyoming", "zeroconf", "prometheus_client")
-    if any(importlib.util.find_spec(name) is None for name in names):
-        raise MissingDependencyError("the service needs packages that are not installed: pip install 'asr-edge[serve]'")
 
 
 def serve(
@@ -63,7 +49,7 @@ def serve(
 
     It speaks OpenAI's API for transcription, Wyoming (Home Assistant) and a WebSocket for live audio.
     """
-    need_service()
+    need_packages("serve")
     from device_app.paths import active_profile
     from device_app.service.models import Models
     from device_app.service.server import Address
@@ -98,7 +84,7 @@ def install(
     """Write units of systemd, which start the service for your user when a program first connects."""
     import sys
 
-    need_service()
+    need_packages("serve")
     from device_app.service.systemd import install_units, units
 
     folder = install_units(units([sys.executable, "-m", "device_app", "serve"], port, wyoming_port))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_app.data.names import GUARD_SET
+from device_app.extras import how_to_install
 from editing.errors import BadInputError, MissingDependencyError
 from editing.files import write_atomically
 from editing.printable import printable
@@ -29,7 +30,7 @@ def new_figure(width: float, height: float) -> Any:
     try:
         from matplotlib.figure import Figure  # not pyplot, which has global state and may open a window
     except ImportError as error:
-        raise MissingDependencyError("plots need matplotlib: pip install 'asr-edge[plots]'") from error
+        raise MissingDependencyError(f"plots need matplotlib: {how_to_install('plots')}") from error
     return Figure(figsize=(width, height), layout="constrained")
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import onnx
 from tokenizers import Tokenizer
 
+from device_app.extras import how_to_install
 from device_app.models.bundles import embedded_bundle, models_folder
 from device_app.models.hub import download
 from device_app.models.model_card import CARD, ModelCard, licence_text, read_card
@@ -262,7 +263,7 @@ def _graphs(checkpoint: Path, config: Mapping[str, Any]) -> dict[str, onnx.Model
     differing = {key for bundle in shipped for key in ARCHITECTURE if config[key] != bundle.config[key]}
     raise BadInputError(
         f"{checkpoint}: another architecture than the published ones ({', '.join(sorted(differing))}); export its "
-        f"graphs with torch: pip install 'asr-edge[train]', then asr-edge convert {checkpoint} --out FOLDER"
+        f"graphs with torch: {how_to_install('train')}, then asr-edge convert {checkpoint} --out FOLDER"
     )
 
 

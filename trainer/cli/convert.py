@@ -9,6 +9,7 @@ import typer
 
 from device_app.cli import options
 from device_app.cli.printing import echo
+from device_app.extras import need_packages
 
 
 def convert(
@@ -23,10 +24,9 @@ def convert(
 
     A name that is not a folder is downloaded from the Hugging Face hub; nothing is uploaded.
     """
-    from device_app.adaptation.local_training import need_torch
     from device_app.outputs import check_outside_data
 
-    need_torch()
+    need_packages("train")
     check_outside_data(out)
     from trainer.convert import convert as convert_model
 

@@ -14,6 +14,7 @@ from device_app.cli.printing import ask, echo, print_json
 from device_app.cli.terminal.outcome import REJECTED
 from device_app.cli.terminal.reporter import terminal_context
 from device_app.cli.terminal.table import print_table
+from device_app.extras import need_packages
 from editing.errors import counted
 
 if TYPE_CHECKING:
@@ -28,15 +29,6 @@ app.add_typer(fleet, name="fleet")
 fleet.add_typer(score, name="score")
 
 Url = Annotated[str, typer.Argument(metavar="URL", help="https://NAME:PORT")]
-
-
-def need_host() -> None:
-    import importlib.util
-
-    from editing.errors import MissingDependencyError
-
-    if any(importlib.util.find_spec(name) is None for name in ("fastapi", "uvicorn", "limits", "prometheus_client")):
-        raise MissingDependencyError("a host needs packages that are not installed: pip install 'asr-edge[host]'")
 
 
 @app.command()
@@ -56,7 +48,7 @@ def init(
     """
     import socket
 
-    need_host()
+    need_packages("host")
     from trainer.host.keys import make_keys
     from trainer.host.server import host_folder
 
@@ -97,11 +89,10 @@ def serve(
     """
     import ipaddress
 
-    from device_app.adaptation.local_training import need_torch
     from editing.errors import BadInputError
 
-    need_host()
-    need_torch()
+    need_packages("host")
+    need_packages("train")
     from trainer import executors
     from trainer.host.limits import Limits
     from trainer.host.server import Address, Logging, open_signer
@@ -136,7 +127,7 @@ def token_add(
     group: Annotated[str, typer.Option(help="The group with which it shares task vectors.")] = "",
 ) -> None:
     """Add a device and print its token. The host stores only the token's hash."""
-    need_host()
+    need_packages("host")
     from trainer.host.server import open_database
 
     for text in filter(None, (name, group)):
@@ -148,7 +139,7 @@ def token_add(
 @token.command("list")
 def token_list(as_json: options.Json = False) -> None:
     """List the devices and their tokens' states."""
-    need_host()
+    need_packages("host")
     from trainer.host.server import open_database
 
     devices = open_database().devices()
@@ -164,7 +155,7 @@ def token_list(as_json: options.Json = False) -> None:
 @token.command("revoke")
 def token_revoke(name: Annotated[str, typer.Argument(metavar="NAME", help="The device's name.")]) -> None:
     """Revoke a device's token."""
-    need_host()
+    need_packages("host")
     from trainer.host.server import open_database
 
     open_database().revoke(name)
@@ -252,7 +243,7 @@ def fleet_merge(
 
     Exit code 3: the vectors disagree, or the WER would rise, and nothing is offered.
     """
-    need_host()
+    need_packages("host")
     from device_app.models.bundles import find_bundle
     from trainer.host.fleet.merge import merge_fleet
     from trainer.host.keys import signer
@@ -313,7 +304,7 @@ def score_add(
     group: Group,
 ) -> None:
     """Copy recordings into the held-out speech of a group; of a manifest with splits, only the held-out ones."""
-    need_host()
+    need_packages("host")
     from trainer.host.fleet.score_set import add_speech
     from trainer.host.server import host_folder
 
@@ -325,7 +316,7 @@ def score_add(
 @score.command("list")
 def score_list(as_json: options.Json = False) -> None:
     """List the groups with held-out speech."""
-    need_host()
+    need_packages("host")
     from trainer.host.fleet.score_set import score_sets
     from trainer.host.server import host_folder
 
@@ -340,7 +331,7 @@ def score_list(as_json: options.Json = False) -> None:
 @score.command("remove")
 def score_remove(group: Group, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
     """Delete the held-out speech of a group."""
-    need_host()
+    need_packages("host")
     from trainer.host.fleet.score_set import remove_speech
     from trainer.host.server import host_folder
 

@@ -11,6 +11,7 @@ import typer
 from device_app.cli import options
 from device_app.cli.printing import echo, print_json
 from device_app.cli.terminal import progress
+from device_app.extras import need_packages
 from editing.errors import counted
 
 
@@ -38,11 +39,10 @@ def train(
     interruption, the same command resumes.
     """
 
-    from device_app.adaptation.local_training import need_torch
     from device_app.data.manifest import read_manifest
     from device_app.outputs import check_outside_data
 
-    need_torch()
+    need_packages("train")
     check_outside_data(out)
     from trainer.training.from_scratch import SETTINGS
     from trainer.training.from_scratch import train as run

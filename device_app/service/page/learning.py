@@ -11,9 +11,9 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from device_app.adaptation.local_training import need_torch
 from device_app.data.names import DEFAULT_DOMAIN
 from device_app.data.store import Store
+from device_app.extras import need_packages
 from device_app.service.errors import ServiceError
 from device_app.service.page.owner import Owner, Person
 from device_app.service.page.tasks import process
@@ -98,7 +98,7 @@ async def start(person: Owner, kind: Kind, arguments: dict[str, Any]) -> dict[st
 
 def _why_not() -> str:
     try:
-        need_torch()
+        need_packages("train", "learning")
     except MissingDependencyError as error:
         return str(error)
     return ""

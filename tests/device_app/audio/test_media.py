@@ -119,7 +119,7 @@ def test_without_pyav_and_ffmpeg_one_line_names_both(recording, monkeypatch):
         with pytest.raises(BadAudioError) as raised:
             call(recording)
         assert str(raised.value).startswith(f"{recording}: ")
-        assert "asr-edge[media]" in str(raised.value)
+        assert "'.[media]'" in str(raised.value)
         assert "ffmpeg" in str(raised.value)
 
 

@@ -171,7 +171,7 @@ def test_media_that_cannot_be_read_are_named(folder, monkeypatch):
     assert len(done.stdout.splitlines()) == 5
     lines = done.stderr.splitlines()
     assert [line.split(": ")[1] for line in lines[:2]] == ["in/film.webm", "in/talk.m4a"]
-    assert all("asr-edge[media]" in line and "ffmpeg" in line for line in lines[:2])
+    assert all("'.[media]'" in line and "ffmpeg" in line for line in lines[:2])
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -138,4 +138,4 @@ def test_without_the_extra_it_says_what_to_install(home):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
-    assert "pip install 'asr-edge[serve]'" in done.stderr
+    assert "pip install '.[serve]'" in done.stderr

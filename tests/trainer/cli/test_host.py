@@ -49,8 +49,8 @@ def test_without_the_extra_the_error_names_it(asr, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "fastapi" else find_spec(name))
     for command in (["init"], ["serve"], ["token", "list"], ["fleet", "merge", "--group", "crew"]):
         done = asr("host", *command)
-        line = "asr-edge: a host needs packages that are not installed: pip install 'asr-edge[host]'\n"
-        assert (done.code, done.out, done.err) == (1, "", line)
+        line = "this command needs fastapi, which is not installed: pip install '.[host]' in your clone of asr-edge"
+        assert (done.code, done.out, done.err) == (1, "", f"asr-edge: {line}\n")
 
 
 def test_tokens_are_shown_once_and_only_their_hashes_stored(asr, tmp_path):
@@ -254,7 +254,7 @@ def test_a_host_is_not_trusted_when_the_user_declines_or_the_token_is_wrong(asr,
     assert asr("host", "trust", host, answer="n\n").code == 1
     done = asr("host", "trust", host, "--fingerprint", "SHA256:other")
     line = f"asr-edge: {host}: has the fingerprint {keys.fingerprint}, not the one you gave; nothing was changed\n"
-    assert (done.code, done.out, done.err) == (1, "", line)
+    assert (done.code, done.out, done.err) == (1, "", f"asr-edge: {line}\n")
     assert asr("host", "trust", host, "--fingerprint", keys.fingerprint, "--token", "wrong").code == 1
     assert hosts() == {}
 

@@ -129,4 +129,4 @@ def test_without_torch_the_error_names_the_extra(asr, speech, tmp_path, monkeypa
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find_spec(name))
     done = asr("train", speech, "--out", tmp_path / "own")
     assert done.code == 1
-    assert "pip install 'asr-edge[train]'" in done.err
+    assert "pip install '.[train]'" in done.err
