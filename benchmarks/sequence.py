@@ -31,7 +31,7 @@ def run(data: Path, domains: Sequence[str], seed: int | None, threads: int, home
     os.environ["ASR_EDGE_HOME"] = home
     from device_app.adaptation.adapt import adapt
     from device_app.adaptation.gate import Hypotheses
-    from device_app.adaptation.local_training import local_finetuning
+    from device_app.adaptation.local_training import LocalFineTuning
     from device_app.adaptation.settings import AdaptationSettings, GatePolicy
     from device_app.audio.samples import SAMPLE_RATE
     from device_app.data.importing import import_utterances
@@ -65,7 +65,7 @@ def run(data: Path, domains: Sequence[str], seed: int | None, threads: int, home
         with Store() as store:
             import_utterances(store, lines, domain)
             with ledger.changing():
-                tune = local_finetuning({"scope": "encoder", "seed": seed}, SilentReporter())
+                tune = LocalFineTuning({"scope": "encoder", "seed": seed}, SilentReporter())
                 outcome = adapt(store, ledger, settings, tune, context)
         total = time.monotonic() - began
         for name in (JUDGE, *(domains if number == len(domains) else [domain])):

@@ -1,4 +1,4 @@
-"""Notes of adaptations that made no edit: one that was interrupted, and those that had nothing to gain.
+"""Notes of adaptations that made no edit: those that were interrupted, and those that had nothing to gain.
 
 `status` reads them, so that it proposes what helps. A lost or damaged note costs only such a proposal.
 """
@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from device_app.data.utterance import StoredUtterance
@@ -18,11 +20,12 @@ from editing.errors import BlockedError, StorageError
 from editing.files import write_atomically
 from editing.json_text import read_json
 from editing.privacy import make_folder
+from export.bundle import Bundle
 
 NOTHING_TO_GAIN = "nothing-to-gain.json"  # in the folder of the ledger; hashes, without names or texts
-STARTED = "domain.json"  # beside the checkpoints
 MAX_BYTES = 1 << 20
 KEPT = 50
+KEPT_DAYS = 30  # for which the files of an interrupted fine-tuning are kept; the embedded model's have 0.3 GB
 
 
 def checkpoint_folder() -> Path:
@@ -30,26 +33,108 @@ def checkpoint_folder() -> Path:
     return data_folder() / "training"
 
 
-def note_started(domain: str) -> None:
-    """Notes which domain a fine-tuning is for. The note is in the folder of the checkpoints, and is removed with them.
+@dataclass(frozen=True)
+class TrainingRun:
+    """A fine-tuning on this machine. The fine-tunings of all models and domains share one folder.
 
-    Raises:
-        StorageError: it cannot be written.
+    NAME.safetensors        the checkpoint, replaced once a minute
+    NAME.json               a note of the attributes, which is there before the checkpoint
+    .NAME.*.tmp             what a kill leaves of one of them
+
+    Attributes:
+        name: of its files; differs by version of the model, utterances and texts.
+        domain: the domain that it adapts to.
+        base: the hash of the base weights.
+        version: the `version_mark` of the weights that it starts from.
     """
-    make_folder(checkpoint_folder())
-    write_atomically(checkpoint_folder() / STARTED, json.dumps(domain).encode(), private=True)
+
+    name: str
+    domain: str
+    base: str
+    version: str
+
+    @property
+    def checkpoint(self) -> Path:
+        return checkpoint_folder() / f"{self.name}.safetensors"
+
+    @property
+    def note(self) -> Path:
+        return checkpoint_folder() / f"{self.name}.json"
+
+    def begin(self) -> None:
+        """Notes the run, and removes the files of those that will not be continued.
+
+        These are runs of the same base model and domain with other utterances; those that start from another version
+        of this base model; and files of any model that nothing has written to for `KEPT_DAYS`. Call it inside
+        `ledger.changing()`, so that no other run of this base model is active. One of another base model may be.
+
+        Raises:
+            StorageError: the note cannot be written.
+        """
+        replaced = [
+            run.name
+            for run in _runs()
+            if run.base == self.base and run.name != self.name
+            if run.domain == self.domain or run.version != self.version
+        ]
+        _remove([*replaced, *_abandoned()])
+        make_folder(checkpoint_folder())
+        content = {key: value for key, value in asdict(self).items() if key != "name"}
+        write_atomically(self.note, json.dumps(content).encode(), private=True)
+
+    def end(self) -> None:
+        """Removes its files. A file that cannot be removed is left to a later run: the adaptation has succeeded."""
+        _remove([self.name])
 
 
-def interrupted_domain(ledger: Ledger) -> str | None:
-    """The domain of a fine-tuning that was interrupted after its first checkpoint; None also while it runs."""
-    if not any(checkpoint_folder().glob("*.safetensors")):
-        return None
-    found = _read(checkpoint_folder() / STARTED)
+def version_mark(bundle: Bundle) -> str:
+    """Identifies the weights and graphs of a version of a model."""
+    return hashlib.sha256(json.dumps(bundle.bake_inputs).encode()).hexdigest()[:16]
+
+
+def interrupted_domains(ledger: Ledger) -> list[str]:
+    """The domains, by name, of fine-tunings that the active version can continue; none while one of this model runs."""
+    runs = [run for run in _runs() if run.base == ledger.base.weights_hash and run.checkpoint.is_file()]
+    if not runs:
+        return []
+    active = version_mark(ledger.bundle(ledger.current))
     try:
         with ledger.files.locked():  # an adaptation holds this lock
-            return found if isinstance(found, str) else None
+            return sorted({run.domain for run in runs if run.version == active})
     except (BlockedError, StorageError):
-        return None
+        return []
+
+
+def _runs() -> list[TrainingRun]:
+    found = [(path.stem, _read(path)) for path in checkpoint_folder().glob("[!.]*.json")]
+    keys = {"domain", "base", "version"}
+    return [
+        TrainingRun(name, **note)
+        for name, note in found
+        if isinstance(note, dict) and note.keys() == keys and all(isinstance(value, str) for value in note.values())
+    ]
+
+
+def _files() -> list[tuple[str, Path]]:
+    """All files in the folder of the checkpoints, each with the name of its run."""
+    return [(path.name.lstrip(".").partition(".")[0], path) for path in checkpoint_folder().glob("*")]
+
+
+def _abandoned() -> set[str]:
+    written: dict[str, float] = {}
+    for name, path in _files():
+        with suppress(OSError):  # its run has just ended
+            written[name] = max(written.get(name, 0.0), path.stat().st_mtime)
+    return {name for name, at in written.items() if at < time.time() - KEPT_DAYS * 24 * 3600}
+
+
+def _remove(names: Iterable[str]) -> None:
+    removed = {*names}
+    of_runs = [path for name, path in _files() if name in removed]
+    # Notes last: after a kill, they still name the rest.
+    for path in sorted(of_runs, key=lambda path: path.suffix == ".json"):
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def note_nothing_to_gain(ledger: Ledger, labelled: Sequence[StoredUtterance]) -> None:

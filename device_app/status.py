@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from device_app.adaptation_notes import has_nothing_to_gain, interrupted_domain
+from device_app.adaptation_notes import has_nothing_to_gain, interrupted_domains
 from device_app.data.names import DEFAULT_DOMAIN, GUARD_SET
 from device_app.data.store import Store
 from device_app.data.utterance import StoredUtterance
@@ -71,7 +71,7 @@ class Status:
         general_before, general_now: WER of general speech with the base and with the active version, if measured.
         edits: numbers of the active edits.
         next: the next steps, the most useful first.
-        interrupted: the domain of an adaptation that was interrupted, and continues with the next 'adapt'.
+        interrupted: the domains of adaptations that were interrupted, and continue with the next 'adapt'.
     """
 
     domains: Sequence[DomainStatus]
@@ -79,7 +79,7 @@ class Status:
     general_now: float | None
     edits: Sequence[int]
     next: Sequence[Step]
-    interrupted: str | None = None
+    interrupted: Sequence[str] = ()
 
 
 def status(store: Store, ledger: Ledger) -> Status:
@@ -90,7 +90,7 @@ def status(store: Store, ledger: Ledger) -> Status:
     """
     domains = [_domain_status(store, ledger, domain) for domain in store.domains() if domain != GUARD_SET]
     applied = [edit for edit in ledger.edits if ledger.is_applied(edit.id)]
-    interrupted = interrupted_domain(ledger)
+    interrupted = interrupted_domains(ledger)
     return Status(
         domains=domains,
         general_before=next((e.before[GUARD_SET] for e in applied if GUARD_SET in e.before), None),
@@ -101,20 +101,18 @@ def status(store: Store, ledger: Ledger) -> Status:
     )
 
 
-def next_steps(domains: Sequence[DomainStatus], interrupted: str | None = None) -> list[Step]:
+def next_steps(domains: Sequence[DomainStatus], interrupted: Sequence[str] = ()) -> list[Step]:
     """The next steps of a user with these domains, the most useful first.
 
     Args:
         domains: those with recordings.
-        interrupted: the one whose adaptation was interrupted.
+        interrupted: those whose adaptation was interrupted.
     """
-    steps = []
-    if interrupted is not None:
-        steps.append(Step(f"asr-edge adapt{of(interrupted)}", "continue the adaptation that was interrupted"))
+    steps = [Step(f"asr-edge adapt{of(name)}", "continue the adaptation that was interrupted") for name in interrupted]
     steps += [
         Step(f"asr-edge adapt{of(one.domain)}", f"train on {counted(one.new, 'new labelled recording')}")
         for one in domains
-        if one.is_ready and one.domain != interrupted
+        if one.is_ready and one.domain not in interrupted
     ]
     steps += [
         Step(f"asr-edge label{of(one.domain)}", f"check the texts of {counted(one.unlabelled, 'recording')}")

@@ -13,6 +13,7 @@ from device_app.cli.printing import ask
 from device_app.cli.terminal.outcome import report_adaptation
 from device_app.cli.terminal.reporter import terminal_context
 from device_app.data.names import DEFAULT_DOMAIN
+from device_app.extras import need_packages
 
 if TYPE_CHECKING:
     from device_app.adaptation.decision import Outcome
@@ -95,17 +96,18 @@ def _here(
     settings: AdaptationSettings, finetuning: Mapping[str, Any], model: str | None, context: ExecutionContext
 ) -> tuple[Ledger, Outcome | None]:
     from device_app.adaptation.adapt import adapt as run
-    from device_app.adaptation.local_training import local_finetuning, need_torch, remove_checkpoints
+    from device_app.adaptation.local_training import WITHOUT_TORCH, LocalFineTuning
     from device_app.data.store import Store
     from device_app.execution import lower_priority
 
-    need_torch()
+    need_packages("train", hint=WITHOUT_TORCH)
     lower_priority()
+    finetune = LocalFineTuning(finetuning, context.reporter)
     with Store() as store:
         ledger = open_ledger(model)
         with ledger.changing():
-            outcome = run(store, ledger, settings, local_finetuning(finetuning, context.reporter), context)
-            remove_checkpoints()
+            outcome = run(store, ledger, settings, finetune, context)
+            finetune.remove_checkpoint()
     return ledger, outcome
 
 

@@ -50,8 +50,8 @@ def _print(found: Status) -> None:
         print_table(rows, right=range(1, 6))
         if not found.edits:
             echo("The model is as it was installed: it has not been adapted yet.")
-    if found.interrupted is not None:
-        echo(f"An adaptation to {found.interrupted} was interrupted. With the same recordings, 'adapt' continues it.")
+    for domain in found.interrupted:
+        echo(f"An adaptation to {domain} was interrupted. With the same recordings, 'adapt' continues it.")
     echo()
     echo("What to do next:")
     width = max(len(step.command) for step in found.next[:STEPS])

@@ -12,6 +12,7 @@ from typing import Any
 
 from device_app.data.store import Store
 from device_app.execution import ExecutionContext, lower_priority
+from device_app.extras import need_packages
 from device_app.models.bundles import find_bundle
 from device_app.models.ledger import Ledger
 from device_app.reporter import OnUpdate
@@ -92,15 +93,15 @@ def run(files: TaskFiles, model: str | None) -> Task:
 
 def _learn(ledger: Ledger, arguments: Mapping[str, Any], context: ExecutionContext) -> dict[str, Any]:
     from device_app.adaptation.adapt import adapt
-    from device_app.adaptation.local_training import local_finetuning, need_torch, remove_checkpoints
+    from device_app.adaptation.local_training import LocalFineTuning
     from device_app.adaptation.settings import AdaptationSettings
 
-    need_torch()
+    need_packages("train", "learning")
     settings = AdaptationSettings(domain=arguments["domain"])
-    finetune = local_finetuning(arguments.get("settings", {}), context.reporter)
+    finetune = LocalFineTuning(arguments.get("settings", {}), context.reporter)
     with Store() as store, ledger.changing():
         outcome = adapt(store, ledger, settings, finetune, context)
-        remove_checkpoints()
+        finetune.remove_checkpoint()
     return outcome.record()
 
 
