@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from device_app.execution import ExecutionContext
 from device_app.models.baking import baked, baked_folder
 from device_app.models.ledger import Edit, Ledger, Version
 from device_app.recognition.transcriber import Transcriber
-from editing.errors import BadInputError
+from editing.errors import BadInputError, StorageError
 from editing.methods import METHODS
 from editing.task_vector import TaskVector
 
@@ -29,10 +30,10 @@ class Outcome:
     """The result of a decision about a draft version.
 
     Attributes:
-        edit: the new edit as recorded in the ledger; None if the version has no new edit.
+        edit: the new edit, as recorded in the ledger unless this was a dry run; None if the version has no new edit.
         version: the draft version.
         verdict: the verdict of the gate.
-        promoted: whether it is the active version now.
+        gate: the policy by which the verdict was used.
         candidates: the candidates of the sweep, if there was one.
         losses: training loss per token of each epoch.
         finetuning_s: duration of the fine-tuning in seconds.
@@ -43,18 +44,29 @@ class Outcome:
     edit: Edit | None
     version: Version
     verdict: Verdict
-    promoted: bool
+    gate: GatePolicy
     candidates: Sequence[Candidate] = ()
     losses: Sequence[float] = ()
     finetuning_s: float = 0.0
     norm: float = 0.0
     retired_terms: Sequence[str] = ()
 
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the version may become active: it passes the gate, or the policy promotes it regardless."""
+        return self.verdict.passes or self.gate.force
+
+    @property
+    def promoted(self) -> bool:
+        """Whether it is the active version now."""
+        return self.is_accepted and not self.gate.dry_run
+
     def record(self) -> dict[str, Any]:
         """It for JSON; WERs are fractions."""
         typography = self.verdict.typography
         return {
             "promoted": self.promoted,
+            "dry_run": self.gate.dry_run,
             "passes": self.verdict.passes,
             "reasons": list(self.verdict.reasons),
             "version": self.version.id,
@@ -106,16 +118,16 @@ def decide(
     after = transcribe_sets_with(bundle.weights(), bundle, test_sets.sets, context, label, test_sets.before)
     new_domain = domain if gate.requires_gain and domain in test_sets.sets else None
     verdict = judge(test_sets.before, after, new_domain, gate.tolerance)
-    promoted = (verdict.passes or gate.force) and not gate.dry_run
+    outcome = Outcome(edit, version, verdict, gate)
     if edit is not None:
         changes = verdict.changes.items()
         edit = replace(
             edit,
             before={name: change.before for name, change in changes},
             after={name: change.after for name, change in changes},
-            reasons=() if promoted else verdict.reasons,
+            reasons=() if outcome.is_accepted else verdict.reasons,
         )
-    if promoted:
+    if outcome.promoted:
         baked(bundle)
         if bundled := test_sets.bundled_guard_set:
             write_cached(ledger.folder, bundle, bundled, after[GUARD_SET].first(len(bundled)))
@@ -124,7 +136,7 @@ def decide(
     elif edit is not None and not gate.dry_run:
         ledger.reject(edit)
     clean_up(ledger)
-    return Outcome(edit, version, verdict, promoted)
+    return replace(outcome, edit=edit)
 
 
 def judge_draft(
@@ -309,11 +321,14 @@ def clean_up(ledger: Ledger) -> None:
     """Removes baked files that are not needed, and quarantines unreferenced task vectors.
 
     Removes the baked files of all versions but the active one, the previous one and the base. A task vector that no
-    edit names is left by a killed `adapt`. Call it inside `ledger.changing()`.
+    edit names is left by a killed `adapt`. What cannot be removed or moved, on a full disk for instance, is left to
+    the next call: by then the change is in the ledger, and its result must be shown. Call it inside
+    `ledger.changing()`.
     """
     kept = {ledger.current.id, ledger.current.parent, 0}
     folders = {version.id: baked_folder(ledger.bundle(version)) for version in ledger.versions}
     keep = {folders[identity] for identity in kept if identity is not None}
     for folder in set(folders.values()) - keep:
         shutil.rmtree(folder, ignore_errors=True)
-    ledger.quarantine_unreferenced()
+    with suppress(StorageError):
+        ledger.quarantine_unreferenced()

@@ -11,7 +11,7 @@ import typer
 from device_app.cli import options
 from device_app.cli.judging import open_ledger
 from device_app.cli.printing import echo, print_json
-from device_app.cli.terminal.outcome import active_edits
+from device_app.cli.terminal.outcome import edits_in_words
 from device_app.cli.terminal.table import print_table
 from editing.errors import counted
 
@@ -48,7 +48,7 @@ def log(model: options.Model = None, as_json: options.Json = False) -> None:
         for edit in ledger.edits
     ]
     print_table([head, *rows], right={0, 3, 4, 5, 6})
-    echo(f"Active: {active_edits(ledger.current)}.")
+    echo(f"Active: {edits_in_words(ledger.current)}.")
 
 
 def show(

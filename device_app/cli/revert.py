@@ -9,7 +9,7 @@ import typer
 from device_app.cli import options
 from device_app.cli.judging import change_model, open_ledger
 from device_app.cli.printing import echo
-from device_app.cli.terminal.outcome import active_edits
+from device_app.cli.terminal.outcome import edits_in_words
 
 Id = Annotated[
     int,
@@ -25,7 +25,7 @@ def revert(edit: Id, model: options.Model = None) -> None:
     ledger = open_ledger(model)
     with ledger.changing():
         version = decision.revert(ledger, edit)
-    echo(f"Edit {edit} is reverted; 'asr-edge reweight {edit}' restores it. Active: {active_edits(version)}.")
+    echo(f"Edit {edit} is reverted; 'asr-edge reweight {edit}' restores it. Active: {edits_in_words(version)}.")
 
 
 def rollback(model: options.Model = None) -> None:
@@ -34,7 +34,7 @@ def rollback(model: options.Model = None) -> None:
     with ledger.changing():
         replaced = ledger.current
         version = ledger.roll_back()
-    echo(f"Undone: {replaced.why}. Active: {active_edits(version)}.")
+    echo(f"Undone: {replaced.why}. Active: {edits_in_words(version)}.")
 
 
 def reweight(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -12,6 +12,7 @@ from device_app.cli import options
 from device_app.cli.printing import echo, print_json
 from device_app.cli.terminal.progress import progress
 from device_app.cli.terminal.table import print_table
+from device_app.extras import need_packages
 
 app = typer.Typer(help="Compare lifelong-learning methods on a sequence of domains.", no_args_is_help=True)
 
@@ -36,9 +37,7 @@ def run(
 
     Writes summary.md, results.json, results.csv and plots.
     """
-    from device_app.adaptation.local_training import need_torch
-
-    need_torch()
+    need_packages("train")
     from trainer import executors
     from trainer.lifelong import plots, runner
     from trainer.lifelong.config import read_experiment
@@ -50,13 +49,13 @@ def run(
     executor = executors.RayExecutor(address) if engine == "ray" else executors.LocalExecutor()
     runner.run(experiment, folder.resolve(), options.tell, threads, executor)
     results = write_results(experiment, folder)
-    _draw(lambda: plots.draw_run(results, experiment.order, folder))
     if as_json:
         print_json(results)
     else:
         head, rows = table(results)
         print_table([head, *rows], right=set(range(1, len(head))))
         options.tell(f"Full results: {folder / 'summary.md'}")
+    _draw(lambda: plots.draw_run(results, experiment.order, folder))
 
 
 @app.command("sweep")
@@ -74,9 +73,7 @@ def sweep(
     Each step starts from the step before, merged with lambda 0.6 and density 0.5. Writes sweep.json and a heat map per
     step.
     """
-    from device_app.adaptation.local_training import need_torch
-
-    need_torch()
+    need_packages("train")
     from trainer.lifelong import plots
     from trainer.lifelong import sweep as sweeping
     from trainer.lifelong.config import read_experiment
@@ -88,10 +85,16 @@ def sweep(
         found = sweeping.sweep(
             experiment, folder, options.tell, utterances=utterances, threads=threads, on_done=lambda: advance(1)
         )
-    _draw(lambda: plots.draw_sweep(found, folder))
     if as_json:
         print_json(found)
-        return
+    else:
+        _print_best(found)
+        options.tell(f"Full results: {folder}")
+    _draw(lambda: plots.draw_sweep(found, folder))
+
+
+def _print_best(found: Mapping[str, Any]) -> None:
+    """Prints the best pair of each step of a sweep as a table."""
     rows: list[list[object]] = [
         ["step", "domain", "lambda", "density", "average WER", "fine-tuning s", "merging s", "recognition s"]
     ]
@@ -102,7 +105,6 @@ def sweep(
             [step["number"], step["domain"], best["lam"], best["density"], f"{best['average_wer']:.1%}", *costs]
         )
     print_table(rows, right={0, *range(2, 8)})
-    options.tell(f"Full results: {folder}")
 
 
 @app.command("overhead")
@@ -113,9 +115,7 @@ def overhead(
     as_json: options.Json = False,
 ) -> None:
     """Measure the cost of 1, 5, 10 and 20 stored edits: disk, memory, merging and latency."""
-    from device_app.adaptation.local_training import need_torch
-
-    need_torch()
+    need_packages("train")
     from trainer.lifelong.overhead import overhead as measure
 
     rows = measure(out, model=model, threads=threads)
@@ -150,9 +150,7 @@ def synthesise(
 
     Train and test share no sentence and no voice.
     """
-    from device_app.adaptation.local_training import need_torch
-
-    need_torch()
+    need_packages("train")
     from trainer.lifelong.corpora.synthetic import ACCENTS, Sizes
     from trainer.lifelong.corpora.synthetic import synthesise as synthesise_accents
 
@@ -192,6 +190,11 @@ def corpus(
 
 
 def _draw(draw: Callable[[], list[Path]]) -> None:
+    """Draws plots if matplotlib is installed; call it last, so that a full disk hides no result.
+
+    Raises:
+        StorageError: a plot cannot be written.
+    """
     from editing.errors import MissingDependencyError
 
     try:

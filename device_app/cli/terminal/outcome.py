@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -23,6 +22,8 @@ REJECTED = 3  # the exit code if the gate rejects a version
 def report_adaptation(ledger: Ledger, outcome: Outcome | None, domain: str, as_json: bool) -> None:
     """Prints the outcome of an adaptation, as `report_outcome`; after a sweep, also prints and plots its candidates.
 
+    The plot is written last: if the disk is full, the verdict has been printed.
+
     Args:
         ledger: the ledger; the plot is saved in its folder.
         outcome: None if the task vector of the job is an edit already.
@@ -33,45 +34,63 @@ def report_adaptation(ledger: Ledger, outcome: Outcome | None, domain: str, as_j
         typer.Exit: the version was rejected.
     """
     if outcome is None:
+        if as_json:
+            print_json({"promoted": False, "merged_before": True})
         options.tell(f"the task vector of this job for {domain} is merged already; 'asr-edge log' shows the edit.")
         return
-    if outcome.candidates and outcome.edit is not None:
-        if not as_json:
-            _print_candidates(outcome.candidates, outcome.edit.settings)
-        _plot(outcome.candidates, domain, ledger.folder / f"frontier-{outcome.edit.id}.png")
-    report_outcome(outcome, as_json)
-
-
-def _plot(candidates: Sequence[Candidate], domain: str, path: Path) -> None:
-    from device_app.adaptation.plots import draw_frontier
-    from editing.errors import MissingDependencyError
-
-    try:
-        draw_frontier(candidates, domain, path)
-    except MissingDependencyError:
-        return
-    options.tell(f"Plot of the sweep: {path}")
+    if outcome.candidates and outcome.edit is not None and not as_json:
+        _print_candidates(outcome.candidates, outcome.edit.settings)
+    _print_outcome(outcome, as_json)
+    _save_sweep_plot(ledger, outcome, domain)
+    _exit_if_rejected(outcome)
 
 
 def report_outcome(outcome: Outcome, as_json: bool) -> None:
     """Prints the verdict of the gate, and exits with code 3 if the version was rejected.
 
     Raises:
-        typer.Exit: the version was rejected.
+        typer.Exit: the version was rejected, or would be without --dry-run.
     """
+    _print_outcome(outcome, as_json)
+    _exit_if_rejected(outcome)
+
+
+def _print_outcome(outcome: Outcome, as_json: bool) -> None:
     if as_json:
         print_json(outcome.record())
     else:
         _print(outcome)
-    if not outcome.promoted and not outcome.verdict.passes:
+
+
+def _exit_if_rejected(outcome: Outcome) -> None:
+    if not outcome.is_accepted:
         raise typer.Exit(REJECTED)
 
 
+def _save_sweep_plot(ledger: Ledger, outcome: Outcome, domain: str) -> None:
+    """Saves the plot of a sweep, named by its edit; a dry run has no edit, and its number is that of a later one."""
+    from device_app.adaptation.plots import draw_frontier
+    from editing.errors import MissingDependencyError, StorageError
+
+    if not outcome.candidates or outcome.edit is None or outcome.gate.dry_run:
+        return
+    path = ledger.folder / f"frontier-{outcome.edit.id}.png"
+    try:
+        draw_frontier(outcome.candidates, domain, path)
+    except MissingDependencyError:
+        return
+    except StorageError as error:
+        reason = getattr(error.__cause__, "strerror", None) or error  # its message says that nothing was changed
+        options.tell(f"The plot of the sweep was not saved: {path}: {reason}.")
+        return
+    options.tell(f"Plot of the sweep: {path}")
+
+
 def _print(outcome: Outcome) -> None:
-    rows: list[Sequence[object]] = [("", "WER before", "after", "points", "95 % between", "utterances")]
+    rows: list[Sequence[object]] = [("", "WER before", "after", "change (points)", "95 % interval", "utterances")]
     for domain, change in outcome.verdict.changes.items():
-        between = f"{100 * change.low:+.1f} and {100 * change.high:+.1f}"
-        figures = (f"{change.before:.1%}", f"{change.after:.1%}", f"{100 * change.difference:+.1f}", between)
+        interval = f"{100 * change.low:+.1f} to {100 * change.high:+.1f}"
+        figures = (f"{change.before:.1%}", f"{change.after:.1%}", f"{100 * change.difference:+.1f}", interval)
         rows.append((domain, *figures, change.utterances))
     print_table(rows, right=range(1, 6))
     if outcome.verdict.typography is not None:
@@ -85,13 +104,13 @@ def _print(outcome: Outcome) -> None:
     _print_decision(outcome)
     if outcome.retired_terms:
         options.tell(
-            f"Recognised without help now, and off the list of terms: {', '.join(outcome.retired_terms)} "
-            "('asr-edge terms add' puts a word back)"
+            f"The model now recognises these words without help; they were removed from your terms: "
+            f"{', '.join(outcome.retired_terms)} ('asr-edge terms add' puts a word back)"
         )
 
 
-def active_edits(version: Version) -> str:
-    """The edits of a version, for a sentence."""
+def edits_in_words(version: Version) -> str:
+    """The edits of a version, for example "edits 1 and 3"."""
     numbers = [str(applied.edit) for applied in version.applied]
     if not numbers:
         return "the base model, no edits"
@@ -104,9 +123,16 @@ def _print_decision(outcome: Outcome) -> None:
     edit = outcome.edit
     if outcome.promoted:
         undo = f"'asr-edge revert {edit.id}' undoes it" if edit else "'asr-edge rollback' undoes it"
-        echo(f"The new version is active, with {active_edits(outcome.version)}; {undo}.")
+        echo(f"The new version is active, with {edits_in_words(outcome.version)}; {undo}.")
     elif outcome.verdict.passes:
         echo("The new version would become active; nothing was changed (--dry-run).")
+    elif outcome.is_accepted:
+        echo(
+            "The new version would become active, although the gate rejects it (--force); nothing was changed "
+            "(--dry-run)."
+        )
+    elif outcome.gate.dry_run:
+        options.tell("The gate would reject the new version (--dry-run; nothing was saved).")
     elif edit is not None and edit.reasons:
         options.tell(
             f"The new version was rejected. Edit {edit.id} is saved: 'asr-edge reweight {edit.id} --lambda 0.3' tries "

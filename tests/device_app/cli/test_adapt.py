@@ -131,7 +131,7 @@ def test_a_vector_is_imported_on_a_machine_without_torch(asr, adapted, home, cod
     )
     done = without_torch("adapt", "--domain", "codes")
     assert done.returncode == 1
-    assert "pip install 'asr-edge[train]'" in done.stderr
+    assert "pip install '.[train]'" in done.stderr
 
 
 def test_a_merge_replaces_the_merged_edits(asr, tmp_path):

@@ -12,6 +12,7 @@ from device_app.data.store import Store
 from device_app.data.utterance import Utterance
 from device_app.models.bundles import find_bundle
 from device_app.models.ledger import Ledger
+from editing.errors import StorageError
 from editing.task_vector import TaskVector
 from tests.device_app.cli.conftest import call
 from tests.device_app.cli.letters import write_spelled
@@ -75,8 +76,17 @@ def test_force_promotes_what_the_gate_rejects(home_of_tiny, teacher):
 
 def test_a_dry_run_changes_nothing(home_of_tiny, teacher):
     done = call(*WHOLE, "--dry-run")
-    assert "nothing was changed (--dry-run)" in done.stdout
+    assert "The new version would become active; nothing was changed (--dry-run)." in done.stdout
     assert (ledger().edits, ledger().current.id) == ([], 0)
+
+
+def test_a_dry_run_that_the_gate_rejects_promises_no_edit(home_of_tiny, teacher):
+    done = call(*ADAPT, "--lambda", "0", "--dry-run", code=3)
+    assert "! codes is not recognised better" in done.stderr
+    assert "The gate would reject the new version (--dry-run; nothing was saved)." in done.stderr
+    assert "reweight" not in done.stderr
+    assert (ledger().edits, ledger().current.id) == ([], 0)
+    assert list(ledger().folder.glob("vectors/*")) == []
 
 
 def test_the_json_document_of_an_adaptation(home_of_tiny, teacher):
@@ -101,16 +111,16 @@ def test_lambda_auto_evaluates_candidates_and_plots_them(home_of_tiny, teacher, 
     assert ledger().edits[0].settings["lam"] == 1.0
 
 
-def test_without_matplotlib_there_is_no_picture(tmp_path, monkeypatch, capsys):
-    from device_app.cli.terminal.outcome import _plot
-    from editing.errors import MissingDependencyError
+def test_a_disk_that_is_full_after_a_promotion_does_not_hide_the_verdict(home_of_tiny, teacher, monkeypatch):
+    """An abandoned task vector cannot be moved into quarantine."""
+    (ledger().folder / "vectors").mkdir(parents=True)
+    (ledger().folder / "vectors" / f"{'0' * 64}.safetensors").write_bytes(b"abandoned")
 
-    def no_matplotlib(*_arguments):
-        raise MissingDependencyError("plots need matplotlib")
+    def full(*_arguments):
+        raise StorageError("no space left")
 
-    monkeypatch.setattr("device_app.adaptation.plots.draw_frontier", no_matplotlib)
-    _plot([], "codes", tmp_path / "frontier.png")
-    assert "picture" not in capsys.readouterr().err
+    monkeypatch.setattr("device_app.models.ledger_files.LedgerFiles.move_into_quarantine", full)
+    assert "The new version is active, with edit 1;" in call(*WHOLE).stdout
 
 
 def test_the_tolerance_replay_and_orthography_reach_the_plan(home_adapted, teacher, spelled):
@@ -141,22 +151,53 @@ def status_of_tiny():
     return json.loads(call("status", "--model", "tiny", "--json").stdout)
 
 
-def test_status_tells_of_an_adaptation_that_was_interrupted(home_of_tiny, teacher, monkeypatch):
+@pytest.fixture
+def interrupt(teacher, monkeypatch):
+    """Calls `adapt` and kills it after a checkpoint."""
+
     def killed(*arguments, **options):
         teacher(*arguments, **options)  # writes a checkpoint
         raise KeyboardInterrupt
 
+    def run(*arguments):
+        with monkeypatch.context() as patch:
+            patch.setattr("trainer.training.finetuning.finetune_for_training_set", killed)
+            return call(*arguments, code=130)
+
+    return run
+
+
+def test_status_tells_of_an_adaptation_that_was_interrupted(home_of_tiny, teacher, interrupt, monkeypatch):
     monkeypatch.setattr("device_app.cli.terminal.progress.LINE_S", 0.0)
-    with monkeypatch.context() as patch:
-        patch.setattr("trainer.training.finetuning.finetune_for_training_set", killed)
-        lines = call(*WHOLE, code=130).stderr.splitlines()
+    lines = interrupt(*WHOLE).stderr.splitlines()
     assert "fine-tuning: 100%, epoch 2, loss 0.500" in lines  # without a terminal
-    assert status_of_tiny()["interrupted"] == "codes"
+    assert status_of_tiny()["interrupted"] == ["codes"]
     shown = call("status", "--model", "tiny").stdout
     assert "An adaptation to codes was interrupted" in shown
     assert re.search("  asr-edge adapt --domain codes +continue the adaptation that was interrupted", shown)
     call(*WHOLE, "--dry-run")
-    assert status_of_tiny()["interrupted"] is None
+    assert status_of_tiny()["interrupted"] == []
+
+
+def test_two_interrupted_adaptations_both_continue(home_of_tiny, teacher, spelled, interrupt):
+    """The one that ends first leaves the checkpoint of the other, which only another version cannot continue."""
+    call("import", spelled, "--domain", "more")
+    more = ("adapt", "--domain", "more", "--model", "tiny", "--density", "1", "--lambda", "1")
+    interrupt(*more)
+    interrupt(*WHOLE)
+    assert status_of_tiny()["interrupted"] == ["codes", "more"]
+    shown = call("status", "--model", "tiny").stdout
+    assert "An adaptation to codes was interrupted" in shown
+    assert "An adaptation to more was interrupted" in shown
+    call(*ADAPT, "--lambda", "0", code=3)  # rejected
+    assert status_of_tiny()["interrupted"] == ["more"]
+    assert len(list((home_of_tiny / "training").glob("*.safetensors"))) == 1
+    call(*WHOLE)  # a new version, from which the other would have to begin anew
+    assert status_of_tiny()["interrupted"] == []
+    call("rollback", "--model", "tiny")
+    assert status_of_tiny()["interrupted"] == ["more"]
+    call(*more)
+    assert list((home_of_tiny / "training").iterdir()) == []
 
 
 def test_recordings_of_the_guard_set_are_not_trained_on(home_of_tiny, teacher):
@@ -197,7 +238,7 @@ def test_without_torch_the_error_names_the_extra(home_of_tiny, monkeypatch):
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     done = call(*ADAPT, code=1)
-    assert "pip install 'asr-edge[train]'" in done.stderr
+    assert "pip install '.[train]'" in done.stderr
 
 
 # log, show, report
@@ -254,7 +295,26 @@ def test_report_as_html(home_adapted, tmp_path):
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "<b>codes</b>: " in page
     assert "asr-edge revert 1" in page
-    assert "is not the name of an .html file" in call("report", "--html", tmp_path / "a.txt", code=1).stderr
+    assert "the report's name must end in .html or .htm" in call("report", "--html", tmp_path / "a.txt", code=1).stderr
+
+
+def test_report_after_a_rollback_to_the_base(home_adapted, tmp_path):
+    call("rollback", "--model", "tiny")
+    call("report", "--model", "tiny", "--html", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert page.count("No edit is in use.") == 1
+    assert "The model is as it was installed." in page
+
+
+def test_report_of_a_model_without_domain_and_guard_set(home_of_tiny, tmp_path, monkeypatch):
+    """Such as one of another language than English, for which no general speech is bundled."""
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr("device_app.adaptation.test_sets.guard_set", lambda _language: [])
+    done = call("report", "--model", "tiny", "--html", tmp_path / "r.html", "--picture", tmp_path / "r.png")
+    assert "There are no recordings to measure the model on." in (tmp_path / "r.html").read_text("utf-8")
+    assert "There is nothing to draw: there are no test recordings." in done.stderr
+    assert not (tmp_path / "r.png").exists()
+    assert json.loads(call("report", "--model", "tiny", "--json").stdout)["domains"] == []
 
 
 def test_report_of_two_domains_has_transfer(home_adapted, teacher, spelled):

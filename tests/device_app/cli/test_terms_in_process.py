@@ -201,7 +201,7 @@ def test_a_corrected_word_leaves_the_list_once_an_adaptation_has_it_in_the_weigh
     with changed_terms() as box:
         box[0] = box[0].with_terms([Term("b"), Term("x")], origin="corrected").with_terms([Term("c")])
     adapt = ("adapt", "--domain", "codes", "--model", "tiny", "--density", "1", "--lambda")
-    assert call(*adapt, "0", code=3).stderr.count("off the list") == 0
+    assert call(*adapt, "0", code=3).stderr.count("removed from your terms") == 0
     done = call(*adapt, "1")
-    assert "Recognised without help now, and off the list of terms: b ('asr-edge terms add'" in done.stderr
+    assert "The model now recognises these words without help; they were removed from your terms: b (" in done.stderr
     assert [term.text for term in stored_terms().terms] == ["x", "c"]
