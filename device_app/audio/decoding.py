@@ -41,17 +41,16 @@ def decoded(source: Path | IO[bytes], name: str, block_s: float) -> Iterator[Blo
     with ExitStack() as stack:
         file = _file(source, name, stack)
         parts = containers.parts(file) or [_whole(file)]
-        first = parts[0]
         progress = _Progress()
         while parts:
             part = parts.pop(0)
             try:
                 rest = yield from _decoded_part(part, block_s, progress)
             except _DecoderError as error:
-                if part is first:
-                    yield from _decode_with_media(source, file, name, str(error))
-                    return
                 progress.note(f"damaged after {progress.seconds:.1f} s ({error})")
+                if not parts and not progress.seconds:
+                    yield from _decode_with_media(source, file, name, error)
+                    return
             else:
                 parts[:0] = [] if rest is None else [rest]
         if progress.fault:
@@ -68,21 +67,23 @@ def duration_s(path: Path) -> float:
         file = _file(path, str(path), stack)
         size = file.seek(0, 2)
         total_s = 0.0
+        fault: _DecoderError | None = None
         for part in containers.parts(file) or [_whole(file)]:
             try:
                 opened = _open(part, stack)
             except _DecoderError as error:
-                if total_s:
-                    continue
-                if not media.is_available():
-                    raise _unreadable(file, str(path), str(error)) from error
-                return media.duration_s(path)
+                fault = error
+                continue
             frames = part.samples or part.declared or opened.frames
             seconds = frames / opened.samplerate
             if seconds * MIN_BITS_PER_S > size * 8:
                 seconds = _count_samples(opened, part) / opened.samplerate
             total_s += seconds
-        return total_s
+        if fault is None or total_s:
+            return total_s
+        if not _may_use_media(fault):
+            raise _unreadable(file, str(path), fault) from fault
+        return media.duration_s(path)
 
 
 def is_audio(path: Path) -> bool:
@@ -102,6 +103,10 @@ def is_audio(path: Path) -> bool:
 
 class _DecoderError(Exception):
     """libsndfile cannot open a stream, or decode its next block."""
+
+
+class _ReadError(_DecoderError):
+    """The file cannot be read."""
 
 
 @dataclass
@@ -162,11 +167,11 @@ def _file(source: Path | IO[bytes], name: str, stack: ExitStack) -> IO[bytes]:
 
 def _whole(file: IO[bytes]) -> Part:
     # Headers of unknown formats may make libsndfile try libmpg123.
-    return Part(View(file, [(0, file.seek(0, 2))]), is_mpeg=True)
+    return Part(View(file, [(0, file.seek(0, 2))]), may_use_mpg123=True, is_unknown_format=True)
 
 
 def _without_messages(part: Part) -> AbstractContextManager[None]:
-    return without_mpg123_messages() if part.is_mpeg else nullcontext()
+    return without_mpg123_messages() if part.may_use_mpg123 else nullcontext()
 
 
 def _open(part: Part, stack: ExitStack) -> Any:
@@ -187,12 +192,18 @@ def _open(part: Part, stack: ExitStack) -> Any:
         with _without_messages(part):
             return stack.enter_context(Sequential(part.file))
     except soundfile.LibsndfileError as error:
-        raise _DecoderError(_reason(error)) from error
+        raise _error(part, error) from error
 
 
-def _reason(error: Any) -> str:
-    """libsndfile's reason as a part of a sentence."""
-    return str(error.error_string).removeprefix("Error : ").rstrip(". ")
+def _error(part: Part, error: Any) -> _DecoderError:
+    """Why the decoder of a part failed, as a part of a sentence."""
+    return _read_error(part) or _DecoderError(str(error.error_string).removeprefix("Error : ").rstrip(". "))
+
+
+def _read_error(part: Part) -> _ReadError | None:
+    """The read of its file that failed, if one did; a decoder takes it for the end of the file."""
+    failure = part.file.failure
+    return None if failure is None else _ReadError(failure.strerror or str(failure))
 
 
 def _read(opened: Any, part: Part, count: int) -> NDArray[np.float32]:
@@ -202,11 +213,9 @@ def _read(opened: Any, part: Part, count: int) -> NDArray[np.float32]:
     try:
         with _without_messages(part):
             block: NDArray[np.float32] = opened.read(count, dtype="float32", always_2d=True)
-        if part.file.failure is not None:
-            raise _DecoderError(part.file.failure.strerror)
         return block
     except soundfile.LibsndfileError as error:
-        raise _DecoderError(_reason(error)) from error
+        raise _error(part, error) from error
 
 
 def _blocks(part: Part, opened: Any, count: int) -> Iterator[NDArray[np.float32]]:
@@ -219,6 +228,8 @@ def _blocks(part: Part, opened: Any, count: int) -> Iterator[NDArray[np.float32]
     except _DecoderError:
         yield from _before_error(part, found)
         raise
+    if (error := _read_error(part)) is not None:  # the decoder has given all that could be read
+        raise error
 
 
 def _before_error(part: Part, start: int) -> Iterator[NDArray[np.float32]]:
@@ -253,7 +264,7 @@ def _shortage(part: Part, opened: Any, found: int, before_s: float) -> str | Non
     """A message that a part is incomplete, and how much of it could be read; None if it is complete."""
     rate = opened.samplerate
     declared = part.declared
-    if declared is None and part.is_mpeg and part.samples is None:  # of a format that only libsndfile knows
+    if declared is None and part.is_unknown_format:
         declared = opened.frames
     found_s = before_s + found / rate
     if declared is not None and declared <= MAX_DURATION_S * rate and found < declared - HEADER_TOLERANCE_S * rate:
@@ -265,13 +276,19 @@ def _shortage(part: Part, opened: Any, found: int, before_s: float) -> str | Non
     return None
 
 
-def _decode_with_media(source: Path | IO[bytes], file: IO[bytes], name: str, reason: str) -> Iterator[Block]:
-    if not media.is_available():
-        raise _unreadable(file, name, reason)
+def _decode_with_media(source: Path | IO[bytes], file: IO[bytes], name: str, error: _DecoderError) -> Iterator[Block]:
+    if not _may_use_media(error):
+        raise _unreadable(file, name, error)
     yield from media.blocks(source, name)
 
 
-def _unreadable(file: IO[bytes], name: str, reason: str) -> BadAudioError:
+def _may_use_media(error: _DecoderError) -> bool:
+    return media.is_available() and not isinstance(error, _ReadError)
+
+
+def _unreadable(file: IO[bytes], name: str, error: _DecoderError) -> BadAudioError:
+    if isinstance(error, _ReadError):
+        return BadAudioError(f"{name}: {error}")
     if containers.is_foreign(file) or Path(name).suffix.lower() in media.SUFFIXES:
         return BadAudioError(f"{name}: this format needs PyAV or ffmpeg: {media.HINT}")
-    return BadAudioError(f"{name}: not audio that can be read ({reason}); try WAV, FLAC, OGG or MP3")
+    return BadAudioError(f"{name}: not audio that can be read ({error}); try WAV, FLAC, OGG or MP3")

@@ -67,9 +67,15 @@ def parts(file: IO[bytes]) -> list[Part] | None:
 
 
 def is_foreign(file: IO[bytes]) -> bool:
-    """Whether a file is a container that libsndfile does not read, such as MP4; the position in the file changes."""
-    file.seek(0)
-    start = file.read(3 * TRANSPORT_PACKET)
+    """Whether a file is a container that libsndfile does not read, such as MP4; the position in the file changes.
+
+    False if it cannot be read.
+    """
+    try:
+        file.seek(0)
+        start = file.read(3 * TRANSPORT_PACKET)
+    except OSError:
+        return False
     if len(start) == 3 * TRANSPORT_PACKET and all(byte == ord("G") for byte in start[::TRANSPORT_PACKET]):
         return True
     return any(start[offset : offset + len(magic)] == magic for offset, magic in FOREIGN_SIGNATURES)

@@ -103,7 +103,7 @@ def _part(file: IO[bytes], stream: _Stream) -> Part:
         trimmed = 0
     declared = None if promised is None else promised * stream.samples
     samples = stream.frames * stream.samples - trimmed
-    return Part(View(file, [first, *spans]), declared, stream.is_cut, samples, is_mpeg=True)
+    return Part(View(file, [first, *spans]), declared, stream.is_cut, samples, may_use_mpg123=True)
 
 
 def _information(stream: _Stream) -> bytes:

@@ -1,4 +1,7 @@
-"""A file that is put together from spans of another one, so that a decoder reads only what it should."""
+"""`View`, a file made of byte ranges of another file; `Part`, one audio stream in a file; what container modules share.
+
+A decoder gets a view, so that it reads only the bytes that it should.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,25 @@ from itertools import accumulate
 from typing import IO, Any
 
 HEADER_TOLERANCE_S = 0.1  # encoders and decoders count a few samples more or fewer than a header says
-UNKNOWN_FROM = 0x7FFF0000  # bytes: programs that cannot know a length write this much or more into 32 bits
+# A 32-bit length field of this value or above means "unknown"; streaming encoders write such placeholders.
+UNKNOWN_FROM = 0x7FFF0000
 
-Span = bytes | tuple[int, int]  # bytes of our own, or start and length in the file
+Span = bytes | tuple[int, int]  # literal bytes, or (offset, length) in bytes in the file
 
 
 class View(io.RawIOBase):
     """A read-only, seekable file of spans.
 
     Attributes:
-        failure: why the file could not be read; to a decoder that is its end.
+        failure: the OSError of a read that failed, else None; the decoder sees end of file instead.
     """
 
-    def __init__(self, file: IO[bytes] | View, spans: Sequence[Span]) -> None:
+    def __init__(self, file: IO[bytes], spans: Sequence[Span]) -> None:
+        """
+        Args:
+            file: a seekable file; its position changes.
+            spans: what the view consists of, in order.
+        """
         super().__init__()
         self.failure: OSError | None = None
         self._file = file
@@ -30,6 +39,18 @@ class View(io.RawIOBase):
         lengths = [len(span) if isinstance(span, bytes) else span[1] for span in self._spans]
         self._starts = [0, *accumulate(lengths)]
         self._position = 0
+
+    def following(self, position: int, prefix: bytes) -> View:
+        """A view of the same file: `prefix`, then what follows `position` (an offset in bytes in this view).
+
+        It is not a view of this one: views within views would grow slower, and too deep, with each of hundreds.
+        """
+        index = min(bisect_right(self._starts, position), len(self._spans)) - 1
+        if index < 0:
+            return View(self._file, [prefix])
+        within, first = position - self._starts[index], self._spans[index]
+        rest = first[within:] if isinstance(first, bytes) else (first[0] + within, max(0, first[1] - within))
+        return View(self._file, [prefix, rest, *self._spans[index + 1 :]])
 
     def readable(self) -> bool:
         return True
@@ -80,21 +101,23 @@ class Part:
         file: the stream as a file of its own.
         declared: samples per channel that its header promises; None if it does not say.
         is_cut: its last block, page or chunk is incomplete.
-        samples: per channel that it has in fact, if its structure shows it.
-        is_mpeg: whether libmpg123 decodes it, which prints messages.
-        first: the number of its first sample in the recording, if it is the rest of a damaged stream.
+        samples: per channel, counted from the frames; None if not countable.
+        may_use_mpg123: libsndfile may decode it with libmpg123, which prints messages.
+        is_unknown_format: no module here knows its format, so the length that libsndfile reports is all that is known.
+        first: index per channel, within its FLAC stream, of its first sample; above 0 only for what follows damage.
     """
 
     file: View
     declared: int | None = None
     is_cut: bool = False
     samples: int | None = None
-    is_mpeg: bool = False
+    may_use_mpg123: bool = False
+    is_unknown_format: bool = False
     first: int = 0
 
 
 def skip_id3(file: IO[bytes], position: int) -> int:
-    """Where the audio begins after ID3v2 tags at a position."""
+    """Offset in bytes of the first byte after the ID3v2 tags at `position`; `position` if there is none."""
     while True:
         file.seek(position)
         header = file.read(10)
@@ -102,22 +125,3 @@ def skip_id3(file: IO[bytes], position: int) -> int:
             return position
         size = header[6] << 21 | header[7] << 14 | header[8] << 7 | header[9]
         position += 10 + size + (10 if header[5] & 0x10 else 0)
-
-
-def find_all(file: IO[bytes], patterns: Sequence[bytes], start: int, size: int) -> list[int]:
-    """Offsets of any of the patterns, in order; reads the file a piece at a time."""
-    longest = max(map(len, patterns))
-    found: set[int] = set()
-    file.seek(start)
-    position, rest = start, b""
-    while position < size and (data := file.read(1 << 20)):
-        piece = rest + data
-        origin = position - len(rest)
-        for pattern in patterns:
-            at = piece.find(pattern)
-            while at >= 0:
-                found.add(origin + at)
-                at = piece.find(pattern, at + 1)
-        position += len(data)
-        rest = piece[-(longest - 1) :]
-    return sorted(found)
