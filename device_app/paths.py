@@ -31,7 +31,7 @@ LINKED = (
     *("store.sqlite3*", "audio", "quarantine", "ledgers", "training", "jobs", "hosts.json", "host", "service"),
     *("terms.json", "term-usage.json", f"{CANDIDATE}*", "fleet-*"),
 )
-PROFILE_VARIABLE = "ASR_EDGE_PROFILE"
+HOME_VARIABLE, PROFILE_VARIABLE = "ASR_EDGE_HOME", "ASR_EDGE_PROFILE"
 
 _chosen: ContextVar[str | None] = ContextVar("chosen profile", default=None)
 
@@ -81,7 +81,7 @@ def profiles_folder() -> Path:
 
 def main_folder() -> Path:
     """The data folder without a profile: ASR_EDGE_HOME, or the default of the platform."""
-    if home := os.environ.get("ASR_EDGE_HOME"):
+    if home := os.environ.get(HOME_VARIABLE):
         return private_folder(Path(home).expanduser(), DATA, LINKED)
     import platformdirs
 

@@ -8,11 +8,13 @@ import typer
 
 from device_app.cli import options
 from device_app.cli.printing import echo
+from device_app.cli.serve import Port
 from device_app.extras import need_packages
+from device_app.service import ports
 
 
 def open_(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the service.")] = 8765,
+    port: Port = ports.HTTP,
     browser: Annotated[bool, typer.Option(help="Open the page; otherwise only print its address.")] = True,
     model: options.Model = None,
 ) -> None:

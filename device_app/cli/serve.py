@@ -1,4 +1,4 @@
-"""asr-edge serve and service: programs on this machine, or with a token on others, send audio and get text."""
+"""serve and service: a local speech-to-text server; programs on other machines need a token."""
 
 from __future__ import annotations
 
@@ -9,19 +9,24 @@ import typer
 from device_app.cli import options
 from device_app.cli.printing import echo, print_json
 from device_app.extras import need_packages
+from device_app.service import ports
 
 app = typer.Typer(help="Manage the service that 'asr-edge serve' runs.", no_args_is_help=True)
 token = typer.Typer(help="Manage the tokens of clients on other machines.", no_args_is_help=True)
 app.add_typer(token, name="token")
 
+Port = Annotated[int, typer.Option(min=1, max=65535, help="Port of the service, for HTTP and WebSockets.")]
 Client = Annotated[str, typer.Argument(metavar="NAME", help="The client, such as the name of a machine.")]
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on; beyond loopback only with tokens and TLS.")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port for HTTP and WebSockets.")] = 8765,
+    host: Annotated[
+        str,
+        typer.Option(
+            help="Address to listen on. Beyond 127.0.0.1, clients need a token (service token add); TLS is then on."
+        ),
+    ] = "127.0.0.1",
+    port: Port = ports.HTTP,
     name: Annotated[
         list[str] | None,
         typer.Option(
@@ -32,7 +37,7 @@ def serve(
     ] = None,
     wyoming_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port for Wyoming (Home Assistant); 0 for none.")
-    ] = 10300,
+    ] = ports.WYOMING,
     wyoming_peer: Annotated[
         list[str] | None,
         typer.Option(
@@ -56,20 +61,18 @@ def serve(
     from device_app.service.server import serve as run
     from device_app.service.wyoming.server import WyomingAddress
 
-    wyoming = WyomingAddress(wyoming_port, tuple(wyoming_peer or ()))
-    if wyoming.peers:
-        options.tell(f"Audio and text of {', '.join(wyoming.peers)} cross the network unencrypted (Wyoming).")
-
-    def announce(at: Address) -> None:
+    def announce(at: Address, wyoming: WyomingAddress) -> None:
+        if wyoming.port and wyoming.peers:
+            options.tell(f"Audio and text of {', '.join(wyoming.peers)} cross the network unencrypted (Wyoming).")
         scheme = "http" if at.is_local else "https"
         place = f"{scheme}://{at.host}:{at.port}"
-        spoken = f"Wyoming: port {wyoming.port}" if wyoming.port else "no Wyoming"
-        options.tell(f"Page: {place}/   OpenAI's API: {place}/v1   {spoken}   Ctrl-C stops.")
+        wyoming_text = f"Wyoming: port {wyoming.port}" if wyoming.port else "no Wyoming"
+        options.tell(f"Page: {place}/   OpenAI's API: {place}/v1   {wyoming_text}   Ctrl-C stops.")
 
     run(
         Address(host, port, tuple(name or ())),
         Models(model, active_profile() or None),
-        wyoming=wyoming,
+        wyoming=WyomingAddress(wyoming_port, tuple(wyoming_peer or ())),
         log_format=log_format,
         verbose=verbose,
         on_start=announce,
@@ -78,16 +81,21 @@ def serve(
 
 @app.command()
 def install(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port for HTTP and WebSockets.")] = 8765,
-    wyoming_port: Annotated[int, typer.Option(min=1, max=65535, help="Port for Wyoming.")] = 10300,
+    port: Port = ports.HTTP,
+    wyoming_port: Annotated[int, typer.Option(min=1, max=65535, help="Port for Wyoming.")] = ports.WYOMING,
+    overwrite: options.Overwrite = False,
 ) -> None:
-    """Write units of systemd, which start the service for your user when a program first connects."""
+    """Write units of systemd, which start the service for your user when a program first connects.
+
+    The service has the data folder and the profile of this command.
+    """
     import sys
 
     need_packages("serve")
-    from device_app.service.systemd import install_units, units
+    from device_app.service.systemd import install_units, own_environment, units
 
-    folder = install_units(units([sys.executable, "-m", "device_app", "serve"], port, wyoming_port))
+    command = [sys.executable, "-m", "device_app", "serve"]
+    folder = install_units(units(command, port, wyoming_port, own_environment()), overwrite=overwrite)
     options.tell(f"Written to {folder}. To start it now and after each login:")
     echo("systemctl --user daemon-reload")
     echo("systemctl --user enable --now asr-edge.socket asr-edge-wyoming.socket")

@@ -8,7 +8,7 @@ import math
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from device_app.recognition.onnx_session import available_cores
 from device_app.remote.tls import CERTIFICATE, CERTIFICATE_KEY, make_certificate
 from device_app.remote.trusted_hosts import is_loopback
+from device_app.service import ports
 from device_app.service.app import PUBLIC, make_app
 from device_app.service.clients import Clients, service_folder
 from device_app.service.http.connections import BACKLOG, Connections, TrackRequests, counted, listen
@@ -41,7 +42,7 @@ class Address:
     """Where to listen, and the names and addresses by which clients reach it beyond loopback."""
 
     host: str = "127.0.0.1"
-    port: int = 8765
+    port: int = ports.HTTP
     names: tuple[str, ...] = ()
 
     @property
@@ -174,7 +175,7 @@ def serve(
     wyoming: WyomingAddress | None = None,
     log_format: LogFormat = "text",
     verbose: bool = False,
-    on_start: Callable[[Address], None] = lambda _address: None,
+    on_start: Callable[[Address, WyomingAddress], None] = lambda _address, _wyoming: None,
 ) -> None:
     """Serves until interrupted; requests that have begun are then finished.
 
@@ -185,7 +186,7 @@ def serve(
         wyoming: where to listen for Wyoming; None does not.
         log_format: the format of the log on standard error.
         verbose: also log every request, without content.
-        on_start: called with the address before the first request.
+        on_start: called before the first request with the addresses where it listens; port 0 is no Wyoming.
 
     Raises:
         BadInputError: it cannot listen there, or no client has a token where one is needed.
@@ -205,14 +206,16 @@ def serve(
     models.get()  # an error of the default model is reported before anything is served
     sockets = _listening(inherited.get(HTTP), address.host, address.port, connections, "--host or --port")
     wyoming = wyoming or WyomingAddress(port=0)
+    if opened_before := inherited.get(WYOMING):
+        wyoming = replace(wyoming, port=int(opened_before[0].getsockname()[1]))
     wyoming_server = None
-    if wyoming.port or WYOMING in inherited:
+    if wyoming.port:
         opened = _listening(inherited.get(WYOMING), wyoming.host, wyoming.port, wyoming_connections, "--wyoming-port")
         _check_wyoming(opened, wyoming)
         wyoming_server = WyomingServer(state, opened, wyoming_connections, wyoming.peers)
     raise_open_files()
     configure_logs(log_format, ["device_app.service"], verbose=verbose)
-    on_start(address)
+    on_start(address, wyoming)
     Server(config, state, wyoming_server, _announcement(wyoming)).run(sockets)
 
 
@@ -253,7 +256,9 @@ def _check_wyoming(sockets: Sequence[socket.socket], wyoming: WyomingAddress) ->
 
 
 def _announcement(wyoming: WyomingAddress) -> Announcement | None:
-    """What the peers may find; without peers, no other machine could connect."""
+    """What the peers may find; without peers, no other machine could connect, and without a port, nobody."""
+    if not wyoming.port:
+        return None
     try:
         addresses = list(dict.fromkeys(own_address(peer) for peer in wyoming.peers))
     except OSError as error:

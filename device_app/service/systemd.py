@@ -8,7 +8,8 @@ import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from editing.errors import BadInputError
+from device_app.paths import HOME_VARIABLE, PROFILE_VARIABLE, active_profile, main_folder
+from editing.errors import BadInputError, StorageError
 from editing.files import write_atomically
 
 FIRST_DESCRIPTOR = 3  # sd_listen_fds(3)
@@ -23,7 +24,7 @@ After=asr-edge.socket asr-edge-wyoming.socket
 
 [Service]
 Type=notify
-ExecStart={command}
+{environment}ExecStart={command}
 Restart=on-failure
 TimeoutStopSec=45
 NoNewPrivileges=yes
@@ -74,34 +75,69 @@ def notify(state: str) -> None:
         sender.sendto(state.encode(), path.replace("@", "\0", 1) if path[0] == "@" else path)
 
 
-def units(command: Sequence[str], http_port: int, wyoming_port: int) -> Mapping[str, str]:
+def own_environment() -> dict[str, str]:
+    """The variables that choose the data folder and the profile of this process.
+
+    systemd gives a service none of the shell's, such as XDG_DATA_HOME; so the data folder is always named.
+    """
+    profile = active_profile()
+    return {HOME_VARIABLE: str(main_folder().absolute()), **({PROFILE_VARIABLE: profile} if profile else {})}
+
+
+def units(
+    command: Sequence[str], http_port: int, wyoming_port: int, environment: Mapping[str, str] | None = None
+) -> Mapping[str, str]:
     """The units of the service, by the name of their file.
 
     Args:
         command: the program and its arguments.
         http_port, wyoming_port: the ports on loopback.
+        environment: variables of the service; systemd gives it none of the shell's.
     """
+    variables = (f"Environment={_quoted(f'{name}={value}')}\n" for name, value in (environment or {}).items())
+    words = (_quoted(word).replace("$", "$$") for word in command)  # ExecStart would insert variables
     return {
-        "asr-edge.service": SERVICE.format(command=" ".join(map(_quoted, command))),
+        "asr-edge.service": SERVICE.format(environment="".join(variables), command=" ".join(words)),
         "asr-edge.socket": SOCKET.format(name=HTTP, port=http_port),
         "asr-edge-wyoming.socket": SOCKET.format(name=WYOMING, port=wyoming_port),
     }
 
 
-def install_units(found: Mapping[str, str]) -> Path:
+def install_units(found: Mapping[str, str], *, overwrite: bool = False) -> Path:
     """Writes units into the user's folder of systemd; returns it.
 
+    Args:
+        found: the units, by the name of their file.
+        overwrite: whether units of another content may be replaced.
+
     Raises:
-        StorageError: it cannot be written.
+        BadInputError: there are units of another content, which may be replaced only with `overwrite`.
+        StorageError: the folder cannot be read or written.
     """
     config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     folder = config / "systemd" / "user"
     for name, text in found.items():
-        write_atomically(folder / name, text.encode())
+        if not overwrite and not _is_absent_or(folder / name, os.fsencode(text)):
+            raise BadInputError(
+                f"{folder / name}: exists with other content, of another profile, port or installation, or edited; "
+                "nothing was changed. Replace the units with --overwrite"
+            )
+    for name, text in found.items():
+        write_atomically(folder / name, os.fsencode(text))
     return folder
 
 
+def _is_absent_or(path: Path, content: bytes) -> bool:
+    """Whether a file does not exist, or has this content."""
+    try:
+        return path.read_bytes() == content
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read ({error.strerror}); nothing was changed") from error
+
+
 def _quoted(word: str) -> str:
-    """A word of ExecStart; systemd would expand % and $ and read \\ as an escape."""
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    """A word of a unit; systemd would expand %, read \\ as an escape, and end the setting at a line break."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("\n", "\\n")
     return f'"{escaped}"'

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from device_app.models.bundles import find_bundle
 from device_app.paths import data_folder
+from device_app.service import ports
 from device_app.service.clients import folder_mark, service_folder
-from device_app.service.wyoming.server import PORT
 from editing.errors import BadInputError, StorageError, one_line
 from editing.privacy import make_folder
 
@@ -86,7 +86,7 @@ def start_service(port: int, model: str | None, report: Callable[[str], None]) -
                 "--port",
                 str(port),
                 *([] if model is None else ["--model", model]),
-                *([] if _is_free(PORT) else ["--wyoming-port", "0"]),  # another program speaks Wyoming here
+                *([] if _is_free(ports.WYOMING) else ["--wyoming-port", "0"]),  # another program speaks Wyoming here
             ],
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from device_app.remote.trusted_hosts import is_loopback
+from device_app.service import ports
 from device_app.service.http.connections import Connections
 from device_app.service.state import ServiceState
 from device_app.service.wyoming.connection import WyomingConnection
@@ -16,7 +17,6 @@ from editing.errors import BadInputError
 
 LONGEST_LINE = 64 << 10  # bytes of the header of an event
 BROADCAST = ipaddress.IPv4Address("255.255.255.255")
-PORT = 10300  # of Wyoming speech to text, by convention
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class WyomingAddress:
             listen, and others are refused.
     """
 
-    port: int = PORT
+    port: int = ports.WYOMING
     peers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ def started(monkeypatch):
 
     def serve(address, models, *, wyoming, log_format, verbose, on_start):
         calls.append((address, wyoming.port, wyoming.peers, log_format, verbose))
-        on_start(address)
+        on_start(address, wyoming)
 
     monkeypatch.setattr(server, "serve", serve)
     return calls
@@ -41,6 +41,10 @@ def test_wyoming_can_be_left_out(started, own_home):
     done = call("serve", "--wyoming-port", 0)
     assert started[0][1] == 0
     assert "no Wyoming" in done.stderr
+
+
+def test_without_wyoming_nothing_is_unencrypted(started, own_home):
+    assert "unencrypted" not in call("serve", "--wyoming-port", 0, "--wyoming-peer", "10.0.0.9").stderr
 
 
 def test_missing_packages_are_named(monkeypatch):

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from device_app.cli import application
+from device_app.service import server
 from device_app.service.clients import Clients, service_folder
 from device_app.service.server import Address, access_of, certificate_of
 from device_app.service.systemd import units
@@ -117,7 +118,57 @@ def test_the_units_start_this_program(own_home, tmp_path, monkeypatch):
     folder = tmp_path / "systemd" / "user"
     assert "ListenStream=127.0.0.1:9000" in (folder / "asr-edge.socket").read_text()
     assert f'ExecStart="{sys.executable}" "-m" "device_app" "serve"' in (folder / "asr-edge.service").read_text()
-    assert 'ExecStart="/a b/100%%" "$$x"' in units(["/a b/100%", "$x"], 1, 2)["asr-edge.service"]
+    assert f'Environment="ASR_EDGE_HOME={own_home}"' in (folder / "asr-edge.service").read_text()
+
+
+def test_units_quote_what_systemd_would_change():
+    unit = units(["/a b/100%", "$x"], 1, 2, {"NAME": '/a b/100%/$x/"\\\n'})["asr-edge.service"]
+    assert 'ExecStart="/a b/100%%" "$$x"\n' in unit
+    assert r'''Environment="NAME=/a b/100%%/$x/\"\\\n"''' in unit
+
+
+@pytest.fixture
+def unit(own_home, tmp_path, monkeypatch):
+    """The unit of the service, where `service install` writes it."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return tmp_path / "config" / "systemd" / "user" / "asr-edge.service"
+
+
+def install(*arguments):
+    return CliRunner().invoke(application(), [*arguments[:-1], "service", "install", *arguments[-1]])
+
+
+def test_the_service_of_a_profile_has_its_data(unit, monkeypatch):
+    monkeypatch.setenv("ASR_EDGE_PROFILE", "")  # is set by --profile, and restored after the test
+    assert CliRunner().invoke(application(), ["profile", "add", "anna"]).exit_code == 0
+    assert install("--profile", "anna", []).exit_code == 0
+    assert 'Environment="ASR_EDGE_PROFILE=anna"\n' in unit.read_text()
+
+
+def test_without_a_profile_the_service_has_none(unit):
+    assert install([]).exit_code == 0
+    assert "ASR_EDGE_PROFILE" not in unit.read_text()
+
+
+def test_units_of_another_content_are_replaced_only_if_asked_for(unit):
+    assert install([]).exit_code == 0
+    assert install([]).exit_code == 0  # nothing changes
+    unit.write_text("edited")
+    refused = install(["--port", "9000"]).exception
+    assert isinstance(refused, BadInputError)
+    assert "nothing was changed. Replace the units with --overwrite" in str(refused)
+    assert unit.read_text() == "edited"
+    assert "9000" not in unit.with_name("asr-edge.socket").read_text()
+    assert install(["--port", "9000", "--overwrite"]).exit_code == 0
+    assert "ExecStart" in unit.read_text()
+    assert "9000" in unit.with_name("asr-edge.socket").read_text()
+
+
+def test_only_a_wyoming_server_is_announced(monkeypatch):
+    monkeypatch.setattr("device_app.service.server.own_address", lambda _peer: "192.168.1.2")
+    assert server._announcement(WyomingAddress(port=0, peers=("192.168.1.3",))) is None
+    assert server._announcement(WyomingAddress()) is None
+    assert server._announcement(WyomingAddress(peers=("192.168.1.3",))) is not None
 
 
 def test_a_port_in_use_is_one_line(transcriber, home):
