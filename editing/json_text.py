@@ -1,4 +1,4 @@
-"""Reads untrusted JSON: every fault raises JSONTextError, and files are limited in size."""
+"""Reads untrusted JSON: every fault raises JSONTextError, and files are limited in size. Makes documents valid JSON."""
 
 from __future__ import annotations
 
@@ -86,6 +86,15 @@ def _finite(digits: str) -> float:
     if not math.isfinite(number):
         raise ValueError("a number is too large for float64")
     return number
+
+
+def without_nan(document: Any) -> Any:
+    """A document of lists, dictionaries and values, with None instead of NaN and infinity, which JSON does not have."""
+    if isinstance(document, dict):
+        return {key: without_nan(value) for key, value in document.items()}
+    if isinstance(document, list | tuple):
+        return [without_nan(value) for value in document]
+    return None if isinstance(document, float) and not math.isfinite(document) else document
 
 
 def shown(value: object) -> str:

@@ -1,6 +1,7 @@
-"""Output of all commands, with control characters escaped, so that no name can control the terminal.
+"""Plain output, with control characters escaped, so that no name can control the terminal.
 
-No other module of the command line calls `typer.echo` or `typer.confirm`; a test checks that.
+No other module of the command line calls `typer.echo` or `typer.confirm`; a test checks that. What prints with rich
+must call `printable` itself.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 import typer
 
+from editing.json_text import without_nan
 from editing.printable import ENCODING_ERRORS, printable
 
 
@@ -33,12 +35,19 @@ def print_text(text: str) -> None:
 
 
 def print_json(document: Any) -> None:
-    """Prints one JSON document; escapes control characters, which changes no value."""
-    print_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+    """Prints one JSON document; escapes control characters, which changes no value. NaN and infinity become null."""
+    print_text(json.dumps(without_nan(document), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
 def ask(question: str, *, abort: bool = False) -> bool:
-    """Asks for yes or no on standard error.
+    """Asks a question on standard error, and reads yes or no from standard input.
+
+    Args:
+        question: without the choice of y and N, which is added.
+        abort: whether no ends the command.
+
+    Returns:
+        True for yes.
 
     Raises:
         typer.Abort: the answer is no and `abort` is set, or standard input has ended.
@@ -50,7 +59,8 @@ def prepare_streams() -> None:
     """Makes the standard streams safe to use, even if the caller has closed them. Call it first.
 
     The system would give a closed descriptor to the next file that is opened, and output would go into that
-    file. Therefore the null device takes it, opened so that using it fails with "Bad file descriptor".
+    file. Therefore the null device takes it, opened so that reading 0 or writing 1 fails with "Bad file descriptor";
+    what is written to 2 is discarded.
     """
     for number, mode in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
         try:

@@ -12,6 +12,7 @@ import numpy as np
 from editing.errors import BadInputError
 from editing.files import write_atomically
 from editing.former_names import CELL, translated
+from editing.json_text import without_nan
 from trainer.lifelong.cells import Cell
 from trainer.lifelong.config import Experiment
 from trainer.lifelong.methods import find_methods
@@ -28,11 +29,13 @@ Cells = Mapping[str, Mapping[int, Cell]]  # by method and seed; each method has 
 def write_results(experiment: Experiment, out: Path) -> dict[str, Any]:
     """Writes `results.json`, `results.csv` and `summary.md`; returns the content of `results.json`.
 
+    Where that is NaN because a WER was not measured, the file has null.
+
     Raises:
         BadInputError: no cell is finished.
     """
     results = summarise(experiment, out)
-    write_atomically(out / "results.json", (json.dumps(results, indent=1) + "\n").encode())
+    write_atomically(out / "results.json", (json.dumps(without_nan(results), indent=1, allow_nan=False) + "\n").encode())
     write_atomically(out / "results.csv", csv_of(experiment, results).encode())
     write_atomically(out / "summary.md", summary(results).encode())
     return results

@@ -3,6 +3,7 @@
 import ast
 import errno
 import json
+import math
 import os
 import re
 import sys
@@ -51,6 +52,13 @@ def test_streams_that_the_caller_has_closed_lead_nowhere(monkeypatch):
     assert opened == [(os.devnull, mode) for mode in (os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)]
     assert [stream.fileno() for stream in (sys.stdin, sys.stdout, sys.stderr)] == [0, 1, 2]
     assert sys.stdout.errors == sys.stderr.errors == ENCODING_ERRORS
+
+
+def test_json_has_null_where_a_number_was_not_measured(capsys):
+    document = {"wer": [[0.5, math.nan], (math.inf, 1)], "count": 3, "name": "NaN", "none": None}
+    printing.print_json(document)
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert found == {"wer": [[0.5, None], [None, 1]], "count": 3, "name": "NaN", "none": None}
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -120,6 +120,15 @@ def test_the_summary_has_all_metrics(experiment, out):
     assert "+16.7 %" in text
 
 
+def test_the_file_is_json_where_a_wer_was_not_measured(experiment, out, monkeypatch):
+    found = summarise(experiment, out)
+    found["methods"]["separate"]["runs"][0]["wer"][0][1] = float("nan")
+    monkeypatch.setattr("trainer.lifelong.results.summarise", lambda *_arguments: found)
+    write_results(experiment, out)
+    written = json.loads((out / "results.json").read_text(), parse_constant=pytest.fail)
+    assert written["methods"]["separate"]["runs"][0]["wer"][0][1] is None
+
+
 def test_the_files_have_the_same_results(experiment, out):
     results = write_results(experiment, out)
     assert json.loads((out / "results.json").read_text()) == json.loads(json.dumps(results))
