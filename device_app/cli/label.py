@@ -12,14 +12,15 @@ import typer
 from device_app.cli import options
 from device_app.cli.printing import echo
 from device_app.cli.terminal.corrections import add_corrected_terms
-from device_app.cli.terminal.keyboard import ENTER, Keyboard
-from device_app.cli.terminal.labelling import edit_utterance, label_utterance
+from device_app.cli.terminal.keyboard import Keyboard
+from device_app.cli.terminal.labelling import edit_utterance, label_utterances
 from device_app.cli.terminal.next_step import tell_progress
 from device_app.data.utterance import MIN_CONFIDENCE
 from editing.errors import BadInputError
 
 if TYPE_CHECKING:
     from device_app.data.utterance import StoredUtterance
+    from device_app.recognition.transcriber import Transcriber
 
 USAGE = "Usage: 'asr-edge correct', 'correct ID', 'correct ID \"TEXT\"' or 'correct --last \"TEXT\"'"
 
@@ -36,7 +37,10 @@ def label(
     ] = None,
     low_confidence: Annotated[
         bool,
-        typer.Option("--low-confidence", help="Only recordings with low confidence, labelled or not, lowest first."),
+        typer.Option(
+            "--low-confidence",
+            help=f"Only recordings with a confidence below {100 * MIN_CONFIDENCE:.0f} %, labelled or not, lowest first.",
+        ),
     ] = False,
     no_term: NoTerm = False,
     model: options.Model = None,
@@ -60,28 +64,11 @@ def label(
         if not found:
             options.tell("There is nothing to label.")
             return
-        _, transcriber = options.load(model, threads)
-        labelled: set[int] = set()
+        transcriber = _transcriber(model, threads)
         numbers = [utterance.number for utterance in found]
         with keyboard:
-            try:
-                index = 0
-                while index < len(numbers):
-                    options.tell("")
-                    options.tell(f"[{index + 1}/{len(numbers)}]")
-                    utterance = store.get(numbers[index])
-                    key = label_utterance(store, utterance, keyboard, transcriber, adds_terms=not no_term)
-                    if key == "q":
-                        break
-                    if key == ENTER:
-                        labelled.add(numbers[index])
-                    if key == "d":
-                        labelled.discard(numbers.pop(index))
-                    else:
-                        index = max(0, index - 1) if key == "b" else index + 1
-            except KeyboardInterrupt:  # the same as the key q
-                options.tell("")
-        echo(f"{len(labelled)} of {len(found)} labelled")
+            confirmed = label_utterances(store, numbers, keyboard, transcriber, adds_terms=not no_term)
+        echo(f"{confirmed} of {len(found)} confirmed")
 
 
 @app.command("set")
@@ -101,16 +88,17 @@ def set_text(
 
 
 def correct(
-    number_or_text: Annotated[
+    number: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[ID]", help="The utterance's number; not with --last.", show_default="the one recognised last"
-        ),
+        typer.Argument(metavar="[ID]", help="The utterance's number.", show_default="the one recognised last"),
     ] = None,
     text: Annotated[
         str | None, typer.Argument(metavar="[TEXT]", help="What was really said.", show_default="you are asked")
     ] = None,
-    last: Annotated[bool, typer.Option("--last", help="The utterance that was recognised last.")] = False,
+    last: Annotated[
+        str | None,
+        typer.Option("--last", metavar="TEXT", help="What was really said in the utterance recognised last."),
+    ] = None,
     domain: Annotated[str | None, typer.Option(help="Move it to this domain.", show_default="unchanged")] = None,
     no_term: NoTerm = False,
     model: options.Model = None,
@@ -119,37 +107,39 @@ def correct(
     """Correct the text of an utterance that was misrecognised.
 
     'asr-edge transcribe --save' stores utterances; 'correct' stores what was really said, for the next 'adapt'.
-    Without TEXT it shows what was recognised, and you edit that.
+    Without TEXT it shows what the model recognises now; you edit the stored text, or that if there is none.
     """
     from device_app.data.names import checked_name, checked_text
     from device_app.data.store import Store
 
-    if last:
-        if text is not None:
-            raise BadInputError(f"--last takes one text; put it in quotes. {USAGE}")
-        number_or_text, text = None, number_or_text
-    elif number_or_text is not None and not number_or_text.isdecimal():
-        raise BadInputError(f"{number_or_text!r} is not the number of an utterance. {USAGE}")
+    if last is not None and number is not None:
+        raise BadInputError(f"--last takes one text, in quotes, and no ID. {USAGE}")
+    if number is not None and not number.isdecimal():
+        raise BadInputError(f"{number!r} is not the number of an utterance. {USAGE}")
     if domain is not None:
         checked_name(domain, "domain")
+    text = text if last is None else last
     new = None if text is None else checked_text(text)
     keyboard = Keyboard("correct", "'asr-edge correct ID TEXT'") if new is None else None
     with Store() as store:
-        utterance = store.last_recognised() if number_or_text is None else store.get(int(number_or_text))
+        utterance = store.last_recognised() if number is None else store.get(int(number))
         if keyboard is not None:
             with keyboard:
-                new = edit_utterance(store, utterance, keyboard, options.load(model, threads)[1])
+                new = edit_utterance(store, utterance, keyboard, _transcriber(model, threads))
         if new is None:
             options.tell("Nothing was changed.")
             return
-        if domain is not None:  # before the text changes, because the move may be refused
-            store.move([utterance.number], domain)
-        utterance = store.set_text(utterance.number, new)
+        utterance = store.set_text(utterance.number, new, domain)
         labelled = sum(one.text is not None for one in store.utterances(utterance.domain))
     _print_utterance(utterance)
     if not no_term:
         add_corrected_terms(utterance.hypothesis, utterance.text)
     tell_progress(utterance.domain, labelled)
+
+
+def _transcriber(model: str | None, threads: int | None) -> Transcriber:
+    """The active version with the user's terms, as `transcribe --save` has them."""
+    return options.load(model, threads, decoding=options.decoding_options(None, None))[1]
 
 
 def _print_utterance(utterance: StoredUtterance) -> None:

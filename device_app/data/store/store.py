@@ -199,16 +199,26 @@ class Store(Queries):
 
     # Changing
 
-    def set_text(self, number: int, text: str) -> StoredUtterance:
+    def set_text(self, number: int, text: str, domain: str | None = None) -> StoredUtterance:
         """Labels an utterance. If the text differs from its hypothesis, the utterance counts as corrected.
 
+        Args:
+            number: of the utterance.
+            text: what is said in it.
+            domain: also moves it into this domain, in the same transaction; by default it stays in its own.
+
         Raises:
-            BadInputError: there is no such utterance, or the text is invalid (see `checked_text`).
+            BadInputError: there is no such utterance, or the text is invalid (see `checked_text`), or it cannot be
+                moved (see `move`); nothing was changed.
         """
         before = self.get(number)
         text = checked_text(text)
         source = before.source if before.hypothesis in (None, text) else "corrected"
+        if domain is not None:
+            checked_name(domain, "domain")
         with self._connection.transaction():
+            if domain is not None:
+                self._move([before], domain)
             self._connection.sql.execute(
                 "UPDATE utterance SET text = ?, source = ? WHERE id = ?", (text, source, number)
             )
@@ -240,17 +250,18 @@ class Store(Queries):
         checked_name(domain, "domain")
         moving = [self.get(number) for number in numbers]
         with self._connection.transaction():
-            target = self._connection.id_of("domain", domain)
-            for utterance in moving:
-                same = self.find(domain, utterance.sha256)
-                if same is not None and same.number != utterance.number:
-                    raise BadInputError(
-                        f"utterance {utterance.number}: {domain!r} has the same recording as utterance "
-                        f"{same.number}; nothing was moved. Delete one of them"
-                    )
-                self._connection.sql.execute(
-                    "UPDATE utterance SET domain_id = ? WHERE id = ?", (target, utterance.number)
+            self._move(moving, domain)
+
+    def _move(self, utterances: Sequence[StoredUtterance], domain: str) -> None:
+        target = self._connection.id_of("domain", domain)
+        for utterance in utterances:
+            same = self.find(domain, utterance.sha256)
+            if same is not None and same.number != utterance.number:
+                raise BadInputError(
+                    f"utterance {utterance.number}: {domain!r} has the same recording as utterance "
+                    f"{same.number}; nothing was changed. Delete one of them"
                 )
+            self._connection.sql.execute("UPDATE utterance SET domain_id = ? WHERE id = ?", (target, utterance.number))
 
     def replace(self, stored: StoredUtterance, new: Utterance) -> StoredUtterance:
         """Replaces the audio of an utterance, its text and its measurements.
@@ -290,12 +301,29 @@ class Store(Queries):
         stored.audio.unlink(missing_ok=True)
         return self.get(stored.number)
 
-    def set_hypothesis(self, number: int, hypothesis: str, confidence: float) -> None:
-        """Stores a hypothesis and its confidence, from 0 to 1."""
+    def set_hypothesis(self, number: int, hypothesis: str, confidence: float) -> StoredUtterance:
+        """Stores the latest hypothesis, unless the utterance has one with which its text was compared.
+
+        Args:
+            number: of the utterance.
+            hypothesis: what was recognised.
+            confidence: of the hypothesis, from 0 to 1.
+
+        Returns:
+            The utterance with the hypothesis that it has now.
+
+        Raises:
+            BadInputError: there is no such utterance.
+        """
         with self._connection.transaction():
             self._connection.sql.execute(
-                "UPDATE utterance SET hypothesis = ?, confidence = ? WHERE id = ?", (hypothesis, confidence, number)
+                """
+                UPDATE utterance SET hypothesis = ?, confidence = ?
+                WHERE id = ? AND (text IS NULL OR hypothesis IS NULL)
+                """,
+                (hypothesis, confidence, number),
             )
+        return self.get(number)
 
     # Deleting
 

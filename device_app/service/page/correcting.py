@@ -54,8 +54,9 @@ async def one(number: int, person: Person) -> dict[str, Any]:
     loaded = await person.loaded()
     with person.service.job(person.client) as job:
         transcript = await job.run(lambda: loaded.transcriber.transcribe(audio, SAMPLE_RATE))
-    if utterance.hypothesis is None:
-        await person.with_store(lambda store: store.set_hypothesis(number, transcript.text, transcript.confidence))
+    utterance = await person.with_store(
+        lambda store: store.set_hypothesis(number, transcript.text, transcript.confidence)
+    )
     words = [{**asdict(word), "is_sure": word.confidence >= MIN_CONFIDENCE} for word in transcript.words]
     return {**utterance.record(), "recognised": transcript.text, "words": words}
 

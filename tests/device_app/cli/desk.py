@@ -24,6 +24,12 @@ class Line(str):
     __slots__ = ()
 
 
+class Enter(Line):
+    """The end of an editable line whose text is left as it is."""
+
+    __slots__ = ()
+
+
 class Person:
     """Presses the keys in order, each when the program waits for one.
 
@@ -47,7 +53,8 @@ class Person:
     def edit(self, keyboard: Keyboard, text: str) -> str | None:
         line = self.keys.pop(0)
         assert isinstance(line, Line), line
-        self._pipe.send_text(line if line in ("\x03", "\x04") else f"\x15{line}\r")
+        typed = line if line in ("\x03", "\x04") else f"\x15{line}\r"
+        self._pipe.send_text("\r" if isinstance(line, Enter) else typed)
         return self._edit(keyboard, text)
 
 

@@ -68,7 +68,7 @@ def test_a_label_that_agrees_is_no_correction(run_saved):
     [
         (("correct", "99", "text"), "no utterance 99"),
         (("correct", "text"), "Usage: 'asr-edge correct'"),
-        (("correct", "--last", "1", "text"), "--last takes one text; put it in quotes. Usage:"),
+        (("correct", "--last", "1", "text"), "--last takes one text, in quotes, and no ID. Usage:"),
         (("correct", "one", "text"), "not the number"),
         (("correct", "--last", "text", "--domain", "a/b"), "cannot be the name"),
         (("label", "set", "1", "\N{RIGHT-TO-LEFT OVERRIDE}text"), "cannot be seen"),
@@ -127,7 +127,7 @@ def test_a_walk_accepts_edits_skips_goes_back_plays_and_deletes(desk):
     screen.wait_for("q quit")
     screen.press("s")
     assert screen.finish() == 0
-    assert "2 of 3 labelled" in screen.screen
+    assert "2 of 3 confirmed" in screen.screen
     first, second, third = desk.shown()
     assert (first["text"], first["source"]) == (first["hypothesis"], "imported")
     assert (second["text"], second["source"]) == ("Welcome to Comedian Mail.", "corrected")
@@ -159,7 +159,7 @@ def test_a_walk_over_the_least_sure(desk, tmp_path):
     screen.wait_for("labelled")
     screen.press("q")
     assert screen.finish() == 0
-    assert "0 of 2 labelled" in screen.screen
+    assert "0 of 2 confirmed" in screen.screen
 
 
 @pytest.mark.slow  # test_recording_in_process.py has the same walk

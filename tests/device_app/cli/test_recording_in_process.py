@@ -14,7 +14,7 @@ from device_app.data.store import Store
 from device_app.data.terms import stored_terms
 from device_app.data.utterance import Utterance
 from tests.device_app.cli.conftest import call
-from tests.device_app.cli.desk import Line, Now, blocks
+from tests.device_app.cli.desk import Enter, Line, Now, blocks
 from tests.device_app.cli.letters import spell, write_spelled
 
 ENTER = "\r"
@@ -220,12 +220,12 @@ def test_a_walk_accepts_edits_skips_and_goes_back(unlabelled, sound, person):
     assert first.text == first.hypothesis
     assert second.text == second.hypothesis  # the edit was left with "b"
     assert third.text is None
-    assert done.stdout == "2 of 3 labelled\n"
+    assert done.stdout == "2 of 3 confirmed\n"
 
 
 def test_an_edited_text_is_a_correction(unlabelled, person):
     person.keys = ["e", Line("f i x"), ENTER, "q"]
-    assert label().stdout == "1 of 3 labelled\n"
+    assert label().stdout == "1 of 3 confirmed\n"
     assert (kept("my-speech")[0].text, kept("my-speech")[0].source) == ("f i x", "corrected")
 
 
@@ -246,7 +246,7 @@ def test_a_walk_deletes_after_asking(unlabelled, person):
     person.keys = ["d", "n", "d", "y", "\x03"]
     done = label("--domain", "my-speech")
     assert "y deletes" in done.stderr
-    assert done.stdout == "0 of 3 labelled\n"
+    assert done.stdout == "0 of 3 confirmed\n"
     assert len(kept("my-speech")) == 2
 
 
@@ -259,7 +259,7 @@ def test_the_least_sure_first(unlabelled, person):
     done = label("--low-confidence", "--domain", "my-speech")
     places = [done.stderr.index(f"my-speech {utterance.number},") for utterance in (second, first)]
     assert places == sorted(places)
-    assert done.stdout == "0 of 2 labelled\n"
+    assert done.stdout == "0 of 2 confirmed\n"
     assert f"my-speech {third.number}," not in done.stderr
 
 
@@ -268,6 +268,45 @@ def test_nothing_to_label_and_no_terminal(home_of_tiny, person):
     done = call("label", "--model", "tiny", code=1)
     assert "asr-edge label set ID TEXT" in done.stderr
     assert "without one use" in call("record", "--domain", "anna", code=1).stderr
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"fLaC")], ids=["missing", "damaged"]
+)
+def test_a_recording_that_cannot_be_read_is_reported_and_the_others_are_labelled(unlabelled, person, damage):
+    damaged = kept("my-speech")[1].audio
+    damage(damaged)
+    person.keys = [ENTER, "b", ENTER, ENTER]  # back leads to the first, not to the damaged one
+    done = label()
+    assert f"  {damaged}: " in done.stderr
+    assert "left out. 'asr-edge doctor' looks for" in done.stderr
+    assert done.stdout == "2 of 3 confirmed\n"
+    assert [utterance.text is None for utterance in kept("my-speech")] == [False, True, False]
+
+
+def test_what_was_confirmed_before_is_not_counted_unless_it_is_confirmed_again(unlabelled, person):
+    for utterance in kept("my-speech"):
+        with Store() as store:
+            store.set_hypothesis(utterance.number, "as it was", 0.5)
+            store.set_text(utterance.number, "f i x")
+    person.keys = [ENTER, "s", "q"]
+    done = label("--low-confidence")
+    assert done.stdout == "1 of 3 confirmed\n"
+    assert "f i x" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["label", "correct"])
+def test_the_latest_hypothesis_is_offered_compared_and_stored(unlabelled, person, command):
+    *_, last = kept("my-speech")
+    with Store() as store:
+        store.delete([utterance.number for utterance in kept("my-speech")[:-1]])
+        store.set_hypothesis(last.number, "Huesca", 0.1)  # of an earlier version
+    person.keys = [Enter()] if command == "correct" else [ENTER]
+    done = correct() if command == "correct" else label()
+    assert "recognised: a r m" in done.stderr
+    (utterance,) = kept("my-speech")
+    assert (utterance.text, utterance.hypothesis, utterance.source) == ("a r m", "a r m", "imported")
+    assert utterance.confidence > 0.1
 
 
 def test_what_has_no_text_at_all_is_labelled_by_typing(home_of_tiny, person):
@@ -286,7 +325,7 @@ def correct(*arguments, code=0):
     return call("correct", *arguments, "--model", "tiny", code=code, terminal=True)
 
 
-@pytest.mark.parametrize("arguments", [(), ("--last",), ("NUMBER",)])
+@pytest.mark.parametrize("arguments", [(), ("NUMBER",)])
 def test_without_a_text_the_hypothesis_is_edited(unlabelled, person, arguments):
     number = kept("my-speech")[-1].number
     person.keys = [Line("f i x")]
@@ -295,6 +334,21 @@ def test_without_a_text_the_hypothesis_is_edited(unlabelled, person, arguments):
     assert done.stdout == f"{number}  my-speech  f i x\n"
     assert "1 of 10: 9 more until you can adapt. Next: asr-edge record" in done.stderr
     assert (kept("my-speech")[-1].text, kept("my-speech")[-1].source) == ("f i x", "corrected")
+
+
+def test_a_text_is_edited_and_its_hypothesis_stays(unlabelled, person):
+    *_, last = kept("my-speech")
+    with Store() as store:
+        store.set_text(last.number, "f i x")
+    person.keys = [Enter()]
+    assert "recognised: a r m" in correct().stderr
+    *_, after = kept("my-speech")
+    assert (after.text, after.hypothesis) == ("f i x", last.hypothesis)
+
+
+def test_last_takes_the_text(unlabelled):
+    assert call("correct", "--last", "f i x").stdout.endswith("  my-speech  f i x\n")
+    assert "--last takes one text, in quotes, and no ID" in call("correct", "--last", "f", "i", code=1).stderr
 
 
 def test_ctrl_c_changes_nothing(unlabelled, person):

@@ -250,10 +250,39 @@ def test_a_recording_is_not_moved_to_a_domain_that_has_it(store):
         BadInputError, match=r"utterance 1: 'garden' has the same recording as utterance 3; nothing was"
     ):
         store.move([2, 1], "garden")
-    with pytest.raises(BadInputError, match="nothing was moved"):
+    with pytest.raises(BadInputError, match="nothing was changed"):
         store.move([1, 4], "cellar")
     assert {u.number: u.domain for u in store.utterances()} == {1: "kitchen", 2: "kitchen", 3: "garden", 4: "attic"}
     store.move([1], "kitchen")
+
+
+def test_a_text_and_a_move_are_one_change(store):
+    store.add([new(0), new(0, domain="garden")])
+    before = store.get(1)
+    with pytest.raises(BadInputError, match="nothing was changed"):
+        store.set_text(1, "new words", "garden")
+    assert store.get(1) == before
+    store._connection.sql.execute(
+        "CREATE TEMP TRIGGER fail BEFORE UPDATE OF text ON utterance BEGIN SELECT RAISE(ABORT, 'killed'); END"
+    )
+    with pytest.raises(sqlite3.IntegrityError, match="killed"):
+        store.set_text(1, "new words", "cellar")
+    assert store.get(1) == before
+    store._connection.sql.execute("DROP TRIGGER fail")
+    changed = store.set_text(1, "new words", "cellar")
+    assert (changed.text, changed.domain) == ("new words", "cellar")
+    assert store.set_text(1, "other words").domain == "cellar"
+    with pytest.raises(BadInputError):
+        store.set_text(1, "new words", "a/b")
+
+
+def test_a_hypothesis_is_the_latest_until_the_text_was_compared_with_it(store):
+    unlabelled, labelled = store.add([new(0, text=None), new(1, text="some words")])
+    for number, later in ((unlabelled.number, "later"), (labelled.number, "first")):
+        assert store.set_hypothesis(number, "first", 0.5).hypothesis == "first"
+        assert store.set_hypothesis(number, "later", 0.7).hypothesis == later
+    assert store.set_text(unlabelled.number, "later").source == unlabelled.source
+    assert store.set_hypothesis(unlabelled.number, "latest", 0.9).hypothesis == "later"
 
 
 def test_a_recording_is_not_replaced_by_another_stored_one(store):
