@@ -39,7 +39,8 @@ def label(
         bool,
         typer.Option(
             "--low-confidence",
-            help=f"Only recordings with a confidence below {100 * MIN_CONFIDENCE:.0f} %, labelled or not, lowest first.",
+            help=f"Only recordings with a confidence below {100 * MIN_CONFIDENCE:.0f} %, "
+            "labelled or not, lowest first.",
         ),
     ] = False,
     no_term: NoTerm = False,

@@ -35,7 +35,9 @@ def write_results(experiment: Experiment, out: Path) -> dict[str, Any]:
         BadInputError: no cell is finished.
     """
     results = summarise(experiment, out)
-    write_atomically(out / "results.json", (json.dumps(without_nan(results), indent=1, allow_nan=False) + "\n").encode())
+    write_atomically(
+        out / "results.json", (json.dumps(without_nan(results), indent=1, allow_nan=False) + "\n").encode()
+    )
     write_atomically(out / "results.csv", csv_of(experiment, results).encode())
     write_atomically(out / "summary.md", summary(results).encode())
     return results
