@@ -15,8 +15,8 @@ from device_app.audio.containers.view import Part, Span, View, skip_id3
 CHUNK = 1 << 20
 MAX_FRAME = 8192  # bytes; more than any has
 JUNK_BEFORE = 1 << 16  # bytes in which the first frame must begin
-APE_HEADER = 32
-ID3V1 = 128
+APE_HEADER_BYTES = 32
+ID3V1_BYTES = 128
 INFORMATION = 200  # bytes of a frame that an Info header and what encoders add to it may take
 DECODER_DELAY = 529  # samples, of layer III
 
@@ -234,11 +234,11 @@ def _after_junk(file: IO[bytes], data: bytes, at: int, position: int, size: int)
     if data[at : at + 3] == b"ID3" and (after := skip_id3(file, position)) > position:
         return after
     if data[at : at + 3] == b"TAG":
-        return position + ID3V1
+        return position + ID3V1_BYTES
     if data[at : at + 8] == b"APETAGEX":
         is_header = data[at + 23 : at + 24] >= b"\xa0" if len(data) > at + 23 else False
         length = int.from_bytes(data[at + 12 : at + 16], "little")
-        return position + APE_HEADER + (length if is_header else 0)
+        return position + APE_HEADER_BYTES + (length if is_header else 0)
     # The last bytes are searched with what follows them, unless nothing does.
     limit = len(data) if position - at + len(data) >= size else len(data) - 4 * MAX_FRAME
     following = data.find(b"\xff", at + 1)
