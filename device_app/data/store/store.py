@@ -208,8 +208,7 @@ class Store(Queries):
             domain: also moves it into this domain, in the same transaction; by default it stays in its own.
 
         Raises:
-            BadInputError: there is no such utterance, or the text is invalid (see `checked_text`), or it cannot be
-                moved (see `move`); nothing was changed.
+            BadInputError: there is no such utterance, the text is invalid (see `checked_text`), or `move` fails.
         """
         before = self.get(number)
         text = checked_text(text)
@@ -302,15 +301,9 @@ class Store(Queries):
         return self.get(stored.number)
 
     def set_hypothesis(self, number: int, hypothesis: str, confidence: float) -> StoredUtterance:
-        """Stores the latest hypothesis, unless the utterance has one with which its text was compared.
+        """Stores the latest hypothesis and its confidence, from 0 to 1; returns the utterance as it is now.
 
-        Args:
-            number: of the utterance.
-            hypothesis: what was recognised.
-            confidence: of the hypothesis, from 0 to 1.
-
-        Returns:
-            The utterance with the hypothesis that it has now.
+        A hypothesis with which the utterance's text was compared stays.
 
         Raises:
             BadInputError: there is no such utterance.
