@@ -91,15 +91,14 @@ def set_text(
 def correct(
     number: Annotated[
         str | None,
-        typer.Argument(metavar="[ID]", help="The utterance's number.", show_default="the one recognised last"),
+        typer.Argument(
+            metavar="[ID]", help="The utterance's number; not with --last.", show_default="the one recognised last"
+        ),
     ] = None,
     text: Annotated[
         str | None, typer.Argument(metavar="[TEXT]", help="What was really said.", show_default="you are asked")
     ] = None,
-    last: Annotated[
-        str | None,
-        typer.Option("--last", metavar="TEXT", help="What was really said in the utterance recognised last."),
-    ] = None,
+    last: Annotated[bool, typer.Option("--last", help="The utterance that was recognised last.")] = False,
     domain: Annotated[str | None, typer.Option(help="Move it to this domain.", show_default="unchanged")] = None,
     no_term: NoTerm = False,
     model: options.Model = None,
@@ -113,13 +112,14 @@ def correct(
     from device_app.data.names import checked_name, checked_text
     from device_app.data.store import Store
 
-    if last is not None and number is not None:
-        raise BadInputError(f"--last takes one text, in quotes, and no ID. {USAGE}")
-    if number is not None and not number.isdecimal():
+    if last:  # the only argument is the text
+        if text is not None:
+            raise BadInputError(f"--last takes one text, in quotes, and no ID. {USAGE}")
+        number, text = None, number
+    elif number is not None and not number.isdecimal():
         raise BadInputError(f"{number!r} is not the number of an utterance. {USAGE}")
     if domain is not None:
         checked_name(domain, "domain")
-    text = text if last is None else last
     new = None if text is None else checked_text(text)
     keyboard = Keyboard("correct", "'asr-edge correct ID TEXT'") if new is None else None
     with Store() as store:

@@ -336,12 +336,13 @@ def test_without_a_text_the_hypothesis_is_edited(unlabelled, person, arguments):
     assert (kept("my-speech")[-1].text, kept("my-speech")[-1].source) == ("f i x", "corrected")
 
 
-def test_a_text_is_edited_and_its_hypothesis_stays(unlabelled, person):
+@pytest.mark.parametrize("arguments", [(), ("--last",)])
+def test_a_text_is_edited_and_its_hypothesis_stays(unlabelled, person, arguments):
     *_, last = kept("my-speech")
     with Store() as store:
         store.set_text(last.number, "f i x")
     person.keys = [Enter()]
-    assert "recognised: a r m" in correct().stderr
+    assert "recognised: a r m" in correct(*arguments).stderr
     *_, after = kept("my-speech")
     assert (after.text, after.hypothesis) == ("f i x", last.hypothesis)
 
