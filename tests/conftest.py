@@ -35,6 +35,7 @@ from device_app.recognition.transcriber import Transcriber
 from export.bundle import GRAPHS, TOKENIZER, Bundle
 from tests import exported_graphs as graphs
 from tests.command_line import call
+from tests.loaded_models import loaded_once
 
 REPOSITORY = Path(__file__).parent.parent
 CORPUS = REPOSITORY.parent / "shared" / "data"
@@ -180,6 +181,12 @@ def _workers_share_the_cores() -> Iterator[None]:
     available = onnx_session.available_cores
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(onnx_session, "available_cores", lambda: max(1, available() // workers))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _models_are_loaded_once() -> Iterator[None]:
+    with loaded_once():
         yield
 
 
