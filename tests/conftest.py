@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import json
 import os
 import pty
@@ -35,6 +36,7 @@ from device_app.recognition.transcriber import Transcriber
 from export.bundle import GRAPHS, TOKENIZER, Bundle
 from tests import exported_graphs as graphs
 from tests.command_line import call
+from tests.loaded_models import loaded_once
 
 REPOSITORY = Path(__file__).parent.parent
 CORPUS = REPOSITORY.parent / "shared" / "data"
@@ -82,6 +84,17 @@ TINY_TEXTS = [
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite the files in golden/, for review")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[Any]:
+    """Keeps the garbage collector away from the objects of torch and other libraries, which live until the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -180,6 +193,12 @@ def _workers_share_the_cores() -> Iterator[None]:
     available = onnx_session.available_cores
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(onnx_session, "available_cores", lambda: max(1, available() // workers))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _models_are_loaded_once() -> Iterator[None]:
+    with loaded_once():
         yield
 
 

@@ -121,7 +121,7 @@ def test_run_with_ray_uses_the_cluster(asr, one_method, monkeypatch):
             addresses.append(address)
 
     monkeypatch.setattr(executors, "RayExecutor", Cluster)
-    monkeypatch.setattr(plots, "draw_run", lambda *_arguments: None)
+    monkeypatch.setattr(plots, "draw_run", lambda *_arguments: [])
     assert asr("lifelong", "run", one_method, "--engine", "ray", "--address", "10.0.0.1:6379").code == 0
     assert addresses == ["10.0.0.1:6379"]
 

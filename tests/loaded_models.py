@@ -1,0 +1,56 @@
+"""Sessions of ONNX Runtime and tokenizers that a process of tests has loaded before.
+
+Loading the embedded model takes half a second, and hundreds of tests load it. Files with the same bytes give the same
+session or tokenizer, both of which never change and may be used by several threads. What is checked before loading is
+still checked each time, and a damaged file has other bytes, so its error is that of a user.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import pytest
+
+from export.bundle import TOKENIZER, Bundle
+
+LIMIT = 24  # of sessions and tokenizers in memory: many tests load an edited model that no other test loads
+
+
+@contextmanager
+def loaded_once() -> Iterator[None]:
+    """Keeps what is loaded from files while this context is open."""
+    kept: OrderedDict[Hashable, Any] = OrderedDict()
+    load_session, load_tokenizer = onnxruntime.InferenceSession, Bundle.tokenizer
+
+    def remembered(key: Hashable, load: Callable[[], Any]) -> Any:
+        found = kept.pop(key, None)
+        kept[key] = found = load() if found is None else found
+        if len(kept) > LIMIT:
+            kept.popitem(last=False)
+        return found  # another thread may have removed it from `kept`
+
+    def session(model: Any, options: Any = None, **more: Any) -> Any:
+        if options is None or not isinstance(model, str) or not Path(model).is_file():
+            return load_session(model, options, **more)
+        settings = (options.intra_op_num_threads, options.log_severity_level, str(more))
+        return remembered(_content(Path(model)) + settings, lambda: load_session(model, options, **more))
+
+    def tokenizer(bundle: Bundle) -> Any:
+        bundle.check(TOKENIZER)  # compares the file with this hash
+        return remembered(bundle.files[TOKENIZER], lambda: load_tokenizer(bundle))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnxruntime, "InferenceSession", session)
+        patch.setattr(Bundle, "tokenizer", tokenizer)
+        yield
+
+
+def _content(path: Path) -> tuple[int, ...]:
+    data = path.read_bytes()
+    return len(data), zlib.crc32(data), zlib.adler32(data)
