@@ -53,32 +53,32 @@ def checkpoint(folder, sizes, spread):
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
+def converted(tmp_path_factory):
     source = checkpoint(tmp_path_factory.mktemp("streaming"), SMALL, 0.2)
     return Bundle.open(built_once(tmp_path_factory, "tiny-streaming", lambda folder: convert(str(source), folder)))
 
 
 @pytest.fixture(scope="module")
-def model(bundle):
-    model = moonshine_streaming.build(bundle.config)
-    families.load_weights(model, bundle.weights())
+def model(converted):
+    model = moonshine_streaming.build(converted.config)
+    families.load_weights(model, converted.weights())
     return model
 
 
 @pytest.fixture(scope="module")
-def fp32(bundle, tmp_path_factory):
+def fp32(converted, tmp_path_factory):
     folder = tmp_path_factory.mktemp("fp32")
-    bake(bundle, bundle.weights(), "fp32", folder)
+    bake(converted, converted.weights(), "fp32", folder)
     return folder
 
 
-def test_the_graphs_have_the_outputs_and_tokens_of_transformers(bundle, model, prompt):
-    assert moonshine_streaming.verify_graphs(model, bundle, bundle.weights(), [prompt]) <= 1e-4
+def test_the_graphs_have_the_outputs_and_tokens_of_transformers(converted, model, prompt):
+    assert moonshine_streaming.verify_graphs(model, converted, converted.weights(), [prompt]) <= 1e-4
 
 
-def test_speech_in_parts_gives_the_frames_of_the_whole_utterance(bundle, fp32, prompt):
-    whole = find(bundle).load(bundle, fp32, 1)._encode(prompt)
-    encode = find(bundle).load(bundle, fp32, 1)._encode
+def test_speech_in_parts_gives_the_frames_of_the_whole_utterance(converted, fp32, prompt):
+    whole = find(converted).load(converted, fp32, 1)._encode(prompt)
+    encode = find(converted).load(converted, fp32, 1)._encode
     for end in (700, 8000, 16001, 16002, 40000, len(prompt)):
         found = encode(prompt[:end])
     for one, other in zip(whole, found, strict=True):
@@ -87,8 +87,8 @@ def test_speech_in_parts_gives_the_frames_of_the_whole_utterance(bundle, fp32, p
     assert np.abs(other_speech[0] - whole[0]).max() > 0.01
 
 
-def test_a_second_of_speech_costs_the_same_at_the_end_as_at_the_start(bundle, fp32, reading):
-    encode = find(bundle).load(bundle, fp32, 1)._encode
+def test_a_second_of_speech_costs_the_same_at_the_end_as_at_the_start(converted, fp32, reading):
+    encode = find(converted).load(converted, fp32, 1)._encode
     computed = []
     for end in range(SAMPLE_RATE, 20 * SAMPLE_RATE, SAMPLE_RATE // 2):
         before = encode.encoded
@@ -98,8 +98,8 @@ def test_a_second_of_speech_costs_the_same_at_the_end_as_at_the_start(bundle, fp
     assert computed[-1] < 25 + 2 * (encode._before + encode._after)  # 25 new frames
 
 
-def test_live_speech_has_the_words_of_the_whole_recording(bundle, prompt):
-    transcriber = Transcriber(bundle, precision="fp32", threads=1)
+def test_live_speech_has_the_words_of_the_whole_recording(converted, prompt):
+    transcriber = Transcriber(converted, precision="fp32", threads=1)
     live = transcriber.stream(partial_s=0.5)
     quiet = np.zeros(2 * SAMPLE_RATE, np.float32)
     audio = np.concatenate([prompt, quiet])
@@ -111,10 +111,10 @@ def test_live_speech_has_the_words_of_the_whole_recording(bundle, prompt):
     assert finals == once
 
 
-def test_int8_hypotheses_have_words_with_times_and_take_terms(bundle, prompt, tmp_path):
-    bake(bundle, bundle.weights(), "int8", tmp_path)
+def test_int8_hypotheses_have_words_with_times_and_take_terms(converted, prompt, tmp_path):
+    bake(converted, converted.weights(), "int8", tmp_path)
     options = DecodingOptions(keyterms=["service"])
-    recognition = find(bundle).load(bundle, tmp_path, 1, options).recognise(prompt)
+    recognition = find(converted).load(converted, tmp_path, 1, options).recognise(prompt)
     assert recognition.words
     assert all(0 <= word.start_s <= word.end_s <= len(prompt) / SAMPLE_RATE for word in recognition.words)
 
@@ -134,10 +134,10 @@ def test_the_loss_of_a_padded_batch_is_the_sum_over_single_utterances(model):
     assert float(together) == pytest.approx(sum(alone), rel=1e-4)
 
 
-def test_it_can_be_fine_tuned(bundle, prompt):
-    tokens = moonshine_streaming.tokenise(bundle)("one two")
+def test_it_can_be_fine_tuned(converted, prompt):
+    tokens = moonshine_streaming.tokenise(converted)("one two")
     examples = [TrainingUtterance(audio=prompt, samples=prompt, end=len(prompt), tokens=tokens)]
-    tuned = finetune(bundle, bundle.weights(), examples, [], FineTuningSettings(epochs=8, learning_rate=1e-3))
+    tuned = finetune(converted, converted.weights(), examples, [], FineTuningSettings(epochs=8, learning_rate=1e-3))
     assert tuned.training_losses[-1] < tuned.training_losses[0]
 
 
