@@ -35,11 +35,11 @@ def loaded_once() -> Iterator[None]:
             kept.popitem(last=False)
         return found  # another thread may have removed it from `kept`
 
-    def session(model: Any, options: Any = None, **more: Any) -> Any:
-        if options is None or not isinstance(model, str) or not Path(model).is_file():
-            return load_session(model, options, **more)
-        settings = (options.intra_op_num_threads, options.log_severity_level, str(more))
-        return remembered(_content(Path(model)) + settings, lambda: load_session(model, options, **more))
+    def session(model: Any, sess_options: Any = None, **more: Any) -> Any:
+        if sess_options is None or not isinstance(model, str) or not Path(model).is_file():
+            return load_session(model, sess_options, **more)
+        settings = (sess_options.intra_op_num_threads, sess_options.log_severity_level, str(more))
+        return remembered(_content(Path(model)) + settings, lambda: load_session(model, sess_options, **more))
 
     def tokenizer(bundle: Bundle) -> Any:
         bundle.check(TOKENIZER)  # compares the file with this hash
