@@ -10,7 +10,7 @@ from device_app.adaptation_notes import has_nothing_to_gain, interrupted_domains
 from device_app.data.names import DEFAULT_DOMAIN, GUARD_SET
 from device_app.data.store import Store
 from device_app.data.utterance import StoredUtterance
-from device_app.models.ledger import Edit, Ledger
+from device_app.models.ledger import Edit, EditState, Ledger
 from editing.errors import counted
 
 MIN_LABELLED = 10  # labelled utterances for an adaptation, including the held-out ones
@@ -26,7 +26,8 @@ class DomainStatus:
     Attributes:
         recordings, labelled: number of utterances, and of those with a text.
         seconds: seconds of audio.
-        new: labelled utterances since the last adaptation to the domain; all of them if there was none.
+        new: labelled utterances that the last adaptation to the domain did not use; all of them if there was none.
+        last_edit: what became of that adaptation; None if there was none.
         wer_before, wer_now: WER of the held-out utterances without any edit of the domain and with the active version,
             as measured last; None if it was not measured.
         has_nothing_to_gain: whether the last adaptation ended because the active version makes no error on them.
@@ -37,6 +38,7 @@ class DomainStatus:
     labelled: int
     seconds: float
     new: int
+    last_edit: EditState | None = None
     wer_before: float | None = None
     wer_now: float | None = None
     has_nothing_to_gain: bool = False
@@ -154,12 +156,19 @@ def _domain_status(store: Store, ledger: Ledger, domain: str) -> DomainStatus:
         recordings=stats.utterances,
         labelled=len(labelled),
         seconds=stats.seconds,
-        new=len(labelled) if not adaptations else _since(labelled, adaptations[-1]),
+        new=len(labelled) if not adaptations else _unused(labelled, adaptations[-1]),
+        last_edit=ledger.state(adaptations[-1]) if adaptations else None,
         wer_before=next((edit.before[domain] for edit in applied if domain in edit.before), None),
         wer_now=ledger.current.wer.get(domain) if applied else None,
         has_nothing_to_gain=has_nothing_to_gain(ledger, labelled),
     )
 
 
-def _since(labelled: Sequence[StoredUtterance], edit: Edit) -> int:
-    return sum(utterance.created > edit.created for utterance in labelled)
+def _unused(labelled: Sequence[StoredUtterance], edit: Edit) -> int:
+    """How many of the labelled utterances an adaptation did not use.
+
+    Those recorded after its end, or as many as there are more than it used: some may have been recorded while it ran,
+    or labelled later.
+    """
+    later = sum(utterance.created > edit.created for utterance in labelled)
+    return max(later, len(labelled) - edit.utterances - edit.held_out) if edit.held_out else later

@@ -68,7 +68,7 @@ def conclude(
         merge |= {"lam": best.lam, "density": best.density} if "density" in merge else {"lam": best.lam}
     edit = draft_edit(ledger, "adapt", [settings.domain], [vector], settings.merge.method, merge)
     outcome = decide(ledger, ledger.with_edit(edit), edit, test_sets, settings.domain, settings.gate, context)
-    retired = retire_terms(store, ledger, settings.domain, context) if outcome.promoted else []
+    retired = retire_terms(store, ledger, edit.id, settings.domain, context) if outcome.promoted else []
     return replace(
         outcome,
         candidates=candidates,

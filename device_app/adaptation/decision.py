@@ -69,6 +69,8 @@ class Outcome:
             "dry_run": self.gate.dry_run,
             "passes": self.verdict.passes,
             "reasons": list(self.verdict.reasons),
+            "rejection": self.verdict.rejection,
+            "worse": list(self.verdict.worse),
             "version": self.version.id,
             "edit": None if self.edit is None else asdict(self.edit),
             "domains": {domain: _change_record(change) for domain, change in self.verdict.changes.items()},
@@ -126,6 +128,8 @@ def decide(
             before={name: change.before for name, change in changes},
             after={name: change.after for name, change in changes},
             reasons=() if outcome.is_accepted else verdict.reasons,
+            rejection=None if outcome.is_accepted else verdict.rejection,
+            held_out=sum(verdict.changes[name].utterances for name in edit.domains if name in verdict.changes),
         )
     if outcome.promoted:
         baked(bundle)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,10 @@ MAX_DIVERGENCE = 0.06
 # 0.055 to 0.065 makes the fewest mistakes there: with KL, it rejects all 4 edits that cost 1.5 points or more, and 1
 # of the 19 that cost at most half a point.
 MAX_LOSS_RISE = 0.06
+# Why the gate rejects a version, as a code for programs:
+# "nothing to gain": the new domain had no word errors before; "no gain": its WER does not fall;
+# "uncertain gain": it falls, but by too little for so few utterances; "regression": other speech gets worse.
+Rejection = Literal["nothing to gain", "no gain", "regression", "uncertain gain"]
 CONFIDENCE = 0.8  # fraction of the resamples that must agree for a regression or an improvement to count
 
 
@@ -206,11 +211,15 @@ class Verdict:
     Attributes:
         changes: by domain, including the guard set.
         reasons: the reasons for a rejection; empty if the version passes.
+        rejection: the most important of the reasons as a code; None if the version passes.
+        worse: the names of the domains that are regressions, possibly `GUARD_SET`.
         typography: case and punctuation of the hypotheses for the guard set, before and after.
     """
 
     changes: Mapping[str, Change]
     reasons: Sequence[str]
+    rejection: Rejection | None = None
+    worse: Sequence[str] = ()
     typography: tuple[Typography, Typography] | None = field(default=None)
 
     @property
@@ -240,20 +249,25 @@ def judge(
     """
     changes = {domain: compare(before[domain], after[domain]) for domain in after}
     reasons = []
+    gain: Rejection | None = None
     if new_domain is not None:
         change = changes[new_domain]
         if change.before == 0:
+            gain = "nothing to gain"
             reasons.append(f"{new_domain} had no word errors before, so there is nothing to gain")
         elif change.difference >= 0:
+            gain = "no gain"
             reasons.append(
                 f"{new_domain} is not recognised better: WER {change.before:.1%} before, {change.after:.1%} after"
             )
         elif change.surely_better < CONFIDENCE:
+            gain = "uncertain gain"
             reasons.append(
                 f"{new_domain} is not recognised significantly better ({change.before:.1%} to {change.after:.1%} WER "
                 f"on {counted(change.utterances, 'utterance')}); record and label more"
             )
-    for domain, change in regressions(changes, new_domain, tolerance).items():
+    worse = regressions(changes, new_domain, tolerance)
+    for domain, change in worse.items():
         what = "general speech" if domain == GUARD_SET else domain
         if change.sure_rise > tolerance:
             reasons.append(
@@ -268,4 +282,5 @@ def judge(
     typography = None
     if GUARD_SET in after:
         typography = Typography.of(before[GUARD_SET].hypotheses), Typography.of(after[GUARD_SET].hypotheses)
-    return Verdict(changes, reasons, typography)
+    rejection = "regression" if worse and gain in (None, "uncertain gain") else gain  # more recordings would not help
+    return Verdict(changes, reasons, rejection, [*worse], typography)

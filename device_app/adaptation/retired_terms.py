@@ -1,8 +1,8 @@
-"""Takes corrected words off the list of terms once an adaptation has put them into the weights."""
+"""Takes corrected words off the list of terms once an edit has put them into the weights, and puts them back."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.store import Store
@@ -12,12 +12,12 @@ from device_app.execution import ExecutionContext
 from device_app.models.ledger import Ledger
 from device_app.recognition.keyterms.terms import Keyterms
 from device_app.recognition.transcriber import Transcriber
-from editing.errors import StorageError
+from editing.errors import BadInputError, StorageError
 
 MAX_CHECKED = 3  # recordings for each term, held-out ones first
 
 
-def retire_terms(store: Store, ledger: Ledger, domain: str, context: ExecutionContext) -> list[str]:
+def retire_terms(store: Store, ledger: Ledger, edit: int, domain: str, context: ExecutionContext) -> list[str]:
     """Removes from the list the corrected words that the active version recognises without help.
 
     A word is recognised if the hypothesis has it for each of up to `MAX_CHECKED` labelled recordings of the domain in
@@ -26,7 +26,8 @@ def retire_terms(store: Store, ledger: Ledger, domain: str, context: ExecutionCo
 
     Args:
         store: the store with the recordings.
-        ledger: the ledger of the model; its active version is checked.
+        ledger: the ledger of the model, inside `ledger.changing()`; its active version is checked.
+        edit: the number of the edit that was promoted, which records the terms for `restore_terms`.
         domain: the domain of the adaptation.
         context: threads and reporter.
 
@@ -34,13 +35,13 @@ def retire_terms(store: Store, ledger: Ledger, domain: str, context: ExecutionCo
         The terms that were removed.
     """
     try:
-        return _retire(store, ledger, domain, context)
+        return _retire(store, ledger, edit, domain, context)
     except StorageError as error:
         context.reporter.report(f"No term was taken off the list: {error}")
         return []
 
 
-def _retire(store: Store, ledger: Ledger, domain: str, context: ExecutionContext) -> list[str]:
+def _retire(store: Store, ledger: Ledger, edit: int, domain: str, context: ExecutionContext) -> list[str]:
     corrected = [term for term in stored_terms().terms if term.origin == "corrected"]
     recordings = _recordings(store, domain, corrected)
     if not recordings:
@@ -57,8 +58,40 @@ def _retire(store: Store, ledger: Ledger, domain: str, context: ExecutionContext
     with changed_terms() as box:
         removed = [term.text for term in box[0].terms if term.key in known and term.origin == "corrected"]
         if removed:
+            ledger.record_retired_terms(edit, removed)  # first: a kill in between must not lose them
             box[0] = box[0].without(removed)
     return removed
+
+
+def restore_terms(ledger: Ledger, on_failure: Callable[[str], None]) -> list[str]:
+    """Puts terms back on the list that edits had retired, once the active version has no task vector of those edits.
+
+    Call it inside `ledger.changing()`, after a revert or a rollback. A term that the user has added meanwhile stays as
+    it is. If the list is damaged or full, the next call tries again.
+
+    Args:
+        ledger: the ledger of the model.
+        on_failure: is called with a message if the terms cannot be put back.
+
+    Returns:
+        The terms that were put back.
+    """
+    used = {vector for applied in ledger.current.applied for vector in applied.vectors}
+    undone = [edit for edit in ledger.edits if edit.retired_terms and not used & {*edit.vectors}]
+    texts = list(dict.fromkeys(text for edit in undone for text in edit.retired_terms))
+    if not texts:
+        return []
+    try:
+        with changed_terms() as box:
+            known = {term.key for term in box[0].terms}
+            new = [term for term in map(Term, texts) if term.key not in known]
+            box[0] = box[0].with_terms(new, origin="corrected")
+        for edit in undone:
+            ledger.record_retired_terms(edit.id, ())
+    except (BadInputError, StorageError) as error:
+        on_failure(f"No term was put back on the list: {error}")
+        return []
+    return [term.text for term in new]
 
 
 def _recordings(store: Store, domain: str, terms: Sequence[Term]) -> Mapping[str, Sequence[StoredUtterance]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -21,20 +22,32 @@ UNCHANGED = "unchanged"
 def revert(edit: Id, model: options.Model = None) -> None:
     """Remove an edit from the model, not only the last one; other edits stay active."""
     from device_app.adaptation import decision
+    from device_app.adaptation.retired_terms import restore_terms
 
     ledger = open_ledger(model)
     with ledger.changing():
         version = decision.revert(ledger, edit)
+        restored = restore_terms(ledger, options.tell)
     echo(f"Edit {edit} is reverted; 'asr-edge reweight {edit}' restores it. Active: {edits_in_words(version)}.")
+    _tell_of_terms(restored)
 
 
 def rollback(model: options.Model = None) -> None:
     """Return at once to the version that was active before."""
+    from device_app.adaptation.retired_terms import restore_terms
+
     ledger = open_ledger(model)
     with ledger.changing():
         replaced = ledger.current
         version = ledger.roll_back()
+        restored = restore_terms(ledger, options.tell)
     echo(f"Undone: {replaced.why}. Active: {edits_in_words(version)}.")
+    _tell_of_terms(restored)
+
+
+def _tell_of_terms(restored: Sequence[str]) -> None:
+    if restored:
+        options.tell(f"Back on the list of terms: {', '.join(restored)}")
 
 
 def reweight(

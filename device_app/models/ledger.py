@@ -311,6 +311,11 @@ class Ledger:
         """Records an edit that the gate rejected; it is part of no version."""
         self._write([*self.edits, edit], self.versions, self.current)
 
+    def record_retired_terms(self, edit: int, terms: Sequence[str]) -> None:
+        """Records which terms left the list of terms because of an edit; they replace those recorded before."""
+        edits = [replace(one, retired_terms=list(terms)) if one.id == edit else one for one in self.edits]
+        self._write(edits, self.versions, self.current)
+
     def roll_back(self) -> Version:
         """Makes the previous version active again.
 

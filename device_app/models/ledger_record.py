@@ -31,8 +31,12 @@ class Edit:
         method, settings: the merge method and its initial settings.
         created: ISO 8601, UTC.
         utterances, seconds: size of the training sets.
+        held_out: number of utterances of its domains on which the gate measured it; 0 if that was not recorded.
         before, after: WER by domain, before and after the edit, as measured by the gate.
         reasons: why the gate rejected it; empty if it was promoted.
+        rejection: the most important reason as a code, see `device_app.adaptation.gate.Rejection`; None if it was
+            promoted, or was rejected before codes were recorded.
+        retired_terms: corrected words that left the list of terms because of it; a revert puts them back.
     """
 
     id: int
@@ -44,9 +48,12 @@ class Edit:
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     utterances: int = 0
     seconds: float = 0.0
+    held_out: int = 0
     before: Mapping[str, float] = field(default_factory=dict)
     after: Mapping[str, float] = field(default_factory=dict)
     reasons: Sequence[str] = ()
+    rejection: str | None = None
+    retired_terms: Sequence[str] = ()
 
     @property
     def domain(self) -> str:
@@ -172,9 +179,12 @@ def _edit(number: int, value: Any) -> Edit:
         "created": _is_text,
         "utterances": is_whole_number,
         "seconds": is_number,
+        "held_out": is_whole_number,
         "before": is_scores,
         "after": is_scores,
         "reasons": _are_texts,
+        "rejection": lambda found: found is None or _is_text(found),
+        "retired_terms": _are_texts,
     }
     found = Edit(**_checked(value, subject, kinds, Edit))
     edit = replace(found, before=translated(found.before, DOMAINS), after=translated(found.after, DOMAINS))

@@ -77,6 +77,10 @@ def _versions(ledger: Ledger) -> list[dict[str, Any]]:
         for edit in map(ledger.edit, new):
             records[place - 1]["wer"] = {**edit.before, **records[place - 1]["wer"]}
         seen |= new
+    for place, version in enumerate(versions):  # one without an edit that was taken out equals an earlier one
+        for earlier in range(place):
+            if versions[earlier].applied == version.applied:
+                records[place]["wer"] = {**records[earlier]["wer"], **records[place]["wer"]}
     return records
 
 

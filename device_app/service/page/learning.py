@@ -60,8 +60,14 @@ async def learn(wanted: Wanted, person: Person) -> dict[str, Any]:
 
 @router.get("/task")
 async def task(person: Person) -> dict[str, Any]:
-    """The task that runs, or the last one with its result."""
-    return asdict(await person.run(lambda: TaskFiles().read()))
+    """The task that runs, or the last one with its result; `stopping` is whether it was asked to stop."""
+
+    def find() -> dict[str, Any]:
+        files = TaskFiles()
+        found = files.read()
+        return {**asdict(found), "stopping": found.status == "running" and files.is_to_stop}
+
+    return await person.run(find)
 
 
 @router.post("/task/stop")

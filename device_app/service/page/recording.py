@@ -102,11 +102,11 @@ def _answer(found: CheckedTake, prompt: str | None) -> dict[str, Any]:
 
 
 def _recorded(store: Store, domain: str) -> list[StoredUtterance]:
-    """All that was recorded in a domain, read or free, the oldest first."""
+    """All that was recorded in a domain, read or free, also where the text was corrected; the oldest first."""
     if domain not in store.domains():
         return []
     return sorted(
-        (one for one in store.utterances(domain) if one.source == "recorded"), key=lambda utterance: utterance.number
+        (one for one in store.utterances(domain) if one.source != "imported"), key=lambda utterance: utterance.number
     )
 
 

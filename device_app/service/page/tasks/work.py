@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +22,8 @@ from device_app.service.page.tasks.state import Kind, Task, TaskFiles
 from editing.errors import AsrEdgeError, BadInputError
 
 WRITE_S = 0.25  # between two writes of the progress
+LOOK_S = 0.5  # between two looks at the wish to stop, while a fine-tuning prepares and reports nothing
+AFTER_CHANGE = "checking corrected words"  # a step after the change: to stop there would not undo it
 
 
 class StoppedError(Exception):
@@ -34,26 +38,53 @@ class FileReporter:
         self._written = 0.0
 
     def report(self, message: str) -> None:
-        self._show(step=message, done=0.0, total=0.0, at_once=True)
+        self._write(step=message, done=0.0, total=0.0, left_s=None)
 
     @contextmanager
     def progress(self, label: str, total: float) -> Iterator[Callable[[float], None]]:
-        done = 0.0
-        self._show(step=label, done=0.0, total=float(total), at_once=True)
+        done, began = 0.0, time.monotonic()
+        self._show(step=label, done=0.0, total=float(total), left_s=None, at_once=True)
 
         def advance(more: float) -> None:
             nonlocal done
             done += more
-            self._show(done=done)
+            self._show(done=done, left_s=_left_s(began, done, total))
 
         yield advance
+        self._write(total=0.0, left_s=None)  # what follows, such as baking, has no figures
 
     @contextmanager
     def finetuning(self) -> Iterator[OnUpdate]:
-        def show(update: int, updates: int, epoch: int, loss: float) -> None:
-            self._show(step="fine-tuning", done=float(update), total=float(updates), epoch=epoch, loss=float(loss))
+        began, first = time.monotonic(), 0  # one that continues does not begin with the first update
 
-        yield show
+        def show(update: int, updates: int, epoch: int, loss: float) -> None:
+            nonlocal began, first
+            if not first:
+                began, first = time.monotonic(), update
+            left_s = _left_s(began, update - first, updates - first)
+            done, total = float(update), float(updates)
+            self._show(step="fine-tuning", done=done, total=total, left_s=left_s, epoch=epoch, loss=float(loss))
+
+        with self._stopping_at_any_moment():
+            yield show
+        self._write(total=0.0, left_s=None)
+
+    @contextmanager
+    def _stopping_at_any_moment(self) -> Iterator[None]:
+        """Stops the block when that is asked for, also between reports. It must change nothing that matters.
+
+        A fine-tuning computes for minutes before its first update.
+        """
+        if threading.current_thread() is not threading.main_thread():  # signals reach only the main thread
+            yield
+            return
+        before = signal.signal(signal.SIGALRM, lambda _number, _frame: self._stop_if_asked())
+        signal.setitimer(signal.ITIMER_REAL, LOOK_S, LOOK_S)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
 
     def _show(self, *, at_once: bool = False, **changes: Any) -> None:
         """
@@ -61,13 +92,26 @@ class FileReporter:
             StoppedError: the task is to stop.
         """
         self._task = replace(self._task, **changes)
-        now = time.monotonic()
-        if not at_once and now - self._written < WRITE_S:
+        if not at_once and time.monotonic() - self._written < WRITE_S:
             return
-        self._written = now
+        if self._task.step != AFTER_CHANGE:
+            self._stop_if_asked()
+        self._write()
+
+    def _stop_if_asked(self) -> None:
         if self._files.is_to_stop:
             raise StoppedError
+
+    def _write(self, **changes: Any) -> None:
+        self._task = replace(self._task, **changes)
+        self._written = time.monotonic()
         self._files.write(self._task)
+
+
+def _left_s(began: float, done: float, total: float) -> float | None:
+    """Seconds that the rest takes at the rate since `began`; None until that can be told."""
+    passed = time.monotonic() - began
+    return passed / done * (total - done) if done > 0 and passed > 2 else None
 
 
 def run(files: TaskFiles, model: str | None) -> Task:
@@ -127,10 +171,12 @@ def _reweighted(
 
 def _revert(ledger: Ledger, arguments: Mapping[str, Any], context: ExecutionContext) -> dict[str, Any]:
     from device_app.adaptation.decision import revert
+    from device_app.adaptation.retired_terms import restore_terms
 
     context.reporter.report("reverting")
     with ledger.changing():
-        return {"version": revert(ledger, arguments["edit"]).id}
+        version = revert(ledger, arguments["edit"])
+        return {"version": version.id, "restored_terms": restore_terms(ledger, context.reporter.report)}
 
 
 def _measure(ledger: Ledger, _arguments: Mapping[str, Any], context: ExecutionContext) -> dict[str, Any]:
