@@ -72,7 +72,7 @@ class Outcome:
             "rejection": self.verdict.rejection,
             "worse": list(self.verdict.worse),
             "version": self.version.id,
-            "edit": None if self.edit is None else asdict(self.edit),
+            "edit": None if self.edit is None else self.edit.record(),
             "domains": {domain: _change_record(change) for domain, change in self.verdict.changes.items()},
             "typography": None
             if typography is None

@@ -62,7 +62,7 @@ def show(
     found = ledger.edit(edit)
     vectors = [ledger.vector(name) for name in found.vectors]
     record = {
-        **asdict(found),
+        **found.record(),
         "state": ledger.state(found),
         "bytes": _size(ledger, found),
         "task_vectors": [
@@ -123,6 +123,6 @@ def _record(ledger: Ledger) -> dict[str, Any]:
     return {
         "base": ledger.base.weights_hash,
         "current": ledger.current.id,
-        "edits": [{**asdict(edit), "state": ledger.state(edit), "bytes": _size(ledger, edit)} for edit in ledger.edits],
+        "edits": [{**edit.record(), "state": ledger.state(edit), "bytes": _size(ledger, edit)} for edit in ledger.edits],
         "versions": [asdict(version) for version in ledger.versions],
     }

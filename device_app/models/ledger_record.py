@@ -16,6 +16,7 @@ from editing.methods import METHODS
 
 FORMAT_VERSION = 1
 MAX_BYTES = 256 << 20  # the ledger of a thousand edits has half of that
+LATER_FIELDS = ("held_out", "rejection", "retired_terms")  # of an edit; ledgers without them open
 HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -59,6 +60,10 @@ class Edit:
     def domain(self) -> str:
         """The domains as one display name."""
         return " + ".join(self.domains)
+
+    def record(self) -> dict[str, Any]:
+        """It for JSON. Fields that older ledgers lack are left out where there is nothing in them."""
+        return {name: value for name, value in asdict(self).items() if name not in LATER_FIELDS or value}
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,7 @@ class Record:
             "format_version": FORMAT_VERSION,
             "base": self.base,
             "current": self.current,
-            "edits": [asdict(edit) for edit in self.edits],
+            "edits": [edit.record() for edit in self.edits],
             "versions": [asdict(version) for version in self.versions],
         }
         return (json.dumps(record, ensure_ascii=False, indent=1) + "\n").encode()

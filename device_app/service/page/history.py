@@ -35,6 +35,7 @@ async def edits(person: Person) -> dict[str, Any]:
             "general": GUARD_SET,
             "edits": [_record(ledger, edit) for edit in reversed(ledger.edits)],
             "versions": _versions(ledger),
+            "next": len(ledger.versions),  # the number of the version that a trial makes now
         }
 
     return await person.run(find)

@@ -19,6 +19,7 @@ from device_app.recording.quality import find_problems
 from device_app.recording.session import RecordingSession
 from device_app.recording.take_recorder import MARGIN_S
 from device_app.service.page.owner import Owner, Person
+from device_app.service.page.tasks.state import is_learning
 from device_app.service.page.takes import CheckedTake, Takes, received
 from device_app.status import MIN_LABELLED, RECOMMENDED
 from editing.errors import BadInputError
@@ -57,6 +58,7 @@ async def next_sentence(wanted: Wanted, person: Person) -> dict[str, Any]:
             "labelled": session.labelled,
             "fewest": MIN_LABELLED,
             "enough": RECOMMENDED,
+            "is_learning": is_learning(),
             "longest_s": MAX_DURATION_S - MARGIN_S,
             "recent": [one.record() for one in _recent(recorded)],
         }

@@ -137,6 +137,12 @@ class TaskFiles:
         (self.folder / STOP).unlink(missing_ok=True)
 
 
+def is_learning() -> bool:
+    """Whether a task of the active profile learns now."""
+    found = TaskFiles().read()
+    return found.kind == "learn" and found.status == "running"
+
+
 def _lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,5 +1,6 @@
 // The frame of the page: navigation, whose page it is, and what has not been saved yet.
 
+import { showActivity } from "./activity.js";
 import { chooseModel, model, models } from "./api.js";
 import { announce, fill, focus, h, newId } from "./dom.js";
 import { flush, waiting } from "./outbox.js";
@@ -33,6 +34,7 @@ async function show(isFirst = false) {
   if (number !== shown) return;
   try {
     const stop = await view.show(box);
+    if (number === shown) showActivity(name);
     if (number === shown) leave = stop ?? (() => {});
     else stop?.();
   } catch (error) {

@@ -17,13 +17,16 @@ export function chart(box, versions, names, general) {
   const colours = ["--accent", "--good", "--bad", "--text"].map(colour);
   const ordered = [...own, ...names.filter((name) => name === general)];
   const lines = ordered.map((name) => versions.map((version) => (version.wer[name] === undefined ? null : 100 * version.wer[name])));
+  const days = new Set(versions.slice(1).map((version) => new Date(version.created).toDateString()));
+  const style = days.size === 1 ? { timeStyle: "short" } : { day: "numeric", month: "short" };
+  const moment = (version) => new Date(version.created).toLocaleString([], style);
   const axis = { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 }, font: "13px system-ui, sans-serif" };
   const plot = new uPlot({
     width: box.clientWidth, height: 240, cursor: { drag: { x: false, y: false } }, legend: { live: false },
     scales: { x: { time: false, range: [-0.15, versions.length - 0.85] }, y: { range: (_, low, high) => [0, Math.max(5, high * 1.15)] } },
-    axes: [{ ...axis, incrs: [1, 2, 5, 10, 20, 50, 100], values: (_, at) => at.map((n) => (n === 0 ? t("history.first") : Number.isInteger(n) ? String(n) : "")) },
+    axes: [{ ...axis, space: 80, incrs: [1, 2, 5, 10, 20, 50, 100], values: (_, at) => at.map((n) => (n === 0 ? t("history.first") : versions[n] ? moment(versions[n]) : "")) },
       { ...axis, size: 44 }],
-    series: [{}, ...ordered.map((name, i) => ({ label: label(name), stroke: colours[i % 4], width: 2.5, dash: DASHES[i % 4], spanGaps: true,
+    series: [{}, ...ordered.map((name, i) => ({ label: label(name), stroke: colours[i % 4], width: 2.5, dash: DASHES[i % 4], spanGaps: false,
       points: { show: true, size: 8, fill: colours[i % 4] } }))],
   }, [versions.map((_, i) => i), ...lines], box);
   box.setAttribute("role", "img");

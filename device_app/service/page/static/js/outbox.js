@@ -49,7 +49,8 @@ export async function newTake({ domain, prompt, rate }) {
   return take;
 }
 
-function hold(id) {
+/** Takes the lock of a take, so that no other tab offers it as left over; waits while another tab has it. */
+export function hold(id) {
   return new Promise((resolve) => {
     navigator.locks.request(`take-${id}`, () => {
       resolve();
@@ -58,7 +59,8 @@ function hold(id) {
   });
 }
 
-function release(id) {
+/** Gives the lock of a take back: it is left over, until somebody decides about it. */
+export function release(id) {
   held.get(id)?.();
   held.delete(id);
 }

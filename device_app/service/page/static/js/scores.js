@@ -1,10 +1,9 @@
 // How many words were wrong before and after, in plain words; the figures of the field are under "Details".
 
 import { h } from "./dom.js";
-import { t, wrongIn100 } from "./strings.js";
+import { has, roundedIn100, t, wrongIn100 } from "./strings.js";
 
 export const GENERAL = "general speech";
-const SAME = 0.002; // a difference below this is shown as none
 
 /** Blocks with bars for "my words" and "everyone else's words". `changes` has before and after by domain. */
 export function scores(changes, first = "scores.before", second = "scores.after") {
@@ -13,7 +12,7 @@ export function scores(changes, first = "scores.before", second = "scores.after"
   return h("div", { class: "scores" }, names.map((name) => {
     const { before, after } = changes[name];
     const title = name === GENERAL ? t("scores.everyone") : own.length > 1 ? t("scores.mine.of", { name }) : t("scores.mine");
-    const most = Math.max(0.05, before, after);
+    const most = Math.max(5, roundedIn100(before), roundedIn100(after));
     return h("div", { class: "score", role: "group", "aria-label": title },
       h("h3", {}, title),
       h("p", { class: "muted small" }, t("scores.unit")),
@@ -24,26 +23,42 @@ export function scores(changes, first = "scores.before", second = "scores.after"
 
 function bar(label, wer, most, kind) {
   const filled = h("span");
-  filled.style.width = `${(100 * wer) / most}%`;
+  filled.style.width = `${(100 * roundedIn100(wer)) / most}%`;
   return h("div", { class: "bar-row" }, h("span", {}, label), h("div", { class: `bar${kind}`, "aria-hidden": "true" }, filled),
     h("b", {}, wrongIn100(wer)));
 }
 
+/** It never contradicts the figures beside it: two that look the same are the same. */
 function verdict(before, after) {
-  if (Math.abs(after - before) < SAME) return t("scores.same");
-  return after < before ? t("scores.better") : t("scores.worse");
+  const [first, second] = [before, after].map(roundedIn100);
+  return t(first === second ? "scores.same" : second < first ? "scores.better" : "scores.worse");
+}
+
+/** Why the test refused a change: of a result of the gate, or of an edit, for which `worse` is not known. */
+export function refusal({ rejection, worse, domains }) {
+  const key = `refusal.${rejection === "regression" ? worseGroup(worse, domains) : rejection}`;
+  return t(has(key) ? key : "refusal.unknown");
+}
+
+function worseGroup(worse, domains) {
+  const names = (worse ?? Object.keys(domains)).filter((name) => roundedIn100(domains[name].after) > roundedIn100(domains[name].before));
+  if (!names.length) return "drift"; // other words than before, but no more of them wrong in the test
+  if (!names.includes(GENERAL)) return "mine";
+  return names.length > 1 ? "both" : "everyone";
 }
 
 /** The figures as a table, for "Details". */
 export function table(changes) {
+  const hasUtterances = Object.values(changes).some((one) => one.utterances);
+  const columns = ["details.domain", "scores.before", "scores.after", ...(hasUtterances ? ["details.utterances"] : [])];
   const percent = (value) => `${(100 * value).toFixed(1)} %`;
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": t("details.wer") }, h("table", {},
     h("caption", {}, t("details.wer.caption")),
-    h("thead", {}, h("tr", {}, ["details.domain", "scores.before", "scores.after", "details.utterances"].map((key) =>
+    h("thead", {}, h("tr", {}, columns.map((key) =>
       h("th", { scope: "col" }, t(key))))),
     h("tbody", {}, Object.entries(changes).map(([name, one]) => h("tr", {},
       h("th", { scope: "row" }, name), h("td", {}, percent(one.before)), h("td", {}, percent(one.after)),
-      h("td", {}, one.utterances ?? ""))))));
+      hasUtterances ? h("td", {}, one.utterances ?? "") : null)))));
 }
 
 /** A list of facts, for "Details". */

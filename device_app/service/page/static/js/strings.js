@@ -22,7 +22,10 @@ export const has = (key) => key in texts;
 export const when = (iso) => new Date(iso).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
 
 /** Words that were wrong in 100, from a fraction. */
-export const wrongIn100 = (wer) => (100 * wer).toLocaleString([], { maximumFractionDigits: wer < 0.1 ? 1 : 0 });
+export const wrongIn100 = (wer) => roundedIn100(wer).toLocaleString();
+
+/** The same as a number, rounded as it is shown. */
+export const roundedIn100 = (wer) => Number((100 * wer).toFixed(wer < 0.1 ? 1 : 0));
 
 /** Seconds as minutes and seconds. */
 export function duration(seconds) {

@@ -2,9 +2,14 @@
 
 import { get, post } from "./api.js";
 import { announce, fill, h } from "./dom.js";
-import { has, t } from "./strings.js";
+import { has, spoken, t } from "./strings.js";
 
 const POLL_MS = 700;
+// The steps of a task, each with the starts of the names that the process gives to its parts.
+const LEARN = [["transcribing with the active version"], ["transcribing the training set"], ["Fine-tuning on", "fine-tuning"],
+  ["transcribing with the new version", "checking corrected words"]];
+const TRY = [["transcribing with the active version"], ["transcribing with the new version"]];
+const STEPS = { learn: LEARN, preview: TRY, reweight: TRY };
 
 /**
  * Follows the task in a box until it ends.
@@ -18,12 +23,19 @@ export function follow(box, onEnd) {
   const step = h("p", { class: "step" }, t("task.starting"));
   const bar = h("progress", { max: 1, "aria-label": t("task.progress") });
   const figures = h("p", { class: "muted small" }, "\u00a0");
+  const note = h("p", { class: "muted" }, t("task.close"));
   const stopButton = h("button", { type: "button", onclick: async () => {
-    stopButton.disabled = true;
-    stopButton.textContent = t("task.stopping");
+    showStopping();
+    announce(note.textContent);
     await post("/task/stop").catch(() => {});
   } }, t("task.stop"));
-  fill(box, step, bar, figures, h("div", { class: "row" }, stopButton));
+  fill(box, step, bar, figures, h("div", { class: "row" }, stopButton), note);
+
+  function showStopping() {
+    stopButton.disabled = true;
+    stopButton.textContent = t("task.stopping");
+    note.textContent = t("task.stopping.text");
+  }
 
   async function look() {
     let task;
@@ -46,18 +58,34 @@ export function follow(box, onEnd) {
       step.textContent = text;
       announce(text);
     }
+    if (task.stopping) showStopping();
     if (task.total > 0) bar.value = Math.min(1, task.done / task.total);
     else bar.removeAttribute("value");
-    figures.textContent = task.total > 0 ? t("task.percent", { n: Math.floor(100 * Math.min(1, task.done / task.total)) }) : "\u00a0";
+    figures.textContent = task.total > 0 ? figuresText(task) : "\u00a0";
     timer = setTimeout(look, POLL_MS);
   }
   look();
   return () => { isOver = true; clearTimeout(timer); };
 }
 
-function stepText(task) {
-  const known = `step.${task.step}`;
-  if (has(known)) return t(known);
-  const kind = `task.kind.${task.kind}`;
-  return task.step.startsWith("transcribing with version") ? t("step.version") : has(kind) ? t(kind) : t("task.working");
+/** How far the step is: "20 %, about 3 minutes left". */
+export const percent = (task) => t("task.percent", { n: Math.floor(100 * Math.min(1, task.done / task.total)) });
+
+function figuresText(task) {
+  return task.left_s === null ? percent(task) : t("task.left", { percent: percent(task), time: spoken(task.left_s) });
+}
+
+/** What a task does now: "Step 2 of 4: Going through your recordings …". */
+export function stepText(task) {
+  const steps = STEPS[task.kind] ?? [];
+  const place = steps.findIndex((names) => names.some((name) => task.step.startsWith(name)));
+  const text = nameOf(task.step);
+  return place < 0 ? text : t("task.step", { n: place + 1, of: steps.length, text });
+}
+
+function nameOf(step) {
+  if (has(`step.${step}`)) return t(`step.${step}`);
+  if (step.startsWith("Fine-tuning on")) return t("step.preparing.learning");
+  if (step.startsWith("transcribing with version")) return t("step.version");
+  return t("step.preparing"); // messages to users of the command line
 }

@@ -3,9 +3,22 @@
 import { get, post } from "../api.js";
 import { chart } from "../chart.js";
 import { announce, fill, focus, h, newId } from "../dom.js";
-import { details, facts, GENERAL, scores, table } from "../scores.js";
+import { details, facts, GENERAL, refusal, scores, table } from "../scores.js";
 import { follow } from "../tasks.js";
 import { t, when } from "../strings.js";
+
+/** What to say about a task that has ended. */
+function messageOf({ kind, status, arguments: given, result, error }) {
+  if (status === "stopped") return { kind: "", text: t("history.stopped") };
+  if (status !== "done") return { kind: "bad", text: t("failed"), detail: error };
+  if (result.promoted === false) return { kind: "", text: t("history.refused", { why: refusal(result) }), detail: result.reasons.join(" ") };
+  if (kind === "measure") return { kind: "good", text: t("history.measured") };
+  if (kind === "revert") {
+    const restored = result.restored_terms ?? [];
+    return { kind: "good", text: [t("history.reverted"), restored.length ? t("learn.restored", { words: restored.join(", ") }) : ""].join(" ").trim() };
+  }
+  return { kind: "good", text: given?.lam === undefined ? t("history.used") : t("history.reweighted", { n: Math.round(100 * given.lam) }) };
+}
 
 export async function show(box) {
   let stops = [];
@@ -17,11 +30,20 @@ export async function show(box) {
     stops.forEach((stop) => stop());
     stops = [];
     const [found, task] = [await get("/history"), await get("/task")];
-    showPicture(found);
-    const isBusy = task.status === "running";
+    const isOpen = new Set([...box.querySelectorAll("details[open][data-of]")].map((one) => one.dataset.of));
+    const busy = task.status === "running" ? task.kind : null;
+    // A trial that ended while another view was shown is still there.
+    const tried = task.kind === "preview" && task.status === "done" && task.result.version === found.next ? task : null;
+    if (!message && !busy && !tried && !["learn", null].includes(task.kind)) {
+      message = task.kind === "preview" && task.status === "done" ? null : messageOf(task); // a trial of an earlier version
+      await post("/task/dismiss").catch(() => {});
+    }
+    showPicture(found, busy);
     fill(list, message ? h("div", { class: `notice ${message.kind}`, role: "status" }, h("p", {}, message.text), message.detail ? details(t("details"), h("p", { class: "small" }, message.detail)) : null) : null,
-      isBusy ? running(task) : null,
-      found.edits.length ? found.edits.map((edit) => card(edit, isBusy)) : h("div", { class: "card stack" }, h("p", {}, t("history.none")), h("p", {}, h("a", { href: "#learn" }, t("correct.learn")))));
+      busy ? running(task) : null,
+      found.edits.length ? found.edits.map((edit) => card(edit, busy, tried?.arguments.edit === edit.id ? tried : null))
+        : h("div", { class: "card stack" }, h("p", {}, t(busy === "learn" ? "history.none.yet" : "history.none")), h("p", {}, h("a", { href: "#learn" }, t("correct.learn")))));
+    for (const one of box.querySelectorAll("details[data-of]")) one.open = isOpen.has(one.dataset.of);
     if (message) announce(message.text);
   }
 
@@ -31,47 +53,64 @@ export async function show(box) {
     return h("section", { class: "card" }, h("h2", {}, t(`task.kind.${task.kind}`)), inside);
   }
 
-  function showPicture(found) {
+  function showPicture(found, busy) {
     picture.hidden = found.versions.length < 2;
     if (picture.hidden) return;
     const names = [...new Set(found.versions.flatMap((version) => Object.keys(version.wer)))];
     const isMissing = found.versions.some((version) => names.some((name) => version.wer[name] === undefined));
     const drawing = h("div", { class: "chart" });
-    const measure = h("button", { type: "button", onclick: () => run("/history/measure", {}, picture, () => ({ kind: "good", text: t("history.measured") })) }, t("history.measure"));
+    const measure = h("button", { type: "button", disabled: busy !== null, onclick: () => run("/history/measure", {}, picture) }, t("history.measure"));
     const rows = found.versions.map((version, i) => h("tr", {}, h("th", { scope: "row" }, String(i)), h("td", {}, version.why),
       names.map((name) => h("td", {}, version.wer[name] === undefined ? "–" : `${(100 * version.wer[name]).toFixed(1)} %`))));
     fill(picture, h("h2", { id: "over-time" }, t("history.picture")), h("p", { class: "muted" }, t("history.picture.text")), drawing,
       isMissing ? h("div", { class: "row" }, measure) : null,
-      details(t("details"), h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": t("details.versions") }, h("table", {}, h("caption", {}, t("details.versions")),
+      remembered("picture", h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": t("details.versions") }, h("table", {}, h("caption", {}, t("details.versions")),
         h("thead", {}, h("tr", {}, h("th", { scope: "col" }, t("details.version")), h("th", { scope: "col" }, t("details.change")), names.map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, rows)))));
     requestAnimationFrame(() => { if (drawing.isConnected) stops.push(chart(drawing, found.versions, names, GENERAL)); });
   }
 
-  function card(edit, isBusy) {
+  /** "Details" that stay open when the view is drawn again. */
+  function remembered(name, ...children) {
+    const found = details(t("details"), ...children);
+    found.dataset.of = name;
+    return found;
+  }
+
+  function card(edit, busy, tried) {
     const heading = newId();
+    const isBusy = busy !== null;
     const isActive = edit.state === "active";
+    const isHeldBack = edit.state === "kept out";
+    const strength = typeof edit.settings.lam === "number" ? edit.settings.lam : null;
     const changes = {};
     for (const [name, before] of Object.entries(edit.before)) {
       if (edit.latest[name] !== undefined) changes[name] = { before, after: edit.latest[name] };
     }
     const inside = h("div", { class: "stack" });
-    const title = t(`history.kind.${edit.kind}`, { n: edit.utterances });
+    const title = t(`history.kind.${edit.kind}`, { n: edit.utterances }) + (edit.held_out ? t("history.tested", { n: edit.held_out }) : "");
+    const use = isHeldBack ? t("history.retest") : strength === null ? t("history.use") : t("history.strength.use", { n: Math.round(100 * strength) });
     const button = isActive
-      ? h("button", { type: "button", class: "danger", disabled: isBusy, onclick: () => change(edit, `/history/${edit.id}/revert`, {}, inside, "history.reverted") }, t("history.revert"), h("span", { class: "hidden" }, `: ${title}`))
-      : h("button", { type: "button", class: "primary", disabled: isBusy, onclick: () => change(edit, `/history/${edit.id}/reweight`, {}, inside, "history.used") }, t("history.use"), h("span", { class: "hidden" }, `: ${title}`));
+      ? h("button", { type: "button", class: "danger", disabled: isBusy, onclick: () => change(`/history/${edit.id}/revert`, {}, inside) }, t("history.revert"), h("span", { class: "hidden" }, `: ${title}`))
+      : h("button", { type: "button", class: isHeldBack ? null : "primary", disabled: isBusy, onclick: () => change(`/history/${edit.id}/reweight`, strength === null ? {} : { lam: strength }, inside) }, use, h("span", { class: "hidden" }, `: ${title}`));
+    const help = isBusy ? t(busy === "learn" ? "history.busy.learn" : "history.busy") : isActive ? null : t(isHeldBack ? "history.retest.help" : "history.use.help");
+    const actions = h("div", {}, h("div", { class: "row actions" }, button, help ? h("span", { class: "muted small" }, help) : null));
+    const held = isHeldBack ? h("p", {}, t("history.held", { why: refusal({ rejection: edit.rejection, domains: changes }) }), " ",
+      ["uncertain gain", "no gain"].includes(edit.rejection) ? h("a", { href: "#record" }, t("learn.more")) : null) : null;
     return h("section", { class: "card", "aria-labelledby": heading },
       h("div", { class: "row between" }, h("h2", { id: heading }, title), h("span", { class: `tag ${isActive ? "good" : ""}` }, t(`history.state.${edit.state}`))),
-      h("p", { class: "muted" }, when(edit.created)),
+      h("p", { class: "muted" }, when(edit.created)), held,
       Object.keys(changes).length ? scores(changes) : null,
-      typeof edit.settings.lam === "number" ? slider(edit, isBusy) : null,
-      h("div", { class: "row actions" }, button), inside,
-      details(t("details"), table(changes), edit.reasons.length ? h("ul", {}, edit.reasons.map((reason) => h("li", {}, reason))) : null,
+      strength === null ? null : slider(edit, isBusy, tried, (isMoved) => { actions.hidden = isMoved && !isActive; }),
+      actions, inside,
+      remembered(String(edit.id), table(changes), edit.reasons.length ? h("ul", {}, edit.reasons.map((reason) => h("li", {}, reason))) : null,
+        edit.retired_terms.length ? h("p", {}, t("history.retired", { words: edit.retired_terms.join(", ") })) : null,
         facts([[t("details.edit"), edit.id], [t("details.domain"), edit.domain], [t("details.method"), edit.method],
           ["lambda", typeof edit.settings.lam === "number" ? edit.settings.lam : JSON.stringify(edit.settings.lam)], [t("details.density"), edit.settings.density],
           [t("details.utterances"), edit.utterances || null]])));
   }
 
-  function slider(edit, isBusy) {
+  /** `onMove` is called with whether another strength is chosen than the one of the edit. */
+  function slider(edit, isBusy, tried, onMove) {
     const id = newId();
     const inside = h("div", { class: "stack" });
     const now = Math.round(100 * edit.settings.lam);
@@ -79,11 +118,19 @@ export async function show(box) {
     const input = h("input", { type: "range", id, min: 0, max: Math.max(100, now), step: 5, disabled: isBusy, value: now, "aria-describedby": `${id}-help`,
       "aria-valuetext": t("history.strength.value", { n: now }) });
     const act = h("div", { class: "row" });
-    input.addEventListener("input", () => {
+    let isKept = tried !== null;
+    function showValue() {
       text.textContent = t("history.strength.value", { n: input.value });
       input.setAttribute("aria-valuetext", text.textContent);
+    }
+    input.addEventListener("input", () => {
+      showValue();
       fill(inside);
-      fill(act, Number(input.value) === now ? null : h("button", { type: "button", onclick: preview }, t("history.preview")));
+      const isMoved = Number(input.value) !== now;
+      fill(act, isMoved ? [h("button", { type: "button", onclick: preview }, t("history.preview")), h("span", { class: "muted small" }, t("history.preview.help"))] : null);
+      onMove(isMoved);
+      if (isKept) post("/task/dismiss").catch(() => {});
+      isKept = false;
     });
     async function preview() {
       const lam = Number(input.value) / 100;
@@ -93,14 +140,24 @@ export async function show(box) {
       input.disabled = false;
       if (ended.status !== "done") {
         fill(inside, h("p", { role: "status" }, t(ended.status === "stopped" ? "history.stopped" : "failed")), ended.error ? h("p", { class: "small" }, ended.error) : null);
+        await post("/task/dismiss").catch(() => {});
         return;
       }
-      await post("/task/dismiss").catch(() => {});
-      const { result } = ended;
-      const use = h("button", { type: "button", class: "primary", disabled: !result.passes, onclick: () => change(edit, `/history/${edit.id}/reweight`, { lam }, inside, "history.reweighted") }, t("history.strength.use", { n: input.value }));
-      const words = t(result.passes ? "history.preview.text" : "history.preview.refused");
-      fill(inside, h("div", { class: "notice", role: "status" }, h("p", {}, words)), scores(result.domains, "scores.now", "scores.then"), h("div", { class: "row" }, use));
-      focus(result.passes ? use : input);
+      isKept = true;
+      focus(showTrial(ended.result, lam) ?? input);
+    }
+    function showTrial(result, lam) {
+      const use = result.passes ? h("button", { type: "button", class: "primary", onclick: () => change(`/history/${edit.id}/reweight`, { lam }, inside) }, t("history.strength.use", { n: input.value })) : null;
+      const words = result.passes ? t("history.preview.text") : t("history.preview.refused", { why: refusal(result) });
+      fill(inside, h("div", { class: "notice", role: "status" }, h("p", {}, words)), scores(result.domains, "scores.now", "scores.then"),
+        use ? h("div", { class: "row" }, use, h("span", { class: "muted small" }, t("history.use.help"))) : null);
+      onMove(true);
+      return use;
+    }
+    if (tried) {
+      input.value = Math.round(100 * tried.arguments.lam);
+      showValue();
+      showTrial(tried.result, tried.arguments.lam);
     }
     return h("div", { class: "field" }, h("div", { class: "row between" }, h("label", { for: id }, t("history.strength")), text), input,
       h("div", { class: "ends", "aria-hidden": "true" }, h("span", {}, t("history.strength.none")), h("span", {}, t("history.strength.full"))),
@@ -121,18 +178,17 @@ export async function show(box) {
     return ended;
   }
 
-  async function run(path, json, inside, toMessage) {
+  async function run(path, json, inside) {
     const place = h("div", { class: "stack" });
     inside.append(place);
     const ended = await taskIn(path, json, place);
     await post("/task/dismiss").catch(() => {});
-    return load(ended.status === "done" ? toMessage(ended.result) : { kind: "bad", text: t(ended.status === "stopped" ? "history.stopped" : "failed"), detail: ended.error });
+    return load(messageOf(ended));
   }
 
-  async function change(edit, path, json, inside, key) {
+  async function change(path, json, inside) {
     fill(inside);
-    await run(path, json, inside, (result) => (result.promoted === false
-      ? { kind: "bad", text: t("history.refused"), detail: result.reasons.join(" ") } : { kind: "good", text: t(key) }));
+    await run(path, json, inside);
     focus(list.querySelector(".notice"));
   }
 

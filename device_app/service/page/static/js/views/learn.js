@@ -2,9 +2,9 @@
 
 import { get, post } from "../api.js";
 import { announce, fill, focus, h, newId } from "../dom.js";
-import { details, facts, scores, table } from "../scores.js";
+import { details, facts, refusal, scores, table } from "../scores.js";
 import { follow } from "../tasks.js";
-import { spoken, t } from "../strings.js";
+import { has, spoken, t } from "../strings.js";
 
 export async function show(box) {
   let stopFollowing = () => {};
@@ -22,8 +22,7 @@ export async function show(box) {
   function showRunning(task) {
     const inside = h("div", { class: "stack" });
     fill(stage, h("section", { class: "card", "aria-labelledby": "running" },
-      h("h2", { id: "running" }, t(`task.kind.${task.kind}`)), inside,
-      h("p", { class: "muted" }, t("learn.close"))));
+      h("h2", { id: "running" }, t(`task.kind.${task.kind}`)), inside));
     stopFollowing = follow(inside, async (ended) => {
       const found = await get("/learning");
       if (ended.kind === "learn") showEnd(ended, found, true);
@@ -46,7 +45,7 @@ export async function show(box) {
       domains.length > 1 ? chooser(domains, found) : null,
       h("p", {}, t("learn.count", { n: chosen.labelled, time: spoken(chosen.seconds) })),
       h("progress", { max: found.enough, value: Math.min(found.enough, chosen.labelled), "aria-label": t("learn.progress") }),
-      h("p", { class: "muted" }, advice(chosen, found)),
+      h("p", { class: "muted" }, advice(chosen, found), chosen.last_edit && chosen.last_edit !== "active" ? [" ", h("a", { href: "#history" }, t("learn.history"))] : null),
       chosen.unlabelled ? h("p", {}, h("a", { href: "#correct" }, t("learn.unlabelled", { n: chosen.unlabelled }))) : null,
       found.cannot_learn ? h("div", { class: "notice bad" }, h("p", {}, t("learn.impossible")), details(t("details"), h("p", { class: "small" }, found.cannot_learn))) : null,
       h("div", { class: "row actions" }, start),
@@ -96,17 +95,24 @@ export async function show(box) {
   function showEnd(task, found, moveFocus = false) {
     if (task.status !== "done") {
       const key = { stopped: "learn.stopped", interrupted: "learn.interrupted", failed: "learn.failed" }[task.status];
-      showStart(found, task.status === "failed" ? problem(t(key), task.error) : h("div", { class: "notice", role: "status" }, h("p", {}, t(key))));
+      const isPerfect = task.status === "failed" && domainOf(task, found)?.has_nothing_to_gain;
+      showStart(found, task.status === "failed" && !isPerfect ? problem(t(key), task.error) : h("div", { class: "notice", role: "status" }, h("p", {}, t(isPerfect ? "learn.perfect" : key))));
       return;
     }
     const { result } = task;
-    const heading = h("h2", {}, t(result.promoted ? "learn.better" : "learn.not.better"));
-    const keep = h("button", { type: "button", class: "primary", id: "keep", onclick: forget }, t(result.promoted ? "learn.keep" : "learn.understood"));
-    const undo = result.promoted && result.edit ? h("button", { type: "button", id: "undo", onclick: () => takeBack(result.edit.id) }, t("learn.undo")) : null;
-    fill(stage, h("section", { class: "card" }, heading, h("p", {}, t(result.promoted ? "learn.better.text" : "learn.not.better.text")),
+    const verdict = result.promoted ? "better" : has(`learn.verdict.${result.rejection}`) ? result.rejection : "unknown";
+    const one = domainOf(task, found);
+    const more = Math.max(found.new_for_next, found.enough - (one?.labelled ?? 0));
+    const tested = result.domains[task.arguments.domain]?.utterances ?? 0;
+    const heading = h("h2", {}, t(`learn.verdict.${verdict}`));
+    const recordMore = ["uncertain gain", "no gain"].includes(verdict)
+      ? h("button", { type: "button", class: "primary", id: "more", onclick: async () => { await post("/task/dismiss").catch(() => {}); location.hash = "record"; } }, t("learn.more")) : null;
+    const keep = h("button", { type: "button", class: recordMore ? null : "primary", id: "keep", onclick: forget }, t(result.promoted ? "learn.keep" : "learn.understood"));
+    const undo = result.promoted && result.edit ? h("button", { type: "button", id: "undo", onclick: () => { undo.disabled = keep.disabled = true; takeBack(result.edit.id); } }, t("learn.undo")) : null;
+    fill(stage, h("section", { class: "card" }, heading, h("p", {}, t(`learn.verdict.${verdict}.text`, { n: tested, more, why: result.promoted ? "" : refusal(result) })),
       scores(result.domains),
       result.retired_terms.length ? h("p", {}, t("learn.retired", { words: result.retired_terms.join(", ") })) : null,
-      h("div", { class: "row actions" }, keep, undo),
+      h("div", { class: "row actions" }, recordMore, keep, undo),
       details(t("details"), table(result.domains), result.reasons.length ? h("ul", {}, result.reasons.map((reason) => h("li", {}, reason))) : null,
         facts([[t("details.edit"), result.edit?.id], [t("details.domain"), result.edit?.domains.join(", ")], [t("details.method"), result.edit?.method],
           ["lambda", result.edit?.settings.lam], [t("details.density"), result.edit?.settings.density], [t("details.norm"), result.norm.toFixed(3)],
@@ -116,11 +122,18 @@ export async function show(box) {
   }
 
   async function takeBack(edit) {
-    const task = await post(`/history/${edit}/revert`);
+    let task;
+    try {
+      task = await post(`/history/${edit}/revert`);
+    } catch (error) { // something else runs, or it was taken back in another window
+      showStart(await get("/learning"), problem(t("failed"), error.message));
+      return;
+    }
     const inside = h("div", { class: "stack" });
     fill(stage, h("section", { class: "card" }, h("h2", {}, t(`task.kind.${task.kind}`)), inside));
     stopFollowing = follow(inside, async (ended) => {
-      const text = ended.status === "done" ? t("learn.undone") : t("failed");
+      const restored = ended.result?.restored_terms ?? [];
+      const text = ended.status !== "done" ? t("failed") : [t("learn.undone"), restored.length ? t("learn.restored", { words: restored.join(", ") }) : ""].join(" ").trim();
       await post("/task/dismiss").catch(() => {});
       announce(text);
       showStart(await get("/learning"), h("div", { class: `notice ${ended.status === "done" ? "good" : "bad"}`, role: "status" }, h("p", {}, text)));
@@ -131,9 +144,14 @@ export async function show(box) {
   return () => stopFollowing();
 }
 
+const domainOf = (task, found) => found.domains.find((one) => one.domain === task.arguments.domain);
+
 function advice(one, found) {
   if (one.labelled < found.fewest) return t("learn.until", { n: found.fewest - one.labelled });
-  if (one.new === 0) return t("learn.nothing.new");
-  if (one.labelled < found.enough) return t("learn.can", { n: found.enough });
-  return t("learn.enough");
+  if (one.has_nothing_to_gain) return t("learn.perfect");
+  const unused = one.last_edit && one.last_edit !== "active" ? t("learn.unused") : "";
+  if (one.new === 0) return unused || t("learn.nothing.new");
+  const fresh = one.last_edit ? t("learn.new", { n: one.new }) : "";
+  const enough = one.labelled < found.enough ? t("learn.can", { n: found.enough }) : t("learn.enough");
+  return [unused, fresh, enough].filter(Boolean).join(" ");
 }

@@ -3,9 +3,9 @@
 import { post, remove, send, sound } from "../api.js";
 import { announce, field, fill, focus, h } from "../dom.js";
 import { decibels, Microphone, problemOf } from "../microphone.js";
-import { append, discard, keep, leftOver, newTake, refused, soundOf } from "../outbox.js";
+import { append, discard, hold, keep, leftOver, newTake, refused, release, soundOf } from "../outbox.js";
 import { details, facts } from "../scores.js";
-import { spoken, t } from "../strings.js";
+import { spoken, t, when } from "../strings.js";
 import { asSixteenBit, wav } from "../wav.js";
 import { live, player } from "../waveform.js";
 import { words } from "../words.js";
@@ -27,6 +27,7 @@ export async function show(box) {
   let stopDrawing = () => {};
   let preroll = [];
   let heldPlayer = null;
+  let undecided = null; // the take that is shown, until it is kept or thrown away
 
   const stage = h("section", { class: "card", "aria-labelledby": "sentence" });
   const progress = h("div", { class: "stack" });
@@ -44,13 +45,13 @@ export async function show(box) {
   }
 
   function showProgress(found) {
-    const text = found.labelled < found.fewest ? t("record.until", { n: found.fewest - found.labelled })
+    const text = found.is_learning ? t("record.learning") : found.labelled < found.fewest ? t("record.until", { n: found.fewest - found.labelled })
       : found.labelled < found.enough ? t("record.better", { n: found.enough }) : t("record.enough");
     fill(progress, h("div", { class: "card" },
       h("p", {}, t("record.count", { n: found.done }),
         found.seconds ? [" ", t("record.time", { time: spoken(found.seconds) })] : null),
       h("progress", { max: found.enough, value: Math.min(found.labelled, found.enough), "aria-label": t("record.progress") }),
-      h("p", { class: "muted" }, text, " ", found.labelled >= found.fewest ? h("a", { href: "#learn" }, t("record.learn")) : null)));
+      h("p", { class: "muted" }, text, " ", found.is_learning || found.labelled >= found.fewest ? h("a", { href: "#learn" }, t("record.learn")) : null)));
   }
 
   function showOver() {
@@ -161,16 +162,17 @@ export async function show(box) {
   }
 
   /** Shows a take, or that this failed: never only the progress bar. */
-  async function review(take, blob, isFull = false) {
+  async function review(take, blob, isFull = false, isLeftOver = false) {
+    undecided = take.id;
     try {
-      await showReview(take, blob, isFull);
+      await showReview(take, blob, isFull, isLeftOver);
     } catch (error) {
       fill(stage, h("div", { class: "notice bad", role: "alert" }, h("p", {}, t("failed")), h("p", { class: "small" }, error.message)),
-        h("button", { type: "button", class: "primary", onclick: () => review(take, blob, isFull) }, t("again")));
+        h("button", { type: "button", class: "primary", onclick: () => review(take, blob, isFull, isLeftOver) }, t("again")));
     }
   }
 
-  async function showReview(take, blob, isFull) {
+  async function showReview(take, blob, isFull, isLeftOver) {
     let found = null;
     let failure = "";
     try {
@@ -179,12 +181,14 @@ export async function show(box) {
     } catch (error) {
       failure = error.isTemporary ? t("record.unchecked") : t("record.unusable");
       if (!error.isTemporary) {
+        undecided = null;
         await discard(take.id);
         fill(stage, h("div", { class: "notice bad", role: "alert" }, h("p", {}, failure), h("p", { class: "small" }, error.message)),
           h("button", { type: "button", class: "primary", onclick: () => next(true) }, t("record.again")));
         return;
       }
     }
+    if (!box.isConnected) return; // the person has gone to another view
     heldPlayer?.destroy();
     heldPlayer = player(blob, t("record.listen"));
     const isGood = found && !found.problems.length;
@@ -192,6 +196,7 @@ export async function show(box) {
     const keepButton = h("button", { type: "button", id: "keep", class: isGood ? "primary" : null },
       isGood || !found ? t("record.keep") : t("record.keep.anyway"));
     const again = h("button", { type: "button", id: "again", class: isGood ? null : "primary" }, t("record.again"));
+    const drop = isLeftOver ? h("button", { type: "button", class: "danger", id: "drop" }, t("left.drop")) : null;
     const status = isGood ? t(take.prompt ? "record.sounds.good" : "record.sounds.free") : found ? t("record.problems") : failure;
     fill(stage, h("h2", { class: "sentence", id: "sentence" }, take.prompt ?? t("record.free.check")),
       heldPlayer.box,
@@ -201,13 +206,14 @@ export async function show(box) {
       found && take.prompt ? h("p", { class: "words" }, h("span", { class: "muted" }, t("recognised"), " "), words(found.words)) : null,
       found && take.prompt && found.words.some((word) => !word.is_sure) ? h("p", { class: "muted small" }, t("correct.unsure")) : null,
       text ? field(t("record.said"), text) : null,
-      h("div", { class: "row actions" }, isGood ? [keepButton, again] : [again, keepButton], heldPlayer.button),
+      h("div", { class: "row actions" }, isGood ? [keepButton, again] : [again, keepButton], drop, heldPlayer.button),
       found ? details(t("details"), facts([
         [t("details.domain"), take.domain], [t("details.snr"), decibelsOf(found.quality.snr_db, "dB")],
         [t("details.level"), decibelsOf(found.quality.level_dbfs, "dBFS")], [t("details.rate"), `${take.rate} Hz`]])) : null);
     focus(isGood ? keepButton : again);
     keepButton.addEventListener("click", async () => {
       keepButton.disabled = again.disabled = true;
+      undecided = null;
       keepButton.textContent = t("saving");
       const said = take.prompt ?? text.value.trim();
       if (take.prompt) skipped.add(take.prompt); // until the service has it
@@ -217,7 +223,19 @@ export async function show(box) {
       if (take.prompt && answers.length) skipped.delete(take.prompt);
       next(true).catch(() => showUnreachable());
     });
-    again.addEventListener("click", async () => { keepButton.disabled = again.disabled = true; await discard(take.id); await next(); document.getElementById("start")?.click(); });
+    again.addEventListener("click", async () => { keepButton.disabled = again.disabled = true; await forget(take); await next(); document.getElementById("start")?.click(); });
+    drop?.addEventListener("click", async () => { if (!confirm(t("delete.ask"))) return; await forget(take); await next(true); });
+  }
+
+  async function forget(take) {
+    undecided = null;
+    await discard(take.id);
+  }
+
+  /** Puts the take that is shown back among those that are left over. */
+  function putBack() {
+    if (undecided) release(undecided);
+    undecided = null;
   }
 
   function showUnreachable() {
@@ -245,15 +263,17 @@ export async function show(box) {
     const found = await leftOver();
     const bad = await refused();
     fill(notices, found.map((take) => {
-      const playing = h("div");
+      const play = h("button", { type: "button", onclick: async () => new Audio(URL.createObjectURL(await soundOf(take))).play() }, t("play"), h("span", { class: "hidden" }, ` ${when(take.created)}`));
       const notice = h("section", { class: "notice", "aria-label": t("left.title") },
-        h("p", {}, h("strong", {}, t("left.title")), " ", take.prompt ?? t("record.free")), playing,
+        h("p", {}, h("strong", {}, t("left.title")), " ", take.prompt ?? t("record.free")), h("p", { class: "muted small" }, when(take.created)),
         h("div", { class: "row" },
           h("button", { type: "button", class: "primary", onclick: async () => {
-            await navigator.locks.request(`take-${take.id}`, () => {});
-            notice.remove();
-            await review(take, await soundOf(take));
-          } }, t("left.look")),
+            if (recorder) return; // one at a time
+            putBack();
+            await hold(take.id);
+            await showNotices();
+            await review(take, await soundOf(take), false, true);
+          } }, t("left.look")), play,
           h("button", { type: "button", class: "danger", onclick: async () => { if (!confirm(t("delete.ask"))) return; await discard(take.id); notice.remove(); } }, t("left.drop"))));
       return notice;
     }), bad.map((take) => {
@@ -283,7 +303,9 @@ export async function show(box) {
   return () => {
     window.removeEventListener("pagehide", onHide);
     if (recorder?.unwritten.length) write(recorder);
-    end();
+    const { take, writes } = end() ?? {};
+    writes?.then(() => release(take.id));
+    putBack();
     heldPlayer?.destroy();
     microphone?.close();
   };
