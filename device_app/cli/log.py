@@ -123,6 +123,8 @@ def _record(ledger: Ledger) -> dict[str, Any]:
     return {
         "base": ledger.base.weights_hash,
         "current": ledger.current.id,
-        "edits": [{**edit.record(), "state": ledger.state(edit), "bytes": _size(ledger, edit)} for edit in ledger.edits],
+        "edits": [
+            {**edit.record(), "state": ledger.state(edit), "bytes": _size(ledger, edit)} for edit in ledger.edits
+        ],
         "versions": [asdict(version) for version in ledger.versions],
     }

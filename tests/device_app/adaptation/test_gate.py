@@ -54,6 +54,22 @@ def test_a_domain_without_errors_has_nothing_to_gain():
     assert "nothing to gain" in verdict.reasons[0]
 
 
+def test_the_code_of_a_rejection_is_that_of_its_most_important_reason():
+    def rejection(anna_before, anna_after, ben=CORRECT):
+        before = {"anna": anna_before, "ben": CORRECT, **UNCHANGED}
+        verdict = judge(before, {"anna": anna_after, "ben": ben, **UNCHANGED}, "anna", 0.01)
+        return verdict.rejection, verdict.worse
+
+    harmed = wrong(0, 1, 2, 3)
+    assert rejection(harmed, CORRECT) == (None, [])
+    assert rejection(CORRECT, CORRECT) == ("nothing to gain", [])
+    assert rejection(wrong(0), wrong(1)) == ("no gain", [])
+    assert rejection(wrong(0, 1), wrong(1)) == ("uncertain gain", [])
+    assert rejection(harmed, CORRECT, ben=harmed) == ("regression", ["ben"])
+    assert rejection(wrong(0, 1), wrong(1), ben=harmed) == ("regression", ["ben"])  # more recordings would not help
+    assert rejection(wrong(0), wrong(1), ben=harmed) == ("no gain", ["ben"])
+
+
 @pytest.mark.parametrize("harmed", ["ben", GUARD_SET])
 def test_a_regression_of_another_domain_or_of_general_speech_is_rejected(harmed):
     before = {"anna": wrong(0, 1, 2, 3), "ben": CORRECT, GUARD_SET: CORRECT}

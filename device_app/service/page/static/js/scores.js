@@ -51,7 +51,7 @@ function worseGroup(worse, domains) {
 export function table(changes) {
   const hasUtterances = Object.values(changes).some((one) => one.utterances);
   const columns = ["details.domain", "scores.before", "scores.after", ...(hasUtterances ? ["details.utterances"] : [])];
-  const percent = (value) => `${(100 * value).toFixed(1)} %`;
+  const percent = (value) => `${(100 * value).toFixed(1)}\u00a0%`;
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": t("details.wer") }, h("table", {},
     h("caption", {}, t("details.wer.caption")),
     h("thead", {}, h("tr", {}, columns.map((key) =>

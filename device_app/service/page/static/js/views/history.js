@@ -61,7 +61,7 @@ export async function show(box) {
     const drawing = h("div", { class: "chart" });
     const measure = h("button", { type: "button", disabled: busy !== null, onclick: () => run("/history/measure", {}, picture) }, t("history.measure"));
     const rows = found.versions.map((version, i) => h("tr", {}, h("th", { scope: "row" }, String(i)), h("td", {}, version.why),
-      names.map((name) => h("td", {}, version.wer[name] === undefined ? "–" : `${(100 * version.wer[name]).toFixed(1)} %`))));
+      names.map((name) => h("td", {}, version.wer[name] === undefined ? "–" : `${(100 * version.wer[name]).toFixed(1)}\u00a0%`))));
     fill(picture, h("h2", { id: "over-time" }, t("history.picture")), h("p", { class: "muted" }, t("history.picture.text")), drawing,
       isMissing ? h("div", { class: "row" }, measure) : null,
       remembered("picture", h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": t("details.versions") }, h("table", {}, h("caption", {}, t("details.versions")),
@@ -86,7 +86,7 @@ export async function show(box) {
     for (const [name, before] of Object.entries(edit.before)) {
       if (edit.latest[name] !== undefined) changes[name] = { before, after: edit.latest[name] };
     }
-    const inside = h("div", { class: "stack" });
+    const inside = h("div", { class: "stack below" });
     const title = t(`history.kind.${edit.kind}`, { n: edit.utterances }) + (edit.held_out ? t("history.tested", { n: edit.held_out }) : "");
     const use = isHeldBack ? t("history.retest") : strength === null ? t("history.use") : t("history.strength.use", { n: Math.round(100 * strength) });
     const button = isActive
@@ -112,7 +112,7 @@ export async function show(box) {
   /** `onMove` is called with whether another strength is chosen than the one of the edit. */
   function slider(edit, isBusy, tried, onMove) {
     const id = newId();
-    const inside = h("div", { class: "stack" });
+    const inside = h("div", { class: "stack below" });
     const now = Math.round(100 * edit.settings.lam);
     const text = h("output", { for: id }, t("history.strength.value", { n: now }));
     const input = h("input", { type: "range", id, min: 0, max: Math.max(100, now), step: 5, disabled: isBusy, value: now, "aria-describedby": `${id}-help`,
