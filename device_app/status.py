@@ -156,7 +156,7 @@ def _domain_status(store: Store, ledger: Ledger, domain: str) -> DomainStatus:
         recordings=stats.utterances,
         labelled=len(labelled),
         seconds=stats.seconds,
-        new=len(labelled) if not adaptations else _unused(labelled, adaptations[-1]),
+        new=len(labelled) if not adaptations else unused(labelled, adaptations[-1]),
         last_edit=ledger.state(adaptations[-1]) if adaptations else None,
         wer_before=next((edit.before[domain] for edit in applied if domain in edit.before), None),
         wer_now=ledger.current.wer.get(domain) if applied else None,
@@ -164,7 +164,7 @@ def _domain_status(store: Store, ledger: Ledger, domain: str) -> DomainStatus:
     )
 
 
-def _unused(labelled: Sequence[StoredUtterance], edit: Edit) -> int:
+def unused(labelled: Sequence[StoredUtterance], edit: Edit) -> int:
     """How many of the labelled utterances an adaptation did not use.
 
     Those recorded after its end, or as many as there are more than it used: some may have been recorded while it ran,

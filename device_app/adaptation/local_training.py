@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from device_app.adaptation.training_set import FineTuningResult, TrainingSet
@@ -76,11 +76,32 @@ def expected_duration_text(training_set: TrainingSet, epochs: int) -> str:
         training_set: utterances of the store; those that are replayed count too.
         epochs: passes over all of them.
     """
-    if training_set.origin.base != embedded_bundle().weights_hash:
-        return ""
     speech_s = sum(one.duration_s for one in training_set.training if isinstance(one, StoredUtterance))
-    minutes = round(CORE_SECONDS_PER_SPEECH_SECOND * speech_s * epochs / default_threads() / 60)
+    minutes = _expected_minutes(training_set.origin.base, speech_s, epochs)
+    if minutes is None:
+        return ""
     return f", {'a minute or less' if minutes <= 1 else f'about {minutes} minutes'} without a GPU"
+
+
+def expected_minutes(base: str, training: Sequence[StoredUtterance]) -> int | None:
+    """Minutes that a fine-tuning with the default settings takes on this machine's cores, rounded.
+
+    Args:
+        base: the hash of the base model's weights.
+        training: the utterances to train on.
+
+    Returns:
+        None for a model that was not measured.
+    """
+    from trainer.training.settings import default_epochs
+
+    return _expected_minutes(base, sum(one.duration_s for one in training), default_epochs(len(training)))
+
+
+def _expected_minutes(base: str, speech_s: float, epochs: int) -> int | None:
+    if base != embedded_bundle().weights_hash:
+        return None
+    return round(CORE_SECONDS_PER_SPEECH_SECOND * speech_s * epochs / default_threads() / 60)
 
 
 def training_run(training_set: TrainingSet) -> TrainingRun:

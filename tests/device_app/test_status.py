@@ -1,10 +1,13 @@
 """status: where a user is, and what to do next."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
-from device_app.status import DomainStatus, missing, next_steps, of
+from device_app.models.ledger import Edit
+from device_app.status import DomainStatus, missing, next_steps, of, unused
 from tests.command_line import call
 
 
@@ -36,6 +39,22 @@ def test_progress_counts_to_10_and_40():
 
 def test_the_default_domain_needs_no_option():
     assert (of("my-speech"), of("a b")) == ("", " --domain 'a b'")
+
+
+@pytest.mark.parametrize(
+    ("labelled_at", "new"),
+    [
+        ([9] * 10, 0),
+        ([9] * 10 + [10], 1),  # recorded while the adaptation ran: it is older than the edit, but was not used
+        ([9] * 10 + [12], 1),
+        ([9] * 4 + [12] * 3, 3),  # six were deleted since
+    ],
+)
+def test_new_is_what_the_last_adaptation_did_not_use(labelled_at, new):
+    edit = Edit(1, "adapt", ["a"], ["0" * 64], "ties", {"lam": 1.0}, "2026-01-01T11:00", utterances=7, held_out=3)
+    labelled = [SimpleNamespace(created=f"2026-01-01T{hour:02}:00") for hour in labelled_at]
+    assert unused(labelled, edit) == new
+    assert unused(labelled, replace(edit, held_out=0)) == labelled_at.count(12)  # an edit of an older asr-edge
 
 
 @pytest.fixture

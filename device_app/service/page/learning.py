@@ -11,9 +11,11 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from device_app.adaptation.local_training import expected_minutes
 from device_app.data.names import DEFAULT_DOMAIN
 from device_app.data.store import Store
 from device_app.extras import need_packages
+from device_app.models.ledger import Ledger
 from device_app.service.errors import ServiceError
 from device_app.service.page.owner import Owner, Person
 from device_app.service.page.tasks import process
@@ -22,6 +24,10 @@ from device_app.status import MIN_LABELLED, NEW_FOR_NEXT, RECOMMENDED, status
 from editing.errors import BlockedError, MissingDependencyError
 
 router = APIRouter()
+
+TEST_MINUTES = (
+    2  # for the test before and after: a "Use it" with the embedded model, which is such a test, took 59 to 95 s
+)
 
 
 class Wanted(BaseModel):
@@ -35,9 +41,13 @@ async def overview(person: Person) -> dict[str, Any]:
     """How many recordings there are, whether they suffice, and how well the model does on them, as measured last."""
 
     def find(store: Store) -> dict[str, Any]:
-        found = status(store, person.ledger())
+        ledger = person.ledger()
+        found = status(store, ledger)
         return {
-            "domains": [{**asdict(one), "is_ready": one.is_ready} for one in found.domains],
+            "domains": [
+                {**asdict(one), "is_ready": one.is_ready, "minutes": _minutes(store, ledger, one.domain)}
+                for one in found.domains
+            ],
             "general_before": found.general_before,
             "general_now": found.general_now,
             "edits": list(found.edits),
@@ -100,6 +110,13 @@ async def start(person: Owner, kind: Kind, arguments: dict[str, Any]) -> dict[st
         return asdict(await person.run(lambda: process.start(kind, arguments, model)))
     except BlockedError as error:
         raise ServiceError(409, str(error)) from error
+
+
+def _minutes(store: Store, ledger: Ledger, domain: str) -> int | None:
+    """How long learning takes, roughly; None if that is unknown."""
+    training = [one for one in store.utterances(domain) if one.text is not None and one.split == "train"]
+    minutes = expected_minutes(ledger.base.weights_hash, training)
+    return None if minutes is None else minutes + TEST_MINUTES
 
 
 def _why_not() -> str:

@@ -19,8 +19,8 @@ from device_app.recording.quality import find_problems
 from device_app.recording.session import RecordingSession
 from device_app.recording.take_recorder import MARGIN_S
 from device_app.service.page.owner import Owner, Person
-from device_app.service.page.tasks.state import is_learning
 from device_app.service.page.takes import CheckedTake, Takes, received
+from device_app.service.page.tasks.state import is_learning
 from device_app.status import MIN_LABELLED, RECOMMENDED
 from editing.errors import BadInputError
 

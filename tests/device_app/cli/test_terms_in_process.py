@@ -205,3 +205,12 @@ def test_a_corrected_word_leaves_the_list_once_an_adaptation_has_it_in_the_weigh
     done = call(*adapt, "1")
     assert "The model now recognises these words without help; they were removed from your terms: b (" in done.stderr
     assert [term.text for term in stored_terms().terms] == ["x", "c"]
+
+    # The weights lose the word again, so the list has it again; the next revert finds nothing to put back.
+    assert "Back on the list of terms: b" in call("revert", "2", "--model", "tiny").stderr
+    assert [(term.text, term.origin) for term in stored_terms().terms][-1] == ("b", "corrected")
+    with changed_terms() as box:
+        box[0] = box[0].without(["b"])
+    call("reweight", "2", "--model", "tiny")
+    assert "Back on the list" not in call("rollback", "--model", "tiny").stderr
+    assert [term.text for term in stored_terms().terms] == ["x", "c"]

@@ -1,6 +1,7 @@
 import fcntl
 import json
 import multiprocessing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -38,6 +39,19 @@ def assert_weights(found, base, *parts):
     for name in CHANGED:
         expected = base[name].astype(np.float64) + sum(part[name].astype(np.float64) for part in parts)
         np.testing.assert_allclose(found[name], expected, atol=1e-6)
+
+
+def test_an_edit_without_news_is_stored_as_before(ledger, vector, bundle):
+    """Ledgers of an asr-edge that knows no codes have none of these fields."""
+    later = {"held_out": 3, "rejection": "no gain", "retired_terms": ["Heusgen"]}
+    with ledger.changing():
+        plain = Edit(1, "adapt", ["a"], [ledger.store_vector(vector("a"))], "ties", SETTINGS)
+        assert not plain.record().keys() & later.keys()
+        ledger.reject(replace(plain, **later))
+        found = Ledger(bundle).edits[0]
+        assert {key: getattr(found, key) for key in later} == later
+        ledger.record_retired_terms(1, [])
+    assert Ledger(bundle).edits[0].retired_terms == ()
 
 
 def test_without_edits_the_base_is_active(ledger, bundle):

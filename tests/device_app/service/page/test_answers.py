@@ -1,6 +1,5 @@
 """What the views Learn, History and Record make of the service's answers, which these tests give in its place."""
 
-import json
 import re
 
 import pytest
@@ -32,6 +31,7 @@ DOMAIN = {
     "wer_before": None,
     "wer_now": None,
     "has_nothing_to_gain": False,
+    "minutes": 4,
     "is_ready": True,
 }
 LEARNING = {
@@ -176,6 +176,7 @@ def test_what_was_learned_is_told_apart_from_what_is_in_use(answer):
         ready(page, "record")
         ready(page, "learn")
         expect(card(page)).to_contain_text(text)
+    expect(card(page)).to_contain_text("It takes about 4 minutes")
 
 
 def test_progress_names_the_step_and_a_wish_to_stop_is_remembered(answer):

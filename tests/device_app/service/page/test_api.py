@@ -105,6 +105,13 @@ def test_the_next_sentence_is_another_one_after_saving_or_skipping(post, prompt)
     assert post("/recording", json={"skipped": read_prompts()})["is_over"]
 
 
+def test_a_corrected_recording_counts_as_recorded(ask, post, prompt):
+    number = post("/takes", wav=wav(prompt), params={"prompt": "hello", "text": "hello"})["utterance"]["id"]
+    ask("PUT", f"/utterances/{number}", json={"text": "yellow"}).raise_for_status()
+    assert utterances()[0].source == "corrected"
+    assert post("/recording", json={})["done"] == 1
+
+
 def test_the_last_recordings_list_each_sentence_once(post, prompt):
     for number, sentence in enumerate(["one", "two", "two", "three"]):
         take = prompt * (0.5 + number / 10)
@@ -225,11 +232,22 @@ class TestWithEdits:
         assert ledger().is_applied(2)
         (domain,) = get("/learning")["domains"]
         assert domain["wer_now"] == result["domains"]["codes"]["after"]
+        assert (domain["new"], domain["last_edit"]) == (0, "active")
+        edit = get("/history")["edits"][0]
+        assert edit["held_out"] == result["domains"]["codes"]["utterances"]
+
+    def test_a_version_without_a_change_that_was_taken_out_has_the_figures_of_the_one_that_it_equals(self, get, post):
+        post("/history/1/revert")
+        assert self.ended(get)["status"] == "done"
+        base, _, now = get("/history")["versions"]
+        assert now["applied"] == []
+        assert now["wer"] == base["wer"] != {}
 
     def test_a_preview_changes_nothing_and_the_gate_decides_about_the_change(self, get, post, tasks_in_threads):
         post("/history/1/preview", json={"lam": 0.0})
         preview = self.ended(get)["result"]
         assert not preview["passes"]
+        assert (preview["rejection"], preview["worse"]) == ("regression", ["codes"])
         assert preview["domains"]["codes"]["after"] > preview["domains"]["codes"]["before"]
         assert ledger().current.id == 1
         post("/history/1/reweight", json={"lam": 0.0})
@@ -271,6 +289,15 @@ def test_too_few_recordings_are_an_error_that_the_page_shows(get, post, tasks_in
 def test_a_task_whose_process_has_died_is_interrupted(get, service_home):
     TaskFiles().write(Task("learn", {}, "running"))
     assert get("/task")["status"] == "interrupted"
+
+
+def test_a_wish_to_stop_is_part_of_the_task(get, service_home):
+    files = TaskFiles()
+    files.write(Task("learn", {}, "running"))
+    with files.locked():
+        assert not get("/task")["stopping"]
+        files.ask_to_stop()
+        assert get("/task")["stopping"]
 
 
 def test_a_damaged_state_of_a_task_is_an_error(ask, service_home):
