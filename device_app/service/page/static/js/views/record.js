@@ -188,7 +188,7 @@ export async function show(box) {
         return;
       }
     }
-    if (!box.isConnected) return; // the person has gone to another view
+    if (!box.isConnected) return putBack(); // the person has gone to another view
     heldPlayer?.destroy();
     heldPlayer = player(blob, t("record.listen"));
     const isGood = found && !found.problems.length;
