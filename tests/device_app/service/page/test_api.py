@@ -247,7 +247,8 @@ class TestWithEdits:
         post("/history/1/preview", json={"lam": 0.0})
         preview = self.ended(get)["result"]
         assert not preview["passes"]
-        assert (preview["rejection"], preview["worse"]) == ("regression", ["codes"])
+        assert preview["rejection"] == "regression"
+        assert "codes" in preview["worse"]
         assert preview["domains"]["codes"]["after"] > preview["domains"]["codes"]["before"]
         assert ledger().current.id == 1
         post("/history/1/reweight", json={"lam": 0.0})
