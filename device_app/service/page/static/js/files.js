@@ -8,6 +8,7 @@ import { duration, spoken, t } from "./strings.js";
 import { words } from "./words.js";
 
 const TYPES = { txt: "text/plain", srt: "application/x-subrip", vtt: "text/vtt" };
+const FINAL = new Set(["not audio", "unknown kind"]); // reasons for which to try again cannot help
 
 let unfinished = 0;
 window.addEventListener("beforeunload", (event) => { if (unfinished) event.preventDefault(); });
@@ -135,7 +136,7 @@ function fileRow(transcript, { owner, file, keep, again, clear }) {
       technical ? details(t("details"), h("p", { class: "small muted" }, technical)) : null);
     const copy = copying(() => files?.txt ?? spokenWords(), text, name);
     fill(actions, transcript.segments.length ? copy.button : null, files?.txt ? Object.entries(TYPES).map(([suffix, type]) => save(suffix, type)) : null,
-      !files && file ? named("again", () => again(transcript, file, element)) : null,
+      !files && file && !FINAL.has(reason) ? named("again", () => again(transcript, file, element)) : null,
       named("clear", () => clear(transcript, element)), copy.message);
   }
 

@@ -137,7 +137,7 @@ export async function show(box) {
       }
       const isLast = place === list.length - 1;
       const did = [expected.length ? t("correct.expected", { words: expected.join(", ") }) : t("correct.saved"),
-        select.value === "all" && isLast ? t("correct.last") : ""].join(" ").trim();
+        list.length === 1 ? "" : t(select.value === "all" && isLast ? "correct.last" : "correct.onward")].join(" ").trim();
       announce(did);
       if (select.value === "all" && !isLast) place += 1; // a saved recording leaves the other lists
       await load(true, did);

@@ -29,7 +29,7 @@ function liveCard(kept) {
   const partial = h("span", { class: "partial" });
   const text = h("div", { class: "text-box", tabindex: "0", role: "region", "aria-label": t("transcribe.live.text") }, final, partial);
   const status = h("p", { role: "status", class: "muted" }, t("transcribe.live.ready"));
-  const problem = h("div", { role: "alert" });
+  const problem = h("p", { role: "alert", class: "hidden" });
   const start = h("button", { type: "button", class: "primary large", id: "live-start" });
   const copy = copying(() => final.textContent, final);
   const clear = h("button", { type: "button", onclick: () => { final.textContent = ""; keep(); } }, t("clear"));
@@ -60,13 +60,15 @@ function liveCard(kept) {
 
   function fail(key) {
     status.textContent = t("transcribe.live.ready");
-    fill(problem, h("p", { class: "notice bad" }, t(key)));
+    problem.className = "notice bad";
+    problem.textContent = t(key);
     draw("again");
   }
 
   async function begin() {
     status.textContent = t("record.starting");
-    fill(problem);
+    problem.className = "hidden";
+    problem.textContent = "";
     start.disabled = true;
     const mine = new Dictation({
       onPartial: (found) => { partial.textContent = found ? ` ${found}` : ""; text.scrollTop = text.scrollHeight; },
