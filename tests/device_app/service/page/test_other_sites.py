@@ -32,7 +32,8 @@ ATTACKS = """async ({url, header}) => {
     document.body.append(sent);
     setTimeout(() => sent.submit(), 50);
   });
-  const json = {method: 'POST', headers: {'Content-Type': 'application/json', ...header}, body: '{"text": "stolen", "texts": ["stolen"]}'};
+  const json = {method: 'POST', headers: {'Content-Type': 'application/json', ...header},
+    body: '{"text": "stolen", "texts": ["stolen"]}'};
   const works = {
     read: () => fetch(url + '/page/api/words', {headers: header}).then(body),
     blind: () => fetch(url + '/page/api/words', {mode: 'no-cors'}).then(body),
