@@ -11,6 +11,8 @@ from device_app.paths import RECORDINGS
 from tests.device_app.service.page.conftest import HEADER, ready
 from tests.device_app.service.page.test_api import wav
 
+expect.set_options(timeout=60_000)  # milliseconds, for a machine that is busy
+
 NOT_RUNNING = "The program on your computer is not running."
 # A file is dropped on the line at the bottom of the page, beside the place for it.
 DROP_BESIDE = """() => ['dragover', 'drop'].map((type) => {
