@@ -32,7 +32,10 @@ class Correction(BaseModel):
 async def recordings(
     person: Person, show: Show = "unchecked", limit: Annotated[int, Query(ge=1, le=500)] = 100, after: int = 0
 ) -> dict[str, Any]:
-    """Recordings to check, and how many there are. "unsure" has the least certain first, the others the newest."""
+    """Recordings to check, and how many there are. "unsure" has the least certain first, the others the newest.
+
+    A recording leaves "unsure" when its text is saved.
+    """
 
     def find(store: Store) -> dict[str, Any]:
         found = [u for u in store.utterances() if _is_shown(u, show)]
@@ -89,4 +92,8 @@ async def delete(number: int, person: Person) -> None:
 def _is_shown(utterance: StoredUtterance, show: Show) -> bool:
     if show == "unchecked":
         return utterance.text is None
-    return show == "all" or (utterance.confidence is not None and utterance.confidence < MIN_CONFIDENCE)
+    if show == "all":
+        return True
+    # A text that differs from the hypothesis was written by a person, and one that equals it confirms the hypothesis.
+    is_settled = utterance.source == "corrected" or utterance.text == utterance.hypothesis
+    return not is_settled and utterance.confidence is not None and utterance.confidence < MIN_CONFIDENCE

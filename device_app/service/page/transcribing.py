@@ -13,6 +13,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.types import Receive, Scope, Send
 
+from device_app.audio import media
 from device_app.data.utterance import MIN_CONFIDENCE
 from device_app.recognition.writers import Format, render, segment_record
 from device_app.service.errors import ServiceError, as_service_error
@@ -20,6 +21,7 @@ from device_app.service.models import Loaded
 from device_app.service.page.owner import Person
 from device_app.service.recordings import RecordingTranscription
 from device_app.service.state import Job, ServiceState
+from editing.errors import BadAudioError
 
 FORMATS = (Format.TXT, Format.SRT, Format.VTT, Format.JSON)
 
@@ -31,7 +33,7 @@ async def transcribe(request: Request, person: Person) -> StreamingResponse:
     """Transcribes a recording of any format that asr-edge reads, the field "file" of a form.
 
     The answer is one JSON object a line: `{"segment": ...}` as soon as each is recognised, then `{"files": ...}` with
-    the whole as text and subtitles, or `{"error": ...}`.
+    the whole as text and subtitles, or `{"error": ..., "reason": ...}`; the page has a text for each reason but "".
     """
     async with AsyncExitStack() as stack:
         try:
@@ -76,9 +78,15 @@ async def _events(
         await service.note(loaded, transcript)
         files = {one.value: render(transcript, one, name) for one in FORMATS}
     except Exception as error:  # the status has been sent, so the error is a line too
-        yield _line({"error": str(as_service_error(error).detail)})
+        yield _line({"error": str(as_service_error(error).detail), "reason": _reason(error)})
         return
     yield _line({"files": files, "seconds": transcript.duration_s, "warning": work.warning})
+
+
+def _reason(error: Exception) -> str:
+    if media.HINT in str(error):
+        return "unknown kind"
+    return "not audio" if isinstance(error, BadAudioError) else ""
 
 
 def _line(content: dict[str, Any]) -> str:

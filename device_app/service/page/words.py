@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
@@ -22,10 +22,10 @@ router = APIRouter(prefix="/words")
 ShortText = Field(max_length=200)  # characters
 
 
-class NewTerm(BaseModel):
-    """A word or phrase to add to the terms; a term of weight 2 is preferred twice as strongly."""
+class NewTerms(BaseModel):
+    """Words or phrases to add to the terms; terms of weight 2 are preferred twice as strongly."""
 
-    text: str = ShortText
+    texts: list[Annotated[str, ShortText]] = Field(min_length=1, max_length=500)
     weight: float = 1.0
 
 
@@ -39,7 +39,7 @@ class NewReplacement(BaseModel):
     """Words, and the text that replaces them; an empty text removes them."""
 
     words: str = ShortText
-    text: str = Field(default="", max_length=1000)
+    text: str = Field(max_length=1000)
 
 
 class RemovedReplacement(BaseModel):
@@ -61,10 +61,10 @@ async def word_lists(person: Person) -> dict[str, Any]:
 
 
 @router.post("/terms")
-async def add_term(new: NewTerm, person: Person) -> dict[str, Any]:
-    """Adds a word, or changes its spelling or weight."""
-    term = Term(" ".join(new.text.split()), new.weight)
-    return await _change(person, lambda known: known.with_terms([term]))
+async def add_terms(new: NewTerms, person: Person) -> dict[str, Any]:
+    """Adds words, or changes their spelling or weight; none if one is not valid."""
+    terms = [Term(" ".join(text.split()), new.weight) for text in new.texts]
+    return await _change(person, lambda known: known.with_terms(terms))
 
 
 @router.post("/terms/remove")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from device_app.audio import media
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.names import GUARD_SET
 from device_app.data.store import Store
@@ -194,18 +195,41 @@ def test_the_sound_of_a_recording_is_what_was_stored(ask, post, prompt):
     assert utterances() == []
 
 
+def test_a_recording_is_unsure_until_its_text_is_saved(ask, get, post, prompt):
+    """Whether the person changes the text that was proposed, or confirms it."""
+    numbers = [post("/takes", wav=wav(prompt * size))["utterance"]["id"] for size in (0.4, 0.6, 0.8)]
+    with Store() as store:
+        for number in numbers:
+            store.set_hypothesis(number, "the two are comfortable", 0.4)
+    assert get("/utterances?show=unsure")["total"] == 3
+    ask("PUT", f"/utterances/{numbers[0]}", json={"text": "These shoes are comfortable"})
+    ask("PUT", f"/utterances/{numbers[1]}", json={"text": "the two are comfortable"})
+    assert [one["id"] for one in get("/utterances?show=unsure")["utterances"]] == numbers[2:]
+    assert get("/utterances?show=all")["total"] == 3
+
+
 # Words
 
 
 def test_words_and_replacements(ask, get, post):
-    assert post("/words/terms", json={"text": " Heusgen  GmbH "})["terms"][0]["text"] == "Heusgen GmbH"
+    assert post("/words/terms", json={"texts": [" Heusgen  GmbH "]})["terms"][0]["text"] == "Heusgen GmbH"
     assert post("/words/terms/remove", json={"text": "heusgen gmbh"})["terms"] == []
     added = post("/words/replacements", json={"words": "zero six", "text": "06"})
     assert added["replacements"] == [{"words": "zero six", "text": "06"}]
     assert post("/words/replacements/remove", json={"words": "zero six"})["replacements"] == []
     assert not post("/words/corrections", json={"from_corrections": False})["from_corrections"]
-    assert ask("POST", "/words/terms", json={"text": ""}).status_code == 400
+    assert ask("POST", "/words/terms", json={"texts": ["Fuchsia", ""]}).status_code == 400
+    assert get("/words")["terms"] == []  # none of several, if one is not valid
+    assert ask("POST", "/words/terms", json={"texts": []}).status_code == 400
     assert not get("/words")["from_corrections"]
+
+
+def test_words_are_dropped_from_texts_only_if_the_request_says_so(ask, get, post):
+    assert ask("POST", "/words/replacements", json={"words": "mister budge"}).status_code == 400
+    assert get("/words")["replacements"] == []
+    assert post("/words/replacements", json={"words": "um", "text": ""})["replacements"] == [
+        {"words": "um", "text": ""}
+    ]
 
 
 # Learn and History
@@ -331,5 +355,13 @@ def test_a_file_becomes_text_and_subtitles(ask, prompt):
 
 def test_what_is_no_recording_is_an_error(ask):
     answer = ask("POST", "/transcribe", files={"file": ("a.wav", b"nothing")})
-    assert "error" in json.loads(answer.text)
+    found = json.loads(answer.text)
+    assert found["reason"] == "not audio"
+    assert "a.wav" in found["error"]
     assert ask("POST", "/transcribe", data={"x": "y"}).status_code == 400
+
+
+def test_a_kind_of_file_that_needs_another_program_is_named_as_such(ask, monkeypatch):
+    monkeypatch.setattr(media, "is_available", lambda: False)
+    answer = ask("POST", "/transcribe", files={"file": ("holiday.m4a", b"nothing")})
+    assert json.loads(answer.text)["reason"] == "unknown kind"

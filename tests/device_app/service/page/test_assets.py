@@ -76,6 +76,11 @@ def test_words_of_the_field_are_only_under_details(word):
             assert not re.search(rf"\b{word}s?\b", text, re.IGNORECASE), key
 
 
+def test_the_program_has_one_name_in_all_texts():
+    for key, text in TEXTS.items():
+        assert not re.search(r"recogniser|service|this program", text, re.IGNORECASE), key
+
+
 def test_a_token_is_taken_only_over_tls(serve, client):
     url = serve()
     answer = client.post(f"{url}/page/sign-in", json={"token": "asr-edge-x"})

@@ -28,11 +28,12 @@ ATTACKS = """async ({url, header}) => {
     frame.name = path;
     const sent = document.createElement('form');
     Object.assign(sent, {method: 'post', action: url + path, enctype: type, target: path});
-    sent.innerHTML = '<input name=\\'{"text": "stolen", "x": "\\' value=\\'"}\\'>';
+    sent.innerHTML = '<input name=\\'{"texts": ["stolen"], "x": "\\' value=\\'"}\\'>';
     document.body.append(sent);
     setTimeout(() => sent.submit(), 50);
   });
-  const json = {method: 'POST', headers: {'Content-Type': 'application/json', ...header}, body: '{"text": "stolen"}'};
+  const json = {method: 'POST', headers: {'Content-Type': 'application/json', ...header},
+    body: '{"text": "stolen", "texts": ["stolen"]}'};
   const works = {
     read: () => fetch(url + '/page/api/words', {headers: header}).then(body),
     blind: () => fetch(url + '/page/api/words', {mode: 'no-cors'}).then(body),

@@ -1,5 +1,7 @@
 // Requests to the service. Each has a header that pages of other sites cannot send.
 
+import { t } from "./strings.js";
+
 const API = "/page/api";
 const MODEL = "asr-edge.model";
 
@@ -17,6 +19,9 @@ export class ApiError extends Error {
   }
 }
 
+/** The error of a program that does not answer. */
+export const unreachable = () => new ApiError(0, t("offline.service"));
+
 /** The name of the model whose owner uses the page: "asr-edge", or "asr-edge:NAME" for a profile. */
 export const model = () => localStorage.getItem(MODEL) ?? "asr-edge";
 export const chooseModel = (name) => localStorage.setItem(MODEL, name);
@@ -33,7 +38,7 @@ export async function send(method, path, { json, body, type, as, signal } = {}) 
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError(0, String(error.message));
+    throw unreachable();
   }
   if (response.ok) return response;
   if (response.status === 401) window.dispatchEvent(new Event("asr-edge:sign-in"));
@@ -57,3 +62,6 @@ export async function models() {
   if (response.status === 401) window.dispatchEvent(new Event("asr-edge:sign-in"));
   return response.ok ? (await response.json()).data.map((one) => one.id) : [];
 }
+
+/** Whether the program answers. */
+export const isReachable = () => fetch("/health", { cache: "no-store" }).then(() => true, () => false);

@@ -23,6 +23,17 @@ export function fill(element, ...children) {
   element.replaceChildren(...children.flat(3).filter((child) => child !== null && child !== undefined));
 }
 
+const SHAPES = { play: "M3 1v14l12-7z", pause: "M2 1h4v14h-4zM10 1h4v14h-4z" };
+
+/** A symbol that looks the same with every font. */
+export function icon(name) {
+  const [symbol, shape] = ["svg", "path"].map((tag) => document.createElementNS("http://www.w3.org/2000/svg", tag));
+  for (const [key, value] of Object.entries({ viewBox: "0 0 16 16", class: "icon", "aria-hidden": "true" })) symbol.setAttribute(key, value);
+  shape.setAttribute("d", SHAPES[name]);
+  symbol.append(shape);
+  return symbol;
+}
+
 let number = 0;
 
 /** A new id, to connect a label with its field. */

@@ -1,6 +1,6 @@
 // Live audio over the service's WebSocket: 16-bit PCM in, partial and final texts out.
 
-import { model } from "./api.js";
+import { isReachable, model, unreachable } from "./api.js";
 import { Microphone } from "./microphone.js";
 import { asSixteenBit } from "./wav.js";
 
@@ -18,7 +18,7 @@ export class Dictation {
     url.search = new URLSearchParams({ model: model(), sample_rate: this.microphone.rate });
     this.socket = new WebSocket(url);
     await new Promise((resolve, reject) => {
-      const refuse = () => reject(Object.assign(new Error(), { name: "ServiceError" }));
+      const refuse = async () => reject(await isReachable() ? Object.assign(new Error(), { name: "ServiceError" }) : unreachable());
       this.socket.onclose = this.socket.onerror = refuse;
       this.socket.onmessage = (event) => (JSON.parse(event.data).type === "ready" ? resolve() : refuse());
     });

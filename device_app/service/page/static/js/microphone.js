@@ -1,6 +1,8 @@
 // The microphone as blocks of samples. MediaRecorder would compress them, which hides clipping and costs words.
 
 // Recordings are to sound as they do in other programs, so the browser's own changes are off.
+import { unreachable } from "./api.js";
+
 const CONSTRAINTS = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
 
 export class Microphone {
@@ -9,7 +11,12 @@ export class Microphone {
     if (!navigator.mediaDevices?.getUserMedia) throw new DOMException("", "NotSupportedError");
     const stream = await navigator.mediaDevices.getUserMedia({ audio: CONSTRAINTS });
     const context = new AudioContext();
-    await context.audioWorklet.addModule("/page/static/js/recorder-worklet.js");
+    try {
+      await context.audioWorklet.addModule("/page/static/js/recorder-worklet.js");
+    } catch { // it is loaded each time, so the program may have ended since the page was
+      new Microphone(stream, context).close();
+      throw unreachable();
+    }
     await context.resume();
     const node = new AudioWorkletNode(context, "recorder", { numberOfOutputs: 1, channelCount: 1, channelCountMode: "explicit" });
     context.createMediaStreamSource(stream).connect(node);
@@ -40,6 +47,7 @@ export function decibels(block) {
 
 /** Which text says why the microphone cannot be used. */
 export function problemOf(error) {
+  if (error.status === 0) return "offline.service";
   if (error.name === "NotAllowedError") return "microphone.denied";
   if (error.name === "NotFoundError") return "microphone.missing";
   if (error.name === "NotSupportedError") return "microphone.insecure";

@@ -2,7 +2,7 @@
 
 import WaveSurfer from "/page/static/vendored/wavesurfer.js/wavesurfer.esm.js";
 import RecordPlugin from "/page/static/vendored/wavesurfer.js/record.esm.js";
-import { h } from "./dom.js";
+import { fill, h, icon } from "./dom.js";
 import { t } from "./strings.js";
 
 const nonce = document.querySelector('meta[name="csp-nonce"]').content;
@@ -19,14 +19,14 @@ function made(container, options = {}) {
 export function player(blob, label = t("play")) {
   const box = h("div", { class: "wave", "aria-hidden": "true" });
   const text = h("span", {}, label);
-  const button = h("button", { type: "button", onclick: () => surfer?.playPause() }, h("span", { "aria-hidden": "true" }, "▶"), text);
+  const button = h("button", { type: "button", onclick: () => surfer?.playPause() }, icon("play"), text);
   let surfer;
   // After the box is on the page, so that it has a width.
   requestAnimationFrame(() => {
     if (!box.isConnected) return;
     surfer = made(box);
-    surfer.on("play", () => { text.textContent = t("pause"); button.firstChild.textContent = "⏸"; });
-    surfer.on("pause", () => { text.textContent = label; button.firstChild.textContent = "▶"; });
+    surfer.on("play", () => { text.textContent = t("pause"); fill(button, icon("pause"), text); });
+    surfer.on("pause", () => { text.textContent = label; fill(button, icon("play"), text); });
     surfer.on("finish", () => surfer.setTime(0));
     surfer.loadBlob(blob).catch(() => {}); // left before it was loaded
   });

@@ -19,12 +19,13 @@ export async function show(box) {
   let isFirst = true; // the person has not chosen yet
 
   const id = newId();
-  const select = h("select", { id, onchange: () => load() });
+  const select = h("select", { id, onchange: () => { place = 0; load(); } });
   const stage = h("div", { "aria-live": "off" });
   fill(box, h("h1", {}, t("correct.title")), h("p", { class: "intro" }, t("correct.intro")),
     h("div", { class: "field" }, h("label", { for: id }, t("correct.show")), select), stage);
 
-  async function load(moveFocus = false) {
+  /** Shows the chosen list. `said` is what the last request did, which is shown with the next recording. */
+  async function load(moveFocus = false, said = "") {
     const chosen = select.value || "unchecked";
     const found = await get(`/utterances?show=${chosen}&limit=500`);
     const counts = await Promise.all(SHOWS.map((one) => (one === chosen ? found : get(`/utterances?show=${one}&limit=1`))));
@@ -32,19 +33,19 @@ export async function show(box) {
     if (chosen === "unchecked" && !found.total && counts[1].total && isFirst) {
       isFirst = false;
       select.value = "unsure";
-      return load(moveFocus);
+      return load(moveFocus, said);
     }
     isFirst = false;
     list = found.utterances;
     place = Math.min(place, Math.max(0, list.length - 1));
-    if (!counts[2].total) showNothing("correct.none");
-    else if (!list.length) showNothing(chosen === "unsure" ? "correct.sure" : "correct.done");
-    else await open(place, moveFocus);
+    if (!counts[2].total) showNothing("correct.none", said);
+    else if (!list.length) showNothing(chosen === "unsure" ? "correct.sure" : "correct.done", said);
+    else await open(place, moveFocus, said);
   }
 
-  function showNothing(key) {
+  function showNothing(key, said) {
     leave();
-    fill(stage, h("div", { class: "card stack" }, h("p", {}, t(key)),
+    fill(stage, h("div", { class: "card stack" }, said ? h("p", { class: "notice good" }, said) : null, h("p", {}, t(key)),
       h("p", {}, h("a", { href: key === "correct.none" ? "#record" : "#learn" }, t(key === "correct.none" ? "correct.record" : "correct.learn")))));
   }
 
@@ -53,20 +54,23 @@ export async function show(box) {
     current = null;
   }
 
-  async function open(at, moveFocus = false) {
+  async function open(at, moveFocus = false, said = "") {
     place = at;
     leave();
     const mine = ++number;
     const listed = list[place];
-    if (!stage.hasChildNodes()) fill(stage, h("progress", { "aria-label": t("correct.loading") }));
+    if (!stage.hasChildNodes()) fill(stage, h("div", { class: "card" }, h("p", {}, t("correct.loading")), h("progress", { "aria-label": t("correct.loading") })));
     const [one, blob] = await Promise.all([get(`/utterances/${listed.id}`), sound(listed.id)]);
     if (mine !== number) return;
     const heldPlayer = player(blob);
     const input = h("textarea", { id: newId(), rows: 3, maxlength: 1000, spellcheck: "true", enterkeyhint: "done",
       value: localStorage.getItem(DRAFT + one.id) ?? one.text ?? one.recognised });
-    input.addEventListener("input", () => localStorage.setItem(DRAFT + one.id, input.value));
+    input.addEventListener("input", () => {
+      localStorage.setItem(DRAFT + one.id, input.value);
+      if (message.textContent === said) message.className = "hidden"; // "Saved" is not about the text that is typed now
+    });
     const save = h("button", { type: "submit", class: "primary" }, t("correct.save"));
-    const message = h("p", { role: "alert", class: "hidden" });
+    const message = h("p", { class: said ? "notice good" : "hidden" }, said);
     const previous = h("button", { type: "button", disabled: place === 0, onclick: () => open(place - 1, true) }, t("correct.previous"));
     const next = h("button", { type: "button", disabled: place === list.length - 1, onclick: () => open(place + 1, true) }, t("correct.next"));
     const drop = h("button", { type: "button", class: "danger", onclick: async () => {
@@ -74,7 +78,7 @@ export async function show(box) {
       await remove(`/utterances/${one.id}`);
       localStorage.removeItem(DRAFT + one.id);
       announce(t("deleted"));
-      load(true);
+      load(true, t("deleted"));
     } }, t("delete"));
     const form = h("form", { class: "card", onsubmit: (event) => { event.preventDefault(); store(); } },
       h("p", { class: "muted" }, t("correct.place", { n: place + 1, of: list.length }), " · ", when(one.created), " · ", duration(one.duration_s)),
@@ -100,11 +104,16 @@ export async function show(box) {
     current = { player: heldPlayer };
     if (moveFocus) focus(input);
 
+    function tell(kind, text) {
+      message.className = kind;
+      message.setAttribute("role", "alert");
+      message.textContent = text;
+    }
+
     async function store() {
       const text = input.value.trim();
       if (!text) {
-        message.className = "notice bad";
-        message.textContent = t("correct.empty");
+        tell("notice bad", t("correct.empty"));
         input.focus();
         return;
       }
@@ -113,24 +122,25 @@ export async function show(box) {
       const answers = await correct(one.id, text);
       const bad = answers.find((answer) => answer.refused);
       if (bad) {
-        message.className = "notice bad";
-        message.textContent = bad.refused;
+        tell("notice bad", bad.refused);
         save.disabled = false;
         save.textContent = t("correct.save");
         return;
       }
       localStorage.removeItem(DRAFT + one.id);
       const expected = answers.flatMap((answer) => answer.expected ?? []);
-      announce(!answers.length ? t("correct.safe") : expected.length ? t("correct.expected", { words: expected.join(", ") }) : t("saved"));
       if (!answers.length) {
         save.disabled = false;
         save.textContent = t("correct.save");
-        message.className = "notice";
-        message.textContent = t("correct.safe");
+        tell("notice", t("correct.safe"));
         return;
       }
-      if (select.value === "all" && place < list.length - 1) await open(place + 1, true);
-      else await load(true);
+      const isLast = place === list.length - 1;
+      const did = [expected.length ? t("correct.expected", { words: expected.join(", ") }) : t("correct.saved"),
+        list.length === 1 ? "" : t(select.value === "all" && isLast ? "correct.last" : "correct.onward")].join(" ").trim();
+      announce(did);
+      if (select.value === "all" && !isLast) place += 1; // a saved recording leaves the other lists
+      await load(true, did);
     }
   }
 

@@ -86,7 +86,7 @@ export async function show(box) {
     try {
       microphone ??= await Microphone.open(onBlock);
     } catch (error) {
-      fill(stage, h("div", { class: "notice bad", role: "alert" }, h("p", {}, t(problemOf(error)))),
+      fill(stage, h("h2", { class: "sentence", id: "sentence" }, prompt ?? t("record.free")), h("div", { class: "notice bad", role: "alert" }, h("p", {}, t(problemOf(error)))),
         h("button", { type: "button", class: "primary", onclick: () => begin(prompt, longest) }, t("again")));
       return;
     }
@@ -192,10 +192,11 @@ export async function show(box) {
     heldPlayer?.destroy();
     heldPlayer = player(blob, t("record.listen"));
     const isGood = found && !found.problems.length;
+    const isToKeep = isGood || !found; // one that could not be checked too
     const text = take.prompt ? null : h("textarea", { maxlength: 1000, spellcheck: "true", value: found?.hypothesis ?? "" });
-    const keepButton = h("button", { type: "button", id: "keep", class: isGood ? "primary" : null },
-      isGood || !found ? t("record.keep") : t("record.keep.anyway"));
-    const again = h("button", { type: "button", id: "again", class: isGood ? null : "primary" }, t("record.again"));
+    const keepButton = h("button", { type: "button", id: "keep", class: isToKeep ? "primary" : null },
+      isToKeep ? t("record.keep") : t("record.keep.anyway"));
+    const again = h("button", { type: "button", id: "again", class: isToKeep ? null : "primary" }, t("record.again"));
     const drop = isLeftOver ? h("button", { type: "button", class: "danger", id: "drop" }, t("left.drop")) : null;
     const status = isGood ? t(take.prompt ? "record.sounds.good" : "record.sounds.free") : found ? t("record.problems") : failure;
     fill(stage, h("h2", { class: "sentence", id: "sentence" }, take.prompt ?? t("record.free.check")),
@@ -206,11 +207,11 @@ export async function show(box) {
       found && take.prompt ? h("p", { class: "words" }, h("span", { class: "muted" }, t("recognised"), " "), words(found.words)) : null,
       found && take.prompt && found.words.some((word) => !word.is_sure) ? h("p", { class: "muted small" }, t("correct.unsure")) : null,
       text ? field(t("record.said"), text) : null,
-      h("div", { class: "row actions" }, isGood ? [keepButton, again] : [again, keepButton], drop, heldPlayer.button),
+      h("div", { class: "row actions" }, isToKeep ? [keepButton, again] : [again, keepButton], drop, heldPlayer.button),
       found ? details(t("details"), facts([
         [t("details.domain"), take.domain], [t("details.snr"), decibelsOf(found.quality.snr_db, "dB")],
         [t("details.level"), decibelsOf(found.quality.level_dbfs, "dBFS")], [t("details.rate"), `${take.rate} Hz`]])) : null);
-    focus(isGood ? keepButton : again);
+    focus(isToKeep ? keepButton : again);
     keepButton.addEventListener("click", async () => {
       keepButton.disabled = again.disabled = true;
       undecided = null;
@@ -286,7 +287,7 @@ export async function show(box) {
 
   function choices() {
     const name = (value, text) => h("label", { class: "choice" }, h("input", { type: "radio", name: "mode", value, checked: (value === "free") === isFree,
-      onchange: () => { isFree = value === "free"; intro.textContent = t(isFree ? "record.intro.free" : "record.intro"); next(); } }), text);
+      onchange: () => { isFree = value === "free"; intro.textContent = t(isFree ? "record.intro.free" : "record.intro"); next().then(() => stage.scrollIntoView({ block: "nearest" })); } }), text);
     const input = h("input", { type: "text", maxlength: 100, value: domain, autocomplete: "off", onchange: () => {
       domain = input.value.trim() || "my-speech";
       input.value = domain;
