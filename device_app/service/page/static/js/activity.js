@@ -19,7 +19,7 @@ export async function showActivity(view, line = document.getElementById("activit
   const task = await get("/task").catch(() => null); // the next view looks again
   if (mine !== number) return;
   const isRunning = task?.status === "running";
-  const isOver = task?.kind === "learn" && !isRunning && task.status !== "none";
+  const isOver = task?.kind === "learn" && !isRunning && !["none", "stopped"].includes(task.status);
   line.hidden = SHOWS_IT.includes(view) || !(isRunning || isOver);
   if (line.hidden) return;
   delete line.dataset.running;
