@@ -214,7 +214,8 @@ def _frames(file: IO[bytes], position: int, size: int) -> Iterator[tuple[int, by
     form: _Form | None = None
     while position < size:
         at = position - origin
-        if (at + 4 * MAX_FRAME > len(data) and origin + len(data) < size) or at > len(data):
+        # `_after_junk` may return this limit itself: without reading on there, it would return the same place for ever.
+        if (at + 4 * MAX_FRAME >= len(data) and origin + len(data) < size) or at > len(data):
             file.seek(position)
             origin, data, at = position, file.read(CHUNK), 0
             if not data:
@@ -239,8 +240,9 @@ def _after_junk(file: IO[bytes], data: bytes, at: int, position: int, size: int)
         is_header = data[at + 23 : at + 24] >= b"\xa0" if len(data) > at + 23 else False
         length = int.from_bytes(data[at + 12 : at + 16], "little")
         return position + APE_HEADER_BYTES + (length if is_header else 0)
-    # The last bytes are searched with what follows them, unless nothing does.
-    limit = len(data) if position - at + len(data) >= size else len(data) - 4 * MAX_FRAME
+    # The last bytes are searched with what follows them, unless nothing does: the file ends, or it shrank meanwhile.
+    is_last = position - at + len(data) >= size or len(data) <= 4 * MAX_FRAME
+    limit = len(data) if is_last else len(data) - 4 * MAX_FRAME
     following = data.find(b"\xff", at + 1)
     while 0 <= following < limit:
         if _is_start(data, following, size - (position - at)):
