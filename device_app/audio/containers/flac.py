@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
-from device_app.audio.containers.checksum import checksum
+from device_app.audio.containers.checksum import checksum, zero_suffixes
 from device_app.audio.containers.view import Part, View, skip_id3
 
 # "fLaC" and the header of the STREAMINFO block, which is 34 bytes long, without or with the last-block flag.
@@ -40,7 +40,7 @@ BLOCK_SIZE_FIELD_BYTES = {6: 1, 7: 2}
 RESERVED_CHANNELS = 11  # and above
 
 _crc8 = checksum(8, 0x07)  # of a frame's header; 0 for one that includes its correct checksum
-_crc16 = checksum(16, 0x8005)  # of a frame; 0 for a frame that includes its correct checksum
+_frame_candidates = zero_suffixes(0x8005)  # where a frame may begin that ends with its checksum
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _ends_with_a_frame(file: IO[bytes], start: int, end: int) -> bool:
     """Whether the last bytes are a whole frame, by its checksum: the only evidence if the length is unknown."""
     file.seek(max(start, end - TAIL_BYTES))
     tail = file.read(end - file.tell())
-    return any(_crc16(tail[at:]) == 0 for at in reversed([match.start() for match in FRAME_SYNC.finditer(tail)]))
+    return any(FRAME_SYNC.match(tail, at) for at in _frame_candidates(tail))
 
 
 def after_damage(part: Part, sample: int) -> Part | None:

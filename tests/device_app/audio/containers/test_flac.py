@@ -268,3 +268,16 @@ def test_a_file_of_which_nothing_can_be_read_says_why(form, start):
     file = Failing(encoded(noise(30), SAMPLE_RATE, form), start, 1 << 30)
     with pytest.raises(BadAudioError, match=r"^x: (damaged .*)?\(?Input/output error\)?"):
         list(decoded(file, "x", 1.0))
+
+
+def test_a_tail_that_looks_like_thousands_of_frames_is_searched_once(monkeypatch):
+    """Each place that looked like a frame cost a checksum up to the end: 11 minutes for 128 kB."""
+    data = made(noise(4))
+    data[flac.TOTAL_SAMPLES_AT] &= 0xF0
+    data[flac.TOTAL_SAMPLES_AT + 1 : flac.TOTAL_SAMPLES_AT + 5] = bytes(4)
+    searched = []
+    candidates = flac._frame_candidates
+    monkeypatch.setattr(flac, "_frame_candidates", lambda tail: searched.append(len(tail)) or candidates(tail))
+    data += b"\xff\xf8" * flac.TAIL_BYTES
+    flac.parts(io.BytesIO(bytes(data)), len(data))
+    assert searched == [flac.TAIL_BYTES]
