@@ -36,6 +36,8 @@ def _w64(file: IO[bytes], size: int) -> list[Part] | None:
         if header[:4] == b"data":
             return [_part(file, size, position + 16, length, size - position, "little", length <= W64_CHUNK)]
         position += max(W64_CHUNK, (length + 7) // 8 * 8)
+        if position >= size:  # a damaged length may be more than a file can have
+            return None
     return None
 
 
@@ -50,6 +52,8 @@ def _caf(file: IO[bytes], size: int) -> list[Part] | None:
         if header[:4] == b"data":
             return [_part(file, size, position + 4, length, size - position - CAF_CHUNK, "big", length == 0)]
         position += CAF_CHUNK + length
+        if position >= size:  # a damaged length may be more than a file can have
+            return None
     return None
 
 

@@ -14,6 +14,7 @@ def has_second_file(file: IO[bytes]) -> bool:
     Args:
         file: seekable. Its position changes.
     """
+    length = file.seek(0, 2)
     position, starts = 0, 0
     for _ in range(MAX_BOXES):
         file.seek(position)
@@ -30,4 +31,6 @@ def has_second_file(file: IO[bytes]) -> bool:
         if size < 8:  # 0: up to the end of the file
             return False
         position += size
+        if position >= length:  # a damaged size may be more than a file can have
+            return False
     return False
