@@ -95,7 +95,8 @@ def parts(file: IO[bytes], size: int) -> list[Part] | None:
 def _part(file: IO[bytes], stream: _Stream) -> Part:
     spans = [(start, length) for start, length in stream.spans]
     promised = stream.promised if stream.promised and stream.promised > stream.frames else None
-    if stream.info is not None and stream.promised is not None and stream.promised >= stream.frames:
+    has_count = stream.promised is not None and stream.promised >= stream.frames
+    if stream.info is not None and has_count and stream.trimmed < stream.frames * stream.samples:
         first: Span = stream.info
         trimmed = stream.trimmed
     else:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from device_app.audio.containers import mpeg
+from device_app.audio.decoding import decoded, duration_s
 from tests.device_app.audio.speech import encoded, speech
 
 AUDIO, RATE = speech()
@@ -14,6 +15,12 @@ WINDOW = mpeg.CHUNK - 4 * mpeg.MAX_FRAME  # bytes in which the next frame is sea
 
 def mp3(seconds):
     return encoded(np.resize(AUDIO, round(seconds * RATE)), RATE, "MP3", "MPEG_LAYER_III")
+
+
+def with_delays(data, delays):
+    """With other delays of the encoder in its Info header, as 3 bytes."""
+    at = data.index(b"LAME") + 21
+    return data[:at] + delays + data[at + 3 :]
 
 
 def samples(data, size=None):
@@ -60,3 +67,12 @@ def test_junk_at_the_place_where_more_is_read_is_stepped_over(steps):
 def test_a_file_that_shrinks_while_it_is_read_ends(left, steps):
     first = mp3(2)
     assert samples(first + bytes(left), size=10 * mpeg.CHUNK) == samples(first)
+
+
+def test_delays_in_the_info_header_that_are_more_than_the_file_has_are_ignored(tmp_path):
+    data = with_delays(mp3(0.25), b"\xff\xff\xff")
+    whole = samples(with_delays(mp3(0.25), bytes(3)))
+    assert samples(data) == whole
+    assert sum(len(block) for block, _ in decoded(io.BytesIO(data), "x", 1.0)) == whole
+    (tmp_path / "x.mp3").write_bytes(data)
+    assert duration_s(tmp_path / "x.mp3") == whole / RATE
