@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from device_app.cli import options
 from device_app.cli.terminal import review
@@ -15,10 +15,26 @@ if TYPE_CHECKING:
     from device_app.audio.microphone import Microphone
     from device_app.audio.samples import Samples
     from device_app.data.utterance import StoredUtterance
+    from device_app.recognition.results import Word
     from device_app.recognition.transcriber import Transcriber
     from device_app.recording.session import Item, RecordingSession, Take
 
 LISTENING = "speak, or Space · s skip · b back · q quit"
+
+
+class _Recorded(NamedTuple):
+    """What the microphone gave.
+
+    Attributes:
+        audio: (samples,) at `sample_rate`, in Hz.
+        key: the key of another action (s, b, q) that abandoned the take; None if speech, Space or Enter ended it.
+        is_incomplete: whether some audio was lost.
+    """
+
+    audio: Samples
+    sample_rate: float
+    key: str | None = None
+    is_incomplete: bool = False
 
 
 class RecordingScreen:
@@ -32,6 +48,14 @@ class RecordingScreen:
         microphone: Callable[[], Microphone],
         silence_s: float,
     ) -> None:
+        """
+        Args:
+            session: selects the items and saves the takes.
+            keyboard: what the user presses.
+            transcriber: of the model in use.
+            microphone: opens a new one for each take.
+            silence_s: seconds of silence after speech that end a take.
+        """
         from device_app.audio.vad import VoiceActivity
 
         self._session = session
@@ -47,7 +71,7 @@ class RecordingScreen:
             self._show(item)
             key = "a" if item.stored is None else self._review_stored(item.stored)
             while key == "a":
-                key = self._take(item)
+                key = self._take(self._session.current or item)  # its text may have been edited
             if key == "q":
                 return
             if key == "s":
@@ -70,22 +94,20 @@ class RecordingScreen:
 
     def _take(self, item: Item) -> str:
         """Records a take and asks what to do with it; returns the pressed key."""
-        key, raw, sample_rate = self._record()
-        if key is not None:
-            return key
+        recorded = self._record()
+        if recorded.key is not None:
+            return recorded.key
         try:
-            take = self._measure(raw, sample_rate)
+            take, words = self._measure(recorded.audio, recorded.sample_rate)
         except BadAudioError as error:  # too short, because the key was pressed again at once
             options.tell(f"  {error}; record it again")
             return "a"
-        text = item.text
-        if item.prompt is None and item.stored is None:
-            text = take.hypothesis or None
-        self._print_problems(take, None if item.prompt is None else text)
-        return self._review_take(take, text)
+        review.show_words(words)
+        self._print_problems(take, item.text)
+        text = take.hypothesis or None if item.text is None else item.text
+        return self._review_take(take, text, recorded.is_incomplete)
 
-    def _record(self) -> tuple[str | None, Samples, float]:
-        """Records a take at the sampling rate of the device; the first result is a key that ended it, if any."""
+    def _record(self) -> _Recorded:
         from device_app.audio.samples import level_dbfs
         from device_app.recording.take_recorder import TakeRecorder
 
@@ -100,7 +122,7 @@ class RecordingScreen:
                     if key in (SPACE, ENTER):
                         recorder.press()
                     elif key in ("s", "b", "q"):
-                        return key, recorder.audio, microphone.sample_rate
+                        return _Recorded(recorder.audio, microphone.sample_rate, key)
                     if recorder.has_ended:
                         break
                     if recorder.has_begun:
@@ -112,16 +134,16 @@ class RecordingScreen:
                 options.tell(
                     "  Some audio was lost: this computer cannot keep up. Close other programs, and record again."
                 )
-        return None, recorder.audio, recorder.sample_rate
+            return _Recorded(recorder.audio, recorder.sample_rate, is_incomplete=bool(microphone.lost))
 
-    def _measure(self, raw: Samples, sample_rate: float) -> Take:
+    def _measure(self, raw: Samples, sample_rate: float) -> tuple[Take, Sequence[Word]]:
+        """The take, and the words that were recognised in it."""
         from device_app.recording.quality import measure
         from device_app.recording.session import Take
 
         audio, quality = measure(raw, sample_rate, self._voice)
         transcript = self._transcriber.transcribe(raw, sample_rate)
-        review.show_words(transcript.words)
-        return Take(audio, quality, transcript.text, transcript.confidence)
+        return Take(audio, quality, transcript.text, transcript.confidence), transcript.words
 
     def _print_problems(self, take: Take, text: str | None) -> None:
         from device_app.recording.quality import problems
@@ -129,18 +151,17 @@ class RecordingScreen:
         for problem in problems(take.quality, text, take.hypothesis):
             options.tell(f"  ! {problem}", colour="yellow")
 
-    def _review_take(self, take: Take, text: str | None) -> str:
+    def _review_take(self, take: Take, text: str | None, is_incomplete: bool) -> str:
         """Asks what to do with a take; returns the key of another action, or "" if the take was saved.
 
-        A take in which nothing was recognised is probably noise, or was recorded with a muted microphone, so Enter
-        does not keep it.
+        A take in which nothing was recognised is probably noise, or was recorded with a muted microphone, and one of
+        which audio was lost does not have its whole text, so Enter does not keep them.
         """
-        is_doubtful = not take.hypothesis
+        doubt = "Some audio was lost." if is_incomplete else "" if take.hypothesis else "Nothing was recognised."
+        is_doubtful = bool(doubt)
         while True:
             if is_doubtful:
-                options.tell(
-                    "  Nothing was recognised. Enter again · k keep · p play · s skip · b back · e edit · q quit"
-                )
+                options.tell(f"  {doubt} Enter again · k keep · p play · s skip · b back · e edit · q quit")
             else:
                 options.tell("  Enter keep · a again · p play · s skip · b back · e edit text · q quit")
             key = self._keyboard.choose("apsbeqk" if is_doubtful else "apsbeq")

@@ -113,13 +113,46 @@ def test_going_back_to_what_was_kept(prompts, take, sound, person):
     assert [u.text for u in kept()] == ["corrected"]
 
 
+def test_a_text_that_was_edited_stays_when_its_sentence_is_recorded_again(prompts, take, sound, person):
+    sound([], take, QUIET, take, QUIET)
+    path = prompts("f i o m a", "a m o i f")
+    person.keys = [ENTER, Now("b"), "e", Line("f i o"), "a", ENTER, Now("q")]
+    record(path)
+    assert [u.text for u in kept()] == ["f i o"]
+
+
+def test_another_sentence_is_flagged_when_free_speech_is_recorded_again(home_of_tiny, take, sound, person):
+    sound([], take, QUIET, blocks(spell("rmarma")[0]), QUIET)
+    person.keys = [ENTER, Now("b"), "a", ENTER, Now("q")]
+    done = record("--free")
+    assert done.stderr.count("not what was recognised") == 1
+    assert [u.text for u in kept()] == ["f i o m a"]
+
+
+def test_free_speech_without_a_text_gets_what_is_recognised_when_it_is_recorded_again(
+    home_of_tiny, take, sound, person
+):
+    with Store() as store:
+        nothing = np.random.default_rng(0).normal(0, 1e-3, 16_000).astype(np.float32)
+        store.add([Utterance(recording=recording_of(nothing), domain="anna", source="recorded")])
+    sound([], QUIET, take, QUIET)
+    person.keys = [Now("b"), "a", ENTER, Now("q")]
+    record("--free")
+    assert [u.text for u in kept()] == ["f i o m a"]
+
+
 def test_a_take_in_which_nothing_was_recognised_is_recorded_again_unless_it_is_kept_on_purpose(
     prompts, take, sound, person, monkeypatch
 ):
     sound([], take, take, take)
     screen = "device_app.cli.terminal.recording.RecordingScreen._measure"
     measure = RecordingScreen._measure
-    monkeypatch.setattr(screen, lambda *inputs: replace(measure(*inputs), hypothesis=""))
+
+    def without_words(*inputs):
+        take, _words = measure(*inputs)
+        return replace(take, hypothesis=""), []
+
+    monkeypatch.setattr(screen, without_words)
     person.keys = [ENTER, "p", ENTER, "k"]
     done = record(prompts("f i o m a"))
     assert done.stderr.count("Nothing was recognised. Enter again") == 4
@@ -177,10 +210,13 @@ def test_free_speech_is_labelled_with_what_is_recognised(home_of_tiny, take, sou
     assert done.stdout == "anna: 1 recorded, 0.1 min\n"
 
 
-def test_lost_audio_is_said(prompts, take, sound, person):
-    sound([], take).overflows = True
-    person.keys = [ENTER]
-    assert "Some audio was lost" in record(prompts("f i o m a")).stderr
+def test_a_take_of_which_audio_was_lost_is_recorded_again_unless_it_is_kept_on_purpose(prompts, take, sound, person):
+    sound([], take, take).overflows = True
+    person.keys = [ENTER, "k"]
+    done = record(prompts("f i o m a"))
+    assert "Some audio was lost: this computer cannot keep up" in done.stderr
+    assert done.stderr.count("Some audio was lost. Enter again · k keep") == 2
+    assert len(kept()) == 1
 
 
 def test_a_rate_that_the_device_lacks_and_a_device_that_is_not_there(prompts, sound, person):
