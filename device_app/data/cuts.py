@@ -8,20 +8,21 @@ from pathlib import Path
 
 import numpy as np
 
-from device_app.audio.samples import MINIMUM_S, SAMPLE_RATE, Converter, Samples, read_blocks
+from device_app.audio.samples import MINIMUM_S, SAMPLE_RATE, Converter, Samples, duration_s, read_blocks
 from editing.errors import BadAudioError, BadInputError
 
-# Durations in manifests are rounded, and those of MP3 headers are up to 0.1 s wrong.
+# In samples at 16 kHz. Durations in manifests are rounded, often to 0.1 s, and those of MP3 headers are up to 0.1 s
+# wrong; 0.25 s is more than both together.
 TOLERANCE = SAMPLE_RATE // 4
-MARGIN = SAMPLE_RATE // 4  # read before a cut, so that the resampler has settled
+MARGIN = SAMPLE_RATE // 4  # samples at 16 kHz that are read before a cut, so that the resampler has settled
 EXACT_FORMATS = frozenset({"FLAC", "WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"})  # seeking is sample-exact
 
 
 def fit(start: int, end: int | None, length_s: float) -> tuple[int, int | None]:
-    """Compares a cut with the length of its recording.
+    """Checks that a cut lies inside its recording, and opens its end where it reaches the end.
 
     Args:
-        start, end: in samples at 16 kHz.
+        start, end: in samples at 16 kHz; an end of None is the end of the recording.
         length_s: duration of the recording in seconds.
 
     Returns:
@@ -37,6 +38,7 @@ def fit(start: int, end: int | None, length_s: float) -> tuple[int, int | None]:
             f"the part from {start / SAMPLE_RATE:.3f} s to {to} is outside the recording, which has {length_s:.3f} s; "
             'correct "offset" and "duration"'
         )
+    # A line of a manifest for a whole recording, with a rounded duration, counts as whole.
     is_to_end = end is None or end >= length or (start == 0 and end >= length - TOLERANCE)
     return start, None if is_to_end else end
 
@@ -54,22 +56,29 @@ def read_cut(path: Path, start: int, end: int | None) -> Samples:
     cut = _seek(path, start, end)
     if cut is None:
         cut = _between(read_blocks(path, str(path)), start, end)
-    missing = 0 if end is None else end - start - len(cut)
-    if len(cut) < MINIMUM_S * SAMPLE_RATE or missing > TOLERANCE:
+    found_s, start_s = len(cut) / SAMPLE_RATE, start / SAMPLE_RATE
+    if end is not None and end - start - len(cut) > TOLERANCE:
+        expected_s = (end - start) / SAMPLE_RATE
+        raise BadAudioError(f"{path}: has {found_s:.3f} s of audio after {start_s:.3f} s; expected {expected_s:.3f} s")
+    if len(cut) < MINIMUM_S * SAMPLE_RATE:
         raise BadAudioError(
-            f"{path}: has {len(cut) / SAMPLE_RATE:.3f} s of audio after {start / SAMPLE_RATE:.3f} s; expected "
-            f"{MINIMUM_S if end is None else (end - start) / SAMPLE_RATE:.3f} s"
+            f"{path}: the part from {start_s:.3f} s has {found_s:.3f} s of audio; at least {MINIMUM_S:g} s are needed"
         )
     return cut
 
 
 def _seek(path: Path, start: int, end: int | None) -> Samples | None:
-    """Reads from just before the cut; None where the format or a damaged header does not allow it."""
+    """Reads from just before the cut; None where the format or the header does not allow it.
+
+    libsndfile seeks within the length that the header declares, which is wrong in joined and unfinished files.
+    """
     import soundfile
 
     try:
         with soundfile.SoundFile(path) as file:
             if file.format not in EXACT_FORMATS or not file.seekable():
+                return None
+            if abs(file.frames - duration_s(path) * file.samplerate) > 1:
                 return None
             convert = Converter(file.samplerate, str(path))
             # A whole number of samples at both rates, so that the result does not depend on where reading begins.
@@ -84,7 +93,7 @@ def _seek(path: Path, start: int, end: int | None) -> Samples | None:
                 yield convert.finish()
 
             return _between(blocks(), start - begin, None if end is None else end - begin)
-    except (OSError, soundfile.LibsndfileError):
+    except (OSError, BadAudioError, soundfile.LibsndfileError):
         return None
 
 

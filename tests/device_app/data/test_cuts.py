@@ -1,0 +1,59 @@
+"""Parts of recordings: the same samples as in the whole recording, whatever its header says."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from device_app.audio.samples import SAMPLE_RATE, read
+from device_app.data.cuts import read_cut
+from editing.errors import BadAudioError
+
+SECOND = SAMPLE_RATE
+
+
+def noise(seconds, seed=0):
+    return np.random.default_rng(seed).uniform(-0.3, 0.3, seconds * SECOND).astype(np.float32)
+
+
+@pytest.fixture
+def joined(tmp_path):
+    """Two FLAC files of 2 s in one; the header promises 2 s."""
+    for seed in range(2):
+        soundfile.write(tmp_path / f"{seed}.flac", noise(2, seed), SECOND)
+    path = tmp_path / "joined.flac"
+    path.write_bytes((tmp_path / "0.flac").read_bytes() + (tmp_path / "1.flac").read_bytes())
+    return path
+
+
+@pytest.fixture
+def unfinished(tmp_path):
+    """A WAV file of 4 s whose header promises 1 s."""
+    path = tmp_path / "unfinished.wav"
+    soundfile.write(path, noise(4), SECOND, "PCM_16")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"data") + 4
+    data[at : at + 4] = (2 * SECOND).to_bytes(4, "little")
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("name", ["joined", "unfinished"])
+@pytest.mark.parametrize(("start", "end"), [(0.5, None), (0.5, 1.5), (1.5, 3.0), (3.0, 4.0)])
+def test_a_part_beyond_the_length_in_the_header_is_read(name, start, end, request):
+    path = request.getfixturevalue(name)
+    first, last = int(start * SECOND), None if end is None else int(end * SECOND)
+    expected = read(path)
+    assert len(expected) == 4 * SECOND
+    np.testing.assert_allclose(read_cut(path, first, last), expected[first:last], atol=1e-6)
+
+
+def test_a_part_that_is_too_short_says_how_long_it_must_be(joined):
+    with pytest.raises(
+        BadAudioError, match=r"the part from 1\.000 s has 0\.050 s of audio; at least 0\.1 s are needed"
+    ):
+        read_cut(joined, SECOND, SECOND + SECOND // 20)
+
+
+def test_a_part_that_the_recording_does_not_have_says_what_is_there(joined):
+    with pytest.raises(BadAudioError, match=r"has 1\.000 s of audio after 3\.000 s; expected 2\.000 s"):
+        read_cut(joined, 3 * SECOND, 5 * SECOND)
