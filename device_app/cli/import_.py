@@ -46,7 +46,7 @@ def import_(
     lower_case = is_all_capitals(utterances)
     options.tell(f"{path}: a {kind} with {counted(len(utterances), 'recording')}")
     if lower_case:
-        options.tell("All its texts are in capitals; they are stored in lower case.")
+        options.tell("Nearly all its texts are in capitals, so all are stored in lower case.")
     with Store() as store, progress("importing", len(utterances)) as advance:
         report = import_utterances(store, utterances, domain, lower_case=lower_case, on_done=advance)
     report.bad_texts[:0] = skipped

@@ -23,7 +23,7 @@ def fit(start: int, end: int | None, length_s: float) -> tuple[int, int | None]:
 
     Args:
         start, end: in samples at 16 kHz; an end of None is the end of the recording.
-        length_s: duration of the recording in seconds.
+        length_s: duration of the recording in seconds; 0 if it is unknown, so that only reading can check the cut.
 
     Returns:
         The cut; its end is None where it is the end of the recording.
@@ -31,6 +31,8 @@ def fit(start: int, end: int | None, length_s: float) -> tuple[int, int | None]:
     Raises:
         BadInputError: the cut is not inside the recording.
     """
+    if not length_s:
+        return start, end
     length = length_s * SAMPLE_RATE
     if start >= length or (end is not None and end > length + TOLERANCE):
         to = "its end" if end is None else f"{end / SAMPLE_RATE:.3f} s"

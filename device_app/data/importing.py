@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
+from typing import Literal
 
 from device_app.audio.samples import SAMPLE_RATE, duration_s
 from device_app.data.manifest import fit_cut
@@ -19,15 +20,20 @@ from editing.errors import BadAudioError, BadInputError, one_line
 
 MAX_DURATION_S = 30.0  # the longest segment that the recogniser supports and is fine-tuned on
 BATCH = 64  # utterances in a transaction
-CAPITALS_SHARE = 0.95  # a corpus with at least this share of texts in capitals is published in capitals
+# A corpus of at least so many texts, of which at least this share is in capitals, is published in capitals.
+MIN_CAPITAL_TEXTS = 10
+CAPITALS_SHARE = 0.95
+TOLERANCE_S = 0.1  # a recording of the maximal length may have a few samples more after resampling
 
 
 @dataclass
 class ImportReport:
-    """The result of an import; each list has one message per recording that was skipped.
+    """The result of an import; each list has one message per utterance that was skipped.
 
-    `in_domains` lists recordings for the guard set that a domain has, so that an edit may be trained on them;
-    `other_texts` lists the duplicates whose text differs from the stored text, which is kept.
+    A message begins with the file, and with the line of the manifest where that selects a part of the file.
+    `duplicates` has nothing else; `other_texts` lists those whose text differs from the stored text, which is kept.
+    `in_domains` lists recordings not added to the guard set, because a domain has them and an edit may have been
+    trained on them.
     """
 
     imported: int = 0
@@ -53,7 +59,7 @@ def import_utterances(
 
     If the process is killed, the same import continues where it stopped, because recordings that the
     domain already has are skipped. If the corpus assigns utterances to a held-out split, all its other
-    utterances are for training. The store splits only a corpus without splits.
+    utterances are for training. If no utterance is held out, the store splits those without a split.
 
     Args:
         store: the store.
@@ -63,6 +69,7 @@ def import_utterances(
         on_done: called with the number of utterances processed since the last call.
 
     Raises:
+        BadInputError: the name of a domain or speaker is invalid; earlier batches stay stored.
         StorageError: the disk is full or cannot be written; earlier batches stay stored.
     """
     report = ImportReport()
@@ -80,7 +87,7 @@ def import_utterances(
             new: list[Utterance] = []
             for result in pool.map(partial(_read, domain, lower_case), batch):
                 if isinstance(result, _Skipped):
-                    result.reason(report).append(result.message)
+                    getattr(report, result.kind).append(result.message)
                 else:
                     new.append(result)
             new = [one for one in new if not _is_in_domain(report, store, one)]
@@ -95,7 +102,7 @@ def _is_in_domain(report: ImportReport, store: Store, one: Utterance) -> bool:
         return False
     same = [stored for stored in store.with_sha256(one.recorded.sha256) if stored.domain != GUARD_SET]
     if same:
-        report.in_domains.append(f"{one.audio}: is utterance {same[0].number} of {same[0].domain!r}")
+        report.in_domains.append(f"{_source(one)}: is utterance {same[0].number} of {same[0].domain!r}")
     return bool(same)
 
 
@@ -104,7 +111,7 @@ def _count(report: ImportReport, store: Store, new: Sequence[Utterance], stored:
     for one in new:
         key = (one.domain, one.recorded.sha256)
         if key not in kept:  # the domain already had it, or another process has just added it
-            report.duplicates.append(str(one.audio))
+            report.duplicates.append(_source(one))
             report.other_texts += _other_text(one, store.find(*key))
             continue
         kept.remove(key)
@@ -125,40 +132,52 @@ def _other_text(one: Utterance, stored: StoredUtterance | None) -> list[str]:
 
 
 def is_all_capitals(utterances: Sequence[Utterance]) -> bool:
-    """Whether the corpus is published in capitals only, so that its case has no meaning."""
+    """Whether the corpus is published in capitals, so that its case has no meaning.
+
+    A few texts do not show that: one may be an abbreviation.
+    """
     texts = [one.text for one in utterances if one.text and any(letter.isalpha() for letter in one.text)]
-    return bool(texts) and sum(text.isupper() for text in texts) >= CAPITALS_SHARE * len(texts)
+    return len(texts) >= MIN_CAPITAL_TEXTS and sum(text.isupper() for text in texts) >= CAPITALS_SHARE * len(texts)
 
 
 @dataclass(frozen=True)
 class _Skipped:
     """A recording that is not imported: the list of the report that it belongs to, and the message."""
 
-    reason: Callable[[ImportReport], list[str]]
+    kind: Literal["bad_texts", "unreadable", "too_long"]
     message: str
 
 
+def _source(one: Utterance) -> str:
+    """The file of an utterance; before it the line of the manifest, if others may be parts of the same file."""
+    return str(one.audio) if one.is_whole or not one.location else f"{one.location}: {one.audio}"
+
+
 def _read(domain: str | None, lower_case: bool, found: Utterance) -> Utterance | _Skipped:
+    source = _source(found)
     text = found.text.lower() if found.text and lower_case else found.text
     try:
         text = None if text is None else checked_text(text)
     except BadInputError as error:
-        return _Skipped(lambda report: report.bad_texts, f"{found.audio}: {error}")
+        return _Skipped("bad_texts", f"{source}: {error}")
     try:
         whole_s = duration_s(found.file)
         try:
             found = fit_cut(found, lambda _path: whole_s)
         except BadInputError as error:
-            return _Skipped(lambda report: report.unreadable, f"{found.location}: {found.audio}: {error}")
+            return _Skipped("unreadable", f"{source}: {error}")
         length_s = (whole_s if found.end is None else found.end / SAMPLE_RATE) - found.start / SAMPLE_RATE
         if length_s > MAX_DURATION_S:  # from the header, so that recordings that are too long are not decoded
-            message = f"{found.audio}: {length_s:.1f} s long; {MAX_DURATION_S:g} s is the maximum"
-            return _Skipped(
-                lambda report: report.too_long, message if found.is_whole else f"{found.location}: {message}"
-            )
+            return _too_long(source, length_s)
         audio = found.read()
     except BadAudioError as error:
         reason = str(error).removeprefix(f"{found.audio}: ")
-        return _Skipped(lambda report: report.unreadable, f"{found.audio}: {reason}")
+        return _Skipped("unreadable", f"{source}: {reason}")
+    if len(audio) > (MAX_DURATION_S + TOLERANCE_S) * SAMPLE_RATE:  # the header may give no length, or a wrong one
+        return _too_long(source, len(audio) / SAMPLE_RATE)
     flac = found.file.read_bytes() if found.is_whole and is_stored_form(found.file) else None
     return replace(found, text=text, domain=domain or found.domain, recording=recording_of(audio, flac))
+
+
+def _too_long(source: str, length_s: float) -> _Skipped:
+    return _Skipped("too_long", f"{source}: {length_s:.1f} s long; {MAX_DURATION_S:g} s is the maximum")

@@ -111,7 +111,7 @@ def fit_cut(utterance: Utterance, length_s: Callable[[Path], float]) -> Utteranc
 
     Args:
         utterance: an utterance of any manifest.
-        length_s: returns the length of a recording in seconds.
+        length_s: returns the length of a recording in seconds, 0 if it is unknown.
 
     Returns:
         The utterance; its `end` is None if the part ends with the recording.

@@ -41,8 +41,9 @@ def test_import_needs_a_domain(call):
 
 def test_capitals_are_lowered_with_a_notice(call, tmp_path):
     audio = (RECORDINGS / "invalid.flac").read_bytes()
-    (tmp_path / "a.flac").write_bytes(audio)
-    (tmp_path / "a.txt").write_text("I AM SORRY")
+    for number in range(10):  # one recording, so that nine are duplicates
+        (tmp_path / f"{number}.flac").write_bytes(audio)
+        (tmp_path / f"{number}.txt").write_text("I AM SORRY")
     done = call("import", tmp_path, "--domain", "d")
     assert "lower case" in done.stderr
     assert json.loads(call("dataset", "show", "d", "--json").stdout)[0]["text"] == "i am sorry"

@@ -49,8 +49,9 @@ def test_import_shows_a_few_of_many_that_cannot_be_read(empty_home, tmp_path):
 
 
 def test_import_needs_a_domain_and_lowers_capitals(empty_home, tmp_path):
-    write_spelled(tmp_path / "in" / "a.wav", "fio")
-    (tmp_path / "in" / "a.txt").write_text("F I O")
+    for number in range(10):  # one recording, so that nine are duplicates
+        write_spelled(tmp_path / "in" / f"{number}.wav", "fio")
+        (tmp_path / "in" / f"{number}.txt").write_text("F I O")
     assert "names no domain" in call("import", tmp_path / "in", code=1).stderr
     assert utterances() == []
     assert "lower case" in call("import", tmp_path / "in", "--domain", "d").stderr

@@ -271,7 +271,15 @@ def test_audiofolder_may_have_speakers_and_splits(tmp_path):
 
 @pytest.mark.parametrize(
     ("texts", "expected"),
-    [(["ALL OF", "IT'S", None], True), (["NASA", "Not all"], False), ([None, "123"], False), ([], False)],
+    [
+        (["ALL OF", "IT'S", None] * 5, True),
+        (["ALL OF"] * 19 + ["NATO Meeting"], True),
+        (["ALL OF"] * 18 + ["NATO Meeting"] * 2, False),
+        (["USA"], False),
+        (["USA"] * 9 + ["123", None], False),
+        ([None, "123"], False),
+        ([], False),
+    ],
 )
 def test_a_corpus_in_capitals_is_recognised(tmp_path, texts, expected):
     assert is_all_capitals([Utterance(audio=tmp_path, text=text) for text in texts]) == expected

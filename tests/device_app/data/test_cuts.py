@@ -48,9 +48,7 @@ def test_a_part_beyond_the_length_in_the_header_is_read(name, start, end, reques
 
 
 def test_a_part_that_is_too_short_says_how_long_it_must_be(joined):
-    with pytest.raises(
-        BadAudioError, match=r"the part from 1\.000 s has 0\.050 s of audio; at least 0\.1 s are needed"
-    ):
+    with pytest.raises(BadAudioError, match=r"the part from 1\.000 s has 0\.050 s of audio; at least 0\.1 s are"):
         read_cut(joined, SECOND, SECOND + SECOND // 20)
 
 

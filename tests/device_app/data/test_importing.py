@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -232,6 +233,41 @@ def test_each_part_of_a_recording_is_stored_as_an_utterance(store):
     assert [line.partition(": ")[0] for line in report.unreadable] == ["m, line 4", "m, line 5"]
     assert all('correct "offset" and "duration"' in line for line in report.unreadable)
     assert report.too_long == [f"m, line 6: {path}: 39.0 s long; 30 s is the maximum"]
+
+
+@pytest.fixture
+def no_length(monkeypatch):
+    """Recordings whose header does not give their length, as browsers write WebM."""
+    monkeypatch.setattr("device_app.data.importing.duration_s", lambda _path: 0.0)
+
+
+def test_a_recording_without_a_length_in_its_header_is_measured_when_it_is_read(store, no_length):
+    path = RECORDINGS / "two_cities.flac"
+    report = import_utterances(store, [Utterance(audio=path, text="x")], "d")
+    assert report.too_long == [f"{path}: 44.4 s long; 30 s is the maximum"]
+
+
+def test_a_part_of_a_recording_without_a_length_in_its_header_is_checked_when_it_is_read(store, no_length):
+    path = RECORDINGS / "two_cities.flac"
+    ends = [(0, 3), (3, 5), (43, 50)]
+    candidates = [
+        Utterance(audio=path, start=start * SAMPLE_RATE, end=end * SAMPLE_RATE, text="x", location=f"m, line {end}")
+        for start, end in ends
+    ]
+    report = import_utterances(store, candidates, "d")
+    assert [one.duration_s for one in store.utterances("d")] == [3.0, 2.0]
+    (message,) = report.unreadable
+    assert message.startswith(f"m, line 50: {path}: has 1.4")
+    assert message.endswith("s of audio after 43.000 s; expected 7.000 s")
+
+
+def test_messages_about_parts_of_a_recording_name_their_lines(store):
+    part = Utterance(audio=RECORDINGS / "invalid.flac", start=0, end=SAMPLE_RATE, text="x", location="m, line 1")
+    bad = replace(part, text="x" * 10_000, location="m, line 2")
+    report = import_utterances(store, [part, bad], "d")
+    again = import_utterances(store, [part], "d")
+    assert report.bad_texts[0].startswith(f"m, line 2: {part.audio}: ")
+    assert again.duplicates == [f"m, line 1: {part.audio}"]
 
 
 def test_joiners_inside_words_are_stored(store):
