@@ -17,9 +17,10 @@ MAX_FRAME = 8192  # bytes; more than any has
 JUNK_BEFORE = 1 << 16  # bytes in which the first frame must begin
 APE_HEADER_BYTES = 32
 ID3V1_BYTES = 128
-INFORMATION = 200  # bytes of a frame that an Info header and what encoders add to it may take
+INFORMATION = 200  # bytes read of each frame; a complete Info and LAME tag needs at most 182
 DECODER_DELAY = 529  # samples, of layer III
 
+# In kbit/s, by the bit-rate code: 0 is a free bit rate.
 _V1_L1 = (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448)
 _V1_L2 = (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384)
 _V1_L3 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
@@ -40,7 +41,7 @@ class _Form(NamedTuple):
 class _Frame(NamedTuple):
     form: _Form
     length: int  # bytes
-    samples: int
+    samples: int  # per channel
 
 
 @dataclass
@@ -48,14 +49,18 @@ class _Stream:
     """Consecutive frames of one form.
 
     Attributes:
+        samples_per_frame: per channel.
+        header: the first 4 bytes of the first frame.
         spans: start and length of those without anything between them.
         info: position and length of the frame with the count, which has no sound.
         promised: frames by that count; None if there is none.
+        frames: those with sound.
         trimmed: samples of the encoder's delay and padding by that frame, which libmpg123 takes off.
+        is_cut: the last frame is incomplete, and no count says how many are missing.
     """
 
     form: _Form
-    samples: int
+    samples_per_frame: int
     header: bytes
     spans: list[list[int]] = field(default_factory=list)
     frames: int = 0
@@ -95,23 +100,25 @@ def parts(file: IO[bytes], size: int) -> list[Part] | None:
 def _part(file: IO[bytes], stream: _Stream) -> Part:
     spans = [(start, length) for start, length in stream.spans]
     promised = stream.promised if stream.promised and stream.promised > stream.frames else None
+    # A count that is too small would make libmpg123 stop early, so it is replaced. One that is too large is harmless,
+    # and says what is missing.
     has_count = stream.promised is not None and stream.promised >= stream.frames
-    if stream.info is not None and has_count and stream.trimmed < stream.frames * stream.samples:
+    if stream.info is not None and has_count and stream.trimmed < stream.frames * stream.samples_per_frame:
         first: Span = stream.info
         trimmed = stream.trimmed
     else:
         first = _information(stream)
         trimmed = 0
-    declared = None if promised is None else promised * stream.samples
-    samples = stream.frames * stream.samples - trimmed
+    declared = None if promised is None else promised * stream.samples_per_frame
+    samples = stream.frames * stream.samples_per_frame - trimmed
     return Part(View(file, [first, *spans]), declared, stream.is_cut, samples, may_use_mpg123=True)
 
 
 def _information(stream: _Stream) -> bytes:
     """An Info frame with the count of frames, as encoders put it first, and a silent frame after it.
 
-    With an Info frame, libmpg123 takes off the delay of its own decoder; what the Info frame gives as the encoder's
-    delay adds up with it to the silent frame. So the samples are those of the file without an Info frame.
+    libmpg123 drops the encoder's delay and DECODER_DELAY samples. The delay written here makes that exactly one frame,
+    which is the silent one, so no sample of the file is dropped.
     """
     if stream.form.layer != 1:  # libmpg123 looks for it in layer III only
         return b""
@@ -121,9 +128,10 @@ def _information(stream: _Stream) -> bytes:
     silent_frame, info_frame = _parse(silent), _parse(info)
     if silent_frame is None or info_frame is None:
         return b""
+    # Flags: 1 is the count of frames. LAME tag: 9 bytes of name, 12 of settings, then 12 bits of delay, 12 of padding.
     body = info + bytes(_side_information(stream.form)) + b"Info" + (1).to_bytes(4, "big")
     body += (stream.frames + 1).to_bytes(4, "big") + b"LAME3.100" + bytes(12)
-    body += ((stream.samples - DECODER_DELAY) << 12).to_bytes(3, "big")
+    body += ((stream.samples_per_frame - DECODER_DELAY) << 12).to_bytes(3, "big")
     return body.ljust(info_frame.length, b"\0") + silent.ljust(silent_frame.length, b"\0")
 
 
@@ -169,6 +177,8 @@ def _parse(header: bytes) -> _Frame | None:
         return None
     version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3
     bit_rate, rate, padding = header[2] >> 4, header[2] >> 2 & 3, header[2] >> 1 & 1
+    # Version 3 is MPEG-1, 2 MPEG-2, 0 MPEG-2.5, 1 reserved; layer 3 is I, 2 is II, 1 is III, 0 reserved; bit rate 0 is
+    # free, 15 invalid.
     if version == 1 or layer == 0 or bit_rate in (0, 15) or rate == 3:
         return None
     if version == 3:
@@ -196,7 +206,7 @@ def _first_frame(file: IO[bytes], start: int, size: int) -> int | None:
 
 
 def _is_start(data: bytes, at: int, size: int) -> bool:
-    """Whether three frames of one form follow each other, or as many as there are until the end."""
+    """Whether three frames of one form follow each other, or as many as there are until the end or an ID3v1 tag."""
     form = None
     for number in range(3):
         frame = _parse(data[at : at + 4])
@@ -210,7 +220,10 @@ def _is_start(data: bytes, at: int, size: int) -> bool:
 
 
 def _frames(file: IO[bytes], position: int, size: int) -> Iterator[tuple[int, bytes, _Frame, bool]]:
-    """Position, first bytes, and whether it is whole, of each frame; steps over tags and junk."""
+    """Position, first bytes (at most INFORMATION), parsed header of each frame, and whether it is whole.
+
+    Steps over tags and junk.
+    """
     origin, data = position, b""
     form: _Form | None = None
     while position < size:
