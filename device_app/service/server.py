@@ -68,7 +68,7 @@ def access_of(address: Address) -> Access:
 
     Raises:
         BadInputError: no client has a token, and one is needed.
-        StorageError: the file of tokens is damaged.
+        StorageError: the file of tokens cannot be read, is damaged, or is of a later version of asr-edge.
     """
     if address.is_local:
         return Access(public=PUBLIC)
