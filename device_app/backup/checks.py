@@ -110,7 +110,7 @@ def contents_of(folder: Path) -> Contents:
     for ledger in (folder / "ledgers").glob("*/"):
         try:
             found = LedgerFiles(ledger).read_ledger()
-        except (DamagedRecordError, NewerRecordError):
+        except (DamagedRecordError, NewerRecordError, StorageError):
             edits = None
             continue
         if found is not None and edits is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from device_app.paths import ASSETS, data_folder
 from editing.errors import BundleError, StorageError, one_line
-from editing.files import write_atomically
+from editing.files import cannot_read, write_atomically
 from editing.json_text import read_json
 from editing.privacy import make_folder
 from export.bundle import WEIGHTS, Bundle
@@ -86,7 +86,7 @@ def model_in_use() -> str:
     """The name or folder of the model that commands without `--model` use: by default the embedded one.
 
     Raises:
-        StorageError: the file that records it is damaged.
+        StorageError: the file that records it is damaged or cannot be read.
     """
     path = data_folder() / IN_USE
     try:
@@ -95,8 +95,10 @@ def model_in_use() -> str:
             raise TypeError("its model is not a text")
     except (FileNotFoundError, NotADirectoryError):
         return EMBEDDED_NAME
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StorageError(f"{path}: cannot be read ({error}); 'asr-edge model use embedded' writes it anew") from error
+    except OSError as error:
+        raise cannot_read(path, error) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{path}: is damaged ({error}); 'asr-edge model use embedded' writes it anew") from error
     return name
 
 
