@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from device_app.cli import options
+from device_app.cli import completion, options
 from device_app.cli.printing import ask, echo, print_json
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def use(
         typer.Argument(
             metavar="NAME|FOLDER",
             help="An installed model, or the folder of a bundle; embedded is the one that comes with asr-edge.",
-            autocompletion=options.complete_model,
+            autocompletion=completion.complete_model,
         ),
     ],
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from device_app.cli import options
+from device_app.cli import completion, options
 from device_app.cli.judging import change_model, open_ledger
 from device_app.cli.printing import echo, print_json
 
@@ -19,7 +19,7 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="A task vector, .safe
 
 @app.command()
 def export(
-    edit: Annotated[int, typer.Argument(metavar="N", help="An edit.", autocompletion=options.complete_edit)],
+    edit: Annotated[int, typer.Argument(metavar="N", help="An edit.", autocompletion=completion.complete_edit)],
     file: File,
     density: Annotated[float | None, options.density_option("the edit's")] = None,
     overwrite: options.Overwrite = False,
