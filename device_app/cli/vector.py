@@ -76,7 +76,7 @@ def import_(
 @app.command()
 def show(file: File, as_json: options.Json = False) -> None:
     """Show the metadata of a task vector's file."""
-    from editing.errors import one_line
+    from editing.errors import counted, one_line
     from editing.task_vector import summarise
 
     summary = summarise(file)
@@ -89,6 +89,15 @@ def show(file: File, as_json: options.Json = False) -> None:
     if as_json:
         print_json(record)
         return
-    for name, value in record.items():
-        if name not in ("layers", "scores"):
+    origin = summary.origin
+    trained = f"{counted(origin.utterances, 'utterance')}, {origin.seconds / 60:.1f} min" if origin.utterances else ""
+    lines = {
+        **{name: value for name, value in record.items() if name not in ("layers", "scores", "utterances", "seconds")},
+        "trained on": trained,
+        "norm": f"{summary.norm:g}",
+        "density": f"{origin.density:.0%}",
+        "nonzero": f"{summary.density:.1%} of the entries",
+    }
+    for name, value in lines.items():
+        if value != "":
             echo(f"{name:12} {one_line(str(value))}")

@@ -42,9 +42,25 @@ def model_names() -> list[str]:
     return [EMBEDDED_NAME, *pulled_models()]
 
 
-def installed() -> list[Bundle]:
-    """The bundles of `model_names`, in the same order."""
-    return [embedded_bundle(), *(Bundle.open(folder) for folder in pulled_models().values())]
+def installed() -> tuple[dict[str, Bundle], list[BundleError]]:
+    """The installed models that can be opened, by name, and the errors of the others.
+
+    The model in use is one of them, by its folder if `use` has chosen a folder.
+
+    Raises:
+        StorageError: which model is in use cannot be read.
+    """
+    folders = {EMBEDDED_NAME: EMBEDDED, **pulled_models()}
+    in_use = model_in_use()
+    folders.setdefault(in_use, Path(in_use))
+    found: dict[str, Bundle] = {}
+    damaged: list[BundleError] = []
+    for name, folder in folders.items():
+        try:
+            found[name] = Bundle.open(folder)
+        except BundleError as error:
+            damaged.append(error)
+    return found, damaged
 
 
 def find_base(weights_hash: str) -> Bundle | None:
