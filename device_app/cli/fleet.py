@@ -67,7 +67,7 @@ def pull(
     gate = options.gate_policy(tolerance, force=force, dry_run=dry_run, requires_gain=False)
     host = find_host(on)
     ledger = open_ledger(model)
-    settings.with_defaults(1, ledger.base.shapes())
+    settings.with_defaults(1, ledger.base.shapes())  # only checks them, before anything is read
     with Store() as store:
         own = domains_with_test_sets(store)
     if not own and not dry_run:

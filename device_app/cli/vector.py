@@ -62,7 +62,7 @@ def import_(
     settings = options.merge_settings(lam, density, method, others)
     gate = options.gate_policy(tolerance, force=force, dry_run=dry_run)
     ledger = open_ledger(model)
-    settings.with_defaults(1, ledger.base.shapes())
+    settings.with_defaults(1, ledger.base.shapes())  # only checks them, before anything is read
     vector = ledger.load(file)
     found, domain = {str(file): vector}, vector.origin.domain
     change_model(
