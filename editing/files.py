@@ -281,6 +281,14 @@ def cannot_write(path: Path, error: OSError) -> StorageError:
     return StorageError(f"{path}: cannot be written ({error.strerror or error}); nothing was changed; {remedy}")
 
 
+def cannot_read(path: Path, error: OSError) -> StorageError:
+    """The error to raise when `path` exists and could not be read, which does not mean that it is damaged."""
+    return StorageError(
+        f"{path}: cannot be read ({error.strerror or error}); nothing was changed. Check its permissions and the disk, "
+        "then try again"
+    )
+
+
 def sync(path: Path) -> None:
     """Makes a file's bytes, or a folder's renames, survive a power cut (files only on Windows).
 

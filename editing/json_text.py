@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from editing.errors import one_line
+from editing.errors import StorageError, one_line
 
 MAX_BYTES = 256 << 20  # of a JSON file; the largest that asr-edge writes, a ledger of a thousand edits, has 100 MB
 
@@ -68,6 +68,28 @@ def read_bounded(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     if len(data) > max_bytes:
         raise JSONTextError(f"larger than {max_bytes} bytes")
     return data
+
+
+def check_format_version(record: Any, known: int, path: Path) -> None:
+    """Checks the "format_version" of a record in the data folder.
+
+    Args:
+        record: the JSON document.
+        known: the version that this asr-edge reads and writes.
+        path: its file, for the message.
+
+    Raises:
+        StorageError: a later version of asr-edge has written it; it is not damaged.
+        JSONTextError: it has no version, or one that never existed.
+    """
+    version = record.get("format_version") if isinstance(record, dict) else None
+    if is_whole_number(version, minimum=known + 1):
+        raise StorageError(
+            f"{path}: was written by a later version of asr-edge (format {version}; this one reads {known}); nothing "
+            "was changed. Update asr-edge"
+        )
+    if not is_whole_number(version) or version != known:
+        raise JSONTextError(f"format version {shown(version)}")
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from device_app.adaptation.decision import clean_up
 from device_app.adaptation.test_sets import general_speech, test_set, transcribe_texts
@@ -19,16 +20,19 @@ from device_app.recognition.transcriber import Transcriber
 def measure_versions(store: Store, ledger: Ledger, context: ExecutionContext) -> tuple[list[str], list[Version]]:
     """Scores each version that led to the active one on every domain of these versions.
 
-    WERs that the ledger has already are not measured again. Call it inside `ledger.changing()`.
+    WERs that the ledger has already are not measured again, so those of a version are of the recordings and texts at
+    the time when it was measured. Call it inside `ledger.changing()`.
 
     Returns:
         The domains in the order of their edits, followed by the guard set if there is one; and the versions.
     """
     domains = domains_of_history(store, ledger)
-    for version in ledger.history():
-        missing = [domain for domain in domains if domain not in version.wer]
-        if missing:
-            sets = {domain: test_set(store, domain, ledger.base.language) for domain in missing}
+    versions = ledger.history()
+    todo = [domain for domain in domains if any(domain not in version.wer for version in versions)]
+    all_sets = {domain: test_set(store, domain, ledger.base.language) for domain in todo}
+    for version in versions:
+        sets = {domain: found for domain, found in all_sets.items() if domain not in version.wer}
+        if sets:
             transcriber = Transcriber(ledger.bundle(version), threads=context.threads)
             found = transcribe_texts(transcriber, sets, context.reporter, f"transcribing with version {version.id}")
             ledger.record_wer(version, {domain: hypotheses.wer for domain, hypotheses in found.items()})
@@ -37,21 +41,25 @@ def measure_versions(store: Store, ledger: Ledger, context: ExecutionContext) ->
 
 
 def domains_of_history(store: Store, ledger: Ledger) -> list[str]:
-    """The domains with recordings of the versions that led to the active one, by edit, followed by the guard set.
+    """The domains that the versions up to the active one were adapted to, by edit; then the guard set.
 
-    Without the guard set if there is no general speech in the language of the model.
+    Without domains that have no labelled held-out utterance, such as those of an imported vector, and without the
+    guard set if there is no general speech in the language of the model.
     """
-    known = store.domains()
     adapted = dict.fromkeys(domain for version in ledger.history() for domain in ledger.domains(version))
     general = general_speech(store, ledger.base.language)
-    return [*(domain for domain in adapted if domain in known), *([GUARD_SET] if general else [])]
+    return [*(domain for domain in adapted if _has_test_set(store, domain)), *([GUARD_SET] if general else [])]
+
+
+def _has_test_set(store: Store, domain: str) -> bool:
+    return any(one.text is not None and one.split == "test" for one in store.utterances(domain))
 
 
 def transfer_metrics(ledger: Ledger, domains: Sequence[str], versions: Sequence[Version]) -> dict[str, float]:
     """Average WER and transfer over the domains of the active version, in the order of their edits.
 
     Row i of the WER matrix is the first version that was adapted to the first i + 1 domains; the last row
-    is the active version.
+    is the active version. For the forward transfer, that version must have been adapted to no later domain.
 
     Args:
         ledger: the ledger of the model.
@@ -59,17 +67,28 @@ def transfer_metrics(ledger: Ledger, domains: Sequence[str], versions: Sequence[
         versions: the versions that led to the active one, which is the last.
 
     Returns:
-        "average_wer", and with two or more domains "backward_transfer" and "forward_transfer", as fractions.
-        Empty if the active version has no edit of these domains.
+        "average_wer", and with two or more domains "backward_transfer" and "forward_transfer", as fractions;
+        without the latter if there never was a version without the later domains. Empty if the active
+        version has no edit of these domains.
     """
     order = [domain for domain in ledger.domains(versions[-1]) if domain in domains]
     if not order:
         return {}
-    firsts = [next(v for v in versions if {*order[: i + 1]} <= {*ledger.domains(v)}) for i in range(len(order) - 1)]
-    matrix = np.array([[version.wer[domain] for domain in order] for version in (*firsts, versions[-1])])
+    prefixes = [{*order[: i + 1]} for i in range(len(order) - 1)]
+    firsts = [next(v for v in versions if prefix <= {*ledger.domains(v)}) for prefix in prefixes]
+    matrix = _matrix([*firsts, versions[-1]], order)
     metrics = {"average_wer": average_wer(matrix)}
     if len(order) > 1:
-        base = np.array([versions[0].wer[domain] for domain in order])
         metrics["backward_transfer"] = backward_transfer(matrix)
-        metrics["forward_transfer"] = forward_transfer(matrix, base)
+        unmeasured = {*ledger.domains(versions[-1])}.difference(order)
+        adapted = [{*ledger.domains(version)} - unmeasured for version in versions]
+        if all(prefix in adapted for prefix in prefixes):
+            rows = [versions[adapted.index(prefix)] for prefix in prefixes]
+            base = np.array([versions[0].wer[domain] for domain in order])
+            metrics["forward_transfer"] = forward_transfer(_matrix([*rows, versions[-1]], order), base)
     return metrics
+
+
+def _matrix(versions: Sequence[Version], domains: Sequence[str]) -> NDArray[np.float64]:
+    """WER of each version (row) on each domain (column)."""
+    return np.array([[version.wer[domain] for domain in domains] for version in versions])

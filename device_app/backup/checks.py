@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from device_app.models.ledger_files import SUFFIX, LedgerFiles
 from device_app.models.ledger_record import DamagedRecordError, NewerRecordError
 from device_app.remote.jobs import read_jobs
 from device_app.remote.trusted_hosts import read_hosts
-from editing.errors import AsrEdgeError, BadInputError, StorageError
+from editing.errors import AsrEdgeError, BadInputError, BundleError, StorageError
 from editing.files import sha256
 from editing.task_vector import summarise
 from export.bundle import WEIGHTS, Bundle
@@ -110,14 +110,17 @@ def contents_of(folder: Path) -> Contents:
     for ledger in (folder / "ledgers").glob("*/"):
         try:
             found = LedgerFiles(ledger).read_ledger()
-        except (DamagedRecordError, NewerRecordError):
+        except (DamagedRecordError, NewerRecordError, StorageError):
             edits = None
             continue
         if found is not None and edits is not None:
             edits += len(found[0].edits)
         if found is not None and found[0].edits:
             bases.add(found[0].base)
-    own = {Bundle.open(path.parent).weights_hash for path in (folder / "models").glob("*/model.json")}
+    own = set()
+    for path in (folder / "models").glob("*/model.json"):
+        with suppress(BundleError):  # a damaged model does not stop a restoration, which may bring it back
+            own.add(Bundle.open(path.parent).weights_hash)
     missing = bases - own - {bundle.weights_hash for bundle in installed_bases()}
     return Contents(_recordings(folder / DATABASE), edits, tuple(sorted(base[:8] for base in missing)))
 

@@ -155,7 +155,7 @@ class _Collector:
         name = f"ledgers/{files.folder.name}"
         try:
             found, before = files.read_ledger(), None
-            with suppress(DamagedRecordError):  # the next change replaces it
+            with suppress(DamagedRecordError, StorageError):  # the next change replaces it
                 before = files.read(files.previous)
         except (DamagedRecordError, NewerRecordError) as error:
             raise StorageError(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from device_app.cli import options
+from device_app.cli import completion, options
 from device_app.cli.judging import open_ledger
 from device_app.cli.printing import ask
 from device_app.cli.terminal.outcome import report_adaptation
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def adapt(
     domain: Annotated[
-        str, typer.Option(help="The domain to learn.", autocompletion=options.complete_domain)
+        str, typer.Option(help="The domain to learn.", autocompletion=completion.complete_domain)
     ] = DEFAULT_DOMAIN,
     lam: options.LambdaOrAuto = None,
     method: options.Method = "ties",
@@ -51,7 +51,7 @@ def adapt(
     on: Annotated[
         str | None,
         typer.Option(
-            metavar="URL", help="Fine-tune on a host; needs no torch here.", autocompletion=options.complete_host
+            metavar="URL", help="Fine-tune on a host; needs no torch here.", autocompletion=completion.complete_host
         ),
     ] = None,
     send_held_out: Annotated[
@@ -74,7 +74,7 @@ def adapt(
 
     settings = AdaptationSettings(
         domain=domain,
-        merge=options.merge_settings(lam, density, method, others, allows_negative=False),
+        merge=options.merge_settings(lam, density, method, others, allows_negative=False, allows_auto=True),
         gate=options.gate_policy(tolerance, force=force, dry_run=dry_run),
         sweep=lam == options.AUTO,
         orthography=orthography,

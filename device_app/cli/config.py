@@ -111,7 +111,7 @@ def _values(
             mistakes.append(str(error))
     if {"lambda", "density", "method", "set"} & parameters.keys():
         try:
-            _check_merge(found, location, takes_method="method" in parameters, allows_negative=command.name != "adapt")
+            _check_merge(found, location, takes_method="method" in parameters, is_adapt=command.name == "adapt")
         except BadInputError as error:
             mistakes.append(str(error))
     return {str(parameters[name].name): value for name, value in found.items()}
@@ -131,14 +131,14 @@ def _check_value(parameter: TyperOption, context: typer.Context, value: Any, loc
         raise BadInputError(f"{location}: {reworded(str(getattr(error, 'message', error)))}") from error
 
 
-def _check_merge(values: Mapping[str, Any], location: str, *, takes_method: bool, allows_negative: bool) -> None:
+def _check_merge(values: Mapping[str, Any], location: str, *, takes_method: bool, is_adapt: bool) -> None:
     """Checks the options of a merge, which typer cannot check, because their ranges depend on the method.
 
     Args:
         values: options of a command that have passed typer's checks.
         location: file and command, for error messages.
         takes_method: whether the command has --method; the ranges of --lambda and --density are the same for all.
-        allows_negative: whether the command takes a negative lambda.
+        is_adapt: whether the command is `adapt`, which alone takes "auto" and refuses a negative lambda.
 
     Raises:
         BadInputError: a value is out of range, or of another type.
@@ -153,7 +153,12 @@ def _check_merge(values: Mapping[str, Any], location: str, *, takes_method: bool
         method, pairs = "ties", None
     try:
         options.parse_merge_settings(
-            None if lam is None else str(lam), density, str(method), pairs, allows_negative=allows_negative
+            None if lam is None else str(lam),
+            density,
+            str(method),
+            pairs,
+            allows_negative=not is_adapt,
+            allows_auto=is_adapt,
         )
     except BadInputError as error:
         raise BadInputError(f"{location}: {error}") from error

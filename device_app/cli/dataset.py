@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from device_app.cli import options
+from device_app.cli.completion import complete_domain
 from device_app.cli.printing import ask, echo, print_json
 from device_app.cli.terminal.progress import progress
 from device_app.cli.terminal.table import print_table
@@ -18,8 +19,8 @@ from editing.errors import counted
 app = typer.Typer(help="Show and manage recordings by domain.", no_args_is_help=True)
 
 
-Domain = Annotated[str, typer.Argument(help="A domain's name.", autocompletion=options.complete_domain)]
-OptionalDomain = Annotated[str | None, typer.Argument(help="Only this domain.", autocompletion=options.complete_domain)]
+Domain = Annotated[str, typer.Argument(help="A domain's name.", autocompletion=complete_domain)]
+OptionalDomain = Annotated[str | None, typer.Argument(help="Only this domain.", autocompletion=complete_domain)]
 Ids = Annotated[list[int], typer.Argument(metavar="ID...", help="Utterances, as 'dataset show' numbers them.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
@@ -101,7 +102,7 @@ def move(ids: Ids, to: Annotated[str, typer.Option(metavar="DOMAIN", help="Creat
 @app.command()
 def delete(
     ids: Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="Utterances.")] = None,
-    domain: Annotated[str | None, typer.Option(help="All of a domain.", autocompletion=options.complete_domain)] = None,
+    domain: Annotated[str | None, typer.Option(help="All of a domain.", autocompletion=complete_domain)] = None,
     yes: Yes = False,
 ) -> None:
     """Delete utterances, their audio included."""
@@ -130,7 +131,7 @@ def forget(speaker: Annotated[str, typer.Option(help="A speaker's name.")], yes:
 
 @app.command()
 def export(
-    domain: Annotated[str, typer.Option(help="Which domain.", autocompletion=options.complete_domain)],
+    domain: Annotated[str, typer.Option(help="Which domain.", autocompletion=complete_domain)],
     out: Annotated[Path, typer.Option(help="The folder to create; it must be new or empty.")],
     form: Annotated[DatasetFormat, typer.Option("--format", help="The format of the manifest.")] = DatasetFormat.NEMO,
 ) -> None:

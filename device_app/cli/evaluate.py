@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from device_app.cli import options
+from device_app.cli import completion, options
 from device_app.cli.printing import echo, print_json, print_text
 from device_app.cli.terminal.progress import progress
 from device_app.cli.terminal.table import print_table
@@ -28,7 +28,7 @@ def evaluate(
         typer.Option(
             "--domain",
             help="Stored recordings of this domain, the held-out ones unless --split says otherwise.",
-            autocompletion=options.complete_domain,
+            autocompletion=completion.complete_domain,
         ),
     ] = None,
     split: Annotated[str | None, typer.Option(help="Only the lines of this split.")] = None,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from device_app.cli import options
+from device_app.cli import completion, options
 from device_app.cli.judging import change_model, open_ledger
 from device_app.cli.printing import ask
 
@@ -16,10 +16,10 @@ Group = Annotated[str, typer.Option(help="A group of devices, to which the host'
 
 
 def contribute(
-    edit: Annotated[int, typer.Argument(metavar="N", help="An edit.", autocompletion=options.complete_edit)],
+    edit: Annotated[int, typer.Argument(metavar="N", help="An edit.", autocompletion=completion.complete_edit)],
     group: Group,
     on: options.Host,
-    density: Annotated[float, typer.Option(metavar=options.SHARE, help="The fraction of entries to send.")] = 0.5,
+    density: Annotated[float, typer.Option(metavar=options.FRACTION, help="The fraction of entries to send.")] = 0.5,
     model: options.Model = None,
 ) -> None:
     """Send an edit's task vector to a group: no recordings, no texts.
@@ -67,7 +67,7 @@ def pull(
     gate = options.gate_policy(tolerance, force=force, dry_run=dry_run, requires_gain=False)
     host = find_host(on)
     ledger = open_ledger(model)
-    settings.with_defaults(1, ledger.base.shapes())
+    settings.with_defaults(1, ledger.base.shapes())  # only checks them, before anything is read
     with Store() as store:
         own = domains_with_test_sets(store)
     if not own and not dry_run:

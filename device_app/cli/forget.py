@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from device_app.cli import options
+from device_app.cli import completion, options
 from device_app.cli.printing import ask, echo, print_json
 from editing.errors import counted
 
@@ -22,7 +22,7 @@ def forget(
     everything: Annotated[bool, typer.Option("--everything", help="All recordings, edits and terms.")] = False,
     speaker: Annotated[str | None, typer.Option(help="All recordings of a speaker.")] = None,
     domain: Annotated[
-        str | None, typer.Option(help="All recordings of a domain.", autocompletion=options.complete_domain)
+        str | None, typer.Option(help="All recordings of a domain.", autocompletion=completion.complete_domain)
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show; change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -38,26 +39,38 @@ def jobs(context: typer.Context, as_json: options.Json = False) -> None:
     found = [(job, state_of(job)) for job in all_jobs()]
     if as_json:
         rows = [
-            {"id": job.key, "host": job.url, "domain": job.settings.domain, "created": job.created, **state}
+            {
+                "id": job.key,
+                "host": job.url,
+                "domain": job.settings.domain,
+                "created": job.created,
+                **dict.fromkeys(("place", "progress", "error")),
+                **state,
+            }
             for job, state in found
         ]
         print_json(rows)
     elif not found:
         echo("There are no jobs. 'asr-edge adapt --domain NAME --on URL' starts one.")
     else:
-        head = ("job", "domain", "host", "since", "state")
+        head = ("job", "domain", "host", "created", "state")
         table = [
-            (job.key[:8], job.settings.domain, job.url, job.created[:16].replace("T", " "), describe(state))
+            (job.key[:8], job.settings.domain, job.url, _local_time(job.created), describe(state))
             for job, state in found
         ]
         print_table([head, *table], right=())
 
 
+def _local_time(created: str) -> str:
+    try:
+        return f"{datetime.fromisoformat(created).astimezone():%Y-%m-%d %H:%M}"
+    except ValueError:  # of a file that was edited by hand
+        return created
+
+
 @app.command()
-def attach(
-    job: JobId, model: options.Model = None, threads: options.Threads = None, as_json: options.Json = False
-) -> None:
-    """Wait for a job, then merge and check its result as 'adapt' does.
+def attach(job: JobId, threads: options.Threads = None, as_json: options.Json = False) -> None:
+    """Send a job if that was interrupted, wait for it, then merge and check its result as 'adapt' does.
 
     Exit code 3: the gate rejected it.
     """
@@ -68,7 +81,7 @@ def attach(
 
     found = find_job(job)
     with Store() as store:
-        ledger = open_ledger(model or found.model)
+        ledger = open_ledger(found.model)
         outcome = complete(store, ledger, found, find_host(found.url), None, terminal_context(threads))
     report_adaptation(ledger, outcome, found.settings.domain, as_json)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from device_app.cli import options
+from device_app.cli import completion, options
 from device_app.cli.printing import echo
 from device_app.cli.terminal.corrections import add_corrected_terms
 from device_app.cli.terminal.keyboard import Keyboard
@@ -33,7 +33,7 @@ app = typer.Typer(help="Label recordings with what is said in them.")
 def label(
     context: typer.Context,
     domain: Annotated[
-        str | None, typer.Option(help="Only this domain.", autocompletion=options.complete_domain)
+        str | None, typer.Option(help="Only this domain.", autocompletion=completion.complete_domain)
     ] = None,
     low_confidence: Annotated[
         bool,

@@ -39,7 +39,7 @@ def merge(
     ledger = open_ledger(model)
     if len(vectors) < 2:
         raise BadInputError("name two or more vectors to merge; for one, use 'asr-edge vector import'")
-    settings.with_defaults(parameters=ledger.base.shapes())
+    settings.with_defaults(parameters=ledger.base.shapes())  # only checks them, before anything is read
     replaced = [int(name) for name in vectors if name.isdecimal()]
 
     def change(store: Store, context: ExecutionContext) -> Outcome:

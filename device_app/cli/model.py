@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from device_app.cli import options
+from device_app.cli import completion, options
 from device_app.cli.printing import ask, echo, print_json
 
 if TYPE_CHECKING:
@@ -24,12 +24,14 @@ def list_models(
     as_json: options.Json = False,
 ) -> None:
     """Show the models that --model accepts by name; with --fits, also what this machine could run."""
-    from device_app.models.bundles import installed, model_in_use, model_names
+    from device_app.models.bundles import installed, model_in_use
 
-    names, bundles = model_names(), installed()
+    found, damaged = installed()
     in_use = model_in_use()
+    for error in damaged:
+        options.tell(f"! {error}")
     if show_fits:
-        _print_fits(dict(zip(names, bundles, strict=True)), as_json)
+        _print_fits(found, as_json)
         return
     if as_json:
         records = [
@@ -42,11 +44,11 @@ def list_models(
                 "folder": str(b.folder),
                 "in_use": name == in_use,
             }
-            for name, b in zip(names, bundles, strict=True)
+            for name, b in found.items()
         ]
         print_json(records)
         return
-    for name, bundle in zip(names, bundles, strict=True):
+    for name, bundle in found.items():
         mark = "in use; " if name == in_use else ""
         echo(f"{name:16}  {mark}{bundle.family}, {bundle.language}, {bundle.licence}; {bundle.origin}")
 
@@ -55,7 +57,7 @@ def _print_fits(installed: dict[str, Bundle], as_json: bool) -> None:
     from dataclasses import asdict
 
     from device_app.cli.terminal.table import print_table
-    from device_app.evaluation.fits import fits
+    from device_app.evaluation.fits import ADAPTATION_RECORDINGS, fits
 
     options.tell("Estimates from the speed of the embedded model, which is measured once:")
     found = fits(installed)
@@ -69,12 +71,17 @@ def _print_fits(installed: dict[str, Bundle], as_json: bool) -> None:
             f"{fit.rtf:.3f}",
             f"{fit.memory_mb:.0f} MB",
             f"{fit.adaptation_s / 60:.1f} min, {fit.adaptation_gb:.1f} GB",
-            fit.published,
+            fit.published.removesuffix(" WER"),
         )
         for fit in found
     ]
-    print_table([("model", "installed", "real-time factor", "memory", "adaptation", "published"), *rows], right={2, 3})
-    options.tell("An adaptation: fine-tuning on 60 short recordings. A real-time factor below 1 keeps up with speech.")
+    head = ("model", "installed", "real-time factor", "memory", "adaptation", "published WER")
+    print_table([head, *rows], right={2, 3})
+    options.tell(
+        f"An adaptation: fine-tuning on {ADAPTATION_RECORDINGS} short recordings. A real-time factor below 1 keeps up "
+        "with speech."
+    )
+    options.tell("Published WER: mean over the English sets of the Open ASR leaderboard, by the authors of the model.")
     options.tell(
         "'asr-edge model pull NAME' installs a Moonshine model, 'asr-edge convert FOLDER' a downloaded Whisper model."
     )
@@ -87,7 +94,7 @@ def use(
         typer.Argument(
             metavar="NAME|FOLDER",
             help="An installed model, or the folder of a bundle; embedded is the one that comes with asr-edge.",
-            autocompletion=options.complete_model,
+            autocompletion=completion.complete_model,
         ),
     ],
 ) -> None:
@@ -101,7 +108,11 @@ def use(
 @app.command()
 def pull(
     name: Annotated[
-        str, typer.Argument(help="moonshine-tiny, moonshine-base, moonshine-tiny-ja ..., or OWNER/NAME on the hub.")
+        str,
+        typer.Argument(
+            help="moonshine-tiny, moonshine-base, moonshine-tiny-ja ..., or OWNER/NAME on the hub; with --from, the "
+            "name that it gets.",
+        ),
     ],
     source: Annotated[
         Path | None,
@@ -110,7 +121,7 @@ def pull(
     language: options.Language = None,
     yes: Annotated[bool, typer.Option("--yes", help="Accept the licence without a question.")] = False,
 ) -> None:
-    """Install a Moonshine model from the Hugging Face hub, after showing its licence and language."""
+    """Install a Moonshine model from the Hugging Face hub or a folder, after showing its licence and language."""
     from device_app.models.moonshine_checkpoint import describe, install
 
     model = describe(name, source)
@@ -119,7 +130,7 @@ def pull(
     licence = " ".join(filter(None, (card.licence or "unknown", card.link)))
     options.tell(f"{model.source}: language {spoken}, licence {licence}")
     if not card.is_free:
-        options.tell("This licence does not allow every use. Read it before you use the model.")
+        options.tell("It is not known that this licence allows every use. Read it before you use the model.")
     if not yes:
         ask("Install this model?", abort=True)
     if model.is_on_hub:

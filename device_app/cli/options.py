@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from device_app.cli import completion
+from device_app.cli.completion import OWN_OPTIONS
 from device_app.cli.printing import echo
 
 if TYPE_CHECKING:
@@ -17,45 +19,13 @@ if TYPE_CHECKING:
     from export.bundle import Bundle
 
 
-def complete_model(typed: str) -> list[str]:
-    from device_app.models.bundles import model_names
-
-    return [name for name in model_names() if name.startswith(typed)]
-
-
-def complete_domain(typed: str) -> list[str]:
-    from device_app.data.store import Store
-
-    with Store() as store:
-        return [domain for domain in store.domains() if domain.startswith(typed)]
-
-
-def complete_edit(typed: str) -> list[str]:
-    from device_app.models.bundles import find_bundle
-    from device_app.models.ledger import Ledger
-
-    return [str(edit.id) for edit in Ledger(find_bundle(None)).edits if str(edit.id).startswith(typed)]
-
-
-def complete_profile(typed: str) -> list[str]:
-    from device_app.profiles import profiles
-
-    return [name for name in profiles() if name.startswith(typed)]
-
-
-def complete_host(typed: str) -> list[str]:
-    from device_app.remote.trusted_hosts import hosts
-
-    return [url for url in hosts() if url.startswith(typed)]
-
-
 Model = Annotated[
     str | None,
     typer.Option(
         metavar="NAME|FOLDER",
         help="An installed model, or the folder of a bundle.",
         show_default="the one in use",
-        autocompletion=complete_model,
+        autocompletion=completion.complete_model,
     ),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all available, at most 4")]
@@ -89,23 +59,8 @@ Version = Annotated[
 ]
 
 
-def _complete_method(typed: str) -> list[str]:
-    from editing.methods import METHODS
-
-    return [name for name in METHODS if name.startswith(typed)]
-
-
-def _complete_setting(context: typer.Context, typed: str) -> list[str]:
-    from editing.methods import METHODS
-
-    method = METHODS.get(context.params.get("method") or "ties")
-    names = [] if method is None else [name for name in method.settings if name not in OWN_OPTIONS]
-    return [f"{name}=" for name in names if name.startswith(typed)]
-
-
-OWN_OPTIONS = {"lam": "--lambda", "density": "--density"}  # settings with an option of their own
 AUTO = "auto"  # value of --lambda: chosen by a sweep
-SHARE = "FLOAT (0<x<=1)"  # typer shows such a range only with both limits included
+FRACTION = "FLOAT (0<x<=1)"  # typer has no options for half-open ranges, so the help would say 0<=x<=1
 LambdaOrAuto = Annotated[
     str | None,
     typer.Option(
@@ -118,18 +73,18 @@ LambdaOrAuto = Annotated[
 
 
 def lambda_option(default: str) -> Any:
-    """The option --lambda of a command, whose default is described so."""
+    """The option --lambda of a command; `default` is the text that the help shows as the default."""
     text = "Scaling coefficient, also per layer: encoder=0.4,*=0.6."
     return typer.Option("--lambda", metavar="FLOAT", help=text, show_default=default)
 
 
 def density_option(default: str) -> Any:
-    """The option --density of a command, whose default is described so."""
-    return typer.Option(metavar=SHARE, help="The fraction of the vector's entries to keep.", show_default=default)
+    """The option --density of a command; `default` is the text that the help shows as the default."""
+    return typer.Option(metavar=FRACTION, help="The fraction of the vector's entries to keep.", show_default=default)
 
 
 Lambda = Annotated[str | None, lambda_option("the method's; 0.6 for ties")]
-Method = Annotated[str, typer.Option(help="The merge method.", autocompletion=_complete_method)]
+Method = Annotated[str, typer.Option(help="The merge method.", autocompletion=completion.complete_method)]
 Density = Annotated[float | None, density_option("the method's; 0.5 for ties")]
 Settings = Annotated[
     list[str] | None,
@@ -137,7 +92,7 @@ Settings = Annotated[
         "--set",
         metavar="NAME=VALUE",
         help="Another setting of the method, such as outliers=0.02; repeatable.",
-        autocompletion=_complete_setting,
+        autocompletion=completion.complete_setting,
     ),
 ]
 Language = Annotated[
@@ -148,7 +103,9 @@ Language = Annotated[
         show_default="the model card's; en without a card",
     ),
 ]
-Host = Annotated[str, typer.Option("--on", metavar="URL", help="A trusted host.", autocompletion=complete_host)]
+Host = Annotated[
+    str, typer.Option("--on", metavar="URL", help="A trusted host.", autocompletion=completion.complete_host)
+]
 Tolerance = Annotated[
     float,
     typer.Option(min=0.0, max=100.0, help="Points by which the WER of earlier domains and general speech may rise."),
@@ -164,15 +121,18 @@ def merge_settings(
     others: Sequence[str] | None = None,
     *,
     allows_negative: bool = True,
+    allows_auto: bool = False,
 ) -> MergeSettings:
-    """Settings of a merge from --method, --lambda, --density and --set; "auto" leaves lambda at its default.
+    """Settings of a merge from --method, --lambda, --density and --set; "auto" leaves lambda to a sweep.
 
     Prints what an unusual lambda does.
 
     Raises:
         BadInputError: as `parse_merge_settings`.
     """
-    settings = parse_merge_settings(lam, density, method, others, allows_negative=allows_negative)
+    settings = parse_merge_settings(
+        lam, density, method, others, allows_negative=allows_negative, allows_auto=allows_auto
+    )
     _tell_unusual(lam, settings.settings.get("lam"))
     return settings
 
@@ -184,12 +144,21 @@ def parse_merge_settings(
     others: Sequence[str] | None = None,
     *,
     allows_negative: bool = True,
+    allows_auto: bool = False,
 ) -> MergeSettings:
     """The settings of `merge_settings`; prints nothing.
 
+    Args:
+        lam: --lambda; None is the default of the method.
+        density: --density; None is the default of the method.
+        method: --method.
+        others: each --set.
+        allows_negative: whether lambda may be negative.
+        allows_auto: whether lambda may be "auto", because the command chooses it by a sweep.
+
     Raises:
-        BadInputError: lambda is neither a number, "auto", nor numbers by layers; or the method does not
-            have one of the other settings; or a value is out of range.
+        BadInputError: lambda is neither a number nor numbers by layers, or is not allowed; or the method
+            does not have one of the other settings; or a value is out of range.
     """
     from device_app.adaptation.settings import MergeSettings
     from editing.errors import BadInputError
@@ -203,6 +172,8 @@ def parse_merge_settings(
             raise BadInputError(f"--density: {method} has no density; it has {_listed(method)}")
         METHODS[method].details["density"].check("--density", density)
         settings["density"] = density
+    if lam == AUTO and not allows_auto:
+        raise BadInputError("--lambda auto: only 'asr-edge adapt' chooses lambda by WER; expected a number")
     if lam is not None and lam != AUTO:
         settings["lam"] = _parse_lambda(lam)
         METHODS[method].details["lam"].check("--lambda", settings["lam"])
@@ -294,6 +265,12 @@ def _listed(method: str) -> str:
 def gate_policy(tolerance: float, *, force: bool, dry_run: bool, requires_gain: bool = True) -> GatePolicy:
     """The gate's policy from --tolerance (in points), --force and --dry-run.
 
+    Args:
+        tolerance: in points.
+        force: --force.
+        dry_run: --dry-run.
+        requires_gain: whether the WER of the edit's domain must fall.
+
     Raises:
         BadInputError: the tolerance is NaN.
     """
@@ -317,14 +294,21 @@ def tell(message: str, *, bold: bool = False, colour: str | None = None) -> None
 
 
 def model_files(model: str | None) -> list[Path]:
-    """The files of a model that `--model` names by its folder; no output may replace them."""
-    return [] if model is None else sorted(path for path in Path(model).rglob("*") if path.is_file())
+    """The files of the model of `--model`, None for the one in use; no output may replace them.
+
+    Raises:
+        BundleError: there is no such model, or it is damaged.
+        StorageError: which model is in use cannot be read.
+    """
+    from device_app.models.bundles import find_bundle
+
+    return sorted(path for path in find_bundle(model).folder.rglob("*") if path.is_file())
 
 
 def decoding_options(
     lm: Path | None, beam: int | None, terms: Path | None = None, no_terms: bool = False, *, replaces: bool = False
 ) -> DecodingOptions:
-    """Decoding options from --lm, --beam, --terms and --no-terms; with the replacements of the list if `replaces`.
+    """Decoding options from --lm, --beam, --terms and --no-terms; with the replacements of both lists if `replaces`.
 
     Raises:
         BadInputError: a file is not a valid ARPA file, or not a valid list of terms.
@@ -351,7 +335,20 @@ def load(
     version: int | None = None,
     decoding: DecodingOptions | None = None,
 ) -> tuple[Bundle, Transcriber]:
-    """Loads the active version, or another one; prints a message if it has to be baked first."""
+    """Loads the active version, or another one; prints a message if it has to be baked first.
+
+    Args:
+        model: --model; None is the model in use.
+        threads: of the CPU; None is all available, at most 4.
+        precision: of the weights.
+        version: number of a version, 0 is the base; None is the active one.
+        decoding: how to decode.
+
+    Raises:
+        BundleError: there is no such model, or it is damaged.
+        BadInputError: there is no such version, or a decoding option does not fit the model.
+        StorageError: the ledger is damaged, or the model cannot be baked because the disk is full.
+    """
     from device_app.models.active import my_model
     from device_app.recognition.options import DecodingOptions
     from device_app.recognition.transcriber import Transcriber

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from device_app.cli import options
+from device_app.cli import completion, options
 from device_app.cli.printing import ask, echo, print_json
 
 app = typer.Typer(help="Several people on one machine, each with their own recordings, terms and edits.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The profile.", autocompletion=options.complete_profile)]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The profile.", autocompletion=completion.complete_profile)]
 
 
 @app.command("list")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from device_app.cli import options
+from device_app.cli import completion, options
 from device_app.cli.printing import echo
 from device_app.cli.terminal.keyboard import Keyboard
 from device_app.cli.terminal.next_step import tell_progress
@@ -27,7 +27,7 @@ def record(
     domain: Annotated[
         str,
         typer.Option(
-            help="The domain of the recordings: a person, a room, a trade.", autocompletion=options.complete_domain
+            help="The domain of the recordings: a person, a room, a trade.", autocompletion=completion.complete_domain
         ),
     ] = DEFAULT_DOMAIN,
     free: Annotated[bool, typer.Option("--free", help="Say anything, and correct the hypothesis.")] = False,

@@ -40,7 +40,9 @@ def report(
         check_output(output, overwrite=overwrite)
         check_writable(output, makes_folder=False)
     ledger = open_ledger(model)
-    options.tell("Transcribing the test recordings with each version that was not measured yet ...")
+    options.tell(
+        "Transcribing the test recordings with each version not measured yet; measured ones keep their figures ..."
+    )
     with Store() as store, ledger.changing():
         history = None if html is None else measure_history(store, ledger, terminal_context(threads))
         domains, versions = measure_versions(store, ledger, terminal_context(threads))

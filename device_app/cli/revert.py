@@ -7,14 +7,16 @@ from typing import Annotated
 
 import typer
 
-from device_app.cli import options
+from device_app.cli import completion, options
 from device_app.cli.judging import change_model, open_ledger
 from device_app.cli.printing import echo
 from device_app.cli.terminal.outcome import edits_in_words
 
 Id = Annotated[
     int,
-    typer.Argument(metavar="N", help="An edit, as 'asr-edge log' numbers them.", autocompletion=options.complete_edit),
+    typer.Argument(
+        metavar="N", help="An edit, as 'asr-edge log' numbers them.", autocompletion=completion.complete_edit
+    ),
 ]
 UNCHANGED = "unchanged"
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from device_app.cli import options
+from device_app.cli import completion, options
 from device_app.cli.judging import change_model, open_ledger
 from device_app.cli.printing import echo, print_json
 
@@ -19,7 +19,7 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="A task vector, .safe
 
 @app.command()
 def export(
-    edit: Annotated[int, typer.Argument(metavar="N", help="An edit.", autocompletion=options.complete_edit)],
+    edit: Annotated[int, typer.Argument(metavar="N", help="An edit.", autocompletion=completion.complete_edit)],
     file: File,
     density: Annotated[float | None, options.density_option("the edit's")] = None,
     overwrite: options.Overwrite = False,
@@ -62,7 +62,7 @@ def import_(
     settings = options.merge_settings(lam, density, method, others)
     gate = options.gate_policy(tolerance, force=force, dry_run=dry_run)
     ledger = open_ledger(model)
-    settings.with_defaults(1, ledger.base.shapes())
+    settings.with_defaults(1, ledger.base.shapes())  # only checks them, before anything is read
     vector = ledger.load(file)
     found, domain = {str(file): vector}, vector.origin.domain
     change_model(
@@ -76,7 +76,7 @@ def import_(
 @app.command()
 def show(file: File, as_json: options.Json = False) -> None:
     """Show the metadata of a task vector's file."""
-    from editing.errors import one_line
+    from editing.errors import counted, one_line
     from editing.task_vector import summarise
 
     summary = summarise(file)
@@ -89,6 +89,15 @@ def show(file: File, as_json: options.Json = False) -> None:
     if as_json:
         print_json(record)
         return
-    for name, value in record.items():
-        if name not in ("layers", "scores"):
+    origin = summary.origin
+    trained = f"{counted(origin.utterances, 'utterance')}, {origin.seconds / 60:.1f} min" if origin.utterances else ""
+    lines = {
+        **{name: value for name, value in record.items() if name not in ("layers", "scores", "utterances", "seconds")},
+        "trained on": trained,
+        "norm": f"{summary.norm:g}",
+        "density": f"{origin.density:.0%}",
+        "nonzero": f"{summary.density:.1%} of the entries",
+    }
+    for name, value in lines.items():
+        if value != "":
             echo(f"{name:12} {one_line(str(value))}")

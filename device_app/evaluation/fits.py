@@ -37,6 +37,7 @@ BYTES_IN_MEMORY = 2.0  # per parameter of an int8 model: the file, and what ONNX
 
 # Fine-tuning the embedded model on 60 short recordings took 79 s (docs/adapt.md) on a machine with this real-time
 # factor, and 2.1 GB. AdamW keeps 16 bytes for each parameter: weight, gradient and two moments.
+ADAPTATION_RECORDINGS = 60
 ADAPTATION_S = 79.0
 ADAPTATION_RTF = 0.013
 ADAPTATION_GB = 2.1

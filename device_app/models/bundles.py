@@ -8,7 +8,7 @@ from pathlib import Path
 
 from device_app.paths import ASSETS, data_folder
 from editing.errors import BundleError, StorageError, one_line
-from editing.files import write_atomically
+from editing.files import cannot_read, write_atomically
 from editing.json_text import read_json
 from editing.privacy import make_folder
 from export.bundle import WEIGHTS, Bundle
@@ -42,9 +42,25 @@ def model_names() -> list[str]:
     return [EMBEDDED_NAME, *pulled_models()]
 
 
-def installed() -> list[Bundle]:
-    """The bundles of `model_names`, in the same order."""
-    return [embedded_bundle(), *(Bundle.open(folder) for folder in pulled_models().values())]
+def installed() -> tuple[dict[str, Bundle], list[BundleError]]:
+    """The installed models that can be opened, by name, and the errors of the others.
+
+    The model in use is one of them, by its folder if `use` has chosen a folder.
+
+    Raises:
+        StorageError: which model is in use cannot be read.
+    """
+    folders = {EMBEDDED_NAME: EMBEDDED, **pulled_models()}
+    in_use = model_in_use()
+    folders.setdefault(in_use, Path(in_use))
+    found: dict[str, Bundle] = {}
+    damaged: list[BundleError] = []
+    for name, folder in folders.items():
+        try:
+            found[name] = Bundle.open(folder)
+        except BundleError as error:
+            damaged.append(error)
+    return found, damaged
 
 
 def find_base(weights_hash: str) -> Bundle | None:
@@ -86,7 +102,7 @@ def model_in_use() -> str:
     """The name or folder of the model that commands without `--model` use: by default the embedded one.
 
     Raises:
-        StorageError: the file that records it is damaged.
+        StorageError: the file that records it is damaged or cannot be read.
     """
     path = data_folder() / IN_USE
     try:
@@ -95,8 +111,10 @@ def model_in_use() -> str:
             raise TypeError("its model is not a text")
     except (FileNotFoundError, NotADirectoryError):
         return EMBEDDED_NAME
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StorageError(f"{path}: cannot be read ({error}); 'asr-edge model use embedded' writes it anew") from error
+    except OSError as error:
+        raise cannot_read(path, error) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{path}: is damaged ({error}); 'asr-edge model use embedded' writes it anew") from error
     return name
 
 

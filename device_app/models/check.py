@@ -19,7 +19,7 @@ from device_app.models.bundles import installed_bases
 from device_app.models.ledger_files import SUFFIX, LedgerFiles
 from device_app.models.ledger_record import DamagedRecordError, NewerRecordError, Record
 from device_app.paths import data_folder
-from editing.errors import AsrEdgeError, TaskVectorError, counted, one_line
+from editing.errors import AsrEdgeError, StorageError, TaskVectorError, counted, one_line
 from editing.files import sha256
 from editing.task_vector import read_origin, summarise
 from export.bundle import Bundle
@@ -52,9 +52,12 @@ def _examine_ledger(files: LedgerFiles, base: Bundle | None) -> Iterator[Finding
         kind = "ledgers of a newer asr-edge"
         yield Finding(kind, f"{files.ledger}: {error}", "use that version of asr-edge", is_fault=False)
         return
+    except StorageError as error:
+        yield Finding("ledgers that cannot be read", str(error), "nothing is moved, because they may be intact")
+        return
     except DamagedRecordError as error:
         yield _damaged_ledger(files, str(error))
-        with suppress(DamagedRecordError, NewerRecordError):  # the ledger that will replace it
+        with suppress(DamagedRecordError, NewerRecordError, StorageError):  # the ledger that will replace it
             found = files.read(files.previous)
             record = found[0] if found is not None else None
     else:
@@ -100,6 +103,9 @@ def _missing_ledger(files: LedgerFiles) -> Iterator[Finding]:
 def _damaged_previous(files: LedgerFiles) -> Iterator[Finding]:
     try:
         files.read(files.previous)
+    except StorageError as error:
+        kind = "copies of the previous ledger that cannot be read"
+        yield Finding(kind, str(error), "nothing is moved, because they may be intact")
     except (DamagedRecordError, NewerRecordError) as error:
         yield Finding(
             "damaged copies of the previous ledger",
@@ -160,7 +166,7 @@ def _damage_of_vector(path: Path, name: str, base: Bundle | None) -> str:
 def _unreferenced_vectors(files: LedgerFiles) -> Iterator[Finding]:
     try:
         paths = files.unreferenced_vectors()
-    except (DamagedRecordError, NewerRecordError):  # references are unknown until the ledger is repaired
+    except (DamagedRecordError, NewerRecordError, StorageError):  # references are unknown until it is repaired
         return
     for path in paths:
         if not path.name.endswith(".tmp"):

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from device_app.models.ledger_record import HASH, MAX_BYTES, DamagedRecordError, NewerRecordError, Record, parse_record
 from editing.errors import StorageError
-from editing.files import cannot_write, sha256, sync, write_all_atomically, write_atomically
+from editing.files import cannot_read, cannot_write, sha256, sync, write_all_atomically, write_atomically
 from editing.json_text import JSONTextError, read_bounded
 from editing.lock import locked
 from editing.privacy import make_folder
@@ -75,14 +75,15 @@ class LedgerFiles:
 
         Raises:
             NewerRecordError: a newer asr-edge has written it.
-            DamagedRecordError: it is damaged, or cannot be read.
+            DamagedRecordError: it is damaged.
+            StorageError: it cannot be read, which does not mean that it is damaged.
         """
         try:
             data = read_bounded(path, MAX_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise DamagedRecordError(f"it cannot be read: {error.strerror}") from error
+            raise cannot_read(path, error) from error
         except JSONTextError as error:
             raise DamagedRecordError(str(error)) from error
         record = parse_record(data)
@@ -94,7 +95,8 @@ class LedgerFiles:
         """Reads the ledger, as `read`.
 
         Raises:
-            NewerRecordError, DamagedRecordError: as `read`; also if only its previous copy exists.
+            NewerRecordError, DamagedRecordError, StorageError: as `read`; DamagedRecordError also if only its
+                previous copy exists.
         """
         found = self.read(self.ledger)
         # The previous copy is written only when the ledger exists, so a copy without a ledger means damage.
@@ -106,7 +108,7 @@ class LedgerFiles:
         """Whether the copy from before the last change can replace a damaged ledger."""
         try:
             return self.read(self.previous) is not None
-        except (DamagedRecordError, NewerRecordError):
+        except (DamagedRecordError, NewerRecordError, StorageError):
             return False
 
     def write(self, record: Record, before: bytes | None) -> None:
@@ -133,7 +135,7 @@ class LedgerFiles:
         Does nothing if the ledger is intact or of a newer asr-edge.
 
         Raises:
-            StorageError: the folder cannot be written.
+            StorageError: the folder cannot be written, or the ledger cannot be read.
         """
         try:
             self.read_ledger()
@@ -143,6 +145,8 @@ class LedgerFiles:
             return
         else:
             return
+        with suppress(DamagedRecordError, NewerRecordError):
+            self.read(self.previous)  # raises StorageError if it cannot be read, because it may be intact
         if not self.is_previous_intact():
             for path in (self.previous, self.ledger):
                 if path.exists():
@@ -156,7 +160,8 @@ class LedgerFiles:
         """Files in the folder of the task vectors that neither the ledger nor its previous copy refers to.
 
         Raises:
-            DamagedRecordError, NewerRecordError: the ledger cannot be read.
+            DamagedRecordError, NewerRecordError: of the ledger, as `read`.
+            StorageError: the ledger or its previous copy cannot be read.
         """
         found = self.read(self.ledger)
         named = set() if found is None else found[0].vectors

@@ -16,7 +16,8 @@ def vector_of_edit(ledger: Ledger, edit: int, density: float | None = None) -> T
     Args:
         ledger: the ledger of the model.
         edit: the number of the edit.
-        density: the fraction of entries to keep; None for the density of the edit.
+        density: the fraction of entries to keep; None for that in the active version, or, if the edit is not active,
+            when it was made.
 
     Raises:
         BadInputError: there is no such edit, it is a merge of several vectors, or the density is out of range.
@@ -28,7 +29,9 @@ def vector_of_edit(ledger: Ledger, edit: int, density: float | None = None) -> T
     vector = ledger.vector(found.vectors[0])
     if density is not None:
         DENSITY.check("density", density)
-    kept = density if density is not None else float(found.settings.get("density", 1.0))
+    # The active version's settings come first: 'reweight' changes them, and 'log' shows them.
+    settings = next((one.settings for one in ledger.current.applied if one.edit == edit), found.settings)
+    kept = density if density is not None else float(settings.get("density", 1.0))
     if kept >= 1:
         return vector
     origin = replace(vector.origin, method="trim", density=kept, scores=dict(found.after))

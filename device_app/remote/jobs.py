@@ -23,9 +23,9 @@ from device_app.models.edited_bundle import EditedBundle
 from device_app.paths import data_folder
 from device_app.remote.archive import pack
 from editing.errors import AsrEdgeError, BadInputError, StorageError, one_line
-from editing.files import cannot_write, write_atomically
+from editing.files import cannot_read, cannot_write, write_atomically
 from editing.former_names import STATEMENT, translated
-from editing.json_text import read_json
+from editing.json_text import JSONTextError, read_json
 from editing.privacy import make_folder
 from editing.task_vector import Origin
 
@@ -152,7 +152,7 @@ def jobs() -> list[Job]:
     """The unfinished jobs of this device, the oldest first.
 
     Raises:
-        StorageError: the record of a job is damaged.
+        StorageError: as `read_jobs`.
     """
     return read_jobs(_folder())
 
@@ -161,19 +161,29 @@ def read_jobs(folder: Path) -> list[Job]:
     """Reads the jobs in a folder, the oldest first, as `jobs` does for the data folder.
 
     Raises:
-        StorageError: the file of a job is damaged; the message names it.
+        StorageError: the file of a job is damaged or cannot be read; the message names it.
     """
     found = []
     for path in sorted(folder.glob("*/job.json")):
         try:
             record = translated(read_json(path), STATEMENT)
+        except FileNotFoundError:  # another process has just finished or cancelled it
+            continue
+        except OSError as error:
+            raise cannot_read(path, error) from error
+        except JSONTextError as error:
+            raise _damaged(path, error) from error
+        try:
             if record["key"] != path.parent.name:  # `delete` removes the folder of this name
                 raise ValueError("its key is not the name of its folder")
             found.append(_job(record))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            reason = one_line(str(error))
-            raise StorageError(f"{path}: is damaged ({reason}); remove its folder and adapt again") from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise _damaged(path, error) from error
     return sorted(found, key=lambda job: job.created)
+
+
+def _damaged(path: Path, error: Exception) -> StorageError:
+    return StorageError(f"{path}: is damaged ({one_line(str(error))}); remove its folder and adapt again")
 
 
 def find_job(name: str) -> Job:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from editing.errors import BadInputError
-from editing.files import write_atomically
+from editing.files import cannot_read, write_atomically
 from editing.privacy import private_folder
 
 AUTHORITY = "authority.pem"
@@ -37,8 +37,8 @@ def make_certificate(folder: Path, names: Sequence[str]) -> None:
         names: DNS names and IP addresses by which devices reach the server.
 
     Raises:
-        BadInputError: a name is invalid, or the key of the authority is of another type.
-        StorageError: the folder cannot be written.
+        BadInputError: a name is invalid, or the authority is damaged or its key of another type.
+        StorageError: the folder cannot be written, or the authority cannot be read.
     """
     private_folder(folder)
     alternatives = [_alternative(name) for name in names]
@@ -46,10 +46,7 @@ def make_certificate(folder: Path, names: Sequence[str]) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         write_atomically(folder / AUTHORITY_KEY, _private(key))
         write_atomically(folder / AUTHORITY, _pem(_authority(key)))
-    authority = x509.load_pem_x509_certificate((folder / AUTHORITY).read_bytes())
-    authority_key = serialization.load_pem_private_key((folder / AUTHORITY_KEY).read_bytes(), None)
-    if not isinstance(authority_key, ec.EllipticCurvePrivateKey):
-        raise BadInputError(f"{folder / AUTHORITY_KEY}: is not the key of an authority that asr-edge created")
+    authority, authority_key = _read_authority(folder)
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = (
         _builder(alternatives[0].value, authority.subject, key, CERTIFICATE_DAYS)
@@ -61,6 +58,24 @@ def make_certificate(folder: Path, names: Sequence[str]) -> None:
     )
     write_atomically(folder / CERTIFICATE_KEY, _private(key))
     write_atomically(folder / CERTIFICATE, _pem(certificate))
+
+
+def _read_authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    path = folder / AUTHORITY
+    try:
+        authority = x509.load_pem_x509_certificate(path.read_bytes())
+        path = folder / AUTHORITY_KEY
+        key = serialization.load_pem_private_key(path.read_bytes(), None)
+    except OSError as error:
+        raise cannot_read(path, error) from error
+    except (ValueError, TypeError) as error:  # TypeError: the key needs a password
+        raise BadInputError(
+            f"{path}: is damaged; nothing was changed. Bring it back from a backup, or remove {AUTHORITY} and "
+            f"{AUTHORITY_KEY}: new ones are made, and the other machines need the new {AUTHORITY}"
+        ) from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise BadInputError(f"{folder / AUTHORITY_KEY}: is not the key of an authority that asr-edge created")
+    return authority, key
 
 
 def _authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:

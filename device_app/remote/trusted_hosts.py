@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from device_app.paths import data_folder
 from editing.errors import BadInputError, StorageError, one_line
-from editing.files import write_atomically
+from editing.files import cannot_read, write_atomically
 from editing.json_text import read_json
 
 
@@ -75,7 +75,7 @@ def hosts() -> dict[str, Host]:
     """All trusted hosts, by URL.
 
     Raises:
-        StorageError: the list is damaged.
+        StorageError: as `read_hosts`.
     """
     return read_hosts(_path())
 
@@ -84,13 +84,15 @@ def read_hosts(path: Path) -> dict[str, Host]:
     """Reads a file that has the format of the list in the data folder, as `hosts` does.
 
     Raises:
-        StorageError: the file is damaged.
+        StorageError: the file is damaged or cannot be read.
     """
     try:
         return {url: Host(**host) for url, host in read_json(path).items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise cannot_read(path, error) from error
+    except (ValueError, TypeError, AttributeError) as error:
         raise StorageError(
             f"{path}: is damaged ({one_line(str(error))}); 'asr-edge restore FILE' brings it back from a backup; "
             "without one, remove it and trust your hosts again"

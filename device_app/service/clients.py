@@ -12,16 +12,16 @@ from pathlib import Path
 
 from device_app.paths import data_folder
 from device_app.remote.tokens import find_owner, hash_token, make_token
-from editing.errors import BadInputError, StorageError
-from editing.files import write_atomically
-from editing.json_text import read_json
+from editing.errors import BadInputError, StorageError, one_line
+from editing.files import cannot_read, cannot_write, write_atomically
+from editing.json_text import JSONTextError, check_format_version, read_json
 from editing.lock import locked
 from editing.privacy import make_folder
 
 FILE = "tokens.json"
 FORMAT_VERSION = 1
 MAX_BYTES = 1 << 20
-NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+NAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def service_folder() -> Path:
@@ -35,7 +35,10 @@ def folder_mark(folder: Path) -> str:
 
 
 class Clients:
-    """The file of the clients. It is read at each use, so that a revoked token stops working at once."""
+    """The file of the clients. It is read at each use, so that new requests with a revoked token are refused.
+
+    A request or a live connection that has begun is not interrupted.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -45,23 +48,34 @@ class Clients:
         """The hash of each client's token, by the client's name.
 
         Raises:
-            StorageError: the file is damaged.
+            StorageError: the file is damaged, cannot be read, or is of a later version of asr-edge.
         """
         try:
             record = read_json(self._path, max_bytes=MAX_BYTES)
-            if record["format_version"] != FORMAT_VERSION:
-                raise ValueError(f"version {record['format_version']}")
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise cannot_read(self._path, error) from error
+        except JSONTextError as error:
+            raise self._damaged(error) from error
+        try:
+            check_format_version(record, FORMAT_VERSION, self._path)
             found = record["clients"]
             if not all(isinstance(name, str) and isinstance(hashed, str) for name, hashed in found.items()):
                 raise ValueError("an entry is not a name with a hash")
-        except FileNotFoundError:
-            return {}
-        except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise StorageError(f"{self._path}: is damaged ({error}); remove it, and add the tokens again") from error
+        except (KeyError, ValueError, AttributeError) as error:
+            raise self._damaged(error) from error
         return dict(found)
 
+    def _damaged(self, error: Exception) -> StorageError:
+        return StorageError(f"{self._path}: is damaged ({one_line(str(error))}); remove it, and add the tokens again")
+
     def find(self, token: str) -> str | None:
-        """The name of the client with this token, or None."""
+        """The name of the client with this token, or None.
+
+        Raises:
+            StorageError: as `hashes`.
+        """
         return find_owner(token, ((hashed, name) for name, hashed in self.hashes().items()))
 
     def add(self, name: str) -> str:
@@ -69,9 +83,9 @@ class Clients:
 
         Raises:
             BadInputError: the name is not valid, or has a token already.
-            StorageError: the file is damaged or cannot be written.
+            StorageError: as `hashes`; or the file cannot be written.
         """
-        if not NAME.fullmatch(name):
+        if not NAME_PATTERN.fullmatch(name):
             raise BadInputError(f"{name!r}: must be 1 to 64 letters, digits, dots, dashes or underscores")
         token = make_token()
         with self._changing() as known:
@@ -85,7 +99,7 @@ class Clients:
 
         Raises:
             BadInputError: there is no such client.
-            StorageError: the file is damaged or cannot be written.
+            StorageError: as `hashes`; or the file cannot be written.
         """
         with self._changing() as known:
             if name not in known:
@@ -94,9 +108,12 @@ class Clients:
 
     @contextmanager
     def _changing(self) -> Iterator[Mapping[str, str]]:
-        make_folder(self._folder)
         lock = self._folder / f".{FILE}.lock"
-        lock.touch(0o600)
+        try:
+            make_folder(self._folder)
+            lock.touch(0o600)
+        except OSError as error:
+            raise cannot_write(self._path, error) from error
         with locked(lock, wait=True):
             yield self.hashes()
 

@@ -105,8 +105,8 @@ class Guard:
         token = _token(headers)
         try:
             found = clients.find(token) if token else None
-        except AsrEdgeError:
-            log.warning("the file of tokens is damaged; all requests are refused")
+        except AsrEdgeError as error:
+            log.warning("all requests are refused: %s", error)
             found = None
         if found is not None:
             return found

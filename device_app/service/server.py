@@ -31,6 +31,7 @@ from device_app.service.turns import Turns
 from device_app.service.wyoming.announcement import Announcement, own_address
 from device_app.service.wyoming.server import WyomingAddress, WyomingServer
 from editing.errors import BadInputError
+from editing.files import cannot_read
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def access_of(address: Address) -> Access:
 
     Raises:
         BadInputError: no client has a token, and one is needed.
-        StorageError: the file of tokens is damaged.
+        StorageError: the file of tokens cannot be read, is damaged, or is of a later version of asr-edge.
     """
     if address.is_local:
         return Access(public=PUBLIC)
@@ -201,8 +202,11 @@ def serve(
     config = server_config(app, connections, state.limits, **certificate_of(address))
     try:
         config.load()
-    except (OSError, ssl.SSLError) as error:
-        raise BadInputError(f"{service_folder()}: the certificate cannot be used ({error}); remove it") from error
+    except ssl.SSLError as error:
+        path = service_folder() / CERTIFICATE
+        raise BadInputError(f"{path}: cannot be used ({error}); remove it, and the next start makes another") from error
+    except OSError as error:
+        raise cannot_read(service_folder(), error) from error
     models.get()  # an error of the default model is reported before anything is served
     sockets = _listening(inherited.get(HTTP), address.host, address.port, connections, "--host or --port")
     wyoming = wyoming or WyomingAddress(port=0)

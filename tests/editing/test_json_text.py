@@ -2,8 +2,17 @@ import json
 
 import pytest
 
-from editing.errors import one_line
-from editing.json_text import JSONTextError, is_number, is_scores, is_whole_number, parse_json, read_json, shown
+from editing.errors import StorageError, one_line
+from editing.json_text import (
+    JSONTextError,
+    check_format_version,
+    is_number,
+    is_scores,
+    is_whole_number,
+    parse_json,
+    read_json,
+    shown,
+)
 
 
 @pytest.mark.parametrize("strict", [False, True])
@@ -63,3 +72,15 @@ def test_displayed_values_are_short_and_on_one_line():
     assert one_line("a" * 300, 10) == "a" * 10 + "..."
     assert shown([[]] * 3) == "a list of 3"
     assert shown("x\n") == r"'x\n'"
+
+
+def test_a_later_format_version_is_not_damage(tmp_path):
+    check_format_version({"format_version": 3}, 3, tmp_path)
+    with pytest.raises(StorageError, match=r"format 4; this one reads 3.*Update asr-edge"):
+        check_format_version({"format_version": 4}, 3, tmp_path)
+
+
+@pytest.mark.parametrize("record", [{}, [], None, "text", *({"format_version": one} for one in (2, 0, True, 3.0, "4"))])
+def test_no_format_version_or_one_that_never_existed_is_damage(tmp_path, record):
+    with pytest.raises(JSONTextError, match="format version"):
+        check_format_version(record, 3, tmp_path)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from device_app.paths import data_folder
 from editing.errors import BadInputError, StorageError
-from editing.files import write_atomically
-from editing.json_text import is_whole_number, read_bounded, read_json, shown
+from editing.files import cannot_read, write_atomically
+from editing.json_text import JSONTextError, check_format_version, read_bounded, read_json
 from editing.lock import locked
 from editing.privacy import make_folder
 
@@ -260,24 +260,17 @@ def _read_term_list(path: Path) -> TermList:
         record = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         return TermList()
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise cannot_read(path, error) from error
+    except JSONTextError as error:
         raise _damaged(path, str(error)) from error
     try:
-        version = record["format_version"]
-        if is_whole_number(version, minimum=FORMAT_VERSION + 1):
-            raise StorageError(
-                f"{path}: the list of terms was written by a later version of asr-edge (format {version}; this "
-                f"one reads {FORMAT_VERSION}); nothing was changed. Update asr-edge, or use --no-terms"
-            )
-        if version != FORMAT_VERSION:
-            raise ValueError(f"format {shown(version)}")
+        check_format_version(record, FORMAT_VERSION, path)
         return TermList(
             [Term(one["text"], one["weight"], one["origin"], one["added"]) for one in record["terms"]],
             bool(record.get("from_corrections", True)),
             [Replacement(**one) for one in record.get("replacements", ())],
         )
-    except StorageError:
-        raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(path, str(error)) from error
 

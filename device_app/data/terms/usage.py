@@ -11,9 +11,9 @@ from pathlib import Path
 
 from device_app.data.terms.term_list import stored_terms
 from device_app.paths import data_folder
-from editing.errors import StorageError
-from editing.files import write_atomically
-from editing.json_text import is_whole_number, read_json
+from editing.errors import StorageError, one_line
+from editing.files import cannot_read, write_atomically
+from editing.json_text import JSONTextError, check_format_version, is_whole_number, read_json
 from editing.lock import locked
 from editing.privacy import make_folder
 
@@ -63,25 +63,33 @@ def stored_usage() -> dict[str, Usage]:
     """The usage of each term that has matched, by `Term.key`.
 
     Raises:
-        StorageError: the file is damaged.
+        StorageError: the file is damaged, cannot be read, or is of a later version of asr-edge.
     """
     path = _path()
     try:
         record = read_json(path)
-        if record["format_version"] != FORMAT_VERSION:
-            raise ValueError(f"version {record['format_version']}")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise cannot_read(path, error) from error
+    except JSONTextError as error:
+        raise _damaged(path, error) from error
+    try:
+        check_format_version(record, FORMAT_VERSION, path)
         found = {str(key): Usage(**one) for key, one in record["terms"].items()}
         for one in found.values():
             if not all(map(is_whole_number, (one.matched, one.helped, one.unaided))):
                 raise ValueError("a number of matches is not a whole number")
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise StorageError(
-            f"{path}: the counts of matched terms are damaged ({error}); the terms are as they were. Move the file "
-            "away, and the counts begin at 0"
-        ) from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(path, error) from error
     return found
+
+
+def _damaged(path: Path, error: Exception) -> StorageError:
+    return StorageError(
+        f"{path}: the counts of matched terms are damaged ({one_line(str(error))}); the terms are as they were. Move "
+        "the file away, and the counts begin at 0"
+    )
 
 
 class UsageCounter:

@@ -471,3 +471,12 @@ def test_an_exported_version_gives_the_same_transcripts(home_adapted, tmp_path):
         texts[version] = call("transcribe", recording, "--model", tmp_path / f"v{version}").stdout
     assert texts[1] == call("transcribe", recording, "--model", "tiny").stdout
     assert texts[0] != texts[1]
+
+
+def test_a_task_vector_is_shown_with_units_and_without_empty_values(home_adapted):
+    call("vector", "export", 1, "v.safetensors", "--model", "tiny")
+    lines = dict(line.split(maxsplit=1) for line in call("vector", "show", "v.safetensors").stdout.splitlines())
+    assert re.fullmatch(r"on +\d+ utterances, [\d.]+ min", lines["trained"])
+    assert re.fullmatch(r"[\d.]+% of the entries", lines["nonzero"])
+    assert lines["domain"] == "codes"
+    assert "method" not in lines

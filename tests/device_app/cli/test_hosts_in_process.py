@@ -121,9 +121,10 @@ def test_a_job_is_listed_attached_and_merged_later(home_of_tiny, serve, teacher,
     (job,) = jobs_here()
     until(lambda: host.database.jobs()[0].state == "done")
     (row,) = json.loads(call("jobs", "--json").stdout)
+    assert {"place", "progress", "error"} <= row.keys()
     assert (row["id"], row["host"], row["domain"], row["state"]) == (job.key, host.url, "codes", "done")
     head, line = call("jobs").stdout.splitlines()
-    assert head.split() == ["job", "domain", "host", "since", "state"]
+    assert head.split() == ["job", "domain", "host", "created", "state"]
     assert line.split()[0] == job.key[:8]
     assert line.endswith("done")
     assert "jobs attach" in call(*ADAPT, "--on", host.url, code=1).stderr

@@ -86,3 +86,9 @@ def test_an_adaptation_takes_no_negative_lambda():
 def test_a_tolerance_that_is_no_number_of_points_is_refused(tolerance):
     with pytest.raises(BadInputError, match=r"--tolerance is .*; expected a number from 0 to 100"):
         gate_policy(tolerance, force=False, dry_run=False)
+
+
+def test_only_an_adaptation_chooses_lambda_by_a_sweep():
+    assert merge_settings("auto", None, allows_negative=False, allows_auto=True).settings == {}
+    with pytest.raises(BadInputError, match="--lambda auto: only 'asr-edge adapt' chooses lambda by WER"):
+        merge_settings("auto", None)

@@ -9,10 +9,21 @@ def test_the_model_in_use_is_marked(own_home, tiny_bundle):
     assert call("model", "list").stdout.startswith("embedded          in use; moonshine, en, ")
     done = call("model", "use", tiny_bundle.folder)
     assert "is in use; its edits are its own" in done.stdout
-    assert "in use" not in call("model", "list").stdout.splitlines()[0]
+    first, second = call("model", "list").stdout.splitlines()
+    assert "in use" not in first
+    assert second.startswith(f"{tiny_bundle.folder}  in use; {tiny_bundle.family}, ")
     call("model", "use", "embedded")
     (embedded,) = json.loads(call("model", "list", "--json").stdout)
     assert (embedded["name"], embedded["in_use"]) == ("embedded", True)
+
+
+def test_a_damaged_model_is_named_and_the_others_are_listed(own_home):
+    folder = own_home / "models" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "model.json").write_text("{")
+    done = call("model", "list")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["embedded"]
+    assert f"! {folder / 'model.json'}: cannot be read" in done.stderr
 
 
 def test_fits_has_a_line_for_each_model_that_can_be_installed(own_home, transcriber):
@@ -36,5 +47,5 @@ def test_nothing_is_installed_without_consent(own_home, bundle, tmp_path):
     (folder / "tokenizer.json").write_bytes(bundle.path("tokenizer.json").read_bytes())
     done = call("model", "pull", "mine", "--from", folder, stdin=b"n\n", code=1)
     assert f"{folder}: language xx, licence other" in done.stderr
-    assert "does not allow every use" in done.stderr
+    assert "not known that this licence allows every use" in done.stderr
     assert not (own_home / "models").exists()

@@ -105,6 +105,16 @@ def test_a_recording_is_not_replaced_whatever_its_name(recording, name, overwrit
     assert contents() == before
 
 
+def test_the_model_in_use_is_not_replaced(recording, home_of_tiny):
+    """A folder that `model use` has chosen may be anywhere."""
+    shutil.copytree(home_of_tiny / "models" / "tiny", "own")
+    call("model", "use", "./own")
+    before = contents()
+    done = call("transcribe", recording, "-o", "own/model.json", "--overwrite", code=1)
+    assert "nothing was changed" in done.stderr
+    assert contents() == before
+
+
 @pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
 @pytest.mark.parametrize("name", ["store.sqlite3", "new.txt", "audio/"])
 def test_the_data_folder_is_not_written_into(recording, home_of_tiny, name, overwrite):

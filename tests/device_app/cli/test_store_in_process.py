@@ -3,11 +3,15 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import typer
 
+from device_app.cli import application
 from device_app.data.store import Store
+from device_app.models.ledger import Ledger
 from device_app.paths import RECORDINGS
 from tests.device_app.cli.conftest import call
 from tests.device_app.cli.letters import write_spelled
@@ -200,13 +204,28 @@ def test_a_models_name_is_no_path(empty_home, checkpoint, name):
 # completion
 
 
-def test_names_are_completed(home_adapted):
-    from device_app.cli import jobs, options
+def test_names_are_completed(home_adapted, monkeypatch):
+    from device_app.cli import completion, jobs
 
-    assert options.complete_domain("co") == ["codes"]
-    assert options.complete_domain("x") == []
-    assert options.complete_model("t") == ["tiny"]
-    assert "ties" in options._complete_method("ti")
-    assert options.complete_host("h") == []
-    assert options.complete_edit("") == []  # of the embedded model
+    assert completion.complete_domain("co") == ["codes"]
+    assert completion.complete_domain("x") == []
+    assert completion.complete_model("t") == ["tiny"]
+    assert "ties" in completion.complete_method("ti")
+    assert completion.complete_host("h") == []
+    context = typer.Context(typer.main.get_command(application()))
+    assert completion.complete_edit(context, "") == []  # of the embedded model
+    context.params["model"] = "tiny"
+    assert completion.complete_edit(context, "") == ["1"]
+    context.params["edit"] = "1"
+    assert completion.complete_setting(context, "") == ["scope="]
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "edit", lambda ledger, number: replace(ledger.edits[number - 1], method="slerp"))
+        assert completion.complete_setting(context, "") == ["place="]
     assert jobs._complete_job("") == []
+
+
+def test_completion_creates_no_store(empty_home):
+    from device_app.cli import completion
+
+    assert completion.complete_domain("") == []
+    assert not empty_home.exists()

@@ -9,6 +9,7 @@ import pytest
 from device_app.models.baking import baked, baked_folder
 from device_app.models.check import examine_models
 from device_app.models.ledger import Edit, Ledger, edited
+from editing.errors import StorageError
 from editing.task_vector import TaskVector
 
 SETTINGS = {"lam": 0.6, "density": 0.5}
@@ -231,3 +232,33 @@ def test_candidates_that_no_process_uses_are_removed(own_home, bundle):
         repair()
         assert not (own_home / "candidate-left").exists()
         assert (own_home / "candidate-in-use").exists()
+
+
+@pytest.mark.parametrize("name", ["ledger", "previous"])
+def test_a_ledger_that_cannot_be_read_is_reported_and_not_moved(ledger, adapt, bundle, name):
+    """It may be intact: after a disk error, or as another user."""
+    adapt("a")
+    adapt("b")
+    path = getattr(ledger.files, name)
+    path.unlink()
+    path.mkdir()
+    before = files(ledger.folder)
+    assert kinds() == [
+        "ledgers that cannot be read" if name == "ledger" else "copies of the previous ledger that cannot be read"
+    ]
+    repair()
+    assert files(ledger.folder) == before
+    assert path.is_dir()
+    if name == "ledger":
+        with pytest.raises(StorageError, match=r"ledger\.json: cannot be read"):
+            Ledger(bundle)
+
+
+def test_a_damaged_ledger_stays_while_its_previous_copy_cannot_be_read(ledger, adapt):
+    adapt("a")
+    ledger.path.write_text("{")
+    ledger.files.previous.unlink(missing_ok=True)
+    ledger.files.previous.mkdir()
+    with pytest.raises(StorageError, match="cannot be read"):
+        ledger.files.restore()
+    assert ledger.path.read_text() == "{"

@@ -46,7 +46,7 @@ def own_home(tmp_path, monkeypatch):
 def test_a_checkpoint_becomes_an_installed_model(checkpoint, own_home, prompt):
     installed_bundle = install("moonshine-tiny", checkpoint)
     assert find_bundle("moonshine-tiny") == installed_bundle
-    assert [bundle.folder for bundle in installed()][1:] == [own_home / "models" / "moonshine-tiny"]
+    assert [bundle.folder for bundle in installed()[0].values()][1:] == [own_home / "models" / "moonshine-tiny"]
     assert "not in service" in Transcriber(installed_bundle, threads=2).transcribe(prompt, 16000).text
     with pytest.raises(BadInputError, match="already installed"):
         install("moonshine-tiny", checkpoint)

@@ -7,6 +7,7 @@ import pytest
 from device_app.adaptation.settings import AdaptationSettings, GatePolicy, MergeSettings
 from device_app.remote.jobs import Job, find_job, jobs
 from editing.errors import StorageError
+from editing.json_text import read_json
 from editing.task_vector import Origin
 
 PLAN = {
@@ -66,3 +67,21 @@ def test_a_damaged_plan_is_named(job, plan):
     path.write_text(json.dumps({**record, "plan": plan}), "utf-8")
     with pytest.raises(StorageError, match=r"job\.json: is damaged"):
         jobs()
+
+
+def test_a_job_that_cannot_be_read_is_not_called_damaged(job):
+    """The remedy of a damaged one is to remove its folder, with the result of the host."""
+    path = job.folder / "job.json"
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StorageError, match=r"job\.json: cannot be read"):
+        jobs()
+
+
+def test_a_job_that_another_process_removes_meanwhile_is_left_out(job, monkeypatch):
+    def removing(path):
+        path.unlink()
+        return read_json(path)
+
+    monkeypatch.setattr("device_app.remote.jobs.read_json", removing)
+    assert jobs() == []

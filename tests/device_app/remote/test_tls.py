@@ -6,7 +6,7 @@ import pytest
 from cryptography import x509
 
 from device_app.remote.tls import AUTHORITY, AUTHORITY_KEY, CERTIFICATE, CERTIFICATE_KEY, make_certificate
-from editing.errors import BadInputError
+from editing.errors import BadInputError, StorageError
 
 FILES = (AUTHORITY, AUTHORITY_KEY, CERTIFICATE, CERTIFICATE_KEY)
 
@@ -42,3 +42,21 @@ def test_an_invalid_name_is_refused_before_anything_is_written(tmp_path, name):
     with pytest.raises(BadInputError, match="neither a DNS name nor an IP address"):
         make_certificate(tmp_path, ["box", name])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [AUTHORITY, AUTHORITY_KEY])
+def test_an_authority_that_is_damaged_or_missing_is_one_line_and_stays(tmp_path, name):
+    """Another authority would lock out every machine that has pinned this one."""
+    make_certificate(tmp_path, ["box"])
+    (tmp_path / name).write_text("damaged")
+    before = {one: (tmp_path / one).read_bytes() for one in FILES}
+    with pytest.raises(BadInputError, match=rf"{name}: is damaged; nothing was changed"):
+        make_certificate(tmp_path, ["box"])
+    assert {one: (tmp_path / one).read_bytes() for one in FILES} == before
+
+
+def test_a_missing_key_of_the_authority_is_one_line(tmp_path):
+    make_certificate(tmp_path, ["box"])
+    (tmp_path / AUTHORITY_KEY).unlink()
+    with pytest.raises(StorageError, match=rf"{AUTHORITY_KEY}: cannot be read \(No such file"):
+        make_certificate(tmp_path, ["box"])

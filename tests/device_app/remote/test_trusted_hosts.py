@@ -4,7 +4,16 @@ import stat
 
 import pytest
 
-from device_app.remote.trusted_hosts import Host, checked_url, find_host, hosts, record_consent, remove_host, save_host
+from device_app.remote.trusted_hosts import (
+    Host,
+    checked_url,
+    find_host,
+    hosts,
+    read_hosts,
+    record_consent,
+    remove_host,
+    save_host,
+)
 from editing.errors import BadInputError, StorageError
 
 
@@ -56,3 +65,8 @@ def test_a_damaged_list_of_hosts_is_an_error(own_home):
     (own_home / "hosts.json").write_text("{")
     with pytest.raises(StorageError, match=r"hosts\.json"):
         hosts()
+
+
+def test_a_list_that_cannot_be_read_is_not_called_damaged(tmp_path):
+    with pytest.raises(StorageError, match="cannot be read"):
+        read_hosts(tmp_path)

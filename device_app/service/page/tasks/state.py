@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from device_app.paths import data_folder
 from editing.errors import BlockedError, StorageError
-from editing.files import write_atomically
+from editing.files import cannot_read, write_atomically
 from editing.json_text import read_json
 from editing.privacy import make_folder
 
@@ -70,7 +70,7 @@ class TaskFiles:
         """The task; one whose process has died is "interrupted".
 
         Raises:
-            StorageError: the file is damaged.
+            StorageError: the file is damaged or cannot be read.
         """
         found = self._stored()
         if found.status == "running" and not self.is_running():
@@ -85,7 +85,9 @@ class TaskFiles:
             return Task(**read_json(path, max_bytes=MAX_BYTES))
         except FileNotFoundError:
             return Task()
-        except (OSError, TypeError, ValueError) as error:
+        except OSError as error:
+            raise cannot_read(path, error) from error
+        except (TypeError, ValueError) as error:
             raise StorageError(f"{path}: is damaged ({error}); remove it. No recording and no edit is in it") from error
 
     def write(self, task: Task) -> None:

@@ -143,3 +143,14 @@ def test_a_list_of_an_earlier_version_has_no_replacements(empty_home):
     term = {"text": "Leeds", "weight": 1.0, "origin": "added", "added": "2026-11-26"}
     (empty_home / "terms.json").write_text(json.dumps({"format_version": 1, "terms": [term]}))
     assert stored_terms() == TermList([Term("Leeds", 1.0, "added", "2026-11-26")], True, [])
+
+
+def test_a_list_of_a_later_version_and_an_unreadable_one_are_not_called_damaged(empty_home):
+    empty_home.mkdir()
+    (empty_home / "terms.json").write_text('{"format_version": 2, "terms": []}')
+    with pytest.raises(StorageError, match=r"terms\.json: was written by a later version .*Update asr-edge"):
+        stored_terms()
+    (empty_home / "terms.json").unlink()
+    (empty_home / "terms.json").mkdir()
+    with pytest.raises(StorageError, match=r"terms\.json: cannot be read"):
+        stored_terms()

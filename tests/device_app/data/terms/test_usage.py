@@ -106,7 +106,7 @@ def test_a_kill_leaves_a_whole_file_and_no_lock(home):
     [
         "{",
         "[]",
-        '{"format_version": 2, "terms": {}}',
+        '{"format_version": 0, "terms": {}}',
         '{"format_version": 1, "terms": {"huesca": 5}}',
         json.dumps({"format_version": 1, "terms": {"huesca": {"matched": -1}}}),
     ],
@@ -120,3 +120,13 @@ def test_damaged_counts_are_reported_and_not_overwritten(home, text):
     with pytest.raises(StorageError):
         counter.write()
     assert (home / "term-usage.json").read_text() == text
+
+
+def test_counts_of_a_later_version_and_unreadable_ones_are_not_called_damaged(home):
+    (home / "term-usage.json").write_text('{"format_version": 2, "terms": {}}')
+    with pytest.raises(StorageError, match=r"term-usage\.json: was written by a later version .*Update asr-edge"):
+        stored_usage()
+    (home / "term-usage.json").unlink()
+    (home / "term-usage.json").mkdir()
+    with pytest.raises(StorageError, match=r"term-usage\.json: cannot be read"):
+        stored_usage()

@@ -1,0 +1,79 @@
+"""What the shell proposes for the values of options and arguments."""
+
+from __future__ import annotations
+
+import typer
+
+OWN_OPTIONS = {"lam": "--lambda", "density": "--density"}  # settings with an option of their own
+
+
+def complete_model(typed: str) -> list[str]:
+    """The names of installed models that begin so."""
+    from device_app.models.bundles import model_names
+
+    return [name for name in model_names() if name.startswith(typed)]
+
+
+def complete_domain(typed: str) -> list[str]:
+    """The domains that begin so; none without a store, which a press of Tab does not create."""
+    from device_app.data.store import Store
+    from device_app.paths import data_folder
+
+    if not (data_folder() / "store.sqlite3").is_file():
+        return []
+    with Store() as store:
+        return [domain for domain in store.domains() if domain.startswith(typed)]
+
+
+def complete_edit(context: typer.Context, typed: str) -> list[str]:
+    """The numbers of edits that begin so, of the model of --model."""
+    from device_app.models.bundles import find_bundle
+    from device_app.models.ledger import Ledger
+
+    ledger = Ledger(find_bundle(context.params.get("model")))
+    return [str(edit.id) for edit in ledger.edits if str(edit.id).startswith(typed)]
+
+
+def complete_profile(typed: str) -> list[str]:
+    """The names of profiles that begin so."""
+    from device_app.profiles import profiles
+
+    return [name for name in profiles() if name.startswith(typed)]
+
+
+def complete_host(typed: str) -> list[str]:
+    """The URLs of trusted hosts that begin so."""
+    from device_app.remote.trusted_hosts import hosts
+
+    return [url for url in hosts() if url.startswith(typed)]
+
+
+def complete_method(typed: str) -> list[str]:
+    """The merge methods that begin so."""
+    from editing.methods import METHODS
+
+    return [name for name in METHODS if name.startswith(typed)]
+
+
+def complete_setting(context: typer.Context, typed: str) -> list[str]:
+    """The settings of --set that begin so, of the merge method of --method or else of the edit that is changed."""
+    from editing.methods import METHODS
+
+    method = METHODS.get(context.params.get("method") or _method_of_edit(context) or "ties")
+    names = [] if method is None else [name for name in method.settings if name not in OWN_OPTIONS]
+    return [f"{name}=" for name in names if name.startswith(typed)]
+
+
+def _method_of_edit(context: typer.Context) -> str | None:
+    """The merge method of the edit that a command without --method changes."""
+    from device_app.models.bundles import find_bundle
+    from device_app.models.ledger import Ledger
+    from editing.errors import AsrEdgeError
+
+    edit = context.params.get("edit")
+    if edit is None:
+        return None
+    try:
+        return Ledger(find_bundle(context.params.get("model"))).edit(int(edit)).method
+    except (AsrEdgeError, ValueError):
+        return None
