@@ -22,7 +22,9 @@ def prompts(call):
     assert done.returncode == 1
     report = json.loads(done.stdout)
     assert report["imported"] == 4
-    assert report["too_long"] == [f"{RECORDINGS / 'two_cities.flac'}: 44.4 s long; 30 s is the maximum"]
+    assert report["too_long"] == [
+        f"{RECORDINGS / 'manifest.jsonl'}, line 1: {RECORDINGS / 'two_cities.flac'}: 44.4 s long; 30 s is the maximum"
+    ]
     return call
 
 
