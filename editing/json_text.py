@@ -42,7 +42,8 @@ def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
     except UnicodeEncodeError:
         raise JSONTextError("a string contains half of a surrogate pair") from None
     except ValueError as error:
-        raise JSONTextError(str(error)) from None
+        is_long = "integer string conversion" in str(error)  # Python's text names a function of Python
+        raise JSONTextError("an integer has thousands of digits" if is_long else str(error)) from None
     return record
 
 

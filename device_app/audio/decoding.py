@@ -273,6 +273,9 @@ def _shortage(part: Part, opened: Any, found: int, before_s: float) -> str | Non
         return f"damaged: {found_s:.1f} s of {before_s + part.samples / rate:.1f} s could be read"
     if part.is_cut:
         return f"damaged or cut off after {found_s:.1f} s"
+    is_plausible = opened.frames <= MAX_DURATION_S * rate
+    if part.is_ogg and is_plausible and found < opened.frames - HEADER_TOLERANCE_S * rate:  # damaged pages are skipped
+        return f"damaged: {found_s:.1f} s of {before_s + opened.frames / rate:.1f} s could be read"
     return None
 
 

@@ -18,6 +18,7 @@ from editing.json_text import is_number, parse_json, shown
 
 # The keys of NeMo, of Moonshine and Hugging Face datasets, and of audiofolder's metadata.jsonl, in this order.
 AUDIO_KEYS = ("audio_filepath", "audio", "file_name")
+MAX_TEXT_CHARS = 200_000  # about four hours of speech; to score a longer text takes minutes
 TEXT_KEYS = ("text", "transcription", "sentence")
 IN_FOLDER = "manifest.jsonl"  # the manifest of a folder
 MAX_PATH_LENGTH, MAX_FILE_NAME_LENGTH = 4096, 255  # bytes, on Linux
@@ -163,6 +164,8 @@ def _utterance(manifest: Path, number: int, line: str, needs_text: bool) -> Utte
         raise BadInputError(f"{location}: {shown(audio)} as a recording; expected its path as a string")
     if text is not None and not isinstance(text, str):
         raise BadInputError(f"{location}: {shown(text)} as a text; expected a string")
+    if text is not None and len(text) > MAX_TEXT_CHARS:
+        raise BadInputError(f"{location}: a text of {len(text):,} characters; {MAX_TEXT_CHARS:,} is the maximum")
     start, end = _cut(record, location)
     return Utterance(
         id=_name(record, "id", location) or _default_id(audio, record),

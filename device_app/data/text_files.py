@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from pathlib import Path
 
@@ -29,9 +30,10 @@ def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
+        encoding = "UTF-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "ISO-8859-1"
         raise BadInputError(
             f"{path}: cannot be read as text: line {line} is not UTF-8; convert the file, for instance: "
-            "iconv -f ISO-8859-1 -t UTF-8"
+            f"iconv -f {encoding} -t UTF-8"
         ) from error
 
 

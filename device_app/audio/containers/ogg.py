@@ -57,7 +57,9 @@ def parts(file: IO[bytes], size: int) -> list[Part] | None:
         position = end
     if links and not links[-1].end and not links[-1].fragment:  # it ends within its first page
         links.pop()
-    return [Part(_view(file, link), is_cut=link.has_gap or (is_cut and link is links[-1])) for link in links] or None
+    return [
+        Part(_view(file, link), is_cut=link.has_gap or (is_cut and link is links[-1]), is_ogg=True) for link in links
+    ] or None
 
 
 def _add(link: _Link, header: bytes, start: int, end: int) -> None:

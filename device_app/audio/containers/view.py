@@ -104,6 +104,7 @@ class Part:
         samples: per channel, counted from the frames; None if not countable.
         may_use_mpg123: libsndfile may decode it with libmpg123, which prints messages.
         is_unknown_format: no module here knows its format, so the length that libsndfile reports is all that is known.
+        is_ogg: libsndfile knows the length from the last page, and gives less if pages before it are damaged.
         first: index per channel, within its FLAC stream, of its first sample; above 0 only for what follows damage.
     """
 
@@ -113,6 +114,7 @@ class Part:
     samples: int | None = None
     may_use_mpg123: bool = False
     is_unknown_format: bool = False
+    is_ogg: bool = False
     first: int = 0
 
 

@@ -150,6 +150,12 @@ class Connection:
                 "'asr-edge doctor' says what is missing, and how to continue without it"
             )
 
+    def unknown_files(self) -> list[Path]:
+        """Files in the audio folder to which no row refers. Call it in a transaction: others write files in theirs."""
+        known = {row[0] for row in self.sql.execute("SELECT file FROM utterance")}
+        files = sorted(path for path in self.audio_folder.rglob("*") if path.is_file())
+        return [path for path in files if path.relative_to(self.audio_folder).as_posix() not in known]
+
     def is_audio_missing(self) -> bool:
         """Whether there are utterances but no recordings."""
         is_empty = not self.audio_folder.is_dir() or next(self.audio_folder.iterdir(), None) is None

@@ -12,6 +12,7 @@ from device_app.data.store import damage, reserve
 from device_app.data.store.connection import Connection
 from device_app.data.utterance import StoredUtterance
 from editing.errors import StorageError
+from editing.files import sha256
 
 
 def delete(connection: Connection, utterances: Sequence[StoredUtterance]) -> None:
@@ -98,10 +99,17 @@ def _remove_copies(connection: Connection) -> None:
 
 
 def remove_marked(connection: Connection) -> None:
-    """Removes the audio of utterances that are marked, then their rows."""
-    rows = connection.sql.execute("SELECT id, file FROM utterance WHERE deleted = 1").fetchall()
-    _unlink([connection.audio_folder / file for _, file in rows])
+    """Removes the audio of utterances that are marked, then their rows.
+
+    A killed import leaves files without rows, and the same import again writes others: those copies go too.
+    """
+    rows = connection.sql.execute("SELECT id, file, sha256 FROM utterance WHERE deleted = 1").fetchall()
+    _unlink([connection.audio_folder / file for _, file, _ in rows])
     with connection.transaction():
+        kept = {row[0] for row in connection.sql.execute("SELECT sha256 FROM utterance WHERE deleted = 0")}
+        hashes = {digest for *_, digest in rows} - kept
+        if hashes:
+            _unlink([path for path in connection.unknown_files() if sha256(path) in hashes])
         remove_rows(connection.sql, [row[0] for row in rows])
     # The journal may still contain the deleted rows.
     connection.sql.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -180,6 +180,4 @@ class Queries:
     def unknown_files(self) -> list[Path]:
         """Files in the audio folder to which no row refers; other processes cannot write to the store meanwhile."""
         with self._connection.transaction():
-            known = {row[0] for row in self._connection.sql.execute("SELECT file FROM utterance")}
-            files = sorted(path for path in self._connection.audio_folder.rglob("*") if path.is_file())
-        return [path for path in files if path.relative_to(self._connection.audio_folder).as_posix() not in known]
+            return self._connection.unknown_files()

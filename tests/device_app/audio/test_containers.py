@@ -287,6 +287,17 @@ def test_an_ogg_file_that_claims_thousands_of_hours(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["ogg", "opus"])
+def test_an_ogg_file_with_a_damaged_page_says_so(kind):
+    """The decoder skips a page whose checksum is wrong, and says nothing."""
+    data = bytearray(make(kind, np.tile(AUDIO, 12)))
+    spans = pages(data)
+    middle = spans[len(spans) // 2][0] + 300
+    data[middle : middle + 40] = bytes(40)
+    _, message = decoded(bytes(data))
+    assert re.search(r"damaged: .* s of .* s could be read", message)
+
+
+@pytest.mark.parametrize("kind", ["ogg", "opus"])
 def test_an_ogg_file_with_a_page_lost(kind):
     data = make(kind, np.tile(AUDIO, 12))
     spans = pages(data)

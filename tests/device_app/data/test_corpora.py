@@ -137,6 +137,12 @@ def test_a_table_that_is_not_utf_8_is_reported_with_its_line(tmp_path):
         find_utterances(tmp_path)
 
 
+def test_a_table_in_utf_16_is_recognised_by_its_mark(tmp_path):
+    (tmp_path / "metadata.csv").write_bytes("file_name,transcription\na.wav,cafe\n".encode("utf-16"))
+    with pytest.raises(BadInputError, match="iconv -f UTF-16 -t UTF-8"):
+        find_utterances(tmp_path)
+
+
 def texts_of(folder):
     return [one.text for one in find_utterances(folder)[1]]
 

@@ -64,6 +64,7 @@ def test_a_split_is_selected(manifest):
         ({"text": "x"}, 'line 2: has no "audio"'),
         ({"audio": "a.wav"}, 'line 2: has no "text"'),
         ({"audio": "a.wav", "text": 5}, "line 2: 5 as a text; expected a string"),
+        ({"audio": "a.wav", "text": "x" * 200_001}, "line 2: a text of 200,001 characters; 200,000 is the maximum"),
         ({"audio": {"path": "a.wav"}, "text": ""}, "line 2: an object of 1 as a recording; expected its path"),
         ({"audio": "../secret.wav", "text": ""}, "points outside"),
         ({"audio": "deep/../../secret.wav", "text": ""}, "points outside"),

@@ -135,6 +135,18 @@ def test_an_id_is_never_reused(store):
     assert store.add([new(1)])[0].number != first.number
 
 
+def test_copies_that_a_killed_import_left_go_with_their_recording(store):
+    gone, kept = store.add([new(0), new(1)])
+    store.add([new(1, domain="garden")])
+    for utterance in (gone, kept):
+        utterance.audio.with_name(f"left-{utterance.number}.flac").write_bytes(utterance.audio.read_bytes())
+    other = gone.audio.with_name("other.flac")
+    other.write_bytes(b"of somebody else")
+    store.delete([gone.number, kept.number])
+    assert b"audio 0" not in [path.read_bytes() for path in store.audio_folder.rglob("*.flac")]
+    assert store.unknown_files() == sorted([kept.audio.with_name(f"left-{kept.number}.flac"), other])
+
+
 def test_deleting_a_missing_utterance_deletes_nothing(store):
     store.add([new(0)])
     with pytest.raises(BadInputError):
