@@ -1,4 +1,4 @@
-"""Without PortAudio or without a microphone: everything else works, and the remedy is told."""
+"""Without PortAudio or without a microphone: everything else works, and an error names the remedy."""
 
 import subprocess
 import sys

@@ -35,7 +35,7 @@ def safetensors(header, data=b""):
 
 
 def vector_file(tensors=(), record=None, text=None):
-    """A task vector's file that says what it is told to, true or not.
+    """A task vector's file that says what the test wants, true or not.
 
     Args:
         tensors: (key, type, shape, bytes), in order.
