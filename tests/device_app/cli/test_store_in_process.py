@@ -182,7 +182,7 @@ def test_a_model_is_pulled_from_a_folder_once(empty_home, checkpoint):
     assert done.stdout == "other is installed; use it with --model other, or always: asr-edge model use other\n"
     assert done.stderr == (
         f"{checkpoint}: language de, licence unknown\n"
-        "This licence does not allow every use. Read it before you use the model.\n"
+        "It is not known that this licence allows every use. Read it before you use the model.\n"
     )
     assert (empty_home / "models" / "other" / "model.json").is_file()
     assert "already installed" in call("model", "pull", "other", "--from", checkpoint, code=1).stderr

@@ -157,7 +157,7 @@ def test_a_card_with_several_languages_needs_a_choice():
 
 @pytest.fixture
 def hub(checkpoint, tmp_path):
-    """A hub on this machine with moonshine-tiny-xx, whose licence does not allow every use."""
+    """A hub on this machine with moonshine-tiny-xx, whose licence is not known to allow every use."""
     folder = shutil.copytree(checkpoint, tmp_path / "hub")
     (folder / "README.md").write_text(
         "---\nlanguage: xx\nlicense: other\nlicense_name: community\nlicense_link: https://example.org/licence\n---\n"
@@ -181,7 +181,7 @@ def test_pull_shows_licence_and_language_and_installs_after_consent(hub, run, ru
     refused = run_process("model", "pull", "moonshine-tiny-xx", stdin=b"n\n", **environment)
     assert refused.returncode == 1
     assert "language xx, licence community https://example.org/licence" in refused.stderr
-    assert "does not allow every use" in refused.stderr
+    assert "not known that this licence allows every use" in refused.stderr
     assert not any("safetensors" in path for path in requested)
     assert not (tmp_path / "home" / "models").exists()
 

@@ -138,7 +138,7 @@ def test_words_are_never_deleted_from_texts_by_a_blank_field(serve, open_page):
     page = open_page(f"{serve()}#words")
     page.get_by_label("New words").fill("Fuchsia, Pelargonium,Alchemilla mollis")
     page.get_by_role("button", name="Add").first.click()
-    expect(page.get_by_text("Added: Fuchsia, Pelargonium, Alchemilla mollis")).to_be_visible()
+    expect(page.locator("#main").get_by_text("Added: Fuchsia, Pelargonium, Alchemilla mollis")).to_be_visible()
     assert [term.text for term in stored_terms().terms] == ["Fuchsia", "Pelargonium", "Alchemilla mollis"]
 
     page.get_by_label("When I say").fill("mister budge")
@@ -149,7 +149,7 @@ def test_words_are_never_deleted_from_texts_by_a_blank_field(serve, open_page):
     expect(page.get_by_label("When I say")).to_have_value("mister budge")  # what is typed stays
     page.get_by_label("Write nothing for it").check()
     page.get_by_role("button", name="Add").nth(1).click()
-    expect(page.get_by_text("Added: mister budge")).to_be_visible()
+    expect(page.locator("#main").get_by_text("Added: mister budge")).to_be_visible()
     assert [(one.pattern, one.text) for one in stored_terms().replacements] == [("mister budge", "")]
 
 
