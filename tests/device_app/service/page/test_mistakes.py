@@ -57,6 +57,8 @@ def test_save_goes_on_and_says_so(three_unsure, open_page, shown):
         expect(page.locator(".notice.good")).to_contain_text("Saved.")
         if "1 of 3" in place:
             expect(page.locator(".notice.good")).to_contain_text("New in your Words: Zaubernuss")
+            link = page.locator(".notice.good").get_by_role("link", name="Go to Words")
+            expect(link).to_have_attribute("href", "#words")
     expect(page.locator("main")).to_contain_text("was not sure." if shown == "unsure" else "the last recording")
 
 

@@ -43,7 +43,8 @@ def test_a_person_records_corrects_and_transcribes(serve, open_page, tmp_path):
     page.wait_for_timeout(3000)
     page.click("#stop")
     page.click("#keep")
-    page.wait_for_selector("#start")
+    expect(page.locator("#start")).to_be_visible(timeout=60_000)
+    expect(page.locator(".notice.good")).to_have_text("Saved")
     (saved,) = until(stored)
     assert saved.prompt == saved.text == sentence
     assert 1.5 < saved.duration_s < 6

@@ -67,7 +67,7 @@ export async function show(box) {
       value: localStorage.getItem(DRAFT + one.id) ?? one.text ?? one.recognised });
     input.addEventListener("input", () => {
       localStorage.setItem(DRAFT + one.id, input.value);
-      if (message.textContent === said) message.className = "hidden"; // "Saved" is not about the text that is typed now
+      if (message.className === "notice good") message.className = "hidden"; // "Saved" is not about the text that is typed now
     });
     const save = h("button", { type: "submit", class: "primary" }, t("correct.save"));
     const message = h("p", { class: said ? "notice good" : "hidden" }, said);
@@ -140,7 +140,7 @@ export async function show(box) {
         list.length === 1 ? "" : t(select.value === "all" && isLast ? "correct.last" : "correct.onward")].join(" ").trim();
       announce(did);
       if (select.value === "all" && !isLast) place += 1; // a saved recording leaves the other lists
-      await load(true, did);
+      await load(true, expected.length ? [did, " ", h("a", { href: "#words" }, t("correct.words"))] : did);
     }
   }
 

@@ -36,12 +36,14 @@ export async function show(box) {
   const intro = h("p", { class: "intro" }, t("record.intro"));
   fill(box, h("h1", {}, t("record.title")), intro, notices, stage, progress, recent, choices());
 
-  async function next(moveFocus = false) {
+  /** Shows the next sentence. `said` is what the last request did, which is shown with it. */
+  async function next(moveFocus = false, said = "") {
     const found = await post("/recording", { domain, free: isFree, skipped: [...skipped] });
+    const notice = said ? h("p", { class: "notice good" }, said) : null;
     showProgress(found);
     showRecent(found.recent);
-    if (found.is_over) showOver();
-    else showReady(found, moveFocus);
+    if (found.is_over) showOver(notice);
+    else showReady(found, moveFocus, notice);
   }
 
   function showProgress(found) {
@@ -54,12 +56,12 @@ export async function show(box) {
       h("p", { class: "muted" }, text, " ", found.is_learning || found.labelled >= found.fewest ? h("a", { href: "#learn" }, t("record.learn")) : null)));
   }
 
-  function showOver() {
-    fill(stage, h("p", { class: "sentence", id: "sentence" }, t(skipped.size ? "record.over.skipped" : "record.over")),
+  function showOver(notice) {
+    fill(stage, notice, h("p", { class: "sentence", id: "sentence" }, t(skipped.size ? "record.over.skipped" : "record.over")),
       skipped.size ? h("button", { type: "button", class: "primary", onclick: () => { skipped.clear(); next(true); } }, t("record.skipped.again")) : null);
   }
 
-  function showReady(found, moveFocus) {
+  function showReady(found, moveFocus, notice) {
     heldPlayer?.destroy();
     heldPlayer = null;
     const { prompt } = found;
@@ -67,7 +69,7 @@ export async function show(box) {
     const other = prompt === null ? null
       : h("button", { type: "button", onclick: () => { skipped.add(prompt); next(true); } }, t("record.skip"));
     start.addEventListener("click", () => begin(prompt, found.longest_s));
-    fill(stage, h("h2", { class: "sentence", id: "sentence" }, prompt ?? t("record.free")),
+    fill(stage, notice, h("h2", { class: "sentence", id: "sentence" }, prompt ?? t("record.free")),
       h("div", { class: "row actions" }, start, other));
     if (moveFocus) focus(start);
     if (moveFocus && prompt) announce(prompt);
@@ -219,10 +221,12 @@ export async function show(box) {
       const said = take.prompt ?? text.value.trim();
       if (take.prompt) skipped.add(take.prompt); // until the service has it
       const answers = await keep(take, said || null);
-      if (answers.some((answer) => answer.refused)) await showNotices();
-      else if (answers.length) announce(t("saved"));
+      const isRefused = answers.some((answer) => answer.refused);
+      const did = isRefused || !answers.length ? "" : t("saved");
+      if (isRefused) await showNotices();
+      else if (did) announce(did);
       if (take.prompt && answers.length) skipped.delete(take.prompt);
-      next(true).catch(() => showUnreachable());
+      next(true, did).catch(() => showUnreachable());
     });
     again.addEventListener("click", async () => { keepButton.disabled = again.disabled = true; await forget(take); await next(); document.getElementById("start")?.click(); });
     drop?.addEventListener("click", async () => { if (!confirm(t("delete.ask"))) return; await forget(take); await next(true); });
