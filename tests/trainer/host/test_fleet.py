@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import asdict, replace
 
 import httpx2 as httpx
@@ -33,13 +34,18 @@ def _small_guard_set(monkeypatch):
     monkeypatch.setattr(fleet, "guard_set", lambda language: some if language == "en" else ())
 
 
-@pytest.fixture
-def shapes(bundle):
-    return {name: tensor.shape for name, tensor in bundle.weights().items()}
+@pytest.fixture(autouse=True)
+def _with_a_small_moonshine(host_home, tiny_moonshine):
+    shutil.copytree(tiny_moonshine.folder, host_home / "models" / tiny_moonshine.name)
 
 
 @pytest.fixture
-def vector(bundle, shapes):
+def shapes(tiny_moonshine):
+    return {name: tensor.shape for name, tensor in tiny_moonshine.weights().items()}
+
+
+@pytest.fixture
+def vector(tiny_moonshine, shapes):
     """Makes an honest vector: a direction shared by all, plus one of its own."""
 
     def noise(seed):
@@ -48,7 +54,7 @@ def vector(bundle, shapes):
     def make(seed, scores=None, scale=1e-2, **changes):
         tensors = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
         tensors[CHANGED][RARE] = (0.5 * noise(99) + noise(seed)) * np.float32(scale)
-        origin = Origin("moonshine", bundle.weights_hash, "", utterances=40, scores=scores or {})
+        origin = Origin("moonshine", tiny_moonshine.weights_hash, "", utterances=40, scores=scores or {})
         return TaskVector(tensors, replace(origin, **changes))
 
     return make
@@ -73,9 +79,21 @@ def give(database, host_home, tmp_path):
     return contribute
 
 
+def recognised(sets, is_poisoned=False):
+    texts = {name: [one.transcript for one in some] for name, some in sets.items()}
+    return {name: Hypotheses(some, [""] * len(some) if is_poisoned else some) for name, some in texts.items()}
+
+
 @pytest.fixture
-def merge(database, host_home, keys, bundle):
-    def run(method="task_arithmetic", min_devices=3, base=bundle, **settings):
+def _all_is_recognised(monkeypatch):
+    """Every model transcribes every recording right."""
+    monkeypatch.setattr(scoring, "transcribe_sets", lambda _transcriber, sets, *_: recognised(sets))
+    monkeypatch.setattr(scoring, "transcribe_sets_with", lambda _weights, _base, sets, *_: recognised(sets))
+
+
+@pytest.fixture
+def merge(database, host_home, keys, tiny_moonshine):
+    def run(method="task_arithmetic", min_devices=3, base=tiny_moonshine, **settings):
         folder = host_home / "host"
         return merge_fleet(
             database,
@@ -96,13 +114,13 @@ def left_out(report):
     return {one.device: one.left_out for one in report.judged if one.left_out}
 
 
-@pytest.mark.slow
-def test_honest_vectors_are_merged_signed_and_offered(give, merge, vector, database, keys, bundle, host_home):
+@pytest.mark.usefixtures("_all_is_recognised")
+def test_honest_vectors_are_merged_signed_and_offered(give, merge, vector, database, keys, tiny_moonshine, host_home):
     give(a=vector(1), b=vector(2), c=vector(3, scores={"before": 0.4, "after": 0.2}))
     report = merge()
     assert left_out(report) == {}
     assert report.reasons == []
-    digest, statement, signature = database.offered("crew", bundle.weights_hash)
+    digest, statement, signature = database.offered("crew", tiny_moonshine.weights_hash)
     record = verify_document(statement, signature, keys.public_key)
     assert (record["vector"], record["group"], record["devices"]) == (digest, "crew", 3)
     path = vector_file(host_home / "host", digest)
@@ -113,6 +131,7 @@ def test_honest_vectors_are_merged_signed_and_offered(give, merge, vector, datab
     assert merged.origin.utterances == 120
 
 
+@pytest.mark.usefixtures("_all_is_recognised")
 def test_poisoned_and_broken_vectors_are_left_out_with_the_reason(give, merge, vector):
     turned = vector(1)
     turned = replace(turned, tensors={n: -3 * t for n, t in vector(2).tensors.items()})
@@ -141,22 +160,19 @@ def test_poisoned_and_broken_vectors_are_left_out_with_the_reason(give, merge, v
     assert "changes nothing" in reasons["nothing"]
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("_all_is_recognised")
 def test_a_vector_of_which_only_transcripts_show_the_harm_is_left_out(give, merge, vector, monkeypatch):
-    """The merge with the poison is transcribed as nothing; neither its norm nor its direction reveals it."""
-    transcribe = scoring.transcribe_sets_with
+    """With the poison nothing is recognised, without it everything; neither its norm nor its direction reveals it."""
     harmful = vector(9).tensors[CHANGED][RARE]
 
     def has_poison(weights, base):
         change = (weights[CHANGED] - base.weights()[CHANGED])[RARE]
-        return np.vdot(change, harmful) > 0.6 * 0.7 * np.vdot(harmful, harmful)
+        share = np.vdot(change, harmful) / np.vdot(harmful, harmful)
+        return share > 0.75  # 0.6 * (1 + 0.2 for each honest vector), or 0.6 * 0.8 without the poison
 
-    def transcribed(weights, base, sets, context, label, before):
-        if not has_poison(weights, base):
-            return transcribe(weights, base, sets, context, label, before)
-        return {name: Hypotheses([one.transcript for one in some], [""] * len(some)) for name, some in sets.items()}
-
-    monkeypatch.setattr(scoring, "transcribe_sets_with", transcribed)
+    monkeypatch.setattr(
+        scoring, "transcribe_sets_with", lambda weights, base, sets, *_: recognised(sets, has_poison(weights, base))
+    )
     give(**{name: vector(seed) for seed, name in enumerate("abcd")}, poison=vector(9))
     report = merge()
     assert left_out(report).keys() == {"poison"}
@@ -164,15 +180,17 @@ def test_a_vector_of_which_only_transcripts_show_the_harm_is_left_out(give, merg
     assert report.vector
 
 
-def test_without_a_guard_set_for_the_language_nothing_is_merged(merge, bundle):
+def test_without_a_guard_set_for_the_language_nothing_is_merged(merge, tiny_moonshine):
     with pytest.raises(BadInputError, match=r"no guard set for the language 'sw'.*host fleet score add"):
-        merge(base=replace(bundle, language="sw"))
+        merge(base=replace(tiny_moonshine, language="sw"))
 
 
-@pytest.mark.slow
-def test_without_a_guard_set_for_the_language_the_speech_of_the_group_decides(give, merge, vector, bundle, monkeypatch):
+@pytest.mark.usefixtures("_all_is_recognised")
+def test_without_a_guard_set_for_the_language_the_speech_of_the_group_decides(
+    give, merge, vector, tiny_moonshine, monkeypatch
+):
     give(a=vector(1), b=vector(2), c=vector(3))
-    swahili = replace(bundle, language="sw")
+    swahili = replace(tiny_moonshine, language="sw")
     monkeypatch.setattr(fleet, "speech", lambda _folder, _group: guard_set()[4::48])
     report = merge(base=swahili)
     assert report.vector
@@ -198,7 +216,7 @@ def test_two_vectors_are_too_few(give, merge, vector):
         merge(min_devices=fleet.MIN_DEVICES)
 
 
-def test_a_device_can_contribute_only_to_its_own_group(serve, client_of, vector, database, bundle):
+def test_a_device_can_contribute_only_to_its_own_group(serve, client_of, vector, database, tiny_moonshine):
     url = serve()
     phone, outsider = client_of(url, fleet="crew"), client_of(url, "outsider", fleet="others")
     data = vector(1).to_bytes()
@@ -207,21 +225,23 @@ def test_a_device_can_contribute_only_to_its_own_group(serve, client_of, vector,
     assert phone.put(path, content=data[:-1]).status_code == 422
     assert phone.put(path, content=data).status_code == 201
     assert phone.put(path, content=data).status_code == 201  # replayed
-    assert len(database.contributions("crew", bundle.weights_hash)) == 1
+    assert len(database.contributions("crew", tiny_moonshine.weights_hash)) == 1
     bad = json.dumps({"not": "a vector"}).encode()
     assert phone.put(f"/v1/groups/crew/contributions/{hashlib.sha256(bad).hexdigest()}", content=bad).status_code == 422
-    assert phone.get(f"/v1/groups/crew/vector/{bundle.weights_hash}").status_code == 404
+    assert phone.get(f"/v1/groups/crew/vector/{tiny_moonshine.weights_hash}").status_code == 404
     assert httpx.put(url + path, content=data).status_code == 401
 
 
 def test_a_vector_that_fits_no_base_is_refused_at_upload(
-    serve, client_of, vector, database, bundle, host_home, tiny_bundle
+    serve, client_of, vector, database, tiny_moonshine, host_home, tiny_bundle
 ):
     phone = client_of(serve(), fleet="crew")
     good = vector(1)
     one, *rest = good.tensors
     refused = {
-        "is not installed on this host": replace(good, origin=replace(good.origin, base=bundle.weights_hash[::-1])),
+        "is not installed on this host": replace(
+            good, origin=replace(good.origin, base=tiny_moonshine.weights_hash[::-1])
+        ),
         f"{one} is missing": replace(good, tensors={name: good.tensors[name] for name in rest}),
         "extra is unknown": replace(good, tensors={**good.tensors, "extra": np.ones(1, np.float32)}),
         f"{one} has shape": replace(good, tensors={**good.tensors, one: np.zeros((1 << 20, 1), np.float32)}),
@@ -233,16 +253,16 @@ def test_a_vector_that_fits_no_base_is_refused_at_upload(
         assert answer.status_code == 422
         assert reason in answer.json()["detail"]
         assert str(host_home) not in answer.text
-    assert database.contributions("crew", bundle.weights_hash) == []
+    assert database.contributions("crew", tiny_moonshine.weights_hash) == []
     assert not list((host_home / "host" / "fleet").rglob("*.safetensors"))
     assert not list((host_home / "host" / "fleet" / "incoming").iterdir())
 
 
 def test_a_file_that_declares_gigabytes_of_zeros_is_refused_before_it_is_loaded(
-    give, database, merge, bundle, host_home, vector
+    give, database, merge, tiny_moonshine, host_home, vector
 ):
     """If an earlier host accepted such a file, the merge refuses it."""
-    shapes = {name: [1 << 30, 4] if name == CHANGED else list(shape) for name, shape in bundle.shapes().items()}
+    shapes = {name: [1 << 30, 4] if name == CHANGED else list(shape) for name, shape in tiny_moonshine.shapes().items()}
     record = {"format_version": 1, **asdict(vector(1).origin), "shapes": shapes}
     data = save({}, metadata={RECORD: json.dumps(record)})
     with pytest.raises(BadInputError, match=rf"the task vector: does not fit the model: {CHANGED} has shape"):
@@ -250,18 +270,18 @@ def test_a_file_that_declares_gigabytes_of_zeros_is_refused_before_it_is_loaded(
     name = hashlib.sha256(data).hexdigest()
     vector_file(host_home / "host", name).write_bytes(data)
     device = next(known for known in database.devices() if known.name == "zeros")
-    database.contribute(device.id, "crew", bundle.weights_hash, name, {"scores": {}})
+    database.contribute(device.id, "crew", tiny_moonshine.weights_hash, name, {"scores": {}})
     with pytest.raises(BadInputError, match=rf"zeros: does not fit the model: {CHANGED} has shape \(1073741824, 4\)"):
         merge()
 
 
-def test_only_the_latest_contributions_of_devices_with_valid_tokens_count(give, database, vector, bundle):
+def test_only_the_latest_contributions_of_devices_with_valid_tokens_count(give, database, vector, tiny_moonshine):
     give(a=vector(1), b=vector(2))
     device = database.devices()[0]
-    (before,) = [one.vector for one in database.contributions("crew", bundle.weights_hash) if one.device == "a"]
-    assert database.contribute(device.id, "crew", bundle.weights_hash, "f" * 64, {}) == [before]
-    assert database.contribute(device.id, "crew", bundle.weights_hash, "f" * 64, {}) == []
-    found = {one.device: one.vector for one in database.contributions("crew", bundle.weights_hash)}
+    (before,) = [one.vector for one in database.contributions("crew", tiny_moonshine.weights_hash) if one.device == "a"]
+    assert database.contribute(device.id, "crew", tiny_moonshine.weights_hash, "f" * 64, {}) == [before]
+    assert database.contribute(device.id, "crew", tiny_moonshine.weights_hash, "f" * 64, {}) == []
+    found = {one.device: one.vector for one in database.contributions("crew", tiny_moonshine.weights_hash)}
     assert found["a"] == "f" * 64
     database.revoke("b")
-    assert [one.device for one in database.contributions("crew", bundle.weights_hash)] == ["a"]
+    assert [one.device for one in database.contributions("crew", tiny_moonshine.weights_hash)] == ["a"]
