@@ -32,8 +32,8 @@ def check_labels(labels: Sequence[str], hypotheses: Sequence[str], domain: str, 
     if p_value > SIGNIFICANCE_LEVEL:
         raise BadInputError(
             f"the texts of {domain} do not seem to belong to its recordings: shuffled texts match the recognised "
-            f"words as well ({p_value:.0%} of shuffles). Nothing was changed. 'asr-edge label --domain {domain}' "
-            "reviews the texts; --force adapts all the same"
+            f"words as well ({p_value:.0%} of shuffles). Nothing was changed. 'asr-edge dataset show {domain}' shows "
+            "the texts, 'asr-edge correct ID' changes one; --force adapts all the same"
         )
 
 
