@@ -64,10 +64,8 @@ def serve(
     def announce(at: Address, wyoming: WyomingAddress) -> None:
         if wyoming.port and wyoming.peers:
             options.tell(f"Audio and text of {', '.join(wyoming.peers)} cross the network unencrypted (Wyoming).")
-        scheme = "http" if at.is_local else "https"
-        place = f"{scheme}://{at.host}:{at.port}"
         wyoming_text = f"Wyoming: port {wyoming.port}" if wyoming.port else "no Wyoming"
-        options.tell(f"Page: {place}/   OpenAI's API: {place}/v1   {wyoming_text}   Ctrl-C stops.")
+        options.tell(f"Page: {at.url}/   OpenAI's API: {at.url}/v1   {wyoming_text}   Ctrl-C stops.")
 
     run(
         Address(host, port, tuple(name or ())),

@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 ANSWER_S = 2  # for the answers to requests that are ended because the service stops
 
+ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - not bound here
+
 
 @dataclass(frozen=True)
 class Address:
@@ -50,6 +52,14 @@ class Address:
     def is_local(self) -> bool:
         """Whether no other machine can connect."""
         return is_loopback(self.host)
+
+    @property
+    def url(self) -> str:
+        """Where clients find the service: by a name of this machine if it listens on all of its addresses."""
+        if self.is_local:
+            return f"http://{_bracketed(self.host)}:{self.port}"
+        is_of_machine = self.host in ALL_ADDRESSES and not self.names
+        return f"https://{_bracketed(_names(self)[-1 if is_of_machine else 0])}:{self.port}"
 
 
 def make_state(models: Models, limits: Limits | None = None, threads: int | None = None) -> ServiceState:
@@ -100,7 +110,7 @@ def _names(address: Address) -> Sequence[str]:
     if address.names:
         return address.names
     name = socket.gethostname().lower()
-    given = [] if address.host in ("0.0.0.0", "::") else [address.host]  # noqa: S104 - not bound here
+    given = [] if address.host in ALL_ADDRESSES else [address.host]
     return [*given, name, *([] if "." in name else [f"{name}.local"])]
 
 

@@ -16,6 +16,7 @@ from device_app.paths import data_folder
 from device_app.service import ports
 from device_app.service.clients import folder_mark, service_folder
 from editing.errors import BadInputError, StorageError, one_line
+from editing.files import write_atomically
 from editing.privacy import make_folder
 
 WAIT_S = 60.0
@@ -70,10 +71,12 @@ def start_service(port: int, model: str | None, report: Callable[[str], None]) -
         StorageError: it did not start; the message names its log.
     """
     url = f"http://127.0.0.1:{port}"
+    folder = service_folder()
     if is_serving(url, model):
+        if (process_id := _started(folder, port)) is not None:
+            report(f"The service is running already; 'kill {process_id}' ends it.")
         return url
     report("Starting the service ...")
-    folder = service_folder()
     make_folder(folder)
     log = folder / LOG
     with log.open("wb") as output:
@@ -98,10 +101,25 @@ def start_service(port: int, model: str | None, report: Callable[[str], None]) -
     while time.monotonic() < end and process.poll() is None:
         if is_serving(url):
             process.returncode = 0  # it is to go on; Popen would warn that it was not waited for
+            write_atomically(_process_file(folder, port), str(process.pid).encode(), private=True)
             report(f"It goes on when this terminal is closed; 'kill {process.pid}' ends it.")
             return url
         time.sleep(0.1)
     raise StorageError(f"the service did not start: {_last_line(log)} ({log})")
+
+
+def _process_file(folder: Path, port: int) -> Path:
+    return folder / f"service-{port}.pid"
+
+
+def _started(folder: Path, port: int) -> int | None:
+    """The process that `start_service` started for a port; None if another program did, or if it has ended."""
+    try:
+        process_id = int(_process_file(folder, port).read_text("ascii"))
+        os.kill(process_id, 0)  # sends no signal, but fails if there is no such process
+    except (OSError, ValueError, OverflowError):
+        return None
+    return process_id
 
 
 def _last_line(log: Path) -> str:

@@ -33,7 +33,7 @@ def test_options_reach_the_service(started, own_home):
     options = ["--host", "0.0.0.0", "--port", 9000, "--name", "box.lan", "--name", "10.0.0.7"]
     done = call("serve", *options, "--wyoming-peer", "10.0.0.9", "--log-format", "json", "--verbose")
     assert started == [(Address("0.0.0.0", 9000, ("box.lan", "10.0.0.7")), 10300, ("10.0.0.9",), "json", True)]
-    assert "Page: https://0.0.0.0:9000/" in done.stderr
+    assert "Page: https://box.lan:9000/" in done.stderr
     assert "Audio and text of 10.0.0.9 cross the network unencrypted (Wyoming)." in done.stderr
 
 

@@ -29,6 +29,21 @@ os.execv(sys.executable, [sys.executable, *command])
 """
 
 
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        (Address(), "http://127.0.0.1:8765"),
+        (Address("::1", 9000), "http://[::1]:9000"),
+        (Address("0.0.0.0"), "https://box.local:8765"),
+        (Address("::", names=("box.lan", "box")), "https://box.lan:8765"),
+        (Address("192.0.2.1"), "https://192.0.2.1:8765"),
+    ],
+)
+def test_the_printed_address_is_one_that_other_devices_can_open(monkeypatch, address, url):
+    monkeypatch.setattr(server.socket, "gethostname", lambda: "box")
+    assert address.url == url
+
+
 def test_systemd_passes_the_sockets_and_sigterm_ends_it_gracefully(transcriber, home, tmp_path):
     with (
         socket.create_server(("127.0.0.1", 0)) as first,

@@ -38,9 +38,11 @@ def test_open_starts_the_service_and_then_finds_it(service_home, port, started, 
     opened = []
     monkeypatch.setattr(opening.webbrowser, "open", lambda url: opened.append(url) or True)
     assert not opening.is_serving(f"http://127.0.0.1:{port}")
-    for _ in range(2):
+    for said in ("goes on when this terminal is closed", "is running already"):
         done = call("open", "--port", port, "--model", "tiny")
         assert done.stdout == f"http://127.0.0.1:{port}\n"
+        assert said in done.stderr
+        assert f"'kill {started[0].pid}' ends it" in done.stderr
     assert opened == [f"http://127.0.0.1:{port}"] * 2
     assert len(started) == 1
     assert "serves another model than embedded" in call("open", "--port", port, "--model", "embedded", code=1).stderr
