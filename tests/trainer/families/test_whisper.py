@@ -8,6 +8,8 @@ import tokenizers
 import torch
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
+from device_app.adaptation import test_sets
+from device_app.adaptation.guard_set import guard_set
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.recognition.families import find
 from device_app.recognition.options import DecodingOptions
@@ -193,8 +195,13 @@ def test_it_can_be_fine_tuned(converted, prompt):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", PUBLISHED)
-def test_a_published_shape_is_converted_adapted_and_exported(size, tmp_path, run, codes, prompt):
+def test_a_published_shape_is_converted_adapted_and_exported(size, tmp_path, run, codes, monkeypatch):
+    """With 12 codes and a guard set of two: Small computes for a minute on each utterance, padded to 30 s."""
     source = checkpoint(tmp_path / "source", PUBLISHED[size])
+    some = guard_set()[:2]
+    monkeypatch.setattr(test_sets, "guard_set", lambda _language="en": some)
+    few = codes.with_name("few.jsonl")
+    few.write_text("".join(codes.read_text("utf-8").splitlines(keepends=True)[:12]), "utf-8")
 
     def asr(*arguments):
         done = run(*arguments, ASR_EDGE_HOME=str(tmp_path / "own"))
@@ -208,7 +215,7 @@ def test_a_published_shape_is_converted_adapted_and_exported(size, tmp_path, run
     print(f"whisper-{size}: largest difference {whisper.verify_graphs(model, bundle, bundle.weights()):.1e}")
     print({path.name: path.stat().st_size for path in bundle.graphs().values()})
     asr("model", "use", bundle.folder)
-    asr("import", codes, "--domain", "codes")
+    asr("import", few, "--domain", "codes")
     adapted = json.loads(asr("adapt", "--domain", "codes", "--epochs", 1, "--force", "--json"))
     assert adapted["promoted"]
     assert np.isfinite(adapted["losses"]).all()
