@@ -79,7 +79,7 @@ def prepare(
         BadInputError: the merge method does not exist, or there are too few labelled utterances, no speech, nothing
             to gain, or labels of other recordings.
     """
-    settings.merge.with_defaults(1, ledger.base.shapes())  # reports wrong settings before the fine-tuning, not after it
+    settings.merge.check(vectors=1, parameters=ledger.base.shapes())  # before the fine-tuning, not after it
     domain, reporter = settings.domain, context.reporter
     training, held_out = _snapshot(store, ledger, domain, reporter)
     reporter.report(

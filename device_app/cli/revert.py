@@ -57,7 +57,7 @@ def reweight(
     lam: Annotated[str | None, options.lambda_option(UNCHANGED)] = None,
     density: Annotated[float | None, options.density_option(UNCHANGED)] = None,
     others: options.Settings = None,
-    tolerance: options.Tolerance = 1.0,
+    tolerance: options.Tolerance = options.DEFAULT_TOLERANCE,
     dry_run: options.DryRun = False,
     force: options.Force = False,
     model: options.Model = None,
