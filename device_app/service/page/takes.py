@@ -12,7 +12,7 @@ from fastapi import Request
 from numpy.typing import NDArray
 
 from device_app.audio.vad import VoiceActivity
-from device_app.data.importing import MAX_DURATION_S
+from device_app.data.importing import MAX_UTTERANCE_S
 from device_app.recognition.results import Word
 from device_app.recognition.transcriber import Transcriber
 from device_app.recording.quality import measure
@@ -82,8 +82,8 @@ def _decoded(wav: bytes) -> tuple[NDArray[Any], float]:
         with soundfile.SoundFile(io.BytesIO(wav)) as file:
             if file.format != "WAV":
                 raise BadAudioError("the take is not a WAV file")
-            if file.frames > (MAX_DURATION_S + 1) * file.samplerate:
-                raise BadAudioError(f"the take is too long; {MAX_DURATION_S:g} s is the maximum")
+            if file.frames > (MAX_UTTERANCE_S + 1) * file.samplerate:
+                raise BadAudioError(f"the take is too long; {MAX_UTTERANCE_S:g} s is the maximum")
             return file.read(dtype="float32", always_2d=False), float(file.samplerate)
     except soundfile.LibsndfileError as error:
         raise BadAudioError(f"the take cannot be read ({error})") from error
