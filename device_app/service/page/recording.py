@@ -105,7 +105,7 @@ def _answer(found: CheckedTake, prompt: str | None) -> dict[str, Any]:
 
 def _recorded(store: Store, domain: str) -> list[StoredUtterance]:
     """All that was recorded in a domain, read or free, also where the text was corrected; the oldest first."""
-    if domain not in store.domains():
+    if not store.has_domain(domain):
         return []
     return sorted(
         (one for one in store.utterances(domain) if one.source != "imported"), key=lambda utterance: utterance.number
