@@ -64,6 +64,10 @@ class Step:
     reason: str
 
 
+# Nothing else works without the recordings: they can neither be trained on nor be added to.
+FIND_RECORDINGS = Step("asr-edge doctor", "see which recordings are missing, and how to continue without them")
+
+
 @dataclass(frozen=True)
 class Status:
     """The state of a model and of the recordings.
@@ -74,6 +78,8 @@ class Status:
         edits: numbers of the active edits.
         next: the next steps, the most useful first.
         interrupted: the domains of adaptations that were interrupted, and continue with the next 'adapt'.
+        missing_audio: the folder of the recordings if none of them is there, most likely because its disk is not
+            mounted; otherwise None.
     """
 
     domains: Sequence[DomainStatus]
@@ -82,6 +88,7 @@ class Status:
     edits: Sequence[int]
     next: Sequence[Step]
     interrupted: Sequence[str] = ()
+    missing_audio: str | None = None
 
 
 def status(store: Store, ledger: Ledger) -> Status:
@@ -93,13 +100,15 @@ def status(store: Store, ledger: Ledger) -> Status:
     domains = [_domain_status(store, ledger, domain) for domain in store.domains() if domain != GUARD_SET]
     applied = [edit for edit in ledger.edits if ledger.is_applied(edit.id)]
     interrupted = interrupted_domains(ledger)
+    missing_audio = str(store.audio_folder) if store.is_audio_missing() else None
     return Status(
         domains=domains,
         general_before=next((e.before[GUARD_SET] for e in applied if GUARD_SET in e.before), None),
         general_now=ledger.current.wer.get(GUARD_SET),
         edits=[edit.id for edit in applied],
-        next=next_steps(domains, interrupted),
+        next=next_steps(domains, interrupted) if missing_audio is None else [FIND_RECORDINGS],
         interrupted=interrupted,
+        missing_audio=missing_audio,
     )
 
 
