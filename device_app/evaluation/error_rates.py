@@ -58,16 +58,15 @@ _READ_BY_DIGIT = re.compile(r"(?<![0-9])(?<![0-9][.,])(0[0-9]+|[0-9]{16,})(?![0-
 # The leading zeros of an ordinal, such as "05th": they are not spoken.
 _ORDINAL_ZEROS = re.compile(r"(?<![0-9.,])0{1,9}(?=[0-9]{1,9}(?:st|nd|rd|th)\b)")
 # Hours on a clock: 0800 is read as "oh eight hundred".
-_HOURS = re.compile(
-    rf"\b(?:oh|o|zero) ({'|'.join(_DIGITS[1:])}) hundred\b", re.IGNORECASE
-)  # on a clock, 0800: "oh eight hundred"
+_HOURS = re.compile(rf"\b(?:oh|o|zero) ({'|'.join(_DIGITS[1:])}) hundred\b", re.IGNORECASE)
 
 
 def basic(text: str) -> str:
     """Converts to lower case and removes punctuation and symbols, except apostrophes inside words.
 
     Characters that cannot be seen make no difference. Scripts without spaces between words have every character as a
-    word, so that their word error rate is a character error rate. The marks of Arabic and Hebrew vowels, which few writers set, are removed.
+    word, so that their word error rate is a character error rate. The marks of Arabic and Hebrew vowels, which few
+    writers set, are removed.
 
     >>> basic("Don't re-enter: it\N{RIGHT SINGLE QUOTATION MARK}s 5 o'clock!")
     "don't re enter it's 5 o'clock"
