@@ -35,7 +35,7 @@ def revert(edit: Id, model: options.Model = None) -> None:
 
 
 def rollback(model: options.Model = None) -> None:
-    """Return at once to the version that was active before."""
+    """Undo the last change of the model; again, to undo the one before it."""
     from device_app.adaptation.retired_terms import restore_terms
 
     ledger = open_ledger(model)
