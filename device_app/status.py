@@ -119,19 +119,25 @@ def next_steps(domains: Sequence[DomainStatus], interrupted: Sequence[str] = ())
         domains: those with recordings.
         interrupted: those whose adaptation was interrupted.
     """
-    steps = [Step(f"asr-edge adapt{of(name)}", "continue the adaptation that was interrupted") for name in interrupted]
+    steps = [
+        Step(f"asr-edge adapt{domain_option(name)}", "continue the adaptation that was interrupted")
+        for name in interrupted
+    ]
     steps += [
-        Step(f"asr-edge adapt{of(one.domain)}", f"train on {counted(one.new, 'new labelled recording')}")
+        Step(f"asr-edge adapt{domain_option(one.domain)}", f"train on {counted(one.new, 'new labelled recording')}")
         for one in domains
         if one.is_ready and one.domain not in interrupted
     ]
     steps += [
-        Step(f"asr-edge label{of(one.domain)}", f"check the texts of {counted(one.unlabelled, 'recording')}")
+        Step(f"asr-edge label{domain_option(one.domain)}", f"check the texts of {counted(one.unlabelled, 'recording')}")
         for one in domains
         if one.unlabelled
     ]
     steps += [
-        Step(f"asr-edge record{of(one.domain)}", NOTHING_TO_GAIN if one.has_nothing_to_gain else missing(one.labelled))
+        Step(
+            f"asr-edge record{domain_option(one.domain)}",
+            NOTHING_TO_GAIN if one.has_nothing_to_gain else missing(one.labelled),
+        )
         for one in domains
         if one.has_nothing_to_gain or (one.labelled < RECOMMENDED and not one.unlabelled)
     ]
@@ -150,7 +156,7 @@ def missing(labelled: int) -> str:
     return f"{labelled}: enough to learn well"
 
 
-def of(domain: str) -> str:
+def domain_option(domain: str) -> str:
     """The option that names a domain, for a command to show; empty for the default domain."""
     return "" if domain == DEFAULT_DOMAIN else f" --domain {shlex.quote(domain)}"
 

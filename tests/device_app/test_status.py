@@ -11,7 +11,7 @@ from device_app.data.recordings import recording_of
 from device_app.data.store import Store
 from device_app.data.utterance import Utterance
 from device_app.models.ledger import Edit
-from device_app.status import DomainStatus, missing, next_steps, of, unused
+from device_app.status import DomainStatus, domain_option, missing, next_steps, unused
 from tests.command_line import call
 
 
@@ -42,7 +42,7 @@ def test_progress_counts_to_10_and_40():
 
 
 def test_the_default_domain_needs_no_option():
-    assert (of("my-speech"), of("a b")) == ("", " --domain 'a b'")
+    assert (domain_option("my-speech"), domain_option("a b")) == ("", " --domain 'a b'")
 
 
 @pytest.mark.parametrize(
