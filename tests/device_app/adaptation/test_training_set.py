@@ -28,7 +28,7 @@ def ledger(own_home, ledger):
 
 @pytest.fixture
 def prepare(ledger, monkeypatch):
-    """Prepares an adaptation to "new" of a model that writes "Good day." for everything."""
+    """Prepares an adaptation to "new" of a model that writes "Good day.", and of what is held out "Good."."""
 
     class FakeTranscriber:
         def __init__(self, *_arguments, **_options):
@@ -39,7 +39,7 @@ def prepare(ledger, monkeypatch):
 
     def measured(_store, _ledger, domain, held_out, *_more):
         texts = [one.transcript for one in held_out]
-        return SimpleNamespace(before={domain: Hypotheses(texts, ["Good day."] * len(texts))})
+        return SimpleNamespace(before={domain: Hypotheses(texts, ["Good."] * len(texts))})
 
     monkeypatch.setattr(training_set, "Transcriber", FakeTranscriber)
     monkeypatch.setattr(training_set, "build_test_sets", measured)
