@@ -217,23 +217,6 @@ def test_wyoming_describes_the_models(service):
     assert Pong.is_type(wyoming(service.wyoming, [Ping(text="x")])[0].type)
 
 
-def test_wyoming_refuses_a_machine_that_is_no_peer_and_counts_no_connection(service, monkeypatch):
-    async def connect():
-        reader, writer = await asyncio.open_connection(*service.wyoming.removeprefix("tcp://").split(":"))
-        answer = await asyncio.wait_for(reader.read(), 20)
-        writer.close()
-        return answer
-
-    ended = service.metrics.live_ended.labels("wyoming")._value.get
-    before = ended()
-    with monkeypatch.context() as patch:
-        patch.setattr("device_app.service.wyoming.server.is_loopback", lambda _address: False)
-        assert asyncio.run(connect()) == b""
-    assert ended() == before
-    wyoming(service.wyoming, [Ping(text="x")])
-    until(lambda: ended() == before + 1)
-
-
 def test_wyoming_gives_what_the_stream_gives(service, transcriber):
     blocks = blocks_of(pcm(), 1024)
     events = wyoming(service.wyoming, [Transcribe(language="en"), *spoken(blocks)])
