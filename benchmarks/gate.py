@@ -29,9 +29,10 @@ from typing import Any
 
 import numpy as np
 
-from device_app.adaptation.gate import DEFAULT_TOLERANCE, Hypotheses, compare, judge
+from device_app.adaptation.gate import Hypotheses, compare, judge
 from device_app.adaptation.guard_set import guard_set
 from device_app.adaptation.test_sets import transcribe_sets
+from device_app.adaptation.tolerance import DEFAULT_TOLERANCE
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.manifest import read_manifest
 from device_app.data.names import GUARD_SET

@@ -64,6 +64,10 @@ class Step:
     reason: str
 
 
+# Nothing else works without the recordings: they can neither be trained on nor be added to.
+FIND_RECORDINGS = Step("asr-edge doctor", "see which recordings are missing, and how to continue without them")
+
+
 @dataclass(frozen=True)
 class Status:
     """The state of a model and of the recordings.
@@ -74,6 +78,8 @@ class Status:
         edits: numbers of the active edits.
         next: the next steps, the most useful first.
         interrupted: the domains of adaptations that were interrupted, and continue with the next 'adapt'.
+        missing_audio: the folder of the recordings if none of them is there, most likely because its disk is not
+            mounted; otherwise None.
     """
 
     domains: Sequence[DomainStatus]
@@ -82,6 +88,7 @@ class Status:
     edits: Sequence[int]
     next: Sequence[Step]
     interrupted: Sequence[str] = ()
+    missing_audio: str | None = None
 
 
 def status(store: Store, ledger: Ledger) -> Status:
@@ -93,13 +100,15 @@ def status(store: Store, ledger: Ledger) -> Status:
     domains = [_domain_status(store, ledger, domain) for domain in store.domains() if domain != GUARD_SET]
     applied = [edit for edit in ledger.edits if ledger.is_applied(edit.id)]
     interrupted = interrupted_domains(ledger)
+    missing_audio = str(store.audio_folder) if store.is_audio_missing() else None
     return Status(
         domains=domains,
         general_before=next((e.before[GUARD_SET] for e in applied if GUARD_SET in e.before), None),
         general_now=ledger.current.wer.get(GUARD_SET),
         edits=[edit.id for edit in applied],
-        next=next_steps(domains, interrupted),
+        next=next_steps(domains, interrupted) if missing_audio is None else [FIND_RECORDINGS],
         interrupted=interrupted,
+        missing_audio=missing_audio,
     )
 
 
@@ -110,19 +119,25 @@ def next_steps(domains: Sequence[DomainStatus], interrupted: Sequence[str] = ())
         domains: those with recordings.
         interrupted: those whose adaptation was interrupted.
     """
-    steps = [Step(f"asr-edge adapt{of(name)}", "continue the adaptation that was interrupted") for name in interrupted]
+    steps = [
+        Step(f"asr-edge adapt{domain_option(name)}", "continue the adaptation that was interrupted")
+        for name in interrupted
+    ]
     steps += [
-        Step(f"asr-edge adapt{of(one.domain)}", f"train on {counted(one.new, 'new labelled recording')}")
+        Step(f"asr-edge adapt{domain_option(one.domain)}", f"train on {counted(one.new, 'new labelled recording')}")
         for one in domains
         if one.is_ready and one.domain not in interrupted
     ]
     steps += [
-        Step(f"asr-edge label{of(one.domain)}", f"check the texts of {counted(one.unlabelled, 'recording')}")
+        Step(f"asr-edge label{domain_option(one.domain)}", f"check the texts of {counted(one.unlabelled, 'recording')}")
         for one in domains
         if one.unlabelled
     ]
     steps += [
-        Step(f"asr-edge record{of(one.domain)}", NOTHING_TO_GAIN if one.has_nothing_to_gain else missing(one.labelled))
+        Step(
+            f"asr-edge record{domain_option(one.domain)}",
+            NOTHING_TO_GAIN if one.has_nothing_to_gain else missing(one.labelled),
+        )
         for one in domains
         if one.has_nothing_to_gain or (one.labelled < RECOMMENDED and not one.unlabelled)
     ]
@@ -141,7 +156,7 @@ def missing(labelled: int) -> str:
     return f"{labelled}: enough to learn well"
 
 
-def of(domain: str) -> str:
+def domain_option(domain: str) -> str:
     """The option that names a domain, for a command to show; empty for the default domain."""
     return "" if domain == DEFAULT_DOMAIN else f" --domain {shlex.quote(domain)}"
 

@@ -10,7 +10,7 @@ import pytest
 
 from device_app.adaptation.settings import AdaptationSettings
 from device_app.data.store import Store
-from device_app.data.terms import Term, changed_terms, stored_terms
+from device_app.data.terms import Term, change_terms, stored_terms
 from device_app.models.bundles import embedded_bundle
 from device_app.models.ledger import Edit, Ledger
 from device_app.remote.jobs import Job, jobs
@@ -51,8 +51,7 @@ def fill(*, with_job: bool = True) -> None:
     ledger = Ledger(embedded_bundle())
     for seed, domain in enumerate(DOMAINS):
         add_edit(ledger, domain, seed)
-    with changed_terms() as box:
-        box[0] = box[0].with_terms([Term("Kubernetes")])
+    change_terms(lambda listed: listed.with_terms([Term("Kubernetes")]))
     save_host(Host(HOST, "a2V5"))
     if with_job:
         request = {"dataset": {"bytes": 7}}

@@ -162,7 +162,7 @@ def judge_draft(
         As `decide`.
     """
     transcriber = Transcriber(ledger.bundle(ledger.current), threads=context.threads)
-    held_out = held_out_utterances(store, domain) if domain in store.domains() else []
+    held_out = held_out_utterances(store, domain) if store.has_domain(domain) else []
     reporter = context.reporter
     test_sets = build_test_sets(store, ledger, domain, held_out or None, transcriber, reporter, also_checked)
     return decide(ledger, version, edit, test_sets, domain, gate, context)

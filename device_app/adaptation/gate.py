@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_app.adaptation.divergence import TopOutputs
+from device_app.adaptation.tolerance import DEFAULT_TOLERANCE
 from device_app.data.names import GUARD_SET
 from device_app.evaluation.error_rates import basic, error_counts
 from device_app.evaluation.orthography import Typography
@@ -17,7 +18,6 @@ from editing.errors import counted
 
 RESAMPLES = 2000
 SEED = 0  # of the resamples, so that a comparison is reproducible
-DEFAULT_TOLERANCE = 0.01  # by which the WER of other speech may rise, a fraction
 # Nats per word of the guard set, at the default tolerance. Of 17 random changes of the embedded model's weights (of
 # all, of the encoder's or of the decoder's), it rejects 7 of the 8 that cost 50 other readers, of general-distillation,
 # 1.5 points of WER or more, and none of the 9 others. An edit of digits with the default settings diverges by 0.03.

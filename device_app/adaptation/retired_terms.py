@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.store import Store
-from device_app.data.terms import Term, changed_terms, stored_terms
+from device_app.data.terms import Term, TermList, change_terms, stored_terms
 from device_app.data.utterance import StoredUtterance
 from device_app.execution import ExecutionContext
 from device_app.models.ledger import Ledger
@@ -55,12 +55,17 @@ def _retire(store: Store, ledger: Ledger, edit: int, domain: str, context: Execu
             found[number] = terms.found_in(transcriber.transcribe(utterance.read(), SAMPLE_RATE).text)
             advance(1)
     known = {key for key, of_term in recordings.items() if all(key in found[one.number] for one in of_term)}
-    with changed_terms() as box:
-        removed = [term.text for term in box[0].terms if term.key in known and term.origin == "corrected"]
-        if removed:
-            ledger.record_retired_terms(edit, removed)  # first: a kill in between must not lose them
-            box[0] = box[0].without(removed)
-    return removed
+
+    def without_known(listed: TermList) -> TermList:
+        removed = [term.text for term in listed.terms if term.key in known and term.origin == "corrected"]
+        if not removed:
+            return listed
+        ledger.record_retired_terms(edit, removed)  # first: a kill in between must not lose them
+        return listed.without(removed)
+
+    before, now = change_terms(without_known)
+    left = {term.key for term in now.terms}
+    return [term.text for term in before.terms if term.key not in left]
 
 
 def restore_terms(ledger: Ledger, on_failure: Callable[[str], None]) -> list[str]:
@@ -82,16 +87,20 @@ def restore_terms(ledger: Ledger, on_failure: Callable[[str], None]) -> list[str
     if not texts:
         return []
     try:
-        with changed_terms() as box:
-            known = {term.key for term in box[0].terms}
-            new = [term for term in map(Term, texts) if term.key not in known]
-            box[0] = box[0].with_terms(new, origin="corrected")
+        before, now = change_terms(lambda listed: _with_restored(listed, texts))
         for edit in undone:
             ledger.record_retired_terms(edit.id, ())
     except (BadInputError, StorageError) as error:
         on_failure(f"No term was put back on the list: {error}")
         return []
-    return [term.text for term in new]
+    known = {term.key for term in before.terms}
+    return [term.text for term in now.terms if term.key not in known]
+
+
+def _with_restored(listed: TermList, texts: Sequence[str]) -> TermList:
+    """The list with those of the texts that it lacks."""
+    known = {term.key for term in listed.terms}
+    return listed.with_terms([term for term in map(Term, texts) if term.key not in known], origin="corrected")
 
 
 def _recordings(store: Store, domain: str, terms: Sequence[Term]) -> Mapping[str, Sequence[StoredUtterance]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from device_app.adaptation.gate import DEFAULT_TOLERANCE
+from device_app.adaptation.tolerance import DEFAULT_TOLERANCE
 from editing.errors import BadInputError
 from editing.layers import check_parts
 from editing.methods import METHODS
@@ -27,7 +27,12 @@ class MergeSettings:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def with_defaults(self, vectors: int = 2, parameters: Iterable[str] | None = None) -> dict[str, Any]:
-        """All settings of the method, including the defaults.
+        """All settings of the method, including the defaults. Arguments and errors are those of `check`."""
+        self.check(vectors, parameters)
+        return {**METHODS[self.method].settings, **self.settings}
+
+    def check(self, vectors: int = 2, parameters: Iterable[str] | None = None) -> None:
+        """Checks the settings, so that a mistake in them is reported before any work is done.
 
         Args:
             vectors: number of vectors to merge.
@@ -46,7 +51,6 @@ class MergeSettings:
                 check_parts("lambda", self.settings.get("lam", 1.0), parameters)
         except BadInputError as error:
             raise BadInputError(f"{error}; nothing was changed") from error
-        return {**METHODS[self.method].settings, **self.settings}
 
 
 @dataclass(frozen=True)

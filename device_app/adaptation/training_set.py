@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 
@@ -20,12 +21,12 @@ from device_app.execution import ExecutionContext
 from device_app.models.ledger import Ledger
 from device_app.recognition.transcriber import Transcriber
 from device_app.reporter import Reporter
-from device_app.status import MIN_LABELLED, RECOMMENDED, of
+from device_app.status import MIN_LABELLED, RECOMMENDED, domain_option
 from editing.errors import BadInputError, counted
 from editing.task_vector import Origin, TaskVector
 from export.bundle import Bundle
 
-MIN_HELD_OUT = 3
+MIN_HELD_OUT = 3  # utterances; the split holds out a fifth, which of a small domain may be none
 ORTHOGRAPHY_MESSAGES: Mapping[Orthography, str] = {
     "keep": "The texts lack capitals or punctuation that the model writes. They are added for training (--orthography "
     "keep). With 'learn', the model would write all speech as in the texts.",
@@ -76,10 +77,11 @@ def prepare(
     """Builds the test sets of the gate and the training set, and checks the labels. Changes no edit and no version.
 
     Raises:
-        BadInputError: the merge method does not exist, or there are too few labelled utterances, no speech, nothing
-            to gain, or labels of other recordings.
+        BadInputError: the settings of the merge are wrong, there are too few labelled utterances, no speech is
+            recognised in them, their labels do not fit their recordings, or there is nothing to gain: the active
+            version makes no error on the held-out ones.
     """
-    settings.merge.with_defaults(1, ledger.base.shapes())  # reports wrong settings before the fine-tuning, not after it
+    settings.merge.check(vectors=1, parameters=ledger.base.shapes())  # before the fine-tuning, not after it
     domain, reporter = settings.domain, context.reporter
     training, held_out = _snapshot(store, ledger, domain, reporter)
     reporter.report(
@@ -92,7 +94,7 @@ def prepare(
     )
     test_sets = build_test_sets(store, ledger, domain, with_audio(held_out), transcriber, reporter)
     if settings.gate.requires_gain and not settings.gate.force and test_sets.before[domain].wer == 0:
-        note_nothing_to_gain(ledger, [one for one in store.utterances(domain) if one.text is not None])
+        note_nothing_to_gain(ledger, [u for u in store.utterances(domain) if u.text is not None])
         raise BadInputError(
             f"{domain}: the active model makes no error on its {len(held_out)} held-out utterances, so there is "
             "nothing to gain; nothing was changed. Record or import utterances that it gets wrong; --force adapts "
@@ -110,6 +112,9 @@ def prepare(
             texts = in_model_style(texts, hypotheses)
             references = in_model_style(references, validation.hypotheses)
     labelled = [replace(u, text=text) for u, text in zip(training, texts, strict=True)]
+    replayed = _replayed(store, ledger, settings, held_out)
+    if settings.orthography == "keep":
+        replayed = _in_model_style(replayed, transcriber, reporter)
     origin = Origin(
         family=start.family,
         base=ledger.base.weights_hash,
@@ -119,7 +124,7 @@ def prepare(
     )
     return test_sets, TrainingSet(
         bundle=start,
-        training=[*labelled, *_replayed(store, ledger, settings)],
+        training=[*labelled, *replayed],
         held_out=[replace(u, text=text) for u, text in zip(held_out, references, strict=True)],
         origin=origin,
     )
@@ -130,21 +135,22 @@ def _snapshot(
 ) -> tuple[list[StoredUtterance], list[StoredUtterance]]:
     """The labelled utterances of a domain: those for training, and the held-out ones.
 
-    Recordings that are in the user's guard set too are left out: it would no longer show a regression.
+    Recordings that are in the user's guard set too are left out. A model that was trained on them would not show a
+    regression on it.
 
     Raises:
         BadInputError: there are too few.
     """
-    everything = [u for u in store.utterances(domain) if u.text is not None]
-    guarded = _guarded(store)
-    labelled = [u for u in everything if u.sha256 not in guarded]
-    if left_out := len(everything) - len(labelled):
+    with_text = [u for u in store.utterances(domain) if u.text is not None]
+    guarded = _hashes_of_guard_set(store)
+    labelled = [u for u in with_text if u.sha256 not in guarded]
+    if left_out := len(with_text) - len(labelled):
         reporter.report(f"{counted(left_out, 'recording')} of {domain} left out, because the guard set has the same.")
     if len(labelled) < MIN_LABELLED:
         raise BadInputError(
             f"{domain} has {counted(len(labelled), 'labelled utterance')}; adaptation needs at least "
             f"{MIN_LABELLED}, better {RECOMMENDED}. "
-            f"'asr-edge record{of(domain)}' records more, 'asr-edge label' labels saved recordings"
+            f"'asr-edge record{domain_option(domain)}' records more, 'asr-edge label' labels saved recordings"
         )
     if not any(domain in edit.domains for edit in ledger.edits):  # otherwise some may have been trained on already
         store.hold_out(domain, MIN_HELD_OUT)
@@ -157,21 +163,20 @@ def _snapshot(
     return training, held_out
 
 
-def _guarded(store: Store) -> set[str]:
+def _hashes_of_guard_set(store: Store) -> set[str]:
     """The hashes of the recordings of the user's guard set."""
-    return {one.sha256 for one in own_recordings(store)}
+    return {u.sha256 for u in own_recordings(store)}
 
 
 def _transcribe_training(
     transcriber: Transcriber, training: Sequence[StoredUtterance], settings: AdaptationSettings, reporter: Reporter
 ) -> list[str]:
-    """Hypotheses of the active version for the training utterances; for all of them only if needed."""
+    """Hypotheses of the active version for the training utterances, or for the first of them.
+
+    Only `in_model_style` needs all of them; to check the labels, `MAX_CHECKED` are enough.
+    """
     needed = len(training) if settings.orthography == "keep" else min(len(training), MAX_CHECKED)
-    hypotheses = []
-    with reporter.progress("transcribing the training set", needed) as advance:
-        for utterance in training[:needed]:
-            hypotheses.append(transcriber.transcribe(utterance.read(), SAMPLE_RATE).text)
-            advance(1)
+    hypotheses = _hypotheses(transcriber, training[:needed], reporter, "transcribing the training set")
     if not any(hypotheses):
         raise BadInputError(
             f"no words are recognised in the recordings of {settings.domain}: is there speech in them? "
@@ -180,18 +185,47 @@ def _transcribe_training(
     return hypotheses
 
 
-def _replayed(store: Store, ledger: Ledger, settings: AdaptationSettings) -> list[Utterance]:
-    """Random training utterances of the other domains that the model was adapted to."""
+def _hypotheses(transcriber: Transcriber, utterances: Sequence[Utterance], reporter: Reporter, label: str) -> list[str]:
+    found = []
+    with reporter.progress(label, len(utterances)) as advance:
+        for utterance in utterances:
+            found.append(transcriber.transcribe(utterance.read(), SAMPLE_RATE).text)
+            advance(1)
+    return found
+
+
+def _replayed(
+    store: Store, ledger: Ledger, settings: AdaptationSettings, held_out: Sequence[StoredUtterance]
+) -> list[StoredUtterance]:
+    """Random training utterances of the other domains that the model was adapted to, ordered by domain.
+
+    Leaves out recordings of the user's guard set and those that are held out in the new domain, because they measure
+    the result.
+    """
     if not settings.replay:
         return []
     adapted = {domain for edit in ledger.edits for domain in edit.domains} - {settings.domain}
-    known = adapted.intersection(store.domains())
-    guarded = _guarded(store)
-    older = [
+    excluded = _hashes_of_guard_set(store) | {u.sha256 for u in held_out}
+    candidates = [
         u
-        for domain in sorted(known)
+        for domain in sorted(adapted.intersection(store.domains()))
         for u in store.utterances(domain)
-        if u.text is not None and u.split == "train" and u.sha256 not in guarded
+        if u.text is not None and u.split == "train" and u.sha256 not in excluded
     ]
-    picks = np.random.default_rng(settings.seed).permutation(len(older))[: settings.replay]
-    return [older[i] for i in sorted(picks)]
+    chosen = np.random.default_rng(settings.seed).permutation(len(candidates))[: settings.replay]
+    return [candidates[index] for index in sorted(chosen)]
+
+
+def _in_model_style(
+    utterances: Sequence[StoredUtterance], transcriber: Transcriber, reporter: Reporter
+) -> list[StoredUtterance]:
+    """Utterances ordered by domain; the labels of each domain that lack the model's style get it."""
+    styled = []
+    for _, of_domain in groupby(utterances, key=lambda u: u.domain):
+        group = list(of_domain)
+        labels = [u.transcript for u in group]
+        hypotheses = _hypotheses(transcriber, group, reporter, f"transcribing recordings of {group[0].domain}")
+        if differs_in_style(labels, hypotheses):
+            labels = in_model_style(labels, hypotheses)
+        styled += [replace(u, text=label) for u, label in zip(group, labels, strict=True)]
+    return styled

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,19 +41,12 @@ def decoded(source: Path | IO[bytes], name: str, block_s: float) -> Iterator[Blo
     """
     with ExitStack() as stack:
         file = _file(source, name, stack)
-        parts = containers.parts(file) or [_whole(file)]
         progress = _Progress()
-        while parts:
-            part = parts.pop(0)
-            try:
-                rest = yield from _decoded_part(part, block_s, progress)
-            except _DecoderError as error:
-                progress.note(f"damaged after {progress.seconds:.1f} s ({error})")
-                if not parts and not progress.seconds:
-                    yield from _decode_with_media(source, file, name, error)
-                    return
-            else:
-                parts[:0] = [] if rest is None else [rest]
+        try:
+            yield from _decoded_parts(containers.parts(file) or [_whole(file)], block_s, progress)
+        except _DecoderError as error:
+            yield from _decode_with_media(source, file, name, error)
+            return
         if progress.fault:
             raise (IncompleteAudioError if progress.seconds else BadAudioError)(f"{name}: {progress.fault}")
 
@@ -124,6 +118,25 @@ class _Progress:
     def note(self, fault: str | None) -> None:
         """Keeps a fault if it is the first."""
         self.fault = self.fault or fault
+
+
+def _decoded_parts(parts: Iterable[Part], block_s: float, progress: _Progress) -> Iterator[Block]:
+    """Yields the blocks of all parts; notes which of them cannot be decoded.
+
+    Raises:
+        _DecoderError: the last part cannot be opened, and nothing was decoded before it.
+    """
+    left = deque(parts)
+    while left:
+        try:
+            rest = yield from _decoded_part(left.popleft(), block_s, progress)
+        except _DecoderError as error:
+            progress.note(f"damaged after {progress.seconds:.1f} s ({error})")
+            if not left and not progress.seconds:
+                raise
+            continue
+        if rest is not None:
+            left.appendleft(rest)
 
 
 def _decoded_part(part: Part, block_s: float, progress: _Progress) -> Generator[Block, None, Part | None]:

@@ -42,7 +42,7 @@ def adapt(
         Literal["keep", "learn"], typer.Option(help="Keep the model's own case and punctuation, or learn the labels'.")
     ] = "keep",
     replay: Annotated[int, typer.Option(min=0, metavar="N", help="Also train on N utterances of earlier domains.")] = 0,
-    tolerance: options.Tolerance = 1.0,
+    tolerance: options.Tolerance = options.DEFAULT_TOLERANCE,
     seed: Annotated[
         int, typer.Option(min=0, max=2**31 - 1, help="Random seed; the same seed gives the same edit.")
     ] = 0,

@@ -24,7 +24,10 @@ def doctor(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show; change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     missing_is_gone: Annotated[
-        bool, typer.Option("--missing-is-gone", help="Continue even if most recordings are missing.")
+        bool,
+        typer.Option(
+            "--missing-is-gone", help="Repair although most recordings are missing or damaged: quarantine their texts."
+        ),
     ] = False,
     as_json: options.Json = False,
 ) -> None:

@@ -41,7 +41,7 @@ def pull(
     group: Group,
     on: options.Host,
     lam: Annotated[str | None, options.lambda_option("0.6")] = None,
-    tolerance: options.Tolerance = 1.0,
+    tolerance: options.Tolerance = options.DEFAULT_TOLERANCE,
     dry_run: options.DryRun = False,
     force: options.Force = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask on a device without recordings.")] = False,
@@ -67,7 +67,7 @@ def pull(
     gate = options.gate_policy(tolerance, force=force, dry_run=dry_run, requires_gain=False)
     host = find_host(on)
     ledger = open_ledger(model)
-    settings.with_defaults(1, ledger.base.shapes())  # only checks them, before anything is read
+    settings.check(vectors=1, parameters=ledger.base.shapes())  # before anything is read
     with Store() as store:
         own = domains_with_test_sets(store)
     if not own and not dry_run:

@@ -18,7 +18,7 @@ def merge(
     method: options.Method = "ties",
     density: options.Density = None,
     others: options.Settings = None,
-    tolerance: options.Tolerance = 1.0,
+    tolerance: options.Tolerance = options.DEFAULT_TOLERANCE,
     dry_run: options.DryRun = False,
     force: options.Force = False,
     model: options.Model = None,
@@ -39,7 +39,7 @@ def merge(
     ledger = open_ledger(model)
     if len(vectors) < 2:
         raise BadInputError("name two or more vectors to merge; for one, use 'asr-edge vector import'")
-    settings.with_defaults(parameters=ledger.base.shapes())  # only checks them, before anything is read
+    settings.check(parameters=ledger.base.shapes())  # before anything is read
     replaced = [int(name) for name in vectors if name.isdecimal()]
 
     def change(store: Store, context: ExecutionContext) -> Outcome:

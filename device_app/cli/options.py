@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from device_app.adaptation import tolerance
 from device_app.cli import completion
 from device_app.cli.completion import OWN_OPTIONS
 from device_app.cli.printing import echo
@@ -106,6 +107,7 @@ Language = Annotated[
 Host = Annotated[
     str, typer.Option("--on", metavar="URL", help="A trusted host.", autocompletion=completion.complete_host)
 ]
+DEFAULT_TOLERANCE = 100 * tolerance.DEFAULT_TOLERANCE  # points
 Tolerance = Annotated[
     float,
     typer.Option(min=0.0, max=100.0, help="Points by which the WER of earlier domains and general speech may rise."),

@@ -35,7 +35,7 @@ def revert(edit: Id, model: options.Model = None) -> None:
 
 
 def rollback(model: options.Model = None) -> None:
-    """Return at once to the version that was active before."""
+    """Undo the last change of the model; again, to undo the one before it."""
     from device_app.adaptation.retired_terms import restore_terms
 
     ledger = open_ledger(model)
@@ -57,7 +57,7 @@ def reweight(
     lam: Annotated[str | None, options.lambda_option(UNCHANGED)] = None,
     density: Annotated[float | None, options.density_option(UNCHANGED)] = None,
     others: options.Settings = None,
-    tolerance: options.Tolerance = 1.0,
+    tolerance: options.Tolerance = options.DEFAULT_TOLERANCE,
     dry_run: options.DryRun = False,
     force: options.Force = False,
     model: options.Model = None,

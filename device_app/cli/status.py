@@ -50,6 +50,8 @@ def _print(found: Status) -> None:
         print_table(rows, right=range(1, 6))
         if not found.edits:
             echo("The model is as it was installed: it has not been adapted yet.")
+    if found.missing_audio is not None:
+        echo(f"The recordings cannot be found: {found.missing_audio} is missing or empty. Is its disk mounted?")
     for domain in found.interrupted:
         echo(f"An adaptation to {domain} was interrupted. With the same recordings, 'adapt' continues it.")
     echo()

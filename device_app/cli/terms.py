@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,6 +11,9 @@ from device_app.cli import options
 from device_app.cli.printing import echo, print_json, print_text
 from device_app.cli.terminal.table import print_table
 from editing.errors import counted
+
+if TYPE_CHECKING:
+    from device_app.data.terms import TermList
 
 NEEDED = {True: "yes", False: "no", None: "?"}
 
@@ -25,14 +28,19 @@ def add(
     ] = 1.0,
 ) -> None:
     """Add terms to the list, or change their weight."""
-    from device_app.data.terms import Term, changed_terms
+    from device_app.data.terms import Term, change_terms
 
     new = [Term(text, weight) for text in texts]
-    with changed_terms() as box:
-        before = len(box[0].terms)
-        box[0] = box[0].with_terms(new)
-        after = len(box[0].terms)
-    echo(f"{after - before} added; the list has {counted(after, 'term')}")
+    before, now = change_terms(lambda listed: listed.with_terms(new))
+    echo(f"{_changes(before, now)}; the list has {counted(len(now.terms), 'term')}")
+
+
+def _changes(before: TermList, now: TermList) -> str:
+    """How many terms and replacements a list has got, and how many of them were there with another spelling, weight
+    or text."""
+    added = len(now.terms) - len(before.terms) + len(now.replacements) - len(before.replacements)
+    different = len({*now.terms} - {*before.terms}) + len({*now.replacements} - {*before.replacements})
+    return f"{added} added" + (f", {different - added} changed" if different > added else "")
 
 
 @app.command("remove")
@@ -40,12 +48,10 @@ def remove(
     texts: Annotated[list[str], typer.Argument(metavar="TERM...", help="Terms of the list, in any case.")],
 ) -> None:
     """Remove terms from the list."""
-    from device_app.data.terms import changed_terms
+    from device_app.data.terms import change_terms
 
-    with changed_terms() as box:
-        box[0] = box[0].without(texts)
-        after = len(box[0].terms)
-    echo(f"{len(texts)} removed; the list has {counted(after, 'term')}")
+    before, now = change_terms(lambda listed: listed.without(texts))
+    echo(f"{len(before.terms) - len(now.terms)} removed; the list has {counted(len(now.terms), 'term')}")
 
 
 @app.command("list")
@@ -54,7 +60,7 @@ def list_(as_json: options.Json = False) -> None:
 
     'helped' counts matches that the text would lack without the list.
 
-    After three matches in a row without help, a term is not needed.
+    After three matches in a row without help, a term is not needed; '?': it has matched too seldom to say.
     """
     from dataclasses import asdict
 
@@ -87,16 +93,12 @@ def import_(
     ],
 ) -> None:
     """Add the terms and replacements of a file to the list."""
-    from device_app.data.terms import changed_terms, read_terms
+    from device_app.data.terms import change_terms, read_terms
 
     new, replacements = read_terms(file)
-    with changed_terms() as box:
-        before = len(box[0].terms)
-        box[0] = box[0].with_terms(new, origin="imported").with_replacements(replacements)
-        after = len(box[0].terms)
-        rules = len(box[0].replacements)
-    more = f" and {counted(rules, 'replacement')}" if rules else ""
-    echo(f"{after - before} added; the list has {counted(after, 'term')}{more}")
+    before, now = change_terms(lambda listed: listed.with_terms(new, "imported").with_replacements(replacements))
+    more = f" and {counted(len(now.replacements), 'replacement')}" if now.replacements else ""
+    echo(f"{_changes(before, now)}; the list has {counted(len(now.terms), 'term')}{more}")
 
 
 @app.command("export")
@@ -127,11 +129,10 @@ def corrections(
     """Choose whether words that you correct are added to the list."""
     from dataclasses import replace
 
-    from device_app.data.terms import changed_terms
+    from device_app.data.terms import change_terms
 
-    with changed_terms() as box:
-        box[0] = replace(box[0], from_corrections=state == "on")
-    echo(f"Corrected words {'are' if state == 'on' else 'are not'} added to the list")
+    change_terms(lambda listed: replace(listed, from_corrections=state == "on"))
+    echo(f"From now on, words that you correct {'are' if state == 'on' else 'are not'} added to the list")
 
 
 replace_app = typer.Typer(
@@ -149,13 +150,11 @@ def replace_add(
     ] = None,
 ) -> None:
     """Replace words in texts from now on; texts that you label are never changed."""
-    from device_app.data.terms import Replacement, changed_terms
+    from device_app.data.terms import Replacement, change_terms
 
     new = Replacement(words, text)
-    with changed_terms() as box:
-        box[0] = box[0].with_replacements([new], position)
-        count = len(box[0].replacements)
-    echo(f"The list has {counted(count, 'replacement')}")
+    _, now = change_terms(lambda listed: listed.with_replacements([new], position))
+    echo(f"The list has {counted(len(now.replacements), 'replacement')}")
 
 
 @replace_app.command("remove")
@@ -163,13 +162,10 @@ def replace_remove(
     words: Annotated[list[str], typer.Argument(metavar="WORDS...", help="The words that are replaced, in any case.")],
 ) -> None:
     """Remove replacements."""
-    from device_app.data.terms import changed_terms
+    from device_app.data.terms import change_terms
 
-    with changed_terms() as box:
-        for one in words:
-            box[0] = box[0].without_replacement(one)
-        count = len(box[0].replacements)
-    echo(f"The list has {counted(count, 'replacement')}")
+    _, now = change_terms(lambda listed: listed.without_replacements(words))
+    echo(f"The list has {counted(len(now.replacements), 'replacement')}")
 
 
 @replace_app.command("list")

@@ -46,7 +46,7 @@ def import_(
     method: options.Method = "ties",
     density: options.Density = None,
     others: options.Settings = None,
-    tolerance: options.Tolerance = 1.0,
+    tolerance: options.Tolerance = options.DEFAULT_TOLERANCE,
     dry_run: options.DryRun = False,
     force: options.Force = False,
     model: options.Model = None,
@@ -62,7 +62,7 @@ def import_(
     settings = options.merge_settings(lam, density, method, others)
     gate = options.gate_policy(tolerance, force=force, dry_run=dry_run)
     ledger = open_ledger(model)
-    settings.with_defaults(1, ledger.base.shapes())  # only checks them, before anything is read
+    settings.check(vectors=1, parameters=ledger.base.shapes())  # before anything is read
     vector = ledger.load(file)
     found, domain = {str(file): vector}, vector.origin.domain
     change_model(

@@ -18,7 +18,7 @@ from device_app.data.store import Store
 from device_app.data.utterance import StoredUtterance, Utterance
 from editing.errors import BadAudioError, BadInputError, one_line
 
-MAX_DURATION_S = 30.0  # the longest segment that the recogniser supports and is fine-tuned on
+MAX_UTTERANCE_S = 30.0  # the longest segment that the recogniser supports and is fine-tuned on
 BATCH = 64  # utterances in a transaction
 # A corpus of at least so many texts, of which at least this share is in capitals, is published in capitals.
 MIN_CAPITAL_TEXTS = 10
@@ -167,17 +167,17 @@ def _read(domain: str | None, lower_case: bool, found: Utterance) -> Utterance |
         except BadInputError as error:
             return _Skipped("unreadable", f"{source}: {error}")
         length_s = (whole_s if found.end is None else found.end / SAMPLE_RATE) - found.start / SAMPLE_RATE
-        if length_s > MAX_DURATION_S:  # from the header, so that recordings that are too long are not decoded
+        if length_s > MAX_UTTERANCE_S:  # from the header, so that recordings that are too long are not decoded
             return _too_long(source, length_s)
         audio = found.read()
     except BadAudioError as error:
         reason = str(error).removeprefix(f"{found.audio}: ")
         return _Skipped("unreadable", f"{source}: {reason}")
-    if len(audio) > (MAX_DURATION_S + TOLERANCE_S) * SAMPLE_RATE:  # the header may give no length, or a wrong one
+    if len(audio) > (MAX_UTTERANCE_S + TOLERANCE_S) * SAMPLE_RATE:  # the header may give no length, or a wrong one
         return _too_long(source, len(audio) / SAMPLE_RATE)
     flac = found.file.read_bytes() if found.is_whole and is_stored_form(found.file) else None
     return replace(found, text=text, domain=domain or found.domain, recording=recording_of(audio, flac))
 
 
 def _too_long(source: str, length_s: float) -> _Skipped:
-    return _Skipped("too_long", f"{source}: {length_s:.1f} s long; {MAX_DURATION_S:g} s is the maximum")
+    return _Skipped("too_long", f"{source}: {length_s:.1f} s long; {MAX_UTTERANCE_S:g} s is the maximum")

@@ -33,6 +33,16 @@ _APOSTROPHES = str.maketrans(
         "'",
     )
 )
+# Characters that are not seen: zero width spaces, which end a word in Khmer and Thai, become spaces; the others vanish.
+# Joiners stay: they are part of the spelling.
+_INVISIBLE = str.maketrans(
+    {"\N{ZERO WIDTH SPACE}": " "}
+    | dict.fromkeys(
+        "\N{SOFT HYPHEN}\N{ZERO WIDTH NO-BREAK SPACE}\N{WORD JOINER}\N{LEFT-TO-RIGHT MARK}\N{RIGHT-TO-LEFT MARK}"
+        "\N{ARABIC LETTER MARK}\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069",  # direction of a part of a text
+        "",
+    )
+)
 # A character and its marks, in Thai, Lao, Tibetan, Burmese, Khmer, Japanese and Chinese.
 _WITHOUT_SPACES = re.compile(
     "[\u0e01-\u0e2e\u0e2f-\u0e30\u0e32-\u0e33\u0e40-\u0e46][\u0e31\u0e34-\u0e3a\u0e47-\u0e4e]*"
@@ -42,23 +52,26 @@ _WITHOUT_SPACES = re.compile(
 )
 _VOWEL_MARKS = re.compile("[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u0652\u0670]")
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-# Digits that are read one by one: with a leading zero, unless a decimal point or a thousands separator is near
-# ("0.5", "3.05", "1,005"); and more than Python converts to an integer in reasonable time.
+# Digits that are read one by one: those with a leading zero, unless a decimal point or a thousands separator is near
+# ("0.5", "3.05", "1,005"); and 16 or more, of which Whisper's normaliser may round the last, or fail.
 _READ_BY_DIGIT = re.compile(r"(?<![0-9])(?<![0-9][.,])(0[0-9]+|[0-9]{16,})(?![0-9]|[.,][0-9])(%?)")
+# The leading zeros of an ordinal, such as "05th": they are not spoken.
 _ORDINAL_ZEROS = re.compile(r"(?<![0-9.,])0{1,9}(?=[0-9]{1,9}(?:st|nd|rd|th)\b)")
-_HOURS = re.compile(rf"\b(?:oh|o|zero) ({'|'.join(_DIGITS[1:])}) hundred\b", re.IGNORECASE)  # of a clock: 0800
+# Hours on a clock: 0800 is read as "oh eight hundred".
+_HOURS = re.compile(rf"\b(?:oh|o|zero) ({'|'.join(_DIGITS[1:])}) hundred\b", re.IGNORECASE)
 
 
 def basic(text: str) -> str:
     """Converts to lower case and removes punctuation and symbols, except apostrophes inside words.
 
-    Scripts without spaces between words have every character as a word, so that their word error rate is a character
-    error rate. The marks of Arabic and Hebrew vowels, which few writers set, are removed.
+    Characters that cannot be seen make no difference. Scripts without spaces between words have every character as a
+    word, so that their word error rate is a character error rate. The marks of Arabic and Hebrew vowels, which few
+    writers set, are removed.
 
     >>> basic("Don't re-enter: it\N{RIGHT SINGLE QUOTATION MARK}s 5 o'clock!")
     "don't re enter it's 5 o'clock"
     """
-    text = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES)).lower()
+    text = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES).translate(_INVISIBLE)).lower()
     if not text.isascii():
         text = _WITHOUT_SPACES.sub(r" \g<0> ", _VOWEL_MARKS.sub("", text))
     kept = (c if c == "'" or unicodedata.category(c)[0] not in "PS" else " " for c in text)
@@ -69,14 +82,15 @@ def basic(text: str) -> str:
 def english(text: str) -> str:
     """Applies Whisper's English normaliser, and splits numbers into single digits.
 
-    The kind of apostrophe makes no difference, nor do leading zeros: they are kept, as they are spoken.
+    The kind of apostrophe makes no difference, nor do characters that cannot be seen. Digits with a leading zero are
+    kept, as they are spoken.
 
     >>> english("It's colour 42, Mr. Smith")
     'it is color 4 2 mister smith'
     >>> english("call 0161") == english("call oh one six one")
     True
     """
-    text = _without_brackets(" ".join(text.translate(_APOSTROPHES).split()))
+    text = _without_brackets(" ".join(text.translate(_APOSTROPHES).translate(_INVISIBLE).split()))
     text = _READ_BY_DIGIT.sub(_spoken_digits, _ORDINAL_ZEROS.sub("", text))
     text = _HOURS.sub(r"zero \1 zero zero", text)
     try:
@@ -153,7 +167,7 @@ class Alignment:
 
         If no reference has a word, the rates are 0 if no hypothesis has one either, and 1 otherwise.
         """
-        rows = slice(None) if chosen is None else chosen
+        rows = slice(None) if chosen is None else list(chosen)  # NumPy takes a tuple for an index of each axis
         word_errors, words = self.word_counts[rows].sum(axis=0).tolist()
         if not words:
             rate = 1.0 if word_errors else 0.0

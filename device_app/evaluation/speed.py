@@ -13,9 +13,10 @@ import numpy as np
 from device_app.audio.samples import SAMPLE_RATE, Samples
 from device_app.audio.vad import FRAME, SegmentSettings
 from device_app.recognition.transcriber import Transcriber
+from editing.errors import BadInputError
 
-CLIPS_S = (1, 3, 5, 10)
-LIVE_S = 5.0
+CLIPS_S = (1, 3, 5, 10)  # seconds of each clip
+LIVE_S = 5.0  # seconds of speech in each repeat of the live measurement
 BLOCK = round(0.05 * SAMPLE_RATE)  # samples per block of a microphone
 
 
@@ -32,7 +33,10 @@ def measure(
 
     Returns:
         rtf (seconds per second of audio, over all recordings), first_text_s, clips_ms by clip length
-        in seconds, end_of_speech_ms (median, p95) and silence_s.
+        in seconds, end_of_speech_ms (median, p95), and silence_s: the silence that ends an utterance.
+
+    Raises:
+        BadInputError: no utterance ended in the live measurement, because the recordings have no speech.
     """
     speech = np.concatenate(recordings)
     first_text_s = _duration_of(partial(transcriber.transcribe, speech[: 3 * SAMPLE_RATE], SAMPLE_RATE))
@@ -49,11 +53,14 @@ def measure(
         on_done()
     settings = SegmentSettings()
     latencies = []
+    length = round(LIVE_S * SAMPLE_RATE)
+    parts = max(1, len(speech) // length)
     for turn in range(repeats):
-        # Each repeat uses the next part of the speech; the modulus keeps a whole part after every start.
-        start = round(turn * LIVE_S * SAMPLE_RATE) % max(1, len(speech) - round(LIVE_S * SAMPLE_RATE))
-        latencies += end_of_speech_latencies(transcriber, speech[start : start + round(LIVE_S * SAMPLE_RATE)], settings)
+        start = turn % parts * length
+        latencies += end_of_speech_latencies(transcriber, speech[start : start + length], settings)
         on_done()
+    if not latencies:
+        raise BadInputError("there is no speech in the recordings, so nothing ends; name recordings of speech")
     return {
         "rtf": round(statistics.median(totals) / (len(speech) / SAMPLE_RATE), 5),
         "first_text_s": round(first_text_s, 4),

@@ -109,7 +109,7 @@ def _recordings(store: Store, selection: Selection) -> tuple[list[int], list[str
     if selection.everything:
         return [one.number for one in store.utterances()], store.domains()
     if selection.domain is not None:
-        is_known = selection.domain in store.domains()
+        is_known = store.has_domain(selection.domain)
         found = [one.number for one in store.utterances(selection.domain)] if is_known else []
         return found, [selection.domain]
     store.count_of(selection.speaker or "")  # raises if there is no such speaker

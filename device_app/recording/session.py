@@ -70,7 +70,7 @@ class RecordingSession:
         self._domain = checked_name(domain, "domain")
         self._speaker = None if speaker is None else checked_name(speaker, "speaker")
         self.total = None if prompts is None else len(prompts)
-        recorded = [u for u in store.utterances(domain) if self._is_ours(u)] if domain in store.domains() else []
+        recorded = [u for u in store.utterances(domain) if self._is_ours(u)] if store.has_domain(domain) else []
         done = {u.prompt for u in recorded}
         self.saved = [u.number for u in recorded]
         self._pending = None if prompts is None else [p for p in prompts if p not in done]
@@ -88,7 +88,7 @@ class RecordingSession:
     @property
     def labelled(self) -> int:
         """Number of labelled utterances of the domain, of all speakers and sources."""
-        if self._domain not in self._store.domains():
+        if not self._store.has_domain(self._domain):
             return 0
         return sum(one.text is not None for one in self._store.utterances(self._domain))
 

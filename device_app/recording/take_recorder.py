@@ -8,7 +8,7 @@ import numpy as np
 
 from device_app.audio.samples import Converter, Samples
 from device_app.audio.vad import Segmenter, SegmentSettings, VoiceActivity
-from device_app.data.importing import MAX_DURATION_S
+from device_app.data.importing import MAX_UTTERANCE_S
 
 PRE_ROLL_S = 1.0  # audio kept from before the detected start of speech
 MARGIN_S = 1.0  # subtracted from the maximal duration of an utterance, for the silence around the speech
@@ -36,7 +36,7 @@ class TakeRecorder:
         self._started_by_key = False
         self._convert = Converter(sample_rate)
         # Longer than any take, so that only silence ends a segment; `feed` limits the take itself.
-        self._segmenter = Segmenter(voice, SegmentSettings(silence_s=silence_s, longest_s=2 * MAX_DURATION_S))
+        self._segmenter = Segmenter(voice, SegmentSettings(silence_s=silence_s, longest_s=2 * MAX_UTTERANCE_S))
         self._pre_roll: deque[Samples] = deque()
         self._blocks: list[Samples] = []
 
@@ -52,7 +52,7 @@ class TakeRecorder:
                 self._pre_roll.popleft()
             if speech_ended or self._segmenter.current() is not None:
                 self.has_begun = True
-        if (speech_ended and not self._started_by_key) or self.seconds >= MAX_DURATION_S - MARGIN_S:
+        if (speech_ended and not self._started_by_key) or self.seconds >= MAX_UTTERANCE_S - MARGIN_S:
             self.has_ended = True
 
     def press(self) -> None:

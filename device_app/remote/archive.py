@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from device_app.audio.samples import SAMPLE_RATE
-from device_app.data.importing import MAX_DURATION_S
+from device_app.data.importing import MAX_UTTERANCE_S
 from device_app.data.names import checked_text
 from device_app.data.utterance import Utterance
 from editing.errors import BadAudioError, BadInputError, one_line
@@ -179,8 +179,8 @@ def check_recording(path: Path, name: str) -> float:
         decoded_s = 0.0
         for block in read_blocks(path, name):
             decoded_s += len(block) / SAMPLE_RATE
-            if decoded_s > MAX_DURATION_S + TOLERANCE_S:
-                raise BadInputError(f"the archive: {name} is longer than {MAX_DURATION_S:g} s")
+            if decoded_s > MAX_UTTERANCE_S + TOLERANCE_S:
+                raise BadInputError(f"the archive: {name} is longer than {MAX_UTTERANCE_S:g} s")
     except (BadAudioError, soundfile.LibsndfileError) as error:
         raise BadInputError(f"the archive: {name} is not a readable recording ({one_line(str(error))})") from error
     return decoded_s

@@ -4,10 +4,14 @@ import json
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from device_app.data.recordings import recording_of
+from device_app.data.store import Store
+from device_app.data.utterance import Utterance
 from device_app.models.ledger import Edit
-from device_app.status import DomainStatus, missing, next_steps, of, unused
+from device_app.status import DomainStatus, domain_option, missing, next_steps, unused
 from tests.command_line import call
 
 
@@ -38,7 +42,7 @@ def test_progress_counts_to_10_and_40():
 
 
 def test_the_default_domain_needs_no_option():
-    assert (of("my-speech"), of("a b")) == ("", " --domain 'a b'")
+    assert (domain_option("my-speech"), domain_option("a b")) == ("", " --domain 'a b'")
 
 
 @pytest.mark.parametrize(
@@ -69,6 +73,22 @@ def test_a_new_user_is_told_what_to_do(empty_home, arguments):
     assert "There are no recordings yet" in done.stdout
     assert "  asr-edge record " in done.stdout
     assert all(len(line) <= 100 for line in done.stdout.splitlines())
+
+
+def test_while_the_recordings_are_away_status_proposes_nothing_that_needs_them(empty_home):
+    recording = recording_of(np.full(16000, 0.1, np.float32))
+    with Store() as store:
+        store.add([Utterance(domain="my-speech", text="hello", recording=recording)])
+    assert "cannot be found" not in call("status").stdout
+    (empty_home / "audio").rename(empty_home / "elsewhere")
+    for _ in range(2):  # a disk that is not mounted leaves no folder, or an empty one
+        done = call("status")
+        where = empty_home / "audio"
+        assert f"The recordings cannot be found: {where} is missing or empty. Is its disk mounted?" in done.stdout
+        document = json.loads(call("status", "--json").stdout)
+        assert [step["command"] for step in document["next"]] == ["asr-edge doctor"]
+        assert document["missing_audio"] == str(where)
+        where.mkdir(exist_ok=True)
 
 
 def test_status_as_json(empty_home):

@@ -234,7 +234,7 @@ def fleet_merge(
     min_devices: Annotated[
         int, typer.Option(min=1, help="Merge nothing below this number of different vectors. With 5, one may be wrong.")
     ] = 5,
-    tolerance: options.Tolerance = 1.0,
+    tolerance: options.Tolerance = options.DEFAULT_TOLERANCE,
     model: options.Model = None,
     threads: options.Threads = None,
     as_json: options.Json = False,

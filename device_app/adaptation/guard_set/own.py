@@ -12,7 +12,7 @@ from editing.errors import BadInputError
 
 def own_recordings(store: Store) -> list[StoredUtterance]:
     """The recordings that the user added to the guard set, in the order in which they were added."""
-    if GUARD_SET not in store.domains():
+    if not store.has_domain(GUARD_SET):
         return []
     return list(store.utterances(GUARD_SET))
 

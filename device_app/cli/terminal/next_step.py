@@ -12,7 +12,7 @@ def tell_progress(domain: str, labelled: int) -> None:
         domain: the domain.
         labelled: number of its recordings with a text.
     """
-    from device_app.status import MIN_LABELLED, missing, of
+    from device_app.status import MIN_LABELLED, domain_option, missing
 
     command = "adapt" if labelled >= MIN_LABELLED else "record"
-    options.tell(f"{missing(labelled)}. Next: asr-edge {command}{of(domain)}")
+    options.tell(f"{missing(labelled)}. Next: asr-edge {command}{domain_option(domain)}")

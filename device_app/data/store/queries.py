@@ -113,6 +113,15 @@ class Queries:
         )
         return [str(name) for (name,) in rows]
 
+    def has_domain(self, domain: str) -> bool:
+        """Whether a domain has utterances."""
+        query = "SELECT 1 FROM utterance JOIN domain ON domain.id = domain_id WHERE name = ? AND deleted = 0 LIMIT 1"
+        return self._connection.sql.execute(query, (domain,)).fetchone() is not None
+
+    def is_audio_missing(self) -> bool:
+        """Whether there are utterances but no recordings, most likely because their disk is not mounted."""
+        return self._connection.is_audio_missing()
+
     def holds(self, domain: str, sha256: str) -> bool:
         """Whether the domain has a recording with this hash."""
         return self.find(domain, sha256) is not None

@@ -81,10 +81,20 @@ def remember_tested(connection: Connection, sha256: str) -> None:
 
 
 def hold_out(connection: Connection, domain: str, labelled: Sequence[StoredUtterance], minimum: int) -> None:
-    """See `Store.hold_out`; `labelled` are the domain's labelled utterances."""
-    training = sorted((u for u in labelled if u.split == "train"), key=lambda u: u.sha256)
+    """See `Store.hold_out`; `labelled` are the domain's labelled utterances.
+
+    Recordings that another domain has for training come last: the model may have been trained on them there.
+    """
+    domain_id = connection.existing("domain", domain)
+    elsewhere = {
+        sha256
+        for (sha256,) in connection.sql.execute(
+            "SELECT sha256 FROM utterance WHERE domain_id != ? AND split = 'train' AND deleted = 0", (domain_id,)
+        )
+    }
+    training = sorted((u for u in labelled if u.split == "train"), key=lambda u: (u.sha256 in elsewhere, u.sha256))
     has_test_speakers = connection.sql.execute(
-        "SELECT 1 FROM speaker_split WHERE domain_id = ? AND split = 'test'", (connection.existing("domain", domain),)
+        "SELECT 1 FROM speaker_split WHERE domain_id = ? AND split = 'test'", (domain_id,)
     ).fetchone()
     wanted = min(minimum, len(labelled) // 2) - (len(labelled) - len(training))
     if has_test_speakers or wanted <= 0:

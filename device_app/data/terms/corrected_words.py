@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 
-from device_app.data.terms.term_list import Term, TermList, changed_terms, stored_terms
+from device_app.data.terms.term_list import Term, TermList, change_terms, stored_terms
 
 FEWEST_CHARACTERS = 4  # of a word; a shorter one is common, or too like others to be preferred everywhere
 # Frequent words of four or more characters, which need no help and would be preferred where others are said.
@@ -56,8 +56,7 @@ def add_corrected_words(hypothesis: str | None, text: str | None) -> list[str]:
     """
     if not (new := new_terms(hypothesis, text)):
         return []
-    with changed_terms() as box:
-        box[0] = box[0].with_terms(new, origin="corrected")
+    change_terms(lambda listed: listed.with_terms(new, origin="corrected"))
     return [word.text for word in new]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -151,9 +151,19 @@ def _weight(text: str) -> float:
 
 def written_terms(terms: Iterable[Term], replacements: Iterable[Replacement] = ()) -> str:
     """The lines that `read_terms` reads."""
-    lines = [term.text + (f"\t{term.weight:g}" if term.weight != 1 else "") for term in terms]
+    lines = [term.text + (f"\t{_written_weight(term.weight)}" if term.weight != 1 else "") for term in terms]
     lines += [f"{one.pattern}\t{ARROW} {one.text}".rstrip() for one in replacements]
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{_not_comment(line)}\n" for line in lines)
+
+
+def _written_weight(weight: float) -> str:
+    """All digits of a weight; `:g` would round it."""
+    return str(weight).removesuffix(".0")
+
+
+def _not_comment(line: str) -> str:
+    """A line that does not begin with "#"; `read_terms` drops the space again."""
+    return f" {line}" if line.startswith("#") else line
 
 
 @dataclass(frozen=True)
@@ -215,17 +225,16 @@ class TermList:
             raise BadInputError(f"more than {MAX_REPLACEMENTS} replacements; nothing was changed")
         return replace(self, replacements=replacements)
 
-    def without_replacement(self, pattern: str) -> TermList:
-        """The list without a replacement.
+    def without_replacements(self, patterns: Iterable[str]) -> TermList:
+        """The list without some replacements, in any case.
 
         Raises:
-            BadInputError: it is not in the list.
+            BadInputError: one is not in the list.
         """
-        key = normalise_term(" ".join(pattern.split()))
-        kept = [one for one in self.replacements if one.key != key]
-        if len(kept) == len(self.replacements):
-            raise BadInputError(f"{pattern!r} is not in the list of replacements; nothing was changed")
-        return replace(self, replacements=kept)
+        keys = {normalise_term(" ".join(pattern.split())): pattern for pattern in patterns}
+        if missing := [pattern for key, pattern in keys.items() if key not in {one.key for one in self.replacements}]:
+            raise BadInputError(f"{missing[0]!r} is not in the list of replacements; nothing was changed")
+        return replace(self, replacements=[one for one in self.replacements if one.key not in keys])
 
 
 def stored_terms() -> TermList:
@@ -275,14 +284,15 @@ def _read_term_list(path: Path) -> TermList:
         raise _damaged(path, str(error)) from error
 
 
-@contextmanager
-def changed_terms() -> Iterator[list[TermList]]:
-    """Reads the list, and writes it again when the block ends, if the block has replaced it.
+def change_terms(change: Callable[[TermList], TermList]) -> tuple[TermList, TermList]:
+    """Changes the list in the data folder. No other process changes it meanwhile.
 
-    No other process changes the list meanwhile.
+    Args:
+        change: receives the list, and returns the new one. If it raises an error or returns the same object, nothing
+            is written.
 
-    Yields:
-        A list with one item, the `TermList`.
+    Returns:
+        The list before, and the list now.
 
     Raises:
         StorageError: it is damaged, or cannot be written; it is as it was.
@@ -290,17 +300,17 @@ def changed_terms() -> Iterator[list[TermList]]:
     path = _path()
     make_folder(path.parent)
     with locked(path.with_name(f".{FILE}.lock"), wait=True):
-        old = stored_terms()
-        box = [old]
-        yield box
-        if box[0] is not old:
+        before = stored_terms()
+        now = change(before)
+        if now is not before:
             record = {
                 "format_version": FORMAT_VERSION,
-                "from_corrections": box[0].from_corrections,
-                "terms": [asdict(term) for term in box[0].terms],
-                "replacements": [asdict(one) for one in box[0].replacements],
+                "from_corrections": now.from_corrections,
+                "terms": [asdict(term) for term in now.terms],
+                "replacements": [asdict(one) for one in now.replacements],
             }
             write_atomically(path, (json.dumps(record, ensure_ascii=False, indent=1) + "\n").encode(), private=True)
+    return before, now
 
 
 def _damaged(path: Path, reason: str) -> StorageError:

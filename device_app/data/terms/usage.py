@@ -19,7 +19,7 @@ from editing.privacy import make_folder
 
 FILE = "term-usage.json"
 FORMAT_VERSION = 1
-UNAIDED = 3  # matches in a row without help after which a term is no longer needed
+MAX_UNAIDED = 3  # after so many matches in a row without help, a term is no longer needed
 WRITE_EVERY_S = 30.0  # a process that is killed loses at most the matches of this time
 
 
@@ -28,9 +28,9 @@ class Usage:
     """How often a term has matched.
 
     Attributes:
-        matched: how often it was in a text.
-        helped: how often the text would have lacked it without the list.
-        unaided: matches since the latest that was helped.
+        matched: how often it was in a recognised text.
+        helped: in how many of these texts it would be missing if the term were not on the list.
+        unaided: matches since the last one that was helped.
         last: the day of the latest match, ISO 8601.
     """
 
@@ -54,7 +54,7 @@ class Usage:
     @property
     def is_needed(self) -> bool | None:
         """Whether the model needs the term; None while it has matched too seldom to say."""
-        if self.unaided >= UNAIDED:
+        if self.unaided >= MAX_UNAIDED:
             return False
         return True if self.helped else None
 
@@ -80,6 +80,8 @@ def stored_usage() -> dict[str, Usage]:
         for one in found.values():
             if not all(map(is_whole_number, (one.matched, one.helped, one.unaided))):
                 raise ValueError("a number of matches is not a whole number")
+            if not isinstance(one.last, str):
+                raise ValueError("the day of a match is not a text")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(path, error) from error
     return found
@@ -97,7 +99,7 @@ class UsageCounter:
 
     def __init__(self) -> None:
         self._helped: dict[str, list[bool]] = {}
-        self._written = time.monotonic()
+        self._written_at = time.monotonic()
 
     def add(self, matches: Iterable[tuple[str, bool]]) -> None:
         """Counts matches.
@@ -110,22 +112,22 @@ class UsageCounter:
         """
         for term, is_helped in matches:
             self._helped.setdefault(term, []).append(is_helped)
-        if self._helped and time.monotonic() - self._written >= WRITE_EVERY_S:
+        if self._helped and time.monotonic() - self._written_at >= WRITE_EVERY_S:
             self.write()
 
     def write(self) -> None:
         """Adds to the file what was counted since the last call; other processes may do so at the same time.
 
-        Matches of terms that are not in the list, such as those of a file, are not kept, nor is the usage of terms that
-        have left it.
+        Matches of terms that are not in the list, such as those of the file of --terms, are not kept, nor is the usage
+        of terms that have left it.
 
         Raises:
-            StorageError: the file is damaged or cannot be written; it is as it was.
+            StorageError: the file is damaged or cannot be written; it is as it was, and the next call tries again.
         """
-        counted, self._helped = self._helped, {}
-        self._written = time.monotonic()
-        if counted:
-            _add(counted)
+        self._written_at = time.monotonic()
+        if self._helped:
+            _add(self._helped)
+            self._helped = {}
 
 
 def _add(counted: Mapping[str, list[bool]]) -> None:

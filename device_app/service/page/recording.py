@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
-from device_app.data.importing import MAX_DURATION_S
+from device_app.data.importing import MAX_UTTERANCE_S
 from device_app.data.names import DEFAULT_DOMAIN, MAX_NAME_LENGTH, MAX_TEXT_LENGTH
 from device_app.data.recordings import recording_of
 from device_app.data.store import Store
@@ -59,7 +59,7 @@ async def next_sentence(wanted: Wanted, person: Person) -> dict[str, Any]:
             "fewest": MIN_LABELLED,
             "enough": RECOMMENDED,
             "is_learning": is_learning(),
-            "longest_s": MAX_DURATION_S - MARGIN_S,
+            "longest_s": MAX_UTTERANCE_S - MARGIN_S,
             "recent": [one.record() for one in _recent(recorded)],
         }
 
@@ -105,7 +105,7 @@ def _answer(found: CheckedTake, prompt: str | None) -> dict[str, Any]:
 
 def _recorded(store: Store, domain: str) -> list[StoredUtterance]:
     """All that was recorded in a domain, read or free, also where the text was corrected; the oldest first."""
-    if domain not in store.domains():
+    if not store.has_domain(domain):
         return []
     return sorted(
         (one for one in store.utterances(domain) if one.source != "imported"), key=lambda utterance: utterance.number

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from device_app.data.terms import Replacement, Term, TermList, changed_terms, stored_terms
+from device_app.data.terms import Replacement, Term, TermList, change_terms, stored_terms
 from device_app.data.terms.usage import Usage, stored_usage
 from device_app.service.page.owner import Owner, Person
 
@@ -83,7 +83,7 @@ async def add_replacement(new: NewReplacement, person: Person) -> dict[str, Any]
 @router.post("/replacements/remove")
 async def remove_replacement(removed: RemovedReplacement, person: Person) -> dict[str, Any]:
     """Removes a replacement."""
-    return await _change(person, lambda known: known.without_replacement(removed.words))
+    return await _change(person, lambda known: known.without_replacements([removed.words]))
 
 
 @router.post("/corrections")
@@ -94,8 +94,7 @@ async def set_corrections(settings: CorrectionSettings, person: Person) -> dict[
 
 async def _change(person: Owner, change: Callable[[TermList], TermList]) -> dict[str, Any]:
     def run() -> dict[str, Any]:
-        with changed_terms() as terms:  # a list with one item, which is stored at the end
-            terms[0] = change(terms[0])
+        change_terms(change)
         return _record()
 
     return await person.run(run)

@@ -1,4 +1,8 @@
-"""The Wyoming server. The protocol has neither tokens nor TLS, so it serves this machine, and named peers only."""
+"""The server for Wyoming, the protocol of Home Assistant's voice assistants.
+
+A client sends events: a line of JSON each, the header, which may be followed by audio. The protocol has neither tokens
+nor TLS, so the server accepts connections of this machine and of the peers that the user names.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from device_app.service.state import ServiceState
 from device_app.service.wyoming.connection import WyomingConnection
 from editing.errors import BadInputError
 
-LONGEST_LINE = 64 << 10  # bytes of the header of an event
+MAX_HEADER = 64 << 10  # bytes of the line of JSON that begins an event
 BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 
 
@@ -78,10 +82,13 @@ class WyomingServer:
     async def start(self) -> None:
         """Accepts connections from now on."""
         for one in self._sockets:
-            self._servers.append(await asyncio.start_server(self._serve, sock=one, limit=LONGEST_LINE))
+            self._servers.append(await asyncio.start_server(self._serve, sock=one, limit=MAX_HEADER))
 
     async def stop(self, seconds: float) -> None:
-        """Accepts no more connections, and waits for the open ones, which end by `ServiceState.stopping`."""
+        """Accepts no more connections, and waits for the open ones.
+
+        Set `ServiceState.stopping` first, by which they end. After `seconds`, those that are left are cancelled.
+        """
         for server in self._servers:
             server.close()
         if self._tasks:
@@ -96,11 +103,16 @@ class WyomingServer:
         peer = writer.get_extra_info("peername")
         try:
             if is_loopback(peer[0]) or peer[0] in self._peers:
-                with self._connections.request((peer[0], peer[1])):
-                    await WyomingConnection(self._state, f"{peer[0]}:{peer[1]}", reader, writer).serve()
+                await self._answer((peer[0], peer[1]), reader, writer)
         except OSError:  # the client has left
             pass
         finally:
             self._tasks.discard(task)
-            self._state.metrics.live_ended.labels("wyoming").inc()
             writer.close()
+
+    async def _answer(self, peer: tuple[str, int], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            with self._connections.request(peer):
+                await WyomingConnection(self._state, f"{peer[0]}:{peer[1]}", reader, writer).serve()
+        finally:
+            self._state.metrics.live_ended.labels("wyoming").inc()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from device_app.data.terms import Term, changed_terms, stored_terms
+from device_app.data.terms import Term, change_terms, stored_terms
 from device_app.recognition.keyterms import terms
 from tests.device_app.cli.conftest import call
 from tests.device_app.cli.letters import write_spelled
@@ -30,13 +30,13 @@ def transcribe(*arguments, **more):
 def test_terms_are_added_listed_and_removed(empty_home):
     assert call("terms", "list").stderr == "The list has no terms; 'asr-edge terms add' adds some.\n"
     assert call("terms", "add", "Lawnswood", "Hertford College").stdout == "2 added; the list has 2 terms\n"
-    assert call("terms", "add", "lawnswood", "--weight", "2").stdout == "0 added; the list has 2 terms\n"
+    assert call("terms", "add", "lawnswood", "--weight", "2").stdout == "0 added, 1 changed; the list has 2 terms\n"
     found = json.loads(call("terms", "list", "--json").stdout)
     assert [(one["text"], one["weight"], one["origin"]) for one in found] == [
         ("lawnswood", 2.0, "added"),
         ("Hertford College", 1.0, "added"),
     ]
-    assert call("terms", "remove", "LAWNSWOOD").stdout == "1 removed; the list has 1 term\n"
+    assert call("terms", "remove", "LAWNSWOOD", "Lawnswood").stdout == "1 removed; the list has 1 term\n"
     table = call("terms", "list").stdout.splitlines()
     assert table[0].split() == [*("term", "weight", "origin", "since", "matched", "helped", "needed")]
     assert table[1].startswith("Hertford College       1  added   20")
@@ -104,7 +104,7 @@ def test_a_corrected_word_becomes_a_term_unless_it_is_refused(recording):
     assert "Expected" not in call("correct", number, "Huesca i o", "--no-term").stderr
     call("terms", "corrections", "off")
     assert "Expected" not in call("correct", number, "Huesca i o").stderr
-    assert call("terms", "corrections", "on").stdout == "Corrected words are added to the list\n"
+    assert call("terms", "corrections", "on").stdout == "From now on, words that you correct are added to the list\n"
     done = call("correct", "--last", "Huesca i o")
     assert done.stderr.startswith("Expected from now on: Huesca ('asr-edge terms remove'")
     (term,) = json.loads(call("terms", "list", "--json").stdout)
@@ -162,7 +162,7 @@ def test_replacements_are_kept_in_their_order(empty_home):
     assert call("terms", "export").stdout == "github\t-> GitHub\nzero six one\t-> 061\num\t->\n"
     call("terms", "export", "-o", "list.txt")
     assert call("terms", "replace", "remove", "UM", "Github").stdout == "The list has 1 replacement\n"
-    assert call("terms", "import", "list.txt").stdout == "0 added; the list has 0 terms and 3 replacements\n"
+    assert call("terms", "import", "list.txt").stdout == "2 added; the list has 0 terms and 3 replacements\n"
     assert "'x' is not in the list of replacements" in call("terms", "replace", "remove", "x", code=1).stderr
 
 
@@ -198,8 +198,7 @@ def test_a_file_may_have_replacements_for_one_run(recording):
 
 def test_a_corrected_word_leaves_the_list_once_an_adaptation_has_it_in_the_weights(home_of_tiny, teacher):
     """The domain's labels have b and c; the adapted model writes them, and never x."""
-    with changed_terms() as box:
-        box[0] = box[0].with_terms([Term("b"), Term("x")], origin="corrected").with_terms([Term("c")])
+    change_terms(lambda listed: listed.with_terms([Term("b"), Term("x")], origin="corrected").with_terms([Term("c")]))
     adapt = ("adapt", "--domain", "codes", "--model", "tiny", "--density", "1", "--lambda")
     assert call(*adapt, "0", code=3).stderr.count("removed from your terms") == 0
     done = call(*adapt, "1")
@@ -209,8 +208,7 @@ def test_a_corrected_word_leaves_the_list_once_an_adaptation_has_it_in_the_weigh
     # The weights lose the word again, so the list has it again; the next revert finds nothing to put back.
     assert "Back on the list of terms: b" in call("revert", "2", "--model", "tiny").stderr
     assert [(term.text, term.origin) for term in stored_terms().terms][-1] == ("b", "corrected")
-    with changed_terms() as box:
-        box[0] = box[0].without(["b"])
+    change_terms(lambda listed: listed.without(["b"]))
     call("reweight", "2", "--model", "tiny")
     assert "Back on the list" not in call("rollback", "--model", "tiny").stderr
     assert [term.text for term in stored_terms().terms] == ["x", "c"]

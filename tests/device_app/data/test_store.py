@@ -37,6 +37,16 @@ def test_a_stored_utterance_equals_the_added_one(store):
     assert found.sha256 == new().recorded.sha256
 
 
+def test_a_domain_exists_while_it_has_utterances(store):
+    assert not store.has_domain("kitchen")
+    (kept,) = store.add([new()])
+    assert store.has_domain("kitchen")
+    assert not store.has_domain("Kitchen")
+    store.delete([kept.number])
+    assert not store.has_domain("kitchen")
+    assert store.domains() == []
+
+
 def test_utterances_survive_closing(tmp_path):
     with Store(tmp_path) as store:
         store.add([new()])

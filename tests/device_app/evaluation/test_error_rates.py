@@ -37,6 +37,35 @@ def test_basic_splits_scripts_without_spaces_and_removes_vowel_marks(text, expec
     assert basic(text) == expected
 
 
+@pytest.mark.parametrize("normalise", [basic, english])
+@pytest.mark.parametrize(
+    ("written", "seen"),
+    [
+        ("\ufeffhello", "hello"),  # a byte order mark
+        ("co\u00adop\u00aderate", "cooperate"),  # soft hyphens
+        ("\u200ehello\u200f \u2067you\u2069", "hello you"),  # marks of the writing direction
+        ("\u1780\u200b\u1781\u1782", "\u1780 \u1781\u1782"),  # Khmer: a zero width space ends a word
+        ("ice\u200bcream", "ice cream"),
+    ],
+)
+def test_characters_that_cannot_be_seen_make_no_difference(normalise, written, seen):
+    assert normalise(written) == normalise(seen)
+    assert error_rates([written], [seen], normalise).wer == 0
+
+
+def test_joiners_are_part_of_the_spelling():
+    assert basic("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645") != basic(
+        "\u0645\u06cc\u062e\u0648\u0627\u0647\u0645"
+    )
+
+
+@pytest.mark.parametrize("chosen", [[0, 2], (0, 2), range(0, 3, 2)])
+def test_the_rates_of_some_pairs(chosen):
+    found = align(["a b", "c", "d"], ["a", "c", "x"], basic)
+    assert found.rates(chosen).wer == pytest.approx(2 / 3)
+    assert found.rates(()).wer == 0
+
+
 def test_the_word_error_rate_of_a_script_without_spaces_is_its_character_error_rate():
     rates = error_rates(["\u4eca\u65e5\u306f\u6674\u308c"], ["\u4eca\u65e5\u306f\u96e8"], basic)
     assert rates.wer == pytest.approx(2 / 5)

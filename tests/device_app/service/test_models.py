@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from device_app.data.terms import Replacement, TermList, changed_terms
+from device_app.data.terms import Replacement, TermList, change_terms
 from device_app.models.ledger import Edit, Ledger
 from device_app.paths import data_folder, in_profile
 from device_app.profiles import add_profile
@@ -16,8 +16,8 @@ from tests.device_app.service.conftest import SPEECH
 
 def replace_in(profile, text):
     """Gives a profile a replacement that shows in its transcripts."""
-    with in_profile(profile), changed_terms() as box:
-        box[0] = TermList(replacements=[Replacement("service", text)])
+    with in_profile(profile):
+        change_terms(lambda _listed: TermList(replacements=[Replacement("service", text)]))
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_a_promotion_and_a_rollback_switch_without_losing_a_request(ledger, vect
     assert "not in service" in text_of(client, url)
 
 
-def test_changed_terms_are_used(own_home, start, client):
+def test_change_terms_are_used(own_home, start, client):
     url, state = start()
     before = state.models.get().transcriber
     assert "not in service" in text_of(client, url)

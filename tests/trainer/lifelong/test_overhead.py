@@ -9,11 +9,15 @@ from trainer.lifelong.overhead import overhead
 
 
 def test_costs_are_measured_for_each_number_of_edits(tmp_path, tiny_bundle):
+    for name in ("base", "edited"):
+        (tmp_path / name).mkdir()
     one, two = overhead(tmp_path, model=str(tiny_bundle.folder), counts=(2, 1), threads=1)
     assert [one["edits"], two["edits"]] == [1, 2]
     files = sorted(tmp_path.glob("*.safetensors"))
     assert len(files) == 2
     assert two["disk_mb"] == sum(file.stat().st_size for file in files) / 1e6
+    # Models are baked elsewhere: these folders may be the user's.
+    assert not any((*tmp_path.glob("base/*"), *tmp_path.glob("edited/*")))
     assert one["disk_mb"] == files[0].stat().st_size / 1e6
     assert min(one["merge_s"], one["bake_s"], one["latency_ms"], one["latency_ratio"]) > 0
 

@@ -20,37 +20,21 @@ import soundfile
 import soxr
 
 from device_app.audio.samples import SAMPLE_RATE, Samples
-from editing.errors import MissingDependencyError, StorageError
-from editing.files import write_atomically
+from device_app.data.manifest import read_lines
+from editing.errors import BadInputError, MissingDependencyError, StorageError, one_line
+from editing.files import cannot_write, write_atomically
 from trainer.lifelong.corpora.sentences import sentences
 
 # Natural-sounding variants of espeak-ng's voices. The test variants are never used for training.
-TRAIN_VARIANTS = (
-    *(
-        "m1",
-        "m2",
-        "m3",
-        "m5",
-        "m7",
-        "m8",
-        "f1",
-        "f2",
-        "f4",
-        "adam",
-        "Andy",
-        "Annie",
-        "anikaRobot",
-        "Alex",
-        "Alicia",
-        "belinda",
-        "aunty",
-    ),
-    *("benjamin", "boris", "caleb", "david", "Diogo", "ed", "edward2", "Gene", "grandma", "Henrique", "iven", "iven3"),
-    *("john", "Jacky", "Lee", "linda", "max", "Michael", "Mike", "michel", "miguel", "pablo", "paul", "pedro"),
-    *("quincy", "norbert", "travis", "robert", "rob", "sandro", "shelby", "steph2", "Tweaky", "zac"),
-)
-TEST_VARIANTS = ("m4", "m6", "f3", "f5", "Andrea", "Denis", "iven2", "Marco", "Mario", "steph", "steph3", "victor")
-TRAIN_SPEED, TEST_SPEED = (125, 195), (135, 185)  # words per minute
+TRAIN_VARIANTS = (  # noqa: SIM905 - a list of 51 strings would take a line each
+    "m1 m2 m3 m5 m7 m8 f1 f2 f4 adam Andy Annie anikaRobot Alex Alicia belinda aunty benjamin boris caleb david Diogo "
+    "ed edward2 Gene grandma Henrique iven iven3 john Jacky Lee linda max Michael Mike michel miguel pablo paul pedro "
+    "quincy norbert travis robert rob sandro shelby steph2 Tweaky zac"
+).split()
+TEST_VARIANTS = "m4 m6 f3 f5 Andrea Denis iven2 Marco Mario steph steph3 victor".split()  # noqa: SIM905 - as above
+TRAIN_SPEED, TEST_SPEED = (125, 195), (135, 185)  # words per minute, of espeak-ng
+PITCH = (30, 70)  # of espeak-ng, from 0 to 99; its default is 50
+STRETCH = (0.85, 1.2)  # by which flite's speech is made shorter or longer
 
 
 @dataclass(frozen=True)
@@ -62,7 +46,7 @@ class Accent:
     flite: Sequence[str] = ()
 
 
-# A base model is trained on the first accent, as in the paper.
+# A base model is trained on the first accent, as in the paper on sequential editing (arXiv 2406.17935).
 ACCENTS: Sequence[Accent] = (
     Accent("us", ("en-us",), ("rms", "slt", "kal16")),
     Accent("england", ("en-gb-x-rp", "en-gb")),
@@ -71,14 +55,14 @@ ACCENTS: Sequence[Accent] = (
     Accent("west-midlands", ("en-gb-x-gbcwmd",)),
     Accent("caribbean", ("en-029",)),
 )
-FLITE_SHARE = 0.15  # of the training utterances of accents that flite has
+FLITE_SHARE = 0.15  # of the training utterances, for accents that flite has; small, because it has few voices
 
 
 @dataclass(frozen=True)
 class Sizes:
     """Numbers of utterances: to train the base, to train on each other accent, and to test each accent."""
 
-    base: int = 6000
+    base: int = 4000
     train: int = 200
     test: int = 100
 
@@ -86,7 +70,7 @@ class Sizes:
 def synthesise(
     folder: Path, sizes: Sizes | None = None, seed: int = 0, on_done: Callable[[], None] = lambda: None
 ) -> list[Path]:
-    """Synthesises every accent into `folder/ACCENT/`; existing accents are kept.
+    """Synthesises every accent into `folder/ACCENT/`; an accent that is there already is kept.
 
     Args:
         folder: created if missing.
@@ -98,7 +82,8 @@ def synthesise(
         The manifests, in the order of `ACCENTS`.
 
     Raises:
-        MissingDependencyError: espeak-ng or flite is not installed.
+        MissingDependencyError: espeak-ng or flite is not installed, or gives no speech.
+        BadInputError: the folder has an accent of another seed or other sizes.
         StorageError: the folder cannot be written.
     """
     missing = [name for name in ("espeak-ng", "flite") if shutil.which(name) is None]
@@ -109,13 +94,17 @@ def synthesise(
     for index, accent in enumerate(ACCENTS):
         manifest = folder / accent.name / "manifest.jsonl"
         manifests.append(manifest)
-        if manifest.is_file():
-            continue
         planned = [
             *_plan(accent, "train", sizes.train if index else sizes.base, (seed, index, 0)),
             *_plan(accent, "test", sizes.test, (seed, index, 1)),
         ]
-        (manifest.parent / "audio").mkdir(parents=True, exist_ok=True)
+        if manifest.is_file():
+            _check_same(manifest, planned)
+            continue
+        try:
+            (manifest.parent / "audio").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(manifest.parent, error) from error
         with ThreadPoolExecutor() as pool:
             lines = []
             for line in pool.map(lambda utterance: _synthesise(utterance, folder / accent.name), planned):  # noqa: B023
@@ -123,6 +112,20 @@ def synthesise(
                 on_done()
         write_atomically(manifest, "".join(json.dumps(line) + "\n" for line in lines).encode())
     return manifests
+
+
+def _check_same(manifest: Path, planned: Sequence[_PlannedUtterance]) -> None:
+    """Checks that an accent that is there has the planned utterances.
+
+    Raises:
+        BadInputError: it has others.
+    """
+    found = [(one.transcript, one.split) for one in read_lines(manifest)]
+    if found != [(one.text, one.split) for one in planned]:
+        raise BadInputError(
+            f"{manifest}: has {len(found)} utterances of another seed or other sizes ({len(planned)} are asked for); "
+            "nothing was changed. Name another folder, or remove this one"
+        )
 
 
 @dataclass(frozen=True)
@@ -142,15 +145,15 @@ def _plan(accent: Accent, split: str, count: int, seed: tuple[int, ...]) -> list
         file = f"audio/{split}-{number:05}.flac"
         if split == "train" and accent.flite and random.random() < FLITE_SHARE:
             voice = _one(accent.flite, random)
-            stretch = f"duration_stretch={random.uniform(0.85, 1.2):.2f}"
+            stretch = f"duration_stretch={random.uniform(*STRETCH):.2f}"
             planned.append(
                 _PlannedUtterance(file, text, split, voice, ("flite", "-voice", voice, "--setf", stretch, "-t", text))
             )
         else:
             variant = _one(variants, random)
             voice = _one(accent.espeak, random)
-            how = ("-s", str(random.integers(*speeds)), "-p", str(random.integers(30, 70)))
-            command = ("espeak-ng", "-v", f"{voice}+{variant}", *how, "--stdout", text)
+            style = ("-s", str(random.integers(*speeds)), "-p", str(random.integers(*PITCH)))
+            command = ("espeak-ng", "-v", f"{voice}+{variant}", *style, "--stdout", text)
             planned.append(_PlannedUtterance(file, text, split, variant, command))
     return planned
 
@@ -175,19 +178,34 @@ def _synthesise(utterance: _PlannedUtterance, folder: Path) -> dict[str, object]
 
 
 def _run_synthesiser(command: Sequence[str]) -> Samples:
-    """Runs a synthesiser: (samples,) at 16 kHz, with 0.1 s of silence before and after."""
+    """Runs a synthesiser: (samples,) at 16 kHz, with 0.1 s of silence before and after.
+
+    Raises:
+        MissingDependencyError: it gives no speech, for instance because it does not have the voice.
+    """
     if command[0] == "flite":  # can only write to a file
         command = (*command, "-o", "/dev/stdout")
-    done = subprocess.run(command, check=True, capture_output=True)  # noqa: S603
-    data = bytearray(done.stdout)
-    samples, rate = soundfile.read(io.BytesIO(_with_length(data)), dtype="float32")
+    done = subprocess.run(command, check=False, capture_output=True)  # noqa: S603
+    try:
+        if done.returncode:
+            raise ValueError(done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}")
+        samples, rate = soundfile.read(io.BytesIO(_with_length(bytearray(done.stdout))), dtype="float32")
+    except (ValueError, OverflowError, soundfile.LibsndfileError) as error:
+        raise MissingDependencyError(
+            f"{command[0]}: gave no speech for {' '.join(command[1:])} ({one_line(str(error))}). Install the newest "
+            f"version of its package ({command[0]}), and start again: finished accents are kept"
+        ) from error
     resampled: Samples = soxr.resample(samples, rate, SAMPLE_RATE).astype(np.float32)
     return np.pad(resampled, SAMPLE_RATE // 10)
 
 
 def _with_length(data: bytearray) -> bytes:
-    """Sets the length fields of a WAV file that was written to a pipe."""
-    start = data.find(b"data")
+    """Sets the length fields of a WAV file that was written to a pipe.
+
+    Raises:
+        ValueError, OverflowError: it is not a WAV file.
+    """
+    start = data.index(b"data")
     data[4:8] = (len(data) - 8).to_bytes(4, "little")
     data[start + 4 : start + 8] = (len(data) - start - 8).to_bytes(4, "little")
     return bytes(data)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_app.data.terms import Replacement, Term, TermList, changed_terms, read_terms, stored_terms, written_terms
+from device_app.data.terms import Replacement, Term, TermList, change_terms, read_terms, stored_terms, written_terms
 from editing.errors import BadInputError, StorageError
 
 
@@ -17,8 +17,7 @@ def empty_home(tmp_path, monkeypatch):
 
 
 def add(*texts, weight=1.0, origin="added"):
-    with changed_terms() as box:
-        box[0] = box[0].with_terms([Term(text, weight) for text in texts], origin)
+    change_terms(lambda listed: listed.with_terms([Term(text, weight) for text in texts], origin))
 
 
 def test_the_list_is_there_the_next_time_and_only_its_owner_can_read_it(empty_home):
@@ -44,8 +43,8 @@ def test_a_term_is_removed_in_any_case(empty_home):
 def test_an_error_in_the_block_leaves_the_list_as_it_was(empty_home):
     add("Leeds")
     before = (empty_home / "terms.json").read_bytes()
-    with pytest.raises(BadInputError), changed_terms() as box:
-        box[0] = box[0].without(["Oxford"])
+    with pytest.raises(BadInputError):
+        change_terms(lambda listed: listed.without(["Oxford"]))
     assert (empty_home / "terms.json").read_bytes() == before
 
 
@@ -115,11 +114,25 @@ def test_the_file_has_its_format_version(empty_home):
 
 def test_whether_corrections_add_terms_is_kept(empty_home):
     assert stored_terms().from_corrections
-    with changed_terms() as box:
-        box[0] = replace(box[0], from_corrections=False)
+    change_terms(lambda listed: replace(listed, from_corrections=False))
     add("Leeds")
     assert not stored_terms().from_corrections
     assert not stored_terms().without(["Leeds"]).from_corrections
+
+
+def test_an_exported_list_is_read_as_it_was(tmp_path):
+    terms = [Term("#1"), Term("Leeds", 1.23456789), Term("Huesca", 2.0)]
+    replacements = [Replacement("#2", "number two"), Replacement("um", "")]
+    (path := tmp_path / "list.txt").write_text(written_terms(terms, replacements))
+    assert read_terms(path) == (terms, replacements)
+    assert "Huesca\t2\n" in path.read_text()
+
+
+def test_replacements_are_taken_out_together_or_not_at_all():
+    listed = TermList(replacements=[Replacement("a", "b"), Replacement("c", "d")])
+    assert [one.pattern for one in listed.without_replacements(["A", "a"]).replacements] == ["c"]
+    with pytest.raises(BadInputError, match="'x' is not in the list of replacements"):
+        listed.without_replacements(["a", "x"])
 
 
 def test_a_list_has_an_end():
@@ -128,14 +141,13 @@ def test_a_list_has_an_end():
 
 
 def test_replacements_keep_their_order_and_each_pattern_is_there_once(empty_home):
-    with changed_terms() as box:
-        box[0] = box[0].with_replacements([Replacement("a", "b"), Replacement("c", "d")])
-        box[0] = box[0].with_replacements([Replacement("e", "f")], 1)
-        box[0] = box[0].with_replacements([Replacement("A", "g")], 2)
+    change_terms(lambda listed: listed.with_replacements([Replacement("a", "b"), Replacement("c", "d")]))
+    change_terms(lambda listed: listed.with_replacements([Replacement("e", "f")], 1))
+    change_terms(lambda listed: listed.with_replacements([Replacement("A", "g")], 2))
     assert [(one.pattern, one.text) for one in stored_terms().replacements] == [("e", "f"), ("A", "g"), ("c", "d")]
-    assert [one.pattern for one in stored_terms().without_replacement("C").replacements] == ["e", "A"]
+    assert [one.pattern for one in stored_terms().without_replacements(["C"]).replacements] == ["e", "A"]
     with pytest.raises(BadInputError, match="'x' is not in the list of replacements"):
-        stored_terms().without_replacement("x")
+        stored_terms().without_replacements(["a", "x"])
 
 
 def test_a_list_of_an_earlier_version_has_no_replacements(empty_home):

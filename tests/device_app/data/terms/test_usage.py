@@ -6,17 +6,16 @@ import stat
 
 import pytest
 
-from device_app.data.terms import Term, changed_terms
+from device_app.data.terms import Term, change_terms
 from device_app.data.terms import usage as module
-from device_app.data.terms.usage import UNAIDED, Usage, UsageCounter, stored_usage
+from device_app.data.terms.usage import MAX_UNAIDED, Usage, UsageCounter, stored_usage
 from editing.errors import StorageError
 
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path / "home"))
-    with changed_terms() as box:
-        box[0] = box[0].with_terms([Term("Huesca"), Term("Leeds")])
+    change_terms(lambda listed: listed.with_terms([Term("Huesca"), Term("Leeds")]))
     return tmp_path / "home"
 
 
@@ -36,9 +35,9 @@ def test_a_term_is_not_needed_after_some_matches_in_a_row_without_help():
     assert Usage().is_needed is None
     assert Usage().after([False]).is_needed is None
     assert Usage().after([True]).is_needed is True
-    assert Usage().after([True, *[False] * (UNAIDED - 1)]).is_needed is True
-    assert Usage().after([True, *[False] * UNAIDED]).is_needed is False
-    assert Usage().after([*[False] * UNAIDED, True]).is_needed is True
+    assert Usage().after([True, *[False] * (MAX_UNAIDED - 1)]).is_needed is True
+    assert Usage().after([True, *[False] * MAX_UNAIDED]).is_needed is False
+    assert Usage().after([*[False] * MAX_UNAIDED, True]).is_needed is True
 
 
 def test_terms_of_a_file_are_not_counted_and_those_that_left_the_list_are_forgotten(home):
@@ -46,8 +45,7 @@ def test_terms_of_a_file_are_not_counted_and_those_that_left_the_list_are_forgot
     counter.add([("huesca", True), ("oxford", True)])
     counter.write()
     assert stored_usage().keys() == {"huesca"}
-    with changed_terms() as box:
-        box[0] = box[0].without(["Huesca"])
+    change_terms(lambda listed: listed.without(["Huesca"]))
     counter.add([("leeds", True)])
     counter.write()
     assert stored_usage().keys() == {"leeds"}
@@ -109,6 +107,7 @@ def test_a_kill_leaves_a_whole_file_and_no_lock(home):
         '{"format_version": 0, "terms": {}}',
         '{"format_version": 1, "terms": {"huesca": 5}}',
         json.dumps({"format_version": 1, "terms": {"huesca": {"matched": -1}}}),
+        json.dumps({"format_version": 1, "terms": {"huesca": {"matched": 1, "last": ["2026-01-01"]}}}),
     ],
 )
 def test_damaged_counts_are_reported_and_not_overwritten(home, text):
@@ -120,6 +119,19 @@ def test_damaged_counts_are_reported_and_not_overwritten(home, text):
     with pytest.raises(StorageError):
         counter.write()
     assert (home / "term-usage.json").read_text() == text
+
+
+def test_matches_that_cannot_be_written_are_written_later(home):
+    (home / "term-usage.json").write_text("{")
+    counter = UsageCounter()
+    counter.add([("huesca", True)])
+    with pytest.raises(StorageError):
+        counter.write()
+    counter.add([("huesca", False)])
+    (home / "term-usage.json").unlink()
+    counter.write()
+    counter.write()  # and only once
+    assert (stored_usage()["huesca"].matched, stored_usage()["huesca"].helped) == (2, 1)
 
 
 def test_counts_of_a_later_version_and_unreadable_ones_are_not_called_damaged(home):

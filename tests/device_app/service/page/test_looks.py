@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from device_app.data.store import Store
-from device_app.data.terms import Replacement, Term, changed_terms
+from device_app.data.terms import Replacement, Term, change_terms
 from device_app.paths import RECORDINGS
 from tests.device_app.service.page.conftest import ready, violations
 
@@ -30,9 +30,11 @@ def used_home(home_adapted):
     with Store() as store:
         for utterance in list(store.utterances("codes"))[:3]:
             store.set_hypothesis(utterance.number, "fio mam", 0.42)
-    with changed_terms() as box:
-        known = box[0].with_terms([Term("Zwetschge"), Term("Heusgen")])
-        box[0] = known.with_replacements([Replacement("zero six", "06")])
+    change_terms(
+        lambda listed: listed.with_terms([Term("Zwetschge"), Term("Heusgen")]).with_replacements(
+            [Replacement("zero six", "06")]
+        )
+    )
     return home_adapted
 
 
