@@ -26,14 +26,14 @@ def parts(file: IO[bytes], size: int) -> list[Part] | None:
     return None
 
 
-def _sphere(file: IO[bytes], at: int, size: int) -> Sound | None:
+def _sphere(file: IO[bytes], at: int) -> Sound | None:
     """NIST SPHERE, for which the NIST wrote the text header: "sample_count -i 64000"."""
     file.seek(at)
     start = file.read(16)
     if start[:8] != b"NIST_1A\n" or not start[8:].strip().isdigit():
         return None
     length = int(start[8:])
-    if not 16 <= length <= min(MAX_SPHERE_HEADER, size - at):
+    if not 16 <= length <= MAX_SPHERE_HEADER:
         return None
     header = start + file.read(length - 16)
     fields = dict(SPHERE_FIELD.findall(header.split(b"\nend_head")[0]))
@@ -50,7 +50,7 @@ def _count(fields: dict[bytes, bytes], key: bytes) -> int | None:
     return int(text) if text.isdigit() and len(text) < 20 and int(text) < MAX_COUNT else None
 
 
-def _avr(file: IO[bytes], at: int, size: int) -> Sound | None:
+def _avr(file: IO[bytes], at: int) -> Sound | None:
     header = _fixed(file, at, b"2BIT", 128)
     if header is None:
         return None
@@ -59,12 +59,12 @@ def _avr(file: IO[bytes], at: int, size: int) -> Sound | None:
     return _sound(header, at, int.from_bytes(header[26:30], "big") * frame, frame, rate)
 
 
-def _wve(file: IO[bytes], at: int, size: int) -> Sound | None:
+def _wve(file: IO[bytes], at: int) -> Sound | None:
     header = _fixed(file, at, b"ALawSoundFile**\0", 32)
     return None if header is None else _sound(header, at, int.from_bytes(header[18:22], "big"), 1, 8000)
 
 
-def _mpc(file: IO[bytes], at: int, size: int) -> Sound | None:
+def _mpc(file: IO[bytes], at: int) -> Sound | None:
     header = _fixed(file, at, b"\1\4", 42)
     if header is None or header[21] > 1:
         return None
@@ -73,7 +73,7 @@ def _mpc(file: IO[bytes], at: int, size: int) -> Sound | None:
     return _sound(header, at, frames * frame, frame, rate)
 
 
-def _htk(file: IO[bytes], at: int, size: int) -> Sound | None:
+def _htk(file: IO[bytes], at: int) -> Sound | None:
     """HTK waveforms. libsndfile demands that the count fits the length of the file, so it gets a header of .au."""
     header = _fixed(file, at, b"", 12)
     if header is None or header[8:] != b"\0\2\0\0":

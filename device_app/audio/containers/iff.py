@@ -18,7 +18,20 @@ RIFF_LIMIT = 0xFFFFFF00  # bytes of samples that 32-bit sizes can describe
 MAX_CHUNKS = 10_000
 # AIFF compression types: companded samples take one byte; uncompressed ones have the width that is declared.
 COMPANDED = (b"ulaw", b"alaw", b"ULAW", b"ALAW")
-UNCOMPRESSED = (b"NONE", b"sowt", b"twos", b"in24", b"in32", b"42ni", b"23ni", b"fl32", b"FL32", b"fl64", b"FL64", b"raw ")
+UNCOMPRESSED = (
+    b"NONE",
+    b"sowt",
+    b"twos",
+    b"in24",
+    b"in32",
+    b"42ni",
+    b"23ni",
+    b"fl32",
+    b"FL32",
+    b"fl64",
+    b"FL64",
+    b"raw ",
+)
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ class Sound:
     rate: float
 
 
-# Takes a file, the offset of a header and the size of the file. It returns None if there is no header of its format.
-HeaderReader = Callable[[IO[bytes], int, int], Sound | None]
+# Takes a file and the offset of a header. It returns None if there is no header of its format.
+HeaderReader = Callable[[IO[bytes], int], Sound | None]
 
 
 def joined_parts(file: IO[bytes], size: int, read: HeaderReader) -> list[Part] | None:
@@ -40,10 +40,10 @@ def joined_parts(file: IO[bytes], size: int, read: HeaderReader) -> list[Part] |
     Samples that follow a length that is too short belong to the recording, unless another header or a tag follows.
     """
     found: list[Part] = []
-    sound = read(file, 0, size)
-    while sound is not None:
+    sound = read(file, 0)
+    while sound is not None and sound.start <= size:
         end = size if sound.length is None else sound.start + sound.length
-        following = read(file, end, size) if end < size and len(found) < MAX_JOINED else None
+        following = read(file, end) if end < size and len(found) < MAX_JOINED else None
         is_cut = end - size > HEADER_TOLERANCE_S * sound.rate * sound.frame
         if following is None and not _is_tag(file, end):
             end = size

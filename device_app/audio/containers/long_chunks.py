@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, Literal
 
-from device_app.audio.containers.view import HEADER_TOLERANCE_S, Part, View
+from device_app.audio.containers.view import HEADER_TOLERANCE_S, Part, Span, View
 
 UNKNOWN_FROM = 1 << 63  # a size from here on, such as -1, was never written
 MAX_CHUNKS = 10_000
@@ -151,7 +151,11 @@ def _sound(
     length = size - data.content + (form.name_length + 8 if form.is_header_counted else 0)
     is_cut = data.length < UNKNOWN_FROM and missing > HEADER_TOLERANCE_S * rate * frame
     declared = int((data.length - form.before_samples) / frame) if is_cut and frame else None
-    spans = [(start, data.size_at - start), length.to_bytes(8, form.order), (data.size_at + 8, size - data.size_at - 8)]
+    spans: list[Span] = [
+        (start, data.size_at - start),
+        length.to_bytes(8, form.order),
+        (data.size_at + 8, size - data.size_at - 8),
+    ]
     return Part(View(file, spans), declared, is_cut), None
 
 

@@ -17,7 +17,7 @@ def parts(file: IO[bytes], size: int) -> list[Part] | None:
     return joined_parts(file, size, _read)
 
 
-def _read(file: IO[bytes], at: int, size: int) -> Sound | None:
+def _read(file: IO[bytes], at: int) -> Sound | None:
     file.seek(at)
     header = bytearray(file.read(24))
     order = MAGICS.get(bytes(header[:4]))
@@ -25,7 +25,7 @@ def _read(file: IO[bytes], at: int, size: int) -> Sound | None:
         return None
     offset, length, encoding, rate, channels = (int.from_bytes(header[i : i + 4], order) for i in range(4, 24, 4))
     frame = BITS.get(encoding, 0) * channels / 8
-    if not frame or not rate or not 24 <= offset <= size - at:
+    if not frame or not rate or offset < 24:
         return None
     header[4:8] = (24).to_bytes(4, order)
     header[8:12] = b"\xff" * 4  # unknown: to the end of the file

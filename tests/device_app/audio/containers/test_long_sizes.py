@@ -17,7 +17,14 @@ def caf(size):
 
 
 def w64(size):
-    return b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0" + bytes(24) + b"junk" + bytes(12) + struct.pack("<Q", size) + bytes(100)
+    return (
+        b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0"
+        + bytes(24)
+        + b"junk"
+        + bytes(12)
+        + struct.pack("<Q", size)
+        + bytes(100)
+    )
 
 
 @pytest.mark.parametrize("size", SIZES)
