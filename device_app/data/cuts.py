@@ -37,8 +37,13 @@ def fit(start: int, end: int | None, length_s: float) -> tuple[int, int | None]:
         The cut; its end is None where it is the end of the recording.
 
     Raises:
-        BadInputError: the cut is not inside the recording.
+        BadInputError: the cut is shorter than 0.1 s, or not inside the recording.
     """
+    if end is not None and end - start < MINIMUM_S * SAMPLE_RATE:
+        raise BadInputError(
+            f"the part from {start / SAMPLE_RATE:.3f} s is {(end - start) / SAMPLE_RATE:.3f} s long; at least "
+            f'{MINIMUM_S:g} s are needed; correct "duration"'
+        )
     if not length_s:
         return start, end
     length = length_s * SAMPLE_RATE

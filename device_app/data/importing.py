@@ -174,7 +174,7 @@ def _read(
             return _too_long(source, length_s)
         audio = found.read(on_repair)
     except BadAudioError as error:
-        reason = str(error).removeprefix(f"{found.audio}: ")
+        reason = str(error).removeprefix(f"{source}: ").removeprefix(f"{found.audio}: ")
         return _Skipped("unreadable", f"{source}: {reason}")
     if len(audio) > (MAX_DURATION_S + TOLERANCE_S) * SAMPLE_RATE:  # the header may give no length, or a wrong one
         return _too_long(source, len(audio) / SAMPLE_RATE)

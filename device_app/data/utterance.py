@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from editing.errors import BadAudioError
+
 if TYPE_CHECKING:
     from device_app.audio.samples import Samples  # numpy is slow to import
 
@@ -157,7 +159,10 @@ class Utterance:
             return read(self.file, on_repair)
         from device_app.data.cuts import read_cut
 
-        return read_cut(self.file, self.start, self.end, on_repair)
+        try:
+            return read_cut(self.file, self.start, self.end, on_repair)
+        except BadAudioError as error:  # other lines may be parts of the same file
+            raise BadAudioError(f"{self.location}: {error}" if self.location else str(error)) from error
 
     def known(self) -> dict[str, Any]:
         """The fields that every utterance has, for stages whose type adds fields."""

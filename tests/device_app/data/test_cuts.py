@@ -5,8 +5,8 @@ import pytest
 import soundfile
 
 from device_app.audio.samples import SAMPLE_RATE, read
-from device_app.data.cuts import read_cut
-from editing.errors import BadAudioError
+from device_app.data.cuts import fit, read_cut
+from editing.errors import BadAudioError, BadInputError
 
 SECOND = SAMPLE_RATE
 
@@ -73,3 +73,10 @@ def test_a_sample_that_is_no_number_is_reported_where_it_is_in_the_part(tmp_path
     assert len(messages) == 1
     assert "1 of " in messages[0]
     assert "is no number (NaN or infinite) and was read as 0" in messages[0]
+
+
+@pytest.mark.parametrize("length_s", [0, 4.0])
+@pytest.mark.parametrize("length", [0, 1, SECOND // 10 - 1])
+def test_a_part_that_is_too_short_is_refused_before_reading(length, length_s):
+    with pytest.raises(BadInputError, match=r"from 1\.000 s is 0\.\d{3} s long; at least 0\.1 s are needed"):
+        fit(SECOND, SECOND + length, length_s)
