@@ -82,8 +82,8 @@ class Recording:
             _buffer(data, spool)
             if spool.tell() > MAX_BUFFERED:
                 raise BadAudioError(
-                    f"{self.name}: more than {MAX_BUFFERED >> 30} GiB, the most that can be read from a stream; does it "
-                    "end? Save it to a file, and transcribe that"
+                    f"{self.name}: more than {MAX_BUFFERED >> 30} GiB, the most that can be read from a stream; does "
+                    "it end? Save it to a file, and transcribe that"
                 )
 
     @property
