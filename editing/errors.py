@@ -50,6 +50,10 @@ class IncompleteAudioError(BadAudioError):
     transcript: Any = None
 
 
+class InvalidSamplesError(IncompleteAudioError):
+    """A few samples of a recording are no numbers; they were read as 0, and nothing else is missing."""
+
+
 class BundleError(BadInputError):
     """A model bundle is missing, damaged or of an unknown kind."""
 

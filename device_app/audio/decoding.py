@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from device_app.audio import containers, media
 from device_app.audio.containers import flac
-from device_app.audio.containers.view import HEADER_TOLERANCE_S, Part, View
+from device_app.audio.containers.view import HEADER_TOLERANCE_S, Part, View, skip_id3
 from device_app.audio.native_messages import without_mpg123_messages
 from editing.errors import BadAudioError, IncompleteAudioError
 
@@ -92,6 +92,21 @@ def is_audio(path: Path) -> bool:
                 _open(_whole(file), stack)
             return True
     except (BadAudioError, _DecoderError):
+        return False
+
+
+def may_become_audio(start: IO[bytes], name: str) -> bool:
+    """Whether the first megabytes of a recording are audio, or of a container that only what follows may explain.
+
+    Args:
+        start: a seekable binary stream; its position changes.
+        name: name of the recording.
+    """
+    if containers.is_foreign(start) or skip_id3(start, 0) >= start.seek(0, 2):
+        return True
+    try:
+        return next(decoded(start, name, 1.0), None) is not None
+    except BadAudioError:
         return False
 
 

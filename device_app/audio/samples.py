@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 from typing import IO, Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_app.audio import decoding, media
-from editing.errors import BadAudioError, IncompleteAudioError, one_line
+from editing.errors import BadAudioError, IncompleteAudioError, InvalidSamplesError, one_line
 from editing.ranges import Range
 
 Samples = NDArray[np.float32]
@@ -22,6 +22,8 @@ SAMPLE_RATES = Range(1_000, 1_000_000)  # in Hz
 MINIMUM_S = 0.1  # of shorter audio, the encoder computes no frame
 BLOCK_S = 1.0
 MAX_FLOAT_SAMPLE = 32.0  # 30 dB above full scale: louder floats are 16-bit samples that were not divided by 32768
+MAX_INVALID_SHARE = 0.01  # of the samples of a file; with more of them, it is not read
+MAX_INTEGER = 2.0**31  # a louder float is no sample of any width, but damage
 MIN_POWER_RATIO = 0.05  # of the channels' average to the loudest channel; with less, the channels cancel out
 MAX_CHANNELS = 32  # an array with more channels than this, and than samples, is (channels, samples)
 PIECE_S = 1.0  # a recording in memory is converted piece by piece, like a file
@@ -32,21 +34,62 @@ SUFFIXES = media.SUFFIXES | frozenset(
 )
 
 
-def read_blocks(source: Path | IO[bytes], name: str, block_s: float = BLOCK_S) -> Iterator[Samples]:
+class InvalidSamples:
+    """Counts what is no sample in the blocks of a file, and replaces it by 0: NaN, infinite or absurdly large."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._total = 0
+
+    def replaced(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The next block, of any shape, with 0 for each invalid sample."""
+        self._total += block.size
+        is_valid = np.abs(block) <= MAX_INTEGER  # False for NaN
+        if is_valid.all():
+            return block
+        self._count += block.size - int(np.count_nonzero(is_valid))
+        return np.where(is_valid, block, np.float32(0))
+
+    def message(self, name: str) -> str | None:
+        """What was replaced, for the user; None if there was nothing.
+
+        Raises:
+            BadAudioError: too many samples are invalid.
+        """
+        if self._count > MAX_INVALID_SHARE * self._total:
+            raise BadAudioError(
+                f"{name}: {self._count / self._total:.0%} of the samples are not numbers (NaN or infinite); "
+                "record or convert it again"
+            )
+        of_all = f"{self._count:,} of {self._total:,} samples"
+        is_one = (
+            "is no number (NaN or infinite) and was"
+            if self._count == 1
+            else "are no numbers (NaN or infinite) and were"
+        )
+        return f"{name}: {of_all} {is_one} read as 0" if self._count else None
+
+
+def read_blocks(
+    source: Path | IO[bytes], name: str, block_s: float = BLOCK_S, invalid: InvalidSamples | None = None
+) -> Iterator[Samples]:
     """Reads a file as 16 kHz mono, a block at a time, so that memory use does not grow with its length.
 
     Args:
         source: a path, or a seekable binary stream.
         name: what to call it in errors.
         block_s: seconds in a block, before resampling.
+        invalid: counts samples that are no numbers; without it, some of them are an error after the last block.
 
     Yields:
         Arrays of shape (samples,); together they are the whole recording.
 
     Raises:
         BadAudioError: it is missing, empty, not audio, or shorter than 0.1 s; or its rate is not 1000 Hz to 1 MHz.
-        IncompleteAudioError: it is damaged or cut off; raised after all that could be read.
+        IncompleteAudioError: it is damaged or cut off, or a few samples are no numbers (`InvalidSamplesError`); raised
+            after all that could be read.
     """
+    counter = InvalidSamples() if invalid is None else invalid
     convert: Converter | None = None
     length_s = 0.0
     fault: IncompleteAudioError | None = None
@@ -57,7 +100,7 @@ def read_blocks(source: Path | IO[bytes], name: str, block_s: float = BLOCK_S) -
                     yield convert.finish()
                 convert = Converter(sample_rate, name)
             length_s += len(block) / sample_rate
-            yield convert(block)
+            yield convert(counter.replaced(block))
     except IncompleteAudioError as error:
         fault = error
     if convert is not None:
@@ -65,6 +108,8 @@ def read_blocks(source: Path | IO[bytes], name: str, block_s: float = BLOCK_S) -
     if fault is not None:
         raise fault
     check_length(length_s, 1.0, name)
+    if invalid is None and (message := counter.message(name)) is not None:
+        raise InvalidSamplesError(message)
 
 
 def duration_s(path: Path) -> float:
@@ -81,13 +126,21 @@ def is_recording(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES or decoding.is_audio(path)
 
 
-def read(path: Path) -> Samples:
+def read(path: Path, on_repair: Callable[[str], None] = lambda _message: None) -> Samples:
     """The whole file as 16 kHz mono, (samples,).
+
+    Args:
+        path: the file.
+        on_repair: called with a message if a few samples are no numbers, and were read as 0.
 
     Raises:
         BadAudioError: as `read_blocks`.
     """
-    return np.concatenate(list(read_blocks(path, str(path))))
+    invalid = InvalidSamples()
+    audio = np.concatenate(list(read_blocks(path, str(path), invalid=invalid)))
+    if (message := invalid.message(str(path))) is not None:
+        on_repair(message)
+    return audio
 
 
 def encode(audio: Samples) -> bytes:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from device_app.audio.decoding import may_become_audio
 from device_app.audio.samples import SUFFIXES, is_recording
 from device_app.outputs import check_output
 from editing.errors import AsrEdgeError, BadAudioError, BadInputError, StorageError
@@ -21,7 +22,9 @@ STDIN_ARGUMENT = "-"
 STDIN_DEVICE = Path("/dev/stdin")
 STDOUT_DEVICE = Path("/dev/stdout")
 APPLE_DOUBLE = "._"
-MAX_IN_MEMORY = 16 * 1024 * 1024  # bytes of standard input kept in memory; more goes to a temporary file
+MAX_IN_MEMORY = 16 * 1024 * 1024  # bytes of standard input kept in memory; more, if it is audio, goes to a file
+MAX_BUFFERED = 4 << 30  # bytes, the limit of WAV files too: six hours of 48 kHz, 16 bits and two channels
+READ_SIZE = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class Recording:
         """A path or a seekable stream with the audio.
 
         Raises:
-            BadAudioError: standard input, a FIFO or a device cannot be read, or has no data.
+            BadAudioError: standard input, a FIFO or a device cannot be read, has no data, is long but not audio, or
+                has more than 4 GiB, because it may be endless.
             StorageError: its data does not fit on the disk.
         """
         if self.path is not None and not self.is_read_once:
@@ -53,8 +57,7 @@ class Recording:
         with tempfile.SpooledTemporaryFile(MAX_IN_MEMORY) as spool:
             try:
                 with self._stream() as stream:
-                    while data := stream.read(1 << 20):
-                        _buffer(data, spool)
+                    self._fill(spool, stream)
             except OSError as error:
                 if isinstance(error, AsrEdgeError):  # StorageError is an OSError too
                     raise
@@ -63,6 +66,25 @@ class Recording:
                 raise BadAudioError(f"{self.name}: no data was received")
             spool.seek(0)
             yield spool
+
+    def _fill(self, spool: IO[bytes], stream: IO[bytes]) -> None:
+        """Buffers a stream of any length, which may be endless."""
+        is_checked = False
+        while data := stream.read(READ_SIZE):
+            if not is_checked and spool.tell() + len(data) > MAX_IN_MEMORY:
+                if not may_become_audio(spool, self.name):
+                    raise BadAudioError(
+                        f"{self.name}: not audio that can be read; stopped after {spool.seek(0, os.SEEK_END) >> 20} "
+                        "MiB. A stream must begin with the header of a format, such as WAV"
+                    )
+                is_checked = True
+                spool.seek(0, os.SEEK_END)
+            _buffer(data, spool)
+            if spool.tell() > MAX_BUFFERED:
+                raise BadAudioError(
+                    f"{self.name}: more than {MAX_BUFFERED >> 30} GiB, the most that can be read from a stream; does "
+                    "it end? Save it to a file, and transcribe that"
+                )
 
     @property
     def is_read_once(self) -> bool:

@@ -106,7 +106,11 @@ def _show(found: Examination, *, is_lost: bool) -> None:
         echo("The edits and the model files made from them are in order.")
     _show_groups(found.findings)
     if is_lost:
-        options.tell("The database has no utterances. If you have a backup of store.sqlite3, put it back first.")
+        options.tell(
+            "The database has no utterances. If an import did not finish, nothing is lost: run the same import again; "
+            "'doctor' then removes what is left of the first. If there were utterances before, and you have a backup "
+            "of store.sqlite3, put it back first."
+        )
 
 
 def _show_groups(findings: Sequence[Finding]) -> None:

@@ -63,8 +63,11 @@ def evaluate(
     if decoding.keyterms and not no_terms:
         options.tell(f"Keyterms: {len(decoding.keyterms)}; --no-terms leaves out those of 'asr-edge terms'")
     _, transcriber = options.load(model, threads, precision, version, decoding)
+    repaired: list[str] = []
     with progress("evaluating", sum(map(len, entries.values()))) as advance:
-        report = measure(transcriber, entries, worst=worst, on_done=lambda: advance(1))
+        report = measure(transcriber, entries, worst=worst, on_done=lambda: advance(1), on_repair=repaired.append)
+    for message in repaired:
+        options.tell(message)
     if as_json:
         print_json(report)
     else:

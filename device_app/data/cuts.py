@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from device_app.audio.samples import MINIMUM_S, SAMPLE_RATE, Converter, Samples, duration_s, read_blocks
+from device_app.audio.samples import (
+    MINIMUM_S,
+    SAMPLE_RATE,
+    Converter,
+    InvalidSamples,
+    Samples,
+    duration_s,
+    read_blocks,
+)
 from editing.errors import BadAudioError, BadInputError
 
 # In samples at 16 kHz. Durations in manifests are rounded, often to 0.1 s, and those of MP3 headers are up to 0.1 s
@@ -29,8 +37,13 @@ def fit(start: int, end: int | None, length_s: float) -> tuple[int, int | None]:
         The cut; its end is None where it is the end of the recording.
 
     Raises:
-        BadInputError: the cut is not inside the recording.
+        BadInputError: the cut is shorter than 0.1 s, or not inside the recording.
     """
+    if end is not None and end - start < MINIMUM_S * SAMPLE_RATE:
+        raise BadInputError(
+            f"the part from {start / SAMPLE_RATE:.3f} s is {(end - start) / SAMPLE_RATE:.3f} s long; at least "
+            f'{MINIMUM_S:g} s are needed; correct "duration"'
+        )
     if not length_s:
         return start, end
     length = length_s * SAMPLE_RATE
@@ -45,19 +58,26 @@ def fit(start: int, end: int | None, length_s: float) -> tuple[int, int | None]:
     return start, None if is_to_end else end
 
 
-def read_cut(path: Path, start: int, end: int | None) -> Samples:
+def read_cut(
+    path: Path, start: int, end: int | None, on_repair: Callable[[str], None] = lambda _message: None
+) -> Samples:
     """A part of a recording as 16 kHz mono, (samples,). Memory holds the part only.
 
     Args:
         path: the recording.
         start, end: in samples at 16 kHz; None is the end of the recording.
+        on_repair: as for `samples.read`.
 
     Raises:
         BadAudioError: the recording cannot be read, or the part is outside it or shorter than 0.1 s.
     """
-    cut = _seek(path, start, end)
+    invalid = InvalidSamples()
+    cut = _seek(path, start, end, invalid)
     if cut is None:
-        cut = _between(read_blocks(path, str(path)), start, end)
+        invalid = InvalidSamples()
+        cut = _between(read_blocks(path, str(path), invalid=invalid), start, end)
+    if (message := invalid.message(str(path))) is not None:
+        on_repair(message)
     found_s, start_s = len(cut) / SAMPLE_RATE, start / SAMPLE_RATE
     if end is not None and end - start - len(cut) > TOLERANCE:
         expected_s = (end - start) / SAMPLE_RATE
@@ -69,7 +89,7 @@ def read_cut(path: Path, start: int, end: int | None) -> Samples:
     return cut
 
 
-def _seek(path: Path, start: int, end: int | None) -> Samples | None:
+def _seek(path: Path, start: int, end: int | None, invalid: InvalidSamples) -> Samples | None:
     """Reads from just before the cut; None where the format or the header does not allow it.
 
     libsndfile seeks within the length that the header declares, which is wrong in joined and unfinished files.
@@ -91,7 +111,7 @@ def _seek(path: Path, start: int, end: int | None) -> Samples | None:
 
             def blocks() -> Iterator[Samples]:
                 while len(block := file.read(file.samplerate, dtype="float32", always_2d=True)):
-                    yield convert(block)
+                    yield convert(invalid.replaced(block))
                 yield convert.finish()
 
             return _between(blocks(), start - begin, None if end is None else end - begin)

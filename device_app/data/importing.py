@@ -33,7 +33,7 @@ class ImportReport:
     A message begins with the file, and with the line of the manifest where that selects a part of the file.
     `duplicates` has nothing else; `other_texts` lists those whose text differs from the stored text, which is kept.
     `in_domains` lists recordings not added to the guard set, because a domain has them and an edit may have been
-    trained on them.
+    trained on them. `repaired` lists recordings that were imported although a few of their samples are no numbers.
     """
 
     imported: int = 0
@@ -45,6 +45,7 @@ class ImportReport:
     bad_texts: list[str] = field(default_factory=list)
     too_long: list[str] = field(default_factory=list)
     in_domains: list[str] = field(default_factory=list)
+    repaired: list[str] = field(default_factory=list)
 
 
 def import_utterances(
@@ -85,7 +86,7 @@ def import_utterances(
     with ThreadPoolExecutor(2) as pool:
         while batch := list(islice(remaining, BATCH)):
             new: list[Utterance] = []
-            for result in pool.map(partial(_read, domain, lower_case), batch):
+            for result in pool.map(partial(_read, domain, lower_case, report.repaired.append), batch):
                 if isinstance(result, _Skipped):
                     getattr(report, result.kind).append(result.message)
                 else:
@@ -153,7 +154,9 @@ def _source(one: Utterance) -> str:
     return str(one.audio) if one.is_whole or not one.location else f"{one.location}: {one.audio}"
 
 
-def _read(domain: str | None, lower_case: bool, found: Utterance) -> Utterance | _Skipped:
+def _read(
+    domain: str | None, lower_case: bool, on_repair: Callable[[str], None], found: Utterance
+) -> Utterance | _Skipped:
     source = _source(found)
     text = found.text.lower() if found.text and lower_case else found.text
     try:
@@ -169,9 +172,9 @@ def _read(domain: str | None, lower_case: bool, found: Utterance) -> Utterance |
         length_s = (whole_s if found.end is None else found.end / SAMPLE_RATE) - found.start / SAMPLE_RATE
         if length_s > MAX_UTTERANCE_S:  # from the header, so that recordings that are too long are not decoded
             return _too_long(source, length_s)
-        audio = found.read()
+        audio = found.read(on_repair)
     except BadAudioError as error:
-        reason = str(error).removeprefix(f"{found.audio}: ")
+        reason = str(error).removeprefix(f"{source}: ").removeprefix(f"{found.audio}: ")
         return _Skipped("unreadable", f"{source}: {reason}")
     if len(audio) > (MAX_UTTERANCE_S + TOLERANCE_S) * SAMPLE_RATE:  # the header may give no length, or a wrong one
         return _too_long(source, len(audio) / SAMPLE_RATE)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from editing.errors import BadAudioError
 
 if TYPE_CHECKING:
     from device_app.audio.samples import Samples  # numpy is slow to import
@@ -139,8 +142,11 @@ class Utterance:
         """Whether it uses the whole recording."""
         return self.start == 0 and self.end is None
 
-    def read(self) -> Samples:
+    def read(self, on_repair: Callable[[str], None] = lambda _message: None) -> Samples:
         """(samples,) at 16 kHz, from `start` to `end`.
+
+        Args:
+            on_repair: called with a message if a few samples are no numbers, and were read as 0.
 
         Raises:
             BadAudioError: the file cannot be read, or the part is outside it.
@@ -150,10 +156,13 @@ class Utterance:
         if self.is_whole:
             from device_app.audio.samples import read
 
-            return read(self.file)
+            return read(self.file, on_repair)
         from device_app.data.cuts import read_cut
 
-        return read_cut(self.file, self.start, self.end)
+        try:
+            return read_cut(self.file, self.start, self.end, on_repair)
+        except BadAudioError as error:  # other lines may be parts of the same file
+            raise BadAudioError(f"{self.location}: {error}" if self.location else str(error)) from error
 
     def known(self) -> dict[str, Any]:
         """The fields that every utterance has, for stages whose type adds fields."""

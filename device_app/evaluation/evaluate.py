@@ -23,13 +23,20 @@ class Scored:
     seconds: float
 
 
-def transcribe(transcriber: Transcriber, utterance: Utterance) -> Scored:
+def transcribe(
+    transcriber: Transcriber, utterance: Utterance, on_repair: Callable[[str], None] = lambda _message: None
+) -> Scored:
     """Transcribes one utterance.
+
+    Args:
+        transcriber: the transcriber to evaluate.
+        utterance: with its recording.
+        on_repair: as for `Utterance.read`.
 
     Raises:
         BadAudioError: its recording cannot be read.
     """
-    audio = utterance.read()
+    audio = utterance.read(on_repair)
     began = time.perf_counter()
     hypothesis = transcriber.transcribe(audio, SAMPLE_RATE).text
     return Scored(utterance, hypothesis, len(audio) / SAMPLE_RATE, time.perf_counter() - began)
@@ -41,6 +48,7 @@ def evaluate(
     *,
     worst: int = 0,
     on_done: Callable[[], None] = lambda: None,
+    on_repair: Callable[[str], None] = lambda _message: None,
 ) -> dict[str, Any]:
     """Computes error rates over all utterances, per manifest and per speaker, as fractions.
 
@@ -49,6 +57,7 @@ def evaluate(
         manifests: utterances by path of the manifest, or by another name.
         worst: number of utterances with the highest WER to report.
         on_done: called after each utterance.
+        on_repair: as for `Utterance.read`.
 
     Returns:
         The output of `asr-edge evaluate --json`: "english" and "basic", each with "wer" and "cer";
@@ -63,7 +72,7 @@ def evaluate(
     for manifest, utterances in manifests.items():
         first = len(scored)
         for utterance in utterances:
-            scored.append(transcribe(transcriber, utterance))
+            scored.append(transcribe(transcriber, utterance, on_repair))
             on_done()
         by_manifest[manifest] = range(first, len(scored))
     alignments = align_all(

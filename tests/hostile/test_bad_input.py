@@ -35,7 +35,7 @@ def empty(path):
 
 def nan(path):
     audio = np.zeros(SAMPLE_RATE, np.float32)
-    audio[500] = np.nan
+    audio[500:1500] = np.nan
     return write_audio(path, audio, subtype="FLOAT")
 
 

@@ -10,17 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import IO
 
-from device_app.audio.containers import flac, iff, long_chunks, mpeg, ogg, sun
+from device_app.audio.containers import fixed, flac, iff, long_chunks, mpeg, ogg, sun, voc
 from device_app.audio.containers.view import Part
 
 # Each takes a file at its start and the file's size in bytes. It returns the streams; None, or an empty list, if the
 # file is not of its format or has no audio that it can find.
 FORMATS: Sequence[Callable[[IO[bytes], int], list[Part] | None]] = (
-    iff.parts,  # WAV, RF64, AIFF
+    iff.parts,  # WAV, RF64, AIFF, 8SVX
     flac.parts,
     ogg.parts,
     sun.parts,  # .au
     long_chunks.parts,  # W64, CAF
+    voc.parts,
+    fixed.parts,  # NIST SPHERE, and others of one short header
     mpeg.parts,  # MP3; last, because other files can begin with bytes that look like its frames
 )
 

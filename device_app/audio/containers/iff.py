@@ -1,4 +1,4 @@
-"""WAV (RIFF, RIFX, RF64) and AIFF files whose sizes are missing or wrong, and several files joined into one."""
+"""WAV (RIFF, RIFX, RF64), AIFF and 8SVX files whose sizes are missing or wrong, and several files joined into one."""
 
 from __future__ import annotations
 
@@ -7,18 +7,31 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Literal
 
-from device_app.audio.containers.view import HEADER_TOLERANCE_S, UNKNOWN_FROM, Part, Span, View
+from device_app.audio.containers.view import HEADER_TOLERANCE_S, TAGS, UNKNOWN_FROM, Part, Span, View
 
 Order = Literal["big", "little"]
 ORDERS: dict[bytes, Order] = {b"RIFF": "little", b"RF64": "little", b"BW64": "little", b"RIFX": "big", b"FORM": "big"}
-KINDS = (b"WAVE", b"AIFF", b"AIFC")
+SVX_WIDTHS = {b"8SVX": 1, b"16SV": 2}  # bytes of a sample
+KINDS = (b"WAVE", b"AIFF", b"AIFC", *SVX_WIDTHS)
 CHUNK_NAME = re.compile(rb"[A-Za-z0-9_\- .(\xa9][A-Za-z0-9_\- .)]{3}")
-TAGS = (b"TAG", b"ID3", b"APE", b"LYR")  # appended by taggers
 RIFF_LIMIT = 0xFFFFFF00  # bytes of samples that 32-bit sizes can describe
 MAX_CHUNKS = 10_000
 # AIFF compression types: companded samples take one byte; uncompressed ones have the width that is declared.
 COMPANDED = (b"ulaw", b"alaw", b"ULAW", b"ALAW")
-UNCOMPRESSED = (b"NONE", b"sowt", b"twos", b"in24", b"in32", b"fl32", b"FL32", b"fl64", b"FL64", b"raw ")
+UNCOMPRESSED = (
+    b"NONE",
+    b"sowt",
+    b"twos",
+    b"in24",
+    b"in32",
+    b"42ni",
+    b"23ni",
+    b"fl32",
+    b"FL32",
+    b"fl64",
+    b"FL64",
+    b"raw ",
+)
 
 
 @dataclass(frozen=True)
@@ -77,12 +90,20 @@ def _read_riff(file: IO[bytes], start: int, size: int, header: bytes) -> tuple[P
             if end == at + length:
                 spans: list[Span] = [(start, _after(end, size) - start)]
             else:
-                spans = [_riff_header(header[:4], form, end - at, order), (at, end - at)]
+                spans = [riff_header(header[:4], form, end - at, order), (at, end - at)]
             return Part(View(file, spans), declared, is_cut), _next_file(file, _after(end, size), size, order)
     return None
 
 
-def _riff_header(magic: bytes, form: bytes, length: int, order: Order) -> bytes:
+def riff_header(magic: bytes, form: bytes, length: int, order: Order) -> bytes:
+    """What precedes the samples of a WAV file.
+
+    Args:
+        magic: the first four bytes of the file that is described; the result's differ if the length needs it.
+        form: the content of the chunk "fmt ".
+        length: bytes of samples.
+        order: of the bytes in numbers.
+    """
     form_chunk = b"fmt " + len(form).to_bytes(4, order) + form + bytes(len(form) % 2)
     if length <= RIFF_LIMIT - len(form_chunk):
         magic = b"RIFX" if magic == b"RIFX" else b"RIFF"
@@ -97,30 +118,56 @@ def _riff_header(magic: bytes, form: bytes, length: int, order: Order) -> bytes:
 
 
 def _read_form(file: IO[bytes], start: int, size: int, header: bytes) -> tuple[Part, int | None] | None:
-    common = b""
+    common = samples = None
     for name, at, length in _chunks(file, start + 12, size, "big"):
-        if name == b"COMM":
+        if name in (b"COMM", b"VHDR") and common is None:
             file.seek(at)
             common = file.read(min(length, 1024))
-        elif name == b"SSND":
-            frame = _form_frame(common, header[8:12])
-            if not frame:  # compressed, or the COMM chunk follows the samples
-                return Part(View(file, [(start, size - start)])), None
-            rate = _extended(common[8:18])
-            frames = int.from_bytes(common[2:6], "big")
-            file.seek(at)
-            offset = int.from_bytes(file.read(4), "big")
-            first = at + 8 + (offset if offset < 1 << 16 else 0)
-            declared = max(length - (first - at), 0) if length else frames * frame
-            sound = _Sound(first, declared, rate * frame, rate)
-            end, is_cut = _end(file, sound, size, "big")
-            if not is_cut and frames * frame < UNKNOWN_FROM:
-                is_cut = frames * frame - (end - first) > HEADER_TOLERANCE_S * rate * frame
-            count = max(end - first, 0) // frame  # the offset may lead behind the end
-            promised = max(frames, declared // frame) if is_cut else None
-            spans: list[Span] = [_form_header(header[8:12], common, count, count * frame), (first, count * frame)]
-            return Part(View(file, spans), promised, is_cut), _next_file(file, _after(end, size), size, "big")
-    return None
+        elif name in (b"SSND", b"BODY") and samples is None:
+            samples = at, length
+        if (common and samples) or name in ORDERS:  # the latter is the next file
+            break
+    if samples is None:
+        return None
+    if header[8:12] in SVX_WIDTHS:
+        return _part_as_it_is(file, start, size, _svx_sound(*samples, header[8:12], common or b""))
+    common = common or b""
+    frame = _form_frame(common, header[8:12])
+    if not frame:  # compressed, or its chunk COMM is missing
+        return _part_as_it_is(file, start, size, _Sound(*samples, 0, 0))
+    return _uncompressed_form(file, size, header[8:12], common, frame, *samples)
+
+
+def _svx_sound(at: int, length: int, kind: bytes, header: bytes) -> _Sound:
+    rate = int.from_bytes(header[12:14], "big")
+    return _Sound(at, length, rate * SVX_WIDTHS[kind], rate)
+
+
+def _part_as_it_is(file: IO[bytes], start: int, size: int, sound: _Sound) -> tuple[Part, int | None]:
+    """A part with the header that it has; libsndfile corrects the sizes."""
+    end, is_cut = _end(file, sound, size, "big")
+    following = _next_file(file, end, size, "big")
+    declared = round(sound.declared / sound.bytes_per_s * sound.sample_rate) if is_cut and sound.bytes_per_s else None
+    return Part(View(file, [(start, (following or size) - start)]), declared, is_cut), following
+
+
+def _uncompressed_form(
+    file: IO[bytes], size: int, kind: bytes, common: bytes, frame: int, at: int, length: int
+) -> tuple[Part, int | None]:
+    rate = _extended(common[8:18])
+    frames = int.from_bytes(common[2:6], "big")
+    file.seek(at)
+    offset = int.from_bytes(file.read(4), "big")
+    first = at + 8 + (offset if offset < 1 << 16 else 0)
+    declared = max(length - (first - at), 0) if length else frames * frame
+    sound = _Sound(first, declared, rate * frame, rate)
+    end, is_cut = _end(file, sound, size, "big")
+    if not is_cut and frames * frame < UNKNOWN_FROM:
+        is_cut = frames * frame - (end - first) > HEADER_TOLERANCE_S * rate * frame
+    count = max(end - first, 0) // frame  # the offset may lead behind the end
+    promised = max(frames, declared // frame) if is_cut else None
+    spans: list[Span] = [_form_header(kind, common, count, count * frame), (first, count * frame)]
+    return Part(View(file, spans), promised, is_cut), _next_file(file, _after(end, size), size, "big")
 
 
 def _form_frame(common: bytes, kind: bytes) -> int:

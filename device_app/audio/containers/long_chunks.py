@@ -1,68 +1,187 @@
-"""W64 and CAF, whose sizes have 64 bits: sizes that were never written, and files that are cut off."""
+"""W64 and CAF, whose sizes have 64 bits: sizes that are wrong or were never written, cut-off and joined files."""
 
 from __future__ import annotations
 
+import math
+import re
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import IO, Literal
 
-from device_app.audio.containers.view import Part, View
+from device_app.audio.containers.view import HEADER_TOLERANCE_S, Part, Span, View
 
-W64 = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
-W64_HEADER = 40  # bytes before the first chunk
-W64_CHUNK = 24  # bytes of a chunk's header, which its size includes
-CAF_HEADER = 8
-CAF_CHUNK = 12
-UNKNOWN = (1 << 64) - 1
+UNKNOWN_FROM = 1 << 63  # a size from here on, such as -1, was never written
 MAX_CHUNKS = 10_000
+MAX_PADDING = 7  # bytes
+
+
+@dataclass(frozen=True)
+class _Format:
+    """How a format writes chunks: a name, a size of 8 bytes, and the content.
+
+    Attributes:
+        magic: the bytes that a file begins with.
+        header: bytes before the first chunk.
+        names: what names of chunks look like.
+        name_length: bytes of a name.
+        order: of the bytes in a size.
+        is_header_counted: a chunk's size includes its name and the size itself.
+        alignment: a chunk begins at a multiple of so many bytes, counted from the chunk before it.
+        before_samples: bytes in the chunk "data" before the first sample.
+        rate_and_frame: reads the chunk that describes the samples: samples per second, and bytes of a sample of all
+            channels; (0, 0) if it does not say.
+    """
+
+    magic: bytes
+    header: int
+    names: re.Pattern[bytes]
+    name_length: int
+    order: Literal["big", "little"]
+    is_header_counted: bool
+    alignment: int
+    before_samples: int
+    rate_and_frame: Callable[[bytes], tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """A chunk, with the offset of its size and of its content, the bytes of the content, and where the next begins."""
+
+    name: bytes
+    size_at: int
+    content: int
+    length: int
+    next: int
+
+
+def _of_w64(description: bytes) -> tuple[float, float]:
+    rate, speed = struct.unpack_from("<II", description.ljust(12, b"\0"), 4)
+    return (rate, speed / rate) if rate else (0, 0)
+
+
+def _of_caf(description: bytes) -> tuple[float, float]:
+    rate, size, frames = struct.unpack_from(">d8xII", description.ljust(24, b"\0"))
+    return (rate, size / frames) if math.isfinite(rate) and frames else (0, 0)
+
+
+FORMATS = (
+    _Format(
+        magic=b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00",
+        header=40,
+        names=re.compile(rb".{10}(?:\x28\xdb\x04\xc1\x00\x00|\x00\xc0\x4f\x8e\xdb\x8a)", re.DOTALL),
+        name_length=16,
+        order="little",
+        is_header_counted=True,
+        alignment=8,
+        before_samples=0,
+        rate_and_frame=_of_w64,
+    ),
+    _Format(
+        magic=b"caff\x00\x01",
+        header=8,
+        names=re.compile(rb"[A-Za-z0-9 ]{4}"),
+        name_length=4,
+        order="big",
+        is_header_counted=False,
+        alignment=1,
+        before_samples=4,
+        rate_and_frame=_of_caf,
+    ),
+)
 
 
 def parts(file: IO[bytes], size: int) -> list[Part] | None:
-    """The recording, with its size as it is; None if it is neither W64 nor CAF, or has no samples."""
-    magic = file.read(16)
-    if magic == W64:
-        return _w64(file, size)
-    if magic[:4] == b"caff":
-        return _caf(file, size)
+    """One part for each of the joined files; None if it begins with neither W64 nor CAF, or that has no samples."""
+    start = file.read(16)
+    form = next((one for one in FORMATS if start.startswith(one.magic)), None)
+    found: list[Part] = []
+    at: int | None = 0
+    while form is not None and at is not None and (result := _read(form, file, at, size)) is not None:
+        part, at = result
+        found.append(part)
+    return found or None
+
+
+def _read(form: _Format, file: IO[bytes], start: int, size: int) -> tuple[Part, int | None] | None:
+    """The recording whose header is at `start`, and the offset of the next one; None if it has no samples."""
+    description = b""
+    for chunk in _chunks(form, file, start + form.header, size):
+        if chunk.name[:4] in (b"fmt ", b"desc"):
+            file.seek(chunk.content)
+            description = file.read(min(chunk.length, 64))
+        elif chunk.name[:4] == b"data":
+            return _sound(form, file, start, size, chunk, *form.rate_and_frame(description))
     return None
 
 
-def _w64(file: IO[bytes], size: int) -> list[Part] | None:
-    position = W64_HEADER
+def _chunks(form: _Format, file: IO[bytes], at: int, size: int) -> Iterator[_Chunk]:
     for _ in range(MAX_CHUNKS):
-        file.seek(position)
-        header = file.read(W64_CHUNK)
-        if len(header) < W64_CHUNK:
-            return None
-        length = int.from_bytes(header[16:], "little")
-        if header[:4] == b"data":
-            return [_part(file, size, position + 16, length, size - position, "little", length <= W64_CHUNK)]
-        position += max(W64_CHUNK, (length + 7) // 8 * 8)
-        if position >= size:  # a damaged length may be more than a file can have
-            return None
-    return None
+        chunk = _chunk(form, file, at)
+        if chunk is None:
+            return
+        yield chunk
+        at = chunk.next
+        if at >= size:  # a damaged size may be more than a file can have
+            return
 
 
-def _caf(file: IO[bytes], size: int) -> list[Part] | None:
-    position = CAF_HEADER
+def _chunk(form: _Format, file: IO[bytes], at: int) -> _Chunk | None:
+    """What is at an offset, taken for a chunk; None if the file ends in its header."""
+    header_length = form.name_length + 8
+    file.seek(at)
+    header = file.read(header_length)
+    if len(header) < header_length:
+        return None
+    length = int.from_bytes(header[form.name_length :], form.order)
+    if form.is_header_counted:
+        length = max(0, length - header_length)
+    following = at + header_length + length
+    following += -(following - at) % form.alignment
+    return _Chunk(header[: form.name_length], at + form.name_length, at + header_length, length, following)
+
+
+def _sound(
+    form: _Format, file: IO[bytes], start: int, size: int, data: _Chunk, rate: float, frame: float
+) -> tuple[Part, int | None]:
+    missing = data.content + data.length - size
+    if missing <= 0 and (data.next >= size or _is_end(form, file, data.next, size)):
+        following = _next_file(form, file, data.next, size)
+        return Part(View(file, [(start, (following or size) - start)])), following
+    length = size - data.content + (form.name_length + 8 if form.is_header_counted else 0)
+    is_cut = data.length < UNKNOWN_FROM and missing > HEADER_TOLERANCE_S * rate * frame
+    declared = int((data.length - form.before_samples) / frame) if is_cut and frame else None
+    spans: list[Span] = [
+        (start, data.size_at - start),
+        length.to_bytes(8, form.order),
+        (data.size_at + 8, size - data.size_at - 8),
+    ]
+    return Part(View(file, spans), declared, is_cut), None
+
+
+def _is_end(form: _Format, file: IO[bytes], at: int, size: int) -> bool:
+    """Whether another chunk or file begins there, rather than more samples."""
+    if _file_from(form, file, at) is not None:
+        return True
+    chunk = _chunk(form, file, at)
+    return chunk is None or (form.names.fullmatch(chunk.name) is not None and chunk.content + chunk.length <= size)
+
+
+def _file_from(form: _Format, file: IO[bytes], at: int) -> int | None:
+    """The offset of a file that begins at `at`, or after a few zeros that fill up the file before it."""
+    file.seek(at)
+    start = file.read(MAX_PADDING + len(form.magic))
+    zeros = start.find(form.magic)
+    return at + zeros if zeros >= 0 and not any(start[:zeros]) else None
+
+
+def _next_file(form: _Format, file: IO[bytes], at: int, size: int) -> int | None:
+    """The offset of the file that follows the chunk "data", which ends at `at`, and the chunks after it."""
     for _ in range(MAX_CHUNKS):
-        file.seek(position)
-        header = file.read(CAF_CHUNK)
-        if len(header) < CAF_CHUNK:
+        if (following := _file_from(form, file, at)) is not None:
+            return following
+        chunk = _chunk(form, file, at)
+        if chunk is None or not form.names.fullmatch(chunk.name) or chunk.next >= size:
             return None
-        length = int.from_bytes(header[4:], "big")
-        if header[:4] == b"data":
-            return [_part(file, size, position + 4, length, size - position - CAF_CHUNK, "big", length == 0)]
-        position += CAF_CHUNK + length
-        if position >= size:  # a damaged length may be more than a file can have
-            return None
+        at = chunk.next
     return None
-
-
-def _part(
-    file: IO[bytes], size: int, at: int, length: int, available: int, order: Literal["big", "little"], is_unset: bool
-) -> Part:
-    """The file with the size of its samples at `at` as it is, if it was never written or is too large."""
-    if length <= available and not is_unset:
-        return Part(View(file, [(0, size)]))
-    written = available.to_bytes(8, order)
-    view = View(file, [(0, at), written, (at + 8, size - at - 8)])
-    return Part(view, is_cut=not is_unset and length < UNKNOWN >> 1)

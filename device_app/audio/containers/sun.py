@@ -1,25 +1,32 @@
-"""Sun/NeXT .au: a length that is wrong or was never written."""
+"""Sun/NeXT .au: a length that is wrong or was never written, and several files joined into one."""
 
 from __future__ import annotations
 
 from typing import IO, Literal
 
-from device_app.audio.containers.view import HEADER_TOLERANCE_S, UNKNOWN_FROM, Part, View
+from device_app.audio.containers.joined import Sound, joined_parts
+from device_app.audio.containers.view import UNKNOWN_FROM, Part
 
 MAGICS: dict[bytes, Literal["big", "little"]] = {b".snd": "big", b"dns.": "little"}
-BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}  # of a sample, by the number of the encoding
+# Of a sample, by the number of the encoding; the last are G.721 and G.723.
+BITS = {1: 8, 2: 8, 3: 16, 4: 24, 5: 32, 6: 32, 7: 64, 27: 8, 23: 4, 25: 3, 26: 5}
 
 
 def parts(file: IO[bytes], size: int) -> list[Part] | None:
-    """The recording to the end of the file; None if it is not .au."""
+    """One part for each .au file in `file`, the last to the end; None if it does not begin with one."""
+    return joined_parts(file, size, _read)
+
+
+def _read(file: IO[bytes], at: int) -> Sound | None:
+    file.seek(at)
     header = bytearray(file.read(24))
     order = MAGICS.get(bytes(header[:4]))
     if order is None or len(header) < 24:
         return None
-    offset, length, encoding, rate, channels = (int.from_bytes(header[at : at + 4], order) for at in range(4, 24, 4))
-    frame = BYTES.get(encoding, 0) * channels
-    if not frame or not 24 <= offset <= size:
+    offset, length, encoding, rate, channels = (int.from_bytes(header[i : i + 4], order) for i in range(4, 24, 4))
+    frame = BITS.get(encoding, 0) * channels / 8
+    if not frame or not rate or offset < 24:
         return None
-    is_cut = length < UNKNOWN_FROM and offset + length - size > HEADER_TOLERANCE_S * rate * frame
+    header[4:8] = (24).to_bytes(4, order)
     header[8:12] = b"\xff" * 4  # unknown: to the end of the file
-    return [Part(View(file, [bytes(header), (24, size - 24)]), length // frame if is_cut else None, is_cut)]
+    return Sound(bytes(header), at + offset, length if length < UNKNOWN_FROM else None, frame, rate)

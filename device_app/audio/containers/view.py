@@ -15,6 +15,7 @@ from typing import IO, Any
 HEADER_TOLERANCE_S = 0.1  # encoders and decoders count a few samples more or fewer than a header says
 # A 32-bit length field of this value or above means "unknown"; streaming encoders write such placeholders.
 UNKNOWN_FROM = 0x7FFF0000
+TAGS = (b"TAG", b"ID3", b"APE", b"LYR")  # appended by taggers
 
 Span = bytes | tuple[int, int]  # literal bytes, or (offset, length) in bytes in the file
 

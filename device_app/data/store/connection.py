@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +19,7 @@ from editing.files import cannot_write
 from editing.privacy import make_folder, private_folder
 
 HIGHEST_VERSION = 1000  # a database of a higher version is damaged
+HALF_WRITTEN = f".*.{'[0-9a-f]' * 16}.tmp"  # as `editing.files` names what it writes
 Table = Literal["domain", "speaker"]
 
 
@@ -43,6 +44,7 @@ class Connection:
         self.path = folder / "store.sqlite3"
         self.audio_folder = folder / "audio"
         self.quarantine = Quarantine(folder)
+        self._has_removed_half_written = False
         with self.opening():
             make_folder(private_folder(folder, DATA, LINKED))
             damage.check_journal(self.path)
@@ -149,6 +151,21 @@ class Connection:
                 f"{self.audio_folder}: the recordings are missing; nothing was changed. Is the disk mounted? "
                 "'asr-edge doctor' says what is missing, and how to continue without it"
             )
+
+    def prepare_audio_folder(self) -> None:
+        """Makes the folder of the recordings ready for more. Call it in a transaction: others write files in theirs.
+
+        It removes what a process that was killed has left half-written.
+
+        Raises:
+            StorageError: as `check_audio_folder`.
+        """
+        self.check_audio_folder()
+        if not self._has_removed_half_written:
+            for path in self.audio_folder.glob(HALF_WRITTEN):
+                with suppress(OSError):  # the next process tries it again
+                    path.unlink()
+            self._has_removed_half_written = True
 
     def unknown_files(self) -> list[Path]:
         """Files in the audio folder to which no row refers. Call it in a transaction: others write files in theirs."""

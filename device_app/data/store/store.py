@@ -120,7 +120,7 @@ class Store(Queries):
         # One lock for files and rows: so audio without a row never belongs to another running process,
         # and an utterance that another process has just added is not added twice.
         with self._connection.transaction():
-            self._connection.check_audio_folder()
+            self._connection.prepare_audio_folder()
             first: dict[tuple[str, str], Utterance] = {}
             for one in new:
                 first.setdefault((one.domain, one.recorded.sha256), one)
@@ -275,7 +275,7 @@ class Store(Queries):
         name, recording = new_file_name(), new.recorded
         text = None if new.text is None else checked_text(new.text)
         with self._connection.transaction():
-            self._connection.check_audio_folder()
+            self._connection.prepare_audio_folder()
             same = self.find(stored.domain, recording.sha256)
             if same is not None and same.number != stored.number:
                 raise BadInputError(

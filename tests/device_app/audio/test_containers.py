@@ -46,11 +46,28 @@ FORMATS = {
     "opus": ("OGG", "OPUS"),
     "mp3": ("MP3", "MPEG_LAYER_III"),
 }
-JOINABLE = sorted(set(FORMATS) - {"au", "au-ulaw", "au-float", "w64", "caf"})
+RARE = {
+    "aiff-ima": ("AIFF", "IMA_ADPCM"),
+    "aiff-gsm": ("AIFF", "GSM610"),
+    "aiff-dwvw": ("AIFF", "DWVW_16"),
+    "svx": ("SVX", "PCM_16"),
+    "svx-8": ("SVX", "PCM_S8"),
+    "au-g721": ("AU", "G721_32"),
+    "w64-ms": ("W64", "MS_ADPCM"),
+    "caf-float": ("CAF", "FLOAT"),
+    "caf-alac": ("CAF", "ALAC_16"),
+    "voc": ("VOC", "PCM_16"),
+    "voc-ulaw": ("VOC", "ULAW"),
+    "sphere": ("NIST", "PCM_16"),
+    "sphere-ulaw": ("NIST", "ULAW"),
+    "avr": ("AVR", "PCM_16"),
+    "htk": ("HTK", "PCM_16"),
+    "mpc": ("MPC2K", "PCM_16"),
+}
 
 
 def make(kind, audio=AUDIO, rate=RATE, **options):
-    return encoded(audio, rate, *FORMATS[kind], **options)
+    return encoded(audio, rate, *(FORMATS | RARE)[kind], **options)
 
 
 def is_both(found):
@@ -79,7 +96,16 @@ def test_a_file_that_is_cut_off_gives_what_is_there_and_says_so(kind, share, cap
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("kind", JOINABLE)
+@pytest.mark.parametrize("kind", RARE)
+def test_a_cut_off_file_of_a_rare_format_says_how_much_was_read(kind):
+    data = make(kind)
+    found, message = decoded(data[: round(len(data) * 0.6)])
+    assert message.startswith("x: damaged or cut off")
+    assert 0.4 * len(EXPECTED) < len(found) < 0.7 * len(EXPECTED)
+    assert is_same(found, EXPECTED[: len(found)])
+
+
+@pytest.mark.parametrize("kind", [*FORMATS, *RARE])
 def test_joined_files_are_read_one_after_the_other(kind):
     found, message = decoded(make(kind) + make(kind, OTHER))
     assert message is None
@@ -179,6 +205,53 @@ def test_an_au_file_whose_size_is_wrong(value):
     found, message = decoded(patched(make("au"), 8, struct.pack(">I", value)))
     assert message is None
     assert is_same(found, EXPECTED)
+
+
+# Offset of the size of the samples, from the name of their chunk, and how it is written.
+SIZES = {"caf": (b"data", 4, ">Q"), "caf-float": (b"data", 4, ">Q"), "w64": (b"data", 16, "<Q")}
+
+
+@pytest.mark.parametrize("kind", SIZES)
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
+def test_more_sound_than_a_size_of_64_bits_says(kind, share):
+    data, (name, offset, form) = make(kind), SIZES[kind]
+    at = data.index(name) + offset
+    (size,) = struct.unpack_from(form, data, at)
+    found, message = decoded(patched(data, at, struct.pack(form, round(size * share))))
+    assert message is None
+    assert is_same(found, EXPECTED)
+
+
+@pytest.mark.parametrize("count", [b"10", b"1000", b"-5", b"x", b"9" * 30])
+def test_more_sound_than_a_sphere_header_says(count):
+    data = make("sphere")
+    right = b"sample_count -i %d" % len(AUDIO)
+    assert right in data
+    wrong = (b"sample_count -i " + count).ljust(len(right), b" ")
+    header = data[:1024].replace(right, wrong)[:1024]
+    found, message = decoded(header + data[1024:])
+    assert message is None
+    assert is_same(found, EXPECTED)
+
+
+@pytest.mark.parametrize("kind", ["aiff", "aiff-ulaw", "aiff-ima"])
+def test_an_aiff_file_that_describes_its_samples_after_them(kind):
+    data = make(kind)
+    at = data.index(b"COMM")
+    end = at + 8 + int.from_bytes(data[at + 4 : at + 8], "big")
+    moved = data[:at] + data[end:] + data[at:end]
+    found, message = decoded(moved + moved)
+    assert message is None
+    assert is_same(found, np.concatenate([EXPECTED, EXPECTED]))
+
+
+@pytest.mark.parametrize(
+    "header", [b".snd", b"caff\0\1\0\0", b"NIST_1A\n   1024\n", b"2BIT", b"\1\4", b"ALawSoundFile**\0"]
+)
+def test_a_header_and_no_sound_is_no_recording(header):
+    for tail in (b"", bytes(10)):
+        with pytest.raises(BadAudioError):
+            list(read_blocks(io.BytesIO(header + tail), "x"))
 
 
 def flac_with_total(data, total):

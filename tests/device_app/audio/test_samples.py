@@ -17,7 +17,7 @@ from device_app.audio.samples import (
     read_blocks,
     to_model_rate,
 )
-from editing.errors import BadAudioError
+from editing.errors import BadAudioError, InvalidSamplesError
 from tests.conftest import write_audio
 
 
@@ -148,3 +148,36 @@ def test_level_is_decibels_below_full_scale():
 def test_encoding_is_deterministic():
     audio = np.random.default_rng(0).uniform(-1, 1, 16000).astype(np.float32)
     assert encode(audio) == encode(audio)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("form", ["WAV", "AIFF", "CAF", "W64", "AU"])
+def test_a_few_samples_that_are_no_numbers_are_read_as_zero(tmp_path, value, channels, form):
+    audio = np.repeat(tone(1.0, SAMPLE_RATE)[:, None], channels, axis=1)
+    audio[[100, 9000]] = 0
+    expected = audio[:, 0].copy()
+    audio[100], audio[9000, 0] = value, value
+    path = write_audio(tmp_path / "x", audio, format=form, subtype="FLOAT")
+    blocks = []
+    with pytest.raises(InvalidSamplesError) as error:
+        blocks.extend(read_blocks(path, "x", 0.3))
+    assert str(error.value) == (
+        f"x: {channels + 1} of {len(audio) * channels:,} samples are no numbers (NaN or infinite) and were read as 0"
+    )
+    np.testing.assert_allclose(np.concatenate(blocks), expected, atol=1e-6)
+    messages = []
+    np.testing.assert_allclose(read(path, messages.append), expected, atol=1e-6)
+    assert messages == [str(error.value).replace("x:", f"{path}:", 1)]
+
+
+@pytest.mark.parametrize(("count", "share"), [(161, "1%"), (8000, "50%"), (16000, "100%")])
+def test_more_than_one_percent_of_them_are_refused(tmp_path, count, share):
+    audio = tone(1.0, SAMPLE_RATE)
+    audio[:count] = np.nan
+    path = write_audio(tmp_path / "x.wav", audio, subtype="FLOAT")
+    with pytest.raises(
+        BadAudioError, match=rf"x\.wav: {share} of the samples are not numbers \(NaN or infinite\)"
+    ) as error:
+        read(path)
+    assert not isinstance(error.value, InvalidSamplesError)

@@ -3,12 +3,15 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from device_app.audio import sources as module
 from device_app.audio.sources import Recording, check_outputs, find_recordings, output_paths
 from device_app.paths import RECORDINGS
 from editing.errors import BadAudioError, BadInputError
 from editing.files import write_atomically
+from tests.conftest import write_audio
 
 
 @pytest.fixture
@@ -189,3 +192,43 @@ def test_the_longest_name_has_a_result(tmp_path, suffix, letter):
     (target,) = output_paths(recordings, f"{tmp_path}/out/", suffix)
     write_atomically(target, b"text")
     assert target.suffix == f".{suffix}"
+
+
+def stream(folder, command):
+    """A recording that is read from a FIFO, to which a shell command writes in the folder."""
+    os.mkfifo(folder / "fifo")
+    return find_recordings([str(folder / "fifo")])[0], ["sh", "-c", f"({command}) > fifo 2> /dev/null"]
+
+
+@pytest.mark.parametrize("endless", ["yes", "cat /dev/zero", "cat /dev/urandom"])
+def test_an_endless_stream_that_is_not_audio_is_given_up_early(tmp_path, endless):
+    recording, command = stream(tmp_path, endless)
+    with subprocess.Popen(command, cwd=tmp_path), pytest.raises(BadAudioError, match="stopped after 16 MiB"):
+        recording.opened().__enter__()
+
+
+@pytest.mark.parametrize("form", ["wav", "flac"])
+def test_an_endless_stream_of_audio_is_given_up_at_the_limit(tmp_path, form, monkeypatch):
+    monkeypatch.setattr(module, "MAX_IN_MEMORY", 1 << 20)
+    monkeypatch.setattr(module, "MAX_BUFFERED", 4 << 20)
+    write_audio(tmp_path / f"x.{form}", np.random.default_rng(0).uniform(-0.5, 0.5, 1 << 20))
+    recording, command = stream(tmp_path, f"cat x.{form} /dev/zero")
+    with (
+        subprocess.Popen(command, cwd=tmp_path),
+        pytest.raises(BadAudioError, match="the most that can be read from a stream"),
+    ):
+        recording.opened().__enter__()
+
+
+@pytest.mark.parametrize("suffix", ["wav", "mp3", "m4a"])
+def test_a_long_stream_of_audio_is_buffered_whole(tmp_path, suffix, monkeypatch):
+    monkeypatch.setattr(module, "MAX_IN_MEMORY", 1 << 16)
+    monkeypatch.setattr(module, "READ_SIZE", 1 << 14)
+    data = b"\0\0\0 ftypM4A " + bytes(1 << 18)
+    if suffix != "m4a":
+        write_audio(tmp_path / f"x.{suffix}", np.random.default_rng(0).uniform(-0.5, 0.5, 1 << 18))
+        data = (tmp_path / f"x.{suffix}").read_bytes()
+    (tmp_path / "x").write_bytes(data)
+    recording, command = stream(tmp_path, "cat x")
+    with subprocess.Popen(command, cwd=tmp_path), recording.opened() as source:
+        assert source.read() == data

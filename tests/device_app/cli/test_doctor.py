@@ -5,7 +5,10 @@ import shutil
 
 import pytest
 
+from device_app.audio.samples import encode, read
+from device_app.data.store import Store
 from device_app.models.ledger import Edit, Ledger
+from device_app.paths import RECORDINGS
 
 SETTINGS = {"lam": 0.6, "density": 0.5}
 
@@ -77,3 +80,26 @@ def test_a_ledger_from_a_backup_takes_its_task_vectors_back(run, damaged, bundle
     run("doctor", "--yes")
     assert [edit.domain for edit in Ledger(bundle).edits] == ["a"]
     assert "The edits and the model files made from them are in order." in run("doctor").stdout
+
+
+def test_after_a_killed_first_import_the_next_one_needs_no_backup(run, home):
+    recording = RECORDINGS / "invalid.flac"
+    with Store() as store:
+        store.audio_folder.mkdir(mode=0o700)
+        left = store.audio_folder / "0123456789abcdef.flac"  # written, but the rows were not
+        left.write_bytes(encode(read(recording)))
+        half_written = store.audio_folder / f".x.flac.{'0f' * 8}.tmp"
+        half_written.write_bytes(b"fLaC")
+        mine = store.audio_folder / ".mine.tmp"
+        mine.write_bytes(b"mine")
+    shown = run("doctor", "--dry-run")
+    assert "If an import did not finish, nothing is lost: run the same import again" in shown.stderr
+    assert run("import", recording, "--domain", "d").returncode == 0
+    assert not half_written.exists()
+    assert mine.exists()
+    mine.unlink()
+    shown = run("doctor", "--yes")
+    assert (shown.returncode, "Copies of recordings (1): they are removed" in shown.stdout) == (0, True)
+    with Store() as store:
+        assert [one.domain for one in store.utterances()] == ["d"]
+    assert not left.exists()

@@ -46,6 +46,15 @@ def test_a_flac_in_the_form_of_the_store_is_copied(store):
     assert kept.audio.read_bytes() == short.read_bytes()
 
 
+def test_a_recording_with_a_sample_that_is_no_number_is_imported_and_named(store, tmp_path):
+    audio = np.full(SAMPLE_RATE, 0.1, np.float32)
+    audio[5000] = np.nan
+    path = write_audio(tmp_path / "x.wav", audio, subtype="FLOAT")
+    report = import_utterances(store, [Utterance(audio=path, text="a")], "d")
+    assert (report.imported, report.unreadable) == (1, [])
+    assert report.repaired == [f"{path}: 1 of 16,000 samples is no number (NaN or infinite) and was read as 0"]
+
+
 def test_unusable_recordings_are_reported_and_the_others_imported(store, tmp_path):
     good = RECORDINGS / "invalid.flac"
     (tmp_path / "text.wav").write_text("not audio")

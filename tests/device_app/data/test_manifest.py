@@ -196,3 +196,12 @@ def test_a_part_outside_the_recording_names_line_and_remedy(long, record):
         BadInputError, match=r'm\.jsonl, line 2: .*long\.flac: .* is outside .*6\.000 s; correct "offset"'
     ):
         read_manifest(path)
+
+
+@pytest.mark.parametrize("duration", [0.00001, 0.05])
+def test_a_part_that_is_too_short_names_the_line(tmp_path, duration):
+    write_audio(tmp_path / "a.wav", np.zeros(SAMPLE_RATE, np.float32))
+    path = tmp_path / "manifest.jsonl"
+    path.write_text(json.dumps({"audio": "a.wav", "text": "x", "offset": 0.5, "duration": duration}))
+    with pytest.raises(BadInputError, match=rf"^{path}, line 1: .*a\.wav: the part from 0\.500 s is 0\.0.0 s long"):
+        read_manifest(path)

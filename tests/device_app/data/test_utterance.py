@@ -21,6 +21,12 @@ def test_an_utterance_is_read_from_its_file_and_cut_to_its_part(tmp_path):
     assert np.array_equal(part.read(), whole.read()[1000:5000])
 
 
+def test_an_error_in_a_part_of_a_file_names_the_line(tmp_path):
+    part = Utterance(audio=tmp_path / "a.wav", start=1000, end=5000, location="m.jsonl, line 7")
+    with pytest.raises(BadAudioError, match=r"^m\.jsonl, line 7: .*a\.wav: No such file"):
+        part.read()
+
+
 def test_audio_in_memory_is_not_read_again():
     utterance = Utterance(audio=Path("/nowhere.flac"), samples=AUDIO, start=10)
     assert np.array_equal(utterance.read(), AUDIO[10:])

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from device_app.audio.containers import long_chunks, mp4
+from device_app.audio.containers import mp4
 from device_app.audio.samples import duration_s, read_blocks
 from editing.errors import BadAudioError
 
@@ -17,7 +17,14 @@ def caf(size):
 
 
 def w64(size):
-    return long_chunks.W64 + bytes(24) + b"junk" + bytes(12) + struct.pack("<Q", size) + bytes(100)
+    return (
+        b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0"
+        + bytes(24)
+        + b"junk"
+        + bytes(12)
+        + struct.pack("<Q", size)
+        + bytes(100)
+    )
 
 
 @pytest.mark.parametrize("size", SIZES)
