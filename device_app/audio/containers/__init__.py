@@ -38,6 +38,7 @@ FOREIGN_SIGNATURES = (
     (8, b"AVI "),
     (0, b"\xff\xf1"),  # AAC with ADTS headers
     (0, b"\xff\xf9"),
+    (0, b"\x0b\x77"),  # AC-3
     (0, b"\0\0\1\xba"),  # MPEG program stream: its packets have MP2 frames, and headers between them
 )
 TRANSPORT_PACKET = 188  # bytes of a packet of an MPEG transport stream, which begins with "G"
