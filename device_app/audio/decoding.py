@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,9 @@ def decoded(source: Path | IO[bytes], name: str, block_s: float) -> Iterator[Blo
         progress = _Progress()
         while parts:
             part = parts.pop(0)
+            if _is_damaged_alac(part, name):
+                yield from _decode_part_with_media(part, name, progress)
+                continue
             try:
                 rest = yield from _decoded_part(part, block_s, progress)
             except _DecoderError as error:
@@ -84,6 +87,16 @@ def duration_s(path: Path) -> float:
         if not _may_use_media(fault):
             raise _unreadable(file, str(path), fault) from fault
         return media.duration_s(path)
+
+
+def tracks(path: Path) -> int:
+    """Audio tracks in a file, of which `decoded` reads the first; 0 if that is not known."""
+    try:
+        with path.open("rb") as file:
+            is_foreign = containers.is_foreign(file)
+        return media.tracks(path) if is_foreign else 1
+    except OSError:
+        return 0
 
 
 def is_audio(path: Path) -> bool:
@@ -283,6 +296,33 @@ def _decode_with_media(source: Path | IO[bytes], file: IO[bytes], name: str, err
     if not _may_use_media(error):
         raise _unreadable(file, name, error)
     yield from media.blocks(source, name)
+
+
+def _is_damaged_alac(part: Part, name: str) -> bool:
+    """Whether FFmpeg finds damaged packets where libsndfile finds none. It decodes the part for that, which is fast."""
+    if not (containers.is_alac(_stream(part)) and media.is_available()):
+        return False
+    try:
+        for _ in media.blocks(_stream(part), name):
+            pass
+    except IncompleteAudioError:
+        return True
+    except BadAudioError:  # libsndfile may do better
+        return False
+    return False
+
+
+def _stream(part: Part) -> IO[bytes]:
+    return cast("IO[bytes]", part.file)
+
+
+def _decode_part_with_media(part: Part, name: str, progress: _Progress) -> Iterator[Block]:
+    try:
+        for block, rate in media.blocks(_stream(part), name):
+            yield block, rate
+            progress.seconds += len(block) / rate
+    except BadAudioError as error:
+        progress.note(str(error).removeprefix(f"{name}: "))
 
 
 def _may_use_media(error: _DecoderError) -> bool:

@@ -67,7 +67,9 @@ def blocks(program: str, source: Path | IO[bytes], name: str, timeline: Timeline
         status = process.wait()
     reason = log.error or f"exit code {status}"
     if timeline.found_s == before_s:
-        raise BadAudioError(f"{name}: " + ("has no audio" if log.has_no_audio else f"not audio that can be read ({reason})"))
+        raise BadAudioError(
+            f"{name}: " + ("has no audio" if log.has_no_audio else f"not audio that can be read ({reason})")
+        )
     if status:
         timeline.note(reason)
 

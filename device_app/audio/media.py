@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from device_app.audio import ffmpeg, pyav
 from device_app.audio.containers import foreign
@@ -48,11 +49,12 @@ def blocks(source: Path | IO[bytes], name: str) -> Iterator[Block]:
         pieces = foreign.pieces(file)
         for piece in pieces:
             timeline.begin(piece.fault, piece.fault_s)
+            stream = cast("IO[bytes]", piece.file)
             try:
                 if program is None:
-                    yield from pyav.blocks(piece.file, name, timeline)
+                    yield from pyav.blocks(stream, name, timeline)
                 else:
-                    whole = source if isinstance(source, Path) and piece.is_whole else piece.file
+                    whole = source if isinstance(source, Path) and piece.is_whole else stream
                     yield from ffmpeg.blocks(program, whole, name, timeline)
             except BadAudioError as error:
                 fault = fault or error
@@ -76,7 +78,7 @@ def duration_s(source: Path) -> float:
         _program(str(source))
         return 0.0
     with source.open("rb") as file:
-        return sum(pyav.duration_s(piece.file, str(source)) for piece in foreign.pieces(file))
+        return math.fsum(pyav.duration_s(cast("IO[bytes]", piece.file), str(source)) for piece in foreign.pieces(file))
 
 
 def tracks(source: Path) -> int:

@@ -21,12 +21,10 @@ OPTIONS = {
 CHECKS = {"err_detect": "crccheck"}  # compare the checksums of frames, where a codec has them
 MAX_FAILED_READS = 50  # in a row
 DECLARING_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf")  # of others, FFmpeg only has an estimate
+ESTIMATING_FORMATS = ("aac", "amr", "caf")  # by the bit rate, or by whole packets
 PAUSING_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv")  # their writers may leave time without samples
 # FFmpeg's own decoders of AMR do not know the pauses that phones leave out of a recording.
 BETTER_DECODERS = {"amrnb": "libopencore_amrnb", "amrwb": "libopencore_amrwb"}
-
-_level_lock = threading.Lock()
-_level_users = 0
 
 
 def blocks(file: IO[bytes], name: str, timeline: Timeline) -> Iterator[Block]:
@@ -116,7 +114,7 @@ def _frames(container: Any, stream: Any, timeline: Timeline) -> Iterator[Any]:
     decoder, packets, failed = _decoder(stream), container.demux(stream), 0
     while failed < MAX_FAILED_READS:
         packet, start_s, frames, reason = None, None, [], None
-        with _errors(stream.index) as errors:
+        with _messages.about_damage(stream.index) as errors:
             try:
                 packet = next(packets, None)
                 if packet is None:
@@ -143,31 +141,43 @@ def _reason(error: Exception) -> str:
     return "decoder error" if reason.startswith("Error number") else reason
 
 
-@contextmanager
-def _errors(stream: int) -> Iterator[list[str]]:
-    """Collects FFmpeg's messages about damage in this thread: most decoders report it only so.
+class _Messages:
+    """FFmpeg's messages. PyAV only has a switch for the whole process; it is on while a reader in any thread needs it."""
 
-    Args:
-        stream: index of the stream that is read; damage of the others does not matter.
-    """
-    import av
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before: tuple[int | None, bool] = (None, True)
 
-    global _level_users
-    with _level_lock:
-        if not _level_users:
-            av.logging.set_level(av.logging.WARNING)
-            av.logging.set_skip_repeated(False)
-        _level_users += 1
-    messages: list[str] = []
-    try:
-        with av.logging.Capture() as captured:
-            yield messages
-    finally:
-        with _level_lock:
-            _level_users -= 1
-            if not _level_users:
-                av.logging.set_level(None)
-        messages += [text for level, _, text in captured if _is_damage(level, text, stream)]
+    @contextmanager
+    def about_damage(self, stream: int) -> Iterator[list[str]]:
+        """A list that gets this thread's messages about damage at the end: most decoders report it only so.
+
+        Args:
+            stream: index of the stream that is read; damage of the others does not matter.
+        """
+        import av
+
+        with self._lock:
+            if not self._users:
+                self._before = av.logging.get_level(), av.logging.get_skip_repeated()
+                av.logging.set_level(av.logging.WARNING)
+                av.logging.set_skip_repeated(False)
+            self._users += 1
+        messages: list[str] = []
+        try:
+            with av.logging.Capture() as captured:
+                yield messages
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    av.logging.set_level(self._before[0])
+                    av.logging.set_skip_repeated(self._before[1])
+            messages += [text for level, _, text in captured if _is_damage(level, text, stream)]
+
+
+_messages = _Messages()
 
 
 def _is_damage(level: int, text: str, stream: int) -> bool:
@@ -177,7 +187,7 @@ def _is_damage(level: int, text: str, stream: int) -> bool:
 
 
 def _duration_s(container: Any, stream: Any) -> float:
-    if stream.duration and stream.time_base and container.format.name not in ("aac", "amr"):  # these are estimates
+    if stream.duration and stream.time_base and container.format.name not in ESTIMATING_FORMATS:
         return float(stream.duration * stream.time_base)
     # Matroska and ASF have no duration for each stream.
     if container.duration and len(container.streams) == 1 and container.format.name in DECLARING_FORMATS:

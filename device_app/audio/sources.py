@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from device_app.audio.decoding import tracks
 from device_app.audio.samples import SUFFIXES, is_recording
 from device_app.outputs import check_output
 from editing.errors import AsrEdgeError, BadAudioError, BadInputError, StorageError
@@ -63,6 +64,11 @@ class Recording:
                 raise BadAudioError(f"{self.name}: no data was received")
             spool.seek(0)
             yield spool
+
+    @property
+    def tracks(self) -> int:
+        """Audio tracks in its file, of which the first is read; 0 if that is not known."""
+        return 0 if self.path is None or self.is_read_once else tracks(self.path)
 
     @property
     def is_read_once(self) -> bool:

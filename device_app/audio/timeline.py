@@ -101,7 +101,9 @@ class Timeline:
         self._jumped_s += max(gap, 0.0)
         return 0.0
 
-    def blocks(self, samples: NDArray[np.float32], rate: int, gap_s: float = 0.0, *, is_pause: bool = True) -> Iterator[Block]:
+    def blocks(
+        self, samples: NDArray[np.float32], rate: int, gap_s: float = 0.0, *, is_pause: bool = True
+    ) -> Iterator[Block]:
         """Yields silence for a gap, and samples.
 
         Args:
@@ -142,7 +144,9 @@ class Timeline:
             return None
         total_s = max(self._promised_s, self.position_s)
         reasons = "; ".join(self._causes[:SHOWN_CAUSES]) or self._message
-        amount = f"{self.found_s:.1f} s of {total_s:.1f} s" if total_s > self.found_s + 0.05 else f"{self.found_s:.1f} s"
+        amount = (
+            f"{self.found_s:.1f} s of {total_s:.1f} s" if total_s > self.found_s + 0.05 else f"{self.found_s:.1f} s"
+        )
         return f"damaged or cut off{self._where()}: {amount} could be read ({reasons})"
 
     def _where(self) -> str:

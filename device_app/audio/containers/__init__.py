@@ -80,3 +80,10 @@ def is_foreign(file: IO[bytes]) -> bool:
     if len(start) == 3 * TRANSPORT_PACKET and all(byte == ord("G") for byte in start[::TRANSPORT_PACKET]):
         return True
     return any(start[offset : offset + len(magic)] == magic for offset, magic in FOREIGN_SIGNATURES)
+
+
+def is_alac(file: IO[bytes]) -> bool:
+    """Whether a stream is CAF with ALAC, of which libsndfile decodes damaged packets without an error."""
+    file.seek(0)
+    start = file.read(32)
+    return start[:4] == b"caff" and start[8:12] == b"desc" and start[28:] == b"alac"

@@ -14,9 +14,15 @@ from device_app.audio.containers.view import Span, View
 EBML = b"\x1a\x45\xdf\xa3"
 SEGMENT = b"\x18\x53\x80\x67"
 CLUSTER = b"\x1f\x43\xb6\x75"
-# SeekHead, Info, Tracks, Cues, Chapters, Tags, Attachments
-TOP_IDS = (b"\x11\x4d\x9b\x74", b"\x15\x49\xa9\x66", b"\x16\x54\xae\x6b", b"\x1c\x53\xbb\x6b", b"\x10\x43\xa7\x70")
-TOP_IDS += (b"\x12\x54\xc3\x67", b"\x19\x41\xa4\x69")
+TOP_IDS = (
+    b"\x11\x4d\x9b\x74",  # SeekHead
+    b"\x15\x49\xa9\x66",  # Info
+    b"\x16\x54\xae\x6b",  # Tracks
+    b"\x1c\x53\xbb\x6b",  # Cues
+    b"\x10\x43\xa7\x70",  # Chapters
+    b"\x12\x54\xc3\x67",  # Tags
+    b"\x19\x41\xa4\x69",  # Attachments
+)
 SIMPLE_BLOCK, BLOCK_GROUP, VOID, CRC = b"\xa3", b"\xa0", b"\xec", b"\xbf"
 # Timestamp, Position, PrevSize, SilentTracks
 CLUSTER_IDS = (SIMPLE_BLOCK, BLOCK_GROUP, VOID, CRC, b"\xe7", b"\xa7", b"\xab", b"\x58\x54")
@@ -100,7 +106,11 @@ def _element(file: IO[bytes], position: int) -> tuple[bytes, int, int | None] | 
     content = position + width + count
     if value == (1 << 7 * count) - 1:
         return (name, content, None) if name in (SEGMENT, CLUSTER) else None
-    if name == SIMPLE_BLOCK and len(size) >= count + 4 and (value < 4 or not size[count] & 0x80 or size[count + 3] & 0x70):
+    if (
+        name == SIMPLE_BLOCK
+        and len(size) >= count + 4
+        and (value < 4 or not size[count] & 0x80 or size[count + 3] & 0x70)
+    ):
         return None  # the number of a track below 128, and flags
     return name, content, content + value
 

@@ -13,9 +13,7 @@ NO_INDEX = "its index is missing, because it is cut off or the recording was not
 MAX_BOXES = 1_000_000  # a fragmented file has two boxes for each second or so
 MAX_REPAIRS = 1000
 BLOCK = 1 << 20
-KINDS = frozenset(
-    b"ftyp styp moov moof mdat free skip wide sidx ssix mfra meta uuid pdin prft emsg pnot udta".split()
-)
+KINDS = frozenset(b"ftyp styp moov moof mdat free skip wide sidx ssix mfra meta uuid pdin prft emsg pnot udta".split())
 _KIND = re.compile(b"|".join(sorted(KINDS)))
 
 
@@ -32,7 +30,7 @@ def pieces(file: IO[bytes], size: int) -> list[Piece] | None:
     for _ in range(MAX_BOXES):
         if position >= size:
             break
-        kind, end, header = _box(file, position, size)
+        kind, end = _box(file, position, size)
         if kind == b"ftyp" and "moov" in files[-1].kinds:
             files.append(_File(position))
         if kind in KINDS and end <= size:
@@ -90,23 +88,23 @@ class _File:
         return View(file, [*spans, (position, end - position)])
 
 
-def _box(file: IO[bytes], position: int, size: int) -> tuple[bytes, int, int]:
-    """Kind and end of a box, and bytes of its header; the end is past `size` if the box is not valid."""
+def _box(file: IO[bytes], position: int, size: int) -> tuple[bytes, int]:
+    """Kind and end of a box; the end is past `size` if the box is not valid."""
     file.seek(position)
     header = file.read(16)
     if len(header) < 8:
-        return b"", size + 1, 0
+        return b"", size + 1
     length, kind = struct.unpack(">I4s", header[:8])
     if length == 0:  # up to the end of the file
-        return kind, size, 8
+        return kind, size
     least = 8
     if length == 1 and len(header) == 16:
         length, least = struct.unpack(">Q", header[8:])[0], 16
-    return kind, position + length if length >= least else size + 1, least
+    return kind, position + length if length >= least else size + 1
 
 
 def _is_box(file: IO[bytes], position: int, size: int) -> bool:
-    kind, end, _ = _box(file, position, size)
+    kind, end = _box(file, position, size)
     return kind in KINDS and end <= size
 
 

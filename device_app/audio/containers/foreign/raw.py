@@ -179,7 +179,9 @@ def _walk(window: _Window, position: int, codec: _Codec) -> _Frames:
             count += missing
         position = following
     is_frame = position < size and codec.length(window.at(position))
-    found.note("its last frame is not complete" if is_frame else "what follows is damaged", count * codec.frame_s or None)
+    found.note(
+        "its last frame is not complete" if is_frame else "what follows is damaged", count * codec.frame_s or None
+    )
     found.end = size
     return found
 
