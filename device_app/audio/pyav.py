@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
 import numpy as np
 
+from device_app.audio.containers.foreign import raw
 from device_app.audio.timeline import Block, Timeline
 from editing.errors import BadAudioError, one_line
 
@@ -24,6 +25,7 @@ DECLARING_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf")  # of ot
 ESTIMATING_FORMATS = ("aac", "amr", "caf")  # by the bit rate, or by whole packets
 PAUSING_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv")  # their writers may leave time without samples
 # FFmpeg's own decoders of AMR do not know the pauses that phones leave out of a recording.
+AMR_LENGTHS = {"amrnb": raw.amr_nb, "amrwb": raw.amr_wb}
 BETTER_DECODERS = {"amrnb": "libopencore_amrnb", "amrwb": "libopencore_amrwb"}
 
 
@@ -112,6 +114,7 @@ def _frames(container: Any, stream: Any, timeline: Timeline) -> Iterator[Any]:
     import av
 
     decoder, packets, failed = _decoder(stream), container.demux(stream), 0
+    length = AMR_LENGTHS.get(stream.codec_context.name)
     while failed < MAX_FAILED_READS:
         packet, start_s, frames, reason = None, None, [], None
         with _messages.about_damage(stream.index) as errors:
@@ -120,7 +123,10 @@ def _frames(container: Any, stream: Any, timeline: Timeline) -> Iterator[Any]:
                 if packet is None:
                     return
                 start_s = _seconds(packet.pts, packet.time_base)
-                frames = decoder.decode(packet if packet.size else None)
+                if length is not None and not _has_frames(bytes(packet), length):
+                    reason = "a frame has the wrong size"
+                else:
+                    frames = decoder.decode(packet if packet.size else None)
             except (av.error.FFmpegError, ValueError) as error:
                 reason = _reason(error)
         if packet is None:  # the iterator has ended with the error
@@ -130,6 +136,17 @@ def _frames(container: Any, stream: Any, timeline: Timeline) -> Iterator[Any]:
         if reason is not None or errors:
             timeline.note_error(reason or one_line(errors[0].strip().rstrip(".")), start_s)
         yield from frames
+
+
+def _has_frames(data: bytes, length: Callable[[bytes], int]) -> bool:
+    """Whether a packet is made of whole frames, which OpenCORE does not check."""
+    position = 0
+    while position < len(data):
+        frame = length(data[position:])
+        if not frame:
+            return False
+        position += frame
+    return position == len(data)
 
 
 def _seconds(timestamp: int | None, time_base: Any) -> float | None:
@@ -142,7 +159,7 @@ def _reason(error: Exception) -> str:
 
 
 class _Messages:
-    """FFmpeg's messages. PyAV only has a switch for the whole process; it is on while a reader in any thread needs it."""
+    """FFmpeg's messages. PyAV has one switch for the process, which is on while a reader in any thread needs them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

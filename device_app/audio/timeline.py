@@ -15,6 +15,7 @@ MIN_GAP_S = 0.1  # smaller differences come from rounding, or from the clock of 
 MAX_GAP_S = 600.0  # a longer one is a damaged timestamp, or another recording begins
 MAX_SILENCE_S = 24 * 3600.0  # in all, as a small file may claim any number of gaps
 TOLERANCE_S = 0.5  # a container's duration may include the end of the video or of an edit
+MAX_SAMPLE = 32.0  # 30 dB above full scale: decoders make louder ones of damaged frames
 SAME_PLACE_S = 0.5
 SHOWN_PLACES = 3
 SHOWN_CAUSES = 2
@@ -40,6 +41,7 @@ class Timeline:
         self._places: list[float] = []
         self._places_count = 0
         self._is_damaged = False
+        self._may_pause = True
 
     def begin(self, fault: str | None = None, fault_s: float | None = None) -> None:
         """Begins the next of joined recordings.
@@ -51,6 +53,7 @@ class Timeline:
         self._begin_s = self.position_s
         self._offset_s = None
         self._jumped_s = 0.0
+        self._may_pause = fault in (None, CUT)
         if fault is not None:
             self.note(fault, None if fault_s is None else self._begin_s + fault_s)
 
@@ -112,8 +115,11 @@ class Timeline:
             gap_s: seconds of silence before them.
             is_pause: a gap that no error explains is a pause of the recording; else samples are missing there.
         """
-        if gap_s and not is_pause and not self._is_damaged:
+        if gap_s and not (is_pause and self._may_pause) and not self._is_damaged:
             self.note("samples are missing", self.position_s)
+        if not (np.abs(samples) <= MAX_SAMPLE).all():
+            self.note("some samples are far above full scale", self.position_s)
+            samples = np.zeros_like(samples)
         self._is_damaged = False
         self.position_s += gap_s
         count = round(gap_s * rate)

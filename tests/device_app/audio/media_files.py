@@ -2,6 +2,7 @@
 
 import stat
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -64,11 +65,11 @@ def make(path, kind, *, options=None, codec_options=None, tracks=None, pauses=()
             streams.append(stream)
         for stream, source in zip(streams, tracks or [sound(rate)], strict=True):
             frame = av.AudioFrame.from_ndarray(source[None], format="fltp", layout="mono")
-            frame.sample_rate = rate
+            frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
             resampler = av.AudioResampler(stream.format, "mono", rate, frame_size=stream.frame_size or 1024)
             packets = [stream.encode(part) for one in (frame, None) for part in resampler.resample(one)]
             for packet in (one for group in [*packets, stream.encode(None)] for one in group):
-                if pauses:
+                if pauses and packet.pts is not None:
                     later_s = sum(length for start, length in pauses if packet.pts * packet.time_base >= start)
                     packet.pts += round(later_s / packet.time_base)
                     packet.dts = packet.pts

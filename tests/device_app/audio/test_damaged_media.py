@@ -20,15 +20,29 @@ EXPECTED = at_model_rate(AUDIO, RATE)
 LENGTH_S = len(EXPECTED) / 16000
 
 
-@pytest.fixture(params=["PyAV", "stand-in", "ffmpeg"])
-def reader(request, tmp_path, monkeypatch):
-    """What decodes: PyAV, a stand-in for ffmpeg, or the program itself where it is installed."""
-    if request.param == "stand-in":
-        use_program(monkeypatch, stand_in(tmp_path))
-    elif request.param == "ffmpeg":
-        if shutil.which("ffmpeg") is None:
-            pytest.skip("ffmpeg is not installed")
-        use_program(monkeypatch, shutil.which("ffmpeg"))
+@pytest.fixture
+def use(tmp_path, monkeypatch):
+    """Chooses what decodes: PyAV, a stand-in for ffmpeg, or the program itself where it is installed."""
+
+    def choose(reader):
+        if reader == "stand-in":
+            use_program(monkeypatch, stand_in(tmp_path))
+        elif reader == "ffmpeg":
+            if shutil.which("ffmpeg") is None:
+                pytest.skip("ffmpeg is not installed")
+            use_program(monkeypatch, shutil.which("ffmpeg"))
+
+    return choose
+
+
+def readers(*kinds):
+    """Each reader with each kind, but the slow stand-in only with the first."""
+    pairs = [("stand-in", kinds[0]), *((reader, kind) for reader in ("PyAV", "ffmpeg") for kind in kinds)]
+    return pytest.mark.parametrize(("reader", "kind"), pairs)
+
+
+def ends_alike(found, expected, count=19200):
+    return is_same(found[-count:], expected[-count:])
 
 
 def seconds_read(message):
@@ -40,34 +54,39 @@ def seconds_read(message):
     "kind", ["m4a", "aac", "ac3", "amr", "mka", "webm", "wma", "ts", "mpg", "wv", "tta", "3gp", "flv"]
 )
 def test_what_follows_a_damaged_place_is_read(kind, tmp_path):
-    data = damaged(make(tmp_path / f"talk.{kind}", kind).read_bytes(), count=200)
+    data = damaged(make(tmp_path / f"talk.{kind}", kind).read_bytes(), count=1000)
     found, message = decoded(data, "talk")
     assert message.startswith("talk: damaged or cut off")
     assert seconds_read(message) > LENGTH_S - 1.2
-    assert is_same(found, EXPECTED, tolerance_s=0.3, correlation=0.9)
+    assert ends_alike(found, EXPECTED)
 
 
-@pytest.mark.parametrize("kind", ["m4a", "webm", "amr"])
-def test_each_reader_reads_on_and_says_where(kind, reader, tmp_path):
-    data = damaged(make(tmp_path / f"talk.{kind}", kind).read_bytes(), count=1000)
+@readers("m4a", "webm", "amr")
+def test_each_reader_reads_on_and_says_where(kind, reader, use, tmp_path):
+    use(reader)
+    data = damaged(make(tmp_path / f"talk.{kind}", kind).read_bytes(), count=800 if kind == "amr" else 2000)
     found, message = decoded(data, "talk")
     at = float(re.match(r"talk: damaged or cut off at ([\d.]+) s", message)[1])
     assert at == pytest.approx(LENGTH_S / 2, abs=1)
-    assert LENGTH_S - 1.2 < seconds_read(message) < LENGTH_S
-    assert is_same(found, EXPECTED, tolerance_s=0.3, correlation=0.9)  # silence keeps the times of what follows
+    assert seconds_read(message) > LENGTH_S - 1.2
+    assert ends_alike(found, EXPECTED)  # silence keeps the times of what follows
 
 
-def test_damaged_alac_is_reported(reader, tmp_path):
+@pytest.mark.parametrize("reader", ["PyAV", "ffmpeg"])
+@pytest.mark.parametrize("form", ["caf", "m4a"])
+def test_damaged_alac_is_reported(form, reader, use, tmp_path):
     """libsndfile decodes damaged packets of ALAC, which has no checksum, without an error."""
-    alac = encoded(AUDIO, RATE, "CAF", "ALAC_16")
-    assert decoded(alac)[1] is None
-    for data in (
-        damaged(alac, count=1000),
-        damaged(make(tmp_path / "x.m4a", "m4a", codec="alac").read_bytes(), 0.4, 3000),
-    ):
-        found, message = decoded(data, "talk")
-        assert message.startswith("talk: damaged or cut off at ")
-        assert is_same(found, EXPECTED, tolerance_s=0.3, correlation=0.9)
+    use(reader)
+    path = tmp_path / f"talk.{form}"
+    if form == "caf":
+        path.write_bytes(encoded(AUDIO, RATE, "CAF", "ALAC_16"))
+    else:
+        make(path, form, codec="alac")
+    assert decoded(path.read_bytes())[1] is None
+    found, message = decoded(damaged(path.read_bytes(), count=6000), "talk")
+    assert message.startswith("talk: damaged or cut off at ")
+    assert seconds_read(message) > LENGTH_S - 1.5
+    assert ends_alike(found, EXPECTED)
 
 
 def test_a_damaged_fragment_of_mp4_costs_that_fragment(tmp_path):
@@ -79,7 +98,7 @@ def test_a_damaged_fragment_of_mp4_costs_that_fragment(tmp_path):
     found, message = decoded(bytes(broken), "talk")
     assert "talk: damaged or cut off" in message
     assert LENGTH_S - 1.2 < seconds_read(message) < LENGTH_S
-    assert is_same(found, EXPECTED, tolerance_s=0.3, correlation=0.8)
+    assert ends_alike(found, EXPECTED)
 
 
 @pytest.mark.parametrize("kind", ["avi", "ts", "ac3", "aac", "amr", "flv", "mkv", "webm", "wma", "mp4", "wv", "tta"])
@@ -121,14 +140,13 @@ def test_joined_files_are_read_one_after_another(kind, tmp_path):
     assert duration_s(path) in (pytest.approx(2 * LENGTH_S, abs=0.3), pytest.approx(LENGTH_S, abs=0.3), 0.0)
 
 
-@pytest.mark.parametrize("kind", ["amr", "wma", "m4a"])
-def test_each_reader_reads_joined_files(kind, reader, tmp_path):
+@readers("wma", "amr", "m4a")
+def test_each_reader_reads_joined_files(kind, reader, use, tmp_path):
+    use(reader)
     path = make(tmp_path / f"talk.{kind}", kind)
     path.write_bytes(path.read_bytes() * 2)
-    found = [np.concatenate([block for block, _ in blocks(source, "talk")]) for source in (path, path.open("rb"))]
-    np.testing.assert_array_equal(*found)
-    rate = {"amr": 8000}.get(kind, 44100)
-    assert len(found[0]) / rate == pytest.approx(2 * LENGTH_S, abs=0.4)
+    found = np.concatenate([block for block, _ in blocks(path, "talk")])
+    assert len(found) / (8000 if kind == "amr" else 44100) == pytest.approx(2 * LENGTH_S, abs=0.4)
 
 
 def test_a_second_file_that_is_damaged_does_not_hide_the_first(tmp_path):
@@ -149,9 +167,10 @@ def test_pauses_of_a_phone_are_not_damage(tmp_path):
     assert len(found) / 16000 == pytest.approx(len(pause) / 8000, abs=0.1)
 
 
-@pytest.mark.parametrize("kind", ["webm", "mka"])
-def test_a_gap_of_the_timestamps_becomes_silence(kind, reader, tmp_path):
+@readers("webm", "mka")
+def test_a_gap_of_the_timestamps_becomes_silence(kind, reader, use, tmp_path):
     """Else the times of all words after a pause of the recorder would be wrong."""
+    use(reader)
     path = make(tmp_path / f"talk.{kind}", kind, pauses=[(2.0, 1.5)])
     found, message = decoded(path.read_bytes())
     assert message is None
@@ -160,16 +179,17 @@ def test_a_gap_of_the_timestamps_becomes_silence(kind, reader, tmp_path):
 
 
 def test_a_file_whose_index_is_missing_says_so(tmp_path):
-    data = make(tmp_path / "talk.m4a", "m4a", options={}).read_bytes()
+    path = make(tmp_path / "talk.m4a", "m4a", options={})
+    path.write_bytes(path.read_bytes()[:20000])
     with pytest.raises(BadAudioError, match="talk: cannot be read: its index is missing"):
-        list(blocks((tmp_path / "talk.m4a").open("rb"), "talk")) if (tmp_path / "talk.m4a").write_bytes(
-            data[:20000]
-        ) else None
+        list(blocks(path, "talk"))
 
 
-def test_the_audio_tracks_of_a_file_are_counted(reader, tmp_path):
-    assert tracks(make(tmp_path / "one.mkv", "mkv")) == 1
-    assert tracks(make(tmp_path / "two.mkv", "mkv", tracks=[np.zeros(16000, np.float32), sound(16000)])) == 2
+@readers("mkv")
+def test_the_audio_tracks_of_a_file_are_counted(kind, reader, use, tmp_path):
+    use(reader)
+    assert tracks(make(tmp_path / "one.mkv", kind)) == 1
+    assert tracks(make(tmp_path / "two.mkv", kind, tracks=[np.zeros(16000, np.float32), sound(16000)])) == 2
     (tmp_path / "x.mp4").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(100))
     assert tracks(tmp_path / "x.mp4") == 0
     assert tracks(tmp_path / "missing.mp4") == 0

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from typing import IO
 
+import numpy as np
+
 from device_app.audio.containers.foreign.piece import CUT, DAMAGED, Piece, whole
 
 MAX_CHUNKS = 10_000_000
 CHUNK_NAME = re.compile(rb"[0-9A-Za-z ]{4}")
 SYNC = 0x47  # the first byte of each packet of a transport stream
 TRANSPORT_PACKETS = ((188, 0), (192, 4))  # bytes in a packet, and before its sync byte; the second: .m2ts
+PACKETS_AT_ONCE = 4096
+ERROR_FLAG = 0x80  # of the second byte: the receiver could not correct the packet
 
 
 def avi_pieces(file: IO[bytes], size: int) -> list[Piece] | None:
@@ -66,11 +70,20 @@ def flv_pieces(file: IO[bytes], size: int) -> list[Piece] | None:
 
 
 def transport_pieces(file: IO[bytes], size: int) -> list[Piece] | None:
-    """A transport stream has packets of one size."""
+    """A transport stream has packets of one size, ISO/IEC 13818-1, section 2.4.3."""
     start = file.read(4 * TRANSPORT_PACKETS[-1][0])
     for length, first in TRANSPORT_PACKETS:
         if len(start) >= 3 * length and all(byte == SYNC for byte in start[first : 3 * length : length]):
-            file.seek(size - size % length)
-            rest = file.read(length)
-            return [whole(file, size, CUT if len(rest) > first and rest[first] == SYNC else None)]
+            return [whole(file, size, _transport_fault(file, length, first))]
+    return None
+
+
+def _transport_fault(file: IO[bytes], length: int, first: int) -> str | None:
+    file.seek(0)
+    while block := file.read(length * PACKETS_AT_ONCE):
+        packets = np.frombuffer(block, np.uint8)
+        if (packets[first::length] != SYNC).any() or (packets[first + 1 :: length] & ERROR_FLAG).any():
+            return DAMAGED
+        if len(block) % length > first:
+            return CUT
     return None
