@@ -94,6 +94,8 @@ def _opened(file: IO[bytes], name: str) -> Any:
 def _first_audio(container: Any, name: str) -> Any:
     if not container.streams.audio:
         raise BadAudioError(f"{name}: has no audio")
+    if container.streams.audio[0].codec_context is None:
+        raise BadAudioError(f"{name}: its audio is of a codec that FFmpeg does not know; is it damaged?")
     return container.streams.audio[0]
 
 

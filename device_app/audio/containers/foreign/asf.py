@@ -10,7 +10,7 @@ from device_app.audio.containers.view import View
 
 HEADER_OBJECT = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 DATA_OBJECT = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
-MAX_OBJECTS = 100_000
+MAX_OBJECTS = 10_000
 
 
 def pieces(file: IO[bytes], size: int) -> list[Piece] | None:

@@ -28,7 +28,7 @@ SIMPLE_BLOCK, BLOCK_GROUP, VOID, CRC = b"\xa3", b"\xa0", b"\xec", b"\xbf"
 CLUSTER_IDS = (SIMPLE_BLOCK, BLOCK_GROUP, VOID, CRC, b"\xe7", b"\xa7", b"\xab", b"\x58\x54")
 _CANDIDATE = re.compile(rb"[\xa3\xa0]|\x1f\x43\xb6\x75")
 
-MAX_ELEMENTS = 10_000_000
+MAX_ELEMENTS = 5_000_000
 MAX_REPAIRS = 1000
 SEARCH = 1 << 20  # bytes read at once in a search
 CHAIN = 4  # elements in a row that show where they go on after damage

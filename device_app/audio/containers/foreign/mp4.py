@@ -12,6 +12,7 @@ from device_app.audio.containers.view import Span, View
 NO_INDEX = "its index is missing, because it is cut off or the recording was not ended"
 MAX_BOXES = 1_000_000  # a fragmented file has two boxes for each second or so
 MAX_REPAIRS = 1000
+MAX_FILES = 1000
 BLOCK = 1 << 20
 KINDS = frozenset(b"ftyp styp moov moof mdat free skip wide sidx ssix mfra meta uuid pdin prft emsg pnot udta".split())
 _KIND = re.compile(b"|".join(sorted(KINDS)))
@@ -31,7 +32,7 @@ def pieces(file: IO[bytes], size: int) -> list[Piece] | None:
         if position >= size:
             break
         kind, end = _box(file, position, size)
-        if kind == b"ftyp" and "moov" in files[-1].kinds:
+        if kind == b"ftyp" and "moov" in files[-1].kinds and len(files) < MAX_FILES:
             files.append(_File(position))
         if kind in KINDS and end <= size:
             files[-1].kinds.add(kind.decode())

@@ -171,6 +171,8 @@ def _walk(window: _Window, position: int, codec: _Codec) -> _Frames:
         if following == position:
             if position == size or window.at(position).startswith(tuple(other.signature for other in AMR)):
                 return found
+            if codec.length(window.at(position)):  # the last, and not complete
+                break
             after_damage = _next_frame(window, position + 1, codec)
             if after_damage is None:
                 break
@@ -178,7 +180,7 @@ def _walk(window: _Window, position: int, codec: _Codec) -> _Frames:
             following, missing = after_damage, (after_damage - position) * count // max(read, 1)
             count += missing
         position = following
-    is_frame = position < size and codec.length(window.at(position))
+    is_frame = position < size and codec.length(window.at(position)) > 0
     found.note(
         "its last frame is not complete" if is_frame else "what follows is damaged", count * codec.frame_s or None
     )
