@@ -51,10 +51,10 @@ def blocks(file: IO[bytes], name: str, timeline: Timeline) -> Iterator[Block]:
         for frame in _frames(container, stream, timeline):
             if setup != (frame.format.name, frame.layout.name, frame.sample_rate):  # it changes in joined streams
                 setup = (frame.format.name, frame.layout.name, frame.sample_rate)
-                resampler = av.AudioResampler("fltp", frame.layout, frame.sample_rate)
+                resampler = av.AudioResampler("flt", frame.layout, frame.sample_rate)
             gap_s = timeline.gap_s(_seconds(frame.pts, frame.time_base))
             for converted in resampler.resample(frame):
-                samples = np.asarray(converted.to_ndarray().T, np.float32)
+                samples = np.asarray(converted.to_ndarray(), np.float32).reshape(-1, converted.layout.nb_channels)
                 yield from timeline.blocks(samples, converted.sample_rate, gap_s, is_pause=is_pausing)
                 gap_s = 0.0
         timeline.finish(_duration_s(container, stream))

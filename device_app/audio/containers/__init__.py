@@ -86,4 +86,5 @@ def is_alac(file: IO[bytes]) -> bool:
     """Whether a stream is CAF with ALAC, of which libsndfile decodes damaged packets without an error."""
     file.seek(0)
     start = file.read(32)
+    file.seek(0)  # where libsndfile begins to read
     return start[:4] == b"caff" and start[8:12] == b"desc" and start[28:] == b"alac"
