@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ def decoded(source: Path | IO[bytes], name: str, block_s: float) -> Iterator[Blo
         file = _file(source, name, stack)
         progress = _Progress()
         try:
-            yield from _decoded_parts(containers.parts(file) or [_whole(file)], block_s, progress)
+            yield from _decoded_parts(containers.parts(file) or [_whole(file)], block_s, progress, name)
         except _DecoderError as error:
             yield from _decode_with_media(source, file, name, error)
             return
@@ -78,6 +78,16 @@ def duration_s(path: Path) -> float:
         if not _may_use_media(fault):
             raise _unreadable(file, str(path), fault) from fault
         return media.duration_s(path)
+
+
+def tracks(path: Path) -> int:
+    """Audio tracks in a file, of which `decoded` reads the first; 0 if that is not known."""
+    try:
+        with path.open("rb") as file:
+            is_foreign = containers.is_foreign(file)
+        return media.tracks(path) if is_foreign else 1
+    except OSError:
+        return 0
 
 
 def is_audio(path: Path) -> bool:
@@ -135,7 +145,7 @@ class _Progress:
         self.fault = self.fault or fault
 
 
-def _decoded_parts(parts: Iterable[Part], block_s: float, progress: _Progress) -> Iterator[Block]:
+def _decoded_parts(parts: Iterable[Part], block_s: float, progress: _Progress, name: str) -> Iterator[Block]:
     """Yields the blocks of all parts; notes which of them cannot be decoded.
 
     Raises:
@@ -143,8 +153,12 @@ def _decoded_parts(parts: Iterable[Part], block_s: float, progress: _Progress) -
     """
     left = deque(parts)
     while left:
+        part = left.popleft()
+        if _is_damaged_alac(part, name):
+            yield from _decode_part_with_media(part, name, progress)
+            continue
         try:
-            rest = yield from _decoded_part(left.popleft(), block_s, progress)
+            rest = yield from _decoded_part(part, block_s, progress)
         except _DecoderError as error:
             progress.note(f"damaged after {progress.seconds:.1f} s ({error})")
             if not left and not progress.seconds:
@@ -311,6 +325,33 @@ def _decode_with_media(source: Path | IO[bytes], file: IO[bytes], name: str, err
     if not _may_use_media(error):
         raise _unreadable(file, name, error)
     yield from media.blocks(source, name)
+
+
+def _is_damaged_alac(part: Part, name: str) -> bool:
+    """Whether FFmpeg finds damaged packets where libsndfile finds none. It decodes the part for that, which is fast."""
+    if not (containers.is_alac(_stream(part)) and media.is_available()):
+        return False
+    try:
+        for _ in media.blocks(_stream(part), name):
+            pass
+    except IncompleteAudioError:
+        return True
+    except BadAudioError:  # libsndfile may do better
+        return False
+    return False
+
+
+def _stream(part: Part) -> IO[bytes]:
+    return cast("IO[bytes]", part.file)
+
+
+def _decode_part_with_media(part: Part, name: str, progress: _Progress) -> Iterator[Block]:
+    try:
+        for block, rate in media.blocks(_stream(part), name):
+            yield block, rate
+            progress.seconds += len(block) / rate
+    except BadAudioError as error:
+        progress.note(str(error).removeprefix(f"{name}: "))
 
 
 def _may_use_media(error: _DecoderError) -> bool:

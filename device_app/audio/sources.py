@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from device_app.audio.decoding import may_become_audio
+from device_app.audio.decoding import may_become_audio, tracks
 from device_app.audio.samples import SUFFIXES, is_recording
 from device_app.outputs import check_output
 from editing.errors import AsrEdgeError, BadAudioError, BadInputError, StorageError
@@ -85,6 +85,11 @@ class Recording:
                     f"{self.name}: more than {MAX_BUFFERED >> 30} GiB, the most that can be read from a stream; does "
                     "it end? Save it to a file, and transcribe that"
                 )
+
+    @property
+    def tracks(self) -> int:
+        """Audio tracks in its file, of which the first is read; 0 if that is not known."""
+        return 0 if self.path is None or self.is_read_once else tracks(self.path)
 
     @property
     def is_read_once(self) -> bool:

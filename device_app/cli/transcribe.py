@@ -232,7 +232,7 @@ def _transcribe_recordings(
     Raises:
         AsrEdgeError: a recording could not be transcribed.
     """
-    from device_app.recognition.recordings.batch import transcribe_all
+    from device_app.recognition.recordings.batch import notes, transcribe_all
     from device_app.recognition.recordings.unfinished import UnfinishedTranscript
     from device_app.recognition.writers import document, render
     from editing.files import write_atomically
@@ -258,8 +258,8 @@ def _transcribe_recordings(
             for index, outcome in enumerate(outcomes):
                 name, transcript = outcome.recording.name, outcome.transcript
                 if transcript is not None:
-                    if not transcript.segments:
-                        options.tell(f"{name}: no speech was found")
+                    for note in notes(outcome.recording, transcript):
+                        options.tell(f"{name}: {note}")
                     if targets:
                         write_atomically(targets[index], render(transcript, form, name).encode())
                         unfinished[index].remove()

@@ -40,6 +40,7 @@ FOREIGN_SIGNATURES = (
     (8, b"AVI "),
     (0, b"\xff\xf1"),  # AAC with ADTS headers
     (0, b"\xff\xf9"),
+    (0, b"\x0b\x77"),  # AC-3
     (0, b"\0\0\1\xba"),  # MPEG program stream: its packets have MP2 frames, and headers between them
 )
 TRANSPORT_PACKET = 188  # bytes of a packet of an MPEG transport stream, which begins with "G"
@@ -81,3 +82,11 @@ def is_foreign(file: IO[bytes]) -> bool:
     if len(start) == 3 * TRANSPORT_PACKET and all(byte == ord("G") for byte in start[::TRANSPORT_PACKET]):
         return True
     return any(start[offset : offset + len(magic)] == magic for offset, magic in FOREIGN_SIGNATURES)
+
+
+def is_alac(file: IO[bytes]) -> bool:
+    """Whether a stream is CAF with ALAC, of which libsndfile decodes damaged packets without an error."""
+    file.seek(0)
+    start = file.read(32)
+    file.seek(0)  # where libsndfile begins to read
+    return start[:4] == b"caff" and start[8:12] == b"desc" and start[28:] == b"alac"

@@ -99,6 +99,15 @@ def transcribe_all(
         pool.shutdown(cancel_futures=True)
 
 
+def notes(recording: Recording, transcript: Transcript) -> list[str]:
+    """What a user should know of a transcript that was completed, as lines without the name of the recording."""
+    tracks = recording.tracks
+    found = [f"has {tracks} audio tracks, of which only the first was read"] if tracks > 1 else []
+    if not transcript.segments:
+        found.append("no speech was found in the first track" if found else "no speech was found")
+    return found
+
+
 def _transcribe(
     transcriber: Transcriber, recording: Recording, on_segment: OnSegment, on_progress: OnProgress
 ) -> Outcome:

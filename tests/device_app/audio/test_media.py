@@ -2,10 +2,7 @@
 
 import io
 import shutil
-import stat
-import sys
 import tempfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,51 +10,13 @@ import pytest
 from device_app.audio import decoding, media
 from device_app.audio.samples import duration_s, is_recording, read, read_blocks
 from editing.errors import BadAudioError, IncompleteAudioError
+from tests.device_app.audio.media_files import CONTAINERS, make, stand_in, use_program
 from tests.device_app.audio.speech import at_model_rate, is_same, speech
 
 av = pytest.importorskip("av", reason="PyAV is not installed")
 
 AUDIO, RATE = speech()
 EXPECTED = at_model_rate(AUDIO, RATE)
-
-# Suffix, format, codec and sampling rate.
-CONTAINERS = {
-    "m4a": ("ipod", "aac", 44100),
-    "mp4": ("mp4", "aac", 48000),
-    "mov": ("mov", "pcm_s16le", 16000),
-    "aac": ("adts", "aac", 44100),
-    "webm": ("webm", "libopus", 48000),
-    "mkv": ("matroska", "pcm_s16le", 16000),
-    "mka": ("matroska", "aac", 44100),
-    "wma": ("asf", "wmav2", 44100),
-    "avi": ("avi", "pcm_s16le", 16000),
-    "flv": ("flv", "aac", 44100),
-    "amr": ("amr", "libopencore_amrnb", 8000),
-    "3gp": ("3gp", "libopencore_amrnb", 8000),
-    "ac3": ("ac3", "ac3", 48000),
-    "wv": ("wv", "wavpack", 44100),
-    "tta": ("tta", "tta", 44100),
-    "mpg": ("mpeg", "mp2", 44100),
-    "ts": ("mpegts", "mp2", 44100),
-}
-
-
-def make(path, kind):
-    form, codec, rate = CONTAINERS[kind]
-    whole = at_model_rate(AUDIO, RATE)
-    source = np.interp(np.arange(len(whole) * rate // 16000) * 16000 / rate, np.arange(len(whole)), whole)
-    options = {"movflags": "faststart"} if form == "ipod" else {}
-    with av.open(str(path), "w", format=form, options=options) as container:
-        stream = container.add_stream(codec, rate=rate, layout="mono")
-        stream.bit_rate = 12_200 if "amr" in codec else 64_000
-        frame = av.AudioFrame.from_ndarray(source.astype(np.float32)[None], format="fltp", layout="mono")
-        frame.sample_rate = rate
-        resampler = av.AudioResampler(stream.format, "mono", rate, frame_size=stream.frame_size or 1024)
-        for part in (frame, None):
-            for converted in resampler.resample(part):
-                container.mux(stream.encode(converted))
-        container.mux(stream.encode(None))
-    return path
 
 
 @pytest.fixture(params=CONTAINERS)
@@ -73,18 +32,6 @@ def test_a_temporary_copy_of_a_stream_is_read_as_the_file(recording):
     assert len(samples)
     expected = np.concatenate([block for block, _ in media.blocks(recording, "file")])
     np.testing.assert_array_equal(samples, expected)
-
-
-def test_a_second_file_after_the_first_is_not_left_out_silently(tmp_path):
-    one = make(tmp_path / "one.m4a", "m4a")
-    both = tmp_path / "both.m4a"
-    both.write_bytes(one.read_bytes() * 2)
-    found = []
-    with pytest.raises(IncompleteAudioError, match=r"both\.m4a: two MP4 files, one after the other"):
-        for block, _ in media.blocks(both, "both.m4a"):
-            found.append(block)
-    expected = np.concatenate([block for block, _ in media.blocks(one, "one.m4a")])
-    np.testing.assert_array_equal(np.concatenate(found), expected)
 
 
 def test_a_media_file_is_read_whole(recording):
@@ -125,49 +72,25 @@ def test_without_pyav_and_ffmpeg_one_line_names_both(recording, monkeypatch):
 
 @pytest.fixture
 def ffmpeg(tmp_path, monkeypatch):
-    """Stands in for ffmpeg: checks its arguments and decodes with PyAV."""
-    program = tmp_path / "bin" / "ffmpeg"
-    program.parent.mkdir()
-    program.write_text(
-        f"""#!{sys.executable}
-import struct, sys
-sys.path.insert(0, {str(Path.cwd())!r})
-import numpy as np
-from pathlib import Path
-from device_app.audio import media
-arguments = sys.argv[1:]
-assert arguments[-len(media.FFMPEG_OUTPUT):] == [*media.FFMPEG_OUTPUT]
-path = arguments[arguments.index("-i") + 1]
-assert path.startswith("file:")
-first = True
-try:
-    for block, rate in media._pyav_blocks(Path(path[5:]), "x"):
-        if first:
-            sys.stdout.buffer.write(struct.pack(">4s5I", b".snd", 28, 0xFFFFFFFF, 6, rate, block.shape[1]) + bytes(4))
-            first = False
-        sys.stdout.buffer.write(block.astype(">f4").tobytes())
-except Exception as error:
-    sys.exit(f"ffmpeg: {{error}}")
-"""
-    )
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setattr(media, "_has_pyav", lambda: False)
-    monkeypatch.setattr(media, "_ffmpeg", lambda: str(program))
+    use_program(monkeypatch, stand_in(tmp_path))
 
 
 def test_ffmpeg_is_used_without_pyav(ffmpeg, tmp_path):
     path = make(tmp_path / "talk.m4a", "m4a")
     assert is_same(read(path), EXPECTED, tolerance_s=0.3)
-    streamed = np.concatenate(list(read_blocks(io.BytesIO(path.read_bytes()), "standard input")))
-    assert is_same(streamed, EXPECTED, tolerance_s=0.3)
     option = shutil.copy(path, tmp_path / "-i.m4a")
     assert is_same(read(option), EXPECTED, tolerance_s=0.3)
+
+
+def test_a_file_without_sound_is_named_with_ffmpeg_too(ffmpeg, tmp_path):
+    with pytest.raises(BadAudioError, match="has no audio"):
+        read(make_video(tmp_path / "silent.mp4"))
 
 
 def test_what_ffmpeg_cannot_read_is_one_line(ffmpeg, tmp_path):
     path = tmp_path / "talk.m4a"
     path.write_bytes(b"\0\0\0\x20ftypM4A " + bytes(100))
-    with pytest.raises(BadAudioError, match="not audio that can be read") as raised:
+    with pytest.raises(BadAudioError, match=r"talk\.m4a: cannot be read: its index is missing") as raised:
         read(path)
     assert "\n" not in str(raised.value)
 
@@ -182,16 +105,19 @@ def test_a_playlist_opens_no_other_file(tmp_path, content):
         read(path)
 
 
-def test_a_video_without_sound_is_reported(tmp_path):
-    path = tmp_path / "silent.mp4"
+def make_video(path):
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=5)
         stream.width = stream.height = 32
         for _ in range(3):
             container.mux(stream.encode(av.VideoFrame(32, 32, "yuv420p")))
         container.mux(stream.encode(None))
+    return path
+
+
+def test_a_video_without_sound_is_reported(tmp_path):
     with pytest.raises(BadAudioError, match="has no audio"):
-        read(path)
+        read(make_video(tmp_path / "silent.mp4"))
 
 
 def test_random_bytes_under_the_signature_of_a_container_are_no_audio(tmp_path):

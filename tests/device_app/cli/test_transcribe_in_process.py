@@ -11,6 +11,7 @@ import pytest
 
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.store import Store
+from tests.device_app.audio.media_files import make
 from tests.device_app.cli.conftest import call
 from tests.device_app.cli.desk import CtrlC, blocks
 from tests.device_app.cli.letters import KNOWN, spell, write_spelled
@@ -103,6 +104,16 @@ def test_a_recording_without_speech_says_so(recording):
     soundfile.write("silent.wav", np.zeros(16_000, np.float32), 16_000)
     done = transcribe("silent.wav")
     assert (done.stdout, done.stderr) == ("", "silent.wav: no speech was found\n")
+
+
+def test_a_file_with_several_audio_tracks_says_which_was_read(recording):
+    pytest.importorskip("av", reason="PyAV is not installed")
+    silence = np.zeros(16_000, np.float32)
+    make(Path("film.mkv"), "mkv", tracks=[silence, silence])
+    assert transcribe("film.mkv").stderr == (
+        "film.mkv: has 2 audio tracks, of which only the first was read\n"
+        "film.mkv: no speech was found in the first track\n"
+    )
 
 
 @pytest.mark.parametrize(("name", "pack"), [("words.arpa", bytes), ("words.arpa.gz", gzip.compress)])

@@ -1,0 +1,214 @@
+"""Decodes the audio of containers with PyAV (extra `media`), past damaged packets."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+import numpy as np
+
+from device_app.audio.containers.foreign import raw
+from device_app.audio.timeline import Block, Timeline
+from editing.errors import BadAudioError, one_line
+
+# Only containers of sound. A playlist or script would make FFmpeg open other files, and addresses on the network.
+OPTIONS = {
+    "protocol_whitelist": "file,pipe",
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,amr,amrnb,amrwb,asf,asf_o,aac,avi,flv,mpeg,mpegts,ac3,"
+    "eac3,ape,wv,tta,caf,wav,w64,aiff,au,flac,ogg,mp3,loas,dts,voc,gsm,xwma,mpc,mpc8,tak,shn,rm,oma",
+}
+CHECKS = {"err_detect": "crccheck"}  # compare the checksums of frames, where a codec has them
+MAX_FAILED_READS = 50  # in a row
+DECLARING_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf")  # of others, FFmpeg only has an estimate
+ESTIMATING_FORMATS = ("aac", "amr", "caf")  # by the bit rate, or by whole packets
+PAUSING_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv")  # their writers may leave time without samples
+# FFmpeg's own decoders of AMR do not know the pauses that phones leave out of a recording.
+AMR_LENGTHS = {"amrnb": raw.amr_nb, "amrwb": raw.amr_wb}
+BETTER_DECODERS = {"amrnb": "libopencore_amrnb", "amrwb": "libopencore_amrwb"}
+
+
+def blocks(file: IO[bytes], name: str, timeline: Timeline) -> Iterator[Block]:
+    """Decodes the first audio stream; faults go to the timeline.
+
+    Args:
+        file: seekable.
+        name: what to call it in errors.
+        timeline: of the recording, at the start of this file.
+
+    Raises:
+        BadAudioError: nothing of it can be decoded, or it has no audio.
+    """
+    import av
+
+    before_s = timeline.found_s
+    with _opened(file, name) as container:
+        stream = _first_audio(container, name)
+        is_pausing = container.format.name in PAUSING_FORMATS
+        resampler: Any = None
+        setup: Any = None
+        for frame in _frames(container, stream, timeline):
+            if setup != (frame.format.name, frame.layout.name, frame.sample_rate):  # it changes in joined streams
+                setup = (frame.format.name, frame.layout.name, frame.sample_rate)
+                resampler = av.AudioResampler("flt", frame.layout, frame.sample_rate)
+            gap_s = timeline.gap_s(_seconds(frame.pts, frame.time_base))
+            for converted in resampler.resample(frame):
+                samples = np.asarray(converted.to_ndarray(), np.float32).reshape(-1, converted.layout.nb_channels)
+                yield from timeline.blocks(samples, converted.sample_rate, gap_s, is_pause=is_pausing)
+                gap_s = 0.0
+        timeline.finish(_duration_s(container, stream))
+    if timeline.found_s == before_s:
+        raise BadAudioError(f"{name}: its audio cannot be decoded; is it damaged?")
+
+
+def duration_s(file: IO[bytes], name: str) -> float:
+    """Seconds of audio by the container's header; 0 if it does not say.
+
+    Raises:
+        BadAudioError: it cannot be read.
+    """
+    with _opened(file, name) as container:
+        return _duration_s(container, _first_audio(container, name))
+
+
+def tracks(file: IO[bytes]) -> int:
+    """Audio tracks in a file; 0 if it cannot be read."""
+    try:
+        with _opened(file, "") as container:
+            return len(container.streams.audio)
+    except BadAudioError:
+        return 0
+
+
+def _opened(file: IO[bytes], name: str) -> Any:
+    import av
+
+    file.seek(0)
+    try:
+        return av.open(file, mode="r", options=OPTIONS | CHECKS, metadata_errors="replace")
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise BadAudioError(f"{name}: not audio that can be read ({_reason(error)}); is it damaged?") from error
+
+
+def _first_audio(container: Any, name: str) -> Any:
+    if not container.streams.audio:
+        raise BadAudioError(f"{name}: has no audio")
+    if container.streams.audio[0].codec_context is None:
+        raise BadAudioError(f"{name}: its audio is of a codec that FFmpeg does not know; is it damaged?")
+    return container.streams.audio[0]
+
+
+def _decoder(stream: Any) -> Any:
+    import av
+
+    better = BETTER_DECODERS.get(stream.codec_context.name, "")
+    if better not in av.codecs_available:
+        stream.codec_context.options = CHECKS
+        return stream.codec_context
+    decoder = av.CodecContext.create(better, "r")
+    decoder.sample_rate, decoder.layout = stream.codec_context.sample_rate, "mono"
+    return decoder
+
+
+def _frames(container: Any, stream: Any, timeline: Timeline) -> Iterator[Any]:
+    """The frames of a stream; reads and decodes on after errors, and notes them."""
+    import av
+
+    decoder, packets, failed = _decoder(stream), container.demux(stream), 0
+    length = AMR_LENGTHS.get(stream.codec_context.name)
+    while failed < MAX_FAILED_READS:
+        packet, start_s, frames, reason = None, None, [], None
+        with _messages.about_damage(stream.index) as errors:
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    return
+                start_s = _seconds(packet.pts, packet.time_base)
+                if length is not None and not _has_frames(bytes(packet), length):
+                    reason = "a frame has the wrong size"
+                else:
+                    frames = decoder.decode(packet if packet.size else None)
+            except (av.error.FFmpegError, ValueError) as error:
+                reason = _reason(error)
+        if packet is None:  # the iterator has ended with the error
+            packets, failed = container.demux(stream), failed + 1
+        else:
+            failed = 0
+        if reason is not None or errors:
+            timeline.note_error(reason or one_line(errors[0].strip().rstrip(".")), start_s)
+        yield from frames
+
+
+def _has_frames(data: bytes, length: Callable[[bytes], int]) -> bool:
+    """Whether a packet is made of whole frames, which OpenCORE does not check."""
+    position = 0
+    while position < len(data):
+        frame = length(data[position:])
+        if not frame:
+            return False
+        position += frame
+    return position == len(data)
+
+
+def _seconds(timestamp: int | None, time_base: Any) -> float | None:
+    return None if timestamp is None or not time_base else float(timestamp * time_base)
+
+
+def _reason(error: Exception) -> str:
+    reason = one_line(str(getattr(error, "strerror", None) or error))
+    return "decoder error" if reason.startswith("Error number") else reason
+
+
+class _Messages:
+    """FFmpeg's messages. PyAV has one switch for the process, which is on while a reader in any thread needs them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before: tuple[int | None, bool] = (None, True)
+
+    @contextmanager
+    def about_damage(self, stream: int) -> Iterator[list[str]]:
+        """A list that gets this thread's messages about damage at the end: most decoders report it only so.
+
+        Args:
+            stream: index of the stream that is read; damage of the others does not matter.
+        """
+        import av
+
+        with self._lock:
+            if not self._users:
+                self._before = av.logging.get_level(), av.logging.get_skip_repeated()
+                av.logging.set_level(av.logging.WARNING)
+                av.logging.set_skip_repeated(False)
+            self._users += 1
+        messages: list[str] = []
+        try:
+            with av.logging.Capture() as captured:
+                yield messages
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    av.logging.set_level(self._before[0])
+                    av.logging.set_skip_repeated(self._before[1])
+            messages += [text for level, _, text in captured if _is_damage(level, text, stream)]
+
+
+_messages = _Messages()
+
+
+def _is_damage(level: int, text: str, stream: int) -> bool:
+    import av
+
+    return level <= av.logging.ERROR or text.startswith(f"Packet corrupt (stream = {stream},")
+
+
+def _duration_s(container: Any, stream: Any) -> float:
+    if stream.duration and stream.time_base and container.format.name not in ESTIMATING_FORMATS:
+        return float(stream.duration * stream.time_base)
+    # Matroska and ASF have no duration for each stream.
+    if container.duration and len(container.streams) == 1 and container.format.name in DECLARING_FORMATS:
+        return float(container.duration / 1_000_000)
+    return 0.0
