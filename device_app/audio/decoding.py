@@ -230,6 +230,7 @@ def _open(part: Part, stack: ExitStack) -> Any:
         def seekable(self) -> bool:
             return False
 
+    part.file.seek(0)  # libsndfile takes the position for the start of the file
     try:
         with _without_messages(part):
             return stack.enter_context(Sequential(part.file))
