@@ -46,6 +46,26 @@ def test_a_box_of_a_vendor_is_no_damage():
     assert found(data) == [(data, None)]
 
 
+VENDOR = box(b"beam", bytes(20)) + box(b"thmb", bytes(9))
+TAIL = [b"\n", bytes(4), bytes(500), b"TAG" + bytes(125), VENDOR]
+
+
+@pytest.mark.parametrize("tail", TAIL)
+def test_what_follows_a_complete_mp4_file_is_no_damage(tail):
+    assert found(MP4 + tail) == [(MP4 + tail, None)]
+
+
+def test_a_file_that_follows_a_tag_is_found():
+    assert len(found(MP4 + b"TAG" + bytes(125) + MP4)) == 2
+
+
+def test_boxes_of_a_vendor_between_fragments_and_at_the_end_are_no_damage():
+    fragment = box(b"moof", bytes(9)) + box(b"mdat", bytes(9))
+    data = MP4 + fragment + VENDOR + fragment + VENDOR
+    assert found(data) == [(data, None)]
+    assert found(MP4 + fragment + bytes(500))[0][1] == DAMAGED  # fragments may have been there
+
+
 @pytest.mark.parametrize("length", [len(MP4) - 1, len(MP4) - 20])
 def test_an_mp4_file_whose_last_box_is_not_complete_is_cut_off(length):
     assert found(MP4[:length]) == [(MP4[:length], CUT)]
