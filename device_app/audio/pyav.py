@@ -210,7 +210,7 @@ def _is_damage(level: int, text: str, stream: int) -> bool:
 def _duration_s(container: Any, stream: Any) -> float:
     if stream.duration and stream.time_base and container.format.name not in ESTIMATING_FORMATS:
         return float(stream.duration * stream.time_base)
-    # Matroska and ASF have no duration for each stream.
+    # Matroska and ASF have no duration for each stream; theirs may count from 0, and the first timestamp be later.
     if container.duration and len(container.streams) == 1 and container.format.name in DECLARING_FORMATS:
-        return float(container.duration / 1_000_000)
+        return max(0.0, float((container.duration - max(0, container.start_time or 0)) / 1_000_000))
     return 0.0

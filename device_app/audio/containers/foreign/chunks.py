@@ -35,7 +35,7 @@ def _avi_fault(file: IO[bytes], size: int) -> str | None:
         file.seek(position)
         header = file.read(12)
         # After the last RIFF chunk, only tags or padding follow.
-        if not header.strip(b"\0") or (position >= riff_end and header[:4] != b"RIFF"):
+        if not header or (position >= riff_end and header[:4] != b"RIFF"):
             return None
         name, length = header[:4], int.from_bytes(header[4:8], "little")
         if len(header) < 8 or CHUNK_NAME.fullmatch(name) is None:
@@ -62,7 +62,8 @@ def flv_pieces(file: IO[bytes], size: int) -> list[Piece] | None:
     """
     if file.read(4) != FLV:
         return None
-    starts, position, fault = [], 0, None
+    starts: list[int] = []
+    position, fault = 0, None
     for _ in range(MAX_CHUNKS):
         file.seek(position)
         header = file.read(11)

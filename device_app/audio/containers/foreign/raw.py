@@ -88,7 +88,9 @@ def pieces(file: IO[bytes], size: int) -> list[Piece] | None:
         if _is_chain(window, first, codec):
             frames = _walk(window, first, codec)
             # FFmpeg does not find the frames behind a large picture.
-            return [Piece(View(file, [(first, size - first)]), frames.fault) if first else whole(file, size, frames.fault)]
+            return [
+                Piece(View(file, [(first, size - first)]), frames.fault) if first else whole(file, size, frames.fault)
+            ]
     return None
 
 
