@@ -17,7 +17,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from device_app.audio.pyav import CHECKS, DECLARING_FORMATS, OPTIONS, PAUSING_FORMATS
+from device_app.audio.pyav import CHECKS, DECLARING_FORMATS, OPTIONS, PAUSING_FORMATS, UNTIMED_FORMATS
 from device_app.audio.timeline import Block, Timeline
 from editing.errors import BadAudioError, StorageError, one_line
 
@@ -59,7 +59,7 @@ def blocks(program: str, source: Path | IO[bytes], name: str, timeline: Timeline
             samples = output.read(frame.samples)
             if not len(samples):
                 break
-            gap_s = timeline.gap_s(frame.start_s)
+            gap_s = 0.0 if log.is_untimed else timeline.gap_s(frame.start_s)
             yield from timeline.blocks(samples, output.rate, gap_s, is_pause=log.is_pausing)
         while len(samples := output.read(CHUNK)):
             yield from timeline.blocks(samples, output.rate)
@@ -128,6 +128,7 @@ class _Log:
     Attributes:
         duration_s: by the header of the container; 0 if it does not say.
         is_pausing: see `PAUSING_FORMATS`.
+        is_untimed: see `UNTIMED_FORMATS`.
         tracks: audio streams.
         error: the last error; None if there was none.
     """
@@ -135,6 +136,7 @@ class _Log:
     def __init__(self) -> None:
         self.duration_s = 0.0
         self.is_pausing = False
+        self.is_untimed = False
         self.tracks = 0
         self.error: str | None = None
         self._streams = 0
@@ -167,6 +169,7 @@ class _Log:
         if found := INPUT.match(text):
             self._format = found[1]
             self.is_pausing = self._format in PAUSING_FORMATS
+            self.is_untimed = self._format in UNTIMED_FORMATS
         elif (found := DURATION.match(text)) and self._format in DECLARING_FORMATS:
             hours, minutes, seconds = found.groups()
             self.duration_s = int(hours) * 3600 + int(minutes) * 60 + float(seconds)

@@ -22,7 +22,8 @@ OPTIONS = {
 CHECKS = {"err_detect": "crccheck"}  # compare the checksums of frames, where a codec has them
 MAX_FAILED_READS = 50  # in a row
 DECLARING_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf")  # of others, FFmpeg only has an estimate
-ESTIMATING_FORMATS = ("aac", "amr", "caf")  # by the bit rate, or by whole packets
+ESTIMATING_FORMATS = ("aac", "amr", "caf", "avi")  # by the bit rate, or by whole packets
+UNTIMED_FORMATS = ("avi",)  # FFmpeg computes timestamps from a constant bit rate, which need not be constant
 PAUSING_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv")  # their writers may leave time without samples
 # FFmpeg's own decoders of AMR do not know the pauses that phones leave out of a recording.
 AMR_LENGTHS = {"amrnb": raw.amr_nb, "amrwb": raw.amr_wb}
@@ -46,13 +47,14 @@ def blocks(file: IO[bytes], name: str, timeline: Timeline) -> Iterator[Block]:
     with _opened(file, name) as container:
         stream = _first_audio(container, name)
         is_pausing = container.format.name in PAUSING_FORMATS
+        is_untimed = container.format.name in UNTIMED_FORMATS
         resampler: Any = None
         setup: Any = None
         for frame in _frames(container, stream, timeline):
             if setup != (frame.format.name, frame.layout.name, frame.sample_rate):  # it changes in joined streams
                 setup = (frame.format.name, frame.layout.name, frame.sample_rate)
                 resampler = av.AudioResampler("flt", frame.layout, frame.sample_rate)
-            gap_s = timeline.gap_s(_seconds(frame.pts, frame.time_base))
+            gap_s = 0.0 if is_untimed else timeline.gap_s(_seconds(frame.pts, frame.time_base))
             for converted in resampler.resample(frame):
                 samples = np.asarray(converted.to_ndarray(), np.float32).reshape(-1, converted.layout.nb_channels)
                 yield from timeline.blocks(samples, converted.sample_rate, gap_s, is_pause=is_pausing)
@@ -208,7 +210,7 @@ def _is_damage(level: int, text: str, stream: int) -> bool:
 def _duration_s(container: Any, stream: Any) -> float:
     if stream.duration and stream.time_base and container.format.name not in ESTIMATING_FORMATS:
         return float(stream.duration * stream.time_base)
-    # Matroska and ASF have no duration for each stream.
+    # Matroska and ASF have no duration for each stream; theirs may count from 0, and the first timestamp be later.
     if container.duration and len(container.streams) == 1 and container.format.name in DECLARING_FORMATS:
-        return float(container.duration / 1_000_000)
+        return max(0.0, float((container.duration - max(0, container.start_time or 0)) / 1_000_000))
     return 0.0

@@ -138,6 +138,8 @@ class Timeline:
             promised_s: its length by its header, 0 if it does not say.
         """
         read_s = self.position_s - self._begin_s + self._jumped_s
+        if self._offset_s is not None:  # the first timestamp may be above 0, and the header count from 0
+            read_s = max(read_s, self.position_s - self._offset_s)
         if promised_s and read_s < promised_s - TOLERANCE_S:
             self.note(CUT)
             self._promised_s = max(self._promised_s, self._begin_s + promised_s)

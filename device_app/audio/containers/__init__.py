@@ -31,6 +31,8 @@ FOREIGN_SIGNATURES = (
     (4, b"ftyp"),  # MP4, M4A, MOV, 3GP
     (4, b"moov"),
     (4, b"mdat"),
+    (4, b"wide"),
+    (4, b"skip"),
     (0, b"\x1a\x45\xdf\xa3"),  # Matroska, WebM
     (0, b"#!AMR"),
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),  # ASF: WMA, WMV
@@ -43,7 +45,8 @@ FOREIGN_SIGNATURES = (
     (0, b"\x0b\x77"),  # AC-3
     (0, b"\0\0\1\xba"),  # MPEG program stream: its packets have MP2 frames, and headers between them
 )
-TRANSPORT_PACKET = 188  # bytes of a packet of an MPEG transport stream, which begins with "G"
+# Of MPEG transport streams: bytes of a packet, and before the "G" in it.
+TRANSPORT_PACKETS = ((188, 0), (192, 4))
 
 
 def parts(file: IO[bytes]) -> list[Part] | None:
@@ -76,10 +79,10 @@ def is_foreign(file: IO[bytes]) -> bool:
     """
     try:
         file.seek(0)
-        start = file.read(3 * TRANSPORT_PACKET)
+        start = file.read(3 * TRANSPORT_PACKETS[-1][0])
     except OSError:
         return False
-    if len(start) == 3 * TRANSPORT_PACKET and all(byte == ord("G") for byte in start[::TRANSPORT_PACKET]):
+    if any(start[first : 3 * length : length] == b"GGG" for length, first in TRANSPORT_PACKETS):
         return True
     return any(start[offset : offset + len(magic)] == magic for offset, magic in FOREIGN_SIGNATURES)
 

@@ -45,6 +45,20 @@ def test_a_media_file_is_read_from_a_stream(recording):
     assert is_same(found, EXPECTED, tolerance_s=0.3)
 
 
+@pytest.mark.parametrize("codec", ["aac", "adpcm_ms"])
+def test_avi_may_have_any_bit_rate(tmp_path, codec):
+    """Regression: FFmpeg's timestamps and length of such files are wrong, and samples were called missing."""
+    path = make(tmp_path / "talk.avi", "avi", codec=codec)
+    assert is_same(read(path), EXPECTED, tolerance_s=0.3)
+
+
+def test_aac_behind_a_large_picture_is_read(tmp_path):
+    """Regression: FFmpeg did not find the frames."""
+    path = make(tmp_path / "talk.aac", "aac")
+    path.write_bytes(b"ID3\4\0\0\1\0\0\0" + bytes(1 << 21) + path.read_bytes())
+    assert is_same(read(path), EXPECTED, tolerance_s=0.3)
+
+
 @pytest.mark.parametrize("kind", ["webm", "mkv", "mka", "m4a", "mov", "wma"])
 @pytest.mark.parametrize("share", [0.5, 0.9])
 def test_a_media_file_that_is_cut_off_says_so(tmp_path, kind, share):

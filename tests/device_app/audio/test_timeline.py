@@ -74,6 +74,13 @@ def test_a_file_shorter_than_its_header_says_is_cut_off():
     assert timeline.fault == "damaged or cut off: 1.0 s of 9.0 s could be read (its end is missing)"
 
 
+def test_a_header_that_counts_from_zero_fits_timestamps_that_begin_late():
+    timeline = Timeline()
+    feed(timeline, 8.0)
+    timeline.finish(9.0)
+    assert timeline.fault is None
+
+
 def test_many_places_are_counted():
     timeline = Timeline()
     for start in range(9):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import IO
 
 import numpy as np
 
 from device_app.audio.containers.foreign.piece import CUT, DAMAGED, Piece, whole
+from device_app.audio.containers.view import UNKNOWN_FROM, View
 
 MAX_CHUNKS = 10_000_000
-CHUNK_NAME = re.compile(rb"[0-9A-Za-z ]{4}")
+MAX_FILES = 1000  # joined
+CHUNK_NAME = re.compile(rb"[0-9A-Za-z _]{4}")
+FLV = b"FLV\x01"
 SYNC = 0x47  # the first byte of each packet of a transport stream
 TRANSPORT_PACKETS = ((188, 0), (192, 4))  # bytes in a packet, and before its sync byte; the second: .m2ts
 PACKETS_AT_ONCE = 4096
@@ -26,20 +30,23 @@ def avi_pieces(file: IO[bytes], size: int) -> list[Piece] | None:
 
 
 def _avi_fault(file: IO[bytes], size: int) -> str | None:
-    position = 0
+    position, riff_end = 0, size
     for _ in range(MAX_CHUNKS):
         file.seek(position)
         header = file.read(12)
-        if not header.strip(b"\0"):
+        # After the last RIFF chunk, only tags or padding follow.
+        if not header or (position >= riff_end and header[:4] != b"RIFF"):
             return None
         name, length = header[:4], int.from_bytes(header[4:8], "little")
         if len(header) < 8 or CHUNK_NAME.fullmatch(name) is None:
             return CUT if len(header) < 8 else DAMAGED
         if name == b"RIFF" or (name == b"LIST" and header[8:] in (b"movi", b"rec ")):
-            if not length:  # a recorder was stopped before it wrote the size
+            if not length or length >= UNKNOWN_FROM:  # a recorder was stopped before it wrote the size
                 return None
             if position + 8 + length > size + 1:
                 return CUT
+            if name == b"RIFF":
+                riff_end = position + 8 + length
             position += 12
         else:
             position += 8 + length + length % 2
@@ -49,24 +56,39 @@ def _avi_fault(file: IO[bytes], size: int) -> str | None:
 
 
 def flv_pieces(file: IO[bytes], size: int) -> list[Piece] | None:
-    """FLV has tags, each followed by its size (Adobe Flash Video File Format Specification 10.1, annex E)."""
-    start = file.read(9)
-    if start[:4] != b"FLV\x01":
+    """FLV has tags, each followed by its size (Adobe Flash Video File Format Specification 10.1, annex E).
+
+    One piece for each of joined files; None if the file is not FLV.
+    """
+    if file.read(4) != FLV:
         return None
-    position = int.from_bytes(start[5:], "big") + 4
+    starts: list[int] = []
+    position, fault = 0, None
     for _ in range(MAX_CHUNKS):
         file.seek(position)
         header = file.read(11)
         if not header:
             break
-        end = position + 11 + int.from_bytes(header[1:4], "big")
-        if len(header) < 11 or (end > size and header[0] & 0x1F in (8, 9, 18)):
-            return [whole(file, size, CUT)]
+        if header[:4] == FLV and len(starts) < MAX_FILES:
+            starts.append(position)
+            position += int.from_bytes(header[5:9], "big") + 4
+            continue
+        length = int.from_bytes(header[1:4], "big")
+        end = position + 11 + length
+        if len(header) < 11 or end > size:
+            fault = CUT if len(header) < 11 or header[0] & 0x1F in (8, 9, 18) else DAMAGED
+            break
         file.seek(end)
-        if header[0] & 0x1F not in (8, 9, 18) or file.read(4) not in (b"", (end - position).to_bytes(4, "big")):
-            return [whole(file, size, DAMAGED)]
+        after = file.read(4)
+        # Some writers do not count the header, or one byte of it. A tag of another kind is skipped.
+        if after and int.from_bytes(after, "big") not in (length + 11, length + 10, length or None):
+            fault = DAMAGED
+            break
         position = end + 4
-    return [whole(file, size)]
+    return [
+        Piece(View(file, [(start, end - start)]), fault if end == size else None, is_whole=len(starts) == 1)
+        for start, end in pairwise([*starts, size])
+    ]
 
 
 def transport_pieces(file: IO[bytes], size: int) -> list[Piece] | None:

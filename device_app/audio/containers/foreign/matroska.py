@@ -56,12 +56,12 @@ def _damage(file: IO[bytes], size: int) -> tuple[list[tuple[int, int]], str | No
     """Starts and ends of what is damaged between elements, and the fault of the file."""
     hidden: list[tuple[int, int]] = []
     position, before, segment_end, cluster_end = 0, 0, size, 0
-    is_cut = False
+    is_cut = is_ended = False  # the latter: the last segment has ended where its size says
     for _ in range(MAX_ELEMENTS):
         if position >= size:
             break
         if position >= segment_end:  # joined files have several segments
-            segment_end, cluster_end = size, 0
+            segment_end, cluster_end, is_ended = size, 0, True
         if position >= cluster_end:
             cluster_end = 0
         element = _element(file, position)
@@ -70,7 +70,7 @@ def _damage(file: IO[bytes], size: int) -> tuple[list[tuple[int, int]], str | No
         if element is not None and is_known and element[0] in (SEGMENT, CLUSTER):
             before, position = position, element[1]
             if element[0] == SEGMENT:
-                segment_end = size if end is None else min(end, size)
+                segment_end, is_ended = size if end is None else min(end, size), False
                 is_cut |= end is not None and end > size
             else:
                 cluster_end = segment_end if end is None else min(end, segment_end)
@@ -81,6 +81,8 @@ def _damage(file: IO[bytes], size: int) -> tuple[list[tuple[int, int]], str | No
             break
         else:
             following = _next_element(file, before + 2, size, in_cluster=bool(cluster_end))
+            if following is None and is_ended:  # only a tag or padding follows
+                break
             if following is None or len(hidden) == MAX_REPAIRS:
                 return hidden, CUT if is_cut else DAMAGED
             start = position if position + 2 <= following else before
@@ -106,12 +108,10 @@ def _element(file: IO[bytes], position: int) -> tuple[bytes, int, int | None] | 
     content = position + width + count
     if value == (1 << 7 * count) - 1:
         return (name, content, None) if name in (SEGMENT, CLUSTER) else None
-    if (
-        name == SIMPLE_BLOCK
-        and len(size) >= count + 4
-        and (value < 4 or not size[count] & 0x80 or size[count + 3] & 0x70)
-    ):
-        return None  # the number of a track below 128, and flags
+    if name == SIMPLE_BLOCK and len(size) >= count + 5:
+        flags = size[count + 3 if size[count] & 0x80 else count + 4]  # after the track's number, of one or two bytes
+        if value < 4 or not size[count] & 0xC0 or flags & 0x70:
+            return None
     return name, content, content + value
 
 

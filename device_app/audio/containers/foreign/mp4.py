@@ -13,6 +13,7 @@ NO_INDEX = "its index is missing, because it is cut off or the recording was not
 MAX_BOXES = 1_000_000  # a fragmented file has two boxes for each second or so
 MAX_REPAIRS = 1000
 MAX_FILES = 1000
+MAX_VENDOR_BOXES = 20  # in a row
 BLOCK = 1 << 20
 KINDS = frozenset(b"ftyp styp moov moof mdat free skip wide sidx ssix mfra meta uuid pdin prft emsg pnot udta".split())
 _KIND = re.compile(b"|".join(sorted(KINDS)))
@@ -36,10 +37,11 @@ def pieces(file: IO[bytes], size: int) -> list[Piece] | None:
             files.append(_File(position))
         if kind in KINDS and end <= size:
             files[-1].kinds.add(kind.decode())
-        elif end >= size or not _is_box(file, end, size):  # else it is a vendor's own box
+        elif not _leads_on(file, position, size):
             following = _next_box(file, position + 8, size) if repairs < MAX_REPAIRS else size
             if following == size:
-                files[-1].fault = files[-1].fault or (CUT if kind in KINDS else DAMAGED)
+                if kind in KINDS or not files[-1].is_complete:  # else only a tag or padding follows
+                    files[-1].fault = files[-1].fault or (CUT if kind in KINDS else DAMAGED)
                 break
             repairs += 1
             files[-1].hide(position, following)
@@ -73,6 +75,11 @@ class _File:
         self.fault: str | None = None
         self._hidden: list[tuple[int, int]] = []
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing more must follow: its index has the positions of all samples."""
+        return {"moov", "mdat"} <= self.kinds and "moof" not in self.kinds
+
     def hide(self, start: int, end: int) -> None:
         """Makes a range of bytes a box to skip."""
         self._hidden.append((start, end))
@@ -96,7 +103,7 @@ def _box(file: IO[bytes], position: int, size: int) -> tuple[bytes, int]:
     if len(header) < 8:
         return b"", size + 1
     length, kind = struct.unpack(">I4s", header[:8])
-    if length == 0:  # up to the end of the file
+    if length == 0 and kind in KINDS:  # up to the end of the file
         return kind, size
     least = 8
     if length == 1 and len(header) == 16:
@@ -107,6 +114,17 @@ def _box(file: IO[bytes], position: int, size: int) -> tuple[bytes, int]:
 def _is_box(file: IO[bytes], position: int, size: int) -> bool:
     kind, end = _box(file, position, size)
     return kind in KINDS and end <= size
+
+
+def _leads_on(file: IO[bytes], position: int, size: int) -> bool:
+    """Whether boxes lead from here to a known one, or to the end: those between are a vendor's own."""
+    for _ in range(MAX_VENDOR_BOXES):
+        kind, position = _box(file, position, size)
+        if position >= size:
+            return position == size
+        if kind in KINDS:
+            return True
+    return False
 
 
 def _next_box(file: IO[bytes], position: int, size: int) -> int:

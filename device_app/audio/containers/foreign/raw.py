@@ -87,7 +87,10 @@ def pieces(file: IO[bytes], size: int) -> list[Piece] | None:
     for codec in OTHERS:
         if _is_chain(window, first, codec):
             frames = _walk(window, first, codec)
-            return [whole(file, size, frames.fault)]
+            # FFmpeg does not find the frames behind a large picture.
+            return [
+                Piece(View(file, [(first, size - first)]), frames.fault) if first else whole(file, size, frames.fault)
+            ]
     return None
 
 

@@ -5,6 +5,7 @@ import struct
 
 import pytest
 
+from device_app.audio.containers import is_foreign
 from device_app.audio.containers.foreign import pieces, raw
 from device_app.audio.containers.foreign.piece import CUT, DAMAGED
 
@@ -44,6 +45,26 @@ def test_a_damaged_box_is_hidden_and_nothing_moves():
 def test_a_box_of_a_vendor_is_no_damage():
     data = MP4[:-53] + box(b"Xtra", bytes(20)) + MP4[-53:]
     assert found(data) == [(data, None)]
+
+
+VENDOR = box(b"beam", bytes(20)) + box(b"thmb", bytes(9))
+TAIL = [b"\n", bytes(4), bytes(500), b"TAG" + bytes(125), VENDOR]
+
+
+@pytest.mark.parametrize("tail", TAIL)
+def test_what_follows_a_complete_mp4_file_is_no_damage(tail):
+    assert found(MP4 + tail) == [(MP4 + tail, None)]
+
+
+def test_a_file_that_follows_a_tag_is_found():
+    assert len(found(MP4 + b"TAG" + bytes(125) + MP4)) == 2
+
+
+def test_boxes_of_a_vendor_between_fragments_and_at_the_end_are_no_damage():
+    fragment = box(b"moof", bytes(9)) + box(b"mdat", bytes(9))
+    data = MP4 + fragment + VENDOR + fragment + VENDOR
+    assert found(data) == [(data, None)]
+    assert found(MP4 + fragment + bytes(500))[0][1] == DAMAGED  # fragments may have been there
 
 
 @pytest.mark.parametrize("length", [len(MP4) - 1, len(MP4) - 20])
@@ -98,6 +119,15 @@ def test_tags_between_and_after_frames_are_no_damage(tag):
     assert found(data) == [(data, None)]
     if tag.startswith(b"ID3"):
         assert found(tag + data + adts() * 9)[0][1] is None
+
+
+def test_frames_behind_a_tag_are_a_file_of_their_own():
+    assert found(b"ID3\4\0\0\0\0\x10\0" + bytes(2048) + adts() * 9) == [(adts() * 9, None)]
+
+
+@pytest.mark.parametrize("start", [box(b"wide"), box(b"skip", bytes(9)), (bytes(4) + b"G" + bytes(187)) * 3])
+def test_old_mov_files_and_m2ts_are_not_searched_for_other_formats(start):
+    assert is_foreign(io.BytesIO(start))
 
 
 GUIDS = {"header": "3026b2758e66cf11a6d900aa0062ce6c", "data": "3626b2758e66cf11a6d900aa0062ce6c"}
@@ -174,8 +204,26 @@ def test_avi_that_is_cut_off_or_damaged():
     assert found(AVI[:-70])[0][1] == CUT
     at = AVI.rindex(b"00wb")
     assert found(AVI[:at] + b"\xff" * 9 + AVI[at + 9 :])[0][1] == DAMAGED
+    assert found(AVI[:at] + bytes(len(AVI) - at))[0][1] == DAMAGED
     unfinished = AVI[:4] + bytes(4) + AVI[8:-70]
     assert found(unfinished)[0][1] is None
+
+
+@pytest.mark.parametrize("tail", [*TAIL, chunk(b"_PMX", b"<xmp>")])
+def test_what_follows_an_avi_file_is_no_damage(tail):
+    assert found(AVI + tail) == [(AVI + tail, None)]
+
+
+@pytest.mark.parametrize("tail", TAIL)
+def test_what_follows_a_matroska_file_is_no_damage(tail):
+    data = webm(b"".join(BLOCKS)) + tail
+    assert found(data) == [(data, None)]
+    assert found(data + webm(b"".join(BLOCKS)))[0][1] == DAMAGED  # FFmpeg reads the second, but not what is between
+
+
+def test_the_number_of_a_track_of_matroska_may_take_two_bytes():
+    blocks = b"".join(element(b"\xa3", b"\x40\x85\0" + bytes([number, 0x80]) + b"s" * 60) for number in range(9))
+    assert found(webm(blocks)) == [(webm(blocks), None)]
 
 
 def flv(kind=8, content=b"x" * 90):
@@ -187,6 +235,19 @@ def test_flv_that_is_cut_off_or_damaged():
     assert found(data)[0][1] is None
     assert found(data[:-40])[0][1] == CUT
     assert found(data[:200] + b"\xff" * 60 + data[260:])[0][1] == DAMAGED
+
+
+def test_flv_of_other_writers_is_no_damage():
+    start = b"FLV\1\4\0\0\0\x09\0\0\0\0"
+    without_header = flv()[:-4] + (90).to_bytes(4, "big")
+    assert found(start + without_header * 5)[0][1] is None
+    assert found(start + flv() * 3 + flv(15) + flv())[0][1] is None
+    assert found(start + flv() * 3 + b"\x0f" + b"\xff" * 60)[0][1] == DAMAGED
+
+
+def test_joined_flv_files_are_split():
+    data = b"FLV\1\4\0\0\0\x09\0\0\0\0" + flv() * 5
+    assert found(data + data[:-40]) == [(data, None), (data[:-40], CUT)]
 
 
 @pytest.mark.parametrize(("length", "first"), [(188, 0), (192, 4)])
