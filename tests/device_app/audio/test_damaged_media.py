@@ -82,12 +82,12 @@ def test_damaged_alac_is_reported(form, reader, use, tmp_path):
         path.write_bytes(encoded(AUDIO, RATE, "CAF", "ALAC_16"))
     else:
         make(path, form, codec="alac")
-    whole, message = decoded(path.read_bytes())  # libsndfile writes CAF with ALAC of which the last packet is cut
+    whole, message = decoded(path.read_bytes())
     assert message is None
     found, message = decoded(damaged(path.read_bytes(), count=6000), "talk")
     assert message.startswith("talk: damaged or cut off at ")
     assert seconds_read(message) > LENGTH_S - 1.5
-    assert ends_alike(found, whole)
+    assert ends_alike(found, whole[: len(found)])  # FFmpeg leaves out the last packet of a CAF by libsndfile
 
 
 def test_a_damaged_fragment_of_mp4_costs_that_fragment(tmp_path):
