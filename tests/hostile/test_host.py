@@ -57,7 +57,7 @@ class Machine:
     def call(self, *arguments, code=0, stdin=""):
         command = [*self._start, *map(str, arguments)]
         done = subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, timeout=600, check=False, input=stdin
+            command, env=self.environment, capture_output=True, text=True, timeout=1800, check=False, input=stdin
         )
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr
