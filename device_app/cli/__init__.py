@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import entry_points, version
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -170,13 +170,14 @@ def application() -> typer.Typer:
 def main() -> None:
     """Runs the command line. An error that the user can fix is printed as one line, with exit code 1."""
     prepare_streams()
+    os.environ.setdefault("NO_COLOR", "1")  # for rich and typer: hardly a colour is readable on dark and on light
     try:
         try:
             application()()
         finally:
             sys.stdout.flush()  # here, so that a full disk is still reported
     except AsrEdgeError as error:
-        sys.exit(f"asr-edge: {printable(str(error))}")
+        _exit_with(str(error))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader, for instance "head", has closed the pipe
@@ -185,7 +186,12 @@ def main() -> None:
     except OSError as error:
         _discard_output()
         remedy = "; free some space and try again" if error.errno == errno.ENOSPC else ""
-        sys.exit(f"asr-edge: {printable(str(error.filename or 'standard output'))}: {error.strerror}{remedy}")
+        _exit_with(f"{error.filename or 'standard output'}: {error.strerror}{remedy}")
+
+
+def _exit_with(message: str) -> NoReturn:
+    echo(f"asr-edge: {message}", err=True)
+    sys.exit(1)
 
 
 def _discard_output() -> None:

@@ -58,7 +58,8 @@ def record(
     with Store() as store:
         session = RecordingSession(store, domain, sentences, speaker)
         with Microphone(device, sample_rate) as microphone:  # an error is reported before the model loads
-            options.tell(f"Recording into domain {domain!r} with {microphone.name}, {microphone.sample_rate:g} Hz.")
+            into = "" if domain == DEFAULT_DOMAIN else f" into domain {domain!r}"
+            options.tell(f"Recording{into} with {microphone.name}, {microphone.sample_rate:g} Hz.")
         _, transcriber = options.load(model, threads)
         screen = RecordingScreen(session, keyboard, transcriber, lambda: Microphone(device, sample_rate), silence)
         with keyboard:

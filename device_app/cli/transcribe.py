@@ -295,9 +295,9 @@ def _segment_printer(form: Format, is_several: bool) -> Callable[[str, Transcrip
     from device_app.recognition.writers import json_line
 
     if form == Format.TXT:
-        return lambda name, segment: echo(f"{name}: {segment.text}" if is_several else segment.text)
+        return lambda name, segment: echo(f"{name}: {segment.text}" if is_several else segment.text, wraps=False)
     if form == Format.JSONL:
-        return lambda name, segment: echo(json_line(segment, name))
+        return lambda name, segment: echo(json_line(segment, name), wraps=False)
     return None
 
 

@@ -140,7 +140,7 @@ def _writer(output: str | None) -> Iterator[Write]:
     """Yields a function that prints a line, and appends it to a file at once if there is one."""
 
     def show(line: str) -> None:
-        echo(line)
+        echo(line, wraps=False)
         sys.stdout.flush()
 
     if output is None:
