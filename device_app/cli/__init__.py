@@ -48,7 +48,6 @@ from device_app.cli.option_errors import PlainErrors
 from device_app.cli.printing import echo, prepare_streams
 from device_app.paths import PROFILE_VARIABLE, data_folder
 from editing.errors import AsrEdgeError
-from editing.printable import printable
 
 app = typer.Typer(
     name="asr-edge",

@@ -20,7 +20,6 @@ import typer
 from editing.json_text import without_nan
 from editing.printable import ENCODING_ERRORS, printable
 
-
 CHOICE = " [y/N]: "
 _COMMAND = re.compile(r"'asr-edge[^']*'")
 _KEPT_SPACE = "\x00"  # not in a printable text

@@ -178,7 +178,7 @@ def test_the_width_is_that_of_the_terminal_that_gets_the_line(monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
     controller, end = pty.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
-    with open(end, "w") as stream:
+    with open(end, "w") as stream:  # noqa: PTH123 (a descriptor)
         monkeypatch.setattr("sys.stderr", stream)
         printing.echo("word " * 10, err=True)
         stream.flush()
