@@ -70,6 +70,7 @@ def label(
         with keyboard:
             confirmed = label_utterances(store, numbers, keyboard, transcriber, adds_terms=not no_term)
         echo(f"{confirmed} of {len(found)} confirmed")
+        tell_progress(store, found[0].domain if domain is None else domain, model)
 
 
 @app.command("set")
@@ -131,11 +132,10 @@ def correct(
             options.tell("Nothing was changed.")
             return
         utterance = store.set_text(utterance.number, new, domain)
-        labelled = sum(one.text is not None for one in store.utterances(utterance.domain))
-    _print_utterance(utterance)
-    if not no_term:
-        add_corrected_terms(utterance.hypothesis, utterance.text)
-    tell_progress(utterance.domain, labelled)
+        _print_utterance(utterance)
+        if not no_term:
+            add_corrected_terms(utterance.hypothesis, utterance.text)
+        tell_progress(store, utterance.domain, model)
 
 
 def _transcriber(model: str | None, threads: int | None) -> Transcriber:

@@ -68,6 +68,7 @@ def record(
             except KeyboardInterrupt:  # the same as the key q
                 options.tell("")
         _tell_summary(session, domain)
+        tell_progress(store, domain, model)
 
 
 def _tell_summary(session: RecordingSession, domain: str) -> None:
@@ -75,4 +76,3 @@ def _tell_summary(session: RecordingSession, domain: str) -> None:
     echo(f"{domain}: {done} recorded, {session.seconds / 60:.1f} min")
     if session.total is not None and session.done < session.total:
         options.tell("The same command continues with the rest.")
-    tell_progress(domain, session.labelled)

@@ -131,7 +131,8 @@ def _saving(domain: str, source: Source) -> Iterator[UtteranceSaver]:
             if ids := saver.ids:
                 numbers = f"{ids[0]}" if len(ids) == 1 else f"{ids[0]} to {ids[-1]}"
                 options.tell(
-                    f"Stored as {numbers}. To correct a text: asr-edge correct ID TEXT, or correct --last TEXT"
+                    f"Stored as {numbers}. Is a text wrong? 'asr-edge correct' opens the last one, "
+                    f"'asr-edge correct {ids[0]}' another."
                 )
             if known := saver.known:
                 options.tell(f"Not stored again, because the same audio is in the store: {', '.join(map(str, known))}")
