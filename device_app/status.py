@@ -151,7 +151,7 @@ def progress(one: DomainStatus) -> str:
     """How far a domain is from its next adaptation, or from a good one."""
     if one.last_edit is None:
         return missing(one.labelled)
-    new = f"{counted(one.new, 'new recording')} with text since the last adaptation"
+    new = f"{counted(one.new, 'new recording')} with text"
     return f"{new}; adapt again from {NEW_FOR_NEXT}" if one.new < NEW_FOR_NEXT else new
 
 

@@ -44,8 +44,8 @@ def test_progress_counts_to_10_and_40():
 def test_after_an_adaptation_new_recordings_count():
     adapted = replace(domain(14, 14, 1), last_edit="active")
     assert progress(domain(14, 14, 14)) == missing(14)
-    assert progress(adapted) == "1 new recording with text since the last adaptation; adapt again from 10"
-    assert progress(replace(adapted, new=12)) == "12 new recordings with text since the last adaptation"
+    assert progress(adapted) == "1 new recording with text; adapt again from 10"
+    assert progress(replace(adapted, new=12)) == "12 new recordings with text"
     assert [step.command for step in next_steps([adapted])] == ["asr-edge record", "asr-edge transcribe --save"]
     assert next_steps([replace(adapted, new=12)])[0].command == "asr-edge adapt"
 
