@@ -45,7 +45,7 @@ from device_app.cli import (
     vector,
 )
 from device_app.cli.option_errors import PlainErrors
-from device_app.cli.printing import echo, prepare_streams
+from device_app.cli.printing import echo, name_profile, prepare_streams
 from device_app.paths import PROFILE_VARIABLE, data_folder
 from editing.errors import AsrEdgeError
 
@@ -133,7 +133,10 @@ def _root(
         ),
     ] = None,
 ) -> None:
-    if profile_name is not None and profile_name != os.environ.get(PROFILE_VARIABLE):
+    is_chosen = profile_name is not None and profile_name != os.environ.get(PROFILE_VARIABLE)
+    own = [name for commands in PANELS.values() for name in commands if name != "profile"]
+    name_profile(profile_name if profile_name and is_chosen else "", own)
+    if profile_name is not None and is_chosen:
         before = os.environ.get(PROFILE_VARIABLE)
         os.environ[PROFILE_VARIABLE] = profile_name
         context.call_on_close(lambda: _restore(PROFILE_VARIABLE, before))

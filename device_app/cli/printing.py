@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 import textwrap
 import unicodedata
+from collections.abc import Iterable
+from contextvars import ContextVar
 from typing import Any, TextIO
 
 import typer
@@ -23,6 +26,27 @@ from editing.printable import ENCODING_ERRORS, printable
 CHOICE = " [y/N]: "
 _COMMAND = re.compile(r"'asr-edge[^']*'")
 _KEPT_SPACE = "\x00"  # not in a printable text
+
+
+_shown_profile: ContextVar[tuple[str, re.Pattern[str] | None]] = ContextVar(
+    "profile in shown commands", default=("", None)
+)
+
+
+def name_profile(name: str, commands: Iterable[str]) -> None:
+    """Makes the commands in messages name a profile: without it they would change what belongs to somebody else.
+
+    Args:
+        name: the profile of `--profile`; empty if the commands need none.
+        commands: names of the commands that depend on the profile.
+    """
+    pattern = re.compile(rf"\basr-edge (?=(?:{'|'.join(map(re.escape, commands))})\b)") if name else None
+    _shown_profile.set((shlex.quote(name), pattern))
+
+
+def _with_profile(text: str) -> str:
+    name, pattern = _shown_profile.get()
+    return text if pattern is None else pattern.sub(lambda _: f"asr-edge --profile {name} ", text)
 
 
 def echo(
@@ -36,13 +60,16 @@ def echo(
         line: what to print.
         err: print to standard error.
         bold: bold, at a terminal that can show it.
-        wraps: at a terminal, break a line that is too long between words; False for lines that a user copies.
+        wraps: at a terminal, break a line that is too long between words, and name the profile in commands; False for
+            transcripts, and for lines that a user copies.
         hanging: the columns by which the next lines of a broken line are indented; as the line by default.
     """
     stream = sys.stderr if err else sys.stdout
     text = printable(str(line))
-    if wraps and stream.isatty():
-        text = wrapped(text, _columns(stream), hanging)
+    if wraps:
+        text = _with_profile(text)
+        if stream.isatty():
+            text = wrapped(text, _columns(stream), hanging)
     typer.echo(typer.style(text, bold=True) if bold and not is_dumb() else text, err=err)
 
 
@@ -66,7 +93,7 @@ def wrapped(text: str, columns: int, hanging: int | None = None) -> str:
     """
     if len(text) <= columns or any(unicodedata.east_asian_width(character) in "WF" for character in text):
         return text
-    indent = len(text) - len(text.lstrip()) if hanging is None else hanging
+    indent = min(len(text) - len(text.lstrip()) if hanging is None else hanging, columns // 2)
     if " · " in text:  # a list of keys: "e edit text · q quit"
         kept = text[:indent] + re.sub("(?<!·) ", _KEPT_SPACE, text[indent:])
     else:

@@ -130,10 +130,8 @@ def _saving(domain: str, source: Source) -> Iterator[UtteranceSaver]:
         finally:
             if ids := saver.ids:
                 numbers = f"{ids[0]}" if len(ids) == 1 else f"{ids[0]} to {ids[-1]}"
-                options.tell(
-                    f"Stored as {numbers}. Is a text wrong? 'asr-edge correct' opens the last one, "
-                    f"'asr-edge correct {ids[0]}' another."
-                )
+                another = "" if len(ids) == 1 else f", 'asr-edge correct {ids[0]}' another"
+                options.tell(f"Stored as {numbers}. Is a text wrong? 'asr-edge correct' opens the last one{another}.")
             if known := saver.known:
                 options.tell(f"Not stored again, because the same audio is in the store: {', '.join(map(str, known))}")
 

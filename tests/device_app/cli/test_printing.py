@@ -152,6 +152,11 @@ def test_a_terminal_breaks_lines_between_words_and_keeps_their_indent(at_termina
         "  trains on the others.",
     ]
     assert at_terminal(40, "name  " + "word " * 12, hanging=6)[1] == "      word word word word word"
+    assert at_terminal(20, "a-long-command   a reason of words", hanging=17) == [
+        "a-long-command   a",
+        "          reason of",
+        "          words",
+    ]
 
 
 def test_a_terminal_breaks_no_command_no_name_and_no_key_in_two(at_terminal):
