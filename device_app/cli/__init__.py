@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -105,6 +106,7 @@ PANELS: Mapping[str, Mapping[str, typer.Typer | Callable[..., None]]] = {
 }
 MORE = "Own models, hosts and experiments"  # commands of other packages, which need extras
 
+MIN_BOX_COLUMNS = 60  # below, the boxes of the help would cut off names of options
 HELP = {"-h", "--help"}
 INTERRUPTED = 130  # 128 + SIGINT: the exit code that shells use
 
@@ -159,6 +161,9 @@ def _restore(variable: str, value: str | None) -> None:
 @cache
 def application() -> typer.Typer:
     """All commands, including those of other packages (entry points of the group "asr_edge.commands")."""
+    if (columns := shutil.get_terminal_size().columns) < MIN_BOX_COLUMNS:
+        app.rich_markup_mode = None
+        app.info.context_settings = {**(app.info.context_settings or {}), "terminal_width": columns}
     plugins = {point.name: point.load() for point in entry_points(group="asr_edge.commands")}
     for panel, commands in {**PANELS, MORE: plugins}.items():
         for name, command in commands.items():

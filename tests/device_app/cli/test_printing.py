@@ -213,3 +213,10 @@ def test_a_long_error_is_broken_between_words(monkeypatch):
     assert lines[0].startswith("asr-edge: ")
     assert len(lines) > 1
     assert all(len(line) <= 40 for line in lines)
+
+
+def test_help_on_a_narrow_terminal_cuts_nothing_off(run_process):
+    done = run_process("correct", "--help", COLUMNS="40")
+    assert "--threads" in done.stdout
+    assert "…" not in done.stdout
+    assert all(len(line) <= 40 for line in done.stdout.splitlines())
