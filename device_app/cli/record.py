@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from device_app.cli import completion, options
+from device_app.cli.judging import open_ledger
 from device_app.cli.printing import echo
 from device_app.cli.terminal.keyboard import Keyboard
 from device_app.cli.terminal.next_step import tell_progress
@@ -68,7 +69,7 @@ def record(
             except KeyboardInterrupt:  # the same as the key q
                 options.tell("")
         _tell_summary(session, domain)
-        tell_progress(store, domain, model)
+        tell_progress(store, open_ledger(model), domain)
 
 
 def _tell_summary(session: RecordingSession, domain: str) -> None:
