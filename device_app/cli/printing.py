@@ -93,14 +93,17 @@ def wrapped(text: str, columns: int, hanging: int | None = None) -> str:
     """
     if len(text) <= columns or any(unicodedata.east_asian_width(character) in "WF" for character in text):
         return text
-    indent = min(len(text) - len(text.lstrip()) if hanging is None else hanging, columns // 2)
-    if " · " in text:  # a list of keys: "e edit text · q quit"
-        kept = text[:indent] + re.sub("(?<!·) ", _KEPT_SPACE, text[indent:])
+    body = text.lstrip()
+    first = len(text) - len(body)
+    indent = min(first if hanging is None else hanging, columns // 2)
+    if " · " in body:  # a list of keys: "e edit text · q quit"
+        kept = re.sub("(?<!·) ", _KEPT_SPACE, body)
     else:
-        kept = _COMMAND.sub(lambda found: found[0].replace(" ", _KEPT_SPACE), text)
+        kept = _COMMAND.sub(lambda found: found[0].replace(" ", _KEPT_SPACE), body)
     lines = textwrap.wrap(
         kept,
-        max(columns, indent + 1),
+        columns,
+        initial_indent=" " * first,
         subsequent_indent=" " * indent,
         break_long_words=False,
         break_on_hyphens=False,

@@ -162,6 +162,7 @@ def test_a_terminal_breaks_lines_between_words_and_keeps_their_indent(at_termina
 def test_a_terminal_breaks_no_command_no_name_and_no_key_in_two(at_terminal):
     assert at_terminal(20, LINE)[4] == "  'asr-edge adapt --domain kitchen'"
     assert at_terminal(10, "/home/anna/recordings/kitchen-talk.flac is missing")[0].endswith("kitchen-talk.flac")
+    assert at_terminal(10, "  /a-long-path.flac is missing")[:2] == ["  /a-long-path.flac", "  is"]
     assert at_terminal(30, "  Enter keep · p play · e edit text · q quit") == [
         "  Enter keep · p play ·",
         "  e edit text · q quit",
