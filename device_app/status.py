@@ -97,7 +97,7 @@ def status(store: Store, ledger: Ledger) -> Status:
     Raises:
         StorageError: the store or the ledger is damaged.
     """
-    domains = [_domain_status(store, ledger, domain) for domain in store.domains() if domain != GUARD_SET]
+    domains = [domain_status(store, ledger, domain) for domain in store.domains() if domain != GUARD_SET]
     applied = [edit for edit in ledger.edits if ledger.is_applied(edit.id)]
     interrupted = interrupted_domains(ledger)
     missing_audio = str(store.audio_folder) if store.is_audio_missing() else None
@@ -136,7 +136,7 @@ def next_steps(domains: Sequence[DomainStatus], interrupted: Sequence[str] = ())
     steps += [
         Step(
             f"asr-edge record{domain_option(one.domain)}",
-            NOTHING_TO_GAIN if one.has_nothing_to_gain else missing(one.labelled),
+            NOTHING_TO_GAIN if one.has_nothing_to_gain else progress(one),
         )
         for one in domains
         if one.has_nothing_to_gain or (one.labelled < RECOMMENDED and not one.unlabelled)
@@ -145,6 +145,14 @@ def next_steps(domains: Sequence[DomainStatus], interrupted: Sequence[str] = ())
         steps.append(Step("asr-edge record", f"read {MIN_LABELLED} sentences or more aloud"))
     steps.append(Step("asr-edge transcribe --save", "speak, and correct what is wrong"))
     return steps
+
+
+def progress(one: DomainStatus) -> str:
+    """How far a domain is from its next adaptation, or from a good one."""
+    if one.last_edit is None:
+        return missing(one.labelled)
+    new = f"{counted(one.new, 'new recording')} with text"
+    return f"{new}; adapt again from {NEW_FOR_NEXT}" if one.new < NEW_FOR_NEXT else new
 
 
 def missing(labelled: int) -> str:
@@ -161,7 +169,14 @@ def domain_option(domain: str) -> str:
     return "" if domain == DEFAULT_DOMAIN else f" --domain {shlex.quote(domain)}"
 
 
-def _domain_status(store: Store, ledger: Ledger, domain: str) -> DomainStatus:
+def domain_status(store: Store, ledger: Ledger, domain: str) -> DomainStatus:
+    """Collects the state of a domain; measures nothing.
+
+    Raises:
+        StorageError: the store or the ledger is damaged.
+    """
+    if domain not in store.domains():
+        return DomainStatus(domain, 0, 0, 0.0, 0)
     (stats,) = store.stats(domain)
     labelled = [utterance for utterance in store.utterances(domain) if utterance.text is not None]
     adaptations = [edit for edit in ledger.edits if domain in edit.domains and edit.kind == "adapt"]

@@ -80,7 +80,8 @@ def expected_duration_text(training_set: TrainingSet, epochs: int) -> str:
     minutes = _expected_minutes(training_set.origin.base, speech_s, epochs)
     if minutes is None:
         return ""
-    return f", {'a minute or less' if minutes <= 1 else f'about {minutes} minutes'} without a GPU"
+    duration = "a minute or less" if minutes <= 1 else f"about {minutes} minutes"
+    return f", {duration} without a GPU, longer if this computer is busy"
 
 
 def expected_minutes(base: str, training: Sequence[StoredUtterance]) -> int | None:

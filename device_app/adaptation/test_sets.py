@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -138,7 +138,8 @@ def transcribe_sets(
     found = transcribe_texts(transcriber, sets, reporter, label)
     if GUARD_SET in sets:
         reference = () if before is None else before[GUARD_SET].outputs
-        found[GUARD_SET] = with_outputs(found[GUARD_SET], transcriber, sets[GUARD_SET], reference)
+        with reporter.progress("measuring on general speech", len(sets[GUARD_SET])) as advance:
+            found[GUARD_SET] = with_outputs(found[GUARD_SET], transcriber, sets[GUARD_SET], reference, advance)
     return found
 
 
@@ -158,7 +159,11 @@ def transcribe_texts(
 
 
 def with_outputs(
-    hypotheses: Hypotheses, transcriber: Transcriber, utterances: Sequence[Utterance], before: Sequence[TopOutputs]
+    hypotheses: Hypotheses,
+    transcriber: Transcriber,
+    utterances: Sequence[Utterance],
+    before: Sequence[TopOutputs],
+    advance: Callable[[float], None],
 ) -> Hypotheses:
     """Adds the model's outputs for the utterances, their divergence from another version's, if any, and the losses."""
     outputs, divergences, losses = [], [], []
@@ -169,6 +174,7 @@ def with_outputs(
             divergences.append(before[index].divergence(log_probabilities))
         if (loss := transcriber.text_loss(log_probabilities, one.transcript)) is not None:
             losses.append(loss)
+        advance(1)
     return replace(hypotheses, outputs=outputs, divergences=divergences, losses=tuple(losses))
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import entry_points, version
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -45,10 +46,9 @@ from device_app.cli import (
     vector,
 )
 from device_app.cli.option_errors import PlainErrors
-from device_app.cli.printing import echo, prepare_streams
+from device_app.cli.printing import echo, name_profile, prepare_streams
 from device_app.paths import PROFILE_VARIABLE, data_folder
 from editing.errors import AsrEdgeError
-from editing.printable import printable
 
 app = typer.Typer(
     name="asr-edge",
@@ -106,6 +106,7 @@ PANELS: Mapping[str, Mapping[str, typer.Typer | Callable[..., None]]] = {
 }
 MORE = "Own models, hosts and experiments"  # commands of other packages, which need extras
 
+MIN_BOX_COLUMNS = 60  # below, the boxes of the help would cut off names of options
 HELP = {"-h", "--help"}
 INTERRUPTED = 130  # 128 + SIGINT: the exit code that shells use
 
@@ -134,7 +135,10 @@ def _root(
         ),
     ] = None,
 ) -> None:
-    if profile_name is not None and profile_name != os.environ.get(PROFILE_VARIABLE):
+    is_chosen = profile_name is not None and profile_name != os.environ.get(PROFILE_VARIABLE)
+    own = [name for commands in PANELS.values() for name in commands if name != "profile"]
+    name_profile(profile_name if profile_name and is_chosen else "", own)
+    if profile_name is not None and is_chosen:
         before = os.environ.get(PROFILE_VARIABLE)
         os.environ[PROFILE_VARIABLE] = profile_name
         context.call_on_close(lambda: _restore(PROFILE_VARIABLE, before))
@@ -157,6 +161,9 @@ def _restore(variable: str, value: str | None) -> None:
 @cache
 def application() -> typer.Typer:
     """All commands, including those of other packages (entry points of the group "asr_edge.commands")."""
+    if (columns := shutil.get_terminal_size().columns) < MIN_BOX_COLUMNS:
+        app.rich_markup_mode = None
+        app.info.context_settings = {**(app.info.context_settings or {}), "terminal_width": columns}
     plugins = {point.name: point.load() for point in entry_points(group="asr_edge.commands")}
     for panel, commands in {**PANELS, MORE: plugins}.items():
         for name, command in commands.items():
@@ -170,13 +177,14 @@ def application() -> typer.Typer:
 def main() -> None:
     """Runs the command line. An error that the user can fix is printed as one line, with exit code 1."""
     prepare_streams()
+    os.environ.setdefault("NO_COLOR", "1")  # for rich and typer: hardly a colour is readable on dark and on light
     try:
         try:
             application()()
         finally:
             sys.stdout.flush()  # here, so that a full disk is still reported
     except AsrEdgeError as error:
-        sys.exit(f"asr-edge: {printable(str(error))}")
+        _exit_with(str(error))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader, for instance "head", has closed the pipe
@@ -185,7 +193,12 @@ def main() -> None:
     except OSError as error:
         _discard_output()
         remedy = "; free some space and try again" if error.errno == errno.ENOSPC else ""
-        sys.exit(f"asr-edge: {printable(str(error.filename or 'standard output'))}: {error.strerror}{remedy}")
+        _exit_with(f"{error.filename or 'standard output'}: {error.strerror}{remedy}")
+
+
+def _exit_with(message: str) -> NoReturn:
+    echo(f"asr-edge: {message}", err=True)
+    sys.exit(1)
 
 
 def _discard_output() -> None:

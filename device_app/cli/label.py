@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from device_app.cli import completion, options
+from device_app.cli.judging import open_ledger
 from device_app.cli.printing import echo
 from device_app.cli.terminal.corrections import add_corrected_terms
 from device_app.cli.terminal.keyboard import Keyboard
@@ -70,6 +71,7 @@ def label(
         with keyboard:
             confirmed = label_utterances(store, numbers, keyboard, transcriber, adds_terms=not no_term)
         echo(f"{confirmed} of {len(found)} confirmed")
+        tell_progress(store, open_ledger(model), found[0].domain if domain is None else domain)
 
 
 @app.command("set")
@@ -131,11 +133,10 @@ def correct(
             options.tell("Nothing was changed.")
             return
         utterance = store.set_text(utterance.number, new, domain)
-        labelled = sum(one.text is not None for one in store.utterances(utterance.domain))
-    _print_utterance(utterance)
-    if not no_term:
-        add_corrected_terms(utterance.hypothesis, utterance.text)
-    tell_progress(utterance.domain, labelled)
+        _print_utterance(utterance)
+        if not no_term:
+            add_corrected_terms(utterance.hypothesis, utterance.text)
+        tell_progress(store, open_ledger(model), utterance.domain)
 
 
 def _transcriber(model: str | None, threads: int | None) -> Transcriber:

@@ -29,7 +29,7 @@ def log(model: options.Model = None, as_json: options.Json = False) -> None:
         print_json(_record(ledger))
         return
     if not ledger.edits:
-        echo("The base model, without edits. 'asr-edge adapt --domain NAME' makes one.")
+        echo("The base model, without edits. 'asr-edge adapt' makes one.")
         return
     head = ("edit", "state", "domain", "utterances", "WER before", "after", "lambda", "created")
     rows = [

@@ -290,9 +290,9 @@ def lambda_text(lam: Any) -> str:
     return f"{lam:g}"
 
 
-def tell(message: str, *, bold: bool = False, colour: str | None = None) -> None:
-    """Prints a message on standard error; standard output is for results."""
-    echo(message, err=True, bold=bold, colour=colour)
+def tell(message: str, *, bold: bool = False, hanging: int | None = None) -> None:
+    """Prints a message on standard error; standard output is for results. See `printing.echo`."""
+    echo(message, err=True, bold=bold, hanging=hanging)
 
 
 def model_files(model: str | None) -> list[Path]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from device_app.cli import completion, options
+from device_app.cli.judging import open_ledger
 from device_app.cli.printing import echo
 from device_app.cli.terminal.keyboard import Keyboard
 from device_app.cli.terminal.next_step import tell_progress
@@ -58,7 +59,8 @@ def record(
     with Store() as store:
         session = RecordingSession(store, domain, sentences, speaker)
         with Microphone(device, sample_rate) as microphone:  # an error is reported before the model loads
-            options.tell(f"Recording into domain {domain!r} with {microphone.name}, {microphone.sample_rate:g} Hz.")
+            into = "" if domain == DEFAULT_DOMAIN else f" into domain {domain!r}"
+            options.tell(f"Recording{into} with {microphone.name}, {microphone.sample_rate:g} Hz.")
         _, transcriber = options.load(model, threads)
         screen = RecordingScreen(session, keyboard, transcriber, lambda: Microphone(device, sample_rate), silence)
         with keyboard:
@@ -67,6 +69,7 @@ def record(
             except KeyboardInterrupt:  # the same as the key q
                 options.tell("")
         _tell_summary(session, domain)
+        tell_progress(store, open_ledger(model), domain)
 
 
 def _tell_summary(session: RecordingSession, domain: str) -> None:
@@ -74,4 +77,3 @@ def _tell_summary(session: RecordingSession, domain: str) -> None:
     echo(f"{domain}: {done} recorded, {session.seconds / 60:.1f} min")
     if session.total is not None and session.done < session.total:
         options.tell("The same command continues with the rest.")
-    tell_progress(domain, session.labelled)

@@ -95,8 +95,8 @@ def install(
     command = [sys.executable, "-m", "device_app", "serve"]
     folder = install_units(units(command, port, wyoming_port, own_environment()), overwrite=overwrite)
     options.tell(f"Written to {folder}. To start it now and after each login:")
-    echo("systemctl --user daemon-reload")
-    echo("systemctl --user enable --now asr-edge.socket asr-edge-wyoming.socket")
+    echo("systemctl --user daemon-reload", wraps=False)
+    echo("systemctl --user enable --now asr-edge.socket asr-edge-wyoming.socket", wraps=False)
 
 
 @token.command("add")

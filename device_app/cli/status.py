@@ -58,7 +58,7 @@ def _print(found: Status) -> None:
     echo("What to do next:")
     width = max(len(step.command) for step in found.next[:STEPS])
     for step in found.next[:STEPS]:
-        echo(f"  {step.command.ljust(width)}   {step.reason}")
+        echo(f"  {step.command.ljust(width)}   {step.reason}", hanging=width + 5)
     echo("'asr-edge --help' lists all commands.")
 
 

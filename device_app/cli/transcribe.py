@@ -130,9 +130,8 @@ def _saving(domain: str, source: Source) -> Iterator[UtteranceSaver]:
         finally:
             if ids := saver.ids:
                 numbers = f"{ids[0]}" if len(ids) == 1 else f"{ids[0]} to {ids[-1]}"
-                options.tell(
-                    f"Stored as {numbers}. To correct a text: asr-edge correct ID TEXT, or correct --last TEXT"
-                )
+                another = "" if len(ids) == 1 else f", 'asr-edge correct {ids[0]}' another"
+                options.tell(f"Stored as {numbers}. Is a text wrong? 'asr-edge correct' opens the last one{another}.")
             if known := saver.known:
                 options.tell(f"Not stored again, because the same audio is in the store: {', '.join(map(str, known))}")
 
@@ -295,9 +294,9 @@ def _segment_printer(form: Format, is_several: bool) -> Callable[[str, Transcrip
     from device_app.recognition.writers import json_line
 
     if form == Format.TXT:
-        return lambda name, segment: echo(f"{name}: {segment.text}" if is_several else segment.text)
+        return lambda name, segment: echo(f"{name}: {segment.text}" if is_several else segment.text, wraps=False)
     if form == Format.JSONL:
-        return lambda name, segment: echo(json_line(segment, name))
+        return lambda name, segment: echo(json_line(segment, name), wraps=False)
     return None
 
 

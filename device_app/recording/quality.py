@@ -155,7 +155,7 @@ def problems(quality: Quality, text: str | None = None, hypothesis: str | None =
         "short": f"too short ({quality.speech_s:.1f} s of speech)",
         "cut start": "the start is cut off: wait a moment before speaking",
         "cut end": "the end is cut off: wait a moment after speaking",
-        "other text": f"not what was recognised ({hypothesis or 'nothing'}): was it this sentence?",
+        "other text": "the recognised text is very different: did you read this sentence?",
     }
     return [texts[problem] for problem in find_problems(quality, text, hypothesis)]
 

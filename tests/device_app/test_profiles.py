@@ -95,3 +95,12 @@ def test_a_profile_is_deleted_with_its_data_after_asking(monkeypatch, folder):
     call("profile", "remove", "anna", stdin=b"y\n")
     assert not (folder / "anna").exists()
     assert "there is no profile 'anna'" in call("profile", "remove", "anna", "--yes", code=1).stderr
+
+
+def test_commands_in_messages_name_the_profile_that_the_option_chose(monkeypatch):
+    call("profile", "add", "anna")
+    assert "  asr-edge --profile anna record  " in call("--profile", "anna", "status").stdout
+    assert "'asr-edge --profile anna adapt'" in call("--profile", "anna", "log").stdout
+    assert "  asr-edge record  " in call("status").stdout
+    monkeypatch.setenv("ASR_EDGE_PROFILE", "anna")  # then all commands use it
+    assert "  asr-edge record  " in call("status").stdout

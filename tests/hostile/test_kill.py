@@ -59,7 +59,7 @@ def test_recording(terminal, virtual_microphone, reading, tmp_path):
 
 def take(screen):
     """Records a moment; returns the key that keeps it."""
-    screen.wait_for("speak, or Space")
+    screen.wait_for("Space starts")
     screen.wait_for("●")  # speech is playing, so the take begins by itself
     time.sleep(0.3)
     screen.press(" ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import sys
 from contextlib import ExitStack
@@ -86,6 +87,8 @@ class Keyboard:
         from prompt_toolkit import PromptSession
         from prompt_toolkit.output import create_output
 
+        # A line needs no cursor position, and a terminal that does not tell it would get a warning.
+        os.environ.setdefault("PROMPT_TOOLKIT_NO_CPR", "1")
         session: PromptSession[str] = PromptSession(input=self._input, output=create_output(stdout=sys.stderr))
         with self._input.cooked_mode():
             try:

@@ -94,6 +94,7 @@ class _Screen:
         self._microphone = microphone
         self._lost = 0
         self._silent_s = 0.0
+        self._had_sound = False
         self._is_silence_reported = False
 
     def show(self, updates: Sequence[Update]) -> None:
@@ -121,8 +122,10 @@ class _Screen:
 
     def show_level(self, level_dbfs: float, block_s: float) -> None:
         self.line.show(level_dbfs)
-        self._silent_s = self._silent_s + block_s if level_dbfs < SILENT_DBFS else 0.0
-        if self._silent_s >= REPORTED_AFTER_S and not self._is_silence_reported:
+        # Once there was sound, the microphone works: some systems give zeros in the pauses between sentences.
+        self._had_sound = self._had_sound or level_dbfs >= SILENT_DBFS
+        self._silent_s += block_s
+        if self._silent_s >= REPORTED_AFTER_S and not (self._had_sound or self._is_silence_reported):
             self._is_silence_reported = True
             self.line.clear()
             options.tell(
@@ -140,7 +143,7 @@ def _writer(output: str | None) -> Iterator[Write]:
     """Yields a function that prints a line, and appends it to a file at once if there is one."""
 
     def show(line: str) -> None:
-        echo(line)
+        echo(line, wraps=False)
         sys.stdout.flush()
 
     if output is None:

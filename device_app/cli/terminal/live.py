@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 
+from device_app.cli.printing import is_dumb
 from editing.printable import printable
 
 MIN_DBFS = -60.0
@@ -25,21 +26,25 @@ def meter(level_dbfs: float) -> str:
 
 
 class LiveLine:
-    """The last line of a terminal, rewritten in place; shows nothing if the output is not a terminal.
+    """The last line of a terminal, rewritten in place; shows nothing if the output is not a terminal that can do this.
 
     Attributes:
         text: the text after the meter, such as the partial hypothesis of the current utterance.
     """
 
     def __init__(self) -> None:
-        self.is_visible = sys.stderr.isatty() and sys.stdout.isatty()
+        self.is_visible = sys.stderr.isatty() and sys.stdout.isatty() and not is_dumb()
         self.text = ""
+
+    def fits(self) -> bool:
+        """Whether the whole text is visible."""
+        return self.is_visible and len(printable(self.text)) <= self._width()
 
     def show(self, level_dbfs: float) -> None:
         """Draws the meter, and as much of the end of the text as fits."""
         if not self.is_visible:
             return
-        width = shutil.get_terminal_size().columns - METER_WIDTH - 4
+        width = self._width()
         text = printable(self.text)
         text = text if len(text) <= width else "…" + text[-width + 1 :]
         sys.stderr.write(f"\r\x1b[K[{meter(level_dbfs)}] {text}")
@@ -51,3 +56,7 @@ class LiveLine:
         if self.is_visible:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
+
+    def _width(self) -> int:
+        """Columns beside the meter."""
+        return shutil.get_terminal_size().columns - METER_WIDTH - 4

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from device_app.cli import options
 
+if TYPE_CHECKING:
+    from device_app.data.store import Store
+    from device_app.models.ledger import Ledger
 
-def tell_progress(domain: str, labelled: int) -> None:
-    """Prints how many labelled recordings an adaptation still needs, and the next command.
+
+def tell_progress(store: Store, ledger: Ledger, domain: str) -> None:
+    """Prints how far a domain is from its next adaptation, and the next command, the same as `asr-edge status`.
 
     Args:
+        store: the store with the recordings.
+        ledger: the ledger of the model.
         domain: the domain.
-        labelled: number of its recordings with a text.
-    """
-    from device_app.status import MIN_LABELLED, domain_option, missing
 
-    command = "adapt" if labelled >= MIN_LABELLED else "record"
-    options.tell(f"{missing(labelled)}. Next: asr-edge {command}{domain_option(domain)}")
+    Raises:
+        StorageError: the store or the ledger is damaged.
+    """
+    from device_app.status import domain_status, next_steps, progress
+
+    found = domain_status(store, ledger, domain)
+    options.tell(f"{progress(found)}. Next: {next_steps([found])[0].command}")

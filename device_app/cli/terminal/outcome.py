@@ -41,6 +41,8 @@ def report_adaptation(ledger: Ledger, outcome: Outcome | None, domain: str, as_j
     if outcome.candidates and outcome.edit is not None and not as_json:
         _print_candidates(outcome.candidates, outcome.edit.settings)
     _print_outcome(outcome, as_json)
+    if outcome.promoted:
+        options.tell("Next: 'asr-edge transcribe --save', and 'asr-edge correct' where a text is wrong.")
     _save_sweep_plot(ledger, outcome, domain)
     _exit_if_rejected(outcome)
 

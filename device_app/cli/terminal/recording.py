@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from device_app.recognition.transcriber import Transcriber
     from device_app.recording.session import Item, RecordingSession, Take
 
-LISTENING = "speak, or Space · s skip · b back · q quit"
+KEYS = "s skip · b back · q quit"
 
 
 class _Recorded(NamedTuple):
@@ -71,7 +71,10 @@ class RecordingScreen:
             self._show(item)
             key = "a" if item.stored is None else self._review_stored(item.stored)
             while key == "a":
-                key = self._take(self._session.current or item)  # its text may have been edited
+                item = self._session.current or item  # its text may have been edited
+                key = self._take(item)
+                if key == "a":
+                    self._show_text(item)  # it may have scrolled away
             if key == "q":
                 return
             if key == "s":
@@ -89,12 +92,15 @@ class RecordingScreen:
         minutes, seconds = divmod(round(session.seconds), 60)
         options.tell("")
         options.tell(f"[{number}{of}, {minutes}:{seconds:02} recorded; {missing(session.labelled)}]")
+        self._show_text(item)
+
+    def _show_text(self, item: Item) -> None:
         text = item.text or "(say anything)"
         options.tell(f"  {text}" if item.stored is None else f"  {text} (recorded before)", bold=True)
 
     def _take(self, item: Item) -> str:
         """Records a take and asks what to do with it; returns the pressed key."""
-        recorded = self._record()
+        recorded = self._record("speak" if item.text is None else "read it aloud")
         if recorded.key is not None:
             return recorded.key
         try:
@@ -107,12 +113,20 @@ class RecordingScreen:
         text = take.hypothesis or None if item.text is None else item.text
         return self._review_take(take, text, recorded.is_incomplete)
 
-    def _record(self) -> _Recorded:
+    def _record(self, request: str) -> _Recorded:
+        """Records a take.
+
+        Args:
+            request: what the user is to do, shown until they begin.
+        """
         from device_app.audio.samples import level_dbfs
         from device_app.recording.take_recorder import TakeRecorder
 
         line = LiveLine()
-        line.text = LISTENING
+        line.text = f"{request} · Space starts · {KEYS}"
+        if not line.fits():
+            options.tell(f"  {request} · Space starts · {KEYS}")
+            line.text = request
         with self._microphone() as microphone:
             recorder = TakeRecorder(microphone.sample_rate, self._voice, self._silence_s)
             try:
@@ -149,7 +163,7 @@ class RecordingScreen:
         from device_app.recording.quality import problems
 
         for problem in problems(take.quality, text, take.hypothesis):
-            options.tell(f"  ! {problem}", colour="yellow")
+            options.tell(f"  ! {problem}", bold=True, hanging=4)
 
     def _review_take(self, take: Take, text: str | None, is_incomplete: bool) -> str:
         """Asks what to do with a take; returns the key of another action, or "" if the take was saved.
@@ -161,7 +175,8 @@ class RecordingScreen:
         is_doubtful = bool(doubt)
         while True:
             if is_doubtful:
-                options.tell(f"  {doubt} Enter again · k keep · p play · s skip · b back · e edit · q quit")
+                options.tell(f"  {doubt} Enter records it again.")
+                options.tell("  Enter again · k keep · p play · s skip · b back · e edit text · q quit")
             else:
                 options.tell("  Enter keep · a again · p play · s skip · b back · e edit text · q quit")
             key = self._keyboard.choose("apsbeqk" if is_doubtful else "apsbeq")

@@ -42,13 +42,15 @@ def edited(text: str, keyboard: Keyboard) -> str | None:
 
 
 def show_words(words: Sequence[Word]) -> None:
-    """Prints the recognised words; highlights words with a low confidence and shows the confidence."""
+    """Prints the recognised words; words with a low confidence are bold and followed by the confidence."""
     from rich.console import Console
+    from rich.padding import Padding
     from rich.text import Text
 
-    line = Text("  recognised: ")
+    line = Text("recognised: ")
     for word in words:
         is_sure = word.confidence >= MIN_CONFIDENCE
-        line.append(printable(word.text), style="" if is_sure else "bold yellow")
-        line.append(" " if is_sure else f"({word.confidence:.0%}) ", style="" if is_sure else "yellow")
-    Console(stderr=True, highlight=False).print(line if words else Text("  recognised: nothing"))
+        line.append(printable(word.text), style="" if is_sure else "bold underline")
+        line.append(" " if is_sure else f"({word.confidence:.0%}) ")
+    text = line if words else Text("recognised: nothing")
+    Console(stderr=True, highlight=False).print(Padding(text, (0, 0, 0, 2), expand=False))

@@ -38,4 +38,4 @@ def _print_paragraphs(header: Sequence[str], rows: Sequence[Sequence[str]]) -> N
             echo()
         for name, cell in zip(header, row, strict=True):
             if cell:
-                echo(f"{name.ljust(width)}{GAP}{cell}")
+                echo(f"{name.ljust(width)}{GAP}{cell}", hanging=width + len(GAP))

@@ -261,7 +261,7 @@ def test_log_lists_edits_and_the_active_version(home_adapted):
 
 
 def test_log_without_an_edit(empty_home):
-    assert call("log").stdout == "The base model, without edits. 'asr-edge adapt --domain NAME' makes one.\n"
+    assert call("log").stdout == "The base model, without edits. 'asr-edge adapt' makes one.\n"
 
 
 def test_show_describes_one_edit(home_adapted):

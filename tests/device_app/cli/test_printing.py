@@ -2,11 +2,16 @@
 
 import ast
 import errno
+import fcntl
+import io
 import json
 import math
 import os
+import pty
 import re
+import struct
 import sys
+import termios
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -114,3 +119,105 @@ def test_names_of_microphones_are_escaped(sound, name):
     done = call("transcribe", "--list-devices")
     assert not UNSAFE.search(done.stdout)
     assert done.stdout.count("\n") == 1
+
+
+class ATerminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def at_terminal(monkeypatch):
+    """Prints a line at a terminal of so many columns; returns the lines on its screen."""
+
+    def shown(columns, line, *, term="xterm", **options):
+        screen = ATerminal()
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setenv("TERM", term)
+        monkeypatch.setattr("sys.stderr", screen)
+        printing.echo(line, err=True, **options)
+        return screen.getvalue().splitlines()
+
+    return shown
+
+
+LINE = "  3 of the 13 labelled utterances are held out; 'asr-edge adapt --domain kitchen' trains on the others."
+
+
+def test_a_terminal_breaks_lines_between_words_and_keeps_their_indent(at_terminal):
+    assert at_terminal(40, LINE) == [
+        "  3 of the 13 labelled utterances are",
+        "  held out;",
+        "  'asr-edge adapt --domain kitchen'",
+        "  trains on the others.",
+    ]
+    assert at_terminal(40, "name  " + "word " * 12, hanging=6)[1] == "      word word word word word"
+    assert at_terminal(20, "a-long-command   a reason of words", hanging=17) == [
+        "a-long-command   a",
+        "          reason of",
+        "          words",
+    ]
+
+
+def test_a_terminal_breaks_no_command_no_name_and_no_key_in_two(at_terminal):
+    assert at_terminal(20, LINE)[4] == "  'asr-edge adapt --domain kitchen'"
+    assert at_terminal(10, "/home/anna/recordings/kitchen-talk.flac is missing")[0].endswith("kitchen-talk.flac")
+    assert at_terminal(10, "  /a-long-path.flac is missing")[:2] == ["  /a-long-path.flac", "  is"]
+    assert at_terminal(30, "  Enter keep · p play · e edit text · q quit") == [
+        "  Enter keep · p play ·",
+        "  e edit text · q quit",
+    ]
+
+
+def test_lines_to_be_copied_and_wide_scripts_are_not_broken(at_terminal):
+    assert at_terminal(20, LINE, wraps=False) == [LINE]
+    assert at_terminal(10, "今天天气 很好 我们去公园吧") == ["今天天气 很好 我们去公园吧"]
+
+
+def test_what_is_not_a_terminal_gets_whole_lines(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    printing.echo(LINE)
+    assert capsys.readouterr().out == f"{LINE}\n"
+
+
+def test_the_width_is_that_of_the_terminal_that_gets_the_line(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    controller, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+    with open(end, "w") as stream:  # noqa: PTH123 (a descriptor)
+        monkeypatch.setattr("sys.stderr", stream)
+        printing.echo("word " * 10, err=True)
+        stream.flush()
+        assert os.read(controller, 1000) == b"word word word word word word word word\r\nword word\r\n"
+    os.close(controller)
+
+
+def test_a_dumb_terminal_gets_no_control_sequences(at_terminal):
+    assert at_terminal(80, "text", bold=True) == ["\x1b[1mtext\x1b[0m"]
+    assert at_terminal(80, "text", bold=True, term="dumb") == ["text"]
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("adapt", "--help"), ("adapt", "--no-such-option")])
+def test_nothing_is_printed_in_a_colour(monkeypatch, arguments):
+    """Yellow and cyan cannot be read on a light background, blue not on a dark one."""
+    monkeypatch.setitem(ENVIRONMENT, "TERM", "xterm-256color")
+    monkeypatch.setitem(ENVIRONMENT, "NO_COLOR", None)
+    done = call(*arguments, code=None, terminal=True)
+    styles = set(re.findall(r"\x1b\[([\d;]*)m", done.stdout + done.stderr))
+    assert styles
+    assert styles <= {"0", "1", "2", "1;2", ""}
+
+
+def test_a_long_error_is_broken_between_words(monkeypatch):
+    monkeypatch.setitem(ENVIRONMENT, "COLUMNS", "40")
+    lines = call("adapt", "--model", "no-such-model", code=1, terminal=True).stderr.splitlines()
+    assert lines[0].startswith("asr-edge: ")
+    assert len(lines) > 1
+    assert all(len(line) <= 40 for line in lines)
+
+
+def test_help_on_a_narrow_terminal_cuts_nothing_off(run_process):
+    done = run_process("correct", "--help", COLUMNS="40")
+    assert "--threads" in done.stdout
+    assert "…" not in done.stdout
+    assert all(len(line) <= 40 for line in done.stdout.splitlines())

@@ -130,7 +130,7 @@ def test_save_keeps_the_sound_and_what_was_recognised(recording):
     other = write_spelled(Path("mam.wav"), "mam")
     done = transcribe(recording, other, "--save", "--domain", "kept")
     assert "are stored on this machine" in done.stderr
-    assert "Stored as 13 to 14. To correct a text:" in done.stderr
+    assert "Stored as 13 to 14. Is a text wrong? 'asr-edge correct' opens the last one" in done.stderr
     with Store() as store:
         first, second = store.utterances("kept")
     assert (first.hypothesis, first.text, first.source) == ("f i o", None, "imported")
