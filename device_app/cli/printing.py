@@ -146,7 +146,9 @@ def ask(question: str, *, abort: bool = False) -> bool:
         typer.Abort: the answer is no and `abort` is set, or standard input has ended.
     """
     text = printable(question)
-    return typer.confirm(wrapped(text, _columns(sys.stderr) - len(CHOICE)), abort=abort, err=True)
+    if sys.stderr.isatty():
+        text = wrapped(text, _columns(sys.stderr) - len(CHOICE))
+    return typer.confirm(text, abort=abort, err=True)
 
 
 def prepare_streams() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.store import Store
+from tests.command_line import ENVIRONMENT
 from tests.device_app.audio.media_files import make
 from tests.device_app.cli.conftest import call
 from tests.device_app.cli.desk import CtrlC, blocks
@@ -135,7 +136,7 @@ def test_save_keeps_the_sound_and_what_was_recognised(recording):
         first, second = store.utterances("kept")
     assert (first.hypothesis, first.text, first.source) == ("f i o", None, "imported")
     assert second.hypothesis == "m a m"
-    assert "Stored as 15. To" in transcribe(recording, "--save").stderr
+    assert "Stored as 15. Is a text wrong?" in transcribe(recording, "--save").stderr
     assert transcribe(first.audio).stdout == "f i o\n"
 
 
@@ -170,7 +171,8 @@ def test_live_text_is_printed_as_it_comes_and_ctrl_c_ends_it(home_of_tiny, sound
     assert device.opened[0]["device"] == "desk"
 
 
-def test_live_text_at_a_terminal_has_a_meter_and_partial_text(home_of_tiny, sound):
+def test_live_text_at_a_terminal_has_a_meter_and_partial_text(home_of_tiny, sound, monkeypatch):
+    monkeypatch.setitem(ENVIRONMENT, "TERM", "xterm")  # a dumb terminal shows no meter
     sound([*blocks(spell("fioma")[0]), CtrlC()])
     done = transcribe("--silence", "2.5", terminal=True)
     assert "\r\x1b[K[" in done.stderr
@@ -248,7 +250,7 @@ def test_each_saved_live_line_shows_its_number(home_of_tiny, sound):
 def test_the_last_sentence_is_shown_if_ctrl_c_has_ended_the_reader_of_the_pipe(home_of_tiny, sound, monkeypatch):
     sound([*blocks(spell("fio")[0], silence_s=0.0), CtrlC()])
 
-    def broken(_line):
+    def broken(_line, **_options):
         raise BrokenPipeError
 
     monkeypatch.setattr("device_app.cli.terminal.listening.echo", broken)
