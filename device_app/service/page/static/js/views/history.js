@@ -49,7 +49,7 @@ export async function show(box) {
 
   function running(task) {
     const inside = h("div", { class: "stack" });
-    stops.push(follow(inside, () => load()));
+    stops.push(follow(inside, () => load(), task));
     return h("section", { class: "card" }, h("h2", {}, t(`task.kind.${task.kind}`)), inside);
   }
 

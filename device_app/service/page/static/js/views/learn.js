@@ -27,7 +27,7 @@ export async function show(box) {
       const found = await get("/learning");
       if (ended.kind === "learn") showEnd(ended, found, true);
       else showStart(found);
-    });
+    }, task);
   }
 
   function showStart(found, notice = null) {
