@@ -28,7 +28,7 @@ export function fileCard(kept, owner) {
   for (const name of ["dragleave", "drop"]) drop.addEventListener(name, () => drop.classList.remove("over"));
 
   function add(files) {
-    list.prepend(...[...files].map(started)); // in the order in which they are transcribed
+    for (const file of files) list.prepend(started(file));
   }
 
   /** The row of a file that is transcribed when those before it are. */

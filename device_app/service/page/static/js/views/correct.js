@@ -64,9 +64,9 @@ export async function show(box) {
   async function open(at, moveFocus = false, said = "") {
     place = at;
     leave();
+    if (!stage.hasChildNodes()) showLoading();
     const mine = ++number;
     const listed = list[place];
-    if (!stage.hasChildNodes()) showLoading();
     const [one, blob] = await Promise.all([get(`/utterances/${listed.id}`), sound(listed.id)]);
     if (mine !== number) return;
     const heldPlayer = player(blob);
