@@ -188,6 +188,7 @@ export async function show(box) {
 
   async function change(path, json, inside) {
     fill(inside);
+    list.querySelector(":scope > .notice")?.remove(); // about the change before
     await run(path, json, inside);
     focus(list.querySelector(".notice"));
   }
