@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -100,7 +101,8 @@ def _applied(ledger: Ledger, edit: int) -> None:
 
 def _record(ledger: Ledger, edit: Edit) -> dict[str, Any]:
     used = _last_used(ledger, edit)
-    settings, wer = (edit.settings, {}) if used is None else (used[0].settings, used[1].wer)
+    settings = edit.settings if used is None else used[0].settings
+    wer: Mapping[str, float] = {} if used is None else used[1].wer
     return {
         **asdict(edit),
         "domain": edit.domain,
