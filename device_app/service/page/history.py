@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from device_app.data.names import GUARD_SET
-from device_app.models.ledger import Edit, Ledger
+from device_app.models.ledger import Applied, Edit, Ledger, Version
 from device_app.service.page.learning import start
 from device_app.service.page.owner import Person
 from editing.errors import BadInputError
@@ -99,11 +100,22 @@ def _applied(ledger: Ledger, edit: int) -> None:
 
 
 def _record(ledger: Ledger, edit: Edit) -> dict[str, Any]:
-    settings = next((one.settings for one in ledger.current.applied if one.edit == edit.id), edit.settings)
+    used = _last_used(ledger, edit)
+    settings = edit.settings if used is None else used[0].settings
+    wer: Mapping[str, float] = {} if used is None else used[1].wer
     return {
         **asdict(edit),
         "domain": edit.domain,
         "state": ledger.state(edit),
         "settings": dict(settings),
-        "latest": ledger.latest_wer(edit),
+        "latest": {domain: wer.get(domain, after) for domain, after in edit.after.items()},
     }
+
+
+def _last_used(ledger: Ledger, edit: Edit) -> tuple[Applied, Version] | None:
+    """How an edit is applied, or was when it was taken out, and in which version; None if it never was applied."""
+    for version in reversed(ledger.history()):
+        for applied in version.applied:
+            if applied.edit == edit.id:
+                return applied, version
+    return None

@@ -281,6 +281,17 @@ class TestWithEdits:
         assert self.ended(get)["result"]["promoted"]
         assert ledger().current.applied[0].settings["lam"] == 0.9
 
+    def test_an_edit_that_is_taken_out_keeps_the_strength_and_the_figures_it_had(self, get, post, tasks_in_threads):
+        post("/history/1/reweight", json={"lam": 0.9})
+        assert self.ended(get)["result"]["promoted"]
+        (used,) = get("/history")["edits"]
+        post("/history/1/revert")
+        assert self.ended(get)["status"] == "done"
+        (taken_out,) = get("/history")["edits"]
+        assert taken_out["state"] == "reverted"
+        assert taken_out["settings"]["lam"] == 0.9
+        assert taken_out["latest"] == used["latest"]
+
     def test_history_has_the_wer_before_the_first_edit(self, get):
         found = get("/history")
         (edit,) = found["edits"]

@@ -167,3 +167,28 @@ def test_a_microphone_that_is_switched_off_says_how_to_switch_it_on(serve, open_
     page.click("#live-start")
     expect(explanation).to_be_visible()
     expect(page.get_by_role("button", name="Try again")).to_be_visible()
+
+
+def test_a_take_stays_on_the_page_when_another_recording_is_deleted_meanwhile(three_unsure, open_page):
+    page = open_page(three_unsure)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.click("#start")
+    page.wait_for_selector("#stop:enabled")
+    expect(page.get_by_label("Anything I say")).to_be_disabled()
+    page.locator(".list").get_by_role("button", name="Delete").first.click()
+    expect(page.locator("main")).to_contain_text("2 recordings.")
+    expect(page.locator("#stop")).to_be_enabled()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_label("Anything I say")).to_be_enabled()
+    page.locator(".list").get_by_role("button", name="Delete").first.click()
+    expect(page.locator(".notice.good")).to_have_text("Deleted")
+
+
+def test_a_recording_that_plays_can_be_paused(three_unsure, open_page):
+    page = open_page(three_unsure)
+    page.evaluate("HTMLMediaElement.prototype.play = async () => {}")  # goes on until it is paused
+    button = page.locator(".list button").first
+    button.click()
+    expect(button).to_contain_text("Pause")
+    button.click()
+    expect(button).to_contain_text("Play")

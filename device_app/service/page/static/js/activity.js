@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { announce, fill, h } from "./dom.js";
 import { t } from "./strings.js";
-import { percent } from "./tasks.js";
+import { briefly } from "./tasks.js";
 
 const POLL_MS = 3000;
 const SHOWS_IT = ["learn", "history"];
@@ -25,8 +25,7 @@ export async function showActivity(view, line = document.getElementById("activit
   delete line.dataset.running;
   if (isRunning) {
     line.dataset.running = "";
-    const part = task.total > 0 ? ` ${percent(task)}` : "";
-    fill(line, h("a", { href: task.kind === "learn" ? "#learn" : "#history" }, `${t(`task.kind.${task.kind}`)} …${part}`));
+    fill(line, h("a", { href: task.kind === "learn" ? "#learn" : "#history" }, `${t(`task.kind.${task.kind}`)} … ${briefly(task)}`.trim()));
     timer = setTimeout(() => showActivity(view, line), POLL_MS);
   } else {
     fill(line, h("a", { href: "#learn" }, t("activity.over")));

@@ -76,7 +76,7 @@ function fileRow(transcript, { owner, file, keep, again, clear }) {
   const { name } = transcript;
   const abort = new AbortController();
   const status = h("p", { role: "status", class: "muted" }, t("transcribe.waiting"));
-  const bar = h("progress", { "aria-label": t("transcribe.progress", { name }) });
+  const bar = h("progress", { "aria-label": t("transcribe.progress", { name }), hidden: true });
   const text = h("div", { class: "text-box", tabindex: "0", role: "region", "aria-label": t("transcribe.text", { name }), hidden: true });
   const notes = h("div", { class: "stack" });
   const actions = h("div", { class: "row" }, named("transcribe.stop", () => abort.abort()));
@@ -90,6 +90,7 @@ function fileRow(transcript, { owner, file, keep, again, clear }) {
 
   async function run() {
     status.textContent = t("transcribe.reading");
+    bar.hidden = false;
     const form = new FormData();
     form.append("file", file);
     try {

@@ -15,9 +15,10 @@ const STEPS = { learn: LEARN, preview: TRY, reweight: TRY };
  * Follows the task in a box until it ends.
  * @param {HTMLElement} box
  * @param {(task: object) => void} onEnd called once with the task that has ended.
+ * @param {?object} known how the task is, where that is known already.
  * @returns {() => void} stops following; the task itself goes on.
  */
-export function follow(box, onEnd) {
+export function follow(box, onEnd, known = null) {
   let isOver = false;
   let timer = 0;
   const step = h("p", { class: "step" }, t("task.starting"));
@@ -53,6 +54,11 @@ export function follow(box, onEnd) {
       onEnd(task);
       return;
     }
+    showTask(task);
+    timer = setTimeout(look, POLL_MS);
+  }
+
+  function showTask(task) {
     const text = stepText(task);
     if (step.textContent !== text) {
       step.textContent = text;
@@ -62,10 +68,16 @@ export function follow(box, onEnd) {
     if (task.total > 0) bar.value = Math.min(1, task.done / task.total);
     else bar.removeAttribute("value");
     figures.textContent = task.total > 0 ? figuresText(task) : "\u00a0";
-    timer = setTimeout(look, POLL_MS);
   }
+  if (known) showTask(known);
   look();
   return () => { isOver = true; clearTimeout(timer); };
+}
+
+/** How far a task is, in one line: "Step 2 of 4, 20 %"; "" if it does not say. */
+export function briefly(task) {
+  const place = placeOf(task);
+  return [place ? t("task.place", place) : "", task.total > 0 ? percent(task) : ""].filter(Boolean).join(", ");
 }
 
 /** How far the step is: "20 %, about 3 minutes left". */
@@ -77,10 +89,16 @@ function figuresText(task) {
 
 /** What a task does now: "Step 2 of 4: Going through your recordings …". */
 export function stepText(task) {
+  const place = placeOf(task);
+  const text = nameOf(task.step);
+  return place ? t("task.step", { ...place, text }) : text;
+}
+
+/** Which of how many steps a task is at; null if that is not known. */
+function placeOf(task) {
   const steps = STEPS[task.kind] ?? [];
   const place = steps.findIndex((names) => names.some((name) => task.step.startsWith(name)));
-  const text = nameOf(task.step);
-  return place < 0 ? text : t("task.step", { n: place + 1, of: steps.length, text });
+  return place < 0 ? null : { n: place + 1, of: steps.length };
 }
 
 function nameOf(step) {

@@ -33,6 +33,49 @@ export function player(blob, label = t("play")) {
   return { box, button, toggle: () => surfer?.playPause(), destroy: () => surfer?.destroy() };
 }
 
+/** Buttons that each play or pause a sound, without a waveform; one sound at a time. `load` resolves with the sound. */
+export function oneAtATime() {
+  let stop = () => {};
+
+  function button(load, name) {
+    const text = h("span", {}, t("play"));
+    const hidden = h("span", { class: "hidden" }, ` ${name}`);
+    const element = h("button", { type: "button" }, icon("play"), text, hidden);
+    let audio = null;
+    function draw(isPlaying) {
+      text.textContent = t(isPlaying ? "pause" : "play");
+      fill(element, icon(isPlaying ? "pause" : "play"), text, hidden);
+    }
+    function end() {
+      audio?.pause();
+      if (audio) URL.revokeObjectURL(audio.src);
+      audio = null;
+      draw(false);
+    }
+    element.addEventListener("click", async () => {
+      if (audio) return end();
+      stop();
+      stop = end;
+      const mine = audio = new Audio();
+      draw(true);
+      try {
+        const blob = await load();
+        if (audio !== mine) return; // stopped, or another is played
+        mine.addEventListener("ended", end);
+        mine.src = URL.createObjectURL(blob);
+        await mine.play();
+      } catch (error) {
+        if (audio !== mine) return; // a sound that is stopped before it plays fails
+        end();
+        throw error;
+      }
+    });
+    return element;
+  }
+
+  return { button, stop: () => stop() };
+}
+
 /** Draws the microphone into a box while it is open; returns a function that stops. */
 export function live(box, stream) {
   const surfer = made(box, { normalize: false, interact: false, cursorWidth: 0, waveColor: colour("--accent") });

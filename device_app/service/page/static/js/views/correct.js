@@ -19,7 +19,7 @@ export async function show(box) {
   let isFirst = true; // the person has not chosen yet
 
   const id = newId();
-  const select = h("select", { id, onchange: () => { place = 0; load(); } });
+  const select = h("select", { id, onchange: () => { place = 0; showLoading(); load(); } });
   const stage = h("div", { "aria-live": "off" });
   fill(box, h("h1", {}, t("correct.title")), h("p", { class: "intro" }, t("correct.intro")),
     h("div", { class: "field" }, h("label", { for: id }, t("correct.show")), select), stage);
@@ -49,6 +49,13 @@ export async function show(box) {
       h("p", {}, h("a", { href: key === "correct.none" ? "#record" : "#learn" }, t(key === "correct.none" ? "correct.record" : "correct.learn")))));
   }
 
+  /** In place of the recording of another list, which could be taken for one of the chosen list. */
+  function showLoading() {
+    leave();
+    number++;
+    fill(stage, h("div", { class: "card" }, h("p", {}, t("correct.loading")), h("progress", { "aria-label": t("correct.loading") })));
+  }
+
   function leave() {
     current?.player.destroy();
     current = null;
@@ -57,9 +64,9 @@ export async function show(box) {
   async function open(at, moveFocus = false, said = "") {
     place = at;
     leave();
+    if (!stage.hasChildNodes()) showLoading();
     const mine = ++number;
     const listed = list[place];
-    if (!stage.hasChildNodes()) fill(stage, h("div", { class: "card" }, h("p", {}, t("correct.loading")), h("progress", { "aria-label": t("correct.loading") })));
     const [one, blob] = await Promise.all([get(`/utterances/${listed.id}`), sound(listed.id)]);
     if (mine !== number) return;
     const heldPlayer = player(blob);

@@ -49,7 +49,7 @@ export async function show(box) {
 
   function running(task) {
     const inside = h("div", { class: "stack" });
-    stops.push(follow(inside, () => load()));
+    stops.push(follow(inside, () => load(), task));
     return h("section", { class: "card" }, h("h2", {}, t(`task.kind.${task.kind}`)), inside);
   }
 
@@ -188,6 +188,7 @@ export async function show(box) {
 
   async function change(path, json, inside) {
     fill(inside);
+    list.querySelector(":scope > .notice")?.remove(); // about the change before
     await run(path, json, inside);
     focus(list.querySelector(".notice"));
   }

@@ -27,7 +27,7 @@ export async function show(box) {
       const found = await get("/learning");
       if (ended.kind === "learn") showEnd(ended, found, true);
       else showStart(found);
-    });
+    }, task);
   }
 
   function showStart(found, notice = null) {
@@ -86,7 +86,8 @@ export async function show(box) {
     return h("div", { class: "notice bad", role: "alert" }, h("p", {}, text), detail ? details(t("details"), h("p", { class: "small" }, detail)) : null);
   }
 
-  async function forget() {
+  async function forget(event) {
+    event.currentTarget.disabled = true;
     await post("/task/dismiss");
     await load();
     focus(box.querySelector("h1"));

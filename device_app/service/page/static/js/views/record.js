@@ -7,7 +7,7 @@ import { append, discard, hold, keep, leftOver, newTake, refused, release, sound
 import { details, facts } from "../scores.js";
 import { spoken, t, when } from "../strings.js";
 import { asSixteenBit, wav } from "../wav.js";
-import { live, player } from "../waveform.js";
+import { live, oneAtATime, player } from "../waveform.js";
 import { words } from "../words.js";
 
 const DOMAIN = "asr-edge.domain";
@@ -28,22 +28,38 @@ export async function show(box) {
   let preroll = [];
   let heldPlayer = null;
   let undecided = null; // the take that is shown, until it is kept or thrown away
+  let isBusy = false; // with a take, from the start of its recording until it is kept or thrown away
 
   const stage = h("section", { class: "card", "aria-labelledby": "sentence" });
   const progress = h("div", { class: "stack" });
   const recent = h("section", { class: "card" });
   const notices = h("div");
   const intro = h("p", { class: "intro" }, t("record.intro"));
-  fill(box, h("h1", {}, t("record.title")), intro, notices, stage, progress, recent, choices());
+  const modes = choices();
+  const sounds = oneAtATime();
+  fill(box, h("h1", {}, t("record.title")), intro, notices, stage, progress, recent, modes.element);
 
   /** Shows the next sentence. `said` is what the last request did, which is shown with it. */
   async function next(moveFocus = false, said = "") {
-    const found = await post("/recording", { domain, free: isFree, skipped: [...skipped] });
+    const found = await load();
     const notice = said ? h("p", { class: "notice good" }, said) : null;
-    showProgress(found);
-    showRecent(found.recent);
+    setBusy(false);
     if (found.is_over) showOver(notice);
     else showReady(found, moveFocus, notice);
+  }
+
+  /** Asks for the next sentence and shows how much there is. */
+  async function load() {
+    const found = await post("/recording", { domain, free: isFree, skipped: [...skipped] });
+    showProgress(found);
+    showRecent(found.recent);
+    return found;
+  }
+
+  /** While a take is on the page, nothing else may take its place. */
+  function setBusy(busy) {
+    isBusy = busy;
+    modes.setDisabled(busy);
   }
 
   function showProgress(found) {
@@ -76,6 +92,8 @@ export async function show(box) {
   }
 
   async function begin(prompt, longest) {
+    setBusy(true);
+    sounds.stop();
     const status = h("p", { role: "status" }, t("record.starting"));
     const wave = h("div", { class: "wave", "aria-hidden": "true" });
     const meter = h("meter", { min: -70, max: 0, low: QUIET_DB, high: LOUD_DB, optimum: -25, value: -70, "aria-label": t("record.level") });
@@ -88,6 +106,7 @@ export async function show(box) {
     try {
       microphone ??= await Microphone.open(onBlock);
     } catch (error) {
+      setBusy(false);
       fill(stage, h("h2", { class: "sentence", id: "sentence" }, prompt ?? t("record.free")), h("div", { class: "notice bad", role: "alert" }, h("p", {}, t(problemOf(error)))),
         h("button", { type: "button", class: "primary", onclick: () => begin(prompt, longest) }, t("again")));
       return;
@@ -166,6 +185,7 @@ export async function show(box) {
   /** Shows a take, or that this failed: never only the progress bar. */
   async function review(take, blob, isFull = false, isLeftOver = false) {
     undecided = take.id;
+    setBusy(true);
     try {
       await showReview(take, blob, isFull, isLeftOver);
     } catch (error) {
@@ -184,6 +204,7 @@ export async function show(box) {
       failure = error.isTemporary ? t("record.unchecked") : t("record.unusable");
       if (!error.isTemporary) {
         undecided = null;
+        setBusy(false);
         await discard(take.id);
         fill(stage, h("div", { class: "notice bad", role: "alert" }, h("p", {}, failure), h("p", { class: "small" }, error.message)),
           h("button", { type: "button", class: "primary", onclick: () => next(true) }, t("record.again")));
@@ -201,7 +222,7 @@ export async function show(box) {
     const again = h("button", { type: "button", id: "again", class: isToKeep ? null : "primary" }, t("record.again"));
     const drop = isLeftOver ? h("button", { type: "button", class: "danger", id: "drop" }, t("left.drop")) : null;
     const status = isGood ? t(take.prompt ? "record.sounds.good" : "record.sounds.free") : found ? t("record.problems") : failure;
-    fill(stage, h("h2", { class: "sentence", id: "sentence" }, take.prompt ?? t("record.free.check")),
+    fill(stage, h("h2", { class: "sentence", id: "sentence" }, take.prompt ?? t(found?.hypothesis ? "record.free.check" : "record.free")),
       heldPlayer.box,
       isFull ? h("p", { class: "muted" }, t("record.full")) : null,
       h("div", { class: `notice ${isGood ? "good" : "bad"}`, role: "status" }, h("p", {}, status),
@@ -244,21 +265,23 @@ export async function show(box) {
   }
 
   function showUnreachable() {
+    setBusy(false);
     fill(stage, h("div", { class: "notice", role: "status" }, h("p", {}, t("record.safe"))),
       h("button", { type: "button", class: "primary", onclick: () => next(true).catch(showUnreachable) }, t("again")));
   }
 
   function showRecent(utterances) {
+    sounds.stop(); // its button goes
     recent.hidden = !utterances.length;
     fill(recent, h("h2", {}, t("record.recent")), h("ul", { class: "list" }, utterances.map((one) => {
       const name = one.text ?? one.hypothesis ?? t("nothing");
-      const play = h("button", { type: "button", onclick: async () => new Audio(URL.createObjectURL(await sound(one.id))).play() },
-        t("play"), h("span", { class: "hidden" }, ` ${name}`));
+      const play = sounds.button(() => sound(one.id), name);
       const drop = h("button", { type: "button", class: "danger", onclick: async () => {
         if (!confirm(t("delete.ask"))) return;
         await remove(`/utterances/${one.id}`);
         announce(t("deleted"));
-        next(true);
+        if (isBusy) load();
+        else next(true, t("deleted"));
       } }, t("delete"), h("span", { class: "hidden" }, ` ${name}`));
       return h("li", {}, h("span", { class: "grow" }, name), h("div", { class: "row" }, play, drop));
     })));
@@ -268,7 +291,7 @@ export async function show(box) {
     const found = await leftOver();
     const bad = await refused();
     fill(notices, found.map((take) => {
-      const play = h("button", { type: "button", onclick: async () => new Audio(URL.createObjectURL(await soundOf(take))).play() }, t("play"), h("span", { class: "hidden" }, ` ${when(take.created)}`));
+      const play = sounds.button(() => soundOf(take), when(take.created));
       const notice = h("section", { class: "notice", "aria-label": t("left.title") },
         h("p", {}, h("strong", {}, t("left.title")), " ", take.prompt ?? t("record.free")), h("p", { class: "muted small" }, when(take.created)),
         h("div", { class: "row" },
@@ -298,8 +321,15 @@ export async function show(box) {
       localStorage.setItem(DOMAIN, domain);
       next().catch((error) => { input.setCustomValidity(error.message); input.reportValidity(); input.setCustomValidity(""); });
     } });
-    return h("section", { class: "card" }, h("fieldset", {}, h("legend", {}, t("record.mode")), name("read", t("record.mode.read")), name("free", t("record.mode.free"))),
+    const later = h("p", { class: "muted small", hidden: true }, t("record.mode.later"));
+    const modes = h("fieldset", {}, h("legend", {}, t("record.mode")), name("read", t("record.mode.read")), name("free", t("record.mode.free")), later);
+    const element = h("section", { class: "card" }, modes,
       details(t("details"), field(t("details.domain"), input), h("p", { class: "muted small" }, t("details.domain.help"))));
+    const setDisabled = (isDisabled) => {
+      modes.disabled = input.disabled = isDisabled;
+      later.hidden = !isDisabled;
+    };
+    return { element, setDisabled };
   }
 
   const onHide = () => { if (recorder?.unwritten.length) write(recorder); };
@@ -312,6 +342,7 @@ export async function show(box) {
     writes?.then(() => release(take.id));
     putBack();
     heldPlayer?.destroy();
+    sounds.stop();
     microphone?.close();
   };
 }
