@@ -138,7 +138,7 @@ def transcribe_sets(
     found = transcribe_texts(transcriber, sets, reporter, label)
     if GUARD_SET in sets:
         reference = () if before is None else before[GUARD_SET].outputs
-        with reporter.progress("measuring on general speech", len(sets[GUARD_SET])) as advance:
+        with reporter.progress(f"{label}: outputs for general speech", len(sets[GUARD_SET])) as advance:
             found[GUARD_SET] = with_outputs(found[GUARD_SET], transcriber, sets[GUARD_SET], reference, advance)
     return found
 

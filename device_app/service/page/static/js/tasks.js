@@ -102,7 +102,8 @@ function placeOf(task) {
 }
 
 function nameOf(step) {
-  if (has(`step.${step}`)) return t(`step.${step}`);
+  const [name] = step.split(": "); // what follows is a part of the step
+  if (has(`step.${name}`)) return t(`step.${name}`);
   if (step.startsWith("Fine-tuning on")) return t("step.preparing.learning");
   if (step.startsWith("transcribing with version")) return t("step.version");
   return t("step.preparing"); // messages to users of the command line
