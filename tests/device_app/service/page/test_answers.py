@@ -195,7 +195,7 @@ def test_progress_names_the_step_and_a_wish_to_stop_is_remembered(answer):
 
     # Other views say that it learns, and History why its buttons are grey.
     ready(page, "words")
-    expect(page.locator("#activity")).to_have_text("Learning from your recordings … 10 %")
+    expect(page.locator("#activity")).to_have_text("Learning from your recordings … step 3 of 4, 10 %")
     answers["/task"] = learned()
     expect(page.locator("#activity")).to_have_text("Learning has ended. See the result")
     answers["/task"] = running("fine-tuning", **step)
