@@ -42,7 +42,7 @@ test: export PYTHONDONTWRITEBYTECODE :=
 # Two processes with as many threads of torch and numpy as cores would wait for each other.
 test: export OMP_NUM_THREADS := 1
 test: .setup-dev
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: .setup-dev
 	$(BIN)/pytest -m "slow or not slow"

@@ -52,7 +52,7 @@ def loaded_once() -> Iterator[None]:
 
     def recording(utterance: Utterance, *arguments: Any) -> Samples:
         file = utterance.audio
-        is_bundled = file is not None and ASSETS in file.parents
+        is_bundled = isinstance(file, Path) and ASSETS in file.parents
         if file is None or not is_bundled or utterance.samples is not None or not utterance.is_whole:
             return read(utterance, *arguments)
         if file not in recordings:

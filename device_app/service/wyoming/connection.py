@@ -25,6 +25,7 @@ from device_app.service.state import ServiceState
 from device_app.service.wyoming.events import read_event
 
 ATTRIBUTION = Attribution(name="asr-edge", url="")
+LINGER_S = 1.0  # for what a client still sends after an error
 
 
 class WyomingConnection:
@@ -129,8 +130,13 @@ class WyomingConnection:
 
     async def _refuse(self, error: ServiceError) -> None:
         code = error.code or str(error.status_code)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # the client has left; or a timeout, which is one too
             await self._write(Error(text=str(error.detail), code=code))
+            # Data that nobody reads would reset the connection, and the client might never see the error.
+            self._writer.write_eof()
+            async with asyncio.timeout(LINGER_S):
+                while await self._reader.read(1 << 16):
+                    pass
 
     async def _write(self, answer: Eventable) -> None:
         await async_write_event(answer.event(), self._writer)

@@ -231,7 +231,7 @@ def test_wyoming_takes_terms_and_a_model(service):
     blocks = blocks_of(pcm(RECORDINGS / "invalid.flac"))
     events = wyoming(service.wyoming, [Transcribe(name="asr-edge", transcript_terms=["that's not"]), *spoken(blocks)])
     assert "that's not" in Transcript.from_event(events[-2]).text
-    refused = wyoming(service.wyoming, [Transcribe(name="asr-edge:nobody"), *spoken(blocks[:1])])
+    refused = wyoming(service.wyoming, [Transcribe(name="asr-edge:nobody"), *spoken(blocks * 20)])
     assert Error.from_event(refused[-1]).code == "model_not_found"
     refused = wyoming(service.wyoming, [Transcribe(language="fr"), *spoken(blocks[:1])])
     assert "the model writes 'en' only" in Error.from_event(refused[-1]).text
