@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import IO
 
 from device_app.audio.containers import fixed, flac, iff, long_chunks, mpeg, ogg, sun, voc
-from device_app.audio.containers.view import Part
+from device_app.audio.containers.foreign.chunks import TRANSPORT_START, transport_packet
+from device_app.audio.containers.view import Part, first_found
 
 # Each takes a file at its start and the file's size in bytes. It returns the streams; None, or an empty list, if the
 # file is not of its format or has no audio that it can find.
@@ -45,8 +46,6 @@ FOREIGN_SIGNATURES = (
     (0, b"\x0b\x77"),  # AC-3
     (0, b"\0\0\1\xba"),  # MPEG program stream: its packets have MP2 frames, and headers between them
 )
-# Of MPEG transport streams: bytes of a packet, and before the "G" in it.
-TRANSPORT_PACKETS = ((188, 0), (192, 4))
 
 
 def parts(file: IO[bytes]) -> list[Part] | None:
@@ -59,17 +58,7 @@ def parts(file: IO[bytes]) -> list[Part] | None:
         At least one stream. None if the file is of none of these formats or cannot be read: a decoder then reads the
         whole file, and reports the error.
     """
-    if is_foreign(file):
-        return None
-    size = file.seek(0, 2)
-    for find in FORMATS:
-        file.seek(0)
-        try:
-            if found := find(file, size):
-                return found
-        except OSError:
-            return None
-    return None
+    return None if is_foreign(file) else first_found(file, FORMATS)
 
 
 def is_foreign(file: IO[bytes]) -> bool:
@@ -79,10 +68,10 @@ def is_foreign(file: IO[bytes]) -> bool:
     """
     try:
         file.seek(0)
-        start = file.read(3 * TRANSPORT_PACKETS[-1][0])
+        start = file.read(TRANSPORT_START)
     except OSError:
         return False
-    if any(start[first : 3 * length : length] == b"GGG" for length, first in TRANSPORT_PACKETS):
+    if transport_packet(start) is not None:
         return True
     return any(start[offset : offset + len(magic)] == magic for offset, magic in FOREIGN_SIGNATURES)
 
@@ -91,5 +80,4 @@ def is_alac(file: IO[bytes]) -> bool:
     """Whether a stream is CAF with ALAC, of which libsndfile decodes damaged packets without an error."""
     file.seek(0)
     start = file.read(32)
-    file.seek(0)  # where libsndfile begins to read
     return start[:4] == b"caff" and start[8:12] == b"desc" and start[28:] == b"alac"

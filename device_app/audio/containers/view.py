@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import io
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 HEADER_TOLERANCE_S = 0.1  # encoders and decoders count a few samples more or fewer than a header says
 # A 32-bit length field of this value or above means "unknown"; streaming encoders write such placeholders.
 UNKNOWN_FROM = 0x7FFF0000
 TAGS = (b"TAG", b"ID3", b"APE", b"LYR")  # appended by taggers
 
+Found = TypeVar("Found")
 Span = bytes | tuple[int, int]  # literal bytes, or (offset, length) in bytes in the file
 
 
@@ -117,6 +118,27 @@ class Part:
     is_unknown_format: bool = False
     is_ogg: bool = False
     first: int = 0
+
+
+def first_found(
+    file: IO[bytes], formats: Sequence[Callable[[IO[bytes], int], list[Found] | None]]
+) -> list[Found] | None:
+    """What the first of the formats finds that knows a file; None if there is none, or the file cannot be read.
+
+    Args:
+        file: a seekable binary stream; its position changes.
+        formats: each takes the file at its start and its size in bytes, and returns None or an empty list if the file
+            is not of its format.
+    """
+    size = file.seek(0, 2)
+    for find in formats:
+        file.seek(0)
+        try:
+            if found := find(file, size):
+                return found
+        except OSError:  # the decoder reports it
+            return None
+    return None
 
 
 def skip_id3(file: IO[bytes], position: int) -> int:

@@ -12,6 +12,7 @@ from typing import IO
 
 from device_app.audio.containers.foreign import asf, chunks, matroska, mp4, raw
 from device_app.audio.containers.foreign.piece import Piece, whole
+from device_app.audio.containers.view import first_found
 
 # Each takes a file and its size in bytes, and returns its pieces; None if it is not of its format.
 FORMATS: Sequence[Callable[[IO[bytes], int], list[Piece] | None]] = (
@@ -31,12 +32,4 @@ def pieces(file: IO[bytes]) -> list[Piece]:
     Args:
         file: a seekable binary stream; its position changes.
     """
-    size = file.seek(0, 2)
-    for find in FORMATS:
-        file.seek(0)
-        try:
-            if found := find(file, size):
-                return found
-        except OSError:  # the decoder reports it
-            break
-    return [whole(file, size)]
+    return first_found(file, FORMATS) or [whole(file, file.seek(0, 2))]

@@ -17,6 +17,7 @@ CHUNK_NAME = re.compile(rb"[0-9A-Za-z _]{4}")
 FLV = b"FLV\x01"
 SYNC = 0x47  # the first byte of each packet of a transport stream
 TRANSPORT_PACKETS = ((188, 0), (192, 4))  # bytes in a packet, and before its sync byte; the second: .m2ts
+TRANSPORT_START = 3 * 192  # bytes that tell a transport stream
 PACKETS_AT_ONCE = 4096
 ERROR_FLAG = 0x80  # of the second byte: the receiver could not correct the packet
 
@@ -93,11 +94,18 @@ def flv_pieces(file: IO[bytes], size: int) -> list[Piece] | None:
 
 def transport_pieces(file: IO[bytes], size: int) -> list[Piece] | None:
     """A transport stream has packets of one size, ISO/IEC 13818-1, section 2.4.3."""
-    start = file.read(4 * TRANSPORT_PACKETS[-1][0])
-    for length, first in TRANSPORT_PACKETS:
-        if len(start) >= 3 * length and all(byte == SYNC for byte in start[first : 3 * length : length]):
-            return [whole(file, size, _transport_fault(file, length, first))]
-    return None
+    found = transport_packet(file.read(TRANSPORT_START))
+    return None if found is None else [whole(file, size, _transport_fault(file, *found))]
+
+
+def transport_packet(start: bytes) -> tuple[int, int] | None:
+    """Bytes of a packet of a transport stream, and before its sync byte; None if the file is none.
+
+    Args:
+        start: the first `TRANSPORT_START` bytes of the file.
+    """
+    syncs = bytes(3 * [SYNC])
+    return next((form for form in TRANSPORT_PACKETS if start[form[1] : 3 * form[0] : form[0]] == syncs), None)
 
 
 def _transport_fault(file: IO[bytes], length: int, first: int) -> str | None:
