@@ -20,7 +20,7 @@ from device_app.audio.timeline import Block
 from editing.errors import BadAudioError, IncompleteAudioError
 
 MAX_DURATION_S = 100 * 3600.0  # if a header claims more, it is wrong or means that the length is unknown
-MAX_BLOCK = 4_000_000  # samples, summed over all channels
+MAX_BLOCK = 4_000_000  # samples of all channels in a block, 16 MB as float32
 SMALL_BLOCK = 64  # samples per channel; the last audio before an error is read in such blocks, see `_before_error`
 MAX_DAMAGE_S = 60.0  # most silence in place of damaged FLAC frames: a damaged header may claim any length
 # If a file has fewer bits for each second that its header claims, the samples are counted by decoding them, which is
@@ -35,6 +35,9 @@ def decoded(source: Path | IO[bytes], name: str, block_s: float) -> Iterator[Blo
         source: a path, or a seekable binary stream.
         name: name of the recording in error messages.
         block_s: seconds per block.
+
+    Yields:
+        Blocks at the file's own sampling rate; only joined files may change it, and the number of channels.
 
     Raises:
         BadAudioError: it is missing, empty, or not audio.

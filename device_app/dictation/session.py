@@ -139,17 +139,17 @@ class Dictation:
             return
         text = f"{' ' if self._typed else ''}{one_line_of(segment.text)}"
         self._window.type(text)
-        utterance = 0
+        self._typed.append(Typed(text, 0))  # before it is saved, which may fail: it can be taken back
         if self._saver is not None:
             self._saver.save(segment)
-            utterance = self._saver.latest
-        self._typed.append(Typed(text, utterance))
+            self._typed[-1] = Typed(text, self._saver.latest)
 
     def _undo(self) -> None:
         if not self._typed:
             self._tell("Nothing was typed that could be undone.")
             return
-        self._window.erase(len(self._typed.pop().text))
+        self._window.erase(len(self._typed[-1].text))
+        self._typed.pop()
 
     def _correct(self) -> None:
         """Stores the selected text as the label of the most similar of the typed texts.

@@ -51,14 +51,14 @@ class _Chunk:
     Attributes:
         name: as the file has it.
         size_at: offset in bytes of its size.
-        content: offset in bytes of its content.
+        content_at: offset in bytes of its content.
         length: bytes of its content.
         next: offset in bytes of the next chunk.
     """
 
     name: bytes
     size_at: int
-    content: int
+    content_at: int
     length: int
     next: int
 
@@ -116,7 +116,7 @@ def _read(layout: _Layout, file: IO[bytes], start: int, size: int) -> tuple[Part
     description = b""
     for chunk in _chunks(layout, file, start + layout.header, size):
         if chunk.name[:4] in (b"fmt ", b"desc"):
-            file.seek(chunk.content)
+            file.seek(chunk.content_at)
             description = file.read(min(chunk.length, 64))
         elif chunk.name[:4] == b"data":
             return _sound(layout, file, start, size, chunk, *layout.rate_and_frame_bytes(description))
@@ -153,11 +153,11 @@ def _sound(
     layout: _Layout, file: IO[bytes], start: int, size: int, data: _Chunk, rate: float, frame_bytes: float
 ) -> tuple[Part, int | None]:
     """The part with the samples of a chunk "data", and the offset of the next file."""
-    missing = data.content + data.length - size
+    missing = data.content_at + data.length - size
     if missing <= 0 and (data.next >= size or _is_end(layout, file, data.next, size)):
         following = _next_file(layout, file, data.next, size)
         return Part(View(file, [(start, (following or size) - start)])), following
-    length = size - data.content + (layout.name_length + 8 if layout.is_header_counted else 0)
+    length = size - data.content_at + (layout.name_length + 8 if layout.is_header_counted else 0)
     is_cut = data.length < UNKNOWN_FROM and missing > HEADER_TOLERANCE_S * rate * frame_bytes
     declared = int((data.length - layout.before_samples) / frame_bytes) if is_cut and frame_bytes else None
     spans: list[Span] = [
@@ -173,7 +173,7 @@ def _is_end(layout: _Layout, file: IO[bytes], at: int, size: int) -> bool:
     if _file_from(layout, file, at) is not None:
         return True
     chunk = _chunk(layout, file, at)
-    return chunk is None or (layout.names.fullmatch(chunk.name) is not None and chunk.content + chunk.length <= size)
+    return chunk is None or (layout.names.fullmatch(chunk.name) is not None and chunk.content_at + chunk.length <= size)
 
 
 def _file_from(layout: _Layout, file: IO[bytes], at: int) -> int | None:

@@ -120,10 +120,10 @@ class _Blocks:
                     break
                 at = following
                 continue
-            content = at + 4
-            if len(header) < 4 or not self._read_block(kind, content, length):
+            content_at = at + 4
+            if len(header) < 4 or not self._read_block(kind, content_at, length):
                 break
-            at = content + length
+            at = content_at + length
             if kind in SOUND_KINDS:
                 sound_end = at
             at = _first_block(self._file, at) or at  # the END is optional
@@ -139,8 +139,8 @@ class _Blocks:
                 return False
             if not self.runs or self.runs[-1].format != sound_format:
                 self.runs.append(_Run(sound_format))
-            header = 2 if kind == SOUND else 12
-            self._add(at + header, length - header)
+            before_samples = 2 if kind == SOUND else 12  # bytes
+            self._add(at + before_samples, length - before_samples)
             return True
         if kind > LAST_KIND or (kind != MORE_SOUND and at + length > self._size):
             return False
@@ -163,6 +163,7 @@ class _Blocks:
         return _Format(codec, channels, rate)
 
     def _add(self, start: int, length: int) -> None:
+        """Adds the silence before a sound, and the sound of `length` bytes from the offset `start`, to the last run."""
         if self._silence_s:
             self._silence_left -= self.runs[-1].add_silence(self._silence_s, self._silence_left)
             self._silence_s = 0.0

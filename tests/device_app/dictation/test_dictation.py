@@ -168,6 +168,34 @@ def test_undo_can_be_said(transcriber, text):
     assert screen.text == "Hello there."
 
 
+def test_a_sentence_that_could_not_be_saved_or_erased_can_still_be_undone(transcriber):
+    class FullDisk:
+        def save(self, segment):
+            if segment.text != "Hi.":
+                raise StorageError("no space left")
+
+        latest = 1
+
+    class Closing(Screen):
+        is_open = False
+
+        def erase(self, characters):
+            if not self.is_open:
+                raise TypingError("no window")
+            super().erase(characters)
+
+    screen = Closing()
+    dictation = Dictation(transcriber, screen, None, queue.SimpleQueue(), print, saver=FullDisk())
+    dictation._type(TranscriptSegment(0.0, 1.0, "Hi.", []))
+    with pytest.raises(StorageError):
+        dictation._type(TranscriptSegment(1.0, 1.0, "Hello there.", []))
+    with pytest.raises(TypingError):
+        dictation._undo()
+    screen.is_open = True
+    dictation._undo()
+    assert screen.text == "Hi."
+
+
 def test_an_edit_of_a_sentence_becomes_its_correction(dictate, own_home):
     screen = Screen()
     screen.selected = "I'm sorry, that is not a valid extension. Please try again"

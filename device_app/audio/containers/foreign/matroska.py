@@ -107,14 +107,14 @@ def _element(file: IO[bytes], position: int) -> tuple[bytes, int, int | None] | 
         return None
     count = 9 - size[0].bit_length()
     value = int.from_bytes(size[:count], "big") & ((1 << 7 * count) - 1)
-    content = position + width + count
+    content_at = position + width + count
     if value == (1 << 7 * count) - 1:
-        return (name, content, None) if name in (SEGMENT, CLUSTER) else None
+        return (name, content_at, None) if name in (SEGMENT, CLUSTER) else None
     if name == SIMPLE_BLOCK and len(size) >= count + 5:
         flags = size[count + 3 if size[count] & 0x80 else count + 4]  # after the track's number, of one or two bytes
         if value < 4 or not size[count] & 0xC0 or flags & 0x70:
             return None
-    return name, content, content + value
+    return name, content_at, content_at + value
 
 
 def _next_element(file: IO[bytes], start: int, size: int, *, in_cluster: bool) -> int | None:
@@ -138,9 +138,9 @@ def _is_chain(file: IO[bytes], position: int, size: int) -> bool:
         element = _element(file, position)
         if element is None:
             return False
-        name, content, end = element
+        name, content_at, end = element
         if name in (SEGMENT, CLUSTER):
-            position = content
+            position = content_at
         elif end is None or end > size:
             return False
         else:
