@@ -21,17 +21,13 @@ OPTIONS = {
 }
 CHECKS = {"err_detect": "crccheck"}  # compare the checksums of frames, where a codec has them
 MAX_FAILED_READS = 50  # in a row, after which the rest of a file is given up
-# By FFmpeg's names of the formats.
-DECLARING_FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2",
-    "matroska,webm",
-    "asf",
-)  # their headers declare the duration of the file
+# FFmpeg's names of formats. The headers of the first declare the duration of the file; of others, it has an estimate.
+DECLARING_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf")
 ESTIMATING_FORMATS = ("aac", "amr", "caf", "avi")  # FFmpeg estimates the duration of a stream, by bit rate or packets
 UNTIMED_FORMATS = ("avi",)  # FFmpeg computes timestamps from a constant bit rate, which need not be constant
 PAUSING_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv")  # a gap in the timestamps may be a pause
 AMR_FRAME_LENGTHS = {"amrnb": raw.amr_nb, "amrwb": raw.amr_wb}  # by codec: the length of a frame from its first bytes
-# FFmpeg's own decoders of AMR do not know the frames that stand for pauses in a phone's recording.
+# FFmpeg's own decoders of AMR do not know the frames by which a phone skips pauses (discontinuous transmission).
 BETTER_DECODERS = {"amrnb": "libopencore_amrnb", "amrwb": "libopencore_amrwb"}
 
 

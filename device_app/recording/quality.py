@@ -33,7 +33,7 @@ START_S = 0.25  # speech that is detected before this may have been cut off; the
 END_S = 0.1
 CUT_DB = 15.0  # a word has ended where the level is this far below that of speech
 ABOVE_NOISE_DB = 10.0  # an end less far above the quietest tenth of the frames is noise, not a word
-MAX_SNR_DB = 99.0  # reported of digital silence between words
+MAX_SNR_DB = 99.0  # reported if the pauses are digital silence
 MIN_SIMILARITY = 0.5  # of prompt and hypothesis (`similarity`); below it, probably another sentence was read
 
 Problem = Literal["no speech", "clipped", "quiet", "noisy", "short", "cut start", "cut end", "other text"]
