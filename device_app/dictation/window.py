@@ -81,7 +81,7 @@ class WaylandWindow:
     """A Wayland window: wl-paste reads the selection.
 
     Attributes:
-        program: what types: "wtype", where the compositor supports it (Sway, Hyprland, KDE), or "ydotool", which needs
+        program: what types: "wtype", where the compositor supports it (Sway, Hyprland), or "ydotool", which needs
             its daemon.
     """
 
