@@ -22,10 +22,10 @@ from editing.json_text import read_json
 from editing.privacy import make_folder
 from export.bundle import Bundle
 
-NOTHING_TO_GAIN = "nothing-to-gain.json"  # in the folder of the ledger; hashes, without names or texts
-MAX_BYTES = 1 << 20
-KEPT = 50
-KEPT_DAYS = 30  # for which the files of an interrupted fine-tuning are kept; the embedded model's have 0.3 GB
+NOTHING_TO_GAIN_FILE = "nothing-to-gain.json"  # in the folder of the ledger: hashes (`_state_hash`), no names or texts
+MAX_BYTES = 1 << 20  # of a file with notes; a larger one is ignored as damaged
+MAX_NOTES = 50  # of nothing to gain; the oldest is dropped
+KEPT_DAYS = 30  # that the files of an interrupted fine-tuning are kept; those of the embedded model have 0.3 GB
 
 
 def checkpoint_folder() -> Path:
@@ -38,13 +38,13 @@ class TrainingRun:
     """A fine-tuning on this machine. The fine-tunings of all models and domains share one folder.
 
     NAME.safetensors        the checkpoint, replaced once a minute
-    NAME.json               a note of the attributes, which is there before the checkpoint
-    .NAME.*.tmp             what a kill leaves of one of them
+    NAME.json               a note of the attributes, written before the checkpoint
+    .NAME.*.tmp             an unfinished copy of one of them, if the process was killed while it wrote
 
     Attributes:
-        name: of its files; differs by version of the model, utterances and texts.
+        name: the name of its files; it differs with the version of the model, the utterances and their texts.
         domain: the domain that it adapts to.
-        base: the hash of the base weights.
+        base: the hash of the base model's weights.
         version: the `version_mark` of the weights that it starts from.
     """
 
@@ -106,6 +106,7 @@ def interrupted_domains(ledger: Ledger) -> list[str]:
 
 
 def _runs() -> list[TrainingRun]:
+    """The fine-tunings that have a note which can be read."""
     found = [(path.stem, _read(path)) for path in checkpoint_folder().glob("[!.]*.json")]
     keys = {"domain", "base", "version"}
     return [
@@ -121,47 +122,51 @@ def _files() -> list[tuple[str, Path]]:
 
 
 def _abandoned() -> set[str]:
-    written: dict[str, float] = {}
+    """The names of runs without a file that was written in the last `KEPT_DAYS`."""
+    written: dict[str, float] = {}  # by name, the time of the last write
     for name, path in _files():
-        with suppress(OSError):  # its run has just ended
+        with suppress(OSError):  # its run has ended meanwhile
             written[name] = max(written.get(name, 0.0), path.stat().st_mtime)
     return {name for name, at in written.items() if at < time.time() - KEPT_DAYS * 24 * 3600}
 
 
 def _remove(names: Iterable[str]) -> None:
     removed = {*names}
-    of_runs = [path for name, path in _files() if name in removed]
-    # Notes last: after a kill, they still name the rest.
-    for path in sorted(of_runs, key=lambda path: path.suffix == ".json"):
+    files = [path for name, path in _files() if name in removed]
+    # The notes last, so that the other files still have them if the process is killed in between.
+    for path in sorted(files, key=lambda path: path.suffix == ".json"):
         with suppress(OSError):
             path.unlink(missing_ok=True)
 
 
 def note_nothing_to_gain(ledger: Ledger, labelled: Sequence[StoredUtterance]) -> None:
     """Notes that the active version makes no error on the held-out ones of these utterances."""
-    mark = _mark(ledger, labelled)
-    known = [one for one in _marks(ledger) if one != mark]
-    content = json.dumps([*known, mark][-KEPT:]).encode()
-    with suppress(StorageError):  # it only saves a proposal that leads nowhere
-        write_atomically(ledger.folder / NOTHING_TO_GAIN, content, private=True)
+    state = _state_hash(ledger, labelled)
+    known = [one for one in _noted_states(ledger) if one != state]
+    content = json.dumps([*known, state][-MAX_NOTES:]).encode()
+    with suppress(StorageError):  # without the note, `status` only makes a proposal that leads nowhere
+        write_atomically(ledger.folder / NOTHING_TO_GAIN_FILE, content, private=True)
 
 
 def has_nothing_to_gain(ledger: Ledger, labelled: Sequence[StoredUtterance]) -> bool:
     """Whether this was noted for the same version and the same utterances with the same texts."""
-    return bool(marks := _marks(ledger)) and _mark(ledger, labelled) in marks
+    return bool(noted := _noted_states(ledger)) and _state_hash(ledger, labelled) in noted
 
 
-def _marks(ledger: Ledger) -> list[object]:
-    found = _read(ledger.folder / NOTHING_TO_GAIN)
+def _noted_states(ledger: Ledger) -> list[object]:
+    """The state hashes for which nothing to gain was noted; empty if the file is missing or damaged."""
+    found = _read(ledger.folder / NOTHING_TO_GAIN_FILE)
     return found if isinstance(found, list) else []
 
 
-def _mark(ledger: Ledger, labelled: Sequence[StoredUtterance]) -> str:
+def _state_hash(ledger: Ledger, labelled: Sequence[StoredUtterance]) -> str:
+    """Identifies the active version together with the labelled utterances and their texts."""
     state = [ledger.current.id, sorted((one.sha256, one.text) for one in labelled)]
     return hashlib.sha256(json.dumps(state).encode()).hexdigest()
 
 
 def _read(path: Path) -> object:
+    """The content of a JSON file; None if it is missing, too large or damaged."""
     try:
         return read_json(path, max_bytes=MAX_BYTES)
     except (OSError, ValueError):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from device_app.reporter import Reporter, SilentReporter
 
-LOWER_PRIORITY = 10  # nice value: about a tenth of the CPU time of a process that waits for it too
+LOWER_PRIORITY = 10  # nice value; beside a process of normal priority, about a tenth of the CPU time
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,9 @@ class ExecutionContext:
 
 
 def lower_priority() -> None:
-    """Lets other programs, such as the service and what the user works with, have the CPU first from now on."""
+    """Gives other programs, such as the service and what the user works with, precedence on the CPU from now on.
+
+    On Linux this changes the calling thread and the threads that it starts later, so call it before any work.
+    """
     if hasattr(os, "setpriority") and os.getpriority(os.PRIO_PROCESS, 0) < LOWER_PRIORITY:
         os.setpriority(os.PRIO_PROCESS, 0, LOWER_PRIORITY)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from editing.errors import MissingDependencyError
 
-# By extra: the names under which the packages are imported that its commands cannot do without.
+# By extra: the packages that its commands cannot do without, by the names under which they are imported.
 PACKAGES: Mapping[str, Sequence[str]] = {
     "train": ("torch", "transformers"),
     "host": ("fastapi", "uvicorn", "limits", "prometheus_client"),
@@ -47,5 +47,5 @@ def how_to_install(extra: str) -> str:
 def _is_installed(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):  # an import hook forbids it; or a module without a spec has its name
+    except (ImportError, ValueError):  # an import hook forbids it, or a module of this name is loaded that has no spec
         return False

@@ -12,7 +12,7 @@ class Finding:
 
     Attributes:
         kind: the kind of the affected items, in the plural.
-        line: details, one line.
+        line: which item it is, and details, in one line.
         remedy: what `repair` does; without `repair`, what the user can do.
         repair: repairs the fault. It examines again first, and changes nothing if the fault is gone. It
             raises an AsrEdgeError if it cannot repair it.

@@ -15,7 +15,7 @@ ASSETS = Path(__file__).parent / "assets"
 RECORDINGS = ASSETS / "recordings"
 
 BEFORE_RESTORE = ".before-restore-"  # in the name of a data folder that `restore` has replaced
-CANDIDATE = "candidate-"  # prefix of folders with the baked files of a candidate
+CANDIDATE = "candidate-"  # prefix of folders with the baked files of a version that the gate has not judged yet
 CANDIDATES_LOCK = ".candidates.lock"  # held while such folders are created, and while abandoned ones are looked for
 
 # Files and folders that asr-edge creates in the data folder. The modes of all others in it are left unchanged.

@@ -29,7 +29,7 @@ def read_settings() -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        return tomllib.loads(read_bounded(path, MAX_BYTES).decode("utf-8"))
+        return tomllib.loads(read_bounded(path, MAX_BYTES).decode("utf-8-sig"))  # editors of Windows write a BOM
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (JSONTextError, ValueError, RecursionError) as error:  # UnicodeDecodeError and TOMLDecodeError too

@@ -16,7 +16,7 @@ from editing.errors import counted
 MIN_LABELLED = 10  # labelled utterances for an adaptation, including the held-out ones
 RECOMMENDED = 40  # labelled utterances that give a good adaptation
 NOTHING_TO_GAIN = "the model makes no error in what was held out: record what it gets wrong"
-NEW_FOR_NEXT = 10  # labelled utterances since the last adaptation that are worth another one
+NEW_FOR_NEXT = 10  # labelled utterances since the last adaptation from which another one is proposed
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class DomainStatus:
 
     Attributes:
         recordings, labelled: number of utterances, and of those with a text.
-        seconds: seconds of audio.
+        seconds: seconds of audio, with and without text.
         new: labelled utterances that the last adaptation to the domain did not use; all of them if there was none.
         last_edit: what became of that adaptation; None if there was none.
         wer_before, wer_now: WER of the held-out utterances without any edit of the domain and with the active version,
@@ -136,7 +136,7 @@ def next_steps(domains: Sequence[DomainStatus], interrupted: Sequence[str] = ())
     steps += [
         Step(
             f"asr-edge record{domain_option(one.domain)}",
-            NOTHING_TO_GAIN if one.has_nothing_to_gain else progress(one),
+            NOTHING_TO_GAIN if one.has_nothing_to_gain else domain_progress(one),
         )
         for one in domains
         if one.has_nothing_to_gain or (one.labelled < RECOMMENDED and not one.unlabelled)
@@ -147,15 +147,15 @@ def next_steps(domains: Sequence[DomainStatus], interrupted: Sequence[str] = ())
     return steps
 
 
-def progress(one: DomainStatus) -> str:
+def domain_progress(domain: DomainStatus) -> str:
     """How far a domain is from its next adaptation, or from a good one."""
-    if one.last_edit is None:
-        return missing(one.labelled)
-    new = f"{counted(one.new, 'new recording')} with text"
-    return f"{new}; adapt again from {NEW_FOR_NEXT}" if one.new < NEW_FOR_NEXT else new
+    if domain.last_edit is None:
+        return first_progress(domain.labelled)
+    new = f"{counted(domain.new, 'new recording')} with text"
+    return f"{new}; adapt again from {NEW_FOR_NEXT}" if domain.new < NEW_FOR_NEXT else new
 
 
-def missing(labelled: int) -> str:
+def first_progress(labelled: int) -> str:
     """How far this number of labelled recordings is from a first and from a good adaptation."""
     if labelled < MIN_LABELLED:
         return f"{labelled} of {MIN_LABELLED}: {MIN_LABELLED - labelled} more until you can adapt"
@@ -197,8 +197,9 @@ def domain_status(store: Store, ledger: Ledger, domain: str) -> DomainStatus:
 def unused(labelled: Sequence[StoredUtterance], edit: Edit) -> int:
     """How many of the labelled utterances an adaptation did not use.
 
-    Those recorded after its end, or as many as there are more than it used: some may have been recorded while it ran,
-    or labelled later.
+    At least those recorded after its end. If there are more labelled utterances than these and those that it used, some
+    were recorded while it ran, or labelled later: they count too. An edit of an early asr-edge does not say how many
+    were held out; then only those recorded later count.
     """
     later = sum(utterance.created > edit.created for utterance in labelled)
     return max(later, len(labelled) - edit.utterances - edit.held_out) if edit.held_out else later

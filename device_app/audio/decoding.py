@@ -16,15 +16,16 @@ from device_app.audio import containers, media
 from device_app.audio.containers import flac
 from device_app.audio.containers.view import HEADER_TOLERANCE_S, Part, View, skip_id3
 from device_app.audio.native_messages import without_mpg123_messages
+from device_app.audio.timeline import Block
 from editing.errors import BadAudioError, IncompleteAudioError
 
-Block = tuple[NDArray[np.float32], int]  # (samples, channels), and the sampling rate in Hz
-
 MAX_DURATION_S = 100 * 3600.0  # if a header claims more, it is wrong or means that the length is unknown
-MAX_BLOCK = 4_000_000  # samples, summed over all channels
-SMALL_BLOCK = 64  # samples
-MAX_GAP_S = 60.0  # silence for damaged audio, so that times stay right; a damaged header may claim more
-MIN_BITS_PER_S = 1000  # if a header claims a length with fewer, the samples are counted: a small file decodes fast
+MAX_BLOCK = 4_000_000  # samples of all channels in a block, 16 MB as float32
+SMALL_BLOCK = 64  # samples per channel; the last audio before an error is read in such blocks, see `_before_error`
+MAX_DAMAGE_S = 60.0  # most silence in place of damaged FLAC frames: a damaged header may claim any length
+# If a file has fewer bits for each second that its header claims, the samples are counted by decoding them, which is
+# fast for so small a file.
+MIN_BITS_PER_S = 1000
 
 
 def decoded(source: Path | IO[bytes], name: str, block_s: float) -> Iterator[Block]:
@@ -35,9 +36,12 @@ def decoded(source: Path | IO[bytes], name: str, block_s: float) -> Iterator[Blo
         name: name of the recording in error messages.
         block_s: seconds per block.
 
+    Yields:
+        Blocks at the file's own sampling rate; only joined files may change it, and the number of channels.
+
     Raises:
         BadAudioError: it is missing, empty, or not audio.
-        IncompleteAudioError: it is damaged or cut off; the blocks yielded before are valid.
+        IncompleteAudioError: it is damaged or cut off; raised after the last block that can be decoded.
     """
     with ExitStack() as stack:
         file = _file(source, name, stack)
@@ -106,10 +110,13 @@ def is_audio(path: Path) -> bool:
 
 
 def may_become_audio(start: IO[bytes], name: str) -> bool:
-    """Whether the first megabytes of a recording are audio, or of a container that only what follows may explain.
+    """Whether a recording with this start may be audio.
+
+    True if the start can be decoded, or if only the rest of the recording can show it: the start is of a container for
+    FFmpeg, such as MP4 with its index at the end, or is filled by a tag.
 
     Args:
-        start: a seekable binary stream; its position changes.
+        start: the first bytes of the recording as a seekable stream; its position changes.
         name: name of the recording.
     """
     if containers.is_foreign(start) or skip_id3(start, 0) >= start.seek(0, 2):
@@ -125,7 +132,7 @@ class _DecoderError(Exception):
 
 
 class _ReadError(_DecoderError):
-    """The file cannot be read."""
+    """A read of the file failed (OSError)."""
 
 
 @dataclass
@@ -133,7 +140,7 @@ class _Progress:
     """What was read of a file.
 
     Attributes:
-        seconds: audio of the parts that were read.
+        seconds: audio in the parts that were decoded, with silence in place of damage.
         fault: the first fault, as a message without the name of the file; None if there was none.
     """
 
@@ -151,9 +158,9 @@ def _decoded_parts(parts: Iterable[Part], block_s: float, progress: _Progress, n
     Raises:
         _DecoderError: the last part cannot be opened, and nothing was decoded before it.
     """
-    left = deque(parts)
-    while left:
-        part = left.popleft()
+    remaining = deque(parts)
+    while remaining:
+        part = remaining.popleft()
         if _is_damaged_alac(part, name):
             yield from _decode_part_with_media(part, name, progress)
             continue
@@ -161,11 +168,11 @@ def _decoded_parts(parts: Iterable[Part], block_s: float, progress: _Progress, n
             rest = yield from _decoded_part(part, block_s, progress)
         except _DecoderError as error:
             progress.note(f"damaged after {progress.seconds:.1f} s ({error})")
-            if not left and not progress.seconds:
+            if not remaining and not progress.seconds:
                 raise
             continue
         if rest is not None:
-            left.appendleft(rest)
+            remaining.appendleft(rest)
 
 
 def _decoded_part(part: Part, block_s: float, progress: _Progress) -> Generator[Block, None, Part | None]:
@@ -183,12 +190,12 @@ def _decoded_part(part: Part, block_s: float, progress: _Progress) -> Generator[
                 found += len(block)
                 yield block, rate
         except _DecoderError as error:
-            # Else only what follows the audio is damaged.
+            # If all declared samples were decoded, only what follows them is damaged.
             if part.declared is None or found < part.declared - HEADER_TOLERANCE_S * rate:
                 progress.note(f"damaged after {progress.seconds + found / rate:.1f} s ({error})")
                 rest = flac.after_damage(part, part.first + found)
         if rest is not None:
-            missing = min(rest.first - part.first - found, round(MAX_GAP_S * rate))
+            missing = min(rest.first - part.first - found, round(MAX_DAMAGE_S * rate))
             yield np.zeros((missing, opened.channels), np.float32), rate
             found += missing
         progress.note(_shortage(part, opened, found, progress.seconds))
@@ -217,10 +224,10 @@ def _without_messages(part: Part) -> AbstractContextManager[None]:
 
 
 def _open(part: Part, stack: ExitStack) -> Any:
-    """A decoder.
+    """libsndfile's decoder of a part, a `SoundFile`; `stack` closes it.
 
     Raises:
-        _DecoderError: libsndfile has none for it.
+        _DecoderError: libsndfile cannot open it.
     """
     import soundfile
 
@@ -239,12 +246,12 @@ def _open(part: Part, stack: ExitStack) -> Any:
 
 
 def _error(part: Part, error: Any) -> _DecoderError:
-    """Why the decoder of a part failed, as a part of a sentence."""
+    """Why decoding a part failed; the message fits into a sentence."""
     return _read_error(part) or _DecoderError(str(error.error_string).removeprefix("Error : ").rstrip(". "))
 
 
 def _read_error(part: Part) -> _ReadError | None:
-    """The read of its file that failed, if one did; a decoder takes it for the end of the file."""
+    """The error if a read of its file failed, which the decoder takes for the end of the file; None if none failed."""
     failure = part.file.failure
     return None if failure is None else _ReadError(failure.strerror or str(failure))
 
@@ -276,7 +283,7 @@ def _blocks(part: Part, opened: Any, count: int) -> Iterator[NDArray[np.float32]
 
 
 def _before_error(part: Part, start: int) -> Iterator[NDArray[np.float32]]:
-    """Samples from `start` to an error. libsndfile gives none of a block with an error, so smaller ones are read."""
+    """The samples from the index `start` to an error: libsndfile drops the whole block in which an error occurs."""
     part.file.seek(0)
     with ExitStack() as stack, suppress(_DecoderError):
         opened = _open(part, stack)
@@ -323,13 +330,14 @@ def _shortage(part: Part, opened: Any, found: int, before_s: float) -> str | Non
 
 
 def _decode_with_media(source: Path | IO[bytes], file: IO[bytes], name: str, error: _DecoderError) -> Iterator[Block]:
+    """Decodes by FFmpeg what libsndfile cannot open, as `error` says; `file` is the opened source."""
     if not _may_use_media(error):
         raise _unreadable(file, name, error)
     yield from media.blocks(source, name)
 
 
 def _is_damaged_alac(part: Part, name: str) -> bool:
-    """Whether FFmpeg finds damaged packets where libsndfile finds none. It decodes the part for that, which is fast."""
+    """Whether a part is ALAC with damaged packets, which only FFmpeg reports. It decodes the part for that, fast."""
     if not (containers.is_alac(_stream(part)) and media.is_available()):
         return False
     try:
@@ -337,7 +345,7 @@ def _is_damaged_alac(part: Part, name: str) -> bool:
             pass
     except IncompleteAudioError:
         return True
-    except BadAudioError:  # libsndfile may do better
+    except BadAudioError:  # FFmpeg cannot decode it, but libsndfile may
         return False
     return False
 
@@ -360,6 +368,7 @@ def _may_use_media(error: _DecoderError) -> bool:
 
 
 def _unreadable(file: IO[bytes], name: str, error: _DecoderError) -> BadAudioError:
+    """The error for the user about a file of which nothing could be decoded."""
     if isinstance(error, _ReadError):
         return BadAudioError(f"{name}: {error}")
     if containers.is_foreign(file) or Path(name).suffix.lower() in media.SUFFIXES:

@@ -25,10 +25,10 @@ from editing.errors import BadAudioError, StorageError, one_line
 FFMPEG_INPUT = ("-hide_banner", "-nostdin", "-nostats", "-v", "level+info")
 FFMPEG_OUTPUT = ("-map", "0:a:0", "-af", "ashowinfo", "-c:a", "pcm_f32be", "-f", "au", "-")
 AU_HEADER = 24  # bytes
-CHUNK = 1 << 20
+CHUNK = 1 << 20  # samples per channel read at a time after the last frame that was announced
 
 MESSAGE = re.compile(r"(?:\[[^\]]* @ [^\]]*\] )*\[(\w+)\] (.*)")
-FRAME = re.compile(r"n: *\d+ pts:\S+ pts_time:(\S+) .*\brate:(\d+) nb_samples:(\d+) ")
+FRAME = re.compile(r"n: *\d+ pts:\S+ pts_time:(\S+) .* nb_samples:(\d+) ")
 STREAM = re.compile(r" *Stream #0:(\d+)\S*: (\w+): ")
 INPUT = re.compile(r"Input #0, (\S+), from ")
 DURATION = re.compile(r" *Duration: (\d+):(\d\d):(\d\d\.\d+)")
@@ -41,7 +41,7 @@ def blocks(program: str, source: Path | IO[bytes], name: str, timeline: Timeline
         program: path of ffmpeg.
         source: a path, or a seekable binary stream, which is copied to a temporary file.
         name: what to call it in errors.
-        timeline: of the recording, at the start of this file.
+        timeline: the timeline of the recording, at the start of this file.
 
     Raises:
         BadAudioError: nothing of it can be decoded, or it has no audio.
@@ -84,7 +84,7 @@ def tracks(program: str, source: Path) -> int:
 
 
 def _started(program: str, path: Path, output: tuple[str, ...]) -> subprocess.Popen[bytes]:
-    options = [part for option, value in (OPTIONS | CHECKS).items() for part in (f"-{option}", value)]
+    options = [argument for option, value in (OPTIONS | CHECKS).items() for argument in (f"-{option}", value)]
     return subprocess.Popen(  # noqa: S603 - no shell, and the name cannot be an option
         [program, *FFMPEG_INPUT, *options, "-i", f"file:{path}", *output],
         stdin=subprocess.DEVNULL,
@@ -94,7 +94,7 @@ def _started(program: str, path: Path, output: tuple[str, ...]) -> subprocess.Po
 
 
 def _lines(process: subprocess.Popen[bytes]) -> Iterator[str]:
-    """The messages of ffmpeg, which a thread reads: else it would wait for them while it is waited for."""
+    """The messages of ffmpeg. A thread reads them: with a full pipe, ffmpeg would wait, and its samples never come."""
     lines: Queue[bytes | None] = Queue()
 
     def read() -> None:
@@ -112,24 +112,24 @@ class _Frame:
     """A decoded frame.
 
     Attributes:
-        start_s: its timestamp; None if it has none.
-        samples: per channel.
+        start_s: its timestamp in seconds; None if it has none.
+        samples: samples per channel.
     """
 
     def __init__(self, match: re.Match[str]) -> None:
-        start, _rate, samples = match.groups()
+        start, samples = match.groups()
         self.start_s = None if start == "NOPTS" else float(start)
         self.samples = int(samples)
 
 
 class _Log:
-    """What ffmpeg says about a file.
+    """Reads what ffmpeg logs about a file.
 
     Attributes:
-        duration_s: by the header of the container; 0 if it does not say.
+        duration_s: seconds by the header of the container; 0 if it does not say.
         is_pausing: see `PAUSING_FORMATS`.
         is_untimed: see `UNTIMED_FORMATS`.
-        tracks: audio streams.
+        tracks: number of audio streams.
         error: the last error; None if there was none.
     """
 
@@ -142,7 +142,7 @@ class _Log:
         self._streams = 0
         self._audio: str | None = None  # index of the first audio stream
         self._format = ""
-        self._is_input = True
+        self._is_input = True  # the lines describe the input, not the output
 
     @property
     def has_no_audio(self) -> bool:
@@ -195,7 +195,7 @@ class _Output:
         self._channels = 0
 
     def read(self, count: int) -> NDArray[np.float32]:
-        """The next samples, (samples, channels), fewer at the end."""
+        """The next `count` samples, (samples, channels); fewer at the end."""
         if not self._channels:
             header = self._file.read(AU_HEADER)
             if len(header) < AU_HEADER:
@@ -209,7 +209,7 @@ class _Output:
 
 
 def _copied(source: IO[bytes], stack: ExitStack) -> Path:
-    """A file with the content of a stream, for a program that must go back in it."""
+    """A temporary file with the content of a stream, since ffmpeg must seek in it; `stack` removes the file."""
     source.seek(0)
     try:
         file = stack.enter_context(tempfile.NamedTemporaryFile())  # noqa: SIM115

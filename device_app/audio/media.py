@@ -17,7 +17,7 @@ from editing.errors import BadAudioError, IncompleteAudioError, MissingDependenc
 
 _NAMES = "m4a m4b mp4 m4v mov 3gp 3g2 aac webm weba mkv mka amr awb wma wmv asf avi flv mpg mpeg m2ts ac3 ape wv tta"
 SUFFIXES = frozenset(f".{name}" for name in _NAMES.split())
-HINT = f"{how_to_install('media')}, or install the program ffmpeg"
+HINT = f"{how_to_install('media')}, or install the program ffmpeg"  # what to do without either
 
 
 def is_available() -> bool:
@@ -42,27 +42,27 @@ def blocks(source: Path | IO[bytes], name: str) -> Iterator[Block]:
     """
     program = None if _has_pyav() else _program(name)
     timeline = Timeline()
-    fault: BadAudioError | None = None
+    first_error: BadAudioError | None = None
     with ExitStack() as stack:
-        # A path that is not UTF-8 cannot be given to FFmpeg.
+        # PyAV gets the open file, as it takes no path that is not UTF-8.
         file = stack.enter_context(source.open("rb")) if isinstance(source, Path) else source
-        pieces = foreign.pieces(file)
-        for piece in pieces:
-            timeline.begin(piece.fault, piece.fault_s)
-            stream = cast("IO[bytes]", piece.file)
+        parts = foreign.parts(file)
+        for part in parts:
+            timeline.begin(part.fault, part.fault_s)
+            stream = cast("IO[bytes]", part.file)
             try:
                 if program is None:
                     yield from pyav.blocks(stream, name, timeline)
                 else:
-                    whole = source if isinstance(source, Path) and piece.is_whole else stream
-                    yield from ffmpeg.blocks(program, whole, name, timeline)
+                    is_a_file = isinstance(source, Path) and part.is_whole  # else it must be copied to a file
+                    yield from ffmpeg.blocks(program, source if is_a_file else stream, name, timeline)
             except BadAudioError as error:
-                fault = fault or error
+                first_error = first_error or error
                 timeline.note(str(error).removeprefix(f"{name}: "))
-            if piece.file.failure is not None:
-                timeline.note(piece.file.failure.strerror or "a read failed")
-    if not timeline.found_s and fault is not None:
-        raise BadAudioError(f"{name}: cannot be read: {pieces[0].fault}") if pieces[0].fault else fault
+            if part.file.failure is not None:
+                timeline.note(part.file.failure.strerror or "a read failed")
+    if not timeline.found_s and first_error is not None:
+        raise BadAudioError(f"{name}: cannot be read: {parts[0].fault}") if parts[0].fault else first_error
     if (message := timeline.fault) is not None:
         raise IncompleteAudioError(f"{name}: {message}")
 
@@ -78,7 +78,7 @@ def duration_s(source: Path) -> float:
         _program(str(source))
         return 0.0
     with source.open("rb") as file:
-        return math.fsum(pyav.duration_s(cast("IO[bytes]", piece.file), str(source)) for piece in foreign.pieces(file))
+        return math.fsum(pyav.duration_s(cast("IO[bytes]", part.file), str(source)) for part in foreign.parts(file))
 
 
 def tracks(source: Path) -> int:
@@ -103,6 +103,11 @@ def _ffmpeg() -> str | None:
 
 
 def _program(name: str) -> str:
+    """The path of ffmpeg.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
     program = _ffmpeg()
     if program is None:
         raise MissingDependencyError(f"{name}: this format needs PyAV or ffmpeg: {HINT}")

@@ -1,4 +1,4 @@
-"""PortAudio -> a bounded queue of blocks. The callback copies and enqueues, nothing else."""
+"""Audio from a microphone: PortAudio's thread puts blocks into a bounded queue, which the caller iterates over."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 from device_app.audio.samples import Samples
 from editing.errors import MicrophoneError
 
-BLOCK_S = 0.05
+BLOCK_S = 0.05  # length of a block
 QUEUE_S = 30.0  # if the recogniser is further behind, audio is lost and this is reported
-SILENT_DEVICE_S = 3.0  # without a block for this long, the device was disconnected
+DISCONNECTED_S = 3.0  # a device that gives no block for so long was disconnected; one that is muted gives zeros
 
 INSTALL_PORTAUDIO = (
     "the PortAudio library is missing. Install it with 'sudo apt install libportaudio2' (Debian, Ubuntu, "
@@ -26,7 +26,15 @@ INSTALL_PORTAUDIO = (
 
 @dataclass(frozen=True)
 class InputDevice:
-    """A microphone as PortAudio names it."""
+    """A device that can record.
+
+    Attributes:
+        index: PortAudio's number of the device.
+        name: PortAudio's name of the device.
+        channels: the most that it records.
+        sample_rate: its default, in Hz.
+        is_default: it is the system's default for recording.
+    """
 
     index: int
     name: str
@@ -64,6 +72,7 @@ class Microphone:
                 ...
 
     Attributes:
+        name: PortAudio's name of the device.
         sample_rate: in Hz.
         lost: how many times audio was lost since it was opened, because the computer was too slow.
     """
@@ -113,6 +122,11 @@ class Microphone:
             ) from error
 
     def __enter__(self) -> Self:
+        """Starts recording.
+
+        Raises:
+            MicrophoneError: the device cannot be opened.
+        """
         try:
             self._stream.start()
         except self._sounddevice.PortAudioError as error:
@@ -133,13 +147,14 @@ class Microphone:
         """
         while True:
             try:
-                yield self._blocks.get(timeout=SILENT_DEVICE_S)
+                yield self._blocks.get(timeout=DISCONNECTED_S)
             except queue.Empty:
                 raise MicrophoneError(
-                    f"microphone {self.name!r}: no sound for {SILENT_DEVICE_S:g} s; was it unplugged?"
+                    f"microphone {self.name!r}: no sound for {DISCONNECTED_S:g} s; was it unplugged?"
                 ) from None
 
     def _enqueue(self, block: Any, _frames: int, _time: Any, status: Any) -> None:
+        """PortAudio's callback, which runs in its thread and must not wait: copies the block and enqueues it."""
         try:
             self._blocks.put_nowait(np.array(block[:, 0]))
         except queue.Full:

@@ -15,7 +15,7 @@ from editing.errors import MicrophoneError
 def playing(audio: Samples) -> Iterator[Any]:
     """Plays audio, (samples,) at 16 kHz, in the background; on leaving, it stops.
 
-    Gives the stream, whose `active` says whether it is still playing.
+    Yields sounddevice's stream, whose `active` says whether it is still playing.
 
     Raises:
         MicrophoneError: there is no output device, or PortAudio is not installed.

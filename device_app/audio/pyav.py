@@ -20,13 +20,14 @@ OPTIONS = {
     "eac3,ape,wv,tta,caf,wav,w64,aiff,au,flac,ogg,mp3,loas,dts,voc,gsm,xwma,mpc,mpc8,tak,shn,rm,oma",
 }
 CHECKS = {"err_detect": "crccheck"}  # compare the checksums of frames, where a codec has them
-MAX_FAILED_READS = 50  # in a row
-DECLARING_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf")  # of others, FFmpeg only has an estimate
-ESTIMATING_FORMATS = ("aac", "amr", "caf", "avi")  # by the bit rate, or by whole packets
+MAX_FAILED_READS = 50  # in a row, after which the rest of a file is given up
+# FFmpeg's names of formats. The headers of the first declare the duration of the file; of others, it has an estimate.
+DECLARING_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf")
+ESTIMATING_FORMATS = ("aac", "amr", "caf", "avi")  # FFmpeg estimates the duration of a stream, by bit rate or packets
 UNTIMED_FORMATS = ("avi",)  # FFmpeg computes timestamps from a constant bit rate, which need not be constant
-PAUSING_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv")  # their writers may leave time without samples
-# FFmpeg's own decoders of AMR do not know the pauses that phones leave out of a recording.
-AMR_LENGTHS = {"amrnb": raw.amr_nb, "amrwb": raw.amr_wb}
+PAUSING_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv")  # a gap in the timestamps may be a pause
+AMR_FRAME_LENGTHS = {"amrnb": raw.amr_nb, "amrwb": raw.amr_wb}  # by codec: the length of a frame from its first bytes
+# FFmpeg's own decoders of AMR do not know the frames by which a phone skips pauses (discontinuous transmission).
 BETTER_DECODERS = {"amrnb": "libopencore_amrnb", "amrwb": "libopencore_amrwb"}
 
 
@@ -34,9 +35,9 @@ def blocks(file: IO[bytes], name: str, timeline: Timeline) -> Iterator[Block]:
     """Decodes the first audio stream; faults go to the timeline.
 
     Args:
-        file: seekable.
+        file: a seekable binary stream.
         name: what to call it in errors.
-        timeline: of the recording, at the start of this file.
+        timeline: the timeline of the recording, at the start of this file.
 
     Raises:
         BadAudioError: nothing of it can be decoded, or it has no audio.
@@ -114,11 +115,11 @@ def _decoder(stream: Any) -> Any:
 
 
 def _frames(container: Any, stream: Any, timeline: Timeline) -> Iterator[Any]:
-    """The frames of a stream; reads and decodes on after errors, and notes them."""
+    """The frames of a stream; goes on after errors, which it notes in the timeline."""
     import av
 
     decoder, packets, failed = _decoder(stream), container.demux(stream), 0
-    length = AMR_LENGTHS.get(stream.codec_context.name)
+    frame_length = AMR_FRAME_LENGTHS.get(stream.codec_context.name)
     while failed < MAX_FAILED_READS:
         packet, start_s, frames, reason = None, None, [], None
         with _messages.about_damage(stream.index) as errors:
@@ -127,7 +128,7 @@ def _frames(container: Any, stream: Any, timeline: Timeline) -> Iterator[Any]:
                 if packet is None:
                     return
                 start_s = _seconds(packet.pts, packet.time_base)
-                if length is not None and not _has_frames(bytes(packet), length):
+                if frame_length is not None and not _has_whole_frames(bytes(packet), frame_length):
                     reason = "a frame has the wrong size"
                 else:
                     frames = decoder.decode(packet if packet.size else None)
@@ -142,14 +143,14 @@ def _frames(container: Any, stream: Any, timeline: Timeline) -> Iterator[Any]:
         yield from frames
 
 
-def _has_frames(data: bytes, length: Callable[[bytes], int]) -> bool:
+def _has_whole_frames(data: bytes, frame_length: Callable[[bytes], int]) -> bool:
     """Whether a packet is made of whole frames, which OpenCORE does not check."""
     position = 0
     while position < len(data):
-        frame = length(data[position:])
-        if not frame:
+        length = frame_length(data[position:])
+        if not length:
             return False
-        position += frame
+        position += length
     return position == len(data)
 
 
@@ -163,7 +164,7 @@ def _reason(error: Exception) -> str:
 
 
 class _Messages:
-    """FFmpeg's messages. PyAV has one switch for the process, which is on while a reader in any thread needs them."""
+    """FFmpeg's messages. PyAV turns them on for the whole process, here while a reader in any thread needs them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -172,7 +173,7 @@ class _Messages:
 
     @contextmanager
     def about_damage(self, stream: int) -> Iterator[list[str]]:
-        """A list that gets this thread's messages about damage at the end: most decoders report it only so.
+        """Yields a list, filled when the block ends: this thread's messages about damage, which most decoders only log.
 
         Args:
             stream: index of the stream that is read; damage of the others does not matter.
@@ -208,9 +209,10 @@ def _is_damage(level: int, text: str, stream: int) -> bool:
 
 
 def _duration_s(container: Any, stream: Any) -> float:
+    """Seconds of a stream as the file declares them; 0 if it does not."""
     if stream.duration and stream.time_base and container.format.name not in ESTIMATING_FORMATS:
         return float(stream.duration * stream.time_base)
-    # Matroska and ASF have no duration for each stream; theirs may count from 0, and the first timestamp be later.
+    # Matroska and ASF declare only a duration of the file, which may count from 0 where the first timestamp is later.
     if container.duration and len(container.streams) == 1 and container.format.name in DECLARING_FORMATS:
         return max(0.0, float((container.duration - max(0, container.start_time or 0)) / 1_000_000))
     return 0.0

@@ -15,59 +15,59 @@ from device_app.audio import decoding, media
 from editing.errors import BadAudioError, IncompleteAudioError, InvalidSamplesError, one_line
 from editing.ranges import Range
 
-Samples = NDArray[np.float32]
+Samples = NDArray[np.float32]  # mono audio, shape (samples,)
 
 SAMPLE_RATE = 16_000
 SAMPLE_RATES = Range(1_000, 1_000_000)  # in Hz
-MINIMUM_S = 0.1  # of shorter audio, the encoder computes no frame
-BLOCK_S = 1.0
-MAX_FLOAT_SAMPLE = 32.0  # 30 dB above full scale: louder floats are 16-bit samples that were not divided by 32768
-MAX_INVALID_SHARE = 0.01  # of the samples of a file; with more of them, it is not read
-MAX_INTEGER = 2.0**31  # a louder float is no sample of any width, but damage
-MIN_POWER_RATIO = 0.05  # of the channels' average to the loudest channel; with less, the channels cancel out
+MINIMUM_S = 0.1  # from shorter audio, the encoder computes no frame
+BLOCK_S = 1.0  # audio that is decoded and converted at a time
+MAX_FLOAT_SAMPLE = 32.0  # 30 dB above full scale; larger floats are 16-bit samples that were not divided by 32768
+MAX_INVALID_FRACTION = 0.01  # of the samples of a file; a file with more invalid ones is refused as damaged
+MAX_VALID = 2.0**31  # full scale of 32-bit integers; a larger float is damage, not a sample of any width
+MIN_POWER_RATIO = 0.05  # power of the channels' average to that of the loudest; below it, the channels cancel out
+SIMILAR_POWER = 0.8  # of the loudest channel: a channel with more counts as equally loud
 MAX_CHANNELS = 32  # an array with more channels than this, and than samples, is (channels, samples)
-PIECE_S = 1.0  # a recording in memory is converted piece by piece, like a file
 
-# For finding recordings in a folder; a file named on the command line is always tried.
+# By these, recordings are found in a folder; a file named on the command line is always tried.
 SUFFIXES = media.SUFFIXES | frozenset(
     {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64"}
 )
 
 
 class InvalidSamples:
-    """Counts what is no sample in the blocks of a file, and replaces it by 0: NaN, infinite or absurdly large."""
+    """Counts invalid samples (NaN, infinite, or above `MAX_VALID`) in the blocks of a file, and replaces them by 0."""
 
     def __init__(self) -> None:
         self._count = 0
         self._total = 0
 
     def replaced(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The next block, of any shape, with 0 for each invalid sample."""
+        """Counts the invalid samples of the next block, of any shape; returns the block with 0 for each of them."""
         self._total += block.size
-        is_valid = np.abs(block) <= MAX_INTEGER  # False for NaN
+        is_valid = np.abs(block) <= MAX_VALID  # False for NaN
         if is_valid.all():
             return block
         self._count += block.size - int(np.count_nonzero(is_valid))
         return np.where(is_valid, block, np.float32(0))
 
     def message(self, name: str) -> str | None:
-        """What was replaced, for the user; None if there was nothing.
+        """Says how many samples were replaced; None if none was.
 
         Raises:
-            BadAudioError: too many samples are invalid.
+            BadAudioError: more than `MAX_INVALID_FRACTION` of the samples are invalid.
         """
-        if self._count > MAX_INVALID_SHARE * self._total:
+        if self._count > MAX_INVALID_FRACTION * self._total:
             raise BadAudioError(
                 f"{name}: {self._count / self._total:.0%} of the samples are not numbers (NaN or infinite); "
                 "record or convert it again"
             )
         of_all = f"{self._count:,} of {self._total:,} samples"
-        is_one = (
+        are_invalid = (
             "is no number (NaN or infinite) and was"
             if self._count == 1
             else "are no numbers (NaN or infinite) and were"
         )
-        return f"{name}: {of_all} {is_one} read as 0" if self._count else None
+        return f"{name}: {of_all} {are_invalid} read as 0" if self._count else None
 
 
 def read_blocks(
@@ -79,7 +79,7 @@ def read_blocks(
         source: a path, or a seekable binary stream.
         name: what to call it in errors.
         block_s: seconds in a block, before resampling.
-        invalid: counts samples that are no numbers; without it, some of them are an error after the last block.
+        invalid: counts the invalid samples, for the caller to check; if None, they are an error after the last block.
 
     Yields:
         Arrays of shape (samples,); together they are the whole recording.
@@ -107,7 +107,7 @@ def read_blocks(
         yield convert.finish()
     if fault is not None:
         raise fault
-    check_length(length_s, 1.0, name)
+    check_length(length_s, name)
     if invalid is None and (message := counter.message(name)) is not None:
         raise InvalidSamplesError(message)
 
@@ -134,7 +134,7 @@ def read(path: Path, on_repair: Callable[[str], None] = lambda _message: None) -
         on_repair: called with a message if a few samples are no numbers, and were read as 0.
 
     Raises:
-        BadAudioError: as `read_blocks`.
+        BadAudioError: as `read_blocks`, or too many samples are no numbers.
     """
     invalid = InvalidSamples()
     audio = np.concatenate(list(read_blocks(path, str(path), invalid=invalid)))
@@ -253,20 +253,21 @@ def _mixed(audio: NDArray[Any]) -> NDArray[Any]:
     loudest = powers.max()
     if not np.square(mean, dtype=np.float64).mean() < MIN_POWER_RATIO * loudest:  # also where samples are NaN
         return mean
-    # The first of those that are about as loud: a change from block to block would invert the phase.
-    return audio[:, int(np.argmax(powers >= 0.8 * loudest))]
+    # The first of the loudest channels, so that all blocks choose the same one: a change to a channel of opposite phase
+    # would invert the phase within the recording.
+    return audio[:, int(np.argmax(powers >= SIMILAR_POWER * loudest))]
 
 
-def check_length(samples: float, sample_rate: float, name: str = "audio") -> None:
+def check_length(seconds: float, name: str = "audio") -> None:
     """Checks that there is enough audio.
 
     Raises:
         BadAudioError: there is less than 0.1 s.
     """
-    if samples == 0:
+    if seconds == 0:
         raise BadAudioError(f"{name}: contains no audio")
-    if samples < MINIMUM_S * sample_rate:
-        raise BadAudioError(f"{name}: {samples / sample_rate:.3f} s is too short; at least {MINIMUM_S:g} s are needed")
+    if seconds < MINIMUM_S:
+        raise BadAudioError(f"{name}: {seconds:.3f} s is too short; at least {MINIMUM_S:g} s are needed")
 
 
 def to_model_rate(audio: NDArray[Any], sample_rate: float, name: str = "audio") -> Samples:
@@ -282,10 +283,10 @@ def to_model_rate(audio: NDArray[Any], sample_rate: float, name: str = "audio") 
     """
     convert = Converter(sample_rate, name)
     audio = np.asarray(audio)
-    as_mono(audio[:1] if audio.ndim else audio, name)  # refuses another type or shape before `len` is used
-    check_length(len(audio), sample_rate, name)
-    piece = round(sample_rate * PIECE_S)
-    blocks = [convert(audio[start : start + piece]) for start in range(0, len(audio), piece)]
+    as_mono(audio[:1] if audio.ndim else audio, name)  # refuses a wrong type or shape before `len` is used
+    check_length(len(audio) / sample_rate, name)
+    size = round(sample_rate * BLOCK_S)
+    blocks = [convert(audio[start : start + size]) for start in range(0, len(audio), size)]
     return np.concatenate([*blocks, convert.finish()])
 
 

@@ -21,7 +21,7 @@ from editing.files import MAX_NAME_LENGTH, is_stream, refuse_overwriting, shorte
 STDIN_ARGUMENT = "-"
 STDIN_DEVICE = Path("/dev/stdin")
 STDOUT_DEVICE = Path("/dev/stdout")
-APPLE_DOUBLE = "._"
+APPLE_DOUBLE = "._"  # what the names of AppleDouble files begin with, see `audio_files`
 MAX_IN_MEMORY = 16 * 1024 * 1024  # bytes of standard input kept in memory; more, if it is audio, goes to a file
 MAX_BUFFERED = 4 << 30  # bytes, the limit of WAV files too: six hours of 48 kHz, 16 bits and two channels
 READ_SIZE = 1 << 20  # bytes
@@ -68,7 +68,7 @@ class Recording:
             yield spool
 
     def _fill(self, spool: IO[bytes], stream: IO[bytes]) -> None:
-        """Buffers a stream of any length, which may be endless."""
+        """Copies a stream, which may be endless, to `spool`; refuses what is long but not audio, or too long."""
         is_checked = False
         while data := stream.read(READ_SIZE):
             if not is_checked and spool.tell() + len(data) > MAX_IN_MEMORY:
@@ -191,7 +191,7 @@ def check_outputs(
         BadInputError: a target is an input, a recording (for example by a mistake in a list of files), has the suffix
             of one, or is another file that `overwrite` does not allow replacing; see `device_app.outputs.check_output`.
     """
-    # Standard input and output may be files too: "transcribe - -o x < x", "transcribe x >> x".
+    # Standard input and output may be files, as in "transcribe - -o x < x" and "transcribe x >> x".
     inputs = [*(one.path or STDIN_DEVICE for one in recordings), *others]
     refuse_overwriting(targets or [STDOUT_DEVICE], inputs)
     for target in targets:
@@ -226,8 +226,8 @@ def output_paths(recordings: Sequence[Recording], output: str, suffix: str) -> l
     taken = Counter(recording.relative_path for recording in recordings)
     paths = []
     for recording in recordings:
-        own = recording.path.suffix if recording.path and taken[recording.relative_path] > 1 else ""
-        ending = f"{own}.{suffix}"
+        old = recording.path.suffix if recording.path and taken[recording.relative_path] > 1 else ""
+        ending = f"{old}.{suffix}"
         name = shortened(recording.relative_path.name, MAX_NAME_LENGTH - len(os.fsencode(ending)))
         paths.append(Path(output) / recording.relative_path.with_name(f"{name}{ending}"))
     twice = [path for path, count in Counter(paths).items() if count > 1]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from device_app.audio.containers.foreign.piece import CUT
+from device_app.audio.containers.foreign.part import CUT
 
 Block = tuple[NDArray[np.float32], int]  # (samples, channels), and the sampling rate in Hz
 
@@ -15,10 +15,11 @@ MIN_GAP_S = 0.1  # smaller differences come from rounding, or from the clock of 
 MAX_GAP_S = 600.0  # a longer one is a damaged timestamp, or another recording begins
 MAX_SILENCE_S = 24 * 3600.0  # in all, as a small file may claim any number of gaps
 TOLERANCE_S = 0.5  # a container's duration may include the end of the video or of an edit
-MAX_SAMPLE = 32.0  # 30 dB above full scale: decoders make louder ones of damaged frames
-SAME_PLACE_S = 0.5
-SHOWN_PLACES = 3
+MAX_SAMPLE = 32.0  # 30 dB above full scale; decoders make larger samples of damaged frames
+SAME_PLACE_S = 0.5  # faults that are no further apart count as one place
+SHOWN_PLACES = 3  # in a message; of more, the first and the last are shown
 SHOWN_CAUSES = 2
+SHOWN_DIFFERENCE_S = 0.05  # smaller differences disappear when seconds are rounded to one decimal
 
 
 class Timeline:
@@ -32,16 +33,16 @@ class Timeline:
     def __init__(self) -> None:
         self.position_s = 0.0
         self.found_s = 0.0
-        self._promised_s = 0.0
-        self._begin_s = 0.0  # position of the piece that is read
+        self._declared_s = 0.0  # where the recording ends by its header; 0 if it has all of that, or does not say
+        self._begin_s = 0.0  # position of the part that is read
         self._offset_s: float | None = None  # position minus timestamp
         self._jumped_s = 0.0  # gaps of the timestamps that silence does not fill
-        self._causes: list[str] = []  # what is missing, in words of asr-edge
-        self._message: str | None = None  # of the decoder, the first
-        self._places: list[float] = []
+        self._causes: list[str] = []  # of `note`
+        self._message: str | None = None  # the first of `note_error`
+        self._places: list[float] = []  # in seconds; of many, the first `SHOWN_PLACES` and the last
         self._places_count = 0
-        self._is_damaged = False
-        self._may_pause = True
+        self._is_damaged = False  # the samples before the next ones could not be decoded
+        self._may_pause = True  # a gap may be a pause, as the structure of the part is not damaged
 
     def begin(self, fault: str | None = None, fault_s: float | None = None) -> None:
         """Begins the next of joined recordings.
@@ -131,18 +132,18 @@ class Timeline:
         self.position_s += len(samples) / rate
         yield samples, rate
 
-    def finish(self, promised_s: float) -> None:
-        """Ends a piece.
+    def finish(self, declared_s: float) -> None:
+        """Ends a part.
 
         Args:
-            promised_s: its length by its header, 0 if it does not say.
+            declared_s: its length in seconds by its header; 0 if it does not say.
         """
         read_s = self.position_s - self._begin_s + self._jumped_s
         if self._offset_s is not None:  # the first timestamp may be above 0, and the header count from 0
             read_s = max(read_s, self.position_s - self._offset_s)
-        if promised_s and read_s < promised_s - TOLERANCE_S:
+        if declared_s and read_s < declared_s - TOLERANCE_S:
             self.note(CUT)
-            self._promised_s = max(self._promised_s, self._begin_s + promised_s)
+            self._declared_s = max(self._declared_s, self._begin_s + declared_s)
         self._is_damaged = False
 
     @property
@@ -150,10 +151,12 @@ class Timeline:
         """What is damaged or missing, as a message without the name of the file; None if nothing."""
         if not self._causes and self._message is None:
             return None
-        total_s = max(self._promised_s, self.position_s)
+        total_s = max(self._declared_s, self.position_s)
         reasons = "; ".join(self._causes[:SHOWN_CAUSES]) or self._message
         amount = (
-            f"{self.found_s:.1f} s of {total_s:.1f} s" if total_s > self.found_s + 0.05 else f"{self.found_s:.1f} s"
+            f"{self.found_s:.1f} s of {total_s:.1f} s"
+            if total_s > self.found_s + SHOWN_DIFFERENCE_S
+            else f"{self.found_s:.1f} s"
         )
         return f"damaged or cut off{self._where()}: {amount} could be read ({reasons})"
 

@@ -18,7 +18,7 @@ from editing.ranges import Range
 
 MODEL = ASSETS / "silero_vad.onnx"
 FRAME = 512  # samples, 32 ms: the frame size of Silero's network at 16 kHz
-CONTEXT = 64  # samples from the end of the previous frame, which the network takes too
+CONTEXT = 64  # samples from the end of the previous frame, which the network takes before a frame
 FRAME_S = FRAME / SAMPLE_RATE
 
 # Silero's own defaults: speech begins at 0.5, and ends only below 0.35.
@@ -27,7 +27,7 @@ OFFSET = 0.35
 LIMITS_S = {"silence_s": Range(0, 60), "padding_s": Range(0, 10), "longest_s": Range(1, 60)}
 # The network gets faint noise before each stream: it was trained on recordings that do not begin within a word. Of
 # 1023 single digits cut from training recordings without silence, it misses 17 without and 1 with it. In 1200
-# recordings without speech it finds none either way (-50 dB full scale; at -40 dB in one).
+# recordings without speech it finds none either way (with noise at -50 dBFS; at -40 dBFS it finds some in one).
 LEAD_IN_S = 0.5
 LEAD_IN_DB = -50.0
 # A segment with fewer frames of speech than this is a click or a cough.
@@ -56,7 +56,7 @@ class VoiceActivity:
         return replace(self._start)
 
     def __call__(self, frames: Samples, state: VoiceState) -> NDArray[np.float32]:
-        """Probabilities (frames,) for audio of shape (frames, 512); updates `state`."""
+        """Probabilities (frames,) for audio of shape (frames, 512), at least one frame; updates `state`."""
         before = np.concatenate([state.context[None], frames[:-1, -CONTEXT:]])
         probabilities, state.hidden, state.cell = self._session.run(
             ["speech_probs", "hn", "cn"],
@@ -69,11 +69,11 @@ class VoiceActivity:
 
 @dataclass
 class VoiceState:
-    """The recurrent state of the network for one stream."""
+    """The state of the network for one stream: the last `CONTEXT` samples, and hidden and cell state of its LSTM."""
 
     context: Samples = field(default_factory=lambda: np.zeros(CONTEXT, np.float32))
-    hidden: Samples = field(default_factory=lambda: np.zeros((1, 1, 128), np.float32))
-    cell: Samples = field(default_factory=lambda: np.zeros((1, 1, 128), np.float32))
+    hidden: NDArray[np.float32] = field(default_factory=lambda: np.zeros((1, 1, 128), np.float32))
+    cell: NDArray[np.float32] = field(default_factory=lambda: np.zeros((1, 1, 128), np.float32))
 
 
 @dataclass(frozen=True)
@@ -128,15 +128,21 @@ class Segmenter:
     """Cuts a stream of audio into segments of speech; keeps at most `longest_s` of audio in memory."""
 
     def __init__(self, voice: VoiceActivity, settings: SegmentSettings | None = None) -> None:
+        """
+        Args:
+            voice: the voice activity detector; other streams may use it too.
+            settings: where segments start and end; None for the defaults.
+        """
         self.settings = settings or SegmentSettings()
         self._voice = voice
         self._state = voice.start()
-        self._rest = np.zeros(0, np.float32)
+        self._rest = np.zeros(0, np.float32)  # samples that do not fill a frame yet
+        # In frames.
         self._padding = max(1, round(self.settings.padding_s / FRAME_S))
         self._silence = max(1, round(self.settings.silence_s / FRAME_S))
         self._longest = max(2 * self._padding + MINIMUM_SPEECH_FRAMES, round(self.settings.longest_s / FRAME_S))
         self._taken = 0  # frames of the stream that have been processed
-        self._before: deque[Samples] = deque(maxlen=self._padding)
+        self._before: deque[Samples] = deque(maxlen=self._padding)  # the last frames outside a segment
         self._open: _OpenSegment | None = None
 
     def feed(self, audio: Samples) -> Iterator[Segment]:
@@ -168,7 +174,7 @@ class Segmenter:
 
     @property
     def silence_s(self) -> float:
-        """Seconds since the last speech in the open segment; 0 while there is none."""
+        """Seconds since the last speech in the open segment; 0 if no segment is open."""
         return self._open.silence * FRAME_S if self._open is not None else 0.0
 
     def _advance(self, frame: Samples, probability: float) -> Iterator[Segment]:
@@ -178,6 +184,7 @@ class Segmenter:
                 self._before.append(frame)
                 return
             first = self._taken - 1 - len(self._before)
+            # Their probabilities were below ONSET; 0 stands for all.
             self._open = _OpenSegment(first, list(self._before), [0.0] * len(self._before))
             self._before.clear()
         segment = self._open
@@ -224,7 +231,7 @@ class _OpenSegment:
         self.probabilities = probabilities
         self.silence = 0  # frames since the last speech
         self.voiced = 0  # frames with a probability of at least ONSET
-        self._speaking = False
+        self._speaking = False  # whether the last frame is speech, with hysteresis (ONSET, OFFSET)
 
     def add(self, frame: Samples, probability: float) -> None:
         self.frames.append(frame)

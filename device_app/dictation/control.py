@@ -1,4 +1,4 @@
-"""Commands to a running dictation, by a Unix socket that only this user can open."""
+"""Sends commands to a running dictation through a Unix socket that only this user can open."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from editing.errors import BadInputError, StorageError
 from editing.privacy import make_folder
 
 NAME = "asr-edge-type.sock"
-LONGEST = 32  # bytes of a command
-TIMEOUT_S = 5.0
+MAX_COMMAND = 32  # bytes of a command that are read
+TIMEOUT_S = 5.0  # for a client or the server that does not answer
 
 
 class Command(StrEnum):
-    """What a key of the desktop asks for."""
+    """A command of the user, usually sent by a keyboard shortcut of the desktop."""
 
     TOGGLE = "toggle"
     START = "start"
@@ -93,7 +93,11 @@ class CommandServer:
 
     def _is_in_use(self) -> bool:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            return probe.connect_ex(str(self._path)) == 0
+            try:
+                probe.connect(str(self._path))
+            except OSError:  # also a path that is too long for a socket, which `bind` reports
+                return False
+            return True
 
     def _receive(self) -> None:
         while True:
@@ -103,5 +107,5 @@ class CommandServer:
                 return
             with accepted:
                 accepted.settimeout(TIMEOUT_S)
-                with contextlib.suppress(OSError, ValueError):  # a ValueError: it is no command
-                    self.commands.put(Command(accepted.recv(LONGEST).decode()))
+                with contextlib.suppress(OSError, ValueError):  # what is no command is ignored
+                    self.commands.put(Command(accepted.recv(MAX_COMMAND).decode()))

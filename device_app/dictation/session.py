@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import queue
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -19,14 +18,16 @@ from device_app.dictation.control import Command
 from device_app.dictation.window import Window, one_line_of
 from device_app.recognition.results import TranscriptSegment, Update
 from device_app.recognition.transcriber import Transcriber
+from device_app.recording.quality import similarity
 from device_app.recording.saver import UtteranceSaver
 from editing.errors import AsrEdgeError, BadInputError
 
 Result = TypeVar("Result")
 
+# If one of these is all that was said, it takes back the text before it.
 UNDO = frozenset({"undo that", "undo this", "scratch that"})
 REMEMBERED = 20  # typed texts that can be taken back or corrected
-LEAST_ALIKE = 0.5  # of a correction and what was typed (difflib's ratio); less alike, another text was selected
+MIN_SIMILARITY = 0.5  # of a correction to what was typed (`similarity`); below it, another text was selected
 
 
 class AudioSource(Protocol):
@@ -41,7 +42,7 @@ class AudioSource(Protocol):
 
 @dataclass(frozen=True)
 class Typed:
-    """A text that was typed, and the number of its utterance in the store; 0 if it was not saved."""
+    """A text as it was typed, with the space before it, and the number of its utterance; 0 if it was not saved."""
 
     text: str
     utterance: int
@@ -64,7 +65,7 @@ class Dictation:
     ) -> None:
         """
         Args:
-            transcriber: the model.
+            transcriber: recognises what is said.
             window: receives the texts.
             open_microphone: opens the microphone; called at each START.
             commands: what the user asks for.
@@ -103,7 +104,7 @@ class Dictation:
         return ended
 
     def _next_end(self) -> Command | None:
-        """Carries out the commands that have come; returns one that ends listening."""
+        """Carries out the commands that are waiting; returns the first that ends listening, None if there is none."""
         while True:
             try:
                 command = self._commands.get_nowait()
@@ -120,7 +121,7 @@ class Dictation:
             self._attempt(self._correct)
 
     def _attempt(self, action: Callable[[], Result]) -> Result | None:
-        """An error, such as a microphone that is unplugged, does not end the dictation."""
+        """Does an action. An error, such as an unplugged microphone, is shown and does not end the dictation."""
         try:
             return action()
         except AsrEdgeError as error:
@@ -138,20 +139,20 @@ class Dictation:
             return
         text = f"{' ' if self._typed else ''}{one_line_of(segment.text)}"
         self._window.type(text)
-        utterance = 0
+        self._typed.append(Typed(text, 0))  # before it is saved, which may fail: it can be taken back
         if self._saver is not None:
             self._saver.save(segment)
-            utterance = self._saver.latest
-        self._typed.append(Typed(text, utterance))
+            self._typed[-1] = Typed(text, self._saver.latest)
 
     def _undo(self) -> None:
         if not self._typed:
             self._tell("Nothing was typed that could be undone.")
             return
-        self._window.erase(len(self._typed.pop().text))
+        self._window.erase(len(self._typed[-1].text))
+        self._typed.pop()
 
     def _correct(self) -> None:
-        """Takes the selected text as what was really said in the sentence that is most like it.
+        """Stores the selected text as the label of the most similar of the typed texts.
 
         Raises:
             BadInputError: nothing was saved, or the selection is like none of the sentences.
@@ -160,12 +161,8 @@ class Dictation:
             raise BadInputError("corrections need saved sentences: start with 'asr-edge type --learn'")
         text = checked_text(self._window.selection())
         saved = [one for one in self._typed if one.utterance]
-        closest = max(saved, key=lambda one: _alikeness(one.text, text), default=None)
-        if closest is None or _alikeness(closest.text, text) < LEAST_ALIKE:
+        closest = max(saved, key=lambda one: similarity(one.text, text), default=None)
+        if closest is None or similarity(closest.text, text) < MIN_SIMILARITY:
             raise BadInputError("the selected text is like no sentence that was just dictated; nothing was changed")
         self._store.set_text(closest.utterance, text)
         self._tell(f"Saved as a correction of {closest.utterance}.")
-
-
-def _alikeness(first: str, second: str) -> float:
-    return difflib.SequenceMatcher(None, normalise_term(first.strip()), normalise_term(second)).ratio()

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from editing.errors import AsrEdgeError, MissingDependencyError
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 20.0  # for one call of a program; at 25 ms a character, xdotool types 800 characters in it
 BACKSPACE_CODE = 14  # KEY_BACKSPACE of linux/input-event-codes.h, which ydotool takes
 
 
@@ -55,7 +55,7 @@ class Window(Protocol):
 
 @dataclass(frozen=True)
 class X11Window:
-    """By xdotool. The selection is read by xclip or xsel, or else by tkinter."""
+    """An X11 window: xdotool types; xclip, xsel, or else tkinter reads the selection."""
 
     def type(self, text: str) -> None:
         """See `Window`."""
@@ -78,7 +78,12 @@ class X11Window:
 
 @dataclass(frozen=True)
 class WaylandWindow:
-    """By wtype, where the compositor supports it (Sway, Hyprland), or ydotool, which needs its daemon."""
+    """A Wayland window: wl-paste reads the selection.
+
+    Attributes:
+        program: what types: "wtype", where the compositor supports it (Sway, Hyprland), or "ydotool", which needs
+            its daemon.
+    """
 
     program: str
 
@@ -132,7 +137,8 @@ def focused_window() -> Window:
 
 
 def _check_wayland() -> None:
-    """
+    """Checks that a compositor answers at the socket that WAYLAND_DISPLAY names.
+
     Raises:
         TypingError: no compositor answers.
     """
@@ -153,12 +159,14 @@ def _no_answer(variable: str) -> TypingError:
 
 
 def one_line_of(text: str) -> str:
-    """A text without line breaks and control characters, which would press keys such as Enter."""
-    return "".join(character for character in " ".join(text.split(" ")) if character.isprintable())
+    """A text with spaces for all white space, and without control characters, which would press keys such as Enter."""
+    spaced = "".join(" " if character.isspace() else character for character in text)
+    return "".join(character for character in spaced if character.isprintable())
 
 
 def _run(command: Sequence[str], text: str = "") -> str:
-    """
+    """Runs a program with a text as its standard input; returns its standard output.
+
     Raises:
         TypingError: the program fails or does not end.
     """

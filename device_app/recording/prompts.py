@@ -14,7 +14,7 @@ from editing.errors import BadInputError
 from export.bundle import DEFAULT_LANGUAGE
 
 BUILT_IN = ASSETS / "prompts.txt"  # written for this project: every English sound, everyday words
-PRIOR = 2.0  # weight of the overall error rate, in occurrences of a word
+PRIOR = 2.0  # the overall error rate counts as so many occurrences of each word (additive smoothing)
 
 
 def built_in_prompts(language: str) -> Path:
@@ -73,13 +73,14 @@ def hardest_first(prompts: Sequence[str], history: Iterable[tuple[str, str]]) ->
 
     def expected_rate(prompt: str) -> float:
         words = basic(prompt).split()
-        risk = sum((misrecognised[word] + PRIOR * overall) / (spoken[word] + PRIOR) for word in words)
-        return risk / max(1, len(words))
+        expected_errors = sum((misrecognised[word] + PRIOR * overall) / (spoken[word] + PRIOR) for word in words)
+        return expected_errors / max(1, len(words))
 
     return sorted(prompts, key=expected_rate, reverse=True)
 
 
 def _count(text: str, hypothesis: str, spoken: Counter[str], misrecognised: Counter[str]) -> None:
+    """Adds the words of a reference to `spoken`, and the substituted and deleted ones to `misrecognised`."""
     import jiwer
 
     if not text:

@@ -20,9 +20,9 @@ from device_app.evaluation.error_rates import basic
 
 MARGIN_S = 0.3  # silence kept before and after speech
 
-MAX_CLIPPED = 0.0004  # fraction of samples near the peak; unclipped speech has 0.0001
-FLAT = 0.001  # relative distance from the peak within which a sample counts as clipped
-MIN_PEAK = 0.01  # below this, rounding makes samples equal
+MAX_CLIPPED = 0.0004  # fraction of samples near the peak; unclipped speech has about 0.0001
+CLIPPED_DISTANCE = 0.001  # a sample counts as clipped within this distance from the peak, relative to the peak
+MIN_PEAK = 0.01  # at lower peaks, rounding to 16 bits makes samples equal
 MIN_LEVEL_DBFS = -40.0
 MIN_SNR_DB = 13.0  # between read speech without pauses (at least 14) and speech 5 dB above babble (at most 12)
 NOISE_PERCENTILE = 20  # of the frame powers; this fraction of frames is noise, even in speech without pauses
@@ -32,8 +32,9 @@ MAX_SYLLABLES_PER_S = 15.0  # of scripts without spaces, with about a syllable i
 START_S = 0.25  # speech that is detected before this may have been cut off; the VAD has a delay
 END_S = 0.1
 CUT_DB = 15.0  # a word has ended where the level is this far below that of speech
-ABOVE_NOISE_DB = 10.0  # an end that is closer to the quietest tenth of the frames is noise, not a word
-MIN_SIMILARITY = 0.5
+ABOVE_NOISE_DB = 10.0  # an end less far above the quietest tenth of the frames is noise, not a word
+MAX_SNR_DB = 99.0  # reported if the pauses are digital silence
+MIN_SIMILARITY = 0.5  # of prompt and hypothesis (`similarity`); below it, probably another sentence was read
 
 Problem = Literal["no speech", "clipped", "quiet", "noisy", "short", "cut start", "cut end", "other text"]
 
@@ -44,8 +45,8 @@ class Quality:
 
     Attributes:
         clipped: fraction of clipped samples.
-        level_dbfs: level of the speech, dB relative to full scale.
-        snr_db: signal-to-noise ratio, dB.
+        level_dbfs: RMS level of the speech, dB relative to full scale; of the whole take if there is no speech.
+        snr_db: signal-to-noise ratio, dB, at most 99; 0 if there is no speech.
         speech_s: seconds from the first to the last frame of speech; 0 if there is no speech.
         cut_start, cut_end: whether the audio starts or ends within speech.
     """
@@ -79,6 +80,7 @@ def measure(take: NDArray[np.generic], sample_rate: float, voice: VoiceActivity)
     raw = as_mono(take)
     audio = to_model_rate(raw, sample_rate)
     count = max(1, len(audio) // FRAME)
+    # Drops an incomplete last frame; audio that is shorter than a frame is repeated.
     frames = np.resize(audio, count * FRAME).reshape(count, FRAME)
     probabilities = voice(frames, voice.start())
     speech = np.flatnonzero(probabilities >= ONSET)
@@ -92,14 +94,14 @@ def measure(take: NDArray[np.generic], sample_rate: float, voice: VoiceActivity)
     end = round(((last + 1) * FRAME_S + MARGIN_S) * SAMPLE_RATE)
     noise = float(np.percentile(power, NOISE_PERCENTILE))
     floor = float(np.percentile(power, 10))
-    word = max(level * 10 ** (-CUT_DB / 10), floor * 10 ** (ABOVE_NOISE_DB / 10))
+    min_word_power = max(level * 10 ** (-CUT_DB / 10), floor * 10 ** (ABOVE_NOISE_DB / 10))
     return audio[start:end], Quality(
         clipped=clipped_fraction(raw),
         level_dbfs=_db(level),
-        snr_db=min(99.0, _db(max(level - noise, 0.0)) - _db(noise)),
+        snr_db=min(MAX_SNR_DB, _db(max(level - noise, 0.0)) - _db(noise)),
         speech_s=(last + 1 - first) * FRAME_S,
-        cut_start=first * FRAME_S < START_S and bool(power[0] > word),
-        cut_end=(count - 1 - last) * FRAME_S < END_S and bool(power[-1] > word),
+        cut_start=first * FRAME_S < START_S and bool(power[0] > min_word_power),
+        cut_end=(count - 1 - last) * FRAME_S < END_S and bool(power[-1] > min_word_power),
     )
 
 
@@ -109,15 +111,16 @@ def clipped_fraction(raw: Samples) -> float:
     Uses the peak instead of full scale, because clipping in an analogue stage or before a volume control
     is below full scale.
     """
-    flat = 0
+    clipped = 0
     for side in (raw, -raw):
         peak = float(side.max(initial=0))
         if peak >= MIN_PEAK:
-            flat += int(np.count_nonzero(side >= peak * (1 - FLAT)))
-    return flat / max(1, len(raw))
+            clipped += int(np.count_nonzero(side >= peak * (1 - CLIPPED_DISTANCE)))
+    return clipped / max(1, len(raw))
 
 
 def _db(power: float) -> float:
+    """A power in dB relative to 1; at least -200, also of digital silence."""
     return 10 * math.log10(max(power, 1e-20))
 
 
@@ -163,6 +166,7 @@ def problems(quality: Quality, text: str | None = None, hypothesis: str | None =
 def _shortest_s(text: str) -> float:
     """The fewest seconds in which a text can be spoken."""
     words = basic(text).split()
+    # `basic` makes a word of each character of a script without spaces.
     syllables = sum(len(word) == 1 and not word.isascii() for word in words)
     return (len(text) - syllables) / MAX_CHARACTERS_PER_S + syllables / MAX_SYLLABLES_PER_S
 

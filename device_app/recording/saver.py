@@ -13,9 +13,9 @@ class UtteranceSaver:
     """Saves utterances as they are recognised.
 
     Attributes:
-        ids: numbers of the saved utterances.
-        known: numbers of utterances whose audio was in the store already.
-        latest: number of the latest utterance; 0 before the first.
+        ids: numbers of the utterances that were added to the store.
+        known: numbers of those that were not added, because the domain had their audio already.
+        latest: number of the latest utterance of both kinds; 0 before the first.
     """
 
     def __init__(self, store: Store, domain: str, source: Source) -> None:
@@ -31,10 +31,10 @@ class UtteranceSaver:
         self._source = source
 
     def save(self, segment: TranscriptSegment) -> None:
-        """Saves a segment of a stream, which still has its audio; its hypothesis is the text without replacements.
+        """Saves a segment of a stream. Its hypothesis is the text before replacements.
 
         Raises:
-            ValueError: the segment belongs to a transcript, which keeps no audio.
+            ValueError: the segment has no audio, as those of a `Transcript`.
             StorageError: it cannot be written.
         """
         if segment.audio is None:

@@ -17,7 +17,7 @@ from editing.errors import BadInputError
 
 @dataclass(frozen=True)
 class Item:
-    """The item to record.
+    """What to record next, or the saved utterance under review.
 
     Attributes:
         prompt: the sentence to read; None for free speech.
@@ -70,10 +70,12 @@ class RecordingSession:
         self._domain = checked_name(domain, "domain")
         self._speaker = None if speaker is None else checked_name(speaker, "speaker")
         self.total = None if prompts is None else len(prompts)
+        self._prompts = frozenset(prompts or ())
         recorded = [u for u in store.utterances(domain) if self._is_ours(u)] if store.has_domain(domain) else []
-        done = {u.prompt for u in recorded}
+        recorded_prompts = {u.prompt for u in recorded}
         self.saved = [u.number for u in recorded]
-        self._pending = None if prompts is None else [p for p in prompts if p not in done]
+        self._pending = None if prompts is None else [p for p in prompts if p not in recorded_prompts]
+        # References and hypotheses, for the order of the prompts.
         self._history = [(u.text, u.hypothesis) for u in recorded if u.text is not None and u.hypothesis is not None]
         self._skipped: set[str] = set()
         self._reviewing: int | None = None  # index in `saved` of the recording under review
@@ -95,7 +97,7 @@ class RecordingSession:
     @property
     def seconds(self) -> float:
         """Total duration of the recordings of this domain and speaker."""
-        return sum(self._store.get(identity).duration_s for identity in self.saved)
+        return sum(self._store.get(number).duration_s for number in self.saved)
 
     def save(self, take: Take, text: str | None) -> StoredUtterance:
         """Saves a take of the current item, and goes to the next item.
@@ -142,13 +144,17 @@ class RecordingSession:
             self.current = Item(stored.prompt, self._store.set_text(stored.number, text))
 
     def delete(self) -> None:
-        """Deletes the saved utterance under review, and goes to the next; its prompt may be recorded again."""
+        """Deletes the saved utterance under review, and goes to the next.
+
+        Its prompt is offered again if it is one of this session and has no other recording.
+        """
         stored = self._item().stored
         if stored is None or self._reviewing is None:
             return
         self._store.delete([stored.number])
         self.saved.remove(stored.number)
-        if self._pending is not None and stored.prompt is not None:
+        others = {self._store.get(number).prompt for number in self.saved}
+        if self._pending is not None and stored.prompt in self._prompts - others:
             self._pending.append(stored.prompt)
         self._reviewing -= 1
         self.forward()
@@ -185,20 +191,22 @@ class RecordingSession:
     def forward(self) -> None:
         """Goes to the next saved utterance during a review, otherwise to the next prompt."""
         if self._reviewing is not None and self._reviewing + 1 < len(self.saved):
-            self._reviewing += 2
+            self._reviewing += 2  # `back` goes back by one
             self.back()
         else:
             self._offer()
 
     def _offer(self) -> None:
+        """Makes the hardest pending prompt, or free speech, the current item."""
         self._reviewing = None
         if self._pending is None:
             self.current = Item(None)
             return
-        left = [p for p in self._pending if p not in self._skipped]
-        self.current = Item(hardest_first(left, self._history)[0]) if left else None
+        offered = [p for p in self._pending if p not in self._skipped]
+        self.current = Item(hardest_first(offered, self._history)[0]) if offered else None
 
     def _is_ours(self, utterance: StoredUtterance) -> bool:
+        """Whether a session like this recorded an utterance: the same speaker, and prompts if this one has prompts."""
         is_prompted = utterance.prompt is not None
         return (
             utterance.source != "imported"

@@ -1,4 +1,4 @@
-"""Records one take from the microphone; voice or a key starts and ends it."""
+"""Records one take (an utterance that is not saved yet) from the microphone; voice or a key starts and ends it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from device_app.audio.vad import Segmenter, SegmentSettings, VoiceActivity
 from device_app.data.importing import MAX_UTTERANCE_S
 
 PRE_ROLL_S = 1.0  # audio kept from before the detected start of speech
-MARGIN_S = 1.0  # subtracted from the maximal duration of an utterance, for the silence around the speech
+MARGIN_S = 1.0  # a take ends so much before it is too long for an utterance, because the pre-roll is added to it
 
 
 class TakeRecorder:
     """Collects blocks from the microphone and detects the end of the sentence.
 
     Attributes:
-        sample_rate: the sample rate of the blocks, in Hz.
+        sample_rate: the sampling rate of the blocks, in Hz.
         has_begun: whether speech was detected or the key was pressed.
         has_ended: whether the take is complete.
     """
@@ -26,7 +26,7 @@ class TakeRecorder:
     def __init__(self, sample_rate: float, voice: VoiceActivity, silence_s: float) -> None:
         """
         Args:
-            sample_rate: the sample rate of the blocks, in Hz.
+            sample_rate: the sampling rate of the blocks, in Hz.
             voice: the voice activity detector.
             silence_s: duration of silence after speech that ends the take.
         """
@@ -47,7 +47,7 @@ class TakeRecorder:
             self._blocks.append(block)
         else:
             self._pre_roll.append(block)
-            # Removes the oldest block while the rest has at least PRE_ROLL_S.
+            # Removes the oldest block while the others have at least PRE_ROLL_S.
             while (sum(map(len, self._pre_roll)) - len(self._pre_roll[0])) / self.sample_rate >= PRE_ROLL_S:
                 self._pre_roll.popleft()
             if speech_ended or self._segmenter.current() is not None:
@@ -56,7 +56,7 @@ class TakeRecorder:
             self.has_ended = True
 
     def press(self) -> None:
-        """Handles the key: starts the take, so that only the key ends it; or ends the take."""
+        """Handles the key: starts a take, which then only the key or the maximal duration ends; or ends a take."""
         if self.has_begun:
             self.has_ended = True
         else:
@@ -65,7 +65,7 @@ class TakeRecorder:
 
     @property
     def seconds(self) -> float:
-        """Duration of the take."""
+        """Duration of the take without its pre-roll."""
         return sum(map(len, self._blocks)) / self.sample_rate
 
     @property

@@ -11,7 +11,7 @@ from device_app.data.recordings import recording_of
 from device_app.data.store import Store
 from device_app.data.utterance import Utterance
 from device_app.models.ledger import Edit
-from device_app.status import DomainStatus, domain_option, missing, next_steps, progress, unused
+from device_app.status import DomainStatus, domain_option, domain_progress, first_progress, next_steps, unused
 from tests.command_line import call
 
 
@@ -36,16 +36,16 @@ def test_the_next_step_follows_from_the_recordings(domains, command):
 
 
 def test_progress_counts_to_10_and_40():
-    assert missing(0) == "0 of 10: 10 more until you can adapt"
-    assert missing(10) == "10 of 40: you can adapt now; better from 40"
-    assert missing(40) == "40: enough to learn well"
+    assert first_progress(0) == "0 of 10: 10 more until you can adapt"
+    assert first_progress(10) == "10 of 40: you can adapt now; better from 40"
+    assert first_progress(40) == "40: enough to learn well"
 
 
 def test_after_an_adaptation_new_recordings_count():
     adapted = replace(domain(14, 14, 1), last_edit="active")
-    assert progress(domain(14, 14, 14)) == missing(14)
-    assert progress(adapted) == "1 new recording with text; adapt again from 10"
-    assert progress(replace(adapted, new=12)) == "12 new recordings with text"
+    assert domain_progress(domain(14, 14, 14)) == first_progress(14)
+    assert domain_progress(adapted) == "1 new recording with text; adapt again from 10"
+    assert domain_progress(replace(adapted, new=12)) == "12 new recordings with text"
     assert [step.command for step in next_steps([adapted])] == ["asr-edge record", "asr-edge transcribe --save"]
     assert next_steps([replace(adapted, new=12)])[0].command == "asr-edge adapt"
 

@@ -46,8 +46,8 @@ CLUSTER = b"\x1f\x43\xb6\x75\x01" + b"\xff" * 7
 def test_a_structure_without_end_is_walked_in_bounds(data):
     tracemalloc.start()
     try:
-        found = foreign.pieces(io.BytesIO(data))
-        assert sum(len(piece.file.read()) for piece in found[:2000]) <= 2 * len(data)
+        found = foreign.parts(io.BytesIO(data))
+        assert sum(len(part.file.read()) for part in found[:2000]) <= 2 * len(data)
         assert tracemalloc.get_traced_memory()[1] < 100 * len(data)
     finally:
         tracemalloc.stop()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import IO
 
-from device_app.audio.containers import fixed, flac, iff, long_chunks, mpeg, ogg, sun, voc
+from device_app.audio.containers import flac, iff, long_chunks, mpeg, ogg, short_headers, sun, voc
 from device_app.audio.containers.foreign.chunks import TRANSPORT_START, transport_packet
 from device_app.audio.containers.view import Part, first_found
 
@@ -23,7 +23,7 @@ FORMATS: Sequence[Callable[[IO[bytes], int], list[Part] | None]] = (
     sun.parts,  # .au
     long_chunks.parts,  # W64, CAF
     voc.parts,
-    fixed.parts,  # NIST SPHERE, and others of one short header
+    short_headers.parts,  # NIST SPHERE, and others of one short header
     mpeg.parts,  # MP3; last, because other files can begin with bytes that look like its frames
 )
 

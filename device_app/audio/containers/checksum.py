@@ -1,4 +1,4 @@
-"""Cyclic redundancy checks of FLAC and Ogg: most significant bit first, from 0; zlib's are reflected."""
+"""Cyclic redundancy checks of FLAC and Ogg: most significant bit first, initial value 0. (zlib's are reflected.)"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def checksum(bits: int, polynomial: int) -> Callable[[bytes], int]:
 
     Args:
         bits: width of the checksum, at least 8.
-        polynomial: without its highest term.
+        polynomial: its coefficients as bits, without the highest term.
     """
     mask = (1 << bits) - 1
     table = _table(bits, polynomial)
@@ -25,13 +25,13 @@ def checksum(bits: int, polynomial: int) -> Callable[[bytes], int]:
 
 
 def zero_suffixes(polynomial: int) -> Callable[[bytes], Iterator[int]]:
-    """Makes the function that finds where a message can begin that ends with its correct checksum of 16 bits.
+    """Makes the function that finds where in its input a message may begin that ends with its own checksum of 16 bits.
 
-    The function yields each offset, from the last to the first, from which the checksum of all that follows is 0. Its
-    work is in proportion to the length; a checksum for each offset would take the square of that.
+    The function yields each offset, from the last to the first, from which the checksum of all that follows is 0. It
+    takes time in proportion to the length of the input; one checksum for each offset would take the square of that.
 
     Args:
-        polynomial: without its highest term; its lowest bit is 1.
+        polynomial: its coefficients as bits, without the highest term; the lowest is 1.
     """
     table = _table(16, polynomial)
     # The entries differ in their low bytes, so the low byte of a checksum gives the entry of the last step.

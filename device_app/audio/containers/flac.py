@@ -25,9 +25,9 @@ TOTAL_SAMPLES_AT = 21  # 36 bits, of which the first 4 share a byte with another
 
 FRAME_SYNC = re.compile(rb"\xff[\xf8\xf9]")  # the last bit: whether block sizes vary
 MAX_FRAME_HEADER_BYTES = 16
-TAIL_BYTES = 1 << 17  # at the end, to search for the last frame; 4096 samples of 24-bit stereo take 24 kB
+TAIL_BYTES = 1 << 17  # searched at the end for the last frame; one of 4096 samples of 24-bit stereo takes 24 kB
 ID3V1_BYTES = 128
-CHUNK = 1 << 16  # bytes read at a time; if a read fails, only so many are not searched
+CHUNK = 1 << 16  # bytes read at a time; where a read fails, only so many are not searched
 
 # What the codes of a frame header mean.
 RATES = dict(enumerate((88200, 176400, 192000, 8000, 16000, 22050, 24000, 32000, 44100, 48000, 96000), start=1))
@@ -49,7 +49,8 @@ class _StreamInfo:
 
     Attributes:
         block_size: samples per channel of the largest frame.
-        is_fixed: whether all frames but the last have as many.
+        is_fixed: whether all frames but the last have as many samples.
+        rate: in Hz.
         bits: per sample.
     """
 
@@ -66,12 +67,13 @@ def parts(file: IO[bytes], size: int) -> list[Part] | None:
     file.seek(begin)
     if file.read(4) != b"fLaC":
         return None
-    # The header of the first stream may be damaged.
+    # The first stream counts even if its header is damaged, so that the pattern does not match.
     starts = sorted({begin, *(at for at, _ in _matches(file, STREAM_START, begin, size, len(LAST_BLOCK)))})
     return [_part(file, start, end) for start, end in zip(starts, [*starts[1:], size], strict=True)]
 
 
 def _part(file: IO[bytes], start: int, end: int) -> Part:
+    """The stream between two offsets, with a header that does not declare the number of samples."""
     file.seek(max(start, end - ID3V1_BYTES))
     if file.read(3) == b"TAG":
         end -= ID3V1_BYTES
@@ -123,7 +125,7 @@ def after_damage(part: Part, sample: int) -> Part | None:
 def _matches(
     file: IO[bytes] | View, pattern: re.Pattern[bytes], start: int, end: int, most: int
 ) -> Iterator[tuple[int, bytes]]:
-    """Where a pattern is found from `start` to `end`; reads the file a piece at a time.
+    """Where a pattern is found from `start` to `end`; reads the file in chunks.
 
     Args:
         file: seekable; its position changes.
@@ -138,7 +140,7 @@ def _matches(
         file.seek(origin)
         data = file.read(min(CHUNK + most, end - origin)) or b""
         for match in pattern.finditer(data):
-            if match.start() >= CHUNK:  # the next piece has it too
+            if match.start() >= CHUNK:  # the next chunk has it too
                 break
             yield origin + match.start(), data[match.start() : match.start() + most]
 

@@ -14,7 +14,7 @@ ORDERS: dict[bytes, Order] = {b"RIFF": "little", b"RF64": "little", b"BW64": "li
 SVX_WIDTHS = {b"8SVX": 1, b"16SV": 2}  # bytes of a sample
 KINDS = (b"WAVE", b"AIFF", b"AIFC", *SVX_WIDTHS)
 CHUNK_NAME = re.compile(rb"[A-Za-z0-9_\- .(\xa9][A-Za-z0-9_\- .)]{3}")
-RIFF_LIMIT = 0xFFFFFF00  # bytes of samples that 32-bit sizes can describe
+RIFF_LIMIT = 0xFFFFFF00  # most bytes of samples that 32-bit sizes can describe; RF64 has 64-bit sizes
 MAX_CHUNKS = 10_000
 # AIFF compression types: companded samples take one byte; uncompressed ones have the width that is declared.
 COMPANDED = (b"ulaw", b"alaw", b"ULAW", b"ALAW")
@@ -39,19 +39,20 @@ class _Sound:
     """The chunk with the samples.
 
     Attributes:
-        start: offset of the samples in the file.
+        start: offset in bytes of the samples in the file.
         declared: bytes of samples, according to the chunk's header.
-        bytes_per_s: 0 if it is not known.
+        byte_rate: bytes of samples per second; 0 if it is not known.
+        sample_rate: in Hz; 0 if it is not known.
     """
 
     start: int
     declared: int
-    bytes_per_s: float
+    byte_rate: float
     sample_rate: float
 
 
 def parts(file: IO[bytes], size: int) -> list[Part] | None:
-    """One part for each WAV or AIFF file in `file`; None if it does not begin with one, or that has no samples."""
+    """One part for each WAV, AIFF or 8SVX file in `file`; None if it begins with none, or with one without samples."""
     found = []
     start: int | None = 0
     while start is not None:
@@ -69,48 +70,52 @@ def parts(file: IO[bytes], size: int) -> list[Part] | None:
 
 
 def _read_riff(file: IO[bytes], start: int, size: int, header: bytes) -> tuple[Part, int | None] | None:
+    """The WAV file at `start`, and the offset of the file that is joined to it (None if there is none).
+
+    None if it has no samples.
+    """
     order = ORDERS[header[:4]]
-    form, long_size = b"", None
+    description, long_size = b"", None
     for name, at, length in _chunks(file, start + 12, size, order):
         if name == b"ds64":
             file.seek(at + 8)
             long_size = int.from_bytes(file.read(8), "little")
         elif name == b"fmt ":
             file.seek(at)
-            form = file.read(min(length, 1024))
+            description = file.read(min(length, 1024))
         elif name == b"data":
-            if len(form) < 14:
+            if len(description) < 14:
                 return None
             if long_size is not None and length == 0xFFFFFFFF:
                 length = long_size
-            rate, speed = (int.from_bytes(form[i : i + 4], order) for i in (4, 8))
-            sound = _Sound(at, length, speed, rate)
+            rate, byte_rate = (int.from_bytes(description[i : i + 4], order) for i in (4, 8))
+            sound = _Sound(at, length, byte_rate, rate)
             end, is_cut = _end(file, sound, size, order)
-            declared = round(length / speed * rate) if is_cut and speed else None
+            declared = round(length / byte_rate * rate) if is_cut and byte_rate else None
             if end == at + length:
-                spans: list[Span] = [(start, _after(end, size) - start)]
+                spans: list[Span] = [(start, min(end, size) - start)]
             else:
-                spans = [riff_header(header[:4], form, end - at, order), (at, end - at)]
-            return Part(View(file, spans), declared, is_cut), _next_file(file, _after(end, size), size, order)
+                spans = [riff_header(header[:4], description, end - at, order), (at, end - at)]
+            return Part(View(file, spans), declared, is_cut), _next_file(file, min(end, size), size, order)
     return None
 
 
-def riff_header(magic: bytes, form: bytes, length: int, order: Order) -> bytes:
+def riff_header(magic: bytes, description: bytes, length: int, order: Order) -> bytes:
     """What precedes the samples of a WAV file.
 
     Args:
         magic: the first four bytes of the file that is described; the result's differ if the length needs it.
-        form: the content of the chunk "fmt ".
+        description: the content of the chunk "fmt ".
         length: bytes of samples.
         order: of the bytes in numbers.
     """
-    form_chunk = b"fmt " + len(form).to_bytes(4, order) + form + bytes(len(form) % 2)
+    form_chunk = b"fmt " + len(description).to_bytes(4, order) + description + bytes(len(description) % 2)
     if length <= RIFF_LIMIT - len(form_chunk):
         magic = b"RIFX" if magic == b"RIFX" else b"RIFF"
         total = 4 + len(form_chunk) + 8 + length + length % 2
         return magic + total.to_bytes(4, order) + b"WAVE" + form_chunk + b"data" + length.to_bytes(4, order)
     unknown = b"\xff" * 4
-    block = max(1, int.from_bytes(form[12:14], "little"))
+    block = max(1, int.from_bytes(description[12:14], "little"))
     sizes = (36 + len(form_chunk) + 12 + length, length, length // block)
     long_sizes = b"".join(value.to_bytes(8, "little") for value in sizes) + bytes(4)
     ds64 = b"ds64" + len(long_sizes).to_bytes(4, "little") + long_sizes
@@ -118,6 +123,7 @@ def riff_header(magic: bytes, form: bytes, length: int, order: Order) -> bytes:
 
 
 def _read_form(file: IO[bytes], start: int, size: int, header: bytes) -> tuple[Part, int | None] | None:
+    """As `_read_riff`, for the AIFF or 8SVX file at `start`, a FORM chunk."""
     common = samples = None
     for name, at, length in _chunks(file, start + 12, size, "big"):
         if name in (b"COMM", b"VHDR") and common is None:
@@ -132,10 +138,10 @@ def _read_form(file: IO[bytes], start: int, size: int, header: bytes) -> tuple[P
     if header[8:12] in SVX_WIDTHS:
         return _part_as_it_is(file, start, size, _svx_sound(*samples, header[8:12], common or b""))
     common = common or b""
-    frame = _form_frame(common, header[8:12])
-    if not frame:  # compressed, or its chunk COMM is missing
+    frame_bytes = _aiff_frame_bytes(common, header[8:12])
+    if not frame_bytes:  # compressed, or its chunk COMM is missing
         return _part_as_it_is(file, start, size, _Sound(*samples, 0, 0))
-    return _uncompressed_form(file, size, header[8:12], common, frame, *samples)
+    return _uncompressed_aiff(file, size, header[8:12], common, frame_bytes, *samples)
 
 
 def _svx_sound(at: int, length: int, kind: bytes, header: bytes) -> _Sound:
@@ -144,34 +150,35 @@ def _svx_sound(at: int, length: int, kind: bytes, header: bytes) -> _Sound:
 
 
 def _part_as_it_is(file: IO[bytes], start: int, size: int, sound: _Sound) -> tuple[Part, int | None]:
-    """A part with the header that it has; libsndfile corrects the sizes."""
+    """A part with its own header, whose sizes libsndfile corrects, and the offset of the next file."""
     end, is_cut = _end(file, sound, size, "big")
     following = _next_file(file, end, size, "big")
-    declared = round(sound.declared / sound.bytes_per_s * sound.sample_rate) if is_cut and sound.bytes_per_s else None
+    declared = round(sound.declared / sound.byte_rate * sound.sample_rate) if is_cut and sound.byte_rate else None
     return Part(View(file, [(start, (following or size) - start)]), declared, is_cut), following
 
 
-def _uncompressed_form(
-    file: IO[bytes], size: int, kind: bytes, common: bytes, frame: int, at: int, length: int
+def _uncompressed_aiff(
+    file: IO[bytes], size: int, kind: bytes, common: bytes, frame_bytes: int, at: int, length: int
 ) -> tuple[Part, int | None]:
+    """A part with a new header that declares the actual number of samples, and the offset of the next file."""
     rate = _extended(common[8:18])
     frames = int.from_bytes(common[2:6], "big")
     file.seek(at)
     offset = int.from_bytes(file.read(4), "big")
     first = at + 8 + (offset if offset < 1 << 16 else 0)
-    declared = max(length - (first - at), 0) if length else frames * frame
-    sound = _Sound(first, declared, rate * frame, rate)
+    declared = max(length - (first - at), 0) if length else frames * frame_bytes
+    sound = _Sound(first, declared, rate * frame_bytes, rate)
     end, is_cut = _end(file, sound, size, "big")
-    if not is_cut and frames * frame < UNKNOWN_FROM:
-        is_cut = frames * frame - (end - first) > HEADER_TOLERANCE_S * rate * frame
-    count = max(end - first, 0) // frame  # the offset may lead behind the end
-    promised = max(frames, declared // frame) if is_cut else None
-    spans: list[Span] = [_form_header(kind, common, count, count * frame), (first, count * frame)]
-    return Part(View(file, spans), promised, is_cut), _next_file(file, _after(end, size), size, "big")
+    if not is_cut and frames * frame_bytes < UNKNOWN_FROM:
+        is_cut = frames * frame_bytes - (end - first) > HEADER_TOLERANCE_S * rate * frame_bytes
+    count = max(end - first, 0) // frame_bytes  # a damaged offset may lead behind the end
+    declared_frames = max(frames, declared // frame_bytes) if is_cut else None
+    spans: list[Span] = [_aiff_header(kind, common, count, count * frame_bytes), (first, count * frame_bytes)]
+    return Part(View(file, spans), declared_frames, is_cut), _next_file(file, min(end, size), size, "big")
 
 
-def _form_frame(common: bytes, kind: bytes) -> int:
-    """Bytes of one sample of all channels; 0 if the samples are compressed or there is no COMM chunk."""
+def _aiff_frame_bytes(common: bytes, kind: bytes) -> int:
+    """Bytes of one sample of all channels, by the COMM chunk; 0 if it is missing, or the samples are compressed."""
     if len(common) < 18:
         return 0
     channels, bits = int.from_bytes(common[:2], "big"), int.from_bytes(common[6:8], "big")
@@ -182,7 +189,7 @@ def _form_frame(common: bytes, kind: bytes) -> int:
     return channels * ((bits + 7) // 8)
 
 
-def _form_header(kind: bytes, common: bytes, frames: int, length: int) -> bytes:
+def _aiff_header(kind: bytes, common: bytes, frames: int, length: int) -> bytes:
     common = common[:2] + min(frames, 0xFFFFFFFF).to_bytes(4, "big") + common[6:]
     body = b"COMM" + len(common).to_bytes(4, "big") + common + bytes(len(common) % 2)
     body += b"SSND" + min(8 + length, 0xFFFFFFFF).to_bytes(4, "big") + bytes(8)
@@ -212,11 +219,11 @@ def _chunks(file: IO[bytes], position: int, size: int, order: Order) -> Iterator
 
 
 def _end(file: IO[bytes], sound: _Sound, size: int, order: Order) -> tuple[int, bool]:
-    """The actual end of the samples, and whether some are missing."""
+    """The offset in bytes where the samples really end, and whether some are missing."""
     end = sound.start + sound.declared
     if end > size:
         missing = end - size
-        tolerated = missing <= HEADER_TOLERANCE_S * sound.bytes_per_s
+        tolerated = missing <= HEADER_TOLERANCE_S * sound.byte_rate
         return size, sound.declared < UNKNOWN_FROM and not tolerated
     if end == size or _is_end(file, end, size, order):
         return end, False
@@ -225,20 +232,18 @@ def _end(file: IO[bytes], sound: _Sound, size: int, order: Order) -> tuple[int, 
 
 def _is_end(file: IO[bytes], end: int, size: int, order: Order) -> bool:
     """Whether another chunk, tag or file begins at `end`, rather than more samples."""
-    for at in {end, end + end % 2}:
+    for at in (end, end + 1) if end % 2 else (end,):  # chunks begin at even offsets, but some writers do not fill up
         file.seek(at)
         header = file.read(12)
         if header[:3] in TAGS or (header[:4] in ORDERS and header[8:12] in KINDS):
             return True
-        if size - at < 8 or not any(header):
-            return size - at < 8
+        if size - at < 8:  # too few bytes for a chunk
+            return True
+        if not any(header):  # silence
+            return False
         if CHUNK_NAME.fullmatch(header[:4]) and at + 8 + int.from_bytes(header[4:8], order) <= size + 1:
             return True
     return False
-
-
-def _after(end: int, size: int) -> int:
-    return min(end, size)
 
 
 def _next_file(file: IO[bytes], end: int, size: int, order: Order) -> int | None:

@@ -1,4 +1,4 @@
-"""W64 and CAF, whose sizes have 64 bits: sizes that are wrong or were never written, cut-off and joined files."""
+"""W64 and CAF files, whose chunks have 64-bit sizes: wrong or unwritten sizes, cut-off and joined files."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from device_app.audio.containers.view import HEADER_TOLERANCE_S, Part, Span, Vie
 
 UNKNOWN_FROM = 1 << 63  # a size from here on, such as -1, was never written
 MAX_CHUNKS = 10_000
-MAX_PADDING = 7  # bytes
+MAX_PADDING = 7  # bytes of zeros between joined files: W64 fills up to a multiple of 8
 
 
 @dataclass(frozen=True)
-class _Format:
+class _Layout:
     """How a format writes chunks: a name, a size of 8 bytes, and the content.
 
     Attributes:
@@ -29,8 +29,8 @@ class _Format:
         is_header_counted: a chunk's size includes its name and the size itself.
         alignment: a chunk begins at a multiple of so many bytes, counted from the chunk before it.
         before_samples: bytes in the chunk "data" before the first sample.
-        rate_and_frame: reads the chunk that describes the samples: samples per second, and bytes of a sample of all
-            channels; (0, 0) if it does not say.
+        rate_and_frame_bytes: reads the chunk that describes the samples: samples per second, and bytes of one sample of
+            all channels; (0, 0) if it does not say.
     """
 
     magic: bytes
@@ -41,32 +41,40 @@ class _Format:
     is_header_counted: bool
     alignment: int
     before_samples: int
-    rate_and_frame: Callable[[bytes], tuple[float, float]]
+    rate_and_frame_bytes: Callable[[bytes], tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class _Chunk:
-    """A chunk, with the offset of its size and of its content, the bytes of the content, and where the next begins."""
+    """A chunk.
+
+    Attributes:
+        name: as the file has it.
+        size_at: offset in bytes of its size.
+        content_at: offset in bytes of its content.
+        length: bytes of its content.
+        next: offset in bytes of the next chunk.
+    """
 
     name: bytes
     size_at: int
-    content: int
+    content_at: int
     length: int
     next: int
 
 
-def _of_w64(description: bytes) -> tuple[float, float]:
-    rate, speed = struct.unpack_from("<II", description.ljust(12, b"\0"), 4)
-    return (rate, speed / rate) if rate else (0, 0)
+def _rate_and_frame_of_w64(description: bytes) -> tuple[float, float]:
+    rate, byte_rate = struct.unpack_from("<II", description.ljust(12, b"\0"), 4)
+    return (rate, byte_rate / rate) if rate else (0, 0)
 
 
-def _of_caf(description: bytes) -> tuple[float, float]:
+def _rate_and_frame_of_caf(description: bytes) -> tuple[float, float]:
     rate, size, frames = struct.unpack_from(">d8xII", description.ljust(24, b"\0"))
     return (rate, size / frames) if math.isfinite(rate) and frames else (0, 0)
 
 
-FORMATS = (
-    _Format(
+LAYOUTS = (
+    _Layout(
         magic=b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00",
         header=40,
         names=re.compile(rb".{10}(?:\x28\xdb\x04\xc1\x00\x00|\x00\xc0\x4f\x8e\xdb\x8a)", re.DOTALL),
@@ -75,9 +83,9 @@ FORMATS = (
         is_header_counted=True,
         alignment=8,
         before_samples=0,
-        rate_and_frame=_of_w64,
+        rate_and_frame_bytes=_rate_and_frame_of_w64,
     ),
-    _Format(
+    _Layout(
         magic=b"caff\x00\x01",
         header=8,
         names=re.compile(rb"[A-Za-z0-9 ]{4}"),
@@ -86,7 +94,7 @@ FORMATS = (
         is_header_counted=False,
         alignment=1,
         before_samples=4,
-        rate_and_frame=_of_caf,
+        rate_and_frame_bytes=_rate_and_frame_of_caf,
     ),
 )
 
@@ -94,30 +102,30 @@ FORMATS = (
 def parts(file: IO[bytes], size: int) -> list[Part] | None:
     """One part for each of the joined files; None if it begins with neither W64 nor CAF, or that has no samples."""
     start = file.read(16)
-    form = next((one for one in FORMATS if start.startswith(one.magic)), None)
+    layout = next((one for one in LAYOUTS if start.startswith(one.magic)), None)
     found: list[Part] = []
     at: int | None = 0
-    while form is not None and at is not None and (result := _read(form, file, at, size)) is not None:
+    while layout is not None and at is not None and (result := _read(layout, file, at, size)) is not None:
         part, at = result
         found.append(part)
     return found or None
 
 
-def _read(form: _Format, file: IO[bytes], start: int, size: int) -> tuple[Part, int | None] | None:
+def _read(layout: _Layout, file: IO[bytes], start: int, size: int) -> tuple[Part, int | None] | None:
     """The recording whose header is at `start`, and the offset of the next one; None if it has no samples."""
     description = b""
-    for chunk in _chunks(form, file, start + form.header, size):
+    for chunk in _chunks(layout, file, start + layout.header, size):
         if chunk.name[:4] in (b"fmt ", b"desc"):
-            file.seek(chunk.content)
+            file.seek(chunk.content_at)
             description = file.read(min(chunk.length, 64))
         elif chunk.name[:4] == b"data":
-            return _sound(form, file, start, size, chunk, *form.rate_and_frame(description))
+            return _sound(layout, file, start, size, chunk, *layout.rate_and_frame_bytes(description))
     return None
 
 
-def _chunks(form: _Format, file: IO[bytes], at: int, size: int) -> Iterator[_Chunk]:
+def _chunks(layout: _Layout, file: IO[bytes], at: int, size: int) -> Iterator[_Chunk]:
     for _ in range(MAX_CHUNKS):
-        chunk = _chunk(form, file, at)
+        chunk = _chunk(layout, file, at)
         if chunk is None:
             return
         yield chunk
@@ -126,62 +134,63 @@ def _chunks(form: _Format, file: IO[bytes], at: int, size: int) -> Iterator[_Chu
             return
 
 
-def _chunk(form: _Format, file: IO[bytes], at: int) -> _Chunk | None:
+def _chunk(layout: _Layout, file: IO[bytes], at: int) -> _Chunk | None:
     """What is at an offset, taken for a chunk; None if the file ends in its header."""
-    header_length = form.name_length + 8
+    header_length = layout.name_length + 8
     file.seek(at)
     header = file.read(header_length)
     if len(header) < header_length:
         return None
-    length = int.from_bytes(header[form.name_length :], form.order)
-    if form.is_header_counted:
+    length = int.from_bytes(header[layout.name_length :], layout.order)
+    if layout.is_header_counted:
         length = max(0, length - header_length)
     following = at + header_length + length
-    following += -(following - at) % form.alignment
-    return _Chunk(header[: form.name_length], at + form.name_length, at + header_length, length, following)
+    following += -(following - at) % layout.alignment
+    return _Chunk(header[: layout.name_length], at + layout.name_length, at + header_length, length, following)
 
 
 def _sound(
-    form: _Format, file: IO[bytes], start: int, size: int, data: _Chunk, rate: float, frame: float
+    layout: _Layout, file: IO[bytes], start: int, size: int, data: _Chunk, rate: float, frame_bytes: float
 ) -> tuple[Part, int | None]:
-    missing = data.content + data.length - size
-    if missing <= 0 and (data.next >= size or _is_end(form, file, data.next, size)):
-        following = _next_file(form, file, data.next, size)
+    """The part with the samples of a chunk "data", and the offset of the next file."""
+    missing = data.content_at + data.length - size
+    if missing <= 0 and (data.next >= size or _is_end(layout, file, data.next, size)):
+        following = _next_file(layout, file, data.next, size)
         return Part(View(file, [(start, (following or size) - start)])), following
-    length = size - data.content + (form.name_length + 8 if form.is_header_counted else 0)
-    is_cut = data.length < UNKNOWN_FROM and missing > HEADER_TOLERANCE_S * rate * frame
-    declared = int((data.length - form.before_samples) / frame) if is_cut and frame else None
+    length = size - data.content_at + (layout.name_length + 8 if layout.is_header_counted else 0)
+    is_cut = data.length < UNKNOWN_FROM and missing > HEADER_TOLERANCE_S * rate * frame_bytes
+    declared = int((data.length - layout.before_samples) / frame_bytes) if is_cut and frame_bytes else None
     spans: list[Span] = [
         (start, data.size_at - start),
-        length.to_bytes(8, form.order),
+        length.to_bytes(8, layout.order),
         (data.size_at + 8, size - data.size_at - 8),
     ]
     return Part(View(file, spans), declared, is_cut), None
 
 
-def _is_end(form: _Format, file: IO[bytes], at: int, size: int) -> bool:
-    """Whether another chunk or file begins there, rather than more samples."""
-    if _file_from(form, file, at) is not None:
+def _is_end(layout: _Layout, file: IO[bytes], at: int, size: int) -> bool:
+    """Whether another chunk or file begins at `at`, rather than more samples."""
+    if _file_from(layout, file, at) is not None:
         return True
-    chunk = _chunk(form, file, at)
-    return chunk is None or (form.names.fullmatch(chunk.name) is not None and chunk.content + chunk.length <= size)
+    chunk = _chunk(layout, file, at)
+    return chunk is None or (layout.names.fullmatch(chunk.name) is not None and chunk.content_at + chunk.length <= size)
 
 
-def _file_from(form: _Format, file: IO[bytes], at: int) -> int | None:
+def _file_from(layout: _Layout, file: IO[bytes], at: int) -> int | None:
     """The offset of a file that begins at `at`, or after a few zeros that fill up the file before it."""
     file.seek(at)
-    start = file.read(MAX_PADDING + len(form.magic))
-    zeros = start.find(form.magic)
+    start = file.read(MAX_PADDING + len(layout.magic))
+    zeros = start.find(layout.magic)
     return at + zeros if zeros >= 0 and not any(start[:zeros]) else None
 
 
-def _next_file(form: _Format, file: IO[bytes], at: int, size: int) -> int | None:
+def _next_file(layout: _Layout, file: IO[bytes], at: int, size: int) -> int | None:
     """The offset of the file that follows the chunk "data", which ends at `at`, and the chunks after it."""
     for _ in range(MAX_CHUNKS):
-        if (following := _file_from(form, file, at)) is not None:
+        if (following := _file_from(layout, file, at)) is not None:
             return following
-        chunk = _chunk(form, file, at)
-        if chunk is None or not form.names.fullmatch(chunk.name) or chunk.next >= size:
+        chunk = _chunk(layout, file, at)
+        if chunk is None or not layout.names.fullmatch(chunk.name) or chunk.next >= size:
             return None
         at = chunk.next
     return None

@@ -12,12 +12,12 @@ from typing import IO, NamedTuple
 
 from device_app.audio.containers.view import Part, Span, View, skip_id3
 
-CHUNK = 1 << 20
+CHUNK = 1 << 20  # bytes read at a time
 MAX_FRAME = 8192  # bytes; more than any has
 JUNK_BEFORE = 1 << 16  # bytes in which the first frame must begin
 APE_HEADER_BYTES = 32
 ID3V1_BYTES = 128
-INFORMATION = 200  # bytes read of each frame; a complete Info and LAME tag needs at most 182
+FRAME_START_BYTES = 200  # bytes read of each frame; a complete Info and LAME tag needs at most 182
 DECODER_DELAY = 529  # samples, of layer III
 
 # In kbit/s, by the bit-rate code: 0 is a free bit rate.
@@ -29,43 +29,43 @@ _V2_L23 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}  # by the bits of the version
 
 
-class _Form(NamedTuple):
-    """What all frames of a stream have in common; as bits of their headers, except for the channels."""
+class _Format(NamedTuple):
+    """What all frames of a stream have in common: codes of their headers (see `_parse`), and whether it is mono."""
 
     version: int
     layer: int
-    rate: int
+    rate: int  # index in the version's list of `_RATES`
     is_mono: bool
 
 
 class _Frame(NamedTuple):
-    form: _Form
+    format: _Format
     length: int  # bytes
     samples: int  # per channel
 
 
 @dataclass
 class _Stream:
-    """Consecutive frames of one form.
+    """Consecutive frames of one format.
 
     Attributes:
         samples_per_frame: per channel.
         header: the first 4 bytes of the first frame.
-        spans: start and length of those without anything between them.
-        info: position and length of the frame with the count, which has no sound.
-        promised: frames by that count; None if there is none.
-        frames: those with sound.
-        trimmed: samples of the encoder's delay and padding by that frame, which libmpg123 takes off.
-        is_cut: the last frame is incomplete, and no count says how many are missing.
+        spans: offset and length in bytes of each run of frames with nothing between them.
+        info: offset and length in bytes of the Xing, Info or VBRI frame, which has no sound; None if there is none.
+        declared_frames: number of frames that this frame declares; None if it does not.
+        frames: number of frames with sound.
+        trimmed: samples of the encoder's delay and padding that this frame declares; libmpg123 drops them.
+        is_cut: the last frame is incomplete, and no declared number says how many are missing.
     """
 
-    form: _Form
+    format: _Format
     samples_per_frame: int
     header: bytes
     spans: list[list[int]] = field(default_factory=list)
     frames: int = 0
     info: tuple[int, int] | None = None
-    promised: int | None = None
+    declared_frames: int | None = None
     trimmed: int = 0
     is_cut: bool = False
 
@@ -79,14 +79,14 @@ def parts(file: IO[bytes], size: int) -> list[Part] | None:
     for position, header, frame, is_whole in _frames(file, start, size):
         count = _frame_count(header)
         if not is_whole:
-            if streams and streams[-1].promised is None:
+            if streams and streams[-1].declared_frames is None:
                 streams[-1].is_cut = True
             break
-        if not streams or frame.form != streams[-1].form or count is not None:
-            streams.append(_Stream(frame.form, frame.samples, header[:4]))
+        if not streams or frame.format != streams[-1].format or count is not None:
+            streams.append(_Stream(frame.format, frame.samples, header[:4]))
         if count is not None:
-            streams[-1].info, streams[-1].promised = (position, frame.length), count or None
-            streams[-1].trimmed = _trimmed(header, frame.form)
+            streams[-1].info, streams[-1].declared_frames = (position, frame.length), count or None
+            streams[-1].trimmed = _trimmed(header, frame.format)
             continue
         stream = streams[-1]
         stream.frames += 1
@@ -99,28 +99,30 @@ def parts(file: IO[bytes], size: int) -> list[Part] | None:
 
 def _part(file: IO[bytes], stream: _Stream) -> Part:
     spans = [(start, length) for start, length in stream.spans]
-    promised = stream.promised if stream.promised and stream.promised > stream.frames else None
+    declared_frames = (
+        stream.declared_frames if stream.declared_frames and stream.declared_frames > stream.frames else None
+    )
     # A count that is too small would make libmpg123 stop early, so it is replaced. One that is too large is harmless,
     # and says what is missing.
-    has_count = stream.promised is not None and stream.promised >= stream.frames
+    has_count = stream.declared_frames is not None and stream.declared_frames >= stream.frames
     if stream.info is not None and has_count and stream.trimmed < stream.frames * stream.samples_per_frame:
         first: Span = stream.info
         trimmed = stream.trimmed
     else:
-        first = _information(stream)
+        first = _info_frame(stream)
         trimmed = 0
-    declared = None if promised is None else promised * stream.samples_per_frame
+    declared = None if declared_frames is None else declared_frames * stream.samples_per_frame
     samples = stream.frames * stream.samples_per_frame - trimmed
     return Part(View(file, [first, *spans]), declared, stream.is_cut, samples, may_use_mpg123=True)
 
 
-def _information(stream: _Stream) -> bytes:
+def _info_frame(stream: _Stream) -> bytes:
     """An Info frame with the count of frames, as encoders put it first, and a silent frame after it.
 
     libmpg123 drops the encoder's delay and DECODER_DELAY samples. The delay written here makes that exactly one frame,
     which is the silent one, so no sample of the file is dropped.
     """
-    if stream.form.layer != 1:  # libmpg123 looks for it in layer III only
+    if stream.format.layer != 1:  # libmpg123 looks for it in layer III only
         return b""
     head = stream.header
     silent = bytes([head[0], head[1] | 1, head[2], head[3]])  # without a checksum
@@ -129,16 +131,17 @@ def _information(stream: _Stream) -> bytes:
     if silent_frame is None or info_frame is None:
         return b""
     # Flags: 1 is the count of frames. LAME tag: 9 bytes of name, 12 of settings, then 12 bits of delay, 12 of padding.
-    body = info + bytes(_side_information(stream.form)) + b"Info" + (1).to_bytes(4, "big")
+    body = info + bytes(_side_information_bytes(stream.format)) + b"Info" + (1).to_bytes(4, "big")
     body += (stream.frames + 1).to_bytes(4, "big") + b"LAME3.100" + bytes(12)
     body += ((stream.samples_per_frame - DECODER_DELAY) << 12).to_bytes(3, "big")
     return body.ljust(info_frame.length, b"\0") + silent.ljust(silent_frame.length, b"\0")
 
 
-def _side_information(form: _Form) -> int:
-    if form.version == 3:
-        return 17 if form.is_mono else 32
-    return 9 if form.is_mono else 17
+def _side_information_bytes(stream_format: _Format) -> int:
+    """Bytes of side information, which follows the header in layer III, by ISO/IEC 11172-3 and 13818-3."""
+    if stream_format.version == 3:
+        return 17 if stream_format.is_mono else 32
+    return 9 if stream_format.is_mono else 17
 
 
 def _frame_count(frame: bytes) -> int | None:
@@ -149,7 +152,7 @@ def _frame_count(frame: bytes) -> int | None:
     if parsed is None:
         return None
     for offset in (4, 6):  # after a checksum of 2 bytes
-        at = offset + _side_information(parsed.form)
+        at = offset + _side_information_bytes(parsed.format)
         if frame[at : at + 4] in (b"Xing", b"Info"):
             has_count = frame[at + 7 : at + 8] and frame[at + 7] & 1
             return int.from_bytes(frame[at + 8 : at + 12], "big") if has_count else 0
@@ -158,10 +161,10 @@ def _frame_count(frame: bytes) -> int | None:
     return None
 
 
-def _trimmed(frame: bytes, form: _Form) -> int:
+def _trimmed(frame: bytes, stream_format: _Format) -> int:
     """Samples of the encoder's delay and padding, from what LAME and others add to an Info header."""
     for offset in (4, 6):
-        at = offset + _side_information(form)
+        at = offset + _side_information_bytes(stream_format)
         if frame[at : at + 4] in (b"Xing", b"Info"):
             flags = frame[at + 7] if len(frame) > at + 7 else 0
             # Number of frames, of bytes, table of contents, quality; then 21 bytes of the encoder and its settings.
@@ -186,15 +189,15 @@ def _parse(header: bytes) -> _Frame | None:
     else:
         kilobits = (_V2_L23, _V2_L23, _V2_L1)[layer - 1][bit_rate]
     hertz = _RATES[version][rate]
-    form = _Form(version, layer, rate, header[3] >> 6 == 3)
+    frame_format = _Format(version, layer, rate, header[3] >> 6 == 3)
     if layer == 3:
-        return _Frame(form, (12_000 * kilobits // hertz + padding) * 4, 384)
+        return _Frame(frame_format, (12_000 * kilobits // hertz + padding) * 4, 384)
     samples = 576 if layer == 1 and version != 3 else 1152
-    return _Frame(form, samples // 8 * kilobits * 1000 // hertz + padding, samples)
+    return _Frame(frame_format, samples // 8 * kilobits * 1000 // hertz + padding, samples)
 
 
 def _first_frame(file: IO[bytes], start: int, size: int) -> int | None:
-    """The first position with frames that follow each other."""
+    """Offset of the first frame that others follow; None if there is none in the first `JUNK_BEFORE` bytes."""
     file.seek(start)
     data = file.read(JUNK_BEFORE + 4 * MAX_FRAME)
     at = data.find(b"\xff")
@@ -206,13 +209,13 @@ def _first_frame(file: IO[bytes], start: int, size: int) -> int | None:
 
 
 def _is_start(data: bytes, at: int, size: int) -> bool:
-    """Whether three frames of one form follow each other, or as many as there are until the end or an ID3v1 tag."""
-    form = None
+    """Whether three frames of one format follow each other, or as many as there are until the end or an ID3v1 tag."""
+    stream_format = None
     for number in range(3):
         frame = _parse(data[at : at + 4])
-        if frame is None or (form is not None and frame.form != form):
+        if frame is None or (stream_format is not None and frame.format != stream_format):
             return number >= 1 and data[at : at + 3] == b"TAG"
-        form = frame.form
+        stream_format = frame.format
         at += frame.length
         if at >= size:
             return number >= 1 or at == size
@@ -220,32 +223,40 @@ def _is_start(data: bytes, at: int, size: int) -> bool:
 
 
 def _frames(file: IO[bytes], position: int, size: int) -> Iterator[tuple[int, bytes, _Frame, bool]]:
-    """Position, first bytes (at most INFORMATION), parsed header of each frame, and whether it is whole.
+    """Offset, first bytes (at most FRAME_START_BYTES) and parsed header of each frame, and whether it is whole.
 
     Steps over tags and junk.
     """
     origin, data = position, b""
-    form: _Form | None = None
+    stream_format: _Format | None = None
     while position < size:
         at = position - origin
-        # `_after_junk` may return this limit itself: without reading on there, it would return the same place for ever.
+        # `_after_junk` may return the very place from which more must be read; without this, the loop would not end.
         if (at + 4 * MAX_FRAME >= len(data) and origin + len(data) < size) or at > len(data):
             file.seek(position)
             origin, data, at = position, file.read(CHUNK), 0
             if not data:
                 return
         frame = _parse(data[at : at + 4])
-        # Another form must be confirmed: it may be a damaged header.
-        if frame is not None and (frame.form == form or _is_start(data, at, size - origin)):
-            form = frame.form
-            yield position, data[at : at + min(frame.length, INFORMATION)], frame, position + frame.length <= size
+        # Another format must be confirmed by the next frames: the header may be damaged.
+        if frame is not None and (frame.format == stream_format or _is_start(data, at, size - origin)):
+            stream_format = frame.format
+            yield position, data[at : at + min(frame.length, FRAME_START_BYTES)], frame, position + frame.length <= size
             position += frame.length
             continue
         position = _after_junk(file, data, at, position, size)
 
 
 def _after_junk(file: IO[bytes], data: bytes, at: int, position: int, size: int) -> int:
-    """Where the next frame may begin."""
+    """Offset in the file where the next frame may begin.
+
+    Args:
+        file: its position changes.
+        data: the chunk of the file that was read last.
+        at: offset in `data` of what is no frame.
+        position: offset in the file of the same place.
+        size: bytes of the file.
+    """
     if data[at : at + 3] == b"ID3" and (after := skip_id3(file, position)) > position:
         return after
     if data[at : at + 3] == b"TAG":

@@ -9,7 +9,7 @@ from device_app.audio.containers.checksum import checksum
 from device_app.audio.containers.view import Part, View
 
 CAPTURE = b"OggS"
-HEADER = 27  # bytes before the segment table
+HEADER = 27  # bytes of a page before its segment table (RFC 3533, section 6)
 CONTINUED, FIRST, LAST = 1, 2, 4  # flags
 
 _crc32 = checksum(32, 0x04C11DB7)  # of a page
@@ -19,14 +19,14 @@ _crc32 = checksum(32, 0x04C11DB7)  # of a page
 class _Link:
     """A chained stream: from its first page to the page before the next stream's first."""
 
-    start: int
+    start: int  # offsets in bytes
     end: int = 0
-    has_data: bool = False  # a page after those that begin the streams
-    last_page: int = 0
+    has_data: bool = False  # it has pages after the first ones of its streams
+    last_page: int = 0  # offset in bytes
     last_flags: int = 0
     pages: dict[int, int] = field(default_factory=dict)  # sequence number of each stream's latest page
-    has_gap: bool = False
-    fragment: bytes = b""  # a last page of the packets that are whole, where the page is cut off
+    has_gap: bool = False  # pages are missing
+    fragment: bytes = b""  # if the last page is cut off, a page of its whole packets
 
 
 def parts(file: IO[bytes], size: int) -> list[Part] | None:
@@ -65,7 +65,7 @@ def parts(file: IO[bytes], size: int) -> list[Part] | None:
 def _add(link: _Link, header: bytes, start: int, end: int) -> None:
     serial, number = int.from_bytes(header[14:18], "little"), int.from_bytes(header[18:22], "little")
     before = link.pages.get(serial)
-    # Some writers start anywhere, and the pages of a live broadcast jump after the headers.
+    # Some writers begin with any number, and in a live broadcast the numbers jump after the headers (up to page 2).
     link.has_gap |= before is not None and before >= 2 and number > before + 1
     link.pages[serial] = number
     link.has_data |= not header[5] & FIRST
@@ -73,15 +73,16 @@ def _add(link: _Link, header: bytes, start: int, end: int) -> None:
 
 
 def _next_page(file: IO[bytes], position: int, size: int) -> int:
+    """Offset of the next page from `position`; `size` if there is none."""
     file.seek(position)
     rest = b""
     while data := file.read(1 << 16):
-        piece = rest + data
-        at = piece.find(CAPTURE)
+        searched = rest + data
+        at = searched.find(CAPTURE)
         if at >= 0:
             return position - len(rest) + at
         position += len(data)
-        rest = piece[-3:]
+        rest = searched[-3:]
     return size
 
 
@@ -106,7 +107,7 @@ def _as_last(page: bytes) -> bytes:
 
 
 def _whole_packets(header: bytes, table: bytes, body: bytes) -> bytes:
-    """A page of the packets that are whole in the beginning of one; empty if there are none."""
+    """The beginning of a page, as a page of the packets that are whole in it; empty if there are none."""
     used, length, packets_end, packets_length = 0, 0, 0, 0
     for segment in table:
         used, length = used + 1, length + segment

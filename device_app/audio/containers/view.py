@@ -13,9 +13,9 @@ from itertools import accumulate
 from typing import IO, Any, TypeVar
 
 HEADER_TOLERANCE_S = 0.1  # encoders and decoders count a few samples more or fewer than a header says
-# A 32-bit length field of this value or above means "unknown"; streaming encoders write such placeholders.
+# A 32-bit length of this value or above means "unknown": encoders that cannot seek write such placeholders.
 UNKNOWN_FROM = 0x7FFF0000
-TAGS = (b"TAG", b"ID3", b"APE", b"LYR")  # appended by taggers
+TAGS = (b"TAG", b"ID3", b"APE", b"LYR")  # what tags begin with that taggers append to a file
 
 Found = TypeVar("Found")
 Span = bytes | tuple[int, int]  # literal bytes, or (offset, length) in bytes in the file
@@ -32,7 +32,7 @@ class View(io.RawIOBase):
         """
         Args:
             file: a seekable file; its position changes.
-            spans: what the view consists of, in order.
+            spans: the content of the view, in order.
         """
         super().__init__()
         self.failure: OSError | None = None
@@ -45,7 +45,8 @@ class View(io.RawIOBase):
     def following(self, position: int, prefix: bytes) -> View:
         """A view of the same file: `prefix`, then what follows `position` (an offset in bytes in this view).
 
-        It is not a view of this one: views within views would grow slower, and too deep, with each of hundreds.
+        The view refers to the file, not to this view: hundreds of nested views would be slow, and exceed the recursion
+        limit.
         """
         index = min(bisect_right(self._starts, position), len(self._spans)) - 1
         if index < 0:
@@ -73,7 +74,7 @@ class View(io.RawIOBase):
         target = memoryview(buffer).cast("B")
         done = 0
         while done < len(target) and self._position < self._starts[-1]:
-            data = self._piece(len(target) - done)
+            data = self._read_span(len(target) - done)
             if not data:  # the file shrank while it was read
                 break
             target[done : done + len(data)] = data
@@ -81,7 +82,8 @@ class View(io.RawIOBase):
             self._position += len(data)
         return done
 
-    def _piece(self, most: int) -> bytes:
+    def _read_span(self, most: int) -> bytes:
+        """At most `most` bytes from the position on, not beyond the span there; empty after an error."""
         index = bisect_right(self._starts, self._position) - 1
         within = self._position - self._starts[index]
         span = self._spans[index]
@@ -101,12 +103,12 @@ class Part:
 
     Attributes:
         file: the stream as a file of its own.
-        declared: samples per channel that its header promises; None if it does not say.
+        declared: samples per channel, by its header; None if it does not say.
         is_cut: its last block, page or chunk is incomplete.
-        samples: per channel, counted from the frames; None if not countable.
+        samples: samples per channel, counted from its frames; None if they were not counted.
         may_use_mpg123: libsndfile may decode it with libmpg123, which prints messages.
         is_unknown_format: no module here knows its format, so the length that libsndfile reports is all that is known.
-        is_ogg: libsndfile knows the length from the last page, and gives less if pages before it are damaged.
+        is_ogg: libsndfile takes the length from the last Ogg page, and decodes less if earlier pages are damaged.
         first: index per channel, within its FLAC stream, of its first sample; above 0 only for what follows damage.
     """
 

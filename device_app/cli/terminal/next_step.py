@@ -22,7 +22,7 @@ def tell_progress(store: Store, ledger: Ledger, domain: str) -> None:
     Raises:
         StorageError: the store or the ledger is damaged.
     """
-    from device_app.status import domain_status, next_steps, progress
+    from device_app.status import domain_progress, domain_status, next_steps
 
     found = domain_status(store, ledger, domain)
-    options.tell(f"{progress(found)}. Next: {next_steps([found])[0].command}")
+    options.tell(f"{domain_progress(found)}. Next: {next_steps([found])[0].command}")

@@ -84,14 +84,14 @@ class RecordingScreen:
         options.tell("All prompts are done.")
 
     def _show(self, item: Item) -> None:
-        from device_app.status import missing
+        from device_app.status import first_progress
 
         session = self._session
         number = session.saved.index(item.stored.number) + 1 if item.stored is not None else session.done + 1
         of = "" if session.total is None else f"/{session.total}"
         minutes, seconds = divmod(round(session.seconds), 60)
         options.tell("")
-        options.tell(f"[{number}{of}, {minutes}:{seconds:02} recorded; {missing(session.labelled)}]")
+        options.tell(f"[{number}{of}, {minutes}:{seconds:02} recorded; {first_progress(session.labelled)}]")
         self._show_text(item)
 
     def _show_text(self, item: Item) -> None:

@@ -25,7 +25,7 @@ def test_the_file_sets_options_and_the_command_line_comes_first(settings):
     settings("[terms.list]\njson = true\n[dataset.list]\njson = true\n")
     assert call("terms", "list").stdout == "[]\n"
     assert json.loads(call("config", "--json").stdout)["settings"]["terms"] == {"list": {"json": True}}
-    settings('[transcribe]\nformat = "srt"\n')
+    settings('\N{ZERO WIDTH NO-BREAK SPACE}[transcribe]\nformat = "srt"\n')  # a byte order mark, as of Windows
     recording = RECORDINGS / "invalid.flac"
     assert "-->" in call("transcribe", recording).stdout
     assert "-->" not in call("transcribe", recording, "-f", "txt").stdout

@@ -21,7 +21,7 @@ from device_app.dictation.window import TypingError, WaylandWindow, X11Window, f
 from device_app.paths import RECORDINGS
 from device_app.recognition.results import TranscriptSegment
 from device_app.recording.saver import UtteranceSaver
-from editing.errors import BadInputError, MissingDependencyError
+from editing.errors import BadInputError, MissingDependencyError, StorageError
 from tests.command_line import call
 from tests.conftest import until
 from tests.device_app.dictation.screen import Screen
@@ -168,6 +168,34 @@ def test_undo_can_be_said(transcriber, text):
     assert screen.text == "Hello there."
 
 
+def test_a_sentence_that_could_not_be_saved_or_erased_can_still_be_undone(transcriber):
+    class FullDisk:
+        def save(self, segment):
+            if segment.text != "Hi.":
+                raise StorageError("no space left")
+
+        latest = 1
+
+    class Closing(Screen):
+        is_open = False
+
+        def erase(self, characters):
+            if not self.is_open:
+                raise TypingError("no window")
+            super().erase(characters)
+
+    screen = Closing()
+    dictation = Dictation(transcriber, screen, None, queue.SimpleQueue(), print, saver=FullDisk())
+    dictation._type(TranscriptSegment(0.0, 1.0, "Hi.", []))
+    with pytest.raises(StorageError):
+        dictation._type(TranscriptSegment(1.0, 1.0, "Hello there.", []))
+    with pytest.raises(TypingError):
+        dictation._undo()
+    screen.is_open = True
+    dictation._undo()
+    assert screen.text == "Hi."
+
+
 def test_an_edit_of_a_sentence_becomes_its_correction(dictate, own_home):
     screen = Screen()
     screen.selected = "I'm sorry, that is not a valid extension. Please try again"
@@ -242,6 +270,12 @@ def programs(tmp_path, monkeypatch):
     return install
 
 
+def test_a_socket_that_cannot_be_made_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / ("x" * 100)))
+    with pytest.raises(StorageError, match=r"asr-edge-type\.sock: cannot be made .*too long"), CommandServer():
+        pass
+
+
 def test_wayland_programs_get_the_text_on_standard_input(programs, compositor):
     called = programs("wtype")
     window = focused_window()
@@ -271,18 +305,23 @@ def test_a_missing_program_is_named(monkeypatch, compositor, tmp_path, variable,
         focused_window()
 
 
-def test_a_desktop_that_does_not_answer_is_an_error_before_anything_is_loaded(programs, tmp_path, monkeypatch):
+@pytest.mark.skipif(shutil.which("xdotool") is None, reason="needs xdotool")
+def test_an_x_server_that_does_not_answer_is_an_error_before_anything_is_loaded(tmp_path, monkeypatch):
     monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path))
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setenv("DISPLAY", ":987")
     line = call("type", code=1).stderr
     assert line.startswith("asr-edge: DISPLAY=:987: no desktop answers there; run 'asr-edge type' in a terminal")
     assert line.count("\n") == 1
+
+
+def test_a_compositor_that_does_not_answer_is_an_error_before_anything_is_loaded(programs, tmp_path, monkeypatch):
+    monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path))
     programs("wtype")
     monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-9")
     assert "WAYLAND_DISPLAY=wayland-9: no desktop answers" in call("type", code=1).stderr
 
 
 def test_no_text_presses_enter_or_another_key():
-    assert one_line_of("a\nb\tc\x1b[A\r\u202e d") == "abc[A d"
+    assert one_line_of("a\nb\tc\x1b[A\r\u202e d") == "a b c[A  d"
     assert Typed("x", 0).utterance == 0

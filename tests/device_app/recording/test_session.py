@@ -67,6 +67,22 @@ def test_recording_again_after_going_back_keeps_the_number(store, take):
     assert len(list(store.utterances())) == 1
 
 
+def test_deleting_offers_only_prompts_of_this_session_that_no_other_recording_has(store, take):
+    RecordingSession(store, "anna", ["of another file"]).save(take(), "of another file")
+    session = RecordingSession(store, "anna", PROMPTS[:1])
+    session.back()
+    session.delete()
+    assert (session.done, session.current.prompt) == (0, "first one")
+    for _ in range(2):
+        session.choose("first one")
+        session.save(take(), "first one")
+    for done in (1, 0):
+        session.back()
+        session.delete()
+        assert session.done == done
+    assert session.current.prompt == "first one"
+
+
 def test_going_forward_visits_the_saved_recordings(store, take):
     session = RecordingSession(store, "anna", PROMPTS)
     ids = [session.save(take(), session.current.text).number for _ in range(2)]

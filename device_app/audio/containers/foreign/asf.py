@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import IO
 
-from device_app.audio.containers.foreign.piece import CUT, Piece, whole
+from device_app.audio.containers.foreign.part import CUT, ForeignPart, whole
 from device_app.audio.containers.view import View
 
 HEADER_OBJECT = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
@@ -13,8 +13,8 @@ DATA_OBJECT = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
 MAX_OBJECTS = 10_000
 
 
-def pieces(file: IO[bytes], size: int) -> list[Piece] | None:
-    """One piece for each of joined files; None if the file is not ASF."""
+def parts(file: IO[bytes], size: int) -> list[ForeignPart] | None:
+    """One part for each of joined files; None if the file is not ASF."""
     if file.read(16) != HEADER_OBJECT:
         return None
     starts, position, is_cut = [], 0, False
@@ -36,6 +36,6 @@ def pieces(file: IO[bytes], size: int) -> list[Piece] | None:
     if len(starts) == 1:
         return [whole(file, size, CUT if is_cut else None)]
     return [
-        Piece(View(file, [(start, end - start)]), CUT if is_cut and end == size else None)
+        ForeignPart(View(file, [(start, end - start)]), CUT if is_cut and end == size else None)
         for start, end in pairwise([*starts, size])
     ]

@@ -8,10 +8,10 @@ from typing import IO
 
 import numpy as np
 
-from device_app.audio.containers.foreign.piece import CUT, DAMAGED, Piece, whole
+from device_app.audio.containers.foreign.part import CUT, DAMAGED, ForeignPart, whole
 from device_app.audio.containers.view import UNKNOWN_FROM, View
 
-MAX_CHUNKS = 10_000_000
+MAX_CHUNKS = 10_000_000  # of AVI, or tags of FLV
 MAX_FILES = 1000  # joined
 CHUNK_NAME = re.compile(rb"[0-9A-Za-z _]{4}")
 FLV = b"FLV\x01"
@@ -22,8 +22,8 @@ PACKETS_AT_ONCE = 4096
 ERROR_FLAG = 0x80  # of the second byte: the receiver could not correct the packet
 
 
-def avi_pieces(file: IO[bytes], size: int) -> list[Piece] | None:
-    """AVI has RIFF chunks, with lists of chunks in them."""
+def avi_parts(file: IO[bytes], size: int) -> list[ForeignPart] | None:
+    """AVI has RIFF chunks, with lists of chunks in them. One part, the whole file; None if the file is not AVI."""
     start = file.read(12)
     if start[:4] != b"RIFF" or start[8:] != b"AVI ":
         return None
@@ -56,10 +56,10 @@ def _avi_fault(file: IO[bytes], size: int) -> str | None:
     return None
 
 
-def flv_pieces(file: IO[bytes], size: int) -> list[Piece] | None:
+def flv_parts(file: IO[bytes], size: int) -> list[ForeignPart] | None:
     """FLV has tags, each followed by its size (Adobe Flash Video File Format Specification 10.1, annex E).
 
-    One piece for each of joined files; None if the file is not FLV.
+    One part for each of joined files; None if the file is not FLV.
     """
     if file.read(4) != FLV:
         return None
@@ -81,34 +81,38 @@ def flv_pieces(file: IO[bytes], size: int) -> list[Piece] | None:
             break
         file.seek(end)
         after = file.read(4)
-        # Some writers do not count the header, or one byte of it. A tag of another kind is skipped.
+        # Some writers do not count the header of 11 bytes, or one byte of it. Tags of unknown kinds are skipped.
         if after and int.from_bytes(after, "big") not in (length + 11, length + 10, length or None):
             fault = DAMAGED
             break
         position = end + 4
     return [
-        Piece(View(file, [(start, end - start)]), fault if end == size else None, is_whole=len(starts) == 1)
+        ForeignPart(View(file, [(start, end - start)]), fault if end == size else None, is_whole=len(starts) == 1)
         for start, end in pairwise([*starts, size])
     ]
 
 
-def transport_pieces(file: IO[bytes], size: int) -> list[Piece] | None:
-    """A transport stream has packets of one size, ISO/IEC 13818-1, section 2.4.3."""
+def transport_parts(file: IO[bytes], size: int) -> list[ForeignPart] | None:
+    """A transport stream has packets of one size, ISO/IEC 13818-1, section 2.4.3.
+
+    One part, the whole file; None if the file is no transport stream.
+    """
     found = transport_packet(file.read(TRANSPORT_START))
     return None if found is None else [whole(file, size, _transport_fault(file, *found))]
 
 
 def transport_packet(start: bytes) -> tuple[int, int] | None:
-    """Bytes of a packet of a transport stream, and before its sync byte; None if the file is none.
+    """Bytes of a packet, and before its sync byte; None if the file is no transport stream.
 
     Args:
         start: the first `TRANSPORT_START` bytes of the file.
     """
     syncs = bytes(3 * [SYNC])
-    return next((form for form in TRANSPORT_PACKETS if start[form[1] : 3 * form[0] : form[0]] == syncs), None)
+    return next(((n, first) for n, first in TRANSPORT_PACKETS if start[first : 3 * n : n] == syncs), None)
 
 
 def _transport_fault(file: IO[bytes], length: int, first: int) -> str | None:
+    """The fault of a stream with packets of `length` bytes, each with its sync byte at the offset `first`."""
     file.seek(0)
     while block := file.read(length * PACKETS_AT_ONCE):
         packets = np.frombuffer(block, np.uint8)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import IO
 
-from device_app.audio.containers.foreign.piece import CUT, DAMAGED, Piece, whole
+from device_app.audio.containers.foreign.part import CUT, DAMAGED, ForeignPart, whole
 from device_app.audio.containers.view import Span, View
 
 EBML = b"\x1a\x45\xdf\xa3"
@@ -34,8 +34,8 @@ SEARCH = 1 << 20  # bytes read at once in a search
 CHAIN = 4  # elements in a row that show where they go on after damage
 
 
-def pieces(file: IO[bytes], size: int) -> list[Piece] | None:
-    """The file; what is damaged between its blocks becomes an element to skip. None if it is not Matroska."""
+def parts(file: IO[bytes], size: int) -> list[ForeignPart] | None:
+    """One part, the file, with elements to skip (Void) in place of damaged ones; None if it is not Matroska."""
     if file.read(4) != EBML:
         return None
     hidden, fault = _damage(file, size)
@@ -49,12 +49,13 @@ def pieces(file: IO[bytes], size: int) -> list[Piece] | None:
             header = VOID + bytes([0x80 + end - start - 2])
         spans += [(position, start - position), header]
         position = start + len(header)
-    return [Piece(View(file, [*spans, (position, size - position)]), fault)]
+    return [ForeignPart(View(file, [*spans, (position, size - position)]), fault)]
 
 
 def _damage(file: IO[bytes], size: int) -> tuple[list[tuple[int, int]], str | None]:
     """Starts and ends of what is damaged between elements, and the fault of the file."""
     hidden: list[tuple[int, int]] = []
+    # `before` is where the element before `position` begins; `cluster_end` is 0 outside of clusters.
     position, before, segment_end, cluster_end = 0, 0, size, 0
     is_cut = is_ended = False  # the latter: the last segment has ended where its size says
     for _ in range(MAX_ELEMENTS):
@@ -80,6 +81,7 @@ def _damage(file: IO[bytes], size: int) -> tuple[list[tuple[int, int]], str | No
         elif is_cut and end is not None and end > size:  # the last block
             break
         else:
+            # The size of the element before may be damaged, so the search begins in it; an element has 2 bytes or more.
             following = _next_element(file, before + 2, size, in_cluster=bool(cluster_end))
             if following is None and is_ended:  # only a tag or padding follows
                 break
@@ -105,14 +107,14 @@ def _element(file: IO[bytes], position: int) -> tuple[bytes, int, int | None] | 
         return None
     count = 9 - size[0].bit_length()
     value = int.from_bytes(size[:count], "big") & ((1 << 7 * count) - 1)
-    content = position + width + count
+    content_at = position + width + count
     if value == (1 << 7 * count) - 1:
-        return (name, content, None) if name in (SEGMENT, CLUSTER) else None
+        return (name, content_at, None) if name in (SEGMENT, CLUSTER) else None
     if name == SIMPLE_BLOCK and len(size) >= count + 5:
         flags = size[count + 3 if size[count] & 0x80 else count + 4]  # after the track's number, of one or two bytes
         if value < 4 or not size[count] & 0xC0 or flags & 0x70:
             return None
-    return name, content, content + value
+    return name, content_at, content_at + value
 
 
 def _next_element(file: IO[bytes], start: int, size: int, *, in_cluster: bool) -> int | None:
@@ -136,9 +138,9 @@ def _is_chain(file: IO[bytes], position: int, size: int) -> bool:
         element = _element(file, position)
         if element is None:
             return False
-        name, content, end = element
+        name, content_at, end = element
         if name in (SEGMENT, CLUSTER):
-            position = content
+            position = content_at
         elif end is None or end > size:
             return False
         else:

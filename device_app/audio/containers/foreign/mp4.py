@@ -6,24 +6,24 @@ import re
 import struct
 from typing import IO
 
-from device_app.audio.containers.foreign.piece import CUT, DAMAGED, Piece, whole
+from device_app.audio.containers.foreign.part import CUT, DAMAGED, ForeignPart, whole
 from device_app.audio.containers.view import Span, View
 
 NO_INDEX = "its index is missing, because it is cut off or the recording was not ended"
 MAX_BOXES = 1_000_000  # a fragmented file has two boxes for each second or so
 MAX_REPAIRS = 1000
-MAX_FILES = 1000
-MAX_VENDOR_BOXES = 20  # in a row
-BLOCK = 1 << 20
+MAX_FILES = 1000  # joined
+MAX_VENDOR_BOXES = 20  # boxes of unknown kinds in a row
+BLOCK = 1 << 20  # bytes read at a time in a search
 KINDS = frozenset(b"ftyp styp moov moof mdat free skip wide sidx ssix mfra meta uuid pdin prft emsg pnot udta".split())
 _KIND = re.compile(b"|".join(sorted(KINDS)))
 
 
-def pieces(file: IO[bytes], size: int) -> list[Piece] | None:
-    """One piece for each of joined files; None if the file is not MP4.
+def parts(file: IO[bytes], size: int) -> list[ForeignPart] | None:
+    """One part for each of joined files; None if the file is not MP4.
 
-    A damaged box, after which a decoder would not find the next, is given to it as a box to skip. Nothing moves, as
-    the index of the samples has their positions in the file.
+    A decoder would not find the next box after a damaged one. It gets a box to skip ("free") in its place, of the same
+    length, because the index of the samples has their positions in the file.
     """
     if size < 8 or _box(file, 0, size)[0] not in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
         return None
@@ -57,7 +57,7 @@ def pieces(file: IO[bytes], size: int) -> list[Piece] | None:
     if len(files) == 1 and not repairs:
         return [whole(file, size, files[0].fault)]
     ends = [*(one.start for one in files[1:]), size]
-    return [Piece(one.view(file, end), one.fault) for one, end in zip(files, ends, strict=True)]
+    return [ForeignPart(one.view(file, end), one.fault) for one, end in zip(files, ends, strict=True)]
 
 
 class _File:
@@ -66,7 +66,7 @@ class _File:
     Attributes:
         start: its position in bytes.
         kinds: of the boxes that were found in it.
-        fault: see `Piece`.
+        fault: see `ForeignPart`.
     """
 
     def __init__(self, start: int) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO
 
-from device_app.audio.containers.foreign.piece import Piece, whole
+from device_app.audio.containers.foreign.part import ForeignPart, whole
 from device_app.audio.containers.view import Span, View, skip_id3
 
 BLOCK = 1 << 20  # bytes read at once
 MAX_SEARCH = 1 << 20  # bytes after damage in which the next frame is sought
-MAX_FAULTS = 1000
+MAX_FAULTS = 1000  # damaged places, tags and joined files, after which the rest counts as damaged
 CHAIN = 5  # frames in a row that show where frames go on after damage
 
 # Bytes of a frame by its type, RFC 4867 and 3GPP TS 26.101, 26.201; the others are reserved.
@@ -28,7 +28,7 @@ class _Codec:
     """How the frames of a codec are found.
 
     Attributes:
-        length: bytes of the frame that begins with these (16, or those left); 0 if none does.
+        length: bytes of the frame that begins with these bytes (16, or all that are left); 0 if none does.
         start: what a frame can begin with.
         frame_s: seconds of a frame; 0 if they differ.
         signature: what a file begins with; empty if it is the first frame.
@@ -78,32 +78,34 @@ AMR = (
 OTHERS = (_Codec(adts, re.compile(rb"\xff[\xf0-\xf9]")), _Codec(ac3, re.compile(rb"\x0b\x77")))
 
 
-def pieces(file: IO[bytes], size: int) -> list[Piece] | None:
+def parts(file: IO[bytes], size: int) -> list[ForeignPart] | None:
     """The frames of a file, without what is not a frame; None if it is none of these formats."""
     start = file.read(16)
     if found := [codec for codec in AMR if start.startswith(codec.signature)]:
-        return _amr_pieces(file, size, found[0])
+        return _amr_parts(file, size, found[0])
     window, first = _Window(file, size), skip_id3(file, 0)
     for codec in OTHERS:
         if _is_chain(window, first, codec):
             frames = _walk(window, first, codec)
             # FFmpeg does not find the frames behind a large picture.
             return [
-                Piece(View(file, [(first, size - first)]), frames.fault) if first else whole(file, size, frames.fault)
+                ForeignPart(View(file, [(first, size - first)]), frames.fault)
+                if first
+                else whole(file, size, frames.fault)
             ]
     return None
 
 
-def _amr_pieces(file: IO[bytes], size: int, codec: _Codec) -> list[Piece]:
-    """One piece for joined files of one kind: FFmpeg takes the second signature for a damaged frame."""
-    found: list[Piece] = []
+def _amr_parts(file: IO[bytes], size: int, codec: _Codec) -> list[ForeignPart]:
+    """One part for consecutive joined files of one codec: FFmpeg takes the second signature for a damaged frame."""
+    found: list[ForeignPart] = []
     window, position = _Window(file, size), 0
     for _ in range(MAX_FAULTS):
         frames = _walk(window, position + len(codec.signature), codec)
         spans: list[Span] = [codec.signature]
         for start, end, missing in frames.spans:
             spans += [AMR_NO_DATA * missing, (start, end - start)]
-        found.append(Piece(View(file, spans), frames.fault, frames.fault_s))
+        found.append(ForeignPart(View(file, spans), frames.fault, frames.fault_s))
         others = [other for other in AMR if window.at(frames.end).startswith(other.signature)]
         if not others:
             break
@@ -117,8 +119,8 @@ class _Frames:
 
     Attributes:
         spans: start and end in bytes of frames in a row, and the number of frames that are missing before them.
-        fault: see `Piece`.
-        fault_s: see `Piece`.
+        fault: see `ForeignPart`.
+        fault_s: see `ForeignPart`.
         end: position in bytes where the walk ended.
     """
 
@@ -160,6 +162,7 @@ class _Window:
 
 
 def _walk(window: _Window, position: int, codec: _Codec) -> _Frames:
+    """Goes from frame to frame, past tags and damage, to the end of the file or the signature of another codec."""
     found, size = _Frames(), window.size
     count, missing, read = 0, 0, 0
     for _ in range(MAX_FAULTS):
@@ -180,8 +183,10 @@ def _walk(window: _Window, position: int, codec: _Codec) -> _Frames:
             if after_damage is None:
                 break
             found.note("some of its frames are damaged", count * codec.frame_s or None)
-            following, missing = after_damage, (after_damage - position) * count // max(read, 1)
-            count += missing
+            # The number of missing frames, by the mean length of a frame so far.
+            damaged = after_damage - position
+            following, missing = after_damage, damaged * count // max(read, 1)
+            count, read = count + missing, read + damaged
         position = following
     is_frame = position < size and codec.length(window.at(position)) > 0
     found.note(

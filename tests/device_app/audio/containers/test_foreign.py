@@ -6,8 +6,8 @@ import struct
 import pytest
 
 from device_app.audio.containers import is_foreign
-from device_app.audio.containers.foreign import pieces, raw
-from device_app.audio.containers.foreign.piece import CUT, DAMAGED
+from device_app.audio.containers.foreign import parts, raw
+from device_app.audio.containers.foreign.part import CUT, DAMAGED
 
 
 def box(kind, content=b""):
@@ -15,8 +15,8 @@ def box(kind, content=b""):
 
 
 def found(data):
-    """(content, fault) of each piece."""
-    return [(piece.file.read(), piece.fault) for piece in pieces(io.BytesIO(data))]
+    """(content, fault) of each part."""
+    return [(part.file.read(), part.fault) for part in parts(io.BytesIO(data))]
 
 
 MP4 = box(b"ftyp", b"M4A ") + box(b"moov", bytes(40)) + box(b"mdat", b"sound" * 9)
@@ -91,9 +91,15 @@ def test_damaged_frames_of_amr_become_frames_without_sound():
     assert "damaged" in fault
 
 
+def test_each_damage_of_amr_is_filled_by_its_own_length():
+    damage = b"\xff" * 32 * 100
+    ((content, _),) = found(AMR + damage + frame() * 20 + damage + frame() * 20)
+    assert content.count(raw.AMR_NO_DATA) == 200
+
+
 def test_an_incomplete_last_frame_is_reported_and_left_out():
     assert found(AMR[:-5]) == [(AMR[:-32], "its last frame is not complete")]
-    assert pieces(io.BytesIO(AMR[:-5]))[0].fault_s == pytest.approx(19 * 0.02)
+    assert parts(io.BytesIO(AMR[:-5]))[0].fault_s == pytest.approx(19 * 0.02)
 
 
 def adts(length=200):

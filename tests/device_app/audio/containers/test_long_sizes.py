@@ -41,4 +41,4 @@ def test_a_chunk_that_is_longer_than_any_file_is_damage(made, size, tmp_path):
 @pytest.mark.parametrize("size", SIZES)
 def test_no_mp4_file_follows_a_box_that_is_longer_than_any_file(size):
     boxes = struct.pack(">I4s", 8, b"ftyp") + struct.pack(">I4sQ", 1, b"free", size) + bytes(100)
-    assert len(foreign.pieces(io.BytesIO(boxes))) == 1
+    assert len(foreign.parts(io.BytesIO(boxes))) == 1

@@ -26,7 +26,7 @@ def voc_file(*blocks, end=b"\0"):
 
 
 SILENCE = block(voc.SILENCE, struct.pack("<HB", RATE - 1, 256 - 1_000_000 // RATE))  # 1 s
-STEREO = block(voc.FORM, struct.pack("<HBB", 65536 - 256_000_000 // (2 * RATE), 0, 1))
+STEREO = block(voc.EXTENDED, struct.pack("<HBB", 65536 - 256_000_000 // (2 * RATE), 0, 1))
 
 
 @pytest.mark.parametrize(
