@@ -124,12 +124,12 @@ def test_a_video_of_which_the_sound_ends_first_is_still_cut_off(tmp_path):
     assert "its end is missing" in decoded(whole[: len(whole) * 9 // 10])[1]
 
 
-@pytest.mark.parametrize("kind", ["amr", "wma", "m4a", "aac", "ac3", "webm", "mkv", "avi", "fragmented"])
+@pytest.mark.parametrize("kind", ["amr", "wma", "m4a", "aac", "ac3", "webm", "live", "mkv", "avi", "fragmented"])
 def test_joined_files_are_read_one_after_another(kind, tmp_path):
     path = make(
         tmp_path / "x",
-        *(["mp4"] if kind == "fragmented" else [kind]),
-        options=FRAGMENTED if kind == "fragmented" else None,
+        {"fragmented": "mp4", "live": "webm"}.get(kind, kind),
+        options={"fragmented": FRAGMENTED, "live": {"live": "1"}}.get(kind),
     )
     one, message = decoded(path.read_bytes())
     assert message is None
