@@ -141,6 +141,26 @@ def test_joined_files_are_read_one_after_another(kind, tmp_path):
     assert duration_s(path) in (pytest.approx(2 * LENGTH_S, abs=0.3), pytest.approx(LENGTH_S, abs=0.3), 0.0)
 
 
+@pytest.mark.parametrize("kind", ["aac", "ts", "flv", "ac3", "mkv", "m4a", "avi"])
+@pytest.mark.parametrize(
+    "tail", [b"\n", bytes(512), b"\xff" * 188, b"TAG" + bytes(125)], ids=["\\n", "0", "ff", "ID3v1"]
+)
+def test_padding_at_the_end_is_no_damage(kind, tail, tmp_path):
+    path = make(tmp_path / f"talk.{kind}", kind)
+    one, _ = decoded(path.read_bytes())
+    padded, message = decoded(path.read_bytes() + tail)
+    assert message is None
+    assert len(padded) == len(one)
+
+
+def test_a_stream_that_appears_in_a_damaged_flv_file_is_reported(tmp_path):
+    """PyAV raises IndexError for it."""
+    path = make(tmp_path / "talk.flv", "flv")
+    found, message = decoded(path.read_bytes() + b"hello world\n", "talk")
+    assert "talk: damaged or cut off" in message
+    assert is_same(found, EXPECTED, tolerance_s=0.3)
+
+
 @readers("wma", "amr", "m4a")
 def test_each_reader_reads_joined_files(kind, reader, use, tmp_path):
     use(reader)

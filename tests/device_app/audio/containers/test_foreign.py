@@ -116,7 +116,7 @@ def test_frames_of_aac_and_ac3_are_checked(one):
 )
 def test_tags_between_and_after_frames_are_no_damage(tag):
     data = adts() * 9 + tag
-    assert found(data) == [(data, None)]
+    assert found(data) == [(adts() * 9, None)]  # FFmpeg would take the tag for a damaged frame
     if tag.startswith(b"ID3"):
         assert found(tag + data + adts() * 9)[0][1] is None
 
