@@ -134,6 +134,8 @@ def _frames(container: Any, stream: Any, timeline: Timeline) -> Iterator[Any]:
                     frames = decoder.decode(packet if packet.size else None)
             except (av.error.FFmpegError, ValueError) as error:
                 reason = _reason(error)
+            except IndexError:  # PyAV does not know the streams that FFmpeg finds in damaged FLV
+                reason = "what follows is damaged"
         if packet is None:  # the iterator has ended with the error
             packets, failed = container.demux(stream), failed + 1
         else:

@@ -16,6 +16,9 @@ from device_app.data.utterance import Utterance
 from editing.errors import BadInputError
 
 UNKNOWN_ACCENT = "unknown accent"
+# Those of a Common Voice release with clips whose texts volunteers confirmed. The splits come first: validated.tsv has
+# their clips too.
+COMMON_VOICE_TABLES = ("test.tsv", "dev.tsv", "train.tsv", "validated.tsv")
 TEXT_COLUMNS = ("transcription", "text", "sentence")
 MAX_LABEL_BYTES = 1 << 20  # size limit of a .txt file beside a recording
 
@@ -62,29 +65,38 @@ def _manifest(path: Path, _on_left_out: OnLeftOut) -> Iterator[Utterance] | None
 
 
 def _common_voice(path: Path, _on_left_out: OnLeftOut) -> Iterator[Utterance] | None:
-    """Reads a TSV of a release, beside its folder of clips; of a folder, `validated.tsv`, or else `train.tsv`."""
-    split = path.stem if path.stem in ("dev", "test") and path.is_file() else ""
+    """Reads one TSV of a release, or of a folder those in COMMON_VOICE_TABLES, beside the folder of clips.
+
+    A clip is in several tables: each is read once, and keeps the split that `dev.tsv` or `test.tsv` gives it.
+    """
     if path.is_dir():
-        tables = [path / name for name in ("validated.tsv", "train.tsv") if (path / name).is_file()]
+        tables = [path / name for name in COMMON_VOICE_TABLES if (path / name).is_file()]
         if not tables or not (path / "clips").is_dir():
             return None
-        path = tables[0]
-    if path.suffix != ".tsv":
+    elif path.suffix == ".tsv":
+        tables = [path]
+    else:
         return None
-    clips = path.parent / "clips"
+    return _clips(tables)
 
-    def rows() -> Iterator[Utterance]:
-        for row in read_table(path, ("path", "sentence", "client_id"), TabSeparated):
+
+def _clips(tables: Sequence[Path]) -> Iterator[Utterance]:
+    seen: set[str] = set()
+    for table in tables:
+        split = table.stem if table.stem in ("dev", "test") else ""
+        for row in read_table(table, ("path", "sentence", "client_id"), TabSeparated):
+            if row["path"] in seen:
+                continue
+            if len(tables) > 1:  # two rows of one table for one clip are an error, which the import reports
+                seen.add(row["path"])
             yield Utterance(
-                audio=_clip(clips, row),
+                audio=_clip(table.parent / "clips", row),
                 text=one_spaced(row["sentence"]) or None,
                 speaker=cleaned_name(row["client_id"][:12]) or None,
                 domain=_domain_of(row.get("accents") or row.get("accent") or ""),
                 split=split,
                 location=row.location,
             )
-
-    return rows()
 
 
 def _clip(clips: Path, row: Row) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Literal
 
@@ -14,6 +14,7 @@ ORDERS: dict[bytes, Order] = {b"RIFF": "little", b"RF64": "little", b"BW64": "li
 SVX_WIDTHS = {b"8SVX": 1, b"16SV": 2}  # bytes of a sample
 KINDS = (b"WAVE", b"AIFF", b"AIFC", *SVX_WIDTHS)
 CHUNK_NAME = re.compile(rb"[A-Za-z0-9_\- .(\xa9][A-Za-z0-9_\- .)]{3}")
+AFTER_SAMPLES = (b"data", b"LIST", b"bext", b"id3 ", b"ID3 ", b"JUNK", b"cue ", b"fact", b"smpl", b"iXML")
 RIFF_LIMIT = 0xFFFFFF00  # most bytes of samples that 32-bit sizes can describe; RF64 has 64-bit sizes
 MAX_CHUNKS = 10_000
 # AIFF compression types: companded samples take one byte; uncompressed ones have the width that is declared.
@@ -91,13 +92,31 @@ def _read_riff(file: IO[bytes], start: int, size: int, header: bytes) -> tuple[P
             rate, byte_rate = (int.from_bytes(description[i : i + 4], order) for i in (4, 8))
             sound = _Sound(at, length, byte_rate, rate)
             end, is_cut = _end(file, sound, size, order)
+            more, following = _after_samples(file, min(end, size), size, order)
+            if more:
+                return _several_data_chunks(file, header[:4], description, [(at, length), *more], size), following
             declared = round(length / byte_rate * rate) if is_cut and byte_rate else None
             if end == at + length:
                 spans: list[Span] = [(start, min(end, size) - start)]
             else:
                 spans = [riff_header(header[:4], description, end - at, order), (at, end - at)]
-            return Part(View(file, spans), declared, is_cut), _next_file(file, min(end, size), size, order)
+            return Part(View(file, spans), declared, is_cut), following
     return None
+
+
+def _several_data_chunks(
+    file: IO[bytes], magic: bytes, description: bytes, chunks: Sequence[tuple[int, int]], size: int
+) -> Part:
+    """One stream of the samples of all "data" chunks (offset and length in bytes); libsndfile reads the first alone."""
+    order = ORDERS[magic]
+    byte_rate = int.from_bytes(description[8:12], order)
+    block = max(1, int.from_bytes(description[12:14], order))
+    spans: list[Span] = [(at, min(length, size - at) // block * block) for at, length in chunks]
+    total = sum(length for _, length in chunks)
+    is_cut = sum(chunks[-1]) - size > HEADER_TOLERANCE_S * byte_rate
+    declared = round(total / byte_rate * int.from_bytes(description[4:8], order)) if is_cut and byte_rate else None
+    present = sum(length for _, length in spans)
+    return Part(View(file, [riff_header(magic, description, present, order), *spans]), declared, is_cut)
 
 
 def riff_header(magic: bytes, description: bytes, length: int, order: Order) -> bytes:
@@ -241,26 +260,41 @@ def _is_end(file: IO[bytes], end: int, size: int, order: Order) -> bool:
             return True
         if not any(header):  # silence
             return False
+        if header[:4] in AFTER_SAMPLES:  # however long it says it is: the file may be cut off there
+            return True
         if CHUNK_NAME.fullmatch(header[:4]) and at + 8 + int.from_bytes(header[4:8], order) <= size + 1:
             return True
     return False
 
 
 def _next_file(file: IO[bytes], end: int, size: int, order: Order) -> int | None:
-    """The offset of a file that is joined to the end of this one or of its last chunk; None if there is none."""
+    return _after_samples(file, end, size, order)[1]
+
+
+def _after_samples(file: IO[bytes], end: int, size: int, order: Order) -> tuple[list[tuple[int, int]], int | None]:
+    """What follows the first samples of a file, which end at `end`.
+
+    Returns:
+        Offset and length in bytes of each further chunk "data", and the offset of a file that is joined to the end of
+        this one or of its last chunk; None if there is none.
+    """
+    samples: list[tuple[int, int]] = []
     position = end
     for _ in range(MAX_CHUNKS):
         for at in (position, position + 1):
             file.seek(at)
             header = file.read(12)
             if header[:4] in ORDERS and header[8:12] in KINDS:
-                return at
+                return samples, at
         position += position % 2
         file.seek(position)
         header = file.read(8)
         if len(header) < 8 or not CHUNK_NAME.fullmatch(header[:4]):
-            return None
-        position += 8 + int.from_bytes(header[4:], order)
+            break
+        length = int.from_bytes(header[4:], order)
+        if header[:4] == b"data" and length:
+            samples.append((position + 8, length))
+        position += 8 + length
         if position >= size:
-            return None
-    return None
+            break
+    return samples, None

@@ -15,6 +15,9 @@ from device_app.audio.containers.view import Part, Span, View, skip_id3
 CHUNK = 1 << 20  # bytes read at a time
 MAX_FRAME = 8192  # bytes; more than any has
 JUNK_BEFORE = 1 << 16  # bytes in which the first frame must begin
+# Frames that must follow each other after junk. Files of other formats have up to five by chance: 32-bit samples look
+# like frames of layer I, which are short.
+FRAMES_AFTER_JUNK = 12
 APE_HEADER_BYTES = 32
 ID3V1_BYTES = 128
 FRAME_START_BYTES = 200  # bytes read of each frame; a complete Info and LAME tag needs at most 182
@@ -202,10 +205,22 @@ def _first_frame(file: IO[bytes], start: int, size: int) -> int | None:
     data = file.read(JUNK_BEFORE + 4 * MAX_FRAME)
     at = data.find(b"\xff")
     while 0 <= at < JUNK_BEFORE:
-        if _is_start(data, at, size - start):
+        if _count_in_a_row(data, at) >= FRAMES_AFTER_JUNK or (at == 0 and _is_start(data, at, size - start)):
             return start + at
         at = data.find(b"\xff", at + 1)
     return None
+
+
+def _count_in_a_row(data: bytes, at: int) -> int:
+    """Frames of one format that follow each other from `at`, at most FRAMES_AFTER_JUNK."""
+    common = None
+    for number in range(FRAMES_AFTER_JUNK):
+        frame = _parse(data[at : at + 4])
+        if frame is None or (common is not None and frame.format != common):
+            return number
+        common = frame.format
+        at += frame.length
+    return FRAMES_AFTER_JUNK
 
 
 def _is_start(data: bytes, at: int, size: int) -> bool:

@@ -143,6 +143,44 @@ def test_a_joined_file_is_found_after_a_chunk_that_follows_the_samples(kind, ord
     assert is_both(found)
 
 
+# WAV files whose samples are in several chunks, as programs write them that append to a file
+
+
+def second_chunk(kind, audio=OTHER):
+    data = make(kind, audio)
+    return data[data.index(b"data") :]
+
+
+@pytest.mark.parametrize("kind", ["wav", "wav-24", "wav-ulaw", "wav-extensible"])
+@pytest.mark.parametrize("between", [b"", b"LIST\x04\x00\x00\x00INFO"], ids=["adjacent", "after another chunk"])
+def test_all_data_chunks_of_a_wav_file_are_read(kind, between):
+    found, message = decoded(make(kind) + between + second_chunk(kind))
+    assert message is None
+    assert is_both(found)
+
+
+def test_a_wav_file_whose_second_data_chunk_is_cut_off():
+    second = second_chunk("wav")
+    found, message = decoded(make("wav") + second[: len(second) // 2])
+    assert "cut off" in message
+    assert is_same(found[: len(EXPECTED)], EXPECTED)
+    assert len(found) == pytest.approx(len(EXPECTED) + len(OTHER_EXPECTED) / 2, abs=SAMPLE_RATE // 10)
+
+
+def test_a_file_is_found_after_a_second_data_chunk():
+    found, message = decoded(make("wav") + second_chunk("wav") + make("wav"))
+    assert message is None
+    assert is_same(found, np.concatenate([BOTH, EXPECTED]), tolerance_s=0.25)
+
+
+@pytest.mark.parametrize("kind", ["MAT4", "MAT5", "IRCAM"])
+@pytest.mark.parametrize("scale", [1, 1e-3, 1e-6])
+def test_samples_of_32_bits_are_not_taken_for_frames_of_mpeg(kind, scale):
+    found, message = decoded(encoded(AUDIO * scale, RATE, kind, "PCM_32"))
+    assert message is None
+    assert is_same(found / scale, EXPECTED)
+
+
 # Lengths in headers
 
 
@@ -174,7 +212,14 @@ def test_a_wav_file_with_more_sound_than_its_header_says(kind, share):
 
 
 @pytest.mark.parametrize(
-    "tail", [b"LIST\x04\x00\x00\x00INFO", b"TAG" + bytes(125), b"ID3\x04\x00\x00\x00\x00\x00\x10" + bytes(16), b"id3 "]
+    "tail",
+    [
+        b"LIST\x04\x00\x00\x00INFO",
+        b"LIST\xff\xff\x00\x00INFO" + bytes(3000),  # cut off
+        b"TAG" + bytes(125),
+        b"ID3\x04\x00\x00\x00\x00\x00\x10" + bytes(16),
+        b"id3 ",
+    ],
 )
 def test_what_follows_the_samples_is_no_sound(tail):
     data = make("wav")

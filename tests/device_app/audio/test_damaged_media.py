@@ -124,12 +124,12 @@ def test_a_video_of_which_the_sound_ends_first_is_still_cut_off(tmp_path):
     assert "its end is missing" in decoded(whole[: len(whole) * 9 // 10])[1]
 
 
-@pytest.mark.parametrize("kind", ["amr", "wma", "m4a", "aac", "ac3", "webm", "mkv", "avi", "fragmented"])
+@pytest.mark.parametrize("kind", ["amr", "wma", "m4a", "aac", "ac3", "webm", "live", "mkv", "avi", "fragmented"])
 def test_joined_files_are_read_one_after_another(kind, tmp_path):
     path = make(
         tmp_path / "x",
-        *(["mp4"] if kind == "fragmented" else [kind]),
-        options=FRAGMENTED if kind == "fragmented" else None,
+        {"fragmented": "mp4", "live": "webm"}.get(kind, kind),
+        options={"fragmented": FRAGMENTED, "live": {"live": "1"}}.get(kind),
     )
     one, message = decoded(path.read_bytes())
     assert message is None
@@ -139,6 +139,26 @@ def test_joined_files_are_read_one_after_another(kind, tmp_path):
     assert len(both) == pytest.approx(2 * len(one), abs=16000 * 0.1)
     assert is_same(both[len(one) :], EXPECTED, tolerance_s=0.3)
     assert duration_s(path) in (pytest.approx(2 * LENGTH_S, abs=0.3), pytest.approx(LENGTH_S, abs=0.3), 0.0)
+
+
+@pytest.mark.parametrize("kind", ["aac", "ts", "flv", "ac3", "mkv", "m4a", "avi"])
+@pytest.mark.parametrize(
+    "tail", [b"\n", bytes(512), b"\xff" * 188, b"TAG" + bytes(125)], ids=["\\n", "0", "ff", "ID3v1"]
+)
+def test_padding_at_the_end_is_no_damage(kind, tail, tmp_path):
+    path = make(tmp_path / f"talk.{kind}", kind)
+    one, _ = decoded(path.read_bytes())
+    padded, message = decoded(path.read_bytes() + tail)
+    assert message is None
+    assert len(padded) == len(one)
+
+
+def test_a_stream_that_appears_in_a_damaged_flv_file_is_reported(tmp_path):
+    """PyAV raises IndexError for it."""
+    path = make(tmp_path / "talk.flv", "flv")
+    found, message = decoded(path.read_bytes() + b"hello world\n", "talk")
+    assert "talk: damaged or cut off" in message
+    assert is_same(found, EXPECTED, tolerance_s=0.3)
 
 
 @readers("wma", "amr", "m4a")

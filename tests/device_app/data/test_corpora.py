@@ -240,6 +240,17 @@ def test_a_split_table_named_by_the_user_assigns_its_split(tmp_path):
     assert found.is_held_out
 
 
+@pytest.mark.parametrize("tables", [("validated", "train", "dev", "test"), ("train", "dev", "test"), ("test", "dev")])
+def test_a_release_is_read_from_all_its_tables_and_keeps_its_splits(tables, tmp_path):
+    names = {"train": ["a"], "dev": ["b"], "test": ["c"], "validated": ["a", "b", "c", "d"]}
+    rows = {table: "".join(f"x\t{name}.mp3\t{name}\n" for name in names[table]) for table in tables}
+    write(tmp_path, {f"{table}.tsv": f"client_id\tpath\tsentence\n{rows[table]}" for table in tables})
+    write(tmp_path, {f"clips/{name}.mp3": "" for name in "abcd"})
+    found = find_utterances(tmp_path)[1]
+    assert sorted(one.text for one in found) == sorted({name for table in tables for name in names[table]})
+    assert {one.text: one.split for one in found if one.split} == {"b": "dev", "c": "test"}
+
+
 def test_recordings_may_be_links_that_lead_elsewhere(tmp_path):
     """The Hugging Face cache, DVC and git-annex store recordings elsewhere."""
     write(tmp_path, {"blobs/abc": "", "x/metadata.csv": "file_name,transcription\na.flac,one\n", "linked/b.wav": ""})

@@ -6,6 +6,8 @@ FFmpeg skips from a damaged element to the next cluster, which begins up to five
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import IO
 
 from device_app.audio.containers.foreign.part import CUT, DAMAGED, ForeignPart, whole
@@ -35,25 +37,45 @@ CHAIN = 4  # elements in a row that show where they go on after damage
 
 
 def parts(file: IO[bytes], size: int) -> list[ForeignPart] | None:
-    """One part, the file, with elements to skip (Void) in place of damaged ones; None if it is not Matroska."""
+    """A part for each of joined files; what is damaged between its blocks becomes an element to skip.
+
+    None if it is not Matroska.
+    """
     if file.read(4) != EBML:
         return None
-    hidden, fault = _damage(file, size)
-    if not hidden:
-        return [whole(file, size, fault)]
+    starts, hidden, is_cut, is_damaged = _structure(file, size)
+    if starts == [0] and not hidden:
+        return [whole(file, size, CUT if is_cut else DAMAGED if is_damaged else None)]
+    found = []
+    for start, end in pairwise([*starts, size]):
+        inside = [(first, last) for first, last in hidden if start <= first < end]
+        fault = DAMAGED if inside or (is_damaged and end == size) else None
+        if is_cut and end == size:
+            fault = CUT
+        found.append(ForeignPart(View(file, _spans(start, end, inside)), fault))
+    return found
+
+
+def _spans(position: int, size: int, hidden: Sequence[tuple[int, int]]) -> list[Span]:
+    """The bytes from `position` to `size`, with an element to skip in the place of each hidden range."""
     spans: list[Span] = []
-    position = 0
     for start, end in hidden:
         header = VOID + ((1 << 56) + end - start - 9).to_bytes(8, "big")
         if end - start < len(header):
             header = VOID + bytes([0x80 + end - start - 2])
         spans += [(position, start - position), header]
         position = start + len(header)
-    return [ForeignPart(View(file, [*spans, (position, size - position)]), fault)]
+    return [*spans, (position, size - position)]
 
 
-def _damage(file: IO[bytes], size: int) -> tuple[list[tuple[int, int]], str | None]:
-    """Starts and ends of what is damaged between elements, and the fault of the file."""
+def _structure(file: IO[bytes], size: int) -> tuple[list[int], list[tuple[int, int]], bool, bool]:
+    """Where joined files begin, and the damage.
+
+    Returns:
+        Offsets of the files; starts and ends of what is damaged between elements; whether the last file is cut off;
+        whether more of it is damaged than can be hidden.
+    """
+    starts: list[int] = []
     hidden: list[tuple[int, int]] = []
     # `before` is where the element before `position` begins; `cluster_end` is 0 outside of clusters.
     position, before, segment_end, cluster_end = 0, 0, size, 0
@@ -63,11 +85,13 @@ def _damage(file: IO[bytes], size: int) -> tuple[list[tuple[int, int]], str | No
             break
         if position >= segment_end:  # joined files have several segments
             segment_end, cluster_end, is_ended = size, 0, True
-        if position >= cluster_end:
-            cluster_end = 0
+        cluster_end = cluster_end if position < cluster_end else 0
         element = _element(file, position)
         is_known = element is not None and (element[0] in (EBML, SEGMENT, CLUSTER, *TOP_IDS, VOID, CRC) or cluster_end)
         end = element[2] if element is not None else None
+        if element is not None and element[0] == EBML:
+            starts.append(position)
+            segment_end, cluster_end = size, 0  # those of a file that was joined to one of unknown size
         if element is not None and is_known and element[0] in (SEGMENT, CLUSTER):
             before, position = position, element[1]
             if element[0] == SEGMENT:
@@ -86,12 +110,11 @@ def _damage(file: IO[bytes], size: int) -> tuple[list[tuple[int, int]], str | No
             if following is None and is_ended:  # only a tag or padding follows
                 break
             if following is None or len(hidden) == MAX_REPAIRS:
-                return hidden, CUT if is_cut else DAMAGED
+                return starts, hidden, is_cut, True
             start = position if position + 2 <= following else before
             hidden.append((start, following))
             before = position = following
-    fault = DAMAGED if hidden else None
-    return hidden, CUT if is_cut else fault
+    return starts, hidden, is_cut, False
 
 
 def _element(file: IO[bytes], position: int) -> tuple[bytes, int, int | None] | None:

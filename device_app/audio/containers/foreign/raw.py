@@ -42,12 +42,12 @@ class _Codec:
 
 def amr_nb(header: bytes) -> int:
     """Bytes of an AMR frame; 0 if none begins here."""
-    return 0 if header[0] & 0x83 else AMR_NB_BYTES.get(header[0] >> 3, 0)
+    return 0 if not header or header[0] & 0x83 else AMR_NB_BYTES.get(header[0] >> 3, 0)
 
 
 def amr_wb(header: bytes) -> int:
     """Bytes of an AMR-WB frame; 0 if none begins here."""
-    return 0 if header[0] & 0x83 else AMR_WB_BYTES.get(header[0] >> 3, 0)
+    return 0 if not header or header[0] & 0x83 else AMR_WB_BYTES.get(header[0] >> 3, 0)
 
 
 def adts(header: bytes) -> int:
@@ -87,12 +87,11 @@ def parts(file: IO[bytes], size: int) -> list[ForeignPart] | None:
     for codec in OTHERS:
         if _is_chain(window, first, codec):
             frames = _walk(window, first, codec)
-            # FFmpeg does not find the frames behind a large picture.
-            return [
-                ForeignPart(View(file, [(first, size - first)]), frames.fault)
-                if first
-                else whole(file, size, frames.fault)
-            ]
+            end = frames.spans[-1][1] if frames.spans and frames.fault is None else size
+            if (first, end) == (0, size):
+                return [whole(file, size, frames.fault)]
+            # FFmpeg does not find the frames behind a large picture, and takes a tag at the end for a damaged frame.
+            return [ForeignPart(View(file, [(first, end - first)]), frames.fault)]
     return None
 
 
