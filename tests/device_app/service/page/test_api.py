@@ -224,6 +224,19 @@ def test_words_and_replacements(ask, get, post):
     assert not get("/words")["from_corrections"]
 
 
+def test_a_word_that_is_on_the_list_already_keeps_its_weight_and_is_said_to_be_there(post):
+    assert post("/words/terms", json={"texts": ["Heusgen"], "weight": 3.0})["added"] == ["Heusgen"]
+    again = post("/words/terms", json={"texts": ["Heusgen", "HEUSGEN AG", "Fuchsia"]})
+    assert (again["known"], again["changed"]) == (["Heusgen"], [])
+    assert again["added"] == ["HEUSGEN AG", "Fuchsia"]
+    changed = post("/words/terms", json={"texts": ["HEUSGEN"]})
+    assert (changed["added"], changed["changed"]) == ([], ["HEUSGEN"])
+    assert {term.text: term.weight for term in stored_terms().terms}["HEUSGEN"] == 3.0
+    post("/words/replacements", json={"words": "zero six", "text": "06"})
+    assert post("/words/replacements", json={"words": "zero six", "text": "06"})["known"] == ["zero six"]
+    assert post("/words/replacements", json={"words": "zero six", "text": "6"})["changed"] == ["zero six"]
+
+
 def test_words_are_dropped_from_texts_only_if_the_request_says_so(ask, get, post):
     assert ask("POST", "/words/replacements", json={"words": "mister budge"}).status_code == 400
     assert get("/words")["replacements"] == []

@@ -140,19 +140,28 @@ def test_words_are_never_deleted_from_texts_by_a_blank_field(serve, open_page):
     page = open_page(f"{serve()}#words")
     page.get_by_label("New words").fill("Fuchsia, Pelargonium,Alchemilla mollis")
     page.get_by_role("button", name="Add").first.click()
-    expect(page.locator("#main").get_by_text("Added: Fuchsia, Pelargonium, Alchemilla mollis")).to_be_visible()
+    expect(page.locator("#main").get_by_text("Added: Fuchsia, Pelargonium, Alchemilla mollis.")).to_be_visible()
     assert [term.text for term in stored_terms().terms] == ["Fuchsia", "Pelargonium", "Alchemilla mollis"]
+
+    page.get_by_label("New words").fill("fuchsia, Heusgen, Pelargonium")
+    page.get_by_role("button", name="Add").first.click()
+    said = page.locator("#main").get_by_text("Added: Heusgen. Changed: fuchsia. On the list already: Pelargonium.")
+    expect(said).to_be_visible()
 
     page.get_by_label("When I say").fill("mister budge")
     page.get_by_role("button", name="Add").nth(1).click()
     expect(page.get_by_role("alert").get_by_text("Please fill in “Write”.")).to_be_visible()
     assert list(stored_terms().replacements) == []
-    page.get_by_role("button", name="Remove Fuchsia").click()
+    page.get_by_role("button", name="Remove fuchsia").click()
     expect(page.get_by_label("When I say")).to_have_value("mister budge")  # what is typed stays
     page.get_by_label("Write nothing for it").check()
     page.get_by_role("button", name="Add").nth(1).click()
     expect(page.locator("#main").get_by_text("Added: mister budge")).to_be_visible()
-    assert [(one.pattern, one.text) for one in stored_terms().replacements] == [("mister budge", "")]
+    page.get_by_label("When I say").fill("Mister Budge")
+    page.get_by_label("Write nothing for it").check()
+    page.get_by_role("button", name="Add").nth(1).click()
+    expect(page.locator("#main").get_by_text("Changed: Mister Budge.")).to_be_visible()
+    assert [(one.pattern, one.text) for one in stored_terms().replacements] == [("Mister Budge", "")]
 
 
 def test_a_microphone_that_is_switched_off_says_how_to_switch_it_on(serve, open_page):
