@@ -377,6 +377,21 @@ def test_a_file_becomes_text_and_subtitles(ask, prompt):
     assert lines[-1]["files"]["vtt"].startswith("WEBVTT")
 
 
+@pytest.mark.parametrize(("kind", "place"), [("WAV", "read_s"), ("FLAC", "at_s"), ("OGG", "at_s")])
+def test_the_place_where_a_file_is_damaged_is_a_number(ask, prompt, kind, place):
+    file = io.BytesIO()
+    soundfile.write(file, np.tile(prompt, 3), SAMPLE_RATE, format=kind)
+    content = file.getvalue()
+    answer = ask("POST", "/transcribe", files={"file": ("after 9 s.x", content[: len(content) // 2])})
+    damage = json.loads(answer.text.splitlines()[-1])["damage"]
+    assert 0 < damage[place] < 3 * len(prompt) / SAMPLE_RATE
+
+
+def test_a_file_that_is_whole_has_no_damage(ask, prompt):
+    answer = ask("POST", "/transcribe", files={"file": ("a.wav", wav(prompt))})
+    assert json.loads(answer.text.splitlines()[-1])["damage"] == {}
+
+
 def test_what_is_no_recording_is_an_error(ask):
     answer = ask("POST", "/transcribe", files={"file": ("a.wav", b"nothing")})
     found = json.loads(answer.text)
