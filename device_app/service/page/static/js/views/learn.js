@@ -49,7 +49,7 @@ export async function show(box) {
       chosen.unlabelled ? h("p", {}, h("a", { href: "#correct" }, t("learn.unlabelled", { n: chosen.unlabelled }))) : null,
       found.cannot_learn ? h("div", { class: "notice bad" }, h("p", {}, t("learn.impossible")), details(t("details"), h("p", { class: "small" }, found.cannot_learn))) : null,
       h("div", { class: "row actions" }, start),
-      h("p", { class: "muted small" }, chosen.minutes === null ? t("learn.time") : t("learn.minutes", { n: chosen.minutes }))), sofar(found));
+      h("p", { class: "muted small" }, chosen.minutes === null ? t("learn.time") : t(chosen.is_measured ? "learn.minutes" : "learn.minutes.least", { n: chosen.minutes }))), sofar(found));
   }
 
   function sofar(found) {
