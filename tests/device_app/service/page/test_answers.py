@@ -194,6 +194,7 @@ def test_what_is_worse_for_everybody_is_not_recommended(answer):
 
     answers |= {"/task": learned(rejection=None, **worse), "/learning": LEARNING}
     ready(page, "learn")
+    expect(card(page)).to_contain_text("More of your words and of everyone else's are wrong than before.")
     expect(page.locator("#main button.primary")).to_have_text(["Take it back"])
     page.get_by_role("button", name="Keep it anyway").click()
     assert asks[2] == "More words are wrong with it. Keep it anyway?"

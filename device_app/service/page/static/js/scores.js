@@ -43,6 +43,9 @@ export function isWorse(changes) {
 /** Of whom more words would be wrong with a change that is worse, in a sentence. */
 export const whyWorse = (domains) => refusal({ rejection: "regression", domains });
 
+/** The same of a change that is in use. */
+export const whyWorseNow = (domains) => t(`learn.worse.${worseGroup(undefined, domains)}`);
+
 /** Why the test refused a change: of a result of the gate, or of an edit, for which `worse` is not known. */
 export function refusal({ rejection, worse, domains }) {
   const key = `refusal.${rejection === "regression" ? worseGroup(worse, domains) : rejection}`;

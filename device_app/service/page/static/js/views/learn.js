@@ -2,7 +2,7 @@
 
 import { get, post } from "../api.js";
 import { announce, fill, focus, h, newId } from "../dom.js";
-import { details, facts, isWorse, refusal, scores, table, whyWorse } from "../scores.js";
+import { details, facts, isWorse, refusal, scores, table, whyWorseNow } from "../scores.js";
 import { follow } from "../tasks.js";
 import { has, spoken, t } from "../strings.js";
 
@@ -113,7 +113,7 @@ export async function show(box) {
       if (!isBad || confirm(t("learn.keep.ask"))) forget(event);
     } }, t(isBad ? "learn.keep.anyway" : result.promoted ? "learn.keep" : "learn.understood"));
     const undo = result.promoted && result.edit ? h("button", { type: "button", class: isBad ? "primary" : null, id: "undo", onclick: () => { undo.disabled = keep.disabled = true; takeBack(result.edit.id); } }, t("learn.undo")) : null;
-    const why = isBad ? whyWorse(result.domains) : result.promoted ? "" : refusal(result);
+    const why = isBad ? whyWorseNow(result.domains) : result.promoted ? "" : refusal(result);
     fill(stage, h("section", { class: "card" }, heading, h("p", {}, t(`learn.verdict.${verdict}.text`, { n: tested, more, why })),
       scores(result.domains),
       result.retired_terms.length ? h("p", {}, t("learn.retired", { words: result.retired_terms.join(", ") })) : null,
