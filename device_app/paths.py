@@ -23,7 +23,7 @@ DATA = (
     *("store.sqlite3*", "audio", "quarantine", "ledgers", "models", "baked", "training", "jobs", "hosts.json"),
     *("terms.json", ".terms.json.lock", "terms-cache", "term-usage.json", ".term-usage.json.lock", "settings.toml"),
     *("reserve", "host", "host/*", "service", f"{CANDIDATE}*", f"{CANDIDATE}*/*", "fleet-*", ".*.tmp"),
-    *("model-in-use.json", "machine-speed.json", CANDIDATES_LOCK),
+    *("model-in-use.json", "machine-speed.json", "fine-tuning-speed.json", CANDIDATES_LOCK),
 )
 # Those that are private even where they are symbolic links, to another disk for instance. Models are no secret,
 # and may be shared by several users.

@@ -39,6 +39,14 @@ def recording_of(audio: Samples, flac: bytes | None = None) -> Recording:
     )
 
 
+def as_stored(audio: Samples) -> Samples:
+    """The samples that the store gives back for audio (samples,) at 16 kHz: rounded to 16 bits."""
+    import soundfile
+
+    samples, _ = soundfile.read(io.BytesIO(encode(audio)), dtype="float32")
+    return np.asarray(samples, np.float32)
+
+
 def is_stored_form(path: Path) -> bool:
     """Whether a file is 16-bit mono FLAC at 16 kHz as in the store, so that it can be copied without re-encoding.
 

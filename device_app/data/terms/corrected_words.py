@@ -5,20 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 
+from device_app.data.terms.frequent import is_frequent
 from device_app.data.terms.term_list import Term, TermList, change_terms, stored_terms
 
 FEWEST_CHARACTERS = 4  # of a word; a shorter one is common, or too like others to be preferred everywhere
-# Frequent words of four or more characters, which need no help and would be preferred where others are said.
-FREQUENT = """
-about after again also always another around back because been before being between both call came come could
-does done down each even ever every find first from gave give going gone good have having here into just keep
-kind know last left like little long look made make many more most much must need never next only other over
-part people place please right said same seem seen shall should show since some still such take tell than that
-their them then there these they thing things think this those though three through time today told took under
-until upon used very want well went were what when where which while will with within without work would year
-your yours
-"""
-_FREQUENT = frozenset(FREQUENT.split())
 
 
 def corrected_words(hypothesis: str, text: str) -> list[str]:
@@ -80,4 +70,4 @@ def _words(text: str) -> Sequence[str]:
 
 
 def _is_rare(word: str) -> bool:
-    return len(word) >= FEWEST_CHARACTERS and word.casefold() not in _FREQUENT and not word.isdecimal()
+    return len(word) >= FEWEST_CHARACTERS and not word.isdecimal() and not is_frequent(word)

@@ -11,7 +11,6 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from device_app.adaptation.local_training import expected_minutes
 from device_app.data.names import DEFAULT_DOMAIN
 from device_app.data.store import Store
 from device_app.extras import need_packages
@@ -19,15 +18,12 @@ from device_app.models.ledger import Ledger
 from device_app.service.errors import ServiceError
 from device_app.service.page.owner import Owner, Person
 from device_app.service.page.tasks import process
+from device_app.service.page.tasks.plan import Plan
 from device_app.service.page.tasks.state import Kind, TaskFiles
 from device_app.status import MIN_LABELLED, NEW_FOR_NEXT, RECOMMENDED, status
 from editing.errors import BlockedError, MissingDependencyError
 
 router = APIRouter()
-
-TEST_MINUTES = (
-    2  # for the test before and after: a "Use it" with the embedded model, which is such a test, took 59 to 95 s
-)
 
 
 class Wanted(BaseModel):
@@ -45,7 +41,7 @@ async def overview(person: Person) -> dict[str, Any]:
         found = status(store, ledger)
         return {
             "domains": [
-                {**asdict(one), "is_ready": one.is_ready, "minutes": _minutes(store, ledger, one.domain)}
+                {**asdict(one), "is_ready": one.is_ready, **_duration(store, ledger, one.domain)}
                 for one in found.domains
             ],
             "general_before": found.general_before,
@@ -112,11 +108,12 @@ async def start(person: Owner, kind: Kind, arguments: dict[str, Any]) -> dict[st
         raise ServiceError(409, str(error)) from error
 
 
-def _minutes(store: Store, ledger: Ledger, domain: str) -> int | None:
-    """How long learning takes, roughly; None if that is unknown."""
-    training = [one for one in store.utterances(domain) if one.text is not None and one.split == "train"]
-    minutes = expected_minutes(ledger.base.weights_hash, training)
-    return None if minutes is None else minutes + TEST_MINUTES
+def _duration(store: Store, ledger: Ledger, domain: str) -> dict[str, Any]:
+    """How many minutes learning takes, None if that is unknown, and whether that was measured on this machine."""
+    plan = Plan.of(store, ledger, domain)
+    if plan is None:
+        return {"minutes": None, "is_measured": False}
+    return {"minutes": max(1, round(plan.total_s / 60)), "is_measured": plan.is_measured}
 
 
 def _why_not() -> str:

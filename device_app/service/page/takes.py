@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.audio.vad import VoiceActivity
 from device_app.data.importing import MAX_UTTERANCE_S, TOLERANCE_S
+from device_app.data.recordings import as_stored
 from device_app.recognition.results import Word
 from device_app.recognition.transcriber import Transcriber
 from device_app.recording.quality import measure
@@ -57,7 +58,8 @@ class Takes:
             audio, quality = measure(raw, rate, self._voice)
             if len(audio) > (MAX_UTTERANCE_S + TOLERANCE_S) * SAMPLE_RATE:
                 raise _too_long()
-            transcript = transcriber.transcribe(raw, rate)
+            # The samples that are stored, so that Correct recognises the same.
+            transcript = transcriber.transcribe(as_stored(audio), SAMPLE_RATE)
             # As decoded, before replacements, because it is compared with what was said.
             text = " ".join(segment.decoded_text for segment in transcript.segments)
             found = CheckedTake(Take(audio, quality, text, transcript.confidence), transcript.words)

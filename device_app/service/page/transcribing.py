@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -21,9 +22,12 @@ from device_app.service.models import Loaded
 from device_app.service.page.owner import Person
 from device_app.service.recordings import RecordingTranscription
 from device_app.service.state import Job, ServiceState
-from editing.errors import BadAudioError
+from editing.errors import BadAudioError, one_line
 
 FORMATS = (Format.TXT, Format.SRT, Format.VTT, Format.JSON)
+# In the messages of `device_app.audio`.
+DAMAGED_AT = re.compile(r"damaged (?:or cut off )?(?:in \d+ places, the first )?(?:at|after) ([\d.]+) s\b")
+READ_OF = re.compile(r"([\d.]+) s of ([\d.]+) s could be read")
 
 router = APIRouter()
 
@@ -80,13 +84,30 @@ async def _events(
     except Exception as error:  # the status has been sent, so the error is a line too
         yield _line({"error": str(as_service_error(error).detail), "reason": _reason(error)})
         return
-    yield _line({"files": files, "seconds": transcript.duration_s, "warning": work.warning})
+    yield _line(
+        {
+            "files": files,
+            "seconds": transcript.duration_s,
+            "warning": work.warning,
+            "damage": _damage(work.warning, name),
+        }
+    )
 
 
 def _reason(error: Exception) -> str:
     if media.HINT in str(error):
         return "unknown kind"
     return "not audio" if isinstance(error, BadAudioError) else ""
+
+
+def _damage(warning: str, name: str) -> dict[str, float]:
+    """Where the damage of a file begins, or how much of it could be read, in seconds; empty if that is unknown."""
+    message = warning.removeprefix(f"{one_line(name, 100)}: ")
+    if place := DAMAGED_AT.match(message):
+        return {"at_s": float(place[1])}
+    if amount := READ_OF.search(message):
+        return {"read_s": float(amount[1]), "total_s": float(amount[2])}
+    return {}
 
 
 def _line(content: dict[str, Any]) -> str:

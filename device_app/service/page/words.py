@@ -1,12 +1,13 @@
 """Requests of the page's section "Words": the list of terms and of replacements (see `device_app.data.terms`).
 
-All requests return both lists as they are after the request. A term or replacement that is not valid gives status 400;
+All requests return both lists as they are after the request; those that add something also say what is new, what was
+changed, and what was there already. A term or replacement that is not valid gives status 400;
 a damaged list gives 503.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Annotated, Any
 
@@ -23,10 +24,13 @@ ShortText = Field(max_length=200)  # characters
 
 
 class NewTerms(BaseModel):
-    """Words or phrases to add to the terms; terms of weight 2 are preferred twice as strongly."""
+    """Words or phrases to add to the terms; terms of weight 2 are preferred twice as strongly.
+
+    Without a weight, a term that is in the list keeps the one that it has.
+    """
 
     texts: list[Annotated[str, ShortText]] = Field(min_length=1, max_length=500)
-    weight: float = 1.0
+    weight: float | None = None
 
 
 class RemovedTerm(BaseModel):
@@ -63,8 +67,17 @@ async def word_lists(person: Person) -> dict[str, Any]:
 @router.post("/terms")
 async def add_terms(new: NewTerms, person: Person) -> dict[str, Any]:
     """Adds words, or changes their spelling or weight; none if one is not valid."""
-    terms = [Term(" ".join(text.split()), new.weight) for text in new.texts]
-    return await _change(person, lambda known: known.with_terms(terms))
+    terms = [Term(" ".join(text.split()), 1.0 if new.weight is None else new.weight) for text in new.texts]
+
+    def add(listed: TermList) -> TermList:
+        known = {term.key: term for term in listed.terms}
+        changing = [
+            replace(term, weight=known[term.key].weight) if new.weight is None and term.key in known else term
+            for term in terms
+        ]
+        return listed.with_terms([term for term in changing if not _is_same(term, known.get(term.key))])
+
+    return await _change(person, add, added=lambda listed: listed.terms, new=terms)
 
 
 @router.post("/terms/remove")
@@ -77,7 +90,11 @@ async def remove_term(removed: RemovedTerm, person: Person) -> dict[str, Any]:
 async def add_replacement(new: NewReplacement, person: Person) -> dict[str, Any]:
     """Adds a replacement, or changes it."""
     replacement = Replacement(new.words, new.text)
-    return await _change(person, lambda known: known.with_replacements([replacement]))
+
+    def add(listed: TermList) -> TermList:
+        return listed if replacement in listed.replacements else listed.with_replacements([replacement])
+
+    return await _change(person, add, added=lambda listed: listed.replacements, new=[replacement])
 
 
 @router.post("/replacements/remove")
@@ -92,12 +109,41 @@ async def set_corrections(settings: CorrectionSettings, person: Person) -> dict[
     return await _change(person, lambda known: replace(known, from_corrections=settings.from_corrections))
 
 
-async def _change(person: Owner, change: Callable[[TermList], TermList]) -> dict[str, Any]:
+async def _change(
+    person: Owner,
+    change: Callable[[TermList], TermList],
+    *,
+    added: Callable[[TermList], Sequence[Term] | Sequence[Replacement]] | None = None,
+    new: Sequence[Term] | Sequence[Replacement] = (),
+) -> dict[str, Any]:
+    """Changes the list; returns both lists, and with `added`, which selects one, what became of the `new` entries."""
+
     def run() -> dict[str, Any]:
-        change_terms(change)
-        return _record()
+        before, now = change_terms(change)
+        return {**_record(), **({} if added is None else _outcome(added(before), added(now), new))}
 
     return await person.run(run)
+
+
+def _outcome(
+    before: Sequence[Term] | Sequence[Replacement],
+    now: Sequence[Term] | Sequence[Replacement],
+    new: Sequence[Term] | Sequence[Replacement],
+) -> dict[str, list[str]]:
+    """Which of the new entries were added, changed, or there already, as the list now spells them."""
+    earlier, listed = {one.key: one for one in before}, {one.key: one for one in now}
+    found: dict[str, list[str]] = {"added": [], "changed": [], "known": []}
+    for key in dict.fromkeys(one.key for one in new):
+        entry, old = listed[key], earlier.get(key)
+        found["added" if old is None else "known" if entry == old else "changed"].append(
+            entry.text if isinstance(entry, Term) else entry.pattern
+        )
+    return found
+
+
+def _is_same(term: Term, known: Term | None) -> bool:
+    """Whether a term is in the list as it is."""
+    return known is not None and (term.text, term.weight) == (known.text, known.weight)
 
 
 def _record() -> dict[str, Any]:

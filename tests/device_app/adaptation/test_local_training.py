@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from device_app.adaptation import local_training
-from device_app.adaptation.local_training import expected_duration_text, training_run
+from device_app.adaptation.local_training import Pace, expected_duration, expected_duration_text, training_run
 from device_app.adaptation.training_set import TrainingSet
 from device_app.adaptation_notes import KEPT_DAYS, TrainingRun, checkpoint_folder, interrupted_domains, version_mark
 from device_app.data.utterance import StoredUtterance, Utterance
@@ -139,15 +139,63 @@ def test_a_damaged_note_is_ignored(own_home, tmp_path, note):
     assert json.loads(run.note.read_text("utf-8"))["domain"] == "codes"
 
 
-def test_the_duration_counts_replayed_utterances(own_home, monkeypatch):
+@pytest.fixture
+def idle_cores(own_home, monkeypatch):
+    """Two cores with nothing else to do; returns a function that sets their load."""
     monkeypatch.setattr(local_training, "default_threads", lambda: 2)
+
+    def load(programs):
+        monkeypatch.setattr(os, "getloadavg", lambda: (programs, 0.0, 0.0))
+
+    load(0.0)
+    return load
+
+
+def test_the_duration_counts_replayed_utterances_and_what_the_cores_do(idle_cores):
     known = embedded_bundle()
     fresh, replayed = [stored(1, 600.0)], [stored(2, 1400.0)]
     given = TrainingSet(known, [*fresh, *replayed], [], origin(base=known.weights_hash, seconds=600.0))
-    busy = "without a GPU, longer if this computer is busy"
-    assert expected_duration_text(given, epochs=5) == f", about 10 minutes {busy}"  # 0.12 * 2000 * 5 / 2 / 60
+    more = "or more without a GPU, depending on what else this computer does"
+    assert expected_duration_text(given, epochs=5) == f", about 10 minutes {more}"  # 0.12 * 2000 * 5 / 2 / 60
+    idle_cores(4.0)
+    assert expected_duration_text(given, epochs=5) == f", about 30 minutes {more}"
     few = TrainingSet(known, [stored(1, 10.0)], [], origin(base=known.weights_hash))
-    assert expected_duration_text(few, epochs=5) == f", a minute or less {busy}"
+    assert expected_duration_text(few, epochs=5) == f", about a minute {more}"
+
+
+def finetuned(monkeypatch, base, *, first=1, updates=40, update_s=6.0):
+    """Notes a fine-tuning in which each update takes 6 seconds, and its first comes after 30 more."""
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    pace = Pace()
+    now += 30
+    for update in range(first, first + 20):
+        now += update_s
+        pace.note(update, updates)
+    pace.keep(base, speech_s=400.0)
+
+
+@pytest.mark.parametrize("base", [embedded_bundle().weights_hash, "a" * 64], ids=["embedded", "another model"])
+def test_the_next_duration_is_that_of_the_last_fine_tuning_on_this_machine(idle_cores, monkeypatch, base):
+    finetuned(monkeypatch, base)
+    found = expected_duration(base, speech_s=200.0, epochs=5)  # 0.6 s for each second of speech, where 0.06 are ideal
+    assert found.is_measured
+    assert found.seconds == pytest.approx(30 + 600)
+    assert found.slowdown == pytest.approx(10.0 if base == embedded_bundle().weights_hash else 1.0)
+    finetuned(monkeypatch, base, first=30, update_s=3.0)  # it goes on at a checkpoint
+    assert expected_duration(base, speech_s=200.0, epochs=5).seconds == pytest.approx(30 + 300)
+    given = TrainingSet(embedded_bundle(), [stored(1, 200.0)], [], origin(base=base))
+    assert expected_duration_text(given, epochs=5) == ", about 6 minutes at the speed of the last time"
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"BASE": 1}', b'{"BASE": {"s_per_speech_s": -1}}', b"{" * 9000])
+def test_a_damaged_file_of_speeds_is_ignored(idle_cores, own_home, content, monkeypatch):
+    base = embedded_bundle().weights_hash
+    path = own_home / "fine-tuning-speed.json"
+    path.write_bytes(content.replace(b"BASE", base.encode()))
+    assert not expected_duration(base, 200.0, 5).is_measured
+    finetuned(monkeypatch, base)
+    assert expected_duration(base, 200.0, 5).is_measured
 
 
 def test_the_duration_of_a_model_that_was_not_measured_is_not_guessed(own_home):

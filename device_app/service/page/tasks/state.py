@@ -37,6 +37,7 @@ class Task:
         step: what it is doing, as the reporter calls it.
         done, total: how far the step is; total is 0 if that is unknown.
         left_s: seconds until the step ends, as far as its rate tells; None if that is unknown.
+        all_left_s: seconds until the task ends, as far as that can be told; None if that is unknown.
         epoch, loss: the state of a fine-tuning.
         result: the result of the work, when it is done.
         error: why it failed.
@@ -49,6 +50,7 @@ class Task:
     done: float = 0.0
     total: float = 0.0
     left_s: float | None = None
+    all_left_s: float | None = None
     epoch: int = 0
     loss: float | None = None
     result: Mapping[str, Any] | None = None

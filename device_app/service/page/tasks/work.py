@@ -18,6 +18,7 @@ from device_app.extras import need_packages
 from device_app.models.bundles import find_bundle
 from device_app.models.ledger import Ledger
 from device_app.reporter import OnUpdate
+from device_app.service.page.tasks.plan import Plan
 from device_app.service.page.tasks.state import Kind, Task, TaskFiles
 from editing.errors import AsrEdgeError, BadInputError
 
@@ -36,6 +37,7 @@ class FileReporter:
     def __init__(self, files: TaskFiles, task: Task) -> None:
         self._files, self._task = files, task
         self._written = 0.0
+        self.plan: Plan | None = None  # of a task whose whole duration can be told
 
     def report(self, message: str) -> None:
         self._write(step=message, done=0.0, total=0.0, left_s=None)
@@ -103,7 +105,10 @@ class FileReporter:
             raise StoppedError
 
     def _write(self, **changes: Any) -> None:
-        self._task = replace(self._task, **changes)
+        self._task = task = replace(self._task, **changes)
+        if self.plan is not None:
+            left_s = self.plan.left_s(task.step, task.done, task.total, task.left_s)
+            self._task = replace(task, all_left_s=task.all_left_s if left_s is None else left_s)
         self._written = time.monotonic()
         self._files.write(self._task)
 
@@ -144,6 +149,8 @@ def _learn(ledger: Ledger, arguments: Mapping[str, Any], context: ExecutionConte
     settings = AdaptationSettings(domain=arguments["domain"])
     finetune = LocalFineTuning(arguments.get("settings", {}), context.reporter)
     with Store() as store, ledger.changing():
+        if isinstance(context.reporter, FileReporter):
+            context.reporter.plan = Plan.of(store, ledger, settings.domain)
         outcome = adapt(store, ledger, settings, finetune, context)
         finetune.remove_checkpoint()
     return outcome.record()

@@ -8,11 +8,13 @@ from device_app.data.terms.corrected_words import corrected_words
     [
         ("The capital is Husca.", "The capital is Huesca.", ["Huesca"]),
         ("Log in and correct mailbox", "Login incorrect. Mailbox?", ["Login", "incorrect"]),
-        ("The last color was", "The last caller was...", ["caller"]),
+        ("The last color was", "The last Kaller was...", ["Kaller"]),
         ("general aboucha's legacy", "General Abacha's legacy", ["Abacha's"]),
         ("the same words", "The same, words!", []),
         ("their house is big", "there house was big", []),  # frequent or short
-        ("room for", "room 4711", []),
+        ("room for", "room 4711 at twenty-three Twill-Street", ["Twill-Street"]),
+        ("He put the parrots in his bags", "She put the carrots and tomatoes in Heusgen's fridge", ["Heusgen's"]),
+        ("", "Yesterday's shopping isn't finished; we've stopped, happily, making sandwiches", []),  # forms of them
         ("", "Huesca, Huesca and huesca", ["Huesca"]),
     ],
 )

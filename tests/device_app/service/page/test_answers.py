@@ -16,6 +16,7 @@ NO_TASK = {
     "done": 0,
     "total": 0,
     "left_s": None,
+    "all_left_s": None,
     "result": None,
     "error": "",
     "stopping": False,
@@ -32,6 +33,7 @@ DOMAIN = {
     "wer_now": None,
     "has_nothing_to_gain": False,
     "minutes": 4,
+    "is_measured": True,
     "is_ready": True,
 }
 LEARNING = {
@@ -154,6 +156,7 @@ def test_the_verdict_on_learning_says_why_and_what_to_do(answer):
         ((0.18, 0.1), (0.18, 0.25), "regression", [GENERAL], "More of everyone else's words would be wrong."),
         ((0.18, 0.1), (0.18, 0.18), "regression", [GENERAL], "understand everyone else too differently"),
         ((0.18, 0.1), (0.18, 0.18), "a code of tomorrow", [], "The test did not show that it helps."),
+        ((0.18, 0.2), (0.18, 0.19), None, [], "It does not understand you better now"),
         ((0.18, 0.1), (0.18, 0.18), None, [], "It understands you better now"),
     ]:
         answers["/task"] = learned(mine=mine, everyone=everyone, rejection=rejection, worse=worse)
@@ -161,6 +164,44 @@ def test_the_verdict_on_learning_says_why_and_what_to_do(answer):
         ready(page, "learn")
         expect(card(page)).to_contain_text(text)
         assert page.locator("#undo").count() == (rejection is None)
+
+
+def test_what_is_worse_for_everybody_is_not_recommended(answer):
+    worse = {"mine": (0.1, 0.18), "everyone": (0.18, 0.2)}
+    answers = {"/task": tried(0.4, rejection=None, **worse), "/history": history(EDIT), "/task/dismiss": NO_TASK}
+    page, asked = answer(answers)
+    asks = []
+    page.on("dialog", lambda dialog: (asks.append(dialog.message), dialog.dismiss()))
+    ready(page, "history")
+    expect(card(page)).to_contain_text("More of your words and of everyone else's would be wrong. Nothing has changed")
+    expect(page.locator("#main button.primary")).to_have_text(["Do not use it"])
+    page.get_by_role("button", name="Use it anyway").click()
+    assert asks == ["More words are wrong with it. Use it anyway?"]
+    assert "POST /history/1/reweight" not in asked
+    page.get_by_role("button", name="Do not use it").click()
+    expect(page.locator("input[type=range]")).to_have_value("60")
+    assert page.get_by_role("button", name="Use it anyway").count() == 0
+    assert "POST /task/dismiss" in asked
+
+    taken_out = {**EDIT, "state": "reverted", "latest": {"my-speech": 0.2, GENERAL: 0.18}}
+    answers |= {"/task": NO_TASK, "/history": history(taken_out)}
+    ready(page, "words")
+    ready(page, "history")
+    expect(card(page)).to_contain_text("More of your words would be wrong. It is better not to use it")
+    assert page.locator("#main button.primary").count() == 0
+    page.get_by_role("button", name="Use it anyway").click()
+    assert len(asks) == 2
+
+    answers |= {"/task": learned(rejection=None, **worse), "/learning": LEARNING}
+    ready(page, "learn")
+    expect(card(page)).to_contain_text("More of your words and of everyone else's are wrong than before.")
+    expect(page.locator("#main button.primary")).to_have_text(["Take it back"])
+    page.get_by_role("button", name="Keep it anyway").click()
+    assert asks[2] == "More words are wrong with it. Keep it anyway?"
+    answers["/task"] = learned(rejection="regression", worse=["my-speech", GENERAL], **worse)
+    ready(page, "words")
+    ready(page, "learn")
+    expect(page.locator("#main button.primary")).to_have_text(["Record more"])
 
 
 def test_what_was_learned_is_told_apart_from_what_is_in_use(answer):
@@ -176,7 +217,11 @@ def test_what_was_learned_is_told_apart_from_what_is_in_use(answer):
         ready(page, "record")
         ready(page, "learn")
         expect(card(page)).to_contain_text(text)
-    expect(card(page)).to_contain_text("It takes about 4 minutes")
+    expect(card(page)).to_contain_text("It takes about 4 minutes if this computer is as fast as the last time.")
+    answers["/learning"] = {**LEARNING, "domains": [{**DOMAIN, "is_measured": False}]}
+    ready(page, "record")
+    ready(page, "learn")
+    expect(card(page)).to_contain_text("It takes 4 minutes or more")
 
 
 def test_progress_names_the_step_and_a_wish_to_stop_is_remembered(answer):
@@ -186,6 +231,8 @@ def test_progress_names_the_step_and_a_wish_to_stop_is_remembered(answer):
     ready(page, "learn")
     expect(page.locator(".step")).to_have_text("Step 3 of 4: Learning …")
     expect(card(page)).to_contain_text("10 % of this step, about 3 minutes left")
+    answers["/task"] = running("fine-tuning", **step, all_left_s=600.0)
+    expect(card(page)).to_contain_text("about 3 minutes left. About 10 minutes left in all.")
     answers["/task"] = running("Fine-tuning on 7 utterances, about 3 minutes without a GPU ...")
     expect(page.locator(".step")).to_have_text("Step 3 of 4: Preparing to learn …")
     answers["/task"] = {**running("fine-tuning", **step), "stopping": True}
@@ -249,6 +296,50 @@ def test_a_trial_that_ended_in_another_view_is_shown_and_says_which_strength(ans
     ready(page, "words")
     ready(page, "history")
     expect(page.locator("input[type=range]")).to_have_value("60")
+
+
+LABELS = """async (moments) => (await import('/page/static/js/chart.js')).momentLabels(moments)"""
+
+
+@pytest.mark.parametrize(
+    ("moments", "labels"),
+    [
+        ([None, "2026-11-26T10:00:00", "2026-11-27T10:00:00"], ["", "26 Nov", "27 Nov"]),
+        (["2026-11-26T10:00:00", "2026-11-26T11:30:00"], ["10:00\n26 Nov", "11:30"]),
+        (
+            ["2026-11-26T10:00:00", "2026-11-26T10:00:20", "2026-11-28T09:00:00"],
+            ["10:00:00\n26 Nov", "10:00:20", "09:00\n28 Nov"],
+        ),
+        (["2025-11-26T10:00:00", "2026-11-26T10:00:00"], ["26 Nov 2025", "26 Nov 2026"]),
+    ],
+    ids=["days", "a day", "a minute", "years"],
+)
+def test_no_two_moments_of_the_chart_have_the_same_label(answer, moments, labels):
+    page, _ = answer({}, locale="en-GB")
+    assert page.evaluate(LABELS, moments) == labels
+
+
+PIXELS = """() => {
+  const { width, height } = document.querySelector('.chart canvas');
+  return [...document.querySelector('.chart canvas').getContext('2d').getImageData(0, 0, width, height).data].join();
+}"""
+
+
+def test_the_chart_follows_a_change_to_dark(answer):
+    versions = [{"wer": {"my-speech": 0.18}, "created": f"2026-11-2{n}T10:00:00", "why": ""} for n in (5, 6)]
+    page, _ = answer({"/task": NO_TASK, "/history": history(EDIT, versions=versions)}, color_scheme="light")
+    ready(page, "history")
+    page.wait_for_selector(".chart canvas")
+    page.wait_for_timeout(200)
+    light = page.evaluate(PIXELS)
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_timeout(200)
+    dark = page.evaluate(PIXELS)
+    assert dark != light
+    assert page.locator(".chart canvas").count() == 1
+    page.emulate_media(color_scheme="light")
+    page.wait_for_timeout(200)
+    assert page.evaluate(PIXELS) == light
 
 
 def test_taking_it_back_twice_is_no_error(answer):

@@ -224,6 +224,19 @@ def test_words_and_replacements(ask, get, post):
     assert not get("/words")["from_corrections"]
 
 
+def test_a_word_that_is_on_the_list_already_keeps_its_weight_and_is_said_to_be_there(post):
+    assert post("/words/terms", json={"texts": ["Heusgen"], "weight": 3.0})["added"] == ["Heusgen"]
+    again = post("/words/terms", json={"texts": ["Heusgen", "HEUSGEN AG", "Fuchsia"]})
+    assert (again["known"], again["changed"]) == (["Heusgen"], [])
+    assert again["added"] == ["HEUSGEN AG", "Fuchsia"]
+    changed = post("/words/terms", json={"texts": ["HEUSGEN"]})
+    assert (changed["added"], changed["changed"]) == ([], ["HEUSGEN"])
+    assert {term.text: term.weight for term in stored_terms().terms}["HEUSGEN"] == 3.0
+    post("/words/replacements", json={"words": "zero six", "text": "06"})
+    assert post("/words/replacements", json={"words": "zero six", "text": "06"})["known"] == ["zero six"]
+    assert post("/words/replacements", json={"words": "zero six", "text": "6"})["changed"] == ["zero six"]
+
+
 def test_words_are_dropped_from_texts_only_if_the_request_says_so(ask, get, post):
     assert ask("POST", "/words/replacements", json={"words": "mister budge"}).status_code == 400
     assert get("/words")["replacements"] == []
@@ -362,6 +375,21 @@ def test_a_file_becomes_text_and_subtitles(ask, prompt):
     assert all("segment" in line for line in lines[:-1])
     assert lines[-1]["files"].keys() == {"txt", "srt", "vtt", "json"}
     assert lines[-1]["files"]["vtt"].startswith("WEBVTT")
+
+
+@pytest.mark.parametrize(("kind", "place"), [("WAV", "read_s"), ("FLAC", "at_s"), ("OGG", "at_s")])
+def test_the_place_where_a_file_is_damaged_is_a_number(ask, prompt, kind, place):
+    file = io.BytesIO()
+    soundfile.write(file, np.tile(prompt, 3), SAMPLE_RATE, format=kind)
+    content = file.getvalue()
+    answer = ask("POST", "/transcribe", files={"file": ("after 9 s.x", content[: len(content) // 2])})
+    damage = json.loads(answer.text.splitlines()[-1])["damage"]
+    assert 0 < damage[place] < 3 * len(prompt) / SAMPLE_RATE
+
+
+def test_a_file_that_is_whole_has_no_damage(ask, prompt):
+    answer = ask("POST", "/transcribe", files={"file": ("a.wav", wav(prompt))})
+    assert json.loads(answer.text.splitlines()[-1])["damage"] == {}
 
 
 def test_what_is_no_recording_is_an_error(ask):

@@ -1,5 +1,6 @@
 """What happens to a person who never used such a page: another view, a wrong file, a stopped program, a blank field."""
 
+import base64
 import re
 
 import pytest
@@ -112,6 +113,76 @@ def test_a_file_that_is_dropped_beside_its_place_does_not_replace_the_page(serve
     expect(row.get_by_role("button")).to_have_count(1)  # Clear: there is nothing to save, or to try again
 
 
+DROP_THREE = """(recording) => {
+  const carried = new DataTransfer();
+  const bytes = Uint8Array.from(atob(recording), (letter) => letter.charCodeAt(0));
+  for (const name of ['c.flac', 'a.txt', 'b.flac']) {
+    carried.items.add(new File([name.endsWith('.txt') ? 'milk' : bytes], name));
+  }
+  document.querySelector('main').dispatchEvent(new DragEvent('drop', { dataTransfer: carried, bubbles: true }));
+}"""
+
+
+def test_several_files_keep_their_order_and_each_says_how_it_is(serve, open_page):
+    page = open_page(f"{serve()}#transcribe")
+    recording = (RECORDINGS / "ss-noservice.flac").read_bytes()
+    page.evaluate(DROP_THREE, base64.b64encode(recording).decode())
+    rows = page.locator(".list > li")
+    expect(rows.locator("h3")).to_have_text(["c.flac", "a.txt", "b.flac"])
+    expect(rows.locator(".tag")).to_have_text(["Done", "Not done", "Done"])
+    page.set_input_files("input[type=file]", [])
+    page.reload()
+    page.wait_for_selector("[data-view=transcribe][data-ready]")
+    expect(rows.locator("h3")).to_have_text(["c.flac", "a.txt", "b.flac"])
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save all texts in one file").click()
+    saved = download.value.path().read_text()
+    assert 0 == saved.index("c.flac\n\n") < saved.index("b.flac\n\n")
+    assert "a.txt" not in saved
+    page.get_by_role("button", name="Clear c.flac").click()
+    expect(page.get_by_role("button", name="Save all texts")).to_be_hidden()
+
+
+HANG = "() => { const send = fetch; window.fetch = (path, ...more) => path.endsWith('/transcribe') ? new Promise((_, no) => more[0].signal.addEventListener('abort', () => no(new DOMException('', 'AbortError')))) : send(path, ...more); }"  # noqa: E501 - JavaScript
+
+
+def test_a_file_that_waits_says_for_how_many_and_can_be_stopped(serve, open_page):
+    page = open_page(f"{serve()}#transcribe")
+    page.evaluate(HANG)
+    page.evaluate(DROP_THREE, "")
+    rows = page.locator(".list > li")
+    expect(rows.locator(".tag")).to_have_text(["In work", "Waiting", "Waiting"])
+    expect(rows.nth(1)).to_contain_text("Waiting for its turn: 1 file comes first.")
+    expect(rows.nth(2)).to_contain_text("Waiting for its turn: 2 files come first.")
+    page.get_by_role("button", name="Stop a.txt").click()
+    expect(rows.locator(".tag")).to_have_text(["In work", "Stopped", "Waiting"])
+    expect(rows.nth(2)).to_contain_text("1 file comes first.")
+    page.get_by_role("button", name="Stop c.flac").click()
+    expect(rows.locator(".tag")).to_have_text(["Stopped", "Stopped", "In work"])
+    page.get_by_role("button", name="Stop b.flac").click()
+    expect(rows.locator(".tag")).to_have_text(["Stopped", "Stopped", "Stopped"])
+
+
+def test_damage_is_told_in_minutes_and_seconds(serve, open_page, tmp_path):
+    page = open_page(f"{serve()}#transcribe")
+    content = (RECORDINGS / "ss-noservice.flac").read_bytes()
+    damaged = tmp_path / "damaged.flac"
+    damaged.write_bytes(content[: len(content) // 2])
+    page.set_input_files("input[type=file]", damaged)
+    notice = page.locator("li .notice.bad")
+    expect(notice).to_have_text(re.compile(r"something is wrong after \d seconds?\. Words may be missing there\."))
+    spoken = "async () => { const { exactly } = await import('/page/static/js/strings.js'); return [59.6, 72.4, 125.2].map(exactly); }"  # noqa: E501 - JavaScript
+    assert page.evaluate(spoken) == ["1 minute", "1 minute and 12 seconds", "2 minutes and 5 seconds"]
+
+
+def test_the_buttons_of_correct_fit_into_two_rows_on_a_phone(three_unsure, open_page):
+    page = open_page(f"{three_unsure}#correct", viewport={"width": 390, "height": 844})
+    boxes = [one.bounding_box() for one in page.locator("form .actions button").all()]
+    assert len(boxes) == 5
+    assert len({round(box["y"]) for box in boxes}) == 2
+    assert all(box["height"] >= 44 and box["width"] >= 44 for box in boxes)
+
+
 def test_a_stopped_program_is_named_in_every_view(serve, open_page):
     page = open_page(serve())
     page.wait_for_load_state("networkidle")  # the other views are loaded as well
@@ -140,19 +211,28 @@ def test_words_are_never_deleted_from_texts_by_a_blank_field(serve, open_page):
     page = open_page(f"{serve()}#words")
     page.get_by_label("New words").fill("Fuchsia, Pelargonium,Alchemilla mollis")
     page.get_by_role("button", name="Add").first.click()
-    expect(page.locator("#main").get_by_text("Added: Fuchsia, Pelargonium, Alchemilla mollis")).to_be_visible()
+    expect(page.locator("#main").get_by_text("Added: Fuchsia, Pelargonium, Alchemilla mollis.")).to_be_visible()
     assert [term.text for term in stored_terms().terms] == ["Fuchsia", "Pelargonium", "Alchemilla mollis"]
+
+    page.get_by_label("New words").fill("fuchsia, Heusgen, Pelargonium")
+    page.get_by_role("button", name="Add").first.click()
+    said = page.locator("#main").get_by_text("Added: Heusgen. Changed: fuchsia. On the list already: Pelargonium.")
+    expect(said).to_be_visible()
 
     page.get_by_label("When I say").fill("mister budge")
     page.get_by_role("button", name="Add").nth(1).click()
     expect(page.get_by_role("alert").get_by_text("Please fill in “Write”.")).to_be_visible()
     assert list(stored_terms().replacements) == []
-    page.get_by_role("button", name="Remove Fuchsia").click()
+    page.get_by_role("button", name="Remove fuchsia").click()
     expect(page.get_by_label("When I say")).to_have_value("mister budge")  # what is typed stays
     page.get_by_label("Write nothing for it").check()
     page.get_by_role("button", name="Add").nth(1).click()
     expect(page.locator("#main").get_by_text("Added: mister budge")).to_be_visible()
-    assert [(one.pattern, one.text) for one in stored_terms().replacements] == [("mister budge", "")]
+    page.get_by_label("When I say").fill("Mister Budge")
+    page.get_by_label("Write nothing for it").check()
+    page.get_by_role("button", name="Add").nth(1).click()
+    expect(page.locator("#main").get_by_text("Changed: Mister Budge.")).to_be_visible()
+    assert [(one.pattern, one.text) for one in stored_terms().replacements] == [("Mister Budge", "")]
 
 
 def test_a_microphone_that_is_switched_off_says_how_to_switch_it_on(serve, open_page):

@@ -8,6 +8,8 @@ import pytest
 import soundfile
 
 from device_app.audio.samples import SAMPLE_RATE
+from device_app.data.store import Store
+from device_app.recording.session import RecordingSession
 from device_app.service.page.takes import Takes
 from editing.errors import BadAudioError
 
@@ -38,6 +40,25 @@ def test_a_take_is_recognised_again_by_another_model_even_at_the_address_of_the_
     while not others or (id(others[-1]) != address and len(others) < 10_000):
         others.append(NamedTranscriber("second"))
     assert takes.checked(audio, others[-1]).words == ["second"]
+
+
+def test_a_take_is_recognised_from_the_samples_that_are_stored(prompt, own_home):
+    """So that Record and Correct show the same words for a recording."""
+    recognised = []
+
+    class Listening(NamedTranscriber):
+        def transcribe(self, audio, rate):
+            recognised.append((audio, rate))
+            return super().transcribe(audio, rate)
+
+    found = Takes().checked(wav(np.pad(prompt, SAMPLE_RATE)), Listening())
+    with Store() as store:
+        session = RecordingSession(store, "my-speech", None)
+        stored = session.save(found.take, None).read()
+    ((audio, rate),) = recognised
+    assert rate == SAMPLE_RATE
+    assert len(audio) < len(prompt) + SAMPLE_RATE
+    assert np.array_equal(audio, stored)
 
 
 def test_a_wav_file_may_have_an_extensible_header(prompt):

@@ -34,6 +34,18 @@ function verdict(before, after) {
   return t(first === second ? "scores.same" : second < first ? "scores.better" : "scores.worse");
 }
 
+/** Whether a change makes nothing better and something worse, by the figures as they are shown. */
+export function isWorse(changes) {
+  const rises = Object.values(changes).map(({ before, after }) => roundedIn100(after) - roundedIn100(before));
+  return rises.some((rise) => rise > 0) && rises.every((rise) => rise >= 0);
+}
+
+/** Of whom more words would be wrong with a change that is worse, in a sentence. */
+export const whyWorse = (domains) => refusal({ rejection: "regression", domains });
+
+/** The same of a change that is in use. */
+export const whyWorseNow = (domains) => t(`learn.worse.${worseGroup(undefined, domains)}`);
+
 /** Why the test refused a change: of a result of the gate, or of an edit, for which `worse` is not known. */
 export function refusal({ rejection, worse, domains }) {
   const key = `refusal.${rejection === "regression" ? worseGroup(worse, domains) : rejection}`;

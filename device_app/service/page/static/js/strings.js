@@ -35,3 +35,11 @@ export function duration(seconds) {
 
 /** Seconds as "40 seconds" or "3 minutes". */
 export const spoken = (seconds) => (seconds < 90 ? t("time.seconds", { n: Math.round(seconds) }) : t("time.minutes", { n: Math.round(seconds / 60) }));
+
+/** Seconds as "1 minute and 12 seconds", without decimals. */
+export function exactly(seconds) {
+  const whole = Math.round(seconds);
+  const [minutes, rest] = [Math.floor(whole / 60), t("time.seconds", { n: whole % 60 })];
+  if (!minutes) return rest;
+  return whole % 60 ? t("time.both", { minutes: t("time.minutes", { n: minutes }), seconds: rest }) : t("time.minutes", { n: minutes });
+}

@@ -67,7 +67,7 @@ export function follow(box, onEnd, known = null) {
     if (task.stopping) showStopping();
     if (task.total > 0) bar.value = Math.min(1, task.done / task.total);
     else bar.removeAttribute("value");
-    figures.textContent = task.total > 0 ? figuresText(task) : "\u00a0";
+    figures.textContent = figuresText(task);
   }
   if (known) showTask(known);
   look();
@@ -84,7 +84,9 @@ export function briefly(task) {
 export const percent = (task) => t("task.percent", { n: Math.floor(100 * Math.min(1, task.done / task.total)) });
 
 function figuresText(task) {
-  return task.left_s === null ? percent(task) : t("task.left", { percent: percent(task), time: spoken(task.left_s) });
+  const ofStep = !(task.total > 0) ? "" : task.left_s === null ? percent(task) : t("task.left", { percent: percent(task), time: spoken(task.left_s) });
+  const ofAll = task.all_left_s > 0 ? t("task.left.all", { time: spoken(task.all_left_s) }) : "";
+  return [ofStep, ofAll].filter(Boolean).join(" ") || "\u00a0";
 }
 
 /** What a task does now: "Step 2 of 4: Going through your recordings …". */

@@ -2,17 +2,20 @@
 
 import WaveSurfer from "/page/static/vendored/wavesurfer.js/wavesurfer.esm.js";
 import RecordPlugin from "/page/static/vendored/wavesurfer.js/record.esm.js";
+import { colour, onSchemeChange } from "./colours.js";
 import { fill, h, icon } from "./dom.js";
 import { t } from "./strings.js";
 
 const nonce = document.querySelector('meta[name="csp-nonce"]').content;
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-function made(container, options = {}) {
-  return WaveSurfer.create({
-    container, height: 62, waveColor: colour("--wave"), progressColor: colour("--accent"), cursorColor: colour("--text"),
-    cspNonce: nonce, hideScrollbar: true, normalize: true, ...options,
+/** A waveform; `wave` is the name of its colour. Its colours follow those of the device until it is destroyed. */
+function made(container, wave, options = {}) {
+  const colours = () => ({ waveColor: colour(wave), progressColor: colour("--accent"), cursorColor: colour("--text") });
+  const surfer = WaveSurfer.create({
+    container, height: 62, cspNonce: nonce, hideScrollbar: true, normalize: true, ...colours(), ...options,
   });
+  surfer.on("destroy", onSchemeChange(() => surfer.setOptions(colours())));
+  return surfer;
 }
 
 /** A player: the waveform of a recording, and a button. `toggle` plays or pauses. */
@@ -24,7 +27,7 @@ export function player(blob, label = t("play")) {
   // After the box is on the page, so that it has a width.
   requestAnimationFrame(() => {
     if (!box.isConnected) return;
-    surfer = made(box);
+    surfer = made(box, "--wave");
     surfer.on("play", () => { text.textContent = t("pause"); fill(button, icon("pause"), text); });
     surfer.on("pause", () => { text.textContent = label; fill(button, icon("play"), text); });
     surfer.on("finish", () => surfer.setTime(0));
@@ -78,7 +81,7 @@ export function oneAtATime() {
 
 /** Draws the microphone into a box while it is open; returns a function that stops. */
 export function live(box, stream) {
-  const surfer = made(box, { normalize: false, interact: false, cursorWidth: 0, waveColor: colour("--accent") });
+  const surfer = made(box, "--accent", { normalize: false, interact: false, cursorWidth: 0 });
   const record = surfer.registerPlugin(RecordPlugin.create({ scrollingWaveform: true, scrollingWaveformWindow: 6 }));
   const { onDestroy } = record.renderMicStream(stream);
   return () => { onDestroy(); surfer.destroy(); };

@@ -94,7 +94,7 @@ export async function show(box) {
       one.words.some((word) => !word.is_sure) ? h("p", { class: "muted small" }, t("correct.unsure")) : null,
       one.prompt ? h("p", { class: "muted" }, t("correct.prompt"), " ", one.prompt) : null,
       h("div", { class: "field" }, h("label", { for: input.id }, t("correct.said")), input), message,
-      h("div", { class: "row actions" }, heldPlayer.button, save, previous, next, drop),
+      h("div", { class: "row actions narrow" }, heldPlayer.button, save, previous, next, drop),
       details(t("correct.keys"), h("ul", { class: "stack" }, ["save", "play", "next", "previous"].map((key) => h("li", {}, t(`correct.key.${key}`))))),
       details(t("details"), facts([[t("details.domain"), one.domain], [t("details.number"), one.id], [t("details.source"), one.source],
         [t("details.split"), one.split], [t("details.confidence"), one.confidence === null ? "" : `${Math.round(100 * one.confidence)} %`]])));

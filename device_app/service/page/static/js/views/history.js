@@ -3,7 +3,7 @@
 import { get, post } from "../api.js";
 import { chart } from "../chart.js";
 import { announce, fill, focus, h, newId } from "../dom.js";
-import { details, facts, GENERAL, refusal, scores, table } from "../scores.js";
+import { details, facts, GENERAL, isWorse, refusal, scores, table, whyWorse } from "../scores.js";
 import { follow } from "../tasks.js";
 import { t, when } from "../strings.js";
 
@@ -89,16 +89,19 @@ export async function show(box) {
     const inside = h("div", { class: "stack below" });
     const title = t(`history.kind.${edit.kind}`, { n: edit.utterances }) + (edit.held_out ? t("history.tested", { n: edit.held_out }) : "");
     const use = isHeldBack ? t("history.retest") : strength === null ? t("history.use") : t("history.strength.use", { n: Math.round(100 * strength) });
+    const isBad = !isActive && !isHeldBack && isWorse(changes);
     const button = isActive
       ? h("button", { type: "button", class: "danger", disabled: isBusy, onclick: () => change(`/history/${edit.id}/revert`, {}, inside) }, t("history.revert"), h("span", { class: "hidden" }, `: ${title}`))
-      : h("button", { type: "button", class: isHeldBack ? null : "primary", disabled: isBusy, onclick: () => change(`/history/${edit.id}/reweight`, strength === null ? {} : { lam: strength }, inside) }, use, h("span", { class: "hidden" }, `: ${title}`));
+      : h("button", { type: "button", class: isHeldBack || isBad ? null : "primary", disabled: isBusy, onclick: () => {
+        if (!isBad || confirm(t("history.worse.ask"))) change(`/history/${edit.id}/reweight`, strength === null ? {} : { lam: strength }, inside);
+      } }, isBad ? t("history.worse.use") : use, h("span", { class: "hidden" }, `: ${title}`));
     const help = isBusy ? t(busy === "learn" ? "history.busy.learn" : "history.busy") : isActive ? null : t(isHeldBack ? "history.retest.help" : "history.use.help");
     const actions = h("div", {}, h("div", { class: "row actions" }, button, help ? h("span", { class: "muted small" }, help) : null));
     const held = isHeldBack ? h("p", {}, t("history.held", { why: refusal({ rejection: edit.rejection, domains: changes }) }), " ",
       ["uncertain gain", "no gain"].includes(edit.rejection) ? h("a", { href: "#record" }, t("learn.more")) : null) : null;
     return h("section", { class: "card", "aria-labelledby": heading },
       h("div", { class: "row between" }, h("h2", { id: heading }, title), h("span", { class: `tag ${isActive ? "good" : ""}` }, t(`history.state.${edit.state}`))),
-      h("p", { class: "muted" }, when(edit.created)), held,
+      h("p", { class: "muted" }, when(edit.created)), held, isBad ? h("p", {}, t("history.worse.out", { why: whyWorse(changes) }), " ", h("a", { href: "#record" }, t("learn.more"))) : null,
       Object.keys(changes).length ? scores(changes) : null,
       strength === null ? null : slider(edit, isBusy, tried, (isMoved) => { actions.hidden = isMoved && !isActive; }),
       actions, inside,
@@ -147,12 +150,23 @@ export async function show(box) {
       focus(showTrial(ended.result, lam) ?? input);
     }
     function showTrial(result, lam) {
-      const use = result.passes ? h("button", { type: "button", class: "primary", onclick: () => change(`/history/${edit.id}/reweight`, { lam }, inside) }, t("history.strength.use", { n: input.value })) : null;
-      const words = result.passes ? t("history.preview.text") : t("history.preview.refused", { why: refusal(result) });
-      fill(inside, h("div", { class: "notice", role: "status" }, h("p", {}, words)), scores(result.domains, "scores.now", "scores.then"),
-        use ? h("div", { class: "row" }, use, h("span", { class: "muted small" }, t("history.use.help"))) : null);
+      const isBad = result.passes && isWorse(result.domains);
+      const use = h("button", { type: "button", class: isBad ? null : "primary", onclick: () => {
+        if (!isBad || confirm(t("history.worse.ask"))) change(`/history/${edit.id}/reweight`, { lam }, inside);
+      } }, t(isBad ? "history.worse.use" : "history.strength.use", { n: input.value }));
+      const leave = h("button", { type: "button", class: "primary", onclick: () => {
+        input.value = now;
+        input.dispatchEvent(new Event("input"));
+        announce(t("history.worse.left"));
+        focus(input);
+      } }, t("history.worse.leave"));
+      const words = isBad ? t("history.worse.text", { why: whyWorse(result.domains) })
+        : result.passes ? t("history.preview.text") : t("history.preview.refused", { why: refusal(result) });
+      fill(inside, h("div", { class: `notice ${isBad ? "bad" : ""}`, role: "status" }, h("p", {}, words),
+        isBad ? h("p", {}, t("history.worse.more"), " ", h("a", { href: "#record" }, t("learn.more"))) : null), scores(result.domains, "scores.now", "scores.then"),
+      isBad ? h("div", { class: "row" }, leave, use) : result.passes ? h("div", { class: "row" }, use, h("span", { class: "muted small" }, t("history.use.help"))) : null);
       onMove(true);
-      return use;
+      return isBad ? leave : result.passes ? use : null;
     }
     if (tried) {
       input.value = Math.round(100 * tried.arguments.lam);

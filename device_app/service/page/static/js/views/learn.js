@@ -2,7 +2,7 @@
 
 import { get, post } from "../api.js";
 import { announce, fill, focus, h, newId } from "../dom.js";
-import { details, facts, refusal, scores, table } from "../scores.js";
+import { details, facts, isWorse, refusal, scores, table, whyWorseNow } from "../scores.js";
 import { follow } from "../tasks.js";
 import { has, spoken, t } from "../strings.js";
 
@@ -49,7 +49,7 @@ export async function show(box) {
       chosen.unlabelled ? h("p", {}, h("a", { href: "#correct" }, t("learn.unlabelled", { n: chosen.unlabelled }))) : null,
       found.cannot_learn ? h("div", { class: "notice bad" }, h("p", {}, t("learn.impossible")), details(t("details"), h("p", { class: "small" }, found.cannot_learn))) : null,
       h("div", { class: "row actions" }, start),
-      h("p", { class: "muted small" }, chosen.minutes === null ? t("learn.time") : t("learn.minutes", { n: chosen.minutes }))), sofar(found));
+      h("p", { class: "muted small" }, chosen.minutes === null ? t("learn.time") : t(chosen.is_measured ? "learn.minutes" : "learn.minutes.least", { n: chosen.minutes }))), sofar(found));
   }
 
   function sofar(found) {
@@ -101,19 +101,23 @@ export async function show(box) {
       return;
     }
     const { result } = task;
-    const verdict = result.promoted ? "better" : has(`learn.verdict.${result.rejection}`) ? result.rejection : "unknown";
+    const isBad = result.promoted && isWorse(result.domains);
+    const verdict = isBad ? "worse" : result.promoted ? "better" : has(`learn.verdict.${result.rejection}`) ? result.rejection : "unknown";
     const one = domainOf(task, found);
     const more = Math.max(found.new_for_next, found.enough - (one?.labelled ?? 0));
     const tested = result.domains[task.arguments.domain]?.utterances ?? 0;
     const heading = h("h2", {}, t(`learn.verdict.${verdict}`));
-    const recordMore = ["uncertain gain", "no gain"].includes(verdict)
+    const recordMore = ["uncertain gain", "no gain", "regression"].includes(verdict)
       ? h("button", { type: "button", class: "primary", id: "more", onclick: async () => { await post("/task/dismiss").catch(() => {}); location.hash = "record"; } }, t("learn.more")) : null;
-    const keep = h("button", { type: "button", class: recordMore ? null : "primary", id: "keep", onclick: forget }, t(result.promoted ? "learn.keep" : "learn.understood"));
-    const undo = result.promoted && result.edit ? h("button", { type: "button", id: "undo", onclick: () => { undo.disabled = keep.disabled = true; takeBack(result.edit.id); } }, t("learn.undo")) : null;
-    fill(stage, h("section", { class: "card" }, heading, h("p", {}, t(`learn.verdict.${verdict}.text`, { n: tested, more, why: result.promoted ? "" : refusal(result) })),
+    const keep = h("button", { type: "button", class: recordMore || isBad ? null : "primary", id: "keep", onclick: (event) => {
+      if (!isBad || confirm(t("learn.keep.ask"))) forget(event);
+    } }, t(isBad ? "learn.keep.anyway" : result.promoted ? "learn.keep" : "learn.understood"));
+    const undo = result.promoted && result.edit ? h("button", { type: "button", class: isBad ? "primary" : null, id: "undo", onclick: () => { undo.disabled = keep.disabled = true; takeBack(result.edit.id); } }, t("learn.undo")) : null;
+    const why = isBad ? whyWorseNow(result.domains) : result.promoted ? "" : refusal(result);
+    fill(stage, h("section", { class: "card" }, heading, h("p", {}, t(`learn.verdict.${verdict}.text`, { n: tested, more, why })),
       scores(result.domains),
       result.retired_terms.length ? h("p", {}, t("learn.retired", { words: result.retired_terms.join(", ") })) : null,
-      h("div", { class: "row actions" }, recordMore, keep, undo),
+      h("div", { class: "row actions" }, recordMore, isBad ? [undo, keep] : [keep, undo]),
       details(t("details"), table(result.domains), result.reasons.length ? h("ul", {}, result.reasons.map((reason) => h("li", {}, reason))) : null,
         facts([[t("details.edit"), result.edit?.id], [t("details.domain"), result.edit?.domains.join(", ")], [t("details.method"), result.edit?.method],
           ["lambda", result.edit?.settings.lam], [t("details.density"), result.edit?.settings.density], [t("details.norm"), result.norm.toFixed(3)],

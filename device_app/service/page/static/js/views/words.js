@@ -20,9 +20,16 @@ export async function show(box) {
 
   /** Sends a change, and says beside its list what was done. The forms keep what is typed in them. */
   async function change(path, json, said, status) {
-    draw(await post(path, json));
-    status.textContent = said;
-    announce(said);
+    const answer = await post(path, json);
+    draw(answer);
+    status.textContent = said ?? outcome(answer);
+    announce(status.textContent);
+  }
+
+  /** What became of new entries: "Added: Fuchsia. On the list already: Heusgen." */
+  function outcome(answer) {
+    return ["added", "changed", "known"].filter((kind) => answer[kind].length)
+      .map((kind) => t(`words.${kind}`, { name: answer[kind].join(", ") })).join(" ");
   }
 
   function termCard() {
@@ -34,7 +41,7 @@ export async function show(box) {
     const usages = details(t("details"), more);
     const add = form(status, [word], [field(t("words.term"), word), h("p", { class: "muted small" }, t("words.term.help"))], () => {
       const texts = word.value.split(/[,;]/).map((one) => one.trim()).filter(Boolean);
-      return ["/words/terms", { texts }, t("words.added", { name: texts.join(", ") })];
+      return ["/words/terms", { texts }, null];
     });
     const element = h("section", { class: "card", "aria-labelledby": "terms" }, h("h2", { id: "terms" }, t("words.terms")),
       h("p", { class: "muted" }, t("words.terms.text")), add, status, list, h("label", { class: "choice" }, box, t("words.corrections")), usages);
@@ -65,7 +72,7 @@ export async function show(box) {
     const list = h("div");
     const add = form(status, [from, to], [h("div", { class: "field-row field" }, field(t("words.from"), from), field(t("words.to"), to)),
       h("label", { class: "choice" }, nothing, t("words.to.nothing"))], () =>
-      ["/words/replacements", { words: from.value, text: nothing.checked ? "" : to.value.trim() }, t("words.added", { name: from.value })],
+      ["/words/replacements", { words: from.value, text: nothing.checked ? "" : to.value.trim() }, null],
     () => { nothing.checked = to.disabled = false; });
     const element = h("section", { class: "card", "aria-labelledby": "replacements" }, h("h2", { id: "replacements" }, t("words.replacements")),
       h("p", { class: "muted" }, t("words.replacements.text")), add, status, list);
@@ -79,7 +86,7 @@ export async function show(box) {
     return { element, draw };
   }
 
-  /** A form whose `inputs` must not be blank. `request` returns the path, the JSON and what to say afterwards. */
+  /** A form whose `inputs` must not be blank. `request` returns the path, the JSON, and what to say afterwards: null is what became of it. */
   function form(status, inputs, fields, request, reset = () => {}) {
     const problem = h("p", { role: "alert" });
     return h("form", { class: "field", novalidate: true, onsubmit: async (event) => {
