@@ -78,7 +78,7 @@ class X11Window:
 
 @dataclass(frozen=True)
 class WaylandWindow:
-    """By wtype, where the compositor supports it (Sway, Hyprland, KDE), or ydotool, which needs its daemon."""
+    """By wtype, where the compositor supports it (Sway, Hyprland), or ydotool, which needs its daemon."""
 
     program: str
 
