@@ -121,10 +121,13 @@ def focused_window() -> Window:
     """
     if os.environ.get("WAYLAND_DISPLAY"):
         _check_wayland()
-        for program in ("wtype", "ydotool"):
-            if shutil.which(program):
-                return WaylandWindow(program)
-        raise MissingDependencyError("typing into Wayland windows needs wtype or ydotool; install one of them")
+        if shutil.which("wtype") and _does_wtype_work():
+            return WaylandWindow("wtype")
+        if shutil.which("ydotool"):
+            return WaylandWindow("ydotool")
+        raise MissingDependencyError(
+            "typing into Wayland windows needs wtype (for Sway, Hyprland) or ydotool (for GNOME, KDE); install it"
+        )
     if not os.environ.get("DISPLAY"):
         raise MissingDependencyError("there is no desktop to type into (neither WAYLAND_DISPLAY nor DISPLAY is set)")
     if not shutil.which("xdotool"):
@@ -134,6 +137,15 @@ def focused_window() -> Window:
     except TypingError as error:
         raise _no_answer("DISPLAY") from error
     return X11Window()
+
+
+def _does_wtype_work() -> bool:
+    """Whether the compositor lets wtype type; those of GNOME and KDE lack the protocol for it."""
+    try:
+        _run(["wtype", ""])
+    except TypingError:
+        return False
+    return True
 
 
 def _check_wayland() -> None:

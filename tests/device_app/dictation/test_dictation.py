@@ -256,12 +256,12 @@ def programs(tmp_path, monkeypatch):
     """Stands in for wtype and ydotool; returns what they were called with."""
     called = tmp_path / "called"
 
-    def install(*names):
+    def install(*names, exit_code=0):
         for name in names:
             path = tmp_path / "bin" / name
             path.parent.mkdir(exist_ok=True)
             path.write_text(
-                f'#!/bin/sh\nprintf "%s " {name} "$@" >> {called}\n[ "$#" = 1 ] && cat >> {called}\nexit 0\n'
+                f'#!/bin/sh\nprintf "%s " {name} "$@" >> {called}\n[ "$#" = 1 ] && cat >> {called}\nexit {exit_code}\n'
             )
             path.chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin")
@@ -280,6 +280,7 @@ def test_wayland_programs_get_the_text_on_standard_input(programs, compositor):
     called = programs("wtype")
     window = focused_window()
     assert window == WaylandWindow("wtype")
+    called.unlink()  # the call that shows whether it works
     window.type("Hello")
     window.erase(2)
     assert called.read_text() == "wtype - Hellowtype -k BackSpace -k BackSpace "
@@ -293,7 +294,15 @@ def test_ydotool_is_used_where_there_is_no_wtype(programs, compositor):
     assert called.read_text() == "ydotool key 14:1 14:0 "
 
 
-@pytest.mark.parametrize(("variable", "expected"), [("WAYLAND_DISPLAY", "wtype or ydotool"), ("DISPLAY", "xdotool")])
+def test_ydotool_is_used_where_the_compositor_refuses_wtype(programs, compositor):
+    programs("wtype", exit_code=1)
+    with pytest.raises(MissingDependencyError, match=r"ydotool \(for GNOME, KDE\)"):
+        focused_window()
+    programs("ydotool")
+    assert focused_window() == WaylandWindow("ydotool")
+
+
+@pytest.mark.parametrize(("variable", "expected"), [("WAYLAND_DISPLAY", "wtype .* or ydotool"), ("DISPLAY", "xdotool")])
 def test_a_missing_program_is_named(monkeypatch, compositor, tmp_path, variable, expected):
     monkeypatch.delenv("WAYLAND_DISPLAY")
     monkeypatch.delenv("DISPLAY", raising=False)
@@ -310,6 +319,7 @@ def test_an_x_server_that_does_not_answer_is_an_error_before_anything_is_loaded(
     monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path))
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setenv("DISPLAY", ":987")
+    programs("xdotool", exit_code=1)  # xdotool itself may not be installed
     line = call("type", code=1).stderr
     assert line.startswith("asr-edge: DISPLAY=:987: no desktop answers there; run 'asr-edge type' in a terminal")
     assert line.count("\n") == 1
