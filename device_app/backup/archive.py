@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from device_app.data.store.connection import DATABASE
 from device_app.remote.archive import content, members
 from editing.errors import BadInputError, one_line
 from editing.files import MAX_NAME_LENGTH
@@ -33,7 +34,6 @@ MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
 MAX_MANIFEST_BYTES = 256 << 20  # a million files need half of that
 MAX_FILES = 1_000_000
-DATABASE = "store.sqlite3"
 FILES = (DATABASE, "terms.json", "hosts.json", "settings.toml", "model-in-use.json")
 FOLDERS = ("audio", "quarantine", "ledgers", "models", "jobs")
 _HASH = re.compile(r"[0-9a-f]{64}")

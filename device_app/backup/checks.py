@@ -7,9 +7,9 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from device_app.backup.archive import DATABASE
+from device_app.data.store.connection import DATABASE
 from device_app.data.store.damage import check_journal
-from device_app.data.store.snapshot import check_complete, check_foreign_database
+from device_app.data.store.snapshot import check_foreign_database, tidy_restored
 from device_app.data.terms import read_term_list
 from device_app.models.bundles import installed_bases
 from device_app.models.ledger_files import SUFFIX, LedgerFiles
@@ -51,7 +51,7 @@ def check_restored(folder: Path, name: str) -> None:
     database = folder / DATABASE
     if database.is_file():
         check_foreign_database(database, name)
-    check_complete(folder)
+    tidy_restored(folder)
     models = [folder / "models" / record.parent.name for record in (folder / "models").glob("*/model.json")]
     bundles = [_checked_bundle(model, name) for model in models]
     for ledger in sorted((folder / "ledgers").glob("*/")):

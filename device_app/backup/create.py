@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from device_app.backup.archive import DATABASE, OnDone, Writer
+from device_app.backup.archive import OnDone, Writer
+from device_app.data.store.connection import DATABASE
 from device_app.data.store.snapshot import frozen, named_files
 from device_app.data.terms import FILE as TERMS
 from device_app.data.terms import stored_terms

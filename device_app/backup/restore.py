@@ -15,9 +15,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from device_app.backup.archive import DATABASE, Manifest, OnDone, extract
+from device_app.backup.archive import Manifest, OnDone, extract
 from device_app.backup.checks import Contents, check_restored, contents_of
 from device_app.backup.folders import put_in_place
+from device_app.data.store.connection import DATABASE
 from device_app.data.store.snapshot import write_locked
 from device_app.models.ledger_files import LedgerFiles
 from device_app.paths import BEFORE_RESTORE, data_folder
