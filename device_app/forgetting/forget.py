@@ -50,10 +50,10 @@ class Plan:
         selection: what to forget.
         recordings: numbers of the utterances.
         domains: the domains of which edits go.
-        edits: those that go, by the folder of their ledger.
-        dependent: those that stay although they may have been trained on top of one that goes, likewise.
-        untouched: copies elsewhere that are known of, one line each.
-        terms, replacements: how many of the list of terms go.
+        edits: edits that go, by the folder of their ledger.
+        dependent: edits that stay although they may have been trained on top of one that goes, by the same folders.
+        untouched: known copies elsewhere, which stay, one line each.
+        terms, replacements: how many entries of the list of terms go.
     """
 
     selection: Selection
@@ -64,10 +64,6 @@ class Plan:
     untouched: Sequence[str]
     terms: int = 0
     replacements: int = 0
-
-    @property
-    def is_empty(self) -> bool:
-        return not self.recordings and not any(self.edits.values())
 
 
 def plan(store: Store, selection: Selection) -> Plan:
