@@ -52,8 +52,7 @@ def check_restored(folder: Path, name: str) -> None:
     if database.is_file():
         check_foreign_database(database, name)
     tidy_restored(folder)
-    models = [folder / "models" / record.parent.name for record in (folder / "models").glob("*/model.json")]
-    bundles = [_checked_bundle(model, name) for model in models]
+    bundles = [_checked_bundle(path.parent, name) for path in (folder / "models").glob("*/model.json")]
     for ledger in sorted((folder / "ledgers").glob("*/")):
         _check_ledger(LedgerFiles(ledger), bundles, name)
     try:
@@ -92,11 +91,12 @@ def _check_ledger(files: LedgerFiles, restored: list[Bundle], name: str) -> None
         if path.suffix != SUFFIX or sha256(path) != path.stem:
             raise BadInputError(f"{name}: the task vector {path.name} is damaged; nothing was changed")
         try:
-            named = base is not None and found is not None and path.stem in found[0].vectors
+            # Of the ledger's own base; a vector that no edit refers to may be of another one.
+            base_of_vector = base if found is not None and path.stem in found[0].vectors else None
             summarise(
                 path,
-                base=base.weights_hash if base is not None and named else None,
-                shapes=base.shapes() if base is not None and named else None,
+                base=None if base_of_vector is None else base_of_vector.weights_hash,
+                shapes=None if base_of_vector is None else base_of_vector.shapes(),
                 name="its task vector",
             )
         except AsrEdgeError as error:

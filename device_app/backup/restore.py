@@ -38,7 +38,7 @@ class Prepared:
         target: the data folder.
         new: the folder beside it with the content of the backup.
         manifest: the manifest of the backup.
-        contents: what it has.
+        contents: what the backup has.
         replaced: what the data folder has; None if it is empty or missing.
     """
 
@@ -75,7 +75,7 @@ def prepared(path: Path, on_done: OnDone = lambda _bytes: None) -> Iterator[Prep
 
     Args:
         path: the backup.
-        on_done: receives progress in bytes.
+        on_done: called with the number of bytes extracted since the last call.
 
     Raises:
         BadInputError: it is no backup, is damaged, or does not fit; or this data folder is a host's.
