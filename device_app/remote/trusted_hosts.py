@@ -21,7 +21,7 @@ class Host:
     """A host with pinned keys.
 
     Attributes:
-        url: without a trailing slash.
+        url: its URL, without a trailing slash.
         key: its public signing key, base64.
         authority: the certificate of its own authority (PEM); None if it uses a public one.
         token: authenticates this device.
@@ -35,7 +35,7 @@ class Host:
     consent: bool = False
 
     def tls(self) -> ssl.SSLContext:
-        """A context for TLS 1.3 that trusts only the host's own authority, if it has one."""
+        """A context for TLS 1.3 that trusts only the host's own authority; those of the system if it has none."""
         context = ssl.create_default_context(cadata=self.authority)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         return context
@@ -49,7 +49,7 @@ def checked_url(url: str) -> str:
     """
     try:
         parts = urlsplit(url)
-        _ = parts.port
+        _ = parts.port  # raises if it is not a number
     except ValueError as error:
         raise BadInputError(f"{url}: is not the URL of a host ({error})") from error
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
@@ -62,7 +62,7 @@ def checked_url(url: str) -> str:
 
 
 def is_loopback(name: str) -> bool:
-    """Whether a host name is a loopback address."""
+    """Whether a host name is "localhost" or a loopback address."""
     if name == "localhost":
         return True
     try:
