@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 
 from device_app.data.terms.term_list import Term, TermList, change_terms, stored_terms
 
-FEWEST_CHARACTERS = 4  # of a word; a shorter one is common, or too like others to be preferred everywhere
+MIN_CHARACTERS = 4  # of a word; a shorter one is common, or too like others to be preferred everywhere
 # Frequent words of four or more characters, which need no help and would be preferred where others are said.
 FREQUENT = """
 about after again also always another around back because been before being between both call came come could
@@ -42,7 +42,7 @@ def corrected_words(hypothesis: str, text: str) -> list[str]:
 
 
 def add_corrected_words(hypothesis: str | None, text: str | None) -> list[str]:
-    """Adds the words that a hypothesis lacks to the list of terms, unless corrections add none.
+    """Adds the words that a hypothesis lacks to the list of terms, unless the user has turned that off.
 
     Args:
         hypothesis: what was recognised; None where nothing was.
@@ -61,7 +61,10 @@ def add_corrected_words(hypothesis: str | None, text: str | None) -> list[str]:
 
 
 def new_terms(hypothesis: str | None, text: str | None) -> list[Term]:
-    """The terms that a correction would add to the list; none if corrections add none. Arguments as above.
+    """The terms that `add_corrected_words` would add; none if the user has turned that off.
+
+    Args:
+        hypothesis, text: as for `add_corrected_words`.
 
     Raises:
         StorageError: the list is damaged.
@@ -80,4 +83,4 @@ def _words(text: str) -> Sequence[str]:
 
 
 def _is_rare(word: str) -> bool:
-    return len(word) >= FEWEST_CHARACTERS and word.casefold() not in _FREQUENT and not word.isdecimal()
+    return len(word) >= MIN_CHARACTERS and word.casefold() not in _FREQUENT and not word.isdecimal()
