@@ -188,7 +188,7 @@ class _Collector:
     def _add_settings(self) -> None:
         """Adds terms, trusted hosts, the settings file, the name of the model in use and jobs.
 
-        A damaged one is an error, so that a backup can always be restored.
+        Damaged terms, hosts or jobs are an error, because a backup with them could not be restored.
         """
         stored_terms()
         hosts()

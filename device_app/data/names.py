@@ -75,7 +75,7 @@ def looks_like(name: str, other: str) -> bool:
 
 
 def _skeleton(name: str) -> str:
-    """The letters and digits of a name, in lower case and without accents; 1 and capital I count as l."""
+    """The letters and digits of a name, in lower case and without accents; 1, | and capital I count as l."""
     folded = unicodedata.normalize("NFKD", name).replace("I", "l").replace("1", "l").replace("|", "l").casefold()
     return "".join(c for c in unicodedata.normalize("NFKD", folded) if c.isalnum())
 

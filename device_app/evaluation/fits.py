@@ -195,15 +195,16 @@ def fits(installed: Mapping[str, Bundle]) -> list[Fit]:
     found = []
     for name, size in {**PUBLISHED, **sizes}.items():
         rtf = here.rtf * size.work / embedded.work
-        more = size.parameters - embedded.parameters  # million
+        more_millions = size.parameters - embedded.parameters
+        adaptation_gb = ADAPTATION_GB + BYTES_IN_TRAINING * more_millions / 1000
         found.append(
             Fit(
                 name=name,
                 is_installed=name in sizes,
                 rtf=round(rtf, 4),
-                memory_mb=round(max(0.0, here.memory_mb + BYTES_IN_MEMORY * more)),
+                memory_mb=round(max(0.0, here.memory_mb + BYTES_IN_MEMORY * more_millions)),
                 adaptation_s=round(ADAPTATION_S * rtf / ADAPTATION_RTF),
-                adaptation_gb=round(max(MIN_ADAPTATION_GB, ADAPTATION_GB + BYTES_IN_TRAINING * more / 1000), 1),
+                adaptation_gb=round(max(MIN_ADAPTATION_GB, adaptation_gb), 1),
                 published=size.published,
             )
         )

@@ -119,14 +119,14 @@ def erase(files: LedgerFiles, domains: Collection[str], hidden: Collection[str])
         if record is None:
             return
         forgotten = edits_of(record, domains)
-        left = without(record, forgotten, hidden) if forgotten or _mentions(record, hidden) else record
-        digests = {digest for edit in forgotten for digest in edit.vectors} - left.vectors
-        if left is not record:
-            data = left.to_bytes()
+        remaining = without(record, forgotten, hidden) if forgotten or _mentions(record, hidden) else record
+        digests = {digest for edit in forgotten for digest in edit.vectors} - remaining.vectors
+        if remaining is not record:
+            data = remaining.to_bytes()
             write_all_atomically({files.previous: data, files.ledger: data})  # the previous one names the edits too
         for folder in (files.vectors, files.quarantine):
             for path in folder.glob(f"*{SUFFIX}"):
-                if path.stem in left.vectors and folder == files.vectors:
+                if path.stem in remaining.vectors and folder == files.vectors:
                     continue
                 if _digest(path) in digests or path.stem in digests or _domain(path) in domains:
                     path.unlink(missing_ok=True)

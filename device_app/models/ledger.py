@@ -264,9 +264,9 @@ class Ledger:
 
     def with_edit(self, edit: Edit, replaced: Sequence[int] = ()) -> Version:
         """A draft: the active version with a new edit, and without the edits that it replaces."""
-        left = [applied for applied in self.current.applied if applied.edit not in replaced]
+        kept = [applied for applied in self.current.applied if applied.edit not in replaced]
         applied = Applied(edit.id, edit.vectors, edit.method, edit.settings)
-        return self.draft([*left, applied], f"{edit.kind} {edit.domain}".strip())
+        return self.draft([*kept, applied], f"{edit.kind} {edit.domain}".strip())
 
     def without(self, identity: int) -> Version:
         """A draft: the active version without one of its edits, which need not be the last.
@@ -275,8 +275,8 @@ class Ledger:
             BadInputError: the active version does not have this edit.
         """
         self._applied(identity)
-        left = [applied for applied in self.current.applied if applied.edit != identity]
-        return self.draft(left, f"revert {identity}")
+        kept = [applied for applied in self.current.applied if applied.edit != identity]
+        return self.draft(kept, f"revert {identity}")
 
     def with_settings(self, identity: int, **settings: Any) -> Version:
         """A draft: the active version with other settings of an edit, which is added if it is not applied yet.

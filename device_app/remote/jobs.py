@@ -177,6 +177,8 @@ def read_jobs(folder: Path) -> list[Job]:
         try:
             if record["key"] != path.parent.name:  # `delete` removes the folder of this name
                 raise ValueError("its key is not the name of its folder")
+            if not all(isinstance(record.get(name, ""), str) for name in ("url", "created", "identity")):
+                raise ValueError("its url, created or identity is not a text")
             found.append(_job(record))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise _damaged(path, error) from error

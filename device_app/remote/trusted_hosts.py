@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from device_app.paths import data_folder
@@ -87,7 +88,7 @@ def read_hosts(path: Path) -> dict[str, Host]:
         StorageError: the file is damaged or cannot be read.
     """
     try:
-        return {url: Host(**host) for url, host in read_json(path).items()}
+        return {url: _host(url, record) for url, record in read_json(path).items()}
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -97,6 +98,19 @@ def read_hosts(path: Path) -> dict[str, Host]:
             f"{path}: is damaged ({one_line(str(error))}); 'asr-edge restore FILE' brings it back from a backup; "
             "without one, remove it and trust your hosts again"
         ) from error
+
+
+def _host(url: str, record: Mapping[str, Any]) -> Host:
+    """Parses the record of a host.
+
+    Raises:
+        ValueError, TypeError: the record is invalid, or that of another URL.
+    """
+    host = Host(**record)
+    are_texts = isinstance(host.key, str) and isinstance(host.authority, str | None) and isinstance(host.token, str)
+    if host.url != url or not are_texts or not isinstance(host.consent, bool):
+        raise ValueError(f"the record of {url} is invalid")
+    return host
 
 
 def find_host(url: str) -> Host:
