@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from device_app.data.store.connection import DATABASE
 from device_app.remote.archive import content, members
 from editing.errors import BadInputError, one_line
 from editing.files import MAX_NAME_LENGTH
@@ -33,7 +34,6 @@ MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
 MAX_MANIFEST_BYTES = 256 << 20  # a million files need half of that
 MAX_FILES = 1_000_000
-DATABASE = "store.sqlite3"
 FILES = (DATABASE, "terms.json", "hosts.json", "settings.toml", "model-in-use.json")
 FOLDERS = ("audio", "quarantine", "ledgers", "models", "jobs")
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -69,7 +69,11 @@ class Manifest:
 
 
 class Writer:
-    """Writes a backup's files into an open file; `finish` adds the manifest."""
+    """Writes a backup's files into an open file; `finish` adds the manifest.
+
+    Attributes:
+        files: size in bytes and SHA-256 of every file that was added, by its path in the data folder.
+    """
 
     def __init__(self, file: IO[bytes], on_done: OnDone) -> None:
         self._tar = tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT, encoding="utf-8")  # noqa: SIM115
@@ -106,7 +110,12 @@ class Writer:
         self._on_done(size)
 
     def finish(self, left_out: Sequence[str], version: str) -> Manifest:
-        """Adds the manifest and ends the archive."""
+        """Adds the manifest and ends the archive.
+
+        Args:
+            left_out: as `Manifest.left_out`.
+            version: the version of this asr-edge.
+        """
         manifest = Manifest(self.files, left_out, version=version)
         data = manifest.to_bytes()
         self._tar.addfile(_member(MANIFEST, len(data)), io.BytesIO(data))
@@ -150,7 +159,7 @@ def extract(file: IO[bytes], what: str, folder: Path, on_done: OnDone) -> Manife
         file: the backup, at its beginning.
         what: its name in error messages.
         folder: an empty folder.
-        on_done: receives progress.
+        on_done: called with the number of bytes extracted since the last call.
 
     Raises:
         BadInputError: it is no backup, is truncated or damaged, or was written by a later version.

@@ -7,9 +7,9 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from device_app.backup.archive import DATABASE
+from device_app.data.store.connection import DATABASE
 from device_app.data.store.damage import check_journal
-from device_app.data.store.snapshot import check_complete, check_foreign_database
+from device_app.data.store.snapshot import check_foreign_database, tidy_restored
 from device_app.data.terms import read_term_list
 from device_app.models.bundles import installed_bases
 from device_app.models.ledger_files import SUFFIX, LedgerFiles
@@ -51,9 +51,8 @@ def check_restored(folder: Path, name: str) -> None:
     database = folder / DATABASE
     if database.is_file():
         check_foreign_database(database, name)
-    check_complete(folder)
-    models = [folder / "models" / record.parent.name for record in (folder / "models").glob("*/model.json")]
-    bundles = [_checked_bundle(model, name) for model in models]
+    tidy_restored(folder)
+    bundles = [_checked_bundle(path.parent, name) for path in (folder / "models").glob("*/model.json")]
     for ledger in sorted((folder / "ledgers").glob("*/")):
         _check_ledger(LedgerFiles(ledger), bundles, name)
     try:
@@ -92,11 +91,12 @@ def _check_ledger(files: LedgerFiles, restored: list[Bundle], name: str) -> None
         if path.suffix != SUFFIX or sha256(path) != path.stem:
             raise BadInputError(f"{name}: the task vector {path.name} is damaged; nothing was changed")
         try:
-            named = base is not None and found is not None and path.stem in found[0].vectors
+            # Of the ledger's own base; a vector that no edit refers to may be of another one.
+            base_of_vector = base if found is not None and path.stem in found[0].vectors else None
             summarise(
                 path,
-                base=base.weights_hash if base is not None and named else None,
-                shapes=base.shapes() if base is not None and named else None,
+                base=None if base_of_vector is None else base_of_vector.weights_hash,
+                shapes=None if base_of_vector is None else base_of_vector.shapes(),
                 name="its task vector",
             )
         except AsrEdgeError as error:

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from device_app.backup.archive import DATABASE, OnDone, Writer
+from device_app.backup.archive import OnDone, Writer
+from device_app.data.store.connection import DATABASE
 from device_app.data.store.snapshot import frozen, named_files
 from device_app.data.terms import FILE as TERMS
 from device_app.data.terms import stored_terms
 from device_app.models.bundles import IN_USE as MODEL_IN_USE
-from device_app.models.bundles import installed_bases, models_folder
+from device_app.models.bundles import installed_bases, pulled_models
 from device_app.models.ledger_files import SUFFIX, LedgerFiles
 from device_app.models.ledger_record import DamagedRecordError, NewerRecordError, Record
 from device_app.paths import data_folder
@@ -27,7 +28,7 @@ from editing.files import cannot_write, new_file_in_one_step, sha256
 from editing.json_text import read_bounded
 from export.bundle import Bundle
 
-MAX_JSON_BYTES = 256 << 20
+MAX_SETTINGS_BYTES = 256 << 20  # of terms, trusted hosts or settings; a list of 100,000 terms has far less
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def back_up(path: Path, on_done: OnDone = lambda _bytes: None) -> Backup:
 
     Args:
         path: the file; an existing one is replaced in one step.
-        on_done: receives progress.
+        on_done: called with the number of bytes written since the last call.
 
     Raises:
         StorageError: a part of the data folder is damaged, or the file cannot be written; nothing was changed.
@@ -87,7 +88,10 @@ def back_up(path: Path, on_done: OnDone = lambda _bytes: None) -> Backup:
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Removes the unfinished files of killed backups to this path, which contain recordings."""
+    """Removes the unfinished files of killed backups to this path, which contain recordings.
+
+    The file of a running backup stays: it is locked, so that `flock` raises an OSError.
+    """
     for old in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}.tmp"):
         with suppress(OSError), old.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -95,7 +99,7 @@ def _remove_abandoned(path: Path) -> None:
 
 
 class _Collector:
-    """Adds the parts of the data folder one after the other, those that may change in the meantime last."""
+    """Adds the parts of the data folder one after the other, last the store, which others may change meanwhile."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer, self._folder = writer, data_folder()
@@ -161,37 +165,36 @@ class _Collector:
             raise StorageError(
                 f"{files.ledger}: cannot be backed up ({error}); nothing was written. 'asr-edge doctor' repairs it"
             ) from error
-        for path, record in ((files.ledger, found), (files.previous, before)):
-            if record is not None:
-                self._writer.add_bytes(f"{name}/{path.name}", record[1])
+        for path, record_and_bytes in ((files.ledger, found), (files.previous, before)):
+            if record_and_bytes is not None:
+                self._writer.add_bytes(f"{name}/{path.name}", record_and_bytes[1])
         return None if found is None else found[0]
 
     def _add_models(self) -> list[str]:
         names = []
-        for record in sorted(models_folder().glob("*/model.json")):
+        for model, folder in pulled_models().items():
             try:
-                bundle = Bundle.open(record.parent)
+                bundle = Bundle.open(folder)
                 bundle.check()
             except BundleError as error:
                 self._left_out.append(f"{error}: 'asr-edge model pull' or a copy of its folder brings it back")
                 continue
-            name = f"models/{record.parent.name}"
             for inner in bundle.files:
-                self._writer.add(f"{name}/{inner}", bundle.folder / inner)
-            self._writer.add_bytes(f"{name}/model.json", record.read_bytes())
-            names.append(record.parent.name)
+                self._writer.add(f"models/{model}/{inner}", folder / inner)
+            self._writer.add_bytes(f"models/{model}/model.json", (folder / "model.json").read_bytes())
+            names.append(model)
         return names
 
     def _add_settings(self) -> None:
         """Adds terms, trusted hosts, the settings file, the name of the model in use and jobs.
 
-        A damaged one is an error, so that a backup can always be restored.
+        Damaged terms, hosts or jobs are an error, because a backup with them could not be restored.
         """
         stored_terms()
         hosts()
         for name in (TERMS, "hosts.json", SETTINGS, MODEL_IN_USE):
             with suppress(FileNotFoundError):
-                self._writer.add_bytes(name, read_bounded(self._folder / name, MAX_JSON_BYTES))
+                self._writer.add_bytes(name, read_bounded(self._folder / name, MAX_SETTINGS_BYTES))
         for job in jobs():
             with suppress(FileNotFoundError):  # it has ended meanwhile
                 self._add_folder(f"jobs/{job.key}")

@@ -15,9 +15,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from device_app.backup.archive import DATABASE, Manifest, OnDone, extract
+from device_app.backup.archive import Manifest, OnDone, extract
 from device_app.backup.checks import Contents, check_restored, contents_of
 from device_app.backup.folders import put_in_place
+from device_app.data.store.connection import DATABASE
 from device_app.data.store.snapshot import write_locked
 from device_app.models.ledger_files import LedgerFiles
 from device_app.paths import BEFORE_RESTORE, data_folder
@@ -37,7 +38,7 @@ class Prepared:
         target: the data folder.
         new: the folder beside it with the content of the backup.
         manifest: the manifest of the backup.
-        contents: what it has.
+        contents: what the backup has.
         replaced: what the data folder has; None if it is empty or missing.
     """
 
@@ -74,7 +75,7 @@ def prepared(path: Path, on_done: OnDone = lambda _bytes: None) -> Iterator[Prep
 
     Args:
         path: the backup.
-        on_done: receives progress in bytes.
+        on_done: called with the number of bytes extracted since the last call.
 
     Raises:
         BadInputError: it is no backup, is damaged, or does not fit; or this data folder is a host's.

@@ -50,13 +50,13 @@ def evaluate(
     """
     from device_app.data.manifest import read_manifest
     from device_app.evaluation.evaluate import evaluate as measure
-    from device_app.evaluation.stored import stored_entries
+    from device_app.evaluation.stored import labelled_utterances
 
     entries: dict[str, Sequence[Utterance]] = {
         str(manifest): read_manifest(manifest, split) for manifest in manifests or ()
     }
     if domains:
-        entries |= stored_entries(domains, split or "test")
+        entries |= labelled_utterances(domains, split or "test")
     if not entries:
         raise BadInputError("name a manifest, or recordings with --domain NAME")
     decoding = options.decoding_options(lm, beam, terms, no_terms)

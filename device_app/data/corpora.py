@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from device_app.audio.samples import SUFFIXES, is_recording
-from device_app.data.manifest import IN_FOLDER, inside, read_lines
+from device_app.data.manifest import FILE_NAME, path_inside, read_lines
 from device_app.data.names import cleaned_name, is_reserved
 from device_app.data.tables import Row, TabSeparated, read_table
 from device_app.data.text_files import one_spaced, read_text, split_lines
@@ -22,8 +22,11 @@ COMMON_VOICE_TABLES = ("test.tsv", "dev.tsv", "train.tsv", "validated.tsv")
 TEXT_COLUMNS = ("transcription", "text", "sentence")
 MAX_LABEL_BYTES = 1 << 20  # size limit of a .txt file beside a recording
 
-OnLeftOut = Callable[[str], None]
-Reader = Callable[[Path, OnLeftOut], Iterator[Utterance] | None]
+# Common Voice identifies a speaker by 128 hexadecimal digits; the first 12 are enough to tell millions apart.
+CLIENT_ID_DIGITS = 12
+
+OnLeftOut = Callable[[str], None]  # receives a line about a file that is left out
+Reader = Callable[[Path, OnLeftOut], Iterator[Utterance] | None]  # returns None for a corpus of another kind
 
 
 def find_utterances(path: Path, on_left_out: OnLeftOut = lambda _line: None) -> tuple[str, list[Utterance]]:
@@ -59,8 +62,8 @@ def find_utterances(path: Path, on_left_out: OnLeftOut = lambda _line: None) -> 
 
 
 def _manifest(path: Path, _on_left_out: OnLeftOut) -> Iterator[Utterance] | None:
-    if path.is_dir() and (path / IN_FOLDER).is_file():
-        path = path / IN_FOLDER
+    if path.is_dir() and (path / FILE_NAME).is_file():
+        path = path / FILE_NAME
     return read_lines(path) if path.suffix in (".jsonl", ".json") else None
 
 
@@ -92,7 +95,7 @@ def _clips(tables: Sequence[Path]) -> Iterator[Utterance]:
             yield Utterance(
                 audio=_clip(table.parent / "clips", row),
                 text=one_spaced(row["sentence"]) or None,
-                speaker=cleaned_name(row["client_id"][:12]) or None,
+                speaker=cleaned_name(row["client_id"][:CLIENT_ID_DIGITS]) or None,
                 domain=_domain_of(row.get("accents") or row.get("accent") or ""),
                 split=split,
                 location=row.location,
@@ -101,10 +104,10 @@ def _clips(tables: Sequence[Path]) -> Iterator[Utterance]:
 
 def _clip(clips: Path, row: Row) -> Path:
     """The recording of a row; releases of 2019 write its name without a suffix."""
-    audio = inside(clips, row["path"], row.location)
+    audio = path_inside(clips, row["path"], row.location)
     if audio.suffix.lower() not in SUFFIXES:
-        found = inside(clips, f"{row['path']}.mp3", row.location)
-        return found if os.path.lexists(found) or not os.path.lexists(audio) else audio
+        mp3 = path_inside(clips, f"{row['path']}.mp3", row.location)
+        return mp3 if os.path.lexists(mp3) or not os.path.lexists(audio) else audio
     return audio
 
 
@@ -129,7 +132,7 @@ def _audiofolder(path: Path, on_left_out: OnLeftOut) -> Iterator[Utterance] | No
             if not texts:
                 raise BadInputError(f"{row.location}: has no column transcription, text or sentence")
             yield Utterance(
-                audio=inside(path.parent, row["file_name"], row.location),
+                audio=path_inside(path.parent, row["file_name"], row.location),
                 text=one_spaced(texts[0]) or None,
                 speaker=cleaned_name(row.get("speaker", "")) or None,
                 split=row.get("split", ""),
@@ -155,7 +158,7 @@ def _librispeech(path: Path, on_left_out: OnLeftOut) -> Iterator[Utterance] | No
                 name, _, text = line.strip().partition(" ")
                 if name:
                     location = f"{table}, line {number}"
-                    audio = inside(table.parent, f"{name}.flac", location)
+                    audio = path_inside(table.parent, f"{name}.flac", location)
                     speaker = cleaned_name(name.partition("-")[0]) or None
                     yield Utterance(audio=audio, text=one_spaced(text) or None, speaker=speaker, location=location)
 
@@ -213,6 +216,7 @@ def _walk(folder: Path, on_left_out: OnLeftOut) -> Iterator[Path]:
                 yield path
 
 
+# By the name of the kind in messages; the first that fits a path is used.
 KINDS: dict[str, Reader] = {
     "manifest": _manifest,
     "Hugging Face audiofolder": _audiofolder,

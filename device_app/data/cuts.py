@@ -1,4 +1,4 @@
-"""Reads a part of a recording, as manifests with `offset` and `duration` describe it."""
+"""Reads a cut: the part of a recording that `offset` and `duration` in a manifest select."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ EXACT_FORMATS = frozenset({"FLAC", "WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", 
 
 
 def fit(start: int, end: int | None, length_s: float) -> tuple[int, int | None]:
-    """Checks that a cut lies inside its recording, and opens its end where it reaches the end.
+    """Checks that a cut lies inside its recording.
 
     Args:
         start, end: in samples at 16 kHz; an end of None is the end of the recording.
         length_s: duration of the recording in seconds; 0 if it is unknown, so that only reading can check the cut.
 
     Returns:
-        The cut; its end is None where it is the end of the recording.
+        Start and end of the cut, in samples at 16 kHz. The end is None where the cut reaches the end of the recording.
 
     Raises:
         BadInputError: the cut is shorter than 0.1 s, or not inside the recording.
@@ -61,15 +61,15 @@ def fit(start: int, end: int | None, length_s: float) -> tuple[int, int | None]:
 def read_cut(
     path: Path, start: int, end: int | None, on_repair: Callable[[str], None] = lambda _message: None
 ) -> Samples:
-    """A part of a recording as 16 kHz mono, (samples,). Memory holds the part only.
+    """Reads a cut as 16 kHz mono, (samples,). Memory holds only the cut, not the whole recording.
 
     Args:
         path: the recording.
         start, end: in samples at 16 kHz; None is the end of the recording.
-        on_repair: as for `samples.read`.
+        on_repair: as for `device_app.audio.samples.read`.
 
     Raises:
-        BadAudioError: the recording cannot be read, or the part is outside it or shorter than 0.1 s.
+        BadAudioError: the recording cannot be read, or the cut is outside it or shorter than 0.1 s.
     """
     invalid = InvalidSamples()
     cut = _seek(path, start, end, invalid)
@@ -90,7 +90,7 @@ def read_cut(
 
 
 def _seek(path: Path, start: int, end: int | None, invalid: InvalidSamples) -> Samples | None:
-    """Reads from just before the cut; None where the format or the header does not allow it.
+    """Reads a cut by seeking to just before it; None where the format or the header does not allow that.
 
     libsndfile seeks within the length that the header declares, which is wrong in joined and unfinished files.
     """

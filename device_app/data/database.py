@@ -44,7 +44,8 @@ class FullDiskError(StorageError):
 def connect(path: Path) -> sqlite3.Connection:
     """Opens a database in an existing folder, or creates an empty one that only its owner can read.
 
-    It starts no transaction: see `transaction`. On a full disk, no other process can use the database meanwhile.
+    It starts no transaction: see `transaction`. On a full disk, it locks the database: no other process can use it
+    until the connection is closed.
 
     Raises:
         sqlite3.Error, OSError: it cannot be opened or written.
@@ -74,7 +75,7 @@ def _connect(path: Path, *, exclusive: bool = False) -> sqlite3.Connection:
         connection.execute("PRAGMA foreign_keys = ON")
         # Overwrite deleted content with zeros; only some builds of SQLite do so by default.
         connection.execute("PRAGMA secure_delete = ON")
-    except UnicodeDecodeError as error:  # of SQLite's message, which quotes a damaged schema
+    except UnicodeDecodeError as error:  # raised for an error message of SQLite that quotes a damaged schema
         connection.close()
         raise sqlite3.DatabaseError("its schema is damaged: a text in it is not UTF-8") from error
     except BaseException:

@@ -21,6 +21,13 @@ def export_domain(
 ) -> int:
     """Writes the labelled utterances of a domain into a new folder; returns how many.
 
+    Args:
+        store: the store.
+        domain: the name of the domain.
+        form: the format.
+        out: the new folder.
+        on_done: called with the number of utterances that were written since the last call.
+
     Raises:
         BadInputError: there is no such domain, it has no labelled utterance, or `out` is in use.
         StorageError: `out` cannot be written; it is unchanged.
@@ -31,14 +38,14 @@ def export_domain(
     with folder_in_one_step(out) as folder:
         (folder / "audio").mkdir()
         for utterance in chosen:
-            shutil.copyfile(utterance.audio, folder / "audio" / _name(utterance))
+            shutil.copyfile(utterance.audio, folder / "audio" / _audio_name(utterance))
             on_done(1)
-        table, text = _TABLES[form](chosen)
-        (folder / table).write_text(text, "utf-8")
+        name, text = _TABLES[form](chosen)
+        (folder / name).write_text(text, "utf-8")
     return len(chosen)
 
 
-def _name(utterance: StoredUtterance) -> str:
+def _audio_name(utterance: StoredUtterance) -> str:
     return f"{utterance.number:06}.flac"
 
 
@@ -46,8 +53,8 @@ def _nemo(utterances: Sequence[StoredUtterance]) -> tuple[str, str]:
     """NeMo reads `audio_filepath`, Moonshine's trainer `audio`; both take paths relative to the manifest."""
     lines = (
         {
-            "audio_filepath": f"audio/{_name(u)}",
-            "audio": f"audio/{_name(u)}",
+            "audio_filepath": f"audio/{_audio_name(u)}",
+            "audio": f"audio/{_audio_name(u)}",
             "text": u.text,
             "duration": round(u.duration_s, 3),
             "speaker": u.speaker or "",
@@ -62,8 +69,9 @@ def _audiofolder(utterances: Sequence[StoredUtterance]) -> tuple[str, str]:
     table = io.StringIO(newline="")
     writer = csv.writer(table)
     writer.writerow(["file_name", "transcription", "speaker", "split"])
-    writer.writerows([f"audio/{_name(u)}", u.text, u.speaker or "", u.split] for u in utterances)
+    writer.writerows([f"audio/{_audio_name(u)}", u.text, u.speaker or "", u.split] for u in utterances)
     return "metadata.csv", table.getvalue()
 
 
+# Functions that return the name and the text of the table that lists the recordings.
 _TABLES = {DatasetFormat.NEMO: _nemo, DatasetFormat.AUDIOFOLDER: _audiofolder}

@@ -19,11 +19,12 @@ from device_app.data.utterance import StoredUtterance, Utterance
 from editing.errors import BadAudioError, BadInputError, one_line
 
 MAX_UTTERANCE_S = 30.0  # the longest segment that the recogniser supports and is fine-tuned on
+TOLERANCE_S = 0.1  # a recording of the maximal length may have a few samples more after resampling
 BATCH = 64  # utterances in a transaction
+READERS = 2  # threads that read and encode the recordings of a batch
 # A corpus of at least so many texts, of which at least this share is in capitals, is published in capitals.
 MIN_CAPITAL_TEXTS = 10
 CAPITALS_SHARE = 0.95
-TOLERANCE_S = 0.1  # a recording of the maximal length may have a few samples more after resampling
 
 
 @dataclass
@@ -83,7 +84,7 @@ def import_utterances(
     for name, names_of_speakers in speakers.items():
         store.split_speakers(name, names_of_speakers)
     remaining = iter(utterances)
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(READERS) as pool:
         while batch := list(islice(remaining, BATCH)):
             new: list[Utterance] = []
             for result in pool.map(partial(_read, domain, lower_case, report.repaired.append), batch):
@@ -108,14 +109,15 @@ def _is_in_domain(report: ImportReport, store: Store, one: Utterance) -> bool:
 
 
 def _count(report: ImportReport, store: Store, new: Sequence[Utterance], stored: Sequence[StoredUtterance]) -> None:
-    kept = {(one.domain, one.sha256) for one in stored}
+    """Counts the utterances of a batch in the report: `stored` are those of `new` that the store took."""
+    added = {(one.domain, one.sha256) for one in stored}
     for one in new:
         key = (one.domain, one.recorded.sha256)
-        if key not in kept:  # the domain already had it, or another process has just added it
+        if key not in added:  # the domain already had it, or another process has just added it
             report.duplicates.append(_source(one))
             report.other_texts += _other_text(one, store.find(*key))
             continue
-        kept.remove(key)
+        added.remove(key)  # a second one of this batch is a duplicate
         report.imported += 1
         report.seconds += one.recorded.duration_s
         report.unlabelled += one.text is None
@@ -157,6 +159,7 @@ def _source(one: Utterance) -> str:
 def _read(
     domain: str | None, lower_case: bool, on_repair: Callable[[str], None], found: Utterance
 ) -> Utterance | _Skipped:
+    """Reads an utterance, checks it and encodes it for the store. Runs in a thread of the pool."""
     source = _source(found)
     text = found.text.lower() if found.text and lower_case else found.text
     try:

@@ -20,7 +20,7 @@ from editing.json_text import is_number, parse_json, shown
 AUDIO_KEYS = ("audio_filepath", "audio", "file_name")
 MAX_TEXT_CHARS = 200_000  # about four hours of speech; to score a longer text takes minutes
 TEXT_KEYS = ("text", "transcription", "sentence")
-IN_FOLDER = "manifest.jsonl"  # the manifest of a folder
+FILE_NAME = "manifest.jsonl"  # of the manifest, where the path given is a folder
 MAX_PATH_LENGTH, MAX_FILE_NAME_LENGTH = 4096, 255  # bytes, on Linux
 MAX_DURATION_S = 1e7  # seconds (115 days); a larger offset or duration is an error
 
@@ -43,7 +43,7 @@ def read_manifest(path: Path, split: str | None = None) -> list[Utterance]:
             The message names the line.
     """
     if os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises where a name is too long)
-        path = path / IN_FOLDER
+        path = path / FILE_NAME
     utterances = list(read_lines(path, needs_text=True))
     for one in utterances:
         if not os.path.isfile(one.file):  # noqa: PTH113 (as above)
@@ -76,7 +76,7 @@ def read_lines(path: Path, *, needs_text: bool = False) -> Iterator[Utterance]:
             yield _utterance(path, number, line, needs_text)
 
 
-def inside(folder: Path, name: str, location: str) -> Path:
+def path_inside(folder: Path, name: str, location: str) -> Path:
     """Returns the path of a file that a corpus names: absolute, or relative to the corpus and inside its folder.
 
     Symbolic links in the corpus may point outside it: the Hugging Face cache, DVC and git-annex
@@ -169,7 +169,7 @@ def _utterance(manifest: Path, number: int, line: str, needs_text: bool) -> Utte
     start, end = _cut(record, location)
     return Utterance(
         id=_name(record, "id", location) or _default_id(audio, record),
-        audio=inside(manifest.parent, audio, location),
+        audio=path_inside(manifest.parent, audio, location),
         start=start,
         end=end,
         text=_checked_unicode(one_spaced(text or ""), "text", location) or None,
@@ -200,11 +200,11 @@ def _checked_unicode(text: str, key: str, location: str) -> str:
 
 
 def _cut(record: dict[str, Any], location: str) -> tuple[int, int | None]:
-    """Start and end, in samples at 16 kHz, of the part that "offset" and "duration" select."""
+    """Start and end, in samples at 16 kHz, of the part that "offset" and "duration" select; an end of None is open."""
     from device_app.audio.samples import SAMPLE_RATE
 
     for key in ("offset", "duration"):
-        value = record.get(key, 1)
+        value = record.get(key, 1)  # 1 is valid for both: an absent key is no error
         if not is_number(value) or not 0 <= value <= MAX_DURATION_S or (key == "duration" and not value):
             least = "above 0" if key == "duration" else "from 0"
             raise BadInputError(
@@ -217,6 +217,7 @@ def _cut(record: dict[str, Any], location: str) -> tuple[int, int | None]:
 
 
 def _default_id(audio: str, record: dict[str, Any]) -> str:
+    """The id of a line without one: the path as the line has it, and the part in seconds unless it begins at 0."""
     if not record.get("offset"):
         return audio
     return f"{audio}@{record['offset']:.3f}" + (f"+{record['duration']:.3f}" if "duration" in record else "")

@@ -1,4 +1,4 @@
-"""Valid names of domains and speakers, and valid transcripts of utterances."""
+"""Valid names of domains, speakers and profiles, and valid transcripts of utterances."""
 
 from __future__ import annotations
 
@@ -10,14 +10,21 @@ from editing.former_names import DOMAINS
 
 DEFAULT_DOMAIN = "my-speech"  # of recordings and adaptations for which no domain is named
 GUARD_SET = "general speech"  # the domain of the guard set, in every file and table that lists domains
-EXAMPLES = {"profile": "anna", "domain": "me", "speaker": "Anna"}
+EXAMPLES = {"profile": "anna", "domain": "me", "speaker": "Anna"}  # of a name, for the message that it is empty
 MAX_NAME_LENGTH = 100  # characters
 MAX_TEXT_LENGTH = 1000  # characters; a minute of fast speech has fewer
 JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"  # part of the spelling in Persian and in Indic scripts
 
 
 def checked_name(name: str, kind: str) -> str:
-    """Checks the name of a domain or speaker: 1 to 100 printable characters, no slash, no spaces at its ends.
+    """Checks the name of a domain, speaker or profile: 1 to 100 printable characters, no slash, no spaces at its ends.
+
+    Args:
+        name: the name.
+        kind: "domain", "speaker" or "profile".
+
+    Returns:
+        The same name.
 
     Raises:
         BadInputError: it is not valid, or a domain's name looks like that of the guard set.
@@ -56,8 +63,8 @@ def is_reserved(name: str) -> bool:
 def looks_like(name: str, other: str) -> bool:
     """Whether two names can be mistaken for each other.
 
-    Case, accents, spaces, punctuation and invisible characters make no difference, nor do letters of another script
-    in the place of Latin ones if at least two letters are the same.
+    Case, accents, spaces, punctuation and invisible characters make no difference. Nor do letters of another script in
+    the place of Latin ones, if at least two letters are the same: a name all in another script is no imitation.
     """
     ours, theirs = _skeleton(name), _skeleton(other)
     if len(ours) != len(theirs):
@@ -68,7 +75,7 @@ def looks_like(name: str, other: str) -> bool:
 
 
 def _skeleton(name: str) -> str:
-    """The letters and digits of a name, in lower case and without accents; 1 and capital I count as l."""
+    """The letters and digits of a name, in lower case and without accents; 1, | and capital I count as l."""
     folded = unicodedata.normalize("NFKD", name).replace("I", "l").replace("1", "l").replace("|", "l").casefold()
     return "".join(c for c in unicodedata.normalize("NFKD", folded) if c.isalnum())
 

@@ -85,7 +85,10 @@ def _rows(path: Path, reader: Iterator[list[str]]) -> Iterator[tuple[str, list[s
 
 
 def _holds_row(cell: str, width: int, column: int, folder: Path) -> bool:
-    """Whether a cell of several lines contains a row of the table: one that names an existing recording."""
+    """Whether a cell of several lines contains a row of the table: one that names an existing recording.
+
+    Only tables with commas have such cells: in `TabSeparated` no quotation mark joins lines.
+    """
     for line in cell.split("\n")[1:]:
         cells = line.split(",")
         if len(cells) >= width and (name := cells[column].strip()) and os.path.lexists(folder / name):

@@ -24,7 +24,7 @@ def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
         data = read_bounded(path, max_bytes)
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read as text ({error.strerror or error})") from error
-    except ValueError as error:  # of a path, or the size
+    except ValueError as error:  # the path has a null byte, or the file is too large
         raise BadInputError(f"{path}: cannot be read as text ({one_line(str(error))})") from error
     try:
         return data.decode("utf-8-sig")

@@ -26,7 +26,7 @@ Split = Literal["train", "test"]
 HELD_OUT = frozenset({"test", "testing", "dev", "devel", "development", "val", "valid", "validation", "eval"})
 TRAINING = frozenset({"train", "training"})
 
-MIN_CONFIDENCE = 0.8  # hypotheses and words with a lower confidence are shown as unsure
+MIN_CONFIDENCE = 0.8  # hypotheses and words with a lower confidence are shown as unsure; chosen, not measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Recording:
         flac: the whole FLAC file, 16 kHz, mono.
         duration_s: duration of the audio in seconds.
         level_dbfs, peak_dbfs: loudness (RMS) and peak in dB relative to full scale.
-        clipped: fraction of samples at full scale, or in a flat peak.
+        clipped: fraction of samples that are clipped: at full scale, or, where it was recorded here, in a flat peak.
         snr_db: signal-to-noise ratio; None if it was not measured.
     """
 
@@ -143,7 +143,7 @@ class Utterance:
         return self.start == 0 and self.end is None
 
     def read(self, on_repair: Callable[[str], None] = lambda _message: None) -> Samples:
-        """(samples,) at 16 kHz, from `start` to `end`.
+        """Reads the audio from `start` to `end`: (samples,) at 16 kHz, mono.
 
         Args:
             on_repair: called with a message if a few samples are no numbers, and were read as 0.
@@ -164,8 +164,8 @@ class Utterance:
         except BadAudioError as error:  # other lines may be parts of the same file
             raise BadAudioError(f"{self.location}: {error}" if self.location else str(error)) from error
 
-    def known(self) -> dict[str, Any]:
-        """The fields that every utterance has, for stages whose type adds fields."""
+    def base_fields(self) -> dict[str, Any]:
+        """The fields of `Utterance` by name, from which a stage builds a subclass with more fields."""
         return {one.name: getattr(self, one.name) for one in fields(Utterance)}
 
 

@@ -15,7 +15,14 @@ from device_app.recognition.transcriber import Transcriber
 
 @dataclass(frozen=True)
 class Scored:
-    """An utterance and its hypothesis; `seconds` is the processing time, `duration_s` the duration of the audio."""
+    """An utterance and its hypothesis.
+
+    Attributes:
+        utterance: the utterance.
+        hypothesis: the recogniser's transcript.
+        duration_s: duration of the audio in seconds.
+        seconds: seconds that the recogniser took.
+    """
 
     utterance: Utterance
     hypothesis: str
@@ -54,7 +61,7 @@ def evaluate(
 
     Args:
         transcriber: the transcriber to evaluate.
-        manifests: utterances by path of the manifest, or by another name.
+        manifests: utterances by path of the manifest, or by another name; at least one utterance in all.
         worst: number of utterances with the highest WER to report.
         on_done: called after each utterance.
         on_repair: as for `Utterance.read`.
@@ -116,6 +123,7 @@ def _rates_by_speaker(
 
 
 def _worst(scored: Sequence[Scored], alignments: Mapping[str, Alignment], count: int) -> list[dict[str, Any]]:
+    """The utterances with the highest WER under the first normaliser, without those that have no error."""
     name, alignment = next(iter(alignments.items()))
     rates = [alignment.rates([index]).wer for index in range(len(scored))]
     ranked = sorted(range(len(scored)), key=lambda index: -rates[index])

@@ -29,9 +29,16 @@ FILE = "machine-speed.json"
 RUNS = 3  # of which the median counts
 RECORDINGS_MEASURED = 3  # the shortest of those in the package; some 10 s of speech
 
-# Frames of the encoder per second of speech. Whisper pads every segment to 30 s; segments have about 6 s.
-FRAMES_PER_S: Mapping[str, float] = {"moonshine": 41.7, "whisper": 50 * 30 / 6, "conformer-ctc": 25.0, "auto-ctc": 50.0}
-TOKENS_PER_S = 4.0 * 1.3  # of English, and of the beam's other hypotheses
+# Frames of the encoder per second of speech, by family: Moonshine has one in 384 samples, Conformer one in 40 ms,
+# wav2vec2 and its like one in 20 ms. Whisper has one in 20 ms too, but pads every segment, of about 6 s, to 30 s.
+FRAMES_PER_S: Mapping[str, float] = {
+    "moonshine": SAMPLE_RATE / 384,
+    "whisper": 50 * 30 / 6,
+    "conformer-ctc": 25.0,
+    "auto-ctc": 50.0,
+}
+OTHER_FRAMES_PER_S = 50.0  # of families that are not listed
+TOKENS_PER_S = 4.0 * 1.3  # 4 tokens per second of English speech, and 30 % more for the beam's other hypotheses
 
 BYTES_IN_MEMORY = 2.0  # per parameter of an int8 model: the file, and what ONNX Runtime makes of it
 
@@ -42,32 +49,34 @@ ADAPTATION_S = 79.0
 ADAPTATION_RTF = 0.013
 ADAPTATION_GB = 2.1
 BYTES_IN_TRAINING = 16
+MIN_ADAPTATION_GB = 0.5  # the least that is estimated, however small the model
 
 
 @dataclass(frozen=True)
 class Size:
-    """Parameters in millions, by what decides how often they are used.
+    """Parameters in millions, by how often they are used.
 
     Attributes:
         family: the family of the model.
         encoder: used once a frame.
         decoder: used once a token, the output layer included.
-        rate: the published error rate, and of what; empty if there is none.
+        published: the error rate by its authors, such as "12.7 % WER"; empty if there is none.
     """
 
     family: str
     encoder: float
     decoder: float
-    rate: str = ""
+    published: str = ""
 
     @property
     def parameters(self) -> float:
+        """All parameters, in millions."""
         return self.encoder + self.decoder
 
     @property
     def work(self) -> float:
         """Millions of multiplications per second of speech."""
-        return self.encoder * FRAMES_PER_S.get(self.family, 50.0) + self.decoder * TOKENS_PER_S
+        return self.encoder * FRAMES_PER_S.get(self.family, OTHER_FRAMES_PER_S) + self.decoder * TOKENS_PER_S
 
 
 # Published models. Their authors' word error rates, means over the English sets of the Open ASR leaderboard: Moonshine
@@ -87,7 +96,7 @@ class Machine:
 
     Attributes:
         rtf: seconds of computation per second of audio.
-        memory_mb: peak memory of the process.
+        memory_mb: peak memory of the process, in MB (10^6 bytes).
     """
 
     rtf: float
@@ -104,8 +113,8 @@ class Fit:
         rtf: seconds of computation per second of audio.
         memory_mb: peak memory while transcribing.
         adaptation_s: seconds of a fine-tuning on 60 short recordings.
-        adaptation_gb: its memory.
-        published: error rate by its authors; empty if there is none.
+        adaptation_gb: its memory, in GB.
+        published: as `Size.published`.
     """
 
     name: str
@@ -133,8 +142,8 @@ def size_of(bundle: Bundle) -> Size:
             encoder += count
         else:
             decoder += count
-    published = PUBLISHED.get(bundle.name)
-    return Size(bundle.family, encoder / 1e6, decoder / 1e6, published.rate if published else "")
+    listed = PUBLISHED.get(bundle.name)
+    return Size(bundle.family, encoder / 1e6, decoder / 1e6, listed.published if listed else "")
 
 
 def machine() -> Machine:
@@ -176,22 +185,27 @@ def fits(installed: Mapping[str, Bundle]) -> list[Fit]:
 
     Args:
         installed: bundles by name; those without weights are left out.
+
+    Raises:
+        BundleError: the weights of a bundle are damaged.
+        StorageError: the data folder cannot be written.
     """
     here, embedded = machine(), size_of(embedded_bundle())
     sizes = {name: size_of(bundle) for name, bundle in installed.items() if WEIGHTS in bundle.files}
     found = []
     for name, size in {**PUBLISHED, **sizes}.items():
         rtf = here.rtf * size.work / embedded.work
-        more = size.parameters - embedded.parameters  # million
+        more_millions = size.parameters - embedded.parameters
+        adaptation_gb = ADAPTATION_GB + BYTES_IN_TRAINING * more_millions / 1000
         found.append(
             Fit(
                 name=name,
                 is_installed=name in sizes,
                 rtf=round(rtf, 4),
-                memory_mb=round(max(0.0, here.memory_mb + BYTES_IN_MEMORY * more)),
+                memory_mb=round(max(0.0, here.memory_mb + BYTES_IN_MEMORY * more_millions)),
                 adaptation_s=round(ADAPTATION_S * rtf / ADAPTATION_RTF),
-                adaptation_gb=round(max(0.5, ADAPTATION_GB + BYTES_IN_TRAINING * more / 1000), 1),
-                published=size.rate,
+                adaptation_gb=round(max(MIN_ADAPTATION_GB, adaptation_gb), 1),
+                published=size.published,
             )
         )
     return sorted(found, key=lambda fit: fit.rtf)

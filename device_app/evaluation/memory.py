@@ -29,4 +29,4 @@ def peak_memory_mb() -> float:
 def reset_peak_memory() -> None:
     """Resets the peak, so that the peak of one task is not reported for the next; Linux only."""
     with suppress(OSError):
-        (PROCESS / "clear_refs").write_text("5")
+        (PROCESS / "clear_refs").write_text("5")  # sets VmHWM to the present size, see proc(5)

@@ -13,6 +13,9 @@ from difflib import SequenceMatcher
 from device_app.evaluation.error_rates import basic
 
 MIN_CHANGE = 0.02  # of all words; a smaller change of style is not mentioned
+# Labels with less than a third of the model's capitals or marks are taken to lack them by convention: labels in the
+# model's style come close to its shares, and labels without capitals or marks have almost none.
+LACKING = 1 / 3
 # Marks within a text, Arabic and East Asian ones too; without the full stop, which may belong to an abbreviation.
 MARKS = ",;:?!\u060c\u061b\u061f\u3001\uff0c\uff1f\uff01"
 SENTENCE_END = ".?!\u061f\u06d4\u0964\u3002\uff1f\uff01"
@@ -54,7 +57,7 @@ def style_change(before: Typography, after: Typography) -> str | None:
 def differs_in_style(labels: Sequence[str], hypotheses: Sequence[str]) -> bool:
     """Whether labels lack capitals or punctuation marks that the model writes."""
     ours, models = Typography.of(labels), Typography.of(hypotheses)
-    return ours.capitals < models.capitals / 3 or ours.marks < models.marks / 3
+    return ours.capitals < LACKING * models.capitals or ours.marks < LACKING * models.marks
 
 
 def in_model_style(labels: Sequence[str], hypotheses: Sequence[str]) -> list[str]:
@@ -93,6 +96,7 @@ class _Style:
 
 
 def _restyle(label: str, hypothesis: str, style: _Style) -> str:
+    """One label with the case and punctuation of its hypothesis, and of `style` where words differ."""
     words, models = label.split(), hypothesis.split()
     if not words:
         return label
@@ -109,7 +113,9 @@ def _restyle(label: str, hypothesis: str, style: _Style) -> str:
         elif kind == "replace" and last < len(words) and end < len(models):  # both continue with the same word
             models_mark = models[end - 1][-1]
             written[last - 1] = _with_mark(words[last - 1], models_mark if models_mark in MARKS else style.mark)
-    if not models[0][0].islower() if models else style.starts_with_capital:  # a digit also starts a sentence
+    # Of the hypothesis, if there is one; a digit also starts a sentence.
+    starts_with_capital = not models[0][0].islower() if models else style.starts_with_capital
+    if starts_with_capital:
         written[0] = written[0][:1].upper() + written[0][1:]
     if written[-1][-1].isalnum():
         written[-1] += models[-1][-1] if models and models[-1][-1] in SENTENCE_END else style.end

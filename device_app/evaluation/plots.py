@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from device_app.data.names import GUARD_SET
 from device_app.extras import how_to_install
 from editing.errors import BadInputError, MissingDependencyError
 from editing.files import write_atomically
@@ -85,7 +84,13 @@ def draw_heat_map(axes: Any, values: NDArray[np.float64], fontsize: str, **optio
 def draw_matrix(
     domains: Sequence[str], versions: Sequence[str], wer: Sequence[Mapping[str, float]], path: Path
 ) -> None:
-    """Draws the WER of each domain (columns) with each version (rows) as a heat map.
+    """Draws the WER of each domain (columns) with each version (rows) as a heat map, in percent.
+
+    Args:
+        domains: names of the columns.
+        versions: names of the rows.
+        wer: the WER by domain of each version, as fractions; a domain that is missing leaves its cell empty.
+        path: the file of the image.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
@@ -95,9 +100,7 @@ def draw_matrix(
     figure = new_figure(1.6 + 1.1 * len(domains), 1.4 + 0.5 * len(versions))
     axes = figure.subplots()
     image = draw_heat_map(axes, values, "small", vmin=0)
-    axes.set_xticks(
-        range(len(domains)), [plot_text(name) if name != GUARD_SET else "general speech" for name in domains], **SLANTED
-    )
+    axes.set_xticks(range(len(domains)), [plot_text(name) for name in domains], **SLANTED)
     axes.set_yticks(range(len(versions)), [plot_text(version) for version in versions])
     figure.colorbar(image, label="WER in %")
     save_figure(figure, path)

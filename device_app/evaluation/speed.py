@@ -26,14 +26,15 @@ def measure(
     """Times transcription of whole recordings, of clips, and of live speech.
 
     Args:
-        transcriber: freshly loaded; its first transcription is timed separately.
+        transcriber: freshly loaded; its first transcription, of 3 s, is timed separately.
         recordings: speech at 16 kHz, at least 10 s in total.
         repeats: number of runs that a median is taken over.
         on_done: called `steps(repeats)` times.
 
     Returns:
-        rtf (seconds per second of audio, over all recordings), first_text_s, clips_ms by clip length
-        in seconds, end_of_speech_ms (median, p95), and silence_s: the silence that ends an utterance.
+        rtf (seconds of computation per second of audio: the median of the repeats, each over all recordings),
+        first_text_s, clips_ms by clip length in seconds, end_of_speech_ms (median, p95; see
+        `end_of_speech_latencies`), and silence_s: the silence that ends an utterance.
 
     Raises:
         BadInputError: no utterance ended in the live measurement, because the recordings have no speech.

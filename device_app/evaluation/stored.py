@@ -10,8 +10,8 @@ from device_app.data.utterance import Utterance
 from editing.errors import BadInputError
 
 
-def stored_entries(domains: Sequence[str], split: str) -> dict[str, Sequence[Utterance]]:
-    """The labelled stored recordings of each domain that are in a split.
+def labelled_utterances(domains: Sequence[str], split: str) -> dict[str, Sequence[Utterance]]:
+    """The labelled stored utterances of each domain that are in a split; their number becomes their `id`.
 
     Args:
         domains: names of domains.
@@ -20,7 +20,7 @@ def stored_entries(domains: Sequence[str], split: str) -> dict[str, Sequence[Utt
     Raises:
         BadInputError: there is no such domain, or it has no such recordings.
     """
-    entries: dict[str, Sequence[Utterance]] = {}
+    utterances: dict[str, Sequence[Utterance]] = {}
     with Store() as store:
         for domain in domains:
             found = [one for one in store.utterances(domain) if one.text is not None and one.split == split]
@@ -29,5 +29,5 @@ def stored_entries(domains: Sequence[str], split: str) -> dict[str, Sequence[Utt
                     f"{domain} has no recordings with a text in the split {split!r}"
                     "; 'asr-edge dataset list' shows what there is"
                 )
-            entries[domain] = [replace(one, id=str(one.number)) for one in found]
-    return entries
+            utterances[domain] = [replace(one, id=str(one.number)) for one in found]
+    return utterances

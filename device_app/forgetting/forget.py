@@ -50,10 +50,10 @@ class Plan:
         selection: what to forget.
         recordings: numbers of the utterances.
         domains: the domains of which edits go.
-        edits: those that go, by the folder of their ledger.
-        dependent: those that stay although they may have been trained on top of one that goes, likewise.
-        untouched: copies elsewhere that are known of, one line each.
-        terms, replacements: how many of the list of terms go.
+        edits: edits that go, by the folder of their ledger.
+        dependent: edits that stay although they may have been trained on top of one that goes, by the same folders.
+        untouched: known copies elsewhere, which stay, one line each.
+        terms, replacements: how many entries of the list of terms go.
     """
 
     selection: Selection
@@ -65,10 +65,6 @@ class Plan:
     terms: int = 0
     replacements: int = 0
 
-    @property
-    def is_empty(self) -> bool:
-        return not self.recordings and not any(self.edits.values())
-
 
 def plan(store: Store, selection: Selection) -> Plan:
     """Finds what to remove; changes nothing.
@@ -79,18 +75,18 @@ def plan(store: Store, selection: Selection) -> Plan:
         BadInputError: there is no such speaker or domain, or a host is training on its recordings.
         StorageError: a ledger is damaged.
     """
-    records = {files.folder: (files, ledgers.read_record(files)) for files in _ledgers()}
-    known = {folder: record for folder, (_, record) in records.items() if record is not None}
+    read = {files.folder: ledgers.read_record(files) for files in _ledgers()}
+    records = {folder: record for folder, record in read.items() if record is not None}
     recordings, domains = _recordings(store, selection)
-    has_edits = any(ledgers.edits_of(record, domains) for record in known.values())
+    has_edits = any(ledgers.edits_of(record, domains) for record in records.values())
     if selection.domain is not None and not recordings and not has_edits:
         raise BadInputError(f"there are no recordings and no edits of a domain {selection.domain!r}")
     edits = {
         folder: list(record.edits) if selection.everything else ledgers.edits_of(record, domains)
-        for folder, record in known.items()
+        for folder, record in records.items()
     }
     _refuse_running_jobs(selection, domains)
-    dependent = {folder: ledgers.trained_later(record, edits[folder]) for folder, record in known.items()}
+    dependent = {folder: ledgers.trained_later(record, edits[folder]) for folder, record in records.items()}
     listed = stored_terms() if selection.everything else TermList()
     return Plan(
         selection,

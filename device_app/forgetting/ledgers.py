@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -37,9 +37,9 @@ def read_record(files: LedgerFiles) -> Record | None:
 
 
 def edits_of(record: Record, domains: Collection[str]) -> list[Edit]:
-    """The edits that were trained on domains here, and all others that have one of their task vectors."""
+    """The edits that were trained on these domains on this machine, and all others that have one of their vectors."""
     trained = [edit for edit in record.edits if edit.kind == "adapt" and {*edit.domains} & {*domains}]
-    vectors = {name for edit in trained for name in edit.vectors}
+    vectors = {digest for edit in trained for digest in edit.vectors}
     return [
         edit
         for edit in record.edits
@@ -66,11 +66,13 @@ def without(record: Record, forgotten: Sequence[Edit], hidden: Collection[str]) 
         hidden: domains whose names and WERs are removed too.
     """
     numbers = [edit.id for edit in record.edits if edit not in forgotten]
-    new = {number: index for index, number in enumerate(numbers, 1)}
-    edits = [_hide(replace(record.edits[number - 1], id=new[number]), hidden) for number in numbers]
+    new_numbers = {number: new_number for new_number, number in enumerate(numbers, 1)}
+    edits = [_hide(replace(record.edits[number - 1], id=new_numbers[number]), hidden) for number in numbers]
     active = record.versions[record.current]
     applied = [
-        Applied(new[one.edit], one.vectors, one.method, one.settings) for one in active.applied if one.edit in new
+        Applied(new_numbers[one.edit], one.vectors, one.method, one.settings)
+        for one in active.applied
+        if one.edit in new_numbers
     ]
     base = replace(record.versions[0], wer=_without_keys(record.versions[0].wer, hidden))
     if not applied:
@@ -81,9 +83,10 @@ def without(record: Record, forgotten: Sequence[Edit], hidden: Collection[str]) 
 
 
 def _hide(edit: Edit, hidden: Collection[str]) -> Edit:
+    """An edit without the names and WERs of domains."""
     reasons = list(edit.reasons)
     for domain in hidden:
-        reasons = [reason.replace(domain, FORGOTTEN) for reason in reasons]
+        reasons = [_name_pattern(domain).sub(FORGOTTEN, reason) for reason in reasons]
     return replace(
         edit,
         domains=[FORGOTTEN if domain in hidden else domain for domain in edit.domains],
@@ -102,6 +105,11 @@ def erase(files: LedgerFiles, domains: Collection[str], hidden: Collection[str])
 
     After a kill, the same call finishes the work.
 
+    Args:
+        files: the files of the ledger.
+        domains: domains whose edits are removed.
+        hidden: domains whose names and WERs are removed from the other edits too.
+
     Raises:
         BlockedError: another process is changing the ledger.
         StorageError: it is damaged, or cannot be written.
@@ -111,24 +119,32 @@ def erase(files: LedgerFiles, domains: Collection[str], hidden: Collection[str])
         if record is None:
             return
         forgotten = edits_of(record, domains)
-        left = without(record, forgotten, hidden) if forgotten or _mentions(record, hidden) else record
-        names = {name for edit in forgotten for name in edit.vectors} - left.vectors
-        if left is not record:
-            data = left.to_bytes()
+        remaining = without(record, forgotten, hidden) if forgotten or _mentions(record, hidden) else record
+        digests = {digest for edit in forgotten for digest in edit.vectors} - remaining.vectors
+        if remaining is not record:
+            data = remaining.to_bytes()
             write_all_atomically({files.previous: data, files.ledger: data})  # the previous one names the edits too
         for folder in (files.vectors, files.quarantine):
             for path in folder.glob(f"*{SUFFIX}"):
-                if path.stem in left.vectors and folder == files.vectors:
+                if path.stem in remaining.vectors and folder == files.vectors:
                     continue
-                if _digest(path) in names or path.stem in names or _domain(path) in domains:
+                if _digest(path) in digests or path.stem in digests or _domain(path) in domains:
                     path.unlink(missing_ok=True)
             if folder.is_dir():
                 sync(folder)
 
 
 def _mentions(record: Record, domains: Collection[str]) -> bool:
-    text = record.to_bytes().decode()
-    return any(json.dumps(domain, ensure_ascii=False)[1:-1] in text for domain in domains)
+    """Whether a record has the name of one of these domains: of an edit or a WER, in a reason, or in `Version.why`."""
+    names = {name for edit in record.edits for name in (*edit.domains, *edit.before, *edit.after)}
+    names |= {name for version in record.versions for name in version.wer}
+    texts = [*(reason for edit in record.edits for reason in edit.reasons), *(one.why for one in record.versions)]
+    return any(domain in names or any(map(_name_pattern(domain).search, texts)) for domain in domains)
+
+
+def _name_pattern(domain: str) -> re.Pattern[str]:
+    """Finds the name of a domain in a text, but not the same letters inside another word."""
+    return re.compile(rf"(?<!\w){re.escape(domain)}(?!\w)")
 
 
 def erase_all(files: LedgerFiles) -> None:
@@ -146,12 +162,14 @@ def erase_all(files: LedgerFiles) -> None:
 
 
 def _digest(path: Path) -> str:
+    """The SHA-256 of a file; "" if it cannot be read."""
     with suppress(OSError), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
     return ""
 
 
 def _domain(path: Path) -> str | None:
+    """The domain in the metadata of a task vector; None if it cannot be read."""
     try:
         return read_origin(path).domain
     except (TaskVectorError, OSError):

@@ -9,7 +9,7 @@ from device_app.models.ledger import edited
 from editing.ranges import Range
 from export.bundle import Bundle
 
-VERSIONS = Range(0, 1_000_000, is_whole=True)
+VERSIONS = Range(0, 1_000_000, is_whole=True)  # a check of the type; the ledger knows which versions there are
 
 
 def my_model(name: str | Path | None = None, version: int | None = None) -> Bundle:

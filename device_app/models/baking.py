@@ -22,7 +22,7 @@ from editing.method import Tensors
 from editing.privacy import make_folder
 from export.bundle import BAKE_VERSION, Bundle, Precision
 
-RECORD = "baked.json"
+RECORD = "baked.json"  # SHA-256 of each baked file by its name; written last, so a folder without it is incomplete
 
 
 def baked(bundle: Bundle, precision: Precision = "int8", on_bake: Callable[[], None] | None = None) -> Path:
@@ -41,7 +41,7 @@ def baked(bundle: Bundle, precision: Precision = "int8", on_bake: Callable[[], N
         StorageError: the data folder cannot be written.
     """
     bundle.check()
-    if any(name.startswith(f"{precision}/") for name in bundle.files):
+    if any(name.startswith(f"{precision}/") for name in bundle.files):  # an exported bundle
         return bundle.folder / precision
     folder = baked_folder(bundle, precision)
     if not _is_intact(folder):

@@ -33,8 +33,8 @@ def models_folder() -> Path:
 
 
 def pulled_models() -> dict[str, Path]:
-    """Models installed by `asr-edge model pull`: name -> folder."""
-    return {path.parent.name: path.parent for path in sorted(models_folder().glob("*/model.json"))}
+    """Models installed by `asr-edge model pull`: name -> folder. Hidden folders are installations that did not end."""
+    return {path.parent.name: path.parent for path in sorted(models_folder().glob("[!.]*/model.json"))}
 
 
 def model_names() -> list[str]:

@@ -24,7 +24,8 @@ from editing.files import sha256
 from editing.task_vector import read_origin, summarise
 from export.bundle import Bundle
 
-IN_PROGRESS_S = 300.0  # baked files that changed more recently may still be written by another process
+# Baked files that changed more recently may still be written by another process; baking takes seconds.
+IN_PROGRESS_S = 300.0
 
 
 def examine_models() -> list[Finding]:
@@ -44,10 +45,9 @@ def _examine_ledger(files: LedgerFiles, base: Bundle | None) -> Iterator[Finding
     for path in _half_written(files):
         repair = _locked(files, partial(path.unlink, missing_ok=True))
         yield Finding("incomplete files of models", str(path), "they are removed", repair)
-    record = None
+    record: Record | None = None  # of the ledger, or of the copy that will replace a damaged one
     try:
-        found = files.read_ledger()
-        record = found[0] if found is not None else None
+        record = _record(files.read_ledger())
     except NewerRecordError as error:
         kind = "ledgers of a newer asr-edge"
         yield Finding(kind, f"{files.ledger}: {error}", "use that version of asr-edge", is_fault=False)
@@ -57,9 +57,8 @@ def _examine_ledger(files: LedgerFiles, base: Bundle | None) -> Iterator[Finding
         return
     except DamagedRecordError as error:
         yield _damaged_ledger(files, str(error))
-        with suppress(DamagedRecordError, NewerRecordError, StorageError):  # the ledger that will replace it
-            found = files.read(files.previous)
-            record = found[0] if found is not None else None
+        with suppress(DamagedRecordError, NewerRecordError, StorageError):
+            record = _record(files.read(files.previous))
     else:
         yield from _damaged_previous(files)
         if record is None:
@@ -68,6 +67,11 @@ def _examine_ledger(files: LedgerFiles, base: Bundle | None) -> Iterator[Finding
         yield from _damaged_vectors(files, record, base)
     yield from _unreferenced_vectors(files)
     yield from _quarantined(files)
+
+
+def _record(found: tuple[Record, bytes] | None) -> Record | None:
+    """The record of what `LedgerFiles.read` returns."""
+    return None if found is None else found[0]
 
 
 def _half_written(files: LedgerFiles) -> list[Path]:
@@ -121,19 +125,19 @@ def _quarantine_previous(files: LedgerFiles) -> None:
 
 
 def _damaged_vectors(files: LedgerFiles, record: Record, base: Bundle | None) -> Iterator[Finding]:
-    edits: Mapping[str, int] = {name: edit.id for edit in record.edits for name in edit.vectors}
-    if base is None and edits:
+    edit_numbers: Mapping[str, int] = {digest: edit.id for edit in record.edits for digest in edit.vectors}
+    if base is None and edit_numbers:
         line = f"{files.folder}: the base model {record.base[:8]} is not installed; vectors were not compared with it"
         yield Finding("ledgers without their model", line, "install the model again, or ignore this", is_fault=False)
     applied = {edit.edit for edit in record.versions[record.current].applied}
-    for name, edit in edits.items():
-        path = files.vector(name)
-        problem = _damage_of_vector(path, name, base)
+    for digest, edit in edit_numbers.items():
+        path = files.vector(digest)
+        problem = _damage_of_vector(path, digest, base)
         if not problem:
             continue
         line = f"{path}: the task vector of edit {edit} {problem}"
-        if files.find_in_quarantine(name) is not None:
-            repair = _locked(files, partial(files.restore_vector, name))
+        if files.find_in_quarantine(digest) is not None:
+            repair = _locked(files, partial(files.restore_vector, digest))
             yield Finding("damaged task vectors with an intact copy", line, "the intact copy replaces them", repair)
         elif edit in applied:
             remedy = "restore them from a backup, or revert their edits: asr-edge revert N"
@@ -143,12 +147,12 @@ def _damaged_vectors(files: LedgerFiles, record: Record, base: Bundle | None) ->
             yield Finding("missing or damaged task vectors of inactive edits", line, remedy)
 
 
-def _damage_of_vector(path: Path, name: str, base: Bundle | None) -> str:
-    """The damage to the file of a task vector, in one line; empty if there is none."""
+def _damage_of_vector(path: Path, digest: str, base: Bundle | None) -> str:
+    """The damage to the file of a task vector with this SHA-256, in one line; empty if there is none."""
     if not path.is_file():
         return "is missing"
     try:
-        if sha256(path) != name:
+        if sha256(path) != digest:
             return "does not match the hash in its name"
         shapes = None
         if base is not None:

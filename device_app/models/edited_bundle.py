@@ -16,14 +16,14 @@ from export.bundle import Bundle
 
 
 class VectorSource(Protocol):
-    """Provides the task vectors of edits by the hash of their file."""
+    """Provides the task vectors of edits by the SHA-256 of their file."""
 
-    def vector_path(self, name: str) -> Path:
-        """The path of the file with this hash."""
+    def vector_path(self, digest: str) -> Path:
+        """The path of the file with this SHA-256."""
         ...
 
-    def vector(self, name: str) -> TaskVector:
-        """Loads the file with this hash.
+    def vector(self, digest: str) -> TaskVector:
+        """Loads the file with this SHA-256.
 
         Raises:
             AsrEdgeError: the file is missing or damaged, or does not fit the base.
@@ -55,10 +55,10 @@ class EditedBundle(Bundle):
         """
         weights = super().weights()
         for applied in self.applied:
-            vectors = [self.source.vector(name).tensors for name in applied.vectors]
+            vectors = [self.source.vector(digest).tensors for digest in applied.vectors]
             try:
                 merged = METHODS[applied.method](vectors, **applied.settings)
-                weights = apply(weights, merged, out=merged)
+                weights = apply(weights, merged, out=merged)  # in the memory of `merged`, see `apply`
             except ValueError as error:
                 raise self.source.cannot_apply(applied, str(error)) from error
         return weights
@@ -69,12 +69,18 @@ class EditedBundle(Bundle):
 
     def vector_paths(self) -> list[Path]:
         """The files of the task vectors of the edits, without duplicates."""
-        names = dict.fromkeys(name for applied in self.applied for name in applied.vectors)
-        return [self.source.vector_path(name) for name in names]
+        digests = dict.fromkeys(digest for applied in self.applied for digest in applied.vectors)
+        return [self.source.vector_path(digest) for digest in digests]
 
 
 def edited_bundle(base: Bundle, applied: Sequence[Applied], source: VectorSource) -> Bundle:
-    """Returns a base with edits applied; the base itself if there are none."""
+    """Returns a base with edits applied; the base itself if there are none.
+
+    Args:
+        base: the base.
+        applied: the edits, in order.
+        source: provides their task vectors when the weights are needed.
+    """
     if not applied:
         return base
     own = {one.name: getattr(base, one.name) for one in fields(Bundle)}

@@ -12,7 +12,7 @@ from editing.files import folder_in_one_step
 from export.bake import bake, bake_graph
 from export.bundle import GRAPHS, LICENCE, NEMO_GRAPH, PRECISIONS, WEIGHTS, Bundle, Precision, write_record
 
-BLANK = "<blk>"
+BLANK = "<blk>"  # the name of the CTC blank in NeMo's vocabularies
 
 
 def export_bundle(bundle: Bundle, precision: Precision, out: Path) -> Bundle:
@@ -39,7 +39,7 @@ def export_nemo(bundle: Bundle, precision: Precision, out: Path) -> None:
     """Writes a CTC model in the layout that onnx-asr ("nemo-conformer-ctc") and sherpa-onnx (NeMo CTC) load.
 
     `model.onnx` (`model.int8.onnx`) takes NeMo features "audio_signal" (batch, bins, frames) and
-    "length" (batch,), and returns "logprobs" (batch, frames, vocabulary). `vocab.txt` and its copy
+    "length" (batch,) in frames, and returns "logprobs" (batch, frames, vocabulary). `vocab.txt` and its copy
     `tokens.txt` have one token per line, the blank last. `config.json` is for onnx-asr.
 
     Raises:

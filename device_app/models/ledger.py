@@ -32,7 +32,7 @@ from export.bundle import WEIGHTS, Bundle
 
 __all__ = ["Applied", "Edit", "Ledger", "Version", "edited", "ledger_files"]
 
-EditState = Literal["active", "kept out", "reverted"]
+EditState = Literal["active", "kept out", "reverted"]  # "kept out": the gate rejected it
 
 
 class Ledger:
@@ -56,8 +56,8 @@ class Ledger:
         self.edits: list[Edit] = []
         self.versions = [Version(0, None)]
         self.current = self.versions[0]
-        self._read_bytes: bytes | None = None
-        self._written: set[str] = set()
+        self._read_bytes: bytes | None = None  # the file of the ledger as it was read; None if there is none
+        self._written: set[str] = set()  # SHA-256 of the vectors that were stored since `changing` was entered
         self._read()
 
     @property
@@ -122,17 +122,17 @@ class Ledger:
     # Vectors
 
     def store_vector(self, vector: TaskVector) -> str:
-        """Writes the file of a task vector; returns its hash.
+        """Writes the file of a task vector; returns its SHA-256.
 
         Raises:
             StorageError: it cannot be written.
         """
         data = vector.to_bytes()
-        name = hashlib.sha256(data).hexdigest()
-        if not self.vector_path(name).exists():
-            self._written.add(name)
-        write_atomically(self.vector_path(name), data)
-        return name
+        digest = hashlib.sha256(data).hexdigest()
+        if not self.vector_path(digest).exists():
+            self._written.add(digest)
+        write_atomically(self.vector_path(digest), data)
+        return digest
 
     def quarantine_unreferenced(self) -> None:
         """Moves task vectors that no edit refers to into quarantine. Call it inside `changing`.
@@ -151,8 +151,8 @@ class Ledger:
 
     def has_edit_of(self, vector: TaskVector) -> bool:
         """Whether an edit has exactly this task vector."""
-        name = hashlib.sha256(vector.to_bytes()).hexdigest()
-        return any(name in edit.vectors for edit in self.edits)
+        digest = hashlib.sha256(vector.to_bytes()).hexdigest()
+        return any(digest in edit.vectors for edit in self.edits)
 
     def check(self, vectors: Mapping[str, TaskVector]) -> None:
         """Checks that task vectors, by the name to use in error messages, can be merged into the model.
@@ -176,21 +176,21 @@ class Ledger:
         """
         return TaskVector.load(path, base=self.base.weights_hash, shapes=self.base.shapes(), name=name)
 
-    def vector_path(self, name: str) -> Path:
-        """The path of the task vector with this hash."""
-        return self.files.vector(name)
+    def vector_path(self, digest: str) -> Path:
+        """The path of the task vector with this SHA-256."""
+        return self.files.vector(digest)
 
-    def vector(self, name: str) -> TaskVector:
-        """Loads the task vector with this hash.
+    def vector(self, digest: str) -> TaskVector:
+        """Loads the task vector whose file has this SHA-256.
 
         Raises:
             StorageError: the file is missing or damaged.
         """
-        path = self.vector_path(name)
+        path = self.vector_path(digest)
         remedy = "'asr-edge doctor' looks for an intact copy; or 'asr-edge restore FILE' brings it back from a backup"
         if not path.is_file():
             raise StorageError(f"{path}: is missing; {remedy}")
-        if sha256(path) != name:
+        if sha256(path) != digest:
             raise StorageError(f"{path}: is damaged; {remedy}")
         return self.load(path)
 
@@ -253,15 +253,20 @@ class Ledger:
         return {domain: latest.get(domain, wer) for domain, wer in edit.after.items()}
 
     def draft(self, applied: Sequence[Applied], why: str) -> Version:
-        """Creates a draft version with these edits. `promote` makes it active."""
+        """Creates a draft: a version that is not in the ledger yet. `promote` records it and makes it active.
+
+        Args:
+            applied: its edits, in order.
+            why: the change that created it, for `Version.why`.
+        """
         created = datetime.now(UTC).isoformat(timespec="seconds")
         return Version(len(self.versions), self.current.id, tuple(applied), why, created)
 
     def with_edit(self, edit: Edit, replaced: Sequence[int] = ()) -> Version:
         """A draft: the active version with a new edit, and without the edits that it replaces."""
-        left = [applied for applied in self.current.applied if applied.edit not in replaced]
+        kept = [applied for applied in self.current.applied if applied.edit not in replaced]
         applied = Applied(edit.id, edit.vectors, edit.method, edit.settings)
-        return self.draft([*left, applied], f"{edit.kind} {edit.domain}".strip())
+        return self.draft([*kept, applied], f"{edit.kind} {edit.domain}".strip())
 
     def without(self, identity: int) -> Version:
         """A draft: the active version without one of its edits, which need not be the last.
@@ -270,8 +275,8 @@ class Ledger:
             BadInputError: the active version does not have this edit.
         """
         self._applied(identity)
-        left = [applied for applied in self.current.applied if applied.edit != identity]
-        return self.draft(left, f"revert {identity}")
+        kept = [applied for applied in self.current.applied if applied.edit != identity]
+        return self.draft(kept, f"revert {identity}")
 
     def with_settings(self, identity: int, **settings: Any) -> Version:
         """A draft: the active version with other settings of an edit, which is added if it is not applied yet.
@@ -294,6 +299,7 @@ class Ledger:
         return self.draft(applied, f"reweight {identity}")
 
     def _applied(self, identity: int) -> Applied:
+        """How the active version applies an edit. Raises BadInputError if it does not."""
         edit = self.edit(identity)
         for applied in self.current.applied:
             if applied.edit == edit.id:

@@ -49,9 +49,9 @@ class LedgerFiles:
     def quarantine(self) -> Path:
         return self.folder / "quarantine"
 
-    def vector(self, name: str) -> Path:
-        """The path of the task vector with this hash."""
-        return self.vectors / f"{name}{SUFFIX}"
+    def vector(self, digest: str) -> Path:
+        """The path of the task vector with this SHA-256."""
+        return self.vectors / f"{digest}{SUFFIX}"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -164,14 +164,14 @@ class LedgerFiles:
             StorageError: the ledger or its previous copy cannot be read.
         """
         found = self.read(self.ledger)
-        named = set() if found is None else found[0].vectors
+        referenced = set() if found is None else found[0].vectors
         try:
             before = self.read(self.previous)
         except (DamagedRecordError, NewerRecordError):
             before = None
         if before is not None:
-            named |= before[0].vectors
-        return sorted(path for path in self.vectors.glob("*") if path.stem not in named or path.suffix != SUFFIX)
+            referenced |= before[0].vectors
+        return sorted(path for path in self.vectors.glob("*") if path.stem not in referenced or path.suffix != SUFFIX)
 
     def move_into_quarantine(self, path: Path) -> Path:
         """Moves a file into quarantine; returns its new path.
@@ -189,19 +189,21 @@ class LedgerFiles:
             raise cannot_write(target, error) from error
         return target
 
-    def find_in_quarantine(self, name: str) -> Path | None:
-        """The path of an intact copy of a task vector in quarantine, or None."""
-        return next((path for path in self.quarantine.glob(f"{name}*{SUFFIX}") if sha256(path) == name), None)
+    def find_in_quarantine(self, digest: str) -> Path | None:
+        """The path of an intact copy of the task vector with this SHA-256 in quarantine, or None."""
+        return next((path for path in self.quarantine.glob(f"{digest}*{SUFFIX}") if sha256(path) == digest), None)
 
-    def restore_vector(self, name: str) -> None:
-        """Moves a task vector from quarantine back to the task vectors.
+    def restore_vector(self, digest: str) -> None:
+        """Moves the task vector with this SHA-256 from quarantine back to the task vectors; a damaged one goes there.
+
+        Does nothing if the vector is intact, or the quarantine has no intact copy.
 
         Raises:
             StorageError: the folder cannot be written.
         """
-        found = self.find_in_quarantine(name)
-        target = self.vector(name)
-        if found is None or (target.is_file() and sha256(target) == name):
+        found = self.find_in_quarantine(digest)
+        target = self.vector(digest)
+        if found is None or (target.is_file() and sha256(target) == digest):
             return
         try:
             make_folder(self.vectors)
@@ -226,6 +228,7 @@ class LedgerFiles:
             self.move_into_quarantine(path)
 
     def _place_in_quarantine(self, path: Path) -> Path:
+        """A free path in quarantine: a task vector keeps its name where it can; others get the time and a number."""
         if HASH.fullmatch(path.stem) and not (self.quarantine / path.name).exists():
             return self.quarantine / path.name
         when = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")

@@ -19,6 +19,8 @@ MAX_BYTES = 256 << 20  # the ledger of a thousand edits has half of that
 LATER_FIELDS = ("held_out", "rejection", "retired_terms")  # of an edit; ledgers without them open
 HASH = re.compile(r"[0-9a-f]{64}")
 
+Check = Callable[[Any], bool]  # whether a value from JSON is valid
+
 
 @dataclass(frozen=True)
 class Edit:
@@ -62,13 +64,19 @@ class Edit:
         return " + ".join(self.domains)
 
     def record(self) -> dict[str, Any]:
-        """It for JSON. Fields that older ledgers lack are left out where there is nothing in them."""
+        """The edit as a JSON object. Fields that older ledgers lack are left out where there is nothing in them."""
         return {name: value for name, value in asdict(self).items() if name not in LATER_FIELDS or value}
 
 
 @dataclass(frozen=True)
 class Applied:
-    """An edit as applied in a version; its settings may differ from the initial ones."""
+    """An edit as applied in a version.
+
+    Attributes:
+        edit: the number of the edit.
+        vectors: hashes of the files of its task vectors.
+        method, settings: as in `Edit`, but `reweight` may have changed the settings.
+    """
 
     edit: int
     vectors: Sequence[str]
@@ -82,7 +90,7 @@ class Version:
 
     Attributes:
         id: its number; 0 is the base.
-        parent: the version that was active before.
+        parent: the number of the version that was active before; None for the base.
         applied: the edits, in order.
         why: the change that created it, as a display text.
         created: ISO 8601, UTC.
@@ -116,10 +124,10 @@ class Record:
     @property
     def vectors(self) -> set[str]:
         """The hashes of all task vectors that an edit refers to."""
-        return {name for edit in self.edits for name in edit.vectors}
+        return {digest for edit in self.edits for digest in edit.vectors}
 
     def to_bytes(self) -> bytes:
-        """The file's bytes."""
+        """The record as the bytes of the ledger's file: JSON, UTF-8."""
         record = {
             "format_version": FORMAT_VERSION,
             "base": self.base,
@@ -174,7 +182,7 @@ def _record(value: Any) -> Record:
 
 def _edit(number: int, value: Any) -> Edit:
     subject = f"edit {number}"
-    kinds: dict[str, Callable[[Any], bool]] = {
+    checks: dict[str, Check] = {
         "id": lambda found: is_whole_number(found) and found == number,
         "kind": _is_text,
         "domains": _are_texts,
@@ -191,7 +199,7 @@ def _edit(number: int, value: Any) -> Edit:
         "rejection": lambda found: found is None or _is_text(found),
         "retired_terms": _are_texts,
     }
-    found = Edit(**_checked(value, subject, kinds, Edit))
+    found = Edit(**_checked(value, subject, checks, Edit))
     edit = replace(found, before=translated(found.before, DOMAINS), after=translated(found.after, DOMAINS))
     _check_settings(subject, edit.method, edit.settings)
     if edit.after.keys() != edit.before.keys():
@@ -201,7 +209,7 @@ def _edit(number: int, value: Any) -> Edit:
 
 def _version(number: int, value: Any, edits: Sequence[Edit]) -> Version:
     subject = f"version {number}"
-    kinds: dict[str, Callable[[Any], bool]] = {
+    checks: dict[str, Check] = {
         "id": lambda found: is_whole_number(found) and found == number,
         # A parent has a smaller number, so every chain of parents ends at the base.
         "parent": lambda found: is_whole_number(found, maximum=number - 1) if number else found is None,
@@ -210,46 +218,55 @@ def _version(number: int, value: Any, edits: Sequence[Edit]) -> Version:
         "created": _is_text,
         "wer": is_scores,
     }
-    known = _checked(value, subject, kinds, Version)
+    known = _checked(value, subject, checks, Version)
     applied = [_applied(subject, one, edits) for one in known.get("applied", ())]
     version = Version(**{**known, "applied": applied})
     return replace(version, why=translated_reason(version.why), wer=translated(version.wer, DOMAINS))
 
 
 def _applied(subject: str, value: Any, edits: Sequence[Edit]) -> Applied:
-    kinds: dict[str, Callable[[Any], bool]] = {
+    checks: dict[str, Check] = {
         "edit": lambda found: is_whole_number(found, minimum=1, maximum=len(edits)),
         "vectors": _are_hashes,
         "method": lambda found: _is_text(found) and found in METHODS,
         "settings": lambda found: isinstance(found, dict),
     }
-    applied = Applied(**_checked(value, f"an edit of {subject}", kinds, Applied))
+    applied = Applied(**_checked(value, f"an edit of {subject}", checks, Applied))
     if not set(applied.vectors) <= set(edits[applied.edit - 1].vectors):
         raise ValueError(f"{subject} has task vectors for edit {applied.edit} that this edit does not have")
     _check_settings(f"edit {applied.edit} of {subject}", applied.method, applied.settings)
     return applied
 
 
-def _checked(value: Any, subject: str, kinds: Mapping[str, Callable[[Any], bool]], kind: type[Any]) -> dict[str, Any]:
+def _checked(value: Any, subject: str, checks: Mapping[str, Check], dataclass_type: type[Any]) -> dict[str, Any]:
     """Checks the fields of a JSON object for a dataclass; fields with a default may be missing.
+
+    Args:
+        value: the object.
+        subject: its name in error messages.
+        checks: whether the value of a field is valid, by its name.
+        dataclass_type: the dataclass.
+
+    Returns:
+        The object.
 
     Raises:
         ValueError: it is not an object, lacks a field, or has a field that is unknown or invalid.
     """
     if not isinstance(value, dict):
         raise ValueError(f"{subject} is not a JSON object")
-    if unknown := sorted(value.keys() - kinds.keys()):
+    if unknown := sorted(value.keys() - checks.keys()):
         raise ValueError(f"{subject} has the unknown field {shown(unknown[0])}")
-    needed = {one.name for one in fields(kind) if one.default is MISSING and one.default_factory is MISSING}
-    _check_fields(value, subject, {name: fits for name, fits in kinds.items() if name in needed | value.keys()})
+    needed = {one.name for one in fields(dataclass_type) if one.default is MISSING and one.default_factory is MISSING}
+    _check_fields(value, subject, {name: check for name, check in checks.items() if name in needed | value.keys()})
     return value
 
 
-def _check_fields(value: Mapping[str, Any], subject: str, kinds: Mapping[str, Callable[[Any], bool]]) -> None:
-    for name, fits in kinds.items():
+def _check_fields(value: Mapping[str, Any], subject: str, checks: Mapping[str, Check]) -> None:
+    for name, is_valid in checks.items():
         if name not in value:
             raise ValueError(f"{subject} has no {name!r}")
-        if not fits(value[name]):
+        if not is_valid(value[name]):
             raise ValueError(f"{subject} has an invalid {name!r}: {shown(value[name])}")
 
 
@@ -260,8 +277,8 @@ def _check_settings(subject: str, method: str, settings: Mapping[str, Any]) -> N
     for name, value in settings.items():
         if name not in known:
             raise ValueError(f"{subject} has a setting that {method} does not have: {shown(name)}")
-        fits = {str: _is_text, int: is_whole_number}.get(type(known[name]), is_number)
-        if not (fits(value) or (name == "lam" and is_scores(value))):
+        is_valid = {str: _is_text, int: is_whole_number}.get(type(known[name]), is_number)
+        if not (is_valid(value) or (name == "lam" and is_scores(value))):  # lambda may differ by part of the model
             raise ValueError(f"{subject} has an invalid {name!r}: {shown(value)}")
     try:
         METHODS[method].check(settings)

@@ -11,10 +11,11 @@ from editing.errors import BadInputError
 from export.bundle import DEFAULT_LANGUAGE
 
 CARD = "README.md"
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 20  # of a card
+MAX_VALUE_CHARACTERS = 200  # of a value that is shown; the rest is cut off
 
 # Licences that allow every use, with their SPDX identifiers. The hub has its own, in lower case.
-FREE = {"mit": "MIT", "apache-2.0": "Apache-2.0", "bsd-3-clause": "BSD-3-Clause", "cc0-1.0": "CC0-1.0"}
+SPDX_OF_FREE = {"mit": "MIT", "apache-2.0": "Apache-2.0", "bsd-3-clause": "BSD-3-Clause", "cc0-1.0": "CC0-1.0"}
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,13 @@ class ModelCard:
     @property
     def is_free(self) -> bool:
         """Whether the licence is known to allow every use."""
-        return self.licence in FREE
+        return self.licence in SPDX_OF_FREE
 
     @property
     def spdx(self) -> str:
         """The SPDX identifier of the licence; LicenseRef-... for those that SPDX does not list."""
         plain = re.sub(r"[^A-Za-z0-9.-]+", "-", self.licence).strip("-")
-        return FREE.get(self.licence) or f"LicenseRef-{plain or 'unknown'}"
+        return SPDX_OF_FREE.get(self.licence) or f"LicenseRef-{plain or 'unknown'}"
 
     def language(self, chosen: str | None = None) -> str:
         """The language of the model's text: by default that of the card, English without a card.
@@ -97,4 +98,4 @@ def _text(value: Any) -> str:
     """A value of the card as one short line; YAML reads the code of Norwegian, no, as false."""
     if value is False:
         return "no"
-    return " ".join(value.split())[:200] if isinstance(value, str) else ""
+    return " ".join(value.split())[:MAX_VALUE_CHARACTERS] if isinstance(value, str) else ""

@@ -46,9 +46,9 @@ ARCHITECTURE = (  # what the graphs depend on
     "decoder_num_attention_heads",
     "rope_parameters",
 )
-CONFIG_KEYS = (
+CONFIG_KEYS = (  # numbers that a bundle keeps
     "vocab_size",
-    *ARCHITECTURE[:-1],
+    *ARCHITECTURE[:-1],  # all but rope_parameters, which is no number
     "max_position_embeddings",
     "bos_token_id",
     "eos_token_id",
@@ -112,6 +112,10 @@ def _check_files(folder: Path) -> None:
 def read_checkpoint(folder: Path) -> tuple[dict[str, Any], Tensors]:
     """Reads the configuration and the tensors of an fp32 Moonshine checkpoint from the hub.
 
+    Returns:
+        The configuration that a bundle keeps, and the tensors by their names in torch, without the output layer, which
+        is tied to the embedding.
+
     Raises:
         BadInputError: files are missing, damaged, or of another model.
     """
@@ -122,9 +126,9 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], Tensors]:
         raise BadInputError(f"{folder / 'config.json'}: cannot be read ({one_line(str(error))})") from error
     if not isinstance(published, dict) or published.get("model_type") != "moonshine":
         raise BadInputError(f"{folder / 'config.json'}: not the configuration of a Moonshine model")
-    absent = [key for key in CONFIG_KEYS if type(published.get(key)) is not int or published[key] < 1]
-    if absent:
-        raise BadInputError(f"{folder / 'config.json'}: lacks {', '.join(absent)}, or has other values than numbers")
+    invalid = [key for key in CONFIG_KEYS if type(published.get(key)) is not int or published[key] < 1]
+    if invalid:
+        raise BadInputError(f"{folder / 'config.json'}: lacks {', '.join(invalid)}, or has other values than numbers")
     other = [key for key, value in FIXED.items() if published.get(key, value) != value]
     other += [
         key for key in HEADS if published.get(key) not in (None, published[key.replace("key_value", "attention")])
@@ -136,7 +140,7 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], Tensors]:
     rope = published.get("rope_parameters") or published
     if not isinstance(rope, dict):
         raise BadInputError(f"{folder / 'config.json'}: rope_parameters is not an object")
-    config["rope_parameters"] = {
+    config["rope_parameters"] = {  # the defaults are those of transformers' MoonshineConfig
         "rope_type": "default",
         "rope_theta": rope.get("rope_theta", 10000.0),
         "partial_rotary_factor": rope.get("partial_rotary_factor", 0.9),
@@ -191,7 +195,7 @@ def _remedy() -> str:
 
 
 def _checked_name(name: str) -> str:
-    if Path(name).name != name or name in ("", ".", "..", "embedded") or not re.fullmatch(r"[\w.-]+", name):
+    if Path(name).name != name or name == "embedded" or not re.fullmatch(r"\w[\w.-]*", name):
         raise BadInputError(f"{name!r} cannot be a model's name")
     if (models_folder() / name).exists():
         raise BadInputError(

@@ -34,9 +34,9 @@ MANIFEST = "manifest.jsonl"
 MAX_MANIFEST_BYTES = 16 << 20
 MAX_UTTERANCES = 20_000
 NAMES = re.compile(r"(audio/[0-9a-f]{64}\.flac|vectors/[0-9a-f]{64}\.safetensors)")
-CHUNK = 1 << 20
+CHUNK = 1 << 20  # bytes that are read at a time
 MAX_SPEECH_S = 100 * 3600.0  # each line of the manifest counts, also if it names a recording again
-TOLERANCE_S = 1.0  # added to the maximal duration of an utterance
+TOLERANCE_S = 1.0  # added to the maximal duration of an utterance; the device itself tolerates 0.1 s
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _check_recordings(written: Mapping[str, Path], named: Mapping[Path, int]) ->
 
     Args:
         written: the files of the archive by their names.
-        named: how many lines of the manifest name each recording.
+        named: how many lines of the manifest name each recording, by its path.
     """
     listed_s = 0.0
     for name, target in written.items():

@@ -8,6 +8,7 @@ import random
 import ssl
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
@@ -19,17 +20,21 @@ from editing.errors import BadInputError, NetworkError
 from editing.files import write_atomically
 
 RETRY_S = 300.0  # gives up after this time without an answer
-MAX_PAUSE_S = 20.0
+MAX_PAUSE_S = 20.0  # the longest time between two attempts to reach a host
+MAX_BUSY_PAUSE_S = 60.0  # the longest time between two requests to a host that is busy, whatever it asks for
 RETRYABLE = frozenset({429, 502, 503, 504})  # status codes of a host that is busy
-CHUNK = 256 << 10
+CHUNK = 256 << 10  # bytes of an upload between two calls of `on_sent`
 MAX_VECTOR_BYTES = 1 << 30
-ENDED = frozenset({"done", "failed", "cancelled"})
+ENDED = frozenset({"done", "failed", "cancelled"})  # states of a job that do not change any more
 
 Result = TypeVar("Result")
 
 
 class HostClient:
-    """A client of one host.
+    """A client of one host. Its methods return the host's JSON objects as they are.
+
+    All of them raise BadInputError if the host refuses the request, is not a host of asr-edge or has a certificate
+    that is not trusted, and NetworkError if it has not answered for `retry_s`.
 
     Attributes:
         host: the host.
@@ -42,7 +47,7 @@ class HostClient:
         Args:
             host: a trusted host.
             report: receives a message when the host stops and starts answering.
-            retry_s: how long to retry without an answer.
+            retry_s: how many seconds to retry without an answer.
         """
         self.host = host
         self._report, self._retry_s = report, retry_s
@@ -112,7 +117,7 @@ class HostClient:
         return self._retrying(send)
 
     def follow(self, identity: str) -> Iterator[dict[str, Any]]:
-        """Yields the state of a job whenever it changes, until the job has ended."""
+        """Yields the state of a job whenever it changes, until the job has ended (`ENDED`)."""
         while True:
             try:
                 with self._http.stream("GET", f"/v1/jobs/{identity}/events", timeout=60.0) as answer:
@@ -152,10 +157,13 @@ class HostClient:
 
     # Retrying
 
-    def _record(self, method: str, url: str, **what: Any) -> dict[str, Any]:
-        return self._retrying(lambda: _json(self._checked(self._http.request(method, url, **what))))
+    def _record(self, method: str, url: str, **options: Any) -> dict[str, Any]:
+        """The JSON object that the host answers to a request; `options` are those of `httpx.Client.request`."""
+        return self._retrying(lambda: _json(self._checked(self._http.request(method, url, **options))))
 
     def _file(self, method: str, url: str, path: Path) -> str:
+        """Writes the content of an answer to a file; returns its SHA-256."""
+
         def fetch() -> str:
             data = bytearray()
             with self._http.stream(method, url) as answer:
@@ -187,7 +195,7 @@ class HostClient:
                 return result
             except _BusyError as later:
                 since = time.monotonic()  # the host answers, so it is only busy
-                time.sleep(min(later.after_s, 60.0) * random.uniform(1.0, 1.5))  # noqa: S311
+                time.sleep(min(later.after_s, MAX_BUSY_PAUSE_S) * random.uniform(1.0, 1.5))  # noqa: S311
             except httpx.TransportError as error:
                 if _is_certificate_error(error):
                     raise BadInputError(
@@ -205,8 +213,9 @@ class HostClient:
                     self._report(f"{self.host.url} does not answer ({error}); trying again ...")
                 time.sleep(min(MAX_PAUSE_S, 0.5 * 2**attempt) * random.uniform(0.5, 1.0))  # noqa: S311
 
-    def _checked(self, answer: httpx.Response, fine: Collection[int] = ()) -> httpx.Response:
-        if answer.is_success or answer.status_code in fine:
+    def _checked(self, answer: httpx.Response, accepted: Collection[int] = ()) -> httpx.Response:
+        """Returns an answer that is a success or has an accepted status code, and raises the error of any other."""
+        if answer.is_success or answer.status_code in accepted:
             return answer
         if answer.status_code in RETRYABLE:
             raise _BusyError(answer)
@@ -252,13 +261,20 @@ def _error_detail(answer: httpx.Response) -> str:
 
 
 def _json(answer: httpx.Response) -> dict[str, Any]:
-    record = answer.json()
-    if not isinstance(record, dict):
-        raise BadInputError(f"{answer.url.host}: is not a host of asr-edge")
-    return record
+    """The JSON object of an answer.
+
+    Raises:
+        BadInputError: it is something else, such as a page of another server.
+    """
+    with suppress(ValueError):
+        record = answer.json()
+        if isinstance(record, dict):
+            return record
+    raise BadInputError(f"{answer.url.host}: is not a host of asr-edge")
 
 
 def _chunks(path: Path, start: int, on_sent: Callable[[int], None]) -> Iterator[bytes]:
+    """Yields a file from a byte on; calls `on_sent` with the bytes of the whole file that were sent so far."""
     with path.open("rb") as file:
         file.seek(start)
         sent = start
@@ -273,6 +289,9 @@ def identity(url: str) -> dict[str, Any]:
 
     The connection is not verified, because nothing is known yet to verify it with. People compare the
     fingerprint instead.
+
+    Returns:
+        "key" and "authority", as `Host.key` and `Host.authority`.
 
     Raises:
         NetworkError: the host cannot be reached.

@@ -18,7 +18,8 @@ from editing.errors import BadInputError
 from editing.privacy import make_folder
 from editing.task_vector import TaskVector
 
-# The default scaling coefficient with which a device adds the merged vector; the host scores its merge with it.
+# The default scaling coefficient with which a device adds the merged vector. The host scores its merge with the same
+# one, so that its score is that of the devices.
 PULL_LAMBDA = 0.6
 
 

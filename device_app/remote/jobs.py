@@ -40,7 +40,8 @@ class Job:
     Attributes:
         key: the name of the job on this device; the host creates only one job per key, however often it is sent.
         url: the URL of the host.
-        model: the value of `--model`.
+        model: name or folder of the model: the value of `--model`, or the model in use when the job was made; None in
+            jobs of earlier versions.
         settings: the settings of the adaptation, including merge and gate, which run on this device.
         request: the request to the host, as it was sent.
         origin: metadata of the task vector.
@@ -176,6 +177,8 @@ def read_jobs(folder: Path) -> list[Job]:
         try:
             if record["key"] != path.parent.name:  # `delete` removes the folder of this name
                 raise ValueError("its key is not the name of its folder")
+            if not all(isinstance(record.get(name, ""), str) for name in ("url", "created", "identity")):
+                raise ValueError("its url, created or identity is not a text")
             found.append(_job(record))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise _damaged(path, error) from error
@@ -214,8 +217,8 @@ def pack_job(
         training_set: to fine-tune on.
         settings: the settings of the adaptation, including merge and gate, which run on this device.
         url: the URL of the host.
-        model: the value of `--model`.
-        finetuning: settings of the fine-tuning.
+        model: the value of `--model`; None is the model in use.
+        finetuning: settings of the fine-tuning, for the request to the host.
         send_held_out: also pack the held-out utterances, for early stopping on the host.
 
     Raises:
@@ -254,7 +257,11 @@ def pack_job(
 
 
 def kept_density(settings: AdaptationSettings) -> float:
-    """The fraction of entries of the task vector that the merge on the device needs, and the device requests."""
+    """The fraction of entries of the task vector that the merge on the device needs, and the device requests.
+
+    TIES with one vector only trims it, which the host can do, so that the download is smaller. Other methods, a
+    density over the whole vector and a sweep need all entries.
+    """
     merge = settings.merge.with_defaults(vectors=1)
     is_only_trimmed = settings.merge.method == "ties" and merge["scope"] == "tensor"
     return float(merge["density"]) if is_only_trimmed and not settings.sweep else 1.0

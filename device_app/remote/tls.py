@@ -26,6 +26,7 @@ AUTHORITY_KEY = "authority-key.pem"
 CERTIFICATE = "certificate.pem"
 CERTIFICATE_KEY = "certificate-key.pem"
 AUTHORITY_DAYS = 3650
+MAX_COMMON_NAME = 64  # characters, by RFC 5280
 CERTIFICATE_DAYS = 825  # some TLS libraries refuse certificates that are valid for longer
 
 
@@ -34,7 +35,7 @@ def make_certificate(folder: Path, names: Sequence[str]) -> None:
 
     Args:
         folder: folder of the four files; it becomes private.
-        names: DNS names and IP addresses by which devices reach the server.
+        names: DNS names and IP addresses by which devices reach the server; at least one.
 
     Raises:
         BadInputError: a name is invalid, or the authority is damaged or its key of another type.
@@ -44,8 +45,8 @@ def make_certificate(folder: Path, names: Sequence[str]) -> None:
     alternatives = [_alternative(name) for name in names]
     if not (folder / AUTHORITY).is_file():
         key = ec.generate_private_key(ec.SECP256R1())
-        write_atomically(folder / AUTHORITY_KEY, _private(key))
-        write_atomically(folder / AUTHORITY, _pem(_authority(key)))
+        write_atomically(folder / AUTHORITY_KEY, _private_pem(key))
+        write_atomically(folder / AUTHORITY, _pem(_authority_certificate(key)))
     authority, authority_key = _read_authority(folder)
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = (
@@ -56,7 +57,7 @@ def make_certificate(folder: Path, names: Sequence[str]) -> None:
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
-    write_atomically(folder / CERTIFICATE_KEY, _private(key))
+    write_atomically(folder / CERTIFICATE_KEY, _private_pem(key))
     write_atomically(folder / CERTIFICATE, _pem(certificate))
 
 
@@ -78,7 +79,7 @@ def _read_authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePri
     return authority, key
 
 
-def _authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+def _authority_certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "asr-edge host authority")])
     usage = {"key_cert_sign": True, "crl_sign": True}
     others = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
@@ -98,7 +99,7 @@ def _builder(subject: object, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
     now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, str(subject)[:64])]))
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, str(subject)[:MAX_COMMON_NAME])]))
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
@@ -121,7 +122,7 @@ def _alternative(name: str) -> x509.DNSName | x509.IPAddress:
     return x509.DNSName(ascii_name)
 
 
-def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
+def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -27,7 +27,7 @@ def make_token() -> str:
 
 
 def read_token(path: Path) -> str:
-    """Reads a token, which the command line would show to other users of the machine.
+    """Reads a token from a file or from the terminal: as an argument, other users of the machine could see it.
 
     Args:
         path: a file with the token on its first line; "-" asks at the terminal without showing what is typed, or reads

@@ -26,6 +26,10 @@ from editing.errors import AsrEdgeError, BadInputError, TrainingError, counted
 from editing.files import sha256
 from editing.task_vector import TaskVector
 
+# Seconds for which a host that does not answer is tried again; the user waits for both.
+CANCEL_RETRY_S = 20.0
+STATE_RETRY_S = 3.0  # a list of jobs asks for each of them
+
 
 def adapt_on_host(
     store: Store,
@@ -45,9 +49,9 @@ def adapt_on_host(
         store: the store with the utterances.
         ledger: the ledger of the model.
         settings: the settings of the adaptation.
-        finetuning: settings of the fine-tuning.
+        finetuning: settings of the fine-tuning, for the request to the host.
         host: a trusted host.
-        model: the value of `--model`.
+        model: the value of `--model`; None is the model in use.
         context: threads and reporter.
         send_held_out: also send the held-out utterances, for early stopping on the host.
         confirm: called with a question before recordings are sent to this host for the first time; it
@@ -80,6 +84,14 @@ def complete(
     store: Store, ledger: Ledger, job: Job, host: Host, test_sets: TestSets | None, context: ExecutionContext
 ) -> Outcome | None:
     """Sends a job as far as necessary, waits for the host, merges the task vector, and lets the gate decide.
+
+    Args:
+        store: the store with the domain.
+        ledger: the ledger of the model.
+        job: a packed job, sent or not.
+        host: its host.
+        test_sets: as for `finish`.
+        context: threads and reporter.
 
     Returns:
         The outcome; None if this task vector is an edit already.
@@ -219,17 +231,20 @@ def cancel(job: Job, report: Callable[[str], None]) -> None:
         BadInputError: the host refuses, or is no longer trusted.
     """
     if job.identity:
-        with HostClient(find_host(job.url), report, retry_s=20.0) as client:
+        with HostClient(find_host(job.url), report, retry_s=CANCEL_RETRY_S) as client:
             client.cancel(job.identity)
     job.delete()
 
 
 def state_of(job: Job) -> dict[str, Any]:
-    """The state of a job on its host: "state", and if known "place" (in the queue), "progress" and "error"."""
+    """The state of a job on its host: "state", and if known "place" (in the queue), "progress" and "error".
+
+    The state is "unknown", with the error, if the host cannot be asked.
+    """
     if not job.identity:
         return {"state": "not sent yet"}
     try:
-        with HostClient(find_host(job.url), retry_s=3.0) as client:
+        with HostClient(find_host(job.url), retry_s=STATE_RETRY_S) as client:
             state = client.job(job.identity)
         return {key: state[key] for key in ("state", "place", "progress", "error")}
     except AsrEdgeError as error:
@@ -238,14 +253,14 @@ def state_of(job: Job) -> dict[str, Any]:
 
 def describe(state: Mapping[str, Any]) -> str:
     """Describes the state of a job in one line."""
-    words = str(state["state"])
-    if words == "queued" and state.get("place"):
-        words += f", {state['place']} before it"
-    if at := state.get("progress"):
-        words += f", step {at['step']:.0f} of {at['steps']:.0f}, {at['left_s'] / 60:.0f} min left"
+    text = str(state["state"])
+    if text == "queued" and state.get("place"):
+        text += f", {state['place']} before it"
+    if progress := state.get("progress"):
+        text += f", step {progress['step']:.0f} of {progress['steps']:.0f}, {progress['left_s'] / 60:.0f} min left"
     if state.get("error"):
-        words += f" ({state['error']})"
-    return words
+        text += f" ({state['error']})"
+    return text
 
 
 def _from_total(advance: Callable[[float], None]) -> Callable[[int], None]:
@@ -266,12 +281,11 @@ def _following(show: OnUpdate, report: Callable[[str], None]) -> Callable[[Mappi
 
     def on_change(state: Mapping[str, Any]) -> None:
         nonlocal last
-        at = state.get("progress")
-        if at:
-            show(int(at["step"]), int(at["steps"]), int(at["epoch"]), float(at["loss"]))
-        words = describe({**state, "progress": None})
-        if words != last:
-            report(f"On the host: {words}")
-            last = words
+        if progress := state.get("progress"):
+            show(int(progress["step"]), int(progress["steps"]), int(progress["epoch"]), float(progress["loss"]))
+        text = describe({**state, "progress": None})
+        if text != last:
+            report(f"On the host: {text}")
+            last = text
 
     return on_change

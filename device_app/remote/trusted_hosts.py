@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from device_app.paths import data_folder
@@ -21,7 +22,7 @@ class Host:
     """A host with pinned keys.
 
     Attributes:
-        url: without a trailing slash.
+        url: its URL, without a trailing slash.
         key: its public signing key, base64.
         authority: the certificate of its own authority (PEM); None if it uses a public one.
         token: authenticates this device.
@@ -35,7 +36,7 @@ class Host:
     consent: bool = False
 
     def tls(self) -> ssl.SSLContext:
-        """A context for TLS 1.3 that trusts only the host's own authority, if it has one."""
+        """A context for TLS 1.3 that trusts only the host's own authority; those of the system if it has none."""
         context = ssl.create_default_context(cadata=self.authority)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         return context
@@ -49,7 +50,7 @@ def checked_url(url: str) -> str:
     """
     try:
         parts = urlsplit(url)
-        _ = parts.port
+        _ = parts.port  # raises if it is not a number
     except ValueError as error:
         raise BadInputError(f"{url}: is not the URL of a host ({error})") from error
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
@@ -62,7 +63,7 @@ def checked_url(url: str) -> str:
 
 
 def is_loopback(name: str) -> bool:
-    """Whether a host name is a loopback address."""
+    """Whether a host name is "localhost" or a loopback address."""
     if name == "localhost":
         return True
     try:
@@ -87,7 +88,7 @@ def read_hosts(path: Path) -> dict[str, Host]:
         StorageError: the file is damaged or cannot be read.
     """
     try:
-        return {url: Host(**host) for url, host in read_json(path).items()}
+        return {url: _host(url, record) for url, record in read_json(path).items()}
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -97,6 +98,19 @@ def read_hosts(path: Path) -> dict[str, Host]:
             f"{path}: is damaged ({one_line(str(error))}); 'asr-edge restore FILE' brings it back from a backup; "
             "without one, remove it and trust your hosts again"
         ) from error
+
+
+def _host(url: str, record: Mapping[str, Any]) -> Host:
+    """Parses the record of a host.
+
+    Raises:
+        ValueError, TypeError: the record is invalid, or that of another URL.
+    """
+    host = Host(**record)
+    are_texts = isinstance(host.key, str) and isinstance(host.authority, str | None) and isinstance(host.token, str)
+    if host.url != url or not are_texts or not isinstance(host.consent, bool):
+        raise ValueError(f"the record of {url} is invalid")
+    return host
 
 
 def find_host(url: str) -> Host:

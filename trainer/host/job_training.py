@@ -88,11 +88,11 @@ class _ArchivedVectors:
     base: Bundle
     files: Mapping[str, Path]
 
-    def vector_path(self, name: str) -> Path:
-        return self.files[name]
+    def vector_path(self, digest: str) -> Path:
+        return self.files[digest]
 
-    def vector(self, name: str) -> TaskVector:
-        path = self.vector_path(name)
+    def vector(self, digest: str) -> TaskVector:
+        path = self.vector_path(digest)
         return TaskVector.load(path, base=self.base.weights_hash, shapes=self.base.shapes(), name="the archive")
 
     def cannot_apply(self, applied: Applied, reason: str) -> BadInputError:

@@ -38,7 +38,7 @@ class TrainingUtterance(Utterance):
     @classmethod
     def of(cls, utterance: Utterance, start: int, end: int, tokens: Sequence[int]) -> TrainingUtterance:
         """Adds speech bounds and tokens to an utterance."""
-        return cls(**{**utterance.known(), "start": start, "end": end, "tokens": tokens})
+        return cls(**{**utterance.base_fields(), "start": start, "end": end, "tokens": tokens})
 
 
 def load_examples(labelled: Sequence[Utterance], tokenise: Callable[[str], list[int]]) -> list[TrainingUtterance]:

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from device_app.data.repair.utterances import RECOVERED
 from device_app.data.store import Store, damage
+from device_app.data.store.connection import DATABASE
 from device_app.data.store.quarantine import Quarantine
 from device_app.data.store.salvage import readable_records
 from device_app.finding import Finding
-
-DATABASE = "store.sqlite3"
 
 
 def examine_database(folder: Path) -> list[Finding]:

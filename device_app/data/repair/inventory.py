@@ -16,7 +16,12 @@ Record = Mapping[str, Any]  # of the quarantine
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the store, and the actual SHA-256 of its file; None if the file is missing."""
+    """A row of the store, compared with its file.
+
+    Attributes:
+        utterance: the row; its `sha256` is what the file should have.
+        digest: the SHA-256 that the file has; None if the file is missing.
+    """
 
     utterance: StoredUtterance
     digest: str | None
@@ -26,7 +31,7 @@ class Row:
         return self.utterance.number
 
     @property
-    def is_whole(self) -> bool:
+    def is_intact(self) -> bool:
         return self.digest == self.utterance.sha256
 
 
@@ -56,7 +61,7 @@ class Inventory:
             records: the records of the quarantine, the oldest first.
             is_readable: whether a file is audio that can be read.
         """
-        self.faulty = [row for row in rows if not row.is_whole]
+        self.faulty = [row for row in rows if not row.is_intact]
         self.records = _restorable(rows, records)
         self._numbers = {row.utterance.sha256: row.number for row in rows}
         self._is_readable = is_readable
@@ -66,10 +71,11 @@ class Inventory:
         for path in unknown:
             if _identity(path) not in named:
                 self._unknown[sha256(path)].append(path)
-        self._sources = {row.utterance.sha256: row.utterance.audio for row in rows if row.is_whole}
+        # By SHA-256: a file with these bytes that a row has, or will have after the repair.
+        self._owned = {row.utterance.sha256: row.utterance.audio for row in rows if row.is_intact}
         self.new_paths: dict[int, Path] = {}
         self.shared: set[int] = set()
-        self._find_places()
+        self._find_new_paths()
         files = {row.utterance.audio for row in self.faulty if row.digest is not None}
         claimed = {*self.new_paths.values()}
         self.exchanged = {
@@ -84,7 +90,7 @@ class Inventory:
     def _is_known(self, digest: str | None) -> bool:
         return digest in self._numbers or digest in self.records
 
-    def _find_places(self) -> None:
+    def _find_new_paths(self) -> None:
         """Finds a file with the bytes of each faulty row: another row's, one that no row names, or a shared one."""
         displaced: dict[str, list[Path]] = defaultdict(list)
         for row in self.faulty:
@@ -93,13 +99,13 @@ class Inventory:
         for row in self.faulty:
             digest = row.utterance.sha256
             if displaced[digest]:
-                self.new_paths[row.number] = self._sources[digest] = displaced[digest].pop(0)
-            elif (self._unknown.get(digest) or digest in self._sources) and self._is_lost(row):
+                self.new_paths[row.number] = self._owned[digest] = displaced[digest].pop(0)
+            elif (self._unknown.get(digest) or digest in self._owned) and self._is_lost(row):
                 if self._unknown.get(digest):
-                    self._sources[digest] = self._unknown[digest].pop(0)
+                    self._owned[digest] = self._unknown[digest].pop(0)
                 else:
                     self.shared.add(row.number)
-                self.new_paths[row.number] = self._sources[digest]
+                self.new_paths[row.number] = self._owned[digest]
 
     def _is_lost(self, row: Row) -> bool:
         """Whether the file of a faulty row does not contain its recording any more. An edited file still counts."""
@@ -107,7 +113,7 @@ class Inventory:
 
     def has_owner(self, digest: str) -> bool:
         """Whether a row has a file with these bytes, or will have one once `new_paths` are assigned."""
-        return digest in self._sources
+        return digest in self._owned
 
     def owner(self, digest: str) -> str:
         """Describes the utterance with this recording, for a message; there must be one."""
@@ -129,11 +135,12 @@ class Inventory:
 
 
 def _restorable(rows: Sequence[Row], records: Sequence[Record]) -> Mapping[str, list[Record]]:
-    held = {(row.utterance.domain, row.utterance.sha256) for row in rows}
+    """The newest record of each recording and domain, by SHA-256, unless a row has that recording in that domain."""
+    stored = {(row.utterance.domain, row.utterance.sha256) for row in rows}
     newest: dict[tuple[str, str], Record] = {}
     for record in records:
         key = (str(record.get("domain")), str(record.get("sha256")))
-        if key not in held:
+        if key not in stored:
             newest[key] = record
     found: dict[str, list[Record]] = {}
     for (_, digest), record in newest.items():
@@ -142,5 +149,6 @@ def _restorable(rows: Sequence[Row], records: Sequence[Record]) -> Mapping[str, 
 
 
 def _identity(path: Path) -> tuple[int, int]:
+    """Device and inode of a file, which a link to it shares."""
     found = path.stat()
     return found.st_dev, found.st_ino

@@ -111,10 +111,8 @@ def _examine_exchanged(store: Store, found: Inventory) -> Iterator[Finding]:
     # All of them are repaired in one transaction; each finding shows one of them.
     repair = cache(lambda: _attach(store, moves))
     for utterance, path in moves:
-        kind, remedy = (
-            "recordings whose files were exchanged",
-            "the utterances refer to the files with their recordings",
-        )
+        kind = "recordings whose files were exchanged"
+        remedy = "the utterances refer to the files with their recordings"
         yield Finding(kind, f"utterance {utterance.number}: its recording is in {path}", remedy, repair)
 
 
@@ -180,10 +178,10 @@ def _examine_unknown(store: Store, path: Path) -> Finding:
 
 def _examine_modes(store: Store, unknown: Collection[Path]) -> Iterator[Finding]:
     """Findings for files that other users can read, except for unknown ones, which have findings of their own."""
-    patterns = [pattern for pattern in DATA if "/" not in pattern]
+    patterns = [pattern for pattern in DATA if "/" not in pattern]  # those of subfolders are covered by `rglob` below
     for entry in private_entries(store.folder, patterns, LINKED):
-        inside = entry.rglob("*") if entry.is_dir() else ()
-        for path in (entry, *inside):
+        below = entry.rglob("*") if entry.is_dir() else ()
+        for path in (entry, *below):
             if path not in unknown and is_open_to_others(path):
                 remedy = "only you can read them"
                 yield Finding(
@@ -204,10 +202,12 @@ def _current(store: Store, utterance: StoredUtterance) -> StoredUtterance | None
 
 
 def _holds(path: Path, digest: str) -> bool:
+    """Whether a file exists and has this SHA-256."""
     return path.is_file() and sha256(path) == digest
 
 
 def _attach(store: Store, moves: Sequence[tuple[StoredUtterance, Path]]) -> None:
+    """Assigns each utterance the file that has its recording now."""
     new_paths = {}
     for utterance, path in moves:
         now = _current(store, utterance)
@@ -230,6 +230,7 @@ def _quarantine_overwritten(store: Store, utterance: StoredUtterance, digest: st
 
 
 def _measure(store: Store, utterance: StoredUtterance) -> None:
+    """Stores the audio of an edited file, in the form of the store, with its new measurements."""
     now = _current(store, utterance)
     if now is None or not now.audio.is_file():
         return
@@ -268,6 +269,7 @@ def _move_to_quarantine(store: Store, path: Path) -> None:
 
 
 def _recover(store: Store, path: Path) -> None:
+    """Adds a recording that belongs to no utterance as a new, unlabelled one."""
     if not path.is_file() or store.is_referenced(path):
         return
     recording = _measured(path)

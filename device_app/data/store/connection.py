@@ -18,8 +18,10 @@ from editing.errors import BadInputError, StorageError
 from editing.files import cannot_write
 from editing.privacy import make_folder, private_folder
 
-HIGHEST_VERSION = 1000  # a database of a higher version is damaged
-HALF_WRITTEN = f".*.{'[0-9a-f]' * 16}.tmp"  # as `editing.files` names what it writes
+DATABASE = "store.sqlite3"
+HIGHEST_VERSION = 1000  # a database with more migrations than this is damaged, not of a later asr-edge
+# Below the audio folder, where recordings are in subfolders, as `editing.files` names what it writes.
+HALF_WRITTEN = f"*/.*.{'[0-9a-f]' * 16}.tmp"
 Table = Literal["domain", "speaker"]
 
 
@@ -41,7 +43,7 @@ class Connection:
             StorageError: it cannot be opened or written, is damaged, or was written by a later version of asr-edge.
         """
         self.folder = folder
-        self.path = folder / "store.sqlite3"
+        self.path = folder / DATABASE
         self.audio_folder = folder / "audio"
         self.quarantine = Quarantine(folder)
         self._has_removed_half_written = False
@@ -51,7 +53,7 @@ class Connection:
             damage.check_not_lost(self.path, self.audio_folder)
             self.sql = database.connect(self.path)
             try:
-                self._opened = self.path.stat()
+                self._stat = self.path.stat()  # shows later whether another file has its place
                 self.was_migrated = migrate(self.sql, self.path)
                 damage.check_domains(self.sql)
             except BaseException as error:
@@ -114,7 +116,7 @@ class Connection:
             StorageError: the data folder was restored from a backup since the database was opened.
         """
         try:
-            is_same = os.path.samestat(self.path.stat(), self._opened)
+            is_same = os.path.samestat(self.path.stat(), self._stat)
         except FileNotFoundError:
             is_same = False
         if not is_same:
@@ -122,13 +124,13 @@ class Connection:
                 f"{self.path}: was replaced while this command ran; nothing was changed. Start the command again"
             )
 
-    def id_of(self, table: Table, name: str) -> int:
-        """The row id of a domain or a speaker, created if there is none."""
+    def ensured_id(self, table: Table, name: str) -> int:
+        """The row id of a domain or a speaker, which is created if there is none."""
         self.sql.execute(f"INSERT INTO {table} (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))  # noqa: S608
         row = self.sql.execute(f"SELECT id FROM {table} WHERE name = ?", (name,)).fetchone()  # noqa: S608
         return int(row[0])
 
-    def existing(self, table: Table, name: str) -> int:
+    def existing_id(self, table: Table, name: str) -> int:
         """The row id of a domain or a speaker.
 
         Raises:

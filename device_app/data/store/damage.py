@@ -44,7 +44,7 @@ class DamagedDatabaseError(StorageError):
 def is_damage(error: sqlite3.Error) -> bool:
     """Whether an error says that the database itself is damaged."""
     code = getattr(error, "sqlite_errorcode", None)  # None if a value cannot be decoded
-    return code is None or code & 0xFF not in _NOT_DAMAGE
+    return code is None or code & 0xFF not in _NOT_DAMAGE  # the higher bits are the extended code
 
 
 def copies_of(path: Path) -> list[Path]:
@@ -128,6 +128,7 @@ def damage_of(sql: sqlite3.Connection) -> list[str]:
     """
     try:
         found = [str(row[0]) for row in sql.execute(f"PRAGMA integrity_check({MAX_PROBLEMS})")]
+        # SQLite writes "ok" if there is no damage, and a heading such as "*** in database main ***" if there is some.
         problems = [line for text in found for line in text.splitlines() if line and line != "ok" and line[:3] != "***"]
         dangling = sql.execute("PRAGMA foreign_key_check").fetchall()
     except sqlite3.Error as error:

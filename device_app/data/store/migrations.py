@@ -12,7 +12,7 @@ from device_app.data import database
 from device_app.data.store.quarantine import Quarantine
 from editing.files import sha256
 
-Migration = Callable[[sqlite3.Connection, Path], None]  # with the store's folder
+Migration = Callable[[sqlite3.Connection, Path], None]  # receives the database and the store's folder
 
 MIGRATIONS: list[Migration] = []
 migration = MIGRATIONS.append  # as a decorator; the functions are reached through the list only
@@ -38,7 +38,15 @@ def migrate(connection: sqlite3.Connection, path: Path) -> bool:
 
 
 def _with_copy(step: Migration, number: int, path: Path, copies: list[Path], connection: sqlite3.Connection) -> None:
-    """Runs a migration; before the first one of an existing database, copies it."""
+    """Runs a migration; before the first one of an existing database, copies it.
+
+    Args:
+        step: the migration.
+        number: its number, from 1.
+        path: the database.
+        copies: shared by the migrations of one call: empty until it is decided whether there is a copy.
+        connection: the connection to the database.
+    """
     if number > 1 and not copies:
         copies.append(_copy_before(path, number))
     elif number == 1:
@@ -106,6 +114,7 @@ def prompts(connection: sqlite3.Connection, _folder: Path) -> None:
     connection.execute("ALTER TABLE utterance ADD COLUMN snr_db REAL")
 
 
+# Recordings that a domain has more than once.
 DUPLICATES = "SELECT domain_id, sha256 FROM utterance WHERE deleted = 0 GROUP BY 1, 2 HAVING count(*) > 1"
 
 

@@ -109,7 +109,7 @@ class Quarantine:
         names = {Path(str(record.get("file", ""))).name for record in forgotten} - {""}
         try:
             for path in self.folder.glob("*.flac"):
-                if path.name in names or path.name.partition("-")[2] in names:
+                if path.name in names or path.name.partition("-")[2] in names:  # `copy` may have put a prefix before it
                     path.unlink()
         except OSError as error:
             raise StorageError(f"{error.filename}: cannot be deleted ({error.strerror})") from error

@@ -31,6 +31,7 @@ COLUMNS = (
     *("number", "domain", "speaker", "text", "source", "split", "file", "sha256", "created", "duration_s"),
     *("level_dbfs", "peak_dbfs", "clipped", "hypothesis", "confidence", "prompt", "snr_db"),
 )
+# The type of each of them; None where a column may be NULL.
 TYPES = (
     *(int, str, str | None, str | None, str, str, str, str, str, float),
     *(float | None, float | None, float | None, str | None, float | None, str | None, float | None),
@@ -73,7 +74,13 @@ class Queries:
     def utterances(
         self, domain: str | None = None, *, speaker: str | None = None, limit: int = -1, after: int = 0
     ) -> Iterator[StoredUtterance]:
-        """Yields utterances in the order in which they were added, of a domain or a speaker, with ids above `after`.
+        """Yields utterances in the order in which they were added.
+
+        Args:
+            domain: only those of this domain.
+            speaker: only those of this speaker.
+            limit: the largest number of them; -1 yields all.
+            after: only those with a higher number.
 
         Raises:
             BadInputError: there is no such domain or speaker.
@@ -83,7 +90,7 @@ class Queries:
         for table, name in names.items():
             if name is not None:
                 where += f" AND {table}_id = ?"
-                values.append(self._connection.existing(table, name))
+                values.append(self._connection.existing_id(table, name))
         query = f"{SELECT} {where} AND utterance.id > ? ORDER BY utterance.id LIMIT ?"
         for row in self._connection.sql.execute(query, (*values, after, limit)):
             yield self._stored(row)
@@ -94,7 +101,7 @@ class Queries:
         Raises:
             BadInputError: there is no such domain.
         """
-        chosen = None if domain is None else self._connection.existing("domain", domain)
+        chosen = None if domain is None else self._connection.existing_id("domain", domain)
         rows = self._connection.sql.execute(
             """
             SELECT name, count(*), sum(text IS NULL), sum(split = 'test' AND text IS NOT NULL),
@@ -127,7 +134,7 @@ class Queries:
         return self.find(domain, sha256) is not None
 
     def find(self, domain: str, sha256: str) -> StoredUtterance | None:
-        """The utterance of a domain whose recording has this hash."""
+        """The utterance of a domain whose recording has this hash; None if there is none."""
         row = self._connection.sql.execute(f"{SELECT} AND sha256 = ? AND domain.name = ?", (sha256, domain)).fetchone()
         return None if row is None else self._stored(row)
 
@@ -163,7 +170,7 @@ class Queries:
         """
         quarantined = sum(record.get("speaker") == speaker for record in self._connection.quarantine.records())
         if not quarantined:
-            self._connection.existing("speaker", speaker)
+            self._connection.existing_id("speaker", speaker)
         return len(self.of_speaker(speaker)) + int(quarantined)
 
     def of_speaker(self, speaker: str) -> list[int]:

@@ -19,7 +19,7 @@ from editing.errors import BadInputError
 from editing.files import write_atomically
 from editing.privacy import restrict_access
 
-# Fields of a record in the quarantine that are columns of the table.
+# Fields of a record in the quarantine that are columns of the table; `restore` expects the text first.
 COLUMNS = (
     *("text", "source", "split", "sha256", "created", "duration_s", "level_dbfs", "peak_dbfs"),
     *("clipped", "hypothesis", "confidence", "prompt", "snr_db"),
@@ -35,7 +35,7 @@ def new_file_name() -> str:
 def attach(connection: Connection, new_paths: Mapping[int, Path]) -> None:
     """See `Store.attach`."""
     with connection.transaction():
-        # First remove all names, because rows may exchange their files.
+        # First give all rows temporary names, because they may exchange their files and a name must be unique.
         connection.sql.executemany(
             "UPDATE utterance SET file = ? WHERE id = ?", [(f"?{number}", number) for number in new_paths]
         )
@@ -58,8 +58,8 @@ def remove_to_quarantine(connection: Connection, utterance: StoredUtterance, rea
     """See `Store.remove_to_quarantine`."""
     with connection.transaction():
         file = utterance.audio.relative_to(connection.audio_folder).as_posix()
-        known = {name: value for name, value in utterance.record().items() if name != "audio"}
-        connection.quarantine.add([{**known, "file": file}], reason)
+        record = {name: value for name, value in utterance.record().items() if name != "audio"}
+        connection.quarantine.add([{**record, "file": file}], reason)
         if with_audio and utterance.audio.is_file():
             connection.quarantine.move_in(utterance.audio)
         connection.sql.execute("DELETE FROM utterance WHERE id = ?", (utterance.number,))
@@ -73,7 +73,7 @@ def restore(connection: Connection, record: Mapping[str, Any], audio: Path) -> N
         values = [record[column] for column in COLUMNS]
         values[0] = None if values[0] is None else checked_text(str(values[0]))
         with connection.transaction():
-            values += [connection.id_of("domain", domain), speaker and connection.id_of("speaker", speaker)]
+            values += [connection.ensured_id("domain", domain), speaker and connection.ensured_id("speaker", speaker)]
             names = ", ".join((*COLUMNS, "domain_id", "speaker_id", "file"))
             placeholders = ", ".join("?" * (len(values) + 1))
             values.append(_own_file(connection, audio))

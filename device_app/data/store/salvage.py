@@ -14,8 +14,8 @@ from device_app.data.names import checked_name, checked_text
 from editing.errors import BadInputError
 from editing.former_names import UTTERANCE, translated
 
-UNREADABLE = (sqlite3.Error, UnicodeDecodeError)  # the second: of a message of SQLite, which quotes a damaged name
-WIDEST_GAP = 100_000  # ids to try one by one between readable parts of the table
+UNREADABLE = (sqlite3.Error, UnicodeDecodeError)  # the second for an error message of SQLite that quotes a damaged name
+WIDEST_GAP = 100_000  # ids between the readable ends of the table that are tried one by one
 
 # Columns that may be NULL, or missing in a database of an earlier version.
 OPTIONAL: Mapping[str, type] = {
@@ -84,12 +84,12 @@ def _record(
             except UnicodeDecodeError:
                 value = None
         record[name] = value
-    is_whole = (
+    is_usable = (
         re.fullmatch("[0-9a-f]{64}", str(record.get("sha256"))) is not None
         and isinstance(record.get("file"), str)
         and isinstance(record.get("duration_s"), float)
     )
-    if not is_whole or record.pop("deleted", 0) == 1:
+    if not is_usable or record.pop("deleted", 0) == 1:
         return None
     try:
         record["text"] = checked_text(record["text"])

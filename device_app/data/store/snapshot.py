@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from device_app.data import database
 from device_app.data.store import damage
-from device_app.data.store.connection import Connection
+from device_app.data.store.connection import DATABASE, Connection
 from device_app.data.store.deletion import remove_rows
 from device_app.data.store.migrations import MIGRATIONS
 from editing.errors import BadInputError, BlockedError
@@ -98,7 +98,7 @@ def write_locked(path: Path) -> Iterator[None]:
 
 
 def check_foreign_database(path: Path, what: str) -> None:
-    """Checks an untrusted database before a `Store` opens it: no programs in it, no files outside the store.
+    """Checks an untrusted database before a `Store` opens it: no triggers or views, no files outside the store.
 
     Args:
         path: the database, without a journal.
@@ -136,14 +136,14 @@ def _check_schema(sql: sqlite3.Connection, what: str) -> None:
         raise BadInputError(f"{what}: its database has parts that a store does not have; nothing was changed")
 
 
-def check_complete(folder: Path) -> None:
+def tidy_restored(folder: Path) -> None:
     """Opens a restored store, which migrates one of an earlier asr-edge, and removes recordings that no row names.
 
     Raises:
         StorageError: it cannot be opened.
     """
     audio = folder / "audio"
-    if (folder / "store.sqlite3").is_file():
+    if (folder / DATABASE).is_file():
         connection = Connection(folder)
         with closing(connection.sql):
             named = {audio / name for name in _files(connection.sql)}
@@ -152,4 +152,4 @@ def check_complete(folder: Path) -> None:
         named = set()
     for path in audio.rglob("*"):
         if path.is_file() and path not in named:
-            path.unlink()  # it was deleted while the backup was made
+            path.unlink()  # its utterance was deleted while the backup was made

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from device_app.data.store.connection import Connection
 from device_app.data.utterance import Split, StoredUtterance, Utterance
 
-TEST_SHARE = 5  # one of five is held out
+HOLD_OUT_EVERY = 5  # one of five is held out
 SEVERAL_SPEAKERS = 3  # with at least this many, whole speakers are held out instead of single utterances
 
 
@@ -16,8 +16,8 @@ def splits_of(connection: Connection, new: Sequence[Utterance]) -> list[Split]:
     """Assigns each utterance to a split.
 
     A split that the corpus assigns is respected. Otherwise, if a domain has several speakers, whole
-    speakers are held out, so that the WER is that of an unknown speaker; with fewer speakers, every
-    fifth utterance is, by hash. A recording that was ever held out stays held out.
+    speakers are held out, so that the WER is that of an unknown speaker; with fewer speakers, about every
+    fifth utterance is, chosen by the hash of its recording. A recording that was ever held out stays held out.
     """
     undecided = [u for u in new if u.speaker and not u.has_split]
     decided = {
@@ -28,7 +28,7 @@ def splits_of(connection: Connection, new: Sequence[Utterance]) -> list[Split]:
     for utterance in new:
         by_speaker = decided[utterance.domain].get(utterance.speaker or "")
         sha256 = utterance.recorded.sha256
-        by_hash: Split = "test" if int(sha256[:8], 16) % TEST_SHARE == 0 else "train"
+        by_hash: Split = "test" if int(sha256[:8], 16) % HOLD_OUT_EVERY == 0 else "train"
         if utterance.is_held_out or _was_tested(connection, sha256):
             splits.append("test")
         else:
@@ -46,7 +46,7 @@ def split_speakers(connection: Connection, domain: str, speakers: Collection[str
     A speaker whose utterances were split one by one, before the domain had several speakers, has
     utterances in both splits and is not in the result.
     """
-    domain_id = connection.id_of("domain", domain)
+    domain_id = connection.ensured_id("domain", domain)
     known: dict[str, Split | None] = dict(
         connection.sql.execute(
             """
@@ -66,11 +66,11 @@ def split_speakers(connection: Connection, domain: str, speakers: Collection[str
         return decided
     held_out = sum(split == "test" for split in decided.values())
     for speaker in sorted(arriving, key=lambda name: hashlib.sha256(f"{domain}\0{name}".encode()).digest()):
-        decided[speaker] = "test" if held_out < max(1, round(total / TEST_SHARE)) else "train"
+        decided[speaker] = "test" if held_out < max(1, round(total / HOLD_OUT_EVERY)) else "train"
         held_out += decided[speaker] == "test"
         connection.sql.execute(
             "INSERT INTO speaker_split VALUES (?, ?, ?)",
-            (domain_id, connection.id_of("speaker", speaker), decided[speaker]),
+            (domain_id, connection.ensured_id("speaker", speaker), decided[speaker]),
         )
     return decided
 
@@ -85,7 +85,7 @@ def hold_out(connection: Connection, domain: str, labelled: Sequence[StoredUtter
 
     Recordings that another domain has for training come last: the model may have been trained on them there.
     """
-    domain_id = connection.existing("domain", domain)
+    domain_id = connection.existing_id("domain", domain)
     elsewhere = {
         sha256
         for (sha256,) in connection.sql.execute(

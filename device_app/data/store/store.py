@@ -91,7 +91,7 @@ class Store(Queries):
                 pass
             self.stats()
             if self._connection.sql.execute("SELECT 1 FROM utterance WHERE deleted NOT IN (0, 1)").fetchone():
-                problems.append("rows of utterance are neither deleted nor not")
+                problems.append("rows of utterance have a value of deleted other than 0 and 1")
         except sqlite3.Error as error:
             if not damage.is_damage(error):
                 raise
@@ -117,8 +117,8 @@ class Store(Queries):
                 checked_name(utterance.domain, "domain")
             if utterance.speaker is not None:
                 checked_name(utterance.speaker, "speaker")
-        # One lock for files and rows: so audio without a row never belongs to another running process,
-        # and an utterance that another process has just added is not added twice.
+        # Files are written in the transaction of their rows. So audio without a row never belongs to another
+        # running process, and an utterance that another process has just added is not added twice.
         with self._connection.transaction():
             self._connection.prepare_audio_folder()
             first: dict[tuple[str, str], Utterance] = {}
@@ -129,8 +129,8 @@ class Store(Queries):
             paths = [self.audio_folder / name for name in names]
             write_all_atomically({path: u.recorded.flac for path, u in zip(paths, fresh, strict=True)})
             try:
-                parts = splits.splits_of(self._connection, fresh)
-                numbers = [self._insert(u, name, split) for u, name, split in zip(fresh, names, parts, strict=True)]
+                chosen = splits.splits_of(self._connection, fresh)
+                numbers = [self._insert(u, name, split) for u, name, split in zip(fresh, names, chosen, strict=True)]
             except BaseException:
                 for path in paths:
                     path.unlink(missing_ok=True)
@@ -148,8 +148,8 @@ class Store(Queries):
             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
             (
-                self._connection.id_of("domain", new.domain),
-                None if new.speaker is None else self._connection.id_of("speaker", new.speaker),
+                self._connection.ensured_id("domain", new.domain),
+                None if new.speaker is None else self._connection.ensured_id("speaker", new.speaker),
                 None if new.text is None else checked_text(new.text),
                 new.source,
                 split,
@@ -229,7 +229,7 @@ class Store(Queries):
         Raises:
             BadInputError: there is no such domain, or one of the new name exists.
         """
-        domain_id = self._connection.existing("domain", domain)
+        domain_id = self._connection.existing_id("domain", domain)
         try:
             with self._connection.transaction():
                 self._connection.sql.execute(
@@ -252,7 +252,7 @@ class Store(Queries):
             self._move(moving, domain)
 
     def _move(self, utterances: Sequence[StoredUtterance], domain: str) -> None:
-        target = self._connection.id_of("domain", domain)
+        target = self._connection.ensured_id("domain", domain)
         for utterance in utterances:
             same = self.find(domain, utterance.sha256)
             if same is not None and same.number != utterance.number:
@@ -263,9 +263,9 @@ class Store(Queries):
             self._connection.sql.execute("UPDATE utterance SET domain_id = ? WHERE id = ?", (target, utterance.number))
 
     def replace(self, stored: StoredUtterance, new: Utterance) -> StoredUtterance:
-        """Replaces the audio of an utterance, its text and its measurements.
+        """Replaces the audio of an utterance, its measurements, text, hypothesis and confidence by those of `new`.
 
-        Its number, domain, speaker, source, prompt and split stay.
+        Its number, domain, speaker, source, prompt, split and time of creation stay.
 
         Raises:
             BadInputError: the text is invalid (see `checked_text`), or another utterance of the domain has the

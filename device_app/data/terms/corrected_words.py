@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 from device_app.data.terms.frequent import is_frequent
 from device_app.data.terms.term_list import Term, TermList, change_terms, stored_terms
 
-FEWEST_CHARACTERS = 4  # of a word; a shorter one is common, or too like others to be preferred everywhere
+MIN_CHARACTERS = 4  # of a word; a shorter one is common, or too like others to be preferred everywhere
 
 
 def corrected_words(hypothesis: str, text: str) -> list[str]:
@@ -32,7 +32,7 @@ def corrected_words(hypothesis: str, text: str) -> list[str]:
 
 
 def add_corrected_words(hypothesis: str | None, text: str | None) -> list[str]:
-    """Adds the words that a hypothesis lacks to the list of terms, unless corrections add none.
+    """Adds the words that a hypothesis lacks to the list of terms, unless the user has turned that off.
 
     Args:
         hypothesis: what was recognised; None where nothing was.
@@ -51,7 +51,10 @@ def add_corrected_words(hypothesis: str | None, text: str | None) -> list[str]:
 
 
 def new_terms(hypothesis: str | None, text: str | None) -> list[Term]:
-    """The terms that a correction would add to the list; none if corrections add none. Arguments as above.
+    """The terms that `add_corrected_words` would add; none if the user has turned that off.
+
+    Args:
+        hypothesis, text: as for `add_corrected_words`.
 
     Raises:
         StorageError: the list is damaged.
@@ -70,4 +73,4 @@ def _words(text: str) -> Sequence[str]:
 
 
 def _is_rare(word: str) -> bool:
-    return len(word) >= FEWEST_CHARACTERS and not word.isdecimal() and not is_frequent(word)
+    return len(word) >= MIN_CHARACTERS and not word.isdecimal() and not is_frequent(word)

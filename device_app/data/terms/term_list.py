@@ -23,7 +23,7 @@ MAX_LENGTH = 100  # characters of a term
 MAX_TERMS = 100_000  # terms of a list
 MAX_REPLACEMENTS = 1000
 ARROW = "->"
-MAX_WEIGHT = 10.0
+MAX_WEIGHT = 10.0  # a multiple of the default bonus, see `Term`
 APOSTROPHES = str.maketrans("\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}", "''")
 
 
@@ -172,7 +172,7 @@ class TermList:
 
     Attributes:
         terms: in the order in which they were added.
-        from_corrections: whether a corrected word becomes a term.
+        from_corrections: whether a corrected word becomes a term ('asr-edge terms corrections on' or 'off').
         replacements: in the order in which they are applied.
     """
 
@@ -183,15 +183,18 @@ class TermList:
     def with_terms(self, new: Iterable[Term], origin: str = "added") -> TermList:
         """The list with more terms; one that it has already gets the new spelling and weight, and keeps its position.
 
+        Args:
+            new: the terms; their `origin` and `added` are not used.
+            origin: `Term.origin` of those that the list has not yet. Their day is today, in UTC.
+
         Raises:
             BadInputError: there would be too many.
         """
         today = datetime.now(UTC).date().isoformat()
         found = {term.key: term for term in self.terms}
         for term in new:
-            known = found.get(term.key)
-            since = known or Term(term.text, origin=origin, added=today)
-            found[term.key] = Term(term.text, term.weight, since.origin, since.added)
+            listed = found.get(term.key) or Term(term.text, origin=origin, added=today)
+            found[term.key] = Term(term.text, term.weight, listed.origin, listed.added)
         if len(found) > MAX_TERMS:
             raise BadInputError(f"{len(found)} terms; at most {MAX_TERMS} are allowed. Nothing was changed")
         return replace(self, terms=[*found.values()])
@@ -248,12 +251,12 @@ def stored_terms() -> TermList:
 
 def read_term_list(path: Path) -> TermList:
     """Reads a file in the form of the list in the data folder, as `stored_terms`."""
-    with _without_collector():
+    with _without_garbage_collection():
         return _read_term_list(path)
 
 
 @contextmanager
-def _without_collector() -> Iterator[None]:
+def _without_garbage_collection() -> Iterator[None]:
     """Pauses the garbage collector, which takes a quarter of the time in which 10,000 terms are read."""
     was_enabled = gc.isenabled()
     gc.disable()

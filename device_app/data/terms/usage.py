@@ -19,7 +19,7 @@ from editing.privacy import make_folder
 
 FILE = "term-usage.json"
 FORMAT_VERSION = 1
-MAX_UNAIDED = 3  # after so many matches in a row without help, a term is no longer needed
+MAX_UNAIDED = 3  # after so many matches in a row without help, a term counts as no longer needed; not measured
 WRITE_EVERY_S = 30.0  # a process that is killed loses at most the matches of this time
 
 
@@ -40,16 +40,20 @@ class Usage:
     last: str = ""
 
     def after(self, helped: Iterable[bool]) -> Usage:
-        """The usage after further matches, of today; for each whether it was helped."""
-        found = replace(self, last=datetime.now(UTC).date().isoformat())
-        for one in helped:
-            found = replace(
-                found,
-                matched=found.matched + 1,
-                helped=found.helped + one,
-                unaided=0 if one else found.unaided + 1,
+        """The usage after further matches today.
+
+        Args:
+            helped: for each match, in order, whether the text would lack the term if it were not on the list.
+        """
+        usage = replace(self, last=datetime.now(UTC).date().isoformat())
+        for is_helped in helped:
+            usage = replace(
+                usage,
+                matched=usage.matched + 1,
+                helped=usage.helped + is_helped,
+                unaided=0 if is_helped else usage.unaided + 1,
             )
-        return found
+        return usage
 
     @property
     def is_needed(self) -> bool | None:
@@ -98,14 +102,14 @@ class UsageCounter:
     """Counts matches in memory, and adds them to the file from time to time."""
 
     def __init__(self) -> None:
-        self._helped: dict[str, list[bool]] = {}
+        self._helped: dict[str, list[bool]] = {}  # by the key of the term: each match since the last write
         self._written_at = time.monotonic()
 
     def add(self, matches: Iterable[tuple[str, bool]]) -> None:
-        """Counts matches.
+        """Counts matches; calls `write` if the last call is `WRITE_EVERY_S` ago.
 
         Args:
-            matches: the key of each term, and whether it was helped.
+            matches: the key of each term, and whether the text would lack it if it were not on the list.
 
         Raises:
             StorageError: the file is damaged or cannot be written.
@@ -134,7 +138,7 @@ def _add(counted: Mapping[str, list[bool]]) -> None:
     path = _path()
     make_folder(path.parent)
     with locked(path.with_name(f".{FILE}.lock"), wait=True):
-        listed = {term.key for term in stored_terms().terms}
+        listed = {term.key for term in stored_terms().terms}  # `Term.key`
         usage = {key: one for key, one in stored_usage().items() if key in listed}
         usage |= {key: usage.get(key, Usage()).after(helped) for key, helped in counted.items() if key in listed}
         record = {"format_version": FORMAT_VERSION, "terms": {key: asdict(one) for key, one in usage.items()}}

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
 from device_app.audio.samples import encode, read
 from device_app.data.store import Store
+from device_app.data.store.reattachment import new_file_name
 from device_app.models.ledger import Edit, Ledger
 from device_app.paths import RECORDINGS
 
@@ -88,7 +90,9 @@ def test_after_a_killed_first_import_the_next_one_needs_no_backup(run, home):
         store.audio_folder.mkdir(mode=0o700)
         left = store.audio_folder / "0123456789abcdef.flac"  # written, but the rows were not
         left.write_bytes(encode(read(recording)))
-        half_written = store.audio_folder / f".x.flac.{'0f' * 8}.tmp"
+        name = new_file_name()
+        half_written = (store.audio_folder / name).with_name(f".{Path(name).name}.{'0f' * 8}.tmp")
+        half_written.parent.mkdir(mode=0o700)
         half_written.write_bytes(b"fLaC")
         mine = store.audio_folder / ".mine.tmp"
         mine.write_bytes(b"mine")

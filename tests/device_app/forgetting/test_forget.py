@@ -118,6 +118,24 @@ def test_the_edit_of_a_domain_without_recordings(filled_home):
     assert edits(forgotten(domain="kitchen")) == ["kitchen"]
 
 
+def test_a_short_name_is_not_found_inside_other_words(filled_home):
+    ledger = Ledger(embedded_bundle())
+    reason = "me is recognised worse: more than some tolerance"
+    with ledger.changing():
+        ledger.reject(Edit(3, "import", ["me"], ledger.edits[0].vectors, "ties", SETTINGS, reasons=[reason]))
+    before = ledger.path.read_bytes()
+    with Store() as store:
+        numbers = [one.number for one in store.utterances("garden")]
+        store.move(numbers[:1], "to")  # in "tolerance" of the reason, and in other words of the ledger
+        store.move(numbers[1:2], "me")
+    forgotten(domain="to")
+    assert ledger.path.read_bytes() == before
+    forgotten(domain="me")
+    (hidden,) = (edit for edit in Ledger(embedded_bundle()).edits if edit.kind == "import")
+    assert list(hidden.reasons) == ["a forgotten domain is recognised worse: more than some tolerance"]
+    assert hidden.domains == ["a forgotten domain"]
+
+
 def test_copies_elsewhere_are_named(filled_home, tmp_path):
     back_up(tmp_path / "b.tar")
     with prepared(tmp_path / "b.tar") as found:

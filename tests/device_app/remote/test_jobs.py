@@ -69,6 +69,14 @@ def test_a_damaged_plan_is_named(job, plan):
         jobs()
 
 
+@pytest.mark.parametrize("field", ["url", "created", "identity"])
+def test_a_field_that_is_not_a_text_is_named(job, field):
+    path = job.folder / "job.json"
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), field: 1}), "utf-8")
+    with pytest.raises(StorageError, match=r"job\.json: is damaged .* is not a text"):
+        jobs()
+
+
 def test_a_job_that_cannot_be_read_is_not_called_damaged(job):
     """The remedy of a damaged one is to remove its folder, with the result of the host."""
     path = job.folder / "job.json"

@@ -61,8 +61,17 @@ def test_http_is_accepted_on_this_machine(url):
     assert checked_url(url) == url.rstrip("/")
 
 
-def test_a_damaged_list_of_hosts_is_an_error(own_home):
-    (own_home / "hosts.json").write_text("{")
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        '{"https://box": {"url": "https://other", "key": "key"}}',
+        '{"https://box": {"url": "https://box", "key": []}}',
+        '{"https://box": {"url": "https://box", "key": "key", "consent": "no"}}',
+    ],
+)
+def test_a_damaged_list_of_hosts_is_an_error(own_home, content):
+    (own_home / "hosts.json").write_text(content)
     with pytest.raises(StorageError, match=r"hosts\.json"):
         hosts()
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device_app.audio.samples import encode
-from device_app.data.manifest import IN_FOLDER, read_manifest
+from device_app.data.manifest import FILE_NAME, read_manifest
 from device_app.data.utterance import Utterance
 from editing.errors import BadInputError
 from editing.files import write_all_atomically
@@ -58,7 +58,7 @@ def add_speech(folder: Path, group: str, manifest: Path) -> ScoreSet:
         lines[name] = json.dumps({"audio": name, "text": one.transcript}, ensure_ascii=False)
     make_folder(target)
     manifest_bytes = "".join(f"{line}\n" for line in lines.values()).encode()
-    write_all_atomically({**files, target / IN_FOLDER: manifest_bytes}, private=True)
+    write_all_atomically({**files, target / FILE_NAME: manifest_bytes}, private=True)
     return _size(folder, group)
 
 
@@ -68,13 +68,13 @@ def speech(folder: Path, group: str) -> Sequence[Utterance]:
     Raises:
         BadInputError: the manifest is damaged, or a recording is missing.
     """
-    path = _folder(folder, group) / IN_FOLDER
+    path = _folder(folder, group) / FILE_NAME
     return read_manifest(path) if path.is_file() else []
 
 
 def score_sets(folder: Path) -> list[ScoreSet]:
     """The groups that have held-out speech, by name."""
-    manifests = sorted((folder / "fleet" / "score").glob(f"{GROUP_PREFIX}*/{IN_FOLDER}"))
+    manifests = sorted((folder / "fleet" / "score").glob(f"{GROUP_PREFIX}*/{FILE_NAME}"))
     return [_size(folder, path.parent.name.removeprefix(GROUP_PREFIX)) for path in manifests]
 
 
@@ -85,11 +85,11 @@ def remove_speech(folder: Path, group: str) -> None:
         BadInputError: the group has none.
     """
     target = _folder(folder, group)
-    if not (target / IN_FOLDER).is_file():
+    if not (target / FILE_NAME).is_file():
         raise BadInputError(
             f"{group}: this group has no held-out speech; 'asr-edge host fleet score list' shows which do"
         )
-    (target / IN_FOLDER).unlink()
+    (target / FILE_NAME).unlink()
     shutil.rmtree(target)
 
 
@@ -98,7 +98,7 @@ def _folder(folder: Path, group: str) -> Path:
 
 
 def _lines(target: Path) -> dict[str, str]:
-    path = target / IN_FOLDER
+    path = target / FILE_NAME
     if not path.is_file():
         return {}
     return {

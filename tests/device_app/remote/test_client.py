@@ -1,0 +1,44 @@
+"""The client of a host, where something else answers; with a real host it is tested in tests/trainer/host."""
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from device_app.remote.client import HostClient
+from device_app.remote.trusted_hosts import Host
+from editing.errors import BadInputError
+
+
+class Other(BaseHTTPRequestHandler):
+    """A server that answers each request with its attribute `body`."""
+
+    body = b""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    do_POST = do_GET  # noqa: N815 (the name is of http.server)
+
+    def log_message(self, *_arguments):
+        pass
+
+
+@pytest.fixture
+def server():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as found:
+        threading.Thread(target=found.serve_forever, daemon=True).start()
+        yield found
+        found.shutdown()
+
+
+@pytest.mark.parametrize("body", [b"<html>Sign in</html>", b"[]", b"\xff"])
+def test_the_page_of_another_server_is_an_error(server, monkeypatch, body):
+    monkeypatch.setattr(Other, "body", body)
+    with HostClient(Host(f"http://127.0.0.1:{server.server_port}", "key"), retry_s=1.0) as client:
+        for call in (lambda: client.create({"key": "a"}), lambda: client.job("a"), client.jobs):
+            with pytest.raises(BadInputError, match=r"127\.0\.0\.1: is not a host of asr-edge"):
+                call()
