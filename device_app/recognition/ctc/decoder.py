@@ -92,7 +92,10 @@ class CtcDecoder:
         return beam_search.align(log_probabilities, tokens, self.blank)
 
     def _with_terms(self, log_probabilities: NDArray[np.float32], terms: TermGraph) -> list[Piece]:
-        """The greedy pieces, unless beam search finds more of the terms: those not said or found anyway change nothing."""
+        """The greedy pieces, unless beam search finds more of the terms.
+
+        So terms that are not said, and terms that are recognised anyway, change nothing.
+        """
         plain = greedy(log_probabilities, self.blank)
         width = self._options.beam or beam_search.KEYTERM_BEAM_WIDTH
         found = beam_search.search(log_probabilities, self._names, self.blank, None, width, terms)
