@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import typer
 
-OWN_OPTIONS = {"lam": "--lambda", "density": "--density"}  # settings with an option of their own
+OWN_OPTIONS = {"lam": "--lambda", "density": "--density"}  # settings of merge methods that are not given by --set
 
 
 def complete_model(typed: str) -> list[str]:
-    """The names of installed models that begin so."""
+    """The names of installed models that begin with what is typed."""
     from device_app.models.bundles import model_names
 
     return [name for name in model_names() if name.startswith(typed)]
 
 
 def complete_domain(typed: str) -> list[str]:
-    """The domains that begin so; none without a store, which a press of Tab does not create."""
+    """The domains that begin with what is typed; none without a store, which a press of Tab does not create."""
     from device_app.data.store import Store
     from device_app.paths import data_folder
 
@@ -26,7 +26,7 @@ def complete_domain(typed: str) -> list[str]:
 
 
 def complete_edit(context: typer.Context, typed: str) -> list[str]:
-    """The numbers of edits that begin so, of the model of --model."""
+    """The numbers of edits that begin with what is typed, of the model of --model."""
     from device_app.models.bundles import find_bundle
     from device_app.models.ledger import Ledger
 
@@ -35,28 +35,31 @@ def complete_edit(context: typer.Context, typed: str) -> list[str]:
 
 
 def complete_profile(typed: str) -> list[str]:
-    """The names of profiles that begin so."""
+    """The names of profiles that begin with what is typed."""
     from device_app.profiles import profiles
 
     return [name for name in profiles() if name.startswith(typed)]
 
 
 def complete_host(typed: str) -> list[str]:
-    """The URLs of trusted hosts that begin so."""
+    """The URLs of trusted hosts that begin with what is typed."""
     from device_app.remote.trusted_hosts import hosts
 
     return [url for url in hosts() if url.startswith(typed)]
 
 
 def complete_method(typed: str) -> list[str]:
-    """The merge methods that begin so."""
+    """The merge methods that begin with what is typed."""
     from editing.methods import METHODS
 
     return [name for name in METHODS if name.startswith(typed)]
 
 
 def complete_setting(context: typer.Context, typed: str) -> list[str]:
-    """The settings of --set that begin so, of the merge method of --method or else of the edit that is changed."""
+    """The settings of --set that begin with what is typed.
+
+    They are those of the merge method of --method, or else of the method of the edit that the command changes.
+    """
     from editing.methods import METHODS
 
     method = METHODS.get(context.params.get("method") or _method_of_edit(context) or "ties")

@@ -78,6 +78,15 @@ def read_defaults(root: TyperGroup, context: typer.Context) -> tuple[dict[str, A
 def _defaults(
     group: TyperGroup, context: typer.Context, table: Mapping[str, Any], location: str, mistakes: list[str]
 ) -> dict[str, Any]:
+    """The defaults of the commands of a group; adds what is wrong to `mistakes`.
+
+    Args:
+        group: the application, or a command with subcommands.
+        context: for typer's checks.
+        table: the group's table in the file.
+        location: file and group, for the mistakes.
+        mistakes: messages.
+    """
     defaults: dict[str, Any] = {}
     for name, values in table.items():
         command = group.get_command(context, name)
@@ -93,6 +102,10 @@ def _defaults(
 def _values(
     command: TyperCommand, context: typer.Context, values: Mapping[str, Any], location: str, mistakes: list[str]
 ) -> dict[str, Any]:
+    """The defaults of one command, by the name of the parameter; adds what is wrong to `mistakes`.
+
+    Arguments as for `_defaults`; `values` are by the long name of the option, without the hyphens.
+    """
     parameters = {
         option.removeprefix("--"): parameter
         for parameter in command.params

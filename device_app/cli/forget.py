@@ -89,6 +89,7 @@ def _record(found: Plan, *, is_done: bool) -> dict[str, object]:
 
 
 def _all(edits: Mapping[Path, Sequence[Edit]]) -> list[Edit]:
+    """The edits of all models, from those by the folder of each model's ledger."""
     return [edit for of_model in edits.values() for edit in of_model]
 
 

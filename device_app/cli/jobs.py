@@ -44,7 +44,7 @@ def jobs(context: typer.Context, as_json: options.Json = False) -> None:
                 "host": job.url,
                 "domain": job.settings.domain,
                 "created": job.created,
-                **dict.fromkeys(("place", "progress", "error")),
+                **dict.fromkeys(("place", "progress", "error")),  # null, unless the state has them
                 **state,
             }
             for job, state in found
