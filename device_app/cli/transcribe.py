@@ -88,7 +88,7 @@ def transcribe(
         return
 
     def load(threads: int | None) -> Transcriber:
-        decoding = options.decoding_options(lm, beam, terms, no_terms, replaces=True)
+        decoding = options.decoding_options(lm, beam, terms, no_terms, with_replacements=True)
         return options.load(model, threads, precision, decoding=decoding)[1]
 
     saving = _saving(domain, "imported" if sources else "recorded") if save else nullcontext()

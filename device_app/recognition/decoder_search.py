@@ -106,6 +106,7 @@ class Hypothesis:
     def extended(
         self, token: int, log_probability: float, attention: NDArray[np.float32], bonus: float = 0.0
     ) -> Hypothesis:
+        """Returns the hypothesis with one more token; `attention` is (frames,)."""
         return Hypothesis(
             (*self.tokens, token),
             (*self.log_probabilities, log_probability),
@@ -115,6 +116,7 @@ class Hypothesis:
         )
 
     def ended(self, log_probability: float, attention: NDArray[np.float32], bonus: float = 0.0) -> Hypothesis:
+        """Returns the complete hypothesis; the arguments are those of the end token, as for `extended`."""
         return replace(
             self,
             attention=(*self.attention, attention),

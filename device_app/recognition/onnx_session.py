@@ -9,7 +9,7 @@ from typing import Any
 from editing.errors import BundleError, one_line
 from editing.ranges import Range
 
-THREADS = Range(1, 1024, is_whole=True)
+THREADS = Range(1, 1024, is_whole=True)  # limits of a number of threads
 
 
 def available_cores() -> int:

@@ -79,6 +79,7 @@ class _Rule:
         return result
 
     def _matches(self, words: Sequence[Word], start: int) -> bool:
+        """Whether the words from `start` on are the pattern, in one sentence, and not part of the new text already."""
         size = len(self._pattern)
         parts = [_Parts.of(word.text) for word in words[start : start + size]]
         if [normalise_term(one.core) for one in parts] != self._pattern:

@@ -207,6 +207,7 @@ def _stretches(units: Sequence[_Unit]) -> Iterator[Sequence[_Unit]]:
 
 
 def _ends_sentence(text: str, following: _Unit) -> bool:
+    """Whether the text of a unit ends a sentence, given the unit after it."""
     if not _SENTENCE_END.search(text) or (not following.starts_word and not _is_wide(text[-1])):
         return False
     plain = text.strip(_CLOSING + "([{\u201c\u2018\u00ab").lower()
@@ -275,11 +276,13 @@ def _cost_of_cue(columns: int, available_s: float) -> float:
 
 
 def _cost_of_break(before: _Unit, after: _Unit) -> float:
+    """The cost of ending a cue between two units, which a pause there lowers."""
     pause_s = min(PAUSE_S, max(0.0, after.start_s - before.end_s))
     return _cost_by_words(before, after) + COST_PER_PAUSE_S * pause_s
 
 
 def _cost_by_words(before: _Unit, after: _Unit) -> float:
+    """The cost of a break between two units, of a cue or of a line, by their texts alone."""
     if _CLAUSE_END.search(before.text) or _SENTENCE_END.search(before.text):
         return AFTER_CLAUSE
     if not after.starts_word:

@@ -84,6 +84,7 @@ class CtcDecoder:
         return Recognition(text, words, self._terms.terms.matches(text, unaided))
 
     def _pieces(self, log_probabilities: NDArray[np.float32], terms: TermGraph | None) -> list[Piece]:
+        """The best tokens with these terms (None: without any), and their frames."""
         model, beam = self._options.language_model, self._options.beam
         if model is None:
             return self._with_terms(log_probabilities, terms) if terms else greedy(log_probabilities, self.blank)

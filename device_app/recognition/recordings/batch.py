@@ -114,6 +114,7 @@ def notes(recording: Recording, transcript: Transcript) -> list[str]:
 def _transcribe(
     transcriber: Transcriber, recording: Recording, on_segment: OnSegment, on_progress: OnProgress
 ) -> Outcome:
+    """Transcribes one recording; an error of it becomes part of the outcome."""
     try:
         with recording.opened() as source:
             transcript = transcriber.transcribe_file(

@@ -175,6 +175,7 @@ def _line(record: Mapping[str, object]) -> bytes:
 
 
 def _parsed(line: bytes) -> Mapping[str, object]:
+    """The JSON object in a line; an empty one if the line is damaged."""
     try:
         record = parse_json(line)
     except ValueError:
