@@ -58,7 +58,8 @@ class GatePolicy:
     """What the gate requires of a version, and how its verdict is used.
 
     Attributes:
-        tolerance: by how much the WER of any other domain and of the guard set may rise, as a fraction (0.01: a point).
+        tolerance: by how much the WER of any other domain and of the guard set may rise, a fraction (0.01 is a
+            percentage point).
         force: promote whatever the verdict is.
         dry_run: only report the verdict: promote nothing, and write nothing to the ledger.
         requires_gain: whether the WER of the domain must fall.
