@@ -119,6 +119,8 @@ def _values(
             if name not in parameters or name == "help":
                 raise BadInputError(f"{location} has no option --{name}; 'asr-edge {command.name} --help' lists them")
             _check_value(parameters[name], context, value, f"{location} --{name}")
+            if any(parameters[name] is parameters[other] for other in found):
+                raise BadInputError(f"{location} --{name}: the same option is set twice, by two names")
             found[name] = value
         except BadInputError as error:
             mistakes.append(str(error))
@@ -127,7 +129,10 @@ def _values(
             _check_merge(found, location, takes_method="method" in parameters, is_adapt=command.name == "adapt")
         except BadInputError as error:
             mistakes.append(str(error))
-    return {str(parameters[name].name): value for name, value in found.items()}
+    return {
+        str(parameters[name].name): not value if f"--{name}" in parameters[name].secondary_opts else value
+        for name, value in found.items()
+    }
 
 
 def _check_value(parameter: TyperOption, context: typer.Context, value: Any, location: str) -> None:
