@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import typer
+
+from device_app.paths import in_profile
 
 OWN_OPTIONS = {"lam": "--lambda", "density": "--density"}  # settings of merge methods that are not given by --set
 
 
-def complete_model(typed: str) -> list[str]:
+def profile_of(context: typer.Context) -> AbstractContextManager[None]:
+    """Makes the profile of --profile the active one inside the block.
+
+    The callback of the command line, which does this for commands, is not called for a completion.
+    """
+    name = context.find_root().params.get("profile_name")
+    return nullcontext() if name is None else in_profile(name)
+
+
+def complete_model(context: typer.Context, typed: str) -> list[str]:
     """The names of installed models that begin with what is typed."""
     from device_app.models.bundles import model_names
 
-    return [name for name in model_names() if name.startswith(typed)]
+    with profile_of(context):
+        return [name for name in model_names() if name.startswith(typed)]
 
 
-def complete_domain(typed: str) -> list[str]:
+def complete_domain(context: typer.Context, typed: str) -> list[str]:
     """The domains that begin with what is typed; none without a store, which a press of Tab does not create."""
     from device_app.data.store import Store
     from device_app.paths import data_folder
 
-    if not (data_folder() / "store.sqlite3").is_file():
-        return []
-    with Store() as store:
-        return [domain for domain in store.domains() if domain.startswith(typed)]
+    with profile_of(context):
+        if not (data_folder() / "store.sqlite3").is_file():
+            return []
+        with Store() as store:
+            return [domain for domain in store.domains() if domain.startswith(typed)]
 
 
 def complete_edit(context: typer.Context, typed: str) -> list[str]:
@@ -30,8 +45,9 @@ def complete_edit(context: typer.Context, typed: str) -> list[str]:
     from device_app.models.bundles import find_bundle
     from device_app.models.ledger import Ledger
 
-    ledger = Ledger(find_bundle(context.params.get("model")))
-    return [str(edit.id) for edit in ledger.edits if str(edit.id).startswith(typed)]
+    with profile_of(context):
+        ledger = Ledger(find_bundle(context.params.get("model")))
+        return [str(edit.id) for edit in ledger.edits if str(edit.id).startswith(typed)]
 
 
 def complete_profile(typed: str) -> list[str]:
@@ -41,11 +57,12 @@ def complete_profile(typed: str) -> list[str]:
     return [name for name in profiles() if name.startswith(typed)]
 
 
-def complete_host(typed: str) -> list[str]:
+def complete_host(context: typer.Context, typed: str) -> list[str]:
     """The URLs of trusted hosts that begin with what is typed."""
     from device_app.remote.trusted_hosts import hosts
 
-    return [url for url in hosts() if url.startswith(typed)]
+    with profile_of(context):
+        return [url for url in hosts() if url.startswith(typed)]
 
 
 def complete_method(typed: str) -> list[str]:
@@ -77,6 +94,7 @@ def _method_of_edit(context: typer.Context) -> str | None:
     if edit is None:
         return None
     try:
-        return Ledger(find_bundle(context.params.get("model"))).edit(int(edit)).method
+        with profile_of(context):
+            return Ledger(find_bundle(context.params.get("model"))).edit(int(edit)).method
     except (AsrEdgeError, ValueError):
         return None
