@@ -15,8 +15,8 @@ from device_app.recognition.onnx_session import default_threads
 from device_app.reporter import Reporter
 from editing.errors import counted
 
-# Core-seconds per second of training speech and epoch, of the embedded model on a CPU without bfloat16 (with bfloat16,
-# half as many). Measured with an earlier, smaller distillation set.
+# Core-seconds per second of training speech and epoch; embedded model, no bfloat16 (with it, half as many); measured
+# with a smaller distillation set.
 CORE_SECONDS_PER_SPEECH_SECOND = 0.12
 WITHOUT_TORCH = (
     "Without it, a host can fine-tune (--on URL), or you can merge vectors from another machine: "
@@ -60,7 +60,7 @@ class LocalFineTuning:
                 training_set,
                 given,
                 checkpoint=self._run.checkpoint,
-                on_step=lambda progress: show(progress.step, progress.steps, progress.epoch, progress.loss),
+                on_step=lambda at: show(at.step, at.steps, at.epoch, at.loss),
             )
 
     def remove_checkpoint(self) -> None:
@@ -73,7 +73,7 @@ def expected_duration_text(training_set: TrainingSet, epochs: int) -> str:
     """How long the epochs take on this machine's cores, as a clause; empty for a model that was not measured.
 
     Args:
-        training_set: its utterances of the store count, also those that are replayed.
+        training_set: utterances of the store; those that are replayed count too.
         epochs: passes over all of them.
     """
     speech_s = sum(one.duration_s for one in training_set.training if isinstance(one, StoredUtterance))
