@@ -23,8 +23,8 @@ def adapt(
 ) -> Outcome:
     """Fine-tunes on a domain, merges the task vector, bakes, and lets the gate decide.
 
-    The model changes only in the last step, which is atomic. Earlier steps only create files that are
-    cleaned up later.
+    Call it inside `ledger.changing()`. The model changes only in the last step, which is atomic. Earlier steps only
+    create files that are cleaned up later.
 
     Args:
         store: the store with the utterances.
@@ -34,7 +34,7 @@ def adapt(
         context: threads and reporter.
 
     Raises:
-        BadInputError: there are too few labelled utterances, no speech, or labels of other recordings.
+        BadInputError: as `prepare`.
         TrainingError: the fine-tuning cannot continue.
         StorageError: the disk is full or cannot be written.
     """

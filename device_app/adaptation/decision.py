@@ -33,7 +33,7 @@ class Outcome:
         edit: the new edit, as recorded in the ledger unless this was a dry run; None if the version has no new edit.
         version: the draft version.
         verdict: the verdict of the gate.
-        gate: the policy by which the verdict was used.
+        gate: the policy, which says what follows from the verdict.
         candidates: the candidates of the sweep, if there was one.
         losses: training loss per token of each epoch.
         finetuning_s: duration of the fine-tuning in seconds.
@@ -62,7 +62,7 @@ class Outcome:
         return self.is_accepted and not self.gate.dry_run
 
     def record(self) -> dict[str, Any]:
-        """It for JSON; WERs are fractions."""
+        """The outcome as a JSON object; WERs are fractions."""
         typography = self.verdict.typography
         return {
             "promoted": self.promoted,
@@ -200,7 +200,7 @@ def merge_vectors(
     """
     settings = merge.with_defaults(len(vectors), ledger.base.shapes())
     ledger.check(vectors)
-    try:
+    try:  # merges once to find errors before anything is stored; `decide` merges again
         METHODS[merge.method]([vector.tensors for vector in vectors.values()], **settings)
     except BadInputError as error:
         raise BadInputError(f"{merge.method}: {error}; nothing was changed") from error
@@ -256,7 +256,7 @@ def draft_edit(
         ledger: the ledger, inside `ledger.changing()`.
         kind: the kind of the edit, as in `Edit`.
         domains: the domains of the edit.
-        vectors: to merge.
+        vectors: the task vectors to merge.
         method, settings: those of the merge, including the defaults.
 
     Raises:
@@ -331,8 +331,8 @@ def clean_up(ledger: Ledger) -> None:
     """
     kept = {ledger.current.id, ledger.current.parent, 0}
     folders = {version.id: baked_folder(ledger.bundle(version)) for version in ledger.versions}
-    keep = {folders[identity] for identity in kept if identity is not None}
-    for folder in set(folders.values()) - keep:
+    kept_folders = {folders[number] for number in kept if number is not None}
+    for folder in set(folders.values()) - kept_folders:
         shutil.rmtree(folder, ignore_errors=True)
     with suppress(StorageError):
         ledger.quarantine_unreferenced()

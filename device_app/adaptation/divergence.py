@@ -1,7 +1,7 @@
 """The KL divergence of one version from another on given utterances, from the int8 files.
 
-The words of the guard set alone show a harm of a point of WER too late: chance changes as many. The divergence of
-the outputs is measured on every token, so it varies much less from one set of speakers to another.
+The WER of the guard set alone does not show a harm of one percentage point, because chance changes as many words. The
+divergence of the outputs is measured on every token, so it varies much less from one set of speakers to another.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-TOP_K = 32  # of the outputs, for each row; all of them would take 190 MB for the guard set
+TOP_K = 32  # outputs that are kept of each row; all of them would take 190 MB for the guard set
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class TopOutputs:
 
     Attributes:
         outputs: (rows, k), indices into the vocabulary.
-        log_probabilities: (rows, k).
+        log_probabilities: (rows, k), in nats.
     """
 
     outputs: NDArray[np.int32]
@@ -30,18 +30,22 @@ class TopOutputs:
 
     @classmethod
     def of(cls, log_probabilities: NDArray[np.float32]) -> TopOutputs:
-        """Keeps the `TOP_K` likeliest of (rows, vocabulary)."""
+        """Keeps the `TOP_K` likeliest outputs of each row of `log_probabilities`, (rows, vocabulary) in nats."""
         count = min(TOP_K, log_probabilities.shape[1])
         outputs = np.argpartition(log_probabilities, -count, axis=1)[:, -count:]
         return cls(outputs.astype(np.int32), np.take_along_axis(log_probabilities, outputs, axis=1))
 
     def divergence(self, log_probabilities: NDArray[np.float32]) -> float:
-        """KL divergence in nats from these outputs to (rows, vocabulary), summed over the rows.
+        """KL(these || others) in nats, summed over the rows.
 
         Counts the outputs that are not kept as one, which makes it a lower bound of the divergence over all outputs.
+
+        Args:
+            log_probabilities: (rows, vocabulary) in nats: those of another version for the same utterance and text.
         """
         now = np.take_along_axis(log_probabilities, self.outputs, axis=1)
         before = self.log_probabilities
         kept = (np.exp(before) * (before - now)).sum(axis=1)
+        # The probability of all other outputs together; rounding may make it 0 or less.
         rest, rest_now = (np.maximum(1e-9, 1 - np.exp(logs).sum(axis=1, dtype=np.float64)) for logs in (before, now))
         return float(np.sum(kept + rest * (np.log(rest) - np.log(rest_now))))

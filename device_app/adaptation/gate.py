@@ -16,17 +16,19 @@ from device_app.evaluation.error_rates import basic, error_counts
 from device_app.evaluation.orthography import Typography
 from editing.errors import counted
 
-RESAMPLES = 2000
+RESAMPLES = 2000  # of the bootstrap
 SEED = 0  # of the resamples, so that a comparison is reproducible
-# Nats per word of the guard set, at the default tolerance. Of 17 random changes of the embedded model's weights (of
-# all, of the encoder's or of the decoder's), it rejects 7 of the 8 that cost 50 other readers, of general-distillation,
-# 1.5 points of WER or more, and none of the 9 others. An edit of digits with the default settings diverges by 0.03.
+# Limit of the KL divergence in nats per word of the guard set, at the default tolerance. Tried on 17 random changes of
+# the embedded model's weights (of all, of the encoder's or of the decoder's), whose harm was measured on 50 other
+# readers (general-distillation): it rejects 7 of the 8 that cost 1.5 points of WER or more, and none of the 9 others.
+# An edit of digits with the default settings diverges by 0.03.
 MAX_DIVERGENCE = 0.06
-# Nats per word of the guard set, at the default tolerance: KL does not see the direction of a change. Chosen on 30
-# edits judged by 235 training lines of Common Voice (`benchmarks/gate.py DATA calibrate`). A fine-tuning that is
-# subtracted costs 1.8 points with 0.09 nats, and 0.6 with 0.05; one that is added has at most 0.003. Any limit from
-# 0.055 to 0.065 makes the fewest mistakes there: with KL, it rejects all 4 edits that cost 1.5 points or more, and 1
-# of the 19 that cost at most half a point.
+# Limit of the rise in the loss of the references, in nats per word of the guard set, at the default tolerance; KL does
+# not see whether a change is for the worse. Chosen on 30 edits whose harm was measured on 235 training utterances of
+# Common Voice (`benchmarks/gate.py DATA calibrate`). A fine-tuning that is subtracted costs 1.8 points of WER where the
+# loss rises by 0.09 nats, and 0.6 points where it rises by 0.05; where one is added, it rises by at most 0.003. Any
+# limit from 0.055 to 0.065 makes the fewest mistakes there: with MAX_DIVERGENCE, it rejects all 4 edits that cost 1.5
+# points or more, and 1 of the 19 that cost at most half a point.
 MAX_LOSS_RISE = 0.06
 # Why the gate rejects a version, as a code for programs:
 # "nothing to gain": the new domain had no word errors before; "no gain": its WER does not fall;
@@ -107,7 +109,8 @@ class Change:
         before, after: WERs.
         low, high: 95 % confidence interval of the difference.
         surely_better: confidence in an improvement: the fraction of resamples in which the WER falls.
-        harm: the rise in WER that is reached or exceeded in a fraction `CONFIDENCE` of the resamples.
+        harm: the rise in WER that is reached or exceeded in a fraction `CONFIDENCE` of the resamples; negative if it
+            falls there.
         utterances: size of the test set.
         divergence: KL divergence of the outputs in nats per reference word; None if it was not measured.
         loss_rise: rise in the loss of the references in nats per word; None if it was not measured.
@@ -125,23 +128,25 @@ class Change:
 
     @property
     def difference(self) -> float:
+        """WER after minus WER before, a fraction."""
         return self.after - self.before
 
     @property
     def is_sure(self) -> bool:
         """Whether the WER falls, or rises, in at least a fraction `CONFIDENCE` of the resamples.
 
-        So much the gate requires of the gain on a new domain.
+        The gate requires the same of the gain on a new domain.
         """
         return self.surely_better >= CONFIDENCE or self.harm > 0
 
     @property
     def sure_rise(self) -> float:
-        """The rise in WER that counts as certain enough for a rejection.
+        """The rise in WER that counts as certain enough for a rejection, a fraction.
 
-        That is `harm`, or where the loss of the references is measured too, the lower end of the confidence interval:
-        outputs vary less than words. With `harm`, a quarter of the edits that cost other readers nothing were rejected,
-        among them honest ones; the WER of the guard set rises by 0.8 points in an average harmless edit.
+        That is `harm`; or `low` where the loss of the references is measured too, because the outputs, which vary less
+        than the words, are judged then. By `harm`, the gate rejected a quarter of the edits that cost other readers
+        nothing, among them fine-tunings on correct labels: an average harmless edit raises the WER of the guard set by
+        0.8 points.
         """
         return self.harm if self.loss_rise is None else self.low
 
@@ -155,15 +160,15 @@ class Change:
 
     def output_changes(self, tolerance: float) -> str:
         """The changes of the outputs beyond the limits for this tolerance, in words; empty if there are none."""
-        factor = max(1.0, tolerance / DEFAULT_TOLERANCE)  # the limits grow with tolerances above the default
+        factor = max(1.0, tolerance / DEFAULT_TOLERANCE)  # the limits grow with a tolerance above the default
         measured = (
             ("they diverge by", self.divergence, MAX_DIVERGENCE),
             ("the loss of the right words rises by", self.loss_rise, MAX_LOSS_RISE),
         )
         return " and ".join(
-            f"{what} {nats:.2f} nats per word (at most {factor * most:g} is allowed)"
-            for what, nats, most in measured
-            if nats is not None and nats > factor * most
+            f"{what} {nats:.2f} nats per word (at most {factor * limit:g} is allowed)"
+            for what, nats, limit in measured
+            if nats is not None and nats > factor * limit
         )
 
 
@@ -224,6 +229,7 @@ class Verdict:
 
     @property
     def passes(self) -> bool:
+        """Whether there is no reason for a rejection."""
         return not self.reasons
 
 
@@ -249,19 +255,19 @@ def judge(
     """
     changes = {domain: compare(before[domain], after[domain]) for domain in after}
     reasons = []
-    gain: Rejection | None = None
+    lack_of_gain: Rejection | None = None
     if new_domain is not None:
         change = changes[new_domain]
         if change.before == 0:
-            gain = "nothing to gain"
+            lack_of_gain = "nothing to gain"
             reasons.append(f"{new_domain} had no word errors before, so there is nothing to gain")
         elif change.difference >= 0:
-            gain = "no gain"
+            lack_of_gain = "no gain"
             reasons.append(
                 f"{new_domain} is not recognised better: WER {change.before:.1%} before, {change.after:.1%} after"
             )
         elif change.surely_better < CONFIDENCE:
-            gain = "uncertain gain"
+            lack_of_gain = "uncertain gain"
             reasons.append(
                 f"{new_domain} is not recognised significantly better ({change.before:.1%} to {change.after:.1%} WER "
                 f"on {counted(change.utterances, 'utterance')}); record and label more"
@@ -282,5 +288,6 @@ def judge(
     typography = None
     if GUARD_SET in after:
         typography = Typography.of(before[GUARD_SET].hypotheses), Typography.of(after[GUARD_SET].hypotheses)
-    rejection = "regression" if worse and gain in (None, "uncertain gain") else gain  # more recordings would not help
+    # A regression is more important than an uncertain gain, because more recordings would not help against it.
+    rejection = "regression" if worse and lack_of_gain in (None, "uncertain gain") else lack_of_gain
     return Verdict(changes, reasons, rejection, [*worse], typography)

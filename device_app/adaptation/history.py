@@ -28,8 +28,8 @@ def measure_versions(store: Store, ledger: Ledger, context: ExecutionContext) ->
     """
     domains = domains_of_history(store, ledger)
     versions = ledger.history()
-    todo = [domain for domain in domains if any(domain not in version.wer for version in versions)]
-    all_sets = {domain: test_set(store, domain, ledger.base.language) for domain in todo}
+    unmeasured = [domain for domain in domains if any(domain not in version.wer for version in versions)]
+    all_sets = {domain: test_set(store, domain, ledger.base.language) for domain in unmeasured}
     for version in versions:
         sets = {domain: found for domain, found in all_sets.items() if domain not in version.wer}
         if sets:
@@ -74,14 +74,14 @@ def transfer_metrics(ledger: Ledger, domains: Sequence[str], versions: Sequence[
     order = [domain for domain in ledger.domains(versions[-1]) if domain in domains]
     if not order:
         return {}
-    prefixes = [{*order[: i + 1]} for i in range(len(order) - 1)]
+    prefixes = [{*order[: i + 1]} for i in range(len(order) - 1)]  # the first i + 1 domains, for every row but the last
     firsts = [next(v for v in versions if prefix <= {*ledger.domains(v)}) for prefix in prefixes]
     matrix = _matrix([*firsts, versions[-1]], order)
     metrics = {"average_wer": average_wer(matrix)}
     if len(order) > 1:
         metrics["backward_transfer"] = backward_transfer(matrix)
-        unmeasured = {*ledger.domains(versions[-1])}.difference(order)
-        adapted = [{*ledger.domains(version)} - unmeasured for version in versions]
+        without_wer = {*ledger.domains(versions[-1])}.difference(order)
+        adapted = [{*ledger.domains(version)} - without_wer for version in versions]
         if all(prefix in adapted for prefix in prefixes):
             rows = [versions[adapted.index(prefix)] for prefix in prefixes]
             base = np.array([versions[0].wer[domain] for domain in order])

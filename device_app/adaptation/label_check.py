@@ -10,7 +10,7 @@ import numpy as np
 from device_app.evaluation.error_rates import normalisers
 from editing.errors import BadInputError
 
-MAX_CHECKED = 60  # labels to compare with their hypotheses
+MAX_CHECKED = 60  # labels to compare with their hypotheses; each is compared with all of them
 SIGNIFICANCE_LEVEL = 0.05
 PERMUTATIONS = 500
 
@@ -20,7 +20,7 @@ def check_labels(labels: Sequence[str], hypotheses: Sequence[str], domain: str, 
 
     Args:
         labels: labels of the training utterances.
-        hypotheses: hypotheses for the same recordings, or for the first of them.
+        hypotheses: hypotheses for the same recordings in the same order, or for the first of them.
         domain: name of the domain in the error message.
         language: the language of the texts, a code of ISO 639.
         seed: the seed of the permutations.
@@ -40,8 +40,16 @@ def check_labels(labels: Sequence[str], hypotheses: Sequence[str], domain: str, 
 def permutation_p_value(labels: Sequence[str], hypotheses: Sequence[str], language: str, seed: int = 0) -> float:
     """The fraction of random permutations of the labels that fit the hypotheses at least as well as the labels do.
 
-    Compares only letters and digits, because a recogniser that is not adapted to the speaker often
-    gets word boundaries wrong.
+    Compares only letters and digits by CER, because a recogniser that is not adapted to the speaker often
+    gets word boundaries wrong. Labels without letters and digits are left out.
+
+    Args:
+        labels, hypotheses: of the same recordings in the same order; the rest of the longer one is ignored.
+        language: the language of the texts, a code of ISO 639.
+        seed: the seed of the permutations.
+
+    Returns:
+        The fraction; 0 if fewer than two labels differ, because then no permutation can tell.
     """
     import jiwer
 
@@ -52,7 +60,7 @@ def permutation_p_value(labels: Sequence[str], hypotheses: Sequence[str], langua
     ]
     pairs = [(label, hypothesis) for label, hypothesis in pairs if label]
     if len({label for label, _ in pairs}) < 2:
-        return 0.0  # all labels are the same; no permutation differs
+        return 0.0
     distance = np.array([[_distance(jiwer, label, hypothesis) for label, _ in pairs] for _, hypothesis in pairs])
     random = np.random.default_rng(seed)
     own = float(np.trace(distance))

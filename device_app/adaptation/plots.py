@@ -23,11 +23,11 @@ def draw_frontier(candidates: Sequence[Candidate], domain: str, path: Path) -> N
     names = [domain, *(name for name in candidates[0].changes if name != domain)]
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         for density in dict.fromkeys(one.density for one in candidates):
-            line = [one for one in candidates if one.density == density]
-            before = 100 * line[0].changes[name].before
+            of_density = [one for one in candidates if one.density == density]
+            before = 100 * of_density[0].changes[name].before
             axes.plot(
-                [0, *(one.lam for one in line)],
-                [before, *(100 * one.changes[name].after for one in line)],
+                [0, *(one.lam for one in of_density)],
+                [before, *(100 * one.changes[name].after for one in of_density)],
                 marker="o",
                 label=f"density {density:g}",
             )

@@ -14,15 +14,15 @@ from device_app.recognition.keyterms.terms import Keyterms
 from device_app.recognition.transcriber import Transcriber
 from editing.errors import BadInputError, StorageError
 
-MAX_CHECKED = 3  # recordings for each term, held-out ones first
+MAX_CHECKED = 3  # recordings that are transcribed for each term, held-out ones first
 
 
 def retire_terms(store: Store, ledger: Ledger, edit: int, domain: str, context: ExecutionContext) -> list[str]:
     """Removes from the list the corrected words that the active version recognises without help.
 
     A word is recognised if the hypothesis has it for each of up to `MAX_CHECKED` labelled recordings of the domain in
-    which it is said. Terms that the user has added or imported stay. A damaged list is only reported: by then the
-    version is active, whatever becomes of the list.
+    which it is said. Terms that the user has added or imported stay. A damaged list of terms is only reported, because
+    the version is active already.
 
     Args:
         store: the store with the recordings.
@@ -48,24 +48,24 @@ def _retire(store: Store, ledger: Ledger, edit: int, domain: str, context: Execu
         return []
     terms = Keyterms([term for term in corrected if term.key in recordings])
     transcriber = Transcriber(ledger.bundle(ledger.current), threads=context.threads)
-    needed = {one.number: one for of_term in recordings.values() for one in of_term}
-    found: dict[int, list[str]] = {}
-    with context.reporter.progress("checking corrected words", len(needed)) as advance:
-        for number, utterance in needed.items():
+    utterances = {one.number: one for of_term in recordings.values() for one in of_term}
+    found: dict[int, list[str]] = {}  # the terms in the hypothesis for each utterance
+    with context.reporter.progress("checking corrected words", len(utterances)) as advance:
+        for number, utterance in utterances.items():
             found[number] = terms.found_in(transcriber.transcribe(utterance.read(), SAMPLE_RATE).text)
             advance(1)
-    known = {key for key, of_term in recordings.items() if all(key in found[one.number] for one in of_term)}
+    recognised = {key for key, of_term in recordings.items() if all(key in found[one.number] for one in of_term)}
 
-    def without_known(listed: TermList) -> TermList:
-        removed = [term.text for term in listed.terms if term.key in known and term.origin == "corrected"]
+    def without_recognised(listed: TermList) -> TermList:
+        removed = [term.text for term in listed.terms if term.key in recognised and term.origin == "corrected"]
         if not removed:
             return listed
-        ledger.record_retired_terms(edit, removed)  # first: a kill in between must not lose them
+        ledger.record_retired_terms(edit, removed)  # first, so that a kill in between does not lose them
         return listed.without(removed)
 
-    before, now = change_terms(without_known)
-    left = {term.key for term in now.terms}
-    return [term.text for term in before.terms if term.key not in left]
+    before, now = change_terms(without_recognised)
+    remaining = {term.key for term in now.terms}
+    return [term.text for term in before.terms if term.key not in remaining]
 
 
 def restore_terms(ledger: Ledger, on_failure: Callable[[str], None]) -> list[str]:

@@ -35,7 +35,7 @@ class MergeSettings:
         """Checks the settings, so that a mistake in them is reported before any work is done.
 
         Args:
-            vectors: number of vectors to merge.
+            vectors: number of vectors to merge; 2, which every method takes, if the number is not known yet.
             parameters: names of the model's parameters, if they are known; a lambda that differs by layer must
                 match them.
 
@@ -58,7 +58,8 @@ class GatePolicy:
     """What the gate requires of a version, and how its verdict is used.
 
     Attributes:
-        tolerance: how much the WER of any other domain and of the guard set may rise, a fraction.
+        tolerance: by how much the WER of any other domain and of the guard set may rise, a fraction (0.01 is a
+            percentage point).
         force: promote whatever the verdict is.
         dry_run: only report the verdict: promote nothing, and write nothing to the ledger.
         requires_gain: whether the WER of the domain must fall.
@@ -78,7 +79,7 @@ class AdaptationSettings:
         domain: the domain to fine-tune on.
         merge: how the task vector is merged.
         gate: what the gate requires.
-        sweep: choose lambda and density by WER instead of taking them from `merge`.
+        sweep: choose lambda and density by WER (`adaptation.sweep`) instead of taking them from `merge`.
         orthography: "keep" trains on the case and punctuation of the model, "learn" on those of the labels.
         replay: number of utterances of earlier domains to add to the training set.
         seed: the seed of the choice of utterances to replay, and of the permutations of the label check.

@@ -25,14 +25,17 @@ from export.bundle import Bundle
 
 LAMBDAS = (0.2, 0.4, 0.6, 0.8, 1.0)
 DENSITIES = (0.2, 0.5, 1.0)
-SWEEP_S = 400.0  # audio per domain and candidate; in 2 minutes, 3 words are already a point of WER
-GUARD_SET_S = 150.0  # of the guard set, for each candidate: the divergence needs less audio than the words
+SWEEP_S = 400.0  # seconds of audio per domain and candidate; of 2 minutes, 3 words are already a point of WER
+GUARD_SET_S = 150.0  # the same for the guard set: the divergence needs less audio than WER
 MIN_GAIN_SHARE = 3 / 4  # of the best candidate's gain on the new domain
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One lambda and density of a sweep, with hypotheses and WER changes by domain."""
+    """One lambda and density of a sweep, with hypotheses and WER changes by domain.
+
+    `density` is 1 for a method without densities.
+    """
 
     lam: float
     density: float
@@ -43,7 +46,18 @@ class Candidate:
 def sweep(
     start: Bundle, vector: TaskVector, merge: MergeSettings, test_sets: TestSets, context: ExecutionContext
 ) -> list[Candidate]:
-    """Merges a vector with every lambda and density, and transcribes a part of each test set with each result."""
+    """Merges a vector with every lambda and density, and transcribes a part of each test set with each result.
+
+    Args:
+        start: the active version, to whose weights the merged vector is added.
+        vector: the task vector.
+        merge: the method, and its other settings.
+        test_sets: the test sets, with the hypotheses of the active version.
+        context: threads and reporter.
+
+    Returns:
+        The candidates, by density and then lambda.
+    """
     method = METHODS[merge.method]
     densities = _densities(method, merge.settings)
     parts = {
@@ -53,7 +67,7 @@ def sweep(
     old = {domain: before.first(len(parts[domain])) for domain, before in test_sets.before.items()}
     theta = start.weights()
     candidates = []
-    silent = ExecutionContext(threads=context.threads)
+    silent = ExecutionContext(threads=context.threads)  # without the progress of each candidate
     with context.reporter.progress("sweep", len(LAMBDAS) * len(densities)) as advance:
         for density in densities:
             settings = {**merge.settings, "lam": 1.0, **({"density": density} if "density" in method.settings else {})}
@@ -89,11 +103,11 @@ def _first_seconds(utterances: Sequence[Utterance], seconds: float) -> Sequence[
 
 
 def choose(candidates: Sequence[Candidate], settings: AdaptationSettings) -> Candidate:
-    """Chooses the smallest step without a regression that has most of the possible gain.
+    """Chooses the smallest step (see `_step_size`) without a regression that has most of the possible gain.
 
-    Excludes candidates that the gate would reject for a regression on another set, unless it would
-    reject all of them. Of the others, chooses the smallest step with three quarters of the best gain on
-    the new domain: the last quarter costs most on other speech, where possibly no held-out utterance
+    Excludes candidates that the gate would reject for a regression on another set. If it would reject all, chooses the
+    one whose largest rise in WER is the smallest. Of the others, chooses the smallest step with three quarters of the
+    best gain on the new domain: the last quarter costs most on other speech, where possibly no held-out utterance
     shows it.
 
     The gain of a candidate is averaged with those of its neighbours, because a gain varies by a point

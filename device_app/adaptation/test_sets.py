@@ -61,18 +61,18 @@ def build_test_sets(
         store: the store with the recordings.
         ledger: the ledger of the model.
         domain: the new domain.
-        held_out: held-out utterances of the new domain; None if it has no recordings and no gain is required.
+        held_out: held-out utterances of the new domain; None if it has none, so that no gain can be required.
         transcriber: the transcriber of the active version.
         reporter: receives progress and messages.
-        others: further domains to collect, which the active version need not have.
+        others: further domains to collect, which the active version need not be adapted to.
     """
     earlier = [one for one in dict.fromkeys([*ledger.domains(ledger.current), *others]) if one != domain]
-    known = store.domains()
+    stored = store.domains()
     label = "transcribing with the active version"
-    for missing in set(earlier).difference(known):
+    for missing in set(earlier).difference(stored):
         reporter.report(f"{missing} has no recordings any more, so forgetting of {missing} cannot be measured.")
     sets = {} if held_out is None else {domain: held_out}
-    sets |= {one: utterances for one in earlier if one in known and (utterances := held_out_utterances(store, one))}
+    sets |= {one: utterances for one in earlier if one in stored and (utterances := held_out_utterances(store, one))}
     language = ledger.base.language
     bundled, own = list(guard_set(language)), _own_guard_set(store)
     if not bundled and not own:
@@ -83,7 +83,7 @@ def build_test_sets(
         return TestSets(sets, transcribe_sets(transcriber, sets, reporter, label), ledger.current.id)
     active = ledger.bundle(ledger.current)
     cached = read_cached(ledger.folder, active, bundled) if bundled else None
-    sets[GUARD_SET] = own if cached else [*bundled, *own]
+    sets[GUARD_SET] = [*bundled, *own] if cached is None else own  # those to transcribe
     before = transcribe_sets(transcriber, sets, reporter, label)
     if cached is not None:
         before[GUARD_SET] = cached.followed_by(before[GUARD_SET])
@@ -165,7 +165,15 @@ def with_outputs(
     before: Sequence[TopOutputs],
     advance: Callable[[float], None],
 ) -> Hypotheses:
-    """Adds the model's outputs for the utterances, their divergence from another version's, if any, and the losses."""
+    """Adds the model's outputs for the utterances, their divergences from another version, and the losses.
+
+    Args:
+        hypotheses: for the utterances.
+        transcriber: the transcriber of the version to measure.
+        utterances: with references.
+        before: the other version's outputs for the same utterances; if empty, no divergences are measured.
+        advance: called with 1 after each utterance.
+    """
     outputs, divergences, losses = [], [], []
     for index, one in enumerate(utterances):
         log_probabilities = transcriber.log_probabilities(one.read(), one.transcript)
@@ -188,7 +196,11 @@ def transcribe_sets_with(
 ) -> dict[str, Hypotheses]:
     """Transcribes each set of utterances with other weights of a bundle, baked temporarily to int8 files.
 
-    Arguments as for `transcribe_sets`.
+    Args:
+        weights: all weights of the version to measure, by name.
+        bundle: the bundle whose graphs get the weights.
+        sets, label, before: as for `transcribe_sets`.
+        context: threads and reporter.
 
     Raises:
         StorageError: the disk is full or cannot be written.
@@ -199,9 +211,14 @@ def transcribe_sets_with(
 
 
 def scaled_sum(theta: Tensors, merged: Tensors, lam: float) -> Tensors:
-    """Returns theta + lambda * merged, where `merged` is the result of a merge method at lambda 1.
+    """Returns theta + lambda * merged.
 
     Every merge method is linear in lambda, so one merge serves for every lambda.
+
+    Args:
+        theta: the weights to start from, by name.
+        merged: the result of a merge method at lambda 1, by name.
+        lam: lambda.
     """
     scaled = {name: tensor * np.float32(lam) for name, tensor in merged.items()}
     return apply(theta, scaled, out=scaled)

@@ -26,7 +26,7 @@ from editing.errors import BadInputError, counted
 from editing.task_vector import Origin, TaskVector
 from export.bundle import Bundle
 
-MIN_HELD_OUT = 3  # utterances; the split holds out a fifth, which of a small domain may be none
+MIN_HELD_OUT = 3  # utterances; the split holds out about a fifth, of a small domain possibly none
 ORTHOGRAPHY_MESSAGES: Mapping[Orthography, str] = {
     "keep": "The texts lack capitals or punctuation that the model writes. They are added for training (--orthography "
     "keep). With 'learn', the model would write all speech as in the texts.",
@@ -83,7 +83,7 @@ def prepare(
     """
     settings.merge.check(vectors=1, parameters=ledger.base.shapes())  # before the fine-tuning, not after it
     domain, reporter = settings.domain, context.reporter
-    training, held_out = _snapshot(store, ledger, domain, reporter)
+    training, held_out = _training_and_held_out(store, ledger, domain, reporter)
     reporter.report(
         f"{len(held_out)} of the {len(held_out) + len(training)} labelled utterances are held out, to measure the "
         f"result; {len(training)} are trained on."
@@ -130,7 +130,7 @@ def prepare(
     )
 
 
-def _snapshot(
+def _training_and_held_out(
     store: Store, ledger: Ledger, domain: str, reporter: Reporter
 ) -> tuple[list[StoredUtterance], list[StoredUtterance]]:
     """The labelled utterances of a domain: those for training, and the held-out ones.
@@ -152,7 +152,7 @@ def _snapshot(
             f"{MIN_LABELLED}, better {RECOMMENDED}. "
             f"'asr-edge record{domain_option(domain)}' records more, 'asr-edge label' labels saved recordings"
         )
-    if not any(domain in edit.domains for edit in ledger.edits):  # otherwise some may have been trained on already
+    if not any(domain in edit.domains for edit in ledger.edits):  # otherwise the model may have been trained on some
         store.hold_out(domain, MIN_HELD_OUT)
         labelled = [store.get(u.number) for u in labelled]
     training = [u for u in labelled if u.split == "train"]
@@ -174,6 +174,9 @@ def _transcribe_training(
     """Hypotheses of the active version for the training utterances, or for the first of them.
 
     Only `in_model_style` needs all of them; to check the labels, `MAX_CHECKED` are enough.
+
+    Raises:
+        BadInputError: no word is recognised in any of them.
     """
     needed = len(training) if settings.orthography == "keep" else min(len(training), MAX_CHECKED)
     hypotheses = _hypotheses(transcriber, training[:needed], reporter, "transcribing the training set")
@@ -219,7 +222,13 @@ def _replayed(
 def _in_model_style(
     utterances: Sequence[StoredUtterance], transcriber: Transcriber, reporter: Reporter
 ) -> list[StoredUtterance]:
-    """Utterances ordered by domain; the labels of each domain that lack the model's style get it."""
+    """The same utterances; where the labels of a domain lack the model's case and punctuation, they are added.
+
+    Args:
+        utterances: ordered by domain.
+        transcriber: the transcriber of the active version, whose hypotheses show its style.
+        reporter: receives progress.
+    """
     styled = []
     for _, of_domain in groupby(utterances, key=lambda u: u.domain):
         group = list(of_domain)

@@ -135,15 +135,16 @@ def _root(
         ),
     ] = None,
 ) -> None:
-    is_chosen = profile_name is not None and profile_name != os.environ.get(PROFILE_VARIABLE)
-    own = [name for commands in PANELS.values() for name in commands if name != "profile"]
-    name_profile(profile_name if profile_name and is_chosen else "", own)
+    is_chosen = profile_name is not None and profile_name != os.environ.get(PROFILE_VARIABLE)  # by the option
+    of_profile = [name for commands in PANELS.values() for name in commands if name != "profile"]
+    name_profile(profile_name if profile_name and is_chosen else "", of_profile)
     if profile_name is not None and is_chosen:
         before = os.environ.get(PROFILE_VARIABLE)
         os.environ[PROFILE_VARIABLE] = profile_name
         context.call_on_close(lambda: _restore(PROFILE_VARIABLE, before))
         if context.invoked_subcommand != "profile":
             data_folder()  # reports an unknown profile before anything else
+    # A mistake in the settings file must not hide the help, nor the commands that show it or choose a profile.
     needs_settings = context.invoked_subcommand not in (None, "config", "profile") and not HELP & set(sys.argv)
     if needs_settings and isinstance(context.command, TyperGroup):
         context.default_map = config.default_map(context.command, context)
@@ -177,7 +178,7 @@ def application() -> typer.Typer:
 def main() -> None:
     """Runs the command line. An error that the user can fix is printed as one line, with exit code 1."""
     prepare_streams()
-    os.environ.setdefault("NO_COLOR", "1")  # for rich and typer: hardly a colour is readable on dark and on light
+    os.environ.setdefault("NO_COLOR", "1")  # for rich and typer: few colours are readable on dark and on light
     try:
         try:
             application()()
@@ -193,7 +194,7 @@ def main() -> None:
     except OSError as error:
         _discard_output()
         remedy = "; free some space and try again" if error.errno == errno.ENOSPC else ""
-        _exit_with(f"{error.filename or 'standard output'}: {error.strerror}{remedy}")
+        _exit_with(f"{error.filename or 'standard output'}: {error.strerror or error}{remedy}")
 
 
 def _exit_with(message: str) -> NoReturn:

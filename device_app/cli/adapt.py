@@ -95,6 +95,7 @@ def adapt(
 def _here(
     settings: AdaptationSettings, finetuning: Mapping[str, Any], model: str | None, context: ExecutionContext
 ) -> tuple[Ledger, Outcome | None]:
+    """Fine-tunes on this machine. If that is interrupted or fails, the checkpoint stays for the next call."""
     from device_app.adaptation.adapt import adapt as run
     from device_app.adaptation.local_training import WITHOUT_TORCH, LocalFineTuning
     from device_app.data.store import Store
@@ -121,6 +122,7 @@ def _on_host(
     send_held_out: bool,
     has_consented: bool,
 ) -> tuple[Ledger, Outcome | None]:
+    """Fine-tunes on a host; the outcome is None if the job's task vector is an edit already."""
     from device_app.data.store import Store
     from device_app.remote.training import adapt_on_host
     from device_app.remote.trusted_hosts import find_host

@@ -76,7 +76,7 @@ def restore(
             }
         )
         return
-    echo(f"{found.target}: {_of(found.contents)}, from {found.manifest.created}")
+    echo(f"{found.target}: {_contents_text(found.contents)}, from {found.manifest.created}")
     if kept is not None:
         options.tell(f"What was there before is in {kept}; delete that folder when you need none of it.")
     for line in found.manifest.left_out:
@@ -86,14 +86,15 @@ def restore(
 
 
 def _question(found: Prepared) -> str:
-    before = "nothing" if found.replaced is None else _of(found.replaced)
+    before = "nothing" if found.replaced is None else _contents_text(found.replaced)
     return (
         f"Replace what is in {found.target} ({before}) by the backup of {found.manifest.created} "
-        f"({_of(found.contents)})?"
+        f"({_contents_text(found.contents)})?"
     )
 
 
-def _of(contents: Contents) -> str:
+def _contents_text(contents: Contents) -> str:
+    """What a data folder has, in words."""
     if contents.recordings is None or contents.edits is None:
         return "damaged"
     return _counted(contents.recordings, contents.edits)

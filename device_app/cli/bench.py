@@ -40,9 +40,8 @@ def bench(
     audio = [read(path) for path in paths if path is not None]
     if sum(map(len, audio)) < 10 * SAMPLE_RATE:
         raise BadInputError(f"{', '.join(map(str, paths))}: less than 10 s in total; add recordings")
-    options.load(
-        model, threads, precision
-    )  # bakes the model if necessary, so that the next load is measured without it
+    # Bakes the model if necessary, so that the next load is measured without it.
+    options.load(model, threads, precision)
     began = time.perf_counter()
     bundle, transcriber = options.load(model, threads, precision)
     load_s = time.perf_counter() - began

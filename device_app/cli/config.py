@@ -78,6 +78,15 @@ def read_defaults(root: TyperGroup, context: typer.Context) -> tuple[dict[str, A
 def _defaults(
     group: TyperGroup, context: typer.Context, table: Mapping[str, Any], location: str, mistakes: list[str]
 ) -> dict[str, Any]:
+    """The defaults of the commands of a group; adds what is wrong to `mistakes`.
+
+    Args:
+        group: the application, or a command with subcommands.
+        context: for typer's checks.
+        table: the group's table in the file.
+        location: file and group, for the mistakes.
+        mistakes: messages.
+    """
     defaults: dict[str, Any] = {}
     for name, values in table.items():
         command = group.get_command(context, name)
@@ -93,6 +102,10 @@ def _defaults(
 def _values(
     command: TyperCommand, context: typer.Context, values: Mapping[str, Any], location: str, mistakes: list[str]
 ) -> dict[str, Any]:
+    """The defaults of one command, by the name of the parameter; adds what is wrong to `mistakes`.
+
+    Arguments as for `_defaults`; `values` are by the long name of the option, without the hyphens.
+    """
     parameters = {
         option.removeprefix("--"): parameter
         for parameter in command.params
@@ -106,6 +119,8 @@ def _values(
             if name not in parameters or name == "help":
                 raise BadInputError(f"{location} has no option --{name}; 'asr-edge {command.name} --help' lists them")
             _check_value(parameters[name], context, value, f"{location} --{name}")
+            if any(parameters[name] is parameters[other] for other in found):
+                raise BadInputError(f"{location} --{name}: the same option is set twice, by two names")
             found[name] = value
         except BadInputError as error:
             mistakes.append(str(error))
@@ -114,7 +129,10 @@ def _values(
             _check_merge(found, location, takes_method="method" in parameters, is_adapt=command.name == "adapt")
         except BadInputError as error:
             mistakes.append(str(error))
-    return {str(parameters[name].name): value for name, value in found.items()}
+    return {
+        str(parameters[name].name): not value if f"--{name}" in parameters[name].secondary_opts else value
+        for name, value in found.items()
+    }
 
 
 def _check_value(parameter: TyperOption, context: typer.Context, value: Any, location: str) -> None:
@@ -125,6 +143,11 @@ def _check_value(parameter: TyperOption, context: typer.Context, value: Any, loc
     if isinstance(value, bool) != bool(parameter.is_flag):
         wanted = "true or false" if parameter.is_flag else "a value, not true or false"
         raise BadInputError(f"{location} is {value!r}; expected {wanted}")
+    # Typer would take a list or a table as the text that Python shows of it.
+    if parameter.multiple and not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
+        raise BadInputError(f'{location} is {value!r}; expected a list of texts, such as ["one", "two"]')
+    if not parameter.multiple and isinstance(value, list | dict):
+        raise BadInputError(f"{location} is {value!r}; expected a text or a number")
     try:
         parameter.process_value(context, value)
     except (typer.BadParameter, TypeError, ValueError) as error:
@@ -135,20 +158,15 @@ def _check_merge(values: Mapping[str, Any], location: str, *, takes_method: bool
     """Checks the options of a merge, which typer cannot check, because their ranges depend on the method.
 
     Args:
-        values: options of a command that have passed typer's checks.
+        values: options of a command that have passed `_check_value`.
         location: file and command, for error messages.
         takes_method: whether the command has --method; the ranges of --lambda and --density are the same for all.
         is_adapt: whether the command is `adapt`, which alone takes "auto" and refuses a negative lambda.
 
     Raises:
-        BadInputError: a value is out of range, or of another type.
+        BadInputError: a value is out of range.
     """
     lam, density, method, pairs = (values.get(name) for name in ("lambda", "density", "method", "set"))
-    for name, value in (("lambda", lam), ("method", method)):
-        if isinstance(value, list | dict):
-            raise BadInputError(f"{location} --{name} is {value!r}; expected a text or a number")
-    if pairs is not None and not (isinstance(pairs, list) and all(isinstance(pair, str) for pair in pairs)):
-        raise BadInputError(f'{location} --set is {pairs!r}; expected a list of texts, such as ["outliers=0.02"]')
     if not takes_method or method is None:  # the settings in --set belong to a method that is not known yet
         method, pairs = "ties", None
     try:

@@ -112,7 +112,7 @@ def delete(
     if bool(ids) == (domain is not None):
         raise BadInputError("name either utterances or a --domain to delete")
     with Store() as store:
-        chosen = list(ids or [u.number for u in store.utterances(domain)])
+        chosen = list(dict.fromkeys(ids or [u.number for u in store.utterances(domain)]))
         _confirm(f"Delete {counted(len(chosen), 'utterance')} and the audio?", yes)
         store.delete(chosen)
     echo(f"{len(chosen)} deleted")
@@ -149,5 +149,6 @@ def export(
 
 
 def _confirm(question: str, yes: bool) -> None:
+    """Asks unless --yes is given; ends the command with exit code 1 if the answer is no."""
     if not yes and not ask(question):
         raise typer.Exit(1)

@@ -114,6 +114,7 @@ def _show(found: Examination, *, is_lost: bool) -> None:
 
 
 def _show_groups(findings: Sequence[Finding]) -> None:
+    """Shows findings by kind, with the remedy of each kind."""
     for kind, group in groupby(sorted(findings, key=lambda one: one.kind), key=lambda one: one.kind):
         found = list(group)
         echo(f"{kind[0].upper()}{kind[1:]} ({len(found)}): {found[0].remedy}")
@@ -124,6 +125,7 @@ def _show_groups(findings: Sequence[Finding]) -> None:
 
 
 def _user_agrees(yes: bool) -> bool:
+    """Whether to repair: --yes, or the user's answer; without a terminal nobody can answer, so no."""
     if yes:
         return True
     if not sys.stdin.isatty():

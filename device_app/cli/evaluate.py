@@ -75,6 +75,7 @@ def evaluate(
 
 
 def _print(report: dict[str, Any]) -> None:
+    """Prints the report of `evaluation.evaluate` as a table, and the worst utterances if it has them."""
     from device_app.evaluation.error_rates import NORMALISERS
 
     names = [name for name in NORMALISERS if name in report]
@@ -94,6 +95,7 @@ def _print(report: dict[str, Any]) -> None:
 
 
 def _figures(part: dict[str, Any]) -> tuple[str, ...]:
+    """The cells of a row: utterances, then WER and CER by each normaliser; of a manifest, a speaker or the whole."""
     from device_app.evaluation.error_rates import NORMALISERS
 
     rates = (part[normaliser][rate] for normaliser in NORMALISERS if normaliser in part for rate in ("wer", "cer"))

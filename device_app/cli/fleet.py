@@ -69,20 +69,20 @@ def pull(
     ledger = open_ledger(model)
     settings.check(vectors=1, parameters=ledger.base.shapes())  # before anything is read
     with Store() as store:
-        own = domains_with_test_sets(store)
-    if not own and not dry_run:
+        own_domains = domains_with_test_sets(store)
+    if not own_domains and not dry_run:
         options.tell(
             "! This device has no recordings of its own with texts. So only general speech is checked, and a group's "
             "vector that makes it misrecognise your words would pass."
         )
         if not yes:
             ask("Continue?", abort=True)
-    found = {host.url: fetch(host, group, ledger, options.tell)}
+    vectors = {host.url: fetch(host, group, ledger, options.tell)}
 
     def change(store: Store, context: ExecutionContext) -> Outcome:
         older = edits_of(ledger, group)
         return merge_vectors(
-            store, ledger, found, "fleet", settings, "", gate, context, replaced=older, also_checked=own
+            store, ledger, vectors, "fleet", settings, "", gate, context, replaced=older, also_checked=own_domains
         )
 
     change_model(ledger, change, threads, as_json)

@@ -52,6 +52,7 @@ def forget(
 
 
 def _show(found: Plan) -> None:
+    """Prints what would be deleted, what depends on it, and which copies stay."""
     options.tell(counted(len(found.recordings), "recording"))
     if found.terms or found.replacements:
         options.tell(
@@ -73,6 +74,7 @@ def _show(found: Plan) -> None:
 
 
 def _record(found: Plan, *, is_done: bool) -> dict[str, object]:
+    """The JSON document."""
     return {
         "done": is_done,
         "recordings": len(found.recordings),
@@ -89,6 +91,7 @@ def _record(found: Plan, *, is_done: bool) -> dict[str, object]:
 
 
 def _all(edits: Mapping[Path, Sequence[Edit]]) -> list[Edit]:
+    """The edits of all models, from those by the folder of each model's ledger."""
     return [edit for of_model in edits.values() for edit in of_model]
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from device_app.cli import options
+from device_app.cli.completion import profile_of
 from device_app.cli.judging import open_ledger
 from device_app.cli.printing import echo, print_json
 from device_app.cli.terminal.outcome import report_adaptation
@@ -17,10 +18,11 @@ from device_app.cli.terminal.table import print_table
 app = typer.Typer(help="Fine-tunings that run on hosts.", invoke_without_command=True)
 
 
-def _complete_job(typed: str) -> list[str]:
+def _complete_job(context: typer.Context, typed: str) -> list[str]:
     from device_app.remote.jobs import jobs as all_jobs
 
-    return [job.key[:8] for job in all_jobs() if job.key[:8].startswith(typed)]
+    with profile_of(context):
+        return [job.key[:8] for job in all_jobs() if job.key[:8].startswith(typed)]
 
 
 JobId = Annotated[
@@ -44,7 +46,7 @@ def jobs(context: typer.Context, as_json: options.Json = False) -> None:
                 "host": job.url,
                 "domain": job.settings.domain,
                 "created": job.created,
-                **dict.fromkeys(("place", "progress", "error")),
+                **dict.fromkeys(("place", "progress", "error")),  # null, unless the state has them
                 **state,
             }
             for job, state in found

@@ -87,6 +87,7 @@ def show(
 
 
 def _print_layers(vector: TaskVector) -> None:
+    """Prints the norm of each layer as a number and a bar."""
     echo(f"  task vector: norm {vector.norm:.3f}, {vector.density:.0%} nonzero entries; norms by layer:")
     layers = vector.layers()
     largest = max(layers.values(), default=1.0) or 1.0
@@ -105,6 +106,7 @@ def _what_to_do(ledger: Ledger, edit: Edit) -> list[str]:
 
 
 def _merge_text(ledger: Ledger, edit: Edit) -> str:
+    """The merge method and its settings in words."""
     settings = _settings(ledger, edit)
     density = [f"density {settings['density']:g}"] if "density" in settings else []
     return " ".join([edit.method, f"lambda {options.lambda_text(settings['lam'])}", *density])
@@ -116,10 +118,12 @@ def _settings(ledger: Ledger, edit: Edit) -> Mapping[str, Any]:
 
 
 def _size(ledger: Ledger, edit: Edit) -> int:
+    """Bytes of the files of its task vectors, without those that are missing."""
     return sum(path.stat().st_size for name in edit.vectors if (path := ledger.vector_path(name)).is_file())
 
 
 def _record(ledger: Ledger) -> dict[str, Any]:
+    """The JSON document of `log`."""
     return {
         "base": ledger.base.weights_hash,
         "current": ledger.current.id,

@@ -43,7 +43,7 @@ def merge(
     replaced = [int(name) for name in vectors if name.isdecimal()]
 
     def change(store: Store, context: ExecutionContext) -> Outcome:
-        found = load_vectors(ledger, vectors)
-        return merge_vectors(store, ledger, found, "merge", settings, "", gate, context, replaced)
+        loaded = load_vectors(ledger, vectors)
+        return merge_vectors(store, ledger, loaded, "merge", settings, "", gate, context, replaced)
 
     change_model(ledger, change, threads, as_json)

@@ -233,6 +233,12 @@ def _tell_unusual(text: str | None, lam: float | dict[str, float] | None) -> Non
 
 
 def _other_settings(method: str, pairs: Sequence[str]) -> dict[str, Any]:
+    """The settings of a merge method from the values of --set.
+
+    Raises:
+        BadInputError: one is not NAME=VALUE, is given twice or has an option of its own, the method does not have it,
+            or its value is out of range.
+    """
     from editing.errors import BadInputError
     from editing.methods import METHODS
 
@@ -308,10 +314,21 @@ def model_files(model: str | None) -> list[Path]:
 
 
 def decoding_options(
-    lm: Path | None, beam: int | None, terms: Path | None = None, no_terms: bool = False, *, replaces: bool = False
+    lm: Path | None,
+    beam: int | None,
+    terms: Path | None = None,
+    no_terms: bool = False,
+    *,
+    with_replacements: bool = False,
 ) -> DecodingOptions:
-    """Decoding options from --lm, --beam, --terms and --no-terms; with the replacements of both lists if `replaces`.
+    """Decoding options from --lm, --beam, --terms and --no-terms.
 
+    Args:
+        lm: --lm.
+        beam: --beam.
+        terms: --terms, a file whose terms and replacements are added to the list in the data folder.
+        no_terms: --no-terms: leave that list out.
+        with_replacements: whether to replace words; False where texts are compared with what was said.
     Raises:
         BadInputError: a file is not a valid ARPA file, or not a valid list of terms.
         StorageError: the list of terms in the data folder is damaged.
@@ -321,12 +338,12 @@ def decoding_options(
     from device_app.recognition.options import DecodingOptions
 
     listed = TermList() if no_terms else stored_terms()
-    more, rules = read_terms(terms) if terms else ([], [])
+    more, replacements = read_terms(terms) if terms else ([], [])
     return DecodingOptions(
         language_model=None if lm is None else NGram.read(lm),
         beam=beam,
         keyterms=[*listed.terms, *more],
-        replacements=[*listed.replacements, *rules] if replaces else (),
+        replacements=[*listed.replacements, *replacements] if with_replacements else (),
     )
 
 

@@ -15,7 +15,7 @@ from editing.errors import counted
 if TYPE_CHECKING:
     from device_app.data.terms import TermList
 
-NEEDED = {True: "yes", False: "no", None: "?"}
+NEEDED = {True: "yes", False: "no", None: "?"}  # how `Usage.is_needed` is shown; None: too few matches to say
 
 app = typer.Typer(help="Words and phrases that recognition is to expect.", no_args_is_help=True)
 
@@ -36,11 +36,11 @@ def add(
 
 
 def _changes(before: TermList, now: TermList) -> str:
-    """How many terms and replacements a list has got, and how many of them were there with another spelling, weight
-    or text."""
+    """How many terms and replacements were added, and how many got another spelling, weight or text, in words."""
     added = len(now.terms) - len(before.terms) + len(now.replacements) - len(before.replacements)
-    different = len({*now.terms} - {*before.terms}) + len({*now.replacements} - {*before.replacements})
-    return f"{added} added" + (f", {different - added} changed" if different > added else "")
+    added_or_changed = len({*now.terms} - {*before.terms}) + len({*now.replacements} - {*before.replacements})
+    changed = added_or_changed - added
+    return f"{added} added" + (f", {changed} changed" if changed > 0 else "")
 
 
 @app.command("remove")

@@ -88,14 +88,14 @@ def transcribe(
         return
 
     def load(threads: int | None) -> Transcriber:
-        decoding = options.decoding_options(lm, beam, terms, no_terms, replaces=True)
+        decoding = options.decoding_options(lm, beam, terms, no_terms, with_replacements=True)
         return options.load(model, threads, precision, decoding=decoding)[1]
 
     saving = _saving(domain, "imported" if sources else "recorded") if save else nullcontext()
-    with saving as saver, counting_terms() as count:
+    with saving as saver, counting_terms() as count_terms:
 
         def on_segment(segment: TranscriptSegment) -> None:
-            count(segment)
+            count_terms(segment)
             if saver is not None:
                 saver.save(segment)
 
@@ -189,6 +189,18 @@ def _targets(
     """The recordings to transcribe and the file of each one's result, checked before any work.
 
     An empty list of files means standard output. With --skip-existing, recordings that have a result are left out.
+
+    Args:
+        recordings: the recordings that the user named.
+        form: --format.
+        output: --output; None is standard output.
+        inputs: other files that the command reads, which no result may replace.
+        overwrite: --overwrite.
+        skip_existing: --skip-existing.
+
+    Raises:
+        BadInputError: the options exclude each other, or a result would replace a file.
+        StorageError: a file cannot be written.
     """
     from device_app.audio.sources import check_outputs, output_paths
     from editing.files import check_writable
@@ -227,6 +239,16 @@ def _transcribe_recordings(
     """Transcribes recordings; writes or prints the result of each as soon as it is complete.
 
     An error in one of several recordings is reported, and the others are still transcribed.
+
+    Args:
+        recordings: the recordings to transcribe.
+        targets: the file of each one's result; empty for standard output.
+        form: --format.
+        transcriber: the loaded model.
+        on_segment: called with each segment, to save it and count its terms.
+        jobs: recordings at a time.
+        is_several: whether the user named several recordings, also if some of them are skipped. Then texts are printed
+            with the name of the recording.
 
     Raises:
         AsrEdgeError: a recording could not be transcribed.
@@ -290,7 +312,7 @@ def _telling_how_to_continue(unfinished: Sequence[UnfinishedTranscript]) -> Iter
 
 
 def _segment_printer(form: Format, is_several: bool) -> Callable[[str, TranscriptSegment], None] | None:
-    """A function that prints a segment as soon as it is recognised; None for formats that do not allow it."""
+    """A function that prints a segment with the name of its recording; None for formats of whole recordings."""
     from device_app.recognition.writers import json_line
 
     if form == Format.TXT:

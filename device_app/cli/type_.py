@@ -52,7 +52,9 @@ def type_(
     window = focused_window()
     with ExitStack() as stack:
         server = stack.enter_context(CommandServer())
-        transcriber = options.load(model, threads, decoding=options.decoding_options(None, None, replaces=True))[1]
+        transcriber = options.load(
+            model, threads, decoding=options.decoding_options(None, None, with_replacements=True)
+        )[1]
         store = stack.enter_context(Store()) if learn else None
         saver = None if store is None else UtteranceSaver(store, domain, "recorded")
         dictation = Dictation(

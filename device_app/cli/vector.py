@@ -64,10 +64,10 @@ def import_(
     ledger = open_ledger(model)
     settings.check(vectors=1, parameters=ledger.base.shapes())  # before anything is read
     vector = ledger.load(file)
-    found, domain = {str(file): vector}, vector.origin.domain
+    vectors, domain = {str(file): vector}, vector.origin.domain
     change_model(
         ledger,
-        lambda store, context: merge_vectors(store, ledger, found, "import", settings, domain, gate, context),
+        lambda store, context: merge_vectors(store, ledger, vectors, "import", settings, domain, gate, context),
         threads,
         as_json,
     )

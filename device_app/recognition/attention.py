@@ -28,22 +28,22 @@ def word_times(
         spans: for each word in order, the index of its first token and of the token after its last.
         attention: (tokens, frames), the weights of each token; the last row may be that of the end token.
         audio: (samples,) at 16 kHz.
-        hop: samples per frame.
+        hop: samples of audio per frame of `attention`.
 
     Returns:
-        Seconds from the start of the audio.
+        The start and end of each word, in seconds from the start of the audio.
     """
     bounds = align(attention).tolist()
     times = []
     previous_end = 0  # the first frame after the previous word, not counting its punctuation
-    for first, last in spans:
-        spoken = last  # end without punctuation, whose frames are the pause after the word
-        while spoken > first + 1 and not any(character.isalnum() for character in names[spoken - 1]):
-            spoken -= 1
-        start, end = bounds[first] * hop, bounds[spoken] * hop
+    for first, end_of_span in spans:
+        end_of_letters = end_of_span  # without punctuation, whose frames are the pause after the word
+        while end_of_letters > first + 1 and not any(character.isalnum() for character in names[end_of_letters - 1]):
+            end_of_letters -= 1
+        start, end = bounds[first] * hop, bounds[end_of_letters] * hop
         if previous_end < bounds[first]:  # frames of punctuation precede; they may include the start of this word
             start = after_pause(audio, previous_end * hop, end, start)
-        previous_end = bounds[spoken]
+        previous_end = bounds[end_of_letters]
         times.append(trim_silence(audio, start, end))
     return times
 
@@ -65,17 +65,18 @@ def align(attention: NDArray[np.float32]) -> NDArray[np.int64]:
     tokens, frames = attention.shape
     if tokens > frames:
         return np.linspace(0, frames, tokens + 1).astype(np.int64)
-    cost = np.zeros((tokens, frames + 1))
-    np.cumsum(-np.log(attention + 1e-6), axis=1, out=cost[:, 1:])
+    cost = np.zeros((tokens, frames + 1))  # of giving a token all frames before a column
+    np.cumsum(-np.log(attention + 1e-6), axis=1, out=cost[:, 1:])  # 1e-6: attention may be 0, whose log is not finite
     columns = np.arange(frames + 1)
     best = np.where(columns == 0, 0.0, np.inf)  # cost of the best alignment of all frames before a column
     origin = np.zeros((tokens, frames + 1), np.int64)  # the first frame of the token if it ends before a column
     for token in range(tokens):
+        # The frames from column i to column j cost cost[j] - cost[i], so the best i for any j has the lowest `begun`.
         begun = best - cost[token]
         lowest = np.minimum.accumulate(begun)
-        since = np.maximum.accumulate(np.where(begun <= lowest, columns, 0))
+        first = np.maximum.accumulate(np.where(begun <= lowest, columns, 0))
         best = np.concatenate([[np.inf], lowest[:-1] + cost[token, 1:]])
-        origin[token, 1:] = since[:-1]
+        origin[token, 1:] = first[:-1]
     bounds = np.empty(tokens + 1, np.int64)
     bounds[tokens] = frames
     for token in reversed(range(tokens)):

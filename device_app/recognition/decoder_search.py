@@ -106,6 +106,7 @@ class Hypothesis:
     def extended(
         self, token: int, log_probability: float, attention: NDArray[np.float32], bonus: float = 0.0
     ) -> Hypothesis:
+        """Returns the hypothesis with one more token; `attention` is (frames,)."""
         return Hypothesis(
             (*self.tokens, token),
             (*self.log_probabilities, log_probability),
@@ -115,6 +116,7 @@ class Hypothesis:
         )
 
     def ended(self, log_probability: float, attention: NDArray[np.float32], bonus: float = 0.0) -> Hypothesis:
+        """Returns the complete hypothesis; the arguments are those of the end token, as for `extended`."""
         return replace(
             self,
             attention=(*self.attention, attention),
@@ -123,12 +125,13 @@ class Hypothesis:
             is_complete=True,
         )
 
-    def cut(self, length: int) -> Hypothesis:
+    def truncated(self, length: int) -> Hypothesis:
         """Returns the first `length` tokens as an incomplete hypothesis."""
         log_probabilities = self.log_probabilities[:length]
         return Hypothesis(self.tokens[:length], log_probabilities, self.attention[:length], sum(log_probabilities))
 
     def normalised(self, exponent: float) -> float:
+        """The score, divided by the number of decoder steps ** exponent; in nats per step if the exponent is 1."""
         return float(self.score / max(1, len(self.attention)) ** exponent)
 
 
@@ -185,9 +188,9 @@ class _Beam:
     def __init__(self, settings: SearchSettings, end: int) -> None:
         self._settings, self._end = settings, end
         self._live = [Hypothesis()]
-        self._rows = [0]  # of the decoder's latest step, by live hypothesis
+        self._rows = [0]  # for each live hypothesis, its row in the decoder's latest step
         self._complete: list[Hypothesis] = []
-        self._looping: Hypothesis | None = None
+        self._looping: Hypothesis | None = None  # the most likely hypothesis, if it is in a loop
         self._steps = 0
         self.is_active = True
 
@@ -198,7 +201,7 @@ class _Beam:
 
         Args:
             log_probabilities: (rows, vocabulary), of the decoder.
-            scores: the same with the bonuses of keyterms added.
+            scores: the same with the bonuses of a `Bias` added, or the same.
             attention: (rows, frames).
         """
         self._steps += 1
@@ -215,12 +218,13 @@ class _Beam:
             if not (repeated := repetition(hypothesis.tokens)):
                 following.append((row, hypothesis))
             elif rank == 0:
-                self._looping = hypothesis.cut(len(hypothesis.tokens) - repeated)
+                self._looping = hypothesis.truncated(len(hypothesis.tokens) - repeated)
                 self.is_active = False
                 return
         if following:
             self._rows = [row for row, _ in following[: self._settings.beam]]
             self._live = [hypothesis for _, hypothesis in following[: self._settings.beam]]
+        # Early stopping: the search ends once a complete hypothesis ranks above all live ones.
         self.is_active = bool(following) and not (
             self._complete and max(map(self._rank, self._complete)) >= max(map(self._rank, self._live))
         )
@@ -232,9 +236,11 @@ class _Beam:
             self._rows = [next_rows.setdefault(key, len(next_rows)) for key in keys]
 
     def best(self) -> Hypothesis:
+        """The one in a loop if there is one, or else the best complete one, or else the best live one."""
         return self._looping or max(self._complete or self._live, key=self._rank)
 
     def _rank(self, hypothesis: Hypothesis) -> float:
+        """By which hypotheses are compared: the normalised score and bonus."""
         # All bonuses are divided by the same length. A positive bonus divided by its own length would favour short
         # hypotheses.
         shared = float(max(1, self._steps) ** self._settings.length_exponent)
@@ -244,7 +250,15 @@ class _Beam:
 def _candidates(
     live: Sequence[Hypothesis], scores: NDArray[np.float32], settings: SearchSettings
 ) -> Iterator[tuple[int, int]]:
-    """Rows and tokens of the best continuations, best first: twice the beam, as each row may propose the end token."""
+    """Yields the best continuations, best first: the index of a live hypothesis, and the next token.
+
+    Up to twice the beam, because each hypothesis may propose the end token.
+
+    Args:
+        live: the live hypotheses.
+        scores: (live, vocabulary), the log-probabilities of the next token with bonuses.
+        settings: settings of the search.
+    """
     totals = (scores + np.array([[one.score + one.bonus] for one in live], np.float32)).ravel()
     likely = np.flatnonzero(totals >= totals.max() - settings.margin)
     best = likely[np.argsort(-totals[likely], kind="stable")][: 2 * settings.beam]

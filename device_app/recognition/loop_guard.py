@@ -15,7 +15,7 @@ from device_app.audio.vad import FRAME, best_pause
 from device_app.recognition.decoder_search import Hypothesis
 from device_app.recognition.results import Recognition
 
-MIN_PART_S = 1.0  # on average; audio shorter than two of these is not split
+MIN_PART_S = 1.0  # mean duration of the two parts of a split; shorter audio is not split
 
 
 def recognise_in_parts(
@@ -30,7 +30,10 @@ def recognise_in_parts(
         audio: (samples,) at 16 kHz.
         decode: finds the best hypothesis for a part of the audio.
         to_recognition: converts a hypothesis for a part to words with times in that part.
-        min_log_probability: a hypothesis with a lower mean log-probability is dropped.
+        min_log_probability: a hypothesis with a lower mean log-probability per decoder step (nats) is dropped.
+
+    Returns:
+        The words of all parts, with times from the start of `audio`; empty for parts whose hypothesis is dropped.
     """
     hypothesis = decode(audio)
     if hypothesis.normalised(1.0) < min_log_probability:
@@ -51,4 +54,5 @@ def quietest_middle(audio: Samples) -> int:
     frames = audio[: count * FRAME].reshape(count, FRAME)
     quarter = count // 4
     middle = frames[quarter : count - quarter]
-    return (quarter + best_pause(np.ones(len(middle)), middle)) * FRAME
+    all_speech = np.ones(len(middle))  # so that `best_pause` compares the energy of the frames only
+    return (quarter + best_pause(all_speech, middle)) * FRAME

@@ -15,8 +15,8 @@ from pathlib import Path
 from editing.errors import BadInputError, one_line
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
-UNSEEN = -5.0  # log10 probability of an unknown word if the model has no <unk>
-LN_10 = math.log(10.0)
+UNSEEN = -5.0  # log10 probability of an unknown word if the model has no <unk>; not measured
+LN_10 = math.log(10.0)  # from the base 10 of ARPA files to nats
 MAX_LINE_LENGTH = 1 << 16  # characters
 MAX_CHARACTERS = 1 << 28  # of a decompressed ARPA file, which takes several times as much memory
 
@@ -48,8 +48,8 @@ class NGram:
         probabilities: dict[NGramWords, float] = {}
         backoffs: dict[NGramWords, float] = {}
         n = 0  # of the section that is read
-        is_whole = False
-        number = size = 0
+        has_end = False
+        number = size = 0  # lines and characters that were read
         try:
             with (
                 gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file
@@ -65,7 +65,7 @@ class NGram:
                     if text.startswith("\\") and text.endswith("-grams:"):
                         n = int(text[1:].partition("-")[0])
                     elif text == "\\end\\":
-                        is_whole = True
+                        has_end = True
                         break
                     elif n and text:
                         fields = text.split()
@@ -85,7 +85,7 @@ class NGram:
             ) from error
         if not probabilities:
             raise BadInputError(f"{path}: not an ARPA file: it has no n-grams")
-        if not is_whole:
+        if not has_end:
             raise BadInputError(f"{path}: is cut off: the line \\end\\ is missing")
         return cls(max(map(len, probabilities)), probabilities, backoffs)
 
@@ -93,7 +93,7 @@ class NGram:
         """Natural logarithm of a word's conditional probability, with back-off (Katz 1987).
 
         log p(w | h) is the listed value of the n-gram (h, w), or else the back-off weight of h plus log p(w | h without
-        its first word). An unknown `word` is `UNKNOWN`; words of `history` are taken as they are.
+        its first word). A `word` that the model does not know counts as `UNKNOWN`; words of `history` do not.
 
         Args:
             history: the words before it, beginning with `BEGIN` at the start of a sentence; those that the order

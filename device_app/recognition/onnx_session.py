@@ -9,7 +9,7 @@ from typing import Any
 from editing.errors import BundleError, one_line
 from editing.ranges import Range
 
-THREADS = Range(1, 1024, is_whole=True)
+THREADS = Range(1, 1024, is_whole=True)  # limits of a number of threads
 
 
 def available_cores() -> int:
@@ -36,7 +36,7 @@ def session(path: Path, threads: int) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors only
     # A family's sessions take turns. Without this, the threads of a finished session keep spinning and
-    # slow down the running one: a third of the time on 2 cores.
+    # slow down the running one; on 2 cores, that costs a third of the time.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

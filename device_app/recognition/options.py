@@ -10,7 +10,7 @@ from device_app.recognition.ngram import NGram
 from editing.errors import BadInputError
 from editing.ranges import Range
 
-BEAM = Range(1, 64, is_whole=True)
+BEAM = Range(1, 64, is_whole=True)  # limits of `DecodingOptions.beam`
 
 
 @dataclass(frozen=True)

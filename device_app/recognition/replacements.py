@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from device_app.data.terms import Replacement, normalise_term
-from device_app.recognition.results import TranscriptSegment, Word, geometric_mean
+from device_app.recognition.results import TranscriptSegment, Word, confidence
 
 OPENING = "\"'([{\u201c\u2018"
 CLOSING = "\"')]}\u201d\u2019"
 SENTENCE_END = ".?!\u2026"
-PAUSES = ",;:-\u2013\u2014"  # may stand between the words of a match: "zero, six, one"
+PAUSES = ",;:-\u2013\u2014"  # punctuation that may stand between the words of a match: "zero, six, one"
 
 
 @dataclass(frozen=True)
@@ -64,29 +63,30 @@ class _Rule:
 
     def apply(self, words: Sequence[Word]) -> Sequence[Word]:
         """Returns the words with all matches replaced, from left to right."""
-        rest, result, index = list(words), list[Word](), 0
-        while index < len(rest):
+        words, result, index = list(words), list[Word](), 0
+        while index < len(words):
             end = index + len(self._pattern)
-            if not self._matches(rest, index):
-                result.append(rest[index])
+            if not self._matches(words, index):
+                result.append(words[index])
                 index += 1
                 continue
-            match = rest[index:end]
+            match = words[index:end]
             if self._new:
                 result += self._new_words(match)
             else:
-                _drop(match, result, rest, end)
+                _drop(match, result, words, end)
             index = end
         return result
 
     def _matches(self, words: Sequence[Word], start: int) -> bool:
+        """Whether the words from `start` on are the pattern, in one sentence, and not part of the new text already."""
         size = len(self._pattern)
         parts = [_Parts.of(word.text) for word in words[start : start + size]]
         if [normalise_term(one.core) for one in parts] != self._pattern:
             return False
         if any(set(left.after) - set(PAUSES) or right.before for left, right in pairwise(parts)):
             return False
-        return not any(self._is_new_text(words, start - index) for index in self._positions_in_new)
+        return not any(self._is_new_text(words, start - position) for position in self._positions_in_new)
 
     def _is_new_text(self, words: Sequence[Word], start: int) -> bool:
         """Whether the words from `start` on are the new text already."""
@@ -100,35 +100,34 @@ class _Rule:
         texts[-1] += _Parts.of(match[-1].text).after
         if len(texts) == len(match):
             return [replace(word, text=text) for word, text in zip(match, texts, strict=True)]
-        confidence = geometric_mean([math.log(max(word.confidence, 1e-9)) for word in match])
         start_s, end_s = match[0].start_s, match[-1].end_s
         total, done, words = sum(map(len, texts)), 0, []
         for text in texts:
             before, done = done, done + len(text)
             times = [start_s + (end_s - start_s) * index / total for index in (before, done)]
-            words.append(Word(text, times[0], times[1], confidence))
+            words.append(Word(text, times[0], times[1], confidence(match)))
         return words
 
 
-def _drop(match: Sequence[Word], before: list[Word], rest: list[Word], end: int) -> None:
-    """Removes a match. Its punctuation goes to the words around it, and its initial capital to the next word.
+def _drop(match: Sequence[Word], before: list[Word], words: list[Word], end: int) -> None:
+    """Moves the punctuation of removed words to the words around them, and their initial capital to the next word.
 
     Args:
         match: the words to remove.
         before: the words before the match; the last one is changed.
-        rest: all words; the one at `end` is changed.
-        end: index in `rest` of the word after the match.
+        words: all words; the one at `end` is changed.
+        end: index in `words` of the word after the match.
     """
     first, last = _Parts.of(match[0].text), _Parts.of(match[-1].text)
     begins_sentence = not before or _ends_sentence(before[-1].text)
     closing = last.after.strip(PAUSES)
     if closing and not begins_sentence:
         before[-1] = replace(before[-1], text=before[-1].text.rstrip(PAUSES) + closing)
-    if end < len(rest) and not _ends_sentence(last.after):
-        text = rest[end].text
+    if end < len(words) and not _ends_sentence(last.after):
+        text = words[end].text
         if begins_sentence and first.core[:1].isupper():
             text = text[:1].upper() + text[1:]
-        rest[end] = replace(rest[end], text=first.before + text)
+        words[end] = replace(words[end], text=first.before + text)
 
 
 def _ends_sentence(text: str) -> bool:

@@ -32,7 +32,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Piece:
-    """A token of a CTC path, the frames it spans (`end` is exclusive) and its mean log-probability."""
+    """A token of a CTC path, the frames it spans (`end` is exclusive) and its mean log-probability in them, in nats."""
 
     token: int
     start: int
@@ -55,9 +55,11 @@ class TermMatch:
 
 @dataclass(frozen=True)
 class Recognition:
-    """The result of a model family for one segment of speech; the text is its words joined by spaces.
+    """The result of a model family for one segment of speech.
 
     Attributes:
+        text: as the model writes it; empty if no word was recognised.
+        words: the words of the text, with times from the start of the segment.
         terms: the keyterms in the text, in order.
     """
 
@@ -104,7 +106,7 @@ class TranscriptSegment:
 
     @classmethod
     def of(cls, segment: Segment, recognition: Recognition) -> TranscriptSegment | None:
-        """Makes word times relative to the start of the stream; returns None if no word was recognised."""
+        """Makes word times relative to the start of the recording or stream; None if no word was recognised."""
         if not recognition.text:
             return None
         words = [word.shifted(segment.start_s) for word in recognition.words]
@@ -123,7 +125,7 @@ class TranscriptSegment:
 
 @dataclass(frozen=True)
 class Transcript:
-    """The hypothesis for a whole recording."""
+    """The hypothesis for a whole recording; `duration_s` is that of its audio, in seconds."""
 
     segments: Sequence[TranscriptSegment]
     duration_s: float
@@ -154,7 +156,7 @@ class Update:
 
 def confidence(words: Sequence[Word]) -> float:
     """0 to 1: the geometric mean of the word confidences; 1 without words."""
-    return geometric_mean([math.log(max(word.confidence, 1e-9)) for word in words])
+    return geometric_mean([math.log(max(word.confidence, 1e-9)) for word in words])  # log(0) is not finite
 
 
 def geometric_mean(logarithms: Sequence[float]) -> float:

@@ -14,7 +14,7 @@ from device_app.recognition.families import Recogniser
 from device_app.recognition.results import Recognition, TranscriptSegment, Update
 from editing.errors import BadInputError
 
-MAX_PARTIAL_SHARE = 0.5  # of the machine's time; slow machines show partial texts less often
+MAX_PARTIAL_SHARE = 0.5  # of the time that drafts may take; slow machines show partial texts less often
 
 
 class Stream:
@@ -22,7 +22,9 @@ class Stream:
 
     The final text is usually available before the silence that ends the segment is complete. Once the
     silence fills the padding of the segment, its audio changes only if speech continues, so the segment is
-    recognised then, and the result becomes the final text. Partial texts are drafts.
+    recognised then, and the result becomes the final text. Partial texts are drafts (see `Recogniser.recognise`).
+
+    Call it from one thread; recognition runs in this thread, inside `feed` and `finish`.
     """
 
     def __init__(
@@ -31,7 +33,7 @@ class Stream:
         segmenter: Segmenter,
         convert: Converter,
         partial_s: float,
-        replaced: Callable[[TranscriptSegment], TranscriptSegment | None] = lambda segment: segment,
+        replace_words: Callable[[TranscriptSegment], TranscriptSegment | None] = lambda segment: segment,
     ) -> None:
         """
         Args:
@@ -39,17 +41,17 @@ class Stream:
             segmenter: finds speech in the 16 kHz audio.
             convert: converts blocks to 16 kHz mono.
             partial_s: seconds of audio between two partial texts; 0 for none.
-            replaced: changes each segment, or returns None to leave it out.
+            replace_words: changes the words of each segment (a `Replacer`), or returns None to leave it out.
         """
         self._recogniser = recogniser
         self._segmenter = segmenter
         self._convert = convert
         self._partial_s = partial_s
-        self._replaced = replaced
-        self._latest: tuple[Segment, Recognition] | None = None
+        self._replace_words = replace_words
+        self._latest: tuple[Segment, Recognition] | None = None  # what was recognised last, of any segment
         self._is_finished = False
         self._is_draft = False  # whether the latest recognition is a draft
-        self._cost_s = 0.0  # wall time of the latest draft
+        self._draft_cost_s = 0.0  # wall time of the latest draft
 
     def feed(self, block: NDArray[Any]) -> list[Update]:
         """Processes the next block, (samples,) or (samples, channels); returns the new updates.
@@ -83,7 +85,7 @@ class Stream:
         if not self._partial_s:
             return False
         since = self._latest[0].end_s if self._latest else current.start_s
-        return current.end_s - since >= max(self._partial_s, self._cost_s / MAX_PARTIAL_SHARE)
+        return current.end_s - since >= max(self._partial_s, self._draft_cost_s / MAX_PARTIAL_SHARE)
 
     def _is_padded(self) -> bool:
         """Whether the open segment has its whole padding, so that its audio changes only if speech continues."""
@@ -97,18 +99,20 @@ class Stream:
         return latest.start_s == segment.start_s and len(latest.audio) == len(segment.audio)
 
     def _finals(self, segments: Iterable[Segment]) -> list[Update]:
+        """The final texts of complete segments, without those that have no words."""
         results = [self._segment(segment, self._recognise(segment)) for segment in segments]
         return [Update(result, is_final=True) for result in results if result is not None]
 
     def _segment(self, segment: Segment, recognition: Recognition) -> TranscriptSegment | None:
         result = TranscriptSegment.of(segment, recognition)
-        return None if result is None else self._replaced(result)
+        return None if result is None else self._replace_words(result)
 
     def _recognise(self, segment: Segment, *, is_draft: bool = False) -> Recognition:
+        """Recognises a segment, unless the latest recognition is the final one of it."""
         if self._latest is None or not self._is_recognised(segment):
             start = time.perf_counter()
             self._latest = segment, self._recogniser.recognise(segment.audio, is_draft=is_draft)
             self._is_draft = is_draft
             if is_draft:
-                self._cost_s = time.perf_counter() - start
+                self._draft_cost_s = time.perf_counter() - start
         return self._latest[1]

@@ -22,20 +22,22 @@ from dataclasses import dataclass, replace
 from device_app.recognition.results import Word
 
 LINE_COLUMNS = 42
-LINES = 2
+LINES = 2  # of a cue, at most
 MAX_DURATION_S = 7.0
 MIN_DURATION_S = 1.0
-COLUMNS_PER_S = 20.0
+COLUMNS_PER_S = 20.0  # reading speed
 PAUSE_S = 1.0  # a cue ends at a pause of this length
 DELAY_S = 0.5  # by which a cue may start late, so that the one before can be read
 
-# Costs of a break within a sentence, which are weighed against each other and against one more cue.
-COST_OF_CUE = 3.0
-COST_PER_S_TOO_SHORT = 8.0
-COST_PER_S_OF_READING = 3.0  # that the cue's time is too short for
+# Costs of cues, and of breaks within a sentence. They have no unit and were not measured: only their order is from the
+# guides, and their sizes weigh one fault against another.
+COST_OF_CUE = 3.0  # of each cue, so that there are few
+COST_PER_S_TOO_SHORT = 8.0  # for each second that a cue lacks to MIN_DURATION_S
+COST_PER_S_OF_READING = 3.0  # for each second that a cue lacks to be read at COLUMNS_PER_S
+# Of a break, by its position.
 AFTER_CLAUSE, BEFORE_CONNECTIVE, BETWEEN_WORDS, AFTER_FUNCTION_WORD, WITHIN_WORD = 0.0, 1.5, 3.0, 5.0, 8.0
-COST_PER_PAUSE_S = -2.0  # a pause is a better place the longer it is
-COST_OF_IMBALANCE = 0.25  # for each column that the lines differ by
+COST_PER_PAUSE_S = -2.0  # of a break, for each second of pause: the longer the pause, the better the position
+COST_OF_IMBALANCE = 0.25  # for each column by which the two lines of a cue differ
 
 _CLOSING = "\"'\u2019\u201d\u00bb)]}\u300d\u300f\uff09"
 _SENTENCE_END = re.compile(rf"[.!?\u2026\u3002\uff01\uff1f\u061f\u06d4\u0964]+[{re.escape(_CLOSING)}]*$")
@@ -69,7 +71,7 @@ class Cue:
     Attributes:
         start_s, end_s: when it is on the screen, to the millisecond; cues do not overlap.
         lines: one or two, without line breaks or tabs.
-        text: the same on one line.
+        text: all of it on one line.
     """
 
     start_s: float
@@ -107,20 +109,21 @@ def cues(words: Iterable[Word]) -> list[Cue]:
     """
     units = _with_spread_times(_units(words))
     stretches = list(_stretches(units))
-    parts: list[Sequence[_Unit]] = []
+    units_of_cues: list[Sequence[_Unit]] = []
     for index, stretch in enumerate(stretches):
         following_s = stretches[index + 1][0].start_s if index + 1 < len(stretches) else math.inf
-        parts += _partition(stretch, following_s)
-    starts = _starts(parts)
-    return [_cue(part, *times) for part, times in zip(parts, itertools.pairwise(starts), strict=True)]
+        units_of_cues += _partition(stretch, following_s)
+    starts = _starts(units_of_cues)
+    return [_cue(units, *times) for units, times in zip(units_of_cues, itertools.pairwise(starts), strict=True)]
 
 
 def _units(words: Iterable[Word]) -> Iterator[_Unit]:
-    before_s = 0.0
+    """Cuts words into units, without control characters. The units of a word share its time by their columns."""
+    previous_start_s = 0.0
     for word in words:
-        start_s = max(before_s, word.start_s)
+        start_s = max(previous_start_s, word.start_s)
         end_s = max(start_s, word.end_s)
-        before_s = start_s
+        previous_start_s = start_s
         text = "".join(c for c in word.text if c.isspace() or unicodedata.category(c) != "Cc")
         parts = [(part, index == 0) for text in text.split() for index, part in enumerate(_parts(text))]
         total = sum(_columns(part) for part, _ in parts)
@@ -142,7 +145,7 @@ def _is_wide(character: str) -> bool:
 
 def _parts(text: str) -> list[str]:
     """Cuts a text without spaces around East Asian characters, and wherever it would be longer than a line."""
-    clusters: list[str] = []
+    clusters: list[str] = []  # characters with their marks, which are never separated
     for character in text:
         if clusters and _continues(clusters[-1], character):
             clusters[-1] += character
@@ -154,12 +157,9 @@ def _parts(text: str) -> list[str]:
             parts[-1] += cluster
         else:
             # A character with so many marks that they fill a line is no text that anybody reads.
-            parts += ["".join(piece) for piece in _batched(cluster, LINE_COLUMNS // 2)]
+            size = LINE_COLUMNS // 2
+            parts += [cluster[start : start + size] for start in range(0, len(cluster), size)]
     return parts
-
-
-def _batched(text: str, size: int) -> Iterator[str]:
-    return (text[start : start + size] for start in range(0, len(text), size))
 
 
 def _continues(cluster: str, character: str) -> bool:
@@ -196,7 +196,7 @@ def _with_spread_times(units: Iterable[_Unit]) -> list[_Unit]:
 
 
 def _stretches(units: Sequence[_Unit]) -> Iterator[Sequence[_Unit]]:
-    """Cuts after each sentence and at each pause of `PAUSE_S`."""
+    """Yields the units of each stretch of speech: cuts after each sentence and at each pause of `PAUSE_S`."""
     first = 0
     for index, (unit, following) in enumerate(itertools.pairwise(units), 1):
         if following.start_s - unit.end_s >= PAUSE_S or _ends_sentence(unit.text, following):
@@ -207,6 +207,7 @@ def _stretches(units: Sequence[_Unit]) -> Iterator[Sequence[_Unit]]:
 
 
 def _ends_sentence(text: str, following: _Unit) -> bool:
+    """Whether the text of a unit ends a sentence, given the unit after it."""
     if not _SENTENCE_END.search(text) or (not following.starts_word and not _is_wide(text[-1])):
         return False
     plain = text.strip(_CLOSING + "([{\u201c\u2018\u00ab").lower()
@@ -225,23 +226,23 @@ def _partition(units: Sequence[_Unit], following_s: float) -> list[Sequence[_Uni
     """
     starts = [*(unit.start_s for unit in units), following_s]
     costs = [0.0, *[math.inf] * len(units)]  # of the cheapest way to cut the first n units
-    previous = [0] * (len(units) + 1)
+    previous = [0] * (len(units) + 1)  # where the last cue of this way begins
     for first in range(len(units)):
-        breaking = _cost_of_break(units[first - 1], units[first]) if first else 0.0
+        cost_of_break = _cost_of_break(units[first - 1], units[first]) if first else 0.0
         fill = _Fill()
         for end in range(first + 1, len(units) + 1):
             fits = fill.add(units[end - 1]) and units[end - 1].end_s - units[first].start_s <= MAX_DURATION_S
             if not fits and end > first + 1:
                 break
-            cost = costs[first] + breaking + _cost_of_cue(fill.total, starts[end] - starts[first])
+            cost = costs[first] + cost_of_break + _cost_of_cue(fill.total, starts[end] - starts[first])
             if cost < costs[end]:
                 costs[end], previous[end] = cost, first
-    parts = []
+    units_of_cues = []
     end = len(units)
     while end:
-        parts.append(units[previous[end] : end])
+        units_of_cues.append(units[previous[end] : end])
         end = previous[end]
-    return parts[::-1]
+    return units_of_cues[::-1]
 
 
 class _Fill:
@@ -268,17 +269,20 @@ class _Fill:
 
 
 def _cost_of_cue(columns: int, available_s: float) -> float:
+    """The cost of a cue of some columns, which can be on the screen for at most `available_s`."""
     too_short_s = max(0.0, MIN_DURATION_S - available_s)
     unread_s = max(0.0, columns / COLUMNS_PER_S - min(available_s, MAX_DURATION_S))
     return COST_OF_CUE + COST_PER_S_TOO_SHORT * too_short_s + COST_PER_S_OF_READING * unread_s
 
 
 def _cost_of_break(before: _Unit, after: _Unit) -> float:
+    """The cost of ending a cue between two units, which a pause there lowers."""
     pause_s = min(PAUSE_S, max(0.0, after.start_s - before.end_s))
     return _cost_by_words(before, after) + COST_PER_PAUSE_S * pause_s
 
 
 def _cost_by_words(before: _Unit, after: _Unit) -> float:
+    """The cost of a break between two units, of a cue or of a line, by their texts alone."""
     if _CLAUSE_END.search(before.text) or _SENTENCE_END.search(before.text):
         return AFTER_CLAUSE
     if not after.starts_word:
@@ -288,20 +292,20 @@ def _cost_by_words(before: _Unit, after: _Unit) -> float:
     return BEFORE_CONNECTIVE if after.text.lower() in _CONNECTIVES else BETWEEN_WORDS
 
 
-def _starts(parts: Sequence[Sequence[_Unit]]) -> list[float]:
+def _starts(units_of_cues: Sequence[Sequence[_Unit]]) -> list[float]:
     """When each cue begins, in seconds, and infinity after the last.
 
     A cue begins with its first word, or up to `DELAY_S` later where the cue before needs the time and this one
     does not.
     """
-    starts = [*(part[0].start_s for part in parts), math.inf]
-    for index in range(1, len(parts)):
-        wanted_s = starts[index - 1] + _wanted_s(parts[index - 1])
-        latest_s = min(starts[index] + DELAY_S, starts[index + 1] - _wanted_s(parts[index]))
+    starts = [*(units[0].start_s for units in units_of_cues), math.inf]
+    for index in range(1, len(units_of_cues)):
+        wanted_s = starts[index - 1] + _wanted_s(units_of_cues[index - 1])
+        latest_s = min(starts[index] + DELAY_S, starts[index + 1] - _wanted_s(units_of_cues[index]))
         start_s = max(starts[index], min(wanted_s, latest_s))
         # No two cues begin in the same millisecond, or one of them would never be shown.
         starts[index] = max(round(start_s, 3), round(starts[index - 1] + 0.001, 3))
-    if parts:
+    if units_of_cues:
         starts[0] = round(starts[0], 3)
     return starts
 

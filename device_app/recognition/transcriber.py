@@ -30,7 +30,7 @@ from editing.files import sha256
 from editing.ranges import Range
 from export.bundle import PRECISIONS, Bundle, Precision
 
-PARTIAL_S = Range(0, 60)
+PARTIAL_S = Range(0, 60)  # limits of `Transcriber.stream(partial_s=...)`
 
 
 class Transcriber:
@@ -53,7 +53,7 @@ class Transcriber:
             precision: "int8", or "fp32" for comparison.
             threads: CPU threads of ONNX Runtime, at least 1; by default up to 4 of those available.
             on_bake: called before the model is baked, which takes a second or two.
-            folder: folder of baked graphs; skips baking.
+            folder: folder of baked graphs to use; None bakes the bundle, or finds its baked graphs.
             options: decoding options.
 
         Raises:
@@ -70,7 +70,7 @@ class Transcriber:
         self.language = bundle.language  # of the text, a code of ISO 639
         self._options = options
         self._recogniser = family.load(bundle, self._folder, threads or default_threads(), options)
-        self._replaced = Replacer(options.replacements)
+        self._replace_words = Replacer(options.replacements)
         self._voice = VoiceActivity()
 
     def identity(self) -> str:
@@ -85,13 +85,13 @@ class Transcriber:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def wrapped(self, wrap: Callable[[Recogniser], Recogniser]) -> Transcriber:
-        """Returns a transcriber of the same loaded model, with a layer around the recognition of a segment."""
+        """Returns a transcriber of the same loaded model, whose recogniser is `wrap` of this one's."""
         other = copy.copy(self)
         other._recogniser = wrap(self._recogniser)
         return other
 
     def with_keyterms(self, keyterms: Sequence[Term | str]) -> Transcriber:
-        """Returns a transcriber of the same loaded model that expects further words and phrases.
+        """Returns a transcriber of the same loaded model that expects these words and phrases too.
 
         Raises:
             BadInputError: one of them is not a valid term.
@@ -115,11 +115,14 @@ class Transcriber:
         return self._transcript([to_model_rate(as_array(audio), sample_rate)])
 
     def log_probabilities(self, audio: Samples, text: str) -> NDArray[np.float32]:
-        """The model's outputs for a short recording as one segment: (tokens + 1, vocabulary); for CTC (frames, ...).
+        """The model's log-probabilities in nats for a short recording, taken as one segment.
 
         Args:
             audio: (samples,) at 16 kHz.
             text: its transcript (see `recognition.families.Recogniser`).
+
+        Returns:
+            (tokens + 1, vocabulary); for a CTC model (frames, vocabulary).
         """
         return self._recogniser.log_probabilities(audio, text)
 
@@ -144,8 +147,9 @@ class Transcriber:
             on_progress: called with the seconds of audio that have been read since the last call.
 
         Raises:
+            BadInputError: `source` is neither the path of a file nor a seekable binary stream.
             BadAudioError: it cannot be read.
-            IncompleteAudioError: it is damaged or cut off; its `transcript` is of what could be read.
+            IncompleteAudioError: the file is damaged or cut off; the error's `transcript` is of what could be read.
         """
         file = _readable(source)
         return self._transcript(read_blocks(file, name or str(source)), on_segment, on_progress)
@@ -166,7 +170,7 @@ class Transcriber:
                     samples += len(block)
                     yield block
                     on_progress(len(block) / SAMPLE_RATE)
-            except IncompleteAudioError as error:  # the segment that is still open must be recognised first
+            except IncompleteAudioError as error:  # raised below: the segment that is still open is recognised first
                 fault = error
 
         segments = []
@@ -190,7 +194,7 @@ class Transcriber:
     def segments_by_block(self, blocks: Iterable[Samples]) -> Iterator[list[TranscriptSegment]]:
         """As `segments`, but yields a list after each block: the segments that ended in it, often none.
 
-        The last list has the segments that ended with the audio. A caller can so do something else after each block,
+        The last list has the segments that ended with the audio. So a caller can do something else after each block,
         even if nobody speaks for a long time.
         """
         segmenter = Segmenter(self._voice, RECORDING)
@@ -217,12 +221,13 @@ class Transcriber:
         """
         _check_stream_arguments(settings, partial_s)
         segmenter = Segmenter(self._voice, settings)
-        return Stream(self._recogniser, segmenter, Converter(sample_rate), partial_s, self._replaced)
+        return Stream(self._recogniser, segmenter, Converter(sample_rate), partial_s, self._replace_words)
 
     def _recognise_all(self, segments: Iterable[Segment]) -> Iterator[TranscriptSegment]:
+        """Yields the result for each segment that has words."""
         for segment in segments:
             result = TranscriptSegment.of(segment, self._recogniser.recognise(segment.audio))
-            if result is not None and (replaced := self._replaced(result)) is not None:
+            if result is not None and (replaced := self._replace_words(result)) is not None:
                 yield replaced
 
 

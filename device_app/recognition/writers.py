@@ -31,7 +31,7 @@ def render(transcript: Transcript, output_format: Format, name: str) -> str:
     Args:
         transcript: the transcript of a recording.
         output_format: one of the formats.
-        name: the name of the recording; some formats include it.
+        name: the name of the recording, which JSON and JSONL include.
     """
     return _RENDERERS[output_format](transcript, name)
 
@@ -125,6 +125,7 @@ def _tsv(transcript: Transcript, _name: str) -> str:
 
 
 def _lines(lines: Iterable[str]) -> str:
+    """Joins lines, with a line break after each. A cue ends in one already, so an empty line follows it."""
     return "".join(f"{line}\n" for line in lines)
 
 

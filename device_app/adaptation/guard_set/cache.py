@@ -22,7 +22,7 @@ from editing.errors import StorageError
 from editing.files import write_atomically
 from export.bundle import BAKE_VERSION, Bundle
 
-FORMAT = 2  # to be raised when a change of decoding changes hypotheses
+FORMAT = 2  # to be increased when a change of the code changes hypotheses or outputs between two releases
 FILE = "guard-set.safetensors"
 
 
@@ -56,7 +56,7 @@ def write_cached(folder: Path, bundle: Bundle, utterances: Sequence[Utterance], 
 
     if not results.outputs:
         return
-    tensors = {
+    tensors = {  # those of all utterances one after the other; "rows" is how many rows each has
         "rows": np.array([len(one.outputs) for one in results.outputs]),
         "outputs": np.concatenate([one.outputs for one in results.outputs]),
         "log_probabilities": np.concatenate([one.log_probabilities for one in results.outputs]),
@@ -69,8 +69,8 @@ def write_cached(folder: Path, bundle: Bundle, utterances: Sequence[Utterance], 
 
 def _key(bundle: Bundle, utterances: Sequence[Utterance]) -> str:
     """A hash of all that the results depend on."""
-    state = [FORMAT, version("asr-edge"), BAKE_VERSION, TOP_K, *bundle.bake_inputs]
-    digest = hashlib.sha256(json.dumps(state, sort_keys=True).encode())
+    inputs = [FORMAT, version("asr-edge"), BAKE_VERSION, TOP_K, *bundle.bake_inputs]
+    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode())
     for one in utterances:
         digest.update(one.transcript.encode() + b"\0" + one.read().tobytes())
     return digest.hexdigest()

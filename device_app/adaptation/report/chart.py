@@ -10,10 +10,10 @@ from device_app.adaptation.report.measure import Estimate
 
 WIDTH, HEIGHT = 720, 360  # units of the drawing, which scales to the width of the page
 LEFT, RIGHT, TOP, BOTTOM = 64, 24, 16, 40
-SPREAD = 7.0  # between the lines at one version, so that their intervals do not cover each other
-TICKS = 5
-MOST_NAMES = 5  # of versions that have room on a phone
-LONGEST_NAME = 12  # characters of a version's name below the axis
+SPREAD = 7.0  # units between the points of two lines at one version, so that their intervals do not cover each other
+TICKS = 5  # intervals of the axis
+MAX_NAMES = 5  # names of versions below the axis, which have room on a phone
+MAX_NAME_LENGTH = 12  # characters of such a name
 # Okabe & Ito's palette, which colour-blind people can tell apart (https://jfly.uni-koeln.de/color/)
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 REFERENCE_COLOUR = "#767676"
@@ -35,7 +35,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Scale:
-    """Places in the drawing: of versions, and of values from 0 to `top` percent."""
+    """Positions in the drawing: x by the index of a version, y by WER (a fraction); the axis ends at `top` percent."""
 
     versions: int
     top: float
@@ -55,7 +55,7 @@ def line_chart(lines: Sequence[Line], names: Sequence[str]) -> str:
         lines: at least one, with an estimate for each name.
         names: the names of the versions, from left to right.
     """
-    scale = Scale(len(names), _round_above(max(100 * one.high for line in lines for one in line.estimates)))
+    scale = Scale(len(names), _end_of_axis(max(100 * one.high for line in lines for one in line.estimates)))
     drawn = [_line(line, index, SPREAD * (index - (len(lines) - 1) / 2), scale) for index, line in enumerate(lines)]
     legend = "".join(f"<li>{_sample(line, index)}{escape(line.name)}</li>" for index, line in enumerate(lines))
     content = _axes(scale, names) + "".join(drawn)
@@ -63,8 +63,8 @@ def line_chart(lines: Sequence[Line], names: Sequence[str]) -> str:
     return f"{drawing}<ul class=legend>{legend}</ul>"
 
 
-def _round_above(percent: float) -> float:
-    """The end of the axis: a round number that is not below any value."""
+def _end_of_axis(percent: float) -> float:
+    """The end of the axis in percent: a round number that is not below the largest value."""
     return next((end for end in (5.0, 10.0, 20.0, 25.0, 50.0, 100.0) if percent <= end), 50 * -(-percent // 50))
 
 
@@ -75,16 +75,17 @@ def _axes(scale: Scale, names: Sequence[str]) -> str:
         y = scale.y(value / 100)
         parts.append(f'<line class=grid x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:g} %</text>')
-    every = -(-len(names) // MOST_NAMES)
+    every = -(-len(names) // MAX_NAMES)  # names every version, every second one ...
     for version in range(0, len(names), every):
         name = names[version]
-        shown = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"
-        place = f'x="{scale.x(version):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle"'
-        parts.append(f"<text {place}>{escape(shown)}</text>")
+        shown = name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 1]}\N{HORIZONTAL ELLIPSIS}"
+        position = f'x="{scale.x(version):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle"'
+        parts.append(f"<text {position}>{escape(shown)}</text>")
     return "".join(parts)
 
 
 def _line(line: Line, index: int, offset: float, scale: Scale) -> str:
+    """A line with its markers and intervals; `index` chooses its style, and `offset` moves it to the right."""
     points = [(scale.x(version) + offset, scale.y(one.wer)) for version, one in enumerate(line.estimates)]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     parts = [f'<polyline points="{path}" {_stroke(line, index)}/>']
@@ -118,6 +119,6 @@ def _marker(line: Line, index: int, x: float, y: float) -> str:
 
 
 def _sample(line: Line, index: int) -> str:
-    """A piece of the line for the legend."""
+    """A short line in the style of this one, for the legend."""
     stroke = f'<line x1="0" x2="36" y1="8" y2="8" {_stroke(line, index)}/>'
     return f'<svg class=sample viewBox="0 0 36 16" aria-hidden="true">{stroke}{_marker(line, index, 18, 8)}</svg>'

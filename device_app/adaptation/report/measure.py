@@ -17,10 +17,12 @@ from device_app.execution import ExecutionContext
 from device_app.models.ledger import Ledger, Version
 from device_app.recognition.transcriber import Transcriber
 
+EXAMPLES = 5  # of each domain
+
 
 @dataclass(frozen=True)
 class Estimate:
-    """A WER with its 95 % interval, all fractions; `utterances` is the size of the test set."""
+    """A WER with its 95 % interval `low` to `high`, all fractions; `utterances` is the size of the test set."""
 
     wer: float
     low: float
@@ -29,7 +31,7 @@ class Estimate:
 
     @classmethod
     def of(cls, hypotheses: Hypotheses) -> Estimate:
-        """Resamples utterances (Bisani & Ney 2004, doi 10.1109/ICASSP.2004.1326009)."""
+        """Bootstraps the interval over utterances (Bisani & Ney 2004, doi 10.1109/ICASSP.2004.1326009)."""
         counts = hypotheses.counts
         picks = resamples(len(counts))
         wrong, words = counts[picks].sum(axis=1).T
@@ -65,9 +67,6 @@ class History:
     examples: Mapping[str, Sequence[Example]]
 
 
-EXAMPLES = 5
-
-
 def measure_history(store: Store, ledger: Ledger, context: ExecutionContext) -> History:
     """Transcribes the test sets with each version. Call it inside `ledger.changing()`.
 
@@ -82,7 +81,7 @@ def measure_history(store: Store, ledger: Ledger, context: ExecutionContext) -> 
         transcriber = Transcriber(ledger.bundle(version), threads=context.threads)
         hypotheses = transcribe_texts(transcriber, sets, context.reporter, f"transcribing with version {version.id}")
         missing = {domain: one.wer for domain, one in hypotheses.items() if domain not in version.wer}
-        if missing:  # then `measure_versions` has nothing left to transcribe
+        if missing:  # recorded, so that `measure_versions` does not transcribe them again
             ledger.record_wer(version, missing)
         measured.append(hypotheses)
     clean_up(ledger)
@@ -93,6 +92,7 @@ def measure_history(store: Store, ledger: Ledger, context: ExecutionContext) -> 
 
 
 def _examples(before: Hypotheses, now: Hypotheses) -> list[Example]:
+    """The utterances with the most word errors less than before, at most `EXAMPLES`; none without fewer errors."""
     gains = before.counts[:, 0] - now.counts[:, 0]
     order = np.argsort(-gains, kind="stable")[:EXAMPLES]
     return [

@@ -31,7 +31,13 @@ def check_html(path: Path) -> None:
 
 
 def render(history: History, ledger: Ledger, now: datetime | None = None) -> str:
-    """Returns the report as one HTML document."""
+    """Returns the report as one HTML document.
+
+    Args:
+        history: what was measured.
+        ledger: the ledger of the model, for its name and edits.
+        now: the time that the report shows; None is the present.
+    """
     made = (now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC")
     return Template(TEMPLATE.read_text("utf-8")).substitute(
         made=made,
@@ -89,8 +95,8 @@ def _version_name(number: int, change: str) -> str:
     """The name of a version: the change that made it, without HTML.
 
     Args:
-        number: of the version; 0 is the base model.
-        change: that made the version, as a display text.
+        number: the number of the version; 0 is the base model.
+        change: the text of the change that made it (`Version.why`).
     """
     return "at the start" if number == 0 else printable(change)
 

@@ -18,15 +18,15 @@ SPACE = "space"
 class Keyboard:
     """Reads keys as they are pressed, without Enter; inside its context the terminal does not echo them.
 
-    with Keyboard(verb, instead) as keyboard:
+    with Keyboard("record", "'asr-edge import'") as keyboard:
         if keyboard.poll() == "q": ...
     """
 
     def __init__(self, verb: str, instead: str) -> None:
         """
         Args:
-            verb: name of the interactive command.
-            instead: the command to use without a terminal.
+            verb: name of the interactive command, for the error.
+            instead: the command to use without a terminal, in quotes, for the error.
 
         Raises:
             BadInputError: this is not a terminal.
@@ -36,19 +36,21 @@ class Keyboard:
         from prompt_toolkit.input import create_input
 
         self._input = create_input()
-        self._within = ExitStack()
+        self._raw_mode = ExitStack()
 
     def __enter__(self) -> Self:
-        self._within.enter_context(self._input.raw_mode())
+        self._raw_mode.enter_context(self._input.raw_mode())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._within.close()
+        self._raw_mode.close()
 
     def poll(self, wait_s: float | None = 0.0) -> str | None:
         """Returns the pressed key, if any: "enter", "space", or a character in lower case.
+
+        Of several keys at once, such as a pasted text, returns the first one of these and ignores the others.
 
         Args:
             wait_s: how long to wait for a key; None waits without a limit.

@@ -45,7 +45,7 @@ def label_utterances(
 
     Args:
         store: the store with the utterances.
-        numbers: of the utterances.
+        numbers: the numbers of the utterances.
         keyboard: where the user answers.
         transcriber: makes the hypotheses.
         adds_terms: whether corrected words become terms, if the user agrees.
@@ -58,23 +58,23 @@ def label_utterances(
         StorageError: the store cannot be written.
     """
     confirmed: set[int] = set()
-    left, index = list(numbers), 0
+    shown, index = list(numbers), 0  # without those that were deleted or cannot be read
     try:
-        while index < len(left):
+        while index < len(shown):
             options.tell("")
-            options.tell(f"[{index + 1}/{len(left)}]")
+            options.tell(f"[{index + 1}/{len(shown)}]")
             try:
-                key = label_utterance(store, store.get(left[index]), keyboard, transcriber, adds_terms=adds_terms)
+                key = label_utterance(store, store.get(shown[index]), keyboard, transcriber, adds_terms=adds_terms)
             except BadAudioError as error:
                 options.tell(f"  {error}; left out. 'asr-edge doctor' looks for recordings that are missing or damaged")
-                del left[index]
+                del shown[index]
                 continue
             if key is Key.QUIT:
                 break
             if key is Key.ACCEPT:
-                confirmed.add(left[index])
+                confirmed.add(shown[index])
             if key is Key.DELETE:
-                confirmed.discard(left.pop(index))
+                confirmed.discard(shown.pop(index))
             else:
                 index = max(0, index - 1) if key is Key.BACK else index + 1
     except KeyboardInterrupt:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from device_app.recording.saver import UtteranceSaver
 
 SILENT_DBFS = -85.0  # the noise of any working microphone is louder; a muted one gives zeros
-REPORTED_AFTER_S = 5.0
+REPORTED_AFTER_S = 5.0  # of silence from the start
 
 Write = Callable[[str], None]
 
@@ -32,7 +32,7 @@ def listen(
     device: str | None,
     silence_s: float,
     load: Callable[[], Transcriber],
-    keep: Callable[[TranscriptSegment], None],
+    on_segment: Callable[[TranscriptSegment], None],
     saver: UtteranceSaver | None,
     output: str | None,
 ) -> None:
@@ -40,11 +40,11 @@ def listen(
 
     Args:
         form: text or JSON lines.
-        device: the microphone.
+        device: the microphone, its number or part of its name; None is the system's default.
         silence_s: seconds of silence that end an utterance.
         load: loads the transcriber.
-        keep: called with each segment.
-        saver: knows the number under which `keep` has stored a segment; None if nothing is stored.
+        on_segment: called with each segment that is final.
+        saver: knows the number under which `on_segment` has stored a segment; None if nothing is stored.
         output: a file that gets each line as it is printed; None for none.
 
     Raises:
@@ -57,7 +57,7 @@ def listen(
 
     transcriber = load()
     with _writer(output) as write, Microphone(device) as microphone:
-        screen = _Screen(form, keep, saver, write, microphone)
+        screen = _Screen(form, on_segment, saver, write, microphone)
         stream = transcriber.stream(
             microphone.sample_rate,
             settings=SegmentSettings(silence_s=silence_s),
@@ -81,23 +81,24 @@ class _Screen:
     def __init__(
         self,
         form: Format,
-        keep: Callable[[TranscriptSegment], None],
+        on_segment: Callable[[TranscriptSegment], None],
         saver: UtteranceSaver | None,
         write: Write,
         microphone: Microphone,
     ) -> None:
         self.line = LiveLine()
         self._form = form
-        self._keep = keep
+        self._on_segment = on_segment
         self._saver = saver
         self._write = write
         self._microphone = microphone
-        self._lost = 0
+        self._reported_losses = 0
         self._silent_s = 0.0
         self._had_sound = False
         self._is_silence_reported = False
 
     def show(self, updates: Sequence[Update]) -> None:
+        """Prints final texts, and puts the latest partial text into the live line."""
         from device_app.recognition.writers import json_line
 
         for update in updates:
@@ -107,7 +108,7 @@ class _Screen:
                 continue
             self.line.clear()
             self._write(segment.text if self._form == Format.TXT else json_line(segment, "microphone"))
-            self._keep(segment)
+            self._on_segment(segment)
             if self._saver is not None:
                 options.tell(f"  saved as {self._saver.latest}")
 
@@ -121,6 +122,7 @@ class _Screen:
             raise
 
     def show_level(self, level_dbfs: float, block_s: float) -> None:
+        """Draws the level of a block of `block_s` seconds; reports a microphone without sound, and losses of audio."""
         self.line.show(level_dbfs)
         # Once there was sound, the microphone works: some systems give zeros in the pauses between sentences.
         self._had_sound = self._had_sound or level_dbfs >= SILENT_DBFS
@@ -132,8 +134,8 @@ class _Screen:
                 f"No sound at all has come from {self._microphone.name} for {REPORTED_AFTER_S:g} s. Is it muted? "
                 "'asr-edge transcribe --list-devices' shows all microphones, --device chooses one."
             )
-        if self._microphone.lost > self._lost:
-            self._lost = self._microphone.lost
+        if self._microphone.lost > self._reported_losses:
+            self._reported_losses = self._microphone.lost
             self.line.clear()
             options.tell("Some audio was lost: this computer cannot keep up. Close other programs.")
 

@@ -58,5 +58,5 @@ class LiveLine:
             sys.stderr.flush()
 
     def _width(self) -> int:
-        """Columns beside the meter."""
+        """Columns beside the meter, its two brackets, the space after it and the last column, where a line may wrap."""
         return shutil.get_terminal_size().columns - METER_WIDTH - 4

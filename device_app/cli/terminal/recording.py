@@ -38,7 +38,11 @@ class _Recorded(NamedTuple):
 
 
 class RecordingScreen:
-    """Shows one item after the other, records takes, and handles keys."""
+    """Shows one item after the other, records takes, and handles keys.
+
+    An item is a sentence to read, or free speech; a take is one recording of it. Methods that ask return the key of an
+    action: a record (again), s skip, b back, q quit; or "" for the next item.
+    """
 
     def __init__(
         self,
@@ -69,7 +73,7 @@ class RecordingScreen:
         """Runs until all prompts are done or the user quits."""
         while (item := self._session.current) is not None:
             self._show(item)
-            key = "a" if item.stored is None else self._review_stored(item.stored)
+            key = "a" if item.stored is None else self._review_stored(item.stored)  # "a": record a take
             while key == "a":
                 item = self._session.current or item  # its text may have been edited
                 key = self._take(item)
@@ -114,7 +118,7 @@ class RecordingScreen:
         return self._review_take(take, text, recorded.is_incomplete)
 
     def _record(self, request: str) -> _Recorded:
-        """Records a take.
+        """Records a take, until silence after speech or a key ends it.
 
         Args:
             request: what the user is to do, shown until they begin.
@@ -151,7 +155,15 @@ class RecordingScreen:
             return _Recorded(recorder.audio, recorder.sample_rate, is_incomplete=bool(microphone.lost))
 
     def _measure(self, raw: Samples, sample_rate: float) -> tuple[Take, Sequence[Word]]:
-        """The take, and the words that were recognised in it."""
+        """The take, and the words that were recognised in it.
+
+        Args:
+            raw: what the microphone gave, (samples,).
+            sample_rate: of `raw`, in Hz.
+
+        Raises:
+            BadAudioError: it is too short.
+        """
         from device_app.recording.quality import measure
         from device_app.recording.session import Take
 
@@ -199,7 +211,7 @@ class RecordingScreen:
                 return key
 
     def _review_stored(self, stored: StoredUtterance) -> str:
-        """Asks what to do with an earlier recording, as `_review_take`."""
+        """Asks what to do with an earlier recording; returns the key of another action, or "" for the next item."""
         from device_app.audio.samples import read
 
         text = stored.text or ""
@@ -210,7 +222,10 @@ class RecordingScreen:
                 self._session.forward()
                 return ""
             if key == "p":
-                review.play(read(stored.audio), self._keyboard)
+                try:
+                    review.play(read(stored.audio), self._keyboard)
+                except BadAudioError as error:
+                    options.tell(f"  {error}; 'asr-edge doctor' looks for recordings that are missing or damaged")
             elif key == "e":
                 changed = review.edited(text, self._keyboard)
                 if changed is not None:

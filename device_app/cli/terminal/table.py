@@ -19,8 +19,8 @@ def print_table(rows: Sequence[Sequence[object]], right: Container[int]) -> None
     """
     cells = [[printable(str(cell)) for cell in row] for row in rows]  # before their widths are measured
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    width = sum(widths) + len(GAP) * (len(widths) - 1)
-    if len(cells) > 1 and sys.stdout.isatty() and width > shutil.get_terminal_size().columns:
+    total = sum(widths) + len(GAP) * (len(widths) - 1)
+    if len(cells) > 1 and sys.stdout.isatty() and total > shutil.get_terminal_size().columns:
         _print_paragraphs(cells[0], cells[1:])
         return
     for row in cells:

@@ -22,6 +22,7 @@ def counting_terms() -> Iterator[Callable[[TranscriptSegment], None]]:
     is_counting = True
 
     def attempt(count: Callable[[], None]) -> None:
+        """Counts, unless that has failed before."""
         nonlocal is_counting
         try:
             if is_counting:

@@ -19,7 +19,7 @@ BEAM_WIDTH = 32  # prefixes that are kept after each frame
 KEYTERM_BEAM_WIDTH = 8  # with keyterms and no language model
 TOKEN_MARGIN = 9.0  # nats; tokens further below the best token of their frame are pruned
 LM_WEIGHT = 0.5  # factor of the language model's log-probabilities; that of the CTC log-probabilities is 1
-WORD_BONUS = 1.0  # added per word, because a language model favours hypotheses with fewer words
+WORD_BONUS = 1.0  # nats, added per word, because a language model favours hypotheses with fewer words
 LOG_ZERO = -math.inf
 
 Tokens = tuple[int, ...]
@@ -27,12 +27,12 @@ Tokens = tuple[int, ...]
 
 @dataclass
 class _Prefix:
-    """Scores of a prefix.
+    """Scores of a prefix, in nats.
 
     Attributes:
         blank: log-probability of all paths that end with a blank.
         token: log-probability of all paths that end with the last token.
-        lm_score: score of its complete words by the language model.
+        lm_score: score of its complete words, as `_WordScores` gives it.
         state: the text that matches the beginning of a keyterm after its last token (see `keyterms.terms.Keyterms`).
         bonus: sum of the keyterm bonuses, in nats.
     """
@@ -50,6 +50,7 @@ class _Prefix:
 
     @property
     def score(self) -> float:
+        """By which prefixes are compared: log-probability, score of the words and bonus."""
         return self.ctc + self.lm_score + self.bonus
 
 
@@ -65,7 +66,8 @@ def search(
 
     Args:
         log_probabilities: (frames, vocabulary), in nats.
-        names: the text of each token of the vocabulary; the first token of a word begins with `WORD_START`.
+        names: the text of each token of the vocabulary but the blank; the first token of a word begins with
+            `WORD_START`.
         blank: id of the blank token.
         model: a word n-gram model whose words have the same case as the tokens, or None.
         width: prefixes that are kept after each frame.
@@ -91,10 +93,10 @@ def search(
                 if token == last:  # either the token continues, or it is repeated after a blank
                     unchanged = _unchanged(extended, prefix, scores)
                     unchanged.token = float(np.logaddexp(unchanged.token, scores.token + log_probability))
-                    before = scores.blank
+                    extensible = scores.blank  # log-probability of the paths that this token makes longer
                 else:
-                    before = scores.ctc
-                if before == LOG_ZERO:
+                    extensible = scores.ctc
+                if extensible == LOG_ZERO:
                     continue
                 longer = (*prefix, token)
                 entry = extended.get(longer)
@@ -102,7 +104,7 @@ def search(
                     lm_score = score_words(longer) if is_start[token] else scores.lm_score
                     state, bonus = terms.advance(scores.state, token) if terms else (START, 0.0)
                     entry = extended[longer] = _Prefix(lm_score=lm_score, state=state, bonus=scores.bonus + bonus)
-                entry.token = float(np.logaddexp(entry.token, before + log_probability))
+                entry.token = float(np.logaddexp(entry.token, extensible + log_probability))
         best = sorted(extended.items(), key=lambda item: item[1].score, reverse=True)[:width]
         beam = dict(best)
 
@@ -115,7 +117,7 @@ def search(
 
 
 def _unchanged(beam: dict[Tokens, _Prefix], prefix: Tokens, scores: _Prefix) -> _Prefix:
-    """The entry of a prefix that this frame does not extend; adds one without probability if there is none."""
+    """The entry in the next `beam` of a prefix that this frame does not extend; a new one has no probability yet."""
     return beam.setdefault(prefix, _Prefix(lm_score=scores.lm_score, state=scores.state, bonus=scores.bonus))
 
 
@@ -127,7 +129,10 @@ class _WordScores:
         self._cache: dict[tuple[str, ...], float] = {}
 
     def __call__(self, prefix: Tokens, is_complete: bool = False) -> float:
-        """The score in nats; with `is_complete`, the prefix is a whole sentence, so its last word is complete too."""
+        """The score in nats: weighted log-probabilities, and `WORD_BONUS` for each word.
+
+        With `is_complete`, the prefix is a whole sentence: its last word is complete, and the end is scored too.
+        """
         if self._model is None:
             return 0.0
         text = "".join(self._names[token] for token in prefix)
@@ -144,6 +149,7 @@ class _WordScores:
         return bool(prefix) and self._names[prefix[-1]] == WORD_START
 
     def _sum(self, words: tuple[str, ...]) -> float:
+        """The log-probability of words at the start of a sentence."""
         if not words or self._model is None:
             return 0.0
         if words not in self._cache:
@@ -167,12 +173,12 @@ def align(log_probabilities: NDArray[np.float32], tokens: Tokens, blank: int) ->
     states = [blank]
     for token in tokens:
         states += [token, blank]
-    labels = np.array(states)
+    labels = np.array(states)  # tokens with a blank before, between and after them
     skips = np.zeros(len(states), bool)  # whether a path may skip the blank before this state
     skips[3::2] = labels[3::2] != labels[1:-2:2]
     scores = np.full(len(states), LOG_ZERO)
     scores[:2] = log_probabilities[0, labels[:2]]
-    back = np.zeros((len(log_probabilities), len(states)), np.int8)
+    back = np.zeros((len(log_probabilities), len(states)), np.int8)  # how many states the best path advanced
     for number, frame in enumerate(log_probabilities[1:], 1):
         from_previous = np.concatenate([[LOG_ZERO], scores[:-1]])
         over_blank = np.where(skips, np.concatenate([[LOG_ZERO, LOG_ZERO], scores[:-2]]), LOG_ZERO)

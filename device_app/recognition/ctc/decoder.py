@@ -22,7 +22,7 @@ from export.bundle import TOKENIZER, Bundle
 
 
 class CtcDecoder:
-    """Decodes greedily, or by beam search with a language model or keyterms; else a beam finds nothing better.
+    """Decodes by beam search with a language model or keyterms, and greedily without: a beam would find nothing better.
 
     Attributes:
         blank: id of the blank token, the last of the vocabulary.
@@ -31,6 +31,14 @@ class CtcDecoder:
     def __init__(
         self, tokenizer: Any, blank: int, options: DecodingOptions = DEFAULT, tokenizer_hash: str | None = None
     ) -> None:
+        """
+        Args:
+            tokenizer: of the library tokenizers.
+            blank: id of the blank token, which the tokenizer does not have.
+            options: decoding options.
+            tokenizer_hash: SHA-256 of the tokenizer, under which the index of a long list of terms is stored on the
+                disk; None stores none.
+        """
         self._tokenizer = tokenizer
         self.blank = blank
         self._options = options
@@ -61,19 +69,23 @@ class CtcDecoder:
         """Decodes one segment.
 
         Args:
-            log_probabilities: (frames, vocabulary), the blank last.
+            log_probabilities: (frames, vocabulary) in nats, the blank last.
             samples: length of the segment's audio, at 16 kHz.
+
+        Returns:
+            The words, with times from the start of the segment.
         """
         frame_s = samples / SAMPLE_RATE / max(1, len(log_probabilities))
-        words = self._words(self._pieces(log_probabilities), frame_s)
+        words = self._words(self._pieces(log_probabilities, self._terms), frame_s)
         text = _text(words)
-        if self._terms is None or not text:
+        if self._terms is None or not self._terms.terms.found_in(text):
             return Recognition(text, words)
-        unaided = _text(self._words(greedy(log_probabilities, self.blank), frame_s))
+        unaided = _text(self._words(self._pieces(log_probabilities, None), frame_s))
         return Recognition(text, words, self._terms.terms.matches(text, unaided))
 
-    def _pieces(self, log_probabilities: NDArray[np.float32]) -> list[Piece]:
-        model, beam, terms = self._options.language_model, self._options.beam, self._terms
+    def _pieces(self, log_probabilities: NDArray[np.float32], terms: TermGraph | None) -> list[Piece]:
+        """The best tokens with these terms (None: without any), and their frames."""
+        model, beam = self._options.language_model, self._options.beam
         if model is None:
             return self._with_terms(log_probabilities, terms) if terms else greedy(log_probabilities, self.blank)
         width = beam or beam_search.BEAM_WIDTH
@@ -81,7 +93,10 @@ class CtcDecoder:
         return beam_search.align(log_probabilities, tokens, self.blank)
 
     def _with_terms(self, log_probabilities: NDArray[np.float32], terms: TermGraph) -> list[Piece]:
-        """Greedy, unless the beam finds more of the terms: those that are not said or need no help change nothing."""
+        """The greedy pieces, unless beam search finds more of the terms.
+
+        So terms that are not said, and terms that are recognised anyway, change nothing.
+        """
         plain = greedy(log_probabilities, self.blank)
         width = self._options.beam or beam_search.KEYTERM_BEAM_WIDTH
         found = beam_search.search(log_probabilities, self._names, self.blank, None, width, terms)

@@ -14,7 +14,7 @@ def greedy(log_probabilities: NDArray[np.float32], blank: int) -> list[Piece]:
     """Takes the best token of each frame, then collapses repeats and removes blanks (Graves et al. 2006).
 
     Args:
-        log_probabilities: (frames, vocabulary).
+        log_probabilities: (frames, vocabulary), in nats.
         blank: id of the blank token.
 
     Returns:

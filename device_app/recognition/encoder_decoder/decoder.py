@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from device_app.recognition.decoder_search import Decoder, log_softmax
 
-KINDS = ("key", "value")  # the cached inputs of attention
+KINDS = ("key", "value")  # what is cached of each attention layer
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Layout:
 
     Attributes:
         layers, heads, head_dim: sizes of the decoder.
-        start: the tokens that every hypothesis begins with.
+        start: the tokens that every hypothesis begins with, such as Whisper's language and task.
         end: the token that ends a hypothesis.
         max_tokens: number of positions of the decoder, in tokens.
         tokens_per_s: the limit on the length of a hypothesis, per second of audio.
@@ -60,6 +60,8 @@ class CachedDecoder:
             layout: the layout of the model.
             cross: the encoder's keys and values by name, with batch size 1; broadcast to all hypotheses.
             frames: number of frames of the encoder's output that are not padding.
+
+        Feeds all tokens of `Layout.start` but the last, which is the first argument of `step`.
         """
         self._graph = graph
         self._cross = cross
@@ -92,12 +94,12 @@ class SuppressingDecoder:
     def __init__(self, decoder: Decoder, layout: Layout) -> None:
         self._decoder = decoder
         self._always = list(layout.suppressed)
-        self._next = [*layout.suppressed, *layout.suppressed_first]  # in the next step
+        self._suppressed_next = [*layout.suppressed, *layout.suppressed_first]  # in the next step
 
     def step(
         self, tokens: NDArray[np.int64], parents: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         log_probabilities, attention = self._decoder.step(tokens, parents)
-        log_probabilities[:, self._next] = -np.inf
-        self._next = self._always
+        log_probabilities[:, self._suppressed_next] = -np.inf
+        self._suppressed_next = self._always
         return log_probabilities, attention

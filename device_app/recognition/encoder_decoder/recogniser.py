@@ -29,7 +29,7 @@ from device_app.recognition.subwords import word_spans
 from editing.errors import BadInputError, BundleError
 from export.bundle import TOKENIZER, Bundle
 
-MIN_TOKEN_LIMIT = 8  # allows a short word in a short segment
+MIN_TOKEN_LIMIT = 8  # tokens that the shortest segment may have, so that one word of many tokens fits
 
 # The decoder of Moonshine outputs no token for a third of single words and for some sentences, although voice activity
 # was detected. So it must output at least one, and a hypothesis with a lower mean log-probability (nats) is dropped.
@@ -44,7 +44,7 @@ SHORT_S = 1.0
 # From audio (samples,) to the cross-attention keys and values, in the order of `Layout.cross_names`.
 Encode = Callable[[Samples], list[NDArray[np.float32]]]
 
-BEAM = 4
+BEAM = 4  # docs/measure.md compares it with greedy decoding
 GREEDY = SearchSettings(beam=1)
 
 
@@ -124,16 +124,17 @@ class EncoderDecoderRecogniser:
         is_short = len(audio) < SHORT_S * SAMPLE_RATE and not is_draft
         found = []
         for margin_s in (MARGIN_S, OTHER_MARGIN_S) if is_short else (MARGIN_S,):
-            padded, before = with_margins(audio, margin_s)
-            found.append((self.decode(padded, settings, terms), padded, before))
-        best, padded, before = max(found, key=lambda result: result[0].score + result[0].bonus)
+            padded, margin = with_margins(audio, margin_s)  # `margin`: samples before the audio
+            found.append((self.decode(padded, settings, terms), padded, margin))
+        # Of a loop, only one phrase is scored, so the score of an incomplete hypothesis is too good.
+        best, padded, margin = max(found, key=lambda one: (one[0].is_complete, one[0].score + one[0].bonus))
         recognition = recognise_in_parts(
             padded,
-            lambda part: best if part is padded else self.decode(part, settings, terms),
+            lambda part: best if part is padded else self.decode(part, settings, terms),  # the whole is decoded already
             self._recognition,
             MIN_LOG_PROBABILITY,
         )
-        return recognition.within(-before / SAMPLE_RATE, len(audio) / SAMPLE_RATE)
+        return recognition.within(-margin / SAMPLE_RATE, len(audio) / SAMPLE_RATE)
 
     def with_keyterms(self, keyterms: Sequence[Term | str]) -> EncoderDecoderRecogniser:
         """See `Recogniser.with_keyterms`. The index of these terms is not stored on the disk."""
@@ -155,7 +156,7 @@ class EncoderDecoderRecogniser:
         layout = self._layout
         if layout.samples is not None and len(audio) > layout.samples:
             return Hypothesis()  # not complete, so `recognise_in_parts` splits the audio
-        by_duration = max(MIN_TOKEN_LIMIT, math.ceil(len(audio) / SAMPLE_RATE * layout.tokens_per_s))
+        token_limit = max(MIN_TOKEN_LIMIT, math.ceil(len(audio) / SAMPLE_RATE * layout.tokens_per_s))
         decoder: Decoder = self._cached_decoder(audio)
         if layout.suppressed or layout.suppressed_first:
             decoder = SuppressingDecoder(decoder, layout)
@@ -163,7 +164,7 @@ class EncoderDecoderRecogniser:
             decoder,
             start=layout.start[-1],
             end=layout.end,
-            max_tokens=min(layout.max_tokens - len(layout.start) + 1, by_duration),
+            max_tokens=min(layout.max_tokens - len(layout.start) + 1, token_limit),
             settings=settings,
             bias=None if terms is None else TermBias(terms),
         )

@@ -18,7 +18,7 @@ from device_app.recognition.results import Recognition
 from editing.errors import BundleError
 from export.bundle import Bundle
 
-MIN_SAMPLES = 1600  # shorter audio is padded with silence
+MIN_SAMPLES = 1600  # 0.1 s at 16 kHz; shorter audio is padded with silence
 
 
 def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = DEFAULT) -> ConformerCtcRecogniser:
@@ -47,21 +47,22 @@ class ConformerCtcRecogniser:
     def recognise(self, audio: Samples, *, is_draft: bool = False) -> Recognition:  # noqa: ARG002
         """Recognises one segment of speech, (samples,) at 16 kHz; a draft is decoded in the same way."""
         padded = _padded(audio)
-        return self._decoder.recognition(self._outputs(padded), len(padded))
+        return self._decoder.recognition(self._log_probabilities(padded), len(padded))
 
     def log_probabilities(self, audio: Samples, text: str) -> NDArray[np.float32]:  # noqa: ARG002
-        """(frames, vocabulary), whatever the text."""
-        return self._outputs(_padded(audio))
+        """See `Recogniser.log_probabilities`. The text is not used."""
+        return self._log_probabilities(_padded(audio))
 
     def with_keyterms(self, keyterms: Sequence[Term | str]) -> ConformerCtcRecogniser:
-        """A recogniser of the same session with other keyterms."""
+        """See `Recogniser.with_keyterms`."""
         return ConformerCtcRecogniser(self._graph, self._decoder.with_keyterms(keyterms))
 
     def text_loss(self, log_probabilities: NDArray[np.float32], text: str) -> float | None:  # noqa: ARG002
         """See `Recogniser.text_loss`."""
         return None
 
-    def _outputs(self, padded: Samples) -> NDArray[np.float32]:
+    def _log_probabilities(self, padded: Samples) -> NDArray[np.float32]:
+        """The log-probabilities (frames, vocabulary) in nats."""
         log_probabilities: NDArray[np.float32] = self._graph.run(None, {"audio": padded[None]})[0][0]
         return log_probabilities
 

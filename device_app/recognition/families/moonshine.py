@@ -12,7 +12,7 @@ from export.bundle import Bundle
 
 HOP = 64 * 3 * 2  # samples of audio in one encoder frame: the strides of the three convolutions
 
-# The authors' limit against loops is 6.5 tokens per second, which cuts off fast speech.
+# A limit against loops. That of the model's authors is 6.5, which cuts off fast speech, so this is twice as many.
 TOKENS_PER_S = 13.0
 
 

@@ -16,7 +16,7 @@ from device_app.audio.samples import Samples
 from device_app.recognition.encoder_decoder.decoder import Layout
 from device_app.recognition.encoder_decoder.recogniser import EncoderDecoderRecogniser, load_encoder_decoder
 from device_app.recognition.options import DEFAULT, DecodingOptions
-from editing.errors import BundleError
+from editing.errors import BundleError, one_line
 from export.bundle import Bundle
 
 STEP = 80  # samples of audio in one input frame
@@ -37,6 +37,7 @@ def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = D
     try:
         heads = config["num_attention_heads"]
         windows = config["encoder_config"]["sliding_windows"]
+        # A window counts the frame itself on both sides; the windows of all layers add up.
         before = CONVOLUTIONS + sum(max(0, left - 1) for left, _ in windows)
         after = sum(max(0, right - 1) for _, right in windows)
         layout = Layout(
@@ -50,19 +51,21 @@ def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = D
             hop=HOP,
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise BundleError(f"{bundle.folder}: the configuration in model.json is damaged ({error})") from error
+        raise BundleError(
+            f"{bundle.folder}: the configuration in model.json is damaged ({one_line(str(error))})"
+        ) from error
 
-    def encoding(encoder: Any) -> IncrementalEncoder:
+    def make_encode(encoder: Any) -> IncrementalEncoder:
         return IncrementalEncoder(encoder, layout, before, after)
 
-    return load_encoder_decoder(bundle, baked, threads, options, layout, make_encode=encoding)
+    return load_encoder_decoder(bundle, baked, threads, options, layout, make_encode=make_encode)
 
 
 class IncrementalEncoder:
     """Encodes audio; keeps the frames of the latest audio for audio that begins in the same way.
 
     Attributes:
-        encoded: number of frames that have been computed, for measurements.
+        encoded: number of output frames that have been computed so far, for measurements.
     """
 
     def __init__(self, encoder: Any, layout: Layout, before: int, after: int) -> None:
@@ -70,7 +73,7 @@ class IncrementalEncoder:
         Args:
             encoder: the ONNX Runtime session.
             layout: the layout of the model.
-            before, after: the frames around a frame that it depends on.
+            before, after: how many output frames before and after a frame it depends on.
         """
         self._encoder, self._layout = encoder, layout
         self._before, self._after = before, after
@@ -84,15 +87,16 @@ class IncrementalEncoder:
         """Audio (samples,) -> the outputs of the encoder's graph."""
         audio = np.pad(audio, (0, -len(audio) % STEP))
         earlier, outputs = self._latest
+        # Output frames whose whole context is the same in both, so that the earlier ones are kept.
         kept = max(0, (_common(earlier, audio) // STEP - 1) // STRIDE + 1 - self._after)
-        start = max(0, kept - self._before)
+        start = max(0, kept - self._before)  # the first frame to compute; those before `kept` are only context
         feed = {"audio": audio[None, start * HOP :], "position": np.array([start])}
-        found = self._encoder.run(self._layout.cross_names, feed)
+        computed = self._encoder.run(self._layout.cross_names, feed)
         self.encoded += -(-len(audio) // HOP) - start
         layers = self._layout.layers
         joined = []
-        for place, (old, new) in enumerate(zip(outputs, found, strict=True)):
-            axis = 3 if place < layers else 2  # keys are transposed
+        for index, (old, new) in enumerate(zip(outputs, computed, strict=True)):
+            axis = 3 if index < layers else 2  # of the frames; keys, which come first, are transposed
             parts = [np.take(old, range(kept), axis), np.take(new, range(kept - start, new.shape[axis]), axis)]
             joined.append(np.concatenate(parts, axis))
         self._latest = audio, joined
@@ -100,7 +104,7 @@ class IncrementalEncoder:
 
 
 def _common(one: Samples, other: Samples) -> int:
-    """How many samples both begin with."""
+    """How many samples are the same at the start of both."""
     size = min(len(one), len(other))
     differing = np.flatnonzero(one[:size] != other[:size])
     return int(differing[0]) if len(differing) else size

@@ -9,7 +9,7 @@ from device_app.recognition.encoder_decoder.decoder import Layout
 from device_app.recognition.encoder_decoder.recogniser import EncoderDecoderRecogniser, load_encoder_decoder
 from device_app.recognition.options import DEFAULT, DecodingOptions
 from device_app.recognition.subwords import WORD_START
-from editing.errors import BundleError
+from editing.errors import BundleError, one_line
 from export.bundle import Bundle
 
 HOP = 160  # samples in one frame of the features
@@ -47,12 +47,14 @@ def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = D
             text_prefix=TEXT_PREFIX,
         )
     except (KeyError, TypeError, ZeroDivisionError) as error:
-        raise BundleError(f"{bundle.folder}: the configuration in model.json is damaged ({error})") from error
+        raise BundleError(
+            f"{bundle.folder}: the configuration in model.json is damaged ({one_line(str(error))})"
+        ) from error
     return load_encoder_decoder(bundle, baked, threads, options, layout, names(tokenizer))
 
 
 def names(tokenizer: Any) -> list[str | None]:
-    """The texts of the tokens as SentencePiece spells them; None for a part of a character."""
+    """The texts of the tokens, with SentencePiece's mark for a space; None for parts of a character."""
     texts = tokenizer.decode_batch([[token] for token in range(tokenizer.get_vocab_size())], skip_special_tokens=False)
     spelled = (WORD_START + text[1:] if text.startswith(" ") else text for text in texts)
     return [None if "\N{REPLACEMENT CHARACTER}" in text else text for text in spelled]

@@ -11,10 +11,12 @@ from device_app.recognition.decoder_search import Hypothesis
 from device_app.recognition.keyterms.graph import MIN_BONUS, TermGraph
 from device_app.recognition.keyterms.terms import START
 
-# Chosen on training lines of cv-us, cv-canada and telephone-prompts (docs/terms.md).
-# A hypothesis may lose this share of its bonus in log-probability, for a list of up to so many terms.
-SHARE, FULL_SHARE_TERMS = 1.1, 100
-DECREASE_PER_TENFOLD, MIN_SHARE = 0.2, 0.5  # of the share, for longer lists
+# A hypothesis with terms may lose log-probability, up to this share of its bonus. Chosen on training utterances of
+# cv-us, cv-canada and telephone-prompts (docs/terms.md).
+SHARE = 1.1  # for a list of up to FULL_SHARE_TERMS terms
+FULL_SHARE_TERMS = 100
+DECREASE_PER_TENFOLD = 0.2  # of the share, for each tenfold of FULL_SHARE_TERMS
+MIN_SHARE = 0.5
 
 
 class TermBias:
@@ -22,7 +24,7 @@ class TermBias:
 
     def __init__(self, graph: TermGraph) -> None:
         self._graph = graph
-        self._states: list[str] = []
+        self._states: list[str] = []  # of each row of the latest step (see `keyterms.terms.Keyterms`)
 
     def step(
         self, tokens: NDArray[np.int64], parents: NDArray[np.int64], log_probabilities: NDArray[np.float32]
@@ -39,9 +41,9 @@ class TermBias:
         return scores
 
     def accepts(self, plain: Hypothesis, biased: Hypothesis) -> bool:
-        """Whether the biased hypothesis has more of the terms, is not much less likely, and is as complete.
+        """Whether the biased hypothesis has more of the terms, is not much less likely, and is complete if `plain` is.
 
-        So terms that are not said, and terms that need no help, change nothing.
+        So terms that are not said, and terms that are recognised anyway, change nothing.
         """
         gain = biased.bonus - self._graph.bonus(plain.tokens)
         loss = plain.score - biased.score
@@ -49,10 +51,13 @@ class TermBias:
         return gain >= MIN_BONUS and is_likely and biased.is_complete >= plain.is_complete
 
 
-def accepted_share(terms: int) -> float:
-    """How much log-probability a hypothesis may lose to a term, as a share of the term's bonus.
+def accepted_share(count: int) -> float:
+    """How much log-probability a hypothesis may lose to terms, as a share of their bonus.
 
-    The search needs the whole bonus to reach a term; the more terms there are, the likelier it is that one of them only
-    sounds like what is said.
+    The search needs the whole bonus to reach a term. But the more terms there are, the likelier it is that one of them
+    only sounds like what is said, so the share is smaller for a long list.
+
+    Args:
+        count: number of terms in the list.
     """
-    return max(MIN_SHARE, SHARE - DECREASE_PER_TENFOLD * max(0.0, math.log10(max(1, terms) / FULL_SHARE_TERMS)))
+    return max(MIN_SHARE, SHARE - DECREASE_PER_TENFOLD * max(0.0, math.log10(max(1, count) / FULL_SHARE_TERMS)))

@@ -20,12 +20,12 @@ from editing.errors import StorageError
 from editing.files import write_atomically
 
 FOLDER = "terms-cache"
-VERSION = b"1"  # increase it when the same terms and tokenizer have another index
-MIN_TERMS = 500  # terms; a shorter list is as fast without a file
-FILES = 4  # that are kept, the latest
-MAX_BYTES = 64 << 20
+VERSION = b"1"  # to be increased when a change of this code gives the same terms and tokenizer another index
+MIN_TERMS = 500  # for a shorter list, computing the index takes no longer than reading it
+FILES = 4  # the number of files to keep, the latest ones
+MAX_BYTES = 64 << 20  # of a file; a larger one is not read
 
-Names = Callable[[], Sequence[str | None]]
+Names = Callable[[], Sequence[str | None]]  # a function, because it is not called if the index is in a file
 
 
 def term_graph(terms: Sequence[Term | str], tokenizer_hash: str | None, names: Names) -> TermGraph:
@@ -36,22 +36,22 @@ def term_graph(terms: Sequence[Term | str], tokenizer_hash: str | None, names: N
     Args:
         terms: the terms to prefer.
         tokenizer_hash: SHA-256 of the tokenizer; None keeps no file.
-        names: the names of its tokens.
+        names: returns the text of each of its tokens, as `TermGraph` takes them.
 
     Raises:
         BadInputError: one of the terms is not valid.
     """
-    known = Keyterms(terms)
-    if len(known) < MIN_TERMS or tokenizer_hash is None:
-        return TermGraph(known, names())
-    key = hashlib.sha256(b"\0".join([VERSION, tokenizer_hash.encode(), known.identity])).hexdigest()
+    keyterms = Keyterms(terms)
+    if len(keyterms) < MIN_TERMS or tokenizer_hash is None:
+        return TermGraph(keyterms, names())
+    key = hashlib.sha256(b"\0".join([VERSION, tokenizer_hash.encode(), keyterms.identity])).hexdigest()
     path = data_folder() / FOLDER / f"{key}.safetensors"
     index = _read(path)
     if index is None:
-        index = TokenIndex.of(known, names())
-        with suppress(StorageError, OSError):
+        index = TokenIndex.of(keyterms, names())
+        with suppress(StorageError, OSError):  # it only saves time
             _write(path, index)
-    return TermGraph(known, (), index)
+    return TermGraph(keyterms, (), index)
 
 
 def _read(path: Path) -> TokenIndex | None:
@@ -88,6 +88,10 @@ def _is_sound(index: TokenIndex) -> bool:
 
 
 def _are_bonuses(pairs: NDArray[np.int64], bonuses: NDArray[np.float32], vocabulary: int, texts: int) -> bool:
+    """Whether `pairs` are (n, 2) of a token and the index of a text, and `bonuses` are (n,) finite numbers.
+
+    `vocabulary` and `texts` are the numbers of tokens and of texts.
+    """
     return (
         pairs.shape == (len(pairs), 2)
         and _is_within(pairs[:, 0], vocabulary)
@@ -99,10 +103,12 @@ def _are_bonuses(pairs: NDArray[np.int64], bonuses: NDArray[np.float32], vocabul
 
 
 def _is_within(numbers: NDArray[np.int64], end: int) -> bool:
+    """Whether all numbers are integers from 0 to below `end`."""
     return numbers.dtype == np.int64 and (not len(numbers) or (int(numbers.min()) >= 0 and int(numbers.max()) < end))
 
 
 def _write(path: Path, index: TokenIndex) -> None:
+    """Writes an index, and removes all but the latest `FILES` files."""
     from safetensors.numpy import save
 
     arrays = {one.name: getattr(index, one.name) for one in fields(index) if one.name != "texts"}

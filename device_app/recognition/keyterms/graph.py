@@ -22,7 +22,7 @@ from device_app.recognition.keyterms.terms import BOUNDARY, LETTER, START, Keyte
 from device_app.recognition.keyterms.token_index import DEAD, TokenIndex
 
 MIN_BONUS = 1e-3  # nats; smaller bonuses are rounding errors
-CACHED_STATES = 4096
+CACHED_STATES = 4096  # states whose transitions are kept in memory; those of others are computed again
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Matches:
 
     @classmethod
     def of(cls, found: Mapping[int, tuple[str, float]]) -> Matches:
+        """Makes them from the state after each token and its bonus, by token."""
         tokens = sorted(found)
         return cls(
             np.array(tokens, np.int64),
@@ -129,6 +130,7 @@ class TermGraph:
 
     @cached_property
     def _longest(self) -> int:
+        """Characters of the longest text of a token."""
         return max(map(len, self._index.texts), default=0)
 
     @cached_property
@@ -149,6 +151,7 @@ class TermGraph:
         return self._indexed(START, self._index.first_letters, self._index.first_letter_bonuses)
 
     def _indexed(self, state: str, pairs: NDArray[np.int64], bonuses: NDArray[np.float32]) -> Matches:
+        """The matches after a state from pairs of a token and the index of its text, as in `TokenIndex`."""
         tokens, indices = pairs.T
         texts = self._index.texts
         states = [state + texts[index] for index in indices.tolist()]
@@ -157,7 +160,7 @@ class TermGraph:
     def _compute_transitions(self, state: str) -> Transitions:
         if state == START:
             return Transitions(np.zeros(2, np.float32), self._first_letters)
-        current = self.terms.partial_bonus(state)
+        current = self.terms.partial_bonus(state)  # what the hypothesis has received for this state so far
         exit_bonuses = [self.terms.completed_bonus(state, kind) - current for kind in (LETTER, BOUNDARY)]
         found: dict[int, tuple[str, float]] = {}
         # A token may continue the whole state or only its last words: after "new york", "new york city" or "york inn".

@@ -14,13 +14,13 @@ import numpy as np
 from device_app.data.terms import Term, normalise_term
 from device_app.recognition.results import TermMatch
 
-# Chosen on training lines of cv-us, cv-canada and telephone-prompts (docs/terms.md). With 1.0 and 8.0 the decoder
+# Chosen on training utterances of cv-us, cv-canada and telephone-prompts (docs/terms.md). With 1.0 and 8.0 the decoder
 # sometimes repeats a term many times.
 NATS_PER_CHARACTER = 0.8
 MAX_NATS = 6.0
 
 START = " "  # state where a word may begin without a space: at first, after a lone `WORD_START`, after a hyphen
-LAST = "\U0010ffff"  # sorts after all characters of a term
+LAST = "\U0010ffff"  # a character that sorts after all characters of a term
 
 # The kind of a token that does not continue a term, by its first character: a letter continues the word before it;
 # any other character, or none, ends that word.
@@ -33,14 +33,14 @@ class Strength:
 
     Attributes:
         per_character: bonus of each matching character.
-        most: upper limit for a whole term, before its weight.
+        maximum: upper limit for a whole term, before it is multiplied by the term's weight.
     """
 
     per_character: float = NATS_PER_CHARACTER
-    most: float = MAX_NATS
+    maximum: float = MAX_NATS
 
     def bonus(self, characters: int) -> float:
-        return min(self.most, self.per_character * characters)
+        return min(self.maximum, self.per_character * characters)
 
 
 class Keyterms:
@@ -60,26 +60,27 @@ class Keyterms:
             BadInputError: one of them is not a valid term.
         """
         strength = strength or Strength()
-        known = [Term(one) if isinstance(one, str) else one for one in terms]
+        given = [Term(one) if isinstance(one, str) else one for one in terms]
         # One call for all texts: 10,000 calls take ten times as long. No term has a line break.
-        texts = normalise_term("\n".join([term.text for term in known])).split("\n") if known else []
+        texts = normalise_term("\n".join([term.text for term in given])).split("\n") if given else []
         weights: dict[str, float] = {}
-        for text, term in zip(texts, known, strict=True):
+        for text, term in zip(texts, given, strict=True):
             spelling = START + text
             if term.weight > weights.get(spelling, 0.0):
                 weights[spelling] = term.weight
         self.strength = strength
-        self._weights = weights
+        self._weights = weights  # by spelling: `START` and the term in lower case
         self._spellings = sorted(weights)
         self._sorted_weights = np.array([weights[one] for one in self._spellings], np.float64)
         self._heaviest = float(self._sorted_weights.max(initial=0.0))
-        self._is_even = bool((self._sorted_weights == self._heaviest).all())
+        self._has_equal_weights = bool((self._sorted_weights == self._heaviest).all())
 
     def __len__(self) -> int:
         return len(self._spellings)
 
     @cached_property
     def _longest(self) -> int:
+        """Characters of the longest spelling."""
         return max(map(len, self._spellings), default=0)
 
     @property
@@ -100,10 +101,10 @@ class Keyterms:
         found: list[str] = []
         done = 0
         for start in starts:
-            if start < done or line[start - 1] == "'":
+            if start < done or line[start - 1] == "'":  # within the match before, or the "s" of "cat's"
                 continue
-            near = ends[bisect_right(ends, start) : bisect_right(ends, start + self._longest)]
-            for end in reversed(near):
+            ends_within_reach = ends[bisect_right(ends, start) : bisect_right(ends, start + self._longest)]
+            for end in reversed(ends_within_reach):
                 if START + line[start:end] in self._weights:
                     found.append(line[start:end])
                     done = end
@@ -115,10 +116,10 @@ class Keyterms:
         return self._spellings[self._range(state)]
 
     def partial_bonus(self, state: str) -> float:
-        """The bonus in nats of a text that is a prefix of a term, or the whole term."""
+        """The bonus in nats of a text that is a prefix of terms, or a whole term; their largest weight counts."""
         if len(state) <= 1:
             return 0.0
-        weight = self._heaviest if self._is_even else float(self._sorted_weights[self._range(state)].max())
+        weight = self._heaviest if self._has_equal_weights else float(self._sorted_weights[self._range(state)].max())
         return weight * self.strength.bonus(len(state) - 1)
 
     def term_bonus(self, spelling: str) -> float:
@@ -126,10 +127,10 @@ class Keyterms:
         return self._weights.get(spelling, 0.0) * self.strength.bonus(len(spelling) - 1)
 
     def completed_bonus(self, state: str, following: int) -> float:
-        """The bonus in nats of the longest term that a text has completed, which it keeps if it leaves the longer term.
+        """The bonus in nats of the longest term that a state has completed, which it keeps if no longer term follows.
 
         Args:
-            state: the text.
+            state: for instance " new york c", which has completed "new york" and may become "new york city".
             following: kind of the next token, `LETTER` or `BOUNDARY`; before a letter the last word has not ended.
         """
         if following == BOUNDARY and (found := self.term_bonus(state)):
@@ -140,7 +141,12 @@ class Keyterms:
         return 0.0
 
     def matches(self, text: str, unaided: str) -> list[TermMatch]:
-        """The terms in a text, and for each whether the text without terms lacks it."""
+        """The terms in a text, and for each whether keyterms helped to find it.
+
+        Args:
+            text: decoded with keyterms.
+            unaided: decoded without keyterms, from the same audio.
+        """
         left = Counter(self.found_in(unaided))
         found = []
         for term in self.found_in(text):
@@ -149,6 +155,7 @@ class Keyterms:
         return found
 
     def _range(self, state: str) -> slice:
+        """Where in `_spellings` those are that begin with a state."""
         return slice(bisect_left(self._spellings, state), bisect_left(self._spellings, state + LAST))
 
 

@@ -25,12 +25,12 @@ class TokenIndex:
         offsets: (texts + 1,); the tokens with the text i are `tokens[offsets[i] : offsets[i + 1]]`.
         tokens: (tokens with a text,).
         kinds: (vocabulary,), `LETTER` or `BOUNDARY`.
-        openers: tokens after which a word may begin without a space.
-        new_words: (words, 2), tokens in ascending order, and the index of the text of each; a text with its space
-            begins a term.
-        new_word_bonuses: (words,), in nats.
-        first_letters: (letters, 2), the same for texts that begin a term after a space.
-        first_letter_bonuses: (letters,), in nats.
+        openers: tokens after which a word may begin without a space, such as a hyphen.
+        new_words: (n, 2), each a token and the index of its text, by token: those whose text is a space and then the
+            beginning of a term.
+        new_word_bonuses: (n,), of the tokens in `new_words`, in nats.
+        first_letters: (m, 2), as `new_words`, but the text is the beginning of a term without a space.
+        first_letter_bonuses: (m,), of the tokens in `first_letters`, in nats.
     """
 
     texts: Sequence[str]
@@ -60,6 +60,7 @@ class TokenIndex:
         indices = {text: index for index, text in enumerate(texts)}
 
         def beginning(state: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+            """The tokens that begin a term after `DEAD` or `START`, and their bonuses."""
             states = {text: state + text for text in texts if state or text.startswith(START)}
             found = [text for text, state in states.items() if terms.is_prefix(state)]
             pairs = sorted((token, indices[text]) for text in found for token in by_text[text])

@@ -20,8 +20,9 @@ class Outcome:
     """What became of a recording.
 
     Attributes:
+        recording: the recording.
         transcript: None if the recording could not be read.
-        error: what is wrong; with a transcript, audio is missing.
+        error: what is wrong, if anything; if there is a transcript too, it is of the audio that could be read.
     """
 
     recording: Recording
@@ -30,11 +31,11 @@ class Outcome:
 
 
 OnSegment = Callable[[Recording, TranscriptSegment], None]
-OnProgress = Callable[[Recording, float], None]
+OnProgress = Callable[[Recording, float], None]  # with seconds of audio
 
 
 class _StoppedError(Exception):
-    """The caller has stopped."""
+    """The caller no longer reads outcomes; ends the transcription in a thread."""
 
 
 def transcribe_all(
@@ -52,21 +53,23 @@ def transcribe_all(
         transcriber: one for all; with several jobs it should use few threads itself.
         recordings: in the order in which their outcomes are wanted.
         jobs: recordings at a time.
-        unfinished: for each recording, the results of an interrupted run, which are used and added to; or empty.
-        on_segment: called in this thread, with the segments of one recording after the other; they have
-            their audio only if there is one job, as those of later recordings must wait.
-        on_progress: called in any thread with the seconds that have been read since its last call.
+        unfinished: for each recording, the results of an interrupted run, which are used and added to; empty keeps
+            none.
+        on_segment: called in the caller's thread, with the segments of one recording after the other. Segments have
+            their audio only if there is one job: with more, those of later recordings wait in memory.
+        on_progress: called in any thread with the seconds of audio that have been read since its last call for this
+            recording.
 
     Yields:
         An outcome for each recording, in order.
     """
-    transcribers = [transcriber.wrapped(results.wrap) for results in unfinished] or [transcriber] * len(recordings)
+    transcribers = [transcriber.wrapped(known.wrap) for known in unfinished] or [transcriber] * len(recordings)
     if jobs == 1 or len(recordings) == 1:
-        for one, recording in zip(transcribers, recordings, strict=True):
-            yield _transcribe(one, recording, on_segment, on_progress)
+        for of_recording, recording in zip(transcribers, recordings, strict=True):
+            yield _transcribe(of_recording, recording, on_segment, on_progress)
         return
     stop = threading.Event()
-    results = [SimpleQueue[TranscriptSegment | Outcome | BaseException]() for _ in recordings]
+    queues = [SimpleQueue[TranscriptSegment | Outcome | BaseException]() for _ in recordings]
 
     def progress(recording: Recording, seconds: float) -> None:
         if stop.is_set():
@@ -74,22 +77,22 @@ def transcribe_all(
         on_progress(recording, seconds)
 
     def work(
-        one: Transcriber, recording: Recording, result: SimpleQueue[TranscriptSegment | Outcome | BaseException]
+        of_recording: Transcriber, recording: Recording, queue: SimpleQueue[TranscriptSegment | Outcome | BaseException]
     ) -> None:
-        def keep(_recording: Recording, segment: TranscriptSegment) -> None:
-            result.put(replace(segment, audio=None))
+        def enqueue(_recording: Recording, segment: TranscriptSegment) -> None:
+            queue.put(replace(segment, audio=None))
 
         try:
-            result.put(_transcribe(one, recording, keep, progress))
-        except BaseException as error:  # raised again in the thread that waits
-            result.put(error)
+            queue.put(_transcribe(of_recording, recording, enqueue, progress))
+        except BaseException as error:  # raised again in the caller's thread
+            queue.put(error)
 
     pool = ThreadPoolExecutor(jobs)
     try:
-        for one, recording, result in zip(transcribers, recordings, results, strict=True):
-            pool.submit(work, one, recording, result)
-        for recording, result in zip(recordings, results, strict=True):
-            while not isinstance(item := result.get(), Outcome):
+        for of_recording, recording, queue in zip(transcribers, recordings, queues, strict=True):
+            pool.submit(work, of_recording, recording, queue)
+        for recording, queue in zip(recordings, queues, strict=True):
+            while not isinstance(item := queue.get(), Outcome):
                 if isinstance(item, BaseException):
                     raise item
                 on_segment(recording, item)
@@ -100,7 +103,7 @@ def transcribe_all(
 
 
 def notes(recording: Recording, transcript: Transcript) -> list[str]:
-    """What a user should know of a transcript that was completed, as lines without the name of the recording."""
+    """What a user should know of a transcript, such as that it has no speech; lines without the recording's name."""
     tracks = recording.tracks
     found = [f"has {tracks} audio tracks, of which only the first was read"] if tracks > 1 else []
     if not transcript.segments:
@@ -111,6 +114,7 @@ def notes(recording: Recording, transcript: Transcript) -> list[str]:
 def _transcribe(
     transcriber: Transcriber, recording: Recording, on_segment: OnSegment, on_progress: OnProgress
 ) -> Outcome:
+    """Transcribes one recording; an error of it becomes part of the outcome."""
     try:
         with recording.opened() as source:
             transcript = transcriber.transcribe_file(

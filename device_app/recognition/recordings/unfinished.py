@@ -26,8 +26,8 @@ from editing.json_text import is_number, parse_json, read_bounded
 
 SUFFIX = ".unfinished"
 KIND = "asr-edge unfinished transcript"
-MIN_SPEECH_S = 60.0  # seconds of speech; to recognise less again takes seconds, so there is no file for it
-MAX_BYTES = 1 << 28  # about 300 hours of speech
+MIN_SPEECH_S = 60.0  # of speech; to recognise less again takes seconds, so there is no file for it
+MAX_BYTES = 1 << 28  # about 300 hours of speech; a larger file is left alone
 
 
 class UnfinishedTranscript:
@@ -47,11 +47,11 @@ class UnfinishedTranscript:
             identity: identifies the model and its options (`Transcriber.identity`).
         """
         self.path = output.with_name(output.name + SUFFIX)
-        self.has_file = False
+        self.has_file = False  # whether the file exists and is one of asr-edge
         self._header = {"kind": KIND, "identity": identity}
         self.known: dict[str, Recognition] = {}  # by the SHA-256 of the segment's audio
         self._waiting: list[bytes] = []  # lines that are not in the file yet
-        self._seconds = 0.0
+        self._speech_s = 0.0  # recognised so far in this run, or found here
         self._size = 0  # bytes of whole lines in the file; what follows is the damaged end of an interrupted write
         self._can_store = not _is_stream(output)
         if self._can_store:
@@ -65,7 +65,7 @@ class UnfinishedTranscript:
         """The result for a segment of audio, (samples,) at 16 kHz, if there is one."""
         found = self.known.get(_key(audio))
         if found is not None:
-            self._seconds += len(audio) / SAMPLE_RATE
+            self._speech_s += len(audio) / SAMPLE_RATE
         return found
 
     def add(self, audio: Samples, recognition: Recognition) -> None:
@@ -74,8 +74,8 @@ class UnfinishedTranscript:
             return
         words = [[w.text, float(w.start_s), float(w.end_s), float(w.confidence)] for w in recognition.words]
         self._waiting.append(_line({"audio": _key(audio), "text": recognition.text, "words": words}))
-        self._seconds += len(audio) / SAMPLE_RATE
-        if self._seconds >= MIN_SPEECH_S:
+        self._speech_s += len(audio) / SAMPLE_RATE
+        if self._speech_s >= MIN_SPEECH_S:
             self._write()
 
     def remove(self) -> None:
@@ -85,6 +85,7 @@ class UnfinishedTranscript:
                 self.path.unlink(missing_ok=True)
 
     def _read(self) -> None:
+        """Reads the file, if there is one. One that cannot be read, or is not of asr-edge, is left alone."""
         try:
             if not self.path.exists() and not self.path.is_symlink():
                 return
@@ -111,6 +112,7 @@ class UnfinishedTranscript:
             self._size += len(line)
 
     def _write(self) -> None:
+        """Appends the waiting lines to the file; replaces a file of another model or other options."""
         if not self._size:
             self._waiting.insert(0, _line(self._header))
         try:
@@ -141,7 +143,8 @@ class _CachingRecogniser:
         return self._recogniser.log_probabilities(audio, text)
 
     def with_keyterms(self, keyterms: Sequence[Term | str]) -> Recogniser:
-        return _CachingRecogniser(self._recogniser.with_keyterms(keyterms), self._results)
+        """A recogniser without stored results, because those are of the keyterms in `UnfinishedTranscript.identity`."""
+        return self._recogniser.with_keyterms(keyterms)
 
     def text_loss(self, log_probabilities: NDArray[np.float32], text: str) -> float | None:
         return self._recogniser.text_loss(log_probabilities, text)
@@ -156,6 +159,7 @@ class _CachingRecogniser:
 
 
 def _is_stream(output: Path) -> bool:
+    """Whether the output is a pipe or a device, beside which no file is kept."""
     try:
         return is_stream(output)
     except StorageError:  # reported when the output is written
@@ -171,6 +175,7 @@ def _line(record: Mapping[str, object]) -> bytes:
 
 
 def _parsed(line: bytes) -> Mapping[str, object]:
+    """The JSON object in a line; an empty one if the line is damaged."""
     try:
         record = parse_json(line)
     except ValueError:

@@ -31,6 +31,18 @@ def test_the_file_sets_options_and_the_command_line_comes_first(settings):
     assert "-->" not in call("transcribe", recording, "-f", "txt").stdout
 
 
+@pytest.mark.parametrize("line", ["no-browser = true", "browser = false"])
+def test_a_flag_is_set_by_either_of_its_names(settings, monkeypatch, line):
+    opened = []
+    monkeypatch.setattr("device_app.service.page.opening.start_service", lambda *_arguments: "http://127.0.0.1:8765/")
+    monkeypatch.setattr("device_app.service.page.opening.open_browser", lambda url: opened.append(url) or True)
+    settings(f"[open]\n{line}\n")
+    assert call("open").stdout == "http://127.0.0.1:8765/\n"
+    assert opened == []
+    call("open", "--browser")
+    assert len(opened) == 1
+
+
 def test_all_mistakes_of_the_file_are_shown_together(settings):
     settings("[transcibe]\nbeam = 1\n[transcribe]\nbean = 1\nbeam = 0\n[adapt]\nlambda = 99\n")
     lines = call("config", code=1).stderr.splitlines()
@@ -48,9 +60,13 @@ def test_all_mistakes_of_the_file_are_shown_together(settings):
         ("beam = 1", "'beam' is not a command"),
         ("transcribe = 1", "'transcribe' is not a command; a table is named after a command"),
         ("[transcribe]\nbean = 1", "transcribe has no option --bean"),
+        ("[open]\nbrowser = true\nno-browser = true", "--no-browser: the same option is set twice, by two names"),
         ("[transcribe]\nbeam = 0", "transcribe --beam:"),
         ('[transcribe]\njobs = "many"', "transcribe --jobs:"),
-        ("[transcribe]\nbeam = [1, 2]", "transcribe --beam:"),
+        ("[transcribe]\nbeam = [1, 2]", "transcribe --beam is [1, 2]; expected a text or a number"),
+        ('[transcribe]\ndomain = ["anna"]', "transcribe --domain is ['anna']; expected a text or a number"),
+        ('[evaluate]\ndomain = "anna"', "evaluate --domain is 'anna'; expected a list of texts"),
+        ("[evaluate]\ndomain = 3", "evaluate --domain is 3; expected a list of texts"),
         ("[transcribe]\nbeam = true", "transcribe --beam is True; expected a value, not true or false"),
         ('[terms.list]\njson = "yes"', "terms list --json is 'yes'; expected true or false"),
         ("[adapt]\nlambda = 99", "adapt: --lambda is 99.0; expected a number from -10 to 10"),

@@ -85,7 +85,7 @@ def test_rename_move_and_delete(prompts):
     assert prompts("dataset", "rename", "prompts", "phone").returncode == 0
     assert prompts("dataset", "move", 1, 2, "--to", "other").returncode == 0
     assert prompts("dataset", "delete", 1, stdin=b"n\n").returncode == 1
-    assert prompts("dataset", "delete", 1, "--yes").stdout == "1 deleted\n"
+    assert prompts("dataset", "delete", 1, 1, "--yes").stdout == "1 deleted\n"
     counts = {s["domain"]: s["utterances"] for s in json.loads(prompts("dataset", "list", "--json").stdout)}
     assert counts == {"other": 1, "phone": 2}
     assert prompts("dataset", "delete", "--domain", "phone", "-y").stdout == "2 deleted\n"

@@ -59,6 +59,17 @@ def test_streams_that_the_caller_has_closed_lead_nowhere(monkeypatch):
     assert sys.stdout.errors == sys.stderr.errors == ENCODING_ERRORS
 
 
+def test_an_error_of_the_system_without_a_number_is_named(home_of_tiny, monkeypatch):
+    def fails(*_arguments):
+        raise OSError("the library has no other words")
+
+    monkeypatch.setattr("device_app.status.status", fails)
+    monkeypatch.setattr(cli, "_discard_output", lambda: None)
+    assert call("status", "--model", "tiny", code=1).stderr == (
+        "asr-edge: standard output: the library has no other words\n"
+    )
+
+
 def test_json_has_null_where_a_number_was_not_measured(capsys):
     document = {"wer": [[0.5, math.nan], (math.inf, 1)], "count": 3, "name": "NaN", "none": None}
     printing.print_json(document)

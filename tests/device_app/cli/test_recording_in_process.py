@@ -13,6 +13,7 @@ from device_app.data.recordings import recording_of
 from device_app.data.store import Store
 from device_app.data.terms import stored_terms
 from device_app.data.utterance import Utterance
+from editing.errors import BadAudioError
 from tests.device_app.cli.conftest import call
 from tests.device_app.cli.desk import Enter, Line, Now, blocks
 from tests.device_app.cli.letters import spell, write_spelled
@@ -111,6 +112,18 @@ def test_going_back_to_what_was_kept(prompts, take, sound, person):
     assert len(device.played) == 1
     assert done.stdout.startswith("anna: 1 of 2 prompts recorded")
     assert [u.text for u in kept()] == ["corrected"]
+
+
+def test_an_earlier_recording_that_cannot_be_read_does_not_end_the_session(prompts, take, sound, person, monkeypatch):
+    def unreadable(path):
+        raise BadAudioError(f"{path}: cannot be read")
+
+    monkeypatch.setattr("device_app.audio.samples.read", unreadable)
+    sound([], take, QUIET, QUIET)
+    person.keys = [ENTER, Now("b"), "p", ENTER, Now("q")]
+    done = record(prompts("f i o m a", "a m o i f"))
+    assert "cannot be read; 'asr-edge doctor' looks for" in " ".join(done.stderr.split())
+    assert done.stdout.startswith("anna: 1 of 2 prompts recorded")
 
 
 def test_a_text_that_was_edited_stays_when_its_sentence_is_recorded_again(prompts, take, sound, person):

@@ -207,12 +207,12 @@ def test_a_models_name_is_no_path(empty_home, checkpoint, name):
 def test_names_are_completed(home_adapted, monkeypatch):
     from device_app.cli import completion, jobs
 
-    assert completion.complete_domain("co") == ["codes"]
-    assert completion.complete_domain("x") == []
-    assert completion.complete_model("t") == ["tiny"]
-    assert "ties" in completion.complete_method("ti")
-    assert completion.complete_host("h") == []
     context = typer.Context(typer.main.get_command(application()))
+    assert completion.complete_domain(context, "co") == ["codes"]
+    assert completion.complete_domain(context, "x") == []
+    assert completion.complete_model(context, "t") == ["tiny"]
+    assert "ties" in completion.complete_method("ti")
+    assert completion.complete_host(context, "h") == []
     assert completion.complete_edit(context, "") == []  # of the embedded model
     context.params["model"] = "tiny"
     assert completion.complete_edit(context, "") == ["1"]
@@ -221,11 +221,24 @@ def test_names_are_completed(home_adapted, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Ledger, "edit", lambda ledger, number: replace(ledger.edits[number - 1], method="slerp"))
         assert completion.complete_setting(context, "") == ["place="]
-    assert jobs._complete_job("") == []
+    assert jobs._complete_job(context, "") == []
 
 
 def test_completion_creates_no_store(empty_home):
     from device_app.cli import completion
 
-    assert completion.complete_domain("") == []
+    assert completion.complete_domain(typer.Context(typer.main.get_command(application())), "") == []
     assert not empty_home.exists()
+
+
+def test_names_of_the_profile_are_completed_and_not_those_of_others(home_adapted):
+    from device_app.cli import completion
+
+    call("profile", "add", "bob")
+    root = typer.main.get_command(application())
+    context = root.make_context("asr-edge", ["--profile", "bob", "dataset"], resilient_parsing=True)
+    inner = typer.Context(root, parent=context)
+    assert completion.complete_domain(inner, "") == []
+    write_spelled(Path("fio.wav"), "fio")
+    call("--profile", "bob", "import", "fio.wav", "--domain", "bobs")
+    assert completion.complete_domain(inner, "") == ["bobs"]

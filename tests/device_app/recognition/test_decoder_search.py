@@ -238,5 +238,5 @@ def test_log_softmax_is_of_each_row():
 def test_a_cut_hypothesis_has_no_more_than_its_tokens():
     attention = np.ones(3, np.float32)
     whole = Hypothesis().extended(5, -1.0, attention).extended(6, -2.0, attention).ended(-0.5, attention)
-    cut = whole.cut(1)
+    cut = whole.truncated(1)
     assert (cut.tokens, cut.score, len(cut.attention), cut.is_complete) == ((5,), -1.0, 1, False)

@@ -94,7 +94,7 @@ def test_live_audio_of_another_rate(transcriber, noise):
 def test_a_slow_machine_is_not_asked_for_more_partials_than_it_can_give(transcriber, prompt):
     """With recognition that takes 2 s, partial texts come at most every 4 s of audio."""
     stream = transcriber.stream()
-    stream._cost_s = 2.0
+    stream._draft_cost_s = 2.0
     current = None
     for start in range(0, len(prompt), 800):
         list(stream._segmenter.feed(prompt[start : start + 800]))

@@ -5,6 +5,8 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from device_app.recognition.ctc.decoder import CtcDecoder
+from device_app.recognition.ngram import BEGIN, END, NGram
+from device_app.recognition.options import DecodingOptions
 
 BLANK = 4
 NAMES = ["a", "b", "\u2581", "\u2581ab"]
@@ -18,9 +20,14 @@ def frames(*best, sure=0.9):
 
 
 @pytest.fixture
-def decoder():
-    tokenizer = Tokenizer(models.BPE({name: place for place, name in enumerate(NAMES)}, []))
-    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+def tokenizer():
+    found = Tokenizer(models.BPE({name: place for place, name in enumerate(NAMES)}, []))
+    found.pre_tokenizer, found.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    return found
+
+
+@pytest.fixture
+def decoder(tokenizer):
     return CtcDecoder(tokenizer, BLANK)
 
 
@@ -36,3 +43,13 @@ def test_words_have_times_and_confidence(decoder):
 def test_blanks_and_word_start_tokens_alone_are_not_words(decoder):
     assert decoder.recognition(frames(BLANK, BLANK), 1280).words == []
     assert decoder.recognition(frames(2, BLANK, 2), 1920).text == ""
+
+
+def test_a_term_that_the_language_model_finds_by_itself_is_not_helped(tokenizer):
+    model = NGram(1, {(BEGIN,): -1.0, (END,): -1.0, ("ab",): -0.1}, {})
+    options = DecodingOptions(language_model=model, keyterms=["ab"])
+    log_probabilities = np.log(np.array([[0.01, 0.01, 0.5, 0.47, 0.01], [0.01, 0.01, 0.01, 0.01, 0.96]], np.float32))
+    assert CtcDecoder(tokenizer, BLANK).recognition(log_probabilities, 1280).text == ""
+    (match,) = CtcDecoder(tokenizer, BLANK, options).recognition(log_probabilities, 1280).terms
+    assert match.term == "ab"
+    assert not match.is_helped

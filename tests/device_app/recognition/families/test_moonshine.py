@@ -6,7 +6,7 @@ import pytest
 from device_app.audio.margins import with_margins
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.models.baking import baked
-from device_app.recognition.decoder_search import SearchSettings
+from device_app.recognition.decoder_search import Hypothesis, SearchSettings
 from device_app.recognition.families import moonshine
 from device_app.recognition.options import DecodingOptions
 from device_app.recognition.transcriber import Transcriber
@@ -90,3 +90,18 @@ def test_the_loss_of_a_text_is_that_of_its_tokens_and_the_end(recogniser, prompt
     assert (
         recogniser.text_loss(recogniser.log_probabilities(prompt, other), other) > recogniser.text_loss(rows, text) + 5
     )
+
+
+def test_a_loop_does_not_replace_the_complete_text_of_a_short_segment(recogniser, prompt, monkeypatch):
+    """A short segment is decoded with two margins. Of a loop, the score is that of one phrase only."""
+    short = prompt[SAMPLE_RATE // 2 : SAMPLE_RATE]
+    complete = recogniser.recognise(short)
+    decode, found = recogniser.decode, []
+
+    def loops_at_first(*arguments):
+        found.append(decode(*arguments))
+        return Hypothesis(found[0].tokens[:1], (-0.01,), found[0].attention[:1], -0.01) if len(found) == 1 else found[1]
+
+    monkeypatch.setattr(recogniser, "decode", loops_at_first)
+    assert recogniser.recognise(short).text == complete.text
+    assert len(found) == 2

@@ -26,7 +26,7 @@ MARK = "\N{LOWER ONE EIGHTH BLOCK}"
 # Every string of up to two letters, with a mark and without, in both cases; so that a text has many splits into tokens.
 PIECES = [*LETTERS, *(a + b for a in LETTERS for b in LETTERS)]
 NAMES = ["<s>", "</s>", MARK, ".", "'", *PIECES, *(MARK + one for one in PIECES), "A", MARK + "A", MARK + "BC"]
-STRENGTH = Strength(per_character=0.5, most=2.0)
+STRENGTH = Strength(per_character=0.5, maximum=2.0)
 
 words = st.text(LETTERS, min_size=1, max_size=5)
 phrases = st.lists(words, min_size=1, max_size=3).map(" ".join)

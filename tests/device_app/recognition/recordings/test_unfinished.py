@@ -35,6 +35,9 @@ class Recogniser:
         self.calls.append(index)
         return RESULTS[index]
 
+    def with_keyterms(self, keyterms):
+        return self
+
 
 def recognised(output, segments, identity="model"):
     """Recognises segments with an unfinished transcript; returns it, the results and what had to be recognised."""
@@ -107,6 +110,16 @@ def test_a_draft_is_not_kept(tmp_path):
     results = UnfinishedTranscript(tmp_path / "talk.txt", "model")
     results.wrap(Recogniser()).recognise(SEGMENTS[0], is_draft=True)
     assert results.find(SEGMENTS[0]) is None
+
+
+def test_results_are_not_reused_with_other_keyterms(tmp_path):
+    recognised(tmp_path / "talk.txt", range(5))
+    recogniser = Recogniser()
+    wrapped = UnfinishedTranscript(tmp_path / "talk.txt", "model").wrap(recogniser)
+    wrapped.recognise(SEGMENTS[0])
+    assert recogniser.calls == []
+    wrapped.with_keyterms(["cat"]).recognise(SEGMENTS[0])
+    assert recogniser.calls == [0]
 
 
 def test_only_the_owner_can_read_the_file(tmp_path):
