@@ -135,9 +135,8 @@ class TaskVector:
         if has_nibbles:
             stored = {key: array for key, array in stored.items() if not key.startswith("whole/") or array.any()}
         record = {
-            "format_version": FORMAT_VERSIONS[
-                1 if has_nibbles else 0
-            ],  # earlier versions of asr-edge read only the first
+            # Earlier versions of asr-edge read only the first.
+            "format_version": FORMAT_VERSIONS[1 if has_nibbles else 0],
             **asdict(self.origin),
             "shapes": {name: tensor.shape for name, tensor in self.tensors.items()},
         }

@@ -80,13 +80,7 @@ def read_weights(path: Path) -> Tensors:
     """
     try:
         stored = load_file(path)
-    except (
-        SafetensorError,
-        OSError,
-        KeyError,
-        TypeError,
-        ValueError,
-    ) as error:  # the last three: a type unknown to numpy
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:  # the last: a type unknown to numpy
         raise BundleError(f"{path}: cannot be read as safetensors ({one_line(str(error))})") from error
     tensors: Tensors = {}
     for name, array in stored.items():

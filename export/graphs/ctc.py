@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from export.bundle import GRAPHS, NEMO_GRAPH
 from export.graphs import weightless
 
-MIN_SAMPLES = 1600  # 0.1 s at 16 kHz; the recognisers of `device_app.recognition.families` pad shorter audio
-
 
 class CtcGraph(nn.Module):
     """A CTC model: audio in, log-probabilities of every token and the blank, one row per frame, out."""
@@ -69,7 +67,8 @@ def export_conformer_ctc(model: Any, folder: Path) -> None:
         CtcGraph(model),
         folder / GRAPHS / "ctc.onnx",
         args=(torch.zeros(2, 16000),),
-        dynamic_shapes=({0: batch, 1: torch.export.Dim("samples", min=MIN_SAMPLES)},),
+        # The recognisers pad shorter audio to 1600 samples, 0.1 s.
+        dynamic_shapes=({0: batch, 1: torch.export.Dim("samples", min=1600)},),
         inputs=["audio"],
         outputs=["log_probabilities"],
     )
@@ -86,7 +85,8 @@ def export_auto_ctc(model: nn.Module, folder: Path) -> None:
         model,
         folder / GRAPHS / "ctc.onnx",
         args=(torch.zeros(1, 16000),),
-        dynamic_shapes=({1: torch.export.Dim("samples", min=MIN_SAMPLES)},),
+        # The recognisers pad shorter audio to 1600 samples, 0.1 s.
+        dynamic_shapes=({1: torch.export.Dim("samples", min=1600)},),
         inputs=["audio"],
         outputs=["log_probabilities"],
     )

@@ -14,7 +14,7 @@ from export.graphs import weightless
 # Word times come from the cross-attention of the last third of the decoder's layers. On spelled and
 # digit strings with known word times (training sets), the times cover 0.88 of each word; those from all
 # layers cover 0.66, from the last half 0.76, from the twelve best single heads 0.87.
-ALIGNMENT_DIVISOR = 3  # one layer in so many
+ALIGNMENT_FRACTION = 3  # one layer in three
 
 
 def export_encoder_decoder(
@@ -101,7 +101,7 @@ def alignment(weights: Sequence[Tensor]) -> Tensor:
     Args:
         weights: the cross-attention of each layer, (batch, heads, 1, frames).
     """
-    return torch.cat([*weights[-max(1, len(weights) // ALIGNMENT_DIVISOR) :]], dim=1).mean(dim=1)[:, 0]
+    return torch.cat([*weights[-max(1, len(weights) // ALIGNMENT_FRACTION) :]], dim=1).mean(dim=1)[:, 0]
 
 
 def split_heads(x: Tensor, attention: Any) -> Tensor:

@@ -28,13 +28,13 @@ def encode(encoder: Any, audio: Tensor, frames: Tensor | None = None) -> Tensor:
         (batch, output frames, hidden).
     """
     hidden = encoder.embedder(audio)[0]
-    positions = torch.arange(hidden.shape[1], device=audio.device)
-    before = positions[:, None] - positions[None, :]  # frames from the key to the query
+    places = torch.arange(hidden.shape[1], device=audio.device)  # of the output frames
+    before = places[:, None] - places[None, :]  # frames from the key to the query
     for layer, (left, right) in zip(encoder.layers, encoder.config.sliding_windows, strict=True):
         # As in transformers, both windows count the query's own frame, which is allowed even if `right` is 0.
         allowed = ((before > -max(right, 1)) & (before < left))[None, None]
         if frames is not None:
-            allowed = allowed & (positions < frames[:, None])[:, None, None]
+            allowed = allowed & (places < frames[:, None])[:, None, None]
         mask = torch.where(allowed, 0.0, torch.finfo(torch.float32).min)
         hidden = layer(hidden, attention_mask=mask.to(hidden.dtype))
     normed: Tensor = encoder.final_norm(hidden)
@@ -52,8 +52,8 @@ class MoonshineStreamingEncoderGraph(nn.Module):
         """Encodes audio (batch, samples) that begins at the frame `position`, (1,); see `export_encoder_decoder`."""
         decoder = self.model.decoder
         hidden = encode(self.model.encoder, audio)
-        positions = position + torch.arange(hidden.shape[1], device=audio.device)
-        hidden = decoder.proj(hidden + decoder.pos_emb.weight[positions])
+        places = position + torch.arange(hidden.shape[1], device=audio.device)
+        hidden = decoder.proj(hidden + decoder.pos_emb.weight[places])
         attentions = [layer.encoder_attn for layer in decoder.layers]
         keys = [split_heads(attention.k_proj(hidden), attention).transpose(2, 3) for attention in attentions]
         return *keys, *(split_heads(attention.v_proj(hidden), attention) for attention in attentions)

@@ -25,9 +25,8 @@ from editing.errors import BlockedError, MissingDependencyError
 
 router = APIRouter()
 
-TEST_MINUTES = (
-    2  # for the test before and after: a "Use it" with the embedded model, which is such a test, took 59 to 95 s
-)
+# For the tests before and after. The page's "Use it" is such a test; with the embedded model, it took 59 to 95 s.
+TEST_MINUTES = 2
 
 
 class Wanted(BaseModel):
@@ -38,7 +37,7 @@ class Wanted(BaseModel):
 
 @router.get("/learning")
 async def overview(person: Person) -> dict[str, Any]:
-    """How many recordings there are, whether they suffice, and how well the model does on them, as measured last."""
+    """How many recordings each domain has, whether they suffice, and the WER on them, as measured last."""
 
     def find(store: Store) -> dict[str, Any]:
         ledger = person.ledger()
@@ -100,7 +99,7 @@ async def dismiss(person: Person) -> dict[str, Any]:
 
 
 async def start(person: Owner, kind: Kind, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Starts a task of the person's profile.
+    """Starts a task of the person's profile; returns it as it began.
 
     Raises:
         ServiceError: another one is running.
@@ -113,13 +112,14 @@ async def start(person: Owner, kind: Kind, arguments: dict[str, Any]) -> dict[st
 
 
 def _minutes(store: Store, ledger: Ledger, domain: str) -> int | None:
-    """How long learning takes, roughly; None if that is unknown."""
+    """How long learning from a domain takes, in minutes, roughly; None if that is unknown."""
     training = [one for one in store.utterances(domain) if one.text is not None and one.split == "train"]
     minutes = expected_minutes(ledger.base.weights_hash, training)
     return None if minutes is None else minutes + TEST_MINUTES
 
 
 def _why_not() -> str:
+    """Why this installation cannot learn; empty if it can."""
     try:
         need_packages("train", "learning")
     except MissingDependencyError as error:

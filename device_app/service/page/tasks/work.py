@@ -22,12 +22,12 @@ from device_app.service.page.tasks.state import Kind, Task, TaskFiles
 from editing.errors import AsrEdgeError, BadInputError
 
 WRITE_S = 0.25  # between two writes of the progress
-LOOK_S = 0.5  # between two looks at the wish to stop, while a fine-tuning prepares and reports nothing
+POLL_S = 0.5  # between two checks whether to stop, while a fine-tuning prepares and reports nothing
 AFTER_CHANGE = "checking corrected words"  # a step after the change: to stop there would not undo it
 
 
 class StoppedError(Exception):
-    """The person wants the task to stop."""
+    """The person has asked the task to stop."""
 
 
 class FileReporter:
@@ -55,7 +55,7 @@ class FileReporter:
 
     @contextmanager
     def finetuning(self) -> Iterator[OnUpdate]:
-        began, first = time.monotonic(), 0  # one that continues does not begin with the first update
+        began, first = time.monotonic(), 0  # `first`: the update at which this process begins; not 1 if it continues
 
         def show(update: int, updates: int, epoch: int, loss: float) -> None:
             nonlocal began, first
@@ -71,15 +71,21 @@ class FileReporter:
 
     @contextmanager
     def _stopping_at_any_moment(self) -> Iterator[None]:
-        """Stops the block when that is asked for, also between reports. It must change nothing that matters.
+        """Raises StoppedError in the block when the task is to stop, also between reports.
 
-        A fine-tuning computes for minutes before its first update.
+        A fine-tuning computes for minutes before its first update. The block must change nothing that matters.
         """
         if threading.current_thread() is not threading.main_thread():  # signals reach only the main thread
             yield
             return
-        before = signal.signal(signal.SIGALRM, lambda _number, _frame: self._stop_if_asked())
-        signal.setitimer(signal.ITIMER_REAL, LOOK_S, LOOK_S)
+
+        def stop(_number: int, _frame: object) -> None:
+            if self._files.is_to_stop:
+                signal.setitimer(signal.ITIMER_REAL, 0)  # raises once, so that the block can clean up
+                raise StoppedError
+
+        before = signal.signal(signal.SIGALRM, stop)
+        signal.setitimer(signal.ITIMER_REAL, POLL_S, POLL_S)
         try:
             yield
         finally:
@@ -87,7 +93,12 @@ class FileReporter:
             signal.signal(signal.SIGALRM, before)
 
     def _show(self, *, at_once: bool = False, **changes: Any) -> None:
-        """
+        """Writes changes of the task, unless others were written less than `WRITE_S` ago.
+
+        Args:
+            at_once: write in any case.
+            changes: attributes of the task.
+
         Raises:
             StoppedError: the task is to stop.
         """
