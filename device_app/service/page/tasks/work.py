@@ -21,9 +21,11 @@ from device_app.reporter import OnUpdate
 from device_app.service.page.tasks.state import Kind, Task, TaskFiles
 from editing.errors import AsrEdgeError, BadInputError
 
-WRITE_S = 0.25  # between two writes of the progress
+WRITE_S = 0.25  # at least, between two writes of the progress
+RATE_S = 2.0  # in which the rate of a step is measured before it is believed
 POLL_S = 0.5  # between two checks whether to stop, while a fine-tuning prepares and reports nothing
-AFTER_CHANGE = "checking corrected words"  # a step after the change: to stop there would not undo it
+# `retired_terms.CHECKING`, a step after the change: to stop there would not undo it. Importing that takes a second.
+AFTER_CHANGE = "checking corrected words"
 
 
 class StoppedError(Exception):
@@ -31,7 +33,10 @@ class StoppedError(Exception):
 
 
 class FileReporter:
-    """A `device_app.reporter.Reporter` that writes into the state of the task, and stops it when that is asked for."""
+    """A `device_app.reporter.Reporter` that writes into the state of the task.
+
+    Its methods raise StoppedError when the person has asked the task to stop.
+    """
 
     def __init__(self, files: TaskFiles, task: Task) -> None:
         self._files, self._task = files, task
@@ -120,9 +125,9 @@ class FileReporter:
 
 
 def _left_s(began: float, done: float, total: float) -> float | None:
-    """Seconds that the rest takes at the rate since `began`; None until that can be told."""
+    """Seconds that the rest takes at the rate since `began`; None until the rate is known."""
     passed = time.monotonic() - began
-    return passed / done * (total - done) if done > 0 and passed > 2 else None
+    return passed / done * (total - done) if done > 0 and passed > RATE_S else None
 
 
 def run(files: TaskFiles, model: str | None) -> Task:
@@ -198,6 +203,7 @@ def _measure(ledger: Ledger, _arguments: Mapping[str, Any], context: ExecutionCo
     return {"domains": domains, "versions": len(versions)}
 
 
+# What each kind of task does: (ledger, arguments of the task, context) -> its result.
 WORK: Mapping[Kind, Callable[[Ledger, Mapping[str, Any], ExecutionContext], dict[str, Any]]] = {
     "learn": _learn,
     "preview": _preview,

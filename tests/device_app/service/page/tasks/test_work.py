@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from device_app.adaptation import retired_terms
 from device_app.service.page.tasks import work
 from device_app.service.page.tasks.state import Task, TaskFiles
 from device_app.service.page.tasks.work import FileReporter, StoppedError
@@ -56,6 +57,7 @@ def test_a_step_begins_only_if_nobody_wants_to_stop(files, reporter):
 
 def test_after_the_change_a_stop_comes_too_late(files, reporter, state):
     """Otherwise the page would say that nothing was changed."""
+    assert work.AFTER_CHANGE == retired_terms.CHECKING
     files.ask_to_stop()
     with reporter.progress(work.AFTER_CHANGE, 1) as advance:
         advance(1)
