@@ -19,7 +19,7 @@ from device_app.remote.trusted_hosts import is_loopback
 from device_app.service import ports
 from device_app.service.app import PUBLIC, make_app
 from device_app.service.clients import Clients, service_folder
-from device_app.service.http.connections import BACKLOG, Connections, TrackRequests, counted, listen
+from device_app.service.http.connections import BACKLOG, Connections, TrackRequests, count_connections, listen
 from device_app.service.http.logs import LogFormat, configure_logs
 from device_app.service.http.sockets import only_tls_1_3, raise_open_files
 from device_app.service.limits import Limits
@@ -269,7 +269,7 @@ def _listening(
         BadInputError: the service cannot listen on the address.
     """
     if inherited:
-        return [counted(one, connections) for one in inherited]
+        return [count_connections(one, connections) for one in inherited]
     try:
         return listen(host, port, connections)
     except OSError as error:

@@ -105,11 +105,11 @@ def units(
     }
 
 
-def install_units(found: Mapping[str, str], *, overwrite: bool = False) -> Path:
+def install_units(unit_files: Mapping[str, str], *, overwrite: bool = False) -> Path:
     """Writes units into the user's folder of systemd; returns it.
 
     Args:
-        found: the units, by the name of their file.
+        unit_files: the units, by the name of their file.
         overwrite: whether units of another content may be replaced.
 
     Raises:
@@ -118,13 +118,13 @@ def install_units(found: Mapping[str, str], *, overwrite: bool = False) -> Path:
     """
     config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     folder = config / "systemd" / "user"
-    for name, text in found.items():
+    for name, text in unit_files.items():
         if not overwrite and not _is_absent_or(folder / name, os.fsencode(text)):
             raise BadInputError(
                 f"{folder / name}: exists with other content, of another profile, port or installation, or edited; "
                 "nothing was changed. Replace the units with --overwrite"
             )
-    for name, text in found.items():
+    for name, text in unit_files.items():
         write_atomically(folder / name, os.fsencode(text))
     return folder
 

@@ -209,13 +209,13 @@ def listen(host: str, port: int, connections: Connections) -> list[socket.socket
         except OSError as error:
             failed = error
             continue
-        sockets.append(counted(plain, connections))
+        sockets.append(count_connections(plain, connections))
     if failed is not None and not sockets:
         raise failed
     return sockets
 
 
-def counted(plain: socket.socket, connections: Connections) -> ListeningSocket:
+def count_connections(plain: socket.socket, connections: Connections) -> ListeningSocket:
     """A listening socket of IPv4 or IPv6 as one whose connections are counted; takes over its file descriptor."""
     listening = ListeningSocket(plain.family, plain.type, plain.proto, fileno=plain.detach())
     listening.connections = connections

@@ -29,7 +29,7 @@ router = APIRouter()
 TEST_MINUTES = 2
 
 
-class Wanted(BaseModel):
+class LearningRequest(BaseModel):
     """What to learn."""
 
     domain: str = DEFAULT_DOMAIN
@@ -60,11 +60,11 @@ async def overview(person: Person) -> dict[str, Any]:
 
 
 @router.post("/learning")
-async def learn(wanted: Wanted, person: Person) -> dict[str, Any]:
+async def learn(chosen: LearningRequest, person: Person) -> dict[str, Any]:
     """Starts to learn from the labelled recordings of a domain."""
     if reason := _why_not():
         raise ServiceError(400, reason)
-    return await start(person, "learn", {"domain": wanted.domain})
+    return await start(person, "learn", {"domain": chosen.domain})
 
 
 @router.get("/task")

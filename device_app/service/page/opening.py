@@ -119,7 +119,16 @@ def _started(folder: Path, port: int) -> int | None:
         os.kill(process_id, 0)  # sends no signal, but fails if there is no such process
     except (OSError, ValueError, OverflowError):
         return None
-    return process_id
+    return process_id if _is_service(process_id, port) else None
+
+
+def _is_service(process_id: int, port: int) -> bool:
+    """Whether a process is the service of a port: its id may since have been given to another program."""
+    try:
+        command = Path(f"/proc/{process_id}/cmdline").read_bytes().split(b"\0")
+    except OSError:  # there is no /proc on this system
+        return True
+    return b"serve" in command and str(port).encode() in command
 
 
 def _last_line(log: Path) -> str:

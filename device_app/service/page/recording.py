@@ -33,7 +33,7 @@ Domain = Annotated[str, Query(max_length=MAX_NAME_LENGTH)]
 Text = Annotated[str | None, Query(max_length=MAX_TEXT_LENGTH)]
 
 
-class Wanted(BaseModel):
+class SentenceRequest(BaseModel):
     """What the person records: sentences to read, or free speech; `skipped` are sentences for another day."""
 
     domain: str = DEFAULT_DOMAIN
@@ -42,14 +42,14 @@ class Wanted(BaseModel):
 
 
 @router.post("/recording")
-async def next_sentence(wanted: Wanted, person: Person) -> dict[str, Any]:
+async def next_sentence(chosen: SentenceRequest, person: Person) -> dict[str, Any]:
     """The next sentence, and how much has been recorded. Sentences that are probably hard for the model come first."""
 
     def find(store: Store) -> dict[str, Any]:
-        session = _session(store, wanted.domain, free=wanted.free)
-        if wanted.skipped:
-            session.skip_all(wanted.skipped)
-        recorded = _recorded(store, wanted.domain)
+        session = _session(store, chosen.domain, free=chosen.free)
+        if chosen.skipped:
+            session.skip_all(chosen.skipped)
+        recorded = _recorded(store, chosen.domain)
         return {
             "prompt": session.current.prompt if session.current is not None else None,
             "is_over": session.current is None,
