@@ -64,7 +64,9 @@ def main() -> None:
         tasks: list[tuple[str, list[Path], list[Any]]] = []
         for domain in options.domains:
             found = vector(options.data, domain)
-            eight = replace(found, tensors={name: decode(*encode(tensor)) for name, tensor in found.tensors.items()})
+            eight = replace(
+                found, tensors={name: decode(encode(tensor), tensor.shape) for name, tensor in found.tensors.items()}
+            )
             paths = [Path(name) / f"{domain}-{bits}.safetensors" for bits in (8, 4)]
             eight.save(paths[0])
             found.as_stored().save(paths[1])

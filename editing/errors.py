@@ -44,7 +44,7 @@ class IncompleteAudioError(BadAudioError):
     """Audio is cut off or damaged; what could be read before was used.
 
     Attributes:
-        transcript: the transcript of the audio that could be read, if a transcriber raises it.
+        transcript: the `Transcript` of the audio that could be read, if a transcriber raises the error; otherwise None.
     """
 
     transcript: Any = None
@@ -83,7 +83,7 @@ class MicrophoneError(AsrEdgeError, OSError):
 
 
 class StorageError(AsrEdgeError, OSError):
-    """A path cannot be written: it is read-only, full, or not a folder."""
+    """A path cannot be written or read, or a stored file is damaged or was written by a later version of asr-edge."""
 
 
 class NetworkError(AsrEdgeError, OSError):

@@ -39,7 +39,7 @@ def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
     """
     read = {identity: path for path in inputs if (identity := _identity(path)) is not None}
     for output in outputs:
-        source = read.get(_identity(output) or (-1, -1))
+        source = read.get(_identity(output) or (-1, -1))  # no file is (-1, -1)
         if source is not None:
             same = "is an input" if str(source) == str(output) else f"is the same file as the input {source}"
             raise BadInputError(f"{output}: {same}; nothing was changed. Name another file for the output")
@@ -79,7 +79,7 @@ def write_all_atomically(files: Mapping[Path, bytes], *, private: bool = False) 
             it was the renaming itself that failed, or one is a stream.
     """
     temporaries: dict[Path, Path] = {}  # by the file that each will replace
-    path = Path()
+    path = Path()  # the one that is being written, for the error message
     try:
         for path, data in files.items():
             target = _link_target(path)
@@ -92,7 +92,7 @@ def write_all_atomically(files: Mapping[Path, bytes], *, private: bool = False) 
         for path, temporary in temporaries.items():
             temporary.replace(path)
         for folder in {target.parent for target in temporaries}:
-            sync(folder)
+            sync(folder)  # makes the renaming durable
     except OSError as error:
         if isinstance(error, AsrEdgeError):
             raise
@@ -228,8 +228,8 @@ def folder_in_one_step(path: Path) -> Iterator[Path]:
         yield temporary
         if is_private(path):
             restrict_access(temporary)
-        for file in temporary.rglob("*"):
-            sync(file)
+        for entry in (*temporary.rglob("*"), temporary):
+            sync(entry)
         temporary.replace(target)
         sync(target.parent)
     except OSError as error:
@@ -242,7 +242,7 @@ def folder_in_one_step(path: Path) -> Iterator[Path]:
 
 
 def check_writable(path: Path, *, makes_folder: bool = True) -> None:
-    """Checks before long work that `write_atomically(path, ...)` can succeed. It opens no stream.
+    """Checks before long work that `write_atomically(path, ...)` can succeed; opens no stream (see `is_stream`).
 
     Args:
         path: the file.

@@ -22,7 +22,7 @@ SCORES: Final = {
 
 # Settings of a fine-tuning: in checkpoints, job requests and configurations of the lifelong benchmark.
 FINE_TUNING: Final = {"vary": "augment", "enough": "target_loss", "easy_epochs": "curriculum_epochs"}
-SCOPES: Final = {"hearing": "acoustic"}
+SCOPES: Final = {"hearing": "acoustic"}  # values of the key "scope": the parameters that are trained
 
 CHECKPOINT: Final = {**FINE_TUNING, "heard": "validation_losses"}
 UTTERANCE: Final = {"heard": "hypothesis"}  # records of the store's quarantine

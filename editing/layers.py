@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from editing.errors import BadInputError, one_line
 
 STACKS = ("encoder", "decoder")  # in the order of the forward pass
-WILDCARD = "*"
+WILDCARD = "*"  # all parameters that no other part names
 
 # A scaling coefficient: one for all parameters, or one by part of the parameter name: {"encoder": 0.4, "*": 0.6}.
+# A part is one or several whole words between dots, such as "encoder.layers.3".
 Coefficient = float | Mapping[str, float]
 
 
@@ -21,24 +22,32 @@ def relative_depths(names: Iterable[str]) -> dict[str, float]:
     then "decoder.layers.0" and so on. A parameter without a layer number has the depth of its
     neighbour: a front end that of the first layer, the final norm of a stack that of the last layer
     of that stack, an embedding that of its first.
+
+    Args:
+        names: the names of the model's parameters.
+
+    Returns:
+        The depth by parameter name.
     """
-    names = list(names)
     positions = {name: _position(name) for name in names}
     numbered = sorted({position for position in positions.values() if position[1] is not None})
-    order = {position: index for index, position in enumerate(numbered)}
-    deepest = max(1, len(numbered) - 1)
-    found = {}
+    index_of = {position: index for index, position in enumerate(numbered)}
+    last_index = max(1, len(numbered) - 1)  # at least 1: it divides
+    depths = {}
     for name, position in positions.items():
         if position[1] is not None:
-            index = order[position]
+            index = index_of[position]
         else:
-            own = [order[other] for other in numbered if other[0] == position[0]] or list(order.values()) or [0]
-            index = own[-1] if re.search(r"\.(layer_)?norm\.|proj_out|lm_head|ctc_head", f".{name}.") else own[0]
-        found[name] = index / deepest
-    return found
+            of_stack = [index_of[other] for other in numbered if other[0] == position[0]]
+            of_stack = of_stack or list(index_of.values()) or [0]
+            is_at_end = re.search(r"\.(layer_)?norm\.|proj_out|lm_head|ctc_head", f".{name}.")
+            index = of_stack[-1] if is_at_end else of_stack[0]
+        depths[name] = index / last_index
+    return depths
 
 
 def _position(name: str) -> tuple[int, int | None]:
+    """The index of a parameter's stack in `STACKS` (0 if it is in none), and its layer number (None without one)."""
     parts = name.split(".")
     stack = next((index for index, stack in enumerate(STACKS) if stack in parts), 0)
     number = next((int(part) for part in parts if part.isdecimal()), None)
@@ -79,7 +88,7 @@ def check_parts(name: str, coefficient: Coefficient, parameters: Iterable[str]) 
 
 
 def _has_part(parameter: str, part: str) -> bool:
-    """Whether a part, which is one or several whole words between dots, occurs in a parameter's name."""
+    """Whether a part (see `Coefficient`) occurs in a parameter's name."""
     return f".{part}." in f".{parameter}."
 
 

@@ -20,12 +20,13 @@ from editing.sparsify import DENSITY
 ANY_NUMBER = Range(-sys.float_info.max, sys.float_info.max)
 
 # Types of settings. A method annotates its keywords with them; the checks and the command line read the annotations.
+# Lambda is usually 0.2 to 1; a negative one subtracts the vectors (task negation, arXiv 2212.04089).
 Lambda = Annotated[Coefficient, Range(-10, 10)]
 Density = Annotated[float, DENSITY]
 Seed = Annotated[int, Range(0, 2**32 - 1, is_whole=True)]
 
 Tensors = Mapping[str, NDArray[np.float32]]
-Function = Callable[..., dict[str, NDArray[np.float32]]]
+Function = Callable[..., dict[str, NDArray[np.float32]]]  # of a merge method; see `merge_method`
 
 THREADS = 2  # numpy releases the GIL while it computes; with more threads, memory bandwidth is the limit
 
@@ -38,7 +39,7 @@ class Setting:
         default: its default value.
         limits: the limits of the value, if it is a number.
         choices: the allowed words, if the value is a word; empty for numbers.
-        is_by_part: whether it may differ by part of the parameter names.
+        is_by_part: whether it may differ by part of the parameter names; see `editing.layers.Coefficient`.
     """
 
     default: float | str
@@ -67,7 +68,7 @@ class Setting:
             value: as the caller gave it.
 
         Raises:
-            BadInputError: the value is out of range.
+            BadInputError: the value is of another type, out of range, or not one of the choices.
         """
         if self.is_by_part and isinstance(value, Mapping):
             if not value or not all(isinstance(part, str) for part in value):
@@ -88,8 +89,8 @@ class Method:
         name: its name on the command line and in the ledger.
         paper: where it was published.
         oracle: the implementation that tests compare it with.
-        function: the mathematics.
-        details: each keyword with its default and the values that it may have.
+        function: computes the merged vector, without the checks.
+        details: each keyword's default and the values that it may have; `settings` has only the defaults.
     """
 
     name: str
@@ -115,6 +116,9 @@ class Method:
             vectors: one or more mappings of name to float32 array, with the same names and shapes.
             settings: keywords of `self.settings`.
 
+        Returns:
+            The merged vector, which is added to the weights as it is: the scaling coefficient is applied.
+
         Raises:
             BadInputError: there is no vector, the vectors differ in names or shapes, an entry is not
                 finite, or a setting is unknown or out of range. It is a ValueError.
@@ -136,7 +140,7 @@ class Method:
         self._check_settings(settings)
         # What a function checks itself: the number of vectors, and settings that depend on each other.
         example = {"weight": np.array([1.0, -1.0], np.float32)}
-        self.function([example] * vectors, **{**settings, "lam": 1.0})
+        self.function([example] * vectors, **{**settings, "lam": 1.0})  # a lambda by part would not fit the example
 
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
         if unknown := sorted(settings.keys() - self.details.keys()):
@@ -149,7 +153,11 @@ registered: dict[str, Method] = {}  # `editing.methods` fills it by importing ev
 
 
 def merge_method(name: str, *, paper: str, oracle: str) -> Callable[[Function], Function]:
-    """Registers a function as a merge method. It takes the vectors first, then settings as keywords with defaults."""
+    """Registers a function as a merge method. It takes the vectors first, then settings as keywords with defaults.
+
+    Args:
+        name, paper, oracle: attributes of the `Method`.
+    """
 
     def register(function: Function) -> Function:
         parameters = list(inspect.signature(function).parameters.values())[1:]

@@ -14,8 +14,8 @@ from editing.ranges import Range
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-Scope = Literal["tensor", "global"]
-DENSITY = Range(0, 1, excludes_least=True)  # of the fraction kept
+Scope = Literal["tensor", "global"]  # what a density is a fraction of; see `masks`
+DENSITY = Range(0, 1, excludes_least=True)  # the values of a density, which is the fraction of entries kept
 
 
 def entries_kept(size: int, density: float) -> int:
@@ -73,7 +73,10 @@ def masks(
         density: the fraction to keep.
         scope: "tensor" keeps this fraction of each tensor (PEFT, mergekit); "global" of the whole
             vector (the authors of TIES).
-        outliers: the fraction of largest entries to exclude.
+        outliers: the fraction of largest entries to exclude, as `top` of `magnitude_mask`.
+
+    Returns:
+        The mask of each tensor, by name.
     """
     if scope == "tensor":
         return {name: magnitude_mask(t, density, top=math.floor(outliers * t.size)) for name, t in vector.items()}
@@ -93,6 +96,9 @@ def drop(tensor: Array, density: float, random: np.random.Generator) -> Array:
     """Drops entries at random and divides the rest by the density, which preserves the expected value.
 
     DARE, arXiv 2311.03099. Each entry is kept with probability `density`, as in the paper and in PEFT.
+
+    Returns:
+        A tensor of the same shape; at a density of 1 the tensor itself, not a copy.
 
     Raises:
         BadInputError: the density is not above 0 and at most 1.

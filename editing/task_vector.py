@@ -37,7 +37,10 @@ __all__ = ["RECORD", "Origin", "Summary", "TaskVector", "apply", "check_file", "
 
 @dataclass(frozen=True)
 class TaskVector:
-    """A difference of weights: float32 arrays by parameter name, and their origin."""
+    """A difference of weights: float32 arrays by parameter name, and their origin.
+
+    A sum has the origin of its first vector.
+    """
 
     tensors: Tensors
     origin: Origin
@@ -101,7 +104,7 @@ class TaskVector:
         return {name: math.sqrt(square) for name, square in squares.items()}
 
     def as_stored(self) -> TaskVector:
-        """The vector rounded as for storing it: a file of it has exactly these values."""
+        """The vector rounded to codes of four or eight bits (`encoding.rounded`); `save` stores it exactly."""
         return replace(self, tensors={name: rounded(tensor) for name, tensor in self.tensors.items()})
 
     def check(self, base: str, shapes: Shapes, name: str) -> None:
@@ -126,13 +129,14 @@ class TaskVector:
         """The bytes of the vector's file; equal vectors give equal bytes."""
         stored: dict[str, NDArray[Any]] = {}
         for name, tensor in self.tensors.items():
-            parts, _ = encode(tensor)
-            stored |= {f"{part}/{name}": array for part, array in parts.items()}
+            stored |= {f"{part}/{name}": array for part, array in encode(tensor).items()}
         has_nibbles = any(key.startswith("nibbles/") for key in stored)
-        if has_nibbles:  # files of version 1 have vectors of zeros, and are written again byte for byte
+        # Version 1 stores one-dimensional tensors of zeros too, so that its files are written again byte for byte.
+        if has_nibbles:
             stored = {key: array for key, array in stored.items() if not key.startswith("whole/") or array.any()}
         record = {
-            "format_version": FORMAT_VERSIONS[has_nibbles],  # earlier versions of asr-edge read 1 only
+            # Earlier versions of asr-edge read only the first.
+            "format_version": FORMAT_VERSIONS[1 if has_nibbles else 0],
             **asdict(self.origin),
             "shapes": {name: tensor.shape for name, tensor in self.tensors.items()},
         }
@@ -158,7 +162,8 @@ class TaskVector:
             path: the file.
             base: sha256 of the model's base weights; None accepts any base.
             shapes: shapes of the model's tensors; None accepts any. Tensors of zeros are then read-only
-                and take no memory, and the others take up to 40 times their size in the file.
+                and take no memory, and the others take up to 40 times their size in the file, where an entry that
+                was trimmed takes one bit.
             name: name of the file in error messages; the path if empty.
 
         Raises:
@@ -188,6 +193,9 @@ def apply(base: Tensors, merged: Tensors, out: Tensors | None = None) -> dict[st
         merged: a vector of the same names and shapes.
         out: arrays for the result, as numpy's `out`; may be `merged` itself. Allocating new memory
             takes longer than the addition, because the system maps it page by page.
+
+    Returns:
+        The new weights by name; the arrays of `out` if it is given.
 
     Raises:
         TaskVectorError: the names or shapes differ, or the result is not finite.
@@ -289,6 +297,7 @@ def summarise(path: Path, *, base: str | None = None, shapes: Shapes | None = No
 
 
 def _dot(one: Array, other: Array) -> float:
+    """The dot product of two tensors of the same shape, in float64."""
     # In blocks: float32 sums over millions of entries lose precision, and a float64 copy of everything takes memory.
     one, other = one.reshape(-1), other.reshape(-1)
     step = 1 << 20

@@ -26,7 +26,7 @@ from export.bundle import PRECISIONS, Bundle, Precision
 
 Arrays = dict[str, NDArray[np.generic]]
 
-ZERO_POINT = 128
+ZERO_POINT = 128  # the code of a weight of 0
 
 
 def bake(
@@ -39,6 +39,9 @@ def bake(
         weights: float32 by parameter name; those of the bundle, or the result of a merge.
         precision: "fp32" or "int8".
         out: a folder, created if it does not exist. Each file is written atomically.
+
+    Returns:
+        The paths of the files.
 
     Raises:
         BadInputError: there is no such precision, or the bundle is not one.
@@ -53,7 +56,7 @@ def bake(
             model = bake_graph(onnx.load(path, load_external_data=False), weights, precision)
         except BundleError:
             raise
-        except Exception as error:  # of protobuf, and of graphs that are not as ours: there are many kinds
+        except Exception as error:  # protobuf, onnx and numpy raise many kinds for a graph that is not one of ours
             raise BundleError(
                 f"{path}: is not a graph that can be baked ({one_line(str(error))}); install the bundle again"
             ) from error
@@ -120,15 +123,15 @@ def _fill(graph: onnx.GraphProto, weights: Mapping[str, NDArray[np.float32]]) ->
 
 
 def _fold_constants(nodes: Iterable[NodeProto], arrays: Arrays) -> tuple[list[NodeProto], dict[str, str]]:
-    """Folds transposes and concatenations of weights into new weights.
+    """Folds transposes and concatenations of weights into new weights, which are added to `arrays`.
 
     Returns:
         The remaining nodes, and for each transposed array the name of the original.
     """
-    left, transposed = [], {}
+    remaining, transposed = [], {}
     for node in nodes:
         if node.op_type not in ("Transpose", "Concat") or any(name not in arrays for name in node.input):
-            left.append(node)
+            remaining.append(node)
             continue
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         inputs = [arrays[name] for name in node.input]
@@ -137,7 +140,7 @@ def _fold_constants(nodes: Iterable[NodeProto], arrays: Arrays) -> tuple[list[No
             transposed[node.output[0]] = node.input[0]
         else:
             arrays[node.output[0]] = np.concatenate(inputs, attributes["axis"])
-    return left, transposed
+    return remaining, transposed
 
 
 def quantise(weight: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -145,7 +148,7 @@ def quantise(weight: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np
 
     Returns:
         Codes (inputs, outputs) from 1 to 255 and scales (outputs,), such that
-        weight ~ (codes - 128) * scales. A channel of zeros (or subnormal numbers) has scale 1.
+        weight is approximately (codes - 128) * scales. A channel of zeros (or subnormal numbers) has scale 1.
     """
     scales = np.abs(weight).max(axis=0, initial=0) / np.float32(127)
     scales[scales < np.finfo(np.float32).tiny] = 1
@@ -158,12 +161,12 @@ def _quantise_matmuls(nodes: list[NodeProto], arrays: Arrays, transposed: Mappin
     """Replaces each MatMul by a weight with DynamicQuantizeLinear, MatMulInteger and conversion to float.
 
     ONNX Runtime fuses these nodes into one kernel. A tied embedding (also the weight of the output
-    layer) is looked up in the codes, so that it is stored once.
+    layer) is looked up in the codes, so that it is stored once. The codes and scales are added to `arrays`.
     """
     arrays["weight_zero_point"] = np.array(ZERO_POINT, np.uint8)
     quantised: list[NodeProto] = []
     activations: dict[str, str] = {}  # -> the prefix of the names of its codes, scale and zero point
-    products: set[str] = set()
+    products: set[str] = set()  # the outputs of the quantised MatMuls
     codes_of: dict[str, str] = {}  # an array -> its quantised transpose
     for node in nodes:
         if node.op_type != "MatMul" or node.input[1] not in arrays:
@@ -171,7 +174,7 @@ def _quantise_matmuls(nodes: list[NodeProto], arrays: Arrays, transposed: Mappin
             continue
         activation, weight = node.input
         if activation not in activations:
-            # A product that is itself the input of a product has a scale already.
+            # If the activation is itself the output of a quantised MatMul, the name ACTIVATION.scale is taken (below).
             prefix = activations[activation] = f"{activation}.input" if activation in products else activation
             outputs = [f"{prefix}.codes", f"{prefix}.scale", f"{prefix}.zero_point"]
             quantised.append(helper.make_node("DynamicQuantizeLinear", [activation], outputs))
@@ -204,7 +207,7 @@ def _quantise_matmuls(nodes: list[NodeProto], arrays: Arrays, transposed: Mappin
 def _embedding_lookup(gather: NodeProto, weight: str, arrays: Arrays) -> list[NodeProto]:
     """The nodes that look up rows of an embedding in the codes (hidden, vocabulary) of its transpose.
 
-    Ids (batch, time) -> codes (hidden, batch, time) -> (batch, time, hidden), dequantised.
+    Token ids (batch, time) -> codes (hidden, batch, time) -> embeddings (batch, time, hidden), dequantised.
     """
     arrays["embedding_zero_point"] = np.array(ZERO_POINT, np.float32)
     arrays["last_axis"] = np.array([-1], np.int64)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)  # also the folders of baked files in an exported bundle
-"""Of a baked model: 32-bit floats, or 8-bit integers in matrix products."""
+"""The precisions of a baked model: 32-bit floats, or 8-bit integers in matrix products."""
 
 FORMAT_VERSION = 1
 # Part of the identity of baked files: increase it when the same weights and graphs bake to other bytes.
@@ -68,7 +68,7 @@ class Bundle:
 
     @classmethod
     def open(cls, folder: str | Path) -> Bundle:
-        """Reads only `model.json`; `check` verifies the files.
+        """Opens the bundle in a folder. Reads only `model.json`; `check` verifies the files.
 
         Raises:
             BundleError: the folder has no bundle, or `model.json` is invalid.
@@ -105,7 +105,9 @@ class Bundle:
         wrong = [key for key, kind in kinds.items() if not isinstance(record.get(key), kind)]
         if wrong:
             raise BundleError(f"{path}: missing or of the wrong type: {', '.join(wrong)}")
-        for name in record["files"]:
+        for name, digest in record["files"].items():
+            if not isinstance(digest, str):
+                raise BundleError(f"{path}: the hash of {name!r} is not a text")
             inside = PurePosixPath(name)
             if inside.is_absolute() or ".." in inside.parts or "\\" in name:
                 raise BundleError(f"{path}: names a file outside the bundle: {name!r}")
@@ -179,6 +181,8 @@ class Bundle:
     def bake_inputs(self) -> list[Any]:
         """The inputs that determine the baked files, besides the precision; serialisable as JSON.
 
+        A list, to which an edited bundle appends its edits; its one item here has the hash of each source file.
+
         Raises:
             BundleError: the bundle has no weights or no graphs.
         """
@@ -198,6 +202,15 @@ def write_record(bundle: Bundle) -> Bundle:
     """Hashes every file in the bundle's folder and writes `model.json` last.
 
     The folder is not a bundle without that file, so an interrupted write cannot leave an incomplete bundle.
+
+    Args:
+        bundle: its folder and the fields of the record; `files` is ignored.
+
+    Returns:
+        The bundle as it was written, with the hashes.
+
+    Raises:
+        StorageError: `model.json` cannot be written.
     """
     files = {
         path.relative_to(bundle.folder).as_posix(): sha256(path)

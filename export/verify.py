@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from editing.errors import BundleError, counted
 
-TOLERANCE = 1e-4  # relative to the largest expected magnitude
+TOLERANCE = 1e-4  # of `largest_difference`
 
 
 class ParityError(BundleError):
@@ -20,11 +20,11 @@ def largest_difference(expected: NDArray[np.float32], found: NDArray[np.float32]
     """The largest absolute difference of two arrays, divided by the largest expected magnitude if that exceeds 1.
 
     Raises:
-        ParityError: the shapes differ, or a found value is not finite.
+        ParityError: the shapes differ, or a value is not finite.
     """
     if expected.shape != found.shape:
         raise ParityError(f"shape {found.shape}, expected {expected.shape}")
-    if not np.isfinite(found).all():
+    if not (np.isfinite(expected).all() and np.isfinite(found).all()):
         raise ParityError("values that are not finite")
     scale = max(1.0, float(np.abs(expected).max(initial=0)))
     return float(np.abs(expected - found).max(initial=0)) / scale
@@ -51,7 +51,7 @@ def check_numbers(expected: Mapping[str, NDArray[np.float32]], found: Mapping[st
 
 
 def check_tokens(expected: Sequence[int], found: Sequence[int]) -> None:
-    """Compares token sequences.
+    """Compares sequences of token ids.
 
     Raises:
         ParityError: they differ; the message names the first position.

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save
 from editing.errors import BundleError, one_line
 from editing.files import write_atomically
 
-SCALE = ".scale"
+SCALE = ".scale"  # suffixes of tensor names, as above
 OFFSET = ".offset"
 
 Tensors = dict[str, NDArray[np.float32]]
@@ -61,7 +61,7 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Reads the shapes of all tensors, by parameter name, from the header of the file.
 
     Raises:
-        BundleError: the file is not safetensors.
+        BundleError: the file cannot be read, or is not safetensors.
     """
     try:
         with safe_open(path, framework="numpy") as file:
@@ -75,12 +75,12 @@ def read_weights(path: Path) -> Tensors:
     """Reads all tensors as float32, by parameter name.
 
     Raises:
-        BundleError: the file is not safetensors, a scale or offset is missing, or a value is
+        BundleError: the file cannot be read or is not safetensors, a scale or offset is missing, or a value is
             not finite.
     """
     try:
         stored = load_file(path)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:  # a type that numpy does not have
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:  # the last: a type unknown to numpy
         raise BundleError(f"{path}: cannot be read as safetensors ({one_line(str(error))})") from error
     tensors: Tensors = {}
     for name, array in stored.items():

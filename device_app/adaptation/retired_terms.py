@@ -15,6 +15,7 @@ from device_app.recognition.transcriber import Transcriber
 from editing.errors import BadInputError, StorageError
 
 MAX_CHECKED = 3  # recordings that are transcribed for each term, held-out ones first
+CHECKING = "checking corrected words"  # the label of the progress, which the page and its tasks know
 
 
 def retire_terms(store: Store, ledger: Ledger, edit: int, domain: str, context: ExecutionContext) -> list[str]:
@@ -50,7 +51,7 @@ def _retire(store: Store, ledger: Ledger, edit: int, domain: str, context: Execu
     transcriber = Transcriber(ledger.bundle(ledger.current), threads=context.threads)
     utterances = {one.number: one for of_term in recordings.values() for one in of_term}
     found: dict[int, list[str]] = {}  # the terms in the hypothesis for each utterance
-    with context.reporter.progress("checking corrected words", len(utterances)) as advance:
+    with context.reporter.progress(CHECKING, len(utterances)) as advance:
         for number, utterance in utterances.items():
             found[number] = terms.found_in(transcriber.transcribe(utterance.read(), SAMPLE_RATE).text)
             advance(1)

@@ -30,7 +30,7 @@ PUBLIC = frozenset({"/health"}) | page.PUBLIC  # paths that need no token; see `
 
 
 def make_app(state: ServiceState, access: Access) -> FastAPI:
-    """The application.
+    """The application, which owns the state: it loads the default model when it starts and closes the state at its end.
 
     Args:
         state: shared by all requests.

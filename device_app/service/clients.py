@@ -20,7 +20,7 @@ from editing.privacy import make_folder
 
 FILE = "tokens.json"
 FORMAT_VERSION = 1
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 20  # of the file
 NAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -108,6 +108,11 @@ class Clients:
 
     @contextmanager
     def _changing(self) -> Iterator[Mapping[str, str]]:
+        """Yields the hashes while this process alone may change the file; waits until it may.
+
+        Raises:
+            StorageError: as `hashes`; or the folder cannot be written.
+        """
         lock = self._folder / f".{FILE}.lock"
         try:
             make_folder(self._folder)

@@ -16,14 +16,14 @@ from device_app.service.models import UnknownModelError
 from device_app.service.turns import BusyError, StoppingError
 from editing.errors import AsrEdgeError, BadInputError, one_line
 
-RETRY_AFTER_S = 5
+RETRY_AFTER_S = 5  # when a client should try again
 
 log = logging.getLogger(__name__)
 
-NORMAL, REFUSED, TRY_AGAIN = 1000, 1008, 1013  # close codes of RFC 6455
+NORMAL, REFUSED, TRY_AGAIN = 1000, 1008, 1013  # close codes of WebSockets (RFC 6455 and its registry)
 
 _EXPECTED = {"float_parsing": "a number", "int_parsing": "a whole number"}  # by pydantic's types of errors
-_TYPES = {401: "authentication_error", 429: "rate_limit_error"}
+_TYPES = {401: "authentication_error", 429: "rate_limit_error"}  # OpenAI's names, by HTTP status
 
 
 class ServiceError(HTTPException):
@@ -93,6 +93,7 @@ async def refuse_socket(socket: WebSocket, error: ServiceError) -> None:
 
 
 async def _refused(request: Request, error: Exception) -> Response:
+    """The response to any error of a route, also to those of Starlette itself, such as an unknown path."""
     if isinstance(error, StarletteHTTPException) and not isinstance(error, ServiceError):
         found = ServiceError(error.status_code, _reason(request, error))
         found.headers = error.headers
@@ -112,6 +113,7 @@ def _reason(request: Request, error: StarletteHTTPException) -> str:
 
 
 async def _invalid(_request: Request, error: Exception) -> Response:
+    """The response to a request with a parameter that FastAPI does not accept."""
     return error_response(_invalid_parameter(error.errors() if isinstance(error, RequestValidationError) else ()))
 
 
@@ -122,6 +124,7 @@ async def _invalid_socket(socket: WebSocket, error: WebSocketRequestValidationEr
 
 
 def _invalid_parameter(errors: Sequence[Any]) -> ServiceError:
+    """The first of pydantic's errors, as one of the service."""
     first = errors[0] if errors else {}
     name = str(first.get("loc", ("",))[-1])
     expected = _EXPECTED.get(str(first.get("type", "")))

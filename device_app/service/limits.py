@@ -7,15 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """
+    """The limits of a service.
+
     Attributes:
-        upload_bytes: per recording.
-        body_bytes: per request without a recording.
+        upload_bytes: bytes of a request with a recording.
+        body_bytes: bytes of a request without one.
         body_idle_s: a request whose body pauses for this long is refused.
-        jobs: requests and live connections of all clients that are served at once; each waits for its turns.
-        jobs_of_client: jobs of one client; see `device_app.service.turns`.
+        jobs: jobs of all clients at once. A job is a request that needs the CPU, or a live connection; see
+            `device_app.service.turns`.
+        jobs_of_client: jobs of one client at once.
         uploads: recordings that are received at once.
-        message_bytes: per message of live audio.
+        message_bytes: bytes of a message of live audio.
         live: live connections at once. More audio than the CPU can recognise only makes all of them late.
         idle_s: a live connection without audio for this long is ended.
         shutdown_s: when the service stops, requests and live connections may go on for this long.

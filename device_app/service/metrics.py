@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from device_app.service.http.requests import EndedRequest
 
+# The upper bounds of the histogram of request times, in seconds.
 SECONDS = (0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0)
 
 
@@ -13,6 +14,9 @@ class Metrics:
     """Counters of one service.
 
     Attributes:
+        registry: the registry of all metrics.
+        requests: HTTP requests, by route, method and status.
+        seconds: times from a request's header to the end of its response, by route.
         audio_s: seconds of audio that were recognised.
         live_ended: live connections that have ended, by protocol.
     """
@@ -43,7 +47,12 @@ class Metrics:
         self.seconds.labels(request.route).observe(request.seconds)
 
     def text(self, jobs: int, waiting: int) -> bytes:
-        """All metrics in the text format of Prometheus."""
+        """All metrics in the text format of Prometheus.
+
+        Args:
+            jobs: the number of jobs in progress, `Turns.jobs`.
+            waiting: the number of steps that wait for a thread, `Turns.waiting`.
+        """
         self._jobs.set(jobs)
         self._waiting.set(waiting)
         return generate_latest(self.registry)

@@ -26,12 +26,12 @@ from device_app.recognition.transcriber import Transcriber
 from editing.errors import AsrEdgeError, BadInputError, one_line
 from export.bundle import WEIGHTS
 
-NAME = "asr-edge"
+NAME = "asr-edge"  # of the default model, in requests
 MOST_LOADED = 4  # profiles; the least recently used one is unloaded
 
 log = logging.getLogger(__name__)
 
-State = tuple[object, ...]
+FileStates = tuple[object, ...]  # the metadata of each watched file, or None; equal while no file changes
 
 
 class UnknownModelError(BadInputError):
@@ -76,16 +76,16 @@ class Loaded:
         profile: empty for the main data folder.
         version: its number in the ledger; 0 is the base.
         watched: the files that decide the transcriber: the ledger and the list of terms.
-        state: the state of these files when it was loaded.
-        terms: counts the owner's terms that match.
+        file_states: the states of these files when the transcriber was loaded.
+        term_counts: counts the owner's terms that match.
     """
 
     profile: str
     version: int
     transcriber: Transcriber
     watched: Sequence[Path]
-    state: State
-    terms: TermCounts
+    file_states: FileStates
+    term_counts: TermCounts
 
 
 class Models:
@@ -104,11 +104,11 @@ class Models:
         self._base, self._only, self._threads = base, only, threads
         self._folder = find_bundle(base).folder
         self._loaded: dict[str, Loaded] = {}  # by profile, the least recently used first
-        self._failed: dict[str, State] = {}
-        self._counts: dict[str, TermCounts] = {}
-        self._reloading: set[str] = set()
-        self._lock = threading.Lock()
-        self._loading = threading.Lock()
+        self._failed: dict[str, FileStates] = {}  # by profile: of a version that could not be loaded
+        self._counts: dict[str, TermCounts] = {}  # by profile
+        self._reloading: set[str] = set()  # profiles whose new version is being loaded in a thread
+        self._lock = threading.Lock()  # of the attributes above; held for moments only
+        self._loading = threading.Lock()  # held while a model is loaded, so one at a time
 
     @property
     def base(self) -> str | None:
@@ -165,9 +165,9 @@ class Models:
                 self._loaded[profile] = found  # the most recently used
         if found is None:
             return self._load_first(profile)
-        state = _state(found.watched)
-        if state != found.state and state != self._failed.get(profile):
-            self._replace_later(profile)
+        states = _file_states(found.watched)
+        if states != found.file_states and states != self._failed.get(profile):
+            self._replace_later(profile, states)
         return found
 
     def close(self) -> None:
@@ -177,19 +177,26 @@ class Models:
 
     def _load_first(self, profile: str) -> Loaded:
         with self._loading:
-            found = self._loaded.get(profile)
+            with self._lock:
+                found = self._loaded.get(profile)
             return found if found is not None else self._load(profile)
 
-    def _replace_later(self, profile: str) -> None:
-        """Loads the new version in a thread of its own, unless one does so already."""
+    def _replace_later(self, profile: str, states: FileStates) -> None:
+        """Loads the new version in a thread of its own, unless one does so already.
+
+        Args:
+            profile: the profile.
+            states: the states of its files, which differ from those of the version in memory.
+        """
         with self._lock:
             if profile in self._reloading:
                 return
             self._reloading.add(profile)
         context = contextvars.copy_context()
-        threading.Thread(target=context.run, args=(self._replace, profile), name="asr-edge-load", daemon=True).start()
+        arguments = (self._replace, profile, states)
+        threading.Thread(target=context.run, args=arguments, name="asr-edge-load", daemon=True).start()
 
-    def _replace(self, profile: str) -> None:
+    def _replace(self, profile: str, states: FileStates) -> None:
         try:
             with self._loading:
                 loaded = self._load(profile)
@@ -197,8 +204,7 @@ class Models:
         except AsrEdgeError as error:  # the version before serves on
             log.warning("the new version could not be loaded: %s", type(error).__name__)
             with self._lock:
-                if (before := self._loaded.get(profile)) is not None:
-                    self._failed[profile] = _state(before.watched)
+                self._failed[profile] = states  # not those of now: a change meanwhile is a reason to try again
         finally:
             self._reloading.discard(profile)
 
@@ -207,13 +213,13 @@ class Models:
             base = find_bundle(self._base)
             has_versions = WEIGHTS in base.files  # an exported model has none
             watched = [data_folder() / FILE, *([ledger_files(base).ledger] if has_versions else [])]
-            state = _state(watched)  # before reading them, so that a change meanwhile is seen at the next request
+            states = _file_states(watched)  # before reading, so that a change meanwhile is seen at the next request
             terms = stored_terms()
             options = DecodingOptions(keyterms=terms.terms, replacements=terms.replacements)
             version = Ledger(base).current.id if has_versions else 0
             transcriber = Transcriber(edited(base, version), threads=self._threads, options=options)
         counts = self._counts.setdefault(profile, TermCounts(profile))
-        loaded = Loaded(profile, version, transcriber, watched, state, counts)
+        loaded = Loaded(profile, version, transcriber, watched, states, counts)
         with self._lock:
             self._failed.pop(profile, None)
             self._loaded[profile] = loaded
@@ -222,12 +228,13 @@ class Models:
         return loaded
 
 
-def _state(watched: Sequence[Path]) -> State:
-    """What decides the transcriber of a profile, by the metadata of its files."""
+def _file_states(watched: Sequence[Path]) -> FileStates:
+    """The states of the files that decide the transcriber of a profile."""
     return tuple(map(_metadata, watched))
 
 
 def _metadata(path: Path) -> tuple[int, int, int] | None:
+    """Inode, size and time of the last change; None if the file does not exist or cannot be examined."""
     try:
         found = path.stat()
     except OSError:

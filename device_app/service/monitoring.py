@@ -16,7 +16,7 @@ router = APIRouter()
 
 
 class Health(BaseModel):
-    """The service answers.
+    """What `/health` answers.
 
     `jobs` is the number of requests and live connections in progress. `data_folder` and `model` are
     the `folder_mark` of the data folder and of the model, for programs of this machine only.

@@ -24,12 +24,12 @@ class RecordingTranscription:
         """
         Args:
             transcriber: the model.
-            source: the recording, seekable.
+            source: the recording, seekable. The caller closes it.
             name: what to call it in errors.
         """
         self.warning = ""
         self._source, self._name = source, one_line(name, 100)
-        self._samples = 0
+        self._samples = 0  # that have been read, at 16 kHz
         self._segments: list[TranscriptSegment] = []
         self._steps = transcriber.segments_by_block(self._blocks())
 
@@ -49,6 +49,7 @@ class RecordingTranscription:
         return Transcript(self._segments, self._samples / SAMPLE_RATE)
 
     def _step(self) -> list[TranscriptSegment] | None:
+        """Recognises the next block; returns the segments that ended in it, or None at the end of the recording."""
         return next(self._steps, None)
 
     def _blocks(self) -> Iterator[Samples]:
@@ -56,5 +57,5 @@ class RecordingTranscription:
             for block in read_blocks(self._source, self._name):
                 self._samples += len(block)
                 yield block
-        except IncompleteAudioError as error:  # the open segment is still recognised
+        except IncompleteAudioError as error:  # the segment that has begun is still recognised
             self.warning = str(error)

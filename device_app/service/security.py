@@ -18,12 +18,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from device_app.service.clients import Clients
-from device_app.service.errors import ServiceError, error_response
+from device_app.service.errors import REFUSED, ServiceError, error_response
 from editing.errors import AsrEdgeError
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 COOKIE = "asr-edge-token"  # set by a page, which cannot send a header with a WebSocket
-POLICY_VIOLATION = 1008  # the close code of a WebSocket that is refused
 
 # No other site may embed the answers of the service or read them.
 HEADERS = {
@@ -39,7 +38,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Access:
-    """Who may use the service.
+    """Who may use the service, as `Guard` enforces it.
 
     Attributes:
         names: the names and addresses by which clients reach the service, without port; IPv6 addresses in brackets.
@@ -98,6 +97,7 @@ class Guard:
         return "requests of pages of other sites are refused (Sec-Fetch-Site)"
 
     def _client(self, scope: Scope, headers: Headers) -> str | None:
+        """The client of a request; None if it needs a token and has none that is valid."""
         clients = self._access.clients
         address = ":".join(map(str, scope.get("client") or ("",)))
         if clients is None:
@@ -114,7 +114,7 @@ class Guard:
 
     async def _refuse(self, status: int, reason: str, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
-            await WebSocketClose(POLICY_VIOLATION, reason)(scope, receive, send)
+            await WebSocketClose(REFUSED, reason)(scope, receive, send)
             return
         response = error_response(ServiceError(status, reason))
         response.headers["Connection"] = "close"  # its body is not read
@@ -130,12 +130,17 @@ def _name(host: str) -> str:
 
 
 def _is_same_origin(origin: str, scope: Scope, host: str) -> bool:
+    """Whether an Origin header names the address that the request was sent to."""
     secure = scope["scheme"] in ("https", "wss")
-    parts = urlsplit(origin.lower())
+    try:
+        parts = urlsplit(origin.lower())
+    except ValueError:  # for instance brackets that do not contain an IPv6 address
+        return False
     return parts.scheme == ("https" if secure else "http") and parts.netloc == host.lower()
 
 
 def _token(headers: Headers) -> str:
+    """The token in the Authorization header or, without one, in the cookie; empty if there is none."""
     kind, _, token = headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return token.strip()
@@ -147,6 +152,8 @@ def _token(headers: Headers) -> str:
 
 
 def _with_headers(send: Send) -> Send:
+    """A `send` that adds `HEADERS` to the response."""
+
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)

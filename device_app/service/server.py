@@ -19,7 +19,7 @@ from device_app.remote.trusted_hosts import is_loopback
 from device_app.service import ports
 from device_app.service.app import PUBLIC, make_app
 from device_app.service.clients import Clients, service_folder
-from device_app.service.http.connections import BACKLOG, Connections, TrackRequests, counted, listen
+from device_app.service.http.connections import BACKLOG, Connections, TrackRequests, count_connections, listen
 from device_app.service.http.logs import LogFormat, configure_logs
 from device_app.service.http.sockets import only_tls_1_3, raise_open_files
 from device_app.service.limits import Limits
@@ -35,14 +35,21 @@ from editing.files import cannot_read
 
 log = logging.getLogger(__name__)
 
-ANSWER_S = 2  # for the answers to requests that are ended because the service stops
+ANSWER_S = 2  # in which requests that are ended because the service stops still get their answers
 
 ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - not bound here
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where to listen, and the names and addresses by which clients reach it beyond loopback."""
+    """Where to listen.
+
+    Attributes:
+        host: a host name, or an address of this machine; "0.0.0.0" and "::" are all of its addresses.
+        port: the port.
+        names: the names and addresses by which clients beyond loopback reach the service; empty for the default: the
+            host, and the name of the machine.
+    """
 
     host: str = "127.0.0.1"
     port: int = ports.HTTP
@@ -58,8 +65,10 @@ class Address:
         """Where clients find the service: by a name of this machine if it listens on all of its addresses."""
         if self.is_local:
             return f"http://{_bracketed(self.host)}:{self.port}"
-        is_of_machine = self.host in ALL_ADDRESSES and not self.names
-        return f"https://{_bracketed(_names(self)[-1 if is_of_machine else 0])}:{self.port}"
+        names = _names(self)
+        # The last of the machine's names is the full one, with a domain or .local, by which other machines find it.
+        name = names[-1] if self.host in ALL_ADDRESSES and not self.names else names[0]
+        return f"https://{_bracketed(name)}:{self.port}"
 
 
 def make_state(models: Models, limits: Limits | None = None, threads: int | None = None) -> ServiceState:
@@ -107,6 +116,7 @@ def certificate_of(address: Address) -> dict[str, str]:
 
 
 def _names(address: Address) -> Sequence[str]:
+    """The names and addresses by which clients reach an address beyond loopback, at least one."""
     if address.names:
         return address.names
     name = socket.gethostname().lower()
@@ -115,6 +125,7 @@ def _names(address: Address) -> Sequence[str]:
 
 
 def _bracketed(name: str) -> str:
+    """A name or address as in a URL: IPv6 addresses in brackets."""
     return f"[{name}]" if ":" in name else name.lower()
 
 
@@ -173,7 +184,7 @@ class Server(uvicorn.Server):
             await self._announcement.stop()
         if self._wyoming is not None:
             await self._wyoming.stop(seconds)
-        await self._state.live_ended(seconds)
+        await self._state.wait_for_live(seconds)
         await super().shutdown(sockets)
         ending.cancel()
 
@@ -197,10 +208,13 @@ def serve(
         wyoming: where to listen for Wyoming; None does not.
         log_format: the format of the log on standard error.
         verbose: also log every request, without content.
-        on_start: called before the first request with the addresses where it listens; port 0 is no Wyoming.
+        on_start: called before the first request with the addresses where the service listens; port 0 of the second
+            means that Wyoming is off.
 
     Raises:
-        BadInputError: it cannot listen there, or no client has a token where one is needed.
+        BadInputError: the service cannot listen there, no client has a token where one is needed, or the certificate
+            cannot be used.
+        AsrEdgeError: the default model cannot be loaded.
         StorageError: the certificate or tokens cannot be read or written.
     """
     inherited = inherited_sockets()
@@ -243,12 +257,19 @@ def _address_of(sockets: Sequence[socket.socket], names: tuple[str, ...]) -> Add
 def _listening(
     inherited: Sequence[socket.socket] | None, host: str, port: int, connections: Connections, remedy: str
 ) -> list[socket.socket]:
-    """
+    """The inherited sockets, or new ones that listen on host and port; their connections are counted.
+
+    Args:
+        inherited: sockets that systemd has opened, if any.
+        host, port: where to listen without them.
+        connections: counts the connections.
+        remedy: the options that choose host and port, for the message.
+
     Raises:
         BadInputError: the service cannot listen on the address.
     """
     if inherited:
-        return [counted(one, connections) for one in inherited]
+        return [count_connections(one, connections) for one in inherited]
     try:
         return listen(host, port, connections)
     except OSError as error:
@@ -258,7 +279,8 @@ def _listening(
 
 
 def _check_wyoming(sockets: Sequence[socket.socket], wyoming: WyomingAddress) -> None:
-    """
+    """Checks that Wyoming serves other machines only if the user names them.
+
     Raises:
         BadInputError: systemd listens beyond loopback, and no peer is named.
     """
@@ -270,7 +292,7 @@ def _check_wyoming(sockets: Sequence[socket.socket], wyoming: WyomingAddress) ->
 
 
 def _announcement(wyoming: WyomingAddress) -> Announcement | None:
-    """What the peers may find; without peers, no other machine could connect, and without a port, nobody."""
+    """The announcement of Wyoming to its peers; None if Wyoming is off, or if no other machine may connect."""
     if not wyoming.port:
         return None
     try:

@@ -25,7 +25,8 @@ Result = TypeVar("Result")
 
 @dataclass
 class ServiceState:
-    """
+    """What all requests share.
+
     Attributes:
         models: the models of the profiles.
         turns: runs what needs the CPU.
@@ -52,16 +53,16 @@ class ServiceState:
         return await run_in_threadpool(self.models.get, name)
 
     async def transcriber(self, loaded: Loaded, keyterms: Sequence[Term] = ()) -> Transcriber:
-        """The model's transcriber with further keyterms, whose index takes time to make."""
+        """The model's transcriber with further keyterms. Their index is made in a thread, because that takes time."""
         if not keyterms:
             return loaded.transcriber
         return await run_in_threadpool(loaded.transcriber.with_keyterms, keyterms)
 
-    async def note(self, loaded: Loaded, transcript: Transcript) -> None:
-        """Counts what was recognised: seconds of audio, and the owner's terms."""
+    async def count(self, loaded: Loaded, transcript: Transcript) -> None:
+        """Counts what was recognised: seconds of audio in the metrics, and matches of the owner's terms."""
         self.metrics.audio_s.inc(transcript.duration_s)
         if any(segment.terms for segment in transcript.segments):
-            await run_in_threadpool(loaded.terms.add, transcript.segments)
+            await run_in_threadpool(loaded.term_counts.add, transcript.segments)
 
     def close(self) -> None:
         """Ends the threads, and writes what is kept in memory."""
@@ -75,7 +76,7 @@ class ServiceState:
         Raises:
             BusyError: there is no place.
         """
-        with self.turns.job(client):  # not kept: an upload that is slow must not hold the place of one that is there
+        with self.turns.job(client):  # released at once: a slow upload must not hold a place that another job can use
             pass
         if self._receiving >= self.limits.uploads:
             raise BusyError(is_of_client=False)
@@ -111,8 +112,8 @@ class ServiceState:
             working.cancel()
             stopping.cancel()
 
-    async def live_ended(self, seconds: float) -> None:
-        """Waits until no live connection is left, for so long at most."""
+    async def wait_for_live(self, seconds: float) -> None:
+        """Waits until no live connection is left, at most `seconds`."""
         end = asyncio.get_running_loop().time() + seconds
         while self._live and asyncio.get_running_loop().time() < end:
             await asyncio.sleep(0.02)
@@ -130,7 +131,12 @@ class ServiceState:
 
 @dataclass(frozen=True)
 class Job:
-    """A request or live connection that has its place."""
+    """A request or live connection that has its place; see `device_app.service.turns`.
+
+    Attributes:
+        turns: runs its steps.
+        client: the name of the client, or its address and port, as `security.Guard` finds it.
+    """
 
     turns: Turns
     client: str
@@ -149,5 +155,6 @@ def _client(connection: HTTPConnection) -> str:
     return str(connection.scope["asr_edge.client"])
 
 
+# Types of a route's parameters, by which FastAPI passes the state of the service, and the client that asks.
 Service = Annotated[ServiceState, Depends(_state)]
 Client = Annotated[str, Depends(_client)]

@@ -46,7 +46,9 @@ WantedBy=sockets.target
 
 
 def inherited_sockets() -> dict[str, list[socket.socket]]:
-    """The listening sockets that systemd has opened for this process, by name; removes the variables of them.
+    """The listening sockets that systemd has opened for this process, by name; empty if there are none.
+
+    Removes the variables that describe them, so that no child process takes the sockets for its own.
 
     Raises:
         BadInputError: one of them is not a socket of IPv4 or IPv6, or has another name.
@@ -55,14 +57,14 @@ def inherited_sockets() -> dict[str, list[socket.socket]]:
     process, count, names = (os.environ.pop(name, "") for name in VARIABLES)
     if process != str(os.getpid()) or not count.isdigit():
         return found
-    for number, name in enumerate(names.split(":")[: int(count)]):
-        one = socket.socket(fileno=FIRST_DESCRIPTOR + number)
-        one.set_inheritable(False)
-        if one.family not in (socket.AF_INET, socket.AF_INET6) or name not in (HTTP, WYOMING):
+    for index, name in enumerate(names.split(":")[: int(count)]):
+        inherited = socket.socket(fileno=FIRST_DESCRIPTOR + index)
+        inherited.set_inheritable(False)
+        if inherited.family not in (socket.AF_INET, socket.AF_INET6) or name not in (HTTP, WYOMING):
             raise BadInputError(
                 f"systemd passes a socket {name!r}; expected {HTTP} and {WYOMING} with addresses of IPv4 or IPv6"
             )
-        found.setdefault(name, []).append(one)
+        found.setdefault(name, []).append(inherited)
     return found
 
 
@@ -103,11 +105,11 @@ def units(
     }
 
 
-def install_units(found: Mapping[str, str], *, overwrite: bool = False) -> Path:
+def install_units(unit_files: Mapping[str, str], *, overwrite: bool = False) -> Path:
     """Writes units into the user's folder of systemd; returns it.
 
     Args:
-        found: the units, by the name of their file.
+        unit_files: the units, by the name of their file.
         overwrite: whether units of another content may be replaced.
 
     Raises:
@@ -116,13 +118,13 @@ def install_units(found: Mapping[str, str], *, overwrite: bool = False) -> Path:
     """
     config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     folder = config / "systemd" / "user"
-    for name, text in found.items():
+    for name, text in unit_files.items():
         if not overwrite and not _is_absent_or(folder / name, os.fsencode(text)):
             raise BadInputError(
                 f"{folder / name}: exists with other content, of another profile, port or installation, or edited; "
                 "nothing was changed. Replace the units with --overwrite"
             )
-    for name, text in found.items():
+    for name, text in unit_files.items():
         write_atomically(folder / name, os.fsencode(text))
     return folder
 

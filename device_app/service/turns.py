@@ -21,8 +21,8 @@ class BusyError(Exception):
     """There is no place for another job.
 
     Attributes:
-        is_of_client: whether the client itself has too many; otherwise all together have.
-        code: for programs, as that of `StoppingError`.
+        is_of_client: whether this client has too many jobs; otherwise all clients together have.
+        code: the name of the error for programs.
     """
 
     def __init__(self, *, is_of_client: bool) -> None:
@@ -32,7 +32,11 @@ class BusyError(Exception):
 
 
 class StoppingError(Exception):
-    """The service stops, and does not wait for this job any longer."""
+    """The service stops, and does not wait for this job any longer.
+
+    Attributes:
+        code: the name of the error for programs.
+    """
 
     def __init__(self) -> None:
         super().__init__("the service is stopping")
@@ -43,6 +47,9 @@ class Turns:
     """Runs steps in a fixed number of threads; clients with waiting steps take turns.
 
     All methods are called in the thread of the event loop.
+
+    Attributes:
+        threads: the number of threads.
     """
 
     def __init__(self, threads: int, jobs: int, jobs_of_client: int) -> None:
@@ -58,7 +65,8 @@ class Turns:
         self._pool = ThreadPoolExecutor(threads, "asr-edge-service")
         self._running: set[asyncio.Future[Any]] = set()
         self._is_stopped = False
-        self._waiting: dict[str, deque[tuple[asyncio.Future[Any], Callable[[], Any]]]] = {}  # the next client first
+        # The waiting steps of each client, with the futures of their results; the next client first.
+        self._waiting: dict[str, deque[tuple[asyncio.Future[Any], Callable[[], Any]]]] = {}
 
     @property
     def jobs(self) -> int:
@@ -114,10 +122,11 @@ class Turns:
                 future.set_exception(StoppingError())
 
     def close(self) -> None:
-        """Ends the threads, after the steps that are running."""
+        """Ends the threads. Waits until the running steps have ended."""
         self._pool.shutdown(cancel_futures=True)
 
     def _start(self) -> None:
+        """Starts waiting steps while threads are free."""
         while len(self._running) < self.threads and self._waiting:
             client, steps = next(iter(self._waiting.items()))
             del self._waiting[client]
@@ -131,6 +140,7 @@ class Turns:
             running.add_done_callback(partial(self._ended, future))
 
     def _ended(self, future: asyncio.Future[Any], running: asyncio.Future[Any]) -> None:
+        """Passes the result of a step on to its caller's future, unless that was cancelled or stopped before."""
         self._running.discard(future)
         error = None if running.cancelled() else running.exception()
         if running.cancelled():

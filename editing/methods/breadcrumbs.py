@@ -23,6 +23,6 @@ def breadcrumbs(
     Raises:
         BadInputError: `density` and `outliers` are more than 1 together.
     """
-    if density + outliers > 1 + 1e-9:
+    if density + outliers > 1 + 1e-9:  # a tolerance for rounding
         raise BadInputError(f"outliers is {outliers} and density {density}; together they must be at most 1")
     return task_arithmetic([trim_vector(vector, density, scope, outliers) for vector in vectors], lam=lam)

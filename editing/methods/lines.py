@@ -13,11 +13,14 @@ from editing.sparsify import Array
 def lines(
     vectors: Sequence[Tensors], *, lam: Lambda = 0.6, shallowest: Annotated[float, Range(0, 1)] = 0.3
 ) -> dict[str, Array]:
-    """Adds the vectors, scaled by depth: from `shallowest` * lambda at the first layer to lambda at the last."""
+    """Adds the vectors, scaled by depth: from `shallowest` * lambda at the first layer to lambda at the last.
+
+    LiNeS (layer-increasing network scaling).
+    """
     depth = relative_depths(vectors[0])
 
     def merge(name: str, tensors: list[Array]) -> Array:
-        share = shallowest + (1 - shallowest) * depth[name]
+        share = shallowest + (1 - shallowest) * depth[name]  # of lambda
         return sum_tensors(tensors) * np.float32(coefficient_of(lam, name) * share)
 
     return for_each_tensor(vectors, merge)

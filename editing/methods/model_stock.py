@@ -20,14 +20,17 @@ def model_stock(vectors: Sequence[Tensors], *, lam: Lambda = 1.0) -> dict[str, A
         raise BadInputError("model_stock uses the angles between vectors; it needs two or more")
 
     def merge(name: str, tensors: list[Array]) -> Array:
-        share = _share(tensors)
-        return sum_tensors(tensors) * np.float32(coefficient_of(lam, name) * share / len(tensors))
+        ratio = _interpolation_ratio(tensors)
+        return sum_tensors(tensors) * np.float32(coefficient_of(lam, name) * ratio / len(tensors))
 
     return for_each_tensor(vectors, merge)
 
 
-def _share(tensors: Sequence[Array]) -> float:
-    """t = N cos / (1 + (N - 1) cos), equation 4 of the paper; 0 where the cosine is negative."""
+def _interpolation_ratio(tensors: Sequence[Array]) -> float:
+    """t = N cos / (1 + (N - 1) cos), equation 4 of the paper.
+
+    cos is the mean cosine of all pairs of the N tensors; a negative mean counts as 0. A tensor of zeros has cosine 0.
+    """
     norms = [float(np.linalg.norm(tensor.astype(np.float64))) for tensor in tensors]
     cosines = [
         float(np.vdot(tensors[i].astype(np.float64), tensors[j])) / max(norms[i] * norms[j], 1e-12)

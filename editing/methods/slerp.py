@@ -18,6 +18,8 @@ def slerp(
 ) -> dict[str, Array]:
     """Interpolates along the arc from the first vector (`place` 0) to the second (1), which preserves the length.
 
+    `place` is mergekit's `t`. The arc is that of each tensor, not of the whole vector.
+
     Raises:
         BadInputError: there are not exactly two vectors.
     """
@@ -29,11 +31,12 @@ def slerp(
 
 
 def _arc(first: Array, second: Array, place: float) -> Array:
+    """The point at `place` of the arc between two tensors; of the straight line if they are nearly parallel or zero."""
     norms = float(np.linalg.norm(first.astype(np.float64)) * np.linalg.norm(second.astype(np.float64)))
     cosine = float(np.vdot(first.astype(np.float64), second) / norms) if norms else 1.0
     if abs(cosine) > NEARLY_PARALLEL:
-        shares = 1 - place, place
+        factors = 1 - place, place
     else:
         angle = np.arccos(cosine)
-        shares = np.sin((1 - place) * angle) / np.sin(angle), np.sin(place * angle) / np.sin(angle)
-    return np.float32(shares[0]) * first + np.float32(shares[1]) * second
+        factors = np.sin((1 - place) * angle) / np.sin(angle), np.sin(place * angle) / np.sin(angle)
+    return np.float32(factors[0]) * first + np.float32(factors[1]) * second

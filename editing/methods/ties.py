@@ -14,23 +14,28 @@ def ties(
     vectors: Sequence[Tensors], *, lam: Lambda = 0.6, density: Density = 0.5, scope: Scope = "tensor"
 ) -> dict[str, Array]:
     """Trims each vector, elects the sign of each entry, averages the entries of that sign."""
-    kept = [masks(vector, density, scope) for vector in vectors] if scope == "global" else None
+    global_masks = [masks(vector, density, scope) for vector in vectors] if scope == "global" else None
 
     def merge(name: str, tensors: list[Array]) -> Array:
-        if kept is not None:
-            own = [mask[name] for mask in kept]
+        if global_masks is not None:
+            kept = [mask[name] for mask in global_masks]
         else:
-            own = [magnitude_mask(tensor, density) for tensor in tensors]
-        return disjoint_mean(tensors, own, coefficient_of(lam, name))
+            kept = [magnitude_mask(tensor, density) for tensor in tensors]
+        return disjoint_mean(tensors, kept, coefficient_of(lam, name))
 
     return for_each_tensor(vectors, merge)
 
 
 def disjoint_mean(tensors: Sequence[Array], kept: Sequence[Mask], lam: float) -> Array:
-    """Steps 2 and 3 of TIES: the mean of the kept entries that have the elected sign.
+    """Steps 2 and 3 of TIES: the mean of the kept entries that have the elected sign, times `lam`.
 
-    The elected sign is that of the sum of the kept entries; a sum of zero elects plus, as in PEFT. A single vector
-    is only scaled.
+    The elected sign is that of the sum of the kept entries; a sum of zero elects plus, as in PEFT. The kept entries of
+    a single tensor are only scaled.
+
+    Args:
+        tensors: the tensors of one name, one of each vector, of the same shape.
+        kept: the mask of the kept entries of each tensor.
+        lam: the scaling coefficient.
     """
     merged = np.empty_like(tensors[0])
     flat = [(tensor.reshape(-1), mask.reshape(-1)) for tensor, mask in zip(tensors, kept, strict=True)]

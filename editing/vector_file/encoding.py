@@ -11,39 +11,41 @@ from numpy.typing import NDArray
 
 from editing.sparsify import Array
 
-MAX_CODE = 127
+MAX_CODE = 127  # the largest code with eight bits
 MAX_NIBBLE = 7  # the largest code with four bits
-# Of the largest entry of a row: with smaller steps, few entries are clipped and all others are rounded less. The one
-# with the smallest squared error is taken for each row.
+# Entries beyond one of these fractions of the largest entry of their row are clipped to it, so that the other entries
+# get smaller steps and are rounded less. `rounded` takes the fraction with the smallest squared error for each row.
 CLIPPINGS = tuple(map(np.float32, (1.0, 0.8, 0.65)))
-MAX_ROUNDING = 0.15  # of a tensor's norm: a tensor that four bits change more is stored in eight
+# The largest rounding error of four bits, as a fraction of the tensor's norm; above it, the tensor gets eight bits.
+MAX_ROUNDING = 0.15
 BLOCK = 1 << 20  # entries processed at a time by `blocks`; a multiple of 8
 WRONG_COUNT = "its mask selects another number of entries than there are codes"
 
 
-def encode(tensor: Array) -> tuple[dict[str, NDArray[Any]], tuple[int, ...]]:
+def encode(tensor: Array) -> dict[str, NDArray[Any]]:
     """Finds the smallest encoding of a tensor of any shape.
 
     Returns:
-        The parts of the encoding by name, none if all entries are zero; and the shape of the tensor.
+        The parts of the encoding by name ("whole", "mask", "codes", "nibbles", "scale"); none if the tensor has two or
+        more dimensions and all its entries are zero.
     """
     if tensor.ndim < 2 or not tensor.size:
-        return {"whole": np.asarray(tensor, np.float32, order="C")}, tensor.shape
+        return {"whole": np.asarray(tensor, np.float32, order="C")}
     rows = tensor.reshape(len(tensor), -1)
     found = _exact_nibbles(rows)
-    is_coarse = found is not None
+    has_nibbles = found is not None
     codes, scales = found or _quantised(rows, MAX_CODE)
     kept = codes != 0
     count = int(np.count_nonzero(kept))
     if not count:
-        return {}, tensor.shape
-    bits = 4 if is_coarse else 8
+        return {}
+    bits = 4 if has_nibbles else 8
     parts: dict[str, NDArray[Any]] = {"scale": scales}
     if bits * count + codes.size < bits * codes.size:
         parts["mask"], codes = np.packbits(kept), codes[kept]
     else:
         codes = codes.reshape(tensor.shape)
-    return parts | ({"nibbles": _packed(codes)} if is_coarse else {"codes": codes}), tensor.shape
+    return parts | ({"nibbles": _packed(codes)} if has_nibbles else {"codes": codes})
 
 
 def rounded(tensor: Array) -> Array:
@@ -56,7 +58,7 @@ def rounded(tensor: Array) -> Array:
     rows = tensor.reshape(len(tensor), -1)
     largest = np.abs(rows).max(axis=1, keepdims=True)
     units = rows / np.where(largest > 0, largest, np.float32(1))  # squares of the entries themselves may overflow
-    coarse, errors = np.zeros_like(rows), np.full(len(rows), np.inf, np.float32)
+    four_bit, errors = np.zeros_like(rows), np.full(len(rows), np.inf, np.float32)  # values; squared errors in units
     for clipping in CLIPPINGS:
         codes, scales = _quantised(np.clip(rows, -clipping * largest, clipping * largest), MAX_NIBBLE)
         difference = codes.astype(np.float32)
@@ -64,11 +66,11 @@ def rounded(tensor: Array) -> Array:
         difference -= units
         error = np.einsum("ij,ij->i", difference, difference)
         better = error < errors
-        coarse[better], errors[better] = (codes.astype(np.float32) * scales[:, None])[better], error[better]
+        four_bit[better], errors[better] = (codes.astype(np.float32) * scales[:, None])[better], error[better]
     squares = np.square(largest[:, 0].astype(np.float64))
     if squares @ errors <= MAX_ROUNDING**2 * (squares @ np.einsum("ij,ij->i", units, units)):
-        return coarse.reshape(tensor.shape)
-    return decode(*encode(tensor))
+        return four_bit.reshape(tensor.shape)
+    return decode(encode(tensor), tensor.shape)
 
 
 def _quantised(rows: Array, largest: int) -> tuple[NDArray[np.int8], Array]:
@@ -86,28 +88,28 @@ def _exact_nibbles(rows: Array) -> tuple[NDArray[np.int8], Array] | None:
     codes, scales = _quantised(rows, MAX_NIBBLE)
     # The largest entry was rounded when its code was multiplied, so the scale may be the next number on either side.
     below, above = np.nextafter(scales, np.float32(0)), np.nextafter(scales, np.float32(np.inf))
-    left = np.arange(len(rows))
+    unmatched = np.arange(len(rows))  # the indices of the rows whose scale is not found yet
     for candidates in (scales.copy(), below, above):
         with np.errstate(over="ignore"):
-            wrong = (codes[left].astype(np.float32) * candidates[left, None] != rows[left]).any(axis=1)
-        scales[left] = candidates[left]
-        left = left[wrong]
-        if not len(left):
+            wrong = (codes[unmatched].astype(np.float32) * candidates[unmatched, None] != rows[unmatched]).any(axis=1)
+        scales[unmatched] = candidates[unmatched]
+        unmatched = unmatched[wrong]
+        if not len(unmatched):
             return codes, scales
-        if len(left) == len(rows):  # not even one row: values of more than four bits
+        if len(unmatched) == len(rows):  # no row matches: the values have more than four bits
             return None
     return None
 
 
 def _packed(codes: NDArray[np.int8]) -> NDArray[np.uint8]:
-    """Two codes to a byte."""
+    """Two codes to a byte, (codes,) -> ((codes + 1) // 2,), as `editing.vector_file` describes."""
     shifted = np.zeros(codes.size + codes.size % 2, np.uint8)
     shifted[: codes.size] = codes.reshape(-1) + (MAX_NIBBLE + 1)
     return (shifted[0::2] | shifted[1::2] << 4).astype(np.uint8)
 
 
 def _unpacked(parts: Mapping[str, NDArray[Any]], size: int) -> NDArray[np.int8]:
-    """The codes of a tensor of this size: (codes,).
+    """The codes of a tensor with `size` entries: (codes,), of all entries or of those that the mask selects.
 
     Raises:
         ValueError: the mask selects another number of entries than there are nibbles.
@@ -126,6 +128,10 @@ def _unpacked(parts: Mapping[str, NDArray[Any]], size: int) -> NDArray[np.int8]:
 def check_encoding(parts: Mapping[str, tuple[str, tuple[int, ...]]], shape: tuple[int, ...]) -> None:
     """Checks the declared type and shape of each part of a tensor against the tensor's shape.
 
+    Args:
+        parts: type, as safetensors names it, and shape of each part, by the part's name.
+        shape: the shape of the tensor in the record.
+
     Raises:
         ValueError: the parts do not encode a tensor of this shape.
     """
@@ -138,12 +144,12 @@ def check_encoding(parts: Mapping[str, tuple[str, tuple[int, ...]]], shape: tupl
         return
     if "scale" not in parts or len(parts.keys() & {"codes", "nibbles"}) != 1:
         raise ValueError("it lacks its codes or its scales")
-    is_packed = "nibbles" in parts
-    codes_type, codes_shape = parts["nibbles" if is_packed else "codes"]
-    if codes_type != ("U8" if is_packed else "I8") or not shape or not size or parts["scale"] != ("F32", shape[:1]):
+    has_nibbles = "nibbles" in parts
+    codes_type, codes_shape = parts["nibbles" if has_nibbles else "codes"]
+    if codes_type != ("U8" if has_nibbles else "I8") or not shape or not size or parts["scale"] != ("F32", shape[:1]):
         raise ValueError("its codes and scales are not int8 and a float32 for each row")
     if "mask" not in parts:
-        if math.prod(codes_shape) != ((size + 1) // 2 if is_packed else size):
+        if math.prod(codes_shape) != ((size + 1) // 2 if has_nibbles else size):
             raise ValueError("its number of entries is not that of the shape in the record")
         return
     if parts["mask"] != ("U8", ((size + 7) // 8,)):
@@ -169,9 +175,9 @@ def decode(parts: Mapping[str, NDArray[Any]], shape: tuple[int, ...]) -> Array:
         kept = np.unpackbits(parts["mask"], count=size).view(np.bool_)
         if codes.shape != (np.count_nonzero(kept),):
             raise ValueError(WRONG_COUNT)
-        every = np.zeros(size, np.int8)
-        every[kept] = codes
-        codes = every
+        codes_of_all = np.zeros(size, np.int8)
+        codes_of_all[kept] = codes
+        codes = codes_of_all
     rows = codes.reshape(shape[0], -1).astype(np.float32)
     with np.errstate(over="ignore"):  # the caller checks for infinity
         rows *= scales[:, None]
@@ -179,7 +185,7 @@ def decode(parts: Mapping[str, NDArray[Any]], shape: tuple[int, ...]) -> Array:
 
 
 def blocks(parts: Mapping[str, NDArray[Any]], shape: tuple[int, ...]) -> Iterator[Array]:
-    """Decodes the entries of a tensor in order, in blocks of bounded size; zeros may be left out.
+    """Decodes the entries of a tensor in order, in blocks (entries,) of at most `BLOCK`; zeros may be left out.
 
     Raises:
         ValueError: as `decode`.

@@ -19,7 +19,7 @@ from editing.json_text import is_number, is_scores, is_whole_number, parse_json,
 from editing.vector_file.encoding import check_encoding
 
 FORMAT_VERSIONS = (1, 2)
-RECORD = "asr-edge"
+RECORD = "asr-edge"  # the key of the record in the metadata of the file
 PARTS = ("whole", "mask", "codes", "nibbles", "scale")
 
 # Tensors of zeros take no space in a file, so the file size does not bound the declared size. No supported model is
@@ -39,11 +39,11 @@ class Origin:
 
     Attributes:
         family: model family of its base.
-        base: sha256 of the base bundle's weights file.
+        base: sha256 of the base bundle's weights file, in hexadecimal.
         domain: the domain that it was fine-tuned on.
         created: ISO 8601, UTC.
-        utterances, seconds: size of the training set.
-        method, density: how it was trimmed, if it was.
+        utterances, seconds: size of the training set; seconds of audio.
+        method, density: "trim" and the fraction of entries kept, if it was trimmed before it was stored.
         scores: evaluation results by name; WERs are fractions.
     """
 
@@ -59,7 +59,12 @@ class Origin:
 
 
 class VectorFile:
-    """An open file whose record and header have been checked; the entries of its tensors have not."""
+    """An open file whose record and header have been checked; the entries of its tensors have not.
+
+    Attributes:
+        origin: where the vector comes from.
+        shapes: the shapes of its tensors, by parameter name.
+    """
 
     def __init__(self, name: str, file: Any, base: str | None, shapes: Shapes | None) -> None:
         record = _record(name, file.metadata())
@@ -201,6 +206,13 @@ def _shapes(name: str, record: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 
 def check_fit(name: str, origin: Origin, found: Shapes, base: str, shapes: Shapes) -> None:
     """Checks base and shapes of a vector against a model.
+
+    Args:
+        name: name of the vector in error messages.
+        origin: the origin of the vector.
+        found: the shapes of the vector's tensors.
+        base: sha256 of the model's base weights.
+        shapes: the shapes of the model's tensors.
 
     Raises:
         WrongBaseError, TaskVectorError: as `TaskVector.check`.

@@ -32,7 +32,15 @@ class NemoCtcGraph(nn.Module):
         self.encoder, self.ctc_head = model.encoder, model.ctc_head
 
     def forward(self, audio_signal: Tensor, length: Tensor) -> Tensor:
-        """Features (batch, bins, frames) and their lengths (batch,) -> log-probabilities (batch, rows, vocabulary)."""
+        """Features to log-probabilities.
+
+        Args:
+            audio_signal: log-mel features, (batch, bins, frames).
+            length: the number of frames of each utterance, (batch,).
+
+        Returns:
+            (batch, output frames, vocabulary); an output frame is several frames, by the model's subsampling.
+        """
         mask = (torch.arange(audio_signal.shape[2]) < length[:, None]).long()
         encoded = self.encoder(audio_signal.transpose(1, 2), attention_mask=mask)
         return torch.log_softmax(self.ctc_head(encoded.last_hidden_state), dim=-1)
@@ -50,7 +58,7 @@ def export_conformer_ctc(model: Any, folder: Path) -> None:
     weightless.export_graph(
         NemoCtcGraph(model),
         folder / NEMO_GRAPH,
-        args=(torch.zeros(2, bins, 100), torch.tensor([100, 90])),
+        args=(torch.zeros(2, bins, 100), torch.tensor([100, 90])),  # examples, whose sizes do not matter
         dynamic_shapes=({0: batch, 2: torch.export.Dim("frames", min=16)}, {0: batch}),
         inputs=["audio_signal", "length"],
         outputs=["logprobs"],
@@ -59,6 +67,7 @@ def export_conformer_ctc(model: Any, folder: Path) -> None:
         CtcGraph(model),
         folder / GRAPHS / "ctc.onnx",
         args=(torch.zeros(2, 16000),),
+        # The recognisers pad shorter audio to 1600 samples, 0.1 s.
         dynamic_shapes=({0: batch, 1: torch.export.Dim("samples", min=1600)},),
         inputs=["audio"],
         outputs=["log_probabilities"],
@@ -76,6 +85,7 @@ def export_auto_ctc(model: nn.Module, folder: Path) -> None:
         model,
         folder / GRAPHS / "ctc.onnx",
         args=(torch.zeros(1, 16000),),
+        # The recognisers pad shorter audio to 1600 samples, 0.1 s.
         dynamic_shapes=({1: torch.export.Dim("samples", min=1600)},),
         inputs=["audio"],
         outputs=["log_probabilities"],

@@ -95,12 +95,13 @@ class MoonshineDecoderGraph(nn.Module):
             hidden = hidden + attention.o_proj(mixed.reshape(batch, 1, -1))
 
             # Not layer.mlp(): its chunk() is exported as a sequence of tensors, which no runtime fuses.
-            up = layer.mlp.fc1(layer.final_layernorm(hidden))
+            up = layer.mlp.fc1(layer.final_layernorm(hidden))  # values, then their gates
             half = layer.mlp.fc2.in_features
             hidden = hidden + layer.mlp.fc2(nn.functional.silu(up[..., half:]) * up[..., :half])
         return self.logits(decoder.norm(hidden)), alignment(weights), *keys, *values
 
     def logits(self, hidden: Tensor) -> Tensor:
+        """(batch, 1, hidden) -> (batch, 1, vocabulary); the output layer is the transposed embedding."""
         return nn.functional.linear(hidden, self.model.decoder.embed_tokens.weight)
 
 
@@ -124,7 +125,7 @@ def export_moonshine(model: Any, folder: Path) -> None:
 
 
 def _rotation(module: Any, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """cos and sin, each (1, positions, rotary_dim / 2)."""
+    """cos and sin of the rotary embedding `module` at positions (positions,), each (1, positions, rotary_dim / 2)."""
     angles = positions[:, None].float() * module.inv_freq
     return angles.cos()[None], angles.sin()[None]
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from export.graphs.encoder_decoder import export_encoder_decoder, split_heads
 from export.graphs.moonshine import MoonshineDecoderGraph
 
-STEP = 80  # samples of audio in one input frame
+STEP = 80  # samples of audio in one input frame, 5 ms
 
 
 def encode(encoder: Any, audio: Tensor, frames: Tensor | None = None) -> Tensor:
@@ -21,16 +21,17 @@ def encode(encoder: Any, audio: Tensor, frames: Tensor | None = None) -> Tensor:
 
     Args:
         encoder: MoonshineStreamingEncoder.
-        audio: (batch, samples), a multiple of 80.
+        audio: (batch, samples); the number of samples is a multiple of `STEP`.
         frames: (batch,), the output frames of each utterance that are not padding; None for all.
 
     Returns:
-        (batch, frames, hidden).
+        (batch, output frames, hidden).
     """
     hidden = encoder.embedder(audio)[0]
-    places = torch.arange(hidden.shape[1], device=audio.device)
+    places = torch.arange(hidden.shape[1], device=audio.device)  # of the output frames
     before = places[:, None] - places[None, :]  # frames from the key to the query
     for layer, (left, right) in zip(encoder.layers, encoder.config.sliding_windows, strict=True):
+        # As in transformers, both windows count the query's own frame, which is allowed even if `right` is 0.
         allowed = ((before > -max(right, 1)) & (before < left))[None, None]
         if frames is not None:
             allowed = allowed & (places < frames[:, None])[:, None, None]

@@ -27,13 +27,16 @@ def export_graph(
     inputs: list[str],
     outputs: list[str],
 ) -> None:
-    """Writes the graph of a module to `path`.
+    """Writes the graph of a module, without weights, to `path`.
 
     Args:
         module: its parameters and buffers become the initialisers without data.
         path: the path of the file; its folder is created if it does not exist.
         args, dynamic_shapes: see `torch.onnx.export`.
-        inputs, outputs: their names.
+        inputs, outputs: their names in the graph.
+
+    Raises:
+        StorageError: the file cannot be written.
     """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns about missing torchvision operators
     with warnings.catch_warnings():
@@ -55,7 +58,14 @@ def export_graph(
 
 
 def without_weights(model: onnx.ModelProto, weights: Mapping[str, Any]) -> onnx.ModelProto:
-    """Removes the data of every initialiser that is among `weights`, and the stack traces of the nodes."""
+    """Removes the data of every initialiser that is among `weights`, and the stack traces of the nodes.
+
+    Changes `model` and returns it. The data are referred to as external data in the bundle's file of weights.
+
+    Args:
+        model: the exported graph.
+        weights: parameters and buffers of the module; only the names are used.
+    """
     for tensor in model.graph.initializer:
         if tensor.name in weights:
             tensor.ClearField("raw_data")

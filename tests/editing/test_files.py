@@ -82,6 +82,14 @@ def test_a_folder_appears_only_when_it_is_complete(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["made"]
 
 
+def test_a_folder_and_its_content_are_synced_before_it_appears(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr("editing.files.sync", lambda path: synced.append((path, (tmp_path / "made").exists())))
+    with folder_in_one_step(tmp_path / "made") as folder:
+        (folder / "file").write_text("data")
+    assert synced == [(folder / "file", False), (folder, False), (tmp_path, True)]
+
+
 def test_a_folder_does_not_appear_after_an_error(tmp_path):
     with pytest.raises(RuntimeError), folder_in_one_step(tmp_path / "made") as folder:
         (folder / "file").write_text("data")

@@ -47,6 +47,7 @@ def test_a_folder_without_a_bundle_is_refused(tmp_path):
     [
         ({"format_version": 2}, "format version 2"),
         ({"files": []}, "wrong type: files"),
+        ({"files": {"tokenizer.json": 5}}, "hash of 'tokenizer.json' is not a text"),
         ({"family": None, "licence": 3}, "wrong type: family, licence"),
         ({"files": {"../../etc/passwd": "0"}}, "outside the bundle"),
         ({"files": {"/etc/passwd": "0"}}, "outside the bundle"),

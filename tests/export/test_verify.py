@@ -23,6 +23,11 @@ def test_an_output_that_differs_is_named(found, message):
         check_numbers({"y": np.zeros(2, np.float32)}, found)
 
 
+def test_an_expected_output_that_is_not_finite_is_an_error():
+    with pytest.raises(ParityError, match="y: values that are not finite"):
+        check_numbers({"y": np.float32([0, np.nan])}, {"y": np.zeros(2, np.float32)})
+
+
 def test_the_largest_difference_within_the_tolerance_is_returned():
     assert check_numbers({"y": np.zeros(2, np.float32)}, {"y": np.float32([0, 5e-5])}) == pytest.approx(5e-5)
 

@@ -9,12 +9,14 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-Refusal = Callable[[int, str], Response]
+Refusal = Callable[[int, str], Response]  # (HTTP status, message) -> the response
 
 
 class LimitBodies:
-    """Refuses a body that is too large (413) before it is read, by its Content-Length, or as soon as it exceeds the
-    limit; and one that stops arriving (408). The connection is then closed, so the rest is never read.
+    """Refuses a body that is too large (413) or stops arriving (408).
+
+    A body is too large by its Content-Length, before it is read, or as soon as it exceeds the limit. The connection is
+    then closed, so the rest is never read.
     """
 
     def __init__(self, app: ASGIApp, *, limit: Callable[[str], int], idle_s: float, refusal: Refusal) -> None:
@@ -41,7 +43,7 @@ class LimitBodies:
 
         async def sending(message: Message) -> None:
             nonlocal is_begun
-            if body.refused is not None and not is_begun:  # the application answers something else to its error
+            if body.refused is not None and not is_begun:  # the application has caught the error and answers otherwise
                 raise body.refused
             is_begun = True
             await send(message)
@@ -66,7 +68,11 @@ class _RefusedError(Exception):
 
 
 class _Body:
-    """Receives a body; `refused` says why it was not received to its end."""
+    """Receives a body.
+
+    Attributes:
+        refused: why the body was not received to its end; None while there is no reason.
+    """
 
     def __init__(self, receive: Receive, limit: int, idle_s: float) -> None:
         self._receive, self._left, self._limit, self._idle_s = receive, limit, limit, idle_s
@@ -74,6 +80,11 @@ class _Body:
         self.refused: _RefusedError | None = None
 
     async def receive(self) -> Message:
+        """The next ASGI message, as the application receives it.
+
+        Raises:
+            _RefusedError: the body is too large, or paused for too long.
+        """
         if self._is_complete:  # waits for the end of the connection, which may take long
             return await self._receive()
         try:

@@ -16,17 +16,20 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+# Defaults of `Connections`.
 CONNECTIONS = 1024
 CONNECTIONS_OF_ADDRESS = 256
 FIRST_REQUEST_S = 15.0
-BACKLOG = 256
+
+BACKLOG = 256  # connections that wait to be accepted; see listen(2)
 
 
 class AcceptedSocket(socket.socket):
     """An accepted connection.
 
     Attributes:
-        client: the network that it counts for.
+        client: the address or network that it counts for; see `_network`.
+        on_close: called when it is closed, perhaps more than once.
         active: the number of its requests that are being answered.
         had_request: whether a complete request header has arrived.
     """
@@ -37,7 +40,7 @@ class AcceptedSocket(socket.socket):
     had_request = False
 
     def close(self) -> None:
-        """Closes it and gives its place free."""
+        """Closes the connection and frees its place."""
         super().close()
         self.on_close()
 
@@ -67,7 +70,7 @@ class Connections:
             limit: open connections in total.
             limit_of_address: open connections of one IPv4 address, or of one IPv6 network of 64 bits.
             first_request_s: seconds for the TLS handshake and the first request header together.
-            proxies: addresses to which only the total limit applies.
+            proxies: addresses to which only the total limit applies, because all clients of a proxy have its address.
         """
         self._limit, self._limit_of_address = limit, limit_of_address
         self._first_request_s = first_request_s
@@ -80,7 +83,12 @@ class Connections:
         return len(self._open) - len(self._replaced)
 
     def admit(self, accepted: socket.socket, peer: Any) -> AcceptedSocket | None:
-        """Counts a new connection; returns None, after closing it, if there is no place for it."""
+        """Counts a new connection; returns None, after closing it, if there is no place for it.
+
+        Args:
+            accepted: the connection; the returned socket takes over its file descriptor.
+            peer: the address of the other end, as `socket.accept` returns it.
+        """
         client, key = _network(peer[0]), (peer[0], peer[1])
         is_full = client not in self._proxies and self._of_client[client] >= self._limit_of_address
         if is_full and not self._replace_oldest(client):
@@ -99,7 +107,7 @@ class Connections:
 
     @contextlib.contextmanager
     def request(self, peer: tuple[str, int]) -> Iterator[None]:
-        """Marks a connection as active during a request."""
+        """Marks the connection from `peer`, (address, port), as active during a request."""
         connection = self._open.get(peer)
         if connection is None:
             yield
@@ -129,11 +137,13 @@ class Connections:
         return True
 
     def _expire(self, key: tuple[str, int]) -> None:
+        """Ends a connection whose first request has not arrived in time."""
         connection = self._open.get(key)
         if connection is not None and not connection.had_request and key not in self._replaced:
             self._end(key)
 
     def _end(self, key: tuple[str, int]) -> None:
+        """Ends a connection. It stops counting now, and is closed when the event loop reads its end."""
         self._replaced.add(key)
         self._uncount(self._open[key].client)
         self._open[key].abort()
@@ -188,24 +198,24 @@ def listen(host: str, port: int, connections: Connections) -> list[socket.socket
         OSError: none of them can be listened on.
     """
     found = dict.fromkeys(
-        (family, where[:2])
-        for family, _, _, _, where in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        (family, address[:2])
+        for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     )
     sockets: list[socket.socket] = []
     failed: OSError | None = None
-    for family, (address, number) in found:
+    for family, (host_address, host_port) in found:
         try:
-            plain = socket.create_server((str(address), int(number)), family=family, backlog=BACKLOG)
+            plain = socket.create_server((str(host_address), int(host_port)), family=family, backlog=BACKLOG)
         except OSError as error:
             failed = error
             continue
-        sockets.append(counted(plain, connections))
+        sockets.append(count_connections(plain, connections))
     if failed is not None and not sockets:
         raise failed
     return sockets
 
 
-def counted(plain: socket.socket, connections: Connections) -> ListeningSocket:
+def count_connections(plain: socket.socket, connections: Connections) -> ListeningSocket:
     """A listening socket of IPv4 or IPv6 as one whose connections are counted; takes over its file descriptor."""
     listening = ListeningSocket(plain.family, plain.type, plain.proto, fileno=plain.detach())
     listening.connections = connections

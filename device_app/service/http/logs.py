@@ -13,9 +13,9 @@ from typing import Literal
 from device_app.service.http.requests import EndedRequest
 
 LogFormat = Literal["text", "json"]
-FIELDS = ("method", "route", "status", "ms")
+FIELDS = ("method", "route", "status", "ms")  # of a request; "ms" are milliseconds
 
-UVICORN = "uvicorn.error"
+UVICORN = "uvicorn.error"  # the logger of all of uvicorn's messages but the access log
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time (UTC), level, logger, event, and the fields of a request.
 
-    Of an exception it has the type and the places in the code, because messages may quote data.
+    Of an exception it has the type and the places in the code, but not the message, which may quote data.
     """
 
     def format(self, record: logging.LogRecord) -> str:

@@ -43,14 +43,14 @@ class ReportRequests:
         status, started = CLIENT_CLOSED_REQUEST, time.perf_counter()
         is_answered = False
 
-        async def noting(message: Message) -> None:
+        async def noting_status(message: Message) -> None:
             nonlocal status, is_answered
             if message["type"] == "http.response.start":
                 status, is_answered = message["status"], True
             await send(message)
 
         try:
-            await self._app(scope, receive, noting)
+            await self._app(scope, receive, noting_status)
         except Exception as error:
             if not is_answered and not isinstance(error, ClientDisconnect):
                 status = 500

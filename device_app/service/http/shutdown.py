@@ -26,13 +26,13 @@ class AnswerCancelled:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_begun = False
 
-        async def noting(message: Message) -> None:
+        async def noting_begin(message: Message) -> None:
             nonlocal is_begun
             is_begun = True
             await send(message)
 
         try:
-            await self._app(scope, receive, noting)
+            await self._app(scope, receive, noting_begin)
         except asyncio.CancelledError:
             if scope["type"] != "http" or is_begun:
                 raise

@@ -13,7 +13,7 @@ from device_app.recognition.transcriber import Transcriber
 from device_app.service.errors import ServiceError
 from device_app.service.state import Job
 
-TYPES: Mapping[int, np.dtype[Any]] = {2: np.dtype("<i2"), 4: np.dtype("<i4")}  # by the bytes of a sample
+TYPES: Mapping[int, np.dtype[Any]] = {2: np.dtype("<i2"), 4: np.dtype("<i4")}  # of samples, by their width in bytes
 MOST_CHANNELS = 8
 
 
@@ -38,10 +38,10 @@ class LiveSession:
         """
         Args:
             transcriber: the model.
-            job: the place of the connection.
+            job: the job of the connection, in whose turns the recognition runs.
             sample_rate: the sample rate of the audio, in Hz.
             width: bytes of a sample, 2 or 4.
-            channels: interleaved.
+            channels: the number of channels, which are interleaved.
             partial_s: seconds of audio between two partial texts; 0 for none.
 
         Raises:
@@ -56,10 +56,10 @@ class LiveSession:
         self.segments: list[TranscriptSegment] = []
 
     async def feed(self, pcm: bytes) -> list[Update]:
-        """Takes the next block of samples.
+        """Takes the next block of PCM; returns the partial and final texts that it brings.
 
         Raises:
-            ServiceError: it is not a whole number of samples.
+            ServiceError: the block is not a whole number of samples of all channels.
         """
         if len(pcm) % (self._type.itemsize * self._channels):
             raise ServiceError(400, f"a block of {len(pcm)} bytes is not a whole number of samples")
@@ -71,7 +71,7 @@ class LiveSession:
         return self._noted(await self._job.run(lambda: self._stream.feed(block)))
 
     async def finish(self) -> list[Update]:
-        """The final text of the open segment."""
+        """Ends the audio; returns the final text of the segment that has begun, if there is one."""
         return self._noted(await self._job.run(self._stream.finish))
 
     def transcript(self) -> Transcript:
@@ -79,6 +79,7 @@ class LiveSession:
         return Transcript(self.segments, self.audio_s)
 
     def _noted(self, updates: list[Update]) -> list[Update]:
+        """Keeps the final segments among the updates; returns the updates."""
         for update in updates:
             if update.is_final:
                 self.segments.append(replace(update.segment, audio=None))

@@ -35,7 +35,16 @@ async def live(
     prompt: str = "",
     language: str = "",
 ) -> None:
-    """Recognises live audio until the client finishes or leaves."""
+    """Recognises live audio until the client finishes or leaves.
+
+    Args:
+        socket, service, client: the connection, and what FastAPI fills in.
+        model: the name of the model.
+        sample_rate: of the audio, in Hz.
+        partials: seconds of audio between two partial texts; 0 for none.
+        prompt: keyterms, see `keyterms_of`.
+        language: see `check_language`.
+    """
     await socket.accept()
     try:
         with service.live(client) as job:
@@ -49,7 +58,7 @@ async def live(
                     await _send(socket, await session.feed(block))
                 await _send(socket, await session.finish())
             finally:
-                await service.note(loaded, session.transcript())
+                await service.count(loaded, session.transcript())
         await socket.send_json({"type": "done", "text": session.transcript().text})
         await socket.close(NORMAL)
     except WebSocketDisconnect:
@@ -79,6 +88,11 @@ async def _blocks(socket: WebSocket, service: ServiceState) -> AsyncIterator[byt
 
 
 async def _received(socket: WebSocket, seconds: float) -> Mapping[str, Any]:
+    """The next message; waits for at most this long.
+
+    Raises:
+        ServiceError: none arrived.
+    """
     try:
         async with asyncio.timeout(seconds):
             return await socket.receive()

@@ -13,8 +13,9 @@ from device_app.service.models import NAME
 from device_app.service.parameters.keyterms import keyterms_of
 from editing.errors import one_line
 
+# The values of parameters.
 FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
-STREAMED = ("json", "text", "verbose_json")
+STREAMED = ("json", "text", "verbose_json")  # the formats that can be streamed
 GRANULARITIES = ("segment", "word")
 TRUE = ("true", "1", "True")
 FALSE = ("", "false", "0", "False")
@@ -22,7 +23,17 @@ FALSE = ("", "false", "0", "False")
 
 @dataclass(frozen=True)
 class TranscriptionRequest:
-    """A transcription request. Other parameters of OpenAI's, such as the temperature, have no effect."""
+    """A transcription request. Other parameters of OpenAI's, such as the temperature, have no effect.
+
+    Attributes:
+        file: the recording.
+        model: the name of the model.
+        language: see `check_language`; empty for any.
+        keyterms: the terms of the parameter "prompt".
+        response_format: one of `FORMATS`.
+        stream: whether to send each segment as soon as it is recognised.
+        granularities: which times "verbose_json" has, of `GRANULARITIES`.
+    """
 
     file: UploadFile
     model: str
@@ -34,7 +45,8 @@ class TranscriptionRequest:
 
     @classmethod
     def of(cls, form: FormData) -> TranscriptionRequest:
-        """
+        """Reads a form.
+
         Raises:
             ServiceError: a parameter is missing or has a value that the service does not support.
         """

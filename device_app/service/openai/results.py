@@ -15,7 +15,7 @@ TEXTS = {"srt": Format.SRT, "vtt": Format.VTT}
 
 
 def as_text(transcript: Transcript, response_format: str) -> str:
-    """A transcript as text, SRT or WebVTT."""
+    """A transcript in the format "text", "srt" or "vtt"."""
     if response_format == "text":
         return transcript.text + "\n"
     return render(transcript, TEXTS[response_format], "")
@@ -27,7 +27,7 @@ def as_json(transcript: Transcript) -> dict[str, Any]:
 
 
 def as_verbose_json(transcript: Transcript, granularities: Collection[str], language: str) -> dict[str, Any]:
-    """The JSON object of the format "verbose_json"; see `segment_record` for what has no equal here.
+    """The JSON object of the format "verbose_json"; `openai_segment` says which values have a substitute.
 
     Args:
         transcript: the transcript.
@@ -42,7 +42,7 @@ def as_verbose_json(transcript: Transcript, granularities: Collection[str], lang
         "usage": usage(transcript.duration_s),
     }
     if "segment" in granularities:
-        found["segments"] = [segment_record(number, segment) for number, segment in enumerate(transcript.segments)]
+        found["segments"] = [openai_segment(number, segment) for number, segment in enumerate(transcript.segments)]
     if "word" in granularities:
         found["words"] = [
             {"word": word.text, "start": round(word.start_s, 3), "end": round(word.end_s, 3)}
@@ -51,7 +51,7 @@ def as_verbose_json(transcript: Transcript, granularities: Collection[str], lang
     return found
 
 
-def segment_record(number: int, segment: TranscriptSegment) -> dict[str, Any]:
+def openai_segment(number: int, segment: TranscriptSegment) -> dict[str, Any]:
     """A segment as OpenAI writes it.
 
     `avg_logprob` is the mean over the words instead of the tokens. `tokens` is empty, and `temperature`,

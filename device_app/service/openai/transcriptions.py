@@ -8,20 +8,21 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope, Send
 
 from device_app.service.errors import ServiceError, as_service_error, error_body
+from device_app.service.http.streaming import OwningStream
+from device_app.service.models import Loaded
 from device_app.service.openai.disconnect import unless_gone
 from device_app.service.openai.form import TranscriptionRequest
 from device_app.service.openai.results import as_json, as_text, as_verbose_json, usage
 from device_app.service.parameters.languages import check_language
 from device_app.service.recordings import RecordingTranscription
-from device_app.service.state import Client, Job, Service
+from device_app.service.state import Client, Job, Service, ServiceState
 
-MOST_FIELDS = 50
+MOST_FIELDS = 50  # of a form
 MOST_TEXT = 1 << 20  # bytes of a field that is not a file
 WARNING = "X-Asr-Edge-Warning"  # header of the response to a damaged recording
 
@@ -42,14 +43,15 @@ async def transcribe(request: Request, service: Service, client: Client) -> Resp
         job = stack.enter_context(service.job(client))
         work = RecordingTranscription(transcriber, wanted.file.file, wanted.file.filename or "recording")
         if wanted.stream:
-            return _EventStream(_events(work, job), stack.pop_all())
+            return OwningStream(_events(service, loaded, work, job), "text/event-stream", stack.pop_all())
         await unless_gone(request, _all(work, job))
-        await service.note(loaded, work.transcript())
+        await service.count(loaded, work.transcript())
     return _response(wanted, work, transcriber.language)
 
 
 async def _form(request: Request) -> FormData:
-    """
+    """The form in the body; its files must be closed.
+
     Raises:
         ServiceError: the body is not a form.
     """
@@ -83,6 +85,7 @@ def _reason(message: str) -> str:
 
 
 async def _all(work: RecordingTranscription, job: Job) -> None:
+    """Recognises the whole recording; `work.transcript` has the result."""
     async for _segment in work.segments(job):
         pass
 
@@ -97,31 +100,18 @@ def _response(wanted: TranscriptionRequest, work: RecordingTranscription, langua
     return PlainTextResponse(as_text(transcript, wanted.response_format), headers=headers)
 
 
-class _EventStream(StreamingResponse):
-    """Server-sent events; frees what belongs to the request when it ends, also if the client has left."""
-
-    media_type = "text/event-stream"
-
-    def __init__(self, events: AsyncIterator[str], stack: AsyncExitStack) -> None:
-        super().__init__(events, headers={"Cache-Control": "no-store"})
-        self._stack = stack
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self._stack:
-            await super().__call__(scope, receive, send)
-
-
-async def _events(work: RecordingTranscription, job: Job) -> AsyncIterator[str]:
-    """OpenAI's events: a delta for each segment as soon as it is recognised, then the whole text."""
+async def _events(service: ServiceState, loaded: Loaded, work: RecordingTranscription, job: Job) -> AsyncIterator[str]:
+    """OpenAI's server-sent events: a delta for each segment as soon as it is recognised, then the whole text."""
     separator = ""
     try:
         async for segment in work.segments(job):
             yield _event({"type": "transcript.text.delta", "delta": separator + segment.text})
             separator = " "
+        transcript = work.transcript()
+        await service.count(loaded, transcript)
     except Exception as error:  # the status has been sent, so the error is an event too
         yield _event({"type": "error", **error_body(as_service_error(error))})
         return
-    transcript = work.transcript()
     done = {"type": "transcript.text.done", "text": transcript.text, "usage": usage(transcript.duration_s)}
     yield _event({**done, **({"warning": work.warning} if work.warning else {})})
 

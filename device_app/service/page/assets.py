@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse, HTMLResponse
 from device_app.service.errors import ServiceError
 
 STATIC = Path(__file__).parent / "static"
-TYPES = {
+TYPES = {  # media types by suffix; other files are not served
     ".css": "text/css",
     ".html": "text/html",
     ".js": "text/javascript",
@@ -69,4 +69,5 @@ def _files() -> dict[str, Path]:
 
 
 def _listed() -> Iterator[Path]:
+    """The files that are served."""
     return (path for path in STATIC.rglob("*") if path.is_file() and path.suffix in TYPES)

@@ -18,11 +18,13 @@ from device_app.service.page.owner import Person
 
 router = APIRouter(prefix="/utterances")
 
-Show = Literal["unchecked", "unsure", "all"]
+Limit = Annotated[int, Query(ge=1, le=500)]
+Skipped = Annotated[int, Query(ge=0)]
+Show = Literal["unchecked", "unsure", "all"]  # which recordings; see `_is_shown`
 
 
 class Correction(BaseModel):
-    """What was said, and whether words that were not recognised are to be expected from now on."""
+    """What was said; `expect_words`: whether to add the corrected words to the owner's terms."""
 
     text: str = Field(max_length=4 * MAX_TEXT_LENGTH)
     expect_words: bool = True
@@ -30,11 +32,11 @@ class Correction(BaseModel):
 
 @router.get("")
 async def recordings(
-    person: Person, show: Show = "unchecked", limit: Annotated[int, Query(ge=1, le=500)] = 100, after: int = 0
+    person: Person, show: Show = "unchecked", limit: Limit = 100, after: Skipped = 0
 ) -> dict[str, Any]:
     """Recordings to check, and how many there are. "unsure" has the least certain first, the others the newest.
 
-    A recording leaves "unsure" when its text is saved.
+    A recording leaves "unsure" when its text is saved. `after` is how many recordings to skip.
     """
 
     def find(store: Store) -> dict[str, Any]:
@@ -50,7 +52,7 @@ async def recordings(
 
 
 @router.get("/{number}")
-async def one(number: int, person: Person) -> dict[str, Any]:
+async def recognise(number: int, person: Person) -> dict[str, Any]:
     """A recording with the words that the model recognises in it now, and how sure it is of each."""
     utterance = await person.with_store(lambda store: store.get(number))
     audio = await person.run(utterance.read)
@@ -73,7 +75,7 @@ async def audio_of(number: int, person: Person) -> FileResponse:
 
 @router.put("/{number}")
 async def correct(number: int, correction: Correction, person: Person) -> dict[str, Any]:
-    """Stores what was said. When the answer arrives, it is durable."""
+    """Stores what was said. When the answer arrives, the text is durable."""
 
     def change(store: Store) -> dict[str, Any]:
         utterance = store.set_text(number, correction.text)
@@ -90,6 +92,7 @@ async def delete(number: int, person: Person) -> None:
 
 
 def _is_shown(utterance: StoredUtterance, show: Show) -> bool:
+    """Whether an utterance is in a list: "unchecked" has no text, "unsure" is of low confidence and not yet settled."""
     if show == "unchecked":
         return utterance.text is None
     if show == "all":

@@ -21,7 +21,7 @@ Lambda = Annotated[float, Field(ge=0.0, le=2.0)]
 
 
 class Weight(BaseModel):
-    """How strongly to apply an edit; None leaves that as it is."""
+    """The scaling coefficient to apply an edit with; None leaves it as it is."""
 
     lam: Lambda | None = None
 
@@ -44,45 +44,49 @@ async def edits(person: Person) -> dict[str, Any]:
 
 @router.post("/measure")
 async def measure(person: Person) -> dict[str, Any]:
-    """Measures the versions of which a WER is missing."""
+    """Starts the task that measures the versions of which a WER is missing."""
     return await start(person, "measure", {})
 
 
 @router.post("/{edit}/revert")
 async def revert(edit: int, person: Person) -> dict[str, Any]:
-    """Removes an edit from the active version; others stay."""
-    await person.run(lambda: _applied(person.ledger(), edit))
+    """Starts the task that removes an edit from the active version; other edits stay."""
+    await person.run(lambda: _check_applied(person.ledger(), edit))
     return await start(person, "revert", {"edit": edit})
 
 
 @router.post("/{edit}/preview")
 async def preview(edit: int, weight: Weight, person: Person) -> dict[str, Any]:
-    """Measures what another weight would do. Changes nothing."""
+    """Starts the task that measures what another weight would do. Changes nothing."""
     await person.run(lambda: person.ledger().edit(edit))
     return await start(person, "preview", _arguments(edit, weight))
 
 
 @router.post("/{edit}/reweight")
 async def reweight(edit: int, weight: Weight, person: Person) -> dict[str, Any]:
-    """Applies an edit with another weight, or one that was reverted, if the gate lets it pass."""
+    """Starts the task that applies an edit with another weight, or one that was reverted, if it passes the gate."""
     await person.run(lambda: person.ledger().edit(edit))
     return await start(person, "reweight", _arguments(edit, weight))
 
 
 def _versions(ledger: Ledger) -> list[dict[str, Any]]:
-    """The versions that led to the active one; the WER of one also from what the gate measured before the next edit."""
+    """The versions that led to the active one, with the WER of each domain where one is known.
+
+    What a version lacks comes from the gate of the next edit, which measured it before that edit, and from an earlier
+    version with the same edits.
+    """
     versions = ledger.history()
     records = [asdict(version) for version in versions]
     seen: set[int] = set()
-    for place, version in enumerate(versions):
+    for index, version in enumerate(versions):
         new = {applied.edit for applied in version.applied} - seen
         for edit in map(ledger.edit, new):
-            records[place - 1]["wer"] = {**edit.before, **records[place - 1]["wer"]}
+            records[index - 1]["wer"] = {**edit.before, **records[index - 1]["wer"]}
         seen |= new
-    for place, version in enumerate(versions):  # one without an edit that was taken out equals an earlier one
-        for earlier in range(place):
+    for index, version in enumerate(versions):
+        for earlier in range(index):
             if versions[earlier].applied == version.applied:
-                records[place]["wer"] = {**records[earlier]["wer"], **records[place]["wer"]}
+                records[index]["wer"] = {**records[earlier]["wer"], **records[index]["wer"]}
     return records
 
 
@@ -90,7 +94,7 @@ def _arguments(edit: int, weight: Weight) -> dict[str, Any]:
     return {"edit": edit, **({} if weight.lam is None else {"lam": weight.lam})}
 
 
-def _applied(ledger: Ledger, edit: int) -> None:
+def _check_applied(ledger: Ledger, edit: int) -> None:
     """
     Raises:
         BadInputError: the active version does not have the edit.
@@ -100,6 +104,7 @@ def _applied(ledger: Ledger, edit: int) -> None:
 
 
 def _record(ledger: Ledger, edit: Edit) -> dict[str, Any]:
+    """An edit with its state, the settings that it was last applied with, and the WER of each domain since then."""
     used = _last_used(ledger, edit)
     settings = edit.settings if used is None else used[0].settings
     wer: Mapping[str, float] = {} if used is None else used[1].wer
@@ -108,7 +113,7 @@ def _record(ledger: Ledger, edit: Edit) -> dict[str, Any]:
         "domain": edit.domain,
         "state": ledger.state(edit),
         "settings": dict(settings),
-        "latest": {domain: wer.get(domain, after) for domain, after in edit.after.items()},
+        "latest": {domain: wer.get(domain, after) for domain, after in edit.after.items()},  # WER, a fraction
     }
 
 

@@ -26,7 +26,7 @@ from editing.errors import BlockedError, MissingDependencyError
 router = APIRouter()
 
 
-class Wanted(BaseModel):
+class LearningRequest(BaseModel):
     """What to learn."""
 
     domain: str = DEFAULT_DOMAIN
@@ -34,7 +34,7 @@ class Wanted(BaseModel):
 
 @router.get("/learning")
 async def overview(person: Person) -> dict[str, Any]:
-    """How many recordings there are, whether they suffice, and how well the model does on them, as measured last."""
+    """How many recordings each domain has, whether they suffice, and the WER on them, as measured last."""
 
     def find(store: Store) -> dict[str, Any]:
         ledger = person.ledger()
@@ -57,11 +57,11 @@ async def overview(person: Person) -> dict[str, Any]:
 
 
 @router.post("/learning")
-async def learn(wanted: Wanted, person: Person) -> dict[str, Any]:
+async def learn(chosen: LearningRequest, person: Person) -> dict[str, Any]:
     """Starts to learn from the labelled recordings of a domain."""
     if reason := _why_not():
         raise ServiceError(400, reason)
-    return await start(person, "learn", {"domain": wanted.domain})
+    return await start(person, "learn", {"domain": chosen.domain})
 
 
 @router.get("/task")
@@ -96,7 +96,7 @@ async def dismiss(person: Person) -> dict[str, Any]:
 
 
 async def start(person: Owner, kind: Kind, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Starts a task of the person's profile.
+    """Starts a task of the person's profile; returns it as it began.
 
     Raises:
         ServiceError: another one is running.
@@ -117,6 +117,7 @@ def _duration(store: Store, ledger: Ledger, domain: str) -> dict[str, Any]:
 
 
 def _why_not() -> str:
+    """Why this installation cannot learn; empty if it can."""
     try:
         need_packages("train", "learning")
     except MissingDependencyError as error:

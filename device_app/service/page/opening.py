@@ -19,19 +19,19 @@ from editing.errors import BadInputError, StorageError, one_line
 from editing.files import write_atomically
 from editing.privacy import make_folder
 
-WAIT_S = 60.0
+WAIT_S = 60.0  # in which a service that was started must answer
 LOG = "service.log"
 
 
 def is_serving(url: str, model: str | None = None) -> bool:
-    """Whether a service answers at a URL.
+    """Whether a service with the data folder of this program answers at a URL.
 
     Args:
-        url: the service.
+        url: where the service would be, without a path.
         model: the model that it must serve, an installed one or the folder of a bundle; None is any.
 
     Raises:
-        BadInputError: it has another data folder than this program, or serves another model.
+        BadInputError: the service has another data folder than this program, or serves another model.
         BundleError: there is no such model.
     """
     import httpx2 as httpx
@@ -63,12 +63,12 @@ def start_service(port: int, model: str | None, report: Callable[[str], None]) -
     Args:
         port: the port of the service.
         model: an installed model or the folder of a bundle; None is the embedded one.
-        report: receives what is done.
+        report: called with a sentence for the user on each thing that is done.
 
     Raises:
         BadInputError: the running one has another data folder or another model.
         BundleError: there is no such model.
-        StorageError: it did not start; the message names its log.
+        StorageError: the service did not start; the message names its log.
     """
     url = f"http://127.0.0.1:{port}"
     folder = service_folder()
@@ -113,13 +113,22 @@ def _process_file(folder: Path, port: int) -> Path:
 
 
 def _started(folder: Path, port: int) -> int | None:
-    """The process that `start_service` started for a port; None if another program did, or if it has ended."""
+    """The id of the process that `start_service` started for a port; None if there was none, or if it has ended."""
     try:
         process_id = int(_process_file(folder, port).read_text("ascii"))
         os.kill(process_id, 0)  # sends no signal, but fails if there is no such process
     except (OSError, ValueError, OverflowError):
         return None
-    return process_id
+    return process_id if _is_service(process_id, port) else None
+
+
+def _is_service(process_id: int, port: int) -> bool:
+    """Whether a process is the service of a port: its id may since have been given to another program."""
+    try:
+        command = Path(f"/proc/{process_id}/cmdline").read_bytes().split(b"\0")
+    except OSError:  # there is no /proc on this system
+        return True
+    return b"serve" in command and str(port).encode() in command
 
 
 def _last_line(log: Path) -> str:

@@ -74,12 +74,17 @@ class Owner:
         return Ledger(bundle)
 
     async def loaded(self) -> Loaded:
-        """The model in memory."""
+        """The model in memory, which is loaded if it is not there.
+
+        Raises:
+            AsrEdgeError: it cannot be loaded.
+        """
         return await self.service.model(self.model)
 
 
 async def owner_of(request: Request, service: Service, client: Client) -> Owner:
-    """
+    """The owner whose model the header of a request names.
+
     Raises:
         ServiceError: the request does not come from the page.
         UnknownModelError: there is no such profile.
@@ -91,4 +96,4 @@ async def owner_of(request: Request, service: Service, client: Client) -> Owner:
     return Owner(service, client, model, await run_in_threadpool(service.models.profile_of, model))
 
 
-Person = Annotated[Owner, Depends(owner_of)]
+Person = Annotated[Owner, Depends(owner_of)]  # the type of a route's parameter that receives the `Owner`

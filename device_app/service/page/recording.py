@@ -16,7 +16,7 @@ from device_app.data.store import Store
 from device_app.data.utterance import MIN_CONFIDENCE, StoredUtterance
 from device_app.recording.prompts import read_prompts
 from device_app.recording.quality import find_problems
-from device_app.recording.session import RecordingSession
+from device_app.recording.session import RecordingSession, Take
 from device_app.recording.take_recorder import MARGIN_S
 from device_app.service.page.owner import Owner, Person
 from device_app.service.page.takes import CheckedTake, Takes, received
@@ -27,13 +27,13 @@ from editing.errors import BadInputError
 router = APIRouter()
 takes = Takes()
 
-SHOWN = 3  # of the last recordings
+SHOWN = 3  # how many of the last recordings the page shows
 
 Domain = Annotated[str, Query(max_length=MAX_NAME_LENGTH)]
 Text = Annotated[str | None, Query(max_length=MAX_TEXT_LENGTH)]
 
 
-class Wanted(BaseModel):
+class SentenceRequest(BaseModel):
     """What the person records: sentences to read, or free speech; `skipped` are sentences for another day."""
 
     domain: str = DEFAULT_DOMAIN
@@ -42,14 +42,14 @@ class Wanted(BaseModel):
 
 
 @router.post("/recording")
-async def next_sentence(wanted: Wanted, person: Person) -> dict[str, Any]:
-    """The next sentence, the one that is expected to be the hardest for the model first, and how much there is."""
+async def next_sentence(chosen: SentenceRequest, person: Person) -> dict[str, Any]:
+    """The next sentence, and how much has been recorded. Sentences that are probably hard for the model come first."""
 
     def find(store: Store) -> dict[str, Any]:
-        session = _session(store, wanted.domain, free=wanted.free)
-        if wanted.skipped:
-            session.skip_all(wanted.skipped)
-        recorded = _recorded(store, wanted.domain)
+        session = _session(store, chosen.domain, free=chosen.free)
+        if chosen.skipped:
+            session.skip_all(chosen.skipped)
+        recorded = _recorded(store, chosen.domain)
         return {
             "prompt": session.current.prompt if session.current is not None else None,
             "is_over": session.current is None,
@@ -76,30 +76,35 @@ async def check_take(request: Request, person: Person, prompt: Text = None) -> d
 async def save_take(
     request: Request, person: Person, domain: Domain = DEFAULT_DOMAIN, prompt: Text = None, text: Text = None
 ) -> dict[str, Any]:
-    """Saves a take. When the answer arrives, it is durable; to send it again changes nothing.
+    """Saves a take. When the answer arrives, the take is durable; to send it again changes nothing.
 
-    `prompt` is the sentence that was read; without it, it is free speech. `text` is what was said; without it, the
-    take waits to be corrected.
+    `prompt` is the sentence that was read; without it, the take is free speech. `text` is what was said; without it,
+    the take waits to be corrected.
     """
-    found = await _checked(request, person)
-    saved = await person.with_store(lambda store: _saved(store, found, domain, prompt, text))
-    return {**_answer(found, prompt), "utterance": saved.record()}
+    checked = await _checked(request, person)
+    saved = await person.with_store(lambda store: _saved(store, checked.take, domain, prompt, text))
+    return {**_answer(checked, prompt), "utterance": saved.record()}
 
 
 async def _checked(request: Request, person: Owner) -> CheckedTake:
+    """The take in the body of a request.
+
+    Raises:
+        ServiceError, BadAudioError: as `received` and `Takes.checked`.
+    """
     wav = await received(request)
     loaded = await person.loaded()
     with person.service.job(person.client) as job:
         return await job.run(lambda: takes.checked(wav, loaded.transcriber))
 
 
-def _answer(found: CheckedTake, prompt: str | None) -> dict[str, Any]:
-    take = found.take
+def _answer(checked: CheckedTake, prompt: str | None) -> dict[str, Any]:
+    take = checked.take
     return {
         "problems": find_problems(take.quality, prompt, take.hypothesis),
         "quality": asdict(take.quality),
         "hypothesis": take.hypothesis,
-        "words": [{**asdict(word), "is_sure": word.confidence >= MIN_CONFIDENCE} for word in found.words],
+        "words": [{**asdict(word), "is_sure": word.confidence >= MIN_CONFIDENCE} for word in checked.words],
     }
 
 
@@ -126,14 +131,15 @@ def _session(store: Store, domain: str, *, free: bool) -> RecordingSession:
     return RecordingSession(store, domain, None if free else read_prompts())
 
 
-def _saved(store: Store, found: CheckedTake, domain: str, prompt: str | None, text: str | None) -> StoredUtterance:
-    sha256 = recording_of(found.take.audio).sha256
+def _saved(store: Store, take: Take, domain: str, prompt: str | None, text: str | None) -> StoredUtterance:
+    """Saves a take; returns it as it is stored, also if an earlier request has saved it."""
+    sha256 = recording_of(take.audio).sha256
     if (known := store.find(domain, sha256)) is not None:  # sent again, because the answer was lost
         return known
     session = _session(store, domain, free=prompt is None)
     session.choose(prompt)
     try:
-        return session.save(found.take, text)
+        return session.save(take, text)
     except BadInputError:
         if (known := store.find(domain, sha256)) is not None:  # saved by another request meanwhile
             return known

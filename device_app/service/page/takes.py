@@ -23,7 +23,7 @@ from device_app.recording.session import Take
 from device_app.service.errors import ServiceError
 from editing.errors import BadAudioError
 
-LARGEST = 16 << 20  # bytes: 30 s of 16-bit stereo at 96 kHz have 11 MB
+LARGEST = 16 << 20  # bytes of a WAV file: 30 s of 16-bit stereo at 96 kHz have 11 MB
 KEPT = 16  # takes that are remembered between their check and their saving
 MAX_SILENCE_S = 1.0  # by which a take may be longer than an utterance, because the silence at its ends is cut off
 WAV_FORMATS = ("WAV", "WAVEX")  # libsndfile's names: with a header of the usual kind, and of the extensible one
@@ -41,12 +41,13 @@ class Takes:
     """Decodes, measures and recognises takes; remembers the last ones, as each is checked first and saved later."""
 
     def __init__(self) -> None:
-        # Weak references: a model that was replaced is not kept, and a new one at its address is another key.
+        # By the sha256 of the file and the transcriber. Weak references: a model that was replaced is not kept, and a
+        # new one at its address is another key.
         self._known: OrderedDict[tuple[str, weakref.ref[Transcriber]], CheckedTake] = OrderedDict()
         self._voice = VoiceActivity()
 
     def checked(self, wav: bytes, transcriber: Transcriber) -> CheckedTake:
-        """The take in a WAV file.
+        """The take in a WAV file, recognised by the transcriber; takes seconds unless it is remembered.
 
         Raises:
             BadAudioError: it is not a WAV file, is empty, or has more speech than an utterance may have.
@@ -78,14 +79,19 @@ async def received(request: Request) -> bytes:
     if request.headers.get("content-type") != "audio/wav":
         raise ServiceError(415, "the take must be a WAV file (audio/wav)")
     body = bytearray()
-    async for part in request.stream():
-        body += part
+    async for chunk in request.stream():
+        body += chunk
         if len(body) > LARGEST:
             raise ServiceError(413, f"the take is too large; at most {LARGEST} bytes are accepted")
     return bytes(body)
 
 
 def _decoded(wav: bytes) -> tuple[NDArray[Any], float]:
+    """The samples, (samples,) or (samples, channels), as float32, and their rate in Hz.
+
+    Raises:
+        BadAudioError: as `Takes.checked`.
+    """
     import soundfile
 
     try:

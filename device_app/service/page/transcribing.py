@@ -9,15 +9,14 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import StreamingResponse
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
-from starlette.types import Receive, Scope, Send
+from starlette.exceptions import HTTPException
 
 from device_app.audio import media
 from device_app.data.utterance import MIN_CONFIDENCE
 from device_app.recognition.writers import Format, render, segment_record
 from device_app.service.errors import ServiceError, as_service_error
+from device_app.service.http.streaming import OwningStream
 from device_app.service.models import Loaded
 from device_app.service.page.owner import Person
 from device_app.service.recordings import RecordingTranscription
@@ -33,7 +32,7 @@ router = APIRouter()
 
 
 @router.post("/transcribe", response_model=None)
-async def transcribe(request: Request, person: Person) -> StreamingResponse:
+async def transcribe(request: Request, person: Person) -> OwningStream:
     """Transcribes a recording of any format that asr-edge reads, the field "file" of a form.
 
     The answer is one JSON object a line: `{"segment": ...}` as soon as each is recognised, then `{"files": ...}` with
@@ -43,8 +42,8 @@ async def transcribe(request: Request, person: Person) -> StreamingResponse:
         try:
             with person.service.receiving(person.client):
                 form = await stack.enter_async_context(request.form(max_files=1, max_fields=1))
-        except MultiPartException as error:
-            raise ServiceError(400, f"the form cannot be read ({error.message})") from error
+        except HTTPException as error:  # Starlette makes one of the error of the library that reads the form
+            raise ServiceError(400, f"the form cannot be read ({error.detail})") from error
         file = form.get("file")
         if not isinstance(file, UploadFile):
             raise ServiceError(400, "there is no file", parameter="file")
@@ -52,34 +51,22 @@ async def transcribe(request: Request, person: Person) -> StreamingResponse:
         job = stack.enter_context(person.service.job(person.client))
         name = file.filename or "recording"
         work = RecordingTranscription(loaded.transcriber, file.file, name)
-        return _Lines(_events(person.service, loaded, work, job, name), stack.pop_all())
-    raise AssertionError("unreachable")
+        lines = _lines(person.service, loaded, work, job, name)
+        return OwningStream(lines, "application/x-ndjson", stack.pop_all())
+    raise AssertionError("unreachable")  # for mypy: an exit stack could suppress an exception
 
 
-class _Lines(StreamingResponse):
-    """JSON lines; frees what belongs to the request when it ends, also if the client has left."""
-
-    media_type = "application/x-ndjson"
-
-    def __init__(self, lines: AsyncIterator[str], stack: AsyncExitStack) -> None:
-        super().__init__(lines, headers={"Cache-Control": "no-store"})
-        self._stack = stack
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self._stack:
-            await super().__call__(scope, receive, send)
-
-
-async def _events(
+async def _lines(
     service: ServiceState, loaded: Loaded, work: RecordingTranscription, job: Job, name: str
 ) -> AsyncIterator[str]:
+    """The lines of the answer; `name` is that of the file, for its transcript as JSON."""
     try:
         async for segment in work.segments(job):
             record = segment_record(segment)
             record["words"] = [{**word, "is_sure": word["confidence"] >= MIN_CONFIDENCE} for word in record["words"]]
             yield _line({"segment": record})
         transcript = work.transcript()
-        await service.note(loaded, transcript)
+        await service.count(loaded, transcript)
         files = {one.value: render(transcript, one, name) for one in FORMATS}
     except Exception as error:  # the status has been sent, so the error is a line too
         yield _line({"error": str(as_service_error(error).detail), "reason": _reason(error)})
@@ -95,6 +82,7 @@ async def _events(
 
 
 def _reason(error: Exception) -> str:
+    """The kind of an error, by which the page chooses its text; "" if the page has none for it."""
     if media.HINT in str(error):
         return "unknown kind"
     return "not audio" if isinstance(error, BadAudioError) else ""

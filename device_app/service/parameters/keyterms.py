@@ -12,14 +12,14 @@ from editing.errors import BadInputError
 SEPARATOR = re.compile(r"[,;\n]+")
 LONGEST_PROMPT = 10_000  # characters
 MOST_WORDS = 5  # of a keyterm; a longer part of a prompt is a sentence
-MOST_TERMS = 500
+MOST_TERMS = 500  # of a request
 
 
 def keyterms_of(prompt: str) -> list[Term]:
     """The keyterms in a prompt: its parts between commas, semicolons and line breaks, unless they are sentences.
 
     Raises:
-        ServiceError: it is too long.
+        ServiceError: the prompt is too long.
     """
     if len(prompt) > LONGEST_PROMPT:
         raise ServiceError(400, f"prompt: longer than {LONGEST_PROMPT} characters", parameter="prompt")

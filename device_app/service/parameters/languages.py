@@ -5,7 +5,7 @@ from __future__ import annotations
 from device_app.service.errors import ServiceError
 from export.bundle import DEFAULT_LANGUAGE
 
-ANY = ("", "auto")
+ANY = ("", "auto")  # values of a request that accept any language
 NAMES = {DEFAULT_LANGUAGE: "english"}  # some clients send the name, and OpenAI's API answers with it
 
 
@@ -26,7 +26,7 @@ def check_language(wanted: str, language: str) -> None:
         language: of the model, a code of ISO 639.
 
     Raises:
-        ServiceError: it is another language.
+        ServiceError: the request asks for another language than the model's.
     """
     code = wanted.strip().lower().replace("_", "-").partition("-")[0]
     if code not in (*ANY, language, name_of(language)):

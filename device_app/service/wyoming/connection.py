@@ -25,7 +25,7 @@ from device_app.service.state import ServiceState
 from device_app.service.wyoming.events import read_event
 
 ATTRIBUTION = Attribution(name="asr-edge", url="")
-LINGER_S = 1.0  # for what a client still sends after an error
+LINGER_S = 1.0  # in which what a client still sends after an error is read
 
 
 class WyomingConnection:
@@ -42,14 +42,14 @@ class WyomingConnection:
         """
         self._state, self._client = state, client
         self._reader, self._writer = reader, writer
-        self._wanted = Transcribe()
+        self._wanted = Transcribe()  # the parameters of the next transcription
         self._place = contextlib.ExitStack()  # of the transcription in progress
         self._session: LiveSession | None = None
         self._loaded: Loaded | None = None
-        self._has_text = False
+        self._has_text = False  # whether a part of the transcript has been sent
 
     async def serve(self) -> None:
-        """Answers until the client leaves, the service stops, or an event is not valid."""
+        """Answers until the client leaves, the service stops, or an error occurs, which is sent to the client."""
         try:
             while (event := await self._state.unless_stopping(self._next())) is not None:
                 await self._answer(event)
@@ -61,6 +61,11 @@ class WyomingConnection:
             self._place.close()
 
     async def _next(self) -> Event | None:
+        """The next event; None at the end of the connection.
+
+        Raises:
+            ServiceError: nothing arrived for too long, or what arrived is not an event.
+        """
         seconds = self._state.limits.idle_s
         try:
             async with asyncio.timeout(seconds):
@@ -69,7 +74,7 @@ class WyomingConnection:
             raise ServiceError(408, f"nothing was received for {seconds:g} s") from None
 
     async def _answer(self, event: Event) -> None:
-        """Events of other types are ignored, as the protocol wants it.
+        """Answers one event. Events of other types are ignored, as the protocol requires.
 
         Raises:
             ServiceError: an event lacks a field, or has one of another type.
@@ -92,6 +97,7 @@ class WyomingConnection:
             raise ServiceError(400, f"the event {event.type[:30]!r} is not complete") from error
 
     async def _begin(self, rate: int, width: int, channels: int) -> None:
+        """Begins a transcription; one in progress is dropped. `rate` is in Hz, `width` in bytes of a sample."""
         self._place.close()
         job = self._place.enter_context(self._state.live(self._client))
         self._loaded = await self._state.model(self._wanted.name or NAME)
@@ -119,10 +125,11 @@ class WyomingConnection:
         self._place.close()
         await self._write(Transcript(text=transcript.text, language=self._language))
         await self._write(TranscriptStop())
-        await self._state.note(self._loaded, transcript)
+        await self._state.count(self._loaded, transcript)
         self._wanted = Transcribe()
 
     async def _show(self, updates: Iterable[Update]) -> None:
+        """Sends the final texts among the updates."""
         for update in updates:
             if update.is_final:
                 await self._write(TranscriptChunk(text=f"{' ' if self._has_text else ''}{update.segment.text}"))
@@ -130,7 +137,7 @@ class WyomingConnection:
 
     async def _refuse(self, error: ServiceError) -> None:
         code = error.code or str(error.status_code)
-        with contextlib.suppress(OSError):  # the client has left; or a timeout, which is one too
+        with contextlib.suppress(OSError):  # the client has left; TimeoutError is a child of OSError
             await self._write(Error(text=str(error.detail), code=code))
             # Data that nobody reads would reset the connection, and the client might never see the error.
             self._writer.write_eof()
@@ -143,7 +150,7 @@ class WyomingConnection:
 
     @property
     def _language(self) -> str | None:
-        """Of the model in use; None before there is one."""
+        """The language of the model in use; None before there is one."""
         return None if self._loaded is None else self._loaded.transcriber.language
 
     async def _info(self) -> Info:

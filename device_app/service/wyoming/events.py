@@ -10,15 +10,15 @@ from wyoming.event import Event
 from device_app.service.errors import ServiceError
 from editing.json_text import JSONTextError, is_whole_number, parse_json
 
-MOST_DATA = 256 << 10  # bytes of JSON of an event
+MOST_DATA = 256 << 10  # bytes of JSON that follow the header of an event
 
 
 async def read_event(reader: asyncio.StreamReader, most_payload: int) -> Event | None:
     """Reads the next event; None at the end of the connection.
 
     Args:
-        reader: whose limit is that of a header line.
-        most_payload: bytes of audio in an event.
+        reader: its `limit` is the largest length of a header line.
+        most_payload: the largest length of an event's audio, in bytes.
 
     Raises:
         ServiceError: what arrived is not an event, or is too large.
@@ -37,7 +37,7 @@ async def read_event(reader: asyncio.StreamReader, most_payload: int) -> Event |
         payload = await reader.readexactly(size) if size else None
     except asyncio.IncompleteReadError:
         return None
-    except (JSONTextError, ValueError, TypeError) as error:  # a ValueError: the line is too long
+    except (JSONTextError, ValueError, TypeError) as error:  # asyncio's ValueError: the line is too long
         raise ServiceError(400, "not a Wyoming event") from error
     kind = header.get("type")
     if not isinstance(kind, str):
@@ -46,6 +46,10 @@ async def read_event(reader: asyncio.StreamReader, most_payload: int) -> Event |
 
 
 def _object(text: bytes) -> dict[str, Any]:
+    """
+    Raises:
+        JSONTextError: the text is not a JSON object.
+    """
     found = parse_json(text)
     if not isinstance(found, dict):
         raise JSONTextError("not an object")
@@ -53,6 +57,12 @@ def _object(text: bytes) -> dict[str, Any]:
 
 
 def _length(header: dict[str, Any], name: str, most: int) -> int:
+    """A length in bytes from a header; 0 if the header does not have it.
+
+    Raises:
+        JSONTextError: it is not a length.
+        ServiceError: it is larger than `most`.
+    """
     size = header.get(name) or 0
     if not isinstance(size, int) or not is_whole_number(size):
         raise JSONTextError(f"{name} is not a length")

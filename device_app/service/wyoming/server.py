@@ -87,7 +87,8 @@ class WyomingServer:
     async def stop(self, seconds: float) -> None:
         """Accepts no more connections, and waits for the open ones.
 
-        Set `ServiceState.stopping` first, by which they end. After `seconds`, those that are left are cancelled.
+        Set `ServiceState.stopping` first: open connections end by it. After `seconds`, those that are left are
+        cancelled.
         """
         for server in self._servers:
             server.close()
@@ -97,6 +98,7 @@ class WyomingServer:
                 task.cancel()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serves one connection and closes it; one from an address that may not connect is closed at once."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in a task
         self._tasks.add(task)

@@ -10,6 +10,7 @@ from device_app.paths import data_folder, in_profile
 from device_app.profiles import add_profile
 from device_app.service import models as models_module
 from device_app.service.models import Models, UnknownModelError
+from editing.errors import BadInputError
 from tests.conftest import until
 from tests.device_app.service.conftest import SPEECH
 
@@ -115,6 +116,22 @@ def test_a_damaged_ledger_leaves_the_old_version_serving(ledger, vector, start, 
     until(lambda: "" in state.models._failed)
     assert state.models.get() is before
     assert "not in service" in text_of(client, url)
+
+
+def test_a_change_during_a_load_that_fails_is_loaded(own_home, monkeypatch):
+    models = Models()
+    before = models.get()
+
+    def failing(*_arguments, **_options):
+        replace_in("", "second change")
+        raise BadInputError("damaged")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(models_module, "Transcriber", failing)
+        replace_in("", "use")
+        models.get()
+        until(lambda: "" in models._failed and not models._reloading)
+    until(lambda: models.get() is not before, 20)
 
 
 def test_few_profiles_are_in_memory(two_profiles, monkeypatch):

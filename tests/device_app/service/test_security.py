@@ -19,7 +19,8 @@ def test_the_names_of_loopback_are_accepted(url, client, host):
 
 
 @pytest.mark.parametrize(
-    "origin", ["https://evil.example", "null", "http://localhost:1", "http://127.0.0.1", "file://"]
+    "origin",
+    ["https://evil.example", "null", "http://localhost:1", "http://127.0.0.1", "file://", "http://[::1", "http://[x]"],
 )
 def test_another_origin_is_refused(url, client, origin):
     answer = client.get(f"{url}/v1/models", headers={"Origin": origin})

@@ -10,6 +10,7 @@ import webvtt
 from device_app.audio.samples import read
 from device_app.paths import RECORDINGS
 from device_app.service.openai.form import FORMATS
+from tests.conftest import until
 from tests.device_app.service.conftest import SPEECH
 
 
@@ -195,6 +196,21 @@ def test_what_the_service_does_not_have_is_an_error_in_openais_shape(client, url
     assert answer.status_code == status
     assert answer.json()["error"]["message"] == message
     assert answer.json()["error"].keys() == {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize("data", [{}, {"stream": "true"}])
+def test_metrics_count_the_seconds_of_audio(client, url, data):
+    def seconds():
+        (line,) = [
+            line
+            for line in client.get(f"{url}/metrics").text.splitlines()
+            if line.startswith("asr_edge_audio_seconds_total")
+        ]
+        return float(line.split()[1])
+
+    before = seconds()
+    post(client, url, data=data)
+    until(lambda: seconds() > before, 10)
 
 
 def test_metrics_count_what_was_served_without_its_content(client, url):

@@ -38,7 +38,7 @@ def start(kind: Kind, arguments: Mapping[str, Any], model: str | None) -> Task:
 
 
 def _launch(files: TaskFiles, lock: int, model: str | None) -> None:
-    """Starts the process, which inherits the lock."""
+    """Starts the process, which inherits the file descriptor `lock` and by it holds the lock."""
     with (files.folder / LOG).open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - this program itself
             [sys.executable, "-m", "device_app.service.page.tasks.work", json.dumps(model)],
@@ -65,7 +65,8 @@ def dismiss() -> Task:
     """Forgets the result of the last task.
 
     Raises:
-        BlockedError: it is still running.
+        BlockedError: the task is still running.
+        StorageError: the data folder cannot be written.
     """
     files = TaskFiles()
     with files.locked():

@@ -21,9 +21,9 @@ from editing.privacy import make_folder
 Status = Literal["none", "running", "done", "stopped", "failed", "interrupted"]
 Kind = Literal["learn", "preview", "reweight", "revert", "measure"]
 
-STATE, LOCK, STOP = "task.json", "task.lock", "task.stop"
-MAX_BYTES = 8 << 20
-EXIT_S = 10.0  # in which the process of a task that is done ends
+STATE, LOCK, STOP = "task.json", "task.lock", "task.stop"  # names of files; see `TaskFiles`
+MAX_BYTES = 8 << 20  # of the state
+EXIT_S = 10.0  # in which the process of a task that has written its result must end
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Task:
         kind: what it does; see `work`.
         arguments: the arguments of the work.
         status: "interrupted" if its process died.
-        step: what it is doing, as the reporter calls it.
+        step: what the task is doing now, as the reporter calls it.
         done, total: how far the step is; total is 0 if that is unknown.
         left_s: seconds until the step ends, as far as its rate tells; None if that is unknown.
         all_left_s: seconds until the task ends, as far as that can be told; None if that is unknown.
-        epoch, loss: the state of a fine-tuning.
+        epoch, loss: those of a fine-tuning; `loss` is the training loss, None before the first update.
         result: the result of the work, when it is done.
         error: why it failed.
     """
@@ -58,12 +58,12 @@ class Task:
 
 
 class TaskFiles:
-    """The files of the task of a profile: its state, the lock that its process holds, and the wish to stop it."""
+    """The files of the task of a profile: its state, the lock that its process holds, and the request to stop it."""
 
     def __init__(self, folder: Path | None = None) -> None:
         """
         Args:
-            folder: by default a private one in the data folder.
+            folder: made if it does not exist; None for one in the data folder of the active profile.
         """
         self.folder = folder or data_folder() / "service"
         make_folder(self.folder)
@@ -76,7 +76,7 @@ class TaskFiles:
         """
         found = self._stored()
         if found.status == "running" and not self.is_running():
-            found = self._stored()  # it may have ended between the two looks
+            found = self._stored()  # it may have ended after it was read
             if found.status == "running":
                 return replace(found, status="interrupted")
         return found
@@ -112,6 +112,8 @@ class TaskFiles:
     def locked(self) -> Iterator[int]:
         """Locks the task; yields the file descriptor. A child process that inherits it holds the lock until it ends.
 
+        Waits up to `EXIT_S` for the process of a task that has written its result.
+
         Raises:
             BlockedError: a task is running.
         """
@@ -129,7 +131,7 @@ class TaskFiles:
 
     @property
     def is_to_stop(self) -> bool:
-        """Whether the person wants the task to stop."""
+        """Whether the person has asked the task to stop."""
         return (self.folder / STOP).exists()
 
     def ask_to_stop(self) -> None:
@@ -137,7 +139,7 @@ class TaskFiles:
         (self.folder / STOP).touch(0o600)
 
     def forget_stop(self) -> None:
-        """Removes the wish to stop."""
+        """Removes the request to stop."""
         (self.folder / STOP).unlink(missing_ok=True)
 
 
@@ -148,6 +150,7 @@ def is_learning() -> bool:
 
 
 def _lock(descriptor: int) -> bool:
+    """Locks the file if it is free; returns whether this process has the lock now."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

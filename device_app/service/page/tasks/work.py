@@ -22,17 +22,22 @@ from device_app.service.page.tasks.plan import Plan
 from device_app.service.page.tasks.state import Kind, Task, TaskFiles
 from editing.errors import AsrEdgeError, BadInputError
 
-WRITE_S = 0.25  # between two writes of the progress
-LOOK_S = 0.5  # between two looks at the wish to stop, while a fine-tuning prepares and reports nothing
-AFTER_CHANGE = "checking corrected words"  # a step after the change: to stop there would not undo it
+WRITE_S = 0.25  # at least, between two writes of the progress
+RATE_S = 2.0  # in which the rate of a step is measured before it is believed
+POLL_S = 0.5  # between two checks whether to stop, while a fine-tuning prepares and reports nothing
+# `retired_terms.CHECKING`, a step after the change: to stop there would not undo it. Importing that takes a second.
+AFTER_CHANGE = "checking corrected words"
 
 
 class StoppedError(Exception):
-    """The person wants the task to stop."""
+    """The person has asked the task to stop."""
 
 
 class FileReporter:
-    """A `device_app.reporter.Reporter` that writes into the state of the task, and stops it when that is asked for."""
+    """A `device_app.reporter.Reporter` that writes into the state of the task.
+
+    Its methods raise StoppedError when the person has asked the task to stop.
+    """
 
     def __init__(self, files: TaskFiles, task: Task) -> None:
         self._files, self._task = files, task
@@ -57,7 +62,7 @@ class FileReporter:
 
     @contextmanager
     def finetuning(self) -> Iterator[OnUpdate]:
-        began, first = time.monotonic(), 0  # one that continues does not begin with the first update
+        began, first = time.monotonic(), 0  # `first`: the update at which this process begins; not 1 if it continues
 
         def show(update: int, updates: int, epoch: int, loss: float) -> None:
             nonlocal began, first
@@ -73,15 +78,21 @@ class FileReporter:
 
     @contextmanager
     def _stopping_at_any_moment(self) -> Iterator[None]:
-        """Stops the block when that is asked for, also between reports. It must change nothing that matters.
+        """Raises StoppedError in the block when the task is to stop, also between reports.
 
-        A fine-tuning computes for minutes before its first update.
+        A fine-tuning computes for minutes before its first update. The block must change nothing that matters.
         """
         if threading.current_thread() is not threading.main_thread():  # signals reach only the main thread
             yield
             return
-        before = signal.signal(signal.SIGALRM, lambda _number, _frame: self._stop_if_asked())
-        signal.setitimer(signal.ITIMER_REAL, LOOK_S, LOOK_S)
+
+        def stop(_number: int, _frame: object) -> None:
+            if self._files.is_to_stop:
+                signal.setitimer(signal.ITIMER_REAL, 0)  # raises once, so that the block can clean up
+                raise StoppedError
+
+        before = signal.signal(signal.SIGALRM, stop)
+        signal.setitimer(signal.ITIMER_REAL, POLL_S, POLL_S)
         try:
             yield
         finally:
@@ -89,7 +100,12 @@ class FileReporter:
             signal.signal(signal.SIGALRM, before)
 
     def _show(self, *, at_once: bool = False, **changes: Any) -> None:
-        """
+        """Writes changes of the task, unless others were written less than `WRITE_S` ago.
+
+        Args:
+            at_once: write in any case.
+            changes: attributes of the task.
+
         Raises:
             StoppedError: the task is to stop.
         """
@@ -114,9 +130,9 @@ class FileReporter:
 
 
 def _left_s(began: float, done: float, total: float) -> float | None:
-    """Seconds that the rest takes at the rate since `began`; None until that can be told."""
+    """Seconds that the rest takes at the rate since `began`; None until the rate is known."""
     passed = time.monotonic() - began
-    return passed / done * (total - done) if done > 0 and passed > 2 else None
+    return passed / done * (total - done) if done > 0 and passed > RATE_S else None
 
 
 def run(files: TaskFiles, model: str | None) -> Task:
@@ -194,6 +210,7 @@ def _measure(ledger: Ledger, _arguments: Mapping[str, Any], context: ExecutionCo
     return {"domains": domains, "versions": len(versions)}
 
 
+# What each kind of task does: (ledger, arguments of the task, context) -> its result.
 WORK: Mapping[Kind, Callable[[Ledger, Mapping[str, Any], ExecutionContext], dict[str, Any]]] = {
     "learn": _learn,
     "preview": _preview,

@@ -205,6 +205,7 @@ def test_a_recording_is_unsure_until_its_text_is_saved(ask, get, post, prompt):
     ask("PUT", f"/utterances/{numbers[0]}", json={"text": "These shoes are comfortable"})
     ask("PUT", f"/utterances/{numbers[1]}", json={"text": "the two are comfortable"})
     assert [one["id"] for one in get("/utterances?show=unsure")["utterances"]] == numbers[2:]
+    assert ask("GET", "/utterances?after=-1").status_code == 400
     assert get("/utterances?show=all")["total"] == 3
 
 
@@ -398,6 +399,12 @@ def test_what_is_no_recording_is_an_error(ask):
     assert found["reason"] == "not audio"
     assert "a.wav" in found["error"]
     assert ask("POST", "/transcribe", data={"x": "y"}).status_code == 400
+
+
+def test_a_form_that_cannot_be_read_is_named_as_such(ask):
+    twice = [("file", ("a.wav", b"one")), ("file", ("b.wav", b"two"))]
+    answer = ask("POST", "/transcribe", files=twice)
+    assert (answer.status_code, "the form cannot be read" in answer.text) == (400, True)
 
 
 def test_a_kind_of_file_that_needs_another_program_is_named_as_such(ask, monkeypatch):

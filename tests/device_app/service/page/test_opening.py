@@ -1,5 +1,6 @@
 """`asr-edge open` starts the service once, and opens the page."""
 
+import os
 import socket
 import subprocess
 
@@ -51,6 +52,11 @@ def test_open_starts_the_service_and_then_finds_it(service_home, port, started, 
     assert line.startswith(f"asr-edge: the service at http://127.0.0.1:{port} has another data folder than {tmp_path}")
     assert "asr-edge open --port N" in line
     assert len(opened) == 2
+
+
+def test_a_process_that_has_the_number_of_an_earlier_service_is_not_named(tmp_path):
+    opening._process_file(tmp_path, 8765).write_text(str(os.getpid()))
+    assert opening._started(tmp_path, 8765) is None
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from device_app.adaptation import retired_terms
 from device_app.service.page.tasks import work
 from device_app.service.page.tasks.state import Task, TaskFiles
 from device_app.service.page.tasks.work import FileReporter, StoppedError
@@ -28,11 +29,24 @@ def reporter(files):
 
 
 def test_a_fine_tuning_stops_also_while_it_reports_nothing(files, reporter, monkeypatch):
-    monkeypatch.setattr(work, "LOOK_S", 0.01)
+    monkeypatch.setattr(work, "POLL_S", 0.01)
     with pytest.raises(StoppedError), reporter.finetuning():
         files.ask_to_stop()
         time.sleep(30)
     time.sleep(0.05)  # the timer is off: nothing raises here
+
+
+def test_a_fine_tuning_that_stops_is_left_to_clean_up(files, reporter, monkeypatch):
+    monkeypatch.setattr(work, "POLL_S", 0.01)
+    is_cleaned_up = False
+    with pytest.raises(StoppedError), reporter.finetuning():
+        files.ask_to_stop()
+        try:
+            time.sleep(30)
+        finally:
+            time.sleep(0.05)
+            is_cleaned_up = True
+    assert is_cleaned_up
 
 
 def test_a_step_begins_only_if_nobody_wants_to_stop(files, reporter):
@@ -43,6 +57,7 @@ def test_a_step_begins_only_if_nobody_wants_to_stop(files, reporter):
 
 def test_after_the_change_a_stop_comes_too_late(files, reporter, state):
     """Otherwise the page would say that nothing was changed."""
+    assert work.AFTER_CHANGE == retired_terms.CHECKING
     files.ask_to_stop()
     with reporter.progress(work.AFTER_CHANGE, 1) as advance:
         advance(1)
