@@ -43,6 +43,7 @@ def features(model: MoonshineStreamingForConditionalGeneration, audio: torch.Ten
 
 
 def _whole_frames(audio: torch.Tensor) -> torch.Tensor:
+    """Pads audio (batch, samples) with silence to a multiple of `STEP`."""
     return torch.nn.functional.pad(audio, (0, -audio.shape[1] % STEP))
 
 
@@ -101,7 +102,7 @@ def verify_graphs(
         weights,
         load,
         lambda audio, tokens: reference_outputs(model, audio, tokens),
-        lambda audio, most: generate_tokens(model, audio, most),
+        lambda audio, max_tokens: generate_tokens(model, audio, max_tokens),
         vocabulary=bundle.config["vocab_size"],
         cache_shape=(model.config.num_attention_heads, model.config.head_dim),
         encoder_inputs=lambda audio: {
@@ -112,15 +113,15 @@ def verify_graphs(
     )
 
 
-def generate_tokens(model: MoonshineStreamingForConditionalGeneration, audio: Samples, most: int) -> list[int]:
-    """The tokens of transformers' greedy decoding: at most `most`, without special tokens."""
+def generate_tokens(model: MoonshineStreamingForConditionalGeneration, audio: Samples, max_tokens: int) -> list[int]:
+    """The tokens of transformers' greedy decoding: at most `max_tokens`, without special tokens."""
     values = _whole_frames(torch.from_numpy(audio)[None])
     with torch.no_grad():
         tokens = model.generate(
             values,
             attention_mask=torch.ones_like(values),
             decoder_start_token_id=model.config.bos_token_id,
-            max_new_tokens=most,
+            max_new_tokens=max_tokens,
             do_sample=False,
         )[0]
     special = {model.config.bos_token_id, model.config.eos_token_id}
