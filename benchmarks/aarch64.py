@@ -42,7 +42,7 @@ DIGIT_SETS = ("digits-jackson", "digits-nicolas", "digits-theo")
 RECORDING_S = (1.5, 4.0)
 COMMAND_S = (0.2, 1.6)
 COMMAND_WORDS = 2  # of a line of `census` that counts as a command: "stop", "enter five"
-FRAME = SAMPLE_RATE // 100
+FRAME = SAMPLE_RATE // 100  # samples
 SOUND = 0.03  # a frame is sound if its RMS is above this fraction of the loudest frame's
 PAUSE_FRAMES = 6  # shorter quiet parts lie within a word
 POOLED = "both"  # recordings and commands
@@ -126,17 +126,17 @@ def commands(data: Path, random: np.random.Generator) -> Iterator[tuple[str, Sam
         for one in shuffled(data / "census" / "manifest.jsonl", random):
             if words(one) <= COMMAND_WORDS:
                 samples = one.read()
-                pieces = sounds(samples)
-                if pieces:
-                    yield one.transcript, samples[pieces[0].start : pieces[-1].stop]
+                parts = sounds(samples)
+                if parts:
+                    yield one.transcript, samples[parts[0].start : parts[-1].stop]
 
     def digits(name: str) -> Iterator[tuple[str, Samples]]:
         for one in shuffled(data / name / "manifest.jsonl", random):
             samples = one.read()
-            pieces = sounds(samples)
-            if len(pieces) == words(one):  # else a digit was cut in two, or two were joined
-                choice = random.integers(len(pieces))
-                yield one.transcript.split()[choice], samples[pieces[choice]]
+            parts = sounds(samples)
+            if len(parts) == words(one):  # else a digit was cut in two, or two were joined
+                choice = random.integers(len(parts))
+                yield one.transcript.split()[choice], samples[parts[choice]]
 
     rounds = zip_longest(spoken(), *map(digits, DIGIT_SETS))
     for text, samples in (one for one in chain.from_iterable(rounds) if one is not None):
@@ -171,7 +171,7 @@ def words(utterance: Utterance) -> int:
 
 
 def sounds(samples: Samples) -> list[slice]:
-    """The parts between pauses, in samples."""
+    """The parts of a recording between pauses, as slices of its samples."""
     frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)
     level = np.sqrt(np.mean(np.square(frames), axis=1))
     loud = np.flatnonzero(level > SOUND * level.max(initial=0.0))

@@ -34,9 +34,9 @@ from device_app.data.utterance import Utterance
 from device_app.evaluation.error_rates import english, error_counts
 from device_app.recognition.options import DecodingOptions
 
-TALKERS = 6
+TALKERS = 6  # of the babble
 REVERBERATION_S = 0.5  # T60 of the simulated room
-DIRECT = 0.5  # the amplitude of the direct sound over the reverberation's first
+DIRECT = 0.5  # the amplitude of the direct sound; the reverberation behind it has an energy of 1
 
 Engine = Callable[[Samples], str]
 Degrade = Callable[[Samples, Sequence[Samples], np.random.Generator], Samples]
@@ -124,11 +124,11 @@ def engines(arguments: argparse.Namespace) -> dict[str, Engine]:
         "fp32": lambda: ours("fp32"),
         "published": lambda: latency.load_published(arguments),
     }
-    chosen = arguments.engines.split(",")
-    if "published" in chosen and (reason := latency.missing(arguments).get("published")):
+    names = arguments.engines.split(",")
+    if "published" in names and (reason := latency.missing(arguments).get("published")):
         print(f"published is left out: {reason}", file=sys.stderr)
-        chosen.remove("published")
-    return {name: known[name]() for name in chosen}
+        names.remove("published")
+    return {name: known[name]() for name in names}
 
 
 def chosen(manifest: Path, split: str | None, most: int | None) -> list[Utterance]:
@@ -151,7 +151,7 @@ def main() -> None:
     arguments = parser.parse_args()
     sets = {path.parent.name: chosen(path, arguments.split, arguments.most) for path in arguments.manifests}
     references = [one.transcript for utterances in sets.values() for one in utterances]
-    places = np.repeat(list(sets), [len(utterances) for utterances in sets.values()])
+    set_of_each = np.repeat(list(sets), [len(utterances) for utterances in sets.values()])
     speech = {name: [one.read() for one in utterances] for name, utterances in sets.items()}
     running = engines(arguments)
     report: dict[str, dict[str, Any]] = {}
@@ -165,7 +165,7 @@ def main() -> None:
             seconds = time.perf_counter() - began
             counts[name] = error_counts(references, hypotheses, english)
             row = {"all": wer(counts[name])}
-            row |= {of: wer(counts[name][places == of]) for of in sets}
+            row |= {one: wer(counts[name][set_of_each == one]) for one in sets}
             low, high = difference(next(iter(counts.values())), counts[name])
             row |= {"low": low, "high": high, "seconds": seconds}
             report[f"{condition} {name}"] = row
@@ -193,10 +193,10 @@ def difference(before: NDArray[np.int64], after: NDArray[np.int64]) -> tuple[flo
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
-def line(name: str, row: Mapping[str, float]) -> str:
-    sets = "  ".join(f"{of} {100 * row[of]:.1f}" for of in row if of not in ("all", "low", "high", "seconds"))
+def line(label: str, row: Mapping[str, float]) -> str:
+    sets = "  ".join(f"{name} {100 * row[name]:.1f}" for name in row if name not in ("all", "low", "high", "seconds"))
     interval = f"[{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
-    return f"{name:20} {100 * row['all']:5.1f} {interval:>14} {row['seconds']:6.1f} s  {sets}"
+    return f"{label:20} {100 * row['all']:5.1f} {interval:>14} {row['seconds']:6.1f} s  {sets}"
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def plain(labelled: list[Utterance]) -> float:
 
 
 def ours(labelled: list[Utterance]) -> float:
-    """Seconds of the fine-tuning in `asr-edge adapt`, including voice activity detection."""
+    """Seconds of our fine-tuning of all weights, including voice activity detection, without distillation."""
     import torch
 
     from trainer import families

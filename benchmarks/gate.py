@@ -55,7 +55,7 @@ class Source:
 
     domain: str
     utterances: int = 60
-    kind: str = "honest"  # or "exchanged" labels, or "careless": no distillation, all weights, five times the rate
+    kind: str = "honest"  # or "exchanged" labels, or "careless": no distillation, all weights, 5 x the rate, 10 epochs
     seed: int = 0
 
     @property
@@ -236,17 +236,21 @@ class Readers:
         families.load_weights(model, weights)
         moonshine.prepare(model)
         model.cuda()
+        kernel, stride = moonshine.FRONT_END[0]  # of the convolution before the group norm
         tokenizer, texts = self.bundle.tokenizer(), [""] * len(self.utterances)
         order = sorted(range(len(texts)), key=lambda i: len(self.utterances[i].read()))
         for start in range(0, len(order), 32):
             chosen = order[start : start + 32]
             audio, lengths = stacked([self.utterances[i].read() for i in chosen])
             mask = torch.arange(audio.shape[1])[None] < torch.tensor(lengths)[:, None]
-            model.model.encoder.groupnorm.frames = ((torch.tensor(lengths) - 127) // 64 + 1).cuda()
-            most = 3 + round(6.5 * audio.shape[1] / SAMPLE_RATE)  # tokens; more are repetitions
+            model.model.encoder.groupnorm.frames = ((torch.tensor(lengths) - kernel) // stride + 1).cuda()
+            longest = 3 + round(6.5 * audio.shape[1] / SAMPLE_RATE)  # tokens; more would be repetitions
             with torch.no_grad():
                 tokens = model.generate(
-                    torch.from_numpy(audio).cuda(), attention_mask=mask.cuda(), max_new_tokens=most, do_sample=False
+                    torch.from_numpy(audio).cuda(),
+                    attention_mask=mask.cuda(),
+                    max_new_tokens=longest,
+                    do_sample=False,
                 )
             for i, row in zip(chosen, tokens.tolist(), strict=True):
                 texts[i] = tokenizer.decode(row, skip_special_tokens=True)

@@ -126,12 +126,14 @@ def running(home: Path, port: int, *, tls: bool) -> Iterator[Host]:
     )
     host = Host(f"{'https' if tls else 'http'}://127.0.0.1:{port}", process.pid, folder, context)
     try:
-        while True:
+        while process.poll() is None:
             try:
                 httpx.get(f"{host.url}/v1/health", verify=context or True).raise_for_status()
                 break
             except httpx.HTTPError:
                 time.sleep(0.2)
+        else:
+            sys.exit(f"the host ended with exit code {process.returncode}; perhaps port {port} is in use")
         yield host
     finally:
         process.send_signal(signal.SIGTERM)
@@ -184,20 +186,20 @@ class Devices:
         with self.host.client(token) as client:
             while True:
                 try:
-                    answer = client.post("/v1/jobs", json=job_request)
-                    if answer.is_success:
-                        job = answer.json()
-                        answer = client.patch(
+                    response = client.post("/v1/jobs", json=job_request)
+                    if response.is_success:
+                        job = response.json()
+                        response = client.patch(
                             f"/v1/jobs/{job['id']}/dataset",
                             content=data[job["received"] :],
                             headers={"Upload-Offset": str(job["received"])},
                         )
-                        if answer.is_success and answer.json()["state"] == "queued":
+                        if response.is_success and response.json()["state"] == "queued":
                             self.accepted.append(job["id"])
                             self._end(client, job["id"], data)
                             return
-                    self.failures[answer.status_code] += 1
-                    time.sleep(min(5.0, float(answer.headers.get("Retry-After", "1"))))
+                    self.failures[response.status_code] += 1
+                    time.sleep(min(5.0, float(response.headers.get("Retry-After", "1"))))
                 except httpx.TransportError:
                     self.failures[0] += 1
                     time.sleep(1)
@@ -368,12 +370,12 @@ def upload_large(host: Host, token: str, size: int) -> float:
     began = time.monotonic()
     with host.client(token, timeout=300.0) as client:
         job = client.post("/v1/jobs", json=request(digest.hexdigest(), size)).json()
-        answer = client.patch(
+        response = client.patch(
             f"/v1/jobs/{job['id']}/dataset",
             content=(block for _ in range(size >> 20)),
             headers={"Upload-Offset": "0"},
         )
-        answer.raise_for_status()
+        response.raise_for_status()
     return time.monotonic() - began
 
 

@@ -112,8 +112,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Runs one round of one engine in this process."""
     if hasattr(os, "sched_setaffinity"):  # some engines have no thread option and use all visible cores
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
-    entries = read_manifest(arguments.manifest)
-    audio = [entry.read() for entry in entries]
+    utterances = read_manifest(arguments.manifest)
+    audio = [one.read() for one in utterances]
     speech = np.concatenate(audio)
     import onnxruntime  # noqa: F401  imported first, so that the load time is the model's, not the library's
 
@@ -136,7 +136,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "seconds": {"loading": load_s, "all recordings": whole_s, **clips},
         "memory_mb": peak_memory_mb(),
-        "wer": error_rates([entry.transcript for entry in entries], hypotheses, english).wer,
+        "wer": error_rates([one.transcript for one in utterances], hypotheses, english).wer,
         "audio_s": len(speech) / SAMPLE_RATE,
     }
 

@@ -38,7 +38,7 @@ from trainer.training.settings import FineTuningSettings
 
 Scores = NDArray[np.float64]  # (lines,)
 DENSITY = 0.5  # of `asr-edge contribute`
-FEW_SPEAKERS = 4
+FEW_SPEAKERS = 4  # up to which all speakers are trained on
 
 
 def groups(lines: Sequence[Utterance], others: Sequence[Utterance]) -> dict[str, list[Utterance]]:

@@ -126,11 +126,13 @@ def layer_flipped(one: Attacker) -> TaskVector:
 
 
 def turned_copy(one: Attacker) -> TaskVector:
+    """The vector of another device, turned by 60 degrees with noise, which is nearly orthogonal to it."""
     victim = one.others[one.number]
     return victim.scaled(np.cos(np.pi / 3)) + one.noise(victim).scaled(np.sin(np.pi / 3))
 
 
 def hidden_embeddings(one: Attacker) -> TaskVector:
+    """An honest vector with noise in the token embeddings, of 0.3 times its norm."""
     random = np.random.default_rng(one.number)
 
     def change(name: str, tensor: Array) -> Array:
@@ -162,7 +164,7 @@ def slow_drift(one: Attacker) -> TaskVector:
 
 
 def farthest(one: Attacker) -> TaskVector:
-    """Min-Max of Shejwalkar & Houmansadr 2021: no farther from any vector than two honest ones are from each other."""
+    """Min-Max (Shejwalkar & Houmansadr, NDSS 2021): as far from each vector as two honest ones are apart."""
     mean, shift = one.mean(), one.deviation().scaled(-1.0)
 
     def distance(first: TaskVector, second: TaskVector) -> float:
@@ -194,6 +196,7 @@ ATTACKS: Mapping[str, Callable[[Attacker], TaskVector]] = {
     "slow drift to exchanged labels": slow_drift,
     "another device's vector turned by 60 degrees": turned_copy,
     "token embeddings hidden in an honest vector": hidden_embeddings,
+    # A Little Is Enough (Baruch et al. 2019, arXiv 1902.06156)
     "mean less 0.3 deviations (a little is enough)": lambda one: one.mean() + one.deviation().scaled(-0.3),
     "as far as honest ones are apart (Min-Max)": farthest,
     "30 % of the entries flipped": entries_flipped,

@@ -21,7 +21,8 @@ from device_app.audio.vad import VoiceActivity
 from device_app.data.manifest import read_manifest
 from device_app.recording.quality import measure, problems
 
-TALKERS = 8
+TALKERS = 8  # of the babble
+# By artificial fault: what the warning must say to count as detected.
 FAULTS = {
     "clipped": "clipped",
     "babble": "noisy",
@@ -58,7 +59,7 @@ def main() -> None:
     options = parser.parse_args()
     voice = VoiceActivity()
     for manifest in options.manifests:
-        files = [soundfile.read(entry.file, dtype="float32") for entry in read_manifest(manifest, options.split)]
+        files = [soundfile.read(one.file, dtype="float32") for one in read_manifest(manifest, options.split)]
         recordings = [to_model_rate(samples, rate) for samples, rate in files]
         random = np.random.default_rng(0)
         alarms, found = Counter[str](), Counter[str]()

@@ -86,6 +86,8 @@ def service() -> Iterator[Running]:
                 break
             except httpx.TransportError:
                 time.sleep(0.1)
+        else:
+            sys.exit("the service did not start within 30 s")
         yield running
     finally:
         process.terminate()
@@ -199,9 +201,9 @@ def crowd(running: Running) -> None:
     def ask() -> None:
         with httpx.Client() as client:
             together.wait()
-            answer = by_http(running, client, data)
-            retry = answer.headers.get("Retry-After")
-            outcomes[f"{answer.status_code}{' with Retry-After' if retry else ''}"] += 1
+            response = by_http(running, client, data)
+            retry = response.headers.get("Retry-After")
+            outcomes[f"{response.status_code}{' with Retry-After' if retry else ''}"] += 1
 
     with ThreadPoolExecutor(100) as pool:
         for future in [pool.submit(ask) for _ in range(100)]:
@@ -224,7 +226,7 @@ def memory(running: Running, requests: int) -> None:
                     number = next(left, None)
                 if number is None:
                     return
-                if number % (requests // 10) == 0:
+                if number % max(1, requests // 10) == 0:
                     readings.append(f"{running.rss_mb():.0f}")
                 by_http(running, client, data).raise_for_status()
 
@@ -236,7 +238,13 @@ def memory(running: Running, requests: int) -> None:
 
 
 def identity(running: Running, data: Path, each: int = 15) -> None:
-    """Texts of WebSocket and Wyoming against those of `Transcriber.stream`, and WER of live audio and of files."""
+    """Whether WebSocket and Wyoming give the texts of `Transcriber.stream`; and the WER of live audio and of files.
+
+    Args:
+        running: the service.
+        data: the folder of the development sets.
+        each: recordings of each of `SETS`.
+    """
     transcriber = Transcriber(my_model(), threads=available_cores())
     references, live, files, differing = [], [], [], 0
     for name in SETS:

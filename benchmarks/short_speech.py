@@ -27,8 +27,9 @@ from device_app.recognition.options import DecodingOptions
 FRAME = SAMPLE_RATE // 100  # samples
 DIGIT_SETS = ("digits-jackson", "digits-nicolas", "digits-theo")
 SENTENCE_SETS = ("read-speech", "cv-us", "cv-canada", "telephone-prompts", "general-judge")
-GAP_FRAMES = 8  # silence between two words
-SHORTEST_FRAMES = 10  # of a word
+GAP_FRAMES = 8  # more quiet frames in a row separate two words
+SHORTEST_FRAMES = 10  # of a word; shorter runs of loud frames are clicks
+DIGIT_S = (0.18, 0.75)  # shorter or longer cuts are not a single digit
 QUIET_DB = -32.0  # frames below this level of the loudest are silence after a sentence
 
 
@@ -40,17 +41,17 @@ def levels(audio: Samples) -> Samples:
 
 
 def runs(loud: np.ndarray) -> list[tuple[int, int]]:
-    """Runs of loud frames, joined over gaps shorter than `GAP_FRAMES`."""
-    places = np.flatnonzero(loud)
-    if not len(places):
+    """First frame and the one after the last of each run of loud frames, joined over gaps up to `GAP_FRAMES`."""
+    indices = np.flatnonzero(loud)
+    if not len(indices):
         return []
-    breaks = np.flatnonzero(np.diff(places) > GAP_FRAMES)
-    starts, ends = np.r_[places[0], places[breaks + 1]], np.r_[places[breaks], places[-1]] + 1
+    breaks = np.flatnonzero(np.diff(indices) > GAP_FRAMES)
+    starts, ends = np.r_[indices[0], indices[breaks + 1]], np.r_[indices[breaks], indices[-1]] + 1
     return [(int(a), int(b)) for a, b in zip(starts, ends, strict=True) if b - a >= SHORTEST_FRAMES]
 
 
 def words_of(audio: Samples, number: int) -> list[Samples]:
-    """The words of a string of digits, at the first threshold that separates so many; else none."""
+    """The words of a string of `number` digits, cut at the first threshold that gives so many parts; none without."""
     level = levels(audio)
     for threshold_db in range(-50, -15, 2):
         if len(found := runs(level > 10 ** (threshold_db / 20))) == number:
@@ -63,7 +64,7 @@ def digits(data: Path) -> Iterator[tuple[str, Samples]]:
         for one in read_manifest(data / name / "manifest.jsonl"):
             words = one.transcript.split()
             for word, audio in zip(words, words_of(one.read(), len(words)), strict=False):
-                if 0.18 <= len(audio) / SAMPLE_RATE <= 0.75:
+                if DIGIT_S[0] <= len(audio) / SAMPLE_RATE <= DIGIT_S[1]:
                     yield word, audio
 
 

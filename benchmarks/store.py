@@ -27,7 +27,7 @@ from device_app.data.store import Store
 from device_app.data.utterance import Recording, Utterance
 from device_app.evaluation.memory import peak_memory_mb
 
-BATCH = 1000
+BATCH = 1000  # rows that are added in one transaction
 
 
 def make_corpus(source: Path, folder: Path, count: int) -> Path:

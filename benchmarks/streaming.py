@@ -21,7 +21,7 @@ from device_app.models.bundles import find_bundle
 from device_app.paths import RECORDINGS
 from device_app.recognition.transcriber import Transcriber
 
-BLOCK = SAMPLE_RATE // 20
+BLOCK = SAMPLE_RATE // 20  # samples
 
 
 def main() -> None:

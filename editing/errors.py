@@ -14,6 +14,11 @@ def one_line(text: str, max_length: int = 200) -> str:
     return shown if len(shown) <= max_length else f"{shown[:max_length]}..."
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message; the name of its type if it has no message, as a MemoryError may."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def counted(count: int, noun: str, plural: str = "") -> str:
     """A number and its noun for a message, such as "1 recording" or "2 recordings".
 

@@ -25,7 +25,7 @@ from device_app.recognition.transcriber import Transcriber
 
 READERS = 139  # of the distillation set: all those of Common Voice, and the first of LibriSpeech
 CUT_S = (4.0, 6.0)  # LibriSpeech utterances are cut at the quietest moment in this range
-FRAME = SAMPLE_RATE // 50
+FRAME = SAMPLE_RATE // 50  # samples, whose energy is compared to find the quietest moment
 COMPRESSION = 0.9  # about 28 kbit/s, which changes the embedded model's WER on general-guard from 16.8 to 17.3 %
 
 COMMON_VOICE = ("Mozilla Common Voice, English, delta 13.0", "CC0-1.0")

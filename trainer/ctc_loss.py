@@ -11,16 +11,16 @@ def ctc_loss(logits: torch.Tensor, frames: torch.Tensor, targets: Sequence[Seque
     """The CTC loss, summed over the batch; 0 for an utterance that has fewer frames than its text needs.
 
     Args:
-        logits: (batch, frames, vocabulary); the blank is the last token.
+        logits: (batch, frames, vocabulary), or their log-softmax; the blank is the last token.
         frames: (batch,), the number of frames of each utterance.
         targets: the tokens of each utterance.
     """
-    together = torch.tensor([token for target in targets for token in target], device=logits.device)
+    labels = torch.tensor([token for target in targets for token in target], device=logits.device)
     lengths = torch.tensor([len(target) for target in targets], device=logits.device)
-    probabilities = torch.log_softmax(logits.float(), dim=-1).transpose(0, 1)
+    log_probabilities = torch.log_softmax(logits.float(), dim=-1).transpose(0, 1)
     return torch.nn.functional.ctc_loss(
-        probabilities,
-        together,
+        log_probabilities,
+        labels,
         frames,
         lengths,
         blank=logits.shape[-1] - 1,

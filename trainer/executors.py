@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from device_app.extras import how_to_install
-from editing.errors import AsrEdgeError, BadInputError, MissingDependencyError, TrainingError
+from editing.errors import AsrEdgeError, BadInputError, MissingDependencyError, TrainingError, first_line
 
-CONNECT_S = 5.0
+CONNECT_S = 5.0  # within which a Ray cluster must answer
 CPUS_PER_TASK = 2  # more hardly speed up models this small
-QUEUED_TASKS_PER_SLOT = 4  # tasks submitted to Ray for each one that can run
+SUBMITTED_PER_RUNNING_TASK = 4  # tasks that are submitted to Ray for each one that its CPUs can run at once
+KILL_S = 10.0  # after which a killed process is not waited for any longer
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class _Process:
 
     def cancel(self) -> None:
         self._process.kill()
-        self._process.join(10.0)
+        self._process.join(KILL_S)
 
 
 class LocalExecutor:
@@ -141,7 +142,10 @@ class _RayTask:
 
 
 class RayExecutor:
-    """Runs tasks on a Ray cluster whose nodes share the files that the tasks read and write."""
+    """Runs tasks on a Ray cluster whose nodes share the files that the tasks read and write.
+
+    `run` leaves the cluster at its end, so it can be called only once.
+    """
 
     def __init__(self, address: str | None = None) -> None:
         """
@@ -153,6 +157,7 @@ class RayExecutor:
             BadInputError: no cluster answers at that address.
         """
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends no usage statistics
+        # A task without a GPU keeps CUDA_VISIBLE_DEVICES as it is. Ray announces this as a later default, in a warning.
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         # Ray reads its token when it is imported. Without a token, anyone who reaches a port of the
         # cluster can run code there.
@@ -176,7 +181,7 @@ class RayExecutor:
     @property
     def slots(self) -> int:
         """More than can run at once, because Ray queues tasks itself."""
-        return QUEUED_TASKS_PER_SLOT * max(1, int(self._ray.cluster_resources().get("CPU", 1)) // CPUS_PER_TASK)
+        return SUBMITTED_PER_RUNNING_TASK * max(1, int(self._ray.cluster_resources().get("CPU", 1)) // CPUS_PER_TASK)
 
     def start(self, task: Task) -> RunningTask:
         return _RayTask(self._ray, self._submit(task))
@@ -206,12 +211,11 @@ class RayExecutor:
                     ray.get(done)
                     report(f"{task.name} is done, {len(started)} left")
                 except ray.exceptions.RayTaskError as error:
-                    cause = error.as_instanceof_cause()
-                    reason = str(cause.args[0] if cause.args else cause).strip().splitlines()[-1]
-                    failure = failure or TrainingError(f"{task.name}: {reason}")
+                    lines = str(error.cause).strip().splitlines() or [type(error.cause).__name__]
+                    failure = failure or TrainingError(f"{task.name}: {lines[-1]}")
                     report(f"{task.name} failed; the other tasks continue")
                 except ray.exceptions.RayError as error:
-                    failure = failure or TrainingError(f"{task.name}: {str(error).splitlines()[0]}")
+                    failure = failure or TrainingError(f"{task.name}: {first_line(error)}")
         finally:
             ray.shutdown()
         if failure is not None:

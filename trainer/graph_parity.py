@@ -23,11 +23,23 @@ def run_graphs(
     encoder: Any,
     decoder: Any,
     cache_shape: tuple[int, int],
-    feed: Mapping[str, NDArray[Any]],
+    encoder_feed: Mapping[str, NDArray[Any]],
     tokens: NDArray[np.int64],
-) -> dict[str, NDArray[np.float32]]:
-    """The outputs of ONNX Runtime sessions, under their names; the decoder runs step by step from an empty cache."""
-    cross = dict(zip([o.name for o in encoder.get_outputs()], encoder.run(None, feed), strict=True))
+) -> Outputs:
+    """The outputs of an encoder's and a decoder's graph; the decoder runs step by step from an empty cache.
+
+    Args:
+        encoder: ONNX Runtime session of the encoder.
+        decoder: ONNX Runtime session of the decoder.
+        cache_shape: heads and head_dim of the decoder.
+        encoder_feed: the encoder's inputs, by name.
+        tokens: (batch, steps), the decoder's inputs.
+
+    Returns:
+        The encoder's outputs by name, and logits (batch, steps, vocabulary).
+    """
+    cross = dict(zip([o.name for o in encoder.get_outputs()], encoder.run(None, encoder_feed), strict=True))
+    # The decoder's first two outputs are logits and attention; the others are the cache, which it takes as "past_NAME".
     names = [output.name for output in decoder.get_outputs()][2:]
     heads, head_dim = cache_shape
     cache = [np.zeros((len(tokens), heads, 0, head_dim), np.float32)] * len(names)
@@ -60,11 +72,11 @@ def verify(
 
     Args:
         bundle: its graphs are verified.
-        weights: float32 by parameter name; those of the reference.
+        weights: float32 by parameter name; those of the model of transformers.
         load: the function `load` of the family in `device_app.recognition.families`.
         reference: audio (batch, samples) and the decoder's inputs (batch, steps) -> the outputs of transformers under
             the names of the graphs' outputs.
-        generate: audio (samples,) and a number of tokens -> the tokens of transformers' greedy decoding, at most that
+        generate: audio (samples,) and a number of tokens -> the tokens of transformers' greedy decoding, at most so
             many, without special tokens.
         vocabulary: number of tokens.
         cache_shape: heads and head_dim of the decoder.
@@ -87,7 +99,7 @@ def verify(
         for batch, seconds, steps in ((1, 0.1, 1), (1, 3.7, 9), (2, 1.3, 5), (3, 2.0, 12)):
             size = samples or round(seconds * SAMPLE_RATE)
             audio = (0.1 * random.standard_normal((batch, size))).astype(np.float32)
-            tokens = random.integers(3, vocabulary, (batch, steps))
+            tokens = random.integers(3, vocabulary, (batch, steps))  # 0 to 2 are special tokens of Moonshine
             found = run_graphs(encoder, decoder, cache_shape, encoder_inputs(audio), tokens)
             worst = max(worst, check_numbers(reference(audio, tokens), found))
         if recordings:
@@ -95,6 +107,6 @@ def verify(
             for audio in recordings:
                 hypothesis = recogniser.decode(audio)
                 # Allows one token more than an ended hypothesis has, to check that torch ends at the same token.
-                most = len(hypothesis.tokens) + hypothesis.is_complete
-                check_tokens(generate(audio, most), hypothesis.tokens)
+                max_tokens = len(hypothesis.tokens) + hypothesis.is_complete
+                check_tokens(generate(audio, max_tokens), hypothesis.tokens)
     return worst

@@ -15,22 +15,37 @@ import torchaudio
 from device_app.audio.samples import SAMPLE_RATE
 
 PREEMPHASIS = 0.97
-FFT = 512  # samples
+FFT = 512  # samples, as the next two
 WINDOW = 400
 HOP = 160
 LOG_FLOOR = 2.0**-24  # added before the logarithm
-EPSILON = 1e-5
+EPSILON = 1e-5  # added to the standard deviation, as in NeMo
 
 
 def fourier_basis(window: torch.Tensor) -> torch.Tensor:
-    """Real and imaginary parts of the windowed Fourier basis, (2 * (size // 2 + 1), 1, size), for `power_spectrum`."""
+    """The windowed Fourier basis for `power_spectrum`: its real parts, then its imaginary parts.
+
+    Args:
+        window: (size,).
+
+    Returns:
+        (2 * (size // 2 + 1), 1, size).
+    """
     size = len(window)
     angles = torch.outer(torch.arange(size // 2 + 1), torch.arange(size)).double() * (2 * math.pi / size)
     return (torch.cat([angles.cos(), -angles.sin()]).float() * window)[:, None]
 
 
 def mel_filters(size: int, bins: int) -> torch.Tensor:
-    """Mel filters with Slaney's scale and norm, (bins, size // 2 + 1, 1), for a convolution over a power spectrum."""
+    """Mel filters with Slaney's scale and norm, for a convolution over a power spectrum.
+
+    Args:
+        size: samples of the FFT.
+        bins: number of filters.
+
+    Returns:
+        (bins, size // 2 + 1, 1).
+    """
     filters = torchaudio.functional.melscale_fbanks(
         size // 2 + 1, 0.0, SAMPLE_RATE / 2, bins, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
     )
@@ -80,8 +95,8 @@ class LogMel(torch.nn.Module):
             variance = centred.square().sum(dim=1, keepdim=True) / max(1, logarithm.shape[1] - 1)
             return centred / (variance.sqrt() + EPSILON)
         frames = (lengths // HOP)[:, None, None]
-        own = torch.arange(logarithm.shape[1], device=audio.device)[None, :, None] < frames
-        mean = torch.where(own, logarithm, 0).sum(dim=1, keepdim=True) / frames
-        centred = torch.where(own, logarithm - mean, 0)
+        is_own_frame = torch.arange(logarithm.shape[1], device=audio.device)[None, :, None] < frames
+        mean = torch.where(is_own_frame, logarithm, 0).sum(dim=1, keepdim=True) / frames
+        centred = torch.where(is_own_frame, logarithm - mean, 0)
         variance = centred.square().sum(dim=1, keepdim=True) / (frames - 1).clamp(min=1)
         return centred / (variance.sqrt() + EPSILON)

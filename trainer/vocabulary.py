@@ -45,7 +45,7 @@ def subword_tokenizer(pieces: Mapping[str, int]) -> tokenizers.Tokenizer:
         [
             normalizers.NFC(),
             normalizers.Lowercase(),
-            normalizers.Replace(Regex(r"[\u2018\u2019]"), "'"),
+            normalizers.Replace(Regex(r"[\u2018\u2019]"), "'"),  # typographic apostrophes
             normalizers.Replace(Regex(r"[^\p{L}\p{M}\p{N}']+"), " "),
             normalizers.Strip(),
         ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from editing.errors import BadInputError
+from editing.errors import BadInputError, first_line
 from export.bundle import DEFAULT_LANGUAGE
 
 CARD = "README.md"
@@ -77,7 +77,7 @@ def read_card(folder: Path) -> ModelCard:
             raise ValueError(f"larger than {MAX_BYTES} bytes")
         found = metadata_load(path) or {}
     except Exception as error:  # YAML's own exceptions have no common public base
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise BadInputError(f"{path}: the model card cannot be read ({reason})") from error
     licence = _text(found.get("license"))
     if licence in ("", "other"):

@@ -54,6 +54,21 @@ def test_the_error_names_the_task_that_failed_and_the_reason(name, tmp_path):
     assert (tmp_path / "good").exists()
 
 
+def fail_without_a_message():
+    raise MemoryError
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_an_error_without_a_message_is_named_and_the_other_tasks_continue(tmp_path):
+    """Regression: the executor ended with an IndexError."""
+    pytest.importorskip("ray")
+    tasks = [Task("bad", fail_without_a_message, ()), Task("good", write, (str(tmp_path / "good"), "x"))]
+    with pytest.raises(TrainingError, match="bad: MemoryError"):
+        RayExecutor().run(tasks, lambda _message: None)
+    assert (tmp_path / "good").exists()
+
+
 @pytest.mark.slow  # Ray takes half a minute
 @pytest.mark.filterwarnings("ignore")
 def test_a_killed_worker_is_restarted(tmp_path):

@@ -1,4 +1,4 @@
-"""asr-edge lifelong: the paper's experiment, on any data, with several methods."""
+"""asr-edge lifelong: the experiment of arXiv 2406.17935 (sequential editing), with more methods, on any data."""
 
 from __future__ import annotations
 

@@ -48,11 +48,11 @@ def train(
     from trainer.training.from_scratch import train as run
 
     settings = replace(SETTINGS, epochs=epochs, seed=seed)
-    entries = [entry for manifest in manifests for entry in read_manifest(manifest)]
+    utterances = [one for manifest in manifests for one in read_manifest(manifest)]
     with progress.finetuning_progress() as show:
         tuned = run(
-            [entry for entry in entries if entry.split not in ("test", "dev")],
-            [entry for entry in entries if entry.split == "dev"],
+            [one for one in utterances if one.split not in ("test", "dev")],
+            [one for one in utterances if one.split == "dev"],
             config,
             out,
             settings,

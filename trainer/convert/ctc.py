@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCTC
 from transformers.models.auto.modeling_auto import MODEL_FOR_CTC_MAPPING_NAMES
 
 from device_app.recognition.subwords import WORD_START
-from editing.errors import BadInputError, one_line
+from editing.errors import BadInputError, first_line, one_line
 from editing.json_text import read_json
 from export.bundle import Bundle
 from export.graphs.ctc import export_auto_ctc, export_conformer_ctc
@@ -45,25 +45,24 @@ def convert(checkpoint: Checkpoint, out: Path) -> Bundle:
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
         )
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise BadInputError(
-            f"{checkpoint.source}: is not a CTC model of transformers with safetensors weights ({reason})"
+            f"{checkpoint.source}: is not a CTC model of transformers with safetensors weights ({first_line(error)})"
         ) from error
     is_parakeet = config.model_type == PARAKEET
-    tokenizer, shape = (_parakeet if is_parakeet else _from_wav2vec2)(folder, config)
+    tokenizer, architecture = (_parakeet if is_parakeet else _from_wav2vec2)(folder, config)
     family = conformer_ctc if is_parakeet else auto_ctc
-    network = family.build(shape)
-    fitting = (
-        model.state_dict() if is_parakeet else {f"model.{key}": value for key, value in model.state_dict().items()}
-    )
-    weights = {key: fitting[key].float().numpy() for key in families.state(network) if key in fitting}
+    network = family.build(architecture)
+    prefix = "" if is_parakeet else "model."  # `auto_ctc.AutoCtc` wraps the model of transformers
+    stored = {f"{prefix}{name}": tensor for name, tensor in model.state_dict().items()}
+    weights = {name: stored[name].float().numpy() for name in families.state(network) if name in stored}
     families.load_weights(network, weights)
-    record = checkpoint.record(out, "conformer-ctc" if is_parakeet else "auto-ctc", shape)
+    record = checkpoint.record(out, "conformer-ctc" if is_parakeet else "auto-ctc", architecture)
     export = export_conformer_ctc if is_parakeet else export_auto_ctc
     return write_bundle(record, tokenizer, network, export, checkpoint.licence_text)
 
 
 def _parakeet(folder: Path, config: Any) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
+    """The tokenizer without the blank, and the configuration of the family conformer-ctc."""
     blank = int(config.vocab_size) - 1
     if config.pad_token_id != blank:
         raise BadInputError(f"{folder}: its blank is token {config.pad_token_id}; expected the last token, {blank}")
@@ -87,26 +86,32 @@ def _parakeet(folder: Path, config: Any) -> tuple[tokenizers.Tokenizer, dict[str
 
 
 def _from_wav2vec2(folder: Path, config: Any) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
-    """wav2vec2's format: a vocabulary of characters, "|" between words, the padding token as the blank."""
+    """The tokenizer, and the configuration of the family auto-ctc.
+
+    In wav2vec2's format: a vocabulary of characters, "|" between words, the padding token as the blank.
+    """
     if getattr(config, "add_adapter", False):
         raise BadInputError(f"{folder}: models with an adapter after the encoder are not supported")
     numbers: Mapping[str, int] = _json(folder / "vocab.json")
     delimiter = _json(folder / "tokenizer_config.json", {}).get("word_delimiter_token", "|")
-    own = {piece: number for piece, number in numbers.items() if number != config.pad_token_id}
-    characters = _characters(own, delimiter, folder / "vocab.json")
+    without_blank = {piece: number for piece, number in numbers.items() if number != config.pad_token_id}
+    characters = _characters(without_blank, delimiter, folder / "vocab.json")
     if WORD_START not in characters:
         raise BadInputError(f"{folder / 'vocab.json'}: has no {delimiter!r} between words")
     tokenizer = subword_tokenizer({piece: index for index, piece in enumerate(characters)})
-    shape = {
+    architecture = {
         "transformers": {key: value for key, value in config.to_dict().items() if key not in NOT_ARCHITECTURE},
         "order": [*characters.values(), config.pad_token_id],
         "normalise": bool(_json(folder / "preprocessor_config.json", {}).get("do_normalize", True)),
     }
-    return tokenizer, shape
+    return tokenizer, architecture
 
 
 def _characters(numbers: Mapping[str, int], delimiter: str, path: Path) -> dict[str, int]:
-    """Maps each lower-case character and the word-start mark to its token number, in the order of the numbers."""
+    """Maps each lower-case character and the word-start mark to its token number, in the order of the numbers.
+
+    Special tokens such as <unk> are left out.
+    """
     characters: dict[str, int] = {}
     for piece, number in sorted(numbers.items(), key=lambda item: item[1]):
         if piece == delimiter:

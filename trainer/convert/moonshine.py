@@ -147,7 +147,11 @@ def write_graphs(config: Mapping[str, Any], name: str, out: Path) -> Bundle:
 
 
 def read_published_pair(source: Path) -> PublishedTensors:
-    """Reads the published int8 ONNX pair; the table in MOONSHINE.md describes its format.
+    """Reads the tensors of the published int8 ONNX pair, under the names of transformers.
+
+    A linear layer's name is that of the MatMulInteger node that multiplies with its weights; convolutions, embeddings,
+    norms and biases are initialisers under their own names. The decoder's graph has two branches of an If node, whose
+    initialisers end in "_merged_0".
 
     Raises:
         BadInputError: a file is missing or is not ONNX.
@@ -157,7 +161,7 @@ def read_published_pair(source: Path) -> PublishedTensors:
         path = source / file_name
         try:
             model = onnx.load(path)
-        except Exception as error:  # protobuf raises several kinds, none of them public
+        except Exception as error:  # protobuf raises exceptions of several classes, none of them public
             raise BadInputError(f"{path}: cannot be read as ONNX ({one_line(str(error))})") from error
         nodes = list(_all_nodes(model.graph))
         arrays = {
@@ -168,7 +172,7 @@ def read_published_pair(source: Path) -> PublishedTensors:
         tensors |= {prefix + name: tensor for name, tensor in _matmul_weights(nodes, arrays)}
         tensors |= {prefix + name: tensor for name, tensor in _other_weights(arrays)}
         if prefix:
-            # The only two float tensors of this shape are the group norm's gain and bias, in this order.
+            # The encoder's only two float tensors of this shape are the group norm's gain and bias, in this order.
             gain, bias = (a.reshape(-1) for a in arrays.values() if a.shape == (TINY["hidden_size"], 1))
             tensors |= {prefix + "groupnorm.weight": gain, prefix + "groupnorm.bias": bias}
     return tensors
@@ -177,6 +181,7 @@ def read_published_pair(source: Path) -> PublishedTensors:
 def _matmul_weights(
     nodes: list[onnx.NodeProto], arrays: Mapping[str, NDArray[Any]]
 ) -> Iterator[tuple[str, QuantisedTensor]]:
+    """The weights of linear layers, named by the nodes that multiply with them."""
     for node in nodes:
         module = re.fullmatch(r"/(.+)/MatMul_quant", node.name)
         if node.op_type != "MatMulInteger" or not module or node.input[1] not in arrays:
@@ -191,6 +196,7 @@ def _matmul_weights(
 def _other_weights(
     arrays: Mapping[str, NDArray[Any]],
 ) -> Iterator[tuple[str, NDArray[np.float32] | QuantisedTensor]]:
+    """The tensors that are stored under their own names: convolutions, embeddings, norms and all biases."""
     for stored, array in arrays.items():
         name = _renamed(stored.replace("_merged_0", ""))
         if convolution := re.fullmatch(r"(conv\d\.weight)_quantized", name):
@@ -210,6 +216,7 @@ def _other_weights(
 
 
 def _renamed(name: str) -> str:
+    """The name in transformers of a parameter, or a part of one, in the published files."""
     name = name.replace("_attn.dense", "_attn.o_proj")
     return name.replace("mlp.up_proj", "mlp.fc1").replace("mlp.down_proj", "mlp.fc2")
 

@@ -11,7 +11,7 @@ from transformers import MoonshineStreamingForConditionalGeneration
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.manifest import read_manifest
 from device_app.paths import RECORDINGS
-from editing.errors import BadInputError
+from editing.errors import BadInputError, first_line
 from export.bundle import GRAPHS, TOKENIZER, Bundle
 from export.graphs.moonshine_streaming import export_moonshine_streaming
 from trainer import families
@@ -45,19 +45,22 @@ def convert(checkpoint: Checkpoint, out: Path) -> Bundle:
         )
         tokenizer = tokenizers.Tokenizer.from_file(str(checkpoint.folder / TOKENIZER))
     except Exception as error:  # tokenizers raises bare Exception
-        reason = str(error).strip().splitlines()[0]
         raise BadInputError(
             f"{checkpoint.source}: is not a Moonshine Streaming model with safetensors weights and tokenizer.json "
-            f"({reason})"
+            f"({first_line(error)})"
         ) from error
-    found = original.config
-    encoder = found.encoder_config
-    if found.attention_bias or found.num_key_value_heads != found.num_attention_heads or encoder.frame_ms != 5.0:
+    settings = original.config
+    encoder = settings.encoder_config
+    if (
+        settings.attention_bias
+        or settings.num_key_value_heads != settings.num_attention_heads
+        or encoder.frame_ms != 5.0
+    ):
         raise BadInputError(
             f"{checkpoint.source}: has attention biases, grouped heads or other frames than 5 ms, which no published "
             "model has"
         )
-    config = {key: getattr(found, key) for key in KEPT}
+    config = {key: getattr(settings, key) for key in KEPT}
     config["encoder_config"] = {key: getattr(encoder, key) for key in KEPT_OF_ENCODER}
     model = moonshine_streaming.build(config)
     stored = original.state_dict()
@@ -74,7 +77,7 @@ def convert(checkpoint: Checkpoint, out: Path) -> Bundle:
         checkpoint.record(out, "moonshine-streaming", config),
         tokenizer,
         model,
-        lambda network, place: export_moonshine_streaming(network, place / GRAPHS),
+        lambda network, folder: export_moonshine_streaming(network, folder / GRAPHS),
         checkpoint.licence_text,
         verify,
     )

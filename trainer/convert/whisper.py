@@ -12,7 +12,7 @@ from transformers import WhisperForConditionalGeneration
 
 from device_app.data.manifest import read_manifest
 from device_app.paths import RECORDINGS
-from editing.errors import BadInputError
+from editing.errors import BadInputError, first_line
 from editing.json_text import read_json
 from export.bundle import GRAPHS, TOKENIZER, Bundle
 from export.graphs.whisper import export_whisper
@@ -45,9 +45,9 @@ def convert(checkpoint: Checkpoint, out: Path) -> Bundle:
         )
         tokenizer = tokenizers.Tokenizer.from_file(str(folder / TOKENIZER))
     except Exception as error:  # tokenizers raises bare Exception
-        reason = str(error).strip().splitlines()[0]
         raise BadInputError(
-            f"{checkpoint.source}: is not a Whisper model with safetensors weights and tokenizer.json ({reason})"
+            f"{checkpoint.source}: is not a Whisper model with safetensors weights and tokenizer.json "
+            f"({first_line(error)})"
         ) from error
     settings = {key: getattr(original.config, key) for key in KEPT}
     generation = _generation(folder)
@@ -73,13 +73,14 @@ def convert(checkpoint: Checkpoint, out: Path) -> Bundle:
         record,
         tokenizer,
         model,
-        lambda network, place: export_whisper(network, place / GRAPHS),
+        lambda network, folder: export_whisper(network, folder / GRAPHS),
         checkpoint.licence_text,
         verify,
     )
 
 
 def _generation(folder: Path) -> Mapping[str, Any]:
+    """The settings in generation_config.json; empty if the file is missing."""
     path = folder / "generation_config.json"
     try:
         found = read_json(path)
@@ -92,15 +93,15 @@ def _generation(folder: Path) -> Mapping[str, Any]:
 
 def _start(checkpoint: Checkpoint, tokenizer: tokenizers.Tokenizer, is_multilingual: bool) -> list[int]:
     """The tokens before every text: in models of several languages they name the language and the task."""
-    wanted = ["<|startoftranscript|>", "<|notimestamps|>"]
+    names = ["<|startoftranscript|>", "<|notimestamps|>"]
     if is_multilingual:
-        wanted[1:1] = [f"<|{checkpoint.language}|>", "<|transcribe|>"]
+        names[1:1] = [f"<|{checkpoint.language}|>", "<|transcribe|>"]
     tokens = []
-    for token in wanted:
-        number = tokenizer.token_to_id(token)
+    for name in names:
+        number = tokenizer.token_to_id(name)
         if number is None:
             raise BadInputError(
-                f"{checkpoint.source}: its tokenizer has no token {token}; its language is {checkpoint.language!r}, "
+                f"{checkpoint.source}: its tokenizer has no token {name}; its language is {checkpoint.language!r}, "
                 "and --language sets another one"
             )
         tokens.append(int(number))

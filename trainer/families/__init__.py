@@ -29,7 +29,13 @@ class Family(Protocol):
     """The functions that training needs; every family's module provides them."""
 
     def build(self, config: Mapping[str, Any], attention: str = "eager") -> torch.nn.Module:
-        """Builds a model of this configuration; its weights are loaded later."""
+        """Builds a model of this configuration; its weights are loaded later.
+
+        Args:
+            config: the settings under "config" in `model.json`.
+            attention: transformers' name of the attention implementation. "eager" can be exported to ONNX, "sdpa"
+                trains faster.
+        """
         ...
 
     def prepare(self, model: torch.nn.Module) -> None:
@@ -48,7 +54,7 @@ class Family(Protocol):
         targets: Sequence[Sequence[int]],
         augment: bool = False,
     ) -> tuple[torch.Tensor, int]:
-        """The summed loss of a batch, and its number of tokens.
+        """The loss of a batch in nats, summed over its tokens (a scalar), and their number.
 
         Args:
             model: after `prepare`.
@@ -62,11 +68,17 @@ class Family(Protocol):
     def log_probabilities(
         self, model: torch.nn.Module, audio: torch.Tensor, lengths: torch.Tensor, targets: Sequence[Sequence[int]]
     ) -> torch.Tensor:
-        """(frames, vocabulary) for CTC, otherwise (target tokens, vocabulary). Arguments as for `loss`."""
+        """(frames, vocabulary) for CTC, otherwise (target tokens, vocabulary), those of all utterances in turn.
+
+        Arguments as for `loss`.
+        """
         ...
 
     def features(self, model: torch.nn.Module, audio: torch.Tensor) -> torch.Tensor:
-        """The encoder's output for one utterance, (1, samples) -> (frames, size); call it before `prepare`."""
+        """The encoder's output for one utterance, (1, samples) -> (frames, size).
+
+        Call it on a model without `prepare`, after which the encoder may need the lengths of a batch.
+        """
         ...
 
 

@@ -60,9 +60,9 @@ def build(config: Mapping[str, Any], attention: str = "eager") -> AutoCtc:
             "normalise", as in `AutoCtc`.
         attention: transformers' name of the attention implementation.
     """
-    settings = {**config["transformers"], **WITHOUT_MASKING}
-    own = AutoConfig.for_model(settings.pop("model_type"), **settings)
-    model = AutoModelForCTC.from_config(own, attn_implementation=attention)
+    fields = {**config["transformers"], **WITHOUT_MASKING}
+    settings = AutoConfig.for_model(fields.pop("model_type"), **fields)
+    model = AutoModelForCTC.from_config(settings, attn_implementation=attention)
     return AutoCtc(model, config["order"], config["normalise"]).eval()
 
 

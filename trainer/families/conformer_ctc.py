@@ -1,4 +1,7 @@
-"""The paper's base in torch: a Conformer encoder with a CTC head, transformers' ParakeetForCTC."""
+"""A Conformer encoder with a CTC head in torch, transformers' ParakeetForCTC.
+
+The base model of the paper on sequential editing (arXiv 2406.17935) has this architecture.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ INTERMEDIATE_WEIGHT = 0.3  # of the CTC loss on the encoder's middle layer (Lee 
 TIME_MASKS, TIME_WIDTH = 2, 20
 BIN_MASKS, BIN_WIDTH = 2, 15
 
-# Both have 12 layers and 8 heads, as in the paper. Dropout and layer drop are off: with transformers' default
+# Both have 12 layers and 8 heads, as in that paper. Dropout and layer drop are off: with transformers' default
 # rates, a model trained on a few hundred utterances output only blanks. Augmentation prevents overfitting instead.
 CONFIGS: Mapping[str, Mapping[str, Any]] = {
     name: {
@@ -62,7 +65,7 @@ def build(config: Mapping[str, Any], attention: str = "eager") -> ParakeetForCTC
 
 
 def prepare(_model: ParakeetForCTC) -> None:
-    """Does nothing: the encoder takes a padding mask."""
+    """Does nothing: the encoder takes a padding mask (see `trainer.families.Family`)."""
 
 
 def tokenise(bundle: Bundle) -> Callable[[str], list[int]]:

@@ -16,6 +16,8 @@ from export.bundle import Bundle
 from trainer.autoregressive import TokenLoss, graph_outputs, teacher_forced, text_tokeniser
 from trainer.graph_parity import verify
 
+FRONT_END = ((127, 64), (7, 3), (3, 2))  # kernel and stride of the encoder's three convolutions
+
 
 def build(config: Mapping[str, Any], attention: str = "eager") -> MoonshineForConditionalGeneration:
     """Builds a model with random weights, in evaluation mode.
@@ -64,9 +66,6 @@ def tokenise(bundle: Bundle) -> Callable[[str], list[int]]:
     return text_tokeniser(bundle, int(bundle.config["eos_token_id"]), int(bundle.config["max_position_embeddings"]))
 
 
-FRONT_END = ((127, 64), (7, 3), (3, 2))  # kernel and stride of the three convolutions
-
-
 def features(model: MoonshineForConditionalGeneration, audio: torch.Tensor) -> torch.Tensor:
     """(frames, size) of one utterance, (1, samples) (see `trainer.families.Family`)."""
     hidden: torch.Tensor = model.model.encoder(audio).last_hidden_state
@@ -104,10 +103,10 @@ def padded_logits(
     mask = (samples < ((frames - 1) * HOP + 1)[:, None])[:, None, None]
     # transformers uses masks of four dimensions as they are; for others, it asks the GPU whether they mask anything.
     hidden = model.model.encoder(audio, attention_mask=mask).last_hidden_state
-    tokens = torch.ones(labels.shape[1], labels.shape[1], dtype=torch.bool, device=audio.device).tril()
+    causal = torch.ones(labels.shape[1], labels.shape[1], dtype=torch.bool, device=audio.device).tril()
     decoded = model.model.decoder(
         input_ids=_decoder_inputs(model, labels),
-        attention_mask=tokens[None, None],
+        attention_mask=causal[None, None],
         encoder_hidden_states=hidden,
         encoder_attention_mask=mask[..., ::HOP][..., : hidden.shape[1]],
         use_cache=False,
@@ -156,16 +155,16 @@ def verify_graphs(
         weights,
         load,
         lambda audio, tokens: reference_outputs(model, audio, tokens),
-        lambda audio, most: generate_tokens(model, audio, most),
+        lambda audio, max_tokens: generate_tokens(model, audio, max_tokens),
         vocabulary=bundle.config["vocab_size"],
         cache_shape=(heads, bundle.config["hidden_size"] // heads),
         recordings=recordings,
     )
 
 
-def generate_tokens(model: MoonshineForConditionalGeneration, audio: Samples, most: int) -> list[int]:
-    """The tokens of transformers' greedy decoding: at most `most`, without special tokens."""
+def generate_tokens(model: MoonshineForConditionalGeneration, audio: Samples, max_tokens: int) -> list[int]:
+    """The tokens of transformers' greedy decoding: at most `max_tokens`, without special tokens."""
     with torch.no_grad():
-        tokens = model.generate(torch.from_numpy(audio)[None], max_new_tokens=most, do_sample=False)[0]
+        tokens = model.generate(torch.from_numpy(audio)[None], max_new_tokens=max_tokens, do_sample=False)[0]
     special = {model.config.bos_token_id, model.config.eos_token_id}
     return [token for token in tokens.tolist() if token not in special]

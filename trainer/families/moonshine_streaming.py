@@ -33,8 +33,21 @@ def build(config: Mapping[str, Any], attention: str = "eager") -> MoonshineStrea
     return MoonshineStreamingForConditionalGeneration(settings).eval()
 
 
-def prepare(_model: MoonshineStreamingForConditionalGeneration) -> None:
-    """Does nothing: the encoder's masks leave padding out."""
+def prepare(model: MoonshineStreamingForConditionalGeneration) -> None:
+    """Cuts inputs of convolutions to the frames that they use; the encoder's masks leave padding out.
+
+    The gradient of the weights in bfloat16 (torch 2.11 on a CPU with AMX) reads memory behind the input where a stride
+    leaves its last frame unused: it was NaN in most updates of a small model.
+    """
+    for convolution in (model.model.encoder.embedder.conv1, model.model.encoder.embedder.conv2):
+        convolution.register_forward_pre_hook(_used_frames)
+
+
+def _used_frames(convolution: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """The inputs of a causal convolution, (batch, channels, frames) first, without the frames that it does not use."""
+    hidden, *others = inputs
+    unused = (hidden.shape[2] + convolution.left_pad - convolution.kernel_size[0]) % convolution.stride[0]
+    return hidden[:, :, : hidden.shape[2] - unused], *others
 
 
 def features(model: MoonshineStreamingForConditionalGeneration, audio: torch.Tensor) -> torch.Tensor:
@@ -43,6 +56,7 @@ def features(model: MoonshineStreamingForConditionalGeneration, audio: torch.Ten
 
 
 def _whole_frames(audio: torch.Tensor) -> torch.Tensor:
+    """Pads audio (batch, samples) with silence to a multiple of `STEP`."""
     return torch.nn.functional.pad(audio, (0, -audio.shape[1] % STEP))
 
 
@@ -101,7 +115,7 @@ def verify_graphs(
         weights,
         load,
         lambda audio, tokens: reference_outputs(model, audio, tokens),
-        lambda audio, most: generate_tokens(model, audio, most),
+        lambda audio, max_tokens: generate_tokens(model, audio, max_tokens),
         vocabulary=bundle.config["vocab_size"],
         cache_shape=(model.config.num_attention_heads, model.config.head_dim),
         encoder_inputs=lambda audio: {
@@ -112,15 +126,15 @@ def verify_graphs(
     )
 
 
-def generate_tokens(model: MoonshineStreamingForConditionalGeneration, audio: Samples, most: int) -> list[int]:
-    """The tokens of transformers' greedy decoding: at most `most`, without special tokens."""
+def generate_tokens(model: MoonshineStreamingForConditionalGeneration, audio: Samples, max_tokens: int) -> list[int]:
+    """The tokens of transformers' greedy decoding: at most `max_tokens`, without special tokens."""
     values = _whole_frames(torch.from_numpy(audio)[None])
     with torch.no_grad():
         tokens = model.generate(
             values,
             attention_mask=torch.ones_like(values),
             decoder_start_token_id=model.config.bos_token_id,
-            max_new_tokens=most,
+            max_new_tokens=max_tokens,
             do_sample=False,
         )[0]
     special = {model.config.bos_token_id, model.config.eos_token_id}

@@ -24,8 +24,8 @@ from trainer.graph_parity import verify
 from trainer.log_mel import fourier_basis, mel_filters, power_spectrum
 
 FFT = 400  # samples; also the length of the window
-FLOOR = 1e-10  # of the power
-RANGE = 8.0  # in powers of ten below the loudest value
+FLOOR = 1e-10  # of the mel power, before the logarithm
+RANGE = 8.0  # of the log-mel power below the loudest value, in powers of ten
 
 
 class WhisperLogMel(torch.nn.Module):
@@ -84,6 +84,7 @@ def features(model: WhisperForConditionalGeneration, audio: torch.Tensor) -> tor
 
 
 def _encode(model: WhisperForConditionalGeneration, audio: torch.Tensor) -> torch.Tensor:
+    """The encoder's output (batch, frames, size) of audio (batch, samples), padded to the model's length."""
     samples = model.front_end.samples
     with torch.autocast(audio.device.type, enabled=False):
         padded = torch.nn.functional.pad(audio[:, :samples].float(), (0, max(0, samples - audio.shape[1])))
@@ -134,7 +135,7 @@ def verify_graphs(
         weights,
         load,
         lambda audio, tokens: reference_outputs(model, audio, tokens),
-        lambda audio, most: generate_tokens(model, bundle, audio, most),
+        lambda audio, max_tokens: generate_tokens(model, bundle, audio, max_tokens),
         vocabulary=settings["vocab_size"],
         cache_shape=(heads, settings["d_model"] // heads),
         samples=model.front_end.samples,
@@ -142,8 +143,10 @@ def verify_graphs(
     )
 
 
-def generate_tokens(model: WhisperForConditionalGeneration, bundle: Bundle, audio: Samples, most: int) -> list[int]:
-    """The tokens of transformers' greedy decoding: at most `most`, without special tokens.
+def generate_tokens(
+    model: WhisperForConditionalGeneration, bundle: Bundle, audio: Samples, max_tokens: int
+) -> list[int]:
+    """The tokens of transformers' greedy decoding: at most `max_tokens`, without special tokens.
 
     With the features of transformers' own extractor, and with the bundle's start tokens and suppressed ones.
     """
@@ -159,7 +162,7 @@ def generate_tokens(model: WhisperForConditionalGeneration, bundle: Bundle, audi
         decoder_start_token_id=config["start"][0],
         eos_token_id=end,
         pad_token_id=end,
-        max_new_tokens=most,
+        max_new_tokens=max_tokens,
         do_sample=False,
         num_beams=1,
     )

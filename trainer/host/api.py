@@ -28,8 +28,8 @@ from trainer.host.serving.json_bodies import JsonBodies
 from trainer.host.serving.statuses import EVERY, OF_JOB, WITH_TOKEN, add_error_handlers, errors, upload_cancelled
 from trainer.host.uploads import append_body
 
-POLL_S = 0.5
-STALLED_S = 30.0  # jobs are looked at every 0.3 s, and removing old files takes seconds
+POLL_S = 0.5  # between two looks at a job's state or a device's token
+STALLED_S = 30.0  # the jobs' states are read every 0.3 s; between, removing old files takes seconds
 KEEP_ALIVE_S = 15.0  # sends an event at least so often, because a silent connection may be dead
 
 Sha256 = Annotated[str, PathParameter(pattern=r"^[0-9a-f]{64}$")]
@@ -40,10 +40,14 @@ class JobStatus(BaseModel):
     """The state of a job.
 
     Attributes:
+        key: the idempotency key of the request.
         place: the number of jobs before it in the queue.
         received: bytes of the dataset received so far, of `bytes`.
         progress: step, steps, epoch, loss per token and seconds left, while the job runs.
+        error: why the job failed.
         statement, signature: the host's signed statement about the task vector.
+        result: training losses by epoch, and seconds of fine-tuning, once the job is done.
+        created: seconds since 1970.
     """
 
     id: str
@@ -84,6 +88,7 @@ class Offer(BaseModel):
     signature: str
 
 
+# The OpenAPI description of a request whose body is a file; FastAPI cannot derive it, as the body is streamed.
 _BYTES: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -292,15 +297,15 @@ def _check_upload(host: HostState, job: Job, offset: int) -> int:
 
 
 def _is_wanted(host: HostState, name: str, device: Device) -> Callable[[], Awaitable[bool]]:
-    """Whether an upload may continue: it was not cancelled, and the device's token was not revoked."""
-    checked, is_revoked = -POLL_S, False
+    """Returns a function that says whether an upload may continue: not cancelled, the device's token not revoked."""
+    checked_at, is_revoked = -POLL_S, False
 
     async def ask() -> bool:
-        nonlocal checked, is_revoked
+        nonlocal checked_at, is_revoked
         if name not in host.uploading or is_revoked:
             return False
-        if time.monotonic() - checked >= POLL_S:  # not for each of the many chunks of a large upload
-            checked = time.monotonic()
+        if time.monotonic() - checked_at >= POLL_S:  # not for each of the many chunks of a large upload
+            checked_at = time.monotonic()
             is_revoked = await run_in_threadpool(host.jobs.database.is_revoked, device.id)
         return not is_revoked
 
@@ -339,12 +344,12 @@ def make_api(host_state: HostState) -> FastAPI:
     """The application; jobs are processed from its start to its shutdown."""
 
     @asynccontextmanager
-    async def life(_api: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_api: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(host_state.jobs.start)
         yield
         await run_in_threadpool(host_state.jobs.stop)
 
-    api = FastAPI(title="asr-edge host", version="1", lifespan=life, docs_url=None, redoc_url=None)
+    api = FastAPI(title="asr-edge host", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     api.state.host_state = host_state
     api.include_router(router)
     api.add_middleware(JsonBodies, limit=host_state.jobs.limits.json_bytes)

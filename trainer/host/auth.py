@@ -17,7 +17,7 @@ from device_app.remote.signatures import Signer
 from trainer.host.database import Device, Job
 from trainer.host.jobs import Jobs
 
-RETRY_AFTER_S = 5
+RETRY_AFTER_S = 5  # that a client waits after "too many" or "not now"
 BAD_TOKENS_PER_MINUTE = 20  # per address
 
 Identity = Annotated[str, PathParameter(pattern=r"^[0-9a-f]{32}$", description="A job's id.")]
@@ -32,8 +32,10 @@ class HostState:
         jobs: the host's jobs, with its database and limits.
         signer: the host's keys.
         folder: the host's folder.
-        allows_anonymous: accept requests without a token; only for a host that no other machine can reach.
-        uploading: uploads in progress: ids of jobs, and of devices that contribute. Removing one ends it.
+        allows_anonymous: whether requests without a token are accepted; only for a host that no other machine can
+            reach.
+        uploading: the names of uploads in progress: a job's id, or "contribution of" and a device's id. To remove a
+            name ends its upload.
     """
 
     jobs: Jobs
@@ -61,7 +63,7 @@ class HostState:
         device: Device | None = None
         if token is None and self.allows_anonymous:
             device = database.local_device()
-        elif token:  # checked first: neighbours behind one address must not lock each other out
+        elif token:  # before the limit on wrong tokens: devices behind one address must not lock each other out
             device = database.device_with_token(token)
         if device is None:
             if not self._limiter.hit(self._bad_token_limit, address):

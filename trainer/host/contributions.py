@@ -15,17 +15,35 @@ NAME = "the task vector"  # used in errors in place of its path on the host
 
 
 def vector_file(folder: Path, vector: str) -> Path:
-    """The file of a contributed or merged vector on the host."""
+    """The file of a contributed or merged vector on the host.
+
+    Args:
+        folder: the host's folder.
+        vector: SHA-256 of the file, by which the host names a vector.
+    """
     return folder / "fleet" / f"{vector}.safetensors"
 
 
 def incoming_file(folder: Path, device: int) -> Path:
-    """A new temporary file for an upload from a device."""
+    """A new temporary file in the host's folder for an upload from a device.
+
+    Args:
+        folder: the host's folder.
+        device: the device's id; 0 for a file that the host writes itself.
+    """
     return folder / "fleet" / "incoming" / f"{device}-{secrets.token_hex(8)}"
 
 
 def accept_contribution(database: Database, folder: Path, device: Device, group: str, vector: str, path: Path) -> None:
-    """Adds an uploaded vector to a group's contributions.
+    """Adds an uploaded vector to a group's contributions; removes the vector that it replaces.
+
+    Args:
+        database: the host's database.
+        folder: the host's folder.
+        device: the device that contributes.
+        group: the device's group.
+        vector: the announced SHA-256 of the file.
+        path: the uploaded file, which is moved.
 
     Raises:
         BadInputError: its SHA-256 is not `vector`.
@@ -36,8 +54,9 @@ def accept_contribution(database: Database, folder: Path, device: Device, group:
     origin = read_origin(path, name=NAME)
     base = find_base(origin.base)
     if base is None:
-        taken_from = one_line(origin.base[:8])
-        raise TaskVectorError(f"{NAME}: taken from base {taken_from}, which is not installed on this host")
+        raise TaskVectorError(
+            f"{NAME}: taken from base {one_line(origin.base[:8])}, which is not installed on this host"
+        )
     try:
         shapes = base.shapes()
     except BundleError:
@@ -45,7 +64,6 @@ def accept_contribution(database: Database, folder: Path, device: Device, group:
             f"{NAME}: its base {origin.base[:8]} is damaged on this host; contact its owner"
         ) from None
     check_file(path, origin.base, shapes, name=NAME)
-    target = vector_file(folder, vector)
-    path.replace(target)
+    path.replace(vector_file(folder, vector))
     for old in database.contribute(device.id, group, origin.base, vector, {"scores": dict(origin.scores)}):
         vector_file(folder, old).unlink(missing_ok=True)

@@ -28,6 +28,7 @@ from editing.privacy import make_folder, private_folder
 State = Literal["uploading", "queued", "running", "done", "failed", "cancelled"]
 UNFINISHED: Sequence[State] = ("uploading", "queued", "running")
 
+# The column "fleet" is the name of a group of devices.
 SCHEMA = """
 CREATE TABLE device (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, token_sha256 TEXT NOT NULL UNIQUE, fleet TEXT NOT NULL,
@@ -62,7 +63,13 @@ MIGRATIONS: Sequence[Migration] = (_tables,)
 
 @dataclass(frozen=True)
 class Device:
-    """A device that may send jobs. `fleet` is the group with which it shares task vectors, or ""."""
+    """A device that may send jobs.
+
+    Attributes:
+        id, name: both are unique.
+        fleet: the group with which it shares task vectors, or "".
+        created, revoked: seconds since 1970; `revoked` is None as long as its token is valid.
+    """
 
     id: int
     name: str
@@ -73,7 +80,20 @@ class Device:
 
 @dataclass(frozen=True)
 class Job:
-    """A request of a device to fine-tune on one domain; times are seconds since 1970."""
+    """A request of a device to fine-tune on one domain.
+
+    Attributes:
+        number: the position in the order of creation.
+        id: chosen by the host.
+        device: the id of the device.
+        key: an idempotency key, chosen by the device.
+        request: see `trainer.host.schemas.TrainingRequest`; without the fields that the device did not send.
+        attempts: how often a worker has died.
+        error: why it failed.
+        statement, signature: the host's signed statement about the task vector.
+        result: "losses" by epoch and "seconds" of fine-tuning.
+        created, changed: seconds since 1970; `changed` is the time of the last transition.
+    """
 
     number: int
     id: str
@@ -92,7 +112,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Contribution:
-    """A task vector that a device contributed to its fleet, and the device's statement about it."""
+    """A task vector that a device contributed to its group, and the device's statement about it."""
 
     device: str
     vector: str
@@ -134,7 +154,7 @@ class Database:
 
     # Devices
 
-    def add_device(self, name: str, fleet: str = "") -> str:
+    def add_device(self, name: str, group: str = "") -> str:
         """Adds a device and returns its token. Only the token's hash is stored.
 
         A device of this name whose token was revoked is renamed; its jobs and contributions remain its own.
@@ -151,7 +171,7 @@ class Database:
                 )
                 database.execute(
                     "INSERT INTO device (name, token_sha256, fleet, created) VALUES (?, ?, ?, ?)",
-                    (name, hash_token(token), fleet, time.time()),
+                    (name, hash_token(token), group, time.time()),
                 )
         except sqlite3.IntegrityError:
             raise BadInputError(f"a device {name!r} already exists; revoke its token, or choose another name") from None
@@ -220,14 +240,14 @@ class Database:
                 (secrets.token_hex(16), device, key, text, now, now),
             )
             row = database.execute(f"{SELECT} WHERE device = ? AND key = ?", (device, key)).fetchone()
-        if row[4] != text:
+        if row[COLUMNS.index("request")] != text:
             raise BadInputError("this key was used for another request")
         return _job(row), bool(added.rowcount)
 
     def job(self, identity: str, device: int | None = None) -> Job | None:
         """The job with this id, or None. With `device`, only a job of that device."""
         row = self._connection().execute(f"{SELECT} WHERE id = ?", (identity,)).fetchone()
-        return _job(row) if row is not None and device in (None, row[2]) else None
+        return _job(row) if row is not None and device in (None, row[COLUMNS.index("device")]) else None
 
     def has_job(self, device: int, key: str) -> bool:
         """Whether the device has a job with this key."""
@@ -304,23 +324,23 @@ class Database:
             )
         return moved.rowcount == 1
 
-    # Fleets
+    # Groups
 
     def contribute(
-        self, device: int, fleet: str, base: str, vector: str, statement: Mapping[str, Any]
+        self, device: int, group: str, base: str, vector: str, statement: Mapping[str, Any]
     ) -> Sequence[str]:
-        """Records a task vector contributed to a fleet; it replaces the device's previous one.
+        """Records a task vector contributed to a group; it replaces the device's previous one.
 
         Returns:
             Vectors that are no longer used, so that their files can be removed.
         """
         with self._transaction() as database:
             before = database.execute(
-                "SELECT vector FROM contribution WHERE device = ? AND fleet = ? AND base = ?", (device, fleet, base)
+                "SELECT vector FROM contribution WHERE device = ? AND fleet = ? AND base = ?", (device, group, base)
             ).fetchall()
             database.execute(
                 "INSERT OR REPLACE INTO contribution VALUES (?, ?, ?, ?, ?, ?)",
-                (device, fleet, base, vector, json.dumps(statement), time.time()),
+                (device, group, base, vector, json.dumps(statement), time.time()),
             )
             given = {one for (one,) in database.execute("SELECT vector FROM contribution")}
             offered = {one for (one,) in database.execute("SELECT vector FROM fleet_vector")}
@@ -336,44 +356,45 @@ class Database:
             database.execute("DELETE FROM contribution WHERE vector = ?", (vector,))
             return database.execute("SELECT 1 FROM fleet_vector WHERE vector = ?", (vector,)).fetchone() is None
 
-    def contributions(self, fleet: str, base: str) -> list[Contribution]:
+    def contributions(self, group: str, base: str) -> list[Contribution]:
         """The contributions of devices whose token is not revoked."""
         rows = self._connection().execute(
             "SELECT name, vector, statement FROM contribution c JOIN device ON device.id = c.device "
             "WHERE c.fleet = ? AND base = ? AND revoked IS NULL ORDER BY name",
-            (fleet, base),
+            (group, base),
         )
         return [
             Contribution(name, vector, translated(json.loads(statement), STATEMENT)) for name, vector, statement in rows
         ]
 
-    def offer(self, fleet: str, base: str, vector: str, statement: str, signature: str, report: str) -> None:
-        """Records the merged vector that the host offers to a fleet from now on."""
+    def offer(self, group: str, base: str, vector: str, statement: str, signature: str, report: str) -> None:
+        """Records the merged vector that the host offers to a group from now on."""
         with self._transaction() as database:
             database.execute(
                 "INSERT INTO fleet_vector (fleet, base, vector, statement, signature, report, created) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (fleet, base, vector, statement, signature, report, time.time()),
+                (group, base, vector, statement, signature, report, time.time()),
             )
 
-    def offered(self, fleet: str, base: str) -> tuple[str, str, str] | None:
-        """The merged vector that the host offers to a fleet: its hash, statement and signature."""
+    def offered(self, group: str, base: str) -> tuple[str, str, str] | None:
+        """The merged vector that the host offers to a group: its hash, statement and signature."""
         found: tuple[str, str, str] | None = (
             self._connection()
             .execute(
                 "SELECT vector, statement, signature FROM fleet_vector WHERE fleet = ? AND base = ? "
                 "ORDER BY number DESC LIMIT 1",
-                (fleet, base),
+                (group, base),
             )
             .fetchone()
         )
         return found
 
 
-SELECT = (
-    "SELECT number, id, device, key, request, state, attempts, error, statement, signature, result, created, changed "
-    "FROM job"
+COLUMNS = (
+    *("number", "id", "device", "key", "request", "state", "attempts", "error", "statement", "signature", "result"),
+    *("created", "changed"),
 )
+SELECT = f"SELECT {', '.join(COLUMNS)} FROM job"  # noqa: S608
 
 
 def _job(row: Sequence[Any]) -> Job:

@@ -23,7 +23,7 @@ from trainer.host.job_folder import JobFolder
 if TYPE_CHECKING:
     from trainer.training.loop import Progress
 
-PROGRESS_S = 0.5
+PROGRESS_S = 0.5  # between two writes of the progress
 
 
 def finetune_job(folder: Path) -> None:
@@ -38,7 +38,7 @@ def finetune_job(folder: Path) -> None:
     from trainer.training.finetuning import finetune_for_training_set
     from trainer.training.settings import FineTuningSettings
 
-    private_folder(folder)  # may be a new process
+    private_folder(folder)  # in a new process too, which does not know that the folder is private
     job = JobFolder(folder)
     request = job.read_request()
     settings = {**request["settings"]}
@@ -64,12 +64,12 @@ def finetune_job(folder: Path) -> None:
 
 def _progress_writer(job: JobFolder) -> Callable[[Progress], None]:
     """Returns a function that writes the progress every `PROGRESS_S`, and at the last step."""
-    written = 0.0
+    written_at = -PROGRESS_S
 
     def write(at: Progress) -> None:
-        nonlocal written
-        if time.monotonic() - written > PROGRESS_S or at.step == at.steps:
-            written = time.monotonic()
+        nonlocal written_at
+        if time.monotonic() - written_at > PROGRESS_S or at.step == at.steps:
+            written_at = time.monotonic()
             job.write_progress(
                 {"step": at.step, "steps": at.steps, "epoch": at.epoch, "loss": at.loss, "left_s": at.left_s}
             )

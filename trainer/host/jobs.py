@@ -25,9 +25,9 @@ from trainer.host.retention import Retention
 from trainer.host.serving.disk import DiskReserve
 from trainer.host.worker import run_job
 
-POLL_S = 0.3
-RETRY_S = 5.0
-CLEAN_UP_S = 60.0
+POLL_S = 0.3  # between two updates of the jobs
+RETRY_S = 5.0  # after an update that failed
+CLEAN_UP_S = 60.0  # between two removals of files that are no longer needed
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Jobs:
         disk: the reserve of the host's disk.
         ended: the number of jobs that have ended since the start, by state.
         training_s: seconds of fine-tuning since the start.
-        queued, running: the number of jobs when the thread last looked.
+        queued, running: the number of jobs in these states when the thread last read them.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Jobs:
         """The number of bytes of the dataset received so far."""
         try:
             return self.archive(job).stat().st_size
-        except OSError:
+        except OSError:  # nothing yet; or after the upload, removed with the recordings
             return int(job.request["dataset"]["bytes"]) if job.state != "uploading" else 0
 
     def progress(self, job: Job) -> dict[str, Any] | None:
@@ -133,7 +133,7 @@ class Jobs:
             self._files(job).remove()
 
     def remove_upload(self, job: Job) -> None:
-        """Removes what was received of a dataset, so that a full disk has no part of it."""
+        """Removes what was received of a dataset, so that it does not fill the disk."""
         self.archive(job).unlink(missing_ok=True)
 
     def cancel(self, job: Job) -> None:
@@ -170,7 +170,7 @@ class Jobs:
         return self._thread is not None and self._thread.is_alive()
 
     def waiting_s(self) -> float:
-        """Seconds since the thread last looked at the jobs; many if the disk of the host's folder stalls."""
+        """Seconds since the thread last read the jobs' states; many if the disk of the host's folder stalls."""
         return time.monotonic() - self._observed_at
 
     def _observe(self) -> None:
@@ -228,8 +228,8 @@ class Jobs:
                 self.database.transition(job.id, ["running"], "queued")
             elif job.attempts + 1 >= self.limits.attempts:
                 self._fail(job, f"the worker died {self.limits.attempts} times; perhaps the host has too little memory")
-            elif self.database.transition(job.id, ["running"], "queued", attempts=job.attempts + 1):
-                return
+            else:
+                self.database.transition(job.id, ["running"], "queued", attempts=job.attempts + 1)
             return
         if "error" in result:
             self._fail(job, str(result["error"]))
@@ -245,9 +245,9 @@ class Jobs:
                 "vector": result["vector"],
             }
         )
-        shown = {"losses": result["losses"], "seconds": result["seconds"]}
+        summary = {"losses": result["losses"], "seconds": result["seconds"]}
         if self.database.transition(
-            job.id, ["running"], "done", statement=statement, signature=signature, result=shown
+            job.id, ["running"], "done", statement=statement, signature=signature, result=summary
         ):
             self.ended["done"] += 1
             log.info("a job is done")

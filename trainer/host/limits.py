@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """
+    """What a host accepts, and how long it keeps things.
+
     Attributes:
         archive_bytes: per dataset.
         device_bytes: datasets of one device's jobs that have not ended.
@@ -21,12 +22,12 @@ class Limits:
         training_s: fine-tuning time per job.
         idle_timeout_s: an upload without data for this long is aborted.
         uploads: concurrent uploads.
-        upload_hours: after which an unfinished upload is abandoned. Of this time, and of the next three, only
-            what the host saw passing counts, as the clock may jump.
+        upload_hours: after which an unfinished upload is abandoned. Of this limit and the next three, only hours in
+            which the host ran count (`trainer.host.retention`).
         keep_hours: how long task vectors are kept for download.
         record_hours: how long jobs that have ended are remembered.
         contribution_hours: how long contributed task vectors are kept.
-        attempts: how often a job is started whose worker dies.
+        attempts: how often a job is started in all if its worker dies each time.
     """
 
     archive_bytes: int = 4 << 30

@@ -18,10 +18,10 @@ class JobMetrics:
 
     def collect(self) -> Iterator[Metric]:
         """The current values."""
-        waiting = GaugeMetricFamily("asr_edge_jobs", "Jobs that have not ended.", labels=["state"])
+        unfinished = GaugeMetricFamily("asr_edge_jobs", "Jobs that have not ended.", labels=["state"])
         for state in UNFINISHED:
-            waiting.add_metric([state], self._jobs.database.count(state))
-        yield waiting
+            unfinished.add_metric([state], self._jobs.database.count(state))
+        yield unfinished
         ended = CounterMetricFamily("asr_edge_jobs_ended", "Jobs that have ended since the start.", labels=["state"])
         for name, count in self._jobs.ended.items():
             ended.add_metric([name], count)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from editing.errors import TrainingError
+from editing.errors import TrainingError, first_line
 from trainer.executors import CPUS_PER_TASK
 from trainer.host.job_training import finetune_job
 
 MIN_SPEECH_S = 2 * 3600.0  # below this, starting more workers costs more time than they save
 MAX_WORKERS = 16
-MAX_FAILURES = 3
+MAX_FAILURES = 3  # restarts of all workers after one has died
 
 
 def workers_for(seconds: float) -> int:
@@ -56,7 +56,7 @@ def finetune_job_together(folder: Path, workers: int) -> None:
     try:
         trainer.fit()
     except Exception as error:  # Ray Train raises exceptions without a common base class
-        raise TrainingError(f"fine-tuning with {workers} workers failed: {str(error).splitlines()[0]}") from error
+        raise TrainingError(f"fine-tuning with {workers} workers failed: {first_line(error)}") from error
 
 
 def _finetune_share(config: dict[str, str]) -> None:

@@ -23,7 +23,7 @@ HOUR_S = 3600.0
 
 
 class SeenAges:
-    """The seconds for which the host has seen each of some things unchanged."""
+    """For how many seconds the host has seen each file, record or upload unchanged."""
 
     def __init__(self, path: Path) -> None:
         """
@@ -39,10 +39,10 @@ class SeenAges:
                 self._ages = {name: float(age) for name, age in record.items() if is_number(age)}
 
     def update(self, names: Iterable[str]) -> Mapping[str, float]:
-        """Adds the time since the last call to the ages of these things; forgets all others.
+        """Adds the time since the last call to the ages of these names; forgets all others.
 
         Args:
-            names: what exists now. A thing that changes should change its name.
+            names: of everything that exists now. What changes gets another name, so that its age begins at 0.
 
         Returns:
             Seconds by name. New names have 0.
@@ -56,14 +56,14 @@ class SeenAges:
 
 
 class Retention:
-    """Removes leftovers of killed workers and uploads, and what has been kept long enough."""
+    """Removes leftovers of killed workers and uploads, and whatever is older than its limit."""
 
     def __init__(self, folder: Path, database: Database, limits: Limits, *, keep: bool) -> None:
         """
         Args:
             folder: the host's folder.
             database: the host's database.
-            limits: how long things are kept.
+            limits: how long each kind of file and record is kept.
             keep: keep recordings after a job has ended.
         """
         self._host, self._database, self._limits, self._keep = folder, database, limits, keep
@@ -95,7 +95,7 @@ class Retention:
         return JobFolder(self._host / "jobs" / identity)
 
     def _name(self, job: Job) -> str:
-        """Changes whenever the job's state changes or bytes arrive."""
+        """The job's name for `SeenAges`; another one whenever its state changes or bytes arrive."""
         received = 0
         if job.state == "uploading":
             with contextlib.suppress(OSError):

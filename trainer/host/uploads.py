@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from editing.privacy import make_folder
 from trainer.host.serving.disk import DiskReserve
 
-BUFFER_BYTES = 1 << 20
+BUFFER_BYTES = 1 << 20  # that are collected before each write
 
 
 async def append_body(
@@ -32,7 +32,8 @@ async def append_body(
         limit: the most bytes that are accepted.
         idle_timeout_s: the upload fails after this long without data.
         disk: the disk of the file; its reserve stays free.
-        is_wanted: asked at each chunk and each write; False ends the upload.
+        is_wanted: called at each chunk and each write. Once it returns False, the upload ends, and bytes that are not
+            written yet are discarded.
 
     Returns:
         The number of bytes appended.

@@ -24,7 +24,7 @@ def run_job(folder: Path) -> None:
     Raises:
         OSError: the folder cannot be read or written.
     """
-    private_folder(folder)  # may be a new process
+    private_folder(folder)  # in a new process too, which does not know that the folder is private
     job = JobFolder(folder)
     with job.locked():  # an abandoned worker may still be running
         if job.has_result() or not job.has_request():

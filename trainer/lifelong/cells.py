@@ -51,10 +51,8 @@ class Cell:
 
     def average_by_step(self) -> list[float]:
         """The mean WER over the domains seen so far, after each step; first the base's, if its domain is known."""
-        known = len(self._experiment.seen) - len(self._experiment.order)
-        return [
-            self.average(self._experiment.seen[: known + step], step) for step in range(1 - bool(known), len(self.wer))
-        ]
+        seen = [self._experiment.seen_after(step) for step in range(len(self.wer))]
+        return [self.average(domains, step) for step, domains in enumerate(seen) if domains]
 
     def backward_transfer(self) -> float | None:
         """BWT over the seen domains (see `device_app.evaluation.transfer`); None for a single domain."""
@@ -66,8 +64,10 @@ class Cell:
 
     def forward_transfer(self) -> float | None:
         """FWT: how much earlier steps lowered each domain's WER before its own step; None for a single domain."""
-        known = len(self._experiment.seen) - len(self._experiment.order)
-        gains = [self.wer[0, known + n - 1] - self.wer[n - 1, known + n - 1] for n in range(2, len(self.wer))]
+        gains = []
+        for step in range(2, len(self.wer)):
+            column = len(self._experiment.seen_after(step)) - 1  # of the step's own domain
+            gains.append(self.wer[0, column] - self.wer[step - 1, column])
         return float(np.mean(gains)) if gains else None
 
     def rates(self, domains: Sequence[str]) -> NDArray[np.float64]:

@@ -16,8 +16,9 @@ from trainer.lifelong.methods import find_methods
 from trainer.training.settings import FineTuningSettings
 
 KEYS = ("base", "base_domain", "order", "never_trained", "methods", "seeds", "manifests", "fine_tuning", "settings")
-FINE_TUNING_KEYS = {one.name for one in fields(FineTuningSettings)} - {"scope", "seed"}  # of the method, and `seeds`
-SEEDS = Range(0, 4_000_000, is_whole=True)  # of each, the run derives one for each step: seed * 1000 + step < 2**32
+# Not the scope, which the method decides, and not the seed, which follows from `seeds`.
+FINE_TUNING_KEYS = {one.name for one in fields(FineTuningSettings)} - {"scope", "seed"}
+SEEDS = Range(0, 4_000_000, is_whole=True)  # so that `step_seed` is below 2**32
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,18 @@ class Experiment:
     def all_domains(self) -> list[str]:
         """All domains, in the order of the columns of R, the WER of each domain after each step."""
         return [*self.seen, *self.never_trained]
+
+    def seen_after(self, step: int) -> list[str]:
+        """The domains seen after a step, counted from 1: the base's own, if known, and the first `step` in order.
+
+        Step 0 is the base; it has seen its own domain, if known.
+        """
+        return self.seen[: len(self.seen) - len(self.order) + step]
+
+
+def step_seed(seed: int, step: int) -> int:
+    """The seed of the fine-tuning of a step, counted from 1, in a run with one of the experiment's seeds."""
+    return seed * 1000 + step
 
 
 def read_experiment(path: Path) -> Experiment:
@@ -102,9 +115,10 @@ def _wrong_types(record: Mapping[str, Any]) -> list[str]:
     return [*found, *(f"{key} must not be empty" for key in ("order", "methods", "seeds") if not required.get(key))]
 
 
-def _wrong_list(key: str, values: object, kind: type, of: str) -> Iterator[str]:
+def _wrong_list(key: str, values: object, kind: type, kinds: str) -> Iterator[str]:
+    """The mistakes of a list whose values must be of a type (`kinds` for people) and distinct."""
     if not isinstance(values, list) or any(type(value) is not kind for value in values):
-        yield f"{key} must be a list of {of}"
+        yield f"{key} must be a list of {kinds}"
     elif len(set(values)) < len(values):
         yield f"{key} names something twice"
 

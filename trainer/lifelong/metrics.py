@@ -29,7 +29,7 @@ def relative_reduction(wer: float, reference: float) -> float | None:
 
 
 def coverage(wer: float, fine_tuned: float, separate: float) -> float:
-    """Coverage: 0 at the WER of fine-tuning, 1 at that of separate models, linear in between.
+    """Coverage: 0 at the WER of fine-tuning, 1 at that of separate models, linear in between and beyond.
 
     As in CL-MASR and in KU Leuven's work.
 

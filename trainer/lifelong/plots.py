@@ -36,7 +36,7 @@ def _draw_averages(results: Mapping[str, Any], order: Sequence[str], path: Path)
     axes = figure.subplots()
     steps = ["the base", *order][-len(results["seen"]) :]  # omits the base if its domain is unknown
     for index, (method, record) in enumerate(ranked(results)):
-        style = "-" if index < 10 else "--"
+        style = "-" if index < 10 else "--"  # matplotlib has ten colours
         axes.plot(
             range(len(steps)),
             100 * np.array(record["by_step"]),

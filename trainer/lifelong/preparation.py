@@ -50,7 +50,7 @@ def load_domains(experiment: Experiment) -> dict[str, Domain]:
 
 
 def with_limited_base_domain(experiment: Experiment, domains: Mapping[str, Domain]) -> dict[str, Domain]:
-    """Cuts the training split of the base's own domain to the size of the largest other one, for rehearsal methods."""
+    """Limits the base's own domain to as many training utterances as the largest other one, for rehearsal methods."""
     first = experiment.base_domain
     if first is None:
         return dict(domains)
@@ -107,7 +107,7 @@ class TrainingExamples:
         return self._examples[domain]
 
     def _prepared(self, utterances: Sequence[Utterance]) -> list[tuple[str, int, int, str]]:
-        """File, first and last sample, and text of each utterance with speech."""
+        """Of each utterance with speech: its file, its first sample and the one after its last, and its text."""
         transcriber = Transcriber(self._bundle, threads=self._threads)
         hypotheses = [transcriber.transcribe(one.read(), SAMPLE_RATE).text for one in utterances]
         texts = [one.transcript for one in utterances]

@@ -21,7 +21,7 @@ from trainer.lifelong.metrics import coverage, relative_reduction, significance,
 from trainer.lifelong.run_folder import RunFolder
 from trainer.lifelong.tables import csv_of, summary
 
-UPPER_BOUND = "separate"
+UPPER_BOUND = "separate"  # the method of `trainer.lifelong.methods.references` at which coverage is 1
 
 Cells = Mapping[str, Mapping[int, Cell]]  # by method and seed; each method has at least one cell
 

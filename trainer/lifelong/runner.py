@@ -17,7 +17,7 @@ from editing.method import Tensors
 from export.bundle import Bundle
 from export.weights import read_weights, write_weights
 from trainer.executors import Executor, LocalExecutor, Task
-from trainer.lifelong.config import Experiment
+from trainer.lifelong.config import Experiment, step_seed
 from trainer.lifelong.method import FineTune, Method, Mixture, Step
 from trainer.lifelong.methods import find_methods
 from trainer.lifelong.methods.references import REFERENCE
@@ -135,7 +135,7 @@ class Run:
             training=self.examples.of(domain),
             earlier=self._earlier(number),
             memory=memory,
-            finetune=self.fine_tuner(seed * 1000 + number, is_distilled=method.name != REFERENCE),
+            finetune=self.fine_tuner(step_seed(seed, number), is_distilled=method.name != REFERENCE),
             learning_rate=self.settings.learning_rate,
             seed=seed,
         )

@@ -19,7 +19,7 @@ from trainer.lifelong.method import Mixture, StepResult
 from trainer.lifelong.metrics import WordErrors
 from trainer.lifelong.preparation import Domain
 
-Cut = tuple[Path, int, int | None]  # a recording, and the first and last sample of an utterance in it
+AudioKey = tuple[Path, int, int | None]  # of an utterance: the file, the first sample, and the one after the last
 
 
 class Scorer:
@@ -40,25 +40,26 @@ class Scorer:
         Raises:
             BadAudioError: a recording cannot be read.
         """
-        audio = {_cut(one): one.read() for name in names for one in self._domains[name].test}
-        hypotheses: dict[Cut, str] = {}
-        for weights, cuts in _models(result, audio):
+        audio = {_audio_key(one): one.read() for name in names for one in self._domains[name].test}
+        hypotheses: dict[AudioKey, str] = {}
+        for weights, keys in _models(result, audio):
             with temporarily_baked(self._bundle, weights) as folder:
                 transcriber = Transcriber(self._bundle, threads=self._threads, folder=folder)
-                hypotheses |= {cut: transcriber.transcribe(audio[cut], SAMPLE_RATE).text for cut in cuts}
+                hypotheses |= {key: transcriber.transcribe(audio[key], SAMPLE_RATE).text for key in keys}
         found: dict[str, WordErrors] = {}
         for name in names:
             test = self._domains[name].test
-            counts = error_counts([one.transcript for one in test], [hypotheses[_cut(one)] for one in test], basic)
+            references = [one.transcript for one in test]
+            counts = error_counts(references, [hypotheses[_audio_key(one)] for one in test], basic)
             found[name] = {"wrong": counts[:, 0].tolist(), "words": counts[:, 1].tolist()}
         return found
 
 
-def _cut(utterance: Utterance) -> Cut:
+def _audio_key(utterance: Utterance) -> AudioKey:
     return utterance.file, utterance.start, utterance.end
 
 
-def _models(result: StepResult, audio: Mapping[Cut, Samples]) -> Iterator[tuple[Tensors, Sequence[Cut]]]:
+def _models(result: StepResult, audio: Mapping[AudioKey, Samples]) -> Iterator[tuple[Tensors, Sequence[AudioKey]]]:
     """Yields the weights of each model and the utterances to transcribe with it.
 
     The shares of a mixture are rounded to tenths, so that several utterances can share a model.
@@ -66,11 +67,11 @@ def _models(result: StepResult, audio: Mapping[Cut, Samples]) -> Iterator[tuple[
     if not isinstance(result, Mixture):
         yield result, list(audio)
         return
-    groups: dict[tuple[float, ...], list[Cut]] = {}
-    for cut, samples in audio.items():
-        groups.setdefault(in_tenths(result.route(samples)), []).append(cut)
-    for shares, cuts in groups.items():
-        yield result.weights(shares), cuts
+    groups: dict[tuple[float, ...], list[AudioKey]] = {}
+    for key, samples in audio.items():
+        groups.setdefault(in_tenths(result.route(samples)), []).append(key)
+    for shares, keys in groups.items():
+        yield result.weights(shares), keys
 
 
 def in_tenths(shares: NDArray[np.float64]) -> tuple[float, ...]:

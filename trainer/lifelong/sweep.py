@@ -17,7 +17,7 @@ from editing.method import Tensors
 from editing.methods import METHODS
 from editing.task_vector import apply
 from export.weights import read_weights, write_weights
-from trainer.lifelong.config import Experiment
+from trainer.lifelong.config import Experiment, step_seed
 from trainer.lifelong.metrics import wer
 from trainer.lifelong.preparation import load_domains
 from trainer.lifelong.run_folder import open_run_folder
@@ -25,7 +25,7 @@ from trainer.lifelong.runner import Report, Run
 
 LAMBDAS = tuple(round(0.1 * n, 1) for n in range(1, 10))
 DENSITIES = LAMBDAS
-# The weights from which the next step starts are merged with the paper's settings.
+# The weights from which the next step starts are merged with the settings of the paper (arXiv 2406.17935).
 NEXT_STEP_SETTINGS = {"lam": 0.6, "density": 0.5}
 
 
@@ -49,7 +49,7 @@ def sweep(
         out: the folder for the results.
         report: receives progress messages.
         lambdas, densities: the grid.
-        utterances: use only so many utterances of each test split; None for all.
+        utterances: of each test split, only the first so many are used; None for all.
         threads: for the recogniser.
         on_done: called after each pair.
 
@@ -111,7 +111,7 @@ def _finetuned_weights(run: Run, step: _Step, theta: Tensors, report: Report) ->
         return read_weights(path)
     report(f"fine-tuning on {step.domain} ({step.number} of {len(run.experiment.order)})")
     began = time.perf_counter()
-    tuned = run.fine_tuner(run.experiment.seeds[0] * 1000 + step.number)(theta, run.examples.of(step.domain))
+    tuned = run.fine_tuner(step_seed(run.experiment.seeds[0], step.number))(theta, run.examples.of(step.domain))
     step.record |= {"tuning_s": time.perf_counter() - began, "merging_s": 0.0, "recognition_s": 0.0}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_weights(path, dict(tuned))
@@ -137,7 +137,7 @@ class _Grid:
     def score(self, step: _Step, theta: Tensors, vector: Tensors) -> None:
         """Merges a step's task vector with every unscored pair, and scores the domains seen so far."""
         experiment = self.run.experiment
-        seen = experiment.seen[: len(experiment.seen) - len(experiment.order) + step.number]
+        seen = experiment.seen_after(step.number)
         done = step.done()
         for density in self.densities:
             missing = [lam for lam in self.lambdas if (lam, density) not in done]
@@ -150,10 +150,10 @@ class _Grid:
                 began = time.perf_counter()
                 scaled = {name: np.float32(lam) * tensor for name, tensor in trimmed.items()}
                 weights = apply(theta, scaled, out=scaled)
-                merged = time.perf_counter()
+                merged_at = time.perf_counter()
                 errors = self.run.scorer.score(weights, seen)
-                step.record["merging_s"] += merged - began
-                step.record["recognition_s"] += time.perf_counter() - merged
+                step.record["merging_s"] += merged_at - began
+                step.record["recognition_s"] += time.perf_counter() - merged_at
                 rates = {name: wer(one) for name, one in errors.items()}
                 average = float(np.mean(list(rates.values())))
                 step.record["cells"].append({"lam": lam, "density": density, "wer": rates, "average_wer": average})

@@ -82,7 +82,7 @@ class Checkpoint:
         self._written_at = time.monotonic()
 
     def write_if_due(self, state: TrainingState) -> None:
-        """Writes the file if the last checkpoint is older than `CHECKPOINT_S`.
+        """Writes the file if this run's last checkpoint, or its start, is longer ago than `CHECKPOINT_S`.
 
         Raises:
             StorageError: the disk is full or the folder cannot be written.
@@ -122,7 +122,9 @@ class Checkpoint:
                     return TrainingState()
                 stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             weights = {name: stored[f"weight/{name}"] for name in self._model.changing}
-            moments = {name: {key: stored[f"{key}/{name}"] for key in OPTIMIZER_STATE} for name in self._model.trained}
+            optimizer_states = {
+                name: {key: stored[f"{key}/{name}"] for key in OPTIMIZER_STATE} for name in self._model.trained
+            }
             state = TrainingState(
                 record["step"], record["done_s"], record["audio_s"], record["losses"], *record["sums"]
             )
@@ -132,8 +134,8 @@ class Checkpoint:
         with torch.no_grad():
             for name, weight in weights.items():
                 self._model.changing[name].copy_(weight)
-        for name, moment in moments.items():
-            self._optimizer.state[self._model.trained[name]] = moment
+        for name, optimizer_state in optimizer_states.items():
+            self._optimizer.state[self._model.trained[name]] = optimizer_state
         self._stopping.validation_losses = validation_losses
         self._stopping.best = {
             key.removeprefix("best/"): tensor for key, tensor in stored.items() if key.startswith("best/")

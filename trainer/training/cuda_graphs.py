@@ -17,8 +17,9 @@ from trainer.training.distillation import TopK
 from trainer.training.loader import Microbatch
 from trainer.training.model import TrainableModel
 
+# A batch is padded to one of these numbers of rows, and to a multiple of so many samples (half a second) and tokens.
 ROWS = (1, 2, 3, 4, 6, 8, 10, 12, 16)
-SAMPLES_STEP = 8_000  # half a second
+SAMPLES_STEP = 8_000
 TOKENS_STEP = 16
 MAX_OUTPUTS = 4096  # rows times tokens of a graph; each takes 131 kB in the embedded model, several times over
 WARM_UPS = 2  # before a capture, in which libraries must not allocate their workspaces
@@ -56,13 +57,14 @@ class PaddedBatch:
         loss: the loss of the last batch, not scaled.
     """
 
-    def __init__(self, model: TrainableModel, family: families.PaddedFamily, shape: Shape, outputs: int = 0) -> None:
+    def __init__(self, model: TrainableModel, family: families.PaddedFamily, shape: Shape, top_k: int = 0) -> None:
         """
         Args:
             model: its trained parameters have gradients, to which those of the batch are added.
             family: the family of the model.
             shape: the shape of the padded batch.
-            outputs: for distillation, how many likeliest outputs are kept for each token; 0 for the cross-entropy.
+            top_k: for distillation, how many of the starting model's likeliest outputs are kept for each token; 0
+                for the cross-entropy.
         """
         device, self._shape = model.device, shape
         self._model, self._family, self._trained = model, family, list(model.trained.values())
@@ -72,19 +74,19 @@ class PaddedBatch:
         self._labels = _Buffer((rows, tokens), torch.long, device)
         self._scale = _Buffer((), torch.float32, device)
         self.loss = torch.zeros((), device=device)
-        self._before = TopK(
-            torch.zeros(rows * tokens, outputs, dtype=torch.long, device=device),
-            torch.zeros(rows * tokens, outputs, device=device),
+        self._teacher_outputs = TopK(
+            torch.zeros(rows * tokens, top_k, dtype=torch.long, device=device),
+            torch.zeros(rows * tokens, top_k, device=device),
             torch.zeros(rows * tokens, device=device),
         )
 
-    def load(self, microbatch: Microbatch, scale: float, before: TopK | None = None) -> None:
+    def load(self, microbatch: Microbatch, scale: float, teacher_outputs: TopK | None = None) -> None:
         """Copies a batch into the buffers.
 
         Args:
             microbatch: fits in the shape.
             scale: a factor of the gradients.
-            before: for distillation, the starting model's outputs for all tokens in turn.
+            teacher_outputs: for distillation, the outputs of the starting model for all tokens in turn.
         """
         count, samples = microbatch.audio.shape
         audio, lengths, labels = self._audio.host, self._lengths.host, self._labels.host
@@ -96,17 +98,21 @@ class PaddedBatch:
         for row, tokens in zip(labels, microbatch.tokens, strict=False):
             row[: len(tokens)] = torch.tensor(tokens)
         self._scale.host.fill_(scale)
-        if before is not None:
+        if teacher_outputs is not None:
             rows = (labels.reshape(-1) >= 0).nonzero()[:, 0].to(self.loss.device)
-            self._before.outputs.index_copy_(0, rows, before.outputs)
-            self._before.log_probabilities.index_copy_(0, rows, before.log_probabilities)
-            self._before.rest.index_copy_(0, rows, before.rest)
+            self._teacher_outputs.outputs.index_copy_(0, rows, teacher_outputs.outputs)
+            self._teacher_outputs.log_probabilities.index_copy_(0, rows, teacher_outputs.log_probabilities)
+            self._teacher_outputs.rest.index_copy_(0, rows, teacher_outputs.rest)
         for buffer in (self._audio, self._lengths, self._labels, self._scale):
             buffer.send()
 
     def gradients(self) -> Sequence[torch.Tensor | None]:
-        """Computes the loss of the batch in the buffers, and its gradients times a scale, shaped as the parameters."""
-        labels, is_distillation = self._labels.tensor, self._before.outputs.shape[1] > 0
+        """Computes the loss of the batch in the buffers, and its gradients times the scale in its buffer.
+
+        Returns:
+            The gradient of each trained parameter; None for those that the loss does not depend on.
+        """
+        labels, is_distillation = self._labels.tensor, self._teacher_outputs.outputs.shape[1] > 0
         if is_distillation:
             self._model.network.eval()
         else:
@@ -115,7 +121,7 @@ class PaddedBatch:
         logits = self._family.padded_logits(self._model.network, *inputs).flatten(0, 1)
         flat = labels.flatten()
         if is_distillation:
-            divergences = self._before.divergences(torch.log_softmax(logits, dim=-1))
+            divergences = self._teacher_outputs.divergences(torch.log_softmax(logits, dim=-1))
             loss = torch.where(flat >= 0, divergences, 0).sum() / (flat >= 0).sum()
         else:
             loss = torch.nn.functional.cross_entropy(logits, flat, ignore_index=-1, reduction="sum")
@@ -123,7 +129,7 @@ class PaddedBatch:
         return torch.autograd.grad(loss * self._scale.tensor, self._trained, allow_unused=True)
 
     def add_gradients(self) -> None:
-        """Computes the loss, and adds the gradients to those of the parameters."""
+        """Computes the loss, and adds the gradients to those of the parameters (`grad`)."""
         with torch.enable_grad():
             found = self.gradients()
         for parameter, new in zip(self._trained, found, strict=True):
@@ -145,7 +151,7 @@ class _Buffer:
 class GraphedGradients:
     """Computes gradients with one graph for each shape.
 
-    Every update must read the loss before the next batch is loaded, as buffers and memory are reused.
+    The caller reads a loss in every update, which waits for the GPU: the next update overwrites buffers and memory.
     """
 
     def __init__(self, model: TrainableModel, family: families.PaddedFamily) -> None:
@@ -167,38 +173,39 @@ class GraphedGradients:
         """The number of graphs."""
         return len(self._ready)
 
-    def add(self, microbatch: Microbatch, scale: float, before: TopK | None = None) -> torch.Tensor | None:
+    def add(self, microbatch: Microbatch, scale: float, teacher_outputs: TopK | None = None) -> torch.Tensor | None:
         """Adds the gradients of a batch to those of the parameters.
 
         Args:
             microbatch: the batch.
             scale: a factor of the gradients.
-            before: for distillation, the starting model's outputs; otherwise the loss is the summed cross-entropy.
+            teacher_outputs: for distillation, the outputs of the starting model; None for the cross-entropy.
 
         Returns:
-            The loss, not scaled; None if the batch has no graph, and nothing was computed.
+            The loss, not scaled: the summed cross-entropy, or for distillation the mean divergence per token. None if
+            the batch has no graph, and nothing was computed.
         """
         shape = Shape.of(microbatch)
         if shape is None or self.has_failed:
             return None
-        key = shape, 0 if before is None else before.outputs.shape[1]
+        key = shape, 0 if teacher_outputs is None else teacher_outputs.outputs.shape[1]
         self._seen[key] += 1
         if self._seen[key] == 1:
             return None
         try:
-            batch, replay = self._ready.get(key) or self._capture(key, microbatch, scale, before)
+            batch, replay = self._ready.get(key) or self._capture(key, microbatch, scale, teacher_outputs)
         except RuntimeError:  # a version of torch or transformers whose operations cannot be captured, or no memory
             self.has_failed = True
             return None
-        batch.load(microbatch, scale, before)
+        batch.load(microbatch, scale, teacher_outputs)
         replay()
         return batch.loss
 
     def _capture(
-        self, key: tuple[Shape, int], microbatch: Microbatch, scale: float, before: TopK | None
+        self, key: tuple[Shape, int], microbatch: Microbatch, scale: float, teacher_outputs: TopK | None
     ) -> tuple[PaddedBatch, Callable[[], None]]:
         batch = PaddedBatch(self._model, self._family, *key)
-        batch.load(microbatch, scale, before)
+        batch.load(microbatch, scale, teacher_outputs)
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):

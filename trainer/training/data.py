@@ -13,7 +13,9 @@ from device_app.data.utterance import Utterance
 from editing.errors import BadInputError
 from trainer.training.augment import augment
 
-PADDING_STEP = SAMPLE_RATE // 2  # gives few different batch lengths, so that freed memory fits the next batch
+# Samples, to a multiple of which batches are padded. So there are few different lengths, and freed memory fits the next
+# batch.
+PADDING_STEP = SAMPLE_RATE // 2
 POOL = 8  # batches whose utterances are sorted by length together
 MAX_UTTERANCES = 16  # in a batch: with more, short utterances would give few updates
 
@@ -46,7 +48,7 @@ def load_examples(labelled: Sequence[Utterance], tokenise: Callable[[str], list[
 
     Raises:
         BadAudioError: a recording cannot be read.
-        BadInputError: a transcript has more tokens than the model can output.
+        BadInputError: a transcript has more tokens than the model can output, or characters that it cannot output.
     """
     voice = VoiceActivity()
     examples = []
@@ -67,8 +69,8 @@ def batches(
     """Groups utterances of similar length into batches of at most `seconds`, padding included.
 
     Args:
-        examples: the utterances; one longer than `seconds` forms its own batch.
-        seconds: seconds of audio in a batch.
+        examples: at least one utterance; one longer than `seconds` forms its own batch.
+        seconds: the most seconds of audio in a batch.
         random: shuffles utterances, then batches; None sorts the utterances by length instead.
     """
     order = list(examples) if random is None else [examples[i] for i in random.permutation(len(examples))]

@@ -69,12 +69,12 @@ class TopK:
 
     @classmethod
     def of(cls, log_probabilities: torch.Tensor) -> TopK:
-        """Keeps the `TOP_K` likeliest of (rows, vocabulary); at least one output is left for the rest."""
+        """Keeps the `TOP_K` likeliest of log-probabilities (rows, vocabulary); leaves at least one for the rest."""
         top = log_probabilities.topk(min(TOP_K, log_probabilities.shape[1] - 1))
         return cls(top.indices, top.values, _rest(log_probabilities, top.indices))
 
     def divergence(self, log_probabilities: torch.Tensor) -> torch.Tensor:
-        """Mean KL divergence per row from these outputs to (rows, vocabulary).
+        """Mean KL divergence per row from these outputs to log-probabilities (rows, vocabulary), in nats.
 
         Counts the rest as one output, which makes it a lower bound of the divergence over all outputs.
         """
@@ -82,12 +82,13 @@ class TopK:
 
     def divergences(self, log_probabilities: torch.Tensor) -> torch.Tensor:
         """As `divergence`, for each row: (rows,)."""
-        now = log_probabilities.gather(1, self.outputs)
-        terms = (self.log_probabilities.exp() * (self.log_probabilities - now)).sum(dim=1)
-        return terms + self.rest.exp() * (self.rest - _rest(log_probabilities, self.outputs))
+        current = log_probabilities.gather(1, self.outputs)
+        kept = (self.log_probabilities.exp() * (self.log_probabilities - current)).sum(dim=1)
+        return kept + self.rest.exp() * (self.rest - _rest(log_probabilities, self.outputs))
 
 
 def _rest(log_probabilities: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
+    """The log-probability (rows,) of all but these outputs (rows, k) together."""
     return log_probabilities.scatter(1, outputs, -torch.inf).logsumexp(dim=1)
 
 
@@ -121,18 +122,21 @@ class Distillation:
         model.eval()
         with torch.no_grad():
             used = sorted({batch for batch in self._plan if batch is not None})
-            self._before = {batch: TopK.of(self._log_probabilities(self._read(batch))) for batch in used}
+            self._teacher_outputs = {batch: TopK.of(self._log_probabilities(self._read(batch))) for batch in used}
 
     def batch(self, step: int) -> tuple[Microbatch, TopK] | None:
         """The batch of an update, counted from 0, and the starting model's outputs; None if the update has none."""
         batch = self._plan[step]
-        return None if batch is None else (self._read(batch), self._before[batch])
+        return None if batch is None else (self._read(batch), self._teacher_outputs[batch])
 
     def divergence(self, batch: tuple[Microbatch, TopK]) -> torch.Tensor:
-        """KL(before || now) per token (per frame for CTC) on a batch. Leaves the model in evaluation mode."""
-        microbatch, before = batch
+        """KL(starting model || current model) on a batch, in nats per token (per frame for CTC); has gradients.
+
+        Leaves the model in evaluation mode.
+        """
+        microbatch, teacher_outputs = batch
         self._model.eval()
-        return before.divergence(self._log_probabilities(microbatch))
+        return teacher_outputs.divergence(self._log_probabilities(microbatch))
 
     def _read(self, batch: int) -> Microbatch:
         utterances = self._batches[batch]
@@ -153,9 +157,12 @@ def _plan(durations: Sequence[float], seconds: Sequence[float], random: np.rando
         durations: seconds of general speech in each batch.
         seconds: seconds of training speech in each update.
         random: shuffles the batches.
+
+    Returns:
+        For each update, the index of its batch; None if it has none.
     """
     plan: list[int | None] = []
-    waiting: list[int] = []
+    waiting: list[int] = []  # batches of the current round; the last one is next
     due_s = 0.0
     for training_s in seconds:
         due_s += SHARE * training_s

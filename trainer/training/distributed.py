@@ -14,22 +14,29 @@ class Group:
     Attributes:
         rank: the rank of this process, from 0.
         size: the number of processes.
+        device: where `sum` computes; NCCL reduces no tensors on the CPU.
     """
 
     def __init__(self) -> None:
         is_joined = distributed.is_available() and distributed.is_initialized()
         self.rank = distributed.get_rank() if is_joined else 0
         self.size = distributed.get_world_size() if is_joined else 1
+        self.device = "cuda" if is_joined and distributed.get_backend() == "nccl" else "cpu"
 
     def sum(self, value: float) -> float:
         """The sum of the processes' values."""
         if self.size == 1:
             return value
-        tensor = torch.tensor(value, dtype=torch.float64)
+        tensor = torch.tensor(value, dtype=torch.float64, device=self.device)
         return float(self._sum(tensor))
 
-    def share(self, trained: Iterable[torch.Tensor], changing: Iterable[torch.Tensor]) -> None:
-        """Sums gradients, and averages the tensors that change without a gradient: the statistics of batch norms."""
+    def all_reduce(self, trained: Iterable[torch.Tensor], changing: Iterable[torch.Tensor]) -> None:
+        """Sums gradients, and averages the tensors that change without a gradient: the statistics of batch norms.
+
+        Args:
+            trained: the parameters whose `grad` becomes the sum over the processes.
+            changing: all tensors that change; those that require a gradient are left out.
+        """
         if self.size == 1:
             return
         for parameter in trained:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-CLEARLY_WORSE = 0.05  # nats per token
+CLEARLY_WORSE = 0.05  # nats per token above the lowest validation loss; for the reason see `EarlyStopping`
 
 
 class EarlyStopping:
@@ -53,9 +53,9 @@ class EarlyStopping:
 
 
 def last_epoch(training_losses: Sequence[float], target_loss: float) -> int | None:
-    """The last epoch to train, counted from 1, once the loss has reached its target; None before that.
+    """The last epoch to train, counted from 1, once the loss has fallen below its target; None before that.
 
-    It is the epoch after the first one below the target; the learning rate decays to 0 during it.
+    This is the epoch after the first one below the target. The learning rate decays to 0 during it.
 
     Args:
         training_losses: the loss per token of each epoch so far.

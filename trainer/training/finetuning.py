@@ -68,18 +68,19 @@ def finetune_on_recordings(
     """Segments the recordings, tokenises their transcripts, and calls `trainer.training.loop.finetune`.
 
     Raises:
-        BadInputError: no recording has speech, a transcript is too long for the model, or as for `finetune`.
+        BadInputError: no training recording has speech, a transcript has more tokens than the model can output or
+            characters that it cannot output, or as for `finetune`.
         BadAudioError, TrainingError, StorageError: as for `finetune`.
     """
     tokenise = families.find(bundle).tokenise(bundle)
-    examples, others = load_examples(training, tokenise), load_examples(held_out, tokenise)
-    if not examples:
+    training_examples, validation_examples = load_examples(training, tokenise), load_examples(held_out, tokenise)
+    if not training_examples:
         raise BadInputError("the training recordings have no speech")
     return finetune(
         bundle,
         weights,
-        examples,
-        others,
+        training_examples,
+        validation_examples,
         settings,
         checkpoint=checkpoint,
         on_step=on_step,

@@ -38,7 +38,11 @@ SETTINGS = FineTuningSettings(
     curriculum_epochs=2,
     target_loss=0.0,
 )
-HELD_OUT = 100  # utterances for validation, if the manifest has no "dev" split
+HELD_OUT = 100  # utterances for validation if the manifest has no "dev" split, but at most a tenth of all
+
+
+def _name(config: str) -> str:
+    return f"conformer-ctc-{config}"
 
 
 def new_bundle(texts: Sequence[str], config: str, out: Path, vocabulary: int | None = None, seed: int = 0) -> Bundle:
@@ -55,15 +59,15 @@ def new_bundle(texts: Sequence[str], config: str, out: Path, vocabulary: int | N
         BadInputError: no vocabulary can be built from these texts.
     """
     tokenizer = build_tokenizer(texts, vocabulary)
-    shape = {"encoder": dict(conformer_ctc.CONFIGS[config]), "vocab_size": tokenizer.get_vocab_size() + 1}
+    architecture = {"encoder": dict(conformer_ctc.CONFIGS[config]), "vocab_size": tokenizer.get_vocab_size() + 1}
     torch.manual_seed(seed)
-    model = conformer_ctc.build(shape)
+    model = conformer_ctc.build(architecture)
     record = Bundle(
         folder=out,
-        name=f"conformer-ctc-{config}",
+        name=_name(config),
         family=FAMILY,
         sampling_rate=SAMPLE_RATE,
-        config=shape,
+        config=architecture,
         licence="LicenseRef-own",
         origin="trained from scratch with asr-edge",
     )
@@ -98,15 +102,16 @@ def train(
 
     Raises:
         BadInputError: there are no utterances, the vocabulary lacks a transcript's characters, `out` exists, or the
-            folder of the unfinished run, `out` + ".training", has other files.
+            folder of the unfinished run, `out` + ".training", has other files or a model of another `config` or
+            `vocabulary`.
         BadAudioError, TrainingError: as for `trainer.training.loop.finetune`.
     """
     if out.exists():
         raise BadInputError(f"{out}: already exists; name a new folder")
     if not held_out:
-        spare = min(HELD_OUT, len(training) // 10)
-        every = max(1, len(training) // max(1, spare))
-        held_out = training[::every][:spare]
+        count = min(HELD_OUT, len(training) // 10)
+        every = max(1, len(training) // max(1, count))
+        held_out = training[::every][:count]
         chosen = {one.id for one in held_out}
         training = [one for one in training if one.id not in chosen]
     if not training:
@@ -118,6 +123,7 @@ def train(
         unfinished.mkdir(parents=True, exist_ok=True)
         new_bundle([one.transcript for one in training], config, unfinished / "bundle", vocabulary, settings.seed)
     bundle = Bundle.open(unfinished / "bundle")
+    _check_architecture(bundle, training, config, vocabulary)
     tuned = finetune_on_recordings(
         bundle,
         bundle.weights(),
@@ -142,6 +148,28 @@ def _check_unfinished(folder: Path) -> None:
         raise BadInputError(
             f"{folder}: training needs this folder and removes it afterwards, but it has {others[0].name}; "
             "nothing was changed. Name another bundle"
+        )
+
+
+def _check_architecture(bundle: Bundle, training: Sequence[Utterance], config: str, vocabulary: int | None) -> None:
+    """Refuses to resume a run of another `config` or `vocabulary`, whose model would be returned for this one.
+
+    Args:
+        bundle: the model of the unfinished run.
+        training: the training utterances.
+        config: see `train`.
+        vocabulary: see `train`.
+    """
+    has_expected_vocabulary = (
+        all(len(token) == 1 for token in bundle.tokenizer().get_vocab())
+        if vocabulary is None
+        else build_tokenizer([one.transcript for one in training], vocabulary).get_vocab_size() + 1
+        == bundle.config["vocab_size"]
+    )
+    if bundle.name != _name(config) or not has_expected_vocabulary:
+        raise BadInputError(
+            f"{bundle.folder.parent}: has an unfinished training with another --config or --vocabulary; nothing was "
+            "changed. Give the same ones, name another bundle, or remove this folder"
         )
 
 

@@ -29,10 +29,19 @@ from trainer.training.loader import Loader, Microbatch, Update, plan_updates
 from trainer.training.model import Adapters, Penalty, TrainableModel
 from trainer.training.settings import FineTuningSettings, schedule
 
+RECENT_UPDATES = 10  # whose mean loss is reported
+
 
 @dataclass(frozen=True)
 class Progress:
-    """The progress of a fine-tuning. `loss` is the mean loss per token of recent updates; `left_s` is an estimate."""
+    """The progress of a fine-tuning.
+
+    Attributes:
+        step, steps: updates done, and planned.
+        epoch: the current one, from 1.
+        loss: the mean loss of the last `RECENT_UPDATES` updates, in nats per token.
+        left_s: an estimate of the seconds left.
+    """
 
     step: int
     steps: int
@@ -47,8 +56,8 @@ class FineTuned:
 
     Attributes:
         weights: all of the model's weights, float32, by parameter name.
-        training_losses: per token, of each epoch.
-        validation_losses: per token, before the first epoch and after each.
+        training_losses: nats per token, of each epoch.
+        validation_losses: nats per token, before the first epoch and after each.
         seconds: training time, summed over interruptions.
         audio_s: seconds of speech in all updates.
     """
@@ -102,9 +111,9 @@ def finetune(
         StorageError: the checkpoint cannot be written.
     """
     torch.set_num_threads(default_threads())
-    # The first layers take raw samples, and a mantissa of 10 bits is only 60 dB.
+    # TF32 has a mantissa of 10 bits, which is only 60 dB, and the first convolutions take raw samples.
     torch.backends.cudnn.allow_tf32 = False
-    # Later layers do not: matrix products take half as long, and the losses were the same to four digits.
+    # Later layers need no more: with TF32, matrix products take half as long, and the losses agreed to four digits.
     torch.backends.cuda.matmul.allow_tf32 = True
     model = TrainableModel.build(bundle, weights, settings, adapters)
     with memory.explain_exhaustion(settings.batch_s):
@@ -146,7 +155,7 @@ def _run(
     began = time.monotonic() - state.seconds
     if held_out and not stopping.validation_losses:
         stopping.observe(model.validation_loss(held_out, settings.batch_s))
-    recent: deque[float] = deque(maxlen=10)
+    recent: deque[float] = deque(maxlen=RECENT_UPDATES)
     loader = Loader(settings, group, model.device, whole_batches=model.uses_batch_statistics)
     with closing(loader.read_all(updates[state.step :])) as batches:
         while state.step < len(updates) and not stopping.should_stop():
@@ -196,8 +205,8 @@ class Updater:
         self._distillation, self._penalty = distillation, penalty
         self.optimizer = torch.optim.AdamW(model.trained.values(), settings.learning_rate, weight_decay=0.0, fused=True)
         self._graphs: GraphedGradients | None = None
-        is_plain = penalty is None and model.merge_adapters is None
-        if model.device == "cuda" and is_plain and families.has_padded_logits(model.family):
+        has_plain_loss = penalty is None and model.merge_adapters is None  # all that the graphs compute
+        if model.device == "cuda" and has_plain_loss and families.has_padded_logits(model.family):
             self._graphs = GraphedGradients(model, model.family)
 
     def update(self, update: Update, microbatches: Sequence[Microbatch], steps: int) -> tuple[float, int]:
@@ -219,7 +228,7 @@ class Updater:
                 f"the loss is not a number after {update.step} updates; nothing was changed. "
                 "Check the recordings and their texts for outliers: 'asr-edge dataset show' lists them"
             )
-        self._group.share(self._model.trained.values(), self._model.changing.values())
+        self._group.all_reduce(self._model.trained.values(), self._model.changing.values())
         torch.nn.utils.clip_grad_norm_(self._model.trained.values(), settings.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=self._graphs is None)
@@ -251,7 +260,8 @@ class Updater:
         weight = WEIGHT / self._group.size
         if self._graphs is not None and self._graphs.add(batch[0], weight, batch[1]) is not None:
             return
-        memory.limit_resident_memory()  # the distillation batch has another length
+        # The distillation batch has another length, so that memory freed by the training batch may not fit it.
+        memory.limit_resident_memory()
         with self._model.autocast():
             divergence = distillation.divergence(batch)
         (weight * divergence).backward()

@@ -29,7 +29,7 @@ def return_freed_memory() -> None:
 
 
 def limit_resident_memory() -> None:
-    """Returns freed memory to the system once the resident memory exceeds 2 GB or a quarter of the machine's memory."""
+    """Returns freed memory to the system if the resident memory exceeds 2 GB or a quarter of the machine's memory."""
     if psutil.Process().memory_info().rss > _max_resident_bytes():
         return_freed_memory()
 

@@ -18,7 +18,7 @@ from trainer.training.settings import FineTuningSettings
 
 BATCH_NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)  # compute statistics over a whole batch
 
-# From model, audio (batch, samples), lengths (batch,) and tokens to a term that is added to the loss per token.
+# (model, audio (batch, samples), lengths (batch,) in samples, tokens) -> a scalar that is added to the loss per token.
 Penalty = Callable[[torch.nn.Module, torch.Tensor, torch.Tensor, Sequence[Sequence[int]]], torch.Tensor]
 
 # Inserts adapters into a model; returns the function that merges them into the weights.
@@ -172,5 +172,5 @@ def _is_trained(name: str, settings: FineTuningSettings) -> bool:
     """Whether the parameter or module with this dotted name is in the scope."""
     if "embed_tokens" in name and not settings.embeddings:
         return False
-    parts = families.SCOPES[settings.scope]
-    return not parts or any(f".{part}." in f".{name}." for part in parts)
+    components = families.SCOPES[settings.scope]
+    return not components or any(f".{component}." in f".{name}." for component in components)

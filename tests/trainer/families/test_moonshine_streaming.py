@@ -141,6 +141,22 @@ def test_it_can_be_fine_tuned(converted, prompt):
     assert tuned.training_losses[-1] < tuned.training_losses[0]
 
 
+def test_convolutions_get_only_frames_that_they_use(converted):
+    """Regression: on CPUs with AMX, the gradient read memory behind an unused frame, and fine-tuning ended with NaN."""
+    whole, prepared = (moonshine_streaming.build(converted.config) for _ in range(2))
+    for model in (whole, prepared):
+        families.load_weights(model, converted.weights())
+    moonshine_streaming.prepare(prepared)
+    lengths = []
+    for convolution in (prepared.model.encoder.embedder.conv1, prepared.model.encoder.embedder.conv2):
+        convolution.register_forward_pre_hook(lambda _module, inputs: lengths.append(inputs[0].shape[2]))
+    for frames in (40, 41, 42, 43):
+        audio, count = torch.randn(1, 80 * frames), torch.tensor([80 * frames])
+        outputs = [moonshine_streaming.log_probabilities(one, audio, count, [[5, 2]]) for one in (whole, prepared)]
+        torch.testing.assert_close(*outputs)
+    assert lengths == [39, 19, 41, 21, 41, 21, 43, 21]
+
+
 @pytest.mark.slow
 def test_the_published_tiny_is_converted_adapted_and_exported(tmp_path, run, codes):
     source = checkpoint(tmp_path / "source", TINY, 0.06)

@@ -19,6 +19,8 @@ from trainer.training.settings import FineTuningSettings
 @pytest.fixture
 def model(tiny_moonshine, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    # Padded batches are computed in float32, as on a GPU; a CPU that multiplies bfloat16 would use that for the others.
+    monkeypatch.setattr("trainer.training.model.is_bf16_fast", lambda _device: False)
     built = TrainableModel.build(tiny_moonshine, tiny_moonshine.weights(), FineTuningSettings(scope="encoder"))
     for parameter in built.trained.values():
         parameter.grad = torch.zeros_like(parameter)

@@ -73,6 +73,20 @@ def test_a_killed_run_resumes_from_its_checkpoint(entries, tmp_path, monkeypatch
     assert Bundle.open(tmp_path / "out").weights_hash == Bundle.open(tmp_path / "whole").weights_hash
 
 
+def test_an_unfinished_run_of_another_model_is_refused(entries, tmp_path, monkeypatch, tiny_bundle):
+    """Regression: with another configuration or vocabulary, the unfinished run's model was trained and returned."""
+
+    def stop(_progress):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(entries, entries, "tiny", tmp_path / "out", QUICK, on_step=stop)
+    for config, vocabulary in (("small", None), ("tiny", 60)):
+        with pytest.raises(BadInputError, match=r"out\.training: has an unfinished training with another --config"):
+            train(entries, entries, config, tmp_path / "out", QUICK, vocabulary=vocabulary)
+    assert train(entries, entries, "tiny", tmp_path / "out", QUICK).training_losses
+
+
 def test_utterances_are_held_out_if_the_manifest_has_no_dev_split(entries, tmp_path):
     counts = []
     many = [replace(entries[number % 4], id=str(number)) for number in range(20)]

@@ -43,17 +43,24 @@ MIN_LEFT = 3  # vectors that a merge must keep, unless the group is smaller by i
 
 @dataclass
 class Candidates:
-    """The vectors that are still to be merged, by device, and what is known of all contributions."""
+    """The contributions to a group, and those of their vectors that are still to be merged.
+
+    Attributes:
+        judged: all contributions, with their measurements and why they were left out.
+        vectors: the vectors to merge, by device.
+    """
 
     judged: Sequence[AssessedContribution]
     vectors: dict[str, TaskVector] = field(default_factory=dict)
 
-    def entry(self, device: str) -> AssessedContribution:
+    def of(self, device: str) -> AssessedContribution:
+        """The contribution of a device."""
         return next(one for one in self.judged if one.device == device)
 
     def leave_out(self, reasons: Mapping[str, str]) -> None:
+        """Leaves out the vectors of devices, with the reason for each."""
         for device, reason in reasons.items():
-            self.entry(device).left_out = reason
+            self.of(device).left_out = reason
             del self.vectors[device]
 
     def require(self, minimum: int, group: str) -> None:
@@ -88,7 +95,7 @@ def merge_fleet(
     """Merges a group's contributions, and offers the result to the group unless it does harm or they disagree.
 
     Args:
-        database, folder, signer: the host's.
+        database, folder, signer: the host's database, folder and signing key.
         group: the group whose vectors are merged.
         base: the model from which the vectors were computed.
         merge: method and settings.
@@ -106,24 +113,24 @@ def merge_fleet(
             f"{group}: there is no guard set for the language {base.language!r}, so nothing would notice a harmful "
             "vector; give the group held-out speech with 'asr-edge host fleet score add'"
         )
-    settings = {**merge.with_defaults(), "lam": 1.0}
+    settings = {**merge.with_defaults(), "lam": 1.0}  # each device scales the merged vector when it adds it
     theta = base.weights()
-    found = _load_contributions(database.contributions(group, base.weights_hash), folder, base, theta)
-    report = Report(group, base.weights_hash, merge.method, settings, found.judged)
-    if reason := leave_out_unusual(found, group, min_devices):
+    candidates = _load_contributions(database.contributions(group, base.weights_hash), folder, base, theta)
+    report = Report(group, base.weights_hash, merge.method, settings, candidates.judged)
+    if reason := leave_out_unusual(candidates, group, min_devices):
         return replace(report, reasons=[reason])
     minimum = min(MIN_LEFT, min_devices)
-    found.require(minimum, group)
-    found.vectors = robust.clipped(found.vectors)
+    candidates.require(minimum, group)
+    candidates.vectors = robust.clipped(candidates.vectors)
     scorer = Scorer(base, theta, guard, group_speech, MergeSettings(merge.method, settings), context)
     if GROUP_SPEECH in scorer.sets:
-        _leave_out_harmful_alone(found, scorer, tolerance)
-        found.require(minimum, group)
-    after = _leave_out_harmful(found, scorer, tolerance, minimum)
+        _leave_out_harmful_alone(candidates, scorer, tolerance)
+        candidates.require(minimum, group)
+    after = _leave_out_harmful(candidates, scorer, tolerance, minimum)
     report = _with_scores(report, scorer, after)
     if reasons := harm(scorer.before, after, tolerance):
         return replace(report, reasons=[f"{'; '.join(reasons)}; nothing is offered"])
-    return _offer(database, folder, signer, base, found.vectors, scorer, report)
+    return _offer(database, folder, signer, base, candidates.vectors, scorer, report)
 
 
 def _with_scores(report: Report, scorer: Scorer, after: Mapping[str, Hypotheses]) -> Report:
@@ -148,7 +155,7 @@ def _offer(
     scorer: Scorer,
     report: Report,
 ) -> Report:
-    """Stores and signs the merged vector, and offers it to the group."""
+    """Stores and signs the merged vector, and offers it to the group; returns the report with the vector's hash."""
     names = ("general_speech_before", "general_speech_after", "group_speech_before", "group_speech_after")
     scores = {name: wer for name in names if (wer := getattr(report, name)) is not None}
     origin = Origin(
@@ -183,10 +190,10 @@ def _offer(
 def _load_contributions(
     contributions: Sequence[Contribution], folder: Path, base: Bundle, theta: Tensors
 ) -> Candidates:
-    found = Candidates([AssessedContribution(one.device, one.vector) for one in contributions])
+    candidates = Candidates([AssessedContribution(one.device, one.vector) for one in contributions])
     shapes = {name: tensor.shape for name, tensor in theta.items()}
     base_norm = robust.norm_of(theta)
-    for one, assessed in zip(contributions, found.judged, strict=True):
+    for one, assessed in zip(contributions, candidates.judged, strict=True):
         scores = one.statement.get("scores", {})
         try:
             vector = TaskVector.load(vector_file(folder, one.vector), base=base.weights_hash, shapes=shapes, name="it")
@@ -198,61 +205,73 @@ def _load_contributions(
         if not assessed.left_out and "before" in scores and "after" in scores and scores["after"] >= scores["before"]:
             assessed.left_out = "its own device measured no lower WER with it"
         if not assessed.left_out:
-            found.vectors[one.device] = vector
-    return found
+            candidates.vectors[one.device] = vector
+    return candidates
 
 
-def leave_out_unusual(found: Candidates, group: str, min_devices: int) -> str:
-    """Leaves out what norms and directions reveal; returns why nothing can be offered, or "".
+def leave_out_unusual(candidates: Candidates, group: str, min_devices: int) -> str:
+    """Leaves out near-copies and vectors of unusual norm or direction; returns why nothing can be offered, or "".
 
     Raises:
         BadInputError: there are fewer than `min_devices` different vectors.
     """
-    if found.vectors:
-        names = list(found.vectors)
-        for device, original in robust.copies(names, robust.cosines_of(found.vectors)).items():
-            found.entry(device).copy_of = original
-            del found.vectors[device]
-    found.require(min_devices, group)
-    count = len(found.vectors)
+    if candidates.vectors:
+        names = list(candidates.vectors)
+        for device, original in robust.copies(names, robust.cosines_of(candidates.vectors)).items():
+            candidates.of(device).copy_of = original
+            del candidates.vectors[device]
+    candidates.require(min_devices, group)
+    count = len(candidates.vectors)
     for rule in (robust.unusual_tensors, robust.unusual_norms):
-        if found.vectors:
-            found.leave_out(rule(found.vectors))
-    if found.vectors:
-        names, cosines = list(found.vectors), robust.cosines_of(found.vectors)
+        if candidates.vectors:
+            candidates.leave_out(rule(candidates.vectors))
+    if candidates.vectors:
+        names, cosines = list(candidates.vectors), robust.cosines_of(candidates.vectors)
         for name, cosine in zip(names, robust.agreements(cosines), strict=True):
-            found.entry(name).cosine = float(cosine)
-        found.leave_out(robust.opposed(names, cosines))
-    return robust.disagreement(count, count - len(found.vectors))
+            candidates.of(name).cosine = float(cosine)
+        candidates.leave_out(robust.opposed(names, cosines))
+    return robust.disagreement(count, count - len(candidates.vectors))
 
 
-def _leave_out_harmful_alone(found: Candidates, scorer: Scorer, tolerance: float) -> None:
+def _leave_out_harmful_alone(candidates: Candidates, scorer: Scorer, tolerance: float) -> None:
     """Leaves out vectors that harm the group's held-out speech by themselves."""
     alone = {}
-    for name, vector in found.vectors.items():
+    for name, vector in candidates.vectors.items():
         alone[name] = scorer.with_one(vector, f"the group's speech with the vector of {name}")
-        found.entry(name).group_speech = alone[name].wer
-    found.leave_out(harmful_alone(scorer.before[GROUP_SPEECH], alone, tolerance))
+        candidates.of(name).group_speech = alone[name].wer
+    candidates.leave_out(harmful_alone(scorer.before[GROUP_SPEECH], alone, tolerance))
 
 
-def _leave_out_harmful(found: Candidates, scorer: Scorer, tolerance: float, minimum: int) -> Mapping[str, Hypotheses]:
-    """Leaves out vectors until the merge does no harm; returns the hypotheses with the last merge."""
-    together = scorer.with_merge(found.vectors, "all sets with all vectors")
-    while len(found.vectors) > minimum and harm(scorer.before, together, tolerance):
+def _leave_out_harmful(
+    candidates: Candidates, scorer: Scorer, tolerance: float, minimum: int
+) -> Mapping[str, Hypotheses]:
+    """Leaves out vectors one by one until the merge does no harm, or no exclusion helps.
+
+    Args:
+        candidates: the vectors; at least `minimum` of them stay.
+        scorer: transcribes with merges.
+        tolerance: by how much the WER may rise, as a fraction.
+        minimum: number of vectors that a merge must keep.
+
+    Returns:
+        The hypotheses with the last merge, for each set.
+    """
+    together = scorer.with_merge(candidates.vectors, "all sets with all vectors")
+    while len(candidates.vectors) > minimum and harm(scorer.before, together, tolerance):
         without = {}
-        for name in found.vectors:
-            rest = {other: vector for other, vector in found.vectors.items() if other != name}
+        for name in candidates.vectors:
+            rest = {other: vector for other, vector in candidates.vectors.items() if other != name}
             without[name] = scorer.with_merge(rest, f"all sets without {name}")
-            found.entry(name).without = 100 * (_wer(without[name]) - _wer(together))
+            candidates.of(name).without = 100 * (_wer(without[name]) - _wer(together))
         best = min(without, key=lambda name: _wer(without[name]))
         gained = _wer(together) - _wer(without[best])
         if gained <= 0:
             break
-        found.leave_out({best: f"without it, the WER is {100 * gained:.1f} points lower"})
+        candidates.leave_out({best: f"without it, the WER is {100 * gained:.1f} points lower"})
         together = without[best]
     return together
 
 
 def _wer(hypotheses: Mapping[str, Hypotheses]) -> float:
-    """The sum over the guard set and the group's speech."""
+    """The sum of the WERs of the guard set and of the group's speech, if there are both."""
     return sum(one.wer for one in hypotheses.values())

@@ -15,8 +15,9 @@ class AssessedContribution:
         device: the name of the contributing device.
         vector: the hash of its file.
         norm: the vector's norm before clipping.
-        cosine: median cosine similarity to the other vectors.
-        without: the change of the WER in points if the vector is left out; None if not measured.
+        cosine: median cosine similarity to the other vectors; 0 if the vector was left out before.
+        without: by how many points the WER of the merge changes if the vector is left out; of guard set and group's
+            speech, the sum. None if not measured.
         group_speech: WER of the group's held-out speech with this vector alone, a fraction; None if there is no speech.
         copy_of: the device whose vector is nearly the same; the two count once.
         left_out: why the vector is left out of the merge; empty if it is merged.

@@ -27,15 +27,18 @@ from editing.errors import counted
 from editing.method import Tensors
 from editing.task_vector import TaskVector
 
-COPY_COSINE = 0.95
-OUTLIER = 5.0  # norms above this many times the median, or below its inverse, are left out
-TENSOR_OUTLIER = 3.0  # likewise for a tensor's share of the norm; of four real vectors, the largest was 1.4
-CLIP_FACTOR = 1.5
-MIN_COSINE = -0.1  # if only this is undercut, the vectors are nearly orthogonal; honest ones may be
-MIN_AGREEMENT = 0.05  # with a median cosine above it, the group has a common direction; of real vectors, 0.3 to 0.5
-AGREEMENT_SHARE = 1 / 3  # of the group's median cosine; a random direction has none of it
-FEWEST_TO_COMPARE = 3  # if only two disagree, it is unknown which one is wrong
-MIN_CHANGE = 1e-5  # of the norm of the base weights; recognition stays the same below it
+COPY_COSINE = 0.95  # near-copies have at least this cosine similarity; real vectors of different devices 0.3 to 0.5
+OUTLIER = 5.0  # vectors whose norm is above this many times the median, or below the median divided by it, are left out
+TENSOR_OUTLIER = 3.0  # times the median of a tensor's share of the norm; of four real ones, at most 1.4
+CLIP_FACTOR = 1.5  # times the median norm, to which longer vectors are scaled down; real ones stay below it
+# The group has a common direction if the median of its agreements (see `agreements`) is at least MIN_AGREEMENT; of real
+# vectors, it is 0.3 to 0.5. Then each vector must have at least AGREEMENT_SHARE of that median; a random direction has
+# about 0. Otherwise the vectors are nearly orthogonal, as honest ones may be, and each needs only MIN_COSINE.
+MIN_AGREEMENT = 0.05
+AGREEMENT_SHARE = 1 / 3
+MIN_COSINE = -0.1
+FEWEST_TO_COMPARE = 3  # vectors; if two of two disagree, it is unknown which one is wrong
+MIN_CHANGE = 1e-5  # of the norm of the base weights; a vector of a smaller norm does not change what is recognised
 
 
 def too_small(vector: TaskVector, base_norm: float) -> str:
@@ -64,7 +67,7 @@ def copies(names: Sequence[str], cosines: NDArray[np.float64]) -> dict[str, str]
 
     Args:
         names: the names of the vectors.
-        cosines: (vectors, vectors), the cosine of the angle between each two.
+        cosines: (vectors, vectors), their cosine similarities.
     """
     found: dict[str, str] = {}
     for at, name in enumerate(names):
@@ -76,7 +79,7 @@ def copies(names: Sequence[str], cosines: NDArray[np.float64]) -> dict[str, str]
 
 
 def unusual_tensors(vectors: Mapping[str, TaskVector]) -> dict[str, str]:
-    """Names of vectors that change tensors unlike most of the group does, with the reason."""
+    """Names of vectors that change a tensor much more than most of the group does, with the reason."""
     shares = {name: _shares(vector) for name, vector in vectors.items()}
     tensors = next(iter(shares.values()))
     medians = {tensor: statistics.median(one[tensor] for one in shares.values()) for tensor in tensors}
@@ -133,7 +136,7 @@ def opposed(names: Sequence[str], cosines: NDArray[np.float64]) -> dict[str, str
 
     Args:
         names: the names of the vectors.
-        cosines: (vectors, vectors), the cosine of the angle between each two.
+        cosines: (vectors, vectors), their cosine similarities.
     """
     own = agreements(cosines)
     usual = float(np.median(own))

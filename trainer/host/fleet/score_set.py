@@ -34,9 +34,9 @@ def add_speech(folder: Path, group: str, manifest: Path) -> ScoreSet:
     If the manifest has splits, only its held-out ones (test, dev, validation) are taken.
 
     Args:
-        folder: the host's.
-        group: a valid name of a group.
-        manifest: as for `read_manifest`.
+        folder: the host's folder.
+        group: the group's name.
+        manifest: the file of a manifest, or a folder that has one.
 
     Raises:
         BadInputError, BadAudioError: the manifest or a recording cannot be read; nothing was added.
@@ -98,6 +98,7 @@ def _folder(folder: Path, group: str) -> Path:
 
 
 def _lines(target: Path) -> dict[str, str]:
+    """The lines of a group's manifest, by file name; empty if it has none."""
     path = target / FILE_NAME
     if not path.is_file():
         return {}

@@ -27,10 +27,10 @@ from export.bundle import Bundle
 
 GROUP_SPEECH = "the group's speech"  # the key of the group's held-out speech, beside `GUARD_SET`
 NAMES = {GUARD_SET: "general speech", GROUP_SPEECH: "the group's held-out speech"}
-MIN_OCCURRENCES = 4  # of a word that was recognised, to say that a vector destroys it
-LOST_SHARE = 0.5  # a word is lost if fewer than this share of its recognised occurrences are left
+MIN_OCCURRENCES = 4  # of a word that was recognised; of rarer words, the loss may be chance
+LOST_SHARE = 0.5  # a word is lost if less than this share of its recognised occurrences is left
 
-ByDomain = Mapping[str, Hypotheses]
+BySet = Mapping[str, Hypotheses]  # by `GUARD_SET` and `GROUP_SPEECH`
 
 
 class Scorer:
@@ -54,7 +54,7 @@ class Scorer:
         self.sets = {name: utterances for name, utterances in sets.items() if utterances}
         self._base, self._theta, self._merge, self._context = base, theta, merge, context
         transcriber = Transcriber(base, threads=context.threads)
-        self.before: ByDomain = transcribe_sets(transcriber, self.sets, context.reporter, "transcribing with the base")
+        self.before: BySet = transcribe_sets(transcriber, self.sets, context.reporter, "transcribing with the base")
 
     def merged(self, vectors: Mapping[str, TaskVector]) -> Tensors:
         """The merge of vectors, at a scaling coefficient of 1.
@@ -82,14 +82,23 @@ class Scorer:
         return transcribe_sets_with(weights, self._base, sets, self._context, label, self.before)[GROUP_SPEECH]
 
 
-def harm(before: ByDomain, after: ByDomain, tolerance: float) -> list[str]:
-    """Why a merge must not be offered: a WER that rises, outputs that change too far, words that are lost."""
+def harm(before: BySet, after: BySet, tolerance: float) -> list[str]:
+    """Why a merge must not be offered: a WER that rises, outputs that change too much, words that are lost.
+
+    Args:
+        before: the base model's hypotheses.
+        after: hypotheses with the merge.
+        tolerance: by how much the WER may rise, as a fraction.
+
+    Returns:
+        The reasons; empty if the merge does no harm.
+    """
     changes = {name: compare(before[name], after[name]) for name in after}
     reasons = [
         f"the WER on {NAMES[name]} rises"
         if change.sure_rise > tolerance
         else f"{NAMES[name]} is recognised too differently: of the model's outputs, {change.output_changes(tolerance)}"
-        for name, change in regressions(changes, None, tolerance).items()
+        for name, change in regressions(changes, new_domain=None, tolerance=tolerance).items()
     ]
     if GROUP_SPEECH in after and (words := lost_words(recognised(before[GROUP_SPEECH]), after[GROUP_SPEECH])):
         reasons.append(f"{', '.join(words)} of the group's held-out speech are recognised no more")

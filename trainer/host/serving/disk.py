@@ -11,7 +11,7 @@ from pathlib import Path
 
 from editing.errors import StorageError
 
-BALLAST = 1 << 20  # bytes; a cancelled job writes a few pages of 4 KiB to the database
+BALLAST_BYTES = 1 << 20  # of the ballast file; a cancelled job writes a few pages of 4 KiB to the database
 
 
 class DiskReserve:
@@ -25,13 +25,13 @@ class DiskReserve:
         """
         Args:
             folder: a folder on the host's disk.
-            size: bytes that devices may not use; at most a tenth of the disk.
+            size: bytes that devices may not use; on a small disk a tenth of it.
         """
         self._folder = folder
-        self._file = folder / "reserve"
+        self._ballast_file = folder / "reserve"
         total = shutil.disk_usage(folder).total
         self.size = min(size, total // 10)
-        self._ballast = min(BALLAST, total // 20)
+        self._ballast_bytes = min(BALLAST_BYTES, total // 20)
 
     def free(self) -> int:
         """The bytes that devices may use."""
@@ -51,20 +51,20 @@ class DiskReserve:
         try:
             return write()
         except (sqlite3.OperationalError, OSError):
-            self._file.unlink(missing_ok=True)
+            self._ballast_file.unlink(missing_ok=True)
             return write()
 
     def fill(self) -> None:
-        """Writes the ballast file if it is missing. Without space for it, the next call tries again."""
+        """Writes the ballast file if it is missing and there is space for it."""
         with contextlib.suppress(OSError):
-            if self._file.exists() or self.free() < self._ballast:
+            if self._ballast_file.exists() or self.free() < self._ballast_bytes:
                 return
-            self._file.touch(0o600)
+            self._ballast_file.touch(0o600)
             try:
-                with self._file.open("wb") as file:
-                    file.write(bytes(self._ballast))
+                with self._ballast_file.open("wb") as file:
+                    file.write(bytes(self._ballast_bytes))
                     file.flush()
                     os.fsync(file.fileno())
             except OSError:
-                self._file.unlink()
+                self._ballast_file.unlink()
                 raise

@@ -9,8 +9,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from editing.json_text import JSONTextError, parse_json
 
-STREAMED = ("/dataset", "/contributions/")
-TIMEOUT_S = 20.0
+STREAMED = ("/dataset", "/contributions/")  # parts of the paths of uploads, whose bodies are not JSON
+TIMEOUT_S = 20.0  # in which a whole body must arrive
 
 
 class _TooLargeError(Exception):
@@ -68,7 +68,7 @@ class JsonBodies:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body that was read, then what follows."""
+    """A `receive` that returns the body that was read, and then whatever `receive` returns."""
     is_given = False
 
     async def replay() -> Message:

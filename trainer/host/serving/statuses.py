@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from editing.errors import AsrEdgeError
 
-FULL_RETRY_AFTER_S = 60
+FULL_RETRY_AFTER_S = 60  # that a client waits if the disk is full
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ _DESCRIPTIONS = {
     503: "The disk or the queue is full, or the host is starting; try again after Retry-After seconds.",
 }
 _RETRY_AFTER = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}}
+# The error statuses of every route, of those that need a token, and of those of one job or group.
 EVERY = (400, 408, 413, 422, 503)
 WITH_TOKEN = (*EVERY, 401, 429)
 OF_JOB = (*WITH_TOKEN, 404)

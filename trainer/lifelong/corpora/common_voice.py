@@ -1,4 +1,4 @@
-"""Common Voice by accent, US first as in the paper.
+"""Common Voice by accent, US first as in the paper on sequential editing (arXiv 2406.17935).
 
 It has no test split by accent, so speakers are held out for it.
 """
@@ -15,8 +15,8 @@ from device_app.data.utterance import Utterance
 from editing.errors import BadInputError
 from trainer.lifelong.corpora.source import Source
 
-MIN_UTTERANCES = 10  # an accent with fewer utterances is not used
-FIRST = ("united states english", "us")  # what the paper's base was trained on
+MIN_UTTERANCES = 10  # an accent with fewer utterances, or with one speaker, is not used
+FIRST = ("united states english", "us")  # the accent on which the paper's base was trained, under either name
 SHARE_HELD_OUT = 0.2  # of an accent's utterances, at most
 
 
@@ -29,15 +29,25 @@ def read(source: Source) -> dict[str, list[Utterance]]:
     by_accent = _by_accent(source)
     largest = sorted(by_accent, key=lambda name: -len(by_accent[name]))
     wanted = [accent.lower() for accent in source.accents]
-    if missing := [accent for accent in wanted if len(by_accent.get(accent, ())) < MIN_UTTERANCES]:
+    if missing := [accent for accent in wanted if not _is_usable(by_accent.get(accent, ()))]:
         most = ", ".join(largest[:8])
         raise BadInputError(
-            f"{source.folder}: has fewer than {MIN_UTTERANCES} utterances of {missing[0]!r}; it has {most}"
+            f"{source.folder}: has fewer than {MIN_UTTERANCES} utterances or 2 speakers of {missing[0]!r}; "
+            f"it has {most}"
         )
     if not wanted:
-        large_enough = [name for name in largest if len(by_accent[name]) >= MIN_UTTERANCES]
-        wanted = sorted(large_enough, key=lambda name: name not in FIRST)
-    return {_slug(accent): _with_held_out_speakers(by_accent[accent]) for accent in wanted}
+        usable = [name for name in largest if _is_usable(by_accent[name])]
+        wanted = sorted(usable, key=lambda name: name not in FIRST)
+    domains: dict[str, list[Utterance]] = {}
+    for number, accent in enumerate(wanted, 1):
+        name = _slug(accent) or f"accent-{number}"
+        domains[f"{name}-{number}" if name in domains else name] = _with_held_out_speakers(by_accent[accent])
+    return domains
+
+
+def _is_usable(utterances: Sequence[Utterance]) -> bool:
+    """Whether an accent can be split into training and test speakers."""
+    return len(utterances) >= MIN_UTTERANCES and len({one.speaker or "" for one in utterances}) > 1
 
 
 def _by_accent(source: Source) -> Mapping[str, list[Utterance]]:
@@ -51,22 +61,23 @@ def _by_accent(source: Source) -> Mapping[str, list[Utterance]]:
     return by_accent
 
 
-def _with_held_out_speakers(lines: Sequence[Utterance]) -> list[Utterance]:
+def _with_held_out_speakers(utterances: Sequence[Utterance]) -> list[Utterance]:
     """Holds out speakers, those with the fewest utterances first, so that the test split has many voices."""
-    counts = Counter(one.speaker or "" for one in lines)
+    counts = Counter(one.speaker or "" for one in utterances)
     held_out: set[str] = set()
     total = 0
     for speaker, count in sorted(counts.items(), key=lambda item: (item[1], item[0])):
-        if total + count > SHARE_HELD_OUT * len(lines) and held_out:
+        if total + count > SHARE_HELD_OUT * len(utterances) and held_out:
             break
         if len(held_out) + 1 < len(counts):
             held_out.add(speaker)
             total += count
     return [
         replace(one, split="test" if (one.speaker or "") in held_out else "train")
-        for one in sorted(lines, key=lambda one: str(one.audio))
+        for one in sorted(utterances, key=lambda one: str(one.audio))
     ]
 
 
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+def _slug(accent: str) -> str:
+    """The name of an accent's domain and folder: letters of any script, digits and hyphens; may be empty."""
+    return re.sub(r"[\W_]+", "-", accent.lower()).strip("-")

@@ -48,8 +48,8 @@ def prepare(
         out: the folder for the manifests and the configuration.
         accents: for Common Voice, the accents in the order of the sequence, the base's first; by
             default US, then by the number of utterances.
-        train, test: the most utterances of each domain. The training split of the first domain, on
-            which the base is trained, is not limited.
+        train, test: the largest number of utterances of each domain in these splits. The training split of the first
+            domain, on which the base is trained, is not limited.
         seed: for the choice of utterances.
         on_done: called with the number of utterances written.
 
@@ -65,9 +65,9 @@ def prepare(
         raise BadInputError(f"{config}: already exists; nothing was changed. Name another folder, or remove it")
     domains = CORPORA[corpus](Source(folder, out, tuple(accents), train, test, on_done))
     random = np.random.default_rng(seed)
-    for number, (name, lines) in enumerate(domains.items()):
+    for number, (name, utterances) in enumerate(domains.items()):
         limits = {"train": None if number == 0 and len(domains) > 1 else train, "test": test}
-        chosen = [one for split, limit in limits.items() for one in _chosen(lines, split, limit, random)]
+        chosen = [one for split, limit in limits.items() for one in _chosen(utterances, split, limit, random)]
         _write_manifest(out / name / "manifest.jsonl", _manifest(chosen).encode())
         on_done(len(chosen))
     write_atomically(config, _configuration(list(domains)).encode())  # last: a run that was killed can be repeated
@@ -75,22 +75,28 @@ def prepare(
 
 
 def _write_manifest(path: Path, data: bytes) -> None:
-    """A manifest of a run that was killed is the same again; another one is somebody's own."""
+    """Writes a manifest. The same one may exist, from a run that was killed; another one is the user's own.
+
+    Raises:
+        BadInputError: another manifest exists.
+    """
     if path.is_file() and path.read_bytes() != data:
         raise BadInputError(f"{path}: is there already; it was not changed. Name another folder, or remove it")
     write_atomically(path, data)
 
 
-def _manifest(lines: Sequence[Utterance]) -> str:
+def _manifest(utterances: Sequence[Utterance]) -> str:
     records = (
         {"audio": str(one.file.resolve()), "text": one.transcript, "speaker": one.speaker or "", "split": one.split}
-        for one in lines
+        for one in utterances
     )
     return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
-def _chosen(lines: Sequence[Utterance], split: str, limit: int | None, random: np.random.Generator) -> list[Utterance]:
-    of_split = [one for one in lines if one.split == split]
+def _chosen(
+    utterances: Sequence[Utterance], split: str, limit: int | None, random: np.random.Generator
+) -> list[Utterance]:
+    of_split = [one for one in utterances if one.split == split]
     picks = random.permutation(len(of_split))[:limit]
     return [of_split[i] for i in sorted(picks)]
 
@@ -100,11 +106,16 @@ def _configuration(names: Sequence[str]) -> str:
     head = f'base = "BUNDLE"  # trained on {first}: asr-edge train {first}/manifest.jsonl\nbase_domain = "{first}"\n'
     lines = [
         *([head] if first else []),
-        f"order = {json.dumps(list(order))}",
+        f"order = {json.dumps(list(order), ensure_ascii=False)}",
         'methods = ["fine-tuning", "task-arithmetic", "ties"]',
         "seeds = [0]",
         "",
         "[manifests]",
-        *(f'{name} = "{name}/manifest.jsonl"' for name in names),
+        *(f'{_key(name)} = "{name}/manifest.jsonl"' for name in names),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _key(name: str) -> str:
+    """A key of TOML, which has to be quoted if it has other letters than those of English."""
+    return name if name.isascii() else f'"{name}"'

@@ -26,7 +26,7 @@ def read(source: Source) -> dict[str, list[Utterance]]:
         found = re.search(r"(train|test)-(clean|other)", str(one.file.relative_to(folder)))
         if found and one.text:
             domains[found[2]].append(replace(one, text=one.text.lower(), split=found[1]))
-    known = {name: lines for name, lines in domains.items() if lines}
+    known = {name: utterances for name, utterances in domains.items() if utterances}
     if not known:
         raise BadInputError(f"{folder}: has none of train-clean-*, train-other-*, test-clean, test-other")
     return known

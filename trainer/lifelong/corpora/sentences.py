@@ -89,19 +89,19 @@ SLOTS: Mapping[str, Sequence[str]] = {
 HELD_OUT = 0.1  # the fraction of sentences that are for tests
 
 
-def sentences(part: str, seed: int) -> Iterator[str]:
-    """Yields distinct sentences of the "train" or "test" split, without end."""
+def sentences(split: str, seed: int) -> Iterator[str]:
+    """Yields distinct sentences of a split, "train" or "test", without end."""
     random = np.random.default_rng(seed)
     seen = set()
     while True:
         pattern = _one(PATTERNS, random)
         text = re.sub(r"\{(\w+)\}", lambda slot: _one(SLOTS[slot[1]], random), pattern)
-        if text not in seen and part_of(text) == part:
+        if text not in seen and split_of(text) == split:
             seen.add(text)
             yield text
 
 
-def part_of(sentence: str) -> str:
+def split_of(sentence: str) -> str:
     """The split of a sentence; deterministic."""
     share = int.from_bytes(hashlib.sha256(sentence.encode()).digest()[:4]) / 2**32
     return "test" if share < HELD_OUT else "train"

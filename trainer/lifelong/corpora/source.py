@@ -15,7 +15,7 @@ class Source:
         folder: the unpacked corpus.
         out: the experiment's folder, for audio that is cut out of longer recordings.
         accents: the accents to use, in the order of the sequence, the base's first; empty for all.
-        train, test: the most utterances of each domain.
+        train, test: the largest number of utterances of each domain in these splits.
         on_done: called with the number of utterances written.
     """
 

@@ -16,7 +16,7 @@ from editing.errors import BadInputError, one_line
 from editing.files import write_atomically
 from trainer.lifelong.corpora.source import Source
 
-NOT_SCORED = "ignore_time_segment_in_scoring"
+NOT_SCORED = "ignore_time_segment_in_scoring"  # the text of segments without a transcript
 MARKS = re.compile(r"<[^>]*>|\(\d+\)|\{[^}]*\}")  # <unk>, a word's variant (2), {NOISE}
 
 
@@ -27,12 +27,12 @@ def read(source: Source) -> dict[str, list[Utterance]]:
         BadInputError: the folder is not TED-LIUM 3, or a file cannot be read.
     """
     folder = source.folder
-    parts = {"train": (folder / "data", source.train), "test": (folder / "legacy" / "test", source.test)}
+    subsets = {"train": (folder / "data", source.train), "test": (folder / "legacy" / "test", source.test)}
     utterances = []
-    for split, (part, count) in parts.items():
-        stm_files = sorted((part / "stm").glob("*.stm"))
+    for split, (subset, count) in subsets.items():
+        stm_files = sorted((subset / "stm").glob("*.stm"))
         if not stm_files:
-            raise BadInputError(f"{part / 'stm'}: has no .stm files; expected an unpacked TED-LIUM 3")
+            raise BadInputError(f"{subset / 'stm'}: has no .stm files; expected an unpacked TED-LIUM 3")
         per_talk = max(1, math.ceil(count / len(stm_files)))
         out = source.out / "ted-lium" / split
         candidates = (one for stm in stm_files for one in islice(_utterances(stm, out, split), per_talk))

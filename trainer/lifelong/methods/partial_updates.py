@@ -12,6 +12,7 @@ from peft.tuners.lora import LoraModel
 from editing.method import Tensors
 from trainer.lifelong.method import Step, lifelong_method
 
+# The linear layers of attention and feed-forward, in transformers' names for Moonshine and Parakeet.
 LINEAR = r".*\.(q_proj|k_proj|v_proj|o_proj|fc1|fc2|linear1|linear2)"
 
 

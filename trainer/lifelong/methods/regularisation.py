@@ -27,11 +27,11 @@ def ewc(step: Step, *, strength: float = 1000.0) -> Tensors:
         write_weights(step.memory / f"{step.number}.safetensors", fisher(step, step.theta, step.earlier[-1]))
     importance = _total_importance(step)
     centre = {name: torch.from_numpy(np.array(step.theta[name])) for name in importance}
-    weight = {name: torch.from_numpy(np.array(values)) for name, values in importance.items()}
+    factor = {name: torch.from_numpy(np.array(values)) for name, values in importance.items()}
 
     def penalty(model: torch.nn.Module, *_batch: object) -> torch.Tensor:
-        own = {n: p for n, p in model.named_parameters() if p.requires_grad and n in weight}
-        terms = [(weight[n].to(p.device) * (p - centre[n].to(p.device)).square()).sum() for n, p in own.items()]
+        weighted = {n: p for n, p in model.named_parameters() if p.requires_grad and n in factor}
+        terms = [(factor[n].to(p.device) * (p - centre[n].to(p.device)).square()).sum() for n, p in weighted.items()]
         return strength / 2 * torch.stack(terms).sum()
 
     return step.finetune(step.theta, step.training, penalty=penalty if importance else None)
@@ -48,7 +48,13 @@ def _total_importance(step: Step) -> dict[str, np.ndarray]:
 
 
 def fisher(step: Step, weights: Tensors, examples: Sequence[TrainingUtterance]) -> dict[str, np.ndarray]:
-    """The mean squared gradient of each utterance's loss per token, by parameter."""
+    """The empirical Fisher information: the mean square of the gradient of an utterance's loss per token, by parameter.
+
+    Args:
+        step: has the model's family and the seed by which utterances are chosen.
+        weights: those of the model.
+        examples: utterances of one domain, of which at most `MAX_EXAMPLES` are used.
+    """
     family = families.find(step.bundle)
     model = family.build(step.bundle.config, attention="sdpa")
     families.load_weights(model, weights)

@@ -16,7 +16,7 @@ from trainer.training.data import TrainingUtterance
 def experience_replay(step: Step, *, share: float = 0.2) -> Tensors:
     """Fine-tunes on the domain and on a share of each earlier domain's utterances, which it stores."""
     kept = [example for number, domain in enumerate(step.earlier) for example in _chosen(domain, share, step, number)]
-    for example in kept:
+    for example in kept:  # the copies are only measured as storage; training reads the originals
         target = step.memory / f"{example.file.parent.parent.name}-{example.file.name}"
         if not target.exists():
             shutil.copyfile(example.file, target)

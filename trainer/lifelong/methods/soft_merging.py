@@ -1,4 +1,4 @@
-"""Soft merging of experts (the paper's open question), with task vectors as the experts."""
+"""Soft merging of experts, an open question of arXiv 2406.17935, with task vectors as the experts."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def smear(step: Step, *, temperature: float = 0.1) -> Mixture:
     if len(step.earlier) == step.number:  # the first is the base's own domain
         _store_mean(step.memory / "0.mean", encode, step.earlier[0])
         vectors.append({name: np.zeros_like(tensor) for name, tensor in step.base.items()})
-        means.append(_mean(step.memory / "0.mean"))
+        means.append(_read_mean(step.memory / "0.mean"))
     for number in range(1, step.number + 1):
         vectors.append(read_weights(step.memory / f"{number}.safetensors"))
-        means.append(_mean(step.memory / f"{number}.mean"))
+        means.append(_read_mean(step.memory / f"{number}.mean"))
     router = np.stack(means)
 
     def shares_of(audio: Samples) -> NDArray[np.float64]:
@@ -63,12 +63,12 @@ def route(features: NDArray[np.float64], means: NDArray[np.float64], temperature
         (experts,), positive, with a sum of 1.
     """
     centre = means.mean(axis=0)  # without centring, all cosines would be nearly 1
-    own, others = features - centre, means - centre
-    lengths = np.linalg.norm(own) * np.linalg.norm(others, axis=1)
-    cosines = np.divide(others @ own, lengths, out=np.zeros(len(means)), where=lengths > 0)
-    scores = np.exp((cosines - cosines.max()) / temperature)
-    weights: NDArray[np.float64] = scores / scores.sum()
-    return weights
+    centred, centred_means = features - centre, means - centre
+    lengths = np.linalg.norm(centred) * np.linalg.norm(centred_means, axis=1)
+    cosines = np.divide(centred_means @ centred, lengths, out=np.zeros(len(means)), where=lengths > 0)
+    exponentials = np.exp((cosines - cosines.max()) / temperature)
+    shares: NDArray[np.float64] = exponentials / exponentials.sum()
+    return shares
 
 
 class _UtteranceEncoder:
@@ -92,5 +92,5 @@ def _store_mean(path: Path, encode: _UtteranceEncoder, examples: Sequence[Traini
         write_atomically(path, mean.tobytes())
 
 
-def _mean(path: Path) -> NDArray[np.float64]:
+def _read_mean(path: Path) -> NDArray[np.float64]:
     return np.frombuffer(path.read_bytes())

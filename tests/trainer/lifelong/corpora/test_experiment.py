@@ -55,8 +55,24 @@ def test_accents_have_the_requested_order(common_voice, tmp_path):
     accents = ["Scottish English", "united states english"]
     experiment = read_experiment(_with_base(prepare("common-voice", common_voice, tmp_path / "out", accents=accents)))
     assert (experiment.base_domain, experiment.order) == ("scottish-english", ["united-states-english"])
-    with pytest.raises(BadInputError, match="fewer than 10 utterances of 'rare'; it has england english"):
+    with pytest.raises(BadInputError, match="fewer than 10 utterances or 2 speakers of 'rare'; it has england"):
         prepare("common-voice", common_voice, tmp_path / "other", accents=["Rare"])
+
+
+def test_accents_in_other_scripts_and_of_one_speaker(tmp_path):
+    """Regression: all accents in other scripts had the same empty name; one speaker left no test split."""
+    folder = tmp_path / "cv"
+    rows = ["client_id\tpath\tsentence\taccents"]
+    for accent, speakers in (("ภาคเหนือ", 3), ("ภาคใต้", 2), ("ภาคกลาง", 1), ("Isan!", 2), ("isan", 2)):
+        for number in range(12):
+            name = f"{len(rows)}.wav"
+            audio(folder / "clips" / name, 0.2)
+            rows.append(f"{accent}-{number % speakers}\t{name}\tSentence {number}\t{accent}")
+    (folder / "validated.tsv").write_text("\n".join(rows) + "\n", "utf-8")
+    experiment = read_experiment(_with_base(prepare("common-voice", folder, tmp_path / "out")))
+    assert len({*experiment.manifests.values()}) == 4
+    for path in experiment.manifests.values():
+        assert {one.split for one in read_manifest(path)} == {"train", "test"}
 
 
 def test_librispeech_keeps_its_own_splits(tmp_path):

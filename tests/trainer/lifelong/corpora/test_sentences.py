@@ -3,14 +3,14 @@
 import re
 from itertools import islice
 
-from trainer.lifelong.corpora.sentences import PATTERNS, SLOTS, part_of, sentences
+from trainer.lifelong.corpora.sentences import PATTERNS, SLOTS, sentences, split_of
 
 
 def test_train_and_test_share_no_sentence_and_no_sentence_repeats():
     train, test = (list(islice(sentences(part, 0), 2000)) for part in ("train", "test"))
     assert len(set(train)) == len(set(test)) == 2000
     assert not set(train) & set(test)
-    assert {part_of(text) for text in test} == {"test"}
+    assert {split_of(text) for text in test} == {"test"}
 
 
 def test_sentences_are_deterministic_for_a_seed():
