@@ -11,7 +11,7 @@ from device_app.cli import completion, options
 from device_app.cli.judging import open_ledger
 from device_app.cli.printing import echo
 from device_app.cli.terminal.keyboard import Keyboard
-from device_app.cli.terminal.next_step import tell_progress
+from device_app.cli.terminal.next_step import progress_of, tell_progress
 from device_app.cli.terminal.recording import RecordingScreen
 from device_app.data.names import DEFAULT_DOMAIN
 from editing.errors import BadInputError, counted
@@ -61,8 +61,11 @@ def record(
         with Microphone(device, sample_rate) as microphone:  # an error is reported before the model loads
             into = "" if domain == DEFAULT_DOMAIN else f" into domain {domain!r}"
             options.tell(f"Recording{into} with {microphone.name}, {microphone.sample_rate:g} Hz.")
+        progress = progress_of(store, open_ledger(model), domain)
         _, transcriber = options.load(model, threads)
-        screen = RecordingScreen(session, keyboard, transcriber, lambda: Microphone(device, sample_rate), silence)
+        screen = RecordingScreen(
+            session, keyboard, transcriber, lambda: Microphone(device, sample_rate), silence, progress
+        )
         with keyboard:
             try:
                 screen.run()

@@ -84,6 +84,8 @@ def list_(as_json: options.Json = False) -> None:
             for term, used in found
         ]
         print_table(rows, right=[1, 4, 5])
+        if any(used.is_needed is None for _, used in found):
+            options.tell("?: too few matches to say whether the model needs the term")
 
 
 @app.command("import")

@@ -52,7 +52,7 @@ def test_recording(terminal, virtual_microphone, reading, tmp_path):
         screen.finish()
         player.kill()
         player.wait()
-        confirmed |= {int(number) for number in re.findall(r"kept as (\d+)", screen.screen)}
+        confirmed |= {int(number) for number in re.findall(r"kept as recording (\d+)", screen.screen)}
         assert confirmed <= check(tmp_path / "home").keys()
     assert len(confirmed) > KILLS / 2
 

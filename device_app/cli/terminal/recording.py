@@ -51,6 +51,7 @@ class RecordingScreen:
         transcriber: Transcriber,
         microphone: Callable[[], Microphone],
         silence_s: float,
+        progress: Callable[[int], str],
     ) -> None:
         """
         Args:
@@ -59,6 +60,7 @@ class RecordingScreen:
             transcriber: of the model in use.
             microphone: opens a new one for each take.
             silence_s: seconds of silence after speech that end a take.
+            progress: how far the domain is from its next adaptation, with this number of labelled recordings.
         """
         from device_app.audio.vad import VoiceActivity
 
@@ -67,6 +69,7 @@ class RecordingScreen:
         self._transcriber = transcriber
         self._microphone = microphone
         self._silence_s = silence_s
+        self._progress = progress
         self._voice = VoiceActivity()
 
     def run(self) -> None:
@@ -88,14 +91,12 @@ class RecordingScreen:
         options.tell("All prompts are done.")
 
     def _show(self, item: Item) -> None:
-        from device_app.status import first_progress
-
         session = self._session
         number = session.saved.index(item.stored.number) + 1 if item.stored is not None else session.done + 1
         of = "" if session.total is None else f"/{session.total}"
         minutes, seconds = divmod(round(session.seconds), 60)
         options.tell("")
-        options.tell(f"[{number}{of}, {minutes}:{seconds:02} recorded; {first_progress(session.labelled)}]")
+        options.tell(f"[{number}{of}, {minutes}:{seconds:02} recorded; {self._progress(session.labelled)}]")
         self._show_text(item)
 
     def _show_text(self, item: Item) -> None:
@@ -164,11 +165,14 @@ class RecordingScreen:
         Raises:
             BadAudioError: it is too short.
         """
+        from device_app.audio.samples import SAMPLE_RATE
+        from device_app.data.recordings import as_stored
         from device_app.recording.quality import measure
         from device_app.recording.session import Take
 
         audio, quality = measure(raw, sample_rate, self._voice)
-        transcript = self._transcriber.transcribe(raw, sample_rate)
+        # The same samples as `correct` and `label` will transcribe: others may give another text.
+        transcript = self._transcriber.transcribe(as_stored(audio), SAMPLE_RATE)
         return Take(audio, quality, transcript.text, transcript.confidence), transcript.words
 
     def _print_problems(self, take: Take, text: str | None) -> None:
@@ -200,7 +204,7 @@ class RecordingScreen:
                 except BadInputError as error:
                     options.tell(f"  {error}")
                     continue
-                options.tell(f"  kept as {saved.number} ({saved.duration_s:.1f} s)")
+                options.tell(f"  kept as recording {saved.number} ({saved.duration_s:.1f} s)")
                 return ""
             if key == "p":
                 review.play(take.audio, self._keyboard)

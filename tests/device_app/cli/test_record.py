@@ -64,7 +64,7 @@ def test_a_sentence_is_heard_judged_and_kept(desk, prompts, say, kept):
     assert "is not a valid" in shown
     assert "!" not in shown
     screen.press("\r")
-    screen.wait_for("kept as 1")
+    screen.wait_for("kept as recording 1")
     screen.wait_for("All prompts are done.")
     assert screen.finish() == 0
     assert "anna: 1 of 1 prompt recorded" in screen.screen
@@ -92,7 +92,7 @@ def test_stop_resume_go_back_record_again_and_edit(desk, prompts, say, kept, run
     first = desk(path)
     say(first)
     first.press("\r")
-    first.wait_for("kept as 1")
+    first.wait_for("kept as recording 1")
     first.wait_for("Space starts")
     first.press("q")
     assert first.finish() == 0
@@ -109,7 +109,7 @@ def test_stop_resume_go_back_record_again_and_edit(desk, prompts, say, kept, run
     second.press("a")
     say(second)
     second.press("\r")
-    second.wait_for("kept as 1")
+    second.wait_for("kept as recording 1")
     again = kept()[0]
     assert again.sha256 != before.sha256
     assert not before.audio.exists()
@@ -120,7 +120,7 @@ def test_stop_resume_go_back_record_again_and_edit(desk, prompts, say, kept, run
     second.press("\x15Something else.\r")
     second.wait_for(KEYS)
     second.press("\r")
-    second.wait_for("kept as 2")
+    second.wait_for("kept as recording 2")
     second.wait_for("Space starts")
     second.press("s")
     assert second.finish() == 0
@@ -210,7 +210,7 @@ def test_ten_prompts_in_two_sittings(desk, prompts, say, kept):
     for number in range(5):
         say(screen)
         screen.press("\r")
-        screen.wait_for(f"kept as {number + 1}")
+        screen.wait_for(f"kept as recording {number + 1}")
     screen.wait_for("Space starts")
     screen.process.send_signal(signal.SIGKILL)
     screen.finish()
@@ -219,7 +219,7 @@ def test_ten_prompts_in_two_sittings(desk, prompts, say, kept):
     for number in range(5, 10):
         say(screen)
         screen.press("\r")
-        screen.wait_for(f"kept as {number + 1}")
+        screen.wait_for(f"kept as recording {number + 1}")
     assert screen.finish() == 0
     minutes = sum(u.duration_s for u in kept()) / 60
     assert re.search(rf"anna: 10 of 10 prompts recorded, {minutes:.1f} min", screen.screen)

@@ -37,7 +37,9 @@ def test_terms_are_added_listed_and_removed(empty_home):
         ("Hertford College", 1.0, "added"),
     ]
     assert call("terms", "remove", "LAWNSWOOD", "Lawnswood").stdout == "1 removed; the list has 1 term\n"
-    table = call("terms", "list").stdout.splitlines()
+    listed = call("terms", "list")
+    table = listed.stdout.splitlines()
+    assert listed.stderr == "?: too few matches to say whether the model needs the term\n"
     assert table[0].split() == [*("term", "weight", "origin", "since", "matched", "helped", "needed")]
     assert table[1].startswith("Hertford College       1  added   20")
     assert table[1].split()[-3:] == ["0", "0", "?"]
