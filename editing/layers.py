@@ -50,8 +50,9 @@ def _position(name: str) -> tuple[int, int | None]:
     """The index of a parameter's stack in `STACKS` (0 if it is in none), and its layer number (None without one)."""
     parts = name.split(".")
     stack = next((index for index, stack in enumerate(STACKS) if stack in parts), 0)
-    number = next((int(part) for part in parts if part.isdecimal()), None)
-    return stack, number if "layers" in parts else None
+    # Only those of a stack itself: "encoder.subsampling.layers.6" is a convolution before the first layer.
+    found = re.search(r"(?:^|\b(?:encoder|decoder)\.)layers\.(\d+)\.", name)
+    return stack, int(found[1]) if found else None
 
 
 def layer(name: str) -> str:

@@ -12,6 +12,13 @@ def test_depth_increases_through_the_encoder_and_then_the_decoder(bundle):
     assert found["model.encoder.layers.5.mlp.fc1.weight"] == pytest.approx(5 / 11)
 
 
+def test_convolutions_before_the_first_layer_are_at_the_input():
+    names = [f"encoder.subsampling.layers.{number}.weight" for number in (0, 6)]
+    names += [f"encoder.layers.{number}.conv.pointwise.weight" for number in range(12)]
+    found = relative_depths(names)
+    assert [found[name] for name in names] == [0, 0, *(number / 11 for number in range(12))]
+
+
 def test_layers_have_short_display_names():
     assert layer("model.encoder.layers.3.self_attn.q_proj.weight") == "encoder.layers.3"
     assert layer("model.encoder.conv1.weight") == "encoder.conv1"
