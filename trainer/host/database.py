@@ -83,13 +83,10 @@ class Job:
     """A request of a device to fine-tune on one domain.
 
     Attributes:
-        number: the position in the order of creation.
-        id: chosen by the host.
-        device: the id of the device.
-        key: an idempotency key, chosen by the device.
+        number, id: the position in the order of creation; a random name, chosen by the host.
+        device, key: the device's id; an idempotency key, chosen by the device.
         request: see `trainer.host.schemas.TrainingRequest`; without the fields that the device did not send.
-        attempts: how often a worker has died.
-        error: why it failed.
+        attempts, error: how often a worker has died; why the job failed.
         statement, signature: the host's signed statement about the task vector.
         result: "losses" by epoch and "seconds" of fine-tuning.
         created, changed: seconds since 1970; `changed` is the time of the last transition.
@@ -391,26 +388,13 @@ class Database:
 
 
 COLUMNS = (
-    *("number", "id", "device", "key", "request", "state", "attempts", "error", "statement", "signature", "result"),
-    *("created", "changed"),
+    "number id device key request state attempts error statement signature result created changed".split()  # noqa: SIM905
 )
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM job"  # noqa: S608
 
 
 def _job(row: Sequence[Any]) -> Job:
-    number, identity, device, key, request, state, attempts, error, statement, signature, result, created, changed = row
-    return Job(
-        number,
-        identity,
-        device,
-        key,
-        translated(json.loads(request), FINE_TUNING),
-        state,
-        attempts,
-        error,
-        statement,
-        signature,
-        None if result is None else json.loads(result),
-        created,
-        changed,
-    )
+    values = dict(zip(COLUMNS, row, strict=True))
+    request, result = json.loads(values["request"]), values["result"]
+    values |= {"request": translated(request, FINE_TUNING), "result": None if result is None else json.loads(result)}
+    return Job(**values)
