@@ -67,4 +67,5 @@ def test_the_bundled_recordings_are_transcribed_as_they_were(home):
             assert one["text"] == golden["text"], (precision, name)
             assert [word for word, *_ in one["words"]] == [word for word, *_ in golden["words"]]
             for (word, *times), (_, *before) in zip(one["words"], golden["words"], strict=True):
-                assert times == pytest.approx(before, abs=0.0201), (precision, name, word)
+                # Processors round differently, which moves a word by a frame of the encoder (24 ms) or two.
+                assert times == pytest.approx(before, abs=0.05), (precision, name, word)
