@@ -15,6 +15,7 @@ SVX_WIDTHS = {b"8SVX": 1, b"16SV": 2}  # bytes of a sample
 KINDS = (b"WAVE", b"AIFF", b"AIFC", *SVX_WIDTHS)
 CHUNK_NAME = re.compile(rb"[A-Za-z0-9_\- .(\xa9][A-Za-z0-9_\- .)]{3}")
 AFTER_SAMPLES = (b"data", b"LIST", b"bext", b"id3 ", b"ID3 ", b"JUNK", b"cue ", b"fact", b"smpl", b"iXML")
+UNKNOWN_64_FROM = 1 << 62  # as `UNKNOWN_FROM`, for sizes of 64 bits
 RIFF_LIMIT = 0xFFFFFF00  # most bytes of samples that 32-bit sizes can describe; RF64 has 64-bit sizes
 MAX_CHUNKS = 10_000
 # AIFF compression types: companded samples take one byte; uncompressed ones have the width that is declared.
@@ -44,12 +45,14 @@ class _Sound:
         declared: bytes of samples, according to the chunk's header.
         byte_rate: bytes of samples per second; 0 if it is not known.
         sample_rate: in Hz; 0 if it is not known.
+        unknown_from: a declared length of so many bytes or more means "unknown".
     """
 
     start: int
     declared: int
     byte_rate: float
     sample_rate: float
+    unknown_from: int = UNKNOWN_FROM
 
 
 def parts(file: IO[bytes], size: int) -> list[Part] | None:
@@ -90,8 +93,8 @@ def _read_riff(file: IO[bytes], start: int, size: int, header: bytes) -> tuple[P
             if long_size is not None and length == 0xFFFFFFFF:
                 length = long_size
             rate, byte_rate = (int.from_bytes(description[i : i + 4], order) for i in (4, 8))
-            sound = _Sound(at, length, byte_rate, rate)
-            end, is_cut = _end(file, sound, size, order)
+            unknown_from = UNKNOWN_FROM if long_size is None else UNKNOWN_64_FROM
+            end, is_cut = _end(file, _Sound(at, length, byte_rate, rate, unknown_from), size, order)
             more, following = _after_samples(file, min(end, size), size, order)
             if more:
                 return _several_data_chunks(file, header[:4], description, [(at, length), *more], size), following
@@ -107,14 +110,19 @@ def _read_riff(file: IO[bytes], start: int, size: int, header: bytes) -> tuple[P
 def _several_data_chunks(
     file: IO[bytes], magic: bytes, description: bytes, chunks: Sequence[tuple[int, int]], size: int
 ) -> Part:
-    """One stream of the samples of all "data" chunks (offset and length in bytes); libsndfile reads the first alone."""
+    """One stream of the samples of all "data" chunks (offset and length in bytes).
+
+    libsndfile reads the first alone, or refuses the file.
+    """
     order = ORDERS[magic]
-    byte_rate = int.from_bytes(description[8:12], order)
+    rate, byte_rate = (int.from_bytes(description[i : i + 4], order) for i in (4, 8))
     block = max(1, int.from_bytes(description[12:14], order))
-    spans: list[Span] = [(at, min(length, size - at) // block * block) for at, length in chunks]
+    last, length = chunks[-1]
+    end, is_cut = _end(file, _Sound(last, length, byte_rate, rate), size, order)
+    lengths = [*(length for _, length in chunks[:-1]), end - last]
+    spans: list[Span] = [(at, length // block * block) for (at, _), length in zip(chunks, lengths, strict=True)]
     total = sum(length for _, length in chunks)
-    is_cut = sum(chunks[-1]) - size > HEADER_TOLERANCE_S * byte_rate
-    declared = round(total / byte_rate * int.from_bytes(description[4:8], order)) if is_cut and byte_rate else None
+    declared = round(total / byte_rate * rate) if is_cut and byte_rate else None
     present = sum(length for _, length in spans)
     return Part(View(file, [riff_header(magic, description, present, order), *spans]), declared, is_cut)
 
@@ -243,7 +251,7 @@ def _end(file: IO[bytes], sound: _Sound, size: int, order: Order) -> tuple[int, 
     if end > size:
         missing = end - size
         tolerated = missing <= HEADER_TOLERANCE_S * sound.byte_rate
-        return size, sound.declared < UNKNOWN_FROM and not tolerated
+        return size, sound.declared < sound.unknown_from and not tolerated
     if end == size or _is_end(file, end, size, order):
         return end, False
     return size, False  # the recorder was killed, or wrote the length before the remaining samples
@@ -292,7 +300,7 @@ def _after_samples(file: IO[bytes], end: int, size: int, order: Order) -> tuple[
         if len(header) < 8 or not CHUNK_NAME.fullmatch(header[:4]):
             break
         length = int.from_bytes(header[4:], order)
-        if header[:4] == b"data" and length:
+        if header[:4] == b"data":
             samples.append((position + 8, length))
         position += 8 + length
         if position >= size:

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from device_app.audio import containers
+from device_app.audio.containers import iff
 from device_app.audio.samples import SAMPLE_RATE, duration_s, read_blocks
 from editing.errors import BadAudioError, IncompleteAudioError
 from tests.device_app.audio.speech import at_model_rate, decoded, encoded, is_same, speech
@@ -165,6 +166,32 @@ def test_a_wav_file_whose_second_data_chunk_is_cut_off():
     assert "cut off" in message
     assert is_same(found[: len(EXPECTED)], EXPECTED)
     assert len(found) == pytest.approx(len(EXPECTED) + len(OTHER_EXPECTED) / 2, abs=SAMPLE_RATE // 10)
+
+
+@pytest.mark.parametrize("length", [0, 0xFFFFFFFF, 0x7FFFF000])
+def test_a_second_data_chunk_whose_length_was_never_written(length):
+    second = second_chunk("wav")
+    found, message = decoded(make("wav") + second[:4] + struct.pack("<I", length) + second[8:])
+    assert message is None
+    assert is_both(found)
+
+
+def test_an_empty_data_chunk_among_others_is_skipped():
+    found, message = decoded(make("wav") + b"data" + bytes(4) + second_chunk("wav") + b"data" + bytes(4))
+    assert message is None
+    assert is_both(found)
+
+
+@pytest.mark.parametrize(("missing", "is_cut"), [(1_000_000_000, True), (8_000_000_000, True), (1 << 63, False)])
+def test_an_rf64_file_declares_its_samples_in_64_bits(missing, is_cut):
+    data = make("wav")
+    at = data.index(b"data") + 8
+    description = data[data.index(b"fmt ") + 8 : at - 8]
+    header = iff.riff_header(b"RIFF", description, 5_000_000_000, "little")
+    position = header.index(b"ds64") + 16
+    header = header[:position] + struct.pack("<Q", len(data) - at + missing) + header[position + 8 :]
+    (part,) = containers.parts(io.BytesIO(header + data[at:]))
+    assert part.is_cut == is_cut
 
 
 def test_a_file_is_found_after_a_second_data_chunk():
