@@ -156,7 +156,9 @@ def merge_method(name: str, *, paper: str, oracle: str) -> Callable[[Function], 
     """Registers a function as a merge method. It takes the vectors first, then settings as keywords with defaults.
 
     Args:
-        name, paper, oracle: attributes of the `Method`.
+        name: of the method, as `METHODS` and the command line have it.
+        paper: see `Method`.
+        oracle: see `Method`.
     """
 
     def register(function: Function) -> Function:
