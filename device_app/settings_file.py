@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,29 @@ def read_settings() -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        return tomllib.loads(read_bounded(path, MAX_BYTES).decode("utf-8-sig"))  # editors of Windows write a BOM
+        text = read_bounded(path, MAX_BYTES).decode("utf-8-sig")  # editors of Windows write a BOM
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (JSONTextError, ValueError, RecursionError) as error:  # UnicodeDecodeError and TOMLDecodeError too
-        raise BadInputError(
-            f"{path}: not a settings file that can be read ({one_line(str(error))}); correct or remove it"
-        ) from error
+    except (JSONTextError, ValueError) as error:  # UnicodeDecodeError too
+        raise BadInputError(_unreadable(path, error, "correct or remove it")) from error
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError too
+        raise BadInputError(_unreadable(path, error, _remedy(text, error))) from error
+
+
+def _unreadable(path: Path, error: Exception, remedy: str) -> str:
+    return f"{path}: not a settings file that can be read ({one_line(str(error))}); {remedy}"
+
+
+def _remedy(text: str, error: Exception) -> str:
+    """What to do about a file that is not TOML: the usual mistake is a text without quotation marks."""
+    place = re.search(r"at line (\d+)", str(error))
+    line = text.split("\n")[int(place[1]) - 1] if place else ""
+    unquoted = re.fullmatch(r"\s*([\w-]+)\s*=\s*([^\"'\[\]{}#]+)(?:#.*)?\s*", line)
+    name, value = (unquoted[1], unquoted[2].strip()) if unquoted else ("", "")
+    if not any(character.isalpha() for character in value):
+        return "correct or remove it"
+    if value.lower() in ("true", "false"):
+        return f"write it in small letters: {name} = {value.lower()}"
+    return f'put texts in quotation marks: {name} = "{one_line(value)}"'

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 import soundfile
 
 from device_app.audio.samples import SAMPLE_RATE, read
+from device_app.cli.terminal.recording import INCOMPLETE, NOTHING
 from device_app.paths import RECORDINGS
+from device_app.recording.quality import Quality, problems
 from editing.methods import METHODS
 from tests.conftest import REPOSITORY
 from tests.device_app.cli.test_cli import commands
@@ -157,6 +160,16 @@ def test_every_command_in_the_docs_exists():
         for words in re.findall(r"asr-edge ([a-z]+(?: [a-z]+)?)", code_of(document)):
             parts = tuple(words.split())
             assert parts in known or parts[:1] in known, f"{document.name}: {words}"
+
+
+def test_the_page_on_recording_explains_every_report():
+    """Each problem of a recording, by the words with which its message begins."""
+    rows = re.findall(r"^\| ([^|]+) \|", (DOCS / "record.md").read_text("utf-8"), re.MULTILINE)
+    quiet = Quality(clipped=1.0, level_dbfs=-90.0, snr_db=0.0, speech_s=0.1, cut_start=True, cut_end=True)
+    messages = [*problems(quiet, "a b", "c d"), *problems(replace(quiet, speech_s=0.0)), INCOMPLETE, NOTHING]
+    assert len(messages) == 10
+    for message in messages:
+        assert any(message.lower().startswith(row.lower()) for row in rows), message
 
 
 @pytest.mark.parametrize("document", TEXTS, ids=lambda path: str(path.relative_to(REPOSITORY)))

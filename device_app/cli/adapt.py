@@ -66,7 +66,7 @@ def adapt(
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
-    """Learn from labelled recordings; the result becomes active only if it is better, and no worse for other speech.
+    """Learn from labelled recordings; the result is used only if it is better, and hardly worse for other speech.
 
     Exit code 3: the gate rejected it.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from export.bundle import WEIGHTS, Bundle
 
 EMBEDDED = ASSETS / "moonshine-tiny"
 EMBEDDED_NAME = "embedded"
+PUBLISHED = re.compile(r"moonshine-(tiny|base)(-[a-z]{2})?")  # models that `asr-edge model pull` installs by name
 IN_USE = "model-in-use.json"  # in the data folder: the model of commands without --model
 
 
@@ -94,7 +96,8 @@ def find_bundle(model: str | Path | None) -> Bundle:
     if folder is None or not folder.is_dir():
         shown = one_line(str(model) if model and isinstance(model, str | Path) else repr(model))
         names = ", ".join(model_names())
-        raise BundleError(f"{shown}: neither an installed model ({names}) nor a folder with a bundle")
+        remedy = f"; 'asr-edge model pull {shown}' installs it" if PUBLISHED.fullmatch(shown) else ""
+        raise BundleError(f"{shown}: neither an installed model ({names}) nor a folder with a bundle{remedy}")
     return Bundle.open(folder)
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from device_app.recording.session import Item, RecordingSession, Take
 
 KEYS = "s skip · b back · q quit"
+# Doubts about a take, which Enter does not keep then; docs/record.md explains them.
+INCOMPLETE, NOTHING = "Some audio was lost.", "Nothing was recognised."
 
 
 class _Recorded(NamedTuple):
@@ -187,7 +189,7 @@ class RecordingScreen:
         A take in which nothing was recognised is probably noise, or was recorded with a muted microphone, and one of
         which audio was lost does not have its whole text, so Enter does not keep them.
         """
-        doubt = "Some audio was lost." if is_incomplete else "" if take.hypothesis else "Nothing was recognised."
+        doubt = INCOMPLETE if is_incomplete else "" if take.hypothesis else NOTHING
         is_doubtful = bool(doubt)
         while True:
             if is_doubtful:

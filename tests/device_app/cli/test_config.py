@@ -80,6 +80,10 @@ def test_all_mistakes_of_the_file_are_shown_together(settings):
         ('[adapt]\nscope = "x"', "adapt --scope: 'x' is not one of 'acoustic'"),
         ('[adapt]\nseed = "x"', "adapt --seed: expected a whole number"),
         ("[transcribe", "not a settings file that can be read"),
+        ("[record]\r\ndomain = anna  # hers\r\n", '); put texts in quotation marks: domain = "anna"\n'),
+        ("[record]\ndomain = 2nd kitchen", '); put texts in quotation marks: domain = "2nd kitchen"\n'),
+        ("[transcribe]\nsave = True", "); write it in small letters: save = true\n"),
+        ("[transcribe]\nsilence = 0,5", "); correct or remove it\n"),
         ("a = " + "[" * 10_000, "not a settings file that can be read"),
     ],
 )

@@ -208,6 +208,8 @@ def test_the_model_in_use_is_that_of_commands_without_model(checkpoint, own_home
     assert find_bundle(None) == bundle
     with pytest.raises(BundleError, match="neither an installed model"):
         use("none")
+    with pytest.raises(BundleError, match=r"a bundle; 'asr-edge model pull moonshine-tiny-ja' installs it$"):
+        use("moonshine-tiny-ja")
     (own_home / "model-in-use.json").write_text("{")
     with pytest.raises(StorageError, match="asr-edge model use embedded"):
         find_bundle(None)
