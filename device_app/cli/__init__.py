@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
-from importlib.metadata import entry_points, version
+from importlib.metadata import entry_points
 from typing import Annotated, NoReturn
 
 import typer
@@ -48,6 +48,7 @@ from device_app.cli import (
 from device_app.cli.option_errors import PlainErrors
 from device_app.cli.printing import echo, name_profile, prepare_streams
 from device_app.paths import PROFILE_VARIABLE, data_folder
+from device_app.program_version import program_version
 from editing.errors import AsrEdgeError
 
 app = typer.Typer(
@@ -113,7 +114,7 @@ INTERRUPTED = 130  # 128 + SIGINT: the exit code that shells use
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        echo(f"asr-edge {version('asr-edge')}")
+        echo(f"asr-edge {program_version()}")
         raise typer.Exit
 
 

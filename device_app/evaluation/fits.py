@@ -11,13 +11,13 @@ import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.manifest import read_manifest
 from device_app.evaluation.memory import peak_memory_mb
 from device_app.models.bundles import embedded_bundle
 from device_app.paths import RECORDINGS, data_folder
+from device_app.program_version import program_version
 from device_app.recognition.onnx_session import available_cores
 from device_app.recognition.transcriber import Transcriber
 from editing.files import write_atomically
@@ -153,7 +153,7 @@ def machine() -> Machine:
         StorageError: the data folder cannot be written.
     """
     path = data_folder() / FILE
-    conditions = {"version": version("asr-edge"), "cores": available_cores()}
+    conditions = {"version": program_version(), "cores": available_cores()}
     try:
         found = read_json(path)
         if found["conditions"] == conditions:

@@ -7,7 +7,6 @@ import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +17,7 @@ from device_app.audio.samples import SAMPLE_RATE, Converter, Samples, as_array, 
 from device_app.audio.vad import RECORDING, Segment, Segmenter, SegmentSettings, VoiceActivity
 from device_app.data.terms import Term
 from device_app.models.baking import baked
+from device_app.program_version import program_version
 from device_app.recognition import families
 from device_app.recognition.families import Recogniser
 from device_app.recognition.onnx_session import THREADS, default_threads
@@ -77,7 +77,7 @@ class Transcriber:
         """A hash of all that decides the decoded text of a segment: program version, weights and decoding options."""
         language_model = self._options.language_model
         parts = [
-            version("asr-edge"),
+            program_version(),
             *(f"{path.name} {sha256(path)}" for path in sorted(self._folder.glob("*.onnx"))),
             repr(replace(self._options, language_model=None, replacements=())),
             "" if language_model is None else repr(sorted(language_model.probabilities.items())),

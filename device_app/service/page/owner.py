@@ -17,6 +17,7 @@ from device_app.paths import in_profile
 from device_app.service.errors import ServiceError
 from device_app.service.models import Loaded
 from device_app.service.state import Client, Service, ServiceState
+from device_app.service.users import is_other_user
 from editing.errors import BadInputError
 from export.bundle import WEIGHTS
 
@@ -86,14 +87,24 @@ async def owner_of(request: Request, service: Service, client: Client) -> Owner:
     """The owner whose model the header of a request names.
 
     Raises:
-        ServiceError: the request does not come from the page.
+        ServiceError: the request does not come from the page, or comes from another user of this machine.
         UnknownModelError: there is no such profile.
     """
     sent = request.headers.get(HEADER)
     if sent is None:
         raise ServiceError(403, f"only the page may ask for this (header {HEADER})")
+    if await run_in_threadpool(_is_of_other_user, request, client):
+        raise ServiceError(403, "the page shows recordings only to the user who started it; start asr-edge yourself")
     model = unquote(sent)
     return Owner(service, client, model, await run_in_threadpool(service.models.profile_of, model))
+
+
+def _is_of_other_user(request: Request, client: str) -> bool:
+    """Whether another user of this machine asks, without a token, which would allow it."""
+    peer, server = request.scope.get("client"), request.scope.get("server")
+    if peer is None or server is None or client != ":".join(map(str, peer)):
+        return False
+    return is_other_user((peer[0], peer[1]), (server[0], server[1]))
 
 
 Person = Annotated[Owner, Depends(owner_of)]  # the type of a route's parameter that receives the `Owner`
