@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import threading
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import IO, Any
 
 import numpy as np
@@ -122,7 +123,7 @@ def _frames(container: Any, stream: Any, timeline: Timeline) -> Iterator[Any]:
     frame_length = AMR_FRAME_LENGTHS.get(stream.codec_context.name)
     while failed < MAX_FAILED_READS:
         packet, start_s, frames, reason = None, None, [], None
-        with _messages.about_damage(stream.index) as errors:
+        with _messages_about_damage(stream.index) as errors:
             try:
                 packet = next(packets, None)
                 if packet is None:
@@ -165,43 +166,36 @@ def _reason(error: Exception) -> str:
     return "decoder error" if reason.startswith("Error number") else reason
 
 
-class _Messages:
-    """FFmpeg's messages. PyAV turns them on for the whole process, here while a reader in any thread needs them."""
+@cache
+def _turn_messages_on() -> None:
+    """Lets PyAV pass FFmpeg's messages on, for the life of the process.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._before: tuple[int | None, bool] = (None, True)
+    To turn them off again would race with the messages of other threads, as would another level for each reader.
+    """
+    import av
 
-    @contextmanager
-    def about_damage(self, stream: int) -> Iterator[list[str]]:
-        """Yields a list, filled when the block ends: this thread's messages about damage, which most decoders only log.
-
-        Args:
-            stream: index of the stream that is read; damage of the others does not matter.
-        """
-        import av
-
-        with self._lock:
-            if not self._users:
-                self._before = av.logging.get_level(), av.logging.get_skip_repeated()
-                av.logging.set_level(av.logging.WARNING)
-                av.logging.set_skip_repeated(False)
-            self._users += 1
-        messages: list[str] = []
-        try:
-            with av.logging.Capture() as captured:
-                yield messages
-        finally:
-            with self._lock:
-                self._users -= 1
-                if not self._users:
-                    av.logging.set_level(self._before[0])
-                    av.logging.set_skip_repeated(self._before[1])
-            messages += [text for level, _, text in captured if _is_damage(level, text, stream)]
+    av.logging.set_level(av.logging.WARNING)
+    av.logging.set_skip_repeated(False)
+    # Those that nobody captures would be printed: other threads' and those about opening a file.
+    logging.getLogger("libav").addHandler(logging.NullHandler())
 
 
-_messages = _Messages()
+@contextmanager
+def _messages_about_damage(stream: int) -> Iterator[list[str]]:
+    """Yields a list, filled when the block ends: this thread's messages about damage, which most decoders only log.
+
+    Args:
+        stream: index of the stream that is read; damage of the others does not matter.
+    """
+    import av
+
+    _turn_messages_on()
+    messages: list[str] = []
+    try:
+        with av.logging.Capture() as captured:
+            yield messages
+    finally:
+        messages += [text for level, _, text in captured if _is_damage(level, text, stream)]
 
 
 def _is_damage(level: int, text: str, stream: int) -> bool:

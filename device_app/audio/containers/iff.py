@@ -14,9 +14,11 @@ ORDERS: dict[bytes, Order] = {b"RIFF": "little", b"RF64": "little", b"BW64": "li
 SVX_WIDTHS = {b"8SVX": 1, b"16SV": 2}  # bytes of a sample
 KINDS = (b"WAVE", b"AIFF", b"AIFC", *SVX_WIDTHS)
 CHUNK_NAME = re.compile(rb"[A-Za-z0-9_\- .(\xa9][A-Za-z0-9_\- .)]{3}")
+UNCOMPRESSED_WAV = (b"\1\0", b"\3\0", b"\xfe\xff", b"\0\1", b"\0\3", b"\xff\xfe")  # PCM, float, extensible; both orders
 AFTER_SAMPLES = (b"data", b"LIST", b"bext", b"id3 ", b"ID3 ", b"JUNK", b"cue ", b"fact", b"smpl", b"iXML")
 UNKNOWN_64_FROM = 1 << 62  # as `UNKNOWN_FROM`, for sizes of 64 bits
 RIFF_LIMIT = 0xFFFFFF00  # most bytes of samples that 32-bit sizes can describe; RF64 has 64-bit sizes
+MAX_HEADER_BYTES = 100  # some programs count the header among the samples
 MAX_CHUNKS = 10_000
 # AIFF compression types: companded samples take one byte; uncompressed ones have the width that is declared.
 COMPANDED = (b"ulaw", b"alaw", b"ULAW", b"ALAW")
@@ -46,6 +48,7 @@ class _Sound:
         byte_rate: bytes of samples per second; 0 if it is not known.
         sample_rate: in Hz; 0 if it is not known.
         unknown_from: a declared length of so many bytes or more means "unknown".
+        frame_bytes: bytes of one sample of all channels, or of a block of compressed ones; 1 if it is not known.
     """
 
     start: int
@@ -53,6 +56,7 @@ class _Sound:
     byte_rate: float
     sample_rate: float
     unknown_from: int = UNKNOWN_FROM
+    frame_bytes: int = 1
 
 
 def parts(file: IO[bytes], size: int) -> list[Part] | None:
@@ -79,7 +83,7 @@ def _read_riff(file: IO[bytes], start: int, size: int, header: bytes) -> tuple[P
     None if it has no samples.
     """
     order = ORDERS[header[:4]]
-    description, long_size = b"", None
+    description, long_size, samples = b"", None, 0
     for name, at, length in _chunks(file, start + 12, size, order):
         if name == b"ds64":
             file.seek(at + 8)
@@ -87,6 +91,9 @@ def _read_riff(file: IO[bytes], start: int, size: int, header: bytes) -> tuple[P
         elif name == b"fmt ":
             file.seek(at)
             description = file.read(min(length, 1024))
+        elif name == b"fact":
+            file.seek(at)
+            samples = int.from_bytes(file.read(4), order)
         elif name == b"data":
             if len(description) < 14:
                 return None
@@ -94,11 +101,14 @@ def _read_riff(file: IO[bytes], start: int, size: int, header: bytes) -> tuple[P
                 length = long_size
             rate, byte_rate = (int.from_bytes(description[i : i + 4], order) for i in (4, 8))
             unknown_from = UNKNOWN_FROM if long_size is None else UNKNOWN_64_FROM
-            end, is_cut = _end(file, _Sound(at, length, byte_rate, rate, unknown_from), size, order)
+            frame_bytes = max(1, int.from_bytes(description[12:14], order))
+            end, is_cut = _end(file, _Sound(at, length, byte_rate, rate, unknown_from, frame_bytes), size, order)
             more, following = _after_samples(file, min(end, size), size, order)
             if more:
                 return _several_data_chunks(file, header[:4], description, [(at, length), *more], size), following
             declared = round(length / byte_rate * rate) if is_cut and byte_rate else None
+            if declared and samples and description[:2] not in UNCOMPRESSED_WAV:  # the byte rate may be approximate
+                declared = samples
             if end == at + length:
                 spans: list[Span] = [(start, min(end, size) - start)]
             else:
@@ -250,7 +260,9 @@ def _end(file: IO[bytes], sound: _Sound, size: int, order: Order) -> tuple[int, 
     end = sound.start + sound.declared
     if end > size:
         missing = end - size
-        tolerated = missing <= HEADER_TOLERANCE_S * sound.byte_rate
+        # If bytes were lost in the middle, samples after that are noise, unless whole ones were lost.
+        is_shifted = missing > MAX_HEADER_BYTES and missing % sound.frame_bytes > 0
+        tolerated = missing <= HEADER_TOLERANCE_S * sound.byte_rate and not is_shifted
         return size, sound.declared < sound.unknown_from and not tolerated
     if end == size or _is_end(file, end, size, order):
         return end, False

@@ -11,7 +11,8 @@ from typing import IO, Literal
 
 from device_app.audio.containers.view import HEADER_TOLERANCE_S, Part, Span, View
 
-UNKNOWN_FROM = 1 << 63  # a size from here on, such as -1, was never written
+# A length from here on was never written: -1, or the greatest signed number, less the name and size that it includes.
+UNKNOWN_FROM = (1 << 63) - 64
 MAX_CHUNKS = 10_000
 MAX_PADDING = 7  # bytes of zeros between joined files: W64 fills up to a multiple of 8
 

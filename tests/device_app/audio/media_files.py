@@ -29,6 +29,7 @@ CONTAINERS = {
     "tta": ("tta", "tta", 44100),
     "mpg": ("mpeg", "mp2", 44100),
     "ts": ("mpegts", "mp2", 44100),
+    "oga": ("ogg", "flac", 16000),
 }
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov", "frag_duration": "500000"}
 

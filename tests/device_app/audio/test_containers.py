@@ -176,6 +176,41 @@ def test_a_second_data_chunk_whose_length_was_never_written(length):
     assert is_both(found)
 
 
+def test_bytes_lost_in_the_middle_of_a_wav_file_are_reported():
+    data = make("wav")
+    assert decoded(data[:9001] + data[10002:])[1].startswith("x: damaged or cut off")
+    assert decoded(data[:9000] + data[9044:])[1] is None  # as many as a header has
+
+
+@pytest.mark.parametrize("kind", ["ogg", "opus"])
+def test_pages_of_an_ogg_file_that_are_repeated_are_read_once(kind):
+    data = make(kind, np.tile(AUDIO, 3))
+    pages = [found.start() for found in re.finditer(b"OggS", data)]
+    expected, _ = decoded(data)
+    third, fifth = pages[3], pages[5]
+    for damaged in (data[:fifth] + data[third:], data[: fifth - 100] + data[third - 50 :]):
+        found, message = decoded(damaged)
+        assert message is None
+        assert is_same(found, expected, tolerance_s=0.05)
+
+
+def test_a_w64_file_from_a_pipe_of_ffmpeg_is_whole():
+    data = make("w64")
+    at = data.index(b"data\xf3\xac") + 16
+    unwritten = data[:16] + b"\xff" * 8 + data[24:at] + struct.pack("<Q", 2**63 - 1) + data[at + 8 :]
+    found, message = decoded(unwritten)
+    assert message is None
+    assert is_same(found, EXPECTED)
+
+
+def test_a_cut_off_file_of_adpcm_says_how_long_it_was():
+    data = make("wav-ima")
+    at = data.index(b"fmt ") + 16  # the byte rate, which FFmpeg writes wrong for ADPCM
+    wrong = data[:at] + struct.pack("<I", 2 * RATE) + data[at + 4 :]
+    message = decoded(wrong[: len(wrong) // 3])[1]
+    assert re.search(r"of (4\.9|5\.0) s could be read", message)  # the last block is filled up
+
+
 def test_an_empty_data_chunk_among_others_is_skipped():
     found, message = decoded(make("wav") + b"data" + bytes(4) + second_chunk("wav") + b"data" + bytes(4))
     assert message is None

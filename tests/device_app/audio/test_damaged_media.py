@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -139,6 +140,24 @@ def test_joined_files_are_read_one_after_another(kind, tmp_path):
     assert len(both) == pytest.approx(2 * len(one), abs=16000 * 0.1)
     assert is_same(both[len(one) :], EXPECTED, tolerance_s=0.3)
     assert duration_s(path) in (pytest.approx(2 * LENGTH_S, abs=0.3), pytest.approx(LENGTH_S, abs=0.3), 0.0)
+
+
+def test_a_cut_off_file_of_flac_in_ogg_says_so(tmp_path):
+    data = make(tmp_path / "talk.oga", "oga").read_bytes()
+    found, message = decoded(data, "talk")
+    assert message is None
+    assert is_same(found, EXPECTED, tolerance_s=0.1)
+    found, message = decoded(data[: len(data) // 2], "talk")
+    assert "talk: damaged or cut off" in message
+    assert is_same(found, EXPECTED[: len(found)])
+
+
+def test_what_ffmpeg_says_while_others_read_stays_off_the_terminal(tmp_path, capfd):
+    path = make(tmp_path / "talk.aac", "aac")
+    with ThreadPoolExecutor(8) as pool:
+        lengths = list(pool.map(lambda _: duration_s(path) + len(decoded(path.read_bytes())[0]), range(12)))
+    assert len(set(lengths)) == 1
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("kind", ["aac", "ts", "flv", "ac3", "mkv", "m4a", "avi"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import IO, cast
 
-from device_app.audio.containers.foreign import asf, chunks, matroska, mp4, raw
+from device_app.audio.containers.foreign import asf, chunks, matroska, mp4, ogg, raw
 from device_app.audio.containers.foreign.part import ForeignPart, whole
 from device_app.audio.containers.view import View, first_found
 
@@ -28,6 +28,7 @@ FORMATS: Sequence[Find] = (
     asf.parts,
     chunks.avi_parts,
     matroska.parts,
+    ogg.parts,
     *PACKETS,  # last, because other files can begin with bytes that look like frames
 )
 
