@@ -20,6 +20,13 @@ MIN_FREE_BYTES = 64 << 10  # bytes; SQLite needs about half of that to open a da
 Migration = Callable[[sqlite3.Connection], None]
 
 
+class CorruptError(sqlite3.DatabaseError):
+    """Damage of a database that SQLite does not notice. It has the error code that SQLite uses for damage."""
+
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    sqlite_errorname = "SQLITE_CORRUPT"
+
+
 class LaterVersionError(StorageError):
     """A database has more migrations than this asr-edge knows; `version` is their number (below 0: it is damaged)."""
 
@@ -77,7 +84,7 @@ def _connect(path: Path, *, exclusive: bool = False) -> sqlite3.Connection:
         connection.execute("PRAGMA secure_delete = ON")
     except UnicodeDecodeError as error:  # raised for an error message of SQLite that quotes a damaged schema
         connection.close()
-        raise sqlite3.DatabaseError("its schema is damaged: a text in it is not UTF-8") from error
+        raise CorruptError("its schema is damaged: a text in it is not UTF-8") from error
     except BaseException:
         connection.close()
         raise

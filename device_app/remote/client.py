@@ -18,6 +18,7 @@ import httpx2 as httpx
 from device_app.remote.trusted_hosts import Host
 from editing.errors import BadInputError, NetworkError
 from editing.files import write_atomically
+from editing.json_text import JSONTextError, parse_json
 
 RETRY_S = 300.0  # gives up after this time without an answer
 MAX_PAUSE_S = 20.0  # the longest time between two attempts to reach a host
@@ -124,7 +125,7 @@ class HostClient:
                     if answer.is_success:
                         for line in answer.iter_lines():
                             if line.startswith("data:"):
-                                yield (job := json.loads(line.removeprefix("data:")))
+                                yield (job := _object(line.removeprefix("data:"), answer.url.host))
                                 if job["state"] in ENDED:
                                     return
             except httpx.TransportError:
@@ -254,7 +255,7 @@ def _path_segment(name: str) -> str:
 
 def _error_detail(answer: httpx.Response) -> str:
     try:
-        detail = answer.json()["detail"]
+        detail = parse_json(answer.content)["detail"]
         return detail if isinstance(detail, str) else json.dumps(detail)[:300]
     except (ValueError, KeyError, TypeError):
         return f"answers {answer.status_code}"
@@ -266,11 +267,20 @@ def _json(answer: httpx.Response) -> dict[str, Any]:
     Raises:
         BadInputError: it is something else, such as a page of another server.
     """
-    with suppress(ValueError):
-        record = answer.json()
+    return _object(answer.content, answer.url.host)
+
+
+def _object(text: str | bytes, server: str) -> dict[str, Any]:
+    """The JSON object that a server has sent.
+
+    Raises:
+        BadInputError: it is something else.
+    """
+    with suppress(JSONTextError):
+        record = parse_json(text)
         if isinstance(record, dict):
             return record
-    raise BadInputError(f"{answer.url.host}: is not a host of asr-edge")
+    raise BadInputError(f"{server}: is not a host of asr-edge")
 
 
 def _chunks(path: Path, start: int, on_sent: Callable[[int], None]) -> Iterator[bytes]:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from editing.errors import BadInputError
+from editing.errors import BadInputError, one_line
 from editing.files import write_atomically
 from editing.former_names import STATEMENT, translated
-from editing.json_text import parse_json
+from editing.json_text import JSONTextError, parse_json
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -46,7 +46,7 @@ class Signer:
             authority: file of the certificate (PEM) of the host's own authority; need not exist.
 
         Raises:
-            BadInputError: there is no such key, or it cannot be read.
+            BadInputError: there is no such key, or it or the certificate cannot be read.
         """
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -60,7 +60,11 @@ class Signer:
         except (OSError, ValueError, TypeError) as error:
             raise BadInputError(f"{path}: cannot be used ({error})") from error
         public_key = base64.b64encode(private_key.public_key().public_bytes_raw()).decode()
-        return cls(private_key, public_key, authority.read_text("ascii") if authority.is_file() else None)
+        try:
+            certificate = authority.read_text("ascii") if authority.is_file() else None
+        except (OSError, ValueError) as error:
+            raise BadInputError(f"{authority}: cannot be used ({error})") from error
+        return cls(private_key, public_key, certificate)
 
     @property
     def fingerprint(self) -> str:
@@ -100,7 +104,7 @@ def verify_document(document: str, signature: str, public_key: str) -> dict[str,
         The content of the document.
 
     Raises:
-        BadInputError: the signature does not match.
+        BadInputError: the signature does not match, or the signed text is not a JSON object that can be read.
     """
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -108,16 +112,21 @@ def verify_document(document: str, signature: str, public_key: str) -> dict[str,
     try:
         public = Ed25519PublicKey.from_public_bytes(base64.b64decode(public_key, validate=True))
         public.verify(base64.b64decode(signature, validate=True), document.encode())
-        content = parse_json(document)
     except (InvalidSignature, ValueError) as error:
         raise BadInputError(
             "the task vector is not signed by the host that this device trusts; nothing was merged. If the host has "
             "a new key, ask its owner for the fingerprint and run 'asr-edge host trust URL'"
         ) from error
+    try:
+        content = translated(parse_json(document), STATEMENT)
+    except JSONTextError as error:
+        raise BadInputError(
+            f"the document that the host signed is damaged ({one_line(str(error))}); nothing was merged. Tell the "
+            "owner of the host"
+        ) from error
     if not isinstance(content, dict):
         raise BadInputError("the document that the host signed is not a JSON object; nothing was merged")
-    found: dict[str, Any] = translated(content, STATEMENT)
-    return found
+    return content
 
 
 def check_content(content: Mapping[str, Any], expected: Mapping[str, Any]) -> None:

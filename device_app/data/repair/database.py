@@ -44,7 +44,7 @@ def rebuild(folder: Path) -> None:
     Readable utterances become records of the quarantine, from which the recordings get their texts back.
 
     Raises:
-        StorageError: the quarantine cannot be written; the database is unchanged.
+        StorageError: the quarantine cannot be written, or another process is using the database, which is unchanged.
     """
     if not examine_database(folder):  # a backup has replaced it in the meantime
         return

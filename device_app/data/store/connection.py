@@ -11,7 +11,7 @@ from typing import Literal
 
 from device_app.data import database
 from device_app.data.store import damage
-from device_app.data.store.migrations import migrate
+from device_app.data.store.migrations import migrate, schema_problem
 from device_app.data.store.quarantine import Quarantine
 from device_app.paths import DATA, LINKED
 from editing.errors import BadInputError, StorageError
@@ -70,7 +70,7 @@ class Connection:
         Raises:
             DamagedDatabaseError: the database is damaged.
             FullDiskError: the disk is full.
-            StorageError: the database cannot be opened for another reason.
+            StorageError: another process is using the database, or the disk or the permissions prevent its use.
         """
         try:
             yield
@@ -79,35 +79,54 @@ class Connection:
                 raise
             raise cannot_write(self.folder, error) from error
         except sqlite3.Error as error:
-            if damage.is_damage(error):
-                raise damage.DamagedDatabaseError(self.path, str(error)) from error
-            if database.is_full(self.path):
-                raise database.FullDiskError(self.path) from error
-            raise StorageError(
-                f"{self.path}: cannot be opened ({error}); nothing was changed. Check that you may write to this folder"
-            ) from error
+            self.raise_storage_error(error, "opened")
+            raise
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Runs a block in a transaction: all of its changes are written, or none. Only one process at a time writes.
 
         Raises:
+            DamagedDatabaseError: the database is damaged.
             FullDiskError: the disk is full.
-            StorageError: the database cannot be written.
+            StorageError: another process has been writing for long, or the database cannot be written.
         """
         try:
             with database.transaction(self.sql):
                 self._check_not_replaced()
                 yield
-        except sqlite3.OperationalError as error:
-            if damage.is_damage(error):
-                raise damage.DamagedDatabaseError(self.path, str(error)) from error
-            if error.sqlite_errorcode == sqlite3.SQLITE_FULL or database.is_full(self.path):
+        except sqlite3.Error as error:
+            self.raise_storage_error(error, "written")
+            raise
+
+    def raise_storage_error(
+        self, error: sqlite3.Error, action: Literal["opened", "written", "used"], effect: str = "nothing was changed"
+    ) -> None:
+        """Raises what an error of SQLite means to the user; returns if it is an error of the program.
+
+        Args:
+            error: the error.
+            action: what could not be done.
+            effect: what happened to the store, for the message.
+
+        Raises:
+            DamagedDatabaseError: the database is damaged.
+            FullDiskError: the disk is full.
+            StorageError: another process is using the database, or the disk or the permissions prevent its use.
+        """
+        if damage.is_damage(error):
+            raise damage.DamagedDatabaseError(self.path, str(error), effect) from error
+        if damage.is_locked(error):
+            raise damage.in_use(self.path, error) from error
+        if damage.is_of_disk(error):
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL or database.is_full(self.path):
                 raise database.FullDiskError(self.path) from error
             raise StorageError(
-                f"{self.path}: cannot be written ({error}); nothing was changed. Wait until other commands have "
-                "finished, and try again"
+                f"{self.path}: cannot be {action} ({error}); {effect}. Check the disk, and that you may write to this "
+                "folder"
             ) from error
+        if damage.may_be_damage(error) and (problem := schema_problem(self.path)):
+            raise damage.DamagedDatabaseError(self.path, f"{error}; {problem}", effect) from error
 
     def _check_not_replaced(self) -> None:
         """Checks that the open database is still that of the data folder.
@@ -164,10 +183,14 @@ class Connection:
         """
         self.check_audio_folder()
         if not self._has_removed_half_written:
-            for path in self.audio_folder.glob(HALF_WRITTEN):
+            for path in self.half_written():
                 with suppress(OSError):  # the next process tries it again
                     path.unlink()
             self._has_removed_half_written = True
+
+    def half_written(self) -> list[Path]:
+        """Recordings that a killed process has left half-written. Call it in a transaction: others write in theirs."""
+        return list(self.audio_folder.glob(HALF_WRITTEN))
 
     def unknown_files(self) -> list[Path]:
         """Files in the audio folder to which no row refers. Call it in a transaction: others write files in theirs."""

@@ -9,6 +9,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from device_app.data.database import CorruptError
 from editing.errors import StorageError
 from editing.files import cannot_write, write_atomically
 
@@ -16,11 +17,14 @@ MAX_PROBLEMS = 20  # after so many, SQLite stops looking for more
 JOURNAL_HEADER = 32  # bytes; format: https://www.sqlite.org/fileformat2.html#the_write_ahead_log
 JOURNAL_MAGIC = 0x377F0682  # the lowest bit is the byte order of the checksums
 
-# Error codes for problems of the disk, the permissions or another process, not of the database's bytes.
-_NOT_DAMAGE = {
-    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR),
-    *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH),
-    *(sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT),
+SMALLEST_FRAME = 24 + 512  # bytes of a change in the log: its header, and the smallest page
+
+# Error codes by their cause: https://www.sqlite.org/rescode.html
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}  # by another process
+_DISK = {  # or its permissions
+    *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN),
+    *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOLFS),
 }
 
 
@@ -41,10 +45,37 @@ class DamagedDatabaseError(StorageError):
         self.reason = reason
 
 
+def _code(error: sqlite3.Error) -> int | None:
+    """The error code of SQLite, without the higher bits of the extended code; None if Python raised the error."""
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether an error says that the database itself is damaged."""
-    code = getattr(error, "sqlite_errorcode", None)  # None if a value cannot be decoded
-    return code is None or code & 0xFF not in _NOT_DAMAGE  # the higher bits are the extended code
+    """Whether an error says that the database is damaged, or that the file is no database."""
+    if _code(error) is None:  # Python raises an OperationalError for a text that is not UTF-8; a store has none
+        return isinstance(error, sqlite3.OperationalError)
+    return _code(error) in _DAMAGE
+
+
+def is_locked(error: sqlite3.Error) -> bool:
+    """Whether an error says that another process is using the database."""
+    return _code(error) in _LOCKED
+
+
+def is_of_disk(error: sqlite3.Error) -> bool:
+    """Whether an error says that the disk or the permissions prevent the use of the database."""
+    return _code(error) in _DISK
+
+
+def may_be_damage(error: sqlite3.Error) -> bool:
+    """Whether an error has the code of wrong SQL; the cause may be that the schema was damaged, and lacks a name."""
+    return _code(error) == sqlite3.SQLITE_ERROR
+
+
+def in_use(path: Path, error: sqlite3.Error) -> StorageError:
+    """The error to raise when `is_locked`."""
+    return StorageError(f"{path}: is in use by another process ({error}). Wait until it has finished, then try again")
 
 
 def copies_of(path: Path) -> list[Path]:
@@ -52,11 +83,17 @@ def copies_of(path: Path) -> list[Path]:
     return sorted(path.parent.glob(f"{path.name}.before-*"))
 
 
+def unfinished_copies_of(path: Path) -> list[Path]:
+    """The copies of the database, and their journals, that migrations could not finish."""
+    return sorted(path.parent.glob(f".{path.name}.before-*"))
+
+
 def check_journal(path: Path) -> None:
     """Checks the write-ahead log before SQLite does, because SQLite removes a damaged one.
 
     Raises:
-        sqlite3.DatabaseError: the log has changes, which SQLite would lose by opening the database.
+        CorruptError: the log may have changes, which SQLite would lose by opening the database, because the header of
+            the log is damaged; or the database is empty or missing, but its log is there.
     """
     for attempt in range(3):  # another process may be writing the header at this moment
         problem = _problem_of_journal(path)
@@ -64,29 +101,32 @@ def check_journal(path: Path) -> None:
             return
         if attempt < 2:
             time.sleep(0.05)
-    raise sqlite3.DatabaseError(problem)
+    raise CorruptError(problem)
 
 
 def check_not_lost(path: Path, audio: Path) -> None:
     """Checks that the database exists if there are recordings.
 
     Raises:
-        sqlite3.DatabaseError: there are recordings, but their database is missing.
+        CorruptError: there are recordings, but their database is missing.
     """
     if not path.exists() and next(audio.rglob("*.flac"), None) is not None:
-        raise sqlite3.DatabaseError("it is missing, but there are recordings")
+        raise CorruptError("it is missing, but there are recordings")
 
 
 def _problem_of_journal(path: Path) -> str:
     try:
         with path.with_name(f"{path.name}-wal").open("rb") as file:
             header = file.read(JOURNAL_HEADER)
+            has_changes = len(file.read(SMALLEST_FRAME)) == SMALLEST_FRAME
     except FileNotFoundError:
         return ""
     if len(header) < JOURNAL_HEADER:
         return ""
     if not path.is_file() or path.stat().st_size == 0:
         return "it is empty or missing, but its write-ahead log is there"
+    if not has_changes:
+        return ""
     (magic,) = struct.unpack(">I", header[:4])
     if magic & ~1 != JOURNAL_MAGIC:
         return "its write-ahead log has a damaged header"
@@ -114,10 +154,10 @@ def check_domains(sql: sqlite3.Connection) -> None:
     """Checks that the domain of each utterance exists.
 
     Raises:
-        sqlite3.DatabaseError: utterances would be invisible, because their domain is missing.
+        CorruptError: utterances would be invisible, because their domain is missing.
     """
     if sql.execute(_MISSING_DOMAIN).fetchone() is not None:
-        raise sqlite3.DatabaseError("utterances refer to a domain that is missing")
+        raise CorruptError("utterances refer to a domain that is missing")
 
 
 def damage_of(sql: sqlite3.Connection) -> list[str]:
@@ -168,11 +208,6 @@ def remove(path: Path) -> None:
         raise cannot_write(path, error) from error
 
 
-def remove_from_quarantine(path: Path, quarantine: Path) -> None:
-    """Removes the damaged databases from the quarantine, because they contain what the user deletes.
-
-    Raises:
-        OSError: they cannot be removed.
-    """
-    for copy in quarantine.glob(f"{path.stem}.*{path.suffix}*"):
-        copy.unlink(missing_ok=True)
+def copies_in_quarantine(path: Path, quarantine: Path) -> list[Path]:
+    """The damaged databases in the quarantine and their journals."""
+    return sorted(quarantine.glob(f"{path.stem}.*{path.suffix}*"))

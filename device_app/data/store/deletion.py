@@ -81,21 +81,18 @@ def delete_everything(connection: Connection) -> None:
 def finish(connection: Connection) -> None:
     """Removes the audio and the rows of utterances that are marked as deleted.
 
-    It also removes copies of the database from before a migration, and damaged ones in the quarantine, because they
-    contain what was deleted.
+    It also removes copies of the database from before a migration, damaged ones in the quarantine, and files that a
+    killed process has left half-written, because they contain what was deleted.
 
     Raises:
         StorageError: a file cannot be deleted, or the recordings are missing.
     """
     connection.check_audio_folder()  # files on a disk that is not mounted cannot be deleted
-    _remove_copies(connection)
+    with connection.transaction():  # otherwise another process may be writing one of the files
+        path, quarantine = connection.path, connection.quarantine
+        _unlink([*damage.copies_of(path), *damage.unfinished_copies_of(path), *connection.half_written()])
+        _unlink([*damage.copies_in_quarantine(path, quarantine.folder), *quarantine.half_written()])
     remove_marked(connection)
-
-
-def _remove_copies(connection: Connection) -> None:
-    for copy in damage.copies_of(connection.path):
-        copy.unlink(missing_ok=True)
-    damage.remove_from_quarantine(connection.path, connection.quarantine.folder)
 
 
 def remove_marked(connection: Connection) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from device_app.data import database
+from device_app.data.store import damage
 from device_app.data.store.quarantine import Quarantine
 from editing.files import sha256
 
@@ -35,6 +36,39 @@ def migrate(connection: sqlite3.Connection, path: Path) -> bool:
     copies: list[Path] = []
     steps = [partial(_with_copy, step, number, path, copies) for number, step in enumerate(MIGRATIONS, 1)]
     return database.migrate(connection, path, steps)
+
+
+def schema_problem(path: Path) -> str:
+    """How the tables of a database differ from those of its version; "" if they do not, or if that is unknown.
+
+    Reads the database by a connection of its own.
+    """
+    try:
+        with (
+            closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=0)) as found,
+            closing(sqlite3.connect(":memory:")) as expected,
+        ):
+            (version,) = found.execute("PRAGMA user_version").fetchone()
+            if not 0 <= version <= len(MIGRATIONS):
+                return ""
+            for step in MIGRATIONS[:version]:
+                step(expected, path.parent)  # an empty database has no utterances to move or to remove
+            is_same = _columns(found) == _columns(expected)
+    except sqlite3.Error as error:
+        return str(error) if damage.is_damage(error) or damage.may_be_damage(error) else ""
+    except UnicodeDecodeError:  # raised for an error message of SQLite that quotes a damaged schema
+        return "a text in its schema is not UTF-8"
+    return "" if is_same else f"its tables are not those of version {version}"
+
+
+def _columns(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    """The tables of a database, each with its columns."""
+    return connection.execute(
+        """
+        SELECT found.name, field.name FROM sqlite_schema AS found, pragma_table_info(found.name) AS field
+        WHERE found.type = 'table' AND found.name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY 1, 2
+        """
+    ).fetchall()
 
 
 def _with_copy(step: Migration, number: int, path: Path, copies: list[Path], connection: sqlite3.Connection) -> None:

@@ -98,6 +98,10 @@ class Quarantine:
             raise cannot_write(audio, error) from error
         return target
 
+    def half_written(self) -> list[Path]:
+        """Copies of recordings, records and databases that a killed process has left half-written."""
+        return list(self.folder.glob(".*.tmp"))
+
     def forget(self, is_forgotten: Callable[[Mapping[str, Any]], bool]) -> int:
         """Deletes records and their audio in the quarantine; returns the number of records.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from device_app.data.database import CorruptError
 from device_app.data.store.connection import Connection, Table
 from device_app.data.utterance import StoredUtterance
 from editing.errors import BadInputError
@@ -145,7 +145,7 @@ class Queries:
 
     def _stored(self, row: tuple[Any, ...]) -> StoredUtterance:
         if not all(map(isinstance, row, TYPES)):
-            raise sqlite3.DatabaseError(f"the row of utterance {row[0]!r} is damaged")
+            raise CorruptError(f"the row of utterance {row[0]!r} is damaged")
         values = dict(zip(COLUMNS, row, strict=True))
         return StoredUtterance(audio=self._connection.audio_folder / values.pop("file"), **values)
 

@@ -82,5 +82,9 @@ def restore(connection: Connection, record: Mapping[str, Any], audio: Path) -> N
                 splits.remember_tested(connection, record["sha256"])
             same = ("sha256", "domain", "text")
             connection.quarantine.forget(lambda other: all(other.get(key) == record[key] for key in same))
-    except (KeyError, sqlite3.Error) as error:
+    except (
+        KeyError,
+        sqlite3.IntegrityError,
+        sqlite3.ProgrammingError,
+    ) as error:  # a value is missing or of another type
         raise BadInputError(f"{connection.quarantine.folder}: a record cannot be used ({error})") from error

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from device_app.data.names import checked_name, checked_text
+from device_app.data.store import damage
 from editing.errors import BadInputError
 from editing.former_names import UTTERANCE, translated
 
-UNREADABLE = (sqlite3.Error, UnicodeDecodeError)  # the second for an error message of SQLite that quotes a damaged name
 WIDEST_GAP = 100_000  # ids between the readable ends of the table that are tried one by one
 
 # Columns that may be NULL, or missing in a database of an earlier version.
@@ -29,39 +29,58 @@ def readable_records(path: Path, unknown_domain: str) -> list[dict[str, Any]]:
 
     A domain whose name cannot be read is named `unknown_domain` and its id, because two domains may have the same
     recording with different texts. Changed bytes within a text cannot be detected, because SQLite has no checksums.
+
+    Raises:
+        StorageError: another process is using the database.
     """
     found: dict[int, dict[str, Any]] = {}
-    with suppress(*UNREADABLE), closing(sqlite3.connect(path)) as sql:
+    with _until_damage(path), closing(sqlite3.connect(path)) as sql:
         sql.text_factory = bytes
-        domains, speakers = _names(sql, "domain"), _names(sql, "speaker")
-        for row in _rows(sql):
+        domains, speakers = _names(sql, path, "domain"), _names(sql, path, "speaker")
+        for row in _rows(sql, path):
             record = _record(row, domains, speakers, unknown_domain)
             if record is not None:
                 found[record["id"]] = record
     return [found[identity] for identity in sorted(found)]
 
 
-def _names(sql: sqlite3.Connection, table: str) -> Mapping[Any, str]:
+@contextmanager
+def _until_damage(path: Path) -> Iterator[None]:
+    """Ends its block at the first thing that cannot be read.
+
+    Raises:
+        StorageError: another process is using the database, so that nothing says that it cannot be read.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        if damage.is_locked(error):
+            raise damage.in_use(path, error) from error
+    except UnicodeDecodeError:  # an error message of SQLite quotes a damaged name
+        pass
+
+
+def _names(sql: sqlite3.Connection, path: Path, table: str) -> Mapping[Any, str]:
     names: dict[Any, str] = {}
-    with suppress(*UNREADABLE):
+    with _until_damage(path):
         for identity, name in sql.execute(f"SELECT id, name FROM {table} NOT INDEXED"):  # noqa: S608
             with suppress(BadInputError, UnicodeDecodeError, AttributeError):
                 names[identity] = checked_name(name.decode(), table)
     return names
 
 
-def _rows(sql: sqlite3.Connection) -> Iterator[dict[str, Any]]:
+def _rows(sql: sqlite3.Connection, path: Path) -> Iterator[dict[str, Any]]:
     """Yields rows from the front, from the back, and one by one in between, because a damaged page ends a scan."""
     query = "SELECT * FROM utterance NOT INDEXED"
     ends = [0, 0]
     for index, order in enumerate(("ASC", "DESC")):
-        with suppress(*UNREADABLE):
+        with _until_damage(path):
             for row in _read(sql, f"{query} ORDER BY id {order}"):
                 ends[index] = row["id"]
                 yield row
     first, last = ends
     for identity in range(first + 1, min(last, first + WIDEST_GAP)):
-        with suppress(*UNREADABLE):
+        with _until_damage(path):
             yield from _read(sql, f"{query} WHERE id = {identity}")
 
 

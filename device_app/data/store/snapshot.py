@@ -14,7 +14,7 @@ from device_app.data.store import damage
 from device_app.data.store.connection import DATABASE, Connection
 from device_app.data.store.deletion import remove_rows
 from device_app.data.store.migrations import MIGRATIONS
-from editing.errors import BadInputError, BlockedError
+from editing.errors import BadInputError, BlockedError, StorageError
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def write_locked(path: Path) -> Iterator[None]:
             sql.execute(f"PRAGMA busy_timeout = {round(database.BUSY_S * 1000)}")
             sql.execute("BEGIN IMMEDIATE")
         except (sqlite3.Error, UnicodeDecodeError) as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            if isinstance(error, sqlite3.Error) and damage.is_locked(error):
                 raise BlockedError(
                     f"{path}: another asr-edge is writing to it; nothing was changed. Wait until it has finished"
                 ) from error
@@ -106,7 +106,7 @@ def check_foreign_database(path: Path, what: str) -> None:
 
     Raises:
         BadInputError: it is damaged, or has tables, triggers or paths that a store does not have.
-        StorageError: it was written by a later version of asr-edge.
+        StorageError: it was written by a later version of asr-edge, or the disk prevents that it is read.
     """
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as sql:
@@ -123,6 +123,10 @@ def check_foreign_database(path: Path, what: str) -> None:
                 if inner.is_absolute() or os.pardir in inner.parts or len(inner.parts) > 2:
                     raise BadInputError(f"{what}: its database names a file outside the store; nothing was changed")
     except (sqlite3.Error, UnicodeDecodeError) as error:
+        if isinstance(error, sqlite3.Error) and damage.is_of_disk(error):
+            raise StorageError(
+                f"{path}: cannot be read ({error}); nothing was changed. Check the disk, then try again"
+            ) from error
         raise BadInputError(f"{what}: its database is damaged ({error}); nothing was changed") from error
 
 

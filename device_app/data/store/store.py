@@ -12,20 +12,21 @@ from typing import Any, Self
 from device_app.data.names import GUARD_SET, checked_name, checked_text
 from device_app.data.store import damage, deletion, reattachment, reserve, splits
 from device_app.data.store.connection import Connection
+from device_app.data.store.migrations import schema_problem
 from device_app.data.store.quarantine import Quarantine
 from device_app.data.store.queries import Queries
 from device_app.data.store.reattachment import new_file_name
 from device_app.data.utterance import Split, StoredUtterance, Utterance
 from device_app.paths import data_folder
-from editing.errors import BadInputError, StorageError
+from editing.errors import BadInputError
 from editing.files import write_all_atomically
 
 
 class Store(Queries):
     """The utterances on this machine. Each thread and each process needs an object of its own.
 
-    Only the owner can read the folder. As a context manager it closes itself, and converts errors of SQLite
-    into a StorageError that names the remedy.
+    Only the owner can read the folder. As a context manager it closes itself. If the database is damaged or in use, or
+    the disk prevents its use, an error of SQLite becomes a StorageError that names the remedy; others are not changed.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -74,10 +75,8 @@ class Store(Queries):
     ) -> None:
         self.close()
         if isinstance(value, sqlite3.Error):
-            if damage.is_damage(value):
-                effect = f"the recordings in {self.audio_folder} are untouched"
-                raise damage.DamagedDatabaseError(self.path, str(value), effect) from value
-            raise StorageError(f"{self.path}: cannot be used ({value}); solve this problem, then try again") from value
+            effect = f"the recordings in {self.audio_folder} are untouched"
+            self._connection.raise_storage_error(value, "used", effect)
 
     def damage(self) -> list[str]:
         """Lists the damage of the database, one line per problem.
@@ -85,6 +84,8 @@ class Store(Queries):
         Raises:
             sqlite3.Error: it cannot be read for another reason than damage.
         """
+        if problem := schema_problem(self.path):
+            return [problem]
         problems = damage.damage_of(self._connection.sql)
         try:
             for _ in self.utterances():
@@ -353,7 +354,8 @@ class Store(Queries):
     def finish_deletions(self) -> None:
         """Removes the audio and the rows of utterances that are marked as deleted.
 
-        It also removes copies of the database from before a migration, because they contain what was deleted.
+        It also removes copies of the database and files that a killed process has left half-written, because they
+        contain what was deleted.
 
         Raises:
             StorageError: a file cannot be deleted, or the recordings are missing.

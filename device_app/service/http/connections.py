@@ -23,6 +23,8 @@ FIRST_REQUEST_S = 15.0
 
 BACKLOG = 256  # connections that wait to be accepted; see listen(2)
 
+Ends = tuple[tuple[str, int], tuple[str, int]]  # address and port of this end of a connection, and of the other
+
 
 class AcceptedSocket(socket.socket):
     """An accepted connection.
@@ -32,12 +34,14 @@ class AcceptedSocket(socket.socket):
         on_close: called when it is closed, perhaps more than once.
         active: the number of its requests that are being answered.
         had_request: whether a complete request header has arrived.
+        is_replaced: whether it was ended here, and counts no more; the event loop has not closed it yet.
     """
 
     client: str
     on_close: Callable[[], None]
     active = 0
     had_request = False
+    is_replaced = False
 
     def close(self) -> None:
         """Closes the connection and frees its place."""
@@ -53,9 +57,11 @@ class AcceptedSocket(socket.socket):
 class Connections:
     """All open connections of a server.
 
-    A connection counts until it is closed. At a limit, a new one replaces the oldest idle connection: one
-    without a request first, then one that waits for another request. Only if all are being answered, the
-    new one is refused. A connection without a request ends after `first_request_s`.
+    A connection counts until it is closed. At a limit, a new one replaces an idle connection. At the limit of an
+    address, it is one of that address; at the total limit, one of the address that has the most connections among
+    those with an idle one. Its oldest idle connection without a request is replaced; if all have had a request, its
+    oldest idle one. Without an idle connection to replace, the new one is refused. A connection without a request
+    ends after `first_request_s`.
     """
 
     def __init__(
@@ -75,12 +81,12 @@ class Connections:
         self._limit, self._limit_of_address = limit, limit_of_address
         self._first_request_s = first_request_s
         self._proxies = frozenset(map(_network, proxies))
-        self._open: dict[tuple[str, int], AcceptedSocket] = {}  # by peer, in the order of acceptance
-        self._of_client: Counter[str] = Counter()
-        self._replaced: set[tuple[str, int]] = set()  # ended, and not yet closed by the event loop
+        self._open: dict[AcceptedSocket, Ends] = {}  # in the order of acceptance; also replaced ones
+        self._by_ends: dict[Ends, AcceptedSocket] = {}  # the newest: a client may reuse the port of a replaced one
+        self._of_client: Counter[str] = Counter()  # without replaced ones
 
     def __len__(self) -> int:
-        return len(self._open) - len(self._replaced)
+        return self._of_client.total()
 
     def admit(self, accepted: socket.socket, peer: Any) -> AcceptedSocket | None:
         """Counts a new connection; returns None, after closing it, if there is no place for it.
@@ -89,26 +95,33 @@ class Connections:
             accepted: the connection; the returned socket takes over its file descriptor.
             peer: the address of the other end, as `socket.accept` returns it.
         """
-        client, key = _network(peer[0]), (peer[0], peer[1])
+        client, ends = _network(peer[0]), _ends(accepted.getsockname(), peer)
         is_full = client not in self._proxies and self._of_client[client] >= self._limit_of_address
-        if is_full and not self._replace_oldest(client):
+        if is_full and not self._replace_idle(client):
             accepted.close()
             return None
-        if len(self) >= self._limit and not self._replace_oldest(self._largest()):
+        if len(self) >= self._limit and not self._replace_idle():
             accepted.close()
             return None
         connection = AcceptedSocket(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
         connection.client = client
-        timer = asyncio.get_running_loop().call_later(self._first_request_s, self._expire, key)
-        connection.on_close = lambda: self._closed(key, connection, timer)
-        self._open[key] = connection
+        timer = asyncio.get_running_loop().call_later(self._first_request_s, self._expire, connection)
+        connection.on_close = lambda: self._closed(connection, timer)
+        self._open[connection] = ends
+        self._by_ends[ends] = connection
         self._of_client[client] += 1
         return connection
 
     @contextlib.contextmanager
-    def request(self, peer: tuple[str, int]) -> Iterator[None]:
-        """Marks the connection from `peer`, (address, port), as active during a request."""
-        connection = self._open.get(peer)
+    def request(self, local: Any, peer: Any) -> Iterator[None]:
+        """Marks a connection as active during a request.
+
+        Args:
+            local: the address of this end, as `socket.getsockname` returns it.
+            peer: the address of the other end, as `socket.accept` returns it. It does not suffice, because a client
+                may connect to two addresses of this machine from the same port.
+        """
+        connection = self._by_ends.get(_ends(local, peer))
         if connection is None:
             yield
             return
@@ -119,49 +132,48 @@ class Connections:
         finally:
             connection.active -= 1
 
-    def _largest(self) -> str | None:
-        """The client with the most connections, if it has several."""
-        client, count = self._of_client.most_common(1)[0] if self._of_client else ("", 0)
-        return client if count > 1 else None
-
-    def _replace_oldest(self, client: str | None) -> bool:
-        """Ends the oldest idle connection of a client, or of all; returns whether there was one."""
+    def _replace_idle(self, client: str | None = None) -> bool:
+        """Ends an idle connection of a client, or of the one with the most; returns whether there was one."""
         idle = [
-            (connection.had_request, order, key)
-            for order, (key, connection) in enumerate(self._open.items())
-            if key not in self._replaced and not connection.active and client in (None, connection.client)
+            (-self._of_client[connection.client], connection.had_request, order, connection)
+            for order, connection in enumerate(self._open)
+            if not connection.is_replaced and not connection.active and client in (None, connection.client)
         ]
         if not idle:
             return False
-        self._end(min(idle)[2])
+        self._end(min(idle)[-1])
         return True
 
-    def _expire(self, key: tuple[str, int]) -> None:
+    def _expire(self, connection: AcceptedSocket) -> None:
         """Ends a connection whose first request has not arrived in time."""
-        connection = self._open.get(key)
-        if connection is not None and not connection.had_request and key not in self._replaced:
-            self._end(key)
+        if connection in self._open and not connection.had_request and not connection.is_replaced:
+            self._end(connection)
 
-    def _end(self, key: tuple[str, int]) -> None:
+    def _end(self, connection: AcceptedSocket) -> None:
         """Ends a connection. It stops counting now, and is closed when the event loop reads its end."""
-        self._replaced.add(key)
-        self._uncount(self._open[key].client)
-        self._open[key].abort()
+        connection.is_replaced = True
+        self._uncount(connection.client)
+        connection.abort()
 
     def _uncount(self, client: str) -> None:
         self._of_client[client] -= 1
         if self._of_client[client] <= 0:
             del self._of_client[client]
 
-    def _closed(self, key: tuple[str, int], connection: AcceptedSocket, timer: asyncio.TimerHandle) -> None:
+    def _closed(self, connection: AcceptedSocket, timer: asyncio.TimerHandle) -> None:
         timer.cancel()
-        if self._open.get(key) is not connection:  # closed twice
+        if connection not in self._open:  # closed twice
             return
-        del self._open[key]
-        if key in self._replaced:
-            self._replaced.discard(key)
-        else:
+        ends = self._open.pop(connection)
+        if self._by_ends.get(ends) is connection:
+            del self._by_ends[ends]
+        if not connection.is_replaced:
             self._uncount(connection.client)
+
+
+def _ends(local: Any, peer: Any) -> Ends:
+    """The two ends of a connection; addresses of IPv6 have more than an address and a port."""
+    return (local[0], local[1]), (peer[0], peer[1])
 
 
 def _network(address: str) -> str:
@@ -229,8 +241,8 @@ class TrackRequests:
         self._app, self._connections = app, connections
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket") or not scope.get("client"):
+        if scope["type"] not in ("http", "websocket") or not scope.get("client") or not scope.get("server"):
             await self._app(scope, receive, send)
             return
-        with self._connections.request(tuple(scope["client"])):
+        with self._connections.request(scope["server"], scope["client"]):
             await self._app(scope, receive, send)

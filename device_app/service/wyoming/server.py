@@ -105,7 +105,8 @@ class WyomingServer:
         peer = writer.get_extra_info("peername")
         try:
             if is_loopback(peer[0]) or peer[0] in self._peers:
-                await self._answer((peer[0], peer[1]), reader, writer)
+                with self._connections.request(writer.get_extra_info("sockname"), peer):
+                    await self._answer((peer[0], peer[1]), reader, writer)
         except OSError:  # the client has left
             pass
         finally:
@@ -114,7 +115,6 @@ class WyomingServer:
 
     async def _answer(self, peer: tuple[str, int], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            with self._connections.request(peer):
-                await WyomingConnection(self._state, f"{peer[0]}:{peer[1]}", reader, writer).serve()
+            await WyomingConnection(self._state, f"{peer[0]}:{peer[1]}", reader, writer).serve()
         finally:
             self._state.metrics.live_ended.labels("wyoming").inc()

@@ -260,6 +260,31 @@ def test_a_domain_holds_a_recording_once(store):
     assert len([path for path in store.audio_folder.rglob("*") if path.is_file()]) == 2
 
 
+@pytest.mark.parametrize("is_in_quarantine", [False, True])
+def test_a_deletion_removes_what_a_killed_process_left_half_written(store, is_in_quarantine):
+    (first, second) = store.add([new(0, speaker="anna"), new(1)])
+    killed = "0123456789abcdef.tmp"
+    (store.folder / "quarantine").mkdir()
+    paths = [
+        store.folder / ".store.sqlite3.before-4.tmp",
+        store.folder / ".store.sqlite3.before-4.tmp-journal",
+        store.quarantine.folder / f".store.20260101T000000Z-01234567.sqlite3.{killed}",
+        store.quarantine.folder / f".store.20260101T000000Z-01234567.sqlite3-wal.{killed}",
+        store.quarantine.folder / f".utterances.jsonl.{killed}",
+        store.quarantine.folder / f".{first.audio.name}.{killed}",
+        first.audio.with_name(f".{first.audio.name}.{killed}"),
+    ]
+    for path in paths:
+        path.write_bytes(b"half of what is deleted")
+    if is_in_quarantine:
+        store.remove_to_quarantine(first, "a reason")
+        store.forget("anna")
+    else:
+        store.delete([first.number])
+    assert not any(path.exists() for path in paths)
+    assert second.audio.is_file()
+
+
 def test_a_deleted_recording_may_be_added_again(store):
     (first,) = store.add([new(0)])
     store.delete([first.number])

@@ -9,6 +9,8 @@ from device_app.remote.client import HostClient
 from device_app.remote.trusted_hosts import Host
 from editing.errors import BadInputError
 
+DEEP = b"[" * 100_000 + b"]" * 100_000
+
 
 class Other(BaseHTTPRequestHandler):
     """A server that answers each request with its attribute `body`."""
@@ -35,10 +37,17 @@ def server():
         found.shutdown()
 
 
-@pytest.mark.parametrize("body", [b"<html>Sign in</html>", b"[]", b"\xff"])
+@pytest.mark.parametrize(
+    "body", [b"<html>Sign in</html>", b"[]", b"\xff", b"data: x\n", DEEP, b"data: " + DEEP + b"\n"]
+)
 def test_the_page_of_another_server_is_an_error(server, monkeypatch, body):
     monkeypatch.setattr(Other, "body", body)
     with HostClient(Host(f"http://127.0.0.1:{server.server_port}", "key"), retry_s=1.0) as client:
-        for call in (lambda: client.create({"key": "a"}), lambda: client.job("a"), client.jobs):
+        for call in (
+            lambda: client.create({"key": "a"}),
+            lambda: client.job("a"),
+            client.jobs,
+            lambda: next(client.follow("a")),
+        ):
             with pytest.raises(BadInputError, match=r"127\.0\.0\.1: is not a host of asr-edge"):
                 call()

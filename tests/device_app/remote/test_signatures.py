@@ -37,6 +37,23 @@ def test_a_changed_document_or_another_signer_is_detected():
         verify_document(DOCUMENT, other, KEY)
 
 
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("not json", "is damaged (Expecting value: line 1 column 1 (char 0))"),
+        (f'{{"job": {"1" * 5000}}}', "is damaged (an integer has thousands of digits)"),
+        (f'{{"job": {"[" * 600}{"]" * 600}}}', "is damaged (nested too deep)"),
+        (f'{{"job": {"[" * 100_000}{"]" * 100_000}}}', "is damaged (nested too deep)"),
+        ("[1]", "is not a JSON object"),
+    ],
+)
+def test_a_signed_document_that_cannot_be_read_does_not_blame_the_key(text, cause):
+    signature = base64.b64encode(PRIVATE.sign(text.encode())).decode()
+    with pytest.raises(BadInputError) as caught:
+        verify_document(text, signature, KEY)
+    assert str(caught.value).startswith(f"the document that the host signed {cause}; nothing was merged")
+
+
 def test_a_document_signed_for_another_request_is_refused():
     record = verify_document(DOCUMENT, SIGNATURE, KEY)
     check_content(record, {"job": "1"})
@@ -76,3 +93,10 @@ def test_a_missing_or_invalid_signing_key_is_named(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(BadInputError, match=r"signing.pem: cannot be used"):
         Signer.open(path, tmp_path / "authority.pem")
+
+
+def test_an_authority_that_is_no_pem_is_named(tmp_path):
+    make_signing_key(tmp_path / "signing.pem")
+    (tmp_path / "authority.pem").write_bytes("Zertifikat für mich".encode())
+    with pytest.raises(BadInputError, match=r"authority\.pem: cannot be used"):
+        Signer.open(tmp_path / "signing.pem", tmp_path / "authority.pem")

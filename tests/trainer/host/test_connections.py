@@ -1,8 +1,10 @@
 """Connections to a host: idle ones end, and cannot lock other clients out, from the same address or another."""
 
+import asyncio
 import contextlib
 import socket
 import ssl
+import struct
 import time
 from pathlib import Path
 
@@ -128,6 +130,117 @@ def test_a_proxys_connections_have_only_the_total_limit(serve, idle):
     for _ in range(6):
         idle(url)
     until(lambda: len(connections) == 6)
+
+
+@pytest.fixture
+def local():
+    """Connects over loopback and admits the connection; returns the admitted end, the client's, and the addresses."""
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(socket.create_server(("0.0.0.0", 0)))
+
+        def connect(connections, client, server="127.0.0.1", port=0):
+            opened = stack.enter_context(socket.socket())
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            opened.bind((client, port))
+            opened.connect((server, listening.getsockname()[1]))
+            accepted, peer = listening.accept()
+            ends = accepted.getsockname(), peer
+            admitted = connections.admit(accepted, peer)
+            if admitted is not None:
+                stack.callback(admitted.close)
+            return admitted, opened, ends
+
+        yield connect
+
+
+def in_event_loop(test):
+    async def run():
+        test()
+
+    asyncio.run(run())
+
+
+def test_an_idle_connection_gives_its_place_to_a_new_client_if_the_largest_client_has_none(local):
+    def steps():
+        connections = Connections(limit=3)
+        with contextlib.ExitStack() as requests:
+            for _ in range(2):
+                *_, ends = local(connections, "127.0.0.2")
+                requests.enter_context(connections.request(*ends))
+            idle, *_ = local(connections, "127.0.0.3")
+            new, _, ends = local(connections, "127.0.0.4")
+            assert (idle.is_replaced, new.is_replaced) == (True, False)
+            assert len(connections) == 3
+            requests.enter_context(connections.request(*ends))
+            assert local(connections, "127.0.0.5")[0] is None  # all are active
+        assert local(connections, "127.0.0.5")[0] is not None
+
+    in_event_loop(steps)
+
+
+def test_the_client_with_the_most_connections_loses_an_idle_one(local):
+    def steps():
+        connections = Connections(limit=6)
+        oldest, *_ = local(connections, "127.0.0.2")
+        with connections.request(*local(connections, "127.0.0.3")[2]):
+            had_request, _, ends = local(connections, "127.0.0.3")
+            with connections.request(*ends):
+                pass
+            without_request = [local(connections, "127.0.0.3")[0] for _ in range(2)]
+            local(connections, "127.0.0.4")
+            for _ in range(2):
+                local(connections, "127.0.0.5")
+        assert [one.is_replaced for one in without_request] == [True, True]
+        assert not oldest.is_replaced
+        assert not had_request.is_replaced
+
+    in_event_loop(steps)
+
+
+def test_connections_from_one_port_to_two_addresses_are_two(local):
+    def steps():
+        connections = Connections(first_request_s=600)
+        first, opened, ends = local(connections, "127.0.0.1", "127.0.0.2")
+        second, *_ = local(connections, "127.0.0.1", "127.0.0.3", opened.getsockname()[1])
+        assert len(connections) == 2
+        with connections.request(*ends):
+            assert (first.active, second.active) == (1, 0)
+        first.close()
+        assert len(connections) == 1
+        second.close()
+        assert len(connections) == 0
+        assert not connections._of_client
+
+    in_event_loop(steps)
+
+
+def test_a_port_that_is_used_again_before_its_replaced_connection_is_closed_is_another_connection(local):
+    def steps():
+        connections = Connections(limit_of_address=1)
+        first, opened, (_, (_, port)) = local(connections, "127.0.0.1")
+        other, *_ = local(connections, "127.0.0.1")
+        assert first.is_replaced
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        opened.close()  # resets the connection, so that its port is free
+        again, _, ends = local(connections, "127.0.0.1", port=port)
+        assert (other.is_replaced, again.is_replaced, len(connections)) == (True, False, 1)
+        first.close()
+        assert len(connections) == 1
+        with connections.request(*ends):
+            assert again.active == 1
+        for one in (other, again):
+            one.close()
+        assert not connections._of_client
+
+    in_event_loop(steps)
+
+
+def test_a_request_finds_its_connection(serve, client_of):
+    """Otherwise all connections would count as idle."""
+    connections = Connections()
+    url = serve(connections=connections)
+    assert client_of(url).get("/v1/health").status_code == 200
+    assert [one.had_request for one in connections._open] == [True]
 
 
 def test_an_address_of_ipv6_is_a_network_and_a_mapped_one_is_ipv4():

@@ -12,13 +12,13 @@ from device_app.service.wyoming.server import WyomingServer
 
 
 class Greeting:
-    """Takes the place of `WyomingConnection`."""
+    """Takes the place of `WyomingConnection`; says how many requests of each connection are being answered."""
 
-    def __init__(self, _state, client, _reader, writer):
-        self._client, self._writer = client, writer
+    def __init__(self, state, _client, _reader, writer):
+        self._connections, self._writer = state.connections, writer
 
     async def serve(self):
-        self._writer.write(self._client.encode())
+        self._writer.write(repr([one.active for one in self._connections._open]).encode())
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,8 @@ def test_a_machine_that_is_no_peer_is_refused_and_no_live_connection(monkeypatch
     async def connect():
         connections = Connections()
         (listening,) = listen("127.0.0.1", 0, connections)
-        server = WyomingServer(SimpleNamespace(metrics=metrics), [listening], connections, peers)
+        state = SimpleNamespace(metrics=metrics, connections=connections)
+        server = WyomingServer(state, [listening], connections, peers)
         await server.start()
         reader, writer = await asyncio.open_connection(*listening.getsockname())
         answer = await asyncio.wait_for(reader.read(), 20)
@@ -41,5 +42,5 @@ def test_a_machine_that_is_no_peer_is_refused_and_no_live_connection(monkeypatch
         await server.stop(20)
         return answer
 
-    assert bool(asyncio.run(connect())) == is_served
+    assert asyncio.run(connect()) == (b"[1]" if is_served else b"")
     assert ('asr_edge_live_ended_total{protocol="wyoming"} 1.0' in metrics.text(0, 0).decode()) == is_served
