@@ -124,11 +124,12 @@ def test_a_corrected_text_is_stored_also_if_no_word_of_it_can_be_a_term(recordin
     assert "Expected" not in done.stderr
 
 
-@pytest.mark.parametrize("command", [("correct", "--last"), ("label", "set", "1")])
+@pytest.mark.parametrize("command", [["correct"], ["label", "set"]])
 def test_a_corrected_text_is_stored_also_if_the_list_is_damaged(recording, command):
     transcribe(recording, "--save")
+    number = json.loads(call("dataset", "show", "my-speech", "--json").stdout)[0]["id"]
     (data_folder() / FILE).write_text("{")
-    done = call(*command, "Huesca i o")
+    done = call(*command, number, "Huesca i o")
     assert "Huesca i o" in done.stdout
     assert "The text is stored, but no word was added to the list of terms" in done.stderr
 
