@@ -28,7 +28,12 @@ def entries_kept(size: int, density: float) -> int:
         BadInputError: the density is not above 0 and at most 1.
     """
     DENSITY.check("density", density)
-    return max(min(size, 1), math.floor(Fraction(str(density)) * size))
+    return max(min(size, 1), _share(size, density))
+
+
+def _share(size: int, fraction: float) -> int:
+    """floor(size * fraction), computed with the fraction as the decimal number that was written."""
+    return math.floor(Fraction(str(fraction)) * size)
 
 
 def magnitude_mask(tensor: Array, density: float, *, top: int = 0) -> Mask:
@@ -73,15 +78,22 @@ def masks(
         density: the fraction to keep.
         scope: "tensor" keeps this fraction of each tensor (PEFT, mergekit); "global" of the whole
             vector (the authors of TIES).
-        outliers: the fraction of largest entries to exclude, as `top` of `magnitude_mask`.
+        outliers: the fraction of largest entries to exclude, as `top` of `magnitude_mask`: floor(size * outliers),
+            computed as in `entries_kept`.
 
     Returns:
-        The mask of each tensor, by name.
+        The mask of each tensor, by name; none if the vector has no tensors.
+
+    Raises:
+        BadInputError: the density is not above 0 and at most 1.
     """
+    DENSITY.check("density", density)
+    if not vector:
+        return {}
     if scope == "tensor":
-        return {name: magnitude_mask(t, density, top=math.floor(outliers * t.size)) for name, t in vector.items()}
+        return {name: magnitude_mask(t, density, top=_share(t.size, outliers)) for name, t in vector.items()}
     together = np.concatenate([tensor.reshape(-1) for tensor in vector.values()])
-    mask = magnitude_mask(together, density, top=math.floor(outliers * len(together)))
+    mask = magnitude_mask(together, density, top=_share(len(together), outliers))
     ends = np.cumsum([tensor.size for tensor in vector.values()])[:-1]
     parts = np.split(mask, ends)
     return {name: part.reshape(vector[name].shape) for name, part in zip(vector, parts, strict=True)}

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from device_app.audio.samples import SUFFIXES, is_recording
 from device_app.data.manifest import FILE_NAME, path_inside, read_lines
-from device_app.data.names import cleaned_name, is_reserved
+from device_app.data.names import cleaned_name, is_reserved, one_spaced
 from device_app.data.tables import Row, TabSeparated, read_table
-from device_app.data.text_files import one_spaced, read_text, split_lines
+from device_app.data.text_files import read_text, split_lines
 from device_app.data.utterance import Utterance
 from editing.errors import BadInputError
 

@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from device_app.data.names import cleaned_name
-from device_app.data.text_files import one_spaced, read_text, split_lines
+from device_app.data.names import cleaned_name, one_spaced
+from device_app.data.text_files import read_text, split_lines
 from device_app.data.utterance import Utterance
 from editing.errors import BadAudioError, BadInputError, one_line
 from editing.json_text import is_number, parse_json, shown

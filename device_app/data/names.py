@@ -92,20 +92,31 @@ def cleaned_name(name: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in name).split())[:MAX_NAME_LENGTH].strip()
 
 
-def checked_text(text: str) -> str:
-    """Checks a transcript; replaces each run of white space by one space.
+def one_spaced(text: str) -> str:
+    """Replaces each run of white space by one space.
 
     Joiners stay inside words, where they are part of the spelling, and are removed elsewhere.
+    """
+    return " ".join(filter(None, (word.strip(JOINERS) for word in text.split())))
+
+
+def is_permitted(character: str) -> bool:
+    """Whether a character may be in a text: it can be seen or is a joiner."""
+    return character.isprintable() or character in JOINERS
+
+
+def checked_text(text: str) -> str:
+    """Checks a transcript; spaces and joiners become those of `one_spaced`.
 
     Raises:
         BadInputError: it is empty, too long, or has control characters or bidirectional marks.
     """
-    text = " ".join(filter(None, (word.strip(JOINERS) for word in text.split())))
+    text = one_spaced(text)
     if not text:
         raise BadInputError("the text is empty; delete the utterance if nothing is said in it")
     if len(text) > MAX_TEXT_LENGTH:
         raise BadInputError(f"a text of {len(text)} characters; an utterance has at most {MAX_TEXT_LENGTH}")
-    invisible = [c for c in text if not c.isprintable() and c not in JOINERS]
+    invisible = [c for c in text if not is_permitted(c)]
     if invisible:
         raise BadInputError(f"the text has the character {invisible[0]!a}, which cannot be seen; take it out")
     return text

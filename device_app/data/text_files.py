@@ -43,8 +43,3 @@ def split_lines(text: str) -> list[str]:
     A byte order mark at the start of a line, where files were concatenated, is removed.
     """
     return [line.removeprefix(BYTE_ORDER_MARK) for line in re.split(r"\r?\n", text)]
-
-
-def one_spaced(text: str) -> str:
-    """Replaces each run of white space, line breaks included, by one space."""
-    return " ".join(text.split())

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from device_app.data.names import is_permitted
 from editing.errors import AsrEdgeError, MissingDependencyError
 
 TIMEOUT_S = 20.0  # for one call of a program; at 25 ms a character, xdotool types 800 characters in it
@@ -171,9 +172,12 @@ def _no_answer(variable: str) -> TypingError:
 
 
 def one_line_of(text: str) -> str:
-    """A text with spaces for all white space, and without control characters, which would press keys such as Enter."""
+    """A text with spaces for all white space, and without control characters, which would press keys such as Enter.
+
+    Joiners stay: they are part of the spelling.
+    """
     spaced = "".join(" " if character.isspace() else character for character in text)
-    return "".join(character for character in spaced if character.isprintable())
+    return "".join(filter(is_permitted, spaced))
 
 
 def _run(command: Sequence[str], text: str = "") -> str:

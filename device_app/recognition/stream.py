@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from device_app.audio.samples import Converter, as_array
-from device_app.audio.vad import Segment, Segmenter
+from device_app.audio.vad import FRAME_S, Segment, Segmenter
 from device_app.recognition.families import Recogniser
 from device_app.recognition.results import Recognition, TranscriptSegment, Update
 from editing.errors import BadInputError
@@ -22,7 +22,8 @@ class Stream:
 
     The final text is usually available before the silence that ends the segment is complete. Once the
     silence fills the padding of the segment, its audio changes only if speech continues, so the segment is
-    recognised then, and the result becomes the final text. Partial texts are drafts (see `Recogniser.recognise`).
+    recognised then, and the result becomes the final text if no speech follows. With partial texts, this result is
+    returned as one of them too; the others are drafts (see `Recogniser.recognise`).
 
     Call it from one thread; recognition runs in this thread, inside `feed` and `finish`.
     """
@@ -89,7 +90,8 @@ class Stream:
 
     def _is_padded(self) -> bool:
         """Whether the open segment has its whole padding, so that its audio changes only if speech continues."""
-        return self._segmenter.silence_s >= self._segmenter.settings.padding_s
+        # The padding has at least one frame. Without this limit, speech itself counted as padded at a padding of 0.
+        return self._segmenter.silence_s >= max(FRAME_S, self._segmenter.settings.padding_s)
 
     def _is_recognised(self, segment: Segment) -> bool:
         """Whether the latest recognition is the final one of this segment."""

@@ -6,14 +6,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from device_app.data.names import checked_text
-from device_app.data.text_files import split_lines
+from device_app.data.names import checked_text, one_spaced
+from device_app.data.text_files import read_text, split_lines
 from device_app.evaluation.error_rates import basic
 from device_app.paths import ASSETS
 from editing.errors import BadInputError
 from export.bundle import DEFAULT_LANGUAGE
 
 BUILT_IN = ASSETS / "prompts.txt"  # written for this project: every English sound, everyday words
+MAX_BYTES = 64 << 20  # of a file of prompts
 PRIOR = 2.0  # the overall error rate counts as so many occurrences of each word (additive smoothing)
 
 
@@ -32,21 +33,15 @@ def built_in_prompts(language: str) -> Path:
 
 
 def read_prompts(path: Path = BUILT_IN) -> list[str]:
-    """Reads prompts from a text file, one per line; ignores empty lines and duplicates.
+    """Reads prompts from a text file, one per line; ignores lines without text and duplicates.
 
     Raises:
-        BadInputError: the file cannot be read, is not UTF-8 text, has no prompts, or has a line that
-            is not a valid label (see `checked_text`).
+        BadInputError: the file cannot be read, is larger than `MAX_BYTES`, is not UTF-8 text, has no prompts, or has a
+            line that is not a valid label (see `checked_text`).
     """
-    try:
-        lines = split_lines(path.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise BadInputError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise BadInputError(f"{path}: is not UTF-8 text; expected one prompt per line") from error
     prompts = []
-    for number, line in enumerate(lines, 1):
-        if line.strip():
+    for number, line in enumerate(split_lines(read_text(path, MAX_BYTES)), 1):
+        if one_spaced(line):
             try:
                 prompts.append(checked_text(line))
             except BadInputError as error:

@@ -59,6 +59,20 @@ def test_a_global_density_applies_to_the_whole_vector():
     assert (found["small"].sum(), found["large"].sum()) == (5, 5)
 
 
+@pytest.mark.parametrize("scope", ["tensor", "global"])
+def test_the_fraction_of_outliers_is_used_as_the_decimal_number_that_was_written(scope):
+    vector = {"a": np.arange(1, 101, dtype=np.float32)}
+    kept = np.flatnonzero(masks(vector, 0.5, scope, outliers=0.29)["a"]) + 1  # int(0.29 * 100) is 28
+    assert (kept.min(), kept.max()) == (22, 71)
+
+
+@pytest.mark.parametrize("scope", ["tensor", "global"])
+def test_a_vector_without_tensors_has_no_masks(scope):
+    assert masks({}, 0.5, scope) == {}
+    with pytest.raises(ValueError, match="above 0 and at most 1"):
+        masks({}, 0, scope)
+
+
 @given(density=st.floats(0.05, 1.0))
 def test_dropping_keeps_the_expected_value(density):
     tensor = np.ones(40_000, np.float32)

@@ -57,7 +57,7 @@ def convert(checkpoint: Checkpoint, out: Path) -> Bundle:
             checkpoint, tokenizer, generation.get("is_multilingual", settings["vocab_size"] >= MULTILINGUAL)
         ),
         "suppressed": sorted(token for token in generation.get("suppress_tokens") or () if token >= 0),
-        "suppressed_first": sorted(generation.get("begin_suppress_tokens") or ()),
+        "suppressed_first": sorted(token for token in generation.get("begin_suppress_tokens") or () if token >= 0),
     }
     model = whisper.build(config)
     stored = original.state_dict()

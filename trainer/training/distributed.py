@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch import distributed
 
@@ -22,6 +23,20 @@ class Group:
         self.rank = distributed.get_rank() if is_joined else 0
         self.size = distributed.get_world_size() if is_joined else 1
         self.device = "cuda" if is_joined and distributed.get_backend() == "nccl" else "cpu"
+
+    def own_seed(self, seed: int) -> int:
+        """The seed of this process for random numbers that are to differ between the processes, such as augmentation.
+
+        Args:
+            seed: not negative, the same in all processes.
+
+        Returns:
+            `seed` for rank 0, so that a single process has the random numbers of its settings; otherwise a number of
+            64 bits made from `seed` and the rank.
+        """
+        if self.rank == 0:
+            return seed
+        return int(np.random.SeedSequence((seed, self.rank)).generate_state(1, np.uint64)[0])
 
     def sum(self, value: float) -> float:
         """The sum of the processes' values."""

@@ -115,7 +115,8 @@ class Loader:
 
     def _read(self, update: Update) -> Sequence[Microbatch]:
         is_augmented = self._settings.augment and update.epoch > self._settings.curriculum_epochs
-        augmentation = np.random.default_rng((self._settings.seed, 1 + update.step, 1)) if is_augmented else None
+        seed = self._group.own_seed(self._settings.seed)
+        augmentation = np.random.default_rng((seed, 1 + update.step, 1)) if is_augmented else None
         share = update.examples[self._group.rank :: self._group.size]
         return [Microbatch.read(part, augmentation) for part in self._parts(share)]
 

@@ -236,7 +236,8 @@ class Updater:
 
     def _accumulate_gradients(self, update: Update, microbatches: Sequence[Microbatch]) -> tuple[float, int]:
         self._model.train()
-        torch.manual_seed(self._settings.seed * 1_000_003 + update.step)  # for dropout and feature masks
+        seed = self._settings.seed * 1_000_003 + update.step
+        torch.manual_seed(self._group.own_seed(seed))  # for dropout and feature masks
         tokens = round(self._group.sum(sum(len(one) for part in microbatches for one in part.tokens)))
         loss = 0.0
         for microbatch in microbatches:

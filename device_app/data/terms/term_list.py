@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from device_app.data.names import is_permitted, one_spaced
 from device_app.paths import data_folder
 from editing.errors import BadInputError, StorageError
 from editing.files import cannot_read, write_atomically
@@ -33,6 +34,8 @@ class Term:
 
     Attributes:
         text: as it is to be written, with single spaces; upper and lower case make no difference to what it matches.
+            A joiner (U+200C, U+200D) inside a word is part of the spelling, as in Persian: it matches where the
+            recogniser writes it too.
         weight: how strongly to expect it, as a multiple of the default; above 0 and at most `MAX_WEIGHT`.
         origin: "added", "imported" or "corrected".
         added: the day, ISO 8601; "" where it is in no list.
@@ -51,14 +54,13 @@ class Term:
         """
         if self.text.isalnum() and len(self.text) <= MAX_LENGTH and 0 < self.weight <= MAX_WEIGHT:
             return  # nearly all terms; a long list loads in half the time
-        text = " ".join(self.text.split())
+        text = one_spaced(self.text)
         object.__setattr__(self, "text", text)
         if not any(map(str.isalnum, text)):
             raise BadInputError(f"{text[:MAX_LENGTH]!r} is not a term: it has no letter and no digit")
         if len(text) > MAX_LENGTH:
             raise BadInputError(f"a term of {len(text)} characters; at most {MAX_LENGTH} are allowed")
-        if not text.isprintable():
-            hidden = [character for character in text if not character.isprintable()]
+        if hidden := [character for character in text if not is_permitted(character)]:
             raise BadInputError(f"the term has the character {hidden[0]!a}, which cannot be seen; take it out")
         if not 0 < self.weight <= MAX_WEIGHT:
             raise BadInputError(f"a weight of {self.weight:g}; expected a number above 0 and at most {MAX_WEIGHT:g}")
@@ -94,13 +96,14 @@ class Replacement:
                 that cannot be seen.
         """
         for name in ("pattern", "text"):
-            value = " ".join(getattr(self, name).split())
+            value = one_spaced(getattr(self, name))
             object.__setattr__(self, name, value)
             if len(value) > MAX_LENGTH:
                 raise BadInputError(f"a replacement of {len(value)} characters; at most {MAX_LENGTH} are allowed")
-            if not value.isprintable():
-                hidden = next(character for character in value if not character.isprintable())
-                raise BadInputError(f"the replacement has the character {hidden!a}, which cannot be seen; take it out")
+            if hidden := [character for character in value if not is_permitted(character)]:
+                raise BadInputError(
+                    f"the replacement has the character {hidden[0]!a}, which cannot be seen; take it out"
+                )
         if not self.pattern or not all(any(map(str.isalnum, word)) for word in self.pattern.split()):
             raise BadInputError(f"{self.pattern!r} cannot be replaced: each word needs a letter or a digit")
 
@@ -205,7 +208,7 @@ class TermList:
         Raises:
             BadInputError: one is not in the list.
         """
-        keys = {normalise_term(" ".join(text.split())): text for text in texts}
+        keys = {normalise_term(one_spaced(text)): text for text in texts}
         if missing := [text for key, text in keys.items() if key not in {term.key for term in self.terms}]:
             raise BadInputError(f"{missing[0]!r} is not in the list of terms; nothing was changed")
         return replace(self, terms=[term for term in self.terms if term.key not in keys])

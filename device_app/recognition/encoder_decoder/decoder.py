@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_app.recognition.decoder_search import Decoder, log_softmax
+from editing.errors import BundleError, one_line
+from editing.json_text import is_whole_number, shown
+from export.bundle import Bundle
 
+MAX_NUMBER = 1 << 31  # of a configuration; no model has a larger one
 KINDS = ("key", "value")  # what is cached of each attention layer
 
 
@@ -44,10 +49,54 @@ class Layout:
     suppressed_first: Sequence[int] = ()
     text_prefix: str = ""
 
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            ValueError: a number is none that a model can have. The numbers come from a file, `model.json`.
+        """
+        for name in ("layers", "heads", "head_dim", "hop"):
+            check_whole(name, getattr(self, name), 1)
+        if self.samples is not None:
+            check_whole("samples", self.samples, 1)
+        if not self.start:
+            raise ValueError("there is no token to start with")
+        for token in (*self.start, self.end, *self.suppressed, *self.suppressed_first):
+            check_whole("a token", token, 0)
+        check_whole("max_tokens", self.max_tokens, len(self.start))
+
+    @property
+    def largest_token(self) -> int:
+        return max(*self.start, self.end, *self.suppressed, *self.suppressed_first)
+
     @property
     def cross_names(self) -> list[str]:
         """The outputs of the encoder's graph: keys of every decoder layer, then values."""
         return [f"cross_{kind}.{i}" for kind in KINDS for i in range(self.layers)]
+
+
+def check_whole(name: str, value: object, minimum: int, maximum: int = MAX_NUMBER) -> None:
+    """Checks a number of `model.json`.
+
+    Raises:
+        ValueError: it is not a whole number from `minimum` to `maximum`.
+    """
+    if not is_whole_number(value, minimum, maximum):
+        raise ValueError(f"{name} is {shown(value)}; expected a whole number from {minimum} to {maximum}")
+
+
+@contextmanager
+def reads_configuration(bundle: Bundle) -> Iterator[Mapping[str, Any]]:
+    """Gives a block the configuration in `model.json`, and reports what the block cannot read in it.
+
+    Raises:
+        BundleError: a key is missing, or a value is not of the type or in the range that the block needs.
+    """
+    try:
+        yield bundle.config
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+        raise BundleError(
+            f"{bundle.folder}: the configuration in model.json is damaged ({one_line(str(error))})"
+        ) from error
 
 
 class CachedDecoder:

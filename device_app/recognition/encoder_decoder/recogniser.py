@@ -77,7 +77,14 @@ def load_encoder_decoder(
     encoder, decoder = (session(baked / f"{name}.onnx", threads) for name in ("encoder", "decoder"))
     # Of each layer: (batch, heads, past, head_dim).
     shapes = [value.shape for value in decoder.get_inputs() if value.name.startswith("past_key.")]
-    if len(shapes) != layout.layers or any((s[1], s[3]) != (layout.heads, layout.head_dim) for s in shapes):
+    samples = encoder.get_inputs()[0].shape[1]  # a number if the graph takes audio of one length only
+    is_that_of_graphs = (
+        len(shapes) == layout.layers
+        and all((s[1], s[3]) == (layout.heads, layout.head_dim) for s in shapes)
+        and (samples == layout.samples or not isinstance(samples, int))
+        and _has_tokens(decoder, layout)
+    )
+    if not is_that_of_graphs:
         raise BundleError(f"{bundle.folder}: the configuration in model.json is not that of the graphs")
     if names is None:
         names = [tokenizer.id_to_token(token) for token in range(tokenizer.get_vocab_size())]
@@ -89,6 +96,12 @@ def load_encoder_decoder(
 
     encode = encode_whole if make_encode is None else make_encode(encoder)
     return EncoderDecoderRecogniser(encode, decoder, tokenizer, layout, names, options, terms)
+
+
+def _has_tokens(decoder: Any, layout: Layout) -> bool:
+    """Whether the decoder's graph has an output for each token of the layout."""
+    vocabulary = next((value.shape[-1] for value in decoder.get_outputs() if value.name == "logits"), None)
+    return not isinstance(vocabulary, int) or layout.largest_token < vocabulary
 
 
 class EncoderDecoderRecogniser:

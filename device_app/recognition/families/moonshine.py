@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from device_app.recognition.encoder_decoder.decoder import Layout
+from device_app.recognition.encoder_decoder.decoder import Layout, reads_configuration
 from device_app.recognition.encoder_decoder.recogniser import EncoderDecoderRecogniser, load_encoder_decoder
 from device_app.recognition.options import DEFAULT, DecodingOptions
-from editing.errors import BundleError, one_line
 from export.bundle import Bundle
 
 HOP = 64 * 3 * 2  # samples of audio in one encoder frame: the strides of the three convolutions
@@ -21,10 +20,9 @@ def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = D
 
     Raises:
         BadInputError: the options have a language model, which is for CTC models only.
-        BundleError: a file is missing or damaged.
+        BundleError: a file is missing or damaged, or the configuration is not that of such a model.
     """
-    config = bundle.config
-    try:
+    with reads_configuration(bundle) as config:
         heads = config["decoder_num_attention_heads"]
         layout = Layout(
             layers=config["decoder_num_hidden_layers"],
@@ -36,8 +34,4 @@ def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = D
             tokens_per_s=TOKENS_PER_S,
             hop=HOP,
         )
-    except (KeyError, TypeError, ZeroDivisionError) as error:
-        raise BundleError(
-            f"{bundle.folder}: the configuration in model.json is damaged ({one_line(str(error))})"
-        ) from error
     return load_encoder_decoder(bundle, baked, threads, options, layout)

@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_app.audio.samples import Samples
-from device_app.recognition.encoder_decoder.decoder import Layout
+from device_app.recognition.encoder_decoder.decoder import Layout, check_whole, reads_configuration
 from device_app.recognition.encoder_decoder.recogniser import EncoderDecoderRecogniser, load_encoder_decoder
 from device_app.recognition.options import DEFAULT, DecodingOptions
-from editing.errors import BundleError, one_line
 from export.bundle import Bundle
 
 STEP = 80  # samples of audio in one input frame
 STRIDE = 4  # input frames in one output frame: two convolutions of stride 2
 HOP = STRIDE * STEP
 CONVOLUTIONS = 3  # output frames before a frame that the two causal convolutions see
+MAX_WINDOW = 1 << 20  # output frames
 TOKENS_PER_S = 13.0  # as for Moonshine
 
 
@@ -31,12 +31,13 @@ def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = D
 
     Raises:
         BadInputError: the options have a language model, which is for CTC models only.
-        BundleError: a file is missing or damaged.
+        BundleError: a file is missing or damaged, or the configuration is not that of such a model.
     """
-    config = bundle.config
-    try:
+    with reads_configuration(bundle) as config:
         heads = config["num_attention_heads"]
         windows = config["encoder_config"]["sliding_windows"]
+        for frames in (frames for window in windows for frames in window):
+            check_whole("a sliding window", frames, 0, MAX_WINDOW)
         # A window counts the frame itself on both sides; the windows of all layers add up.
         before = CONVOLUTIONS + sum(max(0, left - 1) for left, _ in windows)
         after = sum(max(0, right - 1) for _, right in windows)
@@ -50,10 +51,6 @@ def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = D
             tokens_per_s=TOKENS_PER_S,
             hop=HOP,
         )
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise BundleError(
-            f"{bundle.folder}: the configuration in model.json is damaged ({one_line(str(error))})"
-        ) from error
 
     def make_encode(encoder: Any) -> IncrementalEncoder:
         return IncrementalEncoder(encoder, layout, before, after)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from device_app.recognition.encoder_decoder.decoder import Layout
+from device_app.recognition.encoder_decoder.decoder import Layout, check_whole, reads_configuration
 from device_app.recognition.encoder_decoder.recogniser import EncoderDecoderRecogniser, load_encoder_decoder
 from device_app.recognition.options import DEFAULT, DecodingOptions
 from device_app.recognition.subwords import WORD_START
-from editing.errors import BundleError, one_line
 from export.bundle import Bundle
 
 HOP = 160  # samples in one frame of the features
 FRAME = 2 * HOP  # samples in one frame of the encoder's output
+MAX_VOCABULARY = 1 << 20  # tokens
 TEXT_PREFIX = " "  # the model begins its text with a space
 
 # A limit against loops only. Scripts that the vocabulary hardly knows take a token for every byte.
@@ -25,31 +25,29 @@ def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = D
 
     Raises:
         BadInputError: the options have a language model, which is for CTC models only.
-        BundleError: a file is missing or damaged.
+        BundleError: a file is missing or damaged, or the configuration is not that of such a model.
     """
     tokenizer = bundle.tokenizer()
-    try:
-        config = bundle.config["transformers"]
+    with reads_configuration(bundle) as whole:
+        config = whole["transformers"]
         heads, end = config["decoder_attention_heads"], config["eos_token_id"]
+        check_whole("vocab_size", config["vocab_size"], 1, MAX_VOCABULARY)
+        check_whole("max_source_positions", config["max_source_positions"], 1)
         layout = Layout(
             layers=config["decoder_layers"],
             heads=heads,
             head_dim=config["d_model"] // heads,
-            start=bundle.config["start"],
+            start=whole["start"],
             end=end,
             max_tokens=config["max_target_positions"],
             tokens_per_s=TOKENS_PER_S,
             hop=FRAME,
             samples=FRAME * config["max_source_positions"],
             # All tokens after the end token are special: languages, tasks, times.
-            suppressed=[*bundle.config["suppressed"], *range(end + 1, config["vocab_size"])],
-            suppressed_first=bundle.config["suppressed_first"],
+            suppressed=[*whole["suppressed"], *range(end + 1, config["vocab_size"])],
+            suppressed_first=whole["suppressed_first"],
             text_prefix=TEXT_PREFIX,
         )
-    except (KeyError, TypeError, ZeroDivisionError) as error:
-        raise BundleError(
-            f"{bundle.folder}: the configuration in model.json is damaged ({one_line(str(error))})"
-        ) from error
     return load_encoder_decoder(bundle, baked, threads, options, layout, names(tokenizer))
 
 

@@ -20,7 +20,7 @@ from editing.errors import StorageError
 from editing.files import write_atomically
 
 FOLDER = "terms-cache"
-VERSION = b"1"  # to be increased when a change of this code gives the same terms and tokenizer another index
+VERSION = b"2"  # to be increased when a change of this code gives the same terms and tokenizer another index
 MIN_TERMS = 500  # for a shorter list, computing the index takes no longer than reading it
 FILES = 4  # the number of files to keep, the latest ones
 MAX_BYTES = 64 << 20  # of a file; a larger one is not read

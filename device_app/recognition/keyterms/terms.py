@@ -11,6 +11,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
+from device_app.data.names import JOINERS
 from device_app.data.terms import Term, normalise_term
 from device_app.recognition.results import TermMatch
 
@@ -161,5 +162,8 @@ class Keyterms:
 
 @lru_cache(4096)
 def is_letter(character: str) -> bool:
-    """Whether a character continues a word: "cat" does not end before the "s" of "cats", but does before "'s"."""
-    return character.isalnum() or unicodedata.category(character)[0] == "M"
+    """Whether a character continues a word: "cat" does not end before the "s" of "cats", but does before "'s".
+
+    A joiner does: the word before it is not a term of its own.
+    """
+    return character.isalnum() or character in JOINERS or unicodedata.category(character)[0] == "M"

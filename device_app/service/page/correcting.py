@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
@@ -15,7 +16,9 @@ from device_app.data.store import Store
 from device_app.data.terms.corrected_words import add_corrected_words
 from device_app.data.utterance import MIN_CONFIDENCE, StoredUtterance
 from device_app.service.page.owner import Person
+from editing.errors import StorageError
 
+log = logging.getLogger(__name__)
 router = APIRouter(prefix="/utterances")
 
 Limit = Annotated[int, Query(ge=1, le=500)]
@@ -79,10 +82,21 @@ async def correct(number: int, correction: Correction, person: Person) -> dict[s
 
     def change(store: Store) -> dict[str, Any]:
         utterance = store.set_text(number, correction.text)
-        expected = add_corrected_words(utterance.hypothesis, utterance.text) if correction.expect_words else []
-        return {**utterance.record(), "expected": expected}
+        return {**utterance.record(), "expected": _expected(utterance) if correction.expect_words else []}
 
     return await person.with_store(change)
+
+
+def _expected(utterance: StoredUtterance) -> list[str]:
+    """Adds the corrected words to the owner's terms, and returns them; none, with a warning, if that is impossible.
+
+    The text is stored already, so the request has not failed.
+    """
+    try:
+        return add_corrected_words(utterance.hypothesis, utterance.text)
+    except StorageError as error:
+        log.warning("no corrected word was added to the list of terms: %s", type(error).__name__)
+        return []
 
 
 @router.delete("/{number}", status_code=204)

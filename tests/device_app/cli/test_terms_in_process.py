@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from device_app.data.terms import Term, change_terms, stored_terms
+from device_app.data.terms import FILE, Term, change_terms, stored_terms
+from device_app.paths import data_folder
 from device_app.recognition.keyterms import terms
 from tests.device_app.cli.conftest import call
 from tests.device_app.cli.letters import write_spelled
@@ -113,6 +114,24 @@ def test_a_corrected_word_becomes_a_term_unless_it_is_refused(recording):
     assert (term["text"], term["origin"]) == ("Huesca", "corrected")
     assert call("label", "set", number, "Huesca i Oxford", "--no-term").stderr == ""
     assert call("label", "set", number, "Huesca i Leeds").stderr.startswith("Expected from now on: Leeds (")
+
+
+@pytest.mark.parametrize("text", ["f //// i o", f"f {'https://example.org/' + 90 * 'a'} i o"])
+def test_a_corrected_text_is_stored_also_if_no_word_of_it_can_be_a_term(recording, text):
+    transcribe(recording, "--save")
+    done = call("correct", "--last", text)
+    assert text in done.stdout
+    assert "Expected" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [["correct"], ["label", "set"]])
+def test_a_corrected_text_is_stored_also_if_the_list_is_damaged(recording, command):
+    transcribe(recording, "--save")
+    number = json.loads(call("dataset", "show", "my-speech", "--json").stdout)[0]["id"]
+    (data_folder() / FILE).write_text("{")
+    done = call(*command, number, "Huesca i o")
+    assert "Huesca i o" in done.stdout
+    assert "The text is stored, but no word was added to the list of terms" in done.stderr
 
 
 def usage():

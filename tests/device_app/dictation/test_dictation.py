@@ -334,4 +334,5 @@ def test_a_compositor_that_does_not_answer_is_an_error_before_anything_is_loaded
 
 def test_no_text_presses_enter_or_another_key():
     assert one_line_of("a\nb\tc\x1b[A\r\u202e d") == "a b c[A  d"
+    assert one_line_of("\u0645\u06cc\u200c\u062e") == "\u0645\u06cc\u200c\u062e"  # a joiner, part of the spelling
     assert Typed("x", 0).utterance == 0

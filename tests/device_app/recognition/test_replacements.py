@@ -120,3 +120,9 @@ def test_times_stay_in_order_and_within_the_segment(text, rules):
 def test_what_cannot_be_replaced_is_refused(rule):
     with pytest.raises(BadInputError):
         Replacement(*rule)
+
+
+def test_a_joiner_is_part_of_a_word():
+    persian = "\u0645\u06cc\N{ZERO WIDTH NON-JOINER}\u062e\u0648\u0627\u0647\u0645"
+    assert Replacement("mi khaham\N{ZERO WIDTH JOINER}", persian).text == persian
+    assert Replacement("mi khaham\N{ZERO WIDTH JOINER}", persian).pattern == "mi khaham"

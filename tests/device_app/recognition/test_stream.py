@@ -48,15 +48,46 @@ def test_the_final_text_is_that_of_the_whole_segment(transcriber, prompt, noise)
     assert with_partials == without == in_one_block
 
 
+class CountingRecogniser:
+    """Writes whether it recognised a draft, and counts the others."""
+
+    def __init__(self):
+        self.whole = 0
+
+    def recognise(self, audio, *, is_draft=False):
+        self.whole += not is_draft
+        return Recognition("draft" if is_draft else "whole", [])
+
+
+def counting_stream(partial_s, **settings):
+    recogniser = CountingRecogniser()
+    segmenter = Segmenter(VoiceActivity(), SegmentSettings(**settings))
+    return recogniser, Stream(recogniser, segmenter, Converter(SAMPLE_RATE), partial_s)
+
+
+def test_the_last_partial_text_has_the_text_of_the_final_one(prompt, noise):
+    _, stream = counting_stream(0.5, padding_s=0.3)
+    found = updates(stream, np.concatenate([prompt, noise(1.5, -65)]), block=1536)
+    end = next(index for index, update in enumerate(found) if update.is_final)
+    texts = [(update.segment.text, update.is_final) for update in found[:end]]
+    assert texts[-2:] == [("draft", False), ("whole", False)]
+
+
+@pytest.mark.parametrize("partial_s", [0.0, 0.5])
+def test_without_padding_a_segment_is_recognised_in_pauses_only(prompt, noise, partial_s):
+    """Regression: at a padding of 0, each block of speech was recognised as if it were a whole segment."""
+    audio = np.concatenate([prompt, noise(1.5, -65)])
+    recogniser, stream = counting_stream(partial_s, padding_s=0.0)
+    found = updates(stream, audio, block=1536)
+    assert recogniser.whole <= len(audio) / SAMPLE_RATE  # 10 blocks a second
+    assert {update.segment.text for update in found if update.is_final} == {"whole"}
+    partials = [update for update in found if not update.is_final]
+    assert bool(partials) == bool(partial_s)
+
+
 @pytest.mark.parametrize("silence_s", [0.3, 0.5, 1.0])
 def test_partial_texts_are_drafts_and_the_final_one_is_not(prompt, noise, silence_s):
-    class Recogniser:
-        def recognise(self, audio, *, is_draft=False):
-            return Recognition("draft" if is_draft else "whole", [])
-
-    stream = Stream(
-        Recogniser(), Segmenter(VoiceActivity(), SegmentSettings(silence_s=silence_s)), Converter(SAMPLE_RATE), 0.1
-    )
+    _, stream = counting_stream(0.1, silence_s=silence_s)
     found = updates(stream, np.concatenate([prompt, noise(1.5, -65)]), block=512)
     texts = {is_final: {u.segment.text for u in found if u.is_final == is_final} for is_final in (True, False)}
     assert texts[True] == {"whole"}

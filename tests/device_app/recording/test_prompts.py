@@ -23,7 +23,7 @@ def test_other_languages_have_no_built_in_prompts():
 
 def test_empty_lines_and_duplicates_are_ignored(tmp_path):
     path = tmp_path / "prompts.txt"
-    path.write_bytes(b"\xef\xbb\xbfOne.\r\n\r\n  Two   words. \nOne.\n")
+    path.write_bytes(b"\xef\xbb\xbfOne.\r\n\r\n  Two   words. \n\xe2\x80\x8c \n\xe2\x80\x8d\nOne.\n")  # joiners
     assert read_prompts(path) == ["One.", "Two words."]
 
 
@@ -32,6 +32,7 @@ def test_empty_lines_and_duplicates_are_ignored(tmp_path):
     [
         (b"\x00\xff\xfe\x01\x80", "UTF-8"),
         (b"\n\n", "has no prompts"),
+        (b"\n\xe2\x80\x8c\n", "has no prompts"),
         (b"fine\n" + b"x" * 10_000, "line 2: a text of 10000 characters"),
         ("fine\nhid\u202eden".encode(), "cannot be seen"),
     ],
@@ -47,6 +48,16 @@ def test_an_invalid_file_is_refused(tmp_path, content, reason):
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(BadInputError, match="No such file"):
         read_prompts(tmp_path / "none.txt")
+
+
+def test_a_path_with_a_null_byte_and_a_file_that_is_too_large_are_refused(tmp_path, monkeypatch):
+    with pytest.raises(BadInputError, match="null byte"):
+        read_prompts(tmp_path / "a\0b.txt")
+    path = tmp_path / "prompts.txt"
+    path.write_text("One.\n" * 10)
+    monkeypatch.setattr("device_app.recording.prompts.MAX_BYTES", 49)
+    with pytest.raises(BadInputError, match="larger than 49 bytes"):
+        read_prompts(path)
 
 
 def test_prompts_keep_their_order_without_a_history():

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from device_app.models.bundles import EMBEDDED
 from device_app.recognition.families import find
 from device_app.recognition.options import DecodingOptions
 from device_app.recognition.transcriber import Transcriber
+from editing.errors import BundleError
 from export.bake import bake
 from export.bundle import Bundle
 from tests.conftest import built_once
@@ -109,6 +111,24 @@ def test_live_speech_has_the_words_of_the_whole_recording(converted, prompt):
     once = [update.segment.text for update in [*again.feed(audio), *again.finish()] if update.is_final]
     assert finals
     assert finals == once
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"max_position_embeddings": None},
+        {"eos_token_id": None},
+        {"head_dim": "12"},
+        *(
+            {"encoder_config": {"sliding_windows": windows}}
+            for windows in ([[16.0, 4]], [[16]], [16], [["16", 4]], None)
+        ),
+    ],
+)
+def test_a_damaged_configuration_is_refused_before_decoding(converted, tmp_path, changes):
+    damaged = replace(converted, config={**converted.config, **changes})
+    with pytest.raises(BundleError, match=r"the configuration in model.json is damaged"):
+        find(damaged).load(damaged, tmp_path, 1)
 
 
 def test_int8_hypotheses_have_words_with_times_and_take_terms(converted, prompt, tmp_path):

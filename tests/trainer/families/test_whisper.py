@@ -1,6 +1,7 @@
 """Whisper with random weights: its graphs and tokens equal those of transformers, and it can be adapted."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from device_app.audio.samples import SAMPLE_RATE
 from device_app.recognition.families import find
 from device_app.recognition.options import DecodingOptions
 from device_app.recognition.transcriber import Transcriber
-from editing.errors import BadInputError
+from editing.errors import BadInputError, BundleError
 from export.bake import bake
 from export.bundle import Bundle
 from tests.conftest import built_once
@@ -141,6 +142,35 @@ def test_a_language_must_be_chosen_and_known(tmp_path):
     with pytest.raises(BadInputError, match=r"no token <\|fr\|>"):
         convert(str(source), tmp_path / "out", language="fr")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"start": []},
+        {"start": "ab"},
+        {"suppressed": "ab"},
+        {"suppressed_first": [1.0]},
+        {"transformers": {"max_target_positions": None}},
+        {"transformers": {"max_source_positions": "10"}},
+        {"transformers": {"eos_token_id": None}},
+        {"transformers": {"vocab_size": 10**12}},
+        {"transformers": {"decoder_layers": "2"}},
+    ],
+)
+def test_a_damaged_configuration_is_refused_before_decoding(converted, tmp_path, changes):
+    more = {"transformers": {**converted.config["transformers"], **changes.get("transformers", {})}}
+    damaged = replace(converted, config={**converted.config, **changes, **more})
+    with pytest.raises(BundleError, match=r"the configuration in model.json is damaged"):
+        find(damaged).load(damaged, tmp_path, 1)
+
+
+def test_a_configuration_of_other_audio_than_that_of_the_graphs_is_refused(converted, tmp_path):
+    bake(converted, converted.weights(), "fp32", tmp_path)
+    sizes = {**converted.config["transformers"], "max_source_positions": 1 << 20}
+    other = replace(converted, config={**converted.config, "transformers": sizes})
+    with pytest.raises(BundleError, match=r"the configuration in model.json is not that of the graphs"):
+        find(other).load(other, tmp_path, 1)
 
 
 def test_int8_hypotheses_have_text_words_and_times_but_no_special_tokens(converted, prompt, tmp_path):

@@ -15,6 +15,7 @@ from trainer.families import moonshine
 from trainer.training import checkpoint as checkpoints
 from trainer.training.data import load_examples
 from trainer.training.distillation import load_distillation_set
+from trainer.training.distributed import Group
 from trainer.training.early_stopping import CLEARLY_WORSE
 from trainer.training.finetuning import finetune_on_recordings
 from trainer.training.settings import FineTuningSettings, default_epochs
@@ -94,6 +95,15 @@ def test_the_loss_falls_and_the_same_seed_gives_the_same_weights(run_finetuning,
     for name in weights:
         np.testing.assert_array_equal(first.weights[name], second.weights[name])
     assert changed(other, first.weights)
+
+
+def test_dropout_and_feature_masks_have_random_numbers_of_the_process(run_finetuning, monkeypatch):
+    """Regression: all processes that train together dropped the same activations."""
+    seeds = []
+    monkeypatch.setattr(Group, "own_seed", lambda _group, seed: seed + 7)
+    monkeypatch.setattr(torch, "manual_seed", seeds.append)
+    run_finetuning(replace(QUICK, epochs=1, seed=2))
+    assert 2 * 1_000_003 + 7 in seeds
 
 
 @pytest.mark.slow

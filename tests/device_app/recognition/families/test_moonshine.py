@@ -10,11 +10,39 @@ from device_app.recognition.decoder_search import Hypothesis, SearchSettings
 from device_app.recognition.families import moonshine
 from device_app.recognition.options import DecodingOptions
 from device_app.recognition.transcriber import Transcriber
+from editing.errors import BundleError
 
 
 @pytest.fixture(scope="module")
 def recogniser(transcriber, bundle):
     return moonshine.load(bundle, baked(bundle), 1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"max_position_embeddings": None},
+        {"max_position_embeddings": 0},
+        {"max_position_embeddings": 194.0},
+        {"bos_token_id": "x"},
+        {"bos_token_id": True},
+        {"eos_token_id": None},
+        {"eos_token_id": -1},
+        {"decoder_num_hidden_layers": "6"},
+        {"hidden_size": 288.0},
+        {"decoder_num_attention_heads": 0},
+    ],
+)
+def test_a_damaged_configuration_is_refused_before_decoding(bundle, tmp_path, changes):
+    damaged = replace(bundle, config={**bundle.config, **changes})
+    with pytest.raises(BundleError, match=r"the configuration in model.json is damaged"):
+        moonshine.load(damaged, tmp_path, 1)
+
+
+@pytest.mark.parametrize("changes", [{"eos_token_id": 32768}, {"bos_token_id": 40000}])
+def test_tokens_that_the_graphs_do_not_have_are_refused_before_decoding(bundle, changes):
+    with pytest.raises(BundleError, match=r"the configuration in model.json is not that of the graphs"):
+        moonshine.load(replace(bundle, config={**bundle.config, **changes}), baked(bundle), 1)
 
 
 def test_a_beam_is_at_least_as_likely_as_greedy(recogniser, prompt):

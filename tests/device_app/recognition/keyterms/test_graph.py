@@ -172,6 +172,21 @@ def test_spaces_within_a_phrase_are_one_and_any_alphabet_is_found():
     assert within.bonus([0, 1]) == pytest.approx(0.0)
 
 
+def test_a_joiner_is_part_of_a_word():
+    """Persian "mi-khaham" (I want), whose parts are joined by U+200C."""
+    first, joiner, last = "\u0645\u06cc", "\N{ZERO WIDTH NON-JOINER}", "\u062e\u0648\u0627\u0647\u0645"
+    names = [MARK + first, joiner, last, joiner + last, MARK + last]
+    graph = graph_of(first + joiner + last, names=names)
+    assert graph.bonus([0, 1, 2]) == graph.bonus([0, 3]) == pytest.approx(2.0)  # the most
+    assert graph.bonus([0, 4]) == pytest.approx(0.0)
+    assert graph_of(first, names=names).bonus([0, 1, 2]) == graph_of(first, names=names).bonus([0, 3]) == 0.0
+    assert graph_of(last, names=names).bonus([0, 1, 2]) == pytest.approx(0.0)
+    text = f"({first}{joiner}{last}!)"
+    assert Keyterms([first + joiner + last]).found_in(text) == [first + joiner + last]
+    assert Keyterms([first, last]).found_in(text) == []
+    assert Term(f"{joiner}{first}{joiner} {joiner}{last}").text == f"{first} {last}"
+
+
 def test_both_kinds_of_apostrophe_are_one():
     assert bonus(graph_of("a\N{RIGHT SINGLE QUOTATION MARK}b"), tokens_of(MARK + "a", "'", "b")) == pytest.approx(1.5)
 

@@ -12,9 +12,10 @@ from device_app.audio import media
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.names import GUARD_SET
 from device_app.data.store import Store
-from device_app.data.terms import stored_terms
+from device_app.data.terms import FILE, stored_terms
 from device_app.models.bundles import find_bundle
 from device_app.models.ledger import Ledger
+from device_app.paths import data_folder
 from device_app.recording.prompts import read_prompts
 from device_app.service.page.routes import ACTIONS
 from device_app.service.page.tasks.state import Task, TaskFiles
@@ -183,6 +184,17 @@ def test_a_correction_is_stored_and_its_rare_words_are_expected(ask, get, post, 
     assert utterances()[0].text == "ask Heusgen"
     assert get("/utterances")["total"] == 0
     assert get("/utterances?show=all")["total"] == 1
+
+
+def test_a_correction_is_stored_also_if_no_word_can_be_added(ask, post, prompt):
+    """Regression: the text was stored, and then the request failed."""
+    number = post("/takes", wav=wav(prompt))["utterance"]["id"]
+    changed = ask("PUT", f"/utterances/{number}", json={"text": "ask ////"})
+    assert (changed.status_code, changed.json()["expected"]) == (200, [])
+    (data_folder() / FILE).write_text("{")
+    changed = ask("PUT", f"/utterances/{number}", json={"text": "ask Heusgen"})
+    assert (changed.status_code, changed.json()["expected"]) == (200, [])
+    assert utterances()[0].text == "ask Heusgen"
 
 
 def test_the_sound_of_a_recording_is_what_was_stored(ask, post, prompt):
