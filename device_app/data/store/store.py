@@ -75,8 +75,7 @@ class Store(Queries):
     ) -> None:
         self.close()
         if isinstance(value, sqlite3.Error):
-            effect = f"the recordings in {self.audio_folder} are untouched"
-            self._connection.raise_storage_error(value, "used", effect)
+            self._connection.raise_storage_error(value, "used", f"the recordings in {self.audio_folder} are untouched")
 
     def damage(self) -> list[str]:
         """Lists the damage of the database, one line per problem.
@@ -354,8 +353,7 @@ class Store(Queries):
     def finish_deletions(self) -> None:
         """Removes the audio and the rows of utterances that are marked as deleted.
 
-        It also removes copies of the database and files that a killed process has left half-written, because they
-        contain what was deleted.
+        It also removes copies of the database and half-written files, because they contain what was deleted.
 
         Raises:
             StorageError: a file cannot be deleted, or the recordings are missing.
