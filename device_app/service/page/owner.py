@@ -15,8 +15,8 @@ from device_app.models.bundles import find_bundle
 from device_app.models.ledger import Ledger
 from device_app.paths import in_profile
 from device_app.service.errors import ServiceError
-from device_app.service.http.users import is_other_user
 from device_app.service.models import Loaded
+from device_app.service.page.users import is_other_user
 from device_app.service.state import Client, Service, ServiceState
 from editing.errors import BadInputError
 from export.bundle import WEIGHTS

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from device_app.data.terms import stored_terms
-from device_app.service.http import users
+from device_app.service.page import users
 from tests.device_app.service.page.conftest import HEADER
 
 NOBODY = 65534
