@@ -33,10 +33,11 @@ CAPITALS_SHARE = 0.95
 class ImportReport:
     """The result of an import; each list has one message per utterance that was skipped.
 
-    A message begins with the file, and with the line of the manifest where that selects a part of the file.
-    `duplicates` has nothing else; `other_texts` lists those whose text differs from the stored text, which is kept.
-    `in_domains` lists recordings not added to the guard set, because a domain has them and an edit may have been
-    trained on them. `repaired` lists recordings that were imported although a few of their samples are no numbers.
+    A message begins with the line of the manifest or table, if there is one, and the file. Those in `duplicates` have
+    the line only where it selects a part of the file, and nothing else; `other_texts` lists those whose text differs
+    from the stored text, which is kept. `in_domains` lists recordings not added to the guard set, because a domain has
+    them and an edit may have been trained on them. `repaired` lists recordings that were imported although a few of
+    their samples are no numbers.
     """
 
     imported: int = 0
@@ -168,15 +169,15 @@ def _read(
     domain: str | None, lower_case: bool, on_repair: Callable[[str], None], found: Utterance
 ) -> Utterance | _Skipped:
     """Reads an utterance, checks it and encodes it for the store. Runs in a thread of the pool."""
-    source = _source(found)
+    source = _line(found)
     text = found.text.lower() if found.text and lower_case else found.text
     try:
         text = None if text is None else _checked_label(text)
     except BadInputError as error:
-        return _Skipped("bad_texts", f"{_line(found)}: {error}")
-    if (reason := not_a_file(found.file)) is not None:
-        return _Skipped("unreadable", f"{_line(found)}: is {reason}; name a sound file")
+        return _Skipped("bad_texts", f"{source}: {error}")
     try:
+        if (what := not_a_file(found.file)) is not None:
+            raise BadAudioError(f"is {what}; name a sound file")
         whole_s = duration_s(found.file)
         try:
             found = fit_cut(found, lambda _path: whole_s)

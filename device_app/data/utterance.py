@@ -71,7 +71,7 @@ class Utterance:
         speaker: a name, or None.
         domain: the domain's name, or "" if it is unknown.
         split: the split's name in the corpus, or "".
-        part: the split that it shares with overlapping parts of its recording, unless the corpus or the speaker decides.
+        part: the split of the parts of its recording that overlap it, if neither the corpus nor the speaker decides.
         location: manifest and line, for error messages.
         source: how it was added.
         prompt: the sentence that the speaker was asked to read; `text` may have been edited since.
