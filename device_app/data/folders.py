@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from device_app.audio.samples import SUFFIXES
 from editing.errors import BadInputError
 
 _NOT_FILES = {
@@ -81,6 +80,8 @@ def recordings_of(files: Sequence[str]) -> list[str]:
 
     AppleDouble files of macOS (`._NAME`), which hold only metadata of other files, are skipped.
     """
+    from device_app.audio.samples import SUFFIXES  # numpy is slow to import
+
     return [name for name in files if Path(name).suffix.lower() in SUFFIXES and not name.startswith("._")]
 
 
