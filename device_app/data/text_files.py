@@ -51,8 +51,8 @@ def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
             f"line {line} is not UTF-8; convert the file, for instance: iconv -f {_encoding(data)} -t UTF-8"
         )
         raise BadInputError(f"{path}: cannot be read as text: {reason}") from error
-    if "\0" in text and (reason := _other_file(path, data)):
-        raise BadInputError(f"{path}: cannot be read as text: {reason}")
+    if "\0" in text and (other := _other_file(path, data)) is not None:
+        raise BadInputError(f"{path}: cannot be read as text: {other}")
     return text
 
 
