@@ -19,13 +19,14 @@ class JSONTextError(ValueError):
     """Text is not JSON, or is JSON that asr-edge never writes; the message is one line."""
 
 
-def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
+def parse_json(text: str | bytes, *, strict: bool = False, unique: bool = False) -> Any:
     """Parses a JSON document.
 
     Args:
         text: the document; bytes are UTF-8.
         strict: for records that asr-edge writes itself: also refuse duplicate keys, NaN, infinity,
             numbers too large for float64, and lone surrogates.
+        unique: refuse duplicate keys, of which the last would replace the others.
 
     Raises:
         JSONTextError: it is not JSON, is nested too deep, or has an integer of thousands of digits.
@@ -33,7 +34,7 @@ def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
     try:
         text = text if isinstance(text, str) else text.decode("utf-8")
         if not strict:
-            return json.loads(text)
+            return json.loads(text, object_pairs_hook=_unique if unique else None)
         record = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)
         if "\\ud" in text.lower():  # UTF-8 has no surrogates, so only an escape can produce one
             json.dumps(record, ensure_ascii=False).encode()

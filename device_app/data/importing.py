@@ -11,8 +11,10 @@ from itertools import islice
 from typing import Literal
 
 from device_app.audio.samples import SAMPLE_RATE, duration_s
+from device_app.data.folders import not_a_file
 from device_app.data.manifest import fit_cut
 from device_app.data.names import GUARD_SET, checked_text
+from device_app.data.overlaps import with_parts
 from device_app.data.recordings import is_stored_form, recording_of
 from device_app.data.store import Store
 from device_app.data.utterance import StoredUtterance, Utterance
@@ -31,10 +33,11 @@ CAPITALS_SHARE = 0.95
 class ImportReport:
     """The result of an import; each list has one message per utterance that was skipped.
 
-    A message begins with the file, and with the line of the manifest where that selects a part of the file.
-    `duplicates` has nothing else; `other_texts` lists those whose text differs from the stored text, which is kept.
-    `in_domains` lists recordings not added to the guard set, because a domain has them and an edit may have been
-    trained on them. `repaired` lists recordings that were imported although a few of their samples are no numbers.
+    A message begins with the line of the manifest or table, if there is one, and the file. Those in `duplicates` have
+    the line only where it selects a part of the file, and nothing else; `other_texts` lists those whose text differs
+    from the stored text, which is kept. `in_domains` lists recordings not added to the guard set, because a domain has
+    them and an edit may have been trained on them. `repaired` lists recordings that were imported although a few of
+    their samples are no numbers.
     """
 
     imported: int = 0
@@ -78,6 +81,7 @@ def import_utterances(
     if any(one.is_held_out for one in utterances):
         utterances = [one if one.is_held_out else replace(one, split="train") for one in utterances]
     speakers: dict[str, set[str]] = defaultdict(set)
+    utterances = with_parts(utterances)
     for one in utterances:
         if one.speaker is not None and not one.has_split:
             speakers[domain or one.domain].add(one.speaker)
@@ -156,17 +160,24 @@ def _source(one: Utterance) -> str:
     return str(one.audio) if one.is_whole or not one.location else f"{one.location}: {one.audio}"
 
 
+def _line(one: Utterance) -> str:
+    """The file of an utterance, and before it the line that names it, if there is one."""
+    return f"{one.location}: {one.audio}" if one.location else str(one.audio)
+
+
 def _read(
     domain: str | None, lower_case: bool, on_repair: Callable[[str], None], found: Utterance
 ) -> Utterance | _Skipped:
     """Reads an utterance, checks it and encodes it for the store. Runs in a thread of the pool."""
-    source = _source(found)
+    source = _line(found)
     text = found.text.lower() if found.text and lower_case else found.text
     try:
-        text = None if text is None else checked_text(text)
+        text = None if text is None else _checked_label(text)
     except BadInputError as error:
         return _Skipped("bad_texts", f"{source}: {error}")
     try:
+        if (what := not_a_file(found.file)) is not None:
+            raise BadAudioError(f"is {what}; name a sound file")
         whole_s = duration_s(found.file)
         try:
             found = fit_cut(found, lambda _path: whole_s)
@@ -183,6 +194,18 @@ def _read(
         return _too_long(source, len(audio) / SAMPLE_RATE)
     flac = found.file.read_bytes() if found.is_whole and is_stored_form(found.file) else None
     return replace(found, text=text, domain=domain or found.domain, recording=recording_of(audio, flac))
+
+
+def _checked_label(text: str) -> str:
+    """Checks a text as `checked_text` does; it must also have a letter or digit.
+
+    Raises:
+        BadInputError: it has none, such as "..." where nobody wrote the text, or is not valid.
+    """
+    text = checked_text(text)
+    if not any(character.isalnum() for character in text):
+        raise BadInputError(f"the text {one_line(text)!r} has no word; write what is said, or leave the text empty")
+    return text
 
 
 def _too_long(source: str, length_s: float) -> _Skipped:

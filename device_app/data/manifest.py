@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from device_app.data.folders import not_a_file, table_in
 from device_app.data.names import cleaned_name, one_spaced
 from device_app.data.text_files import read_text, split_lines
 from device_app.data.utterance import Utterance
@@ -28,10 +29,9 @@ MAX_DURATION_S = 1e7  # seconds (115 days); a larger offset or duration is an er
 def read_manifest(path: Path, split: str | None = None) -> list[Utterance]:
     """Reads a manifest as NeMo, Moonshine and Hugging Face tools write it.
 
-    A line has "audio_filepath", "audio" or "file_name" (absolute, or relative to the manifest and
-    inside its folder) and "text" or "transcription"; optionally "speaker", "split", "id", and
-    "offset" and "duration" in seconds, which select a part of the recording. A field that is null
-    counts as absent.
+    A line has "audio_filepath", "audio" or "file_name" (absolute, or relative to the manifest) and "text"
+    or "transcription"; optionally "speaker", "split", "id", and "offset" and "duration" in seconds,
+    which select a part of the recording. A field that is null counts as absent.
 
     Args:
         path: the manifest, or a folder with `manifest.jsonl`.
@@ -43,9 +43,11 @@ def read_manifest(path: Path, split: str | None = None) -> list[Utterance]:
             The message names the line.
     """
     if os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises where a name is too long)
-        path = path / FILE_NAME
+        path = table_in(path, FILE_NAME) or path / FILE_NAME
     utterances = list(read_lines(path, needs_text=True))
     for one in utterances:
+        if (reason := not_a_file(one.file)) is not None:
+            raise BadInputError(f"{one.location}: {one.audio}: is {reason}; name a sound file")
         if not os.path.isfile(one.file):  # noqa: PTH113 (as above)
             raise BadInputError(f"{one.location}: the recording {one.audio} is missing")
     chosen = [one for one in utterances if split is None or one.split == split]
@@ -59,12 +61,13 @@ def read_manifest(path: Path, split: str | None = None) -> list[Utterance]:
     return _fitted(chosen)
 
 
-def read_lines(path: Path, *, needs_text: bool = False) -> Iterator[Utterance]:
+def read_lines(path: Path, *, needs_text: bool = False, only_inside: bool = False) -> Iterator[Utterance]:
     """Reads the utterances of a manifest, whether or not their recordings exist.
 
     Args:
         path: the manifest.
         needs_text: a line without a text is an error; otherwise it is an utterance without a label.
+        only_inside: a relative path that leads out of the manifest's folder is an error, as in a corpus of others.
 
     Raises:
         BadInputError: the manifest cannot be read, or a line does not have the form of `read_manifest`.
@@ -73,10 +76,10 @@ def read_lines(path: Path, *, needs_text: bool = False) -> Iterator[Utterance]:
         raise BadInputError(f"{path}: there is no such manifest")
     for number, line in enumerate(split_lines(read_text(path)), 1):
         if line.strip():
-            yield _utterance(path, number, line, needs_text)
+            yield _utterance(path, number, line, needs_text=needs_text, only_inside=only_inside)
 
 
-def path_inside(folder: Path, name: str, location: str) -> Path:
+def path_of(folder: Path, name: str, location: str, *, only_inside: bool = True) -> Path:
     """Returns the path of a file that a corpus names: absolute, or relative to the corpus and inside its folder.
 
     Symbolic links in the corpus may point outside it: the Hugging Face cache, DVC and git-annex
@@ -86,6 +89,7 @@ def path_inside(folder: Path, name: str, location: str) -> Path:
         folder: the folder of the corpus.
         name: the name of the file as the corpus writes it.
         location: the file and line of the name, for the error message.
+        only_inside: a relative name that leads out of the folder is an error.
 
     Raises:
         BadInputError: the name is empty, cannot be the name of a file, or leads out of the folder.
@@ -93,8 +97,15 @@ def path_inside(folder: Path, name: str, location: str) -> Path:
     if not _is_file_name(name):
         raise BadInputError(f"{location}: {shown(name)} cannot be the name of a recording")
     inner = Path(os.path.normpath(name))
-    if inner.parts[:1] == (os.pardir,):
-        raise BadInputError(f"{location}: {one_line(name)} points outside the folder")
+    if only_inside and inner.parts[:1] == (os.pardir,):
+        real = os.path.realpath(folder)
+        inside = os.path.relpath(os.path.join(real, inner), real)  # noqa: PTH118 (as Path, "a/../b" stays)
+        if Path(inside).parts[0] == os.pardir:
+            raise BadInputError(
+                f"{location}: {one_line(name)} points outside the folder; put the table beside the recordings, or "
+                "write absolute paths"
+            )
+        return folder / inside
     return folder / inner
 
 
@@ -144,10 +155,10 @@ def _fitted(utterances: Sequence[Utterance]) -> list[Utterance]:
     return fitted
 
 
-def _utterance(manifest: Path, number: int, line: str, needs_text: bool) -> Utterance:
+def _utterance(manifest: Path, number: int, line: str, *, needs_text: bool, only_inside: bool) -> Utterance:
     location = f"{manifest}, line {number}"
     try:
-        record: Any = parse_json(line)
+        record: Any = parse_json(line, unique=True)
     except ValueError as error:
         raise BadInputError(f"{location}: not JSON ({error}); expected one object a line") from error
     if not isinstance(record, dict):
@@ -166,10 +177,10 @@ def _utterance(manifest: Path, number: int, line: str, needs_text: bool) -> Utte
         raise BadInputError(f"{location}: {shown(text)} as a text; expected a string")
     if text is not None and len(text) > MAX_TEXT_CHARS:
         raise BadInputError(f"{location}: a text of {len(text):,} characters; {MAX_TEXT_CHARS:,} is the maximum")
-    start, end = _cut(record, location)
+    start, end = cut_of(record, location)
     return Utterance(
         id=_name(record, "id", location) or _default_id(audio, record),
-        audio=path_inside(manifest.parent, audio, location),
+        audio=path_of(manifest.parent, audio, location, only_inside=only_inside),
         start=start,
         end=end,
         text=_checked_unicode(one_spaced(text or ""), "text", location) or None,
@@ -199,8 +210,12 @@ def _checked_unicode(text: str, key: str, location: str) -> str:
     return text
 
 
-def _cut(record: dict[str, Any], location: str) -> tuple[int, int | None]:
-    """Start and end, in samples at 16 kHz, of the part that "offset" and "duration" select; an end of None is open."""
+def cut_of(record: Mapping[str, Any], location: str) -> tuple[int, int | None]:
+    """Start and end, in samples at 16 kHz, of the part that "offset" and "duration" select; an end of None is open.
+
+    Raises:
+        BadInputError: "offset" or "duration" is no number of seconds. The message begins with `location`.
+    """
     from device_app.audio.samples import SAMPLE_RATE
 
     for key in ("offset", "duration"):

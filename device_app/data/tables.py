@@ -9,10 +9,11 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from device_app.data.text_files import BYTE_ORDER_MARK, read_text
+from device_app.data.text_files import BYTE_ORDER_MARK, read_text, with_line_feeds
 from editing.errors import BadInputError, counted, one_line
 
 OPEN_QUOTE = "is its quotation mark never closed?"
+NO_TAB = "replace each tab in a text by a space"
 
 
 class TabSeparated(csv.excel_tab):
@@ -33,32 +34,44 @@ class Row(dict[str, str]):
         self.location = location
 
 
-def read_table(path: Path, columns: Sequence[str], dialect: type[csv.Dialect]) -> Iterator[Row]:
+def read_table(
+    path: Path, columns: Sequence[str], dialect: type[csv.Dialect], optional: Sequence[str] = ()
+) -> Iterator[Row]:
     """Reads the rows of a table whose first line names the columns. Cells may contain line breaks.
+
+    Names of columns may be in upper or lower case; those of `Row` are in lower case.
 
     Args:
         path: the table.
         columns: those that every row must have.
         dialect: how cells are separated and quoted.
+        optional: other columns that the caller reads.
 
     Raises:
-        BadInputError: the table cannot be read, or lacks a column; a row has too few or too many cells, or a
-            quotation mark that is not closed. The message names the line in which the row begins.
+        BadInputError: the table cannot be read, lacks a column, or has one twice; a row has too few or too many
+            cells, or a quotation mark that is not closed. The message names the line in which the row begins.
     """
     # Only LF and CRLF end a line: U+2028 and the like belong to the text.
-    text = re.sub(r"\r(?!\n)", " ", read_text(path))
+    text = re.sub(r"\r(?!\n)", " ", with_line_feeds(read_text(path)))
     rows = _rows(path, csv.reader(io.StringIO(text, newline="\n"), dialect, strict=True))
     _, head = next(rows, ("", []))
     head = [name.removeprefix(BYTE_ORDER_MARK).strip() for name in head]
-    missing = [column for column in columns if column not in head]
-    if missing:
-        having = one_line(", ".join(head))
-        raise BadInputError(f"{path}: the column {missing[0]} is missing (there are {having})")
+    having = one_line(", ".join(head))
+    head = [name.lower() for name in head]
+    for column in (*columns, *optional):
+        if column in columns and column not in head:
+            raise BadInputError(f"{path}: the column {column} is missing (there are {having})")
+        if head.count(column) > 1:
+            raise BadInputError(f"{path}: the column {column} occurs twice; rename or delete one (there are {having})")
     for location, cells in rows:
-        if any(cell.strip() for cell in cells[len(head) :]):
+        surplus = cells[len(head) :]
+        # A separator in a text moves the cells after it. So even an empty cell too many shows that, unless there are
+        # only two columns: then it follows the text.
+        if surplus and (len(head) > 2 or any(cell.strip() for cell in surplus)):
+            is_quoted = dialect.quoting != csv.QUOTE_NONE
             raise BadInputError(
                 f"{location}: has {counted(len(cells), 'cell')}, but the table has {counted(len(head), 'column')}; "
-                "put quotation marks around a text that contains the separator"
+                + ("put quotation marks around a text that contains the separator" if is_quoted else NO_TAB)
             )
         row = Row(head, cells, location)
         if any(column not in row for column in columns):

@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 Source = Literal["recorded", "imported", "corrected"]
 Split = Literal["train", "test"]
 
-# How corpora name their splits: "test", "dev-clean", "validation[:10%]", "Train".
-HELD_OUT = frozenset({"test", "testing", "dev", "devel", "development", "val", "valid", "validation", "eval"})
-TRAINING = frozenset({"train", "training"})
+# How corpora name their splits: "test", "dev-clean", "validation[:10%]", "Train", "devtest", "unseen_test", "tst2013".
+_HELD_OUT = "testing|test|tst|development|devel|dev|validation|valid|val|evaluation|eval|heldout|holdout|held"
+_PART = "set|data|split|part|clean|other|seen|unseen|common|mini|small"
+HELD_OUT = re.compile(rf"(?:{_PART})*(?:{_HELD_OUT})+(?:{_PART})*|train(?:{_HELD_OUT})")
+TRAINING = re.compile(rf"(?:{_PART})*(?:training|train|trn)(?:{_PART})*")
+HELD_OUT_OF_TRAINING = ["train", "dev"]  # "train_dev" in the recipes of Kaldi; the rest is "train_nodev"
 
 MIN_CONFIDENCE = 0.8  # hypotheses and words with a lower confidence are shown as unsure; chosen, not measured
 
@@ -68,6 +71,7 @@ class Utterance:
         speaker: a name, or None.
         domain: the domain's name, or "" if it is unknown.
         split: the split's name in the corpus, or "".
+        part: the split of the parts of its recording that overlap it, if neither the corpus nor the speaker decides.
         location: manifest and line, for error messages.
         source: how it was added.
         prompt: the sentence that the speaker was asked to read; `text` may have been edited since.
@@ -85,6 +89,7 @@ class Utterance:
     speaker: str | None = None
     domain: str = ""
     split: str = ""
+    part: Split | None = None
     location: str = ""
     source: Source = "imported"
     prompt: str | None = None
@@ -121,21 +126,28 @@ class Utterance:
     @property
     def is_held_out(self) -> bool:
         """Whether the corpus assigns it to a split that must never be used for training."""
-        return self._split_kind in HELD_OUT
+        return self._split_kind == "test"
 
     @property
     def is_for_training(self) -> bool:
         """Whether the corpus assigns it to the training split."""
-        return self._split_kind in TRAINING
+        return self._split_kind == "train"
 
     @property
     def has_split(self) -> bool:
         """Whether the corpus assigns it to a split."""
-        return self.is_held_out or self.is_for_training
+        return self._split_kind is not None
 
     @property
-    def _split_kind(self) -> str:
-        return re.split(r"[^a-z]", self.split.strip().lower(), maxsplit=1)[0]
+    def _split_kind(self) -> Split | None:
+        """What the first word of the split's name says that is known."""
+        words = re.findall("[a-z]+", self.split.lower())
+        for word in words:
+            if HELD_OUT.fullmatch(word) or words[:2] == HELD_OUT_OF_TRAINING:
+                return "test"
+            if TRAINING.fullmatch(word):
+                return "train"
+        return None
 
     @property
     def is_whole(self) -> bool:

@@ -17,7 +17,8 @@ def splits_of(connection: Connection, new: Sequence[Utterance]) -> list[Split]:
 
     A split that the corpus assigns is respected. Otherwise, if a domain has several speakers, whole
     speakers are held out, so that the WER is that of an unknown speaker; with fewer speakers, about every
-    fifth utterance is, chosen by the hash of its recording. A recording that was ever held out stays held out.
+    fifth utterance is, chosen by the hash of its recording, or the `part` that it shares with others. A recording
+    that was ever held out stays held out.
     """
     undecided = [u for u in new if u.speaker and not u.has_split]
     decided = {
@@ -28,12 +29,17 @@ def splits_of(connection: Connection, new: Sequence[Utterance]) -> list[Split]:
     for utterance in new:
         by_speaker = decided[utterance.domain].get(utterance.speaker or "")
         sha256 = utterance.recorded.sha256
-        by_hash: Split = "test" if int(sha256[:8], 16) % HOLD_OUT_EVERY == 0 else "train"
+        by_hash = utterance.part or part_by_hash(sha256)
         if utterance.is_held_out or _was_tested(connection, sha256):
             splits.append("test")
         else:
             splits.append("train" if utterance.is_for_training else by_speaker or by_hash)
     return splits
+
+
+def part_by_hash(sha256: str) -> Split:
+    """The split of about every fifth recording is the held-out one, by its hash in hexadecimal."""
+    return "test" if int(sha256[:8], 16) % HOLD_OUT_EVERY == 0 else "train"
 
 
 def _was_tested(connection: Connection, sha256: str) -> bool:

@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -135,6 +136,147 @@ def test_a_table_that_is_not_utf_8_is_reported_with_its_line(tmp_path):
     (tmp_path / "metadata.csv").write_bytes(b"file_name,transcription\na.wav,cafe\nb.wav,caf\xe9\n")
     with pytest.raises(BadInputError, match="line 3 is not UTF-8; convert the file, for instance: iconv"):
         find_utterances(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        ({"metadata.csv": "file_name,text\n../other/a.wav,x\n"}, "points outside the folder; put the table beside the"),
+        ({"metadata.jsonl": '{"file_name": "../a.wav"}'}, "line 1: ../a.wav points outside the folder; put the table"),
+        ({"metadata.csv": "file_name,text,text\na.wav,x,y\n"}, "the column text occurs twice; rename or delete one"),
+        ({"metadata.csv": "file_name,text,speaker\na.wav,Hello, you,\n"}, "line 2: has 4 cells, but .* 3 columns; put"),
+        ({"x.tsv": "client_id\tpath\tsentence\tage\nx\ta\tHello\tyou\t\n"}, "line 2: has 5 cells.*; replace each tab"),
+        ({"metadata.csv": "file_name,text,offset\na.wav,x,0:03\n"}, "line 2: \"offset\" is '0:03'; expected seconds"),
+        (
+            {"metadata.csv": "", "metadata.jsonl": ""},
+            "has metadata.csv and metadata.jsonl; keep the one to read, or name",
+        ),
+        ({"in/metadata.csv": "", "in/METADATA.jsonl": ""}, "in: has metadata.csv and METADATA.jsonl; keep"),
+        ({"metadata.csv/a.wav": ""}, "metadata.csv: is a folder, not a text file"),
+        (
+            {"a/metadata.csv": "file_name,text\n", "b/manifest.jsonl": "{}"},
+            r"several corpora: a \(Hugging Face audiofolder\), b \(manifest\); import one at a time: .*/a$",
+        ),
+        (
+            {f"{lang}/{name}": "" for lang in ("de", "en") for name in ("clips/a.mp3", "validated.tsv")},
+            r"several corpora: de \(Common Voice release\), en \(Common Voice release\)",
+        ),
+    ],
+)
+def test_an_unclear_corpus_is_reported_with_a_remedy(tmp_path, contents, message):
+    folder = tmp_path / "corpus"
+    write(folder, contents)
+    with pytest.raises(BadInputError, match=message):
+        find_utterances(folder / "x.tsv" if "x.tsv" in contents else folder)
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "manifest.jsonl", "validated.tsv", "a.trans.txt", "b.txt"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("nowhere")])
+def test_a_text_that_is_no_file_is_reported_and_not_opened(tmp_path, name, make):
+    write(tmp_path, {"clips/c.mp3": "", "b.wav": ""})
+    make(tmp_path / name)
+    if name == "a.trans.txt" and (tmp_path / name).is_dir():
+        return
+    with pytest.raises(
+        BadInputError, match=rf"{name}: is a (pipe|link to a file that is missing|folder), not a text file"
+    ):
+        find_utterances(tmp_path if name != "b.txt" else tmp_path / "b.wav")
+    if name == "b.txt":
+        left_out = []
+        find_utterances(tmp_path, left_out.append)
+        assert "b.wav: " in left_out[0]
+
+
+def splits_of(folder):
+    return {one.text: one.split for one in find_utterances(folder)[1]}
+
+
+@pytest.mark.parametrize("below", ["", "data/"])
+@pytest.mark.parametrize("name", ["metadata.csv", "METADATA.CSV", "metadata.jsonl", "manifest.jsonl"])
+def test_tables_in_folders_are_read_and_give_their_splits(tmp_path, below, name):
+    for text, folder in (("one", "train"), ("two", "test"), ("three", "more")):
+        line = f"file_name,text\n{text}.wav,{text}\n" if name.lower().endswith("csv") else ROW % (text, text)
+        write(tmp_path, {f"{below}{folder}/{name}": line, f"{below}{folder}/{text}.wav": ""})
+    write(tmp_path, {"four.wav": "", "four.TXT": "four"})
+    assert splits_of(tmp_path) == {"one": "train", "two": "test", "three": "", "four": ""}
+
+
+ROW = '{"file_name": "%s.wav", "text": "%s"}'
+
+
+def test_the_folders_of_recordings_give_their_splits(tmp_path):
+    write(
+        tmp_path,
+        {
+            "metadata.csv": "file_name,text,split\ntrain/a.wav,one,\nclean/test/b.wav,two,\ntest/c.wav,three,train\n",
+            "dev/metadata.csv": "file_name,text\nd.wav,four\n",
+        },
+    )
+    assert splits_of(tmp_path) == {"one": "train", "two": "test", "three": "train", "four": "dev"}
+
+
+def test_recordings_that_a_table_elsewhere_names_are_not_read_again(tmp_path):
+    write(
+        tmp_path, {"lists/manifest.jsonl": '{"audio": "../audio/a.wav", "text": "one"}', "audio/a.wav": "", "b.wav": ""}
+    )
+    assert texts_of(tmp_path) == ["one", None]
+
+
+def test_the_only_common_voice_release_below_is_read(tmp_path):
+    table = "client_id\tpath\tsentence\nx\ta.mp3\tone\n"
+    write(tmp_path, {"cv/en/VALIDATED.TSV": table, "cv/en/Clips/a.mp3": ""})
+    kind, found = find_utterances(tmp_path)
+    assert (kind, [one.file for one in found]) == ("Common Voice release", [tmp_path / "cv/en/Clips/a.mp3"])
+
+
+def test_a_list_that_is_not_read_is_named(tmp_path):
+    write(tmp_path, {"a.wav": "", "list.jsonl": ROW % ("a", "one"), "log.csv": "time,level\n", "b.JSON": "{}"})
+    left_out = []
+    assert [one.text for one in find_utterances(tmp_path, left_out.append)[1]] == [None]
+    path = tmp_path / "list.jsonl"
+    assert left_out == [f"{path}: lists recordings and texts, but was not read; to read it: asr-edge import {path}"]
+
+
+def test_names_may_be_in_upper_case(tmp_path):
+    write(tmp_path, dict.fromkeys(("a.wav", "B.WAV", "c.wav", "C.WAV", "d.wav"), ""))
+    write(tmp_path, {"a.TXT": "one", "b.Txt": "two", "c.txt": "three", "d.txt": "four", "d.TXT": "five"})
+    left_out = []
+    found = find_utterances(tmp_path, left_out.append)[1]
+    assert {one.file.name: one.text for one in found} == {
+        "B.WAV": "two",
+        "C.WAV": None,
+        "a.wav": "one",
+        "c.wav": "three",
+    }
+    assert left_out == [f"{tmp_path / 'd.wav'}: has several texts: d.TXT, d.txt; keep one of them"]
+    assert find_utterances(tmp_path / "a.wav")[1][0].text == "one"
+    write(tmp_path / "libri", {"1.TRANS.TXT": "1-1 ONE\n1-2 TWO\n1-3 THREE", "1-1.FLAC": "", "1-2.mp3": ""})
+    assert [one.file.name for one in find_utterances(tmp_path / "libri")[1]] == ["1-1.FLAC", "1-2.mp3", "1-3.flac"]
+    write(tmp_path, {"LIST.JSONL": ROW % ("a", "one"), "LIST.CSV": "File_Name,Text\na.wav,one\n"})
+    assert texts_of(tmp_path / "LIST.JSONL") == texts_of(tmp_path / "LIST.CSV") == ["one"]
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "train.tsv"])
+def test_rows_may_select_parts_of_a_recording(tmp_path, name):
+    rows = [["file_name", "text", "offset", "duration"], ["a.wav", "one", "", ""], ["a.wav", "two", "1.5", "2"]]
+    if name == "train.tsv":
+        rows = [["path", "sentence", "offset", "duration", "client_id"], *([*row, "x"] for row in rows[1:])]
+    separator = "\t" if name == "train.tsv" else ","
+    write(tmp_path, {name: "".join(separator.join(row) + "\n" for row in rows), "clips/a.wav": ""})
+    found = find_utterances(tmp_path)[1]
+    assert [(one.text, one.start, one.end) for one in found] == [("one", 0, None), ("two", 24_000, 56_000)]
+
+
+def test_a_relative_path_may_lead_out_and_in_again(tmp_path):
+    write(tmp_path, {"x/metadata.csv": "file_name,text\n../x/a.wav,one\n", "x/a.wav": ""})
+    (tmp_path / "link").symlink_to("x")
+    assert find_utterances(tmp_path / "x")[1][0].file == tmp_path / "x" / "a.wav"
+    assert find_utterances(tmp_path / "link")[1][0].file == tmp_path / "link" / "a.wav"
+
+
+def test_lines_of_a_table_may_all_end_in_cr(tmp_path):
+    (tmp_path / "metadata.csv").write_bytes(b'file_name,text\ra.wav,one\rb.wav,"two\rthree"\r')
+    assert texts_of(tmp_path) == ["one", "two three"]
 
 
 def test_a_table_in_utf_16_is_recognised_by_its_mark(tmp_path):

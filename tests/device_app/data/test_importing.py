@@ -10,6 +10,7 @@ import pytest
 
 from device_app.audio.samples import SAMPLE_RATE, encode, read
 from device_app.data.importing import BATCH, import_utterances
+from device_app.data.overlaps import with_parts
 from device_app.data.recordings import recording_of
 from device_app.data.repair.utterances import examine
 from device_app.data.store import Store
@@ -267,6 +268,63 @@ def test_a_part_of_a_recording_without_a_length_in_its_header_is_checked_when_it
     assert [one.duration_s for one in store.utterances("d")] == [3.0, 2.0]
     (message,) = report.unreadable
     assert message == f"m, line 50: {path}: has 1.374 s of audio after 43.000 s; expected 7.000 s"
+
+
+@pytest.mark.parametrize("text", ["...", "\N{GRINNING FACE}", "- ?"])
+def test_a_text_without_a_word_is_no_label(store, text):
+    one = Utterance(audio=RECORDINGS / "invalid.flac", text=text, location="m, line 1")
+    report = import_utterances(store, [one], "d")
+    assert report.bad_texts == [
+        f"m, line 1: {one.audio}: the text {text!r} has no word; write what is said, or leave the text empty"
+    ]
+
+
+def test_a_pipe_is_reported_and_not_opened(store, tmp_path):
+    os.mkfifo(tmp_path / "a.wav")
+    report = import_utterances(store, [Utterance(audio=tmp_path / "a.wav", location="m, line 1")], "d")
+    assert report.unreadable == [f"m, line 1: {tmp_path / 'a.wav'}: is a pipe; name a sound file"]
+
+
+def parts(path, *cuts, **changes):
+    return [
+        Utterance(
+            audio=path,
+            start=round(a * SAMPLE_RATE),
+            end=None if b is None else round(b * SAMPLE_RATE),
+            text="x",
+            **changes,
+        )
+        for a, b in cuts
+    ]
+
+
+def test_parts_that_overlap_share_a_split(tmp_path):
+    others = [Utterance(audio=tmp_path / str(n), text="x") for n in range(40)]
+    (tmp_path / "link.wav").symlink_to("a.wav")
+    cuts = parts(tmp_path / "a.wav", (0, 3), (9, 12), (2, 6)) + parts(tmp_path / "link.wav", (5, 8), (11.8, 15))
+    splits = [one.part for one in with_parts([*cuts, *others])]
+    assert splits[0] is not None
+    assert splits == [splits[0], None, splits[0], splits[0], None] + [None] * 40
+    whole = parts(tmp_path / "a.wav", (0, None), (0, 3), (9, 12), (10, 10.3))
+    assert len({one.part for one in with_parts([*whole, *others])[:4]}) == 1
+
+
+def test_overlapping_parts_of_all_of_a_corpus_are_for_training(tmp_path):
+    for name in "abcdefgh":
+        cuts = with_parts(parts(tmp_path / name, *((n, n + 2) for n in range(20))))
+        assert {one.part for one in cuts} == {"train"}
+
+
+def test_overlapping_parts_are_stored_in_one_split(store):
+    path = RECORDINGS / "two_cities.flac"
+    for first in range(0, 40, 4):
+        import_utterances(
+            store, parts(path, (first, first + 2), (first + 1, first + 3)) + parts(path, *[(44.2, 44.35)] * 10), "d"
+        )
+    stored = [one.split for one in store.utterances("d") if one.duration_s > 1]
+    assert len(stored) == 20
+    assert stored[::2] == stored[1::2]
+    assert set(stored) == {"train", "test"}
 
 
 def test_messages_about_parts_of_a_recording_name_their_lines(store):

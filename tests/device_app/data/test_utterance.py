@@ -43,7 +43,16 @@ def test_an_utterance_without_a_file_cannot_be_read_or_stored():
 
 
 @pytest.mark.parametrize(
-    ("split", "is_held_out"), [("test", True), ("dev", True), ("validation", True), ("train", False), ("", False)]
+    ("split", "is_held_out"),
+    [
+        *dict.fromkeys(
+            ("test", "dev", "validation", "devtest", "DevTest", "test2", "dev_other", "test.other"), True
+        ).items(),
+        *dict.fromkeys(
+            ("testset", "held-out", "holdout", "evaluation", "tst2013", "unseen_test", "train_dev"), True
+        ).items(),
+        *dict.fromkeys(("train", "", "train_nodev", "trainset", "train+validation", "latest", "device"), False).items(),
+    ],
 )
 def test_whether_it_is_held_out_follows_from_its_split(split, is_held_out):
     assert Utterance(split=split).is_held_out == is_held_out
