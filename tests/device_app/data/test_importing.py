@@ -247,7 +247,7 @@ def test_each_part_of_a_recording_is_stored_as_an_utterance(store):
 @pytest.fixture
 def no_length(monkeypatch):
     """Recordings whose header does not give their length, as browsers write WebM."""
-    monkeypatch.setattr("device_app.data.importing.duration_s", lambda _path: 0.0)
+    monkeypatch.setattr("device_app.data.cuts.duration_s", lambda _path: 0.0)
 
 
 def test_a_recording_without_a_length_in_its_header_is_measured_when_it_is_read(store, no_length):
