@@ -28,7 +28,7 @@ import soundfile
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
-from device_app.audio.samples import SAMPLE_RATE, Samples, read
+from device_app.audio.samples import SAMPLE_RATE, Samples, read, read_blocks
 from device_app.models.bundles import embedded_bundle
 from device_app.paths import RECORDINGS
 from device_app.recognition import onnx_session
@@ -516,6 +516,19 @@ def terminal(transcriber: Transcriber, home: Path, tmp_path: Path) -> Iterator[C
             return opened
 
         yield start
+
+
+@pytest.fixture
+def decodings(monkeypatch):
+    """The recordings that parts are decoded from, once for each time that decoding starts at the beginning."""
+    started = []
+
+    def counted(path, *arguments, **options):
+        started.append(path)
+        return read_blocks(path, *arguments, **options)
+
+    monkeypatch.setattr("device_app.data.cuts.read_blocks", counted)
+    return started
 
 
 def write_audio(path: Path, audio: np.ndarray, sample_rate: int = SAMPLE_RATE, **options: str) -> Path:

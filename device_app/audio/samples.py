@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path, PurePath
 from typing import IO, Any
 
@@ -72,7 +72,7 @@ class InvalidSamples:
 
 def read_blocks(
     source: Path | IO[bytes], name: str, block_s: float = BLOCK_S, invalid: InvalidSamples | None = None
-) -> Iterator[Samples]:
+) -> Generator[Samples, None, None]:
     """Reads a file as 16 kHz mono, a block at a time, so that memory use does not grow with its length.
 
     Args:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
+from pathlib import Path
+from threading import Lock
 from typing import Literal
 
-from device_app.audio.samples import SAMPLE_RATE, duration_s
+from device_app.audio.samples import SAMPLE_RATE, Samples
+from device_app.data.cuts import CutReader
 from device_app.data.folders import not_a_file
 from device_app.data.manifest import fit_cut
 from device_app.data.names import GUARD_SET, checked_text
 from device_app.data.overlaps import with_parts
 from device_app.data.recordings import is_stored_form, recording_of
 from device_app.data.store import Store
-from device_app.data.utterance import StoredUtterance, Utterance
+from device_app.data.utterance import Recording, StoredUtterance, Utterance
 from editing.errors import BadAudioError, BadInputError, one_line
 
 MAX_UTTERANCE_S = 30.0  # the longest segment that the recogniser supports and is fine-tuned on
@@ -88,14 +94,10 @@ def import_utterances(
     for name, names_of_speakers in speakers.items():
         store.split_speakers(name, names_of_speakers)
     remaining = iter(utterances)
-    with ThreadPoolExecutor(READERS) as pool:
+    with CutReader() as reader, ThreadPoolExecutor(READERS) as pool:
         while batch := list(islice(remaining, BATCH)):
-            new: list[Utterance] = []
-            for result in pool.map(partial(_read, domain, lower_case, report.repaired.append), batch):
-                if isinstance(result, _Skipped):
-                    getattr(report, result.kind).append(result.message)
-                else:
-                    new.append(result)
+            labelled = _checked_texts(report, batch, lower_case)
+            new = [replace(one, domain=domain or one.domain) for one in _read(report, labelled, reader, pool)]
             new = [one for one in new if not _is_in_domain(report, store, one)]
             _count(report, store, new, store.add(new))
             on_done(len(batch))
@@ -147,14 +149,6 @@ def is_all_capitals(utterances: Sequence[Utterance]) -> bool:
     return len(texts) >= MIN_CAPITAL_TEXTS and sum(text.isupper() for text in texts) >= CAPITALS_SHARE * len(texts)
 
 
-@dataclass(frozen=True)
-class _Skipped:
-    """A recording that is not imported: the list of the report that it belongs to, and the message."""
-
-    kind: Literal["bad_texts", "unreadable", "too_long"]
-    message: str
-
-
 def _source(one: Utterance) -> str:
     """The file of an utterance; before it the line of the manifest, if others may be parts of the same file."""
     return str(one.audio) if one.is_whole or not one.location else f"{one.location}: {one.audio}"
@@ -165,35 +159,16 @@ def _line(one: Utterance) -> str:
     return f"{one.location}: {one.audio}" if one.location else str(one.audio)
 
 
-def _read(
-    domain: str | None, lower_case: bool, on_repair: Callable[[str], None], found: Utterance
-) -> Utterance | _Skipped:
-    """Reads an utterance, checks it and encodes it for the store. Runs in a thread of the pool."""
-    source = _line(found)
-    text = found.text.lower() if found.text and lower_case else found.text
-    try:
-        text = None if text is None else _checked_label(text)
-    except BadInputError as error:
-        return _Skipped("bad_texts", f"{source}: {error}")
-    try:
-        if (what := not_a_file(found.file)) is not None:
-            raise BadAudioError(f"is {what}; name a sound file")
-        whole_s = duration_s(found.file)
+def _checked_texts(report: ImportReport, batch: Sequence[Utterance], lower_case: bool) -> list[Utterance]:
+    """The utterances with their texts as they are stored; those whose text is refused go to the report."""
+    checked = []
+    for one in batch:
+        text = one.text.lower() if one.text and lower_case else one.text
         try:
-            found = fit_cut(found, lambda _path: whole_s)
+            checked.append(replace(one, text=None if text is None else _checked_label(text)))
         except BadInputError as error:
-            return _Skipped("unreadable", f"{source}: {error}")
-        length_s = (whole_s if found.end is None else found.end / SAMPLE_RATE) - found.start / SAMPLE_RATE
-        if length_s > MAX_UTTERANCE_S:  # from the header, so that recordings that are too long are not decoded
-            return _too_long(source, length_s)
-        audio = found.read(on_repair)
-    except BadAudioError as error:
-        reason = str(error).removeprefix(f"{source}: ").removeprefix(f"{found.audio}: ")
-        return _Skipped("unreadable", f"{source}: {reason}")
-    if len(audio) > (MAX_UTTERANCE_S + TOLERANCE_S) * SAMPLE_RATE:  # the header may give no length, or a wrong one
-        return _too_long(source, len(audio) / SAMPLE_RATE)
-    flac = found.file.read_bytes() if found.is_whole and is_stored_form(found.file) else None
-    return replace(found, text=text, domain=domain or found.domain, recording=recording_of(audio, flac))
+            report.bad_texts.append(f"{_line(one)}: {error}")
+    return checked
 
 
 def _checked_label(text: str) -> str:
@@ -208,5 +183,102 @@ def _checked_label(text: str) -> str:
     return text
 
 
-def _too_long(source: str, length_s: float) -> _Skipped:
-    return _Skipped("too_long", f"{source}: {length_s:.1f} s long; {MAX_UTTERANCE_S:g} s is the maximum")
+@dataclass(frozen=True)
+class _Part:
+    """A part of a recording, read for the store.
+
+    Attributes:
+        start, end: in samples at 16 kHz; the end is None where the part reaches the end of the recording.
+        recording: the encoded audio; None if it is not imported.
+        kind: otherwise the list of the report for it.
+        reason: why it is not imported.
+        repairs: messages about invalid samples.
+    """
+
+    start: int = 0
+    end: int | None = None
+    recording: Recording | None = None
+    kind: Literal["unreadable", "too_long"] = "unreadable"
+    reason: str = ""
+    repairs: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class _Queue:
+    """One utterance for each part of a recording, in the order in which the parts are read: one thread at a time."""
+
+    utterances: deque[Utterance]
+    lock: AbstractContextManager[object] = field(default_factory=Lock)
+
+
+def _read(
+    report: ImportReport, batch: Sequence[Utterance], reader: CutReader, pool: ThreadPoolExecutor
+) -> list[Utterance]:
+    """Reads and encodes the utterances of a batch; those that are not imported go to the report.
+
+    Utterances with the same part of a recording share one reading.
+    """
+    distinct = {_key(one): one for one in batch}
+    queues: list[_Queue] = []
+    for _path, keys in groupby(sorted(distinct, key=_order), key=itemgetter(0)):
+        utterances = deque(distinct[key] for key in keys)
+        queues += [_Queue(utterances)] * len(utterances)
+    parts = dict(pool.map(partial(_read_next, reader), queues))
+    read = []
+    for one in batch:
+        part = parts[_key(one)]
+        report.repaired += part.repairs
+        if part.recording is None:
+            getattr(report, part.kind).append(f"{_line(one)}: {part.reason}")
+        else:
+            read.append(replace(one, start=part.start, end=part.end, recording=part.recording))
+    return read
+
+
+_Key = tuple[Path, int, int | None]  # a file, and the part of it in samples at 16 kHz
+
+
+def _key(one: Utterance) -> _Key:
+    return one.file, one.start, one.end
+
+
+def _order(key: _Key) -> tuple[Path, int, float]:
+    path, start, end = key
+    return path, start, math.inf if end is None else end
+
+
+def _read_next(reader: CutReader, queue: _Queue) -> tuple[_Key, _Part]:
+    """Reads the next part of a recording and encodes it. Runs in a thread of the pool."""
+    with queue.lock:
+        found = queue.utterances.popleft()
+        part, audio = _loaded(reader, found)
+    if audio is not None:
+        fitted = replace(found, start=part.start, end=part.end)
+        flac = fitted.file.read_bytes() if fitted.is_whole and is_stored_form(fitted.file) else None
+        part = replace(part, recording=recording_of(audio, flac))
+    return _key(found), part
+
+
+def _loaded(reader: CutReader, found: Utterance) -> tuple[_Part, Samples | None]:
+    """A part of a recording without its encoded audio, and its audio, (samples,) at 16 kHz; None if it is refused."""
+    source = _line(found)
+    repairs: list[str] = []
+    try:
+        if (what := not_a_file(found.file)) is not None:
+            raise BadAudioError(f"is {what}; name a sound file")
+        whole_s = reader.duration_s(found.file)
+        found = fit_cut(found, lambda _path: whole_s)
+        length_s = (whole_s if found.end is None else found.end / SAMPLE_RATE) - found.start / SAMPLE_RATE
+        if length_s > MAX_UTTERANCE_S:  # from the header, so that recordings that are too long are not decoded
+            return _too_long(length_s), None
+        audio = found.read(repairs.append, reader)
+    except BadInputError as error:
+        reason = str(error).removeprefix(f"{source}: ").removeprefix(f"{found.audio}: ")
+        return _Part(reason=reason), None
+    if len(audio) > (MAX_UTTERANCE_S + TOLERANCE_S) * SAMPLE_RATE:  # the header may give no length, or a wrong one
+        return replace(_too_long(len(audio) / SAMPLE_RATE), repairs=repairs), None
+    return _Part(start=found.start, end=found.end, repairs=repairs), audio
+
+
+def _too_long(length_s: float) -> _Part:
+    return _Part(kind="too_long", reason=f"{length_s:.1f} s long; {MAX_UTTERANCE_S:g} s is the maximum")

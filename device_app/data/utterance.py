@@ -18,6 +18,7 @@ from editing.errors import BadAudioError
 
 if TYPE_CHECKING:
     from device_app.audio.samples import Samples  # numpy is slow to import
+    from device_app.data.cuts import CutReader
 
 Source = Literal["recorded", "imported", "corrected"]
 Split = Literal["train", "test"]
@@ -154,11 +155,15 @@ class Utterance:
         """Whether it uses the whole recording."""
         return self.start == 0 and self.end is None
 
-    def read(self, on_repair: Callable[[str], None] = lambda _message: None) -> Samples:
+    def read(
+        self, on_repair: Callable[[str], None] = lambda _message: None, reader: CutReader | None = None
+    ) -> Samples:
         """Reads the audio from `start` to `end`: (samples,) at 16 kHz, mono.
 
         Args:
             on_repair: called with a message if a few samples are no numbers, and were read as 0.
+            reader: reads the parts of recordings; one reader for many utterances does not decode from the beginning of
+                the recording for each.
 
         Raises:
             BadAudioError: the file cannot be read, or the part is outside it.
@@ -172,7 +177,7 @@ class Utterance:
         from device_app.data.cuts import read_cut
 
         try:
-            return read_cut(self.file, self.start, self.end, on_repair)
+            return (read_cut if reader is None else reader.read)(self.file, self.start, self.end, on_repair)
         except BadAudioError as error:  # other lines may be parts of the same file
             raise BadAudioError(f"{self.location}: {error}" if self.location else str(error)) from error
 

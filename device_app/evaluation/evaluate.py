@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from device_app.audio.samples import SAMPLE_RATE
+from device_app.data.cuts import CutReader
 from device_app.data.utterance import Utterance
 from device_app.evaluation.error_rates import Alignment, align_all
 from device_app.recognition.transcriber import Transcriber
@@ -31,19 +32,22 @@ class Scored:
 
 
 def transcribe(
-    transcriber: Transcriber, utterance: Utterance, on_repair: Callable[[str], None] = lambda _message: None
+    transcriber: Transcriber,
+    utterance: Utterance,
+    on_repair: Callable[[str], None] = lambda _message: None,
+    reader: CutReader | None = None,
 ) -> Scored:
     """Transcribes one utterance.
 
     Args:
         transcriber: the transcriber to evaluate.
         utterance: with its recording.
-        on_repair: as for `Utterance.read`.
+        on_repair, reader: as for `Utterance.read`.
 
     Raises:
         BadAudioError: its recording cannot be read.
     """
-    audio = utterance.read(on_repair)
+    audio = utterance.read(on_repair, reader)
     began = time.perf_counter()
     hypothesis = transcriber.transcribe(audio, SAMPLE_RATE).text
     return Scored(utterance, hypothesis, len(audio) / SAMPLE_RATE, time.perf_counter() - began)
@@ -76,12 +80,13 @@ def evaluate(
     """
     scored: list[Scored] = []
     by_manifest: dict[str, range] = {}
-    for manifest, utterances in manifests.items():
-        first = len(scored)
-        for utterance in utterances:
-            scored.append(transcribe(transcriber, utterance, on_repair))
-            on_done()
-        by_manifest[manifest] = range(first, len(scored))
+    with CutReader() as reader:
+        for manifest, utterances in manifests.items():
+            first = len(scored)
+            for utterance in utterances:
+                scored.append(transcribe(transcriber, utterance, on_repair, reader))
+                on_done()
+            by_manifest[manifest] = range(first, len(scored))
     alignments = align_all(
         [one.utterance.transcript for one in scored], [one.hypothesis for one in scored], transcriber.language
     )

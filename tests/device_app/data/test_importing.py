@@ -248,7 +248,7 @@ def test_each_part_of_a_recording_is_stored_as_an_utterance(store):
 @pytest.fixture
 def no_length(monkeypatch):
     """Recordings whose header does not give their length, as browsers write WebM."""
-    monkeypatch.setattr("device_app.data.importing.duration_s", lambda _path: 0.0)
+    monkeypatch.setattr("device_app.data.cuts.duration_s", lambda _path: 0.0)
 
 
 def test_a_recording_without_a_length_in_its_header_is_measured_when_it_is_read(store, no_length):
@@ -341,3 +341,49 @@ def test_joiners_inside_words_are_stored(store):
     text = f"\u200c{persian}\u200c  \u200d {persian}"
     import_utterances(store, [Utterance(audio=RECORDINGS / "invalid.flac", text=text)], "d")
     assert [one.text for one in store.utterances("d")] == [f"{persian} {persian}"]
+
+
+def lines(path, starts, **options):
+    return [
+        Utterance(audio=path, start=start, end=start + SAMPLE_RATE, text=f"{start}", location=f"line {n}", **options)
+        for n, start in enumerate(starts, 1)
+    ]
+
+
+def test_parts_of_a_recording_are_imported_in_the_order_of_their_lines_after_one_decoding(store, tmp_path, decodings):
+    noise = np.random.default_rng(0).uniform(-0.3, 0.3, 50 * SAMPLE_RATE).astype(np.float32)
+    path = write_audio(tmp_path / "x.ogg", noise)
+    starts = [SAMPLE_RATE * index // 3 for index in range(2 * BATCH)]
+    shuffled = [*np.random.default_rng(0).permutation(starts[:BATCH]).tolist(), *reversed(starts[BATCH:])]
+    report = import_utterances(store, lines(path, shuffled), "d")
+    assert decodings == [path]
+    assert report.imported == 2 * BATCH
+    assert [one.text for one in store.utterances("d")] == [str(start) for start in shuffled]
+    whole = read(path)
+    for one, start in zip(store.utterances("d"), shuffled, strict=True):
+        assert np.abs(read(one.audio) - whole[start : start + SAMPLE_RATE]).max() < 1e-4
+
+
+def test_a_recording_that_many_lines_name_is_read_once_for_a_batch(store, tmp_path, monkeypatch):
+    read_files = []
+    monkeypatch.setattr("device_app.audio.samples.read", lambda path, on_repair: read_files.append(path) or read(path))
+    path = write_audio(tmp_path / "x.wav", np.full(SAMPLE_RATE, 0.1, np.float32))
+    candidates = [Utterance(audio=path, text=f"{index}") for index in range(2 * BATCH)]
+    report = import_utterances(store, candidates, "d")
+    assert (report.imported, len(report.duplicates), len(report.other_texts)) == (1, 2 * BATCH - 1, 2 * BATCH - 1)
+    assert read_files == [path, path]
+    assert [one.text for one in store.utterances("d")] == ["0"]
+
+
+def test_each_line_of_a_damaged_recording_has_its_message_in_the_order_of_the_lines(store, tmp_path, decodings):
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 20 * SAMPLE_RATE).astype(np.float32)
+    noise[3 * SAMPLE_RATE] = np.nan
+    path = write_audio(tmp_path / "x.wav", noise, subtype="FLOAT")
+    path.write_bytes(path.read_bytes()[: 4 * 10 * SAMPLE_RATE])
+    starts = [start * SAMPLE_RATE for start in (15, 1, 12, 12, 2, 5, 30)]
+    report = import_utterances(store, lines(path, starts), "d")
+    assert decodings == [path]
+    assert [one.text for one in store.utterances("d")] == [str(starts[index]) for index in (1, 4, 5)]
+    assert [line.partition(": ")[0] for line in report.unreadable] == ["line 1", "line 3", "line 4", "line 7"]
+    assert all(f": {path}: damaged or cut off" in line for line in report.unreadable[:3])
+    assert [line.partition(" samples")[0] for line in report.repaired] == [f"{path}: 1 of 96,000"]
