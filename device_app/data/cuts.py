@@ -13,6 +13,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
+from device_app.audio.native_messages import without_mpg123_messages
 from device_app.audio.samples import (
     MINIMUM_S,
     SAMPLE_RATE,
@@ -163,7 +164,7 @@ class CutReader:
         import soundfile
 
         try:
-            with soundfile.SoundFile(path) as file:
+            with without_mpg123_messages(), soundfile.SoundFile(path) as file:
                 if file.format not in EXACT_FORMATS or not file.seekable():
                     return False
                 return bool(abs(file.frames - self.duration_s(path) * file.samplerate) <= 1)

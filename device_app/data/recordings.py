@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from device_app.audio.native_messages import without_mpg123_messages
 from device_app.audio.samples import SAMPLE_RATE, Samples, encode, level_dbfs
 from device_app.data.utterance import Recording
 
@@ -56,7 +57,7 @@ def is_stored_form(path: Path) -> bool:
     import soundfile
 
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, without_mpg123_messages():
             information = soundfile.info(file)
     except soundfile.LibsndfileError:  # a container that only PyAV or ffmpeg reads
         return False

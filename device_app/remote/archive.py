@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from device_app.audio.native_messages import without_mpg123_messages
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.importing import MAX_UTTERANCE_S
 from device_app.data.names import checked_text
@@ -173,7 +174,7 @@ def check_recording(path: Path, name: str) -> float:
     from device_app.audio.samples import read_blocks
 
     try:
-        with soundfile.SoundFile(path) as file:
+        with without_mpg123_messages(), soundfile.SoundFile(path) as file:
             if file.format != "FLAC" or file.channels > 2 or not 8_000 <= file.samplerate <= 48_000:
                 raise BadInputError(f"the archive: {name} is not FLAC of one or two channels, 8 to 48 kHz")
         decoded_s = 0.0

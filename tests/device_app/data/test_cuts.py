@@ -202,3 +202,13 @@ def test_the_length_of_a_recording_is_read_once(tmp_path, monkeypatch):
             assert reader.duration_s(path) == 20.0
             reader.read(path, start * SECOND, (start + 1) * SECOND)
     assert read_lengths == [path]
+
+
+def test_parts_of_a_damaged_mp3_file_bring_no_messages_of_the_decoder(tmp_path, capfd):
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, noise(4), SECOND, format="MP3")
+    path.write_bytes(path.read_bytes()[:-4000])
+    soundfile.info(path)
+    assert "Xing stream size" in capfd.readouterr().err  # it does print something about this file
+    read_cut(path, SECOND, 2 * SECOND)
+    assert capfd.readouterr().err == ""
