@@ -152,7 +152,7 @@ def domain_progress(domain: DomainStatus) -> str:
     if domain.last_edit is None:
         return first_progress(domain.labelled)
     new = f"{counted(domain.new, 'new recording')} with text"
-    return f"{new}; adapt again from {NEW_FOR_NEXT}" if domain.new < NEW_FOR_NEXT else new
+    return f"{new}; adapt again from {NEW_FOR_NEXT}" if domain.new < NEW_FOR_NEXT else f"{new}: you can adapt again"
 
 
 def first_progress(labelled: int) -> str:

@@ -270,7 +270,7 @@ def judge(
             lack_of_gain = "uncertain gain"
             reasons.append(
                 f"{new_domain} is not recognised significantly better ({change.before:.1%} to {change.after:.1%} WER "
-                f"on {counted(change.utterances, 'utterance')}); record and label more"
+                f"on {counted(change.utterances, 'utterance')}); record more"
             )
     worse = regressions(changes, new_domain, tolerance)
     for domain, change in worse.items():

@@ -26,6 +26,7 @@ from editing.errors import BadInputError, counted
 from editing.task_vector import Origin, TaskVector
 from export.bundle import Bundle
 
+FEW_HELD_OUT = 8  # held-out utterances, of 40: with fewer, only a large gain is significant
 MIN_HELD_OUT = 3  # utterances; the split holds out about a fifth, of a small domain possibly none
 ORTHOGRAPHY_MESSAGES: Mapping[Orthography, str] = {
     "keep": "The texts lack capitals or punctuation that the model writes. They are added for training (--orthography "
@@ -87,6 +88,11 @@ def prepare(
     reporter.report(
         f"{len(held_out)} of the {len(held_out) + len(training)} labelled utterances are held out, to measure the "
         f"result; {len(training)} are trained on."
+        + (
+            f" With so few, only a large gain can be shown: {RECOMMENDED} are better."
+            if len(held_out) < FEW_HELD_OUT
+            else ""
+        )
     )
     start = ledger.bundle(ledger.current)
     transcriber = Transcriber(

@@ -30,7 +30,23 @@ MAX_CHANNELS = 32  # an array with more channels than this, and than samples, is
 
 # By these, recordings are found in a folder; a file named on the command line is always tried.
 SUFFIXES = media.SUFFIXES | frozenset(
-    {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64"}
+    {
+        ".wav",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".mp3",
+        ".mp2",
+        ".aif",
+        ".aiff",
+        ".aifc",
+        ".au",
+        ".caf",
+        ".w64",
+        ".rf64",
+        ".spx",
+    }
 )
 
 
@@ -215,6 +231,20 @@ def as_mono(audio: NDArray[Any], name: str = "audio") -> Samples:
             f"{name}: float samples of up to {peak:.0f}; expected -1..1. Divide 16-bit samples by 32768"
         )
     return mono
+
+
+def check_scale(audio: NDArray[Any], name: str = "audio") -> None:
+    """Refuses a whole recording of 32-bit integers that are 16-bit samples: at full scale of 32 bits they are silence.
+
+    Raises:
+        BadAudioError: they are.
+    """
+    peak = int(np.abs(audio.astype(np.int64)).max(initial=0)) if audio.dtype == np.int32 else 0
+    if 0 < peak <= 1 << 15:
+        raise BadAudioError(
+            f"{name}: int32 samples of up to {peak}, where full scale is 2147483648. "
+            "Convert 16-bit samples with numpy.asarray(samples, numpy.int16)"
+        )
 
 
 def as_array(audio: object, name: str = "audio") -> NDArray[Any]:

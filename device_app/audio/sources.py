@@ -150,7 +150,8 @@ def audio_files(folder: Path, on_skipped: Callable[[str], None] = lambda _messag
 
     Args:
         folder: searched with its subfolders, except for links to folders, which may point back to it.
-        on_skipped: called with a message for each subfolder that is a link, which is not searched.
+        on_skipped: called with a message for each subfolder that is a link, which is not searched, and for each pipe,
+            device or socket with the suffix of audio.
 
     Raises:
         BadInputError: the folder cannot be read.
@@ -167,7 +168,13 @@ def audio_files(folder: Path, on_skipped: Callable[[str], None] = lambda _messag
             if (linked := Path(parent, name)).is_symlink():
                 on_skipped(f"{linked}: skipped, because it is a link to a folder; name it too, to include it")
         paths = [Path(parent, name) for name in names if not name.startswith(APPLE_DOUBLE)]
-        found += [one for one in paths if one.suffix.lower() in SUFFIXES and (one.is_file() or is_broken_link(one))]
+        for one in paths:
+            if one.suffix.lower() not in SUFFIXES:
+                continue
+            if one.is_file() or is_broken_link(one):
+                found.append(one)
+            else:
+                on_skipped(f"{one}: skipped, because it is a pipe, device or socket; name it too, to include it")
     return sorted(found)
 
 

@@ -107,7 +107,11 @@ def _here(
     with Store() as store:
         ledger = open_ledger(model)
         with ledger.changing():
-            outcome = run(store, ledger, settings, finetune, context)
+            try:
+                outcome = run(store, ledger, settings, finetune, context)
+            except KeyboardInterrupt:
+                options.tell("Interrupted; nothing was changed. The same command continues it.")
+                raise
             finetune.remove_checkpoint()
     return ledger, outcome
 

@@ -12,6 +12,7 @@ from device_app.cli import completion, options
 from device_app.cli.printing import echo, print_json, print_text
 from device_app.cli.terminal.progress import progress
 from device_app.cli.terminal.table import print_table
+from device_app.data.names import DEFAULT_DOMAIN
 from editing.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def evaluate(
     if domains:
         entries |= labelled_utterances(domains, split or "test")
     if not entries:
-        raise BadInputError("name a manifest, or recordings with --domain NAME")
+        raise BadInputError(f"name a manifest, or recordings with --domain, such as --domain {DEFAULT_DOMAIN}")
     decoding = options.decoding_options(lm, beam, terms, no_terms)
     if decoding.keyterms and not no_terms:
         options.tell(f"Keyterms: {len(decoding.keyterms)}; --no-terms leaves out those of 'asr-edge terms'")

@@ -11,6 +11,7 @@ import typer
 from device_app.cli import options
 from device_app.cli.printing import echo, print_json
 from device_app.cli.terminal.progress import progress
+from device_app.data.names import DEFAULT_DOMAIN
 from editing.errors import counted
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ def import_(
     skipped: list[str] = []
     kind, utterances = find_utterances(path, skipped.append)
     if domain is None and not all(one.domain for one in utterances):
-        raise BadInputError(f"{path}: a {kind}, which names no domain; name one with --domain")
+        raise BadInputError(
+            f"{path}: a {kind}, which names no domain; name one with --domain, such as --domain {DEFAULT_DOMAIN}"
+        )
     for name in {domain or one.domain for one in utterances}:
         checked_name(name, "domain")
     lower_case = is_all_capitals(utterances)

@@ -49,7 +49,10 @@ def _print(found: Status) -> None:
             rows.append(("(general speech)", "", "", "", _percent(found.general_before), _percent(found.general_now)))
         print_table(rows, right=range(1, 6))
         if not found.edits:
-            echo("The model is as it was installed: it has not been adapted yet.")
+            if any(one.last_edit for one in found.domains):
+                echo("The model is as it was installed: no edit is in use. 'asr-edge log' shows the edits.")
+            else:
+                echo("The model is as it was installed: it has not been adapted yet.")
     if found.missing_audio is not None:
         echo(f"The recordings cannot be found: {found.missing_audio} is missing or empty. Is its disk mounted?")
     for domain in found.interrupted:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from device_app.audio.native_messages import without_mpg123_messages
 from device_app.audio.samples import SAMPLE_RATE, Samples, encode, level_dbfs
 from device_app.data.utterance import Recording
 
@@ -56,13 +55,15 @@ def is_stored_form(path: Path) -> bool:
     """
     import soundfile
 
-    try:
-        with path.open("rb") as file, without_mpg123_messages():
+    with path.open("rb") as file:
+        if file.read(4) != b"fLaC":
+            return False
+        file.seek(0)
+        try:
             information = soundfile.info(file)
-    except soundfile.LibsndfileError:  # a container that only PyAV or ffmpeg reads
-        return False
-    form = (information.format, information.subtype, information.samplerate, information.channels)
-    return form == ("FLAC", "PCM_16", SAMPLE_RATE, 1)
+        except soundfile.LibsndfileError:
+            return False
+    return (information.subtype, information.samplerate, information.channels) == ("PCM_16", SAMPLE_RATE, 1)
 
 
 def _has_length(flac: bytes, samples: int) -> bool:

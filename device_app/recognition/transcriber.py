@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from device_app.audio.samples import SAMPLE_RATE, Converter, Samples, as_array, read_blocks, to_model_rate
+from device_app.audio.samples import SAMPLE_RATE, Converter, Samples, as_array, check_scale, read_blocks, to_model_rate
 from device_app.audio.vad import RECORDING, Segment, Segmenter, SegmentSettings, VoiceActivity
 from device_app.data.terms import Term
 from device_app.models.baking import baked
@@ -112,7 +112,9 @@ class Transcriber:
             BadAudioError: less than 0.1 s, NaN, of another type or shape, floats of the size of 16-bit samples, or a
                 sampling rate that is not from 1000 to 1,000,000 Hz.
         """
-        return self._transcript([to_model_rate(as_array(audio), sample_rate)])
+        samples = as_array(audio)
+        check_scale(samples)
+        return self._transcript([to_model_rate(samples, sample_rate)])
 
     def log_probabilities(self, audio: Samples, text: str) -> NDArray[np.float32]:
         """The model's log-probabilities in nats for a short recording, taken as one segment.

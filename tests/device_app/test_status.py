@@ -45,7 +45,7 @@ def test_after_an_adaptation_new_recordings_count():
     adapted = replace(domain(14, 14, 1), last_edit="active")
     assert domain_progress(domain(14, 14, 14)) == first_progress(14)
     assert domain_progress(adapted) == "1 new recording with text; adapt again from 10"
-    assert domain_progress(replace(adapted, new=12)) == "12 new recordings with text"
+    assert domain_progress(replace(adapted, new=12)) == "12 new recordings with text: you can adapt again"
     assert [step.command for step in next_steps([adapted])] == ["asr-edge record", "asr-edge transcribe --save"]
     assert next_steps([replace(adapted, new=12)])[0].command == "asr-edge adapt"
 

@@ -219,3 +219,10 @@ def test_errors_of_the_api_name_no_option_of_the_command_line(bundle):
     assert str(error.value).endswith("takes no n-gram language model; CTC models do")
     with pytest.raises(ValueError, match="lam is 'x'"):
         METHODS["ties"]([{"a": np.ones(3, np.float32)}], lam="x")
+
+
+def test_16_bit_samples_in_32_bits_are_refused(transcriber):
+    samples = np.full(SAMPLE_RATE, 3000, np.int32)
+    with pytest.raises(BadAudioError, match=r"int32 samples of up to 3000.*numpy.asarray\(samples, numpy.int16\)"):
+        transcriber.transcribe(samples, SAMPLE_RATE)
+    assert transcriber.transcribe(np.zeros(SAMPLE_RATE, np.int32), SAMPLE_RATE).text == ""

@@ -80,9 +80,10 @@ def measure_history(store: Store, ledger: Ledger, context: ExecutionContext) -> 
     for version in versions:
         transcriber = Transcriber(ledger.bundle(version), threads=context.threads)
         hypotheses = transcribe_texts(transcriber, sets, context.reporter, f"transcribing with version {version.id}")
-        missing = {domain: one.wer for domain, one in hypotheses.items() if domain not in version.wer}
-        if missing:  # recorded, so that `measure_versions` does not transcribe them again
-            ledger.record_wer(version, missing)
+        # Recorded also where the test set has grown meanwhile, so that all figures are of the same test sets.
+        changed = {domain: one.wer for domain, one in hypotheses.items() if version.wer.get(domain) != one.wer}
+        if changed:
+            ledger.record_wer(version, changed)
         measured.append(hypotheses)
     clean_up(ledger)
     estimates = [{domain: Estimate.of(texts) for domain, texts in one.items()} for one in measured]

@@ -138,10 +138,10 @@ def _print_decision(outcome: Outcome) -> None:
     elif edit is not None and edit.reasons:
         options.tell(
             f"The new version was rejected. Edit {edit.id} is saved: 'asr-edge reweight {edit.id} --lambda 0.3' tries "
-            "it with a smaller weight, --force promotes it regardless."
+            f"it with a smaller weight, 'asr-edge reweight {edit.id} --force' promotes it regardless."
         )
     else:
-        options.tell("The new version was rejected; --force promotes it regardless.")
+        options.tell("The new version was rejected; the same command with --force promotes it regardless.")
 
 
 def _print_candidates(candidates: Sequence[Candidate], chosen: Mapping[str, Any]) -> None:

@@ -51,7 +51,12 @@ def progress(label: str, total: float, is_shown: bool = True) -> Iterator[Callab
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(compact=True),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(printable(label), total=total or None)
         yield lambda done: bar.advance(task, done)
@@ -73,7 +78,7 @@ def finetuning_progress() -> Iterator[OnUpdate]:
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.fields[loss]}"),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(compact=True),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("fine-tuning", total=None, loss="")

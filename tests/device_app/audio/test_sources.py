@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from device_app.audio import sources as module
-from device_app.audio.sources import Recording, check_outputs, find_recordings, output_paths
+from device_app.audio.sources import Recording, audio_files, check_outputs, find_recordings, output_paths
 from device_app.paths import RECORDINGS
 from editing.errors import BadAudioError, BadInputError
 from editing.files import write_atomically
@@ -232,3 +232,13 @@ def test_a_long_stream_of_audio_is_buffered_whole(tmp_path, suffix, monkeypatch)
     recording, command = stream(tmp_path, "cat x")
     with subprocess.Popen(command, cwd=tmp_path), recording.opened() as source:
         assert source.read() == data
+
+
+def test_a_pipe_in_a_folder_is_named(tmp_path):
+    os.mkfifo(tmp_path / "x.wav")
+    (tmp_path / "a.flac").write_bytes(b"")
+    messages = []
+    assert audio_files(tmp_path, messages.append) == [tmp_path / "a.flac"]
+    assert messages == [
+        f"{tmp_path}/x.wav: skipped, because it is a pipe, device or socket; name it too, to include it"
+    ]

@@ -364,7 +364,7 @@ def test_reweight_in_a_dry_run_and_of_a_reverted_edit(home_adapted):
     assert ledger().current.id == 1
     call("revert", 1, "--model", "tiny")
     done = call("reweight", 1, "--model", "tiny", "--lambda", "0", code=3)  # a new edit must help
-    assert "The new version was rejected; --force promotes it regardless." in done.stderr
+    assert "The new version was rejected; the same command with --force promotes it regardless." in done.stderr
     assert json.loads(call("reweight", 1, "--model", "tiny", "--density", "1", "--json").stdout)["promoted"]
     assert ledger().is_applied(1)
 

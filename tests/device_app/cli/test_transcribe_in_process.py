@@ -267,7 +267,7 @@ def test_stored_recordings_are_evaluated_by_domain(home_of_tiny):
     assert held_out["manifests"][0]["manifest"] == "codes"
     assert held_out["utterances"] + training["utterances"] == 12
     assert "there is no domain" in call("evaluate", "--domain", "other", code=1).stderr
-    assert "name a manifest, or recordings with --domain NAME" in call("evaluate", code=1).stderr
+    assert "recordings with --domain, such as --domain my-speech" in call("evaluate", code=1).stderr
 
 
 def test_evaluate_prints_a_table(home_of_tiny, spelled, tmp_path):
