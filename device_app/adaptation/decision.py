@@ -136,6 +136,8 @@ def decide(
         if bundled := test_sets.bundled_guard_set:
             write_cached(ledger.folder, bundle, bundled, after[GUARD_SET].first(len(bundled)))
         wer = {name: hypotheses.wer for name, hypotheses in after.items()}
+        # The replaced version is compared with the new one: its figures must be of the same recordings.
+        ledger.record_wer(ledger.current, {name: hypotheses.wer for name, hypotheses in test_sets.before.items()})
         ledger.promote(replace(version, wer=wer), edit)
     elif edit is not None and not gate.dry_run:
         ledger.reject(edit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -104,23 +104,37 @@ def _check_applied(ledger: Ledger, edit: int) -> None:
 
 
 def _record(ledger: Ledger, edit: Edit) -> dict[str, Any]:
-    """An edit with its state, the settings that it was last applied with, and the WER of each domain since then."""
-    used = _last_used(ledger, edit)
-    settings = edit.settings if used is None else used[0].settings
-    wer: Mapping[str, float] = {} if used is None else used[1].wer
+    """An edit with its state, the settings that it was last applied with, and the WERs before and after that."""
+    versions = ledger.history()
+    used = _last_applied(versions, edit)
+    settings, before, after = edit.settings, edit.before, edit.after
+    if used is not None:
+        applied, index = used
+        settings = applied.settings
+        after = {**edit.after, **versions[index].wer}
+        was_used_before = any(edit.id == one.edit for version in versions[:index] for one in version.applied)
+        if was_used_before:  # with another weight; otherwise the adaptation measured both on the same recordings
+            before = {**edit.before, **versions[index - 1].wer}
     return {
         **asdict(edit),
         "domain": edit.domain,
         "state": ledger.state(edit),
         "settings": dict(settings),
-        "latest": {domain: wer.get(domain, after) for domain, after in edit.after.items()},  # WER, a fraction
+        "before": {domain: before[domain] for domain in edit.before},  # WERs, fractions
+        "latest": {domain: after[domain] for domain in edit.after},
     }
 
 
-def _last_used(ledger: Ledger, edit: Edit) -> tuple[Applied, Version] | None:
-    """How an edit is applied, or was when it was taken out, and in which version; None if it never was applied."""
-    for version in reversed(ledger.history()):
-        for applied in version.applied:
-            if applied.edit == edit.id:
-                return applied, version
-    return None
+def _last_applied(versions: Sequence[Version], edit: Edit) -> tuple[Applied, int] | None:
+    """How an edit is applied, or was when it was taken out, and the index of the version since which it is so.
+
+    None if it never was applied.
+    """
+    found: tuple[Applied, int] | None = None
+    for index, version in reversed(list(enumerate(versions))):
+        applied = next((one for one in version.applied if one.edit == edit.id), None)
+        if found is not None and applied != found[0]:
+            break
+        if applied is not None:
+            found = applied, index
+    return found

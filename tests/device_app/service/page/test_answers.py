@@ -244,7 +244,7 @@ def test_progress_names_the_step_and_a_wish_to_stop_is_remembered(answer):
     ready(page, "words")
     expect(page.locator("#activity")).to_have_text("Learning from your recordings … step 3 of 4, 10 %")
     answers["/task"] = learned()
-    expect(page.locator("#activity")).to_have_text("Learning has ended. See the result")
+    expect(page.locator("#activity")).to_have_text("Learning has ended. See what came of it")
     answers["/task"] = running("fine-tuning", **step)
     ready(page, "history")
     expect(page.locator("#activity")).to_be_hidden()

@@ -22,7 +22,7 @@ export function chart(box, versions, names, general) {
     const colours = ["--accent", "--good", "--bad", "--text"].map(colour);
     const axis = { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 }, font: "13px system-ui, sans-serif" };
     return new uPlot({
-      width: box.clientWidth, height: 240, cursor: { drag: { x: false, y: false } }, legend: { live: false },
+      width: box.clientWidth, height: 240, cursor: { drag: { x: false, y: false } }, legend: { live: false, markers: { width: 0, fill: (_, i) => (i ? colours[(i - 1) % 4] : null) } },
       scales: { x: { time: false, range: [-0.15, versions.length - 0.85] }, y: { range: (_, low, high) => [0, Math.max(5, high * 1.15)] } },
       axes: [{ ...axis, space: 80, size: 56, incrs: [1, 2, 5, 10, 20, 50, 100], values: labels },
         { ...axis, size: 44 }],

@@ -12,6 +12,7 @@ import { words } from "../words.js";
 
 const DOMAIN = "asr-edge.domain";
 const PREROLL = 6; // blocks that are kept from before the button was pressed
+const IDLE_MS = 15_000; // for the same blocks, the microphone stays open so long after a take
 const BLOCKS_A_WRITE = 6; // half a second at 48 kHz
 const [QUIET_DB, LOUD_DB] = [-45, -8];
 
@@ -23,6 +24,7 @@ export async function show(box) {
   let isFree = false;
   let domain = localStorage.getItem(DOMAIN) ?? "my-speech";
   let microphone = null;
+  let closing = 0; // the timer that closes the microphone
   let recorder = null; // of the take that is being recorded
   let stopDrawing = () => {};
   let preroll = [];
@@ -103,6 +105,7 @@ export async function show(box) {
     fill(stage, h("h2", { class: "sentence", id: "sentence" }, prompt ?? t("record.free")), status, wave,
       h("div", { class: "level" }, h("span", {}, t("record.level")), meter, say), h("div", { class: "row actions" }, stop, cancel));
     stop.disabled = true;
+    clearTimeout(closing);
     try {
       microphone ??= await Microphone.open(onBlock);
     } catch (error) {
@@ -169,6 +172,7 @@ export async function show(box) {
     recorder = null;
     stopDrawing();
     stopDrawing = () => {};
+    closing = setTimeout(() => { microphone?.close(); microphone = null; preroll = []; }, IDLE_MS);
     return ended;
   }
 
@@ -183,18 +187,18 @@ export async function show(box) {
   }
 
   /** Shows a take, or that this failed: never only the progress bar. */
-  async function review(take, blob, isFull = false, isLeftOver = false) {
+  async function review(take, blob, isFull = false) {
     undecided = take.id;
     setBusy(true);
     try {
-      await showReview(take, blob, isFull, isLeftOver);
+      await showReview(take, blob, isFull);
     } catch (error) {
       fill(stage, h("div", { class: "notice bad", role: "alert" }, h("p", {}, t("failed")), h("p", { class: "small" }, error.message)),
-        h("button", { type: "button", class: "primary", onclick: () => review(take, blob, isFull, isLeftOver) }, t("again")));
+        h("button", { type: "button", class: "primary", onclick: () => review(take, blob, isFull) }, t("again")));
     }
   }
 
-  async function showReview(take, blob, isFull, isLeftOver) {
+  async function showReview(take, blob, isFull) {
     let found = null;
     let failure = "";
     try {
@@ -220,7 +224,7 @@ export async function show(box) {
     const keepButton = h("button", { type: "button", id: "keep", class: isToKeep ? "primary" : null },
       isToKeep ? t("record.keep") : t("record.keep.anyway"));
     const again = h("button", { type: "button", id: "again", class: isToKeep ? null : "primary" }, t("record.again"));
-    const drop = isLeftOver ? h("button", { type: "button", class: "danger", id: "drop" }, t("left.drop")) : null;
+    const drop = h("button", { type: "button", class: "danger", id: "drop" }, t("left.drop"));
     const status = isGood ? t(take.prompt ? "record.sounds.good" : "record.sounds.free") : found ? t("record.problems") : failure;
     fill(stage, h("h2", { class: "sentence", id: "sentence" }, take.prompt ?? t(found?.hypothesis ? "record.free.check" : "record.free")),
       heldPlayer.box,
@@ -250,7 +254,7 @@ export async function show(box) {
       next(true, did).catch(() => showUnreachable());
     });
     again.addEventListener("click", async () => { keepButton.disabled = again.disabled = true; await forget(take); await next(); document.getElementById("start")?.click(); });
-    drop?.addEventListener("click", async () => { if (!confirm(t("delete.ask"))) return; await forget(take); await next(true); });
+    drop.addEventListener("click", async () => { if (!confirm(t("delete.ask"))) return; await forget(take); await next(true); });
   }
 
   async function forget(take) {
@@ -300,7 +304,7 @@ export async function show(box) {
             putBack();
             await hold(take.id);
             await showNotices();
-            await review(take, await soundOf(take), false, true);
+            await review(take, await soundOf(take));
           } }, t("left.look")), play,
           h("button", { type: "button", class: "danger", onclick: async () => { if (!confirm(t("delete.ask"))) return; await discard(take.id); notice.remove(); } }, t("left.drop"))));
       return notice;
@@ -343,6 +347,7 @@ export async function show(box) {
     putBack();
     heldPlayer?.destroy();
     sounds.stop();
+    clearTimeout(closing);
     microphone?.close();
   };
 }
