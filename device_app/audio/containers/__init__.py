@@ -41,6 +41,7 @@ FOREIGN_SIGNATURES = (
     (0, b"MAC "),  # Monkey's Audio
     (0, b"wvpk"),  # WavPack
     (8, b"AVI "),
+    (28, b"\x7fFLAC"),  # in Ogg; libsndfile 1.2.2 cannot decode it
     (0, b"\xff\xf1"),  # AAC with ADTS headers
     (0, b"\xff\xf9"),
     (0, b"\x0b\x77"),  # AC-3
