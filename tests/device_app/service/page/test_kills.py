@@ -118,6 +118,11 @@ def texts():
         return {one.number: one.text for one in store.utterances()}
 
 
+def changed(found, confirmed):
+    """The texts found instead of confirmed ones; None stands for an utterance that is missing."""
+    return {found.get(number) for number, text in confirmed.items() if found.get(number) != text}
+
+
 def record(page, seconds):
     page.click("#start")
     page.wait_for_selector("#stop:enabled")
@@ -153,13 +158,14 @@ def test_nothing_that_was_kept_is_lost(desk):
     chance = random.Random(32)
     kept = 0  # takes that the page had in its database as kept
     what = "nothing"
+    sent = ""  # the last correction, which may be stored without a confirmation
     for moment in range(MOMENTS):
         desk.start_service()
         page = desk.open_browser()
         saved_everything(page)
         found, after = texts(), f"at moment {moment}, after a kill of: {what}"
         assert len(found) >= kept, after
-        assert {number: found.get(number) for number in desk.confirmed} == desk.confirmed, after
+        assert changed(found, desk.confirmed) <= {sent}, after
         what = chance.choice(["browser", "service", "both"])
         kill = {"browser": desk.kill_browser, "service": desk.kill_service}.get(what)
         timer = threading.Timer(chance.uniform(0.0, 7.0), kill or (lambda: (desk.kill_service(), desk.kill_browser())))
@@ -174,7 +180,8 @@ def test_nothing_that_was_kept_is_lost(desk):
             kept = max(kept, stored + 1)
             page.evaluate("location.hash = 'correct'")
             page.select_option("select", "all")
-            page.fill("textarea", f"corrected at moment {moment}")
+            sent = f"corrected at moment {moment}"
+            page.fill("textarea", sent)
             page.keyboard.press("Enter")
             page.wait_for_timeout(1500)
         except (Error, AssertionError):  # the browser is dead, or the service does not answer
@@ -186,7 +193,7 @@ def test_nothing_that_was_kept_is_lost(desk):
     desk.start_service()
     saved_everything(desk.open_browser())
     assert len(texts()) >= kept
-    assert {number: texts()[number] for number in desk.confirmed} == desk.confirmed
+    assert changed(texts(), desk.confirmed) <= {sent}
     assert len(desk.confirmed) > MOMENTS / 4
     with Store() as store:
         assert store.damage() == []

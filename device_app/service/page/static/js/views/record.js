@@ -172,8 +172,16 @@ export async function show(box) {
     recorder = null;
     stopDrawing();
     stopDrawing = () => {};
-    closing = setTimeout(() => { microphone?.close(); microphone = null; preroll = []; }, IDLE_MS);
+    clearTimeout(closing);
+    closing = setTimeout(closeMicrophone, IDLE_MS);
     return ended;
+  }
+
+  function closeMicrophone() {
+    clearTimeout(closing);
+    microphone?.close();
+    microphone = null;
+    preroll = [];
   }
 
   async function finish(prompt, isFull = false) {
@@ -347,7 +355,6 @@ export async function show(box) {
     putBack();
     heldPlayer?.destroy();
     sounds.stop();
-    clearTimeout(closing);
-    microphone?.close();
+    closeMicrophone();
   };
 }
