@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 from device_app.data.store import Store
 from device_app.data.terms import stored_terms
 from device_app.paths import RECORDINGS
+from tests.conftest import until
 from tests.device_app.service.page.conftest import HEADER, ready
 from tests.device_app.service.page.test_api import wav
 
@@ -272,3 +273,29 @@ def test_a_recording_that_plays_can_be_paused(three_unsure, open_page):
     expect(button).to_contain_text("Pause")
     button.click()
     expect(button).to_contain_text("Play")
+
+
+# The microphone stays open for 15 s after a take, here for a fraction of a second.
+COUNT_CLOSED = """() => {
+  const [wait, stop] = [window.setTimeout, MediaStreamTrack.prototype.stop];
+  window.setTimeout = (work, milliseconds, ...rest) => wait(work, milliseconds === 15000 ? 200 : milliseconds, ...rest);
+  window.stops = 0;
+  MediaStreamTrack.prototype.stop = function () { window.stops += 1; return stop.call(this); };
+}"""
+
+
+def test_the_microphone_closes_a_while_after_a_take(serve, open_page):
+    page = open_page(serve())
+    page.evaluate(COUNT_CLOSED)
+    for take in (1, 2):
+        page.click("#start")
+        page.wait_for_selector("#stop:enabled")
+        page.wait_for_timeout(300)
+        assert page.evaluate("stops") == take - 1
+        page.click("#stop")
+        until(lambda take=take: page.wait_for_timeout(50) or page.evaluate("stops") == take)
+        page.once("dialog", lambda dialog: dialog.accept())
+        page.click("#drop")
+    page.click("nav a[href='#words']")
+    expect(page.locator("main")).to_contain_text("Words to expect")
+    assert page.evaluate("stops") == 2
