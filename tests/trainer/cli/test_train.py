@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from device_app.cli.terminal import progress
+from editing.errors import BadInputError
 from export.bundle import GRAPHS, NEMO_GRAPH, Bundle
 from tests.conftest import TINY_TEXTS
 from tests.trainer.cli.conftest import outline
@@ -59,6 +60,18 @@ def test_train_as_json(asr, speech, tmp_path):
         "seconds": "float",
         "audio_s": "float",
     }
+
+
+def test_epochs_and_seed_reach_the_training(asr, speech, tmp_path, monkeypatch):
+    asked = []
+
+    def train(_training, _validation, _config, _out, settings, **_options):
+        asked.append(settings)
+        raise BadInputError("stopped by the test")
+
+    monkeypatch.setattr("trainer.training.from_scratch.train", train)
+    assert asr("train", speech, "--out", tmp_path / "own", "--epochs", 7, "--seed", 3).code == 1
+    assert [(one.epochs, one.seed) for one in asked] == [(7, 3)]
 
 
 def test_several_manifests_are_combined_and_some_utterances_are_for_validation(asr, manifest, tmp_path):
