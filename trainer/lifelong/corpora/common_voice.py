@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from device_app.data.corpora import find_utterances
-from device_app.data.layouts import UNKNOWN_ACCENT
+from device_app.data.corpora.layouts import UNKNOWN_ACCENT
 from device_app.data.utterance import Utterance
 from editing.errors import BadInputError
 from trainer.lifelong.corpora.source import Source

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from device_app.audio.samples import is_recording
-from device_app.data.folders import find_name, not_a_file, table_in, texts_beside, walk
-from device_app.data.layouts import (
+from device_app.data.corpora.layouts import (
     LIBRISPEECH_TABLE,
     OnLeftOut,
     audiofolder,
@@ -17,6 +16,7 @@ from device_app.data.layouts import (
     librispeech,
     with_split_of_folder,
 )
+from device_app.data.folders import find_name, not_a_file, table_in, texts_beside, walk
 from device_app.data.manifest import AUDIO_KEYS, FILE_NAME, TEXT_KEYS, read_lines
 from device_app.data.names import one_spaced
 from device_app.data.text_files import read_text

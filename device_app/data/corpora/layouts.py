@@ -10,10 +10,10 @@ from itertools import chain
 from pathlib import Path
 
 from device_app.audio.samples import SUFFIXES
+from device_app.data.corpora.tables import Row, TabSeparated, read_table
 from device_app.data.folders import find_name, not_a_file, recordings_of, table_in, walk
 from device_app.data.manifest import cut_of, path_of, read_lines
 from device_app.data.names import cleaned_name, is_reserved, one_spaced
-from device_app.data.tables import Row, TabSeparated, read_table
 from device_app.data.text_files import read_text, split_lines
 from device_app.data.utterance import Utterance
 from editing.errors import BadInputError
