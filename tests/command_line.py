@@ -6,6 +6,7 @@ import io
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import cache
 
@@ -45,7 +46,7 @@ def call(*arguments: object, stdin: bytes = b"", code: int | None = 0, terminal:
             patch.setattr("device_app.cli.application", _built_commands)
         found: object = 0
         try:
-            main()
+            copy_context().run(main)  # what a command sets in its context ends with it, as with a process
         except SystemExit as exit_:
             found = exit_.code
             if isinstance(found, str):  # as Python does at exit
