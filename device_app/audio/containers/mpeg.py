@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import IO, NamedTuple
 
-from device_app.audio.containers.view import Part, Span, View, skip_id3
+from device_app.audio.containers.view import ID3V1_BYTES, Part, Span, View, skip_id3
 
 CHUNK = 1 << 20  # bytes read at a time
 MAX_FRAME = 8192  # bytes; more than any has
@@ -19,7 +20,6 @@ JUNK_BEFORE = 1 << 16  # bytes in which the first frame must begin
 # like frames of layer I, which are short.
 FRAMES_AFTER_JUNK = 12
 APE_HEADER_BYTES = 32
-ID3V1_BYTES = 128
 FRAME_START_BYTES = 200  # bytes read of each frame; a complete Info and LAME tag needs at most 182
 DECODER_DELAY = 529  # samples, of layer III
 
@@ -205,36 +205,30 @@ def _first_frame(file: IO[bytes], start: int, size: int) -> int | None:
     data = file.read(JUNK_BEFORE + 4 * MAX_FRAME)
     at = data.find(b"\xff")
     while 0 <= at < JUNK_BEFORE:
-        if _count_in_a_row(data, at) >= FRAMES_AFTER_JUNK or (at == 0 and _is_start(data, at, size - start)):
+        is_long_row = next(islice(_row(data, at), FRAMES_AFTER_JUNK - 1, None), None) is not None
+        if is_long_row or (at == 0 and _is_start(data, at, size - start)):
             return start + at
         at = data.find(b"\xff", at + 1)
     return None
 
 
-def _count_in_a_row(data: bytes, at: int) -> int:
-    """Frames of one format that follow each other from `at`, at most FRAMES_AFTER_JUNK."""
+def _row(data: bytes, at: int) -> Iterator[int]:
+    """The ends of the frames of one format that follow each other from `at`."""
     common = None
-    for number in range(FRAMES_AFTER_JUNK):
-        frame = _parse(data[at : at + 4])
-        if frame is None or (common is not None and frame.format != common):
-            return number
+    while (frame := _parse(data[at : at + 4])) is not None and common in (None, frame.format):
         common = frame.format
         at += frame.length
-    return FRAMES_AFTER_JUNK
+        yield at
 
 
 def _is_start(data: bytes, at: int, size: int) -> bool:
     """Whether three frames of one format follow each other, or as many as there are until the end or an ID3v1 tag."""
-    stream_format = None
-    for number in range(3):
-        frame = _parse(data[at : at + 4])
-        if frame is None or (stream_format is not None and frame.format != stream_format):
-            return number >= 1 and data[at : at + 3] == b"TAG"
-        stream_format = frame.format
-        at += frame.length
+    count = 0
+    for count, end in enumerate(islice(_row(data, at), 3), 1):
+        at = end
         if at >= size:
-            return number >= 1 or at == size
-    return True
+            return count > 1 or at == size
+    return count == 3 or (count > 0 and data[at : at + 3] == b"TAG")
 
 
 def _frames(file: IO[bytes], position: int, size: int) -> Iterator[tuple[int, bytes, _Frame, bool]]:

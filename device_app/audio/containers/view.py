@@ -15,6 +15,7 @@ from typing import IO, Any, TypeVar
 HEADER_TOLERANCE_S = 0.1  # encoders and decoders count a few samples more or fewer than a header says
 # A 32-bit length of this value or above means "unknown": encoders that cannot seek write such placeholders.
 UNKNOWN_FROM = 0x7FFF0000
+ID3V1_BYTES = 128
 TAGS = (b"TAG", b"ID3", b"APE", b"LYR")  # what tags begin with that taggers append to a file
 
 Found = TypeVar("Found")

@@ -12,11 +12,10 @@ from typing import IO, cast
 
 from device_app.audio.containers.foreign import asf, chunks, matroska, mp4, ogg, raw
 from device_app.audio.containers.foreign.part import ForeignPart, whole
-from device_app.audio.containers.view import View, first_found
+from device_app.audio.containers.view import ID3V1_BYTES, View, first_found
 
 PADDING = b"\0\r\n\xff"
 PADDING_IN_FRAME = 8  # bytes like padding in which the last frame may end
-ID3V1_BYTES = 128
 BLOCK = 1 << 20  # bytes read at once
 
 # Each takes a file and its size in bytes, and returns its parts; None if it is not of its format.
@@ -44,7 +43,10 @@ def parts(file: IO[bytes]) -> list[ForeignPart]:
     found = first_found(file, FORMATS) or [whole(file, file.seek(0, 2))]
     if found[-1].fault is not None and (end := _end_of_content(file)):
         size = file.seek(0, 2)
-        whole_packets = (end + 187) // 188 * 188  # the last packet of a transport stream may be filled up with padding
+        packet = chunks.TRANSPORT_PACKETS[0][0]
+        whole_packets = (
+            -(-end // packet) * packet
+        )  # a transport stream may end in a filled-up packet
         for shorter_end in (*range(end, end + PADDING_IN_FRAME + 1), whole_packets):
             if shorter_end >= size:
                 continue
