@@ -44,9 +44,7 @@ def parts(file: IO[bytes]) -> list[ForeignPart]:
     if found[-1].fault is not None and (end := _end_of_content(file)):
         size = file.seek(0, 2)
         packet = chunks.TRANSPORT_PACKETS[0][0]
-        whole_packets = (
-            -(-end // packet) * packet
-        )  # a transport stream may end in a filled-up packet
+        whole_packets = -(-end // packet) * packet  # a transport stream may end in a filled-up packet
         for shorter_end in (*range(end, end + PADDING_IN_FRAME + 1), whole_packets):
             if shorter_end >= size:
                 continue
