@@ -24,6 +24,7 @@ from device_app.recognition.onnx_session import THREADS, default_threads
 from device_app.recognition.options import DEFAULT, DecodingOptions
 from device_app.recognition.replacements import Replacer
 from device_app.recognition.results import Transcript, TranscriptSegment
+from device_app.recognition.shared_cores import SharedCoresRecogniser
 from device_app.recognition.stream import Stream
 from editing.errors import BadInputError, BundleError, IncompleteAudioError, one_line
 from editing.files import sha256
@@ -45,6 +46,7 @@ class Transcriber:
         on_bake: Callable[[], None] | None = None,
         folder: str | Path | None = None,
         options: DecodingOptions = DEFAULT,
+        is_shared: bool = False,
     ) -> None:
         """Loads the model, baking it first if this machine has not run it before.
 
@@ -55,6 +57,8 @@ class Transcriber:
             on_bake: called before the model is baked, which takes a second or two.
             folder: folder of baked graphs to use; None bakes the bundle, or finds its baked graphs.
             options: decoding options.
+            is_shared: whether several threads use the object at the same time. A segment is then recognised with one
+                thread while there are others, and with `threads` if it is the only one. Takes 30 MB more memory.
 
         Raises:
             BadInputError: an argument is of another type or out of range, or the family does not support one of the
@@ -69,7 +73,10 @@ class Transcriber:
         self._folder = baked(bundle, precision, on_bake) if folder is None else Path(folder)
         self.language = bundle.language  # of the text, a code of ISO 639
         self._options = options
-        self._recogniser = family.load(bundle, self._folder, threads or default_threads(), options)
+        threads = threads or default_threads()
+        self._recogniser: Recogniser = family.load(bundle, self._folder, threads, options)
+        if is_shared and threads > 1:
+            self._recogniser = SharedCoresRecogniser(self._recogniser, family.load(bundle, self._folder, 1, options))
         self._replace_words = Replacer(options.replacements)
         self._voice = VoiceActivity()
 

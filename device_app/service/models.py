@@ -91,17 +91,16 @@ class Loaded:
 class Models:
     """Loads the models of profiles, and replaces them when they change. Methods may be called in any thread."""
 
-    def __init__(self, base: str | None = None, only: str | None = None, threads: int = 1) -> None:
+    def __init__(self, base: str | None = None, only: str | None = None) -> None:
         """
         Args:
             base: an installed model or the folder of a bundle; None is the embedded one.
             only: the one profile to serve; None serves the main data folder and all profiles.
-            threads: CPU threads for one segment.
 
         Raises:
             BundleError: there is no such model.
         """
-        self._base, self._only, self._threads = base, only, threads
+        self._base, self._only = base, only
         self._folder = find_bundle(base).folder
         self._loaded: dict[str, Loaded] = {}  # by profile, the least recently used first
         self._failed: dict[str, FileStates] = {}  # by profile: of a version that could not be loaded
@@ -217,7 +216,7 @@ class Models:
             terms = stored_terms()
             options = DecodingOptions(keyterms=terms.terms, replacements=terms.replacements)
             version = Ledger(base).current.id if has_versions else 0
-            transcriber = Transcriber(edited(base, version), threads=self._threads, options=options)
+            transcriber = Transcriber(edited(base, version), options=options, is_shared=True)
         counts = self._counts.setdefault(profile, TermCounts(profile))
         loaded = Loaded(profile, version, transcriber, watched, states, counts)
         with self._lock:
