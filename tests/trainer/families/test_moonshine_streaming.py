@@ -1,6 +1,7 @@
 """Moonshine Streaming with random weights: whole utterances and speech in parts equal those of transformers."""
 
 import json
+import math
 import shutil
 from dataclasses import replace
 
@@ -9,6 +10,8 @@ import pytest
 import torch
 from transformers import MoonshineStreamingConfig, MoonshineStreamingForConditionalGeneration
 
+from device_app.adaptation import test_sets
+from device_app.adaptation.guard_set import guard_set
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.models.bundles import EMBEDDED
 from device_app.recognition.families import find
@@ -34,7 +37,31 @@ SMALL = {
     "encoder_config": {**ENCODER, "num_key_value_heads": 4, "sliding_windows": [[16, 4], [16, 0]]},
     "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.8},
 }
-TINY = {"encoder_config": {}}  # transformers' defaults are those of the published Tiny
+
+
+def windows(layers):
+    """The sliding windows of transformers' default, for a number of layers: the first and last two look ahead."""
+    return [[16, 4], [16, 4], *[[16, 0]] * (layers - 4), [16, 4], [16, 4]]
+
+
+def published(layers, heads, hidden, encoder):
+    """A configuration from the numbers of a model card. Without `proj_out`, its parameters are those published."""
+    sizes = {"num_hidden_layers": layers, "num_attention_heads": heads}
+    of_encoder = {
+        "hidden_size": encoder,
+        "intermediate_size": 4 * encoder,
+        "head_dim": 64,
+        "num_key_value_heads": heads,
+    }
+    encoder_config = sizes | of_encoder | {"sliding_windows": windows(layers)}
+    return {**sizes, "hidden_size": hidden, "intermediate_size": 4 * hidden, "encoder_config": encoder_config}
+
+
+PUBLISHED = {  # millions of parameters
+    34: {"encoder_config": {}},  # Tiny: transformers' defaults
+    123: published(layers=10, heads=8, hidden=512, encoder=620),  # Small
+    245: published(layers=14, heads=10, hidden=640, encoder=768),  # Medium
+}
 
 
 def checkpoint(folder, sizes, spread):
@@ -178,8 +205,14 @@ def test_convolutions_get_only_frames_that_they_use(converted):
 
 
 @pytest.mark.slow
-def test_the_published_tiny_is_converted_adapted_and_exported(tmp_path, run, codes):
-    source = checkpoint(tmp_path / "source", TINY, 0.06)
+@pytest.mark.parametrize("millions", PUBLISHED)
+def test_a_published_shape_is_converted_adapted_and_exported(millions, tmp_path, run, codes, monkeypatch, prompt):
+    sizes = PUBLISHED[millions]
+    source = checkpoint(tmp_path / "source", sizes, 0.06 * math.sqrt(320 / sizes.get("hidden_size", 320)))
+    some = guard_set()[:4]
+    monkeypatch.setattr(test_sets, "guard_set", lambda _language="en": some)
+    few = codes.with_name("few.jsonl")
+    few.write_text("".join(codes.read_text("utf-8").splitlines(keepends=True)[:12]), "utf-8")
 
     def asr(*arguments):
         done = run(*arguments, ASR_EDGE_HOME=str(tmp_path / "own"))
@@ -190,12 +223,20 @@ def test_the_published_tiny_is_converted_adapted_and_exported(tmp_path, run, cod
     bundle = Bundle.open(tmp_path / "bundle")
     model = moonshine_streaming.build(bundle.config)
     families.load_weights(model, bundle.weights())
+    parameters = sum(one.numel() for one in model.parameters()) - model.proj_out.weight.numel()
+    assert round(parameters / 1e6) == millions
     difference = moonshine_streaming.verify_graphs(model, bundle, bundle.weights())
-    print(f"streaming tiny: largest difference {difference:.1e}")
-    asr("import", codes, "--domain", "codes")
+    print(f"{millions} million parameters: largest difference {difference:.1e}")
+    assert difference <= 1e-4
+    bake(bundle, bundle.weights(), "fp32", tmp_path / "fp32")
+    written = find(bundle).load(bundle, tmp_path / "fp32", 2).decode(prompt).tokens
+    assert len(set(written)) > 5
+    assert moonshine_streaming.generate_tokens(model, prompt, len(written)) == list(written)
+    asr("import", few, "--domain", "codes")
     adapted = json.loads(
         asr("adapt", "--domain", "codes", "--model", bundle.folder, "--epochs", 1, "--force", "--json")
     )
     assert adapted["promoted"]
+    assert np.isfinite(adapted["losses"]).all()
     asr("revert", 1, "--model", bundle.folder)
     asr("export", "--model", bundle.folder, "--out", "exported")
