@@ -1,7 +1,7 @@
 """WER of listed and of other words, with and without keyterms, with paired-bootstrap intervals.
 
     python benchmarks/keyterms.py MANIFEST... [--split test] [--most 100] [--lists said,unsaid,1000,common]
-    python benchmarks/keyterms.py MANIFEST... --corrections
+    python benchmarks/keyterms.py MANIFEST... --corrections [--adapt]
     python benchmarks/keyterms.py MANIFEST... --cost
 
 Each manifest has a `keyterms.jsonl` beside it: for each recording the terms of its list, and which of them are said.
@@ -17,8 +17,10 @@ said in the set and as many others. `--strengths` compares several strengths of 
 lines to choose the default.
 
 `--corrections` goes through the recordings in order, as a person who corrects each text: a word that is missed becomes
-a term, and counts as right if the next recording in which it is said has it. `--cost` compares processor time without
-terms, with 100 and with 10,000.
+a term, and counts as right if the next recording in which it is said has it. With `--adapt`, `asr-edge adapt --force`
+then trains on the recordings in which words were missed, but on none in which the next occurrence of a word is
+measured; how many of these occurrences are right without terms is compared before and after it, for the words that
+became terms and for all that were missed. `--cost` compares processor time without terms, with 100 and with 10,000.
 """
 
 from __future__ import annotations
@@ -26,18 +28,23 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import os
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import jiwer
 import numpy as np
 from numpy.typing import NDArray
 
-from device_app import Transcriber, embedded_bundle
+from device_app import Transcriber, embedded_bundle, my_model
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.manifest import read_manifest
 from device_app.data.terms.corrected_words import corrected_words
@@ -255,6 +262,48 @@ def after_corrections(recognise: Recogniser, utterances: Sequence[Utterance]) ->
     }
 
 
+def after_adaptation(recognise: Recogniser, utterances: Sequence[Utterance]) -> dict[str, str]:
+    """How many words that were missed once are right in their next recording, before and after an adaptation."""
+    missed_in: dict[str, Utterance] = {}
+    next_in: dict[str, Utterance] = {}
+    terms: set[str] = set()
+    plain = {one.location: recognise(Line(one, (), ()), None)[0] for one in utterances}
+    for utterance in utterances:
+        said, heard = words([utterance.transcript]), words([plain[utterance.location]])
+        for key in said & missed_in.keys() - next_in.keys():
+            next_in[key] = utterance
+        for key in said - heard - missed_in.keys():
+            missed_in[key] = utterance
+        terms |= words(corrected_words(plain[utterance.location], utterance.transcript))
+    measured = {one.location for one in next_in.values()}
+    trained = {one.location: one for key, one in missed_in.items() if key in next_in and one.location not in measured}
+    adapted = texts_after_adaptation([*trained.values()], [*next_in.values()])
+    report = {"trained on": f"{len(trained)} recordings"}
+    for name, keys in (("terms", next_in.keys() & terms), ("all words", next_in.keys())):
+        counted = [key for key in keys if missed_in[key].location in trained]
+        for state, texts in (("before", plain), ("after", adapted)):
+            right = sum(key in words([texts[next_in[key].location]]) for key in counted)
+            report[f"{name} right {state}"] = f"{right} of {len(counted)}"
+    return report
+
+
+def texts_after_adaptation(training: Sequence[Utterance], test: Sequence[Utterance]) -> dict[str, str]:
+    """The texts of the test recordings, by location, after `asr-edge adapt` with the training recordings."""
+    with tempfile.TemporaryDirectory() as home:
+        manifest = Path(home) / "training.jsonl"
+        lines = [{"audio": str(one.audio.resolve()), "text": one.transcript} for one in training]
+        manifest.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+        environment = {**os.environ, "ASR_EDGE_HOME": home}
+        for arguments in (
+            ["import", str(manifest), "--domain", "corrected"],
+            ["adapt", "--domain", "corrected", "--force"],
+        ):
+            subprocess.run([sys.executable, "-m", "device_app", *arguments], env=environment, check=True)
+        with patch.dict(os.environ, environment):
+            transcriber = Transcriber(my_model())
+        return {one.location: transcriber.transcribe(one.read(), SAMPLE_RATE).text for one in test}
+
+
 def cost(recognise: Recogniser, lines: Sequence[Line]) -> dict[str, float]:
     """Processor time with 100 and 10,000 terms, as a multiple of that without; the variants take turns."""
     seconds = dict.fromkeys((0, 100, 10_000), 0.0)
@@ -278,6 +327,7 @@ def main() -> None:
     parser.add_argument("--strengths", help="nats per character : most nats [: beam [: margin]], separated by commas")
     parser.add_argument("--lists", default="said", help="said, unsaid, a number, common; separated by commas")
     parser.add_argument("--corrections", action="store_true", help="simulate a person who corrects each text")
+    parser.add_argument("--adapt", action="store_true", help="with --corrections: measure an adaptation to them too")
     parser.add_argument("--cost", action="store_true", help="compare processor time")
     parser.add_argument("--precision", default="int8")
     parser.add_argument("--threads", type=int, default=1)
@@ -288,7 +338,10 @@ def main() -> None:
     for manifest in arguments.manifests:
         name = manifest.parent.name
         if arguments.corrections:
-            report[name] = after_corrections(recognise, read_manifest(manifest, arguments.split)[: arguments.most])
+            utterances = read_manifest(manifest, arguments.split)[: arguments.most]
+            report[name] = after_corrections(recognise, utterances)
+            if arguments.adapt:
+                report[name] |= after_adaptation(recognise, utterances)
         elif arguments.cost:
             report[name] = cost(recognise, read_lines(manifest, arguments.split, arguments.most))
         else:

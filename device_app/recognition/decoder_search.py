@@ -206,7 +206,10 @@ class _Beam:
         """
         self._steps += 1
         following: list[tuple[int, Hypothesis]] = []
-        for rank, (index, token) in enumerate(_candidates(self._live, scores[self._rows], self._settings)):
+        of_live = (
+            scores if self._rows == list(range(len(scores))) else scores[self._rows]
+        )  # without a copy, if possible
+        for rank, (index, token) in enumerate(_candidates(self._live, of_live, self._settings)):
             row, parent = self._rows[index], self._live[index]
             log_probability = float(log_probabilities[row, token])
             bonus = float(scores[row, token]) - log_probability if math.isfinite(log_probability) else 0.0
@@ -259,17 +262,21 @@ def _candidates(
         scores: (live, vocabulary), the log-probabilities of the next token with bonuses.
         settings: settings of the search.
     """
-    totals = (scores + np.array([[one.score + one.bonus] for one in live], np.float32)).ravel()
-    likely = np.flatnonzero(totals >= totals.max() - settings.margin)
-    best = likely[np.argsort(-totals[likely], kind="stable")][: 2 * settings.beam]
-    return (divmod(int(index), scores.shape[1]) for index in best)
+    so_far = np.array([one.score + one.bonus for one in live], np.float32)
+    # Only likely continuations are added up: an array of all totals takes longer than all else in this function.
+    threshold = (scores.max(axis=1) + so_far).max() - settings.margin
+    with np.errstate(invalid="ignore"):  # a hypothesis of probability 0 has no continuation with any margin
+        indices, tokens = np.nonzero(scores >= (threshold - so_far)[:, None])
+    totals = scores[indices, tokens] + so_far[indices]
+    best = np.argsort(-totals, kind="stable")[: 2 * settings.beam]
+    return zip(indices[best].tolist(), tokens[best].tolist(), strict=True)
 
 
 def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Log-probabilities in nats over the last axis of logits (..., vocabulary); same shape."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    normalised: NDArray[np.float32] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return normalised
+    shifted: NDArray[np.float32] = logits - logits.max(axis=-1, keepdims=True)
+    shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return shifted
 
 
 def repetition(tokens: Sequence[int]) -> int:

@@ -6,7 +6,9 @@ for the cores: on two cores 0.65 and 1.5 times as long as with one thread each (
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -18,29 +20,42 @@ from device_app.data.terms import Term
 from device_app.recognition.families import Recogniser
 from device_app.recognition.results import Recognition
 
+# Seconds after two calls at once in which a call counts as one of several. Between two segments, a client reads audio
+# and looks for speech, and must not seem to have left.
+HOLD_S = 1.0
+
 
 class Callers:
-    """Counts the calls in progress."""
+    """Knows whether there are several callers."""
 
-    def __init__(self) -> None:
-        self._count = 0
+    def __init__(self, hold_s: float = HOLD_S) -> None:
+        """`hold_s`: see `HOLD_S`."""
+        self._hold_s = hold_s
+        self._calls = 0  # in progress
+        self._overlap = -math.inf  # when there were last several, in seconds of the monotonic clock
         self._lock = threading.Lock()
 
     @contextmanager
-    def one_more(self) -> Iterator[bool]:
-        """Counts a call as long as the block runs; gives the block whether it is the only one as it begins."""
+    def call(self) -> Iterator[bool]:
+        """Counts a call as long as the block runs; gives the block whether its caller is the only one."""
         with self._lock:
-            self._count += 1
-            is_alone = self._count == 1
+            self._calls += 1
+            self._note_overlap()
+            is_only = self._calls == 1 and time.monotonic() - self._overlap > self._hold_s
         try:
-            yield is_alone
+            yield is_only
         finally:
             with self._lock:
-                self._count -= 1
+                self._note_overlap()
+                self._calls -= 1
+
+    def _note_overlap(self) -> None:
+        if self._calls > 1:
+            self._overlap = time.monotonic()
 
 
 class SharedCoresRecogniser:
-    """A `device_app.recognition.families.Recogniser` that gives a segment several threads if it is the only one."""
+    """A `device_app.recognition.families.Recogniser` that uses several threads for a segment if there is one caller."""
 
     def __init__(self, alone: Recogniser, together: Recogniser, callers: Callers | None = None) -> None:
         """
@@ -53,8 +68,8 @@ class SharedCoresRecogniser:
         self._callers = callers or Callers()
 
     def recognise(self, audio: Samples, *, is_draft: bool = False) -> Recognition:
-        with self._callers.one_more() as is_alone:
-            return (self._alone if is_alone else self._together).recognise(audio, is_draft=is_draft)
+        with self._callers.call() as is_only:
+            return (self._alone if is_only else self._together).recognise(audio, is_draft=is_draft)
 
     def log_probabilities(self, audio: Samples, text: str) -> NDArray[np.float32]:
         return self._together.log_probabilities(audio, text)

@@ -12,6 +12,7 @@ from editing.errors import BadInputError
 from editing.former_names import FINE_TUNING, translated
 from editing.methods import METHODS
 from editing.ranges import Range
+from trainer.families import SCOPES
 from trainer.lifelong.methods import find_methods
 from trainer.training.settings import FineTuningSettings
 
@@ -175,9 +176,11 @@ def _wrong_values(location: str, settings: Mapping[str, Any]) -> Iterator[str]:
     """
     if "method" not in settings:
         return
-    if settings["method"] not in METHODS:
+    if settings["method"] not in list(METHODS):
         yield f"{location} method is {settings['method']!r}; known are {', '.join(METHODS)}"
         return
+    if settings["scope"] not in list(SCOPES):
+        yield f"{location} scope is {settings['scope']!r}; known are {', '.join(SCOPES)}"
     merge = {name: settings[name] for name in ("lam", "density") if settings.get(name) is not None}
     try:
         METHODS[settings["method"]].check(merge, vectors=1)

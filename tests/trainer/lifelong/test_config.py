@@ -73,6 +73,8 @@ def test_paths_do_not_depend_on_the_working_directory(tmp_path, monkeypatch):
         ("density = 0.2", "density = 2", r"\[settings.ties\] density is 2; expected a number above 0 and at most 1"),
         ("density = 0.2", "lam = 99", r"\[settings.ties\] lam is 99; expected a number from -10 to 10"),
         ("density = 0.2", 'method = "tie"', r"\[settings.ties\] method is 'tie'; known are breadcrumbs"),
+        ("density = 0.2", 'scope = "ears"', r"\[settings.ties\] scope is 'ears'; known are acoustic, all, encoder"),
+        ("density = 0.2", 'scope = ["all"]', r"\[settings.ties\] scope is \['all'\]; known are"),
         ("seeds = [0, 1]", "seeds = [0, -1]", "seeds: a seed is -1; expected a whole number from 0"),
         ("seeds = [0, 1]", "seeds = [5000000]", "seeds: a seed is 5000000; expected a whole number from 0 to 4000000"),
         ("seeds = [0, 1]", "seeds = []", "seeds must not be empty"),

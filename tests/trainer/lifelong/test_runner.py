@@ -216,6 +216,15 @@ def test_settings_reach_the_fine_tuning(experiment, tmp_path, monkeypatch):
     assert seen == [FineTuningSettings(epochs=1, learning_rate=1e-2, scope="lora", target_loss=0.0, seed=1)]
 
 
+def test_an_edit_of_the_encoder_changes_nothing_else(experiment, tmp_path):
+    one = replace(experiment, methods=["task-arithmetic"], settings={"task-arithmetic": {"scope": "encoder"}})
+    run(one, tmp_path, silent, 2)
+    edit = TaskVector.load(tmp_path / "cells" / "task-arithmetic" / "seed-0" / "memory" / "1.safetensors").tensors
+    changed = {name for name, tensor in edit.items() if np.any(tensor)}
+    assert changed
+    assert all("encoder" in name.split(".") for name in changed)
+
+
 def test_results_never_replace_a_manifest(experiment, manifests, tmp_path):
     mine = tmp_path / "results.json"
     mine.write_text(manifests["third"].read_text())

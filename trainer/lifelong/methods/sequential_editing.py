@@ -16,14 +16,19 @@ SEQUENTIAL_EDITING = "arXiv 2406.17935"
 @lifelong_method("dare", paper="arXiv 2311.03099", method="dare_linear", lam=0.4, density=0.5)
 @lifelong_method("dare-ties", paper="arXiv 2311.03099", method="dare_ties", lam=0.4, density=0.5)
 @lifelong_method("weight-average", paper="arXiv 2109.01903, at one half", method="task_arithmetic", lam=0.5)
-def merge(step: Step, *, method: str = "ties", lam: float = 0.6, density: float | None = None) -> Tensors:
-    """Merges the task vector into the previous weights; stores the merged part, so that the edit can be reverted."""
+def merge(
+    step: Step, *, method: str = "ties", lam: float = 0.6, density: float | None = None, scope: str = "all"
+) -> Tensors:
+    """Merges the task vector into the previous weights; stores the merged part, so that the edit can be reverted.
+
+    `scope` is that of the fine-tuning, a key of `trainer.families.SCOPES`; `asr-edge adapt` trains "encoder".
+    """
     settings: dict[str, float] = {"lam": lam}
     if density is not None:
         settings["density"] = density
     if "seed" in METHODS[method].settings:
         settings["seed"] = step.seed
-    return _merged(step, method, settings)
+    return _merged(step, method, settings, scope)
 
 
 @lifelong_method("1/t-average", paper="arXiv 2403.02951")
@@ -32,8 +37,8 @@ def running_average(step: Step) -> Tensors:
     return _merged(step, "task_arithmetic", {"lam": 1 / (step.number + 1)})
 
 
-def _merged(step: Step, method: str, settings: dict[str, float]) -> Tensors:
-    tuned = step.finetune(step.theta, step.training)
+def _merged(step: Step, method: str, settings: dict[str, float], scope: str = "all") -> Tensors:
+    tuned = step.finetune(step.theta, step.training, scope=scope)
     origin = Origin(
         family=step.bundle.family,
         base=step.bundle.weights_hash,
