@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -19,6 +19,7 @@ from device_app.audio.samples import Samples
 from device_app.data.terms import Term
 from device_app.recognition.families import Recogniser
 from device_app.recognition.results import Recognition
+from editing.errors import AsrEdgeError
 
 # Seconds after two calls at once in which a call counts as one of several. Between two segments, a client reads audio
 # and looks for speech, and must not seem to have left.
@@ -57,26 +58,42 @@ class Callers:
 class SharedCoresRecogniser:
     """A `device_app.recognition.families.Recogniser` that uses several threads for a segment if there is one caller."""
 
-    def __init__(self, alone: Recogniser, together: Recogniser, callers: Callers | None = None) -> None:
+    def __init__(
+        self, alone: Recogniser, load_together: Callable[[], Recogniser], callers: Callers | None = None
+    ) -> None:
         """
         Args:
             alone: the model, loaded with the threads that one segment may use.
-            together: the same model, loaded with one thread.
+            load_together: loads the same model with one thread. It is called when there are several callers for the
+                first time, because the second copy takes 60 MB.
             callers: the counter that recognisers of the same model share; None makes one.
         """
-        self._alone, self._together = alone, together
+        self._alone, self._load_together = alone, load_together
         self._callers = callers or Callers()
+        self._loaded: Recogniser | None = None
+        self._loading = threading.Lock()
 
     def recognise(self, audio: Samples, *, is_draft: bool = False) -> Recognition:
         with self._callers.call() as is_only:
             return (self._alone if is_only else self._together).recognise(audio, is_draft=is_draft)
 
+    @property
+    def _together(self) -> Recogniser:
+        """The model with one thread; the other one if its files are no longer there, as after an update."""
+        with self._loading:
+            if self._loaded is None:
+                try:
+                    self._loaded = self._load_together()
+                except AsrEdgeError:
+                    return self._alone
+            return self._loaded
+
     def log_probabilities(self, audio: Samples, text: str) -> NDArray[np.float32]:
-        return self._together.log_probabilities(audio, text)
+        return self._alone.log_probabilities(audio, text)
 
     def with_keyterms(self, keyterms: Sequence[Term | str]) -> SharedCoresRecogniser:
-        alone, together = self._alone.with_keyterms(keyterms), self._together.with_keyterms(keyterms)
-        return SharedCoresRecogniser(alone, together, self._callers)
+        alone = self._alone.with_keyterms(keyterms)
+        return SharedCoresRecogniser(alone, lambda: self._together.with_keyterms(keyterms), self._callers)
 
     def text_loss(self, log_probabilities: NDArray[np.float32], text: str) -> float | None:
-        return self._together.text_loss(log_probabilities, text)
+        return self._alone.text_loss(log_probabilities, text)

@@ -7,6 +7,7 @@ import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -58,7 +59,8 @@ class Transcriber:
             folder: folder of baked graphs to use; None bakes the bundle, or finds its baked graphs.
             options: decoding options.
             is_shared: whether several threads use the object at the same time. A segment is then recognised with one
-                thread while there are others, and with `threads` if it is the only one. Takes 30 MB more memory.
+                thread while there are others, and with `threads` if it is the only one. The first time that there are
+                others, the model is loaded once more (60 MB).
 
         Raises:
             BadInputError: an argument is of another type or out of range, or the family does not support one of the
@@ -74,9 +76,10 @@ class Transcriber:
         self.language = bundle.language  # of the text, a code of ISO 639
         self._options = options
         threads = threads or default_threads()
-        self._recogniser: Recogniser = family.load(bundle, self._folder, threads, options)
+        load = partial(family.load, bundle, self._folder, options=options)
+        self._recogniser: Recogniser = load(threads=threads)
         if is_shared and threads > 1:
-            self._recogniser = SharedCoresRecogniser(self._recogniser, family.load(bundle, self._folder, 1, options))
+            self._recogniser = SharedCoresRecogniser(self._recogniser, partial(load, threads=1))
         self._replace_words = Replacer(options.replacements)
         self._voice = VoiceActivity()
 

@@ -8,6 +8,7 @@ from device_app import Transcriber, embedded_bundle
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.recognition.results import Recognition
 from device_app.recognition.shared_cores import Callers, SharedCoresRecogniser
+from editing.errors import BundleError
 
 AUDIO = np.zeros(1600, np.float32)
 
@@ -35,7 +36,7 @@ class Named:
 
 
 def test_the_only_segment_has_all_threads():
-    recogniser = SharedCoresRecogniser(Named("alone"), Named("together"))
+    recogniser = SharedCoresRecogniser(Named("alone"), lambda: Named("together"))
     assert [recogniser.recognise(AUDIO).text for _ in range(2)] == ["alone", "alone"]
 
 
@@ -43,7 +44,7 @@ def test_the_only_segment_has_all_threads():
 def test_a_segment_beside_another_has_one_thread_also_with_other_keyterms(hold_s):
     end = threading.Event()
     first = Named("alone", end)
-    recogniser = SharedCoresRecogniser(first, Named("together"), Callers(hold_s))
+    recogniser = SharedCoresRecogniser(first, lambda: Named("together"), Callers(hold_s))
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(recogniser.recognise, AUDIO)
         assert first.began.wait(30)
@@ -55,12 +56,29 @@ def test_a_segment_beside_another_has_one_thread_also_with_other_keyterms(hold_s
     assert later == ("together with Quito" if hold_s else "alone with Quito")
 
 
+def test_the_second_copy_is_loaded_once_and_the_first_serves_if_its_files_are_gone():
+    loaded = []
+
+    def load():
+        if not loaded:
+            loaded.append(None)
+            raise BundleError("the files are gone")
+        loaded.append(Named("together"))
+        return loaded[-1]
+
+    callers = Callers()
+    recogniser = SharedCoresRecogniser(Named("alone"), load, callers)
+    with callers.call():
+        assert [recogniser.recognise(AUDIO).text for _ in range(3)] == ["alone", "together", "together"]
+    assert len(loaded) == 2
+
+
 def test_a_failed_segment_does_not_count():
     class Failing(Named):
         def recognise(self, audio, *, is_draft=False):
             raise RuntimeError
 
-    failing = SharedCoresRecogniser(Failing("alone"), Named("together"))
+    failing = SharedCoresRecogniser(Failing("alone"), lambda: Named("together"))
     for _ in range(2):
         with pytest.raises(RuntimeError):  # of the recogniser for a caller that is alone
             failing.recognise(AUDIO)
