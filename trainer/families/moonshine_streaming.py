@@ -33,21 +33,8 @@ def build(config: Mapping[str, Any], attention: str = "eager") -> MoonshineStrea
     return MoonshineStreamingForConditionalGeneration(settings).eval()
 
 
-def prepare(model: MoonshineStreamingForConditionalGeneration) -> None:
-    """Cuts inputs of convolutions to the frames that they use; the encoder's masks leave padding out.
-
-    The gradient of the weights in bfloat16 (torch 2.11 on a CPU with AMX) reads memory behind the input where a stride
-    leaves its last frame unused: it was NaN in most updates of a small model.
-    """
-    for convolution in (model.model.encoder.embedder.conv1, model.model.encoder.embedder.conv2):
-        convolution.register_forward_pre_hook(_used_frames)
-
-
-def _used_frames(convolution: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """The inputs of a causal convolution, (batch, channels, frames) first, without the frames that it does not use."""
-    hidden, *others = inputs
-    unused = (hidden.shape[2] + convolution.left_pad - convolution.kernel_size[0]) % convolution.stride[0]
-    return hidden[:, :, : hidden.shape[2] - unused], *others
+def prepare(_model: MoonshineStreamingForConditionalGeneration) -> None:
+    """Does nothing: the encoder's masks leave padding out."""
 
 
 def features(model: MoonshineStreamingForConditionalGeneration, audio: torch.Tensor) -> torch.Tensor:

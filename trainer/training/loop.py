@@ -30,6 +30,9 @@ from trainer.training.model import Adapters, Penalty, TrainableModel
 from trainer.training.settings import FineTuningSettings, schedule
 
 RECENT_UPDATES = 10  # whose mean loss is reported
+# Updates in a row that may be left out because their gradient is not finite. With bfloat16 on a CPU with AMX (torch
+# 2.11), one fine-tuning had a weight that was NaN, but none when it was repeated with the same recordings and seed.
+MAX_SKIPPED = 2
 
 
 @dataclass(frozen=True)
@@ -204,6 +207,7 @@ class Updater:
         self._model, self._settings, self._group = model, settings, group
         self._distillation, self._penalty = distillation, penalty
         self.optimizer = torch.optim.AdamW(model.trained.values(), settings.learning_rate, weight_decay=0.0, fused=True)
+        self._skipped = 0  # updates in a row, up to the last one
         self._graphs: GraphedGradients | None = None
         has_plain_loss = penalty is None and model.merge_adapters is None  # all that the graphs compute
         if model.device == "cuda" and has_plain_loss and families.has_padded_logits(model.family):
@@ -229,10 +233,27 @@ class Updater:
                 "Check the recordings and their texts for outliers: 'asr-edge dataset show' lists them"
             )
         self._group.all_reduce(self._model.trained.values(), self._model.changing.values())
-        torch.nn.utils.clip_grad_norm_(self._model.trained.values(), settings.clip)
-        self.optimizer.step()
+        norm = torch.nn.utils.clip_grad_norm_(self._model.trained.values(), settings.clip)
+        if torch.isfinite(norm):
+            self.optimizer.step()
+            self._skipped = 0
+        else:
+            self._skip(update)
         self.optimizer.zero_grad(set_to_none=self._graphs is None)
         return loss, tokens
+
+    def _skip(self, update: Update) -> None:
+        """Counts an update whose gradient is not finite, and is therefore left out, as `torch.amp.GradScaler` does.
+
+        Raises:
+            TrainingError: it is one too many in a row.
+        """
+        self._skipped += 1
+        if self._skipped > MAX_SKIPPED:
+            raise TrainingError(
+                f"the gradient is not a number in {self._skipped} updates in a row, up to update {update.step}; "
+                "nothing was changed. Check the recordings and their texts for outliers: 'asr-edge dataset show' lists them"
+            )
 
     def _accumulate_gradients(self, update: Update, microbatches: Sequence[Microbatch]) -> tuple[float, int]:
         self._model.train()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from editing.errors import BadInputError, one_line
 from export.bundle import Bundle
 from trainer import families
+from trainer.strided_convolutions import cut_unused_frames
 from trainer.training.data import TrainingUtterance, batches
 from trainer.training.loader import Microbatch
 from trainer.training.settings import FineTuningSettings
@@ -77,6 +78,8 @@ class TrainableModel:
         families.load_weights(network, weights)
         family.prepare(network)
         merge_adapters = adapters(network) if adapters is not None else None
+        if device == "cpu":
+            cut_unused_frames(network)
         network.to(device)
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(_is_trained(name, settings))

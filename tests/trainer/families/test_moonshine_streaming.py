@@ -24,6 +24,7 @@ from tests.conftest import built_once
 from trainer import families
 from trainer.convert import convert
 from trainer.families import moonshine_streaming
+from trainer.strided_convolutions import cut_unused_frames
 from trainer.training.data import TrainingUtterance
 from trainer.training.finetuning import finetune
 from trainer.training.settings import FineTuningSettings
@@ -193,7 +194,7 @@ def test_convolutions_get_only_frames_that_they_use(converted):
     whole, prepared = (moonshine_streaming.build(converted.config) for _ in range(2))
     for model in (whole, prepared):
         families.load_weights(model, converted.weights())
-    moonshine_streaming.prepare(prepared)
+    cut_unused_frames(prepared)
     lengths = []
     for convolution in (prepared.model.encoder.embedder.conv1, prepared.model.encoder.embedder.conv2):
         convolution.register_forward_pre_hook(lambda _module, inputs: lengths.append(inputs[0].shape[2]))

@@ -221,6 +221,24 @@ def test_a_loss_that_is_not_finite_is_an_error(run_finetuning, monkeypatch):
         run_finetuning()
 
 
+@pytest.mark.parametrize(("bad", "ends"), [({1}, False), ({0, 2}, False), ({0, 1, 2}, True)])
+def test_updates_with_a_gradient_that_is_not_finite_are_left_out(run_finetuning, monkeypatch, bad, ends):
+    loss, calls = families.moonshine.loss, iter(range(1000))
+
+    def with_bad_gradients(model, *inputs, **more):
+        total, tokens = loss(model, *inputs, **more)
+        if model.training and next(calls) in bad:
+            total = total + (0 * total).sqrt()  # + 0, but its gradient is 0 times infinity
+        return total, tokens
+
+    monkeypatch.setattr(families.moonshine, "loss", with_bad_gradients)
+    if ends:
+        with pytest.raises(TrainingError, match="gradient is not a number in 3 updates in a row, up to update 2"):
+            run_finetuning()
+    else:
+        assert all(np.isfinite(tensor).all() for tensor in run_finetuning().weights.values())
+
+
 def test_out_of_memory_is_an_error_with_a_remedy(run_finetuning, monkeypatch):
     def exhausted(*_, **__):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 TB")
