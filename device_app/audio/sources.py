@@ -202,15 +202,33 @@ def check_outputs(
     inputs = [*(one.path or STDIN_DEVICE for one in recordings), *others]
     refuse_overwriting(targets or [STDOUT_DEVICE], inputs)
     for target in targets:
-        if target.is_file() and not is_stream(target) and is_recording(target):
-            raise BadInputError(
-                f"{target}: is a recording, which would be overwritten; nothing was changed. Name another file"
-            )
+        _refuse_recording(target)
         if target.suffix.lower() in SUFFIXES and not is_stream(target):
             raise BadInputError(
                 f"{target}: has the name of a recording, but a transcript is text; write {target.with_suffix('.txt')}"
             )
         check_output(target, overwrite=overwrite)
+
+
+def check_file_output(path: Path, *, overwrite: bool = False) -> None:
+    """Checks that an output replaces no recording, and `device_app.outputs.check_output`.
+
+    Args:
+        path: a file that will be written; it need not exist.
+        overwrite: an existing file may be replaced, but never a recording or a file in the data folder.
+
+    Raises:
+        BadInputError: it would replace one of them; nothing was changed.
+    """
+    _refuse_recording(path)
+    check_output(path, overwrite=overwrite)
+
+
+def _refuse_recording(path: Path) -> None:
+    if path.is_file() and not is_stream(path) and is_recording(path):
+        raise BadInputError(
+            f"{path}: is a recording, which would be overwritten; nothing was changed. Name another file"
+        )
 
 
 def output_paths(recordings: Sequence[Recording], output: str, suffix: str) -> list[Path]:

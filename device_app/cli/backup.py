@@ -28,12 +28,12 @@ def backup(
 
     Other commands may run meanwhile. Keep the file as private as your recordings.
     """
+    from device_app.audio.sources import check_file_output
     from device_app.backup.create import back_up, size_of_data
-    from device_app.outputs import check_output
     from editing.errors import BadInputError
     from editing.files import check_writable, is_stream
 
-    check_output(file, overwrite=overwrite)
+    check_file_output(file, overwrite=overwrite)
     if is_stream(file):
         raise BadInputError(f"{file}: a backup is written only to a regular file; nothing was changed")
     check_writable(file, makes_folder=False)

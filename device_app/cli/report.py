@@ -27,9 +27,9 @@ def report(
     from device_app.adaptation.history import measure_versions, transfer_metrics
     from device_app.adaptation.report.measure import measure_history
     from device_app.adaptation.report.page import check_html, render
+    from device_app.audio.sources import check_file_output
     from device_app.data.store import Store
     from device_app.evaluation.plots import check_picture
-    from device_app.outputs import check_output
     from editing.files import check_writable
 
     if picture is not None:
@@ -37,7 +37,7 @@ def report(
     if html is not None:
         check_html(html)
     for output in filter(None, (picture, html)):  # before the measurement, which may take long
-        check_output(output, overwrite=overwrite)
+        check_file_output(output, overwrite=overwrite)
         check_writable(output, makes_folder=False)
     ledger = open_ledger(model)
     options.tell(

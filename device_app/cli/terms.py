@@ -111,16 +111,17 @@ def export(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Write the list as a text file that 'terms import' and --terms read."""
+    from device_app.audio.sources import check_file_output
     from device_app.data.terms import stored_terms, written_terms
-    from device_app.outputs import check_output
-    from editing.files import write_atomically
+    from editing.files import check_writable, write_atomically
 
     listed = stored_terms()
     text = written_terms(listed.terms, listed.replacements)
     if output is None or str(output) == "-":
         print_text(text)
     else:
-        check_output(output, overwrite=overwrite)
+        check_file_output(output, overwrite=overwrite)
+        check_writable(output, makes_folder=False)
         write_atomically(output, text.encode())
 
 

@@ -16,7 +16,6 @@ from device_app.cli.terminal.listening import listen
 from device_app.cli.terminal.progress import progress
 from device_app.cli.terminal.term_usage import counting_terms
 from device_app.data.names import DEFAULT_DOMAIN
-from device_app.outputs import check_output
 from device_app.recognition.writers import Format
 from editing.errors import AsrEdgeError, BadInputError, counted
 
@@ -112,7 +111,9 @@ def transcribe(
         else:
             _check_live(form, skip_existing)
             if output is not None:
-                check_output(Path(output), overwrite=overwrite)
+                from device_app.audio.sources import check_file_output
+
+                check_file_output(Path(output), overwrite=overwrite)
             listen(form, device, silence, lambda: load(threads), on_segment, saver, output)
 
 

@@ -26,11 +26,11 @@ def export(
     model: options.Model = None,
 ) -> None:
     """Write an edit's task vector to a file: weight differences, no recordings, no texts."""
+    from device_app.audio.sources import check_file_output
     from device_app.models.vector_export import vector_of_edit
-    from device_app.outputs import check_output
     from editing.files import check_writable, is_stream, write_atomically
 
-    check_output(file, overwrite=overwrite)
+    check_file_output(file, overwrite=overwrite)
     check_writable(file, makes_folder=False)
     vector = vector_of_edit(open_ledger(model), edit, density)
     data = vector.to_bytes()

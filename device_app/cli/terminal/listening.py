@@ -56,7 +56,7 @@ def listen(
     from device_app.audio.vad import SegmentSettings
 
     transcriber = load()
-    with _writer(output) as write, Microphone(device) as microphone:
+    with Microphone(device) as microphone, _writer(output) as write:  # no microphone: the file stays as it is
         screen = _Screen(form, on_segment, saver, write, microphone)
         stream = transcriber.stream(
             microphone.sample_rate,

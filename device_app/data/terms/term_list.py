@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from device_app.data.names import is_permitted, one_spaced
+from device_app.data.text_files import read_text, split_lines
 from device_app.paths import data_folder
 from editing.errors import BadInputError, StorageError
 from editing.files import cannot_read, write_atomically
-from editing.json_text import JSONTextError, check_format_version, read_bounded, read_json
+from editing.json_text import MAX_BYTES, JSONTextError, check_format_version, read_json
 from editing.lock import locked
 from editing.privacy import make_folder
 
@@ -119,23 +120,22 @@ def read_terms(path: Path) -> tuple[list[Term], list[Replacement]]:
     """Reads a text file with one term a line; "#" begins a comment line.
 
     After a tab a line may have a weight, or "->" and what to write instead of its words: then it is a replacement.
+    Tabs at the end of a line, which spreadsheets write for empty cells, are ignored.
 
     Raises:
         BadInputError: it cannot be read, or a line is neither; the text names the line.
     """
-    try:
-        lines = read_bounded(path).decode("utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise BadInputError(f"{path}: cannot be read as a list of terms ({reason})") from error
+    lines = split_lines(read_text(path, MAX_BYTES))
     terms: list[Term] = []
     replacements: list[Replacement] = []
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
             continue
         location = f"{path}, line {number}"
-        text, has_more, more = line.partition("\t")
+        text, has_more, more = line.rstrip().partition("\t")
         try:
+            if not text.strip():
+                raise BadInputError("it begins with a tab; write the term before the tab")
             if more.startswith(ARROW):
                 replacements.append(Replacement(text, more.removeprefix(ARROW)))
             else:

@@ -177,6 +177,29 @@ def test_a_picture_and_a_vector_replace_a_file_only_with_overwrite(home_adapted)
     assert b"of the entries" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "command",
+    [("terms", "export", "-o"), ("backup",), ("vector", "export", 1), ("transcribe", "-o")],
+    ids=lambda command: command[0],
+)
+@pytest.mark.parametrize("name", ["fio.wav", "talk"])
+def test_no_command_replaces_a_recording(recording, command, name):
+    Path(recording).replace(name)
+    before = contents()
+    done = call(*command, name, "--overwrite", code=1)
+    assert done.stderr == f"asr-edge: {name}: is a recording, which would be overwritten; nothing was changed. " + (
+        "Name another file\n"
+    )
+    assert contents() == before
+
+
+def test_a_file_stays_as_it_is_if_there_is_no_microphone(recording):
+    Path("notes.txt").write_text("mine")
+    done = call("transcribe", "--model", "tiny", "-o", "notes.txt", "--overwrite", "--device", "no such one", code=1)
+    assert done.stderr.count("\n") == 1
+    assert Path("notes.txt").read_text() == "mine"
+
+
 # Folders
 
 
@@ -187,8 +210,11 @@ def test_a_folder_is_made_only_if_the_output_is_a_folder(home_adapted):
         ("transcribe", recording, "-o", "new/out.txt"),
         ("report", "--picture", "new/matrix.png"),
         ("vector", "export", 1, "new/vector.safetensors"),
+        ("terms", "export", "-o", "new/terms.txt"),
+        ("backup", "new/backup"),
     ):
-        done = call(*command, "--model", "tiny", code=1)
+        model = ("--model", "tiny") if command[0] in ("transcribe", "report", "vector") else ()
+        done = call(*command, *model, code=1)
         assert "cannot be written (no such folder: new); nothing was changed" in done.stderr
     assert sorted(Path().rglob("*")) == before
     transcribe(recording, "-o", "new/deep/")

@@ -60,7 +60,7 @@ def test_a_list_is_exported_and_imported(empty_home):
 
 
 def test_a_missing_file_and_a_missing_term_are_errors(empty_home):
-    assert "missing.txt: cannot be read as a list of terms" in call("terms", "import", "missing.txt", code=1).stderr
+    assert "missing.txt: cannot be read as text" in call("terms", "import", "missing.txt", code=1).stderr
     assert "'Leeds' is not in the list" in call("terms", "remove", "Leeds", code=1).stderr
     assert "no letter and no digit" in call("terms", "add", "Leeds", "--", "-", code=1).stderr
     assert not (empty_home / "terms.json").exists()

@@ -93,7 +93,9 @@ def test_comments_and_empty_lines_are_no_terms(tmp_path):
         (b"a" * 101, "line 2: a term of 101 characters"),
         (b"a\x1bb", r"line 2: the term has the character '\\x1b'"),
         (b"...\t-> a", "line 2: .* each word needs a letter"),
-        (b"\xff", "cannot be read as a list of terms"),
+        (b"\t2", "line 2: it begins with a tab"),
+        (b"\t-> 2", "line 2: it begins with a tab"),
+        (b"M\xfcnchen", "line 2 is not UTF-8; convert the file, for instance: iconv -f ISO-8859-1 -t UTF-8"),
     ],
 )
 def test_a_faulty_file_is_reported_with_its_line(tmp_path, line, message):
@@ -101,8 +103,23 @@ def test_a_faulty_file_is_reported_with_its_line(tmp_path, line, message):
     path.write_bytes(b"Leeds\n" + line + b"\n")
     with pytest.raises(BadInputError, match=message):
         read_terms(path)
-    with pytest.raises(BadInputError, match="cannot be read as a list of terms"):
+    with pytest.raises(BadInputError, match="cannot be read as text"):
         read_terms(tmp_path / "missing.txt")
+
+
+def test_a_file_in_another_encoding_is_reported_with_the_remedy(tmp_path):
+    path = tmp_path / "terms.txt"
+    path.write_bytes("München\n".encode("utf-16"))
+    with pytest.raises(BadInputError, match="iconv -f UTF-16 -t UTF-8"):
+        read_terms(path)
+
+
+def test_tabs_at_the_end_of_a_line_are_ignored(tmp_path):
+    path = tmp_path / "terms.txt"
+    path.write_bytes(b"Leeds\t\r\nHuesca\t2\t\t\r\n\t\r\num\t->\t\r\n")
+    found, replacements = read_terms(path)
+    assert [(one.text, one.weight) for one in found] == [("Leeds", 1.0), ("Huesca", 2.0)]
+    assert [(one.pattern, one.text) for one in replacements] == [("um", "")]
 
 
 def test_the_file_has_its_format_version(empty_home):
