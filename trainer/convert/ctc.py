@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
-import torch
 from transformers import AutoConfig, AutoModelForCTC
 from transformers.models.auto.modeling_auto import MODEL_FOR_CTC_MAPPING_NAMES
 
@@ -25,6 +24,7 @@ from trainer import families
 from trainer.bundle_writer import write_bundle
 from trainer.convert import Checkpoint
 from trainer.families import auto_ctc, conformer_ctc
+from trainer.pretrained import load_pretrained
 from trainer.vocabulary import subword_tokenizer
 
 PARAKEET = "parakeet_ctc"
@@ -41,13 +41,11 @@ def convert(checkpoint: Checkpoint, out: Path) -> Bundle:
     folder = checkpoint.folder
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        model = AutoModelForCTC.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
-        )
     except (OSError, ValueError, KeyError) as error:
         raise BadInputError(
             f"{checkpoint.source}: is not a CTC model of transformers with safetensors weights ({first_line(error)})"
         ) from error
+    model = load_pretrained(AutoModelForCTC, folder, checkpoint.source, "a CTC model of transformers")
     is_parakeet = config.model_type == PARAKEET
     tokenizer, architecture = (_parakeet if is_parakeet else _from_wav2vec2)(folder, config)
     family = conformer_ctc if is_parakeet else auto_ctc

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import tokenizers
-import torch
 from transformers import MoonshineStreamingForConditionalGeneration
 
 from device_app.audio.samples import SAMPLE_RATE
@@ -18,6 +17,7 @@ from trainer import families
 from trainer.bundle_writer import write_bundle
 from trainer.convert import Checkpoint
 from trainer.families import moonshine_streaming
+from trainer.pretrained import load_pretrained
 
 MODEL_TYPES = frozenset({"moonshine_streaming"})
 VERIFIED = 2  # recordings on which the tokens are compared with those of transformers
@@ -39,15 +39,14 @@ def convert(checkpoint: Checkpoint, out: Path) -> Bundle:
     Raises:
         BadInputError: files are missing or damaged, or the network has parts that the published ones have not.
     """
+    original = load_pretrained(
+        MoonshineStreamingForConditionalGeneration, checkpoint.folder, checkpoint.source, "a Moonshine Streaming model"
+    )
     try:
-        original = MoonshineStreamingForConditionalGeneration.from_pretrained(
-            checkpoint.folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
-        )
         tokenizer = tokenizers.Tokenizer.from_file(str(checkpoint.folder / TOKENIZER))
     except Exception as error:  # tokenizers raises bare Exception
         raise BadInputError(
-            f"{checkpoint.source}: is not a Moonshine Streaming model with safetensors weights and tokenizer.json "
-            f"({first_line(error)})"
+            f"{checkpoint.source}: tokenizer.json cannot be read ({first_line(error)}); download it again"
         ) from error
     settings = original.config
     encoder = settings.encoder_config

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
-import torch
 from transformers import WhisperForConditionalGeneration
 
 from device_app.data.manifest import read_manifest
@@ -20,6 +19,7 @@ from trainer import families
 from trainer.bundle_writer import write_bundle
 from trainer.convert import Checkpoint
 from trainer.families import whisper
+from trainer.pretrained import load_pretrained
 
 MODEL_TYPES = frozenset({"whisper"})
 MULTILINGUAL = 51865  # from this size on, the vocabulary is that of the models of several languages
@@ -39,15 +39,12 @@ def convert(checkpoint: Checkpoint, out: Path) -> Bundle:
         BadInputError: files are missing or damaged, or the model does not know the language.
     """
     folder = checkpoint.folder
+    original = load_pretrained(WhisperForConditionalGeneration, folder, checkpoint.source, "a Whisper model")
     try:
-        original = WhisperForConditionalGeneration.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
-        )
         tokenizer = tokenizers.Tokenizer.from_file(str(folder / TOKENIZER))
     except Exception as error:  # tokenizers raises bare Exception
         raise BadInputError(
-            f"{checkpoint.source}: is not a Whisper model with safetensors weights and tokenizer.json "
-            f"({first_line(error)})"
+            f"{checkpoint.source}: tokenizer.json cannot be read ({first_line(error)}); download it again"
         ) from error
     settings = {key: getattr(original.config, key) for key in KEPT}
     generation = _generation(folder)
