@@ -96,8 +96,9 @@ def find_bundle(model: str | Path | None) -> Bundle:
     if folder is None or not folder.is_dir():
         shown = one_line(str(model) if model and isinstance(model, str | Path) else repr(model))
         names = ", ".join(model_names())
-        remedy = f"; 'asr-edge model pull {shown}' installs it" if PUBLISHED.fullmatch(shown) else ""
-        raise BundleError(f"{shown}: neither an installed model ({names}) nor a folder with a bundle{remedy}")
+        is_published = PUBLISHED.fullmatch(shown)
+        remedy = f"'asr-edge model pull {shown}' installs it" if is_published else "'asr-edge model list' shows all"
+        raise BundleError(f"{shown}: neither an installed model ({names}) nor a folder with a bundle; {remedy}")
     return Bundle.open(folder)
 
 

@@ -196,7 +196,9 @@ def _remedy() -> str:
 
 def _checked_name(name: str) -> str:
     if Path(name).name != name or name == "embedded" or not re.fullmatch(r"\w[\w.-]*", name):
-        raise BadInputError(f"{name!r} cannot be a model's name")
+        raise BadInputError(
+            f"{name!r} cannot be a model's name: letters, digits, points and hyphens can, such as 'moonshine-base'"
+        )
     if (models_folder() / name).exists():
         raise BadInputError(
             f"{name}: already installed in {models_folder() / name}; delete that folder to pull it again"

@@ -238,7 +238,8 @@ def test_a_configuration_that_is_no_configuration(run, copied_bundle, config):
 def test_a_model_that_is_not_there(run):
     done = run("transcribe", RECORDINGS / "invalid.flac", "--model", "nonsense")
     assert done.returncode == 1
-    assert done.stderr == "asr-edge: nonsense: neither an installed model (embedded) nor a folder with a bundle\n"
+    reason = "neither an installed model (embedded) nor a folder with a bundle"
+    assert done.stderr == f"asr-edge: nonsense: {reason}; 'asr-edge model list' shows all\n"
 
 
 def test_standard_input_that_is_empty_or_text(run):

@@ -252,7 +252,8 @@ class Updater:
         if self._skipped > MAX_SKIPPED:
             raise TrainingError(
                 f"the gradient is not a number in {self._skipped} updates in a row, up to update {update.step}; "
-                "nothing was changed. Check the recordings and their texts for outliers: 'asr-edge dataset show' lists them"
+                "nothing was changed. Check the recordings and their texts for outliers: "
+                "'asr-edge dataset show' lists them"
             )
 
     def _accumulate_gradients(self, update: Update, microbatches: Sequence[Microbatch]) -> tuple[float, int]:
