@@ -87,7 +87,8 @@ def main() -> None:
     bundle = embedded_bundle()
     base = bundle.weights()
     origin = Origin(bundle.family, bundle.weights_hash, "membership", len(parts["trained"]), 0.0)
-    found = finetune_for_training_set(TrainingSet(bundle, parts["trained"], [], origin), FineTuningSettings())
+    settings = FineTuningSettings(scope="encoder")  # of `asr-edge adapt`
+    found = finetune_for_training_set(TrainingSet(bundle, parts["trained"], [], origin), settings)
     adapted = apply(base, found.vector.trimmed(DENSITY).as_stored().tensors)
     before = {name: losses(bundle, base, lines) for name, lines in parts.items() if lines}
     after = {name: losses(bundle, adapted, lines) for name, lines in parts.items() if lines}
