@@ -192,7 +192,8 @@ def test_a_port_in_use_is_one_line(transcriber, home):
         command = [sys.executable, "-m", "device_app", "serve", "--port", port]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"asr-edge: 127.0.0.1:{port}: cannot listen there")
+    reason = "another program listens there already, perhaps an asr-edge that runs"
+    assert done.stderr.startswith(f"asr-edge: 127.0.0.1:{port}: cannot listen there ({reason}); choose another")
     assert len(done.stderr.splitlines()) == 1
 
 
