@@ -232,7 +232,9 @@ def why_not_listening(error: OSError) -> str:
     """Why `listen` failed, in words."""
     if error.errno == errno.EADDRINUSE:
         return "another program listens there already, perhaps an asr-edge that runs"
-    return error.strerror or str(error)
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "it is not an address of this machine"
+    return (error.strerror or str(error)).partition(" (while attempting")[0]  # Python adds the address
 
 
 def count_connections(plain: socket.socket, connections: Connections) -> ListeningSocket:
