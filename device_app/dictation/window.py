@@ -109,7 +109,9 @@ class WaylandWindow:
             MissingDependencyError: wl-paste is not installed.
         """
         if not shutil.which("wl-paste"):
-            raise MissingDependencyError("reading the selection needs wl-paste: install the package wl-clipboard")
+            raise MissingDependencyError(
+                "reading the selection needs wl-paste; install it: sudo apt install wl-clipboard"
+            )
         return _run(["wl-paste", "--primary", "--no-newline"])
 
 
@@ -127,12 +129,16 @@ def focused_window() -> Window:
         if shutil.which("ydotool"):
             return WaylandWindow("ydotool")
         raise MissingDependencyError(
-            "typing into Wayland windows needs wtype (for Sway, Hyprland) or ydotool (for GNOME, KDE); install it"
+            "typing into Wayland windows needs wtype (for Sway, Hyprland) or ydotool (for GNOME, KDE); "
+            "install it: sudo apt install wtype, or sudo apt install ydotool and then what docs/dictate.md says"
         )
     if not os.environ.get("DISPLAY"):
-        raise MissingDependencyError("there is no desktop to type into (neither WAYLAND_DISPLAY nor DISPLAY is set)")
+        raise MissingDependencyError(
+            "there is no desktop to type into (neither WAYLAND_DISPLAY nor DISPLAY is set); "
+            "run 'asr-edge type' in a terminal of the desktop"
+        )
     if not shutil.which("xdotool"):
-        raise MissingDependencyError("typing into X11 windows needs xdotool; install it")
+        raise MissingDependencyError("typing into X11 windows needs xdotool; install it: sudo apt install xdotool")
     try:
         _run(["xdotool", "getdisplaygeometry"])
     except TypingError as error:
@@ -200,7 +206,9 @@ def _tk_selection() -> str:
     try:
         import tkinter as tk
     except ImportError as error:
-        raise MissingDependencyError("reading the selection needs xclip or xsel; install one of them") from error
+        raise MissingDependencyError(
+            "reading the selection needs xclip or xsel; install one: sudo apt install xclip"
+        ) from error
     try:
         root = tk.Tk()
         try:

@@ -90,7 +90,7 @@ class Clients:
         token = make_token()
         with self._changing() as known:
             if name in known:
-                raise BadInputError(f"{name} has a token already; revoke it first")
+                raise BadInputError(f"{name} has a token already; 'asr-edge service token revoke {name}' revokes it")
             self._write({**known, name: hash_token(token)})
         return token
 
@@ -103,7 +103,8 @@ class Clients:
         """
         with self._changing() as known:
             if name not in known:
-                raise BadInputError(f"{name!r} has no token; there are {', '.join(known) or 'none'}")
+                others = f"these have one: {', '.join(known)}" if known else "no client has one"
+                raise BadInputError(f"{name!r} has no token; {others}")
             self._write({other: hashed for other, hashed in known.items() if other != name})
 
     @contextmanager

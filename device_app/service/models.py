@@ -40,7 +40,7 @@ class UnknownModelError(BadInputError):
     @classmethod
     def of(cls, name: str, names: Iterable[str]) -> Self:
         """The error for a name that is not one of the names."""
-        return cls(f"there is no model {one_line(name, 100)!r}; there are {', '.join(names)}")
+        return cls(f"there is no model {one_line(name, 100)!r}; choose one of: {', '.join(names)}")
 
 
 class TermCounts:

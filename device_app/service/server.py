@@ -19,7 +19,14 @@ from device_app.remote.trusted_hosts import is_loopback
 from device_app.service import ports
 from device_app.service.app import PUBLIC, make_app
 from device_app.service.clients import Clients, service_folder
-from device_app.service.http.connections import BACKLOG, Connections, TrackRequests, count_connections, listen
+from device_app.service.http.connections import (
+    BACKLOG,
+    Connections,
+    TrackRequests,
+    count_connections,
+    listen,
+    why_not_listening,
+)
 from device_app.service.http.logs import LogFormat, configure_logs
 from device_app.service.http.sockets import only_tls_1_3, raise_open_files
 from device_app.service.limits import Limits
@@ -274,7 +281,7 @@ def _listening(
         return listen(host, port, connections)
     except OSError as error:
         raise BadInputError(
-            f"{host}:{port}: cannot listen there ({error.strerror}); choose another {remedy}"
+            f"{host}:{port}: cannot listen there ({why_not_listening(error)}); choose another {remedy}"
         ) from error
 
 

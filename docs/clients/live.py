@@ -16,6 +16,9 @@ def send(socket, audio):
     socket.send('{"type": "finish"}')
 
 
+with wave.open(sys.argv[1]) as audio:
+    if (audio.getsampwidth(), audio.getnchannels()) != (2, 1):
+        sys.exit(f"{sys.argv[1]}: must have 16 bits a sample and one channel")
 with wave.open(sys.argv[1]) as audio, connect(f"{address}?sample_rate={audio.getframerate()}") as socket:
     threading.Thread(target=send, args=(socket, audio)).start()
     for message in map(json.loads, socket):

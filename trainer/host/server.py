@@ -16,7 +16,7 @@ from device_app.paths import data_folder
 from device_app.remote.signatures import Signer
 from device_app.remote.tls import CERTIFICATE, CERTIFICATE_KEY
 from device_app.remote.trusted_hosts import is_loopback
-from device_app.service.http.connections import BACKLOG, Connections, TrackRequests, listen
+from device_app.service.http.connections import BACKLOG, Connections, TrackRequests, listen, why_not_listening
 from device_app.service.http.logs import LogFormat, configure_logs
 from device_app.service.http.sockets import only_tls_1_3, raise_open_files
 from editing.errors import BadInputError
@@ -158,7 +158,8 @@ def serve(
         sockets = listen(address.host, address.port, connections)
     except OSError as error:
         raise BadInputError(
-            f"{address.host}:{address.port}: cannot listen there ({error.strerror}); choose another --host or --port"
+            f"{address.host}:{address.port}: cannot listen there ({why_not_listening(error)}); "
+            "choose another --host or --port"
         ) from error
     raise_open_files()
     logging = logging or Logging()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import socket
 from collections import Counter
@@ -225,6 +226,15 @@ def listen(host: str, port: int, connections: Connections) -> list[socket.socket
     if failed is not None and not sockets:
         raise failed
     return sockets
+
+
+def why_not_listening(error: OSError) -> str:
+    """Why `listen` failed, in words."""
+    if error.errno == errno.EADDRINUSE:
+        return "another program listens there already, perhaps an asr-edge that runs"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "it is not an address of this machine"
+    return (error.strerror or str(error)).partition(" (while attempting")[0]  # Python adds the address
 
 
 def count_connections(plain: socket.socket, connections: Connections) -> ListeningSocket:

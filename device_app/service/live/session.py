@@ -49,23 +49,29 @@ class LiveSession:
             BadAudioError, BadInputError: the rate or `partial_s` is out of range.
         """
         if width not in TYPES or not 1 <= channels <= MOST_CHANNELS:
-            raise ServiceError(400, f"{width} bytes a sample in {channels} channels; expected 2 or 4 bytes in 1 to 8")
+            raise ServiceError(
+                400,
+                f"the audio has {width * 8} bits a sample and {channels} channel(s); "
+                f"expected samples of 16 or 32 bits (integers) and 1 to {MOST_CHANNELS} channels",
+            )
         self._stream = transcriber.stream(sample_rate, partial_s=partial_s)
         self._job, self._rate, self._type, self._channels = job, sample_rate, TYPES[width], channels
+        self._rest = b""  # of a sample that the last block cut
         self.audio_s = 0.0
         self.segments: list[TranscriptSegment] = []
 
     async def feed(self, pcm: bytes) -> list[Update]:
         """Takes the next block of PCM; returns the partial and final texts that it brings.
 
-        Raises:
-            ServiceError: the block is not a whole number of samples of all channels.
+        A block may have any number of bytes, because a client that reads a pipe cuts samples in two. What the last
+        block has of a sample is dropped at the end.
         """
-        if len(pcm) % (self._type.itemsize * self._channels):
-            raise ServiceError(400, f"a block of {len(pcm)} bytes is not a whole number of samples")
-        if not pcm:
+        pcm = self._rest + pcm
+        whole = len(pcm) - len(pcm) % (self._type.itemsize * self._channels)
+        self._rest = pcm[whole:]
+        if not whole:
             return []
-        samples = np.frombuffer(pcm, self._type)
+        samples = np.frombuffer(pcm[:whole], self._type)
         block = samples if self._channels == 1 else samples.reshape(-1, self._channels)
         self.audio_s += len(block) / self._rate
         return self._noted(await self._job.run(lambda: self._stream.feed(block)))

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
 
-from device_app.audio.samples import SAMPLE_RATE
+from device_app.audio.samples import SAMPLE_RATE, SAMPLE_RATES
 from device_app.recognition.results import Update
+from device_app.recognition.transcriber import PARTIAL_S
 from device_app.recognition.writers import segment_record
 from device_app.service.errors import NORMAL, ServiceError, as_service_error, refuse_socket
 from device_app.service.live.session import LiveSession
@@ -18,6 +19,7 @@ from device_app.service.parameters.keyterms import keyterms_of
 from device_app.service.parameters.languages import check_language
 from device_app.service.state import Client, Service, ServiceState
 from editing.json_text import JSONTextError, parse_json
+from editing.ranges import Range
 
 FINISH = "finish"
 
@@ -51,6 +53,8 @@ async def live(
             loaded = await service.model(model)
             check_language(language, loaded.transcriber.language)
             transcriber = await service.transcriber(loaded, keyterms_of(prompt))
+            _check("sample_rate", sample_rate, SAMPLE_RATES)
+            _check("partials", partials, PARTIAL_S)
             session = LiveSession(transcriber, job, sample_rate, partial_s=partials)
             await socket.send_json({"type": "ready", "model": model, "sample_rate": sample_rate})
             try:
@@ -67,6 +71,15 @@ async def live(
         await refuse_socket(socket, as_service_error(error))
     finally:
         service.metrics.live_ended.labels("websocket").inc()
+
+
+def _check(parameter: str, value: float, allowed: Range) -> None:
+    """
+    Raises:
+        ServiceError: the value of the parameter is out of range.
+    """
+    if value not in allowed:
+        raise ServiceError(400, f"{parameter} is {value:.12g}; expected {allowed.expected}", parameter=parameter)
 
 
 async def _blocks(socket: WebSocket, service: ServiceState) -> AsyncIterator[bytes]:

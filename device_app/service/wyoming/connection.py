@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib.metadata import version
 
 from starlette.concurrency import run_in_threadpool
@@ -28,6 +29,24 @@ ATTRIBUTION = Attribution(name="asr-edge", url="")
 LINGER_S = 1.0  # in which what a client still sends after an error is read
 
 
+@dataclass(frozen=True)
+class AudioFormat:
+    """What an event says about audio.
+
+    Attributes:
+        rate: the sample rate in Hz.
+        width: bytes of a sample.
+        channels: the number of channels, which are interleaved.
+    """
+
+    rate: int
+    width: int
+    channels: int
+
+    def __str__(self) -> str:
+        return f"{self.rate} Hz, {self.width * 8} bits and {self.channels} channel(s)"
+
+
 class WyomingConnection:
     """Answers the events of one client."""
 
@@ -45,6 +64,7 @@ class WyomingConnection:
         self._wanted = Transcribe()  # the parameters of the next transcription
         self._place = contextlib.ExitStack()  # of the transcription in progress
         self._session: LiveSession | None = None
+        self._format: AudioFormat | None = None  # of its audio
         self._loaded: Loaded | None = None
         self._has_text = False  # whether a part of the transcript has been sent
 
@@ -55,6 +75,8 @@ class WyomingConnection:
                 await self._answer(event)
             if self._session is not None and self._state.stopping.is_set():
                 await self._finish()
+        except ConnectionError:  # the client has left
+            pass
         except Exception as error:
             await self._refuse(as_service_error(error))
         finally:
@@ -88,7 +110,7 @@ class WyomingConnection:
                 self._wanted = Transcribe.from_event(event)
             elif AudioStart.is_type(event.type):
                 start = AudioStart.from_event(event)
-                await self._begin(start.rate, start.width, start.channels)
+                await self._begin(AudioFormat(start.rate, start.width, start.channels))
             elif AudioChunk.is_type(event.type):
                 await self._feed(AudioChunk.from_event(event))
             elif AudioStop.is_type(event.type):
@@ -96,28 +118,42 @@ class WyomingConnection:
         except (KeyError, TypeError, AttributeError) as error:
             raise ServiceError(400, f"the event {event.type[:30]!r} is not complete") from error
 
-    async def _begin(self, rate: int, width: int, channels: int) -> None:
-        """Begins a transcription; one in progress is dropped. `rate` is in Hz, `width` in bytes of a sample."""
+    async def _begin(self, audio: AudioFormat) -> None:
+        """Begins a transcription; one in progress is dropped."""
         self._place.close()
         job = self._place.enter_context(self._state.live(self._client))
         self._loaded = await self._state.model(self._wanted.name or NAME)
         check_language(self._wanted.language or "", self._loaded.transcriber.language)
         expected = valid_terms([*(self._wanted.transcript_names or ()), *(self._wanted.transcript_terms or ())])
         transcriber = await self._state.transcriber(self._loaded, expected)
-        self._session = LiveSession(transcriber, job, rate, width=width, channels=channels, partial_s=0)
+        self._session = LiveSession(
+            transcriber, job, audio.rate, width=audio.width, channels=audio.channels, partial_s=0
+        )
+        self._format = audio
         self._has_text = False
         await self._write(TranscriptStart(language=self._language))
 
     async def _feed(self, chunk: AudioChunk) -> None:
+        """
+        Raises:
+            ServiceError: the audio has another format than the transcription began with.
+        """
+        audio = AudioFormat(chunk.rate, chunk.width, chunk.channels)
         if self._session is None:
-            await self._begin(chunk.rate, chunk.width, chunk.channels)
+            await self._begin(audio)
+        elif audio != self._format:
+            raise ServiceError(
+                400, f"an audio-chunk has {audio}, but the audio before it {self._format}; send audio-start first"
+            )
         assert self._session is not None  # noqa: S101 - for mypy
         await self._show(await self._session.feed(chunk.audio or b""))
 
     async def _finish(self) -> None:
         """Sends the rest of the text, and the whole of it for clients that do not stream."""
         if self._session is None or self._loaded is None:
+            await self._write(TranscriptStart(language=self._language))
             await self._write(Transcript(text="", language=self._language))
+            await self._write(TranscriptStop())
             return
         await self._show(await self._session.finish())
         transcript = self._session.transcript()

@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from device_app.service.clients import FORMAT_VERSION, Clients
-from editing.errors import StorageError
+from editing.errors import BadInputError, StorageError
 
 
 @pytest.fixture
@@ -29,6 +29,16 @@ def test_a_token_is_found_until_it_is_revoked(clients, path):
     clients.revoke("phone")
     assert clients.find(token) is None
     assert [*clients.hashes()] == ["kitchen"]
+
+
+def test_a_wrong_name_is_answered_with_what_to_do(clients):
+    with pytest.raises(BadInputError, match="'asr-edge service token revoke kitchen' revokes it"):
+        clients.add("kitchen")
+    with pytest.raises(BadInputError, match="'nobody' has no token; these have one: kitchen"):
+        clients.revoke("nobody")
+    clients.revoke("kitchen")
+    with pytest.raises(BadInputError, match="no client has one"):
+        clients.revoke("kitchen")
 
 
 def test_a_file_of_a_later_version_is_not_called_damaged(clients, path):

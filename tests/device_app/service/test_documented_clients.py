@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -47,6 +48,15 @@ def test_the_python_client_prints_the_text(wave, live):
     finals = [line for line in done.stdout.splitlines() if not line.startswith("...")]
     assert " ".join(finals).startswith("The number you have dialed is not in service")
     assert len(done.stdout.splitlines()) > len(finals)
+
+
+@pytest.mark.parametrize(("subtype", "channels"), [("PCM_U8", 1), ("PCM_24", 1), ("PCM_16", 2)])
+def test_the_python_client_refuses_a_file_that_is_not_16_bit_mono(tmp_path, subtype, channels):
+    path = tmp_path / "other.wav"
+    soundfile.write(path, np.zeros((1600, channels)), 16_000, subtype=subtype)
+    done = run([sys.executable, CLIENTS / "live.py", path, "ws://127.0.0.1:9"])
+    assert done.returncode == 1
+    assert done.stderr == f"{path}: must have 16 bits a sample and one channel\n"
 
 
 def test_the_javascript_client_returns_the_text(wave, live, tmp_path):

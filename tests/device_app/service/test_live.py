@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import httpx2 as httpx
 import numpy as np
@@ -22,6 +23,7 @@ from device_app.audio.samples import read
 from device_app.paths import RECORDINGS
 from device_app.recognition.writers import segment_record
 from device_app.service.limits import Limits
+from device_app.service.wyoming.connection import WyomingConnection
 from tests.conftest import until
 from tests.device_app.service.conftest import SPEECH, raw
 
@@ -76,6 +78,14 @@ def test_the_websocket_gives_what_the_stream_gives(url, transcriber, size):
     assert messages[-1] == {"type": "done", "text": " ".join(one["text"] for one in finals(messages))}
 
 
+@pytest.mark.parametrize("size", [1001, 3199])
+def test_blocks_may_cut_samples_in_two(url, transcriber, size):
+    sent = [*blocks_of(pcm().tobytes(), size), b"\0"]  # the last sample is not complete
+    assert converse(url, sent, "?partials=0")[-1]["text"] == " ".join(
+        one["text"] for one in streamed(transcriber, [pcm()])
+    )
+
+
 def test_partial_texts_come_before_the_final_one(url):
     kinds = [one["type"] for one in converse(url, blocks_of(pcm()))]
     assert "partial" in kinds[: kinds.index("final")]
@@ -97,7 +107,7 @@ def test_keyterms_and_the_model_are_chosen_in_the_address(url):
 
 @pytest.mark.parametrize(
     ("message", "query"),
-    [(b"\0", ""), ("hello", ""), ('{"type": "start"}', ""), ("[" * 5000, ""), (b"", "?sample_rate=3")],
+    [("hello", ""), ('{"type": "start"}', ""), ("[" * 5000, ""), (b"", "?sample_rate=3")],
 )
 def test_what_is_not_of_the_protocol_ends_with_an_error(url, message, query):
     assert converse(url, [message], query)[-1]["error"]["type"] == "invalid_request_error"
@@ -107,8 +117,9 @@ def test_what_is_not_of_the_protocol_ends_with_an_error(url, message, query):
     ("query", "parameter", "message"),
     [
         ("sample_rate=fast", "sample_rate", "sample_rate: 'fast' is not a number"),
-        ("sample_rate=nan", None, "nan"),
-        ("partials=-1", None, "-1"),
+        ("sample_rate=nan", "sample_rate", "sample_rate is nan; expected a number from 1000 to 1000000"),
+        ("sample_rate=500", "sample_rate", "sample_rate is 500; expected"),
+        ("partials=-1", "partials", "partials is -1; expected a number from 0 to 60"),
         ("language=fr", "language", "language: 'fr' is not supported; the model writes 'en' only"),
     ],
 )
@@ -240,6 +251,49 @@ def test_wyoming_takes_terms_and_a_model(service):
 def test_wyoming_without_speech_has_an_empty_transcript(service):
     events = wyoming(service.wyoming, [Transcribe(), *spoken([np.zeros(BLOCK, "<i2")] * 10)])
     assert [Transcript.from_event(one).text for one in events if Transcript.is_type(one.type)] == [""]
+
+
+def test_wyoming_answers_the_end_of_no_audio_in_full(service):
+    events = wyoming(service.wyoming, [AudioStop()])
+    assert [one.type for one in events] == ["transcript-start", "transcript", "transcript-stop"]
+
+
+@pytest.mark.parametrize("values", [(8000, 2, 1), (16_000, 4, 1), (16_000, 2, 2)])
+def test_wyoming_refuses_a_chunk_of_another_format_than_audio_start_said(service, values):
+    rate, width, channels = values
+    chunk = AudioChunk(rate=rate, width=width, channels=channels, audio=bytes(3200))
+    events = wyoming(service.wyoming, [AudioStart(rate=16_000, width=2, channels=1), chunk])
+    message = Error.from_event(events[-1]).text
+    assert message.startswith(f"an audio-chunk has {rate} Hz, {width * 8} bits and {channels} channel(s)")
+    assert "16000 Hz, 16 bits and 1 channel(s); send audio-start first" in message
+
+
+def test_wyoming_says_which_audio_it_takes(service):
+    message = Error.from_event(wyoming(service.wyoming, [AudioStart(rate=16_000, width=1, channels=1)])[-1]).text
+    assert "has 8 bits a sample and 1 channel(s); expected samples of 16 or 32 bits (integers) and 1 to 8" in message
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError, BrokenPipeError])
+def test_a_client_of_wyoming_that_leaves_is_no_error_in_the_log(caplog, error):
+    class Left:
+        def write(self, _data):
+            pass
+
+        writelines = write
+
+        async def drain(self):
+            raise error
+
+    class Pings:
+        async def readline(self):
+            return b'{"type": "ping"}\n'
+
+    async def unless_stopping(step):
+        return await step
+
+    state = SimpleNamespace(unless_stopping=unless_stopping, limits=Limits(), stopping=asyncio.Event())
+    asyncio.run(WyomingConnection(state, "client", Pings(), Left()).serve())
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(

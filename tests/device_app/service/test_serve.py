@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from device_app.cli import application
 from device_app.service import server
 from device_app.service.clients import Clients, service_folder
+from device_app.service.http.connections import Connections, listen, why_not_listening
 from device_app.service.server import Address, access_of, certificate_of
 from device_app.service.systemd import units
 from device_app.service.wyoming.server import WyomingAddress
@@ -192,8 +193,15 @@ def test_a_port_in_use_is_one_line(transcriber, home):
         command = [sys.executable, "-m", "device_app", "serve", "--port", port]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"asr-edge: 127.0.0.1:{port}: cannot listen there")
+    reason = "another program listens there already, perhaps an asr-edge that runs"
+    assert done.stderr.startswith(f"asr-edge: 127.0.0.1:{port}: cannot listen there ({reason}); choose another")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_address_of_no_interface_is_called_so():
+    with pytest.raises(OSError) as failed:  # noqa: PT011 - its errno decides
+        listen("192.0.2.1", 1, Connections())  # an address for documentation, RFC 5737
+    assert why_not_listening(failed.value) == "it is not an address of this machine"
 
 
 def test_without_the_extra_it_says_what_to_install(home):
