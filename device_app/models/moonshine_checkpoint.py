@@ -18,7 +18,7 @@ import onnx
 from tokenizers import Tokenizer
 
 from device_app.extras import how_to_install
-from device_app.models.bundles import embedded_bundle, models_folder
+from device_app.models.bundles import EMBEDDED_NAME, embedded_bundle, models_folder
 from device_app.models.hub import download
 from device_app.models.model_card import CARD, ModelCard, licence_text, read_card
 from device_app.paths import ASSETS
@@ -195,7 +195,9 @@ def _remedy() -> str:
 
 
 def _checked_name(name: str) -> str:
-    if Path(name).name != name or name == "embedded" or not re.fullmatch(r"\w[\w.-]*", name):
+    if name == EMBEDDED_NAME:
+        raise BadInputError(f"{name!r} cannot be a model's name: it is that of the model that comes with asr-edge")
+    if Path(name).name != name or not re.fullmatch(r"\w[\w.-]*", name):
         raise BadInputError(
             f"{name!r} cannot be a model's name: letters, digits, points and hyphens can, such as 'moonshine-base'"
         )
