@@ -10,8 +10,8 @@ FRAME = SAMPLE_RATE // 100  # samples, 10 ms
 SILENCE_DB = -30.0  # relative to the loudest frame; frames below it are silence
 MIN_PAUSE_S = 0.2  # a recording with a shorter pause before or after its speech gets a margin there
 MARGIN_S = 0.5
-# Short speech is decoded with a margin of each length, and the likelier hypothesis is kept.
-OTHER_MARGIN_S = 0.3
+# Short speech is decoded with margins of these lengths too, and the likeliest hypothesis is kept.
+OTHER_MARGINS_S = (0.3, 0.4, 0.6)
 # Level of the noise relative to the speech. Of 150 single digits cut from training recordings, 17 % are recognised
 # without margins, 66 % with noise at -20, -25 or -30 dB, and 60 % with margins of 0.3 s. Zeros are worse than noise.
 NOISE_DB = -25.0

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from device_app.audio.margins import MARGIN_S, OTHER_MARGIN_S, with_margins
+from device_app.audio.margins import MARGIN_S, OTHER_MARGINS_S, with_margins
 from device_app.audio.samples import SAMPLE_RATE, Samples
 from device_app.data.terms import Term
 from device_app.recognition.attention import word_times
@@ -36,9 +36,9 @@ MIN_TOKEN_LIMIT = 8  # tokens that the shortest segment may have, so that one wo
 MIN_TOKENS = 1
 MIN_LOG_PROBABILITY = -2.5
 
-# Shorter segments are decoded twice, with margins of noise of two lengths (see `audio.margins`), and the likelier
-# hypothesis is kept. Of 600 single digits cut from training recordings, Moonshine Tiny then recognises 384; with only
-# one of the margins, 367 and 376.
+# Shorter segments are decoded with margins of noise of several lengths (see `audio.margins`), and the likeliest
+# hypothesis is kept. Of 1,023 single digits cut from training recordings, Moonshine Tiny recognises 657 with a margin
+# of 0.5 s, 676 with 0.3 s too, and 688 with all four.
 SHORT_S = 1.0
 
 # From audio (samples,) to the cross-attention keys and values, in the order of `Layout.cross_names`.
@@ -136,7 +136,7 @@ class EncoderDecoderRecogniser:
         terms = None if is_draft else self._terms
         is_short = len(audio) < SHORT_S * SAMPLE_RATE and not is_draft
         found = []
-        for margin_s in (MARGIN_S, OTHER_MARGIN_S) if is_short else (MARGIN_S,):
+        for margin_s in (MARGIN_S, *OTHER_MARGINS_S) if is_short else (MARGIN_S,):
             padded, margin = with_margins(audio, margin_s)  # `margin`: samples before the audio
             found.append((self.decode(padded, settings, terms), padded, margin))
         # Of a loop, only one phrase is scored, so the score of an incomplete hypothesis is too good.
