@@ -3,8 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from device_app.audio.margins import with_margins
-from device_app.audio.margins import OTHER_MARGINS_S
+from device_app.audio.margins import OTHER_MARGINS_S, with_margins
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.models.baking import baked
 from device_app.recognition.decoder_search import Hypothesis, SearchSettings
