@@ -18,9 +18,10 @@ lines to choose the default.
 
 `--corrections` goes through the recordings in order, as a person who corrects each text: a word that is missed becomes
 a term, and counts as right if the next recording in which it is said has it. With `--adapt`, `asr-edge adapt --force`
-then trains on the recordings in which words were missed, but on none in which the next occurrence of a word is
-measured; how many of these occurrences are right without terms is compared before and after it, for the words that
-became terms and for all that were missed. `--cost` compares processor time without terms, with 100 and with 10,000.
+then trains on the recordings in which words were missed, but on no line of the split "test", and on none in which the
+next occurrence of a word is measured. How many of these occurrences are right without terms is compared before and
+after it, for the words that became terms and for all that were missed. `--cost` compares processor time without terms,
+with 100 and with 10,000.
 """
 
 from __future__ import annotations
@@ -276,7 +277,10 @@ def after_adaptation(recognise: Recogniser, utterances: Sequence[Utterance]) -> 
             missed_in[key] = utterance
         terms |= words(corrected_words(plain[utterance.location], utterance.transcript))
     measured = {one.location for one in next_in.values()}
-    trained = {one.location: one for key, one in missed_in.items() if key in next_in and one.location not in measured}
+    usable = {one.location for one in utterances if one.split != "test"} - measured
+    trained = {one.location: one for key, one in missed_in.items() if key in next_in and one.location in usable}
+    if not trained:
+        return {"trained on": "no recordings: all have the split 'test', or are measured"}
     adapted = texts_after_adaptation([*trained.values()], [*next_in.values()])
     report = {"trained on": f"{len(trained)} recordings"}
     for name, keys in (("terms", next_in.keys() & terms), ("all words", next_in.keys())):
