@@ -206,9 +206,8 @@ class _Beam:
         """
         self._steps += 1
         following: list[tuple[int, Hypothesis]] = []
-        of_live = (
-            scores if self._rows == list(range(len(scores))) else scores[self._rows]
-        )  # without a copy, if possible
+        is_every_row = self._rows == list(range(len(scores)))  # usual without a bias; saves a copy
+        of_live = scores if is_every_row else scores[self._rows]
         for rank, (index, token) in enumerate(_candidates(self._live, of_live, self._settings)):
             row, parent = self._rows[index], self._live[index]
             log_probability = float(log_probabilities[row, token])
