@@ -123,8 +123,8 @@ def test_what_is_said_is_typed_into_the_focused_window_and_taken_back(editor, di
 def test_text_is_typed_as_it_is_and_the_selection_is_read(editor):
     window = X11Window()
     window.type("--file -; $(id) \"x\" & 'y' 100 %\n\x1b")
-    until(lambda: editor() == "--file -; $(id) \"x\" & 'y' 100 %", 20)
-    window.erase(3)
+    until(lambda: editor() == "--file -; $(id) \"x\" & 'y' 100 % ", 20)  # Enter is not pressed
+    window.erase(4)
     until(lambda: editor().endswith("'y' 10"), 20)
     subprocess.run(["xdotool", "key", "F5"], check=True)  # selects all in this editor
     until(lambda: window.selection() == editor(), 20)
@@ -317,8 +317,7 @@ def test_a_missing_program_is_named(monkeypatch, compositor, tmp_path, variable,
         focused_window()
 
 
-@pytest.mark.skipif(shutil.which("xdotool") is None, reason="needs xdotool")
-def test_an_x_server_that_does_not_answer_is_an_error_before_anything_is_loaded(tmp_path, monkeypatch):
+def test_an_x_server_that_does_not_answer_is_an_error_before_anything_is_loaded(programs, tmp_path, monkeypatch):
     monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path))
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setenv("DISPLAY", ":987")
