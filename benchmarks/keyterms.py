@@ -234,14 +234,16 @@ def compared(recognise: Recogniser, manifest: Path, arguments: argparse.Namespac
     return report
 
 
-def after_corrections(recognise: Recogniser, utterances: Sequence[Utterance]) -> dict[str, Any]:
+def after_corrections(
+    recognise: Recogniser, utterances: Sequence[Utterance], hypotheses: Mapping[str, str]
+) -> dict[str, Any]:
     """Of the words that are missed and said again: how many are right the next time, with terms and without."""
     waiting: dict[str, str] = {}
     terms: dict[str, str] = {}
     outcomes: dict[str, dict[str, bool]] = {}
     for utterance in utterances:
         text = utterance.transcript
-        plain = recognise(Line(utterance, (), ()), None)[0]
+        plain = hypotheses[utterance.location]
         said = words([text])
         if again := [key for key in waiting if key in said]:
             helped = recognise(Line(utterance, (), [*terms.values()]), Strength())[0]
@@ -263,17 +265,16 @@ def after_corrections(recognise: Recogniser, utterances: Sequence[Utterance]) ->
     }
 
 
-def after_adaptation(recognise: Recogniser, utterances: Sequence[Utterance]) -> dict[str, str]:
+def after_adaptation(utterances: Sequence[Utterance], plain: Mapping[str, str]) -> dict[str, str]:
     """How many words that were missed once are right in their next recording, before and after an adaptation."""
     missed_in: dict[str, Utterance] = {}
     next_in: dict[str, Utterance] = {}
     terms: set[str] = set()
-    plain = {one.location: recognise(Line(one, (), ()), None)[0] for one in utterances}
     for utterance in utterances:
-        said, heard = words([utterance.transcript]), words([plain[utterance.location]])
+        said, recognised = words([utterance.transcript]), words([plain[utterance.location]])
         for key in said & missed_in.keys() - next_in.keys():
             next_in[key] = utterance
-        for key in said - heard - missed_in.keys():
+        for key in said - recognised - missed_in.keys():
             missed_in[key] = utterance
         terms |= words(corrected_words(plain[utterance.location], utterance.transcript))
     measured = {one.location for one in next_in.values()}
@@ -295,7 +296,7 @@ def texts_after_adaptation(training: Sequence[Utterance], test: Sequence[Utteran
     """The texts of the test recordings, by location, after `asr-edge adapt` with the training recordings."""
     with tempfile.TemporaryDirectory() as home:
         manifest = Path(home) / "training.jsonl"
-        lines = [{"audio": str(one.audio.resolve()), "text": one.transcript} for one in training]
+        lines = [{"audio": str(one.file.resolve()), "text": one.transcript} for one in training]
         manifest.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
         environment = {**os.environ, "ASR_EDGE_HOME": home}
         for arguments in (
@@ -343,9 +344,10 @@ def main() -> None:
         name = manifest.parent.name
         if arguments.corrections:
             utterances = read_manifest(manifest, arguments.split)[: arguments.most]
-            report[name] = after_corrections(recognise, utterances)
+            hypotheses = {one.location: recognise(Line(one, (), ()), None)[0] for one in utterances}
+            report[name] = after_corrections(recognise, utterances, hypotheses)
             if arguments.adapt:
-                report[name] |= after_adaptation(recognise, utterances)
+                report[name] |= after_adaptation(utterances, hypotheses)
         elif arguments.cost:
             report[name] = cost(recognise, read_lines(manifest, arguments.split, arguments.most))
         else:

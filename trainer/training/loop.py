@@ -33,6 +33,7 @@ RECENT_UPDATES = 10  # whose mean loss is reported
 # Updates in a row that may be left out because their gradient is not finite. With bfloat16 on a CPU with AMX (torch
 # 2.11), one fine-tuning had a weight that was NaN, but none when it was repeated with the same recordings and seed.
 MAX_SKIPPED = 2
+OUTLIERS = "Check the recordings and their texts for outliers: 'asr-edge dataset show' lists them"  # end of an error
 
 
 @dataclass(frozen=True)
@@ -229,8 +230,7 @@ class Updater:
         loss, tokens = self._accumulate_gradients(update, microbatches)
         if not math.isfinite(loss):
             raise TrainingError(
-                f"the loss is not a number after {update.step} updates; nothing was changed. "
-                "Check the recordings and their texts for outliers: 'asr-edge dataset show' lists them"
+                f"the loss is not a number after {update.step} updates; nothing was changed. {OUTLIERS}"
             )
         self._group.all_reduce(self._model.trained.values(), self._model.changing.values())
         norm = torch.nn.utils.clip_grad_norm_(self._model.trained.values(), settings.clip)
@@ -252,8 +252,7 @@ class Updater:
         if self._skipped > MAX_SKIPPED:
             raise TrainingError(
                 f"the gradient is not a number in {self._skipped} updates in a row, up to update {update.step}; "
-                "nothing was changed. Check the recordings and their texts for outliers: "
-                "'asr-edge dataset show' lists them"
+                f"nothing was changed. {OUTLIERS}"
             )
 
     def _accumulate_gradients(self, update: Update, microbatches: Sequence[Microbatch]) -> tuple[float, int]:

@@ -12,10 +12,9 @@ import torch
 from safetensors.numpy import save_file
 
 from device_app.models.bundles import EMBEDDED
-from device_app.recognition.families import find
-from export.bake import bake
 from export.bundle import Bundle
 from tests.hub import serving
+from tests.trainer.parity import assert_outputs_are_those_of_transformers
 from trainer import families
 from trainer.convert.moonshine import BASE
 from trainer.families import moonshine
@@ -54,13 +53,7 @@ def test_moonshine_base_is_pulled_run_adapted_and_exported(
     assert done.returncode == 0, done.stderr
     bundle = Bundle.open(tmp_path / "own" / "models" / "moonshine-base")
 
-    difference = moonshine.verify_graphs(model, bundle, bundle.weights())
-    print(f"moonshine-base: largest difference {difference:.1e}")
-    assert difference <= 1e-4
-    bake(bundle, bundle.weights(), "fp32", tmp_path / "fp32")
-    written = find(bundle).load(bundle, tmp_path / "fp32", 2).decode(prompt).tokens
-    assert len(set(written)) > 5
-    assert moonshine.generate_tokens(model, prompt, len(written)) == list(written)
+    assert_outputs_are_those_of_transformers(moonshine, model, bundle, prompt, tmp_path / "fp32")
 
     def asr(*arguments):
         done = run(*arguments, **environment)

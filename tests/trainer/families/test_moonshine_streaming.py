@@ -21,6 +21,7 @@ from editing.errors import BundleError
 from export.bake import bake
 from export.bundle import Bundle
 from tests.conftest import built_once
+from tests.trainer.parity import assert_outputs_are_those_of_transformers
 from trainer import families
 from trainer.convert import convert
 from trainer.families import moonshine_streaming
@@ -226,13 +227,7 @@ def test_a_published_shape_is_converted_adapted_and_exported(millions, tmp_path,
     families.load_weights(model, bundle.weights())
     parameters = sum(one.numel() for one in model.parameters()) - model.proj_out.weight.numel()
     assert round(parameters / 1e6) == millions
-    difference = moonshine_streaming.verify_graphs(model, bundle, bundle.weights())
-    print(f"{millions} million parameters: largest difference {difference:.1e}")
-    assert difference <= 1e-4
-    bake(bundle, bundle.weights(), "fp32", tmp_path / "fp32")
-    written = find(bundle).load(bundle, tmp_path / "fp32", 2).decode(prompt).tokens
-    assert len(set(written)) > 5
-    assert moonshine_streaming.generate_tokens(model, prompt, len(written)) == list(written)
+    assert_outputs_are_those_of_transformers(moonshine_streaming, model, bundle, prompt, tmp_path / "fp32")
     asr("import", few, "--domain", "codes")
     adapted = json.loads(
         asr("adapt", "--domain", "codes", "--model", bundle.folder, "--epochs", 1, "--force", "--json")
