@@ -371,10 +371,22 @@ def test_a_take_that_was_not_decided_about_comes_back(answer, tmp_path):
     notices.first.get_by_role("button", name="Look at it").click()
     page.wait_for_selector("#keep")
     expect(notices).to_have_count(1)
+    slowly(page, "**/takes/check*")
     notices.first.get_by_role("button", name="Look at it").click()
+    expect(page.locator("#drop")).to_have_count(0)  # the buttons of the take before are gone while this one is checked
+    page.wait_for_selector("#drop")
     expect(notices).to_have_count(1)  # the one before is back among them
     page.on("dialog", lambda dialog: dialog.accept())
-    page.wait_for_selector("#drop")
     page.click("#drop")
     page.wait_for_selector("#start")
     expect(notices).to_have_count(1)
+
+
+def slowly(page, url):
+    """Delays the requests to a URL by half a second."""
+
+    def reply(route):
+        page.wait_for_timeout(500)
+        route.continue_()
+
+    page.route(url, reply)

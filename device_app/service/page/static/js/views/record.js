@@ -44,6 +44,7 @@ export async function show(box) {
   /** Shows the next sentence. `said` is what the last request did, which is shown with it. */
   async function next(moveFocus = false, said = "") {
     const found = await load();
+    if (undecided) return; // another take is shown now
     const notice = said ? h("p", { class: "notice good" }, said) : null;
     setBusy(false);
     if (found.is_over) showOver(notice);
@@ -188,19 +189,25 @@ export async function show(box) {
     if (!recorder) return;
     const ended = end();
     if (ended.unwritten.length) write(ended);
-    fill(stage, h("h2", { class: "sentence", id: "sentence" }, prompt ?? t("record.free")), h("p", { role: "status" }, t("record.checking")),
-      h("progress", { "aria-label": t("record.checking") }));
+    showChecking(prompt);
     await ended.writes;
     await review(ended.take, wav(ended.blocks, ended.take.rate), isFull);
+  }
+
+  function showChecking(prompt) {
+    fill(stage, h("h2", { class: "sentence", id: "sentence" }, prompt ?? t("record.free")), h("p", { role: "status" }, t("record.checking")),
+      h("progress", { "aria-label": t("record.checking") }));
   }
 
   /** Shows a take, or that this failed: never only the progress bar. */
   async function review(take, blob, isFull = false) {
     undecided = take.id;
     setBusy(true);
+    showChecking(take.prompt);
     try {
       await showReview(take, blob, isFull);
     } catch (error) {
+      if (undecided !== take.id) return;
       fill(stage, h("div", { class: "notice bad", role: "alert" }, h("p", {}, t("failed")), h("p", { class: "small" }, error.message)),
         h("button", { type: "button", class: "primary", onclick: () => review(take, blob, isFull) }, t("again")));
     }
@@ -224,6 +231,7 @@ export async function show(box) {
       }
     }
     if (!box.isConnected) return putBack(); // the person has gone to another view
+    if (undecided !== take.id) return; // or looks at another take
     heldPlayer?.destroy();
     heldPlayer = player(blob, t("record.listen"));
     const isGood = found && !found.problems.length;
@@ -308,8 +316,11 @@ export async function show(box) {
         h("p", {}, h("strong", {}, t("left.title")), " ", take.prompt ?? t("record.free")), h("p", { class: "muted small" }, when(take.created)),
         h("div", { class: "row" },
           h("button", { type: "button", class: "primary", onclick: async () => {
-            if (recorder) return; // one at a time
+            if (recorder || undecided === take.id) return; // one at a time
             putBack();
+            undecided = take.id;
+            setBusy(true);
+            showChecking(take.prompt); // the buttons of the take before go at once
             await hold(take.id);
             await showNotices();
             await review(take, await soundOf(take));
