@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from editing.errors import BadInputError, one_line
 from export.bundle import Bundle
-from trainer import families
+from trainer import attention, families
 from trainer.strided_convolutions import cut_unused_frames
 from trainer.training.data import TrainingUtterance, batches
 from trainer.training.loader import Microbatch
@@ -74,7 +74,7 @@ class TrainableModel:
             )
         device = "cuda" if torch.cuda.is_available() else "cpu"
         family = families.find(bundle)
-        network = family.build(bundle.config, attention="sdpa")
+        network = family.build(bundle.config, attention=attention.FLOAT32 if is_bf16_fast(device) else "sdpa")
         families.load_weights(network, weights)
         family.prepare(network)
         merge_adapters = adapters(network) if adapters is not None else None

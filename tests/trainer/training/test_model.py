@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from editing.errors import BadInputError
-from trainer import families
+from trainer import attention, families
 from trainer.training.data import TrainingUtterance
 from trainer.training.loop import finetune
 from trainer.training.model import TrainableModel
@@ -84,3 +84,10 @@ def test_an_unknown_scope_is_an_error_that_lists_the_scopes(tiny_bundle, noise):
 def test_a_scope_that_the_model_lacks_is_an_error(tiny_bundle, noise):
     with pytest.raises(BadInputError, match="no weights in the scope 'lora'"):
         finetune(tiny_bundle, tiny_bundle.weights(), noise, [], replace(QUICK, scope="lora"))
+
+
+@pytest.mark.parametrize(("is_fast", "expected"), [(True, attention.FLOAT32), (False, "sdpa")])
+def test_attention_is_in_float32_where_the_rest_is_in_bfloat16(tiny_moonshine, monkeypatch, is_fast, expected):
+    monkeypatch.setattr("trainer.training.model.is_bf16_fast", lambda _device: is_fast)
+    model = TrainableModel.build(tiny_moonshine, tiny_moonshine.weights(), QUICK)
+    assert model.network.config._attn_implementation == expected
