@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import intervals
 import latency
 import numpy as np
 import scipy.signal
@@ -166,7 +167,7 @@ def main() -> None:
             counts[name] = error_counts(references, hypotheses, english)
             row = {"all": wer(counts[name])}
             row |= {one: wer(counts[name][set_of_each == one]) for one in sets}
-            low, high = difference(next(iter(counts.values())), counts[name])
+            low, high = intervals.difference(next(iter(counts.values())), counts[name])
             row |= {"low": low, "high": high, "seconds": seconds}
             report[f"{condition} {name}"] = row
             if not arguments.json:
@@ -178,19 +179,6 @@ def main() -> None:
 def wer(counts: NDArray[np.int64]) -> float:
     """A fraction, of (utterances, 2) wrong words and words."""
     return float(counts[:, 0].sum() / counts[:, 1].sum())
-
-
-def difference(before: NDArray[np.int64], after: NDArray[np.int64]) -> tuple[float, float]:
-    """The 95 % interval of the difference in WER, by a bootstrap of utterances."""
-
-    def statistic(old: Any, new: Any, words: Any, axis: int) -> Any:
-        return (new - old).sum(axis=axis) / words.sum(axis=axis)
-
-    samples = (before[:, 0], after[:, 0], before[:, 1])
-    if np.array_equal(before, after):
-        return 0.0, 0.0
-    found = scipy.stats.bootstrap(samples, statistic, paired=True, n_resamples=2000, method="percentile", rng=0)
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
 def line(label: str, row: Mapping[str, float]) -> str:
