@@ -222,7 +222,7 @@ def test_kill_9_of_host_and_device_at_random_moments_ends_every_job_once(
                     server.send_signal(signal.SIGKILL)
                     server.communicate()
                     server = serve()
-            out, err = device.communicate(timeout=120)
+            out, err = device.communicate(timeout=600)
             assert device.returncode == 0, (number, err)
             norms[number] = float(re.fullmatch(r"norm (.*)\n", out)[1])
         found = Database(host.folder / "host" / "host.sqlite").jobs()
