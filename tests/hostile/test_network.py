@@ -1,0 +1,179 @@
+"""A host behind a bad network, on a folder that stalls, and with its cluster on another machine."""
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import httpx2 as httpx
+import pytest
+
+from device_app.adaptation.settings import AdaptationSettings
+from device_app.adaptation.training_set import TrainingSet
+from device_app.remote.jobs import pack_job
+from device_app.remote.trusted_hosts import Host, save_host
+from editing.task_vector import Origin
+from export.bundle import Bundle
+from tests.hostile.machines import ATTEND, Machine, free_port, wait_for
+from trainer.host.database import Database
+from trainer.host.keys import signer
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def network(tmp_path):
+    """Two network namespaces, host and device, with a link between them. netem is not in every kernel, nftables is."""
+    if os.geteuid() != 0 or not all(map(shutil.which, ("ip", "tc", "nft"))):
+        pytest.skip("network namespaces need root, iproute2 and nftables")
+    names = [f"asr-edge-{side}-{os.getpid()}" for side in ("host", "device")]
+    links = [f"ae{side}{os.getpid() % 100_000}" for side in "hd"]
+
+    def run(*command):
+        subprocess.run(command, check=True, capture_output=True)
+
+    for name in names:
+        run("ip", "netns", "add", name)
+    try:
+        run("ip", "link", "add", links[0], "netns", names[0], "type", "veth", "peer", links[1], "netns", names[1])
+        for number, (name, link) in enumerate(zip(names, links, strict=True), 1):
+            run("ip", "-n", name, "addr", "add", f"10.77.0.{number}/24", "dev", link)
+            run("ip", "-n", name, "link", "set", link, "up")
+            run("ip", "-n", name, "link", "set", "lo", "up")
+        yield Network(run, names, links)
+    finally:
+        for name in names:
+            run("ip", "netns", "del", name)
+
+
+class Network:
+    """The link between a host and a device."""
+
+    address = "10.77.0.1"  # of the host
+
+    def __init__(self, run, names, links):
+        self.host, self.device = names
+        self._run, self._sides = run, list(zip(names, links, strict=True))
+
+    def slow(self):
+        for name, link in self._sides:
+            limits = ("rate", "256kbit", "burst", "16kb", "latency", "400ms")
+            self._run("tc", "-n", name, "qdisc", "add", "dev", link, "root", "tbf", *limits)
+
+    def lossy(self):
+        rules = (
+            "add table inet loss; add chain inet loss in { type filter hook input priority 0; }; "
+            "add rule inet loss in numgen random mod 100 < 20 drop"
+        )
+        for name, _ in self._sides:
+            self._run("ip", "netns", "exec", name, "nft", rules)
+
+    def down(self, seconds):
+        name, link = self._sides[0]
+        self._run("ip", "-n", name, "link", "set", link, "down")
+        time.sleep(seconds)
+        self._run("ip", "-n", name, "link", "set", link, "up")
+
+
+@pytest.mark.parametrize("condition", ["slow", "lossy", "down"])
+def test_a_job_over_a_bad_network_ends_once(network, tiny: Bundle, two_seconds, tmp_path, monkeypatch, condition):
+    monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path / "device"))
+    host = Machine(tmp_path / "host", namespace=network.host)
+    device_home = {**os.environ, "ASR_EDGE_HOME": str(tmp_path / "device")}
+    host.call("host", "init", network.address)
+    token = host.call("host", "token", "add", "phone").stdout.strip()
+    keys = signer(host.folder / "host")
+    url = f"https://{network.address}:8443"
+    save_host(Host(url, keys.public_key, keys.authority, token))
+    origin = Origin(tiny.family, tiny.weights_hash, "phone", utterances=8)
+    training_set = TrainingSet(tiny, [two_seconds] * 8, [], origin)
+    job = pack_job(training_set, AdaptationSettings("phone"), url, "tiny", {"epochs": 40, "seed": 0})
+    server = host.start("host", "serve", "--host", "0.0.0.0", "--port", "8443")
+    try:
+        if condition != "down":
+            getattr(network, condition)()
+        began = time.monotonic()
+        inside = ["ip", "netns", "exec", network.device, sys.executable, "-c", ATTEND, job.key]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        device = subprocess.Popen(inside, env=device_home, **pipes)
+        for pause in (1.5, 3.0, 4.0) if condition == "down" else ():
+            time.sleep(pause)
+            network.down(4.0)
+        out, err = device.communicate(timeout=280)
+        assert device.returncode == 0, err
+        print(f"{condition}: {time.monotonic() - began:.0f} s")
+        found = Database(host.folder / "host" / "host.sqlite").jobs()
+    finally:
+        server.kill()
+        server.communicate()
+    assert [one.state for one in found] == ["done"]
+    assert float(re.fullmatch(r"norm (.*)\n", out)[1]) > 0
+
+
+class Disk:
+    """The disk of a folder. It can stall, as a shared folder does whose server is away: writes then wait for it."""
+
+    def __init__(self, folder):
+        self._folder = folder
+
+    @contextlib.contextmanager
+    def stalling(self):
+        subprocess.run(["fsfreeze", "--freeze", self._folder], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["fsfreeze", "--unfreeze", self._folder], check=True)
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A disk of its own for the host's data folder."""
+    if os.geteuid() != 0 or not all(map(shutil.which, ("mkfs.ext4", "mount", "fsfreeze"))):
+        pytest.skip("a disk that stalls needs root, mkfs.ext4 and fsfreeze")
+    folder, image = tmp_path / "host", tmp_path / "disk"
+    folder.mkdir()
+    with image.open("wb") as file:
+        file.truncate(256 << 20)
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    subprocess.run(["mount", "-o", "loop", image, folder], check=True)
+    try:
+        yield Disk(folder)
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_job_ends_once_though_the_folder_of_the_host_stalls(
+    disk, host, tiny: Bundle, two_seconds, tmp_path, monkeypatch
+):
+    """While the folder stalls, monitoring still gets answers, and nothing is lost."""
+    monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path / "device"))
+    host.call("host", "init", "localhost")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    save_host(Host(url, signer(host.folder / "host").public_key))
+    origin = Origin(tiny.family, tiny.weights_hash, "phone", utterances=8)
+    training_set = TrainingSet(tiny, [two_seconds] * 8, [], origin)
+    job = pack_job(training_set, AdaptationSettings("phone"), url, "tiny", {"epochs": 40, "seed": 0})
+    environment = {**os.environ, "ASR_EDGE_HOME": str(tmp_path / "device")}
+    server = host.start("host", "serve", "--no-tls", "--port", port)
+    try:
+        wait_for(url)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        device = subprocess.Popen([sys.executable, "-c", ATTEND, job.key], env=environment, **pipes)
+        for pause in (1.5, 5.0, 5.0):  # in the upload, at the start of the worker, and in the training
+            time.sleep(pause)
+            with disk.stalling():
+                time.sleep(5.0)
+                answers = [httpx.get(f"{url}/v1/health", trust_env=False, timeout=20) for _ in range(3)]
+            assert all(answer.status_code in (200, 503) for answer in answers)
+        out, err = device.communicate(timeout=600)
+        assert device.returncode == 0, err
+        found = Database(host.folder / "host" / "host.sqlite").jobs()
+    finally:
+        server.kill()
+        server.communicate()
+    assert [one.state for one in found] == ["done"]
+    assert float(re.fullmatch(r"norm (.*)\n", out)[1]) > 0
