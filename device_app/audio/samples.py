@@ -25,6 +25,7 @@ MAX_FLOAT_SAMPLE = 32.0  # 30 dB above full scale; larger floats are 16-bit samp
 MAX_INVALID_FRACTION = 0.01  # of the samples of a file; a file with more invalid ones is refused as damaged
 MAX_VALID = 2.0**31  # full scale of 32-bit integers; a larger float is damage, not a sample of any width
 MIN_POWER_RATIO = 0.05  # power of the channels' average to that of the loudest; below it, the channels cancel out
+PIECE_S = 0.05  # channels that cancel out in a part of a block are found in pieces of this length
 SIMILAR_POWER = 0.8  # of the loudest channel: a channel with more counts as equally loud
 MAX_CHANNELS = 32  # an array with more channels than this, and than samples, is (channels, samples)
 
@@ -193,7 +194,7 @@ class Converter:
         Raises:
             BadAudioError: samples are NaN or infinite, or of a type that is not audio.
         """
-        mono = as_mono(block, self._name)
+        mono = as_mono(block, self._name, round(self.sample_rate * PIECE_S))
         return mono if self._resampler is None else self._resampler.resample_chunk(mono)
 
     def finish(self) -> Samples:
@@ -202,8 +203,13 @@ class Converter:
         return empty if self._resampler is None else self._resampler.resample_chunk(empty, last=True)
 
 
-def as_mono(audio: NDArray[Any], name: str = "audio") -> Samples:
+def as_mono(audio: NDArray[Any], name: str = "audio", piece: int = round(SAMPLE_RATE * PIECE_S)) -> Samples:
     """(samples,) or (samples, channels) of floats in -1..1, int16 or int32 -> (samples,) float32.
+
+    Args:
+        audio: the samples.
+        name: what to call it in errors.
+        piece: samples in a part of it that is examined for channels that cancel out.
 
     Raises:
         BadAudioError: NaN, infinite, floats of the size of integers, of another type or another number of axes.
@@ -220,7 +226,7 @@ def as_mono(audio: NDArray[Any], name: str = "audio") -> Samples:
             f"{name}: samples of type {audio.dtype}; expected floats in -1..1, int16 or int32. "
             "Convert 16-bit samples of another type with numpy.asarray(samples, numpy.int16)"
         )
-    mono = (audio if audio.ndim == 1 else _mixed(audio)).astype(np.float32, copy=False)
+    mono = (audio if audio.ndim == 1 else _mixed(audio, piece)).astype(np.float32, copy=False)
     if not np.isfinite(mono).all():
         raise BadAudioError(
             f"{name}: contains samples that are not numbers (NaN or infinite); record or convert it again"
@@ -274,18 +280,41 @@ def as_array(audio: object, name: str = "audio") -> NDArray[Any]:
     return array
 
 
-def _mixed(audio: NDArray[Any]) -> NDArray[Any]:
-    """Averages the channels; takes the loudest if they cancel out (opposite phase) or most are silent."""
+def _mixed(audio: NDArray[Any], piece: int) -> NDArray[Any]:
+    """Averages the channels; takes the loudest if they cancel out (opposite phase) or most are silent.
+
+    In a block in which they cancel out only at times, the same is done for each of its pieces of `piece` samples.
+    """
     mean: NDArray[Any] = audio.mean(axis=1)
     if audio.shape[1] < 2 or not len(audio):
         return mean
-    powers = np.square(audio, dtype=np.float64).mean(axis=0)
-    loudest = powers.max()
-    if not np.square(mean, dtype=np.float64).mean() < MIN_POWER_RATIO * loudest:  # also where samples are NaN
-        return mean
+    loudest = _loudest_if_cancelled(audio[None], mean[None])[0]
+    if loudest >= 0:
+        return audio[:, loudest]
+    count = len(audio) // piece
+    pieces = audio[: count * piece].reshape(count, piece, audio.shape[1])
+    averages = mean[: count * piece].reshape(count, piece)  # a view: what is written to it changes `mean`
+    chosen = _loudest_if_cancelled(pieces, averages)
+    for index in np.flatnonzero(chosen >= 0):
+        averages[index] = pieces[index, :, chosen[index]]
+    return mean
+
+
+def _loudest_if_cancelled(pieces: NDArray[Any], averages: NDArray[Any]) -> NDArray[np.intp]:
+    """The loudest channel of each piece in which the average of the channels is far less loud; -1 for the others.
+
+    Loudness is the variance, so that the constant offset of a cheap sound card does not count as sound.
+
+    Args:
+        pieces: (pieces, samples, channels).
+        averages: (pieces, samples), of the channels.
+    """
+    powers = pieces.var(axis=1, dtype=np.float64)
+    loudest = powers.max(axis=1)
+    is_cancelled = averages.var(axis=1, dtype=np.float64) < MIN_POWER_RATIO * loudest  # False where samples are NaN
     # The first of the loudest channels, so that all blocks choose the same one: a change to a channel of opposite phase
     # would invert the phase within the recording.
-    return audio[:, int(np.argmax(powers >= SIMILAR_POWER * loudest))]
+    return np.where(is_cancelled, np.argmax(powers >= SIMILAR_POWER * loudest[:, None], axis=1), -1)
 
 
 def check_length(seconds: float, name: str = "audio") -> None:

@@ -65,8 +65,18 @@ def parts(file: IO[bytes], size: int) -> list[Part] | None:
     if links and not links[-1].end and not links[-1].fragment:  # it ends within its first page
         links.pop()
     return [
-        Part(_view(file, link), is_cut=link.has_gap or (is_cut and link is links[-1]), is_ogg=True) for link in links
+        Part(
+            _view(file, link),
+            # A file whose second half was never written, but has its size, ends within a page.
+            is_cut=link.has_gap or (is_cut and link is links[-1]) or not _ends_with_whole_page(file, link),
+            is_ogg=True,
+        )
+        for link in links
     ] or None
+
+
+def _ends_with_whole_page(file: IO[bytes], link: _Link) -> bool:
+    return bool(link.fragment) or _is_intact(file, link.last_page, link.end - link.last_page)
 
 
 def _add_page(file: IO[bytes], link: _Link, header: bytes, start: int, end: int) -> None:

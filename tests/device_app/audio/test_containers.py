@@ -479,6 +479,17 @@ def test_an_ogg_file_with_a_damaged_page_says_so(kind):
 
 
 @pytest.mark.parametrize("kind", ["ogg", "opus"])
+@pytest.mark.parametrize("filler", [b"\0", b"\xff"])
+def test_an_ogg_file_whose_end_was_never_written_says_so(kind, filler):
+    """As a download that was broken off, in a file that had its full size from the start."""
+    data = make(kind, np.tile(AUDIO, 12))
+    start, end = pages(data)[len(pages(data)) // 2]
+    written = data[: (start + end) // 2]
+    _, message = decoded(written + filler * (len(data) - len(written)))
+    assert message is not None
+
+
+@pytest.mark.parametrize("kind", ["ogg", "opus"])
 def test_an_ogg_file_with_a_page_lost(kind):
     data = make(kind, np.tile(AUDIO, 12))
     spans = pages(data)

@@ -100,6 +100,24 @@ def test_a_part_of_a_recording_may_be_in_opposite_phase():
     np.testing.assert_allclose(to_model_rate(np.stack([left, right], axis=1), 16000), left, atol=1e-6)
 
 
+@pytest.mark.parametrize("offset", [0.1, -0.5])
+def test_a_constant_offset_does_not_hide_that_channels_cancel_out(offset):
+    left = tone(3.0, 16000)
+    np.testing.assert_allclose(to_model_rate(np.stack([left, offset - left], axis=1), 16000), left, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+def test_the_phase_may_change_within_a_block(rate):
+    """As where two recordings were joined: the half second until the next block would be silent."""
+    left = tone(3.0, rate)
+    right = left.copy()
+    right[rate * 3 // 2 :] *= -1
+    found = to_model_rate(np.stack([left, right], axis=1), rate)
+    expected = to_model_rate(left, rate)
+    is_other = np.abs(found - expected) > 0.1 * np.abs(expected).max()
+    assert is_other.sum() <= 0.06 * SAMPLE_RATE
+
+
 def test_one_channel_of_many_in_use_is_not_made_quieter():
     audio = np.zeros((16000, 32), np.float32)
     audio[:, 5] = tone(1.0, 16000)
