@@ -6,7 +6,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import httpx2 as httpx
 import pytest
@@ -17,6 +19,7 @@ from device_app.remote.jobs import pack_job
 from device_app.remote.trusted_hosts import Host, save_host
 from editing.task_vector import Origin
 from export.bundle import Bundle
+from tests.conftest import until
 from tests.hostile.machines import ATTEND, Machine, free_port, wait_for
 from trainer.host.database import Database
 from trainer.host.keys import signer
@@ -175,5 +178,81 @@ def test_a_job_ends_once_though_the_folder_of_the_host_stalls(
     finally:
         server.kill()
         server.communicate()
+    assert [one.state for one in found] == ["done"]
+    assert float(re.fullmatch(r"norm (.*)\n", out)[1]) > 0
+
+
+class RayNode:
+    """A node of a Ray cluster in a network of its own, with a folder of its own where Ray has that of all nodes."""
+
+    def __init__(self, namespace, address, folder, home):
+        folder.mkdir()
+        usual = Path(tempfile.gettempdir(), "ray")
+        usual.mkdir(exist_ok=True)
+        bind = 'mount --bind "$0" "$1" && shift && exec "$@"'  # in the mount namespace of `ip netns exec`
+        self._inside = ["ip", "netns", "exec", namespace, "sh", "-c", bind, folder, usual, sys.executable]
+        self._address, self.log = address, folder / "log"
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef0123456789abcdef"}
+        self._environment = {**os.environ, **token, "ASR_EDGE_HOME": str(home), "RAY_USAGE_STATS_ENABLED": "0"}
+
+    def start(self, *arguments):
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [*self._inside, *map(str, arguments)], env=self._environment, stdout=log, stderr=log
+            )
+
+    @contextlib.contextmanager
+    def joined(self, *options):
+        """Starts the node, and stops it at the end."""
+        options = ("--node-ip-address", self._address, *options, "--block", "--disable-usage-stats")
+        node = self.start("-m", "ray.scripts.scripts", "start", *options)
+        try:
+            until(lambda: "Ray runtime started" in self.log.read_text(errors="replace"), 240.0)
+            yield
+        finally:
+            node.terminate()  # ends all processes of the node
+            node.wait(60)
+
+
+def test_a_job_on_another_node_of_a_cluster_ends_once_though_the_link_fails(
+    network, host, tiny: Bundle, two_seconds, tmp_path, monkeypatch
+):
+    """The host's own node has no processors. The link is down for less time than Ray waits for a node."""
+    pytest.importorskip("ray")
+    monkeypatch.setenv("ASR_EDGE_HOME", str(tmp_path / "device"))
+    host.call("host", "init", network.address)
+    token = host.call("host", "token", "add", "phone").stdout.strip()
+    keys = signer(host.folder / "host")
+    url = f"https://{network.address}:8443"
+    save_host(Host(url, keys.public_key, keys.authority, token))
+    origin = Origin(tiny.family, tiny.weights_hash, "phone", utterances=8)
+    training_set = TrainingSet(tiny, [two_seconds] * 8, [], origin)
+    job = pack_job(training_set, AdaptationSettings("phone"), url, "tiny", {"epochs": 300, "seed": 0})
+    head = RayNode(network.host, network.address, tmp_path / "head", host.folder)
+    worker = RayNode(network.device, "10.77.0.2", tmp_path / "worker", host.folder)
+    cluster = f"{network.address}:6379"
+    with (
+        head.joined("--head", "--port", "6379", "--num-cpus", "0"),
+        worker.joined("--address", cluster, "--num-cpus", "2"),
+    ):
+        serve = ("host", "serve", "--host", "0.0.0.0", "--port", "8443", "--engine", "ray", "--address", cluster)
+        server = head.start("-c", "import sys; from device_app.cli import main; sys.exit(main())", *serve)
+        try:
+            until(lambda: "SHA256:" in head.log.read_text(errors="replace"), 240.0)  # it serves
+            inside = ["ip", "netns", "exec", network.device, sys.executable, "-c", ATTEND, job.key]
+            device_home = {**os.environ, "ASR_EDGE_HOME": str(tmp_path / "device")}
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+            device = subprocess.Popen(inside, env=device_home, **pipes)
+            database = Database(host.folder / "host" / "host.sqlite")
+            until(lambda: device.poll() is not None or "running" in {one.state for one in database.jobs()}, 240.0)
+            for _ in range(3):
+                network.down(4.0)
+                time.sleep(3.0)
+            out, err = device.communicate(timeout=600)
+            assert device.returncode == 0, err
+            found = database.jobs()
+        finally:
+            server.terminate()
+            server.wait(60)
     assert [one.state for one in found] == ["done"]
     assert float(re.fullmatch(r"norm (.*)\n", out)[1]) > 0
