@@ -330,7 +330,10 @@ def test_fleet_merge_offers_the_merged_vector(merge, database, tiny_bundle):
     assert summary.startswith("General speech: WER ")
     warning, offered = done.err.splitlines()
     assert "asr-edge host fleet score add MANIFEST --group crew" in warning
-    assert offered == "The merged vector is offered to crew: run 'asr-edge fleet pull --on URL' on each device."
+    assert (
+        offered
+        == "The merged vector is offered to crew: run 'asr-edge fleet pull --group crew --on URL' on each device."
+    )
     assert database.offered("crew", tiny_bundle.weights_hash) is not None
 
 
@@ -383,6 +386,7 @@ def test_fleet_merge_of_too_few_vectors_names_the_group(asr, keys, tiny_bundle):
     done = asr("host", "fleet", "merge", "--group", "nobody", "--model", tiny_bundle.folder)
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith("asr-edge: nobody: has 0 vectors to merge, but needs at least 5; devices")
+    assert "'asr-edge contribute N --group nobody --on URL'" in done.err
 
 
 def test_held_out_speech_of_a_group_is_kept_listed_and_removed(asr, keys, manifest, tmp_path):
