@@ -26,6 +26,7 @@ from trainer import executors
 from trainer.host import contributions, server
 from trainer.host.fleet import merge as fleet
 from trainer.host.fleet import scoring
+from trainer.host.fleet.score_set import speech
 from trainer.host.keys import make_keys
 
 
@@ -404,3 +405,21 @@ def test_held_out_speech_of_a_group_is_kept_listed_and_removed(asr, keys, manife
     assert not list(folder.rglob("*.flac"))
     assert "no held-out speech" in asr("host", "fleet", "score", "remove", "--group", "..", "--yes").err
     assert "letters, digits" in asr("host", "fleet", "score", "add", path, "--group", "a/b").err
+
+
+@pytest.mark.parametrize("text", ["", "...", "-"])
+def test_speech_without_words_is_refused_because_no_error_would_show(asr, keys, manifest, text):
+    """With it, nothing was said about vectors that were never checked."""
+    path = manifest("crew", ("one two", "test"), (text, "test"))
+    done = asr("host", "fleet", "score", "add", path, "--group", "crew")
+    assert done.code == 1
+    assert "line 2: its text has no word" in done.err
+    assert json.loads(asr("host", "fleet", "score", "list", "--json").out) == []
+
+
+def test_speech_without_words_that_was_added_before_does_not_count(asr, keys, manifest, host_home):
+    path = manifest("crew", ("one two", "test"))
+    asr("host", "fleet", "score", "add", path, "--group", "crew")
+    (stored,) = (host_home / "host" / "fleet" / "score").rglob("manifest.jsonl")
+    stored.write_text(stored.read_text().replace("one two", "..."))
+    assert speech(host_home / "host", "crew") == []
