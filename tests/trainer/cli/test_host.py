@@ -423,3 +423,15 @@ def test_speech_without_words_that_was_added_before_does_not_count(asr, keys, ma
     (stored,) = (host_home / "host" / "fleet" / "score").rglob("manifest.jsonl")
     stored.write_text(stored.read_text().replace("one two", "..."))
     assert speech(host_home / "host", "crew") == []
+
+
+@pytest.mark.parametrize("damage", [b"no database" * 1000, None])
+def test_a_damaged_database_of_the_host_is_one_line_with_the_remedy(asr, database, host_home, damage):
+    path = host_home / "host" / "host.sqlite"
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] if damage is None else damage)
+    for extra in ("-wal", "-shm"):
+        path.with_name(path.name + extra).unlink(missing_ok=True)
+    done = asr("host", "token", "list")
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert "'asr-edge host token add'" in done.err
