@@ -340,9 +340,8 @@ class Database:
                 "INSERT OR REPLACE INTO contribution VALUES (?, ?, ?, ?, ?, ?)",
                 (device, group, base, vector, json.dumps(statement), time.time()),
             )
-            query = "SELECT vector FROM contribution UNION SELECT vector FROM fleet_vector"
-            used = {one for (one,) in database.execute(query)}
-        return [one for (one,) in before if one not in used]
+            used = set(database.execute("SELECT vector FROM contribution UNION SELECT vector FROM fleet_vector"))
+        return [row[0] for row in before if row not in used]
 
     def contributed_vectors(self) -> list[str]:
         """The vectors of all contributions."""

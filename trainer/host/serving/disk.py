@@ -72,11 +72,9 @@ class DiskReserve:
 
 def cannot_use_database(path: Path, error: Exception) -> StorageError:
     """The error to raise when the host's database cannot be opened: names the file, the reason and the remedy."""
-    if isinstance(error, sqlite3.OperationalError | OSError):  # not the content of the file
-        remedy = "check its permissions and the free space of its disk, then try again"
-    else:
-        remedy = (
-            "put a copy of it back, or move it away: then add each device again with 'asr-edge host token add', and "
-            "devices send their jobs and contributions again"
-        )
-    return StorageError(f"{path}: cannot be used ({error}); nothing was changed; {remedy}")
+    # SQLite reports "disk I/O error" for a truncated file too, so the remedies for both are named.
+    return StorageError(
+        f"{path}: cannot be used ({error}); nothing was changed. Check its permissions and the free space of its disk. "
+        "If it is damaged, put a copy of it back, or move it away: then add each device again with 'asr-edge host "
+        "token add', and devices send their jobs and contributions again"
+    )
