@@ -6,11 +6,13 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 from editing.errors import StorageError, one_line
 
 MAX_BYTES = 256 << 20  # of a JSON file; the largest that asr-edge writes, a ledger of a thousand edits, has 100 MB
+
+MAX_WHOLE_NUMBER = 1 << 53  # float64 holds all whole numbers up to it
 
 SHOWN_LENGTH = 60  # characters of a value in an error message
 
@@ -128,12 +130,12 @@ def shown(value: object) -> str:
     return one_line(repr(value), SHOWN_LENGTH)
 
 
-def is_whole_number(value: object, minimum: int = 0, maximum: int = 1 << 53) -> bool:
+def is_whole_number(value: object, minimum: int = 0, maximum: int = MAX_WHOLE_NUMBER) -> bool:
     """Whether a JSON value is an integer in this range; true and false are not."""
     return isinstance(value, int) and not isinstance(value, bool) and minimum <= value <= maximum
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[int | float]:
     """Whether a JSON value is a finite number in the range of float64; true and false are not."""
     if isinstance(value, float):
         return math.isfinite(value)

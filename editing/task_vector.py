@@ -30,9 +30,20 @@ from editing.vector_file.reader import (
     Shapes,
     check_fit,
     open_vector_file,
+    training_size,
 )
 
-__all__ = ["RECORD", "Origin", "Summary", "TaskVector", "apply", "check_file", "read_origin", "summarise"]
+__all__ = [
+    "RECORD",
+    "Origin",
+    "Summary",
+    "TaskVector",
+    "apply",
+    "check_file",
+    "read_origin",
+    "summarise",
+    "training_size",
+]
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from device_app.models.ledger import Edit, Ledger, Version
 from device_app.recognition.transcriber import Transcriber
 from editing.errors import BadInputError, StorageError
 from editing.methods import METHODS
-from editing.task_vector import TaskVector
+from editing.task_vector import TaskVector, training_size
 
 
 @dataclass(frozen=True)
@@ -264,6 +264,7 @@ def draft_edit(
     Raises:
         StorageError: the disk is full or cannot be written.
     """
+    utterances, seconds = training_size([vector.origin for vector in vectors])
     return Edit(
         id=len(ledger.edits) + 1,
         kind=kind,
@@ -271,8 +272,8 @@ def draft_edit(
         vectors=[ledger.store_vector(vector) for vector in vectors],
         method=method,
         settings=settings,
-        utterances=sum(vector.origin.utterances for vector in vectors),
-        seconds=sum(vector.origin.seconds for vector in vectors),
+        utterances=utterances,
+        seconds=seconds,
     )
 
 

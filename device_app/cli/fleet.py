@@ -44,7 +44,7 @@ def pull(
     tolerance: options.Tolerance = options.DEFAULT_TOLERANCE,
     dry_run: options.DryRun = False,
     force: options.Force = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask on a device without recordings.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask on a device without held-out recordings.")] = False,
     model: options.Model = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
@@ -72,8 +72,8 @@ def pull(
         own_domains = domains_with_test_sets(store)
     if not own_domains and not dry_run:
         options.tell(
-            "! This device has no recordings of its own with texts. So only general speech is checked, and a group's "
-            "vector that makes it misrecognise your words would pass."
+            "! This device has no held-out recordings of its own with texts. So only general speech is checked, and a "
+            "group's vector that makes it misrecognise your words would pass."
         )
         if not yes:
             ask("Continue?", abort=True)

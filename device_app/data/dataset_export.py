@@ -29,7 +29,8 @@ def export_domain(
         on_done: called with the number of utterances that were written since the last call.
 
     Raises:
-        BadInputError: there is no such domain, it has no labelled utterance, or `out` is in use.
+        BadInputError: there is no such domain, it has no labelled utterance, a recording cannot be read, or `out` is in
+            use.
         StorageError: `out` cannot be written; it is unchanged.
     """
     chosen = [utterance for utterance in store.utterances(domain) if utterance.text is not None]
@@ -38,6 +39,14 @@ def export_domain(
     with folder_in_one_step(out) as folder:
         (folder / "audio").mkdir()
         for utterance in chosen:
+            try:
+                with utterance.audio.open("rb"):
+                    pass
+            except OSError as error:  # otherwise `out` would be blamed
+                raise BadInputError(
+                    f"utterance {utterance.number}: {utterance.audio}: cannot be read ({error.strerror or error}); "
+                    "nothing was written. 'asr-edge doctor' says what can be done"
+                ) from error
             shutil.copyfile(utterance.audio, folder / "audio" / _audio_name(utterance))
             on_done(1)
         name, text = _TABLES[form](chosen)

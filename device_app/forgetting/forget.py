@@ -21,6 +21,7 @@ from device_app.remote.jobs import jobs
 from editing.errors import BadInputError, counted
 
 TERM_FILES = ("terms.json", "term-usage.json")
+PAGE_TASK = "service/task.json"  # of `device_app.service.page.tasks.state`
 
 
 @dataclass(frozen=True)
@@ -174,8 +175,11 @@ def _ledgers() -> Iterator[LedgerFiles]:
 
 
 def _remove_derived() -> None:
-    """Removes baked files, which contain edits and are baked again when needed, and checkpoints of fine-tunings."""
+    """Removes what was made of recordings and edits, and is made again when needed.
+
+    These are baked files, checkpoints of fine-tunings, and the last task of the page, which names a domain.
+    """
     for folder in (*(data_folder() / "baked").glob("*/"), *abandoned_candidates()):
         shutil.rmtree(folder, ignore_errors=True)
-    for checkpoint in (data_folder() / "training").glob("*"):
-        checkpoint.unlink(missing_ok=True)
+    for path in (*(data_folder() / "training").glob("*"), data_folder() / PAGE_TASK):
+        path.unlink(missing_ok=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +24,8 @@ from editing.task_vector import TaskVector
 # The default scaling coefficient with which a device adds the merged vector. The host scores its merge with the same
 # one, so that its score is that of the devices.
 PULL_LAMBDA = 0.6
+TEMPORARY = "fleet-"  # the beginning of the names of temporary folders in the data folder
+ABANDONED_S = 24 * 3600.0  # after which no download is still running
 
 
 def contribution(ledger: Ledger, edit: int, density: float) -> bytes:
@@ -74,9 +79,10 @@ def pull(host: Host, group: str, ledger: Ledger, report: Callable[[str], None]) 
     """
     base = ledger.base.weights_hash
     make_folder(data_folder())
+    _remove_abandoned()
     with (
         HostClient(host, report) as client,
-        tempfile.TemporaryDirectory(dir=data_folder(), prefix="fleet-") as folder,
+        tempfile.TemporaryDirectory(dir=data_folder(), prefix=TEMPORARY) as folder,
     ):
         offer = client.fleet(group, base)
         record = verify_document(offer["statement"], offer["signature"], host.key)
@@ -86,6 +92,14 @@ def pull(host: Host, group: str, ledger: Ledger, report: Callable[[str], None]) 
             raise BadInputError(f"{host.url}: sent another task vector than it signed; nothing was merged")
         vector = ledger.load(path, name=host.url)
     return replace(vector, origin=replace(vector.origin, domain=group))
+
+
+def _remove_abandoned() -> None:
+    """Removes the temporary folders of killed pulls."""
+    for folder in data_folder().glob(f"{TEMPORARY}*"):
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime > ABANDONED_S:
+                shutil.rmtree(folder)
 
 
 def edits_of(ledger: Ledger, group: str) -> list[int]:

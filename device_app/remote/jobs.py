@@ -186,7 +186,10 @@ def read_jobs(folder: Path) -> list[Job]:
 
 
 def _damaged(path: Path, error: Exception) -> StorageError:
-    return StorageError(f"{path}: is damaged ({one_line(str(error))}); remove its folder and adapt again")
+    return StorageError(
+        f"{path}: is damaged ({one_line(str(error))}); 'asr-edge restore FILE' brings it back from a backup; without "
+        "one, remove its folder and adapt again"
+    )
 
 
 def find_job(name: str) -> Job:

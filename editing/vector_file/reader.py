@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from editing.errors import TaskVectorError, WrongBaseError, one_line
 from editing.former_names import SCORES, translated
-from editing.json_text import is_number, is_scores, is_whole_number, parse_json, shown
+from editing.json_text import MAX_WHOLE_NUMBER, is_number, is_scores, is_whole_number, parse_json, shown
 from editing.vector_file.encoding import check_encoding
 
 FORMAT_VERSIONS = (1, 2)
@@ -56,6 +56,17 @@ class Origin:
     method: str = ""
     density: float = 1.0
     scores: Mapping[str, float] = field(default_factory=dict)
+
+
+def training_size(origins: Sequence[Origin]) -> tuple[int, float]:
+    """Utterances and seconds of audio of several training sets together, for the origin of a merge.
+
+    A vector of someone else may claim any size. A sum beyond what a file may state would make the merge unreadable, so
+    it is limited to that.
+    """
+    utterances = sum(origin.utterances for origin in origins)
+    seconds = sum(origin.seconds for origin in origins)
+    return min(utterances, MAX_WHOLE_NUMBER), min(seconds, float(MAX_WHOLE_NUMBER))
 
 
 class VectorFile:
@@ -177,7 +188,7 @@ def _origin(name: str, record: Mapping[str, Any]) -> Origin:
     kinds: Mapping[str, Callable[[Any], bool]] = {
         "scores": is_scores,
         "utterances": is_whole_number,
-        "seconds": is_number,
+        "seconds": _is_duration,
         "density": is_number,
     }
     names = [one.name for one in fields(Origin)]
@@ -189,6 +200,10 @@ def _origin(name: str, record: Mapping[str, Any]) -> Origin:
     if wrong:
         raise TaskVectorError(f"{name}: missing from its record, or of the wrong type: {', '.join(wrong)}")
     return Origin(**{**{one: record[one] for one in names}, "scores": translated(record["scores"], SCORES)})
+
+
+def _is_duration(value: object) -> bool:
+    return is_number(value) and 0 <= value <= MAX_WHOLE_NUMBER
 
 
 def _shapes(name: str, record: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

@@ -160,7 +160,7 @@ def test_job(way, backup, filled_home):
     (job,) = jobs()
     damage(job.folder / "job.json", way, at=0)
     line = fails("jobs", "cancel", job.key[:8])
-    assert ("there is no job" if way == "absent" else "remove its folder and adapt again") in line
+    assert ("there is no job" if way == "absent" else "'asr-edge restore FILE'") in line
     restores(backup, filled_home, before)
 
 
@@ -169,5 +169,23 @@ def test_terms(way, backup, filled_home):
     before = everything(filled_home)
     damage(filled_home / "terms.json", way, at=0)
     if way != "absent":
-        assert "the list of terms is damaged" in fails("terms", "list")
+        line = fails("terms", "list")
+        assert "the list of terms is damaged" in line
+        assert "'asr-edge restore FILE'" in line
+    restores(backup, filled_home, before)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_recording(way, backup, filled_home, tmp_path):
+    """An absent one made `dataset export` say that the new folder could not be written."""
+    before = everything(filled_home)
+    with Store() as store:
+        (one, *_) = store.utterances("kitchen")
+    damage(one.audio, way)
+    assert f"utterance {one.number}: " in call("doctor", "--dry-run", code=1).stdout
+    if way == "absent":
+        line = fails("dataset", "export", "--domain", "kitchen", "--out", tmp_path / "out")
+        assert str(one.audio) in line
+        assert "'asr-edge doctor'" in line
+        assert not (tmp_path / "out").exists()
     restores(backup, filled_home, before)

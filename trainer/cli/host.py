@@ -274,7 +274,9 @@ def fleet_merge(
             "! The host has no held-out speech of this group, so vectors from mislabelled recordings were not looked "
             f"for: 'asr-edge host fleet score add MANIFEST --group {group}'."
         )
-    options.tell(f"The merged vector is offered to {group}: run 'asr-edge fleet pull --on URL' on each device.")
+    options.tell(
+        f"The merged vector is offered to {group}: run 'asr-edge fleet pull --group {group} --on URL' on each device."
+    )
 
 
 def _print_report(report: Report) -> None:

@@ -19,6 +19,7 @@ from trainer.host.jobs import Jobs
 
 RETRY_AFTER_S = 5  # that a client waits after "too many" or "not now"
 BAD_TOKENS_PER_MINUTE = 20  # per address
+FORWARDED = ("forwarded", "x-forwarded-for", "via")  # headers of a proxy, behind which another machine may be
 
 Identity = Annotated[str, PathParameter(pattern=r"^[0-9a-f]{32}$", description="A job's id.")]
 Name = Annotated[str, PathParameter(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="The name of a group of devices.")]
@@ -93,7 +94,7 @@ def _calling_device(
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],
 ) -> Device:
     address = request.client.host if request.client else ""
-    if "authorization" not in request.headers:
+    if "authorization" not in request.headers and not any(name in request.headers for name in FORWARDED):
         return host.device(address, None)
     return host.device(address, credentials.credentials if credentials else "")
 

@@ -24,6 +24,7 @@ from device_app.remote.tokens import find_owner, hash_token, make_token
 from editing.errors import BadInputError, StorageError
 from editing.former_names import FINE_TUNING, STATEMENT, translated
 from editing.privacy import make_folder, private_folder
+from trainer.host.serving.disk import cannot_use_database
 
 State = Literal["uploading", "queued", "running", "done", "failed", "cancelled"]
 UNFINISHED: Sequence[State] = ("uploading", "queued", "running")
@@ -136,7 +137,7 @@ class Database:
         except (sqlite3.DatabaseError, OSError) as error:
             if isinstance(error, StorageError):
                 raise
-            raise StorageError(f"{path}: cannot be used ({error})") from error
+            raise cannot_use_database(path, error) from error
 
     def _connection(self) -> sqlite3.Connection:
         if not hasattr(self._local, "connection"):
@@ -339,9 +340,8 @@ class Database:
                 "INSERT OR REPLACE INTO contribution VALUES (?, ?, ?, ?, ?, ?)",
                 (device, group, base, vector, json.dumps(statement), time.time()),
             )
-            given = {one for (one,) in database.execute("SELECT vector FROM contribution")}
-            offered = {one for (one,) in database.execute("SELECT vector FROM fleet_vector")}
-        return [one for (one,) in before if one not in given | offered]
+            used = set(database.execute("SELECT vector FROM contribution UNION SELECT vector FROM fleet_vector"))
+        return [row[0] for row in before if row not in used]
 
     def contributed_vectors(self) -> list[str]:
         """The vectors of all contributions."""

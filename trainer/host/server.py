@@ -49,6 +49,11 @@ class Address:
     tls: bool = True
     proxies: tuple[str, ...] = ()
 
+    @property
+    def allows_anonymous(self) -> bool:
+        """Whether requests need no token: only this machine can send them. Behind a proxy, any machine can."""
+        return is_loopback(self.host) and not self.proxies
+
 
 def host_folder() -> Path:
     """The folder of the host's database, keys and jobs."""
@@ -143,7 +148,7 @@ def serve(
     key = address.key or folder / CERTIFICATE_KEY
     connections = Connections(proxies=address.proxies)
     config = server_config(
-        make_api(HostState(jobs, keys, folder, is_loopback(address.host))),
+        make_api(HostState(jobs, keys, folder, address.allows_anonymous)),
         address,
         connections,
         ssl_certfile=str(certificate) if address.tls else None,

@@ -323,8 +323,8 @@ def change_terms(change: Callable[[TermList], TermList]) -> tuple[TermList, Term
 
 def _damaged(path: Path, reason: str) -> StorageError:
     return StorageError(
-        f"{path}: the list of terms is damaged ({reason}); nothing was changed. Move the file away and import the "
-        "terms again, or use --no-terms"
+        f"{path}: the list of terms is damaged ({reason}); nothing was changed. 'asr-edge restore FILE' brings it "
+        "back from a backup; without one, move the file away and import the terms again, or use --no-terms"
     )
 
 

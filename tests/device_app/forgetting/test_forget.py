@@ -11,6 +11,7 @@ from device_app.forgetting.forget import Selection, forget, plan
 from device_app.models.bundles import embedded_bundle
 from device_app.models.ledger import Edit, Ledger, edited
 from device_app.remote.jobs import jobs
+from device_app.service.page.tasks.state import Task, TaskFiles
 from editing.errors import BadInputError, StorageError
 from tests.data_folder import SETTINGS
 
@@ -100,6 +101,16 @@ def test_vectors_in_quarantine_and_what_is_derived_go_too(filled_home):
     assert list(ledger.files.quarantine.iterdir()) == []
     assert not (filled_home / "baked" / "x").exists()
     assert list((filled_home / "training").iterdir()) == []
+
+
+@pytest.mark.parametrize("selection", [{"everything": True}, {"domain": "kitchen"}, {"speaker": "anna"}])
+def test_the_last_task_of_the_page_goes_too(filled_home, selection):
+    """It names the domain that was learned, and its error rates."""
+    files = TaskFiles()
+    files.write(Task("learn", {"domain": "kitchen"}, "done", result={"domain": "kitchen"}))
+    forgotten(**selection)
+    assert traces(filled_home / "service", "kitchen") == []
+    assert files.read() == Task()
 
 
 def test_after_a_kill_the_same_command_finishes(filled_home, monkeypatch):

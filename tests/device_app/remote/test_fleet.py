@@ -1,12 +1,14 @@
 """The data that a device contributes to a group."""
 
 import dataclasses
+import os
+import time
 
 import pytest
 
 from device_app.data.names import GUARD_SET
 from device_app.models.ledger import Edit
-from device_app.remote.fleet import contribution, edits_of
+from device_app.remote.fleet import ABANDONED_S, _remove_abandoned, contribution, edits_of
 from editing.errors import BadInputError
 from editing.task_vector import TaskVector
 
@@ -59,3 +61,12 @@ def test_edits_of_a_group_are_those_that_came_from_it(ledger, edit):
         ledger.promote(ledger.with_edit(fleet), fleet)
     assert edits_of(ledger, "crew") == [2]
     assert edits_of(ledger, "anna") == []
+
+
+def test_the_temporary_folder_of_a_killed_pull_is_removed_later(own_home):
+    for name, age_s in (("fleet-old", 2 * ABANDONED_S), ("fleet-new", 60.0)):
+        (own_home / name).mkdir(parents=True)
+        (own_home / name / "vector.safetensors").touch()
+        os.utime(own_home / name, (time.time() - age_s,) * 2)
+    _remove_abandoned()
+    assert [path.name for path in own_home.glob("fleet-*")] == ["fleet-new"]

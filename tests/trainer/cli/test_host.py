@@ -26,6 +26,7 @@ from trainer import executors
 from trainer.host import contributions, server
 from trainer.host.fleet import merge as fleet
 from trainer.host.fleet import scoring
+from trainer.host.fleet.score_set import speech
 from trainer.host.keys import make_keys
 
 
@@ -330,7 +331,10 @@ def test_fleet_merge_offers_the_merged_vector(merge, database, tiny_bundle):
     assert summary.startswith("General speech: WER ")
     warning, offered = done.err.splitlines()
     assert "asr-edge host fleet score add MANIFEST --group crew" in warning
-    assert offered == "The merged vector is offered to crew: run 'asr-edge fleet pull --on URL' on each device."
+    assert (
+        offered
+        == "The merged vector is offered to crew: run 'asr-edge fleet pull --group crew --on URL' on each device."
+    )
     assert database.offered("crew", tiny_bundle.weights_hash) is not None
 
 
@@ -383,6 +387,7 @@ def test_fleet_merge_of_too_few_vectors_names_the_group(asr, keys, tiny_bundle):
     done = asr("host", "fleet", "merge", "--group", "nobody", "--model", tiny_bundle.folder)
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith("asr-edge: nobody: has 0 vectors to merge, but needs at least 5; devices")
+    assert "'asr-edge contribute N --group nobody --on URL'" in done.err
 
 
 def test_held_out_speech_of_a_group_is_kept_listed_and_removed(asr, keys, manifest, tmp_path):
@@ -400,3 +405,33 @@ def test_held_out_speech_of_a_group_is_kept_listed_and_removed(asr, keys, manife
     assert not list(folder.rglob("*.flac"))
     assert "no held-out speech" in asr("host", "fleet", "score", "remove", "--group", "..", "--yes").err
     assert "letters, digits" in asr("host", "fleet", "score", "add", path, "--group", "a/b").err
+
+
+@pytest.mark.parametrize("text", ["", "...", "-"])
+def test_speech_without_words_is_refused_because_no_error_would_show(asr, keys, manifest, text):
+    """With it, nothing was said about vectors that were never checked."""
+    path = manifest("crew", ("one two", "test"), (text, "test"))
+    done = asr("host", "fleet", "score", "add", path, "--group", "crew")
+    assert done.code == 1
+    assert "line 2: its text has no word" in done.err
+    assert json.loads(asr("host", "fleet", "score", "list", "--json").out) == []
+
+
+def test_speech_without_words_that_was_added_before_does_not_count(asr, keys, manifest, host_home):
+    path = manifest("crew", ("one two", "test"))
+    asr("host", "fleet", "score", "add", path, "--group", "crew")
+    (stored,) = (host_home / "host" / "fleet" / "score").rglob("manifest.jsonl")
+    stored.write_text(stored.read_text().replace("one two", "..."))
+    assert speech(host_home / "host", "crew") == []
+
+
+@pytest.mark.parametrize("damage", [b"no database" * 1000, None])
+def test_a_damaged_database_of_the_host_is_one_line_with_the_remedy(asr, database, host_home, damage):
+    path = host_home / "host" / "host.sqlite"
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] if damage is None else damage)
+    for extra in ("-wal", "-shm"):
+        path.with_name(path.name + extra).unlink(missing_ok=True)
+    done = asr("host", "token", "list")
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert "'asr-edge host token add'" in done.err

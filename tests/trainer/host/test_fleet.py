@@ -132,6 +132,19 @@ def test_honest_vectors_are_merged_signed_and_offered(give, merge, vector, datab
 
 
 @pytest.mark.usefixtures("_all_is_recognised")
+def test_sizes_that_devices_claim_do_not_make_the_merged_vector_unreadable(
+    give, merge, vector, database, tiny_moonshine, host_home
+):
+    """Their sum was more than a file may state, and no device could read what the host offered."""
+    most = 1 << 53
+    give(a=vector(1, utterances=most), b=vector(2, seconds=most), c=vector(3, seconds=float(most)))
+    assert merge().reasons == []
+    digest, *_ = database.offered("crew", tiny_moonshine.weights_hash)
+    origin = TaskVector.load(vector_file(host_home / "host", digest)).origin
+    assert (origin.utterances, origin.seconds) == (most, most)
+
+
+@pytest.mark.usefixtures("_all_is_recognised")
 def test_poisoned_and_broken_vectors_are_left_out_with_the_reason(give, merge, vector):
     turned = vector(1)
     turned = replace(turned, tensors={n: -3 * t for n, t in vector(2).tensors.items()})

@@ -21,6 +21,7 @@ from trainer.host.contributions import incoming_file
 from trainer.host.job_folder import JobFolder
 from trainer.host.limits import Limits
 from trainer.host.retention import Retention, SeenAges
+from trainer.host.server import Address
 from trainer.host.serving.json_bodies import JsonBodies
 
 BODIES = {
@@ -107,6 +108,20 @@ def test_forwarded_addresses_count_only_from_a_configured_proxy(serve, proxies, 
             headers = {"Authorization": "Bearer wrong", "X-Forwarded-For": f"10.0.0.{n}"}
             answer = client.get("/v1/jobs", headers=headers)
     assert answer.status_code == last
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "Via"])
+def test_on_loopback_a_forwarded_request_needs_a_token(serve, header):
+    """A proxy on the same machine let everybody train without a token."""
+    url = serve(allows_anonymous=True)
+    assert httpx.get(f"{url}/v1/jobs").status_code == 200
+    assert httpx.get(f"{url}/v1/jobs", headers={header: "203.0.113.7"}).status_code == 401
+
+
+def test_a_proxy_means_that_requests_come_from_other_machines():
+    assert Address().allows_anonymous
+    assert not Address(proxies=("127.0.0.1",)).allows_anonymous
+    assert not Address("0.0.0.0").allows_anonymous
 
 
 def test_the_open_stream_of_a_revoked_device_ends(serve, client_of, database):

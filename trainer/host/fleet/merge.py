@@ -28,7 +28,7 @@ from device_app.remote.signatures import Signer
 from editing.errors import BadInputError, TaskVectorError, counted
 from editing.files import sha256
 from editing.method import Tensors
-from editing.task_vector import Origin, TaskVector
+from editing.task_vector import Origin, TaskVector, training_size
 from export.bundle import Bundle
 from trainer.host.contributions import incoming_file, vector_file
 from trainer.host.database import Contribution, Database
@@ -76,7 +76,7 @@ class Candidates:
         raise BadInputError(
             f"{group}: has {counted(len(self.vectors), 'vector')} to merge, but needs at least {minimum}"
             + (f" ({'; '.join(reasons)})" if reasons else "")
-            + "; devices contribute theirs with 'asr-edge contribute N --on URL'"
+            + f"; devices contribute theirs with 'asr-edge contribute N --group {group} --on URL'"
         )
 
 
@@ -111,7 +111,7 @@ def merge_fleet(
     if not guard and not group_speech:
         raise BadInputError(
             f"{group}: there is no guard set for the language {base.language!r}, so nothing would notice a harmful "
-            "vector; give the group held-out speech with 'asr-edge host fleet score add'"
+            f"vector; give the group held-out speech with 'asr-edge host fleet score add MANIFEST --group {group}'"
         )
     settings = {**merge.with_defaults(), "lam": 1.0}  # each device scales the merged vector when it adds it
     theta = base.weights()
@@ -158,12 +158,13 @@ def _offer(
     """Stores and signs the merged vector, and offers it to the group; returns the report with the vector's hash."""
     names = ("general_speech_before", "general_speech_after", "group_speech_before", "group_speech_after")
     scores = {name: wer for name in names if (wer := getattr(report, name)) is not None}
+    utterances, seconds = training_size([vector.origin for vector in vectors.values()])
     origin = Origin(
         base.family,
         base.weights_hash,
         report.group,
-        utterances=sum(vector.origin.utterances for vector in vectors.values()),
-        seconds=sum(vector.origin.seconds for vector in vectors.values()),
+        utterances=utterances,
+        seconds=seconds,
         method=report.method,
         scores=scores,
     )

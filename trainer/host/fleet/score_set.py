@@ -12,6 +12,7 @@ from pathlib import Path
 from device_app.audio.samples import encode
 from device_app.data.manifest import FILE_NAME, read_manifest
 from device_app.data.utterance import Utterance
+from device_app.evaluation.error_rates import basic
 from editing.errors import BadInputError
 from editing.files import write_all_atomically
 from editing.privacy import make_folder
@@ -39,7 +40,8 @@ def add_speech(folder: Path, group: str, manifest: Path) -> ScoreSet:
         manifest: the file of a manifest, or a folder that has one.
 
     Raises:
-        BadInputError, BadAudioError: the manifest or a recording cannot be read; nothing was added.
+        BadInputError, BadAudioError: the manifest or a recording cannot be read, or a text has no word; nothing was
+            added.
         StorageError: the disk is full or cannot be written; nothing was added.
     """
     utterances = read_manifest(manifest)
@@ -49,6 +51,9 @@ def add_speech(folder: Path, group: str, manifest: Path) -> ScoreSet:
         raise BadInputError(
             f"{manifest}: has no held-out utterances (split test, dev or validation); nothing was added"
         )
+    for one in utterances:
+        if not _has_words(one):
+            raise BadInputError(f"{one.location}: its text has no word, so it shows no error; nothing was added")
     target = _folder(folder, group)
     lines, files = _lines(target), {}
     for one in utterances:
@@ -63,13 +68,15 @@ def add_speech(folder: Path, group: str, manifest: Path) -> ScoreSet:
 
 
 def speech(folder: Path, group: str) -> Sequence[Utterance]:
-    """A group's held-out utterances; empty if it has none.
+    """A group's held-out utterances that have words; empty if it has none.
+
+    Without words, no error would show, and the group would seem to have speech on which vectors are checked.
 
     Raises:
         BadInputError: the manifest is damaged, or a recording is missing.
     """
     path = _folder(folder, group) / FILE_NAME
-    return read_manifest(path) if path.is_file() else []
+    return [one for one in read_manifest(path) if _has_words(one)] if path.is_file() else []
 
 
 def score_sets(folder: Path) -> list[ScoreSet]:
@@ -91,6 +98,10 @@ def remove_speech(folder: Path, group: str) -> None:
         )
     (target / FILE_NAME).unlink()
     shutil.rmtree(target)
+
+
+def _has_words(utterance: Utterance) -> bool:
+    return bool(basic(utterance.transcript))
 
 
 def _folder(folder: Path, group: str) -> Path:
