@@ -19,11 +19,12 @@ from device_app.remote.trusted_hosts import is_loopback
 from device_app.service.http.connections import BACKLOG, Connections, TrackRequests, listen, why_not_listening
 from device_app.service.http.logs import LogFormat, configure_logs
 from device_app.service.http.sockets import only_tls_1_3, raise_open_files
-from editing.errors import BadInputError
+from editing.errors import BadInputError, StorageError
 from trainer.executors import Executor
 from trainer.host.database import Database
 from trainer.host.keys import SIGNING, make_keys, signer
 from trainer.host.limits import Limits
+from trainer.host.serving.disk import REMEDY
 
 SHUTDOWN_S = 5  # time for requests in progress to end, before their connections are closed
 TLS_BUFFER = 16 << 10  # bytes, a record of TLS; asyncio's 256 KiB for each connection are 264 MB for 1,030 idle ones
@@ -61,12 +62,32 @@ def host_folder() -> Path:
 
 
 def open_database() -> Database:
-    """Opens the host's database; creates it if missing.
+    """Opens the host's database; creates it on a new host.
 
     Raises:
-        StorageError: it is damaged, of a newer version, or cannot be written.
+        StorageError: it is damaged, lost, of a newer version, or cannot be written.
     """
-    return Database(host_folder() / "host.sqlite")
+    path = host_folder() / "host.sqlite"
+    _check_not_lost(path)
+    return Database(path)
+
+
+def _check_not_lost(path: Path) -> None:
+    """Checks that a missing database is that of a new host. A new one would know no job, and all files would go.
+
+    Raises:
+        StorageError: the database is missing or empty, but files of jobs or vectors are there.
+    """
+    if path.is_file() and path.stat().st_size:
+        return
+    folder = path.parent
+    left = [*folder.glob("jobs/*"), *folder.glob("fleet/*.safetensors")]
+    if left:
+        raise StorageError(
+            f"{path}: is {'empty' if path.exists() else 'missing'}, but files of devices are there "
+            f"({left[0].relative_to(folder)}), which a new database would not know; nothing was changed. "
+            f"{REMEDY}"
+        )
 
 
 def open_signer(address: Address) -> Signer:

@@ -435,3 +435,26 @@ def test_a_damaged_database_of_the_host_is_one_line_with_the_remedy(asr, databas
     done = asr("host", "token", "list")
     assert (done.code, done.err.count("\n")) == (1, 1)
     assert "'asr-edge host token add'" in done.err
+
+
+@pytest.mark.parametrize("left", ["jobs/0123abcd/vector.safetensors", "fleet/0123abcd.safetensors"])
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_a_lost_database_of_the_host_is_not_replaced_by_a_new_one(asr, database, host_home, left, is_empty):
+    """Regression: a new database knew no job, so the host removed the files of all."""
+    folder = host_home / "host"
+    for path in folder.glob("host.sqlite*"):
+        path.unlink()
+    if is_empty:
+        (folder / "host.sqlite").touch()
+    vector = folder / left
+    vector.parent.mkdir(parents=True)
+    vector.write_bytes(b"a vector")
+    done = asr("host", "token", "list")
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert ("empty" if is_empty else "missing") in done.err
+    assert "move it away together with" in done.err
+    assert vector.exists()
+    for moved in ("host.sqlite", "jobs", "fleet"):
+        if (folder / moved).exists():
+            (folder / moved).rename(folder / f"{moved}-old")
+    assert asr("host", "token", "list").code == 0

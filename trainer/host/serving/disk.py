@@ -70,11 +70,17 @@ class DiskReserve:
                 raise
 
 
+# What to do without the database of a host.
+REMEDY = (
+    "Put a copy of it back, or move it away together with 'jobs' and 'fleet' beside it: then add each device again "
+    "with 'asr-edge host token add', and devices send their jobs and contributions again"
+)
+
+
 def cannot_use_database(path: Path, error: Exception) -> StorageError:
     """The error to raise when the host's database cannot be opened: names the file, the reason and the remedy."""
     # SQLite reports "disk I/O error" for a truncated file too, so the remedies for both are named.
     return StorageError(
         f"{path}: cannot be used ({error}); nothing was changed. Check its permissions and the free space of its disk. "
-        "If it is damaged, put a copy of it back, or move it away: then add each device again with 'asr-edge host "
-        "token add', and devices send their jobs and contributions again"
+        f"If it is damaged: {REMEDY[0].lower()}{REMEDY[1:]}"
     )
