@@ -274,6 +274,11 @@ def _without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
+def _without_copies(terms: Sequence[Term]) -> list[Term]:
+    """The terms without those whose text another has in Unicode's other form; earlier versions listed both."""
+    return [*{one.text if one.text.isascii() else one.key: one for one in terms}.values()]
+
+
 def _read_term_list(path: Path) -> TermList:
     try:
         record = read_json(path)
@@ -285,8 +290,9 @@ def _read_term_list(path: Path) -> TermList:
         raise _damaged(path, str(error)) from error
     try:
         check_format_version(record, FORMAT_VERSION, path)
+        terms = [Term(one["text"], one["weight"], one["origin"], one["added"]) for one in record["terms"]]
         return TermList(
-            [Term(one["text"], one["weight"], one["origin"], one["added"]) for one in record["terms"]],
+            _without_copies(terms),
             bool(record.get("from_corrections", True)),
             [Replacement(**one) for one in record.get("replacements", ())],
         )

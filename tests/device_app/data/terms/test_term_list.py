@@ -204,3 +204,12 @@ def test_a_term_and_a_replacement_with_decomposed_letters_match_the_composed_one
     assert Replacement(text, text) == Replacement(composed, composed)
     assert Keyterms([text]).found_in(composed) == [normalise_term(composed)]
     assert Keyterms([composed]).found_in(text) == [normalise_term(composed)]
+
+
+def test_a_list_that_has_both_forms_of_a_term_has_it_once(empty_home):
+    add("\xe9clair", "Leeds")
+    path = empty_home / "terms.json"
+    record = json.loads(path.read_text())
+    record["terms"].append({**record["terms"][0], "text": "e\u0301clair"})
+    path.write_text(json.dumps(record))
+    assert [term.text for term in stored_terms().terms] == ["\xe9clair", "Leeds"]
