@@ -10,8 +10,10 @@ from fastapi import FastAPI, HTTPException, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
 from starlette.websockets import WebSocketDisconnect
 
+from device_app.service.http.requests import CLIENT_CLOSED_REQUEST
 from device_app.service.models import UnknownModelError
 from device_app.service.turns import BusyError, StoppingError
 from editing.errors import AsrEdgeError, BadInputError, one_line
@@ -59,6 +61,7 @@ def add_error_handlers(app: FastAPI) -> None:
     """Makes all errors of an application responses in OpenAI's shape."""
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(WebSocketRequestValidationError, _invalid_socket)  # type: ignore[arg-type]
+    app.add_exception_handler(ClientDisconnect, _left)
     for kind in (StarletteHTTPException, BusyError, StoppingError, AsrEdgeError, Exception):
         app.add_exception_handler(kind, _refused)
 
@@ -99,6 +102,11 @@ async def _refused(request: Request, error: Exception) -> Response:
         found.headers = error.headers
         return error_response(found)
     return error_response(as_service_error(error))
+
+
+async def _left(_request: Request, _error: Exception) -> Response:
+    """The end of a request whose client left while it sent the body. Nobody receives it, and it is no failure."""
+    return Response(status_code=CLIENT_CLOSED_REQUEST)
 
 
 def _reason(request: Request, error: StarletteHTTPException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -34,7 +35,8 @@ class Term:
     """A word or phrase to expect.
 
     Attributes:
-        text: as it is to be written, with single spaces; upper and lower case make no difference to what it matches.
+        text: as it is to be written, with single spaces, in Unicode's form NFC, as recognisers write (macOS and some
+            PDF files give the other form); upper and lower case make no difference to what it matches.
             A joiner (U+200C, U+200D) inside a word is part of the spelling, as in Persian: it matches where the
             recogniser writes it too.
         weight: how strongly to expect it, as a multiple of the default; above 0 and at most `MAX_WEIGHT`.
@@ -55,9 +57,9 @@ class Term:
         """
         is_spaced = self.text == self.text.strip() and "  " not in self.text
         is_plain = is_spaced and self.text.replace(" ", "").isalnum() and len(self.text) <= MAX_LENGTH
-        if is_plain and 0 < self.weight <= MAX_WEIGHT:
+        if is_plain and 0 < self.weight <= MAX_WEIGHT and unicodedata.is_normalized("NFC", self.text):
             return  # nearly all terms; a long list loads in half the time
-        text = one_spaced(self.text)
+        text = unicodedata.normalize("NFC", one_spaced(self.text))
         object.__setattr__(self, "text", text)
         if not any(map(str.isalnum, text)):
             raise BadInputError(f"{text[:MAX_LENGTH]!r} is not a term: it has no letter and no digit")
@@ -75,9 +77,9 @@ class Term:
 
 
 def normalise_term(text: str) -> str:
-    """Normalises a text for comparison: lower case, one kind of apostrophe."""
+    """Normalises a text for comparison: lower case, Unicode's form NFC, one kind of apostrophe."""
     text = text.casefold()
-    return text if text.isascii() else text.translate(APOSTROPHES)
+    return text if text.isascii() else unicodedata.normalize("NFC", text).translate(APOSTROPHES)
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class Replacement:
                 that cannot be seen.
         """
         for name in ("pattern", "text"):
-            value = one_spaced(getattr(self, name))
+            value = unicodedata.normalize("NFC", one_spaced(getattr(self, name)))
             object.__setattr__(self, name, value)
             if len(value) > MAX_LENGTH:
                 raise BadInputError(f"a replacement of {len(value)} characters; at most {MAX_LENGTH} are allowed")
@@ -272,6 +274,11 @@ def _without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
+def _without_copies(terms: Sequence[Term]) -> list[Term]:
+    """The terms without those whose text another has in Unicode's other form; earlier versions listed both."""
+    return [*{one.text if one.text.isascii() else one.key: one for one in terms}.values()]
+
+
 def _read_term_list(path: Path) -> TermList:
     try:
         record = read_json(path)
@@ -283,8 +290,9 @@ def _read_term_list(path: Path) -> TermList:
         raise _damaged(path, str(error)) from error
     try:
         check_format_version(record, FORMAT_VERSION, path)
+        terms = [Term(one["text"], one["weight"], one["origin"], one["added"]) for one in record["terms"]]
         return TermList(
-            [Term(one["text"], one["weight"], one["origin"], one["added"]) for one in record["terms"]],
+            _without_copies(terms),
             bool(record.get("from_corrections", True)),
             [Replacement(**one) for one in record.get("replacements", ())],
         )

@@ -56,6 +56,7 @@ def load_encoder_decoder(
     layout: Layout,
     names: Sequence[str | None] | None = None,
     make_encode: Callable[[Any], Encode] | None = None,
+    unspoken: Sequence[str] = (),
 ) -> EncoderDecoderRecogniser:
     """Loads the encoder and decoder that `export.bake` wrote into `baked`.
 
@@ -66,6 +67,8 @@ def load_encoder_decoder(
             tokenizer.
         make_encode: makes the function that encodes audio from the encoder's ONNX Runtime session; None runs it on
             the whole audio at once.
+        unspoken: names of tokens that no hypothesis may have, because nobody says them; others than those of the
+            tokenizer are ignored.
 
     Raises:
         BadInputError: the options have a language model, which is for CTC models only.
@@ -86,6 +89,9 @@ def load_encoder_decoder(
     )
     if not is_that_of_graphs:
         raise BundleError(f"{bundle.folder}: the configuration in model.json is not that of the graphs")
+    for token in filter(None, map(tokenizer.token_to_id, unspoken)):
+        without = replace(layout, suppressed=[*layout.suppressed, token])
+        layout = without if _has_tokens(decoder, without) else layout
     if names is None:
         names = [tokenizer.id_to_token(token) for token in range(tokenizer.get_vocab_size())]
     terms = term_graph(options.keyterms, bundle.files[TOKENIZER], lambda: names) if options.keyterms else None

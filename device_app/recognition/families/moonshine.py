@@ -14,6 +14,10 @@ HOP = 64 * 3 * 2  # samples of audio in one encoder frame: the strides of the th
 # A limit against loops. That of the model's authors is 6.5, which cuts off fast speech, so this is twice as many.
 TOKENS_PER_S = 13.0
 
+# Tokens that are never said. Of two digits of 1.04 s, Moonshine Tiny made a copyright sign, "transcript" and a name, as
+# it has learned from credits of subtitles.
+UNSPOKEN = ("\N{COPYRIGHT SIGN}",)
+
 
 def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = DEFAULT) -> EncoderDecoderRecogniser:
     """Loads the encoder and decoder that `export.bake` wrote into `baked`.
@@ -34,4 +38,4 @@ def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = D
             tokens_per_s=TOKENS_PER_S,
             hop=HOP,
         )
-    return load_encoder_decoder(bundle, baked, threads, options, layout)
+    return load_encoder_decoder(bundle, baked, threads, options, layout, unspoken=UNSPOKEN)

@@ -24,6 +24,7 @@ HOP = STRIDE * STEP
 CONVOLUTIONS = 3  # output frames before a frame that the two causal convolutions see
 MAX_WINDOW = 1 << 20  # output frames
 TOKENS_PER_S = 13.0  # as for Moonshine
+UNSPOKEN = ("\N{COPYRIGHT SIGN}",)  # as for Moonshine
 
 
 def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = DEFAULT) -> EncoderDecoderRecogniser:
@@ -55,7 +56,7 @@ def load(bundle: Bundle, baked: Path, threads: int, options: DecodingOptions = D
     def make_encode(encoder: Any) -> IncrementalEncoder:
         return IncrementalEncoder(encoder, layout, before, after)
 
-    return load_encoder_decoder(bundle, baked, threads, options, layout, make_encode=make_encode)
+    return load_encoder_decoder(bundle, baked, threads, options, layout, make_encode=make_encode, unspoken=UNSPOKEN)
 
 
 class IncrementalEncoder:

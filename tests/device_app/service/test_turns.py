@@ -1,6 +1,7 @@
 """The CPU is shared fairly, the queue is bounded, and work ends when its client has left."""
 
 import asyncio
+import logging
 import socket
 import threading
 import time
@@ -99,6 +100,19 @@ def test_work_ends_when_the_client_leaves(start, monkeypatch):
     done = len(began)
     time.sleep(0.3)
     assert len(began) <= done + 1
+
+
+def test_a_client_that_leaves_during_its_upload_is_no_error(start, client, caplog):
+    url, state = start()
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as opened:
+        opened.sendall(
+            b"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n"
+            b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
+        )
+    until(lambda: 'status="499"' in state.metrics.text(0, 0).decode())
+    assert client.get(f"{url}/health").json()["jobs"] == 0
+    assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
 
 
 def test_at_the_limit_clients_are_asked_to_come_back(start, client, monkeypatch):

@@ -1,12 +1,23 @@
 import json
 import stat
+import unicodedata
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_app.data.terms import Replacement, Term, TermList, change_terms, read_terms, stored_terms, written_terms
+from device_app.data.terms import (
+    Replacement,
+    Term,
+    TermList,
+    change_terms,
+    normalise_term,
+    read_terms,
+    stored_terms,
+    written_terms,
+)
+from device_app.recognition.keyterms.terms import Keyterms
 from editing.errors import BadInputError, StorageError
 
 
@@ -183,3 +194,22 @@ def test_a_list_of_a_later_version_and_an_unreadable_one_are_not_called_damaged(
     (empty_home / "terms.json").mkdir()
     with pytest.raises(StorageError, match=r"terms\.json: cannot be read"):
         stored_terms()
+
+
+@pytest.mark.parametrize("text", ["Ge\u0301rard", "\u1112\u1161\u11ab\u1100\u1173\u11af", "Cafe\u0301 Zoe\u0308"])
+def test_a_term_and_a_replacement_with_decomposed_letters_match_the_composed_ones(text):
+    composed = unicodedata.normalize("NFC", text)
+    assert Term(text).text == composed
+    assert Term(text).key == Term(composed).key
+    assert Replacement(text, text) == Replacement(composed, composed)
+    assert Keyterms([text]).found_in(composed) == [normalise_term(composed)]
+    assert Keyterms([composed]).found_in(text) == [normalise_term(composed)]
+
+
+def test_a_list_that_has_both_forms_of_a_term_has_it_once(empty_home):
+    add("\xe9clair", "Leeds")
+    path = empty_home / "terms.json"
+    record = json.loads(path.read_text())
+    record["terms"].append({**record["terms"][0], "text": "e\u0301clair"})
+    path.write_text(json.dumps(record))
+    assert [term.text for term in stored_terms().terms] == ["\xe9clair", "Leeds"]

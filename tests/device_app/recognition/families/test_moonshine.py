@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 
 from device_app.audio.margins import OTHER_MARGINS_S, with_margins
 from device_app.audio.samples import SAMPLE_RATE
@@ -133,3 +134,32 @@ def test_a_loop_does_not_replace_the_complete_text_of_a_short_segment(recogniser
     text = recogniser.recognise(short).text
     assert len(found) == 1 + len(OTHER_MARGINS_S)
     assert text == recogniser._tokenizer.decode(list(found[1].tokens))
+
+
+class Credits:
+    """A decoder whose likeliest token is always the copyright sign, and then the end."""
+
+    def __init__(self, sign, end):
+        self.sign, self.end = sign, end
+
+    def step(self, tokens, parents):
+        log_probabilities = np.full((len(tokens), 32_768), -9.0, np.float32)
+        log_probabilities[:, self.sign] = -0.1
+        log_probabilities[:, self.end] = -0.2
+        return log_probabilities, np.ones((len(tokens), 1), np.float32)
+
+
+@pytest.mark.parametrize("beam", [1, 4])
+def test_the_sign_of_credits_is_never_written(bundle, monkeypatch, prompt, beam):
+    sign = bundle.tokenizer().token_to_id("\N{COPYRIGHT SIGN}")
+    loaded = moonshine.load(bundle, baked(bundle), 1)
+    monkeypatch.setattr(loaded, "_cached_decoder", lambda audio: Credits(sign, bundle.config["eos_token_id"]))
+    found = loaded.decode(prompt, SearchSettings(beam=beam))
+    assert found.is_complete
+    assert sign not in found.tokens
+
+
+@pytest.mark.corpus
+def test_two_digits_are_no_credits_of_subtitles(transcriber, corpus):
+    samples, rate = soundfile.read(corpus("digits-nicolas").parent / "audio/train-001.flac", dtype="float32")
+    assert "transcript" not in transcriber.transcribe(samples[1680:10000], rate).text
