@@ -22,7 +22,7 @@ from device_app.models.bundles import EMBEDDED_NAME, embedded_bundle, models_fol
 from device_app.models.hub import download
 from device_app.models.model_card import CARD, ModelCard, licence_text, read_card
 from device_app.paths import ASSETS
-from editing.errors import BadInputError, one_line
+from editing.errors import BadInputError, counted, one_line
 from editing.files import folder_in_one_step
 from editing.json_text import read_json
 from export.bundle import GRAPHS, LICENCE, TOKENIZER, WEIGHTS, Bundle, write_record
@@ -163,7 +163,7 @@ def describe(name: str, folder: Path | None = None) -> PublishedModel:
         NetworkError: the hub cannot be reached and the model is not in its cache.
     """
     if folder is not None:
-        checked = _checked_name(name)
+        checked = _checked_name(name.rpartition("/")[2])
         _check_files(folder)
         return PublishedModel(checked, str(folder), folder, read_card(folder), is_on_hub=False)
     if "/" not in name and not name.startswith(PREFIX):
@@ -223,7 +223,7 @@ def install(model: PublishedModel, language: str) -> Bundle:
     """
     checkpoint = fetch(model)
     config, tensors = read_checkpoint(checkpoint)
-    graphs = _graphs(checkpoint, config)
+    graphs = _graphs(model.name, checkpoint, config)
     _check_vocabulary(checkpoint, config)
     _check_tensors(checkpoint, graphs, tensors)
     target = models_folder() / model.name
@@ -254,15 +254,25 @@ def _licence_text(checkpoint: Path, card: ModelCard) -> str:
     return LICENCE_TEXT if card.licence == "mit" and not has_file else licence_text(checkpoint, card)
 
 
-def _graphs(checkpoint: Path, config: Mapping[str, Any]) -> dict[str, onnx.ModelProto]:
+def _graphs(name: str, checkpoint: Path, config: Mapping[str, Any]) -> dict[str, onnx.ModelProto]:
     """The graphs of the checkpoint's architecture, for its vocabulary, by name.
 
+    Args:
+        name: of the model to install.
+        checkpoint: its folder.
+        config: its configuration.
+
     Raises:
-        BadInputError: there are none.
+        BadInputError: there are none, or the name is that of a published model of another size.
     """
     shipped = [embedded_bundle(), *map(Bundle.open, GRAPH_BUNDLES)]
     for bundle in shipped:
         if all(bundle.config[key] == config[key] for key in ARCHITECTURE):
+            if any(name.startswith(other.name) for other in shipped if other is not bundle):
+                raise BadInputError(
+                    f"{checkpoint}: has the size of {bundle.name}, so it cannot be {name}; nothing was installed. Give "
+                    "it another name"
+                )
             bundle.check(*(path.relative_to(bundle.folder).as_posix() for path in bundle.graphs().values()))
             return {
                 name: _for_vocabulary(onnx.load(path, load_external_data=False), config["vocab_size"])
@@ -287,7 +297,13 @@ def _for_vocabulary(graph: onnx.ModelProto, size: int) -> onnx.ModelProto:
 
 
 def _check_vocabulary(checkpoint: Path, config: Mapping[str, Any]) -> None:
-    """Checks that the model has an embedding for every token of its tokenizer."""
+    """Checks that the model has an embedding for every token of its tokenizer, and for the special ones."""
+    beyond = [key for key in CONFIG_KEYS if key.endswith("_token_id") and config[key] >= config["vocab_size"]]
+    if beyond:
+        raise BadInputError(
+            f"{checkpoint / 'config.json'}: {beyond[0]} is {config[beyond[0]]}, but the model has "
+            f"{counted(config['vocab_size'], 'token')}; download it again"
+        )
     path = checkpoint / "tokenizer.json"
     try:
         tokens = Tokenizer.from_file(str(path)).get_vocab_size()

@@ -227,7 +227,7 @@ def test_a_job_on_another_node_of_a_cluster_ends_once_though_the_link_fails(
     save_host(Host(url, keys.public_key, keys.authority, token))
     origin = Origin(tiny.family, tiny.weights_hash, "phone", utterances=8)
     training_set = TrainingSet(tiny, [two_seconds] * 8, [], origin)
-    job = pack_job(training_set, AdaptationSettings("phone"), url, "tiny", {"epochs": 300, "seed": 0})
+    job = pack_job(training_set, AdaptationSettings("phone"), url, "tiny", {"epochs": 200, "seed": 0})
     head = RayNode(network.host, network.address, tmp_path / "head", host.folder)
     worker = RayNode(network.device, "10.77.0.2", tmp_path / "worker", host.folder)
     cluster = f"{network.address}:6379"

@@ -59,6 +59,7 @@ def test_a_checkpoint_becomes_an_installed_model(checkpoint, own_home, prompt):
         ({"hidden_size": 416}, r"another architecture .*hidden_size"),
         ({"vocab_size": None}, "lacks vocab_size"),
         ({"encoder_num_key_value_heads": 2}, "has encoder_num_key_value_heads that no published"),
+        ({"bos_token_id": 99999999}, r"config\.json: bos_token_id is 99999999, but the model has 32768 tokens"),
         ({"vocab_size": 32767}, r"tokenizer\.json: has 32768 tokens, but the model has 32767"),
     ],
 )
@@ -69,6 +70,17 @@ def test_another_model_is_refused_and_nothing_is_installed(checkpoint, own_home,
     with pytest.raises(BadInputError, match=message):
         install("other", folder)
     assert not (own_home / "models").exists()
+
+
+def test_the_name_of_a_published_model_of_another_size_is_refused(checkpoint, own_home):
+    """Regression: `model list --fits` showed the published WER of the larger model."""
+    with pytest.raises(BadInputError, match="has the size of moonshine-tiny, so it cannot be moonshine-base"):
+        install("moonshine-base", checkpoint)
+    assert not (own_home / "models").exists()
+
+
+def test_a_model_of_another_owner_is_named_without_the_owner(checkpoint, own_home):
+    assert install("someone/my-tiny", checkpoint).name == "my-tiny"
 
 
 def test_a_checkpoint_with_a_weight_missing_is_refused(checkpoint, own_home, tmp_path, bundle):
