@@ -250,12 +250,13 @@ def fleet_merge(
     from trainer.host.server import host_folder, open_database
 
     merge = options.merge_settings(None, density, method, others)
+    database, base = open_database(), find_bundle(model)
     report = merge_fleet(
-        open_database(),
+        database,
         host_folder(),
         signer(host_folder()),
         group,
-        find_bundle(model),
+        base,
         merge,
         tolerance=options.gate_policy(tolerance, force=False, dry_run=False).tolerance,
         context=terminal_context(threads),
@@ -268,6 +269,8 @@ def fleet_merge(
     for reason in report.reasons:
         options.tell(f"! {reason}")
     if report.reasons:
+        if database.offered(group, base.weights_hash):
+            options.tell(f"The vector of an earlier merge is still offered to {group}.")
         raise typer.Exit(REJECTED)
     if report.group_speech_after is None:
         options.tell(

@@ -381,6 +381,8 @@ def test_fleet_merge_that_harms_general_speech_exits_with_3_and_is_not_offered(
     assert done.err == "! the WER on general speech rises; nothing is offered\n"
     assert database.offered("crew", tiny_bundle.weights_hash) is None
     assert merge("--tolerance", 100).code == 0
+    again = merge("--density", 0.5, "--tolerance", 2)
+    assert again.err.endswith("\nThe vector of an earlier merge is still offered to crew.\n")
 
 
 def test_fleet_merge_of_too_few_vectors_names_the_group(asr, keys, tiny_bundle):
