@@ -129,6 +129,8 @@ def pull(
     spoken = model.card.language(language)
     licence = " ".join(filter(None, (card.licence or "unknown", card.link)))
     options.tell(f"{model.source}: language {spoken}, licence {licence}")
+    if not card.languages and language is None:
+        options.tell(f"It does not say its language; {spoken} is assumed. If it has another one, pass --language.")
     if not card.is_free:
         options.tell("It is not known that this licence allows every use. Read it before you use the model.")
     if not yes:

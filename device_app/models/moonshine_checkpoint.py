@@ -29,6 +29,7 @@ from export.bundle import GRAPHS, LICENCE, TOKENIZER, WEIGHTS, Bundle, write_rec
 from export.weights import Tensors, read_weights, write_weights
 
 OWNER = "UsefulSensors"  # the authors' name on the hub
+NAME = re.compile(r"\w[\w.-]*")  # of a model, or of an owner on the hub
 PREFIX = "moonshine-"  # of the names of their models
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
 DESCRIPTION = (CARD, "config.json", "LICENSE*")  # small; downloaded before the user decides
@@ -163,7 +164,8 @@ def describe(name: str, folder: Path | None = None) -> PublishedModel:
         NetworkError: the hub cannot be reached and the model is not in its cache.
     """
     if folder is not None:
-        checked = _checked_name(name.rpartition("/")[2])
+        owner, _, rest = name.rpartition("/")
+        checked = _checked_name(rest if NAME.fullmatch(owner) else name)
         _check_files(folder)
         return PublishedModel(checked, str(folder), folder, read_card(folder), is_on_hub=False)
     if "/" not in name and not name.startswith(PREFIX):
@@ -197,7 +199,7 @@ def _remedy() -> str:
 def _checked_name(name: str) -> str:
     if name == EMBEDDED_NAME:
         raise BadInputError(f"{name!r} cannot be a model's name: it is that of the model that comes with asr-edge")
-    if Path(name).name != name or not re.fullmatch(r"\w[\w.-]*", name):
+    if Path(name).name != name or not NAME.fullmatch(name):
         raise BadInputError(
             f"{name!r} cannot be a model's name: letters, digits, points and hyphens can, such as 'moonshine-base'"
         )

@@ -191,11 +191,13 @@ def test_a_model_is_pulled_from_a_folder_once(empty_home, checkpoint):
 
 
 def test_no_model_is_installed_without_consent(empty_home, checkpoint):
-    assert "Install this model?" in call("model", "pull", "other", "--from", checkpoint, stdin=b"n\n", code=1).stderr
+    refused = call("model", "pull", "other", "--from", checkpoint, stdin=b"n\n", code=1).stderr
+    assert "Install this model?" in refused
+    assert "does not say its language; en is assumed" in refused
     assert not (empty_home / "models").exists()
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "..", "embedded"])
+@pytest.mark.parametrize("name", ["../x", "a/../b", "a/embedded", "/b", "..", "embedded"])
 def test_a_models_name_is_no_path(empty_home, checkpoint, name):
     assert "cannot be a model's name" in call("model", "pull", name, "--from", checkpoint, code=1).stderr
     assert not (empty_home / "models").exists()
