@@ -17,7 +17,7 @@ from device_app.models.ledger_files import LedgerFiles
 from device_app.models.ledger_record import Edit
 from device_app.paths import data_folder
 from device_app.profiles import profiles
-from device_app.remote.jobs import jobs
+from device_app.remote.jobs import jobs, remove_abandoned
 from editing.errors import BadInputError, counted
 
 TERM_FILES = ("terms.json", "term-usage.json")
@@ -86,7 +86,7 @@ def plan(store: Store, selection: Selection) -> Plan:
         folder: list(record.edits) if selection.everything else ledgers.edits_of(record, domains)
         for folder, record in records.items()
     }
-    _refuse_running_jobs(selection, domains)
+    _refuse_running_jobs(store, selection, recordings, edits)
     dependent = {folder: ledgers.trained_later(record, edits[folder]) for folder, record in records.items()}
     listed = stored_terms() if selection.everything else TermList()
     return Plan(
@@ -115,12 +115,27 @@ def _recordings(store: Store, selection: Selection) -> tuple[list[int], list[str
     return [one.number for one in chosen], list(domains)
 
 
-def _refuse_running_jobs(selection: Selection, domains: Sequence[str]) -> None:
+def _refuse_running_jobs(
+    store: Store, selection: Selection, recordings: Sequence[int], edits: Mapping[Path, Sequence[Edit]]
+) -> None:
+    """Refuses if a host, and the archive of its job on this device, may have what is to be forgotten.
+
+    Of a job it is not recorded which recordings of its domain were sent (held-out ones only with --send-held-out), nor
+    which ones of other domains (--replay).
+
+    Raises:
+        BadInputError: there is such a job.
+    """
+    domains = {store.get(number).domain for number in recordings}
+    domains |= set() if selection.domain is None else {selection.domain}
+    vectors = {digest for of_model in edits.values() for edit in of_model for digest in edit.vectors}
     for job in jobs():
-        if selection.everything or job.settings.domain in domains:
+        is_replay = job.settings.replay > 0 and bool(recordings)
+        if selection.everything or job.settings.domain in domains or is_replay or job.vectors & vectors:
+            what = "recordings" if job.settings.domain in domains or is_replay else "edits"
             raise BadInputError(
-                f"{job.url} has recordings of {job.settings.domain} for a fine-tuning; nothing was forgotten. "
-                f"'asr-edge jobs cancel {job.key[:8]}' deletes them there; then try again"
+                f"{job.url} may have {what} that would be forgotten, for a fine-tuning on {job.settings.domain}; "
+                f"nothing was forgotten. 'asr-edge jobs cancel {job.key[:8]}' deletes them there; then try again"
             )
 
 
@@ -159,6 +174,7 @@ def forget(store: Store, planned: Plan) -> None:
             hidden = [selection.domain] if selection.domain is not None else []
             ledgers.erase(files, planned.domains, hidden)
     _remove_derived()
+    remove_abandoned()
     if selection.everything:
         for name in TERM_FILES:
             (data_folder() / name).unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import random
 import ssl
 import time
@@ -52,6 +53,7 @@ class HostClient:
         """
         self.host = host
         self._report, self._retry_s = report, retry_s
+        self._progress_at = -math.inf  # when bytes crossed the network that had not before
         headers = {"Authorization": f"Bearer {host.token}"} if host.token else {}
         self._http = httpx.Client(
             base_url=host.url,
@@ -97,6 +99,11 @@ class HostClient:
             NetworkError: the host cannot be reached.
         """
         size = path.stat().st_size
+        note_progress = self._progress()
+
+        def on_chunk(total: int) -> None:
+            note_progress(total)
+            on_sent(total)
 
         def send() -> dict[str, Any]:
             job = _json(self._checked(self._http.get(f"/v1/jobs/{identity}")))
@@ -105,7 +112,7 @@ class HostClient:
             start = min(int(job["received"]), size)
             answer = self._http.patch(
                 f"/v1/jobs/{identity}/dataset",
-                content=_chunks(path, start, on_sent),
+                content=_chunks(path, start, on_chunk),
                 headers={"Upload-Offset": str(start), "Content-Type": "application/octet-stream"},
             )
             if answer.status_code == 409:  # the host has received more or less than it reported
@@ -165,6 +172,8 @@ class HostClient:
     def _file(self, method: str, url: str, path: Path) -> str:
         """Writes the content of an answer to a file; returns its SHA-256."""
 
+        note_progress = self._progress()
+
         def fetch() -> str:
             data = bytearray()
             with self._http.stream(method, url) as answer:
@@ -173,6 +182,7 @@ class HostClient:
                 self._checked(answer)
                 for chunk in answer.iter_bytes():
                     data += chunk
+                    note_progress(len(data))
                     if len(data) > MAX_VECTOR_BYTES:
                         raise BadInputError(f"{self.host.url}: sends too much for a task vector; nothing was merged")
             write_atomically(path, bytes(data))
@@ -180,12 +190,26 @@ class HostClient:
 
         return self._retrying(fetch)
 
+    def _progress(self) -> Callable[[int], None]:
+        """A function to call with the bytes of a file that were transferred so far, also after it begins again.
+
+        A transfer over a slow link takes longer than `retry_s`. When its connection is lost, it must be tried again.
+        """
+        farthest = 0
+
+        def note(total: int) -> None:
+            nonlocal farthest
+            if total > farthest:  # the same bytes again are no progress: such a transfer might never end
+                farthest, self._progress_at = total, time.monotonic()
+
+        return note
+
     def _retrying(self, call: Callable[[], Result]) -> Result:
         """Calls the host, and retries while it is busy or cannot be reached.
 
         Raises:
             BadInputError: the host refuses, or its certificate is not trusted.
-            NetworkError: the host has not answered for `retry_s`.
+            NetworkError: the host has not answered, and no part of a file was transferred, for `retry_s`.
         """
         since, attempt = time.monotonic(), 0
         while True:
@@ -205,7 +229,7 @@ class HostClient:
                         "NAME'"
                     ) from error
                 attempt += 1
-                if time.monotonic() - since > self._retry_s:
+                if time.monotonic() - max(since, self._progress_at) > self._retry_s:
                     raise NetworkError(
                         f"{self.host.url}: does not answer ({error}). A job that was started there continues: "
                         "'asr-edge jobs' shows it, 'asr-edge jobs attach' waits for it"

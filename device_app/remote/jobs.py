@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +33,7 @@ from editing.task_vector import Origin
 
 ARCHIVE = "dataset.tar"
 VECTOR = "vector.safetensors"
+ABANDONED_S = 24 * 3600.0  # after which no archive is still being packed
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,11 @@ class Job:
     def size(self) -> int:
         """Size of the archive in bytes."""
         return int(self.request["dataset"]["bytes"])
+
+    @property
+    def vectors(self) -> frozenset[str]:
+        """SHA-256 of the task vectors in the archive: those of the edits that the fine-tuning starts from."""
+        return frozenset(digest for edit in self.request.get("edits", ()) for digest in edit["vectors"])
 
     def save(self) -> None:
         """Writes `job.json`.
@@ -179,7 +187,8 @@ def read_jobs(folder: Path) -> list[Job]:
                 raise ValueError("its key is not the name of its folder")
             if not all(isinstance(record.get(name, ""), str) for name in ("url", "created", "identity")):
                 raise ValueError("its url, created or identity is not a text")
-            found.append(_job(record))
+            found.append(job := _job(record))
+            _ = job.vectors  # raises if the request is invalid
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise _damaged(path, error) from error
     return sorted(found, key=lambda job: job.created)
@@ -190,6 +199,19 @@ def _damaged(path: Path, error: Exception) -> StorageError:
         f"{path}: is damaged ({one_line(str(error))}); 'asr-edge restore FILE' brings it back from a backup; without "
         "one, remove its folder and adapt again"
     )
+
+
+def remove_abandoned(older_than_s: float = 0.0) -> None:
+    """Removes the folders of killed commands that have an archive of recordings, but no `job.json` yet or any more.
+
+    Args:
+        older_than_s: seconds since the last change of the folder, so that one that is being packed stays.
+    """
+    for folder in _folder().glob("*/"):
+        with suppress(OSError):  # another process has just removed it
+            changed = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+            if not (folder / "job.json").exists() and time.time() - changed >= older_than_s:
+                shutil.rmtree(folder)
 
 
 def find_job(name: str) -> Job:
@@ -234,6 +256,7 @@ def pack_job(
                 f"{other.url} is already fine-tuning on {settings.domain} (job {other.key[:8]}): 'asr-edge jobs "
                 f"attach {other.key[:8]}' waits for it, 'asr-edge jobs cancel {other.key[:8]}' cancels it"
             )
+    remove_abandoned(ABANDONED_S)
     key = secrets.token_hex(16)
     folder = _folder() / key
     try:

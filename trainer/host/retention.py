@@ -74,13 +74,21 @@ class Retention:
         jobs = {self._name(job): job for job in self._database.jobs()}
         vectors = {f"vector {one}": one for one in self._database.contributed_vectors()}
         incoming = {f"incoming {path.name}": path for path in incoming_file(self._host, 0).parent.glob("*")}
-        ages = self._ages.update([*jobs, *vectors, *incoming])
+        # Left by a kill between a write and the record of it; those that the host offers are in no contribution either.
+        unused = {f"unused {path.stem}": path for path in vector_file(self._host, "*").parent.glob("*.safetensors")}
+        unused = {name: path for name, path in unused.items() if f"vector {path.stem}" not in vectors}
+        ages = self._ages.update([*jobs, *vectors, *incoming, *unused])
         for name, path in incoming.items():
             if ages[name] > self._limits.upload_hours * HOUR_S:
                 path.unlink(missing_ok=True)
         for name, vector in vectors.items():
             if ages[name] > self._limits.contribution_hours * HOUR_S and self._database.remove_contribution(vector):
                 vector_file(self._host, vector).unlink(missing_ok=True)
+        for name, path in unused.items():
+            is_old = ages[name] > self._limits.upload_hours * HOUR_S
+            is_contributed = path.stem in self._database.contributed_vectors()  # since the list above
+            if is_old and not is_contributed and self._database.remove_contribution(path.stem):  # not offered
+                path.unlink(missing_ok=True)
         self._remove_job_files({job.id: ages[name] for name, job in jobs.items()})
         for name, job in jobs.items():
             if job.state not in UNFINISHED and ages[name] > self._limits.record_hours * HOUR_S:

@@ -12,6 +12,8 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from device_app.data.database import CorruptError
+from device_app.data.store.damage import check_journal
 from device_app.paths import data_folder
 from device_app.remote.signatures import Signer
 from device_app.remote.tls import CERTIFICATE, CERTIFICATE_KEY
@@ -24,7 +26,7 @@ from trainer.executors import Executor
 from trainer.host.database import Database
 from trainer.host.keys import SIGNING, make_keys, signer
 from trainer.host.limits import Limits
-from trainer.host.serving.disk import REMEDY
+from trainer.host.serving.disk import REMEDY, cannot_use_database
 
 SHUTDOWN_S = 5  # time for requests in progress to end, before their connections are closed
 TLS_BUFFER = 16 << 10  # bytes, a record of TLS; asyncio's 256 KiB for each connection are 264 MB for 1,030 idle ones
@@ -69,6 +71,10 @@ def open_database() -> Database:
     """
     path = host_folder() / "host.sqlite"
     _check_not_lost(path)
+    try:
+        check_journal(path)  # first, because SQLite would remove a damaged one, and with it the latest changes
+    except (CorruptError, OSError) as error:
+        raise cannot_use_database(path, error) from error
     return Database(path)
 
 

@@ -1,19 +1,22 @@
 """Forgetting removes recordings, the edits that were trained on them, and every trace in the data folder."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from device_app.adaptation.settings import AdaptationSettings
 from device_app.backup.create import back_up
 from device_app.backup.restore import prepared
 from device_app.data.store import Store
 from device_app.forgetting.forget import Selection, forget, plan
 from device_app.models.bundles import embedded_bundle
 from device_app.models.ledger import Edit, Ledger, edited
-from device_app.remote.jobs import jobs
+from device_app.remote.jobs import Job, jobs
 from device_app.service.page.tasks.state import Task, TaskFiles
 from editing.errors import BadInputError, StorageError
-from tests.data_folder import SETTINGS
+from editing.task_vector import Origin
+from tests.data_folder import HOST, SETTINGS
 
 
 @pytest.fixture(autouse=True)
@@ -178,3 +181,50 @@ def test_recordings_on_a_host_come_first(filled, filled_home):
     shutil.copytree(filled / "jobs", filled_home / "jobs", dirs_exist_ok=True)
     with Store() as store, pytest.raises(BadInputError, match="'asr-edge jobs cancel abababab' deletes them there"):
         plan(store, Selection(domain="kitchen"))
+
+
+def a_job(domain, **options):
+    """A job of this device on a host."""
+    request = {"dataset": {"bytes": 7}, "edits": options.pop("edits", [])}
+    job = Job(
+        "cd" * 16, HOST, None, AdaptationSettings(domain, **options), request, Origin("moonshine", "0" * 64, domain)
+    )
+    job.folder.mkdir(parents=True)
+    job.save()
+    return job
+
+
+@pytest.mark.parametrize("selection", [{"domain": "kitchen"}, {"speaker": "anna"}])
+def test_a_job_of_another_domain_that_may_have_the_recordings_or_edits_is_refused(filled_home, selection):
+    """Regression: the recordings of --replay, and the vectors of the edits it starts from, stayed there and here."""
+    vectors = list(Ledger(embedded_bundle()).edit(1).vectors)
+    for what, options in (
+        ("recordings", {"replay": 7}),
+        ("edits", {"edits": [{"vectors": vectors, "method": "ties", "settings": {}}]}),
+    ):
+        job = a_job("garden", **options)
+        with Store() as store, pytest.raises(BadInputError, match=f"may have {what} that would be forgotten"):
+            plan(store, Selection(**selection))
+        job.delete()
+    a_job("garden")
+    assert edits(forgotten(**selection)) == ["kitchen"]
+
+
+def test_held_out_recordings_of_a_speaker_may_be_on_a_host(filled_home, monkeypatch):
+    """Regression: only the speaker's training recordings were looked for; --send-held-out sends the others too."""
+    a_job("kitchen")
+    get = Store.get
+    monkeypatch.setattr(Store, "get", lambda store, number: replace(get(store, number), split="test"))
+    with Store() as store, pytest.raises(BadInputError, match="may have recordings"):
+        plan(store, Selection(speaker="anna"))
+
+
+def test_the_archive_of_a_killed_adaptation_goes_too(filled_home):
+    """Regression: without `job.json`, nothing ever removed the folder with the recordings."""
+    archive = filled_home / "jobs" / ("ef" * 16) / "dataset.tar"
+    archive.parent.mkdir(parents=True)
+    archive.write_bytes(b"recordings")
+    job = a_job("garden")
+    forgotten(domain="kitchen")
+    assert not archive.parent.exists()
+    assert jobs() == [job]

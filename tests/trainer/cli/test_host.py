@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -454,9 +456,33 @@ def test_a_lost_database_of_the_host_is_not_replaced_by_a_new_one(asr, database,
     done = asr("host", "token", "list")
     assert (done.code, done.err.count("\n")) == (1, 1)
     assert ("empty" if is_empty else "missing") in done.err
-    assert "move it away together with" in done.err
+    assert "'jobs' and 'fleet'" in done.err
     assert vector.exists()
     for moved in ("host.sqlite", "jobs", "fleet"):
         if (folder / moved).exists():
             (folder / moved).rename(folder / f"{moved}-old")
+    assert asr("host", "token", "list").code == 0
+
+
+@pytest.mark.parametrize("is_emptied", [False, True])
+def test_a_damaged_journal_of_the_host_is_not_removed_with_the_latest_changes(asr, host_home, is_emptied):
+    """Regression: SQLite dropped it silently, and the host then removed the files of jobs that only it had."""
+    path = host_home / "host" / "host.sqlite"
+    script = (
+        "import os; from trainer.host.server import open_database as o; d = o(); d.add_device('phone'); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+    journal = path.with_name("host.sqlite-wal")
+    data = journal.read_bytes()
+    if is_emptied:
+        path.write_bytes(b"")
+    else:
+        journal.write_bytes(b"\xff" * 32 + data[32:])
+    left = journal.read_bytes()
+    done = asr("host", "token", "list")
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert "move all files away whose names begin with 'host.sqlite'" in done.err
+    assert journal.read_bytes() == left
+    for file in path.parent.glob("host.sqlite*"):
+        file.rename(file.with_name(f"old-{file.name}"))
     assert asr("host", "token", "list").code == 0

@@ -315,3 +315,19 @@ def test_an_exception_is_logged_without_its_message():
     line = json.loads(JsonFormatter().format(record))
     assert (line["error"], line["at"][-1].split(":")[0]) == ("ValueError", "test_hostile_requests.py")
     assert "secret" not in json.dumps(line)
+
+
+def test_vectors_that_a_kill_left_without_a_record_expire_but_not_those_that_are_offered(host_home, database, clock):
+    """Regression: nothing removed the file of a contribution whose request was killed before it was recorded."""
+    orphan, offered, used = (retention.vector_file(host_home / "host", letter * 64) for letter in "abc")
+    orphan.parent.mkdir(parents=True)
+    for path in (orphan, offered, used):
+        path.write_bytes(b"vector")
+    database.offer("crew", "d" * 64, "b" * 64, "{}", "", "{}")
+    database.contribute(database.local_device().id, "crew", "d" * 64, "c" * 64, {})
+    kept = Retention(host_home / "host", database, Limits(), keep=False)
+    kept.clean_up()
+    assert orphan.exists()
+    clock.seen = Limits().upload_hours * 3600 + 1
+    kept.clean_up()
+    assert [path.exists() for path in (orphan, offered, used)] == [False, True, True]

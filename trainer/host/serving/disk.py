@@ -72,8 +72,9 @@ class DiskReserve:
 
 # What to do without the database of a host.
 REMEDY = (
-    "Put a copy of it back, or move it away together with 'jobs' and 'fleet' beside it: then add each device again "
-    "with 'asr-edge host token add', and devices send their jobs and contributions again"
+    "Move all files away whose names begin with 'host.sqlite', and put a copy of host.sqlite back. Without a copy, "
+    "move 'jobs' and 'fleet' beside them away too: then add each device again with 'asr-edge host token add', and "
+    "devices send their jobs and contributions again"
 )
 
 
