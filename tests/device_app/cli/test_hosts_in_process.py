@@ -270,7 +270,9 @@ def test_the_vector_of_a_group_replaces_the_earlier_one(offered, spelled):
     assert "The new version is active, with edit" in call(*PULL, "--on", host.url, "--lambda", "1").stdout
     edit = ledger().edits[1]
     assert (edit.kind, edit.domains, edit.method, edit.settings["lam"]) == ("fleet", ["crew"], "task_arithmetic", 1.0)
-    assert json.loads(call(*PULL, "--on", host.url, "--json").stdout)["edit"]["settings"]["lam"] == 0.6
+    again = call(*PULL, "--on", host.url, "--json")
+    assert json.loads(again.stdout)["edit"]["settings"]["lam"] == 0.6
+    assert "crew has no recordings any more" not in again.stderr  # a group never had any on this device
     assert [one.edit for one in ledger().current.applied] == [3]
 
 
