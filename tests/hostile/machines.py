@@ -1,6 +1,7 @@
 """Devices and hosts as processes, and a model whose fine-tuning takes seconds."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -102,3 +103,18 @@ with HostClient(find_host(job.url)) as client:
     result = fetch(send(job, client, lambda _: None), client, lambda _: None)
 print("norm", result.vector.norm)
 """
+
+
+def attend(job, device_home, namespace=None):
+    """Starts a device that sends a job and waits for its vector; with a namespace, in a network of its own."""
+    inside = ["ip", "netns", "exec", namespace] if namespace else []
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    environment = {**os.environ, "ASR_EDGE_HOME": str(device_home)}
+    return subprocess.Popen([*inside, sys.executable, "-c", ATTEND, job.key], env=environment, **pipes)
+
+
+def norm_received(device, seconds=600):
+    """The norm of the vector that a device received; its process must end without an error."""
+    out, err = device.communicate(timeout=seconds)
+    assert device.returncode == 0, err
+    return float(re.fullmatch(r"norm (.*)\n", out)[1])

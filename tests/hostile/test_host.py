@@ -3,11 +3,8 @@
 import json
 import os
 import random
-import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -19,7 +16,7 @@ from device_app.remote.trusted_hosts import Host, save_host
 from editing.task_vector import Origin
 from export.bundle import Bundle
 from tests.conftest import until
-from tests.hostile.machines import ATTEND, Machine, free_port, wait_for
+from tests.hostile.machines import Machine, attend, free_port, norm_received, wait_for
 from trainer.host.database import Database
 from trainer.host.keys import signer
 
@@ -102,15 +99,10 @@ def test_kill_9_of_host_and_device_at_random_moments_ends_every_job_once(
     save_host(Host(url, signer(host.folder / "host").public_key))
     origin = Origin(tiny.family, tiny.weights_hash, "phone", utterances=1)
     rng = random.Random(0)
-    environment = {**os.environ, "ASR_EDGE_HOME": str(tmp_path / "device")}
     norms = {}
 
     def serve():
         return host.start("host", "serve", "--no-tls", "--port", port)
-
-    def attend(key):
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen([sys.executable, "-c", ATTEND, key], env=environment, **pipes)
 
     server = serve()
     try:
@@ -118,20 +110,18 @@ def test_kill_9_of_host_and_device_at_random_moments_ends_every_job_once(
             settings = {"epochs": 2, "seed": number}
             training_set = TrainingSet(tiny, [two_seconds], [], origin)
             job = pack_job(training_set, AdaptationSettings(f"domain-{number}"), url, "tiny", settings)
-            device = attend(job.key)
+            device = attend(job, tmp_path / "device")
             for process in rng.sample(["host", "device"], 2):
                 time.sleep(rng.uniform(0, 3))
                 if process == "device":
                     device.send_signal(signal.SIGKILL)
                     device.communicate()
-                    device = attend(job.key)
+                    device = attend(job, tmp_path / "device")
                 else:
                     server.send_signal(signal.SIGKILL)
                     server.communicate()
                     server = serve()
-            out, err = device.communicate(timeout=600)
-            assert device.returncode == 0, (number, err)
-            norms[number] = float(re.fullmatch(r"norm (.*)\n", out)[1])
+            norms[number] = norm_received(device)
         found = Database(host.folder / "host" / "host.sqlite").jobs()
     finally:
         server.kill()

@@ -85,9 +85,10 @@ class Retention:
             if ages[name] > self._limits.contribution_hours * HOUR_S and self._database.remove_contribution(vector):
                 vector_file(self._host, vector).unlink(missing_ok=True)
         for name, path in unused.items():
-            is_old = ages[name] > self._limits.upload_hours * HOUR_S
+            if ages[name] <= self._limits.upload_hours * HOUR_S:
+                continue
             is_contributed = path.stem in self._database.contributed_vectors()  # since the list above
-            if is_old and not is_contributed and self._database.remove_contribution(path.stem):  # not offered
+            if not is_contributed and self._database.remove_contribution(path.stem):  # not offered
                 path.unlink(missing_ok=True)
         self._remove_job_files({job.id: ages[name] for name, job in jobs.items()})
         for name, job in jobs.items():
