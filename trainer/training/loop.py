@@ -114,7 +114,7 @@ def finetune(
         BadAudioError: a recording cannot be read.
         StorageError: the checkpoint cannot be written.
     """
-    torch.set_num_threads(default_threads())
+    torch.set_num_threads(min(default_threads(), torch.get_num_threads()))  # fewer if OMP_NUM_THREADS says so
     # TF32 has a mantissa of 10 bits, which is only 60 dB, and the first convolutions take raw samples.
     torch.backends.cudnn.allow_tf32 = False
     # Later layers need no more: with TF32, matrix products take half as long, and the losses agreed to four digits.
