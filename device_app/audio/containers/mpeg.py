@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import IO, NamedTuple
 
-from device_app.audio.containers.view import ID3V1_BYTES, Part, Span, View, skip_id3
+from device_app.audio.containers.view import HEADER_TOLERANCE_S, ID3V1_BYTES, TAGS, Part, Span, View, skip_id3
 
 CHUNK = 1 << 20  # bytes read at a time
 MAX_FRAME = 8192  # bytes; more than any has
@@ -58,6 +58,7 @@ class _Stream:
         info: offset and length in bytes of the Xing, Info or VBRI frame, which has no sound; None if there is none.
         declared_frames: number of frames that this frame declares; None if it does not.
         frames: number of frames with sound.
+        lost: number of frames that holes between the spans had room for.
         trimmed: samples of the encoder's delay and padding that this frame declares; libmpg123 drops them.
         is_cut: the last frame is incomplete, and no declared number says how many are missing.
     """
@@ -67,6 +68,7 @@ class _Stream:
     header: bytes
     spans: list[list[int]] = field(default_factory=list)
     frames: int = 0
+    lost: int = 0
     info: tuple[int, int] | None = None
     declared_frames: int | None = None
     trimmed: int = 0
@@ -96,15 +98,32 @@ def parts(file: IO[bytes], size: int) -> list[Part] | None:
         if stream.spans and sum(stream.spans[-1]) == position:
             stream.spans[-1][1] += frame.length
         else:
+            stream.lost += _lost_frames(file, stream, position)
             stream.spans.append([position, frame.length])
     return [_part(file, stream) for stream in streams if stream.frames] or None
 
 
+def _lost_frames(file: IO[bytes], stream: _Stream, position: int) -> int:
+    """How many frames were between the last span and this offset, if what is there now is a hole and not a tag.
+
+    A short gap, of less than `HEADER_TOLERANCE_S`, is a damaged header or the metadata of a radio station.
+    """
+    if not stream.spans:
+        return 0
+    end = sum(stream.spans[-1])
+    file.seek(end)
+    if file.read(3) in TAGS:
+        return 0
+    frame_bytes = sum(length for _, length in stream.spans) / (stream.frames - 1)  # the one at `position` is counted
+    lost = int((position - end) / frame_bytes)
+    rate = _RATES[stream.format.version][stream.format.rate]
+    return lost if lost * stream.samples_per_frame >= HEADER_TOLERANCE_S * rate else 0
+
+
 def _part(file: IO[bytes], stream: _Stream) -> Part:
     spans = [(start, length) for start, length in stream.spans]
-    declared_frames = (
-        stream.declared_frames if stream.declared_frames and stream.declared_frames > stream.frames else None
-    )
+    expected = stream.declared_frames or stream.frames + stream.lost
+    declared_frames = expected if expected > stream.frames else None
     # A count that is too small would make libmpg123 stop early, so it is replaced. One that is too large is harmless,
     # and says what is missing.
     has_count = stream.declared_frames is not None and stream.declared_frames >= stream.frames

@@ -7,6 +7,7 @@ import pytest
 
 from device_app.audio.containers import mpeg
 from device_app.audio.decoding import decoded, duration_s
+from editing.errors import BadAudioError
 from tests.device_app.audio.speech import encoded, speech
 
 AUDIO, RATE = speech()
@@ -76,3 +77,27 @@ def test_delays_in_the_info_header_that_are_more_than_the_file_has_are_ignored(t
     assert sum(len(block) for block, _ in decoded(io.BytesIO(data), "x", 1.0)) == whole
     (tmp_path / "x.mp3").write_bytes(data)
     assert duration_s(tmp_path / "x.mp3") == whole / RATE
+
+
+def without_info(data):
+    """The frames that have sound: as a recorder writes them that does not go back to the start of the file."""
+    (start, _, frame, _), *_ = mpeg._frames(io.BytesIO(data), 0, len(data))
+    return data[start + frame.length :]
+
+
+def test_a_hole_in_a_stream_without_a_count_of_frames_is_reported(tmp_path):
+    """Half a second of it became silence without a message: its words were lost."""
+    data = without_info(mp3(4))
+    hole = len(data) // 8
+    damaged = data[: 3 * hole] + bytes(hole) + data[4 * hole :]
+    with pytest.raises(BadAudioError, match=r"damaged or cut off: 3\.\d s of [34]\.\d s could be read"):
+        list(decoded(io.BytesIO(damaged), "x", 60.0))
+
+
+@pytest.mark.parametrize("gap", [b"StreamTitle='One - Two';".ljust(48, b"\0"), b"TAG" + bytes(125)])
+def test_short_metadata_or_a_tag_within_a_stream_is_no_hole(gap):
+    data = without_info(mp3(2))
+    frames = list(mpeg._frames(io.BytesIO(data), 0, len(data)))
+    middle = frames[len(frames) // 2][0]
+    (part,) = mpeg.parts(io.BytesIO(data[:middle] + gap + data[middle:]), len(data) + len(gap))
+    assert part.declared is None
