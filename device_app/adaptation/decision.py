@@ -14,7 +14,7 @@ from device_app.adaptation.guard_set.cache import write_cached
 from device_app.adaptation.settings import GatePolicy, MergeSettings
 from device_app.adaptation.sweep import Candidate
 from device_app.adaptation.test_sets import TestSets, build_test_sets, held_out_utterances, transcribe_sets_with
-from device_app.data.names import GUARD_SET
+from device_app.data.names import GUARD_SET, is_reserved
 from device_app.data.store import Store
 from device_app.execution import ExecutionContext
 from device_app.models.baking import baked, baked_folder
@@ -119,7 +119,7 @@ def decide(
     label = "transcribing with the new version"
     after = transcribe_sets_with(bundle.weights(), bundle, test_sets.sets, context, label, test_sets.before)
     new_domain = domain if gate.requires_gain and domain in test_sets.sets else None
-    verdict = judge(test_sets.before, after, new_domain, gate.tolerance)
+    verdict = judge(test_sets.before, after, new_domain, gate.tolerance, gate.may_get_worse)
     outcome = Outcome(edit, version, verdict, gate)
     if edit is not None:
         changes = verdict.changes.items()
@@ -157,8 +157,8 @@ def judge_draft(
 ) -> Outcome:
     """Builds the test sets for a draft that comes without a fine-tuning, and promotes or rejects the draft.
 
-    The test sets are `domain`, every domain of the active version that has recordings, those of `also_checked`, and the
-    guard set. The WER of `domain` must fall if the policy requires a gain.
+    The test sets are `domain`, every domain of the active version, those of `also_checked` that have recordings, and
+    the guard set. The WER of `domain` must fall if the policy requires a gain.
 
     Raises:
         As `decide`.
@@ -166,7 +166,8 @@ def judge_draft(
     transcriber = Transcriber(ledger.bundle(ledger.current), threads=context.threads)
     held_out = held_out_utterances(store, domain) if store.has_domain(domain) else []
     reporter = context.reporter
-    test_sets = build_test_sets(store, ledger, domain, held_out or None, transcriber, reporter, also_checked)
+    others = [one for one in also_checked if store.has_domain(one)]
+    test_sets = build_test_sets(store, ledger, domain, held_out or None, transcriber, reporter, others)
     return decide(ledger, version, edit, test_sets, domain, gate, context)
 
 
@@ -194,7 +195,7 @@ def merge_vectors(
         gate: the policy.
         context: threads and reporter.
         replaced: numbers of the edits that the new one replaces.
-        also_checked: domains whose WER must not rise, even if the active version has no edit of them.
+        also_checked: more domains whose WER must not rise, even if the active version has no edit of them.
 
     Raises:
         WrongBaseError, TaskVectorError: a vector does not fit the model; nothing was changed.
@@ -202,6 +203,12 @@ def merge_vectors(
     """
     settings = merge.with_defaults(len(vectors), ledger.base.shapes())
     ledger.check(vectors)
+    for name, vector in vectors.items():
+        if is_reserved(vector.origin.domain):  # it would be measured as the new domain, and its harm not be seen
+            raise BadInputError(
+                f"{name}: its domain is called {vector.origin.domain!r}, like the recordings that every edit is "
+                "checked on; nothing was changed"
+            )
     try:  # merges once to find errors before anything is stored; `decide` merges again
         METHODS[merge.method]([vector.tensors for vector in vectors.values()], **settings)
     except BadInputError as error:
@@ -209,7 +216,7 @@ def merge_vectors(
     domains = list(dict.fromkeys(vector.origin.domain for vector in vectors.values()))
     edit = draft_edit(ledger, kind, domains, list(vectors.values()), merge.method, settings)
     version = ledger.with_edit(edit, replaced)
-    return judge_draft(store, ledger, version, edit, domain, gate, context, also_checked)
+    return judge_draft(store, ledger, version, edit, domain, gate, context, [*domains, *also_checked])
 
 
 def load_vectors(ledger: Ledger, names: Sequence[str]) -> dict[str, TaskVector]:
@@ -287,8 +294,8 @@ def reweight(
 ) -> Outcome:
     """Applies an edit with other settings, or one that is not part of the active version; the gate decides.
 
-    A gain is required only if the edit is not applied yet. A smaller weight of an applied edit has a smaller gain,
-    which may be intended.
+    A gain is required only if the edit is not applied yet. A smaller weight of an applied edit has a smaller gain:
+    its domains may then be recognised worse than before.
 
     Args:
         store: the store with recordings for the test sets, if there are any.
@@ -302,9 +309,19 @@ def reweight(
         BadInputError: there is no such edit, or its method has no such setting.
         StorageError: the disk is full or cannot be written; the active version stays.
     """
-    version = ledger.with_settings(edit, **merge)
-    policy = replace(gate, requires_gain=not ledger.is_applied(edit))
-    return judge_draft(store, ledger, version, None, ledger.edit(edit).domain, policy, context)
+    version, now = ledger.with_settings(edit, **merge), ledger.edit(edit)
+    applied = next((one for one in ledger.current.applied if one.edit == edit), None)
+    is_less = applied is not None and _is_less(merge, applied.settings)
+    policy = replace(gate, requires_gain=applied is None, may_get_worse=now.domains if is_less else ())
+    return judge_draft(store, ledger, version, None, now.domain, policy, context, now.domains)
+
+
+def _is_less(settings: Mapping[str, object], before: Mapping[str, object]) -> bool:
+    """Whether new settings of an edit only make its step smaller: lambda or density, which are single numbers."""
+    pairs = [(now, before.get(name)) for name, now in settings.items() if name in ("lam", "density")]
+    return len(pairs) == len(settings) > 0 and all(
+        isinstance(now, int | float) and isinstance(old, int | float) and abs(now) <= abs(old) for now, old in pairs
+    )
 
 
 def revert(ledger: Ledger, edit: int) -> Version:

@@ -12,7 +12,7 @@ from device_app.execution import ExecutionContext
 from device_app.models.ledger import Ledger
 from device_app.recognition.keyterms.terms import Keyterms
 from device_app.recognition.transcriber import Transcriber
-from editing.errors import BadInputError, StorageError
+from editing.errors import BadAudioError, BadInputError, StorageError
 
 MAX_CHECKED = 3  # recordings that are transcribed for each term, held-out ones first
 CHECKING = "checking corrected words"  # the label of the progress, which the page and its tasks know
@@ -22,8 +22,8 @@ def retire_terms(store: Store, ledger: Ledger, edit: int, domain: str, context: 
     """Removes from the list the corrected words that the active version recognises without help.
 
     A word is recognised if the hypothesis has it for each of up to `MAX_CHECKED` labelled recordings of the domain in
-    which it is said. Terms that the user has added or imported stay. A damaged list of terms is only reported, because
-    the version is active already.
+    which it is said. Terms that the user has added or imported stay. A damaged list or recording, or Ctrl-C, is only
+    reported, because the version is active already.
 
     Args:
         store: the store with the recordings.
@@ -37,7 +37,10 @@ def retire_terms(store: Store, ledger: Ledger, edit: int, domain: str, context: 
     """
     try:
         return _retire(store, ledger, edit, domain, context)
-    except StorageError as error:
+    except KeyboardInterrupt:
+        context.reporter.report("No term was taken off the list, because you interrupted it.")
+        return []
+    except (StorageError, BadAudioError) as error:
         context.reporter.report(f"No term was taken off the list: {error}")
         return []
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -63,12 +63,14 @@ class GatePolicy:
         force: promote whatever the verdict is.
         dry_run: only report the verdict: promote nothing, and write nothing to the ledger.
         requires_gain: whether the WER of the domain must fall.
+        may_get_worse: domains whose WER may rise, because less of their edit was asked for.
     """
 
     tolerance: float = DEFAULT_TOLERANCE
     force: bool = False
     dry_run: bool = False
     requires_gain: bool = True
+    may_get_worse: Collection[str] = ()
 
 
 @dataclass(frozen=True)

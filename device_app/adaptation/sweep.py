@@ -81,9 +81,11 @@ def sweep(
 
 
 def _densities(method: Method, settings: Mapping[str, Any]) -> Sequence[float]:
-    """The densities to try: those that the other settings of the method allow."""
+    """The densities to try: the one that the user chose, or those that the other settings of the method allow."""
     if "density" not in method.settings:
         return (1.0,)
+    if "density" in settings:
+        return (settings["density"],)
     allowed = []
     for density in DENSITIES:
         with suppress(BadInputError):

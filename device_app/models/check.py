@@ -125,11 +125,13 @@ def _quarantine_previous(files: LedgerFiles) -> None:
 
 
 def _damaged_vectors(files: LedgerFiles, record: Record, base: Bundle | None) -> Iterator[Finding]:
-    edit_numbers: Mapping[str, int] = {digest: edit.id for edit in record.edits for digest in edit.vectors}
+    applied = {edit.edit for edit in record.versions[record.current].applied}
+    # Several edits may share a vector: the active one is named.
+    in_order = sorted(record.edits, key=lambda edit: edit.id in applied)
+    edit_numbers: Mapping[str, int] = {digest: edit.id for edit in in_order for digest in edit.vectors}
     if base is None and edit_numbers:
         line = f"{files.folder}: the base model {record.base[:8]} is not installed; vectors were not compared with it"
         yield Finding("ledgers without their model", line, "install the model again, or ignore this", is_fault=False)
-    applied = {edit.edit for edit in record.versions[record.current].applied}
     for digest, edit in edit_numbers.items():
         path = files.vector(digest)
         problem = _damage_of_vector(path, digest, base)
@@ -140,7 +142,10 @@ def _damaged_vectors(files: LedgerFiles, record: Record, base: Bundle | None) ->
             repair = _locked(files, partial(files.restore_vector, digest))
             yield Finding("damaged task vectors with an intact copy", line, "the intact copy replaces them", repair)
         elif edit in applied:
-            remedy = "restore them from a backup, or revert their edits: asr-edge revert N"
+            remedy = (
+                "restore them from a backup, or revert their edits: asr-edge revert N; where several are damaged, "
+                "asr-edge rollback, again and again, until none of them is active"
+            )
             yield Finding("missing or damaged task vectors of active edits", line, remedy)
         else:
             remedy = "restore them from a backup if you want to use their edits again"

@@ -125,6 +125,9 @@ def _wrong_list(key: str, values: object, kind: type, kinds: str) -> Iterator[st
 
 
 def _wrong_domains(record: Mapping[str, Any]) -> Iterator[str]:
+    for domain in record["manifests"]:  # files are named after it
+        if not domain or "/" in domain or "\\" in domain or domain.startswith(".") or not domain.isprintable():
+            yield f"{domain!r} cannot be the name of a domain: printable characters without / or \\, no dot first"
     base_domain, never_trained = record.get("base_domain"), record.get("never_trained", [])
     of_base = [base_domain] if base_domain else []
     for domain in [*record["order"], *never_trained, *of_base]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -83,22 +84,37 @@ def open_run_folder(experiment: Experiment, out: Path) -> Iterator[RunFolder]:
     message = f"{out}: another process is running in this folder; wait, or name another folder"
     with locked(out / "lock", message=message):
         record = json.loads(json.dumps(asdict(experiment), default=str))
+        used = {name: experiment.manifests[name] for name in experiment.all_domains}
+        record["contents"] = {name: sha256(manifest.read_bytes()).hexdigest() for name, manifest in used.items()}
         path = out / RECORD
         if path.is_file():
-            changed = _changed(translated(json.loads(path.read_text("utf-8")), FINE_TUNING), record)
-            if changed:
+            before = translated(json.loads(path.read_text("utf-8")), FINE_TUNING)
+            if changed := _changed(
+                before, record, [one for one in experiment.methods if (out / "cells" / one).is_dir()]
+            ):
                 raise BadInputError(
                     f"{out}: holds a run with another {', '.join(changed)}; name another folder with --out"
                 )
+            record["settings"] = {**before["settings"], **record["settings"]}  # of methods that are left out now, too
         write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
         yield RunFolder(out)
 
 
-def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """The keys that differ from the stored experiment; methods and seeds may be added."""
-    changed = [key for key, value in after.items() if key not in EXTENDABLE and before.get(key) != value]
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any], done: Collection[str]) -> list[str]:
+    """The keys that differ from the stored experiment; methods and seeds may be added.
+
+    Args:
+        before: the stored experiment.
+        after: the new one.
+        done: the new one's methods that have cells in the folder.
+    """
+    contents = before.get("contents", after["contents"])  # former versions did not store it
+    changed = [f"manifest of {name}" for name, one in after["contents"].items() if contents.get(name) != one]
+    changed += [
+        key for key, value in after.items() if key not in (*EXTENDABLE, "contents") and before.get(key) != value
+    ]
     return changed + [
         f"settings.{method}"
-        for method in before["methods"]
+        for method in dict.fromkeys([*before["methods"], *done])
         if before["settings"].get(method) != after["settings"].get(method)
     ]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from editing.errors import BadInputError
 from editing.files import write_atomically
 from editing.former_names import CELL, translated
 from editing.method import Tensors
@@ -69,10 +70,12 @@ def sweep(
         steps = []
         for number, domain in enumerate(experiment.order, 1):
             step = _Step(number, domain, out / "sweep" / f"step-{number}.json")
+            step.check(utterances, experiment.seeds[0])
             tuned = _finetuned_weights(grid.run, step, theta, report)
             vector = {name: tuned[name] - theta[name] for name in theta}
             grid.score(step, theta, vector)
-            steps.append({**step.record, "best": step.best()})
+            costs_and_cells = {name: one for name, one in step.record.items() if name not in step.conditions}
+            steps.append({**costs_and_cells, "best": step.best()})
             theta = apply(theta, METHODS["ties"]([vector], **NEXT_STEP_SETTINGS))
     result = {"lambdas": list(lambdas), "densities": list(densities), "utterances": utterances, "steps": steps}
     write_atomically(out / "sweep.json", (json.dumps(result, indent=1) + "\n").encode())
@@ -84,11 +87,27 @@ class _Step:
 
     def __init__(self, number: int, domain: str, path: Path) -> None:
         self.number, self.domain, self.path = number, domain, path
+        self.conditions: Mapping[str, int | None] = {}  # under which it was scored
         self.record: dict[str, Any] = (
             translated(json.loads(path.read_text("utf-8")), CELL)
             if path.is_file()
             else {"number": number, "domain": domain, "cells": []}
         )
+
+    def check(self, utterances: int | None, seed: int) -> None:
+        """Checks that a stored step was scored on as many utterances, after a fine-tuning with this seed.
+
+        Raises:
+            BadInputError: it was not.
+        """
+        self.conditions = {"utterances": utterances, "seed": seed}
+        for name, value in self.conditions.items():
+            before = self.record.get(name, value)  # former versions did not store it
+            if before != value:
+                raise BadInputError(
+                    f"{self.path}: of a sweep with {name} {before}, not {value}; name another folder with --out"
+                )
+        self.record |= self.conditions
 
     def save(self) -> None:
         write_atomically(self.path, json.dumps(self.record).encode())
@@ -114,8 +133,8 @@ def _finetuned_weights(run: Run, step: _Step, theta: Tensors, report: Report) ->
     tuned = run.fine_tuner(step_seed(run.experiment.seeds[0], step.number))(theta, run.examples.of(step.domain))
     step.record |= {"tuning_s": time.perf_counter() - began, "merging_s": 0.0, "recognition_s": 0.0}
     path.parent.mkdir(parents=True, exist_ok=True)
+    step.save()  # first: a kill in between only repeats the fine-tuning
     write_weights(path, dict(tuned))
-    step.save()
     return tuned
 
 

@@ -83,6 +83,12 @@ def test_a_regression_of_another_domain_or_of_general_speech_is_rejected(harmed)
     assert judge(before, after, "anna", 0.11).passes
 
 
+def test_a_domain_may_get_worse_where_less_of_its_edit_was_asked_for():
+    before, after = {"anna": CORRECT, "ben": CORRECT}, {"anna": wrong(*range(8)), "ben": wrong(*range(8))}
+    assert judge(before, after, None, 0.01).worse == ["anna", "ben"]
+    assert judge(before, after, None, 0.01, may_get_worse=["anna"]).worse == ["ben"]
+
+
 def test_one_lost_word_in_a_small_set_is_no_significant_regression():
     before = {"anna": wrong(0, 1, 2, 3), "ben": CORRECT, GUARD_SET: CORRECT}
     assert judge(before, {"anna": CORRECT, "ben": wrong(5), GUARD_SET: CORRECT}, "anna", 0.01).passes

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -425,6 +426,29 @@ def test_a_merge_replaces_the_merged_edits(home_adapted, tmp_path):
     assert [edit["state"] for edit in edits] == ["reverted", "active"]
     done = call("vector", "export", 2, tmp_path / "merged.safetensors", "--model", "tiny", code=1)
     assert "is a merge of several vectors" in done.stderr
+
+
+def test_a_merge_of_inactive_edits_is_measured_on_their_domains(home_adapted, tmp_path):
+    """Only general speech was."""
+    call("vector", "export", 1, tmp_path / "codes.safetensors", "--model", "tiny")
+    call("revert", 1, "--model", "tiny")
+    merge = ("merge", 1, tmp_path / "codes.safetensors", "--model", "tiny", "--lambda", "1", "--density", "1", "--json")
+    assert "codes" in json.loads(call(*merge).stdout)["domains"]
+    call("revert", 2, "--model", "tiny")
+    assert "codes" in json.loads(call("reweight", 2, "--model", "tiny", "--dry-run", "--json").stdout)["domains"]
+
+
+def test_a_smaller_lambda_is_accepted_although_the_domain_gains_less(home_adapted):
+    assert json.loads(call("reweight", 1, "--model", "tiny", "--lambda", "0", "--json").stdout)["promoted"]
+
+
+def test_a_vector_of_a_reserved_domain_is_refused(home_adapted, tmp_path):
+    """Its domain was the guard set, whose regressions were not counted then."""
+    call("vector", "export", 1, tmp_path / "codes.safetensors", "--model", "tiny")
+    vector = TaskVector.load(tmp_path / "codes.safetensors")
+    replace(vector, origin=replace(vector.origin, domain="general speech")).save(tmp_path / "renamed.safetensors")
+    done = call("vector", "import", tmp_path / "renamed.safetensors", "--model", "tiny", code=1)
+    assert "its domain is called 'general speech', like the recordings that every edit is checked on" in done.stderr
 
 
 def test_a_merge_uses_the_chosen_method_and_its_settings(home_adapted, tmp_path):

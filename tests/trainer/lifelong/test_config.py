@@ -83,6 +83,7 @@ def test_paths_do_not_depend_on_the_working_directory(tmp_path, monkeypatch):
         ("[settings.ties]\ndensity = 0.2", "[settings]\nties = 3", r"\[settings\.ties\] must be a table"),
         ("[manifests]", "[files]", "unknown key 'files'"),
         ("seeds = [0, 1]", "seeds = [0, 1", "cannot be read"),
+        ("[manifests]", '[manifests]\n"../us" = "x"', "'../us' cannot be the name of a domain"),
     ],
 )
 def test_mistakes_are_errors(read, old, new, reason):

@@ -153,6 +153,32 @@ def test_a_folder_refuses_another_experiment_or_process(experiment, tmp_path):
         run(replace(experiment, settings={"ties": {"lam": 0.1}}), tmp_path, silent)
 
 
+def test_a_folder_refuses_a_manifest_that_has_changed(experiment, manifests, tmp_path):
+    """Its results had the word errors of other test lines, side by side."""
+    mine = tmp_path / "third.jsonl"
+    mine.write_bytes(manifests["third"].read_bytes())
+    changed = replace(experiment, manifests={**manifests, "third": mine})
+    with open_run_folder(changed, tmp_path / "out"):
+        pass
+    with open_run_folder(changed, tmp_path / "out"):
+        pass
+    mine.write_bytes(mine.read_bytes() + b"\n")
+    with pytest.raises(BadInputError, match="another manifest of third"), open_run_folder(changed, tmp_path / "out"):
+        pass
+
+
+def test_a_folder_refuses_other_settings_of_a_method_that_was_left_out_meanwhile(experiment, tmp_path):
+    with open_run_folder(experiment, tmp_path) as folder:
+        folder.cell("ties", 0).mkdir(parents=True)
+    with open_run_folder(replace(experiment, methods=["fine-tuning"]), tmp_path):
+        pass
+    with (
+        pytest.raises(BadInputError, match=r"another settings\.ties"),
+        open_run_folder(replace(experiment, settings={"ties": {"density": 0.1}}), tmp_path),
+    ):
+        pass
+
+
 @pytest.mark.parametrize(
     ("kept", "reason"), [("train", 'no lines of split "test"'), ("test", 'no lines of split "train"')]
 )
