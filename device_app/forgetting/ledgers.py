@@ -120,6 +120,8 @@ def erase(files: LedgerFiles, domains: Collection[str], hidden: Collection[str])
             return
         forgotten = edits_of(record, domains)
         remaining = without(record, forgotten, hidden) if forgotten or _mentions(record, hidden) else record
+        if remaining is not record:  # before the ledger: they are named by the numbers of edits, which change
+            _remove_plots(files)
         digests = {digest for edit in forgotten for digest in edit.vectors} - remaining.vectors
         if remaining is not record:
             data = remaining.to_bytes()
@@ -154,11 +156,18 @@ def erase_all(files: LedgerFiles) -> None:
         BlockedError: another process is changing the ledger.
     """
     with files.locked():
+        _remove_plots(files)
         for path in (files.previous, files.ledger, *files.folder.glob("*.tmp"), *files.folder.glob(".*.tmp")):
             path.unlink(missing_ok=True)
         for folder in (files.vectors, files.quarantine):
             for path in (*folder.glob("*"), *folder.glob(".*")):
                 path.unlink(missing_ok=True)
+
+
+def _remove_plots(files: LedgerFiles) -> None:
+    """Removes the plots of `adapt --lambda auto`, whose titles are names of domains."""
+    for path in files.folder.glob("frontier-*.png"):
+        path.unlink(missing_ok=True)
 
 
 def _digest(path: Path) -> str:

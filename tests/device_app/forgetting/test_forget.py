@@ -56,6 +56,15 @@ def test_a_domain_with_its_edit(filled_home):
         assert store.domains() == ["garden"]
 
 
+@pytest.mark.parametrize("selection", [{"domain": "kitchen"}, {"everything": True}])
+def test_the_plot_of_a_sweep_goes_too(filled_home, selection):
+    """Its title is the name of the domain, and it would belong to another edit afterwards."""
+    plot = Ledger(embedded_bundle()).folder / "frontier-1.png"
+    plot.write_bytes(b"")
+    forgotten(**selection)
+    assert not plot.exists()
+
+
 def test_a_speaker_names_the_edits_of_their_domains(filled_home):
     with Store() as store:
         found = plan(store, Selection(speaker="ben"))
