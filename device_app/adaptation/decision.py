@@ -320,7 +320,8 @@ def _is_less(settings: Mapping[str, object], before: Mapping[str, object]) -> bo
     """Whether new settings of an edit only make its step smaller: lambda or density, which are single numbers."""
     pairs = [(now, before.get(name)) for name, now in settings.items() if name in ("lam", "density")]
     return len(pairs) == len(settings) > 0 and all(
-        isinstance(now, int | float) and isinstance(old, int | float) and abs(now) <= abs(old) for now, old in pairs
+        isinstance(now, int | float) and isinstance(old, int | float) and (0 <= now <= old or old <= now <= 0)
+        for now, old in pairs
     )
 
 

@@ -11,7 +11,7 @@ import typer
 from device_app.cli import options
 from device_app.cli.judging import open_ledger
 from device_app.cli.printing import echo, print_json
-from device_app.cli.terminal.outcome import edits_in_words
+from device_app.cli.terminal.outcome import edits_in_words, smaller_lambda
 from device_app.cli.terminal.table import print_table
 from editing.errors import counted
 
@@ -100,7 +100,7 @@ def _what_to_do(ledger: Ledger, edit: Edit) -> list[str]:
     if ledger.is_applied(edit.id):
         return [
             f"It is part of the model. 'asr-edge revert {edit.id}' removes it;",
-            f"'asr-edge reweight {edit.id} --lambda 0.3' makes it smaller.",
+            f"'asr-edge reweight {edit.id} --lambda {smaller_lambda(_settings(ledger, edit))}' makes it smaller.",
         ]
     return [f"It is not part of the model. 'asr-edge reweight {edit.id}' adds it, if it passes the checks."]
 

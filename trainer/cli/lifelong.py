@@ -45,7 +45,7 @@ def run(
     from trainer.lifelong.tables import table
 
     experiment = read_experiment(config)
-    folder = out or config.with_suffix("")
+    folder = out or (config.with_suffix("") if config.suffix else config.with_name(f"{config.name}-results"))
     executor = executors.RayExecutor(address) if engine == "ray" else executors.LocalExecutor()
     runner.run(experiment, folder.resolve(), options.tell, threads, executor)
     results = write_results(experiment, folder)

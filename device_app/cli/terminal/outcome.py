@@ -137,11 +137,18 @@ def _print_decision(outcome: Outcome) -> None:
         options.tell("The gate would reject the new version (--dry-run; nothing was saved).")
     elif edit is not None and edit.reasons:
         options.tell(
-            f"The new version was rejected. Edit {edit.id} is saved: 'asr-edge reweight {edit.id} --lambda 0.3' tries "
-            f"it with a smaller weight, 'asr-edge reweight {edit.id} --force' promotes it regardless."
+            f"The new version was rejected. Edit {edit.id} is saved: 'asr-edge reweight {edit.id} --lambda "
+            f"{smaller_lambda(edit.settings)}' tries it with a smaller weight, 'asr-edge reweight {edit.id} --force' "
+            "promotes it regardless."
         )
     else:
         options.tell("The new version was rejected; the same command with --force promotes it regardless.")
+
+
+def smaller_lambda(settings: Mapping[str, Any]) -> str:
+    """Half of an edit's lambda, as an option's value; 0.3 if it differs by layer."""
+    lam = settings.get("lam")
+    return f"{lam / 2:g}" if isinstance(lam, int | float) else "0.3"
 
 
 def _print_candidates(candidates: Sequence[Candidate], chosen: Mapping[str, Any]) -> None:
