@@ -93,8 +93,8 @@ class View(io.RawIOBase):
         try:
             self._file.seek(span[0] + within)
             return self._file.read(min(most, span[1] - within)) or b""
-        except OSError as error:  # a decoder's callback must not raise
-            self.failure = error
+        except (OSError, ValueError) as error:  # a decoder's callback must not raise; the latter if it was closed
+            self.failure = error if isinstance(error, OSError) else OSError(str(error))
             return b""
 
 

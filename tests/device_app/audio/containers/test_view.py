@@ -39,6 +39,15 @@ def test_a_read_that_fails_ends_the_view_and_is_kept():
     assert view.following(2, b"").failure is None
 
 
+def test_a_file_that_is_closed_meanwhile_ends_the_view():
+    """The service closes an upload whose request has ended while a thread still decodes it."""
+    file = io.BytesIO(FILE)
+    view = View(file, SPANS)
+    file.close()
+    assert view.read() == b"head"
+    assert "closed file" in str(view.failure)
+
+
 @pytest.mark.parametrize(("tags", "after"), [(b"", 3), (b"ID3\x04\0\0\0\0\0\x07" + bytes(7), 20)])
 def test_id3_tags_are_skipped(tags, after):
     assert skip_id3(io.BytesIO(b"abc" + tags + b"fLaC" + bytes(20)), 3) == after

@@ -293,16 +293,14 @@ class TestWithEdits:
         assert now["applied"] == []
         assert now["wer"] == base["wer"] != {}
 
-    def test_a_preview_changes_nothing_and_the_gate_decides_about_the_change(self, get, post, tasks_in_threads):
+    def test_a_preview_changes_nothing_and_shows_what_a_smaller_strength_costs(self, get, post, tasks_in_threads):
         post("/history/1/preview", json={"lam": 0.0})
         preview = self.ended(get)["result"]
-        assert not preview["passes"]
-        assert preview["rejection"] == "regression"
-        assert "codes" in preview["worse"]
+        assert preview["passes"]  # the page asks before it uses what makes words wrong
         assert preview["domains"]["codes"]["after"] > preview["domains"]["codes"]["before"]
         assert ledger().current.id == 1
         post("/history/1/reweight", json={"lam": 0.0})
-        assert not self.ended(get)["result"]["promoted"]
+        assert self.ended(get)["result"]["promoted"]
         post("/history/1/reweight", json={"lam": 0.9})
         assert self.ended(get)["result"]["promoted"]
         assert ledger().current.applied[0].settings["lam"] == 0.9
