@@ -166,8 +166,7 @@ def judge_draft(
     transcriber = Transcriber(ledger.bundle(ledger.current), threads=context.threads)
     held_out = held_out_utterances(store, domain) if store.has_domain(domain) else []
     reporter = context.reporter
-    others = [one for one in also_checked if store.has_domain(one)]
-    test_sets = build_test_sets(store, ledger, domain, held_out or None, transcriber, reporter, others)
+    test_sets = build_test_sets(store, ledger, domain, held_out or None, transcriber, reporter, also_checked)
     return decide(ledger, version, edit, test_sets, domain, gate, context)
 
 
@@ -310,7 +309,7 @@ def reweight(
         StorageError: the disk is full or cannot be written; the active version stays.
     """
     version, now = ledger.with_settings(edit, **merge), ledger.edit(edit)
-    applied = next((one for one in ledger.current.applied if one.edit == edit), None)
+    applied = ledger.current.how_applied(edit)
     is_less = applied is not None and _is_less(merge, applied.settings)
     policy = replace(gate, requires_gain=applied is None, may_get_worse=now.domains if is_less else ())
     return judge_draft(store, ledger, version, None, now.domain, policy, context, now.domains)

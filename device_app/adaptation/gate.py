@@ -233,13 +233,13 @@ class Verdict:
         return not self.reasons
 
 
-def regressions(changes: Mapping[str, Change], new_domain: str | None, tolerance: float) -> dict[str, Change]:
-    """Returns the changes that are regressions; the new domain is never one, because its gain is checked instead.
+def regressions(changes: Mapping[str, Change], exempt: Collection[str | None], tolerance: float) -> dict[str, Change]:
+    """The changes that are regressions. An exempt domain is never one: a new one, for instance, whose gain is checked.
 
     The gate, the sweep and the merge on a host all reject by this rule.
     """
     return {
-        domain: change for domain, change in changes.items() if domain != new_domain and change.is_regression(tolerance)
+        domain: change for domain, change in changes.items() if domain not in exempt and change.is_regression(tolerance)
     }
 
 
@@ -277,11 +277,7 @@ def judge(
                 f"{new_domain} is not recognised significantly better ({change.before:.1%} to {change.after:.1%} WER "
                 f"on {counted(change.utterances, 'utterance')}); record more"
             )
-    worse = {
-        domain: change
-        for domain, change in regressions(changes, new_domain, tolerance).items()
-        if domain not in may_get_worse
-    }
+    worse = regressions(changes, {new_domain, *may_get_worse}, tolerance)
     for domain, change in worse.items():
         what = "general speech" if domain == GUARD_SET else domain
         if change.sure_rise > tolerance:

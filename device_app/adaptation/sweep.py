@@ -122,7 +122,7 @@ def choose(candidates: Sequence[Candidate], settings: AdaptationSettings) -> Can
     harmless = [
         index
         for index, candidate in enumerate(ordered)
-        if not regressions(candidate.changes, settings.domain, settings.gate.tolerance)
+        if not regressions(candidate.changes, {settings.domain}, settings.gate.tolerance)
     ]
     if not harmless:
         harms = [_largest_rise(candidate, settings.domain) for candidate in ordered]

@@ -64,13 +64,14 @@ def build_test_sets(
         held_out: held-out utterances of the new domain; None if it has none, so that no gain can be required.
         transcriber: the transcriber of the active version.
         reporter: receives progress and messages.
-        others: further domains to collect, which the active version need not be adapted to.
+        others: further domains to collect if they have recordings; the active version need not be adapted to them.
     """
-    earlier = [one for one in dict.fromkeys([*ledger.domains(ledger.current), *others]) if one != domain]
+    active_domains = ledger.domains(ledger.current)
+    earlier = [one for one in dict.fromkeys([*active_domains, *others]) if one != domain]
     stored = store.domains()
     label = "transcribing with the active version"
     groups = {one for edit in ledger.edits if edit.kind == "fleet" for one in edit.domains}  # never had recordings here
-    for missing in set(earlier).difference(stored, groups):
+    for missing in set(active_domains).difference(stored, groups, [domain]):
         reporter.report(f"{missing} has no recordings any more, so forgetting of {missing} cannot be measured.")
     sets = {} if held_out is None else {domain: held_out}
     sets |= {one: utterances for one in earlier if one in stored and (utterances := held_out_utterances(store, one))}

@@ -114,7 +114,7 @@ def _merge_text(ledger: Ledger, edit: Edit) -> str:
 
 def _settings(ledger: Ledger, edit: Edit) -> Mapping[str, Any]:
     """The settings of its merge: those of the active version, where it is part of it."""
-    return next((a.settings for a in ledger.current.applied if a.edit == edit.id), edit.settings)
+    return (ledger.current.how_applied(edit.id) or edit).settings
 
 
 def _size(ledger: Ledger, edit: Edit) -> int:

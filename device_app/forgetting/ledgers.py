@@ -120,10 +120,9 @@ def erase(files: LedgerFiles, domains: Collection[str], hidden: Collection[str])
             return
         forgotten = edits_of(record, domains)
         remaining = without(record, forgotten, hidden) if forgotten or _mentions(record, hidden) else record
-        if remaining is not record:  # before the ledger: they are named by the numbers of edits, which change
-            _remove_plots(files)
         digests = {digest for edit in forgotten for digest in edit.vectors} - remaining.vectors
         if remaining is not record:
+            _remove_plots(files)  # before the ledger: they are named by the numbers of edits, which change
             data = remaining.to_bytes()
             write_all_atomically({files.previous: data, files.ledger: data})  # the previous one names the edits too
         for folder in (files.vectors, files.quarantine):

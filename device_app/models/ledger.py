@@ -239,7 +239,7 @@ class Ledger:
 
     def is_applied(self, identity: int) -> bool:
         """Whether the active version has this edit."""
-        return any(applied.edit == identity for applied in self.current.applied)
+        return self.current.how_applied(identity) is not None
 
     def state(self, edit: Edit) -> EditState:
         """Whether the active version has an edit; if not, whether the gate rejected it or it was reverted."""
@@ -274,7 +274,8 @@ class Ledger:
         Raises:
             BadInputError: the active version does not have this edit.
         """
-        self._applied(identity)
+        if not self.is_applied(self.edit(identity).id):
+            raise BadInputError(f"edit {identity} is not part of the active version; 'asr-edge log' shows which are")
         kept = [applied for applied in self.current.applied if applied.edit != identity]
         return self.draft(kept, f"revert {identity}")
 
@@ -285,7 +286,7 @@ class Ledger:
             BadInputError: there is no such edit, its method has no such setting, or a value is out of range.
         """
         edit = self.edit(identity)
-        before = self._applied(identity) if self.is_applied(identity) else None
+        before = self.current.how_applied(identity)
         now = Applied(edit.id, edit.vectors, edit.method, {**(before or edit).settings, **settings})
         try:
             METHODS[now.method].check(now.settings, len(now.vectors))
@@ -297,14 +298,6 @@ class Ledger:
         else:
             applied = [now if one.edit == identity else one for one in self.current.applied]
         return self.draft(applied, f"reweight {identity}")
-
-    def _applied(self, identity: int) -> Applied:
-        """How the active version applies an edit. Raises BadInputError if it does not."""
-        edit = self.edit(identity)
-        for applied in self.current.applied:
-            if applied.edit == edit.id:
-                return applied
-        raise BadInputError(f"edit {identity} is not part of the active version; 'asr-edge log' shows which are")
 
     # Changes; call these inside `changing`
 

@@ -104,6 +104,10 @@ class Version:
     created: str = ""
     wer: Mapping[str, float] = field(default_factory=dict)
 
+    def how_applied(self, edit: int) -> Applied | None:
+        """How this version applies the edit with a number; None if it does not."""
+        return next((one for one in self.applied if one.edit == edit), None)
+
 
 @dataclass(frozen=True)
 class Record:

@@ -30,7 +30,7 @@ def vector_of_edit(ledger: Ledger, edit: int, density: float | None = None) -> T
     if density is not None:
         DENSITY.check("density", density)
     # The active version's settings come first: 'reweight' changes them, and 'log' shows them.
-    settings = next((one.settings for one in ledger.current.applied if one.edit == edit), found.settings)
+    settings = (ledger.current.how_applied(edit) or found).settings
     kept = density if density is not None else float(settings.get("density", 1.0))
     if kept >= 1:
         return vector

@@ -89,9 +89,8 @@ def open_run_folder(experiment: Experiment, out: Path) -> Iterator[RunFolder]:
         path = out / RECORD
         if path.is_file():
             before = translated(json.loads(path.read_text("utf-8")), FINE_TUNING)
-            if changed := _changed(
-                before, record, [one for one in experiment.methods if (out / "cells" / one).is_dir()]
-            ):
+            done = [method for method in experiment.methods if (out / "cells" / method).is_dir()]
+            if changed := _changed(before, record, done):
                 raise BadInputError(
                     f"{out}: holds a run with another {', '.join(changed)}; name another folder with --out"
                 )

@@ -64,17 +64,17 @@ def sweep(
     domains = load_domains(experiment)
     if utterances is not None:
         domains = {name: replace(one, test=one.test[:utterances]) for name, one in domains.items()}
+    conditions = {"utterances": utterances, "seed": experiment.seeds[0]}
     with open_run_folder(replace(experiment, methods=()), out):
         grid = _Grid(Run(experiment, domains, out, threads), lambdas, densities, on_done)
         theta: Tensors = grid.run.base
         steps = []
         for number, domain in enumerate(experiment.order, 1):
-            step = _Step(number, domain, out / "sweep" / f"step-{number}.json")
-            step.check(utterances, experiment.seeds[0])
+            step = _Step(number, domain, out / "sweep" / f"step-{number}.json", conditions)
             tuned = _finetuned_weights(grid.run, step, theta, report)
             vector = {name: tuned[name] - theta[name] for name in theta}
             grid.score(step, theta, vector)
-            costs_and_cells = {name: one for name, one in step.record.items() if name not in step.conditions}
+            costs_and_cells = {name: one for name, one in step.record.items() if name not in conditions}
             steps.append({**costs_and_cells, "best": step.best()})
             theta = apply(theta, METHODS["ties"]([vector], **NEXT_STEP_SETTINGS))
     result = {"lambdas": list(lambdas), "densities": list(densities), "utterances": utterances, "steps": steps}
@@ -85,29 +85,30 @@ def sweep(
 class _Step:
     """The record of a step, stored in a file: costs, and a cell for each scored pair."""
 
-    def __init__(self, number: int, domain: str, path: Path) -> None:
+    def __init__(self, number: int, domain: str, path: Path, conditions: Mapping[str, int | None]) -> None:
+        """
+        Args:
+            number, domain: of the step; the numbers count from 1.
+            path: the file.
+            conditions: under which its cells are scored, by name; the file keeps them.
+
+        Raises:
+            BadInputError: the file is of a step with other conditions.
+        """
         self.number, self.domain, self.path = number, domain, path
-        self.conditions: Mapping[str, int | None] = {}  # under which it was scored
         self.record: dict[str, Any] = (
             translated(json.loads(path.read_text("utf-8")), CELL)
             if path.is_file()
             else {"number": number, "domain": domain, "cells": []}
         )
 
-    def check(self, utterances: int | None, seed: int) -> None:
-        """Checks that a stored step was scored on as many utterances, after a fine-tuning with this seed.
-
-        Raises:
-            BadInputError: it was not.
-        """
-        self.conditions = {"utterances": utterances, "seed": seed}
-        for name, value in self.conditions.items():
+        for name, value in conditions.items():
             before = self.record.get(name, value)  # former versions did not store it
             if before != value:
                 raise BadInputError(
-                    f"{self.path}: of a sweep with {name} {before}, not {value}; name another folder with --out"
+                    f"{path}: of a sweep with {name} {before}, not {value}; name another folder with --out"
                 )
-        self.record |= self.conditions
+        self.record.update(conditions)
 
     def save(self) -> None:
         write_atomically(self.path, json.dumps(self.record).encode())

@@ -132,7 +132,7 @@ def _last_applied(versions: Sequence[Version], edit: Edit) -> tuple[Applied, int
     """
     found: tuple[Applied, int] | None = None
     for index, version in reversed(list(enumerate(versions))):
-        applied = next((one for one in version.applied if one.edit == edit.id), None)
+        applied = version.how_applied(edit.id)
         if found is not None and applied != found[0]:
             break
         if applied is not None:
