@@ -156,7 +156,8 @@ def _wrong_settings(record: Mapping[str, Any]) -> Iterator[str]:
         unknown = sorted(settings.keys() - known[method].settings.keys())
         yield from (f"[settings.{method}] has an unknown {name!r}" for name in unknown)
         if not unknown:
-            yield from _wrong_values(f"[settings.{method}]", {**known[method].settings, **settings})
+            yield from _out_of_range(f"[settings.{method}]", settings, known[method].limits)
+            yield from _wrong_merge(f"[settings.{method}]", {**known[method].settings, **settings})
     for name, value in sorted(record.get("fine_tuning", {}).items()):
         if name not in FINE_TUNING_KEYS:
             yield f"[fine_tuning] has an unknown {name!r}; known are {', '.join(sorted(FINE_TUNING_KEYS))}"
@@ -172,7 +173,16 @@ def _wrong_settings(record: Mapping[str, Any]) -> Iterator[str]:
             yield str(error)
 
 
-def _wrong_values(location: str, settings: Mapping[str, Any]) -> Iterator[str]:
+def _out_of_range(location: str, settings: Mapping[str, Any], limits: Mapping[str, Range]) -> Iterator[str]:
+    """The settings of a method that are out of range. Without this check, they would show in the first training."""
+    for name in sorted(settings.keys() & limits.keys()):
+        try:
+            limits[name].check(name, settings[name])
+        except BadInputError as error:
+            yield f"{location} {error}"
+
+
+def _wrong_merge(location: str, settings: Mapping[str, Any]) -> Iterator[str]:
     """Mistakes in the settings of a sequential-editing method, whose "method" names its merge method.
 
     Without this check, they would show after the first fine-tuning.

@@ -6,13 +6,14 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device_app.audio.samples import Samples
 from editing.method import Tensors
+from editing.ranges import Range
 from export.bundle import Bundle
 from trainer.training.data import TrainingUtterance
 from trainer.training.model import Adapters, Penalty
@@ -102,6 +103,7 @@ class Method:
         paper: its publication.
         function: maps a step to the weights after it, or to a mixture.
         settings: its keyword parameters and their defaults.
+        limits: the range of each parameter that is annotated with one.
         is_one_model: whether the weights after a step are used for all domains; otherwise only for the step's own.
     """
 
@@ -109,6 +111,7 @@ class Method:
     paper: str
     function: Callable[..., StepResult]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    limits: Mapping[str, Range] = field(default_factory=dict)
     is_one_model: bool = True
 
 
@@ -121,7 +124,14 @@ def lifelong_method(name: str, *, paper: str, is_one_model: bool = True, **fixed
     def register(function: Callable[..., StepResult]) -> Callable[..., StepResult]:
         keywords = list(inspect.signature(function).parameters.values())[1:]
         settings = {parameter.name: fixed.get(parameter.name, parameter.default) for parameter in keywords}
-        registered[name] = Method(name, paper, function, settings, is_one_model)
+        hints = get_type_hints(function, include_extras=True)
+        limits = {name: limit for name in settings for limit in _ranges(hints[name])}
+        registered[name] = Method(name, paper, function, settings, limits, is_one_model)
         return function
 
     return register
+
+
+def _ranges(hint: object) -> list[Range]:
+    """The range that an annotation names, if any."""
+    return [extra for extra in get_args(hint) if isinstance(extra, Range)] if get_origin(hint) is Annotated else []

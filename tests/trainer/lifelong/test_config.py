@@ -72,6 +72,26 @@ def test_paths_do_not_depend_on_the_working_directory(tmp_path, monkeypatch):
         ("3e-4", "3e-4\nepochs = 0", r"\[fine_tuning\] epochs is 0; expected a whole number from 1 to 10000"),
         ("density = 0.2", "density = 2", r"\[settings.ties\] density is 2; expected a number above 0 and at most 1"),
         ("density = 0.2", "lam = 99", r"\[settings.ties\] lam is 99; expected a number from -10 to 10"),
+        (
+            "[settings.ties]\ndensity = 0.2",
+            "[settings.smear]\ntemperature = 0",
+            r"\[settings.smear\] temperature is 0; expected a number above 0 and at most 1000",
+        ),
+        (
+            "[settings.ties]\ndensity = 0.2",
+            '[settings.lora]\nrank = 1.5\nfaster = "x"',
+            r"\[settings.lora\] faster is 'x'; expected .*; \[settings.lora\] rank is 1.5; expected a whole number",
+        ),
+        (
+            "[settings.ties]\ndensity = 0.2",
+            "[settings.experience-replay]\nshare = 2",
+            r"\[settings.experience-replay\] share is 2; expected a number above 0 and at most 1",
+        ),
+        (
+            "[settings.ties]\ndensity = 0.2",
+            "[settings.ewc]\nstrength = -1",
+            r"\[settings.ewc\] strength is -1; expected a number from 0 to",
+        ),
         ("density = 0.2", 'method = "tie"', r"\[settings.ties\] method is 'tie'; known are breadcrumbs"),
         ("density = 0.2", 'scope = "ears"', r"\[settings.ties\] scope is 'ears'; known are acoustic, all, encoder"),
         ("density = 0.2", 'scope = ["all"]', r"\[settings.ties\] scope is \['all'\]; known are"),

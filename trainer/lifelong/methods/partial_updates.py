@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import Annotated, cast
 
 import torch
 from peft import LoraConfig
 from peft.tuners.lora import LoraModel
 
 from editing.method import Tensors
+from editing.ranges import Range
 from trainer.lifelong.method import Step, lifelong_method
 
 # The linear layers of attention and feed-forward, in transformers' names for Moonshine and Parakeet.
@@ -23,7 +24,13 @@ def update_only_encoder(step: Step) -> Tensors:
 
 
 @lifelong_method("lora", paper="arXiv 2106.09685")
-def lora(step: Step, *, rank: int = 16, alpha: int = 32, faster: float = 10.0) -> Tensors:
+def lora(
+    step: Step,
+    *,
+    rank: Annotated[int, Range(1, 1024, is_whole=True)] = 16,
+    alpha: Annotated[int, Range(1, 4096, is_whole=True)] = 32,
+    faster: Annotated[float, Range(0, 1000, excludes_least=True)] = 10.0,
+) -> Tensors:
     """Trains PEFT's low-rank adapters at a learning rate `faster` times as high, and merges them; stores nothing."""
 
     def adapters(model: torch.nn.Module) -> Callable[[], None]:

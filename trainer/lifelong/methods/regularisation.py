@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 import torch
 
 from editing.method import Tensors
+from editing.ranges import Range
 from export.weights import read_weights, write_weights
 from trainer import families
 from trainer.lifelong.method import Step, lifelong_method
@@ -15,9 +17,11 @@ from trainer.training.data import TrainingUtterance, padded
 
 MAX_EXAMPLES = 100  # of a domain, to estimate the importance of weights
 
+Strength = Annotated[float, Range(0, 1e9)]  # of the penalty in the loss
+
 
 @lifelong_method("ewc", paper="arXiv 1612.00796")
-def ewc(step: Step, *, strength: float = 1000.0) -> Tensors:
+def ewc(step: Step, *, strength: Strength = 1000.0) -> Tensors:
     """Elastic weight consolidation: penalises changes of weights that earlier domains need.
 
     Stores the importance of each weight: the diagonal of the empirical Fisher information, summed over
@@ -73,7 +77,7 @@ def fisher(step: Step, weights: Tensors, examples: Sequence[TrainingUtterance]) 
 
 
 @lifelong_method("lwf", paper="arXiv 1606.09282")
-def lwf(step: Step, *, strength: float = 1.0) -> Tensors:
+def lwf(step: Step, *, strength: Strength = 1.0) -> Tensors:
     """Learning without forgetting: distils the previous model on the new recordings; stores nothing."""
     family = families.find(step.bundle)
     teacher = family.build(step.bundle.config, attention="sdpa")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 
 from editing.method import Tensors
+from editing.ranges import Range
 from trainer.lifelong.method import Step, lifelong_method
 from trainer.training.data import TrainingUtterance
 
 
 @lifelong_method("experience-replay", paper="arXiv 1811.11682")
-def experience_replay(step: Step, *, share: float = 0.2) -> Tensors:
+def experience_replay(step: Step, *, share: Annotated[float, Range(0, 1, excludes_least=True)] = 0.2) -> Tensors:
     """Fine-tunes on the domain and on a share of each earlier domain's utterances, which it stores."""
     kept = [example for number, domain in enumerate(step.earlier) for example in _chosen(domain, share, step, number)]
     for example in kept:  # the copies are only measured as storage; training reads the originals

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from device_app.audio.samples import SAMPLE_RATE, Samples
 from editing.files import write_atomically
 from editing.method import Tensors
+from editing.ranges import Range
 from export.weights import read_weights, write_weights
 from trainer import families
 from trainer.lifelong.method import Mixture, Step, lifelong_method
@@ -21,7 +23,7 @@ MAX_SAMPLES = 20 * SAMPLE_RATE  # of an utterance, enough to recognise its domai
 
 
 @lifelong_method("smear", paper="arXiv 2306.03745, with task vectors as experts")
-def smear(step: Step, *, temperature: float = 0.1) -> Mixture:
+def smear(step: Step, *, temperature: Annotated[float, Range(0, 1000, excludes_least=True)] = 0.1) -> Mixture:
     """Fine-tunes the base on the domain alone; mixes the task vectors for each utterance.
 
     The router has no parameters: it compares an utterance's mean encoder output under the base with the
