@@ -52,6 +52,7 @@ class Step:
         finetune: runs a fine-tuning.
         learning_rate: the learning rate of the fine-tuning, for methods that scale it.
         seed: for all random numbers.
+        general: the distillation set, bundled general speech; empty for models of other languages than English.
     """
 
     number: int
@@ -65,6 +66,7 @@ class Step:
     finetune: FineTune
     learning_rate: float
     seed: int = 0
+    general: Sequence[TrainingUtterance] = ()
 
 
 @dataclass(frozen=True)

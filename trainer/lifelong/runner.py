@@ -138,6 +138,7 @@ class Run:
             finetune=self.fine_tuner(step_seed(seed, number), is_distilled=method.name != REFERENCE),
             learning_rate=self.settings.learning_rate,
             seed=seed,
+            general=self._distillation_set,
         )
         result = method.function(step, **{**method.settings, **self.experiment.settings.get(method.name, {})})
         theta = dict(result.theta if isinstance(result, Mixture) else result)

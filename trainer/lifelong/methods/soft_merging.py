@@ -28,8 +28,8 @@ def smear(step: Step, *, temperature: Annotated[float, Range(0, 1000, excludes_l
 
     The router has no parameters: it compares an utterance's mean encoder output under the base with the
     mean of each domain, by cosine similarity, and applies a softmax at `temperature`. Stores the task
-    vectors and the means, but no recordings. If the base's own domain is known, the base is an expert
-    too, with a task vector of zeros.
+    vectors and the means, but no recordings. The base is an expert too, with a task vector of zeros and the
+    mean of its own domain; if that is unknown, of the bundled general speech.
     """
     encode = _UtteranceEncoder(step)
     tuned = step.finetune(step.base, step.training)
@@ -38,8 +38,9 @@ def smear(step: Step, *, temperature: Annotated[float, Range(0, 1000, excludes_l
     _store_mean(step.memory / f"{step.number}.mean", encode, step.training)
     vectors: list[Tensors] = []
     means = []
-    if len(step.earlier) == step.number:  # the first is the base's own domain
-        _store_mean(step.memory / "0.mean", encode, step.earlier[0])
+    has_base_domain = len(step.earlier) == step.number  # it is the first
+    if of_base := step.earlier[0] if has_base_domain else step.general:
+        _store_mean(step.memory / "0.mean", encode, of_base)
         vectors.append({name: np.zeros_like(tensor) for name, tensor in step.base.items()})
         means.append(_read_mean(step.memory / "0.mean"))
     for number in range(1, step.number + 1):

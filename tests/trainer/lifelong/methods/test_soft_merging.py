@@ -6,9 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from trainer.lifelong.method import Mixture
-from trainer.lifelong.methods.soft_merging import route
+from tests.conftest import write_audio
+from trainer.lifelong.method import Mixture, Step
+from trainer.lifelong.methods.soft_merging import route, smear
 from trainer.lifelong.scoring import in_tenths
+from trainer.training.data import TrainingUtterance
 
 MEANS = np.array([[1.0, 0.0, 5.0], [0.0, 1.0, 5.0], [-1.0, -1.0, 5.0]])
 
@@ -47,3 +49,31 @@ def test_a_mixture_adds_the_experts_weighted_by_their_shares():
     np.testing.assert_allclose(mixture.weights([0.5, 0.5])["w"], 5)
     np.testing.assert_allclose(mixture.weights([0.0, 1.0])["w"], -1)
     np.testing.assert_array_equal(theta["w"], 1)
+
+
+@pytest.mark.parametrize("has_base_domain", [True, False])
+def test_the_base_is_an_expert_for_its_own_domain_or_for_general_speech(has_base_domain, tiny_bundle, prompt, tmp_path):
+    own, general, domain = (
+        [TrainingUtterance(audio=write_audio(tmp_path / f"{n}.wav", prompt[n : n + 16000]), text="a", tokens=[1])]
+        for n in (0, 16000, 32000)
+    )
+    base = tiny_bundle.weights()
+    step = Step(
+        number=1,
+        domain="domain",
+        bundle=tiny_bundle,
+        base=base,
+        theta=base,
+        training=domain,
+        earlier=[own] if has_base_domain else [],
+        memory=tmp_path,
+        finetune=lambda weights, _training: {name: tensor + 1 for name, tensor in weights.items()},
+        learning_rate=1e-3,
+        general=general,
+    )
+    mixture = smear(step)
+    names = set(base)
+    assert [{float(vector[name].max().round(3)) for name in names} for vector in mixture.vectors] == [{0.0}, {1.0}]
+    of_base = own if has_base_domain else general
+    assert mixture.route(of_base[0].read())[0] > 0.9
+    assert mixture.route(domain[0].read())[1] > 0.9
