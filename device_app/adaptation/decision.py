@@ -23,6 +23,7 @@ from device_app.recognition.transcriber import Transcriber
 from editing.errors import BadInputError, StorageError
 from editing.methods import METHODS
 from editing.task_vector import TaskVector, training_size
+from export.bundle import PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -350,9 +351,11 @@ def clean_up(ledger: Ledger) -> None:
     `ledger.changing()`.
     """
     kept = {ledger.current.id, ledger.current.parent, 0}
-    folders = {version.id: baked_folder(ledger.bundle(version)) for version in ledger.versions}
-    kept_folders = {folders[number] for number in kept if number is not None}
-    for folder in set(folders.values()) - kept_folders:
+    folders: dict[bool, set[Path]] = {True: set(), False: set()}  # by whether a version that is kept has them
+    for version in ledger.versions:
+        bundle = ledger.bundle(version)
+        folders[version.id in kept] |= {baked_folder(bundle, precision) for precision in PRECISIONS}
+    for folder in folders[False] - folders[True]:
         shutil.rmtree(folder, ignore_errors=True)
     with suppress(StorageError):
         ledger.quarantine_unreferenced()

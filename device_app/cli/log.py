@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,7 +41,7 @@ def log(model: options.Model = None, as_json: options.Json = False) -> None:
                 ", ".join(f"{wer[d]:.1%}" for d in edit.domains if d in wer)
                 for wer in (edit.before, ledger.latest_wer(edit))
             ),
-            options.lambda_text(_settings(ledger, edit)["lam"]),
+            options.lambda_text(ledger.settings(edit)["lam"]),
             edit.created[:10],
         )
         for edit in ledger.edits
@@ -100,21 +99,16 @@ def _what_to_do(ledger: Ledger, edit: Edit) -> list[str]:
     if ledger.is_applied(edit.id):
         return [
             f"It is part of the model. 'asr-edge revert {edit.id}' removes it;",
-            f"'asr-edge reweight {edit.id} --lambda {smaller_lambda(_settings(ledger, edit))}' makes it smaller.",
+            f"'asr-edge reweight {edit.id} --lambda {smaller_lambda(ledger.settings(edit))}' makes it smaller.",
         ]
     return [f"It is not part of the model. 'asr-edge reweight {edit.id}' adds it, if it passes the checks."]
 
 
 def _merge_text(ledger: Ledger, edit: Edit) -> str:
     """The merge method and its settings in words."""
-    settings = _settings(ledger, edit)
+    settings = ledger.settings(edit)
     density = [f"density {settings['density']:g}"] if "density" in settings else []
     return " ".join([edit.method, f"lambda {options.lambda_text(settings['lam'])}", *density])
-
-
-def _settings(ledger: Ledger, edit: Edit) -> Mapping[str, Any]:
-    """The settings of its merge: those of the active version, where it is part of it."""
-    return (ledger.current.how_applied(edit.id) or edit).settings
 
 
 def _size(ledger: Ledger, edit: Edit) -> int:

@@ -49,8 +49,9 @@ def baked(bundle: Bundle, precision: Precision = "int8", on_bake: Callable[[], N
 
         if on_bake is not None:
             on_bake()
+        weights = bundle.weights()
         try:
-            written = bake(bundle, bundle.weights(), precision, folder)
+            written = bake(bundle, weights, precision, folder)
             record = {path.name: sha256(path) for path in written}
             write_atomically(folder / RECORD, json.dumps(record, indent=2).encode())
         except StorageError as error:

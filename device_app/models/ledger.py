@@ -242,10 +242,17 @@ class Ledger:
         return self.current.how_applied(identity) is not None
 
     def state(self, edit: Edit) -> EditState:
-        """Whether the active version has an edit; if not, whether the gate rejected it or it was reverted."""
+        """Whether the active version has an edit; if not, whether an earlier one had it or the gate rejected it."""
         if self.is_applied(edit.id):
             return "active"
-        return "kept out" if edit.reasons else "reverted"
+        was_applied = any(version.how_applied(edit.id) is not None for version in self.versions)
+        return "kept out" if edit.reasons and not was_applied else "reverted"  # forced edits have reasons too
+
+    def settings(self, edit: Edit) -> Mapping[str, Any]:
+        """The settings of an edit's merge as applied last, for instance before it was reverted."""
+        versions = reversed(self.history())
+        applied = next((found for version in versions if (found := version.how_applied(edit.id)) is not None), None)
+        return (applied or edit).settings
 
     def latest_wer(self, edit: Edit) -> dict[str, float]:
         """The WER by domain after an edit: as measured last, for instance after it was reweighted, if it is active."""
@@ -282,21 +289,22 @@ class Ledger:
     def with_settings(self, identity: int, **settings: Any) -> Version:
         """A draft: the active version with other settings of an edit, which is added if it is not applied yet.
 
+        Settings that are not given stay as they were applied last.
+
         Raises:
             BadInputError: there is no such edit, its method has no such setting, or a value is out of range.
         """
         edit = self.edit(identity)
-        before = self.current.how_applied(identity)
-        now = Applied(edit.id, edit.vectors, edit.method, {**(before or edit).settings, **settings})
+        now = Applied(edit.id, edit.vectors, edit.method, {**self.settings(edit), **settings})
         try:
             METHODS[now.method].check(now.settings, len(now.vectors))
             check_parts("lambda", now.settings.get("lam", 1.0), self.base.shapes())
         except BadInputError as error:
             raise BadInputError(f"{error}; nothing was changed") from None
-        if before is None:
-            applied = [*self.current.applied, now]
-        else:
+        if self.is_applied(identity):
             applied = [now if one.edit == identity else one for one in self.current.applied]
+        else:
+            applied = [*self.current.applied, now]
         return self.draft(applied, f"reweight {identity}")
 
     # Changes; call these inside `changing`

@@ -11,7 +11,7 @@ import pytest
 
 from device_app.adaptation import gate, sweep, test_sets
 from device_app.adaptation.adapt import adapt
-from device_app.adaptation.decision import judge_draft, merge_vectors
+from device_app.adaptation.decision import clean_up, draft_edit, judge_draft, merge_vectors
 from device_app.adaptation.history import measure_versions
 from device_app.adaptation.settings import AdaptationSettings, GatePolicy, MergeSettings
 from device_app.adaptation.training_set import FineTuningResult
@@ -298,6 +298,21 @@ def test_an_imported_vector_passes_the_gate_and_is_merged(store, ledger, add_cod
     with pytest.raises(BadInputError, match="no merge method 'mean'"), ledger.changing():
         merge_vectors(store, ledger, {"a": made}, "merge", MergeSettings("mean"), "", GatePolicy(), context)
     assert len(ledger.edits) == 1
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+def test_baked_files_of_older_versions_are_removed_in_both_precisions(ledger, vector, own_home, precision):
+    with ledger.changing():
+        for seed in range(3):
+            edit = draft_edit(
+                ledger, "import", [f"d{seed}"], [vector(f"d{seed}", seed)], "ties", {"lam": 0.6, "density": 0.5}
+            )
+            ledger.promote(ledger.with_edit(edit), edit)
+        folders = [baked_folder(ledger.bundle(version), precision) for version in ledger.versions]
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        clean_up(ledger)
+    assert [folder.is_dir() for folder in folders] == [True, False, True, True]  # base, oldest, previous, active
 
 
 @pytest.mark.slow

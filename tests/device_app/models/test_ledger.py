@@ -54,6 +54,14 @@ def test_an_edit_without_news_is_stored_as_before(ledger, vector, bundle):
     assert Ledger(bundle).edits[0].retired_terms == ()
 
 
+def test_baking_names_a_missing_vector_and_not_another_data_folder(ledger, adapt, bundle):
+    adapt("a")
+    ledger.vector_path(ledger.edit(1).vectors[0]).unlink()
+    with pytest.raises(StorageError, match="is missing") as failure:
+        baked(edited(bundle))
+    assert "ASR_EDGE_HOME" not in str(failure.value)
+
+
 def test_without_edits_the_base_is_active(ledger, bundle):
     assert edited(bundle) is bundle
     assert ledger.current.id == 0
@@ -86,9 +94,33 @@ def test_an_edit_can_be_reweighted_and_applied_again(ledger, adapt, bundle):
     with ledger.changing():
         ledger.promote(ledger.without(1))
         ledger.promote(ledger.with_settings(1, lam=0.1))
-    assert_weights(edited(bundle).weights(), bundle.weights(), merged(b), merged(a, lam=0.1))
+    assert_weights(edited(bundle).weights(), bundle.weights(), merged(b), merged(a, lam=0.1, density=1.0))
     with pytest.raises(BadInputError, match="has no alpha"):
         ledger.with_settings(1, alpha=1)
+
+
+def test_a_reverted_edit_is_restored_as_it_was_applied_last(ledger, adapt):
+    adapt("a", 1)
+    first = ledger.current.applied[0].settings
+    with ledger.changing():
+        ledger.promote(ledger.with_settings(1, lam=0.2))
+        ledger.promote(ledger.without(1))
+        assert ledger.settings(ledger.edit(1)) == {**first, "lam": 0.2}
+        assert ledger.with_settings(1).applied[0].settings == {**first, "lam": 0.2}
+        ledger.roll_back()
+        ledger.roll_back()
+        assert ledger.settings(ledger.edit(1)) == first  # the reweight was undone
+
+
+def test_a_forced_edit_that_is_taken_out_again_is_reverted_and_was_not_kept_out(ledger, adapt):
+    adapt("a", 1)
+    adapt("b", 2)
+    forced = replace(ledger.edit(1), reasons=["general speech is recognised worse"])
+    with ledger.changing():
+        assert ledger.state(forced) == "active"
+        ledger.promote(ledger.without(1))
+    assert ledger.state(forced) == "reverted"
+    assert ledger.state(replace(forced, id=3)) == "kept out"
 
 
 def test_rolling_back_activates_the_parent_and_new_edits_follow_it(ledger, adapt):
