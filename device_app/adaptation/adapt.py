@@ -16,6 +16,8 @@ from device_app.adaptation.training_set import FineTune, FineTuningResult, prepa
 from device_app.data.store import Store
 from device_app.execution import ExecutionContext
 from device_app.models.ledger import Ledger
+from editing.interference import without_interference
+from editing.task_vector import TaskVector
 
 
 def adapt(
@@ -52,6 +54,7 @@ def conclude(
 ) -> Outcome:
     """Merges the task vector of a fine-tuning, bakes, and lets the gate decide. Call it inside `ledger.changing()`.
 
+    Entries that oppose the edits of other domains where those matter most are left out of the vector.
     Once the version is active, corrected words that it recognises without help leave the list of terms.
 
     Raises:
@@ -59,7 +62,7 @@ def conclude(
         StorageError: the disk is full or cannot be written.
     """
     merge = settings.merge.with_defaults(vectors=1)
-    vector = result.vector
+    vector = _without_interference(ledger, result.vector, settings.domain)
     candidates: list[Candidate] = []
     if settings.sweep:
         start = ledger.bundle(ledger.current)
@@ -77,3 +80,13 @@ def conclude(
         norm=vector.norm,
         retired_terms=retired,
     )
+
+
+def _without_interference(ledger: Ledger, vector: TaskVector, domain: str) -> TaskVector:
+    """The task vector without interference with the active edits of other domains."""
+    others = [applied for applied in ledger.current.applied if domain not in ledger.edit(applied.edit).domains]
+    if not others:
+        return vector
+    base, weights = ledger.base.weights(), ledger.bundle(ledger.draft(others, "the edits of other domains")).weights()
+    earlier = {name: weights[name] - base[name] for name in base}
+    return replace(vector, tensors=without_interference(vector.tensors, earlier))

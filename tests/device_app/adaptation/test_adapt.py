@@ -26,7 +26,10 @@ from device_app.models.ledger import edited
 from device_app.recognition.onnx_session import default_threads
 from device_app.reporter import SilentReporter
 from editing.errors import BadInputError, WrongBaseError
+from editing.interference import SHARE
+from editing.sparsify import magnitude_mask
 from editing.task_vector import Origin, TaskVector
+from tests.device_app.conftest import CHANGED
 
 
 @pytest.fixture(autouse=True)
@@ -247,6 +250,21 @@ def test_labels_of_other_recordings_are_refused(run, add_codes, codes):
     add_codes("codes", 15, text=lambda _line, number: texts[(number + 7) % 15])
     with pytest.raises(BadInputError, match="do not seem to belong to its recordings"):
         run(AdaptationSettings("codes"))
+
+
+@pytest.mark.parametrize(("earlier", "opposes"), [("other", False), ("codes", True)])
+def test_an_edit_does_not_oppose_what_those_of_other_domains_changed_most(
+    run, add_codes, ledger, vector, earlier, opposes
+):
+    with ledger.changing():
+        edit = draft_edit(ledger, "import", [earlier], [vector(earlier, 1)], "ties", {"lam": 0.6, "density": 0.5})
+        ledger.promote(ledger.with_edit(edit), edit)
+    add_codes("codes", 12)
+    outcome = run(AdaptationSettings("codes"), lambda _set: FineTuningResult(vector("codes", 2), [1.0], 1.0))
+    new, old = (ledger.vector(one.vectors[0]).tensors[CHANGED[0]] for one in (outcome.edit, edit))
+    most, least = magnitude_mask(old, SHARE / 3), ~magnitude_mask(old, 2 * SHARE)
+    assert np.any((new * old)[most] < 0) == opposes
+    np.testing.assert_array_equal(new[least], vector("codes", 2).tensors[CHANGED[0]][least])
 
 
 @pytest.mark.slow
