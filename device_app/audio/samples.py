@@ -219,12 +219,11 @@ def as_mono(audio: NDArray[Any], name: str = "audio", piece: int = round(SAMPLE_
         raise BadAudioError(
             f"{name}: has the shape {audio.shape}; expected an array of shape (samples,) or (samples, channels)"
         )
-    if audio.dtype in (np.int16, np.int32):
+    if audio.dtype.newbyteorder("=") in (np.int16, np.int32):
         audio = audio / np.float32(-float(np.iinfo(audio.dtype).min))
     elif not np.issubdtype(audio.dtype, np.floating):
         raise BadAudioError(
-            f"{name}: samples of type {audio.dtype}; expected floats in -1..1, int16 or int32. "
-            "Convert 16-bit samples of another type with numpy.asarray(samples, numpy.int16)"
+            f"{name}: samples of type {audio.dtype}; expected floats in -1..1, int16 or int32" + _remedy(audio.dtype)
         )
     mono = (audio if audio.ndim == 1 else _mixed(audio, piece)).astype(np.float32, copy=False)
     if not np.isfinite(mono).all():
@@ -237,6 +236,16 @@ def as_mono(audio: NDArray[Any], name: str = "audio", piece: int = round(SAMPLE_
             f"{name}: float samples of up to {peak:.0f}; expected -1..1. Divide 16-bit samples by 32768"
         )
     return mono
+
+
+def _remedy(dtype: np.dtype[Any]) -> str:
+    """How to convert samples of a type that `as_mono` refuses, to end its message with."""
+    if dtype.kind == "u":
+        half = 1 << (8 * dtype.itemsize - 1)
+        return f". Convert unsigned samples with (samples - {half}.0) / {half}"
+    if dtype.kind == "i" and dtype.itemsize > 1:
+        return ". Convert 16-bit samples of another type with numpy.asarray(samples, numpy.int16)"
+    return ""
 
 
 def check_scale(audio: NDArray[Any], name: str = "audio") -> None:
@@ -261,7 +270,7 @@ def as_array(audio: object, name: str = "audio") -> NDArray[Any]:
     """
     hint = ""
     if isinstance(audio, list | tuple):  # numpy would guess its type, which is int64 for 16-bit samples
-        hint = "; convert floats in -1..1 with numpy.asarray(audio, numpy.float32)"
+        hint = "; convert floats in -1..1 with numpy.asarray(audio, numpy.float32), 16-bit samples with numpy.int16"
     if isinstance(audio, bytes | bytearray | memoryview):
         hint = "; convert 16-bit samples with numpy.frombuffer(audio, numpy.int16)"
     elif isinstance(audio, str | PurePath):

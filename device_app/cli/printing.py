@@ -20,6 +20,7 @@ from typing import Any, TextIO
 
 import typer
 
+from editing.errors import BadInputError
 from editing.json_text import without_nan
 from editing.printable import ENCODING_ERRORS, printable
 
@@ -144,11 +145,17 @@ def ask(question: str, *, abort: bool = False) -> bool:
 
     Raises:
         typer.Abort: the answer is no and `abort` is set, or standard input has ended.
+        BadInputError: standard input is closed.
     """
     text = printable(question)
     if sys.stderr.isatty():
         text = wrapped(text, _columns(sys.stderr) - len(CHOICE))
-    return typer.confirm(text, abort=abort, err=True)
+    try:
+        return typer.confirm(text, abort=abort, err=True)
+    except OSError as error:
+        raise BadInputError(
+            f"standard input: cannot be read ({error.strerror or error}); nothing was changed"
+        ) from error
 
 
 def prepare_streams() -> None:

@@ -60,6 +60,8 @@ _ORDINAL_ZEROS = re.compile(r"(?<![0-9.,])0{1,9}(?=[0-9]{1,9}(?:st|nd|rd|th)\b)"
 # Hours on a clock: 0800 is read as "oh eight hundred".
 _HOURS = re.compile(rf"\b(?:oh|o|zero) ({'|'.join(_DIGITS[1:])}) hundred\b", re.IGNORECASE)
 
+_ONE_AMONG_DIGITS = re.compile(r"\b(?:one|\d)(?: (?:one|\d))+\b")
+
 
 def basic(text: str) -> str:
     """Converts to lower case and removes punctuation and symbols, except apostrophes inside words.
@@ -97,7 +99,9 @@ def english(text: str) -> str:
         normalised: str = _whisper()(" ".join(text.split()))
     except (AssertionError, ValueError):  # numbers that it cannot convert
         normalised = basic(text)
-    return " ".join(re.sub(r"(?<=\d)(?=\d)", " ", normalised).split())
+    digits = " ".join(re.sub(r"(?<=\d)(?=\d)", " ", normalised).split())
+    # Whisper's normaliser writes a single 1 as "one", also among other digits.
+    return _ONE_AMONG_DIGITS.sub(lambda found: found[0].replace("one", "1"), digits)
 
 
 def _spoken_digits(found: re.Match[str]) -> str:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from device_app.audio.samples import is_recording
 from device_app.data.corpora.layouts import (
-    LIBRISPEECH_TABLE,
     OnLeftOut,
     audiofolder,
     common_voice,
+    is_librispeech_table,
     librispeech,
     with_split_of_folder,
 )
@@ -105,7 +105,7 @@ def _corpora_below(path: Path, on_left_out: OnLeftOut) -> tuple[str, Iterator[Ut
                 break
         else:
             others += texts_beside(folder, folders, files)
-            if any(name.lower().endswith(LIBRISPEECH_TABLE) for name in files):
+            if any(map(is_librispeech_table, files)):
                 corpora.append(("LibriSpeech tree", folder, iter(())))
     kinds = {kind for kind, _, _ in corpora}
     if kinds <= {"LibriSpeech tree"}:

@@ -26,7 +26,6 @@ CLIPS = "clips"  # the folder of a Common Voice release that has its recordings
 AUDIOFOLDER_TABLES = ("metadata.csv", "metadata.jsonl")
 TEXT_COLUMNS = ("transcription", "text", "sentence")
 CUT_COLUMNS = ("offset", "duration")
-LIBRISPEECH_TABLE = ".trans.txt"  # how the names of its tables end
 
 # Common Voice identifies a speaker by 128 hexadecimal digits; the first 12 are enough to tell millions apart.
 CLIENT_ID_DIGITS = 12
@@ -164,6 +163,11 @@ def with_split_of_folder(one: Utterance, root: Path, folder: Path) -> Utterance:
     return next((found for found in of_folders if found.has_split), one)
 
 
+def is_librispeech_table(name: str) -> bool:
+    """Whether a file has the name of a table of LibriSpeech; "._" begins those of what macOS writes beside files."""
+    return name.lower().endswith(".trans.txt") and not name.startswith("._")
+
+
 def librispeech(path: Path, on_left_out: OnLeftOut) -> Iterator[Utterance] | None:
     """Reads all tables of a LibriSpeech tree; their recordings may have any format."""
     if not path.is_dir():
@@ -172,7 +176,7 @@ def librispeech(path: Path, on_left_out: OnLeftOut) -> Iterator[Utterance] | Non
         (folder / name, files)
         for folder, _, files in walk(path, on_left_out)
         for name in files
-        if name.lower().endswith(LIBRISPEECH_TABLE)
+        if is_librispeech_table(name)
     ]
     rows = (_librispeech_rows(table, files, on_left_out) for table, files in sorted(tables))
     return chain.from_iterable(rows) if tables else None

@@ -55,12 +55,15 @@ def read_table(
     text = re.sub(r"\r(?!\n)", " ", with_line_feeds(read_text(path)))
     rows = _rows(path, csv.reader(io.StringIO(text, newline="\n"), dialect, strict=True))
     _, head = next(rows, ("", []))
+    if not head:
+        raise BadInputError(f"{path}: the file is empty")
     head = [name.removeprefix(BYTE_ORDER_MARK).strip() for name in head]
     having = one_line(", ".join(head))
     head = [name.lower() for name in head]
     for column in (*columns, *optional):
         if column in columns and column not in head:
-            raise BadInputError(f"{path}: the column {column} is missing (there are {having})")
+            remedy = "; put commas between the cells" if dialect.delimiter == "," and ";" in having else ""
+            raise BadInputError(f"{path}: the column {column} is missing (there are {having}){remedy}")
         if head.count(column) > 1:
             raise BadInputError(f"{path}: the column {column} occurs twice; rename or delete one (there are {having})")
     for location, cells in rows:

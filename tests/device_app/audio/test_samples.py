@@ -137,12 +137,20 @@ def test_two_speakers_on_two_channels_are_both_kept():
         (np.array([0.0, -np.inf]), "NaN or infinite"),
         (np.zeros((2, 2, 2)), r"shape \(2, 2, 2\)"),
         (np.array(["a"]), "expected floats"),
-        (np.zeros(4, np.uint8), "type uint8"),
+        (np.zeros(4, np.uint8), r"type uint8.*unsigned samples with \(samples - 128.0\) / 128"),
+        (np.zeros(4, np.int64), "type int64.*16-bit samples of another type"),
+        (np.zeros(4, bool), "int16 or int32$"),
     ],
 )
 def test_samples_that_are_not_audio_are_refused(audio, message):
     with pytest.raises(BadAudioError, match=message):
         as_mono(audio)
+
+
+def test_the_order_of_bytes_makes_no_difference():
+    samples = np.array([0, 16384, -32768])
+    for kind in (">i2", "<i2"):
+        np.testing.assert_array_equal(as_mono(samples.astype(kind)), np.float32([0, 0.5, -1]))
 
 
 @pytest.mark.parametrize("sample_rate", [0, -1, 10, 2e9, float("nan")])

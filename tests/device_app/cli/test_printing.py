@@ -232,3 +232,10 @@ def test_help_on_a_narrow_terminal_cuts_nothing_off(run_process):
     assert "--threads" in done.stdout
     assert "…" not in done.stdout
     assert all(len(line) <= 40 for line in done.stdout.splitlines())
+
+
+def test_a_question_to_a_closed_standard_input_names_it(monkeypatch):
+    with open(os.open(os.devnull, os.O_WRONLY)) as closed:  # as `prepare_streams` replaces it
+        monkeypatch.setattr(sys, "stdin", closed)
+        with pytest.raises(BadInputError, match=r"^standard input: cannot be read \(Bad file descriptor\); nothing"):
+            printing.ask("Delete it?")

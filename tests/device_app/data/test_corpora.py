@@ -49,7 +49,10 @@ CORPORA = {
         [("audio/a.wav", "Hello, you", None, None, False)],
     ),
     "LibriSpeech tree": (
-        {"19/198/19-198.trans.txt": "19-198-0001 NORTHANGER ABBEY\n19-198-0002 THIS LITTLE WORK\n"},
+        {
+            "19/198/19-198.trans.txt": "19-198-0001 NORTHANGER ABBEY\n19-198-0002 THIS LITTLE WORK\n",
+            "19/198/._19-198.trans.txt": "\x00\x05\x16\x07 of macOS",
+        },
         ".",
         [
             ("19/198/19-198-0001.flac", "NORTHANGER ABBEY", "19", None, False),
@@ -145,6 +148,8 @@ def test_a_table_that_is_not_utf_8_is_reported_with_its_line(tmp_path):
         ({"metadata.jsonl": '{"file_name": "../a.wav"}'}, "line 1: ../a.wav points outside the folder; put the table"),
         ({"metadata.csv": "file_name,text,text\na.wav,x,y\n"}, "the column text occurs twice; rename or delete one"),
         ({"metadata.csv": "file_name,text,speaker\na.wav,Hello, you,\n"}, "line 2: has 4 cells, but .* 3 columns; put"),
+        ({"metadata.csv": ""}, "metadata.csv: the file is empty"),
+        ({"metadata.csv": "file_name;text\na.wav;x\n"}, "there are file_name;text.; put commas between the cells"),
         ({"x.tsv": "client_id\tpath\tsentence\tage\nx\ta\tHello\tyou\t\n"}, "line 2: has 5 cells.*; replace each tab"),
         ({"metadata.csv": "file_name,text,offset\na.wav,x,0:03\n"}, "line 2: \"offset\" is '0:03'; expected seconds"),
         (

@@ -116,6 +116,21 @@ def test_english_keeps_leading_zeros_as_they_are_spoken(written, spoken):
     assert english(written) == english(spoken)
 
 
+@pytest.mark.parametrize(
+    ("written", "spoken"),
+    [
+        ("1 2 5", "one two five"),
+        ("4 1 7", "four one seven"),
+        ("enter 2 1 now", "enter two one now"),
+        ("1 1 1", "one one one"),
+        ("10 1 20", "ten one twenty"),
+    ],
+)
+def test_english_reads_digits_that_stand_alone_as_it_reads_words(written, spoken):
+    assert english(written) == english(spoken)
+    assert english("one day") == "one day"
+
+
 def test_numbers_that_differ_in_leading_zeros_differ():
     assert english("007") != english("7") == english("seven")
 
