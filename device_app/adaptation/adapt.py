@@ -83,8 +83,8 @@ def conclude(
 
 
 def _without_interference(ledger: Ledger, vector: TaskVector, domain: str) -> TaskVector:
-    """The task vector without interference with the active edits of other domains."""
-    others = [applied for applied in ledger.current.applied if domain not in ledger.edit(applied.edit).domains]
+    """The task vector without interference with the active edits of other domains, merged ones included."""
+    others = [applied for applied in ledger.current.applied if {*ledger.edit(applied.edit).domains} != {domain}]
     if not others:
         return vector
     base, weights = ledger.base.weights(), ledger.bundle(ledger.draft(others, "the edits of other domains")).weights()

@@ -307,9 +307,12 @@ def reweight(
 
     Raises:
         BadInputError: there is no such edit, or its method has no such setting.
-        StorageError: the disk is full or cannot be written; the active version stays.
+        StorageError: the disk is full or cannot be written, or a task vector of the edit is missing or damaged; the
+            active version stays.
     """
     version, now = ledger.with_settings(edit, **merge), ledger.edit(edit)
+    for digest in now.vectors:  # a missing one is reported before the measurement, which takes minutes
+        ledger.vector(digest)
     applied = ledger.current.how_applied(edit)
     is_less = applied is not None and _is_less(merge, applied.settings)
     policy = replace(gate, requires_gain=applied is None, may_get_worse=now.domains if is_less else ())
@@ -340,6 +343,20 @@ def revert(ledger: Ledger, edit: int) -> Version:
     ledger.promote(version)
     clean_up(ledger)
     return version
+
+
+def roll_back(ledger: Ledger) -> Version:
+    """Makes the previous version active again, once its files are baked. Call it inside `ledger.changing()`.
+
+    Returns:
+        The version that is active now.
+
+    Raises:
+        BadInputError: the base is active.
+        StorageError: the disk is full, or a task vector is missing or damaged; the active version stays.
+    """
+    baked(ledger.bundle(ledger.previous()))
+    return ledger.roll_back()
 
 
 def clean_up(ledger: Ledger) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,23 +32,22 @@ def log(model: options.Model = None, as_json: options.Json = False) -> None:
         echo("The base model, without edits. 'asr-edge adapt' makes one.")
         return
     head = ("edit", "state", "domain", "utterances", "WER before", "after", "lambda", "created")
-    rows = [
-        (
-            edit.id,
-            ledger.state(edit),
-            edit.domain,
-            edit.utterances or edit.kind,
-            *(
-                ", ".join(f"{wer[d]:.1%}" for d in edit.domains if d in wer)
-                for wer in (edit.before, ledger.latest_wer(edit))
-            ),
-            options.lambda_text(ledger.settings(edit)["lam"]),
-            edit.created[:10],
-        )
-        for edit in ledger.edits
-    ]
-    print_table([head, *rows], right={0, 3, 4, 5, 6})
+    print_table([head, *(_row(ledger, edit) for edit in ledger.edits)], right={0, 3, 4, 5, 6})
     echo(f"Active: {edits_in_words(ledger.current)}.")
+
+
+def _row(ledger: Ledger, edit: Edit) -> Sequence[object]:
+    """The row of an edit in the table of `log`."""
+    effect = ledger.effect(edit)
+    return (
+        edit.id,
+        ledger.state(edit),
+        edit.domain,
+        edit.utterances or edit.kind,
+        *(", ".join(f"{wer[d]:.1%}" for d in edit.domains if d in wer) for wer in (effect.before, effect.after)),
+        options.lambda_text(effect.settings["lam"]),
+        edit.created[:10],
+    )
 
 
 def show(
@@ -75,9 +75,10 @@ def show(
     amount = f"{counted(found.utterances, 'utterance')}, {found.seconds / 60:.1f} min"
     echo(f"  {_merge_text(ledger, found)}; trained on {amount}")
     for reason in found.reasons:
-        echo(f"  kept out: {reason}")
-    for domain, after in ledger.latest_wer(found).items():
-        echo(f"  WER of {domain}: {found.before[domain]:.1%} -> {after:.1%}")
+        echo(f"  {'kept out' if record['state'] == 'kept out' else 'kept out at first'}: {reason}")
+    effect = ledger.effect(found)
+    for domain, after in effect.after.items():
+        echo(f"  WER of {domain}: {effect.before[domain]:.1%} -> {after:.1%}")
     for step in _what_to_do(ledger, found):
         echo(f"  {step}")
     if details:
@@ -99,14 +100,14 @@ def _what_to_do(ledger: Ledger, edit: Edit) -> list[str]:
     if ledger.is_applied(edit.id):
         return [
             f"It is part of the model. 'asr-edge revert {edit.id}' removes it;",
-            f"'asr-edge reweight {edit.id} --lambda {smaller_lambda(ledger.settings(edit))}' makes it smaller.",
+            f"'asr-edge reweight {edit.id} --lambda {smaller_lambda(ledger.effect(edit).settings)}' makes it smaller.",
         ]
     return [f"It is not part of the model. 'asr-edge reweight {edit.id}' adds it, if it passes the checks."]
 
 
 def _merge_text(ledger: Ledger, edit: Edit) -> str:
     """The merge method and its settings in words."""
-    settings = ledger.settings(edit)
+    settings = ledger.effect(edit).settings
     density = [f"density {settings['density']:g}"] if "density" in settings else []
     return " ".join([edit.method, f"lambda {options.lambda_text(settings['lam'])}", *density])
 

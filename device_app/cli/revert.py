@@ -36,12 +36,13 @@ def revert(edit: Id, model: options.Model = None) -> None:
 
 def rollback(model: options.Model = None) -> None:
     """Undo the last change of the model; again, to undo the one before it."""
+    from device_app.adaptation import decision
     from device_app.adaptation.retired_terms import restore_terms
 
     ledger = open_ledger(model)
     with ledger.changing():
         replaced = ledger.current
-        version = ledger.roll_back()
+        version = decision.roll_back(ledger)
         restored = restore_terms(ledger, options.tell)
     echo(f"Undone: {replaced.why}. Active: {edits_in_words(version)}.")
     _tell_of_terms(restored)

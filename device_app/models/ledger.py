@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from device_app.models.edited_bundle import edited_bundle
 from device_app.models.ledger_files import LedgerFiles
-from device_app.models.ledger_record import Applied, DamagedRecordError, Edit, NewerRecordError, Record, Version
+from device_app.models.ledger_record import Applied, DamagedRecordError, Edit, Effect, NewerRecordError, Record, Version
 from device_app.paths import data_folder
 from editing.errors import BadInputError, StorageError, one_line
 from editing.files import sha256, write_atomically
@@ -245,19 +245,35 @@ class Ledger:
         """Whether the active version has an edit; if not, whether an earlier one had it or the gate rejected it."""
         if self.is_applied(edit.id):
             return "active"
-        was_applied = any(version.how_applied(edit.id) is not None for version in self.versions)
-        return "kept out" if edit.reasons and not was_applied else "reverted"  # forced edits have reasons too
+        return "reverted" if self._applied_last(edit) is not None or not edit.reasons else "kept out"
 
-    def settings(self, edit: Edit) -> Mapping[str, Any]:
-        """The settings of an edit's merge as applied last, for instance before it was reverted."""
-        versions = reversed(self.history())
-        applied = next((found for version in versions if (found := version.how_applied(edit.id)) is not None), None)
-        return (applied or edit).settings
+    def effect(self, edit: Edit) -> Effect:
+        """The settings that an edit was applied with last, for instance before it was reverted, and its WERs then."""
+        versions = self.history()
+        last = self._applied_last(edit)
+        if last is None:
+            return Effect(edit.settings, edit.before, edit.after)
+        applied, since = last
+        before: Mapping[str, float] = edit.before
+        if any(version.how_applied(edit.id) is not None for version in versions[:since]):
+            # With other settings. Otherwise the adaptation measured both on the same recordings.
+            before = {**before, **versions[since - 1].wer}
+        after = {**edit.after, **versions[since].wer}
+        return Effect(applied.settings, {d: before[d] for d in edit.before}, {d: after[d] for d in edit.after})
 
-    def latest_wer(self, edit: Edit) -> dict[str, float]:
-        """The WER by domain after an edit: as measured last, for instance after it was reweighted, if it is active."""
-        latest = self.current.wer if self.is_applied(edit.id) else {}
-        return {domain: latest.get(domain, wer) for domain, wer in edit.after.items()}
+    def _applied_last(self, edit: Edit) -> tuple[Applied, int] | None:
+        """How an edit is applied, or was when it was taken out, and since which version, as an index of the history.
+
+        None if no version of the history has it.
+        """
+        found: tuple[Applied, int] | None = None
+        for index, version in reversed(list(enumerate(self.history()))):
+            applied = version.how_applied(edit.id)
+            if found is not None and applied != found[0]:
+                break
+            if applied is not None:
+                found = applied, index
+        return found
 
     def draft(self, applied: Sequence[Applied], why: str) -> Version:
         """Creates a draft: a version that is not in the ledger yet. `promote` records it and makes it active.
@@ -295,7 +311,7 @@ class Ledger:
             BadInputError: there is no such edit, its method has no such setting, or a value is out of range.
         """
         edit = self.edit(identity)
-        now = Applied(edit.id, edit.vectors, edit.method, {**self.settings(edit), **settings})
+        now = Applied(edit.id, edit.vectors, edit.method, {**self.effect(edit).settings, **settings})
         try:
             METHODS[now.method].check(now.settings, len(now.vectors))
             check_parts("lambda", now.settings.get("lam", 1.0), self.base.shapes())
@@ -323,15 +339,23 @@ class Ledger:
         edits = [replace(one, retired_terms=list(terms)) if one.id == edit else one for one in self.edits]
         self._write(edits, self.versions, self.current)
 
-    def roll_back(self) -> Version:
-        """Makes the previous version active again.
+    def previous(self) -> Version:
+        """The version that was active before the active one.
 
         Raises:
             BadInputError: the base is active.
         """
         if self.current.parent is None:
             raise BadInputError("the base model is active; there is no version before it")
-        self._write(self.edits, self.versions, self.versions[self.current.parent])
+        return self.versions[self.current.parent]
+
+    def roll_back(self) -> Version:
+        """Makes the previous version active again.
+
+        Raises:
+            BadInputError: the base is active.
+        """
+        self._write(self.edits, self.versions, self.previous())
         return self.current
 
     def record_wer(self, version: Version, wer: Mapping[str, float]) -> None:

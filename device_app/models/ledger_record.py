@@ -85,6 +85,20 @@ class Applied:
 
 
 @dataclass(frozen=True)
+class Effect:
+    """How an edit was applied last, and what it did.
+
+    Attributes:
+        settings: those of its merge.
+        before, after: WER by domain, before and after it was applied so; for a rejected edit as the gate measured it.
+    """
+
+    settings: Mapping[str, Any]
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Version:
     """A list of edits.
 

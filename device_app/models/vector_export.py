@@ -29,7 +29,7 @@ def vector_of_edit(ledger: Ledger, edit: int, density: float | None = None) -> T
     vector = ledger.vector(found.vectors[0])
     if density is not None:
         DENSITY.check("density", density)
-    kept = density if density is not None else float(ledger.settings(found).get("density", 1.0))
+    kept = density if density is not None else float(ledger.effect(found).settings.get("density", 1.0))
     if kept >= 1:
         return vector
     origin = replace(vector.origin, method="trim", density=kept, scores=dict(found.after))

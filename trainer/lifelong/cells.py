@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +12,7 @@ from editing.former_names import CELL, translated
 from trainer.lifelong.config import Experiment
 from trainer.lifelong.methods import find_methods
 from trainer.lifelong.metrics import WordErrors, wer
-from trainer.lifelong.run_folder import RunFolder
+from trainer.lifelong.run_folder import RunFolder, read_record
 
 
 class Cell:
@@ -30,9 +29,12 @@ class Cell:
         """
         Raises:
             FileNotFoundError: the cell is not finished.
+            BadInputError: a file of it is damaged.
         """
         paths = [folder.step(method, seed, number) for number in range(1, len(experiment.order) + 1)]
-        base, *steps = (translated(json.loads(path.read_text("utf-8")), CELL) for path in (folder.base_scores, *paths))
+        base = translated(read_record(folder.base_scores, ("errors",)), CELL)
+        keys, cell = ("errors", "seconds", "stored_mb", "peak_gb"), folder.cell(method, seed)
+        steps = [translated(read_record(path, keys, delete=cell), CELL) for path in paths]
         self.method, self.seed = method, seed
         self._experiment = experiment
         self._errors: list[dict[str, WordErrors]] = [one["errors"] for one in (base, *steps)]

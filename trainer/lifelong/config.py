@@ -8,17 +8,18 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from editing.errors import BadInputError
+from editing.errors import BadInputError, one_line
 from editing.former_names import FINE_TUNING, translated
 from editing.methods import METHODS
 from editing.ranges import Range
 from trainer.families import SCOPES
 from trainer.lifelong.methods import find_methods
-from trainer.training.settings import FineTuningSettings
+from trainer.training.settings import LIMITS, FineTuningSettings
 
 KEYS = ("base", "base_domain", "order", "never_trained", "methods", "seeds", "manifests", "fine_tuning", "settings")
 # Not the scope, which the method decides, and not the seed, which follows from `seeds`.
 FINE_TUNING_KEYS = {one.name for one in fields(FineTuningSettings)} - {"scope", "seed"}
+MAX_NAME = 200  # bytes of a domain's name; file systems have 255, and an ending follows
 SEEDS = Range(0, 4_000_000, is_whole=True)  # so that `step_seed` is below 2**32
 
 
@@ -79,9 +80,10 @@ def read_experiment(path: Path) -> Experiment:
         BadInputError: the file cannot be read, or has mistakes, which are all listed.
     """
     try:
-        record = translated(tomllib.loads(path.read_text("utf-8")), FINE_TUNING)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadInputError(f"{path}: cannot be read ({error})") from error
+        # Windows' Notepad writes a byte order mark. A TOMLDecodeError is a ValueError, as are numbers of many digits.
+        record = translated(tomllib.loads(path.read_text("utf-8-sig")), FINE_TUNING)
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadInputError(f"{path}: cannot be read ({one_line(str(error))})") from error
     mistakes = list(_mistakes(record))
     if mistakes:
         raise BadInputError(f"{path}: {'; '.join(mistakes)}")
@@ -94,7 +96,11 @@ def read_experiment(path: Path) -> Experiment:
 
 def _mistakes(record: Mapping[str, Any]) -> list[str]:
     """The mistakes of a configuration. Names are checked only if all values have the right types."""
-    return _wrong_types(record) or [*_wrong_domains(record), *_wrong_methods(record), *_wrong_settings(record)]
+    return (
+        _wrong_types(record)
+        or [*_wrong_domains(record), *_wrong_methods(record), *_wrong_settings(record)]
+        or list(_wrong_rate_of_lora(record))
+    )
 
 
 def _wrong_types(record: Mapping[str, Any]) -> list[str]:
@@ -125,9 +131,14 @@ def _wrong_list(key: str, values: object, kind: type, kinds: str) -> Iterator[st
 
 
 def _wrong_domains(record: Mapping[str, Any]) -> Iterator[str]:
-    for domain in record["manifests"]:  # files are named after it
-        if not domain or "/" in domain or "\\" in domain or domain.startswith(".") or not domain.isprintable():
-            yield f"{domain!r} cannot be the name of a domain: printable characters without / or \\, no dot first"
+    for domain, manifest in record["manifests"].items():
+        if not _is_file_name(domain):  # files are named after it
+            yield (
+                f"{one_line(repr(domain), 60)} cannot be the name of a domain: printable characters without / or \\, "
+                f"no dot first, at most {MAX_NAME} bytes"
+            )
+        if not manifest.isprintable():
+            yield f"the manifest of {one_line(domain, 60)!r} is {manifest!r}, which cannot be a path"
     base_domain, never_trained = record.get("base_domain"), record.get("never_trained", [])
     of_base = [base_domain] if base_domain else []
     for domain in [*record["order"], *never_trained, *of_base]:
@@ -138,6 +149,11 @@ def _wrong_domains(record: Mapping[str, Any]) -> Iterator[str]:
             yield f"{domain!r} is in order or the base domain, so it cannot be in never_trained"
     if base_domain in record["order"]:
         yield f"{base_domain!r} is the base domain, so it cannot be in order"
+
+
+def _is_file_name(name: str) -> bool:
+    is_safe = name.isprintable() and not name.startswith(".") and not {*"/\\"} & {*name}
+    return is_safe and 0 < len(name.encode("utf-8", "surrogatepass")) <= MAX_NAME
 
 
 def _wrong_methods(record: Mapping[str, Any]) -> Iterator[str]:
@@ -182,6 +198,14 @@ def _out_of_range(location: str, settings: Mapping[str, Any], limits: Mapping[st
             yield f"{location} {error}"
 
 
+def _wrong_rate_of_lora(record: Mapping[str, Any]) -> Iterator[str]:
+    if "lora" in record["methods"]:
+        faster = {**find_methods()["lora"].settings, **record.get("settings", {}).get("lora", {})}["faster"]
+        rate = record.get("fine_tuning", {}).get("learning_rate", FineTuningSettings.learning_rate)
+        if faster * rate not in LIMITS["learning_rate"]:
+            yield f"lora trains at {faster:g} times the learning rate, {faster * rate:g}; expected at most 1"
+
+
 def _wrong_merge(location: str, settings: Mapping[str, Any]) -> Iterator[str]:
     """Mistakes in the settings of a sequential-editing method, whose "method" names its merge method.
 
@@ -192,8 +216,9 @@ def _wrong_merge(location: str, settings: Mapping[str, Any]) -> Iterator[str]:
     if settings["method"] not in list(METHODS):
         yield f"{location} method is {settings['method']!r}; known are {', '.join(METHODS)}"
         return
-    if settings["scope"] not in list(SCOPES):
-        yield f"{location} scope is {settings['scope']!r}; known are {', '.join(SCOPES)}"
+    scopes = [scope for scope in SCOPES if scope != "lora"]  # which needs adapters: the method of that name
+    if settings["scope"] not in scopes:
+        yield f"{location} scope is {settings['scope']!r}; known are {', '.join(scopes)}"
     merge = {name: settings[name] for name in ("lam", "density") if settings.get(name) is not None}
     try:
         METHODS[settings["method"]].check(merge, vectors=1)

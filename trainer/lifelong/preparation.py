@@ -18,7 +18,7 @@ from editing.files import write_atomically
 from export.bundle import Bundle
 from trainer import families
 from trainer.lifelong.config import Experiment
-from trainer.lifelong.run_folder import RunFolder
+from trainer.lifelong.run_folder import RunFolder, read_list
 from trainer.training.data import TrainingUtterance, load_examples
 
 
@@ -99,7 +99,7 @@ class TrainingExamples:
                 write_atomically(path, json.dumps(self._prepared(self._domains[domain].training)).encode())
             examples = [
                 TrainingUtterance(audio=Path(audio), start=start, end=end, text=text, tokens=self._tokenise(text))
-                for audio, start, end, text in json.loads(path.read_text("utf-8"))
+                for audio, start, end, text in read_list(path)
             ]
             if not examples:
                 raise BadInputError(f"{self._manifests[domain]}: no recording of {domain} has speech")

@@ -18,7 +18,7 @@ from trainer.lifelong.config import Experiment
 from trainer.lifelong.methods import find_methods
 from trainer.lifelong.methods.references import REFERENCE
 from trainer.lifelong.metrics import coverage, relative_reduction, significance, wer
-from trainer.lifelong.run_folder import RunFolder
+from trainer.lifelong.run_folder import RunFolder, read_record
 from trainer.lifelong.tables import csv_of, summary
 
 UPPER_BOUND = "separate"  # the method of `trainer.lifelong.methods.references` at which coverage is 1
@@ -59,7 +59,7 @@ def summarise(experiment: Experiment, out: Path) -> dict[str, Any]:
     cells = _finished_cells(experiment, folder)
     if not cells:
         raise BadInputError(f"{out}: no method has finished yet; 'asr-edge lifelong run' continues the run")
-    base = translated(json.loads(folder.base_scores.read_text("utf-8")), CELL)["errors"]
+    base = translated(read_record(folder.base_scores, ("errors",)), CELL)["errors"]
     return {
         "seen": experiment.seen,
         "never_trained": list(experiment.never_trained),

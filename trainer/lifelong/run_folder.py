@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from device_app.outputs import check_outside_data
-from editing.errors import BadInputError
+from editing.errors import BadInputError, one_line
 from editing.files import refuse_overwriting, write_atomically
 from editing.former_names import FINE_TUNING, translated
+from editing.json_text import JSONTextError, read_json
 from editing.lock import locked
 from trainer.lifelong.config import Experiment
 
@@ -64,6 +65,47 @@ class RunFolder:
         return self.path / "prepared" / f"{domain}.json"
 
 
+def read_record(path: Path, keys: Collection[str], delete: Path | None = None) -> dict[str, Any]:
+    """Reads a JSON object from the folder of a run.
+
+    Args:
+        path: the file.
+        keys: those that the object must have.
+        delete: what to delete if it is damaged, so that it is made again; by default the file.
+
+    Raises:
+        FileNotFoundError: it is missing.
+        BadInputError: it is damaged.
+    """
+    record = _read(path, delete)
+    if isinstance(record, dict) and set(keys) <= record.keys():
+        return record
+    raise _damaged(path, f"expected an object with {', '.join(sorted(keys))}", delete)
+
+
+def read_list(path: Path) -> list[Any]:
+    """Reads a JSON list from the folder of a run.
+
+    Raises:
+        BadInputError: it is damaged.
+    """
+    record = _read(path)
+    if isinstance(record, list):
+        return record
+    raise _damaged(path, "expected a list")
+
+
+def _read(path: Path, delete: Path | None = None) -> Any:
+    try:
+        return read_json(path)
+    except JSONTextError as error:
+        raise _damaged(path, one_line(str(error)), delete) from error
+
+
+def _damaged(path: Path, reason: str, delete: Path | None = None) -> BadInputError:
+    return BadInputError(f"{path}: is damaged ({reason}); delete {delete or 'it'} and start the command again")
+
+
 @contextmanager
 def open_run_folder(experiment: Experiment, out: Path) -> Iterator[RunFolder]:
     """Opens and locks the folder of a run.
@@ -88,7 +130,7 @@ def open_run_folder(experiment: Experiment, out: Path) -> Iterator[RunFolder]:
         record["contents"] = {name: sha256(manifest.read_bytes()).hexdigest() for name, manifest in used.items()}
         path = out / RECORD
         if path.is_file():
-            before = translated(json.loads(path.read_text("utf-8")), FINE_TUNING)
+            before = translated(read_record(path, ("methods", "settings"), delete=out), FINE_TUNING)
             done = [method for method in experiment.methods if (out / "cells" / method).is_dir()]
             if changed := _changed(before, record, done):
                 raise BadInputError(

@@ -12,7 +12,9 @@ from typing import Any
 
 from device_app.evaluation.memory import peak_memory_mb, reset_peak_memory
 from device_app.models.bundles import EMBEDDED_NAME, find_bundle
+from editing.errors import BadInputError, BundleError
 from editing.files import write_atomically
+from editing.layers import check_parts
 from editing.method import Tensors
 from export.bundle import Bundle
 from export.weights import read_weights, write_weights
@@ -22,7 +24,7 @@ from trainer.lifelong.method import FineTune, Method, Mixture, Step
 from trainer.lifelong.methods import find_methods
 from trainer.lifelong.methods.references import REFERENCE
 from trainer.lifelong.preparation import Domain, TrainingExamples, load_domains, with_limited_base_domain
-from trainer.lifelong.run_folder import RunFolder, open_run_folder
+from trainer.lifelong.run_folder import RunFolder, open_run_folder, read_record
 from trainer.lifelong.scoring import Scorer
 from trainer.training.data import TrainingUtterance
 from trainer.training.distillation import load_distillation_set
@@ -45,11 +47,11 @@ def run(
         executor: runs the cells; by default on this machine, one after another.
 
     Raises:
-        BadInputError, BadAudioError, TrainingError: a cell failed; finished steps are kept.
+        BadInputError: a setting does not fit the base, the folder cannot be used, or a file in it is damaged.
+        BadAudioError, TrainingError: a cell failed; finished steps are kept.
     """
-    domains = load_domains(experiment)
+    shared = Run(experiment, load_domains(experiment), out, threads)
     with open_run_folder(experiment, out):
-        shared = Run(experiment, domains, out, threads)
         report("preparing the domains, scoring the base")
         shared.score_base()
         shared.prepare_examples()
@@ -83,6 +85,8 @@ class Run:
         self._domains = with_limited_base_domain(experiment, domains)
         self._bundle: Bundle = find_bundle(experiment.base or EMBEDDED_NAME)
         self.base: Tensors = self._bundle.weights()
+        for method, settings in experiment.settings.items():
+            check_parts(f"[settings.{method}] lam", settings.get("lam", 1.0), self.base)
         # No target loss: all methods train for the same number of epochs, even with a penalty in the loss.
         self.settings = FineTuningSettings(**{"target_loss": 0.0, **experiment.fine_tuning})
         self.examples = TrainingExamples(self._bundle, self._domains, experiment.manifests, self.folder, threads)
@@ -101,7 +105,9 @@ class Run:
     def score_base(self) -> None:
         """Scores the base on every domain, once for all cells."""
         path = self.folder.base_scores
-        if not path.is_file():
+        if path.is_file():
+            read_record(path, ("errors",))  # a damaged one is reported before the cells run
+        else:
             scores = self.scorer.score(self.base, self.experiment.all_domains)
             _write(path, {"domain": None, "errors": scores})
 
@@ -112,13 +118,20 @@ class Run:
         done = max((n for n in range(1, last + 1) if self.folder.step(method, seed, n).is_file()), default=0)
         if done == last:
             return
-        theta: Tensors = read_weights(self.folder.weights(method, seed, done)) if done else dict(self.base)
+        theta: Tensors = self._weights_after(method, seed, done) if done else dict(self.base)
         for number in range(done + 1, last + 1):
             theta, record = self._run_step(find_methods()[method], seed, number, theta)
             write_weights(self.folder.weights(method, seed, number), dict(theta))
             _write(self.folder.step(method, seed, number), record)
             self.folder.weights(method, seed, number - 1).unlink(missing_ok=True)
         self.folder.weights(method, seed, last).unlink(missing_ok=True)
+
+    def _weights_after(self, method: str, seed: int, step: int) -> Tensors:
+        try:
+            return read_weights(self.folder.weights(method, seed, step))
+        except BundleError as error:
+            folder = self.folder.cell(method, seed)
+            raise BadInputError(f"{error}; delete {folder} and start the command again") from error
 
     def _run_step(self, method: Method, seed: int, number: int, theta: Tensors) -> tuple[Tensors, dict[str, Any]]:
         """Runs a step; returns the weights after it and the content of `step-N.json`, its costs and scores."""

@@ -21,7 +21,7 @@ from export.weights import read_weights, write_weights
 from trainer.lifelong.config import Experiment, step_seed
 from trainer.lifelong.metrics import wer
 from trainer.lifelong.preparation import load_domains
-from trainer.lifelong.run_folder import open_run_folder
+from trainer.lifelong.run_folder import open_run_folder, read_record
 from trainer.lifelong.runner import Report, Run
 
 LAMBDAS = tuple(round(0.1 * n, 1) for n in range(1, 10))
@@ -97,7 +97,7 @@ class _Step:
         """
         self.number, self.domain, self.path = number, domain, path
         self.record: dict[str, Any] = (
-            translated(json.loads(path.read_text("utf-8")), CELL)
+            translated(read_record(path, ("number", "domain", "cells"), delete=path.parent), CELL)
             if path.is_file()
             else {"number": number, "domain": domain, "cells": []}
         )

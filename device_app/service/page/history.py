@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -10,7 +9,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from device_app.data.names import GUARD_SET
-from device_app.models.ledger import Applied, Edit, Ledger, Version
+from device_app.models.ledger import Edit, Ledger
 from device_app.service.page.learning import start
 from device_app.service.page.owner import Person
 from editing.errors import BadInputError
@@ -105,36 +104,12 @@ def _check_applied(ledger: Ledger, edit: int) -> None:
 
 def _record(ledger: Ledger, edit: Edit) -> dict[str, Any]:
     """An edit with its state, the settings that it was last applied with, and the WERs before and after that."""
-    versions = ledger.history()
-    used = _last_applied(versions, edit)
-    settings, before, after = edit.settings, edit.before, edit.after
-    if used is not None:
-        applied, index = used
-        settings = applied.settings
-        after = {**edit.after, **versions[index].wer}
-        was_used_before = any(edit.id == one.edit for version in versions[:index] for one in version.applied)
-        if was_used_before:  # with another weight; otherwise the adaptation measured both on the same recordings
-            before = {**edit.before, **versions[index - 1].wer}
+    effect = ledger.effect(edit)
     return {
         **asdict(edit),
         "domain": edit.domain,
         "state": ledger.state(edit),
-        "settings": dict(settings),
-        "before": {domain: before[domain] for domain in edit.before},  # WERs, fractions
-        "latest": {domain: after[domain] for domain in edit.after},
+        "settings": dict(effect.settings),
+        "before": dict(effect.before),  # WERs, fractions
+        "latest": dict(effect.after),
     }
-
-
-def _last_applied(versions: Sequence[Version], edit: Edit) -> tuple[Applied, int] | None:
-    """How an edit is applied, or was when it was taken out, and the index of the version since which it is so.
-
-    None if it never was applied.
-    """
-    found: tuple[Applied, int] | None = None
-    for index, version in reversed(list(enumerate(versions))):
-        applied = version.how_applied(edit.id)
-        if found is not None and applied != found[0]:
-            break
-        if applied is not None:
-            found = applied, index
-    return found

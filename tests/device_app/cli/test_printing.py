@@ -20,6 +20,7 @@ import pytest
 import trainer.cli
 from device_app import cli
 from device_app.cli import printing
+from editing.errors import BadInputError
 from editing.printable import ENCODING_ERRORS
 from tests.device_app.cli.conftest import ENVIRONMENT, call
 from tests.device_app.cli.letters import write_spelled
@@ -235,7 +236,7 @@ def test_help_on_a_narrow_terminal_cuts_nothing_off(run_process):
 
 
 def test_a_question_to_a_closed_standard_input_names_it(monkeypatch):
-    with open(os.open(os.devnull, os.O_WRONLY)) as closed:  # as `prepare_streams` replaces it
+    with os.fdopen(os.open(os.devnull, os.O_WRONLY)) as closed:  # as `prepare_streams` replaces it
         monkeypatch.setattr(sys, "stdin", closed)
         with pytest.raises(BadInputError, match=r"^standard input: cannot be read \(Bad file descriptor\); nothing"):
             printing.ask("Delete it?")

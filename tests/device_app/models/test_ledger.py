@@ -105,11 +105,11 @@ def test_a_reverted_edit_is_restored_as_it_was_applied_last(ledger, adapt):
     with ledger.changing():
         ledger.promote(ledger.with_settings(1, lam=0.2))
         ledger.promote(ledger.without(1))
-        assert ledger.settings(ledger.edit(1)) == {**first, "lam": 0.2}
+        assert ledger.effect(ledger.edit(1)).settings == {**first, "lam": 0.2}
         assert ledger.with_settings(1).applied[0].settings == {**first, "lam": 0.2}
         ledger.roll_back()
         ledger.roll_back()
-        assert ledger.settings(ledger.edit(1)) == first  # the reweight was undone
+        assert ledger.effect(ledger.edit(1)).settings == first  # the reweight was undone
 
 
 def test_a_forced_edit_that_is_taken_out_again_is_reverted_and_was_not_kept_out(ledger, adapt):

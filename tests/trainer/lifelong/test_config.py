@@ -93,6 +93,15 @@ def test_paths_do_not_depend_on_the_working_directory(tmp_path, monkeypatch):
             r"\[settings.ewc\] strength is -1; expected a number from 0 to",
         ),
         ("density = 0.2", 'method = "tie"', r"\[settings.ties\] method is 'tie'; known are breadcrumbs"),
+        ("density = 0.2", 'scope = "lora"', r"\[settings.ties\] scope is 'lora'; known are acoustic, all"),
+        (
+            'us = "us/manifest.jsonl"',
+            'us = "us\\u0000/manifest.jsonl"',
+            r"the manifest of 'us' is 'us\\x00/manifest.jsonl'",
+        ),
+        ("india = ", "i" * 201 + " = ", "cannot be the name of a domain: .* at most 200 bytes"),
+        ("3e-4", "[" * 5000, "run.toml: cannot be read"),
+        ("3e-4", "1" * 5000, "run.toml: cannot be read"),
         ("density = 0.2", 'scope = "ears"', r"\[settings.ties\] scope is 'ears'; known are acoustic, all, encoder"),
         ("density = 0.2", 'scope = ["all"]', r"\[settings.ties\] scope is \['all'\]; known are"),
         ("seeds = [0, 1]", "seeds = [0, -1]", "seeds: a seed is -1; expected a whole number from 0"),
@@ -115,3 +124,14 @@ def test_all_mistakes_are_reported_together(read):
     with pytest.raises(BadInputError, match=r"magic.*weight") as error:
         read(GOOD.replace('"ties"]', '"ties", "magic"]').replace("density = 0.2", "weight = 1"))
     assert "\n" not in str(error.value)
+
+
+def test_the_learning_rate_of_lora_is_checked(read):
+    lora = GOOD.replace('"fine-tuning", "ties"', '"fine-tuning", "lora"').replace("3e-4", "0.5")
+    with pytest.raises(BadInputError, match="lora trains at 10 times the learning rate, 5; expected at most 1"):
+        read(lora)
+    assert read(lora.replace("0.5", "0.05")).methods == ["fine-tuning", "lora"]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_configuration(read):
+    assert read("\ufeff" + GOOD) == read(GOOD)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,6 +122,50 @@ def test_an_interrupted_run_gives_the_same_results(experiment, tmp_path, monkeyp
     ]
     tensors = [TaskVector.load(path).tensors for path in vectors]
     assert all(np.array_equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
+
+
+@pytest.mark.parametrize(
+    ("place", "content", "delete"),
+    [
+        ("experiment.json", '{"methods"', ""),
+        ("experiment.json", "[]", ""),
+        ("prepared/second.json", "[[", "it"),
+        ("cells/base/step-0.json", "{}", "it"),
+        ("cells/ties/seed-0/step-1.json", "{}", "cells/ties/seed-0"),
+        ("cells/ties/seed-0/theta-1.safetensors", "", "cells/ties/seed-0"),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named_with_what_to_delete(
+    experiment, tmp_path, monkeypatch, place, content, delete
+):
+    one = replace(experiment, methods=["ties"])
+    monkeypatch.setattr(runner.Run, "_run_step", stop_at(2))
+    with pytest.raises(TrainingError):
+        run(one, tmp_path, silent, 2)
+    monkeypatch.undo()
+    (tmp_path / place).write_text(content)
+    with pytest.raises(BadInputError, match=rf"{Path(place).name}: .*; delete .*{delete or tmp_path.name} and start"):
+        run(one, tmp_path, silent, 2)
+        write_results(one, tmp_path)
+
+
+def stop_at(last):
+    """A replacement of `Run._run_step` that fails at a step."""
+    run_step = runner.Run._run_step
+
+    def step(self, method, seed, number, theta):
+        if number == last:
+            raise TrainingError("power cut")
+        return run_step(self, method, seed, number, theta)
+
+    return step
+
+
+def test_a_lambda_by_layer_is_checked_before_anything_is_prepared(experiment, tmp_path):
+    wrong = replace(experiment, settings={"ties": {"lam": {"encodr": 0.4, "*": 0.6}}})
+    with pytest.raises(BadInputError, match=r"\[settings.ties\] lam: no layer of the model is named 'encodr'"):
+        run(wrong, tmp_path / "out", silent, 2)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_recording_that_disappears_is_named_and_finished_steps_are_kept(experiment, manifests, tmp_path):
