@@ -173,7 +173,7 @@ def _wrong_settings(record: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"[settings.{method}] has an unknown {name!r}" for name in unknown)
         if not unknown:
             yield from _out_of_range(f"[settings.{method}]", settings, known[method].limits)
-            yield from _wrong_merge(f"[settings.{method}]", {**known[method].settings, **settings})
+            yield from _wrong_merge(f"[settings.{method}]", known[method].settings, settings)
     for name, value in sorted(record.get("fine_tuning", {}).items()):
         if name not in FINE_TUNING_KEYS:
             yield f"[fine_tuning] has an unknown {name!r}; known are {', '.join(sorted(FINE_TUNING_KEYS))}"
@@ -206,11 +206,12 @@ def _wrong_rate_of_lora(record: Mapping[str, Any]) -> Iterator[str]:
             yield f"lora trains at {faster:g} times the learning rate, {faster * rate:g}; expected at most 1"
 
 
-def _wrong_merge(location: str, settings: Mapping[str, Any]) -> Iterator[str]:
+def _wrong_merge(location: str, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
     """Mistakes in the settings of a sequential-editing method, whose "method" names its merge method.
 
     Without this check, they would show after the first fine-tuning.
     """
+    settings = {**defaults, **given}
     if "method" not in settings:
         return
     if settings["method"] not in list(METHODS):
@@ -219,7 +220,9 @@ def _wrong_merge(location: str, settings: Mapping[str, Any]) -> Iterator[str]:
     scopes = [scope for scope in SCOPES if scope != "lora"]  # which needs adapters: the method of that name
     if settings["scope"] not in scopes:
         yield f"{location} scope is {settings['scope']!r}; known are {', '.join(scopes)}"
-    merge = {name: settings[name] for name in ("lam", "density") if settings.get(name) is not None}
+    used = {*METHODS[settings["method"]].settings, *given}  # of the defaults, only those that the merge method has
+    checked = [name for name in ("lam", "density") if name in used]
+    merge = {name: settings[name] for name in checked if settings[name] is not None}
     try:
         METHODS[settings["method"]].check(merge, vectors=1)
     except BadInputError as error:

@@ -126,6 +126,13 @@ def test_all_mistakes_are_reported_together(read):
     assert "\n" not in str(error.value)
 
 
+def test_a_merge_method_without_density_needs_none(read):
+    ties = '[settings.ties]\nmethod = "task_arithmetic"'
+    assert read(GOOD.replace("[settings.ties]\ndensity = 0.2", ties)).settings["ties"] == {"method": "task_arithmetic"}
+    with pytest.raises(BadInputError, match=r"\[settings.ties\] task_arithmetic has no density"):
+        read(GOOD.replace("[settings.ties]", ties))
+
+
 def test_the_learning_rate_of_lora_is_checked(read):
     lora = GOOD.replace('"fine-tuning", "ties"', '"fine-tuning", "lora"').replace("3e-4", "0.5")
     with pytest.raises(BadInputError, match="lora trains at 10 times the learning rate, 5; expected at most 1"):

@@ -37,7 +37,7 @@ def merge(
     `editing.interference.without_interference`; 0 merges the vector as it is.
     """
     settings: dict[str, float] = {"lam": lam}
-    if density is not None:
+    if density is not None and "density" in METHODS[method].settings:
         settings["density"] = density
     if "seed" in METHODS[method].settings:
         settings["seed"] = step.seed
