@@ -86,19 +86,29 @@ def _quantised(rows: Array, largest: int) -> tuple[NDArray[np.int8], Array]:
 def _exact_nibbles(rows: Array) -> tuple[NDArray[np.int8], Array] | None:
     """Codes of four bits and scales that give exactly these values; None if there are none."""
     codes, scales = _quantised(rows, MAX_NIBBLE)
+    unmatched = _without_match(rows, codes, scales, np.arange(len(rows)))
+    if len(unmatched) == len(rows):  # no row matches: the values have more than four bits
+        return None
+    for largest in range(MAX_NIBBLE - 1, 0, -1):  # of rows that lost their largest entries
+        if not len(unmatched):
+            break
+        codes[unmatched], scales[unmatched] = _quantised(rows[unmatched], largest)
+        unmatched = _without_match(rows, codes, scales, unmatched)
+    return None if len(unmatched) else (codes, scales)
+
+
+def _without_match(rows: Array, codes: NDArray[np.int8], scales: Array, indices: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Of the rows with these indices, those whose values are not exactly codes times scale; corrects their scales."""
     # The largest entry was rounded when its code was multiplied, so the scale may be the next number on either side.
     below, above = np.nextafter(scales, np.float32(0)), np.nextafter(scales, np.float32(np.inf))
-    unmatched = np.arange(len(rows))  # the indices of the rows whose scale is not found yet
     for candidates in (scales.copy(), below, above):
         with np.errstate(over="ignore"):
-            wrong = (codes[unmatched].astype(np.float32) * candidates[unmatched, None] != rows[unmatched]).any(axis=1)
-        scales[unmatched] = candidates[unmatched]
-        unmatched = unmatched[wrong]
-        if not len(unmatched):
-            return codes, scales
-        if len(unmatched) == len(rows):  # no row matches: the values have more than four bits
-            return None
-    return None
+            wrong = (codes[indices].astype(np.float32) * candidates[indices, None] != rows[indices]).any(axis=1)
+        scales[indices] = candidates[indices]
+        indices = indices[wrong]
+        if not len(indices):
+            break
+    return indices
 
 
 def _packed(codes: NDArray[np.int8]) -> NDArray[np.uint8]:

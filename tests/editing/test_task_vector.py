@@ -270,3 +270,15 @@ def test_a_file_of_version_0_1_0_is_read_and_written_byte_for_byte():
     fitted = TaskVector.load(path, base="ab" * 32, shapes=shapes)
     assert fitted.to_bytes() == path.read_bytes()
     assert all(tensor.flags.writeable for name, tensor in fitted.tensors.items() if "frozen" in name)
+
+
+def test_a_rounded_vector_stays_exact_and_small_when_entries_are_left_out(tmp_path):
+    random = np.random.default_rng(5)
+    rounded = TaskVector({"a": random.standard_normal((300, 400), np.float32)}, ORIGIN).as_stored().tensors["a"]
+    kept = random.random((300, 400)) < 0.9
+    # Every third row loses its largest entries, by which its scale is found.
+    kept[::3] &= np.abs(rounded[::3]) < np.abs(rounded[::3]).max(axis=1, keepdims=True)
+    vector = TaskVector({"a": np.where(kept, rounded, np.float32(0))}, ORIGIN)
+    vector.save(path := tmp_path / "v.safetensors")
+    np.testing.assert_array_equal(TaskVector.load(path).tensors["a"], vector.tensors["a"])
+    assert len(vector.to_bytes()) <= len(TaskVector({"a": rounded}, ORIGIN).to_bytes())

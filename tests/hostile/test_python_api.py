@@ -125,7 +125,7 @@ def test_arguments_of_a_stream_out_of_range(transcriber, settings, message):
     assert str(error.value) == message
 
 
-LIST_REMEDY = "convert floats in -1..1 with numpy.asarray(audio, numpy.float32)"
+LIST_REMEDY = "convert floats in -1..1 with numpy.asarray(audio, numpy.float32), 16-bit samples with numpy.int16"
 WRONG_AUDIO = [
     (None, "audio: None instead of an array"),
     (

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_app.evaluation.transfer import backward_transfer
-from editing.former_names import CELL, translated
+from editing.former_names import CELL
 from trainer.lifelong.config import Experiment
 from trainer.lifelong.methods import find_methods
 from trainer.lifelong.metrics import WordErrors, wer
@@ -32,9 +32,9 @@ class Cell:
             BadInputError: a file of it is damaged.
         """
         paths = [folder.step(method, seed, number) for number in range(1, len(experiment.order) + 1)]
-        base = translated(read_record(folder.base_scores, ("errors",)), CELL)
+        base = read_record(folder.base_scores, ("errors",), CELL)
         keys, cell = ("errors", "seconds", "stored_mb", "peak_gb"), folder.cell(method, seed)
-        steps = [translated(read_record(path, keys, delete=cell), CELL) for path in paths]
+        steps = [read_record(path, keys, CELL, delete=cell) for path in paths]
         self.method, self.seed = method, seed
         self._experiment = experiment
         self._errors: list[dict[str, WordErrors]] = [one["errors"] for one in (base, *steps)]

@@ -11,7 +11,7 @@ import numpy as np
 
 from editing.errors import BadInputError
 from editing.files import write_atomically
-from editing.former_names import CELL, translated
+from editing.former_names import CELL
 from editing.json_text import without_nan
 from trainer.lifelong.cells import Cell
 from trainer.lifelong.config import Experiment
@@ -59,7 +59,7 @@ def summarise(experiment: Experiment, out: Path) -> dict[str, Any]:
     cells = _finished_cells(experiment, folder)
     if not cells:
         raise BadInputError(f"{out}: no method has finished yet; 'asr-edge lifelong run' continues the run")
-    base = translated(read_record(folder.base_scores, ("errors",)), CELL)["errors"]
+    base = read_record(folder.base_scores, ("errors",), CELL)["errors"]
     return {
         "seen": experiment.seen,
         "never_trained": list(experiment.never_trained),

@@ -65,19 +65,22 @@ class RunFolder:
         return self.path / "prepared" / f"{domain}.json"
 
 
-def read_record(path: Path, keys: Collection[str], delete: Path | None = None) -> dict[str, Any]:
-    """Reads a JSON object from the folder of a run.
+def read_record(
+    path: Path, keys: Collection[str], names: Mapping[str, str], delete: Path | None = None
+) -> dict[str, Any]:
+    """Reads a JSON object from the folder of a run, perhaps of a former version.
 
     Args:
         path: the file.
         keys: those that the object must have.
+        names: former key -> current key, as `translated`.
         delete: what to delete if it is damaged, so that it is made again; by default the file.
 
     Raises:
         FileNotFoundError: it is missing.
         BadInputError: it is damaged.
     """
-    record = _read(path, delete)
+    record = translated(_read(path, delete), names)
     if isinstance(record, dict) and set(keys) <= record.keys():
         return record
     raise _damaged(path, f"expected an object with {', '.join(sorted(keys))}", delete)
@@ -130,7 +133,7 @@ def open_run_folder(experiment: Experiment, out: Path) -> Iterator[RunFolder]:
         record["contents"] = {name: sha256(manifest.read_bytes()).hexdigest() for name, manifest in used.items()}
         path = out / RECORD
         if path.is_file():
-            before = translated(read_record(path, ("methods", "settings"), delete=out), FINE_TUNING)
+            before = read_record(path, ("methods", "settings"), FINE_TUNING, delete=out)
             done = [method for method in experiment.methods if (out / "cells" / method).is_dir()]
             if changed := _changed(before, record, done):
                 raise BadInputError(

@@ -14,6 +14,7 @@ from device_app.evaluation.memory import peak_memory_mb, reset_peak_memory
 from device_app.models.bundles import EMBEDDED_NAME, find_bundle
 from editing.errors import BadInputError, BundleError
 from editing.files import write_atomically
+from editing.former_names import CELL
 from editing.layers import check_parts
 from editing.method import Tensors
 from export.bundle import Bundle
@@ -106,7 +107,7 @@ class Run:
         """Scores the base on every domain, once for all cells."""
         path = self.folder.base_scores
         if path.is_file():
-            read_record(path, ("errors",))  # a damaged one is reported before the cells run
+            read_record(path, ("errors",), CELL)  # a damaged one is reported before the cells run
         else:
             scores = self.scorer.score(self.base, self.experiment.all_domains)
             _write(path, {"domain": None, "errors": scores})

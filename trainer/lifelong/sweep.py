@@ -13,7 +13,7 @@ import numpy as np
 
 from editing.errors import BadInputError
 from editing.files import write_atomically
-from editing.former_names import CELL, translated
+from editing.former_names import CELL
 from editing.method import Tensors
 from editing.methods import METHODS
 from editing.task_vector import apply
@@ -97,7 +97,7 @@ class _Step:
         """
         self.number, self.domain, self.path = number, domain, path
         self.record: dict[str, Any] = (
-            translated(read_record(path, ("number", "domain", "cells"), delete=path.parent), CELL)
+            read_record(path, ("number", "domain", "cells"), CELL, delete=path.parent)
             if path.is_file()
             else {"number": number, "domain": domain, "cells": []}
         )
