@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from editing.errors import BadInputError, one_line
 from editing.layers import Coefficient
-from editing.ranges import Range
+from editing.ranges import Range, range_of
 from editing.sparsify import DENSITY
 
 ANY_NUMBER = Range(-sys.float_info.max, sys.float_info.max)
@@ -175,10 +175,8 @@ def _setting(default: Any, hint: Any) -> Setting:
     """The setting of a keyword: `Literal` lists the choices of a word, `Annotated` gives the range of a number."""
     if get_origin(hint) is Literal:
         return Setting(default, choices=get_args(hint))
-    kind, *extras = get_args(hint) if get_origin(hint) is Annotated else [hint]
-    limits = next((one for one in extras if isinstance(one, Range)), None)
-    if limits is None:
-        limits = replace(ANY_NUMBER, is_whole=kind is int)
+    kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    limits = range_of(hint) or replace(ANY_NUMBER, is_whole=kind is int)
     return Setting(default, limits, is_by_part=kind == Coefficient)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 from editing.errors import BadInputError, one_line
 
@@ -58,3 +58,9 @@ class Range:
         """
         if value not in self:
             raise BadInputError(f"{name} is {one_line(repr(value), 60)}; expected {self.expected}")
+
+
+def range_of(hint: object) -> Range | None:
+    """The range with which a type is annotated; None if there is none."""
+    extras = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    return next((one for one in extras if isinstance(one, Range)), None)

@@ -368,11 +368,15 @@ def clean_up(ledger: Ledger) -> None:
     `ledger.changing()`.
     """
     kept = {ledger.current.id, ledger.current.parent, 0}
-    folders: dict[bool, set[Path]] = {True: set(), False: set()}  # by whether a version that is kept has them
-    for version in ledger.versions:
-        bundle = ledger.bundle(version)
-        folders[version.id in kept] |= {baked_folder(bundle, precision) for precision in PRECISIONS}
-    for folder in folders[False] - folders[True]:
+    needed = [version for version in ledger.versions if version.id in kept]
+    others = [version for version in ledger.versions if version.id not in kept]
+    for folder in _baked_folders(ledger, others) - _baked_folders(ledger, needed):
         shutil.rmtree(folder, ignore_errors=True)
     with suppress(StorageError):
         ledger.quarantine_unreferenced()
+
+
+def _baked_folders(ledger: Ledger, versions: Sequence[Version]) -> set[Path]:
+    """The folders of the baked files of versions, in every precision; they may not exist."""
+    bundles = map(ledger.bundle, versions)
+    return {baked_folder(bundle, precision) for bundle in bundles for precision in PRECISIONS}

@@ -138,6 +138,11 @@ def duration_s(path: Path) -> float:
     return decoding.duration_s(path)
 
 
+def is_apple_double(name: str) -> bool:
+    """Whether a file has the name of an AppleDouble file of macOS (`._NAME`), which has only metadata of another."""
+    return name.startswith("._")
+
+
 def is_recording(path: Path) -> bool:
     """Whether a file is audio by its suffix or by its content, damaged or not."""
     return path.suffix.lower() in SUFFIXES or decoding.is_audio(path)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from device_app.audio.decoding import may_become_audio, tracks
-from device_app.audio.samples import SUFFIXES, is_recording
+from device_app.audio.samples import SUFFIXES, is_apple_double, is_recording
 from device_app.outputs import check_output
 from editing.errors import AsrEdgeError, BadAudioError, BadInputError, StorageError
 from editing.files import MAX_NAME_LENGTH, is_stream, refuse_overwriting, shortened
@@ -21,7 +21,6 @@ from editing.files import MAX_NAME_LENGTH, is_stream, refuse_overwriting, shorte
 STDIN_ARGUMENT = "-"
 STDIN_DEVICE = Path("/dev/stdin")
 STDOUT_DEVICE = Path("/dev/stdout")
-APPLE_DOUBLE = "._"  # what the names of AppleDouble files begin with, see `audio_files`
 MAX_IN_MEMORY = 16 * 1024 * 1024  # bytes of standard input kept in memory; more, if it is audio, goes to a file
 MAX_BUFFERED = 4 << 30  # bytes, the limit of WAV files too: six hours of 48 kHz, 16 bits and two channels
 READ_SIZE = 1 << 20  # bytes
@@ -167,7 +166,7 @@ def audio_files(folder: Path, on_skipped: Callable[[str], None] = lambda _messag
         for name in subfolders:
             if (linked := Path(parent, name)).is_symlink():
                 on_skipped(f"{linked}: skipped, because it is a link to a folder; name it too, to include it")
-        paths = [Path(parent, name) for name in names if not name.startswith(APPLE_DOUBLE)]
+        paths = [Path(parent, name) for name in names if not is_apple_double(name)]
         for one in paths:
             if one.suffix.lower() not in SUFFIXES:
                 continue

@@ -76,13 +76,10 @@ def walk(folder: Path, on_left_out: Callable[[str], None]) -> Iterator[tuple[Pat
 
 
 def recordings_of(files: Sequence[str]) -> list[str]:
-    """Those of the names of files that are recordings.
+    """Those of the names of files that are recordings; without AppleDouble files."""
+    from device_app.audio.samples import SUFFIXES, is_apple_double  # numpy is slow to import
 
-    AppleDouble files of macOS (`._NAME`), which hold only metadata of other files, are skipped.
-    """
-    from device_app.audio.samples import SUFFIXES  # numpy is slow to import
-
-    return [name for name in files if Path(name).suffix.lower() in SUFFIXES and not name.startswith("._")]
+    return [name for name in files if Path(name).suffix.lower() in SUFFIXES and not is_apple_double(name)]
 
 
 def texts_beside(parent: Path, folders: Sequence[str], files: Sequence[str]) -> Iterator[tuple[Path, list[Path]]]:

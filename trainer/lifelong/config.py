@@ -221,8 +221,7 @@ def _wrong_merge(location: str, defaults: Mapping[str, Any], given: Mapping[str,
     if settings["scope"] not in scopes:
         yield f"{location} scope is {settings['scope']!r}; known are {', '.join(scopes)}"
     used = {*METHODS[settings["method"]].settings, *given}  # of the defaults, only those that the merge method has
-    merge: dict[str, Any] = {name: settings[name] for name in sorted(used & {"lam", "density"})}
-    merge = {name: value for name, value in merge.items() if value is not None}
+    merge = {name: value for name, value in settings.items() if name in used & {"lam", "density"} and value is not None}
     try:
         METHODS[settings["method"]].check(merge, vectors=1)
     except BadInputError as error:

@@ -6,14 +6,14 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Protocol, get_args, get_origin, get_type_hints
+from typing import Any, Protocol, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device_app.audio.samples import Samples
 from editing.method import Tensors
-from editing.ranges import Range
+from editing.ranges import Range, range_of
 from export.bundle import Bundle
 from trainer.training.data import TrainingUtterance
 from trainer.training.model import Adapters, Penalty
@@ -127,13 +127,8 @@ def lifelong_method(name: str, *, paper: str, is_one_model: bool = True, **fixed
         keywords = list(inspect.signature(function).parameters.values())[1:]
         settings = {parameter.name: fixed.get(parameter.name, parameter.default) for parameter in keywords}
         hints = get_type_hints(function, include_extras=True)
-        limits = {name: limit for name in settings for limit in _ranges(hints[name])}
+        limits = {name: limit for name in settings if (limit := range_of(hints[name])) is not None}
         registered[name] = Method(name, paper, function, settings, limits, is_one_model)
         return function
 
     return register
-
-
-def _ranges(hint: object) -> list[Range]:
-    """The range that an annotation names, if any."""
-    return [extra for extra in get_args(hint) if isinstance(extra, Range)] if get_origin(hint) is Annotated else []

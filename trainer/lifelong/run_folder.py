@@ -80,7 +80,7 @@ def read_record(
         FileNotFoundError: it is missing.
         BadInputError: it is damaged.
     """
-    record = translated(_read(path, delete), names)
+    record = _read(path, names, delete)
     if isinstance(record, dict) and set(keys) <= record.keys():
         return record
     raise _damaged(path, f"expected an object with {', '.join(sorted(keys))}", delete)
@@ -92,15 +92,15 @@ def read_list(path: Path) -> list[Any]:
     Raises:
         BadInputError: it is damaged.
     """
-    record = _read(path)
+    record = _read(path, {})
     if isinstance(record, list):
         return record
     raise _damaged(path, "expected a list")
 
 
-def _read(path: Path, delete: Path | None = None) -> Any:
+def _read(path: Path, names: Mapping[str, str], delete: Path | None = None) -> Any:
     try:
-        return read_json(path)
+        return translated(read_json(path), names)
     except JSONTextError as error:
         raise _damaged(path, one_line(str(error)), delete) from error
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from device_app.audio.samples import SUFFIXES
+from device_app.audio.samples import SUFFIXES, is_apple_double
 from device_app.data.corpora.tables import Row, TabSeparated, read_table
 from device_app.data.folders import find_name, not_a_file, recordings_of, table_in, walk
 from device_app.data.manifest import cut_of, path_of, read_lines
@@ -164,8 +164,8 @@ def with_split_of_folder(one: Utterance, root: Path, folder: Path) -> Utterance:
 
 
 def is_librispeech_table(name: str) -> bool:
-    """Whether a file has the name of a table of LibriSpeech; "._" begins those of what macOS writes beside files."""
-    return name.lower().endswith(".trans.txt") and not name.startswith("._")
+    """Whether a file has the name of a table of LibriSpeech."""
+    return name.lower().endswith(".trans.txt") and not is_apple_double(name)
 
 
 def librispeech(path: Path, on_left_out: OnLeftOut) -> Iterator[Utterance] | None:
