@@ -32,7 +32,8 @@ from export.bundle import WEIGHTS, Bundle
 
 __all__ = ["Applied", "Edit", "Ledger", "Version", "edited", "ledger_files"]
 
-EditState = Literal["active", "kept out", "reverted"]  # "kept out": the gate rejected it
+# "kept out": the gate rejected it; "merged": an active edit, a merge, has its task vectors
+EditState = Literal["active", "kept out", "merged", "reverted"]
 
 
 class Ledger:
@@ -245,7 +246,15 @@ class Ledger:
         """Whether the active version has an edit; if not, whether an earlier one had it or the gate rejected it."""
         if self.is_applied(edit.id):
             return "active"
+        other = self.overlapping(edit)
+        if other is not None and {*edit.vectors} <= {*other.vectors} and len(edit.vectors) < len(other.vectors):
+            return "merged"
         return "reverted" if self._applied_last(edit) is not None or not edit.reasons else "kept out"
+
+    def overlapping(self, edit: Edit) -> Applied | None:
+        """Another edit of the active version with a task vector of this one, such as a merge of several edits."""
+        others = (one for one in self.current.applied if one.edit != edit.id)
+        return next((one for one in others if {*one.vectors} & {*edit.vectors}), None)
 
     def effect(self, edit: Edit) -> Effect:
         """The settings that an edit was applied with last, for instance before it was reverted, and its WERs then."""
@@ -308,7 +317,8 @@ class Ledger:
         Settings that are not given stay as they were applied last.
 
         Raises:
-            BadInputError: there is no such edit, its method has no such setting, or a value is out of range.
+            BadInputError: there is no such edit, its method has no such setting, a value is out of range, or another
+                active edit has a task vector of it.
         """
         edit = self.edit(identity)
         now = Applied(edit.id, edit.vectors, edit.method, {**self.effect(edit).settings, **settings})
@@ -317,6 +327,9 @@ class Ledger:
             check_parts("lambda", now.settings.get("lam", 1.0), self.base.shapes())
         except BadInputError as error:
             raise BadInputError(f"{error}; nothing was changed") from None
+        if (other := self.overlapping(edit)) is not None:  # its task vector would be applied twice
+            shared = f"edit {other.edit} has a task vector of edit {identity} already"
+            raise BadInputError(f"{shared}; nothing was changed. Revert edit {other.edit} first")
         if self.is_applied(identity):
             applied = [now if one.edit == identity else one for one in self.current.applied]
         else:

@@ -34,8 +34,8 @@ def test_the_frozen_ledger_holds_every_kind_of_edit_and_version():
 def test_every_edit_and_version_is_there_as_it_was(home):
     found = access.ledger(home, MODEL)
     assert [one.pop("state") for one in found["edits"]] == [
-        "reverted",
-        "reverted",
+        "merged",
+        "merged",
         "kept out",
         "active",
         "active",

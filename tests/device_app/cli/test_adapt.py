@@ -141,7 +141,7 @@ def test_a_merge_replaces_the_merged_edits(asr, tmp_path):
     assert record["edit"]["kind"] == "merge"
     assert len(record["edit"]["vectors"]) == 2
     log = json.loads(asr("log", "--json").stdout)
-    assert [edit["state"] for edit in log["edits"]] == ["reverted", "active"]
+    assert [edit["state"] for edit in log["edits"]] == ["merged", "active"]
 
 
 @pytest.mark.parametrize(

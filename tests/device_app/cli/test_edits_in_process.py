@@ -423,7 +423,16 @@ def test_a_merge_replaces_the_merged_edits(home_adapted, tmp_path):
     assert record["edit"]["kind"] == "merge"
     assert len(record["edit"]["vectors"]) == 2
     edits = json.loads(call("log", "--model", "tiny", "--json").stdout)["edits"]
-    assert [edit["state"] for edit in edits] == ["reverted", "active"]
+    assert [edit["state"] for edit in edits] == ["merged", "active"]
+    assert "Edit 2 has a task vector of it" in call("show", "1", "--model", "tiny").stdout
+    twice = call("reweight", 1, "--model", "tiny", "--lambda", "1", code=1)  # its vector would be applied twice
+    assert "edit 2 has a task vector of edit 1 already; nothing was changed. Revert edit 2 first" in twice.stderr
+    call("revert", 2, "--model", "tiny")
+    call("reweight", 1, "--model", "tiny", "--force")
+    assert [edit["state"] for edit in json.loads(call("log", "--model", "tiny", "--json").stdout)["edits"]] == [
+        "active",
+        "reverted",
+    ]
     done = call("vector", "export", 2, tmp_path / "merged.safetensors", "--model", "tiny", code=1)
     assert "is a merge of several vectors" in done.stderr
 

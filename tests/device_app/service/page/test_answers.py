@@ -209,6 +209,7 @@ def test_what_was_learned_is_told_apart_from_what_is_in_use(answer):
     page, _ = answer(answers)
     for state, new, text in [
         ("active", 0, "It has learned from all of them already"),
+        ("merged", 0, "It has learned from all of them already"),
         ("kept out", 0, "What it learned from them is not in use"),
         ("reverted", 0, "What it learned from them is not in use"),
         ("active", 1, "1 of them is new."),
@@ -271,6 +272,15 @@ def test_history_says_why_a_change_is_held_back_and_asks_for_no_use_of_it(answer
     assert page.locator(".notice.bad").count() == 0
     assert "POST /history/1/reweight" in asked
     assert page.locator("details[data-of='1']").evaluate("e => e.open")  # it was open before
+
+
+def test_an_edit_that_is_a_part_of_a_merge_is_in_use_and_is_not_changed_alone(answer):
+    page, _ = answer({"/task": NO_TASK, "/history": history({**EDIT, "state": "merged"})})
+    ready(page, "history")
+    expect(page.locator(".tag.good")).to_have_text("In use as a part")
+    expect(page.locator(".actions")).to_contain_text("Take that one out to use this one alone")
+    assert page.locator(".actions button").count() == 0
+    assert page.locator("input[type=range]").count() == 0
 
 
 def test_a_trial_that_ended_in_another_view_is_shown_and_says_which_strength(answer):

@@ -81,7 +81,8 @@ export async function show(box) {
     const isBusy = busy !== null;
     const isActive = edit.state === "active";
     const isHeldBack = edit.state === "kept out";
-    const strength = typeof edit.settings.lam === "number" ? edit.settings.lam : null;
+    const isMerged = edit.state === "merged"; // another edit has it; that one can be changed
+    const strength = typeof edit.settings.lam === "number" && !isMerged ? edit.settings.lam : null;
     const changes = {};
     for (const [name, before] of Object.entries(edit.before)) {
       if (edit.latest[name] !== undefined) changes[name] = { before, after: edit.latest[name] };
@@ -89,18 +90,18 @@ export async function show(box) {
     const inside = h("div", { class: "stack below" });
     const title = t(`history.kind.${edit.kind}`, { n: edit.utterances }) + (edit.held_out ? t("history.tested", { n: edit.held_out }) : "");
     const use = isHeldBack ? t("history.retest") : strength === null ? t("history.use") : t("history.strength.use", { n: Math.round(100 * strength) });
-    const isBad = !isActive && !isHeldBack && isWorse(changes);
-    const button = isActive
+    const isBad = !isActive && !isHeldBack && !isMerged && isWorse(changes);
+    const button = isMerged ? null : isActive
       ? h("button", { type: "button", class: "danger", disabled: isBusy, onclick: () => change(`/history/${edit.id}/revert`, {}, inside) }, t("history.revert"), h("span", { class: "hidden" }, `: ${title}`))
       : h("button", { type: "button", class: isHeldBack || isBad ? null : "primary", disabled: isBusy, onclick: () => {
         if (!isBad || confirm(t("history.worse.ask"))) change(`/history/${edit.id}/reweight`, strength === null ? {} : { lam: strength }, inside);
       } }, isBad ? t("history.worse.use") : use, h("span", { class: "hidden" }, `: ${title}`));
-    const help = isBusy ? t(busy === "learn" ? "history.busy.learn" : "history.busy") : isActive ? null : t(isHeldBack ? "history.retest.help" : "history.use.help");
+    const help = isBusy ? t(busy === "learn" ? "history.busy.learn" : "history.busy") : isActive ? null : isMerged ? t("history.merged.help") : t(isHeldBack ? "history.retest.help" : "history.use.help");
     const actions = h("div", {}, h("div", { class: "row actions" }, button, help ? h("span", { class: "muted small" }, help) : null));
     const held = isHeldBack ? h("p", {}, t("history.held", { why: refusal({ rejection: edit.rejection, domains: changes }) }), " ",
       ["uncertain gain", "no gain"].includes(edit.rejection) ? h("a", { href: "#record" }, t("learn.more")) : null) : null;
     return h("section", { class: "card", "aria-labelledby": heading },
-      h("div", { class: "row between" }, h("h2", { id: heading }, title), h("span", { class: `tag ${isActive ? "good" : ""}` }, t(`history.state.${edit.state}`))),
+      h("div", { class: "row between" }, h("h2", { id: heading }, title), h("span", { class: `tag ${isActive || isMerged ? "good" : ""}` }, t(`history.state.${edit.state}`))),
       h("p", { class: "muted" }, when(edit.created)), held, isBad ? h("p", {}, t("history.worse.out", { why: whyWorse(changes) }), " ", h("a", { href: "#record" }, t("learn.more"))) : null,
       Object.keys(changes).length ? scores(changes) : null,
       strength === null ? null : slider(edit, isBusy, tried, (isMoved) => { actions.hidden = isMoved && !isActive; }),

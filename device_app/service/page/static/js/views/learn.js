@@ -45,7 +45,7 @@ export async function show(box) {
       domains.length > 1 ? chooser(domains, found) : null,
       h("p", {}, t("learn.count", { n: chosen.labelled, time: spoken(chosen.seconds) })),
       h("progress", { max: found.enough, value: Math.min(found.enough, chosen.labelled), "aria-label": t("learn.progress") }),
-      h("p", { class: "muted" }, advice(chosen, found), chosen.last_edit && chosen.last_edit !== "active" ? [" ", h("a", { href: "#history" }, t("learn.history"))] : null),
+      h("p", { class: "muted" }, advice(chosen, found), isUnused(chosen) ? [" ", h("a", { href: "#history" }, t("learn.history"))] : null),
       chosen.unlabelled ? h("p", {}, h("a", { href: "#correct" }, t("learn.unlabelled", { n: chosen.unlabelled }))) : null,
       found.cannot_learn ? h("div", { class: "notice bad" }, h("p", {}, t("learn.impossible")), details(t("details"), h("p", { class: "small" }, found.cannot_learn))) : null,
       h("div", { class: "row actions" }, start),
@@ -151,10 +151,13 @@ export async function show(box) {
 
 const domainOf = (task, found) => found.domains.find((one) => one.domain === task.arguments.domain);
 
+/** Whether what was learned last is not in use, alone or as a part of a merge. */
+const isUnused = (one) => one.last_edit && !["active", "merged"].includes(one.last_edit);
+
 function advice(one, found) {
   if (one.labelled < found.fewest) return t("learn.until", { n: found.fewest - one.labelled });
   if (one.has_nothing_to_gain) return t("learn.perfect");
-  const unused = one.last_edit && one.last_edit !== "active" ? t("learn.unused") : "";
+  const unused = isUnused(one) ? t("learn.unused") : "";
   if (one.new === 0) return unused || t("learn.nothing.new");
   const fresh = one.last_edit ? t("learn.new", { n: one.new }) : "";
   const enough = one.labelled < found.enough ? t("learn.can", { n: found.enough }) : t("learn.enough");
