@@ -30,7 +30,11 @@ def revert(edit: Id, model: options.Model = None) -> None:
     with ledger.changing():
         version = decision.revert(ledger, edit)
         restored = restore_terms(ledger, options.tell)
-    echo(f"Edit {edit} is reverted; 'asr-edge reweight {edit}' restores it. Active: {edits_in_words(version)}.")
+    if all(ledger.vector_path(digest).is_file() for digest in ledger.edit(edit).vectors):
+        restoring = f"'asr-edge reweight {edit}' restores it"
+    else:
+        restoring = "it cannot be restored without its task vector, which is missing ('asr-edge doctor' looks for it)"
+    echo(f"Edit {edit} is reverted; {restoring}. Active: {edits_in_words(version)}.")
     _tell_of_terms(restored)
 
 

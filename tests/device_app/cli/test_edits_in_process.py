@@ -346,6 +346,13 @@ def test_revert_and_rollback_change_the_active_version(home_adapted, spelled):
     assert wer(spelled) == edited
 
 
+def test_a_revert_promises_no_restore_of_an_edit_whose_task_vector_is_missing(home_adapted):
+    now = ledger()
+    now.vector_path(now.edit(1).vectors[0]).unlink()
+    done = call("revert", 1, "--model", "tiny")
+    assert "Edit 1 is reverted; it cannot be restored without its task vector, which is missing" in done.stdout
+
+
 def test_reweight_changes_the_lambda_of_an_edit(home_adapted):
     done = call("reweight", 1, "--model", "tiny", "--lambda", "0.9")
     assert done.stdout.endswith("The new version is active, with edit 1; 'asr-edge rollback' undoes it.\n")
