@@ -5,8 +5,8 @@
 Takes the merged vectors that `asr-edge lifelong run CONFIG --out RUN` stored for a method, removes the interference of
 each with those before it, and adds them again: no fine-tuning. A vector is trimmed before that, not after it as in
 `adapt`, and later fine-tunings do not start from the other weights, so the figures only compare shares. Scores some
-training utterances of each domain, and general speech: the bundled distillation set, of which half is enough. WER is
-`basic`, of the int8 model, in per cent.
+training utterances of each domain, and general speech: the bundled distillation set, which every vector was trained
+with, and the guard set, which none was. WER is `basic`, of the int8 model, in per cent.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from device_app.adaptation import guard_set
 from device_app.data.manifest import read_manifest
 from device_app.data.utterance import Utterance
 from device_app.models.bundles import EMBEDDED_NAME, find_bundle
@@ -29,8 +30,6 @@ from trainer.lifelong.preparation import Domain, load_domains
 from trainer.lifelong.run_folder import RunFolder
 from trainer.lifelong.scoring import Scorer
 from trainer.training import distillation
-
-GENERAL = "general speech"
 
 
 def some(utterances: Sequence[Utterance], count: int) -> Domain:
@@ -62,7 +61,8 @@ def main() -> None:
     experiment = read_experiment(options.config)
     loaded = load_domains(experiment)
     domains = {name: some(loaded[name].training, options.utterances) for name in experiment.order}
-    domains[GENERAL] = some(read_manifest(distillation.FOLDER), 70)
+    for folder in (distillation.FOLDER, guard_set.FOLDER):
+        domains[folder.name] = Domain([], list(read_manifest(folder)))
     bundle = find_bundle(experiment.base or EMBEDDED_NAME)
     scorer = Scorer(bundle, domains, options.threads)
     memory = RunFolder(options.run).memory(options.method, options.seed)

@@ -23,7 +23,7 @@ from trainer.training.distillation import Distillation, load_distillation_set
 from trainer.training.distributed import Group
 from trainer.training.loader import Loader, plan_updates
 from trainer.training.loop import Updater
-from trainer.training.model import TrainableModel
+from trainer.training.model import TrainableModel, build_network
 from trainer.training.settings import FineTuningSettings
 
 EPOCHS = 6
@@ -43,8 +43,9 @@ def milliseconds(
     distillation = None
     if is_distilled:
         lengths = [update.seconds for update in updates]
+        teacher = build_network(bundle, bundle.weights(), model.device)
         distillation = Distillation(
-            model.family, model.network, utterances[half:], model.device, seconds=lengths, seed=0
+            model.family, model.network, teacher, utterances[half:], model.device, seconds=lengths, seed=0
         )
     with mock.patch.object(families, "has_padded_logits", return_value=uses_graphs):
         updater = Updater(model, settings, group, distillation, None)

@@ -155,6 +155,10 @@ class Bundle:
         self.check(WEIGHTS)
         return read_weights(path)
 
+    def base_weights(self) -> Tensors:
+        """As `weights`, without edits."""
+        return Bundle.weights(self)
+
     def tokenizer(self) -> Tokenizer:
         """Loads the tokenizer.
 

@@ -198,6 +198,7 @@ class Run:
                 [],
                 settings,
                 distillation_set=distillation_set,
+                teacher=self.base,
                 penalty=penalty,
                 adapters=adapters,
             ).weights

@@ -63,7 +63,7 @@ class PaddedBatch:
             model: its trained parameters have gradients, to which those of the batch are added.
             family: the family of the model.
             shape: the shape of the padded batch.
-            top_k: for distillation, how many of the starting model's likeliest outputs are kept for each token; 0
+            top_k: for distillation, how many of the teacher's likeliest outputs are kept for each token; 0
                 for the cross-entropy.
         """
         device, self._shape = model.device, shape
@@ -86,7 +86,7 @@ class PaddedBatch:
         Args:
             microbatch: fits in the shape.
             scale: a factor of the gradients.
-            teacher_outputs: for distillation, the outputs of the starting model for all tokens in turn.
+            teacher_outputs: for distillation, the outputs of the teacher for all tokens in turn.
         """
         count, samples = microbatch.audio.shape
         audio, lengths, labels = self._audio.host, self._lengths.host, self._labels.host
@@ -179,7 +179,7 @@ class GraphedGradients:
         Args:
             microbatch: the batch.
             scale: a factor of the gradients.
-            teacher_outputs: for distillation, the outputs of the starting model; None for the cross-entropy.
+            teacher_outputs: for distillation, the outputs of the teacher; None for the cross-entropy.
 
         Returns:
             The loss, not scaled: the summed cross-entropy, or for distillation the mean divergence per token. None if

@@ -1,4 +1,4 @@
-"""Distillation: keeps a fine-tuning close to its starting model on general speech.
+"""Distillation: keeps a fine-tuned model close to another one, the teacher, on general speech.
 
 Knowledge distillation (arXiv 1503.02531) as in learning without forgetting (arXiv 1606.09282), but on a
 distillation set rather than on the training utterances, whose transcripts contradict the model's outputs.
@@ -26,7 +26,7 @@ FOLDER = ASSETS / "distillation_set"
 SHARE = 1 / 2  # at most so many seconds of general speech per second of training speech
 BATCH_S = 20.0  # of audio, padding included; an update has at most one batch
 WEIGHT = 8.0  # of the divergence per token, relative to the loss per token of the training utterances
-TOP_K = 64  # outputs of the starting model that are kept for each token; the others are kept as one sum
+TOP_K = 64  # outputs of the teacher that are kept for each token; the others are kept as one sum
 
 
 def load_distillation_set(bundle: Bundle) -> list[TrainingUtterance]:
@@ -93,23 +93,25 @@ def _rest(log_probabilities: torch.Tensor, outputs: torch.Tensor) -> torch.Tenso
 
 
 class Distillation:
-    """The starting model's outputs on the distillation set, and the divergence of the current model from them."""
+    """The teacher's outputs on the distillation set, and the divergence of the current model from them."""
 
     def __init__(
         self,
         family: families.Family,
         model: torch.nn.Module,
+        teacher: torch.nn.Module,
         utterances: Sequence[TrainingUtterance],
         device: str,
         *,
         seconds: Sequence[float],
         seed: int,
     ) -> None:
-        """Plans which updates include a batch, and computes the model's outputs on these batches.
+        """Plans which updates include a batch, and computes the teacher's outputs on these batches.
 
         Args:
             family: the model's family.
-            model: after `prepare`, with the weights from which the fine-tuning starts; left in evaluation mode.
+            model: after `prepare`; the one that is fine-tuned.
+            teacher: after `prepare`, on the same device; left in evaluation mode, and not needed afterwards.
             utterances: the distillation set.
             device: the model's device.
             seconds: seconds of speech in the batch of each update.
@@ -119,35 +121,37 @@ class Distillation:
         random = np.random.default_rng((seed, 2))
         self._batches = batches(utterances, BATCH_S, random)
         self._plan = _plan([sum(one.duration_s for one in batch) for batch in self._batches], seconds, random)
-        model.eval()
+        teacher.eval()
         with torch.no_grad():
             used = sorted({batch for batch in self._plan if batch is not None})
-            self._teacher_outputs = {batch: TopK.of(self._log_probabilities(self._read(batch))) for batch in used}
+            self._teacher_outputs = {
+                batch: TopK.of(self._log_probabilities(teacher, self._read(batch))) for batch in used
+            }
 
     def batch(self, step: int) -> tuple[Microbatch, TopK] | None:
-        """The batch of an update, counted from 0, and the starting model's outputs; None if the update has none."""
+        """The batch of an update, counted from 0, and the teacher's outputs; None if the update has none."""
         batch = self._plan[step]
         return None if batch is None else (self._read(batch), self._teacher_outputs[batch])
 
     def divergence(self, batch: tuple[Microbatch, TopK]) -> torch.Tensor:
-        """KL(starting model || current model) on a batch, in nats per token (per frame for CTC); has gradients.
+        """KL(teacher || current model) on a batch, in nats per token (per frame for CTC); has gradients.
 
         Leaves the model in evaluation mode.
         """
         microbatch, teacher_outputs = batch
         self._model.eval()
-        return teacher_outputs.divergence(self._log_probabilities(microbatch))
+        return teacher_outputs.divergence(self._log_probabilities(self._model, microbatch))
 
     def _read(self, batch: int) -> Microbatch:
         utterances = self._batches[batch]
         audio, lengths = stacked([one.read() for one in utterances])
         return Microbatch(audio, lengths, [one.tokens for one in utterances], is_augmented=False)
 
-    def _log_probabilities(self, microbatch: Microbatch) -> torch.Tensor:
+    def _log_probabilities(self, model: torch.nn.Module, microbatch: Microbatch) -> torch.Tensor:
         """(rows, vocabulary), the rows of all utterances in turn."""
         audio = torch.from_numpy(microbatch.audio).to(self._device)
         lengths = torch.tensor(microbatch.lengths, device=self._device)
-        return self._family.log_probabilities(self._model, audio, lengths, microbatch.tokens)
+        return self._family.log_probabilities(model, audio, lengths, microbatch.tokens)
 
 
 def _plan(durations: Sequence[float], seconds: Sequence[float], random: np.random.Generator) -> list[int | None]:

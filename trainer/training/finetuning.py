@@ -28,7 +28,10 @@ def finetune_for_training_set(
     checkpoint: Path | None = None,
     on_step: Callable[[Progress], None] = lambda _progress: None,
 ) -> FineTuningResult:
-    """Fine-tunes on a device's training set, with distillation on general speech, and computes the task vector.
+    """Fine-tunes on a device's training set and computes the task vector.
+
+    Distillation keeps the outputs of the base on general speech, not those of the version to start from: what each
+    edit costs other speakers would add up.
 
     Returns:
         The task vector, rounded to its stored precision, and the training losses.
@@ -48,6 +51,7 @@ def finetune_for_training_set(
         checkpoint=checkpoint,
         on_step=on_step,
         distillation_set=load_distillation_set(bundle),
+        teacher=bundle.base_weights(),
     )
     return_freed_memory()  # the model's and the optimizer's
     vector = TaskVector.difference(tuned.weights, weights, training_set.origin).as_stored()
@@ -64,6 +68,7 @@ def finetune_on_recordings(
     checkpoint: Path | None = None,
     on_step: Callable[[Progress], None] = lambda _progress: None,
     distillation_set: Sequence[TrainingUtterance] = (),
+    teacher: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> FineTuned:
     """Segments the recordings, tokenises their transcripts, and calls `trainer.training.loop.finetune`.
 
@@ -85,4 +90,5 @@ def finetune_on_recordings(
         checkpoint=checkpoint,
         on_step=on_step,
         distillation_set=distillation_set,
+        teacher=teacher,
     )

@@ -26,7 +26,7 @@ from trainer.training.distillation import WEIGHT, Distillation, TopK
 from trainer.training.distributed import Group
 from trainer.training.early_stopping import EarlyStopping, last_epoch
 from trainer.training.loader import Loader, Microbatch, Update, plan_updates
-from trainer.training.model import Adapters, Penalty, TrainableModel
+from trainer.training.model import Adapters, Penalty, TrainableModel, build_network
 from trainer.training.settings import FineTuningSettings, schedule
 
 RECENT_UPDATES = 10  # whose mean loss is reported
@@ -83,6 +83,7 @@ def finetune(
     checkpoint: Path | None = None,
     on_step: Callable[[Progress], None] = lambda _progress: None,
     distillation_set: Sequence[TrainingUtterance] = (),
+    teacher: Mapping[str, NDArray[np.float32]] | None = None,
     penalty: Penalty | None = None,
     adapters: Adapters | None = None,
 ) -> FineTuned:
@@ -105,6 +106,7 @@ def finetune(
         checkpoint: a file from which a killed run resumes; the caller removes it.
         on_step: called after each update.
         distillation_set: see `trainer.training.distillation`; empty for no distillation.
+        teacher: the weights of the model whose outputs on the distillation set are to be kept; None for `weights`.
         penalty: computes a term that is added to the loss per token.
         adapters: inserts adapters into the model; the settings' scope decides whether only they are trained.
 
@@ -121,32 +123,33 @@ def finetune(
     torch.backends.cuda.matmul.allow_tf32 = True
     model = TrainableModel.build(bundle, weights, settings, adapters)
     with memory.explain_exhaustion(settings.batch_s):
-        return _run(model, training, held_out, settings, checkpoint, on_step, distillation_set, penalty)
+        distillation = None
+        updates = plan_updates(training, settings)
+        if distillation_set:
+            with model.autocast():
+                distillation = Distillation(
+                    model.family,
+                    model.network,
+                    build_network(bundle, weights if teacher is None else teacher, model.device),
+                    distillation_set,
+                    model.device,
+                    seconds=[update.seconds for update in updates],
+                    seed=settings.seed,
+                )
+        return _run(model, updates, held_out, settings, checkpoint, on_step, distillation, penalty)
 
 
 def _run(
     model: TrainableModel,
-    training: Sequence[TrainingUtterance],
+    updates: list[Update],
     held_out: Sequence[TrainingUtterance],
     settings: FineTuningSettings,
     checkpoint_path: Path | None,
     on_step: Callable[[Progress], None],
-    distillation_set: Sequence[TrainingUtterance],
+    distillation: Distillation | None,
     penalty: Penalty | None,
 ) -> FineTuned:
     group = Group()
-    updates = plan_updates(training, settings)
-    distillation = None
-    if distillation_set:
-        with model.autocast():
-            distillation = Distillation(
-                model.family,
-                model.network,
-                distillation_set,
-                model.device,
-                seconds=[update.seconds for update in updates],
-                seed=settings.seed,
-            )
     memory.return_freed_memory()
     updater = Updater(model, settings, group, distillation, penalty)
     stopping = EarlyStopping(model.changing, settings.patience)

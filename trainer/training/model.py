@@ -73,13 +73,8 @@ class TrainableModel:
                 f"there is no scope {one_line(repr(settings.scope), 60)}; there are {', '.join(families.SCOPES)}"
             )
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        family = families.find(bundle)
-        network = family.build(bundle.config, attention=attention.FLOAT32 if is_bf16_fast(device) else "sdpa")
-        families.load_weights(network, weights)
-        family.prepare(network)
+        family, network = families.find(bundle), build_network(bundle, weights, device)
         merge_adapters = adapters(network) if adapters is not None else None
-        if device == "cpu":
-            cut_unused_frames(network)
         network.to(device)
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(_is_trained(name, settings))
@@ -155,6 +150,21 @@ class TrainableModel:
         if self.merge_adapters is not None:
             self.merge_adapters()
         return families.arrays(self.network)
+
+
+def build_network(bundle: Bundle, weights: Mapping[str, NDArray[np.float32]], device: str) -> torch.nn.Module:
+    """Builds a network as it is during fine-tuning, after `prepare`, on a device.
+
+    Raises:
+        BundleError: the weights do not fit the model.
+    """
+    family = families.find(bundle)
+    network = family.build(bundle.config, attention=attention.FLOAT32 if is_bf16_fast(device) else "sdpa")
+    families.load_weights(network, weights)
+    family.prepare(network)
+    if device == "cpu":
+        cut_unused_frames(network)
+    return network.to(device)
 
 
 def is_bf16_fast(device: str) -> bool:

@@ -274,6 +274,22 @@ def test_every_method_but_plain_fine_tuning_is_distilled(
     assert seen == [distillation_set if is_distilled else []]
 
 
+def test_later_fine_tunings_keep_the_outputs_of_the_base(experiment, tmp_path, monkeypatch, distillation_set):
+    finetune, seen = runner.finetune, []
+
+    def spy(bundle, weights, *arguments, teacher, **options):
+        seen.append((weights, teacher))
+        return finetune(bundle, weights, *arguments, teacher=teacher, **options)
+
+    monkeypatch.setattr(runner, "finetune", spy)
+    run(replace(experiment, methods=["task-arithmetic"]), tmp_path, silent)
+    (base, first), (edited, second) = seen[:2]
+    for name, tensor in base.items():
+        np.testing.assert_array_equal(first[name], tensor)
+        np.testing.assert_array_equal(second[name], tensor)
+    assert any(np.any(edited[name] != tensor) for name, tensor in base.items())
+
+
 def test_settings_reach_the_fine_tuning(experiment, tmp_path, monkeypatch):
     seen = []
 

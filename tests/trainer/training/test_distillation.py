@@ -2,19 +2,26 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from device_app.adaptation.guard_set import guard_set
+from device_app.adaptation.training_set import TrainingSet
 from device_app.data.manifest import read_manifest
 from device_app.data.utterance import Utterance
+from device_app.models.edited_bundle import edited_bundle
+from device_app.models.ledger_record import Applied
+from editing.errors import TrainingError
+from editing.task_vector import Origin, TaskVector
 from trainer import families
 from trainer.families import moonshine
 from trainer.training import distillation as distillation_module
+from trainer.training import finetuning
 from trainer.training.distillation import FOLDER, Distillation, TopK, _plan, load_distillation_set
-from trainer.training.finetuning import finetune_on_recordings
+from trainer.training.finetuning import finetune_for_training_set, finetune_on_recordings
 from trainer.training.settings import FineTuningSettings
 
 
@@ -43,10 +50,10 @@ def model(model_bundle, weights):
 
 @pytest.fixture
 def distil(model, distillation_set):
-    """Builds the distillation of the unchanged model on the first utterances, for updates with seconds of speech."""
+    """Builds the distillation from the unchanged model on the first utterances, for updates with seconds of speech."""
 
     def build(*seconds, utterances=8, seed=0):
-        return Distillation(moonshine, model, distillation_set[:utterances], "cpu", seconds=seconds, seed=seed)
+        return Distillation(moonshine, model, model, distillation_set[:utterances], "cpu", seconds=seconds, seed=seed)
 
     return build
 
@@ -114,13 +121,63 @@ def test_updates_have_half_as_many_seconds_of_general_speech_as_of_training_spee
     assert all(sorted(used[at : at + 3]) == [0, 1, 2] for at in range(0, len(used) - 2, 3))  # each once, then again
 
 
+def test_a_later_fine_tuning_returns_towards_the_teacher_on_general_speech(
+    model_bundle, weights, codes, model, distil, distillation_set
+):
+    random = np.random.default_rng(0)
+    changed = {
+        name: array + np.float32(0.3) * array.std() * random.standard_normal(array.shape, np.float32)
+        for name, array in weights.items()
+    }
+    settings = FineTuningSettings(epochs=4, batch_s=20.0, learning_rate=1e-3)
+    distillation = distil(100.0, 100.0)
+
+    def divergence_after_finetuning(**options):
+        tuned = finetune_on_recordings(
+            model_bundle, changed, first_codes(codes), [], settings, distillation_set=distillation_set[:8], **options
+        )
+        families.load_weights(model, tuned.weights)
+        return np.mean([float(distillation.divergence(distillation.batch(step)).detach()) for step in range(2)])
+
+    assert divergence_after_finetuning(teacher=weights) < 0.9 * divergence_after_finetuning()
+
+
+def test_a_device_keeps_the_outputs_of_its_base_not_those_of_its_active_version(
+    tiny_moonshine, codes, distillation_set, monkeypatch
+):
+    base, shape = tiny_moonshine.weights(), tiny_moonshine.shapes()
+    origin = Origin("moonshine", tiny_moonshine.weights_hash, "codes", utterances=1)
+    ones = TaskVector({name: np.ones(shape[name], np.float32) for name in shape}, origin)
+    earlier = Applied(1, ["ab" * 32], "task_arithmetic", {"lam": 1.0})
+    edited = edited_bundle(tiny_moonshine, [earlier], SimpleNamespace(vector=lambda _digest: ones))
+    seen = []
+
+    def spy(_bundle, weights, *_arguments, **options):
+        seen.append((weights, options))
+        raise TrainingError("seen")
+
+    monkeypatch.setattr(finetuning, "finetune", spy)
+    with pytest.raises(TrainingError, match="seen"):
+        finetune_for_training_set(TrainingSet(edited, first_codes(codes), [], origin), FineTuningSettings())
+    ((weights, options),) = seen
+    assert len(options["distillation_set"]) == len(distillation_set)
+    for name, tensor in base.items():
+        np.testing.assert_array_equal(weights[name], tensor + 1)
+        np.testing.assert_array_equal(options["teacher"][name], tensor)
+
+
+def first_codes(codes):
+    """The first spelled codes, as labelled utterances."""
+    lines = [json.loads(line) for line in codes.read_text("utf-8").splitlines()][:12]
+    return [Utterance(audio=codes.parent / line["audio"], text=line["text"]) for line in lines]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("model_bundle", ["embedded"], indirect=True)
 def test_fine_tuning_with_distillation_diverges_less_on_general_speech(
     model_bundle, weights, codes, model, distil, distillation_set
 ):
-    lines = [json.loads(line) for line in codes.read_text("utf-8").splitlines()][:12]
-    labelled = [Utterance(audio=codes.parent / line["audio"], text=line["text"]) for line in lines]
+    labelled = first_codes(codes)
     settings = FineTuningSettings(epochs=6, batch_s=20.0)
     distillation = distil(100.0, 100.0, utterances=20)
 
