@@ -102,8 +102,8 @@ def _what_to_do(ledger: Ledger, edit: Edit) -> list[str]:
             f"It is part of the model. 'asr-edge revert {edit.id}' removes it;",
             f"'asr-edge reweight {edit.id} --lambda {smaller_lambda(ledger.effect(edit).settings)}' makes it smaller.",
         ]
-    if (other := ledger.overlapping(edit)) is not None:
-        return [f"Edit {other.edit} has a task vector of it; revert that edit before you apply this one alone."]
+    if (other := ledger.current.merged(edit)) is not None:
+        return [f"It is a part of edit {other.edit}. Revert that edit before you apply this one alone."]
     return [f"It is not part of the model. 'asr-edge reweight {edit.id}' adds it, if it passes the checks."]
 
 

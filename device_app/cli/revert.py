@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from device_app.cli import completion, options
 from device_app.cli.judging import change_model, open_ledger
 from device_app.cli.printing import echo
 from device_app.cli.terminal.outcome import edits_in_words
+from editing.errors import StorageError
 
 Id = Annotated[
     int,
@@ -30,11 +32,17 @@ def revert(edit: Id, model: options.Model = None) -> None:
     with ledger.changing():
         version = decision.revert(ledger, edit)
         restored = restore_terms(ledger, options.tell)
-    if all(ledger.vector_path(digest).is_file() for digest in ledger.edit(edit).vectors):
+    reverted = ledger.edit(edit)
+    try:
+        for digest in reverted.vectors:
+            ledger.vector(digest)
         restoring = f"'asr-edge reweight {edit}' restores it"
-    else:
-        restoring = "it cannot be restored without its task vector, which is missing ('asr-edge doctor' looks for it)"
+    except StorageError:
+        restoring = "it cannot be restored without its task vector, which 'asr-edge doctor' looks for"
     echo(f"Edit {edit} is reverted; {restoring}. Active: {edits_in_words(version)}.")
+    parts = [str(one.id) for one in ledger.edits if Counter(one.vectors) < Counter(reverted.vectors)]
+    if parts:
+        echo(f"It was a merge. 'asr-edge reweight N' adds one of its parts alone: {', '.join(parts)}.")
     _tell_of_terms(restored)
 
 

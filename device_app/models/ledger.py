@@ -246,15 +246,9 @@ class Ledger:
         """Whether the active version has an edit; if not, whether an earlier one had it or the gate rejected it."""
         if self.is_applied(edit.id):
             return "active"
-        other = self.overlapping(edit)
-        if other is not None and {*edit.vectors} <= {*other.vectors} and len(edit.vectors) < len(other.vectors):
+        if self.current.merged(edit) is not None:
             return "merged"
         return "reverted" if self._applied_last(edit) is not None or not edit.reasons else "kept out"
-
-    def overlapping(self, edit: Edit) -> Applied | None:
-        """Another edit of the active version with a task vector of this one, such as a merge of several edits."""
-        others = (one for one in self.current.applied if one.edit != edit.id)
-        return next((one for one in others if {*one.vectors} & {*edit.vectors}), None)
 
     def effect(self, edit: Edit) -> Effect:
         """The settings that an edit was applied with last, for instance before it was reverted, and its WERs then."""
@@ -295,8 +289,13 @@ class Ledger:
         return Version(len(self.versions), self.current.id, tuple(applied), why, created)
 
     def with_edit(self, edit: Edit, replaced: Sequence[int] = ()) -> Version:
-        """A draft: the active version with a new edit, and without the edits that it replaces."""
-        kept = [applied for applied in self.current.applied if applied.edit not in replaced]
+        """A draft: the active version with a new edit, and without the edits that it replaces or contains.
+
+        Raises:
+            BadInputError: another edit has a task vector of it.
+        """
+        others = [applied for applied in self.current.applied if applied.edit not in replaced]
+        kept = replace(self.current, applied=others).beside(edit)
         applied = Applied(edit.id, edit.vectors, edit.method, edit.settings)
         return self.draft([*kept, applied], f"{edit.kind} {edit.domain}".strip())
 
@@ -327,13 +326,10 @@ class Ledger:
             check_parts("lambda", now.settings.get("lam", 1.0), self.base.shapes())
         except BadInputError as error:
             raise BadInputError(f"{error}; nothing was changed") from None
-        if (other := self.overlapping(edit)) is not None:  # its task vector would be applied twice
-            shared = f"edit {other.edit} has a task vector of edit {identity} already"
-            raise BadInputError(f"{shared}; nothing was changed. Revert edit {other.edit} first")
         if self.is_applied(identity):
             applied = [now if one.edit == identity else one for one in self.current.applied]
         else:
-            applied = [*self.current.applied, now]
+            applied = [*self.current.beside(edit), now]
         return self.draft(applied, f"reweight {identity}")
 
     # Changes; call these inside `changing`

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from editing.errors import one_line
+from editing.errors import BadInputError, one_line
 from editing.former_names import DOMAINS, translated, translated_reason
 from editing.json_text import is_number, is_scores, is_whole_number, parse_json, shown
 from editing.methods import METHODS
@@ -121,6 +122,26 @@ class Version:
     def how_applied(self, edit: int) -> Applied | None:
         """How this version applies the edit with a number; None if it does not."""
         return next((one for one in self.applied if one.edit == edit), None)
+
+    def merged(self, edit: Edit) -> Applied | None:
+        """The edit of this version, a merge, that has the task vectors of another one and more; None without it."""
+        return next((one for one in self.applied if Counter(edit.vectors) < Counter(one.vectors)), None)
+
+    def beside(self, edit: Edit) -> list[Applied]:
+        """The edits that stay when another one is added, which replaces those that have only task vectors of it.
+
+        Raises:
+            BadInputError: one has a task vector of the new edit and others; that vector would be applied twice.
+        """
+        kept = []
+        for one in self.applied:
+            if one.edit == edit.id or Counter(one.vectors) <= Counter(edit.vectors):
+                continue
+            if {*one.vectors} & {*edit.vectors}:
+                shared = f"edit {one.edit} has a task vector of edit {edit.id} already"
+                raise BadInputError(f"{shared}; nothing was changed. Revert edit {one.edit} first")
+            kept.append(one)
+        return kept
 
 
 @dataclass(frozen=True)

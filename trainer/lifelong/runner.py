@@ -198,7 +198,7 @@ class Run:
                 [],
                 settings,
                 distillation_set=distillation_set,
-                teacher=self.base,
+                teacher=lambda: self.base,
                 penalty=penalty,
                 adapters=adapters,
             ).weights

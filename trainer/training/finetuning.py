@@ -51,7 +51,7 @@ def finetune_for_training_set(
         checkpoint=checkpoint,
         on_step=on_step,
         distillation_set=load_distillation_set(bundle),
-        teacher=bundle.base_weights(),
+        teacher=bundle.base_weights,
     )
     return_freed_memory()  # the model's and the optimizer's
     vector = TaskVector.difference(tuned.weights, weights, training_set.origin).as_stored()
@@ -68,7 +68,7 @@ def finetune_on_recordings(
     checkpoint: Path | None = None,
     on_step: Callable[[Progress], None] = lambda _progress: None,
     distillation_set: Sequence[TrainingUtterance] = (),
-    teacher: Mapping[str, NDArray[np.float32]] | None = None,
+    teacher: Callable[[], Mapping[str, NDArray[np.float32]]] | None = None,
 ) -> FineTuned:
     """Segments the recordings, tokenises their transcripts, and calls `trainer.training.loop.finetune`.
 

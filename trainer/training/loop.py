@@ -83,7 +83,7 @@ def finetune(
     checkpoint: Path | None = None,
     on_step: Callable[[Progress], None] = lambda _progress: None,
     distillation_set: Sequence[TrainingUtterance] = (),
-    teacher: Mapping[str, NDArray[np.float32]] | None = None,
+    teacher: Callable[[], Mapping[str, NDArray[np.float32]]] | None = None,
     penalty: Penalty | None = None,
     adapters: Adapters | None = None,
 ) -> FineTuned:
@@ -106,7 +106,7 @@ def finetune(
         checkpoint: a file from which a killed run resumes; the caller removes it.
         on_step: called after each update.
         distillation_set: see `trainer.training.distillation`; empty for no distillation.
-        teacher: the weights of the model whose outputs on the distillation set are to be kept; None for `weights`.
+        teacher: loads the weights of the model whose outputs on the distillation set are kept; None for `weights`.
         penalty: computes a term that is added to the loss per token.
         adapters: inserts adapters into the model; the settings' scope decides whether only they are trained.
 
@@ -130,7 +130,7 @@ def finetune(
                 distillation = Distillation(
                     model.family,
                     model.network,
-                    build_network(bundle, weights if teacher is None else teacher, model.device),
+                    build_network(bundle, weights if teacher is None else teacher(), model.device),
                     distillation_set,
                     model.device,
                     seconds=[update.seconds for update in updates],

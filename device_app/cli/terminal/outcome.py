@@ -124,7 +124,9 @@ def edits_in_words(version: Version) -> str:
 def _print_decision(outcome: Outcome) -> None:
     edit = outcome.edit
     if outcome.promoted:
-        undo = f"'asr-edge revert {edit.id}' undoes it" if edit else "'asr-edge rollback' undoes it"
+        # A merge replaces edits, which a revert of it would not bring back.
+        is_alone = edit is not None and len(edit.vectors) == 1
+        undo = f"'asr-edge revert {edit.id}' undoes it" if edit and is_alone else "'asr-edge rollback' undoes it"
         echo(f"The new version is active, with {edits_in_words(outcome.version)}; {undo}.")
     elif outcome.verdict.passes:
         echo("The new version would become active; nothing was changed (--dry-run).")

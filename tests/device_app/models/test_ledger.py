@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from device_app.models.baking import baked
-from device_app.models.ledger import Applied, Edit, Ledger, edited
+from device_app.models.ledger import Applied, Edit, Ledger, Version, edited
 from device_app.recognition.transcriber import Transcriber
 from editing.errors import BadInputError, StorageError
 from editing.methods import METHODS
@@ -110,6 +110,24 @@ def test_a_reverted_edit_is_restored_as_it_was_applied_last(ledger, adapt):
         ledger.roll_back()
         ledger.roll_back()
         assert ledger.effect(ledger.edit(1)).settings == first  # the reweight was undone
+
+
+def test_a_task_vector_is_never_applied_twice():
+    def edit(number, *vectors):
+        return Edit(number, "merge", ["a"], vectors, "ties", {"lam": 1.0})
+
+    def version(*edits):
+        return Version(1, 0, [Applied(one.id, one.vectors, one.method, one.settings) for one in edits])
+
+    part, other, both, more = edit(1, "a"), edit(2, "b"), edit(3, "a", "b"), edit(4, "b", "c")
+    assert [one.edit for one in version(part, other).beside(both)] == []
+    assert [one.edit for one in version(part, other).beside(edit(5, "c"))] == [1, 2]
+    assert [one.edit for one in version(both).beside(edit(5, "b", "a"))] == []
+    for now, new in ((both, part), (more, both)):
+        with pytest.raises(BadInputError, match=f"edit {now.id} has a task vector of edit {new.id} already"):
+            version(now).beside(new)
+    assert version(both).merged(part).edit == 3
+    assert version(both).merged(both) is version(both).merged(more) is None
 
 
 def test_a_forced_edit_that_is_taken_out_again_is_reverted_and_was_not_kept_out(ledger, adapt):

@@ -278,7 +278,7 @@ def test_later_fine_tunings_keep_the_outputs_of_the_base(experiment, tmp_path, m
     finetune, seen = runner.finetune, []
 
     def spy(bundle, weights, *arguments, teacher, **options):
-        seen.append((weights, teacher))
+        seen.append((weights, teacher()))
         return finetune(bundle, weights, *arguments, teacher=teacher, **options)
 
     monkeypatch.setattr(runner, "finetune", spy)
