@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -40,8 +39,8 @@ def revert(edit: Id, model: options.Model = None) -> None:
     except StorageError:
         restoring = "it cannot be restored without its task vector, which 'asr-edge doctor' looks for"
     echo(f"Edit {edit} is reverted; {restoring}. Active: {edits_in_words(version)}.")
-    parts = [str(one.id) for one in ledger.edits if Counter(one.vectors) < Counter(reverted.vectors)]
-    if parts:
+    merges = {one.id: ledger.previous().merged(one) for one in ledger.edits}
+    if parts := [str(part) for part, merge in merges.items() if merge is not None and merge.edit == edit]:
         echo(f"It was a merge. 'asr-edge reweight N' adds one of its parts alone: {', '.join(parts)}.")
     _tell_of_terms(restored)
 

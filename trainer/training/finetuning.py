@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from device_app.adaptation.training_set import FineTuningResult, TrainingSet
 from device_app.data.utterance import Utterance
+from device_app.models.edited_bundle import EditedBundle
 from editing.errors import BadInputError
 from editing.task_vector import TaskVector
 from export.bundle import Bundle
@@ -51,7 +52,7 @@ def finetune_for_training_set(
         checkpoint=checkpoint,
         on_step=on_step,
         distillation_set=load_distillation_set(bundle),
-        teacher=bundle.base_weights,
+        teacher=bundle.base_weights if isinstance(bundle, EditedBundle) else None,
     )
     return_freed_memory()  # the model's and the optimizer's
     vector = TaskVector.difference(tuned.weights, weights, training_set.origin).as_stored()

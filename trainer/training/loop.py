@@ -130,7 +130,7 @@ def finetune(
                 distillation = Distillation(
                     model.family,
                     model.network,
-                    build_network(bundle, weights if teacher is None else teacher(), model.device),
+                    model.network if teacher is None else build_network(bundle, teacher(), model.device),
                     distillation_set,
                     model.device,
                     seconds=[update.seconds for update in updates],

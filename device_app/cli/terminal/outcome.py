@@ -125,9 +125,8 @@ def _print_decision(outcome: Outcome) -> None:
     edit = outcome.edit
     if outcome.promoted:
         # A merge replaces edits, which a revert of it would not bring back.
-        is_alone = edit is not None and len(edit.vectors) == 1
-        undo = f"'asr-edge revert {edit.id}' undoes it" if edit and is_alone else "'asr-edge rollback' undoes it"
-        echo(f"The new version is active, with {edits_in_words(outcome.version)}; {undo}.")
+        undo = f"revert {edit.id}" if edit is not None and len(edit.vectors) == 1 else "rollback"
+        echo(f"The new version is active, with {edits_in_words(outcome.version)}; 'asr-edge {undo}' undoes it.")
     elif outcome.verdict.passes:
         echo("The new version would become active; nothing was changed (--dry-run).")
     elif outcome.is_accepted:
