@@ -39,6 +39,7 @@ from device_app.data.names import GUARD_SET
 from device_app.data.utterance import Utterance
 from device_app.models.baking import temporarily_baked
 from device_app.models.bundles import embedded_bundle
+from device_app.recognition.recordings.utterances import UtteranceTranscriber
 from device_app.recognition.transcriber import Transcriber
 from device_app.reporter import SilentReporter
 from editing.methods import METHODS
@@ -192,7 +193,7 @@ class Gate:
 
     def transcribe(self, weights: dict[str, Any], before: Any) -> dict[str, Hypotheses]:
         with temporarily_baked(self.bundle, weights) as folder:
-            transcriber = Transcriber(self.bundle, threads=1, folder=folder)
+            transcriber = UtteranceTranscriber(self.bundle, 1, folder=folder)
             return transcribe_sets(transcriber, self.guard, SilentReporter(), "", before)
 
     def measure(self, weights: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from device_app.data.store import Store
 from device_app.execution import ExecutionContext
 from device_app.models.baking import baked, baked_folder
 from device_app.models.ledger import Edit, Ledger, Version
-from device_app.recognition.transcriber import Transcriber
+from device_app.recognition.recordings.utterances import UtteranceTranscriber
 from editing.errors import BadInputError, StorageError
 from editing.methods import METHODS
 from editing.task_vector import TaskVector, training_size
@@ -164,7 +164,7 @@ def judge_draft(
     Raises:
         As `decide`.
     """
-    transcriber = Transcriber(ledger.bundle(ledger.current), threads=context.threads)
+    transcriber = UtteranceTranscriber(ledger.bundle(ledger.current), context.threads)
     held_out = held_out_utterances(store, domain) if store.has_domain(domain) else []
     reporter = context.reporter
     test_sets = build_test_sets(store, ledger, domain, held_out or None, transcriber, reporter, also_checked)

@@ -14,7 +14,7 @@ from device_app.data.store import Store
 from device_app.evaluation.transfer import average_wer, backward_transfer, forward_transfer
 from device_app.execution import ExecutionContext
 from device_app.models.ledger import Ledger, Version
-from device_app.recognition.transcriber import Transcriber
+from device_app.recognition.recordings.utterances import UtteranceTranscriber
 
 
 def measure_versions(store: Store, ledger: Ledger, context: ExecutionContext) -> tuple[list[str], list[Version]]:
@@ -33,7 +33,7 @@ def measure_versions(store: Store, ledger: Ledger, context: ExecutionContext) ->
     for version in versions:
         sets = {domain: found for domain, found in all_sets.items() if domain not in version.wer}
         if sets:
-            transcriber = Transcriber(ledger.bundle(version), threads=context.threads)
+            transcriber = UtteranceTranscriber(ledger.bundle(version), context.threads)
             found = transcribe_texts(transcriber, sets, context.reporter, f"transcribing with version {version.id}")
             ledger.record_wer(version, {domain: hypotheses.wer for domain, hypotheses in found.items()})
     clean_up(ledger)

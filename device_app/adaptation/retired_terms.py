@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.store import Store
 from device_app.data.terms import Term, TermList, change_terms, stored_terms
 from device_app.data.utterance import StoredUtterance
 from device_app.execution import ExecutionContext
 from device_app.models.ledger import Ledger
 from device_app.recognition.keyterms.terms import Keyterms
-from device_app.recognition.transcriber import Transcriber
+from device_app.recognition.recordings.utterances import UtteranceTranscriber
 from editing.errors import BadAudioError, BadInputError, StorageError
 
 MAX_CHECKED = 3  # recordings that are transcribed for each term, held-out ones first
@@ -51,13 +50,11 @@ def _retire(store: Store, ledger: Ledger, edit: int, domain: str, context: Execu
     if not recordings:
         return []
     terms = Keyterms([term for term in corrected if term.key in recordings])
-    transcriber = Transcriber(ledger.bundle(ledger.current), threads=context.threads)
+    transcriber = UtteranceTranscriber(ledger.bundle(ledger.current), context.threads)
     utterances = {one.number: one for of_term in recordings.values() for one in of_term}
-    found: dict[int, list[str]] = {}  # the terms in the hypothesis for each utterance
     with context.reporter.progress(CHECKING, len(utterances)) as advance:
-        for number, utterance in utterances.items():
-            found[number] = terms.found_in(transcriber.transcribe(utterance.read(), SAMPLE_RATE).text)
-            advance(1)
+        hypotheses = transcriber.texts(list(utterances.values()), advance)
+    found = {number: terms.found_in(text) for number, text in zip(utterances, hypotheses, strict=True)}
     recognised = {key for key, of_term in recordings.items() if all(key in found[one.number] for one in of_term)}
 
     def without_recognised(listed: TermList) -> TermList:

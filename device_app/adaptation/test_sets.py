@@ -12,13 +12,13 @@ from device_app.adaptation.gate import Hypotheses
 from device_app.adaptation.guard_set import guard_set
 from device_app.adaptation.guard_set.cache import read_cached, write_cached
 from device_app.adaptation.guard_set.own import own_recordings
-from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.names import GUARD_SET
 from device_app.data.store import Store
 from device_app.data.utterance import StoredUtterance, Utterance
 from device_app.execution import ExecutionContext
 from device_app.models.baking import temporarily_baked
 from device_app.models.ledger import Ledger
+from device_app.recognition.recordings.utterances import UtteranceTranscriber
 from device_app.recognition.transcriber import Transcriber
 from device_app.reporter import Reporter
 from editing.method import Tensors
@@ -51,7 +51,7 @@ def build_test_sets(
     ledger: Ledger,
     domain: str,
     held_out: Sequence[Utterance] | None,
-    transcriber: Transcriber,
+    transcriber: UtteranceTranscriber,
     reporter: Reporter,
     others: Sequence[str] = (),
 ) -> TestSets:
@@ -119,7 +119,7 @@ def with_audio(utterances: Sequence[StoredUtterance]) -> list[Utterance]:
 
 
 def transcribe_sets(
-    transcriber: Transcriber,
+    transcriber: UtteranceTranscriber,
     sets: Mapping[str, Sequence[Utterance]],
     reporter: Reporter,
     label: str,
@@ -146,23 +146,20 @@ def transcribe_sets(
 
 
 def transcribe_texts(
-    transcriber: Transcriber, sets: Mapping[str, Sequence[Utterance]], reporter: Reporter, label: str
+    transcriber: UtteranceTranscriber, sets: Mapping[str, Sequence[Utterance]], reporter: Reporter, label: str
 ) -> dict[str, Hypotheses]:
     """As `transcribe_sets`, but without the model's outputs, where only error rates are needed."""
     found = {}
     with reporter.progress(label, sum(map(len, sets.values()))) as advance:
         for domain, utterances in sets.items():
-            hypotheses = []
-            for one in utterances:
-                hypotheses.append(transcriber.transcribe(one.read(), SAMPLE_RATE).text)
-                advance(1)
+            hypotheses = transcriber.texts(utterances, advance)
             found[domain] = Hypotheses([one.transcript for one in utterances], hypotheses)
     return found
 
 
 def with_outputs(
     hypotheses: Hypotheses,
-    transcriber: Transcriber,
+    transcriber: UtteranceTranscriber,
     utterances: Sequence[Utterance],
     before: Sequence[TopOutputs],
     advance: Callable[[float], None],
@@ -176,16 +173,20 @@ def with_outputs(
         before: the other version's outputs for the same utterances; if empty, no divergences are measured.
         advance: called with 1 after each utterance.
     """
-    outputs, divergences, losses = [], [], []
-    for index, one in enumerate(utterances):
-        log_probabilities = transcriber.log_probabilities(one.read(), one.transcript)
-        outputs.append(TopOutputs.of(log_probabilities))
-        if before:
-            divergences.append(before[index].divergence(log_probabilities))
-        if (loss := transcriber.text_loss(log_probabilities, one.transcript)) is not None:
-            losses.append(loss)
-        advance(1)
-    return replace(hypotheses, outputs=outputs, divergences=divergences, losses=tuple(losses))
+
+    def measure(of: Transcriber, index: int, one: Utterance) -> tuple[TopOutputs, float | None, float | None]:
+        """The outputs for an utterance, their divergence and the loss; keeps no log-probabilities, which are large."""
+        log_probabilities = of.log_probabilities(one.read(), one.transcript)
+        divergence = before[index].divergence(log_probabilities) if before else None
+        return TopOutputs.of(log_probabilities), divergence, of.text_loss(log_probabilities, one.transcript)
+
+    measured = transcriber.map(measure, utterances, advance)
+    return replace(
+        hypotheses,
+        outputs=[outputs for outputs, _, _ in measured],
+        divergences=[divergence for _, divergence, _ in measured if divergence is not None],
+        losses=tuple(loss for _, _, loss in measured if loss is not None),
+    )
 
 
 def transcribe_sets_with(
@@ -208,7 +209,7 @@ def transcribe_sets_with(
         StorageError: the disk is full or cannot be written.
     """
     with temporarily_baked(bundle, weights) as folder:
-        transcriber = Transcriber(bundle, threads=context.threads, folder=folder)
+        transcriber = UtteranceTranscriber(bundle, context.threads, folder=folder)
         return transcribe_sets(transcriber, sets, context.reporter, label, before)
 
 

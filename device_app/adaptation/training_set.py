@@ -13,13 +13,12 @@ from device_app.adaptation.label_check import MAX_CHECKED, check_labels
 from device_app.adaptation.settings import AdaptationSettings, Orthography
 from device_app.adaptation.test_sets import TestSets, build_test_sets, with_audio
 from device_app.adaptation_notes import note_nothing_to_gain
-from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.store import Store
 from device_app.data.utterance import StoredUtterance, Utterance
 from device_app.evaluation.orthography import differs_in_style, in_model_style
 from device_app.execution import ExecutionContext
 from device_app.models.ledger import Ledger
-from device_app.recognition.transcriber import Transcriber
+from device_app.recognition.recordings.utterances import UtteranceTranscriber
 from device_app.reporter import Reporter
 from device_app.status import MIN_LABELLED, RECOMMENDED, domain_option
 from editing.errors import BadInputError, counted
@@ -98,8 +97,8 @@ def prepare(
         )
     )
     start = ledger.bundle(ledger.current)
-    transcriber = Transcriber(
-        start, threads=context.threads, on_bake=lambda: reporter.report(f"Preparing {start.name} ...")
+    transcriber = UtteranceTranscriber(
+        start, context.threads, on_bake=lambda: reporter.report(f"Preparing {start.name} ...")
     )
     test_sets = build_test_sets(store, ledger, domain, with_audio(held_out), transcriber, reporter)
     if settings.gate.requires_gain and not settings.gate.force and test_sets.before[domain].wer == 0:
@@ -180,7 +179,10 @@ def _hashes_of_guard_set(store: Store) -> set[str]:
 
 
 def _transcribe_training(
-    transcriber: Transcriber, training: Sequence[StoredUtterance], settings: AdaptationSettings, reporter: Reporter
+    transcriber: UtteranceTranscriber,
+    training: Sequence[StoredUtterance],
+    settings: AdaptationSettings,
+    reporter: Reporter,
 ) -> list[str]:
     """Hypotheses of the active version for the training utterances, or for the first of them.
 
@@ -190,22 +192,14 @@ def _transcribe_training(
         BadInputError: no word is recognised in any of them.
     """
     needed = len(training) if settings.orthography == "keep" else min(len(training), MAX_CHECKED)
-    hypotheses = _hypotheses(transcriber, training[:needed], reporter, "transcribing the training set")
+    with reporter.progress("transcribing the training set", needed) as advance:
+        hypotheses = transcriber.texts(training[:needed], advance)
     if not any(hypotheses):
         raise BadInputError(
             f"no words are recognised in the recordings of {settings.domain}: is there speech in them? "
             f"'asr-edge dataset show {settings.domain}' lists them"
         )
     return hypotheses
-
-
-def _hypotheses(transcriber: Transcriber, utterances: Sequence[Utterance], reporter: Reporter, label: str) -> list[str]:
-    found = []
-    with reporter.progress(label, len(utterances)) as advance:
-        for utterance in utterances:
-            found.append(transcriber.transcribe(utterance.read(), SAMPLE_RATE).text)
-            advance(1)
-    return found
 
 
 def _replayed(
@@ -231,7 +225,7 @@ def _replayed(
 
 
 def _in_model_style(
-    utterances: Sequence[StoredUtterance], transcriber: Transcriber, reporter: Reporter
+    utterances: Sequence[StoredUtterance], transcriber: UtteranceTranscriber, reporter: Reporter
 ) -> list[StoredUtterance]:
     """The same utterances; where the labels of a domain lack the model's case and punctuation, they are added.
 
@@ -244,7 +238,8 @@ def _in_model_style(
     for _, of_domain in groupby(utterances, key=lambda u: u.domain):
         group = list(of_domain)
         labels = [u.transcript for u in group]
-        hypotheses = _hypotheses(transcriber, group, reporter, f"transcribing recordings of {group[0].domain}")
+        with reporter.progress(f"transcribing recordings of {group[0].domain}", len(group)) as advance:
+            hypotheses = transcriber.texts(group, advance)
         if differs_in_style(labels, hypotheses):
             labels = in_model_style(labels, hypotheses)
         styled += [replace(u, text=label) for u, label in zip(group, labels, strict=True)]

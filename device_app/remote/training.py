@@ -16,7 +16,7 @@ from device_app.data.store import Store
 from device_app.execution import ExecutionContext
 from device_app.models.bundles import find_bundle
 from device_app.models.ledger import Ledger
-from device_app.recognition.transcriber import Transcriber
+from device_app.recognition.recordings.utterances import UtteranceTranscriber
 from device_app.remote.client import HostClient
 from device_app.remote.jobs import ARCHIVE, VECTOR, Job, pack_job
 from device_app.remote.signatures import check_content, verify_document
@@ -211,7 +211,7 @@ def finish(
     with ledger.changing():
         if not ledger.has_edit_of(vector_of_edit(ledger, result.vector, domain)):
             if test_sets is None or test_sets.version != ledger.current.id:
-                transcriber = Transcriber(ledger.bundle(ledger.current), threads=context.threads)
+                transcriber = UtteranceTranscriber(ledger.bundle(ledger.current), context.threads)
                 held_out = held_out_utterances(store, domain)
                 test_sets = build_test_sets(store, ledger, domain, held_out, transcriber, context.reporter)
             outcome = conclude(store, ledger, job.settings, test_sets, result, context)

@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.manifest import read_manifest
 from device_app.data.utterance import Utterance
 from device_app.evaluation.orthography import differs_in_style, in_model_style
-from device_app.recognition.transcriber import Transcriber
+from device_app.recognition.recordings.utterances import UtteranceTranscriber
 from editing.errors import BadInputError
 from editing.files import write_atomically
 from export.bundle import Bundle
@@ -108,8 +107,7 @@ class TrainingExamples:
 
     def _prepared(self, utterances: Sequence[Utterance]) -> list[tuple[str, int, int, str]]:
         """Of each utterance with speech: its file, its first sample and the one after its last, and its text."""
-        transcriber = Transcriber(self._bundle, threads=self._threads)
-        hypotheses = [transcriber.transcribe(one.read(), SAMPLE_RATE).text for one in utterances]
+        hypotheses = UtteranceTranscriber(self._bundle, self._threads).texts(utterances)
         texts = [one.transcript for one in utterances]
         if differs_in_style(texts, hypotheses):
             texts = in_model_style(texts, hypotheses)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from device_app.audio.samples import SAMPLE_RATE, Samples
 from device_app.data.utterance import Utterance
 from device_app.evaluation.error_rates import basic, error_counts
 from device_app.models.baking import temporarily_baked
-from device_app.recognition.transcriber import Transcriber
+from device_app.recognition.recordings.utterances import UtteranceTranscriber
 from editing.method import Tensors
 from export.bundle import Bundle
 from trainer.lifelong.method import Mixture, StepResult
@@ -30,7 +30,7 @@ class Scorer:
         Args:
             bundle: its graphs are baked with the weights.
             domains: by name.
-            threads: for the recogniser.
+            threads: utterances that are transcribed at a time.
         """
         self._bundle, self._domains, self._threads = bundle, domains, threads
 
@@ -40,12 +40,14 @@ class Scorer:
         Raises:
             BadAudioError: a recording cannot be read.
         """
-        audio = {_audio_key(one): one.read() for name in names for one in self._domains[name].test}
+        tested = (one for name in names for one in self._domains[name].test)
+        utterances = {_audio_key(one): replace(one, samples=one.read()) for one in tested}
         hypotheses: dict[AudioKey, str] = {}
-        for weights, keys in _models(result, audio):
+        for weights, keys in _models(result, utterances):
             with temporarily_baked(self._bundle, weights) as folder:
-                transcriber = Transcriber(self._bundle, threads=self._threads, folder=folder)
-                hypotheses |= {key: transcriber.transcribe(audio[key], SAMPLE_RATE).text for key in keys}
+                transcriber = UtteranceTranscriber(self._bundle, self._threads, folder=folder)
+                texts = transcriber.texts([utterances[key] for key in keys])
+                hypotheses |= dict(zip(keys, texts, strict=True))
         found: dict[str, WordErrors] = {}
         for name in names:
             test = self._domains[name].test
@@ -59,17 +61,19 @@ def _audio_key(utterance: Utterance) -> AudioKey:
     return utterance.file, utterance.start, utterance.end
 
 
-def _models(result: StepResult, audio: Mapping[AudioKey, Samples]) -> Iterator[tuple[Tensors, Sequence[AudioKey]]]:
+def _models(
+    result: StepResult, utterances: Mapping[AudioKey, Utterance]
+) -> Iterator[tuple[Tensors, Sequence[AudioKey]]]:
     """Yields the weights of each model and the utterances to transcribe with it.
 
     The shares of a mixture are rounded to tenths, so that several utterances can share a model.
     """
     if not isinstance(result, Mixture):
-        yield result, list(audio)
+        yield result, list(utterances)
         return
     groups: dict[tuple[float, ...], list[AudioKey]] = {}
-    for key, samples in audio.items():
-        groups.setdefault(in_tenths(result.route(samples)), []).append(key)
+    for key, one in utterances.items():
+        groups.setdefault(in_tenths(result.route(one.read())), []).append(key)
     for shares, keys in groups.items():
         yield result.weights(shares), keys
 

@@ -15,7 +15,7 @@ from device_app.data.names import GUARD_SET
 from device_app.data.store import Store
 from device_app.execution import ExecutionContext
 from device_app.models.ledger import Ledger, Version
-from device_app.recognition.transcriber import Transcriber
+from device_app.recognition.recordings.utterances import UtteranceTranscriber
 
 EXAMPLES = 5  # of each domain
 
@@ -78,7 +78,7 @@ def measure_history(store: Store, ledger: Ledger, context: ExecutionContext) -> 
     sets = {domain: found for domain in domains if (found := test_set(store, domain, ledger.base.language))}
     measured = []
     for version in versions:
-        transcriber = Transcriber(ledger.bundle(version), threads=context.threads)
+        transcriber = UtteranceTranscriber(ledger.bundle(version), context.threads)
         hypotheses = transcribe_texts(transcriber, sets, context.reporter, f"transcribing with version {version.id}")
         # Recorded also where the test set has grown meanwhile, so that all figures are of the same test sets.
         changed = {domain: one.wer for domain, one in hypotheses.items() if version.wer.get(domain) != one.wer}

@@ -82,7 +82,7 @@ def test_a_domain_without_test_recordings_is_not_measured(monkeypatch):
     built = []
     monkeypatch.setattr(history, "general_speech", lambda _store, _language: [])
     monkeypatch.setattr(history, "test_set", lambda _store, domain, _language: built.append(domain) or [kept])
-    monkeypatch.setattr(history, "Transcriber", lambda bundle, **_more: bundle)
+    monkeypatch.setattr(history, "UtteranceTranscriber", lambda bundle, *_more: bundle)
     monkeypatch.setattr(history, "clean_up", lambda _ledger: None)
     measured = {domain: Hypotheses(["one"], ["two"]) for domain in recordings}
     monkeypatch.setattr(

@@ -11,8 +11,16 @@ from device_app.data.importing import import_utterances
 from device_app.data.names import GUARD_SET
 from device_app.data.store import Store
 from device_app.data.utterance import Utterance
+from device_app.models.bundles import embedded_bundle
 from device_app.paths import RECORDINGS
+from device_app.recognition.recordings.utterances import UtteranceTranscriber
+from device_app.recognition.transcriber import Transcriber
 from device_app.reporter import SilentReporter
+
+
+@pytest.fixture(scope="module")
+def transcriber():
+    return UtteranceTranscriber(embedded_bundle())
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +40,7 @@ def test_the_new_domain_is_a_test_set_unless_held_out_is_none(own_home, ledger, 
 def test_the_active_version_transcribes_the_bundled_guard_set_once(own_home, ledger, transcriber, monkeypatch):
     with Store() as store, ledger.changing():
         first = build_test_sets(store, ledger, "anna", None, transcriber, SilentReporter())
-        monkeypatch.setattr(transcriber, "transcribe", lambda *_arguments: pytest.fail("transcribed again"))
+        monkeypatch.setattr(Transcriber, "transcribe", lambda *_arguments: pytest.fail("transcribed again"))
         again = build_test_sets(store, ledger, "anna", None, transcriber, SilentReporter())
     assert again.before == first.before
     assert (

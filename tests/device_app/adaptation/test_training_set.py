@@ -34,14 +34,14 @@ def prepare(ledger, monkeypatch):
         def __init__(self, *_arguments, **_options):
             pass
 
-        def transcribe(self, _audio, _rate):
-            return SimpleNamespace(text="Good day.")
+        def texts(self, utterances, _advance):
+            return ["Good day."] * len(utterances)
 
     def measured(_store, _ledger, domain, held_out, *_more):
         texts = [one.transcript for one in held_out]
         return SimpleNamespace(before={domain: Hypotheses(texts, ["Good."] * len(texts))})
 
-    monkeypatch.setattr(training_set, "Transcriber", FakeTranscriber)
+    monkeypatch.setattr(training_set, "UtteranceTranscriber", FakeTranscriber)
     monkeypatch.setattr(training_set, "build_test_sets", measured)
     monkeypatch.setattr(training_set, "check_labels", lambda *_arguments: None)
 

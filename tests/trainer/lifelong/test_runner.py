@@ -82,8 +82,8 @@ def test_a_run_fills_the_matrix_and_a_second_run_computes_nothing(experiment, tm
     results = write_results(experiment, tmp_path)
     assert results["methods"].keys() == {"fine-tuning", "ties"}
     monkeypatch.setattr(runner, "finetune", None)
-    monkeypatch.setattr(preparation, "Transcriber", None)
-    monkeypatch.setattr(scoring, "Transcriber", None)
+    monkeypatch.setattr(preparation, "UtteranceTranscriber", None)
+    monkeypatch.setattr(scoring, "UtteranceTranscriber", None)
     run(experiment, tmp_path, silent, 2)
     more = replace(experiment, methods=[*experiment.methods, "joint"])
     with pytest.raises(TypeError):  # a method may be added, and only it runs

@@ -17,7 +17,7 @@ from device_app.data.names import GUARD_SET
 from device_app.data.utterance import Utterance
 from device_app.evaluation.error_rates import basic
 from device_app.execution import ExecutionContext
-from device_app.recognition.transcriber import Transcriber
+from device_app.recognition.recordings.utterances import UtteranceTranscriber
 from device_app.remote.fleet import PULL_LAMBDA
 from editing.errors import BadInputError
 from editing.method import Tensors
@@ -53,7 +53,7 @@ class Scorer:
         sets = {GUARD_SET: guard, GROUP_SPEECH: group_speech}
         self.sets = {name: utterances for name, utterances in sets.items() if utterances}
         self._base, self._theta, self._merge, self._context = base, theta, merge, context
-        transcriber = Transcriber(base, threads=context.threads)
+        transcriber = UtteranceTranscriber(base, context.threads)
         self.before: BySet = transcribe_sets(transcriber, self.sets, context.reporter, "transcribing with the base")
 
     def merged(self, vectors: Mapping[str, TaskVector]) -> Tensors:
