@@ -118,7 +118,9 @@ def decide(
     """
     bundle = ledger.bundle(version)
     label = "transcribing with the new version"
-    after = transcribe_sets_with(bundle.weights(), bundle, test_sets.sets, context, label, test_sets.before)
+    # A version that becomes active is measured on everything, because the next ones are compared with it.
+    tolerance = None if gate.force else gate.tolerance
+    after = transcribe_sets_with(bundle.weights(), bundle, test_sets.sets, context, label, test_sets.before, tolerance)
     new_domain = domain if gate.requires_gain and domain in test_sets.sets else None
     verdict = judge(test_sets.before, after, new_domain, gate.tolerance, gate.may_get_worse)
     outcome = Outcome(edit, version, verdict, gate)

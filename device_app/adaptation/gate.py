@@ -35,6 +35,8 @@ MAX_LOSS_RISE = 0.06
 # "uncertain gain": it falls, but by too little for so few utterances; "regression": other speech gets worse.
 Rejection = Literal["nothing to gain", "no gain", "regression", "uncertain gain"]
 CONFIDENCE = 0.8  # fraction of the resamples that must agree for a regression or an improvement to count
+# The same for a regression after part of a test set: high, because there are several looks at the same utterances.
+EARLY_CONFIDENCE = 0.995
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ class Change:
 
     def output_changes(self, tolerance: float) -> str:
         """The changes of the outputs beyond the limits for this tolerance, in words; empty if there are none."""
-        factor = max(1.0, tolerance / DEFAULT_TOLERANCE)  # the limits grow with a tolerance above the default
+        factor = limit_factor(tolerance)
         measured = (
             ("they diverge by", self.divergence, MAX_DIVERGENCE),
             ("the loss of the right words rises by", self.loss_rise, MAX_LOSS_RISE),
@@ -209,6 +211,33 @@ def compare(before: Hypotheses, after: Hypotheses) -> Change:
     )
 
 
+def is_early_regression(before: Hypotheses, after: Hypotheses, tolerance: float) -> bool:
+    """Whether so few utterances show already that a version is a regression, so that the others need not be measured.
+
+    A sequential test: the bounds at `EARLY_CONFIDENCE` of all three criteria of `Change.is_regression`, where each is
+    measured, are computed by a bootstrap over these utterances.
+
+    Args:
+        before, after: hypotheses of the two versions for the first utterances of a test set.
+        tolerance: how much the WER may rise, a fraction.
+    """
+    words = before.counts[:, 1]
+    factor = limit_factor(tolerance)
+    rises = [(after.counts[:, 0] - before.counts[:, 0], tolerance)]
+    if after.divergences:
+        rises.append((np.array(after.divergences), factor * MAX_DIVERGENCE))
+    if before.losses and after.losses:
+        rises.append((np.array(after.losses) - np.array(before.losses), factor * MAX_LOSS_RISE))
+    picks = resamples(len(words))
+    of_words = np.maximum(1, words[picks].sum(axis=1))
+    return any(np.quantile(rise[picks].sum(axis=1) / of_words, 1 - EARLY_CONFIDENCE) > limit for rise, limit in rises)
+
+
+def limit_factor(tolerance: float) -> float:
+    """The factor of the limits of the outputs, which grow with a tolerance above the default."""
+    return max(1.0, tolerance / DEFAULT_TOLERANCE)
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Whether a version may become active.
@@ -253,12 +282,13 @@ def judge(
     """Compares two versions on every domain and on the guard set.
 
     Args:
-        before, after: hypotheses of the two versions, by domain, including `GUARD_SET`.
+        before, after: hypotheses of the two versions, by domain, including `GUARD_SET`. Those of `after` may be of the
+            first utterances of a set only.
         new_domain: the domain whose WER must fall; None if no gain is required (a revert, a merge).
         tolerance: how much the WER of any other domain may rise, a fraction.
         may_get_worse: domains that are no regressions, as in `GatePolicy`.
     """
-    changes = {domain: compare(before[domain], after[domain]) for domain in after}
+    changes = {domain: compare(before[domain].first(len(now.references)), now) for domain, now in after.items()}
     reasons = []
     lack_of_gain: Rejection | None = None
     if new_domain is not None:

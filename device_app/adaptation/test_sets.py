@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from device_app.adaptation.divergence import TopOutputs
-from device_app.adaptation.gate import Hypotheses
+from device_app.adaptation.gate import Hypotheses, is_early_regression
 from device_app.adaptation.guard_set import guard_set
 from device_app.adaptation.guard_set.cache import read_cached, write_cached
 from device_app.adaptation.guard_set.own import own_recordings
@@ -24,6 +24,8 @@ from device_app.reporter import Reporter
 from editing.method import Tensors
 from editing.task_vector import apply
 from export.bundle import Bundle
+
+GUARD_SET_PART = 24  # utterances; after each part, the rest is left out if the answer is known
 
 
 @dataclass(frozen=True)
@@ -124,10 +126,12 @@ def transcribe_sets(
     reporter: Reporter,
     label: str,
     before: Mapping[str, Hypotheses] | None = None,
+    tolerance: float | None = None,
 ) -> dict[str, Hypotheses]:
     """Transcribes each set of utterances; returns the hypotheses by domain.
 
-    Those of the guard set have the model's outputs too.
+    Those of the guard set have the model's outputs too, and are of its first utterances only if these show a
+    regression already.
 
     Args:
         transcriber: the transcriber of the version to measure.
@@ -136,12 +140,35 @@ def transcribe_sets(
         label: text beside the progress bar.
         before: the hypotheses of the version to compare with, for the same sets. The divergence from that version is
             measured on the guard set.
+        tolerance: how much its WER may rise, a fraction; None measures all of the guard set.
     """
-    found = transcribe_texts(transcriber, sets, reporter, label)
-    if GUARD_SET in sets:
-        reference = () if before is None else before[GUARD_SET].outputs
-        with reporter.progress(f"{label}: outputs for general speech", len(sets[GUARD_SET])) as advance:
-            found[GUARD_SET] = with_outputs(found[GUARD_SET], transcriber, sets[GUARD_SET], reference, advance)
+    with reporter.progress(label, sum(map(len, sets.values())) + len(sets.get(GUARD_SET, ()))) as advance:
+        domains = {name: utterances for name, utterances in sets.items() if name != GUARD_SET}
+        found = {name: _texts(transcriber, utterances, advance) for name, utterances in domains.items()}
+        if GUARD_SET in sets:
+            old = None if before is None else before[GUARD_SET]
+            found[GUARD_SET] = _general_speech(transcriber, sets[GUARD_SET], old, tolerance, advance)
+    return found
+
+
+def _general_speech(
+    transcriber: UtteranceTranscriber,
+    utterances: Sequence[Utterance],
+    before: Hypotheses | None,
+    tolerance: float | None,
+    advance: Callable[[float], None],
+) -> Hypotheses:
+    """Hypotheses and outputs, part by part; arguments as for `transcribe_sets`."""
+    found = Hypotheses([], [])
+    for start in range(0, len(utterances), GUARD_SET_PART):
+        part = utterances[start : start + GUARD_SET_PART]
+        texts = _texts(transcriber, part, advance)
+        outputs = () if before is None else before.outputs[start : start + GUARD_SET_PART]
+        found = found.followed_by(with_outputs(texts, transcriber, part, outputs, advance))
+        if (before is not None and tolerance is not None) and is_early_regression(
+            before.first(len(found.references)), found, tolerance
+        ):
+            break
     return found
 
 
@@ -149,12 +176,14 @@ def transcribe_texts(
     transcriber: UtteranceTranscriber, sets: Mapping[str, Sequence[Utterance]], reporter: Reporter, label: str
 ) -> dict[str, Hypotheses]:
     """As `transcribe_sets`, but without the model's outputs, where only error rates are needed."""
-    found = {}
     with reporter.progress(label, sum(map(len, sets.values()))) as advance:
-        for domain, utterances in sets.items():
-            hypotheses = transcriber.texts(utterances, advance)
-            found[domain] = Hypotheses([one.transcript for one in utterances], hypotheses)
-    return found
+        return {domain: _texts(transcriber, utterances, advance) for domain, utterances in sets.items()}
+
+
+def _texts(
+    transcriber: UtteranceTranscriber, utterances: Sequence[Utterance], advance: Callable[[float], None]
+) -> Hypotheses:
+    return Hypotheses([one.transcript for one in utterances], transcriber.texts(utterances, advance))
 
 
 def with_outputs(
@@ -196,13 +225,14 @@ def transcribe_sets_with(
     context: ExecutionContext,
     label: str,
     before: Mapping[str, Hypotheses],
+    tolerance: float | None = None,
 ) -> dict[str, Hypotheses]:
     """Transcribes each set of utterances with other weights of a bundle, baked temporarily to int8 files.
 
     Args:
         weights: all weights of the version to measure, by name.
         bundle: the bundle whose graphs get the weights.
-        sets, label, before: as for `transcribe_sets`.
+        sets, label, before, tolerance: as for `transcribe_sets`.
         context: threads and reporter.
 
     Raises:
@@ -210,7 +240,7 @@ def transcribe_sets_with(
     """
     with temporarily_baked(bundle, weights) as folder:
         transcriber = UtteranceTranscriber(bundle, context.threads, folder=folder)
-        return transcribe_sets(transcriber, sets, context.reporter, label, before)
+        return transcribe_sets(transcriber, sets, context.reporter, label, before, tolerance)
 
 
 def scaled_sum(theta: Tensors, merged: Tensors, lam: float) -> Tensors:

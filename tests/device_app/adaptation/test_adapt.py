@@ -157,7 +157,10 @@ def test_a_dry_run_changes_nothing(run, add_codes, ledger):
 
 
 @pytest.mark.slow
-def test_a_harmful_adaptation_is_rejected_with_the_reason_and_can_be_forced(run, add_codes, ledger, bundle, finetuned):
+def test_a_harmful_adaptation_is_rejected_with_the_reason_and_can_be_forced(
+    run, add_codes, ledger, bundle, finetuned, monkeypatch
+):
+    monkeypatch.setattr(test_sets, "GUARD_SET_PART", 2)
     add_codes("codes", 30, held_out=10)
 
     def ruin(training_set):
@@ -174,8 +177,12 @@ def test_a_harmful_adaptation_is_rejected_with_the_reason_and_can_be_forced(run,
     assert edited(bundle) is bundle
     assert ledger.edit(1).reasons == list(outcome.verdict.reasons)
     assert not baked_folder(ledger.bundle(outcome.version)).exists()
-    assert run(AdaptationSettings("codes", gate=GatePolicy(force=True)), ruin).promoted
+    assert outcome.verdict.changes[GUARD_SET].utterances == 2  # the first part showed the harm
+    forced = run(AdaptationSettings("codes", gate=GatePolicy(force=True)), ruin)
+    assert forced.promoted
     assert ledger.is_applied(2)
+    # Of all: the next edit is compared with it.
+    assert forced.verdict.changes[GUARD_SET].utterances == len(test_sets.guard_set())
 
 
 @pytest.mark.slow

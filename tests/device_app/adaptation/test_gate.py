@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from device_app.adaptation.gate import MAX_DIVERGENCE, MAX_LOSS_RISE, Hypotheses, compare, judge
+from device_app.adaptation.gate import MAX_DIVERGENCE, MAX_LOSS_RISE, Hypotheses, compare, is_early_regression, judge
 from device_app.data.names import GUARD_SET
 
 REFERENCES = [
@@ -152,6 +152,36 @@ def test_where_the_loss_is_measured_words_count_only_if_the_confidence_interval_
     before = {GUARD_SET: with_loss(CORRECT, 0.5)}
     assert judge(before, {GUARD_SET: with_loss(wrong(0, 1, 2), 0.5)}, None, 0.03).passes
     assert not judge(before, {GUARD_SET: with_loss(wrong(0, 1, 2, 3, 4, 5), 0.5)}, None, 0.03).passes
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (CORRECT, wrong(*range(8)), True),
+        (CORRECT, wrong(0, 1), False),  # too few to be certain
+        (CORRECT, diverged(1.1 * MAX_DIVERGENCE), True),  # the same in all utterances
+        (CORRECT, diverged(0.9 * MAX_DIVERGENCE), False),
+        (with_loss(CORRECT, 0.5), with_loss(CORRECT, 0.5 + 1.1 * MAX_LOSS_RISE), True),
+        (with_loss(CORRECT, 0.5), with_loss(CORRECT, 0.5 + 0.9 * MAX_LOSS_RISE), False),
+        (with_loss(CORRECT, 0.5), CORRECT, False),  # without the loss afterwards
+        (wrong(*range(8)), CORRECT, False),
+    ],
+)
+def test_the_first_utterances_are_enough_where_they_surely_show_a_regression(before, after, expected):
+    assert is_early_regression(before, after, 0.01) is expected
+    assert not is_early_regression(before, after, 0.5)
+
+
+def test_a_divergence_in_one_utterance_of_many_is_not_certain_after_a_part():
+    one = replace(CORRECT, divergences=[60 * MAX_DIVERGENCE, *[0.0] * (len(REFERENCES) - 1)])
+    assert compare(CORRECT, one).is_regression(0.01)
+    assert not is_early_regression(CORRECT, one, 0.01)
+
+
+def test_a_verdict_may_be_about_the_first_utterances_of_a_set():
+    verdict = judge(UNCHANGED, {GUARD_SET: wrong(*range(8)).first(3)}, None, 0.01)
+    assert verdict.changes[GUARD_SET].utterances == 3
+    assert verdict.worse == [GUARD_SET]
 
 
 def test_hypotheses_of_two_sets_are_joined_and_divided():

@@ -60,6 +60,24 @@ def test_own_recordings_of_the_guard_set_follow_the_bundled_ones(own_home, ledge
         assert len(found.bundled_guard_set) == 1
 
 
+@pytest.mark.parametrize(
+    ("tolerance", "is_regression", "measured"), [(0.01, True, 2), (0.01, False, 3), (None, True, 3)]
+)
+def test_the_rest_of_the_guard_set_is_left_out_once_a_part_shows_a_regression(
+    monkeypatch, transcriber, tolerance, is_regression, measured
+):
+    monkeypatch.setattr(test_sets, "GUARD_SET_PART", 2)
+    monkeypatch.setattr(test_sets, "is_early_regression", lambda *_arguments: is_regression)
+    sets = {GUARD_SET: guard_set()[:3], "anna": guard_set()[3:5]}
+    before = transcribe_sets(transcriber, sets, SilentReporter(), "")
+    after = transcribe_sets(transcriber, sets, SilentReporter(), "", before, tolerance)
+    assert {name: len(one.hypotheses) for name, one in after.items()} == {"anna": 2, GUARD_SET: measured}
+    assert (
+        len(after[GUARD_SET].outputs) == len(after[GUARD_SET].divergences) == len(after[GUARD_SET].losses) == measured
+    )
+    assert after[GUARD_SET].hypotheses == before[GUARD_SET].hypotheses[:measured]
+
+
 def test_a_version_does_not_diverge_from_itself(own_home, ledger, transcriber):
     with Store() as store:
         sets = build_test_sets(store, ledger, "anna", None, transcriber, SilentReporter())

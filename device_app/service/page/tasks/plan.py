@@ -22,7 +22,6 @@ STEPS = (
     ("transcribing with the new version", "checking corrected words"),
 )
 FINETUNING = 2
-SECOND_HALF = ": outputs for general speech"  # of a test
 SOON_S = 10.0  # after which the progress tells more than the expectation
 
 
@@ -70,8 +69,6 @@ class Plan:
         if place is None:
             return None
         fraction = min(1.0, done / total) if total > 0 else 0.0
-        if place != FINETUNING and "transcribing with" in step:  # in two halves
-            fraction = fraction / 2 + (0.5 if SECOND_HALF in step else 0.0)
         after_s = sum(self.steps[place + 1 :])
         if place == FINETUNING and step_left_s is not None and fraction < 1:
             pace = max(1.0, step_left_s / ((1 - fraction) * self.steps[place])) if self.steps[place] else 1.0

@@ -31,8 +31,9 @@ def test_before_anything_was_done_it_is_what_was_expected(plan):
 
 def test_slow_first_steps_make_the_rest_slow_too(plan, clock):
     clock(150)
-    half = "transcribing with the active version: outputs for general speech"
-    assert plan.left_s(half, 0, 72, None) == pytest.approx(5 * (30 + 30 + 300 + 60))  # 150 s for half of 60 s
+    assert plan.left_s("transcribing with the active version", 75, 150, None) == pytest.approx(
+        5 * (30 + 30 + 300 + 60)
+    )  # 150 s for half of 60 s
     clock(150)
     assert plan.left_s("transcribing the training set", 0, 10, None) == pytest.approx(5 * 390)
 
