@@ -232,11 +232,12 @@ def load_vectors(ledger: Ledger, names: Sequence[str]) -> dict[str, TaskVector]:
         The vectors by the name to use in error messages.
 
     Raises:
-        BadInputError: an edit or a file is named twice, or there is no such edit.
+        BadInputError: an edit, a file or a task vector of two edits is named twice, or there is no such edit.
         WrongBaseError, TaskVectorError: a file is not a task vector of this model.
     """
     found: dict[str, TaskVector] = {}
     seen: dict[object, str] = {}
+    owners: dict[str, str] = {}  # the edit, as it was named, by the task vector
     for name in names:
         source = int(name) if name.isdecimal() else Path(name).resolve()
         if source in seen:
@@ -244,6 +245,10 @@ def load_vectors(ledger: Ledger, names: Sequence[str]) -> dict[str, TaskVector]:
         seen[source] = name
         if isinstance(source, int):
             vectors = ledger.edit(source).vectors
+            if shared := next((owners[digest] for digest in vectors if digest in owners), None):
+                what = f"edits {shared} and {name} have the same task vector"
+                raise BadInputError(f"{what}, which would be merged twice; name one of them")
+            owners |= dict.fromkeys(vectors, name)
             labels = (
                 [f"edit {name}"] if len(vectors) == 1 else [f"edit {name}, vector {i + 1}" for i in range(len(vectors))]
             )

@@ -65,6 +65,11 @@ def _show(found: Plan) -> None:
             f"! Edit {edit.id} ({edit.domain}) stays, but may have been trained on top of these, or on their "
             "recordings (--replay); 'forget' its domain too, or adapt it again."
         )
+    for edit in _all(found.no_longer_used):
+        options.tell(
+            f"! Edit {edit.id} ({edit.domain}) stays, but the model has it only as a part of a merge that goes. "
+            "'asr-edge reweight' with its new number in 'asr-edge log' adds it again."
+        )
     if found.selection.speaker is not None and _count(found.edits):
         options.tell("! Recordings of other speakers stay; 'asr-edge adapt' trains their domains again.")
     if _count(found.edits):
@@ -79,15 +84,21 @@ def _record(found: Plan, *, is_done: bool) -> dict[str, object]:
         "done": is_done,
         "recordings": len(found.recordings),
         "edits": [{"base": folder.name, **asdict(edit)} for folder, edits in found.edits.items() for edit in edits],
-        "dependent": [
-            {"base": folder.name, "id": edit.id, "domains": list(edit.domains)}
-            for folder, edits in found.dependent.items()
-            for edit in edits
-        ],
+        "dependent": _named(found.dependent),
+        "no_longer_used": _named(found.no_longer_used),
         "terms": found.terms,
         "replacements": found.replacements,
         "untouched": list(found.untouched),
     }
+
+
+def _named(edits: Mapping[Path, Sequence[Edit]]) -> list[dict[str, object]]:
+    """The numbers and domains of edits."""
+    return [
+        {"base": folder.name, "id": edit.id, "domains": list(edit.domains)}
+        for folder, of_model in edits.items()
+        for edit in of_model
+    ]
 
 
 def _all(edits: Mapping[Path, Sequence[Edit]]) -> list[Edit]:

@@ -59,7 +59,7 @@ def show(
     """Show one edit: what it was trained on, and its effect on WER."""
     ledger = open_ledger(model)
     found = ledger.edit(edit)
-    vectors = [ledger.vector(name) for name in found.vectors]
+    vectors, problems = _vectors(ledger, found)
     record = {
         **found.record(),
         "state": ledger.state(found),
@@ -67,6 +67,7 @@ def show(
         "task_vectors": [
             {**asdict(v.origin), "norm": v.norm, "nonzero": v.density, "layers": v.layers()} for v in vectors
         ],
+        "problems": problems,
     }
     if as_json:
         print_json(record)
@@ -81,9 +82,24 @@ def show(
         echo(f"  WER of {domain}: {effect.before[domain]:.1%} -> {after:.1%}")
     for step in _what_to_do(ledger, found):
         echo(f"  {step}")
+    for problem in problems:
+        echo(f"  ! {problem}")
     if details:
         for vector in vectors:
             _print_layers(vector)
+
+
+def _vectors(ledger: Ledger, edit: Edit) -> tuple[list[TaskVector], list[str]]:
+    """The task vectors of an edit, and what is wrong with those that cannot be read."""
+    from editing.errors import StorageError
+
+    vectors, problems = [], []
+    for name in edit.vectors:
+        try:
+            vectors.append(ledger.vector(name))
+        except StorageError as error:
+            problems.append(str(error))
+    return vectors, problems
 
 
 def _print_layers(vector: TaskVector) -> None:

@@ -53,6 +53,8 @@ class Plan:
         domains: the domains of which edits go.
         edits: edits that go, by the folder of their ledger.
         dependent: edits that stay although they may have been trained on top of one that goes, by the same folders.
+        no_longer_used: edits that stay, but that the active version has only as a part of a merge that goes, by the
+            same folders.
         untouched: known copies elsewhere, which stay, one line each.
         terms, replacements: how many entries of the list of terms go.
     """
@@ -62,6 +64,7 @@ class Plan:
     domains: Sequence[str]
     edits: Mapping[Path, Sequence[Edit]]
     dependent: Mapping[Path, Sequence[Edit]]
+    no_longer_used: Mapping[Path, Sequence[Edit]]
     untouched: Sequence[str]
     terms: int = 0
     replacements: int = 0
@@ -88,6 +91,7 @@ def plan(store: Store, selection: Selection) -> Plan:
     }
     _refuse_running_jobs(store, selection, recordings, edits)
     dependent = {folder: ledgers.trained_later(record, edits[folder]) for folder, record in records.items()}
+    no_longer_used = {folder: ledgers.merged_into(record, edits[folder]) for folder, record in records.items()}
     listed = stored_terms() if selection.everything else TermList()
     return Plan(
         selection,
@@ -95,6 +99,7 @@ def plan(store: Store, selection: Selection) -> Plan:
         domains,
         edits,
         dependent,
+        no_longer_used,
         [*_untouched(), *_other_recordings(store, selection)],
         len(listed.terms),
         len(listed.replacements),

@@ -9,10 +9,10 @@ from editing.errors import BadInputError
 
 
 class Ledger:
-    """Edit 1 has one vector, edit 2 two; a file is its own name."""
+    """Edit 1 has one vector, edit 2 two, edit 3 is a merge of edit 1 and another; a file is its own name."""
 
     def edit(self, identity):
-        return SimpleNamespace(vectors=["a"] if identity == 1 else ["b", "c"])
+        return SimpleNamespace(vectors={1: ["a"], 2: ["b", "c"], 3: ["a", "d"]}[identity])
 
     def vector(self, name):
         return f"vector {name}"
@@ -36,6 +36,7 @@ def test_an_edit_of_several_vectors_gives_all_of_them():
     ("names", "message"),
     [
         (["1", "2", "1"], "1 is given twice"),
+        (["3", "1"], "edits 3 and 1 have the same task vector, which would be merged twice; name one of them"),
         (["a.safetensors", "a.safetensors"], "a.safetensors is given twice"),
         (["a.safetensors", "./a.safetensors"], "./a.safetensors is given twice, also as a.safetensors"),
     ],

@@ -279,6 +279,16 @@ def test_show_describes_one_edit(home_adapted):
     assert record["state"] == "active"
 
 
+def test_show_tells_what_the_ledger_knows_of_an_edit_whose_task_vector_is_missing(home_adapted):
+    now = ledger()
+    now.vector_path(now.edit(1).vectors[0]).unlink()
+    shown = call("show", 1, "--details", "--model", "tiny").stdout
+    assert "  WER of codes: " in shown
+    assert re.search(r"  ! .*: is missing; 'asr-edge doctor'", shown)
+    record = json.loads(call("show", 1, "--model", "tiny", "--json").stdout)
+    assert (record["task_vectors"], len(record["problems"])) == ([], 1)
+
+
 def test_report_gives_the_matrix_and_a_picture(home_adapted, tmp_path):
     pytest.importorskip("matplotlib")
     done = call("report", "--model", "tiny", "--picture", tmp_path / "matrix.svg")

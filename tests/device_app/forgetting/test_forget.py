@@ -85,7 +85,9 @@ def test_a_merge_of_the_vector_goes_too(filled_home):
         vectors = [ledger.edit(1).vectors[0], ledger.edit(2).vectors[0]]
         edit = Edit(3, "merge", ["kitchen", "garden"], vectors, "ties", SETTINGS)
         ledger.promote(ledger.with_edit(edit, replaced=[1, 2]), edit)
-    assert edits(forgotten(domain="kitchen")) == ["kitchen", "kitchen + garden"]
+    found = forgotten(domain="kitchen")
+    assert edits(found) == ["kitchen", "kitchen + garden"]
+    assert [edit.id for of_model in found.no_longer_used.values() for edit in of_model] == [2]
     ledger = Ledger(embedded_bundle())
     assert ([edit.domain for edit in ledger.edits], ledger.current.id) == (["garden"], 0)
     assert traces(filled_home, "kitchen") == []
