@@ -14,7 +14,7 @@ from editing.errors import TrainingError
 
 # Freed memory is returned to the system only above this resident size, or above a quarter of the machine's memory if
 # that is less: page faults for returned memory take a third of an update of a small conformer.
-MAX_RESIDENT_BYTES = 2.0e9
+MAX_RESIDENT_BYTES = 1.8e9
 
 
 def return_freed_memory() -> None:
@@ -29,7 +29,7 @@ def return_freed_memory() -> None:
 
 
 def limit_resident_memory() -> None:
-    """Returns freed memory to the system if the resident memory exceeds 2 GB or a quarter of the machine's memory."""
+    """Returns freed memory to the system if the resident memory exceeds 1.8 GB or a quarter of the machine's memory."""
     if psutil.Process().memory_info().rss > _max_resident_bytes():
         return_freed_memory()
 
