@@ -99,11 +99,12 @@ def status(store: Store, ledger: Ledger) -> Status:
     """
     domains = [domain_status(store, ledger, domain) for domain in store.domains() if domain != GUARD_SET]
     applied = [edit for edit in ledger.edits if ledger.is_applied(edit.id)]
+    before = next((edit.before[GUARD_SET] for edit in _used(ledger) if GUARD_SET in edit.before), None)
     interrupted = interrupted_domains(ledger)
     missing_audio = str(store.audio_folder) if store.is_audio_missing() else None
     return Status(
         domains=domains,
-        general_before=next((e.before[GUARD_SET] for e in applied if GUARD_SET in e.before), None),
+        general_before=ledger.versions[0].wer.get(GUARD_SET, before) if applied else None,
         general_now=ledger.current.wer.get(GUARD_SET),
         edits=[edit.id for edit in applied],
         next=next_steps(domains, interrupted) if missing_audio is None else [FIND_RECORDINGS],
@@ -180,7 +181,7 @@ def domain_status(store: Store, ledger: Ledger, domain: str) -> DomainStatus:
     (stats,) = store.stats(domain)
     labelled = [utterance for utterance in store.utterances(domain) if utterance.text is not None]
     adaptations = [edit for edit in ledger.edits if domain in edit.domains and edit.kind == "adapt"]
-    applied = [edit for edit in ledger.edits if domain in edit.domains and ledger.is_applied(edit.id)]
+    used = [edit for edit in _used(ledger) if domain in edit.domains]
     return DomainStatus(
         domain=domain,
         recordings=stats.utterances,
@@ -188,10 +189,15 @@ def domain_status(store: Store, ledger: Ledger, domain: str) -> DomainStatus:
         seconds=stats.seconds,
         new=len(labelled) if not adaptations else unused(labelled, adaptations[-1]),
         last_edit=ledger.state(adaptations[-1]) if adaptations else None,
-        wer_before=next((edit.before[domain] for edit in applied if domain in edit.before), None),
-        wer_now=ledger.current.wer.get(domain) if applied else None,
+        wer_before=next((edit.before[domain] for edit in used if domain in edit.before), None),
+        wer_now=ledger.current.wer.get(domain) if used else None,
         has_nothing_to_gain=has_nothing_to_gain(ledger, labelled),
     )
+
+
+def _used(ledger: Ledger) -> list[Edit]:
+    """The edits that the active version has, alone or as parts of a merge."""
+    return [edit for edit in ledger.edits if ledger.state(edit) in ("active", "merged")]
 
 
 def unused(labelled: Sequence[StoredUtterance], edit: Edit) -> int:

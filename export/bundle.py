@@ -169,7 +169,7 @@ class Bundle:
 
         self.check(TOKENIZER)
         try:
-            return Tokenizer.from_file(str(self.path(TOKENIZER)))
+            return Tokenizer.from_buffer(self.path(TOKENIZER).read_bytes())  # `from_file` takes UTF-8 paths only
         except Exception as error:  # tokenizers raises bare Exception
             raise BundleError(f"{self.folder}: the tokenizer is damaged ({one_line(str(error))})") from error
 

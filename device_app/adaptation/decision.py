@@ -21,6 +21,7 @@ from device_app.models.baking import baked, baked_folder
 from device_app.models.ledger import Edit, Ledger, Version
 from device_app.recognition.recordings.utterances import UtteranceTranscriber
 from editing.errors import BadInputError, StorageError
+from editing.files import sha256
 from editing.methods import METHODS
 from editing.task_vector import TaskVector, training_size
 from export.bundle import PRECISIONS
@@ -125,11 +126,12 @@ def decide(
     verdict = judge(test_sets.before, after, new_domain, gate.tolerance, gate.may_get_worse)
     outcome = Outcome(edit, version, verdict, gate)
     if edit is not None:
-        changes = verdict.changes.items()
+        # Without those of a part: later ones, of the whole set, must not be compared with them.
+        changes = {name: change for name, change in verdict.changes.items() if not change.is_partial}
         edit = replace(
             edit,
-            before={name: change.before for name, change in changes},
-            after={name: change.after for name, change in changes},
+            before={name: change.before for name, change in changes.items()},
+            after={name: change.after for name, change in changes.items()},
             reasons=() if outcome.is_accepted else verdict.reasons,
             rejection=None if outcome.is_accepted else verdict.rejection,
             held_out=sum(verdict.changes[name].utterances for name in edit.domains if name in verdict.changes),
@@ -201,7 +203,8 @@ def merge_vectors(
 
     Raises:
         WrongBaseError, TaskVectorError: a vector does not fit the model; nothing was changed.
-        BadInputError: the method does not exist, or cannot merge these vectors.
+        BadInputError: the method does not exist, or cannot merge these vectors; an active edit that is not replaced has
+            one of them.
     """
     settings = merge.with_defaults(len(vectors), ledger.base.shapes())
     ledger.check(vectors)
@@ -217,7 +220,11 @@ def merge_vectors(
         raise BadInputError(f"{merge.method}: {error}; nothing was changed") from error
     domains = list(dict.fromkeys(vector.origin.domain for vector in vectors.values()))
     edit = draft_edit(ledger, kind, domains, list(vectors.values()), merge.method, settings)
-    version = ledger.with_edit(edit, replaced)
+    try:
+        version = ledger.with_edit(edit, replaced)
+    except BadInputError:
+        ledger.quarantine_unreferenced()  # deletes the vectors that `draft_edit` has stored
+        raise
     return judge_draft(store, ledger, version, edit, domain, gate, context, [*domains, *also_checked])
 
 
@@ -237,18 +244,22 @@ def load_vectors(ledger: Ledger, names: Sequence[str]) -> dict[str, TaskVector]:
     """
     found: dict[str, TaskVector] = {}
     seen: dict[object, str] = {}
-    owners: dict[str, str] = {}  # the edit, as it was named, by the task vector
+    owners: dict[str, str] = {}  # the edit or file, as it was named, by the task vector
     for name in names:
         source = int(name) if name.isdecimal() else Path(name).resolve()
         if source in seen:
             raise BadInputError(f"{name} is given twice{'' if seen[source] == name else f', also as {seen[source]}'}")
         seen[source] = name
         if isinstance(source, int):
+            digests = ledger.edit(source).vectors
+        else:
+            digests = [sha256(source)] if source.is_file() else []
+        if shared := next((owners[digest] for digest in digests if digest in owners), None):
+            what = f"{shared} and {name} have the same task vector"
+            raise BadInputError(f"{what}, which would be merged twice; name one of them")
+        owners |= dict.fromkeys(digests, name)
+        if isinstance(source, int):
             vectors = ledger.edit(source).vectors
-            if shared := next((owners[digest] for digest in vectors if digest in owners), None):
-                what = f"edits {shared} and {name} have the same task vector"
-                raise BadInputError(f"{what}, which would be merged twice; name one of them")
-            owners |= dict.fromkeys(vectors, name)
             labels = (
                 [f"edit {name}"] if len(vectors) == 1 else [f"edit {name}, vector {i + 1}" for i in range(len(vectors))]
             )

@@ -113,7 +113,8 @@ class Change:
         surely_better: confidence in an improvement: the fraction of resamples in which the WER falls.
         harm: the rise in WER that is reached or exceeded in a fraction `CONFIDENCE` of the resamples; negative if it
             falls there.
-        utterances: size of the test set.
+        utterances: how many of the test set were compared: its first ones.
+        set_size: utterances in the test set.
         divergence: KL divergence of the outputs in nats per reference word; None if it was not measured.
         loss_rise: rise in the loss of the references in nats per word; None if it was not measured.
     """
@@ -125,6 +126,7 @@ class Change:
     surely_better: float
     harm: float
     utterances: int
+    set_size: int
     divergence: float | None = None
     loss_rise: float | None = None
 
@@ -132,6 +134,11 @@ class Change:
     def difference(self) -> float:
         """WER after minus WER before, a fraction."""
         return self.after - self.before
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether only a part of the test set was compared, because that showed a regression already."""
+        return self.utterances < self.set_size
 
     @property
     def is_sure(self) -> bool:
@@ -185,11 +192,13 @@ def compare(before: Hypotheses, after: Hypotheses) -> Change:
     Bisani & Ney 2004, doi 10.1109/ICASSP.2004.1326009.
 
     Args:
-        before, after: hypotheses of the two versions for the same utterances.
+        before, after: hypotheses of the two versions for the same utterances; those of `after` may be for the first
+            ones only.
 
     Raises:
         ValueError: the utterances differ.
     """
+    set_size, before = len(before.references), before.first(len(after.references))
     if list(before.references) != list(after.references):
         raise ValueError("the two versions did not transcribe the same utterances")
     old, new = before.counts, after.counts
@@ -206,6 +215,7 @@ def compare(before: Hypotheses, after: Hypotheses) -> Change:
         surely_better=float(np.mean(differences < 0)),
         harm=float(harm),
         utterances=count,
+        set_size=set_size,
         divergence=after.divergence,
         loss_rise=None if before.loss is None or after.loss is None else after.loss - before.loss,
     )
@@ -288,7 +298,7 @@ def judge(
         tolerance: how much the WER of any other domain may rise, a fraction.
         may_get_worse: domains that are no regressions, as in `GatePolicy`.
     """
-    changes = {domain: compare(before[domain].first(len(now.references)), now) for domain, now in after.items()}
+    changes = {domain: compare(before[domain], now) for domain, now in after.items()}
     reasons = []
     lack_of_gain: Rejection | None = None
     if new_domain is not None:
@@ -310,6 +320,8 @@ def judge(
     worse = regressions(changes, {new_domain, *may_get_worse}, tolerance)
     for domain, change in worse.items():
         what = "general speech" if domain == GUARD_SET else domain
+        if change.is_partial:
+            what += f", of which the first {change.utterances} of {change.set_size} recordings were enough to see it,"
         if change.sure_rise > tolerance:
             reasons.append(
                 f"{what} is recognised worse: WER {change.before:.1%} before, {change.after:.1%} after, "

@@ -165,9 +165,10 @@ def _general_speech(
         texts = _texts(transcriber, part, advance)
         outputs = () if before is None else before.outputs[start : start + GUARD_SET_PART]
         found = found.followed_by(with_outputs(texts, transcriber, part, outputs, advance))
-        if (before is not None and tolerance is not None) and is_early_regression(
-            before.first(len(found.references)), found, tolerance
-        ):
+        count = len(found.references)
+        if before is None or tolerance is None or count == len(utterances):
+            continue
+        if is_early_regression(before.first(count), found, tolerance):
             break
     return found
 

@@ -91,7 +91,7 @@ def prepare(
         f"{len(held_out)} of the {len(held_out) + len(training)} labelled utterances are held out, to measure the "
         f"result; {len(training)} are trained on."
         + (
-            f" With so few, only a large gain can be shown: {RECOMMENDED} are better."
+            " With so few held out, only a large gain can be shown; more recordings are better."
             if len(held_out) < FEW_HELD_OUT
             else ""
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from device_app.cli.judging import change_model, open_ledger
 from device_app.cli.printing import echo
 from device_app.cli.terminal.outcome import edits_in_words
 from editing.errors import StorageError
+
+if TYPE_CHECKING:
+    from device_app.models.ledger import Edit, Ledger
 
 Id = Annotated[
     int,
@@ -31,18 +34,24 @@ def revert(edit: Id, model: options.Model = None) -> None:
     with ledger.changing():
         version = decision.revert(ledger, edit)
         restored = restore_terms(ledger, options.tell)
-    reverted = ledger.edit(edit)
-    try:
-        for digest in reverted.vectors:
-            ledger.vector(digest)
+    restoring = "it cannot be restored without its task vector, which 'asr-edge doctor' looks for"
+    if _has_vectors(ledger, ledger.edit(edit)):
         restoring = f"'asr-edge reweight {edit}' restores it"
-    except StorageError:
-        restoring = "it cannot be restored without its task vector, which 'asr-edge doctor' looks for"
     echo(f"Edit {edit} is reverted; {restoring}. Active: {edits_in_words(version)}.")
-    merges = {one.id: ledger.previous().merged(one) for one in ledger.edits}
+    merges = {one.id: ledger.previous().merged(one) for one in ledger.edits if _has_vectors(ledger, one)}
     if parts := [str(part) for part, merge in merges.items() if merge is not None and merge.edit == edit]:
         echo(f"It was a merge. 'asr-edge reweight N' adds one of its parts alone: {', '.join(parts)}.")
     _tell_of_terms(restored)
+
+
+def _has_vectors(ledger: Ledger, edit: Edit) -> bool:
+    """Whether the task vectors of an edit are there and intact."""
+    try:
+        for digest in edit.vectors:
+            ledger.vector(digest)
+    except StorageError:
+        return False
+    return True
 
 
 def rollback(model: options.Model = None) -> None:

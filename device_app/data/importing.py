@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Literal
 
+from device_app.audio.decoding import tracks
 from device_app.audio.samples import SAMPLE_RATE, Samples
 from device_app.data.cuts import CutReader
 from device_app.data.folders import not_a_file
@@ -42,8 +43,9 @@ class ImportReport:
     A message begins with the line of the manifest or table, if there is one, and the file. Those in `duplicates` have
     the line only where it selects a part of the file, and nothing else; `other_texts` lists those whose text differs
     from the stored text, which is kept. `in_domains` lists recordings not added to the guard set, because a domain has
-    them and an edit may have been trained on them. `repaired` lists recordings that were imported although a few of
-    their samples are no numbers.
+    them and an edit may have been trained on them. `first_tracks` lists recordings that were imported from files with
+    more audio tracks, of which only the first was read. `repaired` lists recordings that were imported although a few
+    of their samples are no numbers.
     """
 
     imported: int = 0
@@ -55,6 +57,7 @@ class ImportReport:
     bad_texts: list[str] = field(default_factory=list)
     too_long: list[str] = field(default_factory=list)
     in_domains: list[str] = field(default_factory=list)
+    first_tracks: list[str] = field(default_factory=list)
     repaired: list[str] = field(default_factory=list)
 
 
@@ -193,6 +196,7 @@ class _Part:
         kind: otherwise the list of the report for it.
         reason: why it is not imported.
         repairs: messages about invalid samples.
+        tracks: audio tracks of the file, of which the first was read; 0 if that is not known.
     """
 
     start: int = 0
@@ -201,6 +205,7 @@ class _Part:
     kind: Literal["unreadable", "too_long"] = "unreadable"
     reason: str = ""
     repairs: Sequence[str] = ()
+    tracks: int = 1
 
 
 @dataclass(frozen=True)
@@ -232,6 +237,8 @@ def _read(
             getattr(report, part.kind).append(f"{_line(one)}: {part.reason}")
         else:
             read.append(replace(one, start=part.start, end=part.end, recording=part.recording))
+            if part.tracks > 1:
+                report.first_tracks.append(f"{_line(one)}: has {part.tracks} audio tracks")
     return read
 
 
@@ -277,7 +284,7 @@ def _loaded(reader: CutReader, found: Utterance) -> tuple[_Part, Samples | None]
         return _Part(reason=reason), None
     if len(audio) > (MAX_UTTERANCE_S + TOLERANCE_S) * SAMPLE_RATE:  # the header may give no length, or a wrong one
         return replace(_too_long(len(audio) / SAMPLE_RATE), repairs=repairs), None
-    return _Part(start=found.start, end=found.end, repairs=repairs), audio
+    return _Part(start=found.start, end=found.end, repairs=repairs, tracks=tracks(found.file)), audio
 
 
 def _too_long(length_s: float) -> _Part:

@@ -14,7 +14,7 @@ from device_app.data.terms import TermList, stored_terms
 from device_app.forgetting import ledgers
 from device_app.models.baking import abandoned_candidates
 from device_app.models.ledger_files import LedgerFiles
-from device_app.models.ledger_record import Edit
+from device_app.models.ledger_record import Edit, Record
 from device_app.paths import data_folder
 from device_app.profiles import profiles
 from device_app.remote.jobs import jobs, remove_abandoned
@@ -100,7 +100,7 @@ def plan(store: Store, selection: Selection) -> Plan:
         edits,
         dependent,
         no_longer_used,
-        [*_untouched(), *_other_recordings(store, selection)],
+        [*_untouched(), *_imported(records, domains, edits), *_other_recordings(store, selection)],
         len(listed.terms),
         len(listed.replacements),
     )
@@ -150,6 +150,18 @@ def _untouched() -> list[str]:
         *kept,
         "backups, and recordings or task vectors that you exported or that were imported from elsewhere",
         "task vectors that were sent to a host, and what other devices made of them",
+    ]
+
+
+def _imported(
+    records: Mapping[Path, Record], domains: Sequence[str], forgotten: Mapping[Path, Sequence[Edit]]
+) -> list[str]:
+    """Edits of domains that stay, because they came from files: others may call their domains the same."""
+    return [
+        f"edit {edit.id} ({edit.domain}), imported from a file; 'asr-edge revert {edit.id}' takes it out of use"
+        for folder, record in records.items()
+        for edit in record.edits
+        if edit.kind == "import" and {*edit.domains} & {*domains} and edit not in forgotten[folder]
     ]
 
 

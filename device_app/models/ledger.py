@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from device_app.data.names import GUARD_SET
 from device_app.models.edited_bundle import edited_bundle
 from device_app.models.ledger_files import LedgerFiles
 from device_app.models.ledger_record import Applied, DamagedRecordError, Edit, Effect, NewerRecordError, Record, Version
@@ -257,12 +258,14 @@ class Ledger:
         if last is None:
             return Effect(edit.settings, edit.before, edit.after)
         applied, since = last
-        before: Mapping[str, float] = edit.before
-        if any(version.how_applied(edit.id) is not None for version in versions[:since]):
-            # With other settings. Otherwise the adaptation measured both on the same recordings.
-            before = {**before, **versions[since - 1].wer}
+        before, domains = dict(edit.before), [*edit.before]
         after = {**edit.after, **versions[since].wer}
-        return Effect(applied.settings, {d: before[d] for d in edit.before}, {d: after[d] for d in edit.after})
+        if edit.reasons or any(version.how_applied(edit.id) is not None for version in versions[:since]):
+            # It was rejected at first, or applied with other settings. Otherwise its adaptation measured both.
+            before |= versions[since - 1].wer
+            if edit.reasons and GUARD_SET in before.keys() & after.keys():  # then perhaps measured in part only
+                domains = list(dict.fromkeys([*domains, GUARD_SET]))
+        return Effect(applied.settings, {d: before[d] for d in domains}, {d: after[d] for d in domains})
 
     def _applied_last(self, edit: Edit) -> tuple[Applied, int] | None:
         """How an edit is applied, or was when it was taken out, and since which version, as an index of the history.

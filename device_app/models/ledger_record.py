@@ -36,7 +36,8 @@ class Edit:
         created: ISO 8601, UTC.
         utterances, seconds: size of the training sets.
         held_out: number of utterances of its domains on which the gate measured it; 0 if that was not recorded.
-        before, after: WER by domain, before and after the edit, as measured by the gate.
+        before, after: WER by domain, before and after the edit, as measured by the gate; without domains of which it
+            measured a part only.
         reasons: why the gate rejected it; empty if it was promoted.
         rejection: the most important reason as a code, see `device_app.adaptation.gate.Rejection`; None if it was
             promoted, or was rejected before codes were recorded.
@@ -138,8 +139,10 @@ class Version:
             if one.edit == edit.id or Counter(one.vectors) <= Counter(edit.vectors):
                 continue
             if {*one.vectors} & {*edit.vectors}:
-                shared = f"edit {one.edit} has a task vector of edit {edit.id} already"
-                raise BadInputError(f"{shared}; nothing was changed. Revert edit {one.edit} first")
+                raise BadInputError(
+                    f"edit {one.edit}, which is active, has one of these task vectors already; nothing was changed. "
+                    f"Revert edit {one.edit} first"
+                )
             kept.append(one)
         return kept
 

@@ -39,6 +39,8 @@ def session(path: Path, threads: int) -> Any:
     # slow down the running one; on 2 cores, that costs a third of the time.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        # ONNX Runtime takes UTF-8 paths only.
+        model = str(path) if str(path).isprintable() else path.read_bytes()
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions have no public base class
         raise BundleError(f"{path}: cannot be loaded ({one_line(str(error))}); install the bundle again") from error

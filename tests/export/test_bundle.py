@@ -1,4 +1,6 @@
 import hashlib
+import os
+import shutil
 
 import pytest
 
@@ -65,6 +67,12 @@ def test_a_record_that_is_not_a_json_object_is_refused(copied_bundle, text):
     (copied_bundle.folder / "model.json").write_text(text)
     with pytest.raises(BundleError, match=r"model\.json"):
         Bundle.open(copied_bundle.folder)
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_as_good_as_another(copied_bundle, tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    shutil.move(copied_bundle.folder, folder)
+    assert Bundle.open(folder).tokenizer().get_vocab_size() > 0
 
 
 def test_a_tokenizer_that_cannot_be_parsed_is_reported_as_damaged(copied_bundle):

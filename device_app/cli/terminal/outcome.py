@@ -93,7 +93,8 @@ def _print(outcome: Outcome) -> None:
     for domain, change in outcome.verdict.changes.items():
         interval = f"{100 * change.low:+.1f} to {100 * change.high:+.1f}"
         figures = (f"{change.before:.1%}", f"{change.after:.1%}", f"{100 * change.difference:+.1f}", interval)
-        rows.append((domain, *figures, change.utterances))
+        count = f"{change.utterances} of {change.set_size}" if change.is_partial else change.utterances
+        rows.append((domain, *figures, count))
     print_table(rows, right=range(1, 6))
     if outcome.verdict.typography is not None:
         from device_app.evaluation.orthography import style_change

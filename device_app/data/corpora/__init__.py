@@ -12,6 +12,7 @@ from device_app.data.corpora.layouts import (
     OnLeftOut,
     audiofolder,
     common_voice,
+    is_common_voice_table,
     is_librispeech_table,
     librispeech,
     with_split_of_folder,
@@ -62,6 +63,8 @@ def find_utterances(path: Path, on_left_out: OnLeftOut = lambda _line: None) -> 
         for line in dict.fromkeys(left_out):
             on_left_out(line)
         return kind, found
+    if not path.is_dir() and (what := not_a_file(path)) is not None:
+        raise BadInputError(f"{path}: is {what}, and import reads files only; save it as a file first")
     raise BadInputError(
         f"{path}: nothing to import. Known are manifests (JSON lines), Common Voice (TSV and clips), "
         "audiofolder (metadata.csv or .jsonl), LibriSpeech, and recordings with or without .txt files beside them"
@@ -154,8 +157,15 @@ def _recordings_below(path: Path, on_left_out: OnLeftOut) -> list[tuple[Path, li
         lists += (folder / name for name in files if _is_list(folder / name))
     if found:
         for one in lists:
-            on_left_out(f"{one}: lists recordings and texts, but was not read; to read it: asr-edge import {one}")
+            on_left_out(f"{one}: lists recordings and texts, but was not read; {_remedy(one)}")
     return sorted(found)
+
+
+def _remedy(unread: Path) -> str:
+    """How to have a list of recordings read. A TSV is a table of Common Voice, or of no known kind."""
+    if unread.suffix.lower() == ".tsv" and not is_common_voice_table(unread):
+        return "give it the columns of metadata.csv, file_name and transcription, with commas, and that name"
+    return f"to read it: asr-edge import {unread}"
 
 
 def _is_list(path: Path) -> bool:

@@ -25,6 +25,8 @@ COMMON_VOICE_TABLES = ("test.tsv", "dev.tsv", "train.tsv", "validated.tsv")
 CLIPS = "clips"  # the folder of a Common Voice release that has its recordings
 AUDIOFOLDER_TABLES = ("metadata.csv", "metadata.jsonl")
 TEXT_COLUMNS = ("transcription", "text", "sentence")
+COMMON_VOICE_COLUMNS = ("path", "sentence", "client_id")
+MAX_HEADER_BYTES = 4096
 CUT_COLUMNS = ("offset", "duration")
 
 # Common Voice identifies a speaker by 128 hexadecimal digits; the first 12 are enough to tell millions apart.
@@ -49,12 +51,19 @@ def common_voice(path: Path, _on_left_out: OnLeftOut) -> Iterator[Utterance] | N
     return _clips(tables)
 
 
+def is_common_voice_table(path: Path) -> bool:
+    """Whether the first line of a TSV names the columns of Common Voice."""
+    with path.open("rb") as file:
+        names = file.readline(MAX_HEADER_BYTES).decode("utf-8-sig", "replace").lower().rstrip("\r\n").split("\t")
+    return set(COMMON_VOICE_COLUMNS) <= {*names}
+
+
 def _clips(tables: Sequence[Path]) -> Iterator[Utterance]:
     seen: set[str] = set()
     clips = find_name(tables[0].parent, CLIPS) or tables[0].parent / CLIPS
     for table in tables:
         split = table.stem.lower() if table.stem.lower() in ("dev", "test") else ""
-        for row in read_table(table, ("path", "sentence", "client_id"), TabSeparated, CUT_COLUMNS):
+        for row in read_table(table, COMMON_VOICE_COLUMNS, TabSeparated, CUT_COLUMNS):
             if row["path"] in seen:
                 continue
             if len(tables) > 1:  # two rows of one table for one clip are an error, which the import reports

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from device_app.audio.samples import SAMPLE_RATE
 from device_app.data.utterance import Utterance
-from device_app.recognition.onnx_session import default_threads
+from device_app.recognition.onnx_session import THREADS, default_threads
 from device_app.recognition.transcriber import Transcriber
 from export.bundle import Bundle
 
@@ -37,8 +37,11 @@ class UtteranceTranscriber:
             threads: utterances at a time; None for up to 4, as many as there are cores.
 
         Raises:
+            BadInputError: `threads` is out of range.
             BundleError, StorageError: as `Transcriber`.
         """
+        if threads is not None:
+            THREADS.check("threads", threads)
         self._transcriber = Transcriber(bundle, threads=1, on_bake=on_bake, folder=folder)
         self._threads = threads or default_threads()
 

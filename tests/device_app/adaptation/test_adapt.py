@@ -178,6 +178,7 @@ def test_a_harmful_adaptation_is_rejected_with_the_reason_and_can_be_forced(
     assert ledger.edit(1).reasons == list(outcome.verdict.reasons)
     assert not baked_folder(ledger.bundle(outcome.version)).exists()
     assert outcome.verdict.changes[GUARD_SET].utterances == 2  # the first part showed the harm
+    assert GUARD_SET not in ledger.edit(1).before.keys() | ledger.edit(1).after.keys()
     forced = run(AdaptationSettings("codes", gate=GatePolicy(force=True)), ruin)
     assert forced.promoted
     assert ledger.is_applied(2)

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from device_app.adaptation import decision
 from device_app.adaptation.decision import load_vectors
 from editing.errors import BadInputError
 
@@ -32,11 +33,18 @@ def test_an_edit_of_several_vectors_gives_all_of_them():
     assert list(load_vectors(Ledger(), ["2"]).values()) == ["vector b", "vector c"]
 
 
+def test_a_file_with_the_task_vector_of_an_edit_is_refused(monkeypatch, tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(b"1")
+    monkeypatch.setattr(decision, "sha256", lambda _path: "a")
+    with pytest.raises(BadInputError, match=r"1 and .*a\.safetensors have the same task vector"):
+        load_vectors(Ledger(), ["1", str(tmp_path / "a.safetensors")])
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
         (["1", "2", "1"], "1 is given twice"),
-        (["3", "1"], "edits 3 and 1 have the same task vector, which would be merged twice; name one of them"),
+        (["3", "1"], "3 and 1 have the same task vector, which would be merged twice; name one of them"),
         (["a.safetensors", "a.safetensors"], "a.safetensors is given twice"),
         (["a.safetensors", "./a.safetensors"], "./a.safetensors is given twice, also as a.safetensors"),
     ],

@@ -29,7 +29,9 @@ def test_wer_is_computed_over_all_words():
 
 def test_versions_that_transcribed_different_utterances_cannot_be_compared():
     with pytest.raises(ValueError, match="same utterances"):
-        compare(CORRECT, Hypotheses(REFERENCES[:3], REFERENCES[:3]))
+        compare(CORRECT, Hypotheses(REFERENCES[1:], REFERENCES[1:]))
+    with pytest.raises(ValueError, match="same utterances"):
+        compare(CORRECT.first(3), CORRECT)
 
 
 def test_an_improved_domain_passes():
@@ -180,8 +182,10 @@ def test_a_divergence_in_one_utterance_of_many_is_not_certain_after_a_part():
 
 def test_a_verdict_may_be_about_the_first_utterances_of_a_set():
     verdict = judge(UNCHANGED, {GUARD_SET: wrong(*range(8)).first(3)}, None, 0.01)
-    assert verdict.changes[GUARD_SET].utterances == 3
+    change = verdict.changes[GUARD_SET]
+    assert (change.utterances, change.set_size, change.is_partial) == (3, 8, True)
     assert verdict.worse == [GUARD_SET]
+    assert "general speech, of which the first 3 of 8 recordings were enough to see it, is recog" in verdict.reasons[0]
 
 
 def test_hypotheses_of_two_sets_are_joined_and_divided():

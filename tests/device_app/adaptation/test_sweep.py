@@ -12,7 +12,7 @@ def candidate(lam, wrong, rise=0.0, significant=None):
     """A candidate that misrecognises the first sentences of the domain, with this rise in WER on general speech."""
     before = Hypotheses(REFERENCES, ["nothing"] * len(REFERENCES))
     hypotheses = Hypotheses(REFERENCES, ["nothing" if place < wrong else text for place, text in enumerate(REFERENCES)])
-    harmed = Change(0.1, 0.1 + rise, rise, rise, 0.0, rise if significant is None else significant, 50)
+    harmed = Change(0.1, 0.1 + rise, rise, rise, 0.0, rise if significant is None else significant, 50, 50)
     return Candidate(lam, 1.0, {"anna": hypotheses}, {"anna": compare(before, hypotheses), GUARD_SET: harmed})
 
 

@@ -438,16 +438,23 @@ def states():
 
 def test_a_merge_replaces_the_merged_edits(home_adapted, tmp_path):
     file = tmp_path / "codes.safetensors"
-    call("vector", "export", 1, file, "--model", "tiny")
+    call("vector", "export", 1, file, "--density", "0.9", "--model", "tiny")
+    first = json.loads(call("status", "--model", "tiny", "--json").stdout)
     done = call("merge", 1, file, "--model", "tiny", "--lambda", "1", "--density", "1", "--json")
     record = json.loads(done.stdout)
     assert record["edit"]["kind"] == "merge"
     assert len(record["edit"]["vectors"]) == 2
     edits = json.loads(call("log", "--model", "tiny", "--json").stdout)["edits"]
     assert [edit["state"] for edit in edits] == ["merged", "active"]
+    now = json.loads(call("status", "--model", "tiny", "--json").stdout)
+    before = [one["wer_before"] for one in now["domains"]], now["general_before"]
+    assert before == ([one["wer_before"] for one in first["domains"]], first["general_before"])
     assert "It is a part of edit 2." in call("show", "1", "--model", "tiny").stdout
     twice = call("reweight", 1, "--model", "tiny", "--lambda", "1", code=1)  # its vector would be applied twice
-    assert "edit 2 has a task vector of edit 1 already; nothing was changed. Revert edit 2 first" in twice.stderr
+    assert "edit 2, which is active, has one of these task vectors already; nothing was changed. Revert" in twice.stderr
+    stored = {*ledger().files.vectors.glob("*")}
+    call("vector", "import", ledger().vector_path(ledger().edit(1).vectors[0]), "--model", "tiny", code=1)
+    assert {*ledger().files.vectors.glob("*")} == stored
     assert (
         "It was a merge. 'asr-edge reweight N' adds one of its parts alone: 1."
         in call("revert", 2, "--model", "tiny").stdout
@@ -468,7 +475,7 @@ def test_a_merge_replaces_the_merged_edits(home_adapted, tmp_path):
 
 def test_a_merge_of_inactive_edits_is_measured_on_their_domains(home_adapted, tmp_path):
     """Only general speech was."""
-    call("vector", "export", 1, tmp_path / "codes.safetensors", "--model", "tiny")
+    call("vector", "export", 1, tmp_path / "codes.safetensors", "--density", "0.9", "--model", "tiny")
     call("revert", 1, "--model", "tiny")
     merge = ("merge", 1, tmp_path / "codes.safetensors", "--model", "tiny", "--lambda", "1", "--density", "1", "--json")
     assert "codes" in json.loads(call(*merge).stdout)["domains"]
@@ -491,7 +498,7 @@ def test_a_vector_of_a_reserved_domain_is_refused(home_adapted, tmp_path):
 
 def test_a_merge_uses_the_chosen_method_and_its_settings(home_adapted, tmp_path):
     file = tmp_path / "codes.safetensors"
-    call("vector", "export", 1, file, "--model", "tiny")
+    call("vector", "export", 1, file, "--density", "0.9", "--model", "tiny")
     settings = ("--method", "magnitude_prune", "--lambda", "0.5", "--density", "0.9")
     edit = json.loads(call("merge", 1, file, "--model", "tiny", *settings, "--force", "--json").stdout)["edit"]
     assert edit["method"] == "magnitude_prune"
@@ -500,7 +507,7 @@ def test_a_merge_uses_the_chosen_method_and_its_settings(home_adapted, tmp_path)
 
 def test_a_merge_that_breaks_a_domain_is_rejected(home_adapted, tmp_path):
     file = tmp_path / "codes.safetensors"
-    call("vector", "export", 1, file, "--model", "tiny")
+    call("vector", "export", 1, file, "--density", "0.9", "--model", "tiny")
     merge = ("merge", 1, file, "--model", "tiny", "--lambda", "0")
     assert "codes is recognised worse" in call(*merge, code=3).stderr
     assert ledger().current.id == 1

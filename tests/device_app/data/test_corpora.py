@@ -242,6 +242,28 @@ def test_a_list_that_is_not_read_is_named(tmp_path):
     assert left_out == [f"{path}: lists recordings and texts, but was not read; to read it: asr-edge import {path}"]
 
 
+@pytest.mark.parametrize(
+    ("columns", "remedy"),
+    [
+        ("file_name\ttranscription", "give it the columns of metadata.csv, file_name and transcription, with commas"),
+        ("client_id\tpath\tsentence", "to read it: asr-edge import "),
+    ],
+)
+def test_the_remedy_for_a_tsv_that_is_not_read_works(tmp_path, columns, remedy):
+    write(tmp_path, {"a.wav": "", "metadata.tsv": f"{columns}\na.wav\tone\tx\n"})
+    left_out = []
+    find_utterances(tmp_path, left_out.append)
+    assert left_out[0].startswith(
+        f"{tmp_path / 'metadata.tsv'}: lists recordings and texts, but was not read; {remedy}"
+    )
+
+
+def test_a_pipe_is_no_corpus_and_called_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "list.jsonl.pipe")
+    with pytest.raises(BadInputError, match=r"pipe: is a pipe, and import reads files only; save it as a file first"):
+        find_utterances(tmp_path / "list.jsonl.pipe")
+
+
 def test_names_may_be_in_upper_case(tmp_path):
     write(tmp_path, dict.fromkeys(("a.wav", "B.WAV", "c.wav", "C.WAV", "d.wav"), ""))
     write(tmp_path, {"a.TXT": "one", "b.Txt": "two", "c.txt": "three", "d.txt": "four", "d.TXT": "five"})

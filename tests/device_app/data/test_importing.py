@@ -17,6 +17,7 @@ from device_app.data.store import Store
 from device_app.data.utterance import Utterance
 from device_app.paths import RECORDINGS
 from tests.conftest import write_audio
+from tests.device_app.audio.media_files import make, sound
 
 
 @pytest.fixture
@@ -283,6 +284,15 @@ def test_a_pipe_is_reported_and_not_opened(store, tmp_path):
     os.mkfifo(tmp_path / "a.wav")
     report = import_utterances(store, [Utterance(audio=tmp_path / "a.wav", location="m, line 1")], "d")
     assert report.unreadable == [f"m, line 1: {tmp_path / 'a.wav'}: is a pipe; name a sound file"]
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, []), (2, ["has 2 audio tracks"])])
+def test_other_audio_tracks_are_not_lost_in_silence(store, tmp_path, count, expected):
+    pytest.importorskip("av")
+    path = make(tmp_path / "talk.mkv", "mkv", tracks=[sound(16000)] * count)
+    report = import_utterances(store, [Utterance(audio=path, text="One")], "d")
+    assert report.imported == 1
+    assert report.first_tracks == [f"{path}: {one}" for one in expected]
 
 
 def parts(path, *cuts, **changes):

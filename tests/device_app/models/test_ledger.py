@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from device_app.data.names import GUARD_SET
 from device_app.models.baking import baked
 from device_app.models.ledger import Applied, Edit, Ledger, Version, edited
 from device_app.recognition.transcriber import Transcriber
@@ -99,6 +100,20 @@ def test_an_edit_can_be_reweighted_and_applied_again(ledger, adapt, bundle):
         ledger.with_settings(1, alpha=1)
 
 
+def test_an_edit_that_was_rejected_at_first_has_the_figures_of_its_use(ledger, vector):
+    """Regression: its gate may have measured general speech in part only, and that was compared with all of it."""
+    with ledger.changing():
+        digest = ledger.store_vector(vector("a"))
+        wer = {"before": {"a": 0.5}, "after": {"a": 0.3}}  # of general speech, only a part was measured
+        ledger.reject(Edit(1, "adapt", ["a"], [digest], "ties", SETTINGS, reasons=["general speech"], **wer))
+        assert ledger.effect(ledger.edit(1)).after == {"a": 0.3}
+        ledger.record_wer(ledger.current, {"a": 0.5, GUARD_SET: 0.171})
+        ledger.promote(replace(ledger.with_settings(1, lam=0.3), wer={"a": 0.4, GUARD_SET: 0.17}))
+    effect = ledger.effect(ledger.edit(1))
+    assert effect.before == {"a": 0.5, GUARD_SET: 0.171}
+    assert effect.after == {"a": 0.4, GUARD_SET: 0.17}
+
+
 def test_a_reverted_edit_is_restored_as_it_was_applied_last(ledger, adapt):
     adapt("a", 1)
     first = ledger.current.applied[0].settings
@@ -124,7 +139,7 @@ def test_a_task_vector_is_never_applied_twice():
     assert [one.edit for one in version(part, other).beside(edit(5, "c"))] == [1, 2]
     assert [one.edit for one in version(both).beside(edit(5, "b", "a"))] == []
     for now, new in ((both, part), (more, both)):
-        with pytest.raises(BadInputError, match=f"edit {now.id} has a task vector of edit {new.id} already"):
+        with pytest.raises(BadInputError, match=f"edit {now.id}, which is active, has one of these task vectors"):
             version(now).beside(new)
     assert version(both).merged(part).edit == 3
     assert version(both).merged(both) is version(both).merged(more) is None

@@ -30,14 +30,13 @@ def read(source: Source) -> dict[str, list[Utterance]]:
     by_accent = _by_accent(source)
     largest = sorted(by_accent, key=lambda name: -len(by_accent[name]))
     wanted = [accent.lower() for accent in source.accents]
+    too_few = f"{source.folder}: has fewer than {MIN_UTTERANCES} utterances or 2 speakers of"
     if missing := [accent for accent in wanted if not _is_usable(by_accent.get(accent, ()))]:
-        most = ", ".join(largest[:8])
-        raise BadInputError(
-            f"{source.folder}: has fewer than {MIN_UTTERANCES} utterances or 2 speakers of {missing[0]!r}; "
-            f"it has {most}"
-        )
+        raise BadInputError(f"{too_few} {missing[0]!r}; it has {', '.join(largest[:8]) or 'none with an accent'}")
     if not wanted:
         usable = [name for name in largest if _is_usable(by_accent[name])]
+        if not usable:
+            raise BadInputError(f"{too_few} every accent; use a larger release")
         wanted = sorted(usable, key=lambda name: name not in FIRST)
     domains: dict[str, list[Utterance]] = {}
     for number, accent in enumerate(wanted, 1):

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,9 @@ from device_app.cli.terminal.outcome import REJECTED, edits_in_words, report_ada
 from device_app.models.ledger import Applied, Edit, Version
 from editing.errors import MissingDependencyError
 
-CHANGE = Change(before=0.403, after=0.1, low=-0.352, high=-0.25, surely_better=1.0, harm=-0.3, utterances=40)
+CHANGE = Change(
+    before=0.403, after=0.1, low=-0.352, high=-0.25, surely_better=1.0, harm=-0.3, utterances=40, set_size=40
+)
 SETTINGS = {"lam": 0.6, "density": 0.5}
 
 
@@ -43,6 +46,12 @@ def test_the_table_names_its_figures(capsys):
     assert head.split() == ["WER", "before", "after", "change", "(points)", "95", "%", "interval", "utterances"]
     assert row.split() == ["codes", "40.3%", "10.0%", "-30.3", "-35.2", "to", "-25.0", "40"]
     assert len(head) <= 80
+
+
+def test_the_table_says_that_a_part_was_measured(capsys):
+    partly = replace(outcome(), verdict=Verdict({"codes": replace(CHANGE, utterances=24)}, ()))
+    report_outcome(partly, as_json=False)
+    assert capsys.readouterr().out.splitlines()[1].split()[-3:] == ["24", "of", "40"]
 
 
 @pytest.mark.parametrize(

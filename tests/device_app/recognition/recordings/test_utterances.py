@@ -8,7 +8,7 @@ from device_app.data.utterance import Utterance
 from device_app.models.bundles import embedded_bundle
 from device_app.paths import RECORDINGS
 from device_app.recognition.recordings.utterances import UtteranceTranscriber
-from editing.errors import BadAudioError
+from editing.errors import BadAudioError, BadInputError
 
 
 @pytest.fixture(scope="module")
@@ -34,18 +34,24 @@ def test_as_many_utterances_at_a_time_as_there_are_threads(side_by_side, utteran
     assert side_by_side.map(lambda _transcriber, index, _one: (both_started.wait(), index)[1], utterances[:2]) == [0, 1]
 
 
-def test_an_error_ends_it_and_the_utterances_after_it_are_not_begun(side_by_side, utterances, tmp_path):
-    begun = []
+def test_an_error_ends_it_and_the_utterances_after_it_are_not_begun(side_by_side, utterances):
+    begun, never = [], threading.Event()
 
-    def function(_transcriber, index, one):
+    def function(_transcriber, index, _one):
         begun.append(index)
-        if index >= 2:
+        if index == 0:
             raise BadAudioError("cannot be read")
-        return one
+        never.wait(0.2)
 
     with pytest.raises(BadAudioError, match="cannot be read"):
         side_by_side.map(function, utterances[:3] * 20)
     assert len(begun) < 60
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5])
+def test_an_impossible_number_of_threads_is_refused(bundle, threads):
+    with pytest.raises(BadInputError, match="threads"):
+        UtteranceTranscriber(bundle, threads)
 
 
 def test_a_recording_that_cannot_be_read_is_an_error(side_by_side, tmp_path):

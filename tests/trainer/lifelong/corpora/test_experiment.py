@@ -59,6 +59,14 @@ def test_accents_have_the_requested_order(common_voice, tmp_path):
         prepare("common-voice", common_voice, tmp_path / "other", accents=["Rare"])
 
 
+def test_a_release_in_which_no_accent_is_large_enough_makes_no_experiment(common_voice, tmp_path):
+    table = common_voice / "validated.tsv"
+    table.write_text("".join(table.read_text("utf-8").splitlines(keepends=True)[:4]), "utf-8")
+    with pytest.raises(BadInputError, match="fewer than 10 utterances or 2 speakers of every accent"):
+        prepare("common-voice", common_voice, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_accents_in_other_scripts_and_of_one_speaker(tmp_path):
     """Regression: all accents in other scripts had the same empty name; one speaker left no test split."""
     folder = tmp_path / "cv"
