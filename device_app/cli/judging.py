@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from device_app.cli import options
 from device_app.cli.terminal.outcome import report_outcome
 from device_app.cli.terminal.reporter import terminal_context
 
@@ -40,5 +41,11 @@ def change_model(
     from device_app.data.store import Store
 
     with Store() as store, ledger.changing():
-        outcome = change(store, terminal_context(threads))
+        active = ledger.current.id
+        try:
+            outcome = change(store, terminal_context(threads))
+        except KeyboardInterrupt:
+            if ledger.current.id == active:
+                options.tell("Interrupted; nothing was changed.")
+            raise
     report_outcome(outcome, as_json)

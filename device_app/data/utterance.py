@@ -210,6 +210,15 @@ class StoredUtterance(Utterance):
     clipped: float | None = None
     snr_db: float | None = None
 
+    def read(
+        self, on_repair: Callable[[str], None] = lambda _message: None, reader: CutReader | None = None
+    ) -> Samples:
+        """As `Utterance.read`; the error of a missing or damaged file names the command that repairs the store."""
+        try:
+            return super().read(on_repair, reader)
+        except BadAudioError as error:
+            raise BadAudioError(f"{error}; 'asr-edge doctor' says what can be done") from error
+
     def record(self) -> dict[str, Any]:
         """Its metadata for JSON; the keys are those of the quarantine's files and of `dataset show --json`."""
         return {

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from device_app.adaptation import decision
 from device_app.audio.samples import read
 from device_app.data.names import GUARD_SET
 from device_app.data.recordings import recording_of
@@ -361,6 +362,14 @@ def test_a_revert_promises_no_restore_of_an_edit_whose_task_vector_is_missing(ho
     now.vector_path(now.edit(1).vectors[0]).unlink()
     done = call("revert", 1, "--model", "tiny")
     assert "Edit 1 is reverted; it cannot be restored without its task vector" in done.stdout
+
+
+def test_an_interrupted_reweight_says_that_nothing_was_changed(home_adapted, monkeypatch):
+    def interrupted(*_arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(decision, "judge_draft", interrupted)
+    assert "Interrupted; nothing was changed.\n" in call("reweight", 1, "--model", "tiny", code=130).stderr
 
 
 def test_reweight_changes_the_lambda_of_an_edit(home_adapted):

@@ -75,6 +75,15 @@ def test_the_keys_of_a_record_are_those_of_files_that_exist(tmp_path):
     assert (stored.record()["id"], stored.record()["hypothesis"]) == (3, "high")
 
 
+def test_a_recording_of_the_store_that_is_missing_has_a_remedy(tmp_path):
+    stored = StoredUtterance(
+        audio=tmp_path / "a.flac", split="train", number=3, sha256="x", created="2026", duration_s=1.0
+    )
+    with pytest.raises(BadAudioError, match=r"a\.flac: .*'asr-edge doctor' says what can be done"):
+        stored.read()
+    assert replace(stored, samples=np.zeros(5, np.float32)).read().shape == (5,)
+
+
 def test_importing_the_type_does_not_import_numpy():
     code = "import sys, device_app.data.utterance; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
