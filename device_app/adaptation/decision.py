@@ -252,20 +252,17 @@ def load_vectors(ledger: Ledger, names: Sequence[str]) -> dict[str, TaskVector]:
         seen[source] = name
         if isinstance(source, int):
             digests = ledger.edit(source).vectors
+            labels = (
+                [f"edit {name}"] if len(digests) == 1 else [f"edit {name}, vector {i + 1}" for i in range(len(digests))]
+            )
+            found |= dict(zip(labels, map(ledger.vector, digests), strict=True))
         else:
+            found[name] = ledger.load(Path(name))
             digests = [sha256(source)] if source.is_file() else []
         if shared := next((owners[digest] for digest in digests if digest in owners), None):
             what = f"{shared} and {name} have the same task vector"
             raise BadInputError(f"{what}, which would be merged twice; name one of them")
         owners |= dict.fromkeys(digests, name)
-        if isinstance(source, int):
-            vectors = ledger.edit(source).vectors
-            labels = (
-                [f"edit {name}"] if len(vectors) == 1 else [f"edit {name}, vector {i + 1}" for i in range(len(vectors))]
-            )
-            found |= dict(zip(labels, map(ledger.vector, vectors), strict=True))
-        else:
-            found[name] = ledger.load(Path(name))
     return found
 
 

@@ -334,7 +334,8 @@ def judge(
             )
     typography = None
     if GUARD_SET in after:
-        typography = Typography.of(before[GUARD_SET].hypotheses), Typography.of(after[GUARD_SET].hypotheses)
+        now = after[GUARD_SET].hypotheses
+        typography = Typography.of(before[GUARD_SET].hypotheses[: len(now)]), Typography.of(now)
     # A regression is more important than an uncertain gain, because more recordings would not help against it.
     rejection = "regression" if worse and lack_of_gain in (None, "uncertain gain") else lack_of_gain
     return Verdict(changes, reasons, rejection, [*worse], typography)

@@ -107,8 +107,8 @@ def test_without_a_new_domain_only_regressions_are_rejected():
     assert judge({"ben": wrong(0)}, {"ben": wrong(0)}, None, 0.01).passes
 
 
-def test_the_verdict_has_the_typography_of_general_speech():
-    before = {GUARD_SET: Hypotheses(["hello there"], ["Hello, there."])}
+def test_the_verdict_has_the_typography_of_general_speech_as_far_as_it_was_measured():
+    before = {GUARD_SET: Hypotheses(["hello there", "so"], ["Hello, there.", "so"])}
     verdict = judge(before, {GUARD_SET: Hypotheses(["hello there"], ["hello there"])}, None, 0.01)
     assert [round(t.capitals + t.marks, 1) for t in verdict.typography] == [1.5, 0.0]
 
