@@ -117,7 +117,7 @@ def _own_guard_set(store: Store) -> list[Utterance]:
 
 def with_audio(utterances: Sequence[StoredUtterance]) -> list[Utterance]:
     """Copies of labelled utterances with their audio in memory."""
-    return [replace(u, samples=u.read()) for u in utterances]
+    return [u.in_memory() for u in utterances]
 
 
 def transcribe_sets(

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from editing.errors import BadAudioError
 
@@ -184,6 +184,15 @@ class Utterance:
     def base_fields(self) -> dict[str, Any]:
         """The fields of `Utterance` by name, from which a stage builds a subclass with more fields."""
         return {one.name: getattr(self, one.name) for one in fields(Utterance)}
+
+    def in_memory(self) -> Self:
+        """A copy whose audio is in memory, so that it is read only once.
+
+        Raises:
+            BadAudioError: as for `read`.
+        """
+        samples = self.read()
+        return replace(self, samples=samples, start=0, end=None if self.end is None else len(samples))
 
 
 @dataclass(frozen=True, kw_only=True)

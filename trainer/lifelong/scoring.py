@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +40,7 @@ class Scorer:
             BadAudioError: a recording cannot be read.
         """
         tested = (one for name in names for one in self._domains[name].test)
-        utterances = {_audio_key(one): replace(one, samples=one.read()) for one in tested}
+        utterances = {_audio_key(one): one.in_memory() for one in tested}
         hypotheses: dict[AudioKey, str] = {}
         for weights, keys in _models(result, utterances):
             with temporarily_baked(self._bundle, weights) as folder:
