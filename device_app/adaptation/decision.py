@@ -223,7 +223,7 @@ def merge_vectors(
     try:
         version = ledger.with_edit(edit, replaced)
     except BadInputError:
-        ledger.quarantine_unreferenced()  # deletes the vectors that `draft_edit` has stored
+        ledger.quarantine_unreferenced()  # deletes what was stored since `changing` was entered: by `draft_edit`
         raise
     return judge_draft(store, ledger, version, edit, domain, gate, context, [*domains, *also_checked])
 
@@ -239,7 +239,7 @@ def load_vectors(ledger: Ledger, names: Sequence[str]) -> dict[str, TaskVector]:
         The vectors by the name to use in error messages.
 
     Raises:
-        BadInputError: an edit, a file or a task vector of two edits is named twice, or there is no such edit.
+        BadInputError: an edit or a file is named twice, two have the same task vector, or there is no such edit.
         WrongBaseError, TaskVectorError: a file is not a task vector of this model.
     """
     found: dict[str, TaskVector] = {}

@@ -320,16 +320,16 @@ def judge(
     worse = regressions(changes, {new_domain, *may_get_worse}, tolerance)
     for domain, change in worse.items():
         what = "general speech" if domain == GUARD_SET else domain
-        if change.is_partial:
-            what += f", of which the first {change.utterances} of {change.set_size} recordings were enough to see it,"
+        part = f" (in the first {change.utterances} of {change.set_size} recordings)" if change.is_partial else ""
         if change.sure_rise > tolerance:
             reasons.append(
-                f"{what} is recognised worse: WER {change.before:.1%} before, {change.after:.1%} after, "
-                f"a rise of more than the tolerance of {100 * tolerance:g} percentage points"
+                f"{what} is recognised worse: WER {change.before:.1%} before, {change.after:.1%} after"
+                f"{part}, a rise of more than the tolerance of {100 * tolerance:g} percentage "
+                f"{'point' if 100 * tolerance == 1 else 'points'}"
             )
         else:
             reasons.append(
-                f"{what} is recognised too differently, which costs speakers outside the test sets words. Of the "
+                f"{what}{part} is recognised too differently, which costs speakers outside the test sets words. Of the "
                 f"model's outputs, {change.output_changes(tolerance)}"
             )
     typography = None

@@ -73,7 +73,7 @@ def print_report(report: ImportReport) -> None:
         ("too long", report.too_long),
         ("with an invalid text", report.bad_texts),
         ("not added, because a domain has the same recording: add others, or delete these there", report.in_domains),
-        ("imported, but only the first audio track; for another one, save it as a file", report.first_tracks),
+        ("with several audio tracks, of which only the first is read", report.first_tracks),
         ("imported although damaged", report.repaired),
     ):
         if lines:

@@ -43,8 +43,8 @@ class ImportReport:
     A message begins with the line of the manifest or table, if there is one, and the file. Those in `duplicates` have
     the line only where it selects a part of the file, and nothing else; `other_texts` lists those whose text differs
     from the stored text, which is kept. `in_domains` lists recordings not added to the guard set, because a domain has
-    them and an edit may have been trained on them. `first_tracks` lists recordings that were imported from files with
-    more audio tracks, of which only the first was read. `repaired` lists recordings that were imported although a few
+    them and an edit may have been trained on them. `first_tracks` lists recordings in files with several
+    audio tracks, of which only the first was read. `repaired` lists recordings that were imported although a few
     of their samples are no numbers.
     """
 

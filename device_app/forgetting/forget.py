@@ -158,7 +158,8 @@ def _imported(
 ) -> list[str]:
     """Edits of domains that stay, because they came from files: others may call their domains the same."""
     return [
-        f"edit {edit.id} ({edit.domain}), imported from a file; 'asr-edge revert {edit.id}' takes it out of use"
+        f"edit {edit.id} ({edit.domain}), imported from a file. 'asr-edge revert' with its new number in "
+        "'asr-edge log' takes it out of use"
         for folder, record in records.items()
         for edit in record.edits
         if edit.kind == "import" and {*edit.domains} & {*domains} and edit not in forgotten[folder]

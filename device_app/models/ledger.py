@@ -262,7 +262,7 @@ class Ledger:
         after = {**edit.after, **versions[since].wer}
         if edit.reasons or any(version.how_applied(edit.id) is not None for version in versions[:since]):
             # It was rejected at first, or applied with other settings. Otherwise its adaptation measured both.
-            before |= versions[since - 1].wer
+            before |= {domain: wer for domain, wer in versions[since - 1].wer.items() if domain in versions[since].wer}
             if edit.reasons and GUARD_SET in before.keys() & after.keys():  # then perhaps measured in part only
                 domains = list(dict.fromkeys([*domains, GUARD_SET]))
         return Effect(applied.settings, {d: before[d] for d in domains}, {d: after[d] for d in domains})

@@ -138,11 +138,11 @@ def _print_decision(outcome: Outcome) -> None:
     elif outcome.gate.dry_run:
         options.tell("The gate would reject the new version (--dry-run; nothing was saved).")
     elif edit is not None and edit.reasons:
-        options.tell(
-            f"The new version was rejected. Edit {edit.id} is saved: 'asr-edge reweight {edit.id} --lambda "
-            f"{smaller_lambda(edit.settings)}' tries it with a smaller weight, 'asr-edge reweight {edit.id} --force' "
-            "promotes it regardless."
-        )
+        reweight, steps = f"'asr-edge reweight {edit.id}", []
+        if edit.rejection in (None, "regression"):  # less of an edit gains less
+            steps = [f"{reweight} --lambda {smaller_lambda(edit.settings)}' tries it with a smaller weight"]
+        steps.append(f"{reweight} --force' promotes it regardless")
+        options.tell(f"The new version was rejected. Edit {edit.id} is saved: {', '.join(steps)}.")
     else:
         options.tell("The new version was rejected; the same command with --force promotes it regardless.")
 

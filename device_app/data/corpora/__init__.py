@@ -53,6 +53,8 @@ def find_utterances(path: Path, on_left_out: OnLeftOut = lambda _line: None) -> 
     """
     if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises where a name is too long)
         raise BadInputError(f"{path}: there is no such file or folder")
+    if not path.is_dir() and (what := not_a_file(path)) is not None:  # reading a pipe here could wait for ever
+        raise BadInputError(f"{path}: is {what}, and import reads files only; save it as a file first")
     left_out: list[str] = []
     corpus = _corpus(path, left_out.append)
     if corpus is not None:
@@ -63,8 +65,6 @@ def find_utterances(path: Path, on_left_out: OnLeftOut = lambda _line: None) -> 
         for line in dict.fromkeys(left_out):
             on_left_out(line)
         return kind, found
-    if not path.is_dir() and (what := not_a_file(path)) is not None:
-        raise BadInputError(f"{path}: is {what}, and import reads files only; save it as a file first")
     raise BadInputError(
         f"{path}: nothing to import. Known are manifests (JSON lines), Common Voice (TSV and clips), "
         "audiofolder (metadata.csv or .jsonl), LibriSpeech, and recordings with or without .txt files beside them"
@@ -164,7 +164,7 @@ def _recordings_below(path: Path, on_left_out: OnLeftOut) -> list[tuple[Path, li
 def _remedy(unread: Path) -> str:
     """How to have a list of recordings read. A TSV is a table of Common Voice, or of no known kind."""
     if unread.suffix.lower() == ".tsv" and not is_common_voice_table(unread):
-        return "give it the columns of metadata.csv, file_name and transcription, with commas, and that name"
+        return "call it metadata.csv, with the columns file_name and transcription, separated by commas"
     return f"to read it: asr-edge import {unread}"
 
 

@@ -245,7 +245,10 @@ def test_a_list_that_is_not_read_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "remedy"),
     [
-        ("file_name\ttranscription", "give it the columns of metadata.csv, file_name and transcription, with commas"),
+        (
+            "file_name\ttranscription",
+            "call it metadata.csv, with the columns file_name and transcription",
+        ),
         ("client_id\tpath\tsentence", "to read it: asr-edge import "),
     ],
 )
@@ -258,10 +261,11 @@ def test_the_remedy_for_a_tsv_that_is_not_read_works(tmp_path, columns, remedy):
     )
 
 
-def test_a_pipe_is_no_corpus_and_called_a_pipe(tmp_path):
-    os.mkfifo(tmp_path / "list.jsonl.pipe")
-    with pytest.raises(BadInputError, match=r"pipe: is a pipe, and import reads files only; save it as a file first"):
-        find_utterances(tmp_path / "list.jsonl.pipe")
+@pytest.mark.parametrize("name", ["list.jsonl", "metadata.csv", "validated.tsv", "a.wav", "fd"])
+def test_a_pipe_is_not_opened_and_called_a_pipe(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(BadInputError, match=r"is a pipe, and import reads files only; save it as a file first"):
+        find_utterances(tmp_path / name)
 
 
 def test_names_may_be_in_upper_case(tmp_path):

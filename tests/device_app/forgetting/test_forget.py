@@ -93,6 +93,17 @@ def test_a_merge_of_the_vector_goes_too(filled_home):
     assert traces(filled_home, "kitchen") == []
 
 
+def test_an_imported_edit_of_the_domain_stays_and_is_named(filled_home):
+    ledger = Ledger(embedded_bundle())
+    with ledger.changing():
+        vectors = [ledger.edit(2).vectors[0]]  # another one than that of the domain
+        ledger.reject(Edit(3, "import", ["kitchen"], vectors, "ties", SETTINGS))
+    with Store() as store:
+        found = plan(store, Selection(domain="kitchen"))
+    assert edits(found) == ["kitchen"]
+    assert any("edit 3 (kitchen), imported from a file. 'asr-edge revert'" in line for line in found.untouched)
+
+
 def test_everything(filled_home):
     found = forgotten(everything=True)
     assert (len(found.recordings), edits(found)) == (6, ["kitchen", "garden"])

@@ -112,6 +112,11 @@ def test_an_edit_that_was_rejected_at_first_has_the_figures_of_its_use(ledger, v
     effect = ledger.effect(ledger.edit(1))
     assert effect.before == {"a": 0.5, GUARD_SET: 0.171}
     assert effect.after == {"a": 0.4, GUARD_SET: 0.17}
+    with ledger.changing():
+        ledger.promote(ledger.without(1))
+        ledger.promote(ledger.with_settings(1, lam=0.2))  # not measured: figures of two versions are not mixed
+    effect = ledger.effect(ledger.edit(1))
+    assert (effect.before, effect.after) == ({"a": 0.5}, {"a": 0.3})
 
 
 def test_a_reverted_edit_is_restored_as_it_was_applied_last(ledger, adapt):
