@@ -110,13 +110,14 @@ def test_ledger_without_a_backup_loses_no_task_vector(way, filled_home):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_task_vector(way, backup, filled_home):
+def test_task_vector(way, backup, filled_home, tmp_path):
     before = everything(filled_home)
     ledger = Ledger(embedded_bundle())
     damage(ledger.vector_path(ledger.edit(2).vectors[0]), way)
-    line = fails("show", "2")
-    assert "safetensors: is " in line
-    assert "'asr-edge restore FILE'" in line
+    for said in (fails("vector", "export", "2", tmp_path / "v.safetensors"), call("show", "2").stdout):
+        assert "safetensors: is " in said
+        assert "'asr-edge restore FILE'" in said
+    assert not (tmp_path / "v.safetensors").exists()
     restores(backup, filled_home, before)
 
 
