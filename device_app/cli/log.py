@@ -63,6 +63,7 @@ def show(
     record = {
         **found.record(),
         "state": ledger.state(found),
+        "effect": asdict(ledger.effect(found)),
         "bytes": _size(ledger, found),
         "task_vectors": [
             {**asdict(v.origin), "norm": v.norm, "nonzero": v.density, "layers": v.layers()} for v in vectors
@@ -141,7 +142,13 @@ def _record(ledger: Ledger) -> dict[str, Any]:
         "base": ledger.base.weights_hash,
         "current": ledger.current.id,
         "edits": [
-            {**edit.record(), "state": ledger.state(edit), "bytes": _size(ledger, edit)} for edit in ledger.edits
+            {
+                **edit.record(),
+                "state": ledger.state(edit),
+                "effect": asdict(ledger.effect(edit)),  # with the settings that it was applied with last
+                "bytes": _size(ledger, edit),
+            }
+            for edit in ledger.edits
         ],
         "versions": [asdict(version) for version in ledger.versions],
     }

@@ -364,6 +364,18 @@ def test_a_revert_promises_no_restore_of_an_edit_whose_task_vector_is_missing(ho
     assert "Edit 1 is reverted; it cannot be restored without its task vector" in done.stdout
 
 
+def test_the_json_of_an_edit_has_the_settings_and_figures_that_the_tables_show(home_adapted):
+    call("reweight", 1, "--model", "tiny", "--lambda", "0.5", "--force")
+    shown = json.loads(call("show", 1, "--model", "tiny", "--json").stdout)
+    (logged,) = json.loads(call("log", "--model", "tiny", "--json").stdout)["edits"]
+    assert shown["effect"] == logged["effect"]
+    assert (shown["effect"]["settings"]["lam"], shown["settings"]["lam"]) == (0.5, 1)
+    assert (
+        f"WER of codes: {shown['effect']['before']['codes']:.1%} -> {shown['effect']['after']['codes']:.1%}"
+        in call("show", 1, "--model", "tiny").stdout
+    )
+
+
 def test_an_interrupted_reweight_says_that_nothing_was_changed(home_adapted, monkeypatch):
     def interrupted(*_arguments):
         raise KeyboardInterrupt
