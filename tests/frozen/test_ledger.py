@@ -42,6 +42,7 @@ def test_every_edit_and_version_is_there_as_it_was(home):
         "reverted",
     ]
     assert all(one.pop("bytes") > 1000 for one in found["edits"])
+    assert all("lam" in one.pop("effect")["settings"] for one in found["edits"])  # since 2026-11-28
     assert found == {key: FROZEN[key] for key in ("base", "current", "edits", "versions")}
 
 
