@@ -136,7 +136,7 @@ def finetune(source: Source, data: Path, vectors: Path) -> None:
     bundle = embedded_bundle()
     weights = bundle.weights()
     labelled = read_manifest(data / source.domain / "manifest.jsonl", "train")[: source.utterances]
-    labelled = [replace(one, samples=one.read()) for one in labelled]
+    labelled = [one.in_memory() for one in labelled]
     settings = FineTuningSettings(scope="encoder", seed=source.seed)
     distillation_set = _distillation_set()
     if source.kind == "exchanged":
@@ -180,7 +180,7 @@ def readers(data: Path, is_calibration: bool) -> list[Utterance]:
     else:
         lines = [one for name in CALIBRATION_READERS for one in read_manifest(data / name / "manifest.jsonl", "train")]
         found = lines[:CALIBRATION_UTTERANCES]
-    return [replace(one, samples=one.read()) for one in found]
+    return [one.in_memory() for one in found]
 
 
 class Gate:

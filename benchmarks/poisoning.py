@@ -95,7 +95,7 @@ def finetuned(
     transcriber = Transcriber(bundle, threads=1)
     hypotheses = [transcriber.transcribe(one.read(), SAMPLE_RATE).text for one in lines]
     texts = in_model_style([one.transcript for one in lines], hypotheses)
-    training = [replace(one, text=text, samples=one.read()) for one, text in zip(lines, texts, strict=True)]
+    training = [replace(one.in_memory(), text=text) for one, text in zip(lines, texts, strict=True)]
     settings = FineTuningSettings(scope="encoder", epochs=epochs)
     tuned = finetune_on_recordings(
         bundle, weights, training, [], settings, distillation_set=load_distillation_set(bundle)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from dataclasses import replace
 from unittest import mock
 
 import torch
@@ -69,7 +68,7 @@ def milliseconds(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args()
-    utterances = [replace(one, samples=one.read()) for one in load_distillation_set(embedded_bundle())]
+    utterances = [one.in_memory() for one in load_distillation_set(embedded_bundle())]
     print(torch.cuda.get_device_name())
     for is_distilled in (False, True):
         for uses_graphs in (False, True):

@@ -35,7 +35,7 @@ def vector(data: Path, domain: str) -> TaskVector:
 
     bundle = embedded_bundle()
     weights = bundle.weights()
-    lines = [replace(one, samples=one.read()) for one in read_manifest(data / domain / "manifest.jsonl", "train")]
+    lines = [one.in_memory() for one in read_manifest(data / domain / "manifest.jsonl", "train")]
     settings, distillation_set = FineTuningSettings(scope="encoder"), load_distillation_set(bundle)
     tuned = finetune_on_recordings(bundle, weights, lines, [], settings, distillation_set=distillation_set)
     origin = Origin(family=bundle.family, base=bundle.weights_hash, domain=domain)

@@ -38,8 +38,8 @@ def revert(edit: Id, model: options.Model = None) -> None:
     if _has_vectors(ledger, ledger.edit(edit)):
         restoring = f"'asr-edge reweight {edit}' restores it"
     echo(f"Edit {edit} is reverted; {restoring}. Active: {edits_in_words(version)}.")
-    merges = {one.id: ledger.previous().merged(one) for one in ledger.edits if _has_vectors(ledger, one)}
-    if parts := [str(part) for part, merge in merges.items() if merge is not None and merge.edit == edit]:
+    merged = ledger.previous().parts([edit], ledger.edits)
+    if parts := [str(part.id) for part in merged if _has_vectors(ledger, part)]:
         echo(f"It was a merge. 'asr-edge reweight N' adds one of its parts alone: {', '.join(parts)}.")
     _tell_of_terms(restored)
 

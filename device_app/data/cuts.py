@@ -13,6 +13,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
+from device_app.audio.decoding import tracks
 from device_app.audio.native_messages import without_mpg123_messages
 from device_app.audio.samples import (
     MINIMUM_S,
@@ -88,6 +89,7 @@ class CutReader:
         self._idle: list[_Stream] = []  # those that no thread is reading; the last one was used last
         self._lock = Lock()
         self._length = lru_cache(MAX_FACTS)(_duration_or_error)
+        self._tracks = lru_cache(MAX_FACTS)(tracks)
         self._may_seek = lru_cache(MAX_FACTS)(self._is_seekable)
 
     def __enter__(self) -> Self:
@@ -107,6 +109,10 @@ class CutReader:
         if isinstance(length, BadAudioError):
             raise copy(length) from length
         return length
+
+    def tracks(self, path: Path) -> int:
+        """As `device_app.audio.decoding.tracks`, counted once for all cuts of a recording."""
+        return self._tracks(path)
 
     def read(
         self, path: Path, start: int, end: int | None, on_repair: Callable[[str], None] = lambda _message: None

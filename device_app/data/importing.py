@@ -15,7 +15,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Literal
 
-from device_app.audio.decoding import tracks
 from device_app.audio.samples import SAMPLE_RATE, Samples
 from device_app.data.cuts import CutReader
 from device_app.data.folders import not_a_file
@@ -284,7 +283,7 @@ def _loaded(reader: CutReader, found: Utterance) -> tuple[_Part, Samples | None]
         return _Part(reason=reason), None
     if len(audio) > (MAX_UTTERANCE_S + TOLERANCE_S) * SAMPLE_RATE:  # the header may give no length, or a wrong one
         return replace(_too_long(len(audio) / SAMPLE_RATE), repairs=repairs), None
-    return _Part(start=found.start, end=found.end, repairs=repairs, tracks=tracks(found.file)), audio
+    return _Part(start=found.start, end=found.end, repairs=repairs, tracks=reader.tracks(found.file)), audio
 
 
 def _too_long(length_s: float) -> _Part:

@@ -59,9 +59,8 @@ def trained_later(record: Record, forgotten: Sequence[Edit]) -> list[Edit]:
 
 def merged_into(record: Record, forgotten: Sequence[Edit]) -> list[Edit]:
     """The other edits that the active version has as parts of a merge among some edits."""
-    active, numbers = record.versions[record.current], [edit.id for edit in forgotten]
-    remaining = [edit for edit in record.edits if edit.id not in numbers]
-    return [edit for edit in remaining if (merge := active.merged(edit)) is not None and merge.edit in numbers]
+    numbers = [edit.id for edit in forgotten]
+    return record.versions[record.current].parts(numbers, [edit for edit in record.edits if edit.id not in numbers])
 
 
 def without(record: Record, forgotten: Sequence[Edit], hidden: Collection[str]) -> Record:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -127,6 +127,10 @@ class Version:
     def merged(self, edit: Edit) -> Applied | None:
         """The edit of this version, a merge, that has the task vectors of another one and more; None without it."""
         return next((one for one in self.applied if Counter(edit.vectors) < Counter(one.vectors)), None)
+
+    def parts(self, merges: Collection[int], edits: Sequence[Edit]) -> list[Edit]:
+        """Those of some edits that this version has only as parts of merges with these numbers."""
+        return [edit for edit in edits if (merge := self.merged(edit)) is not None and merge.edit in merges]
 
     def beside(self, edit: Edit) -> list[Applied]:
         """The edits that stay when another one is added, which replaces those that have only task vectors of it.

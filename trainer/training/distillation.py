@@ -9,7 +9,7 @@ guard set. An autoregressive model predicts each token from the preceding tokens
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -46,8 +46,8 @@ def load_distillation_set(bundle: Bundle) -> list[TrainingUtterance]:
             tokens = tokenise(one.transcript)
         except BadInputError:
             continue
-        samples = one.read()
-        found.append(TrainingUtterance.of(replace(one, samples=samples), 0, len(samples), tokens))
+        loaded = one.in_memory()
+        found.append(TrainingUtterance.of(loaded, 0, len(loaded.read()), tokens))
     return found
 
 

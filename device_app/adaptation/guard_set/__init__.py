@@ -25,4 +25,4 @@ def guard_set(language: str = DEFAULT_LANGUAGE) -> tuple[Utterance, ...]:
     """
     if language != DEFAULT_LANGUAGE:
         return ()
-    return tuple(replace(one, samples=one.read(), domain=GUARD_SET, split="test") for one in read_manifest(FOLDER))
+    return tuple(replace(one.in_memory(), domain=GUARD_SET, split="test") for one in read_manifest(FOLDER))
