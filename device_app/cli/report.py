@@ -24,7 +24,7 @@ def report(
     as_json: options.Json = False,
 ) -> None:
     """Show the WER of every domain after each edit, and forgetting and transfer."""
-    from device_app.adaptation.history import measure_versions, transfer_metrics
+    from device_app.adaptation.report.history import measure_versions, transfer_metrics
     from device_app.adaptation.report.measure import measure_history
     from device_app.adaptation.report.page import check_html, render
     from device_app.audio.sources import check_file_output

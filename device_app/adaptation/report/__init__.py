@@ -1,1 +1,1 @@
-"""The report of what each edit changed, as one HTML file."""
+"""The report of what each edit changed: WER, forgetting and transfer, as a table or as one HTML file."""

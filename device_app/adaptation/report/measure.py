@@ -9,7 +9,7 @@ import numpy as np
 
 from device_app.adaptation.decision import clean_up
 from device_app.adaptation.gate import Change, Hypotheses, compare, resamples
-from device_app.adaptation.history import domains_of_history
+from device_app.adaptation.report.history import domains_of_history
 from device_app.adaptation.test_sets import test_set, transcribe_texts
 from device_app.data.names import GUARD_SET
 from device_app.data.store import Store

@@ -203,7 +203,7 @@ def _revert(ledger: Ledger, arguments: Mapping[str, Any], context: ExecutionCont
 
 
 def _measure(ledger: Ledger, _arguments: Mapping[str, Any], context: ExecutionContext) -> dict[str, Any]:
-    from device_app.adaptation.history import measure_versions
+    from device_app.adaptation.report.history import measure_versions
 
     with Store() as store, ledger.changing():
         domains, versions = measure_versions(store, ledger, context)

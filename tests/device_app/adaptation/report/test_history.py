@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from device_app.adaptation import history
+from device_app.adaptation.report import history
 from device_app.adaptation.gate import Hypotheses
 from device_app.execution import ExecutionContext
 
