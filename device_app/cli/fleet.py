@@ -55,7 +55,8 @@ def pull(
 
     Exit code 3: the gate rejected it.
     """
-    from device_app.adaptation.decision import Outcome, merge_vectors
+    from device_app.adaptation.changes import merge_vectors
+    from device_app.adaptation.decision import Outcome
     from device_app.adaptation.settings import MergeSettings
     from device_app.data.store import Store
     from device_app.execution import ExecutionContext

@@ -29,7 +29,8 @@ def merge(
 
     Exit code 3: the gate rejected it.
     """
-    from device_app.adaptation.decision import Outcome, load_vectors, merge_vectors
+    from device_app.adaptation.changes import load_vectors, merge_vectors
+    from device_app.adaptation.decision import Outcome
     from device_app.data.store import Store
     from device_app.execution import ExecutionContext
     from editing.errors import BadInputError

@@ -27,12 +27,12 @@ UNCHANGED = "unchanged"
 
 def revert(edit: Id, model: options.Model = None) -> None:
     """Remove an edit from the model, not only the last one; other edits stay active."""
-    from device_app.adaptation import decision
+    from device_app.adaptation import changes
     from device_app.adaptation.retired_terms import restore_terms
 
     ledger = open_ledger(model)
     with ledger.changing():
-        version = decision.revert(ledger, edit)
+        version = changes.revert(ledger, edit)
         restored = restore_terms(ledger, options.tell)
     restoring = "it cannot be restored without its task vector, which 'asr-edge doctor' looks for"
     if _has_vectors(ledger, ledger.edit(edit)):
@@ -56,13 +56,13 @@ def _has_vectors(ledger: Ledger, edit: Edit) -> bool:
 
 def rollback(model: options.Model = None) -> None:
     """Undo the last change of the model; again, to undo the one before it."""
-    from device_app.adaptation import decision
+    from device_app.adaptation import changes
     from device_app.adaptation.retired_terms import restore_terms
 
     ledger = open_ledger(model)
     with ledger.changing():
         replaced = ledger.current
-        version = decision.roll_back(ledger)
+        version = changes.roll_back(ledger)
         restored = restore_terms(ledger, options.tell)
     echo(f"Undone: {replaced.why}. Active: {edits_in_words(version)}.")
     _tell_of_terms(restored)
@@ -89,7 +89,7 @@ def reweight(
 
     Exit code 3: the gate rejected it.
     """
-    from device_app.adaptation.decision import reweight
+    from device_app.adaptation.changes import reweight
 
     ledger = open_ledger(model)
     settings = options.merge_settings(lam, density, ledger.edit(edit).method, others).settings

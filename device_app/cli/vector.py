@@ -57,7 +57,7 @@ def import_(
 
     Exit code 3: the gate rejected it.
     """
-    from device_app.adaptation.decision import merge_vectors
+    from device_app.adaptation.changes import merge_vectors
 
     settings = options.merge_settings(lam, density, method, others)
     gate = options.gate_policy(tolerance, force=force, dry_run=dry_run)

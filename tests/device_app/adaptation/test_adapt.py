@@ -11,7 +11,8 @@ import pytest
 
 from device_app.adaptation import gate, sweep, test_sets
 from device_app.adaptation.adapt import adapt
-from device_app.adaptation.decision import clean_up, draft_edit, judge_draft, merge_vectors
+from device_app.adaptation.changes import merge_vectors
+from device_app.adaptation.decision import clean_up, draft_edit, judge_draft
 from device_app.adaptation.report.history import measure_versions
 from device_app.adaptation.settings import AdaptationSettings, GatePolicy, MergeSettings
 from device_app.adaptation.training_set import FineTuningResult

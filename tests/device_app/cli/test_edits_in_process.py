@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from device_app.adaptation import decision
+from device_app.adaptation import changes
 from device_app.audio.samples import read
 from device_app.data.names import GUARD_SET
 from device_app.data.recordings import recording_of
@@ -380,7 +380,7 @@ def test_an_interrupted_reweight_says_that_nothing_was_changed(home_adapted, mon
     def interrupted(*_arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(decision, "judge_draft", interrupted)
+    monkeypatch.setattr(changes, "judge_draft", interrupted)
     assert "Interrupted; nothing was changed.\n" in call("reweight", 1, "--model", "tiny", code=130).stderr
 
 

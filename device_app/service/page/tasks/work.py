@@ -183,7 +183,7 @@ def _preview(ledger: Ledger, arguments: Mapping[str, Any], context: ExecutionCon
 def _reweighted(
     ledger: Ledger, arguments: Mapping[str, Any], context: ExecutionContext, *, dry_run: bool
 ) -> dict[str, Any]:
-    from device_app.adaptation.decision import reweight
+    from device_app.adaptation.changes import reweight
     from device_app.adaptation.settings import GatePolicy
 
     gate = GatePolicy(dry_run=dry_run)
@@ -193,7 +193,7 @@ def _reweighted(
 
 
 def _revert(ledger: Ledger, arguments: Mapping[str, Any], context: ExecutionContext) -> dict[str, Any]:
-    from device_app.adaptation.decision import revert
+    from device_app.adaptation.changes import revert
     from device_app.adaptation.retired_terms import restore_terms
 
     context.reporter.report("reverting")

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from device_app.adaptation.report import history
 from device_app.adaptation.gate import Hypotheses
+from device_app.adaptation.report import history
 from device_app.execution import ExecutionContext
 
 AB = {"a": 0.3, "b": 0.4}

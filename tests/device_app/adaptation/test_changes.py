@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from device_app.adaptation import decision
-from device_app.adaptation.decision import load_vectors
+from device_app.adaptation import changes
+from device_app.adaptation.changes import load_vectors
 from editing.errors import BadInputError
 
 
@@ -35,7 +35,7 @@ def test_an_edit_of_several_vectors_gives_all_of_them():
 
 def test_a_file_with_the_task_vector_of_an_edit_is_refused(monkeypatch, tmp_path):
     (tmp_path / "a.safetensors").write_bytes(b"1")
-    monkeypatch.setattr(decision, "sha256", lambda _path: "a")
+    monkeypatch.setattr(changes, "sha256", lambda _path: "a")
     with pytest.raises(BadInputError, match=r"1 and .*a\.safetensors have the same task vector"):
         load_vectors(Ledger(), ["1", str(tmp_path / "a.safetensors")])
 
