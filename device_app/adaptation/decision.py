@@ -39,6 +39,7 @@ class Outcome:
         finetuning_s: duration of the fine-tuning in seconds.
         norm: the norm of the task vector.
         retired_terms: corrected words that left the list of terms, because the model recognises them now.
+        replaced: numbers of the edits that the active version had and this one has not.
     """
 
     edit: Edit | None
@@ -50,6 +51,7 @@ class Outcome:
     finetuning_s: float = 0.0
     norm: float = 0.0
     retired_terms: Sequence[str] = ()
+    replaced: Sequence[int] = ()
 
     @property
     def is_accepted(self) -> bool:
@@ -85,6 +87,7 @@ class Outcome:
             "tuning_s": round(self.finetuning_s, 2),
             "norm": self.norm,
             "retired_terms": list(self.retired_terms),
+            "replaced": list(self.replaced),
         }
 
 
@@ -122,7 +125,8 @@ def decide(
     after = transcribe_sets_with(bundle.weights(), bundle, test_sets.sets, context, label, test_sets.before, tolerance)
     new_domain = domain if gate.requires_gain and domain in test_sets.sets else None
     verdict = judge(test_sets.before, after, new_domain, gate.tolerance, gate.may_get_worse)
-    outcome = Outcome(edit, version, verdict, gate)
+    replaced = [applied.edit for applied in ledger.current.applied if version.how_applied(applied.edit) is None]
+    outcome = Outcome(edit, version, verdict, gate, replaced=replaced)
     if edit is not None:
         # Without those of a part: later ones, of the whole set, must not be compared with them.
         changes = {name: change for name, change in verdict.changes.items() if not change.is_partial}

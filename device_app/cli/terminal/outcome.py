@@ -114,20 +114,24 @@ def _print(outcome: Outcome) -> None:
 
 def edits_in_words(version: Version) -> str:
     """The edits of a version, for example "edits 1 and 3"."""
-    numbers = [str(applied.edit) for applied in version.applied]
-    if not numbers:
-        return "the base model, no edits"
-    if len(numbers) == 1:
-        return f"edit {numbers[0]}"
-    return f"edits {', '.join(numbers[:-1])} and {numbers[-1]}"
+    return in_words([applied.edit for applied in version.applied]) if version.applied else "the base model, no edits"
+
+
+def in_words(edits: Sequence[int]) -> str:
+    """One or more edits by their numbers, for example "edits 1 and 3"."""
+    *others, last = map(str, edits)
+    return f"edits {', '.join(others)} and {last}" if others else f"edit {last}"
 
 
 def _print_decision(outcome: Outcome) -> None:
     edit = outcome.edit
     if outcome.promoted:
-        # A merge replaces edits, which a revert of it would not bring back.
-        undo = f"revert {edit.id}" if edit is not None and len(edit.vectors) == 1 else "rollback"
-        echo(f"The new version is active, with {edits_in_words(outcome.version)}; 'asr-edge {undo}' undoes it.")
+        # A revert would not bring back the edits that this one replaces.
+        undo = f"revert {edit.id}" if edit is not None and not outcome.replaced else "rollback"
+        active = edits_in_words(outcome.version)
+        if outcome.replaced:
+            active += f" in place of {in_words(outcome.replaced)}"
+        echo(f"The new version is active, with {active}; 'asr-edge {undo}' undoes it.")
     elif outcome.verdict.passes:
         echo("The new version would become active; nothing was changed (--dry-run).")
     elif outcome.is_accepted:

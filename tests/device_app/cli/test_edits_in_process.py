@@ -427,6 +427,16 @@ def test_a_vector_is_exported_here_and_imported_elsewhere(home_adapted, known_ho
     assert wer(spelled) == edited
 
 
+def test_an_imported_vector_that_is_in_use_replaces_its_edit(home_adapted):
+    """A revert would not bring that edit back."""
+    file = ledger().vector_path(ledger().edit(1).vectors[0])
+    done = call("vector", "import", file, "--model", "tiny", "--lambda", "0.9", "--density", "1", "--force")
+    assert done.stdout.endswith(
+        "The new version is active, with edit 2 in place of edit 1; 'asr-edge rollback' undoes it.\n"
+    )
+    assert states() == ["reverted", "active"]
+
+
 def test_a_vector_can_be_trimmed_when_it_is_exported(home_adapted, tmp_path):
     file = tmp_path / "few.safetensors"
     call("vector", "export", 1, file, "--model", "tiny", "--density", "0.01")
@@ -486,7 +496,7 @@ def test_a_merge_replaces_the_merged_edits(home_adapted, tmp_path):
     assert states() == ["merged", "active"]
     call("reweight", 2, "--model", "tiny", "--lambda", "0.5", "--force")
     done = call("merge", 1, file, "--model", "tiny", "--lambda", "0.7", "--density", "1", "--force")
-    assert "with edit 3; 'asr-edge rollback' undoes it" in done.stdout
+    assert "with edit 3 in place of edit 2; 'asr-edge rollback' undoes it" in done.stdout
     assert states() == ["merged", "reverted", "active"]
     call("rollback", "--model", "tiny")
     assert states() == ["merged", "active", "reverted"]
