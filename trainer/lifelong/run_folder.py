@@ -60,6 +60,11 @@ class RunFolder:
         """The folder of the files that the method itself stores."""
         return self.cell(method, seed) / "memory"
 
+    @property
+    def fine_tunings(self) -> Path:
+        """The folder of the fine-tunings that several methods need; deleted when the run is finished."""
+        return self.path / "fine-tunings"
+
     def prepared(self, domain: str) -> Path:
         """A domain's prepared training utterances."""
         return self.path / "prepared" / f"{domain}.json"

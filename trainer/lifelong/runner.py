@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -21,7 +22,8 @@ from export.bundle import Bundle
 from export.weights import read_weights, write_weights
 from trainer.executors import Executor, LocalExecutor, Task
 from trainer.lifelong.config import Experiment, step_seed
-from trainer.lifelong.method import FineTune, Method, Mixture, Step
+from trainer.lifelong.fine_tuner import FineTuner
+from trainer.lifelong.method import Method, Mixture, Step
 from trainer.lifelong.methods import find_methods
 from trainer.lifelong.methods.references import REFERENCE
 from trainer.lifelong.preparation import Domain, TrainingExamples, load_domains, with_limited_base_domain
@@ -29,7 +31,6 @@ from trainer.lifelong.run_folder import RunFolder, open_run_folder, read_record
 from trainer.lifelong.scoring import Scorer
 from trainer.training.data import TrainingUtterance
 from trainer.training.distillation import load_distillation_set
-from trainer.training.loop import finetune
 from trainer.training.settings import FineTuningSettings
 
 Report = Callable[[str], None]
@@ -62,6 +63,7 @@ def run(
             for method in experiment.methods
         ]
         (executor or LocalExecutor()).run(tasks, report)
+        shutil.rmtree(shared.folder.fine_tunings, ignore_errors=True)
 
 
 def run_cell(experiment: Experiment, out: Path, threads: int | None, method: str, seed: int) -> None:
@@ -140,6 +142,7 @@ class Run:
         memory = self.folder.memory(method.name, seed)
         began, stored_before = time.perf_counter(), _size(memory)
         reset_peak_memory()
+        fine_tuner = self.fine_tuner(domain, step_seed(seed, number), is_distilled=method.name != REFERENCE)
         step = Step(
             number=number,
             domain=domain,
@@ -149,7 +152,7 @@ class Run:
             training=self.examples.of(domain),
             earlier=self._earlier(number),
             memory=memory,
-            finetune=self.fine_tuner(step_seed(seed, number), is_distilled=method.name != REFERENCE),
+            finetune=fine_tuner,
             learning_rate=self.settings.learning_rate,
             seed=seed,
             general=self._distillation_set,
@@ -158,9 +161,9 @@ class Run:
         theta = dict(result.theta if isinstance(result, Mixture) else result)
         record = {
             "domain": domain,
-            "seconds": time.perf_counter() - began,
+            "seconds": time.perf_counter() - began + fine_tuner.saved_s,
             "stored_mb": (_size(memory) - stored_before) / 1e6,
-            "peak_gb": peak_memory_mb() / 1e3,
+            "peak_gb": max(peak_memory_mb() / 1e3, fine_tuner.peak_gb),
             "errors": self.scorer.score(result, self.experiment.all_domains if method.is_one_model else [domain]),
         }
         return theta, record
@@ -173,37 +176,23 @@ class Run:
     def _base_domain(self) -> list[str]:
         return [self.experiment.base_domain] if self.experiment.base_domain else []
 
-    def fine_tuner(self, seed: int, *, is_distilled: bool = True) -> FineTune:
-        """Returns a function that fine-tunes with the experiment's settings and this seed.
+    def fine_tuner(self, domain: str, seed: int, *, is_distilled: bool = True) -> FineTuner:
+        """Returns a function that fine-tunes with the experiment's settings.
 
         Args:
+            domain: the name of the domain.
             seed: the seed of the fine-tuning.
             is_distilled: with distillation on general speech, as in `asr-edge adapt`.
         """
-        distillation_set = self._distillation_set if is_distilled else ()
-
-        def tune(
-            weights: Tensors,
-            training: Sequence[TrainingUtterance],
-            *,
-            penalty: Any = None,
-            adapters: Any = None,
-            **changes: Any,
-        ) -> Tensors:
-            settings = replace(self.settings, seed=seed, **changes)
-            return finetune(
-                self._bundle,
-                weights,
-                training,
-                [],
-                settings,
-                distillation_set=distillation_set,
-                teacher=lambda: self.base,
-                penalty=penalty,
-                adapters=adapters,
-            ).weights
-
-        return tune
+        return FineTuner(
+            bundle=self._bundle,
+            base=self.base,
+            settings=replace(self.settings, seed=seed),
+            distillation_set=self._distillation_set if is_distilled else (),
+            domain=domain,
+            examples=self.examples.of(domain),
+            folder=self.folder.fine_tunings,
+        )
 
 
 def _write(path: Path, record: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from editing.errors import MissingDependencyError
 from tests.conftest import write_audio
 from tests.trainer.cli.conftest import outline
 from trainer import executors
-from trainer.lifelong import plots, runner
+from trainer.lifelong import fine_tuner, plots
 from trainer.lifelong import sweep as sweeping
 from trainer.lifelong.corpora.synthetic import ACCENTS
 
@@ -85,7 +85,7 @@ def test_run_as_json_prints_the_document_that_it_writes(asr, config, tmp_path):
 @pytest.mark.slow  # tests/trainer/lifelong/test_runner.py interrupts a run in the default run
 def test_an_interrupted_run_resumes_and_repeats_no_finished_step(asr, config, tmp_path, monkeypatch):
     calls = []
-    finetune = runner.finetune
+    finetune = fine_tuner.finetune
 
     def interrupted(*arguments, **options):
         calls.append(1)
@@ -93,7 +93,7 @@ def test_an_interrupted_run_resumes_and_repeats_no_finished_step(asr, config, tm
             raise KeyboardInterrupt
         return finetune(*arguments, **options)
 
-    monkeypatch.setattr(runner, "finetune", interrupted)
+    monkeypatch.setattr(fine_tuner, "finetune", interrupted)
     assert asr("lifelong", "run", config).code == 130
     assert not (tmp_path / "trial" / "results.json").exists()
     assert asr("lifelong", "run", config).code == 0

@@ -12,7 +12,7 @@ from editing.errors import BadAudioError, BadInputError, TrainingError
 from editing.task_vector import TaskVector
 from tests.conftest import write_audio
 from trainer import families
-from trainer.lifelong import preparation, runner, scoring
+from trainer.lifelong import fine_tuner, preparation, runner, scoring
 from trainer.lifelong.cells import Cell
 from trainer.lifelong.config import Experiment
 from trainer.lifelong.methods import find_methods
@@ -81,7 +81,7 @@ def test_a_run_fills_the_matrix_and_a_second_run_computes_nothing(experiment, tm
     assert not list(tmp_path.rglob("theta-*"))
     results = write_results(experiment, tmp_path)
     assert results["methods"].keys() == {"fine-tuning", "ties"}
-    monkeypatch.setattr(runner, "finetune", None)
+    monkeypatch.setattr(fine_tuner, "finetune", None)
     monkeypatch.setattr(preparation, "UtteranceTranscriber", None)
     monkeypatch.setattr(scoring, "UtteranceTranscriber", None)
     run(experiment, tmp_path, silent, 2)
@@ -100,6 +100,15 @@ def test_every_method_runs(experiment, tmp_path):
         assert (record["stored_mb"] > 0) == stores, name
 
 
+def test_methods_that_begin_alike_share_their_first_fine_tuning(experiment, tmp_path, monkeypatch):
+    finetune, calls = fine_tuner.finetune, []
+    monkeypatch.setattr(fine_tuner, "finetune", lambda *a, **k: calls.append(1) or finetune(*a, **k))
+    alike = replace(experiment, methods=["ties", "task-arithmetic"], order=["second", "third"])
+    run(alike, tmp_path, silent, 2)
+    assert len(calls) == 3
+    assert not (tmp_path / "fine-tunings").exists()
+
+
 def test_an_interrupted_run_gives_the_same_results(experiment, tmp_path, monkeypatch):
     one = replace(experiment, methods=["ties"])
     run(one, tmp_path / "whole", silent, 2)
@@ -111,8 +120,8 @@ def test_an_interrupted_run_gives_the_same_results(experiment, tmp_path, monkeyp
             raise TrainingError("power cut")
         return finetune(*arguments, **options)
 
-    finetune = runner.finetune
-    monkeypatch.setattr(runner, "finetune", failing_once)
+    finetune = fine_tuner.finetune
+    monkeypatch.setattr(fine_tuner, "finetune", failing_once)
     with pytest.raises(TrainingError):
         run(one, tmp_path / "broken", silent, 2)
     run(one, tmp_path / "broken", silent, 2)
@@ -245,8 +254,8 @@ def test_the_error_for_an_unknown_character_names_the_recording(experiment, mani
 
 def test_a_sweep_fine_tunes_once_per_step(experiment, tmp_path, monkeypatch):
     calls = []
-    finetune = runner.finetune
-    monkeypatch.setattr(runner, "finetune", lambda *a, **k: calls.append(1) or finetune(*a, **k))
+    finetune = fine_tuner.finetune
+    monkeypatch.setattr(fine_tuner, "finetune", lambda *a, **k: calls.append(1) or finetune(*a, **k))
     grid = {"lambdas": (0.3, 0.9), "densities": (0.2, 1.0), "threads": 2}
     found = sweep(experiment, tmp_path, silent, **grid)
     assert len(calls) == 2
@@ -268,20 +277,20 @@ def test_every_method_but_plain_fine_tuning_is_distilled(
         seen.append(list(distillation_set))
         raise TrainingError("seen")
 
-    monkeypatch.setattr(runner, "finetune", spy)
+    monkeypatch.setattr(fine_tuner, "finetune", spy)
     with pytest.raises(TrainingError):
         run(replace(experiment, methods=[method]), tmp_path, silent)
     assert seen == [distillation_set if is_distilled else []]
 
 
 def test_later_fine_tunings_keep_the_outputs_of_the_base(experiment, tmp_path, monkeypatch, distillation_set):
-    finetune, seen = runner.finetune, []
+    finetune, seen = fine_tuner.finetune, []
 
     def spy(bundle, weights, *arguments, teacher, **options):
         seen.append((weights, teacher()))
         return finetune(bundle, weights, *arguments, teacher=teacher, **options)
 
-    monkeypatch.setattr(runner, "finetune", spy)
+    monkeypatch.setattr(fine_tuner, "finetune", spy)
     run(replace(experiment, methods=["task-arithmetic"]), tmp_path, silent)
     (base, first), (edited, second) = seen[:2]
     for name, tensor in base.items():
@@ -297,7 +306,7 @@ def test_settings_reach_the_fine_tuning(experiment, tmp_path, monkeypatch):
         seen.append(settings)
         raise TrainingError("seen")
 
-    monkeypatch.setattr(runner, "finetune", spy)
+    monkeypatch.setattr(fine_tuner, "finetune", spy)
     with pytest.raises(TrainingError):
         run(replace(experiment, methods=["lora"]), tmp_path, silent)
     assert seen == [FineTuningSettings(epochs=1, learning_rate=1e-2, scope="lora", target_loss=0.0, seed=1)]
