@@ -1,6 +1,6 @@
 """How much of earlier edits' signs to keep: WER on training utterances by the share of `editing.interference`.
 
-    python benchmarks/interference.py benchmarks/lifelong/real.toml real --shares 0 0.2 0.35 0.5
+    python benchmarks/interference.py benchmarks/lifelong/real.toml real --shares 0 0.1 0.2 0.35
 
 Takes the merged vectors that `asr-edge lifelong run CONFIG --out RUN` stored for a method, removes the interference of
 each with those before it, and adds them again: no fine-tuning. A vector is trimmed before that, not after it as in
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--method", default="ties")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--shares", type=float, nargs="+", default=[0, 0.2, 0.35, 0.5])
+    parser.add_argument("--shares", type=float, nargs="+", default=[0, 0.1, 0.2, 0.35])
     parser.add_argument("--utterances", type=int, default=40, help="of each domain")
     parser.add_argument("--threads", type=int)
     options = parser.parse_args()
