@@ -62,7 +62,7 @@ def conclude(
         StorageError: the disk is full or cannot be written.
     """
     merge = settings.merge.with_defaults(vectors=1)
-    vector = vector_of_edit(ledger, result.vector, settings.domain)
+    vector = vector_to_merge(ledger, result.vector, settings.domain)
     candidates: list[Candidate] = []
     if settings.sweep:
         start = ledger.bundle(ledger.current)
@@ -82,7 +82,7 @@ def conclude(
     )
 
 
-def vector_of_edit(ledger: Ledger, vector: TaskVector, domain: str) -> TaskVector:
+def vector_to_merge(ledger: Ledger, vector: TaskVector, domain: str) -> TaskVector:
     """A fine-tuning's vector without interference with the active edits of other domains, merged ones included."""
     others = [applied for applied in ledger.current.applied if {*ledger.edit(applied.edit).domains} != {domain}]
     if not others:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from device_app.adaptation.adapt import conclude, vector_of_edit
+from device_app.adaptation.adapt import conclude, vector_to_merge
 from device_app.adaptation.decision import Outcome
 from device_app.adaptation.settings import AdaptationSettings
 from device_app.adaptation.test_sets import TestSets, build_test_sets, held_out_utterances
@@ -209,7 +209,7 @@ def finish(
     domain = job.settings.domain
     outcome = None
     with ledger.changing():
-        if not ledger.has_edit_of(vector_of_edit(ledger, result.vector, domain)):
+        if not ledger.has_edit_of(vector_to_merge(ledger, result.vector, domain)):
             if test_sets is None or test_sets.version != ledger.current.id:
                 transcriber = UtteranceTranscriber(ledger.bundle(ledger.current), context.threads)
                 held_out = held_out_utterances(store, domain)
