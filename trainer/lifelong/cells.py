@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device_app.evaluation.transfer import backward_transfer
-from editing.former_names import CELL
 from trainer.lifelong.config import Experiment
 from trainer.lifelong.methods import find_methods
 from trainer.lifelong.metrics import WordErrors, wer
-from trainer.lifelong.run_folder import RunFolder, read_record
+from trainer.lifelong.run_folder import RunFolder, read_scores
+
+COSTS = ("seconds", "stored_mb", "peak_gb")  # of a step
+
+
+def read_step(experiment: Experiment, folder: RunFolder, method: str, seed: int, number: int) -> dict[str, Any]:
+    """Reads the scores and costs of a step, numbered from 1.
+
+    Raises:
+        FileNotFoundError: the step is not finished.
+        BadInputError: the file is damaged.
+    """
+    scored = experiment.all_domains if find_methods()[method].is_one_model else [experiment.order[number - 1]]
+    return read_scores(folder.step(method, seed, number), scored, COSTS, delete=folder.cell(method, seed))
 
 
 class Cell:
@@ -31,10 +44,9 @@ class Cell:
             FileNotFoundError: the cell is not finished.
             BadInputError: a file of it is damaged.
         """
-        paths = [folder.step(method, seed, number) for number in range(1, len(experiment.order) + 1)]
-        base = read_record(folder.base_scores, ("errors",), CELL)
-        keys, cell = ("errors", "seconds", "stored_mb", "peak_gb"), folder.cell(method, seed)
-        steps = [read_record(path, keys, CELL, delete=cell) for path in paths]
+        base = read_scores(folder.base_scores, experiment.all_domains)
+        numbers = range(1, len(experiment.order) + 1)
+        steps = [read_step(experiment, folder, method, seed, number) for number in numbers]
         self.method, self.seed = method, seed
         self._experiment = experiment
         self._errors: list[dict[str, WordErrors]] = [one["errors"] for one in (base, *steps)]

@@ -17,7 +17,7 @@ from editing.files import write_atomically
 from export.bundle import Bundle
 from trainer import families
 from trainer.lifelong.config import Experiment
-from trainer.lifelong.run_folder import RunFolder, read_list
+from trainer.lifelong.run_folder import RunFolder, read_examples
 from trainer.training.data import TrainingUtterance, load_examples
 
 
@@ -98,7 +98,7 @@ class TrainingExamples:
                 write_atomically(path, json.dumps(self._prepared(self._domains[domain].training)).encode())
             examples = [
                 TrainingUtterance(audio=Path(audio), start=start, end=end, text=text, tokens=self._tokenise(text))
-                for audio, start, end, text in read_list(path)
+                for audio, start, end, text in read_examples(path)
             ]
             if not examples:
                 raise BadInputError(f"{self._manifests[domain]}: no recording of {domain} has speech")

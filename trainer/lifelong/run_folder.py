@@ -10,11 +10,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from device_app.models.bundles import EMBEDDED_NAME, find_bundle
 from device_app.outputs import check_outside_data
 from editing.errors import BadInputError, one_line
 from editing.files import refuse_overwriting, write_atomically
-from editing.former_names import FINE_TUNING, translated
-from editing.json_text import JSONTextError, read_json
+from editing.former_names import CELL, FINE_TUNING, translated
+from editing.json_text import JSONTextError, is_whole_number, read_json
 from editing.lock import locked
 from trainer.lifelong.config import Experiment
 
@@ -91,16 +92,61 @@ def read_record(
     raise _damaged(path, f"expected an object with {', '.join(sorted(keys))}", delete)
 
 
-def read_list(path: Path) -> list[Any]:
-    """Reads a JSON list from the folder of a run.
+def read_scores(
+    path: Path, domains: Collection[str], costs: Collection[str] = (), delete: Path | None = None
+) -> dict[str, Any]:
+    """Reads the scores of the base or of a step.
+
+    Args:
+        path: the file.
+        domains: those that must have been scored.
+        costs: keys of numbers that it must have.
+        delete: as for `read_record`.
+
+    Returns:
+        The object: "errors", `WordErrors` by domain, and the costs.
 
     Raises:
-        BadInputError: it is damaged.
+        FileNotFoundError, BadInputError: as `read_record`.
+    """
+    record = read_record(path, ("errors", *costs), CELL, delete)
+    if any(isinstance(record[cost], bool) or not isinstance(record[cost], int | float) for cost in costs):
+        raise _damaged(path, f"expected numbers of {', '.join(sorted(costs))}", delete)
+    errors = record["errors"]
+    if not isinstance(errors, dict) or not all(map(_are_word_errors, errors.values())):
+        raise _damaged(path, "expected numbers of word errors by domain", delete)
+    if missing := sorted({*domains} - errors.keys()):
+        raise _damaged(path, f"has no scores of {', '.join(missing)}", delete)
+    return record
+
+
+def _are_word_errors(errors: object) -> bool:
+    """Whether this is a `WordErrors` of at least one utterance."""
+    if not isinstance(errors, dict) or not {"wrong", "words"} <= errors.keys():
+        return False
+    counts = errors["wrong"], errors["words"]
+    are_lists = all(isinstance(one, list) and one and all(map(is_whole_number, one)) for one in counts)
+    return are_lists and len(counts[0]) == len(counts[1])
+
+
+def read_examples(path: Path) -> list[tuple[str, int, int, str]]:
+    """Reads a domain's prepared training utterances: of each its file, first sample, sample after the last, and text.
+
+    Raises:
+        BadInputError: the file is damaged.
     """
     record = _read(path, {})
-    if isinstance(record, list):
-        return record
-    raise _damaged(path, "expected a list")
+    if not isinstance(record, list) or not all(map(_is_example, record)):
+        raise _damaged(path, "expected a list of utterances")
+    return [(audio, start, end, text) for audio, start, end, text in record]
+
+
+def _is_example(one: object) -> bool:
+    if not isinstance(one, list) or len(one) != 4:
+        return False
+    audio, start, end, text = one
+    are_texts = isinstance(audio, str) and isinstance(text, str)
+    return are_texts and is_whole_number(start) and is_whole_number(end, minimum=start + 1)
 
 
 def _read(path: Path, names: Mapping[str, str], delete: Path | None = None) -> Any:
@@ -136,9 +182,12 @@ def open_run_folder(experiment: Experiment, out: Path) -> Iterator[RunFolder]:
         record = json.loads(json.dumps(asdict(experiment), default=str))
         used = {name: experiment.manifests[name] for name in experiment.all_domains}
         record["contents"] = {name: sha256(manifest.read_bytes()).hexdigest() for name, manifest in used.items()}
+        record["base_weights"] = find_bundle(experiment.base or EMBEDDED_NAME).weights_hash
         path = out / RECORD
         if path.is_file():
             before = read_record(path, ("methods", "settings"), FINE_TUNING, delete=out)
+            if not isinstance(before["methods"], list) or not isinstance(before["settings"], dict):
+                raise _damaged(path, "expected a list of methods and an object of settings", out)
             done = [method for method in experiment.methods if (out / "cells" / method).is_dir()]
             if changed := _changed(before, record, done):
                 raise BadInputError(
@@ -157,11 +206,12 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any], done: Collecti
         after: the new one.
         done: the new one's methods that have cells in the folder.
     """
-    contents = before.get("contents", after["contents"])  # former versions did not store it
-    changed = [f"manifest of {name}" for name, one in after["contents"].items() if contents.get(name) != one]
-    changed += [
-        key for key, value in after.items() if key not in (*EXTENDABLE, "contents") and before.get(key) != value
-    ]
+    added = {key: after[key] for key in ("contents", "base_weights")}  # former versions did not store them
+    before = {**added, **before}
+    contents = before["contents"]
+    changed = [] if before["base_weights"] == after["base_weights"] else ["base model"]
+    changed += [f"manifest of {name}" for name, one in after["contents"].items() if contents.get(name) != one]
+    changed += [key for key, value in after.items() if key not in (*EXTENDABLE, *added) and before.get(key) != value]
     return changed + [
         f"settings.{method}"
         for method in dict.fromkeys([*before["methods"], *done])

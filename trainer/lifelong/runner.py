@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,19 @@ from device_app.evaluation.memory import peak_memory_mb, reset_peak_memory
 from device_app.models.bundles import EMBEDDED_NAME, find_bundle
 from editing.errors import BadInputError, BundleError
 from editing.files import write_atomically
-from editing.former_names import CELL
 from editing.layers import check_parts
 from editing.method import Tensors
 from export.bundle import Bundle
 from export.weights import read_weights, write_weights
 from trainer.executors import Executor, LocalExecutor, Task
+from trainer.lifelong.cells import read_step
 from trainer.lifelong.config import Experiment, step_seed
 from trainer.lifelong.fine_tuner import FineTuner
 from trainer.lifelong.method import Method, Mixture, Step
 from trainer.lifelong.methods import find_methods
 from trainer.lifelong.methods.references import REFERENCE
 from trainer.lifelong.preparation import Domain, TrainingExamples, load_domains, with_limited_base_domain
-from trainer.lifelong.run_folder import RunFolder, open_run_folder, read_record
+from trainer.lifelong.run_folder import RunFolder, open_run_folder, read_scores
 from trainer.lifelong.scoring import Scorer
 from trainer.training.data import TrainingUtterance
 from trainer.training.distillation import load_distillation_set
@@ -56,6 +57,9 @@ def run(
     with open_run_folder(experiment, out):
         report("preparing the domains, scoring the base")
         shared.score_base()
+        for seed in experiment.seeds:
+            for method in experiment.methods:
+                shared.finished_steps(method, seed)  # a damaged file is reported before the cells run
         shared.prepare_examples()
         tasks = [
             Task(f"{method}, seed {seed}", run_cell, (experiment, out, threads, method, seed))
@@ -109,25 +113,46 @@ class Run:
         """Scores the base on every domain, once for all cells."""
         path = self.folder.base_scores
         if path.is_file():
-            read_record(path, ("errors",), CELL)  # a damaged one is reported before the cells run
+            read_scores(path, self.experiment.all_domains)  # a damaged one is reported before the cells run
         else:
             scores = self.scorer.score(self.base, self.experiment.all_domains)
             _write(path, {"domain": None, "errors": scores})
+
+    def finished_steps(self, method: str, seed: int) -> list[dict[str, Any]]:
+        """The scores and costs of a cell's finished steps.
+
+        Raises:
+            BadInputError: a file of them is damaged.
+        """
+        numbers = range(1, len(self.experiment.order) + 1)
+        finished = takewhile(lambda number: self.folder.step(method, seed, number).is_file(), numbers)
+        return [read_step(self.experiment, self.folder, method, seed, number) for number in finished]
 
     def run_cell(self, method: str, seed: int) -> None:
         """Runs all domains in order with one method and one seed; finished steps are not repeated."""
         self.folder.memory(method, seed).mkdir(parents=True, exist_ok=True)
         last = len(self.experiment.order)
-        done = max((n for n in range(1, last + 1) if self.folder.step(method, seed, n).is_file()), default=0)
+        finished = self.finished_steps(method, seed)
+        done = len(finished)
+        self._keep_weights(method, seed, done)
         if done == last:
             return
         theta: Tensors = self._weights_after(method, seed, done) if done else dict(self.base)
         for number in range(done + 1, last + 1):
-            theta, record = self._run_step(find_methods()[method], seed, number, theta)
+            stored_mb = sum(step["stored_mb"] for step in finished)
+            theta, record = self._run_step(find_methods()[method], seed, number, theta, stored_mb)
             write_weights(self.folder.weights(method, seed, number), dict(theta))
             _write(self.folder.step(method, seed, number), record)
-            self.folder.weights(method, seed, number - 1).unlink(missing_ok=True)
-        self.folder.weights(method, seed, last).unlink(missing_ok=True)
+            finished.append(record)
+            self._keep_weights(method, seed, number)
+
+    def _keep_weights(self, method: str, seed: int, number: int) -> None:
+        """Deletes the weights after other steps than this one, and after the last step; a killed run left some, too."""
+        kept = None if number == len(self.experiment.order) else self.folder.weights(method, seed, number)
+        cell = self.folder.cell(method, seed)
+        for path in (*cell.glob("theta-*.safetensors"), *cell.glob(".theta-*.tmp")):
+            if path != kept:
+                path.unlink(missing_ok=True)
 
     def _weights_after(self, method: str, seed: int, step: int) -> Tensors:
         try:
@@ -136,11 +161,16 @@ class Run:
             folder = self.folder.cell(method, seed)
             raise BadInputError(f"{error}; delete {folder} and start the command again") from error
 
-    def _run_step(self, method: Method, seed: int, number: int, theta: Tensors) -> tuple[Tensors, dict[str, Any]]:
-        """Runs a step; returns the weights after it and the content of `step-N.json`, its costs and scores."""
+    def _run_step(
+        self, method: Method, seed: int, number: int, theta: Tensors, stored_mb: float
+    ) -> tuple[Tensors, dict[str, Any]]:
+        """Runs a step; returns the weights after it and the content of `step-N.json`, its costs and scores.
+
+        `stored_mb` is what the steps before it stored. A killed attempt at this step may have stored its part already.
+        """
         domain = self.experiment.order[number - 1]
         memory = self.folder.memory(method.name, seed)
-        began, stored_before = time.perf_counter(), _size(memory)
+        began = time.perf_counter()
         reset_peak_memory()
         fine_tuner = self.fine_tuner(domain, step_seed(seed, number), is_distilled=method.name != REFERENCE)
         step = Step(
@@ -162,7 +192,7 @@ class Run:
         record = {
             "domain": domain,
             "seconds": time.perf_counter() - began + fine_tuner.saved_s,
-            "stored_mb": (_size(memory) - stored_before) / 1e6,
+            "stored_mb": _size(memory) / 1e6 - stored_mb,
             "peak_gb": max(peak_memory_mb() / 1e3, fine_tuner.peak_gb),
             "errors": self.scorer.score(result, self.experiment.all_domains if method.is_one_model else [domain]),
         }

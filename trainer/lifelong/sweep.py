@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from editing.errors import BadInputError
+from editing.errors import BadInputError, BundleError
 from editing.files import write_atomically
 from editing.former_names import CELL
 from editing.method import Tensors
@@ -129,7 +129,10 @@ def _finetuned_weights(run: Run, step: _Step, theta: Tensors, report: Report) ->
     """Fine-tunes for a step and stores the weights in a file, or reads that file."""
     path = step.path.with_suffix(".safetensors")
     if path.is_file():
-        return read_weights(path)
+        try:
+            return read_weights(path)
+        except BundleError as error:
+            raise BadInputError(f"{error}; delete {path.parent} and start the command again") from error
     report(f"fine-tuning on {step.domain} ({step.number} of {len(run.experiment.order)})")
     began = time.perf_counter()
     fine_tuner = run.fine_tuner(step.domain, step_seed(run.experiment.seeds[0], step.number))

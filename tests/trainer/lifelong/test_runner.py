@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from editing.errors import BadAudioError, BadInputError, TrainingError
 from editing.task_vector import TaskVector
 from tests.conftest import write_audio
 from trainer import families
-from trainer.lifelong import fine_tuner, preparation, runner, scoring
+from trainer.lifelong import fine_tuner, preparation, run_folder, runner, scoring
 from trainer.lifelong.cells import Cell
 from trainer.lifelong.config import Experiment
 from trainer.lifelong.methods import find_methods
@@ -62,6 +63,16 @@ def distillation_set(manifests, tiny_bundle, monkeypatch):
     found = load_examples(read_manifest(manifests["first"]), tokenise)
     monkeypatch.setattr(runner, "load_distillation_set", lambda _bundle: found)
     return found
+
+
+ERRORS = {"wrong": [1], "words": [3]}
+
+
+def step_record(*, wrong=None, **changes):
+    """The content of a `step-N.json` with something wrong."""
+    one = ERRORS if wrong is None else {**ERRORS, "wrong": wrong}
+    errors = dict.fromkeys(("first", "second", "third"), one)
+    return json.dumps({"errors": errors, "seconds": 1.0, "stored_mb": 0.1, "peak_gb": 0.5, **changes})
 
 
 def silent(_message):
@@ -138,9 +149,18 @@ def test_an_interrupted_run_gives_the_same_results(experiment, tmp_path, monkeyp
     [
         ("experiment.json", '{"methods"', ""),
         ("experiment.json", "[]", ""),
+        ("experiment.json", '{"methods": 5, "settings": 3}', ""),
         ("prepared/second.json", "[[", "it"),
+        ("prepared/second.json", "[1]", "it"),
+        ("prepared/second.json", '[["a.wav", 5, 5, "a text"]]', "it"),
         ("cells/base/step-0.json", "{}", "it"),
+        ("cells/base/step-0.json", '{"errors": {}}', "it"),
         ("cells/ties/seed-0/step-1.json", "{}", "cells/ties/seed-0"),
+        ("cells/ties/seed-0/step-1.json", step_record(errors=5), "cells/ties/seed-0"),
+        ("cells/ties/seed-0/step-1.json", step_record(seconds="x"), "cells/ties/seed-0"),
+        ("cells/ties/seed-0/step-1.json", step_record(errors={"second": ERRORS}), "cells/ties/seed-0"),
+        ("cells/ties/seed-0/step-1.json", step_record(wrong=[1, 2]), "cells/ties/seed-0"),
+        ("cells/ties/seed-0/step-1.json", step_record(wrong=[]), "cells/ties/seed-0"),
         ("cells/ties/seed-0/theta-1.safetensors", "", "cells/ties/seed-0"),
     ],
 )
@@ -158,14 +178,47 @@ def test_a_damaged_file_of_a_run_is_named_with_what_to_delete(
         write_results(one, tmp_path)
 
 
+def test_a_damaged_file_of_a_finished_cell_is_reported_before_other_cells_run(experiment, tmp_path, monkeypatch):
+    run(replace(experiment, methods=["ties"]), tmp_path, silent, 2)
+    (tmp_path / "cells" / "ties" / "seed-0" / "step-2.json").write_text("")
+    monkeypatch.setattr(runner.Run, "run_cell", None)
+    with pytest.raises(BadInputError, match=r"step-2\.json: is damaged"):
+        run(experiment, tmp_path, silent, 2)
+
+
+def test_a_killed_step_is_counted_once_and_leaves_no_weights(experiment, tmp_path, monkeypatch):
+    """Killed after the method stored its files, and, the second time, before old weights were deleted."""
+    one = replace(experiment, methods=["ties"])
+    score = scoring.Scorer.score
+    calls = []
+
+    def killed(*arguments):
+        calls.append(1)
+        if len(calls) == 3:  # of the base, and after each step
+            raise TrainingError("power cut")
+        return score(*arguments)
+
+    monkeypatch.setattr(scoring.Scorer, "score", killed)
+    with pytest.raises(TrainingError):
+        run(one, tmp_path, silent, 2)
+    cell = tmp_path / "cells" / "ties" / "seed-0"
+    for name in ("theta-0.safetensors", ".theta-2.safetensors.0123456789abcdef.tmp"):
+        (cell / name).write_bytes(b"left")
+    run(one, tmp_path, silent, 2)
+    stored = [json.loads((cell / f"step-{number}.json").read_text())["stored_mb"] for number in (1, 2)]
+    sizes = [(cell / "memory" / f"{number}.safetensors").stat().st_size / 1e6 for number in (1, 2)]
+    assert stored == pytest.approx(sizes)
+    assert sorted(path.name for path in cell.iterdir()) == ["memory", "step-1.json", "step-2.json"]
+
+
 def stop_at(last):
     """A replacement of `Run._run_step` that fails at a step."""
     run_step = runner.Run._run_step
 
-    def step(self, method, seed, number, theta):
+    def step(self, method, seed, number, *arguments):
         if number == last:
             raise TrainingError("power cut")
-        return run_step(self, method, seed, number, theta)
+        return run_step(self, method, seed, number, *arguments)
 
     return step
 
@@ -218,6 +271,14 @@ def test_a_folder_refuses_a_manifest_that_has_changed(experiment, manifests, tmp
         pass
     mine.write_bytes(mine.read_bytes() + b"\n")
     with pytest.raises(BadInputError, match="another manifest of third"), open_run_folder(changed, tmp_path / "out"):
+        pass
+
+
+def test_a_folder_refuses_another_base_of_the_same_name(experiment, tiny_bundle, tmp_path, monkeypatch):
+    with open_run_folder(experiment, tmp_path / "out"):
+        pass
+    monkeypatch.setattr(run_folder, "find_bundle", lambda _name: SimpleNamespace(weights_hash="another"))
+    with pytest.raises(BadInputError, match="another base model"), open_run_folder(experiment, tmp_path / "out"):
         pass
 
 
