@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from device_app.cli import options
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from device_app.data.store import Store
     from device_app.execution import ExecutionContext
     from device_app.models.ledger import Ledger
+    from editing.task_vector import TaskVector
 
 
 def open_ledger(model: str | None) -> Ledger:
@@ -22,6 +23,14 @@ def open_ledger(model: str | None) -> Ledger:
     from device_app.models.ledger import Ledger
 
     return Ledger(find_bundle(model))
+
+
+def tell_of_repetitions(ledger: Ledger, vectors: Mapping[str, TaskVector], replaced: Sequence[int] = ()) -> None:
+    """Warns of task vectors that would be applied twice; as `repeated_finetunings`."""
+    from device_app.adaptation.changes import repeated_finetunings
+
+    for repeated in repeated_finetunings(ledger, vectors, replaced):
+        options.tell(f"! {repeated}. It counts twice if both are applied.")
 
 
 def change_model(

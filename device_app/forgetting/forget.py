@@ -79,16 +79,15 @@ def plan(store: Store, selection: Selection) -> Plan:
         BadInputError: there is no such speaker or domain, or a host is training on its recordings.
         StorageError: a ledger is damaged.
     """
-    read = {files.folder: ledgers.read_record(files) for files in _ledgers()}
-    records = {folder: record for folder, record in read.items() if record is not None}
+    read = {files: ledgers.read_record(files) for files in _ledgers()}
+    found = {files: record for files, record in read.items() if record is not None}
+    records = {files.folder: record for files, record in found.items()}
     recordings, domains = _recordings(store, selection)
-    has_edits = any(ledgers.edits_of(record, domains) for record in records.values())
-    if selection.domain is not None and not recordings and not has_edits:
+    edits = {files.folder: ledgers.edits_of(files, record, domains) for files, record in found.items()}
+    if selection.domain is not None and not recordings and not any(edits.values()):
         raise BadInputError(f"there are no recordings and no edits of a domain {selection.domain!r}")
-    edits = {
-        folder: list(record.edits) if selection.everything else ledgers.edits_of(record, domains)
-        for folder, record in records.items()
-    }
+    if selection.everything:
+        edits = {folder: list(record.edits) for folder, record in records.items()}
     _refuse_running_jobs(store, selection, recordings, edits)
     dependent = {folder: ledgers.trained_later(record, edits[folder]) for folder, record in records.items()}
     no_longer_used = {folder: ledgers.merged_into(record, edits[folder]) for folder, record in records.items()}
@@ -158,8 +157,12 @@ def _imported(
 ) -> list[str]:
     """Edits of domains that stay, because they came from files: others may call their domains the same."""
     return [
-        f"edit {edit.id} ({edit.domain}), imported from a file. 'asr-edge revert' with its new number in "
-        "'asr-edge log' takes it out of use"
+        f"edit {edit.id} ({edit.domain}), imported from a file, "
+        + (
+            "and in use. 'asr-edge revert' with its new number in 'asr-edge log' takes it out of use"
+            if record.versions[record.current].how_applied(edit.id)
+            else "but not in use"
+        )
         for folder, record in records.items()
         for edit in record.edits
         if edit.kind == "import" and {*edit.domains} & {*domains} and edit not in forgotten[folder]

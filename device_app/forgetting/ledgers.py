@@ -36,14 +36,20 @@ def read_record(files: LedgerFiles) -> Record | None:
     return None if found is None else found[0]
 
 
-def edits_of(record: Record, domains: Collection[str]) -> list[Edit]:
-    """The edits that were trained on these domains on this machine, and all others that have one of their vectors."""
+def edits_of(files: LedgerFiles, record: Record, domains: Collection[str]) -> list[Edit]:
+    """The edits that were trained on these domains on this machine, and all others that have one of their vectors.
+
+    The vector of an imported edit may be trimmed: it is recognised by the fine-tuning that made it.
+    """
     trained = [edit for edit in record.edits if edit.kind == "adapt" and {*edit.domains} & {*domains}]
     vectors = {digest for edit in trained for digest in edit.vectors}
+    made = files.fine_tunings(vectors)
     return [
         edit
         for edit in record.edits
-        if edit in trained or {*edit.vectors} & vectors or (edit.kind == "merge" and {*edit.domains} & {*domains})
+        if edit in trained
+        or {*edit.vectors} & vectors
+        or ({*edit.domains} & {*domains} and (edit.kind == "merge" or made & files.fine_tunings(edit.vectors)))
     ]
 
 
@@ -124,7 +130,7 @@ def erase(files: LedgerFiles, domains: Collection[str], hidden: Collection[str])
         record = read_record(files)
         if record is None:
             return
-        forgotten = edits_of(record, domains)
+        forgotten = edits_of(files, record, domains)
         remaining = without(record, forgotten, hidden) if forgotten or _mentions(record, hidden) else record
         digests = {digest for edit in forgotten for digest in edit.vectors} - remaining.vectors
         if remaining is not record:

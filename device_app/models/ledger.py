@@ -308,10 +308,11 @@ class Ledger:
         Raises:
             BadInputError: the active version does not have this edit.
         """
-        if not self.is_applied(self.edit(identity).id):
-            raise BadInputError(f"edit {identity} is not part of the active version; 'asr-edge log' shows which are")
-        kept = [applied for applied in self.current.applied if applied.edit != identity]
-        return self.draft(kept, f"revert {identity}")
+        merge = self.current.merged(self.edit(identity))
+        if not self.is_applied(identity):
+            others = f"edit {merge.edit} is, which contains it" if merge else "'asr-edge log' shows which are"
+            raise BadInputError(f"edit {identity} is not part of the active version; {others}")
+        return self.draft([one for one in self.current.applied if one.edit != identity], f"revert {identity}")
 
     def with_settings(self, identity: int, **settings: Any) -> Version:
         """A draft: the active version with other settings of an edit, which is added if it is not applied yet.

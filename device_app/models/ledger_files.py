@@ -11,18 +11,19 @@ lock                   held by the process that changes the files
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from device_app.models.ledger_record import HASH, MAX_BYTES, DamagedRecordError, NewerRecordError, Record, parse_record
-from editing.errors import StorageError
+from editing.errors import StorageError, TaskVectorError
 from editing.files import cannot_read, cannot_write, sha256, sync, write_all_atomically, write_atomically
 from editing.json_text import JSONTextError, read_bounded
 from editing.lock import locked
 from editing.privacy import make_folder
+from editing.task_vector import read_origin
 
 SUFFIX = ".safetensors"
 
@@ -155,6 +156,15 @@ class LedgerFiles:
         if self.ledger.exists():
             self._link_into_quarantine(self.ledger)
         write_atomically(self.ledger, read_bounded(self.previous, MAX_BYTES))
+
+    def fine_tunings(self, digests: Iterable[str]) -> set[tuple[object, ...]]:
+        """The fine-tunings that made stored task vectors, as `Origin.fine_tuning`, where they can be read."""
+        found: set[tuple[object, ...]] = set()
+        for digest in digests:
+            with suppress(TaskVectorError, OSError):
+                if (made := read_origin(self.vector(digest)).fine_tuning) is not None:
+                    found.add(made)
+        return found
 
     def unreferenced_vectors(self) -> list[Path]:
         """Files in the folder of the task vectors that neither the ledger nor its previous copy refers to.

@@ -57,6 +57,11 @@ class Origin:
     density: float = 1.0
     scores: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def fine_tuning(self) -> tuple[str, str, str, int, float] | None:
+        """Identifies the fine-tuning that made the vector, which may have been trimmed since; None if it is unknown."""
+        return (self.base, self.domain, self.created, self.utterances, self.seconds) if self.utterances else None
+
 
 def training_size(origins: Sequence[Origin]) -> tuple[int, float]:
     """Utterances and seconds of audio of several training sets together, for the origin of a merge.

@@ -427,6 +427,15 @@ def test_a_vector_is_exported_here_and_imported_elsewhere(home_adapted, known_ho
     assert wer(spelled) == edited
 
 
+def test_a_trimmed_copy_of_a_vector_is_named_because_it_would_count_twice(home_adapted, tmp_path):
+    file = tmp_path / "codes.safetensors"
+    call("vector", "export", 1, file, "--density", "0.9", "--model", "tiny")
+    repeated = "are of the same fine-tuning, on codes. It counts twice if both are applied.\n"
+    said = call("vector", "import", file, "--model", "tiny", "--force").stderr
+    assert f"! edit 1, which is active, and {file} {repeated}" in said
+    assert f"! edit 1 and {file} {repeated}" in call("merge", 1, file, "--model", "tiny", "--force").stderr
+
+
 def test_an_imported_vector_that_is_in_use_replaces_its_edit(home_adapted):
     """A revert would not bring that edit back."""
     file = ledger().vector_path(ledger().edit(1).vectors[0])
@@ -481,6 +490,7 @@ def test_a_merge_replaces_the_merged_edits(home_adapted, tmp_path):
     before = [one["wer_before"] for one in now["domains"]], now["general_before"]
     assert before == ([one["wer_before"] for one in first["domains"]], first["general_before"])
     assert "It is a part of edit 2." in call("show", "1", "--model", "tiny").stdout
+    assert "edit 2 is, which contains it" in call("revert", 1, "--model", "tiny", code=1).stderr
     twice = call("reweight", 1, "--model", "tiny", "--lambda", "1", code=1)  # its vector would be applied twice
     assert "edit 2, which is active, has one of these task vectors already; nothing was changed. Revert" in twice.stderr
     stored = {*ledger().files.vectors.glob("*")}

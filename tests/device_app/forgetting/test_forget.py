@@ -101,7 +101,29 @@ def test_an_imported_edit_of_the_domain_stays_and_is_named(filled_home):
     with Store() as store:
         found = plan(store, Selection(domain="kitchen"))
     assert edits(found) == ["kitchen"]
-    assert any("edit 3 (kitchen), imported from a file. 'asr-edge revert'" in line for line in found.untouched)
+    assert "edit 3 (kitchen), imported from a file, but not in use" in found.untouched
+
+
+def test_an_imported_edit_in_use_is_named_with_what_takes_it_out_of_use(filled_home):
+    ledger = Ledger(embedded_bundle())
+    with ledger.changing():
+        edit = Edit(3, "import", ["kitchen"], [ledger.edit(2).vectors[0]], "ties", SETTINGS)
+        ledger.promote(ledger.with_edit(edit), edit)
+    with Store() as store:
+        found = plan(store, Selection(domain="kitchen"))
+    assert any("edit 3 (kitchen), imported from a file, and in use. 'asr-edge revert'" in x for x in found.untouched)
+
+
+def test_an_imported_copy_of_the_own_vector_is_forgotten_although_it_was_trimmed(filled_home):
+    ledger = Ledger(embedded_bundle())
+    with ledger.changing():
+        vector = ledger.vector(ledger.edit(1).vectors[0])
+        made = replace(vector, origin=replace(vector.origin, utterances=3))
+        digests = [ledger.store_vector(made), ledger.store_vector(made.trimmed(0.5))]
+        ledger.reject(Edit(3, "adapt", ["kitchen"], digests[:1], "ties", SETTINGS))
+        ledger.reject(Edit(4, "import", ["kitchen"], digests[1:], "ties", SETTINGS))
+    assert edits(forgotten(domain="kitchen")) == ["kitchen", "kitchen", "kitchen"]
+    assert traces(filled_home, "kitchen") == []
 
 
 def test_everything(filled_home):
