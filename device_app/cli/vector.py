@@ -98,6 +98,7 @@ def show(file: File, as_json: options.Json = False) -> None:
         "norm": f"{summary.norm:g}",
         "density": f"{origin.density:.0%}",
         "nonzero": f"{summary.density:.1%} of the entries",
+        "WER": ", ".join(f"{name} {wer:.1%}" for name, wer in origin.scores.items()),
     }
     for name, value in lines.items():
         if value != "":

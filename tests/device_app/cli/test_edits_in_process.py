@@ -590,3 +590,7 @@ def test_a_task_vector_is_shown_with_units_and_without_empty_values(home_adapted
     assert re.fullmatch(r"[\d.]+% of the entries", lines["nonzero"])
     assert lines["domain"] == "codes"
     assert "method" not in lines
+    call("vector", "export", 1, "few.safetensors", "--density", "0.5", "--model", "tiny")  # with its WERs
+    assert re.search(
+        r"^WER +codes 0\.0%, general speech [\d.]+%$", call("vector", "show", "few.safetensors").stdout, re.M
+    )
