@@ -192,7 +192,7 @@ class Run:
         record = {
             "domain": domain,
             "seconds": time.perf_counter() - began + fine_tuner.saved_s,
-            "stored_mb": _size(memory) / 1e6 - stored_mb,
+            "stored_mb": max(0.0, _size(memory) / 1e6 - stored_mb),
             "peak_gb": max(peak_memory_mb() / 1e3, fine_tuner.peak_gb),
             "errors": self.scorer.score(result, self.experiment.all_domains if method.is_one_model else [domain]),
         }
