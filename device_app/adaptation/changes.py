@@ -110,33 +110,18 @@ def load_vectors(ledger: Ledger, names: Sequence[str]) -> dict[str, TaskVector]:
     return found
 
 
-def repeated_finetunings(ledger: Ledger, vectors: Mapping[str, TaskVector], replaced: Sequence[int] = ()) -> list[str]:
-    """Which given task vectors are of one fine-tuning, or of that of an active edit: it would be applied twice.
+def repeated_finetunings(ledger: Ledger, version: Version) -> list[str]:
+    """Which task vectors of a version are of one fine-tuning, as one sentence for each, without its full stop.
 
     A vector that was trimmed when it was exported is another file than that of its edit, but has the same origin.
-
-    Args:
-        ledger: the ledger of the model.
-        vectors: task vectors by the name to use in messages.
-        replaced: numbers of active edits that are replaced.
-
-    Returns:
-        A sentence for each, without its full stop.
     """
-    owners = {
-        fine_tuning: f"edit {applied.edit}, which is active,"
-        for applied in ledger.current.applied
-        if applied.edit not in replaced
-        for fine_tuning in ledger.files.fine_tunings(applied.vectors)
-    }
+    owners: dict[tuple[object, ...], int] = {}
     found = []
-    for name, vector in vectors.items():
-        fine_tuning = vector.origin.fine_tuning
-        if fine_tuning is None:
-            continue
-        if fine_tuning in owners:
-            found.append(f"{owners[fine_tuning]} and {name} are of the same fine-tuning, on {vector.origin.domain}")
-        owners[fine_tuning] = name
+    for applied in version.applied:
+        domain = ledger.edit(applied.edit).domain
+        for fine_tuning in ledger.files.fine_tunings(applied.vectors):
+            if (owner := owners.setdefault(fine_tuning, applied.edit)) != applied.edit:
+                found.append(f"edits {owner} and {applied.edit} have task vectors of the same fine-tuning, on {domain}")
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from device_app.cli import options
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from device_app.data.store import Store
     from device_app.execution import ExecutionContext
     from device_app.models.ledger import Ledger
-    from editing.task_vector import TaskVector
 
 
 def open_ledger(model: str | None) -> Ledger:
@@ -23,14 +22,6 @@ def open_ledger(model: str | None) -> Ledger:
     from device_app.models.ledger import Ledger
 
     return Ledger(find_bundle(model))
-
-
-def tell_of_repetitions(ledger: Ledger, vectors: Mapping[str, TaskVector], replaced: Sequence[int] = ()) -> None:
-    """Warns of task vectors that would be applied twice; as `repeated_finetunings`."""
-    from device_app.adaptation.changes import repeated_finetunings
-
-    for repeated in repeated_finetunings(ledger, vectors, replaced):
-        options.tell(f"! {repeated}. It counts twice if both are applied.")
 
 
 def change_model(
@@ -47,6 +38,7 @@ def change_model(
     Raises:
         typer.Exit: the gate rejected the version.
     """
+    from device_app.adaptation.changes import repeated_finetunings
     from device_app.data.store import Store
 
     with Store() as store, ledger.changing():
@@ -57,4 +49,7 @@ def change_model(
             if ledger.current.id == active:
                 options.tell("Interrupted; nothing was changed.")
             raise
+        repeated = repeated_finetunings(ledger, ledger.current) if outcome.promoted else []
+    for pair in repeated:
+        options.tell(f"! {pair}: its effect is applied twice. 'asr-edge revert' removes one of them.")
     report_outcome(outcome, as_json)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from device_app.cli import options
-from device_app.cli.judging import change_model, open_ledger, tell_of_repetitions
+from device_app.cli.judging import change_model, open_ledger
 
 
 def merge(
@@ -45,7 +45,6 @@ def merge(
 
     def change(store: Store, context: ExecutionContext) -> Outcome:
         loaded = load_vectors(ledger, vectors)
-        tell_of_repetitions(ledger, loaded, replaced)
         return merge_vectors(store, ledger, loaded, "merge", settings, "", gate, context, replaced)
 
     change_model(ledger, change, threads, as_json)

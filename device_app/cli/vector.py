@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from device_app.cli import completion, options
-from device_app.cli.judging import change_model, open_ledger, tell_of_repetitions
+from device_app.cli.judging import change_model, open_ledger
 from device_app.cli.printing import echo, print_json
 
 app = typer.Typer(help="Exchange task vectors as files.", no_args_is_help=True)
@@ -65,7 +65,6 @@ def import_(
     settings.check(vectors=1, parameters=ledger.base.shapes())  # before anything is read
     vector = ledger.load(file)
     vectors, domain = {str(file): vector}, vector.origin.domain
-    tell_of_repetitions(ledger, vectors)
     change_model(
         ledger,
         lambda store, context: merge_vectors(store, ledger, vectors, "import", settings, domain, gate, context),

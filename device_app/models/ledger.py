@@ -308,10 +308,10 @@ class Ledger:
         Raises:
             BadInputError: the active version does not have this edit.
         """
-        merge = self.current.merged(self.edit(identity))
+        if (merge := self.current.merged(self.edit(identity))) is not None:
+            raise BadInputError(f"edit {identity} is only a part of edit {merge.edit}; revert that one")
         if not self.is_applied(identity):
-            others = f"edit {merge.edit} is, which contains it" if merge else "'asr-edge log' shows which are"
-            raise BadInputError(f"edit {identity} is not part of the active version; {others}")
+            raise BadInputError(f"edit {identity} is not part of the active version; 'asr-edge log' shows which are")
         return self.draft([one for one in self.current.applied if one.edit != identity], f"revert {identity}")
 
     def with_settings(self, identity: int, **settings: Any) -> Version:

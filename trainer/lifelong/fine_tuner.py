@@ -93,7 +93,7 @@ class FineTuner:
         return result
 
     def _read(self, path: Path, cost: Path) -> Tensors:
-        record = read_record(cost, ("seconds", "peak_gb"), {}, delete=self.folder)
+        record = read_record(cost, (), {}, self.folder, ("seconds", "peak_gb"))
         try:
             weights = read_weights(path)
         except BundleError as error:

@@ -72,7 +72,11 @@ class RunFolder:
 
 
 def read_record(
-    path: Path, keys: Collection[str], names: Mapping[str, str], delete: Path | None = None
+    path: Path,
+    keys: Collection[str],
+    names: Mapping[str, str],
+    delete: Path | None = None,
+    numbers: Collection[str] = (),
 ) -> dict[str, Any]:
     """Reads a JSON object from the folder of a run, perhaps of a former version.
 
@@ -81,15 +85,18 @@ def read_record(
         keys: those that the object must have.
         names: former key -> current key, as `translated`.
         delete: what to delete if it is damaged, so that it is made again; by default the file.
+        numbers: more keys that it must have, with numbers as values.
 
     Raises:
         FileNotFoundError: it is missing.
         BadInputError: it is damaged.
     """
     record = _read(path, names, delete)
-    if isinstance(record, dict) and set(keys) <= record.keys():
-        return record
-    raise _damaged(path, f"expected an object with {', '.join(sorted(keys))}", delete)
+    if not isinstance(record, dict) or not {*keys, *numbers} <= record.keys():
+        raise _damaged(path, f"expected an object with {', '.join(sorted({*keys, *numbers}))}", delete)
+    if any(isinstance(record[key], bool) or not isinstance(record[key], int | float) for key in numbers):
+        raise _damaged(path, f"expected numbers as {', '.join(sorted(numbers))}", delete)
+    return record
 
 
 def read_scores(
@@ -109,9 +116,7 @@ def read_scores(
     Raises:
         FileNotFoundError, BadInputError: as `read_record`.
     """
-    record = read_record(path, ("errors", *costs), CELL, delete)
-    if any(isinstance(record[cost], bool) or not isinstance(record[cost], int | float) for cost in costs):
-        raise _damaged(path, f"expected numbers of {', '.join(sorted(costs))}", delete)
+    record = read_record(path, ("errors",), CELL, delete, costs)
     errors = record["errors"]
     if not isinstance(errors, dict) or not all(map(_are_word_errors, errors.values())):
         raise _damaged(path, "expected numbers of word errors by domain", delete)

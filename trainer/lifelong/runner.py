@@ -147,10 +147,10 @@ class Run:
             self._keep_weights(method, seed, number)
 
     def _keep_weights(self, method: str, seed: int, number: int) -> None:
-        """Deletes the weights after other steps than this one, and after the last step; a killed run left some, too."""
+        """Deletes the weights after other steps than this one, or all after the last; and what a killed run left."""
         kept = None if number == len(self.experiment.order) else self.folder.weights(method, seed, number)
         cell = self.folder.cell(method, seed)
-        for path in (*cell.glob("theta-*.safetensors"), *cell.glob(".theta-*.tmp")):
+        for path in (*cell.glob("theta-*.safetensors"), *cell.rglob(".*.tmp")):
             if path != kept:
                 path.unlink(missing_ok=True)
 

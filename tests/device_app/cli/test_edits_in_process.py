@@ -427,19 +427,21 @@ def test_a_vector_is_exported_here_and_imported_elsewhere(home_adapted, known_ho
     assert wer(spelled) == edited
 
 
-def test_a_trimmed_copy_of_a_vector_is_named_because_it_would_count_twice(home_adapted, tmp_path):
+def test_a_trimmed_copy_of_an_active_vector_is_named_because_it_counts_twice(home_adapted, tmp_path):
     file = tmp_path / "codes.safetensors"
     call("vector", "export", 1, file, "--density", "0.9", "--model", "tiny")
-    repeated = "are of the same fine-tuning, on codes. It counts twice if both are applied.\n"
-    said = call("vector", "import", file, "--model", "tiny", "--force").stderr
-    assert f"! edit 1, which is active, and {file} {repeated}" in said
-    assert f"! edit 1 and {file} {repeated}" in call("merge", 1, file, "--model", "tiny", "--force").stderr
+    repeated = "have task vectors of the same fine-tuning, on codes: its effect is applied twice. 'asr-edge revert'"
+    assert f"! edits 1 and 2 {repeated}" in call("vector", "import", file, "--model", "tiny", "--force").stderr
+    call("revert", 1, "--model", "tiny")
+    assert f"! edits 2 and 1 {repeated}" in call("reweight", 1, "--model", "tiny", "--force").stderr
+    assert "fine-tuning" not in call("merge", 1, 2, "--model", "tiny", "--force").stderr
 
 
 def test_an_imported_vector_that_is_in_use_replaces_its_edit(home_adapted):
     """A revert would not bring that edit back."""
     file = ledger().vector_path(ledger().edit(1).vectors[0])
     done = call("vector", "import", file, "--model", "tiny", "--lambda", "0.9", "--density", "1", "--force")
+    assert "fine-tuning" not in done.stderr
     assert done.stdout.endswith(
         "The new version is active, with edit 2 in place of edit 1; 'asr-edge rollback' undoes it.\n"
     )
@@ -490,7 +492,7 @@ def test_a_merge_replaces_the_merged_edits(home_adapted, tmp_path):
     before = [one["wer_before"] for one in now["domains"]], now["general_before"]
     assert before == ([one["wer_before"] for one in first["domains"]], first["general_before"])
     assert "It is a part of edit 2." in call("show", "1", "--model", "tiny").stdout
-    assert "edit 2 is, which contains it" in call("revert", 1, "--model", "tiny", code=1).stderr
+    assert "edit 1 is only a part of edit 2; revert that one" in call("revert", 1, "--model", "tiny", code=1).stderr
     twice = call("reweight", 1, "--model", "tiny", "--lambda", "1", code=1)  # its vector would be applied twice
     assert "edit 2, which is active, has one of these task vectors already; nothing was changed. Revert" in twice.stderr
     stored = {*ledger().files.vectors.glob("*")}

@@ -81,7 +81,10 @@ def test_weights_without_their_costs_are_of_a_killed_run(tuner, calls, tmp_path)
     assert len(calls) == 2
 
 
-@pytest.mark.parametrize(("kind", "content"), [("json", "{"), ("json", "{}"), ("safetensors", "")])
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [("json", "{"), ("json", "{}"), ("json", '{"seconds": "x", "peak_gb": 1}'), ("safetensors", "")],
+)
 def test_a_damaged_file_is_named_with_what_to_delete(tuner, calls, tmp_path, kind, content):
     folder = tmp_path / "fine-tunings"
     tuner()(BASE, EXAMPLES)

@@ -202,7 +202,7 @@ def test_a_killed_step_is_counted_once_and_leaves_no_weights(experiment, tmp_pat
     with pytest.raises(TrainingError):
         run(one, tmp_path, silent, 2)
     cell = tmp_path / "cells" / "ties" / "seed-0"
-    for name in ("theta-0.safetensors", ".theta-2.safetensors.0123456789abcdef.tmp"):
+    for name in ("theta-0.safetensors", ".theta-2.safetensors.0123456789abcdef.tmp", "memory/.2.safetensors.01.tmp"):
         (cell / name).write_bytes(b"left")
     run(one, tmp_path, silent, 2)
     stored = [json.loads((cell / f"step-{number}.json").read_text())["stored_mb"] for number in (1, 2)]
