@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from device_app.evaluation.memory import peak_memory_mb
-from editing.errors import BadInputError, BundleError
 from editing.files import write_atomically
 from editing.method import Tensors
 from export.bundle import Bundle
-from export.weights import read_weights, write_weights
-from trainer.lifelong.run_folder import read_record
+from export.weights import write_weights
+from trainer.lifelong.run_folder import read_record, read_stored_weights
 from trainer.training.data import TrainingUtterance
 from trainer.training.loop import finetune
 from trainer.training.model import Adapters, Penalty
@@ -37,7 +36,7 @@ class FineTuner:
         distillation_set: general speech, on which the outputs of the base are kept; empty for no distillation.
         domain: the name of a domain.
         examples: its training utterances; a fine-tuning of the base on exactly these is stored.
-        folder: for the stored weights.
+        folder: for the stored weights; None to store and read none.
         saved_s: seconds that the stored fine-tunings took, of those that were read.
         peak_gb: the peak memory of these, in GB.
     """
@@ -48,7 +47,7 @@ class FineTuner:
     distillation_set: Sequence[TrainingUtterance]
     domain: str
     examples: Sequence[TrainingUtterance]
-    folder: Path
+    folder: Path | None
     saved_s: float = 0.0
     peak_gb: float = 0.0
 
@@ -77,13 +76,17 @@ class FineTuner:
             ).weights
 
         is_of_base = all(weights[name] is tensor for name, tensor in self.base.items())
-        if penalty or adapters or not is_of_base or list(training) != list(self.examples):
+        is_plain = penalty is None and adapters is None
+        if self.folder is None or not is_plain or not is_of_base or list(training) != list(self.examples):
             return tuned()
         kind = json.dumps([asdict(settings), bool(self.distillation_set)], sort_keys=True)
         path = self.folder / f"{self.domain}-{sha256(kind.encode()).hexdigest()[:16]}.safetensors"
         cost = path.with_suffix(".json")  # written last: there is no cost without weights
         if cost.is_file():
-            return self._read(path, cost)
+            record = read_record(cost, (), {}, self.folder, ("seconds", "peak_gb"))
+            self.saved_s += record["seconds"]
+            self.peak_gb = max(self.peak_gb, record["peak_gb"])
+            return read_stored_weights(path, self.folder)
         began = time.perf_counter()
         result = tuned()
         record = {"seconds": time.perf_counter() - began, "peak_gb": peak_memory_mb() / 1e3}
@@ -91,13 +94,3 @@ class FineTuner:
         write_weights(path, dict(result))
         write_atomically(cost, json.dumps(record).encode())
         return result
-
-    def _read(self, path: Path, cost: Path) -> Tensors:
-        record = read_record(cost, (), {}, self.folder, ("seconds", "peak_gb"))
-        try:
-            weights = read_weights(path)
-        except BundleError as error:
-            raise BadInputError(f"{error}; delete {self.folder} and start the command again") from error
-        self.saved_s += record["seconds"]
-        self.peak_gb = max(self.peak_gb, record["peak_gb"])
-        return weights

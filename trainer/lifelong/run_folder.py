@@ -12,11 +12,13 @@ from typing import Any
 
 from device_app.models.bundles import EMBEDDED_NAME, find_bundle
 from device_app.outputs import check_outside_data
-from editing.errors import BadInputError, one_line
+from editing.errors import BadInputError, BundleError, one_line
 from editing.files import refuse_overwriting, write_atomically
 from editing.former_names import CELL, FINE_TUNING, translated
 from editing.json_text import JSONTextError, is_whole_number, read_json
 from editing.lock import locked
+from editing.method import Tensors
+from export.weights import read_weights
 from trainer.lifelong.config import Experiment
 
 RECORD = "experiment.json"
@@ -132,6 +134,22 @@ def _are_word_errors(errors: object) -> bool:
     counts = errors["wrong"], errors["words"]
     are_lists = all(isinstance(one, list) and one and all(map(is_whole_number, one)) for one in counts)
     return are_lists and len(counts[0]) == len(counts[1])
+
+
+def read_stored_weights(path: Path, delete: Path) -> Tensors:
+    """Reads weights that a run has stored, by parameter name.
+
+    Args:
+        path: the file.
+        delete: what to delete if it is damaged, so that it is made again.
+
+    Raises:
+        BadInputError: it is missing or damaged.
+    """
+    try:
+        return read_weights(path)
+    except BundleError as error:
+        raise BadInputError(f"{error}; delete {delete} and start the command again") from error
 
 
 def read_examples(path: Path) -> list[tuple[str, int, int, str]]:

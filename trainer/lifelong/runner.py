@@ -14,12 +14,11 @@ from typing import Any
 
 from device_app.evaluation.memory import peak_memory_mb, reset_peak_memory
 from device_app.models.bundles import EMBEDDED_NAME, find_bundle
-from editing.errors import BadInputError, BundleError
 from editing.files import write_atomically
 from editing.layers import check_parts
 from editing.method import Tensors
 from export.bundle import Bundle
-from export.weights import read_weights, write_weights
+from export.weights import write_weights
 from trainer.executors import Executor, LocalExecutor, Task
 from trainer.lifelong.cells import read_step
 from trainer.lifelong.config import Experiment, step_seed
@@ -28,7 +27,7 @@ from trainer.lifelong.method import Method, Mixture, Step
 from trainer.lifelong.methods import find_methods
 from trainer.lifelong.methods.references import REFERENCE
 from trainer.lifelong.preparation import Domain, TrainingExamples, load_domains, with_limited_base_domain
-from trainer.lifelong.run_folder import RunFolder, open_run_folder, read_scores
+from trainer.lifelong.run_folder import RunFolder, open_run_folder, read_scores, read_stored_weights
 from trainer.lifelong.scoring import Scorer
 from trainer.training.data import TrainingUtterance
 from trainer.training.distillation import load_distillation_set
@@ -137,7 +136,9 @@ class Run:
         self._keep_weights(method, seed, done)
         if done == last:
             return
-        theta: Tensors = self._weights_after(method, seed, done) if done else dict(self.base)
+        theta: Tensors = dict(self.base)
+        if done:
+            theta = read_stored_weights(self.folder.weights(method, seed, done), self.folder.cell(method, seed))
         for number in range(done + 1, last + 1):
             stored_mb = sum(step["stored_mb"] for step in finished)
             theta, record = self._run_step(find_methods()[method], seed, number, theta, stored_mb)
@@ -153,13 +154,6 @@ class Run:
         for path in (*cell.glob("theta-*.safetensors"), *cell.rglob(".*.tmp")):
             if path != kept:
                 path.unlink(missing_ok=True)
-
-    def _weights_after(self, method: str, seed: int, step: int) -> Tensors:
-        try:
-            return read_weights(self.folder.weights(method, seed, step))
-        except BundleError as error:
-            folder = self.folder.cell(method, seed)
-            raise BadInputError(f"{error}; delete {folder} and start the command again") from error
 
     def _run_step(
         self, method: Method, seed: int, number: int, theta: Tensors, stored_mb: float
@@ -206,13 +200,14 @@ class Run:
     def _base_domain(self) -> list[str]:
         return [self.experiment.base_domain] if self.experiment.base_domain else []
 
-    def fine_tuner(self, domain: str, seed: int, *, is_distilled: bool = True) -> FineTuner:
+    def fine_tuner(self, domain: str, seed: int, *, is_distilled: bool = True, is_shared: bool = True) -> FineTuner:
         """Returns a function that fine-tunes with the experiment's settings.
 
         Args:
             domain: the name of the domain.
             seed: the seed of the fine-tuning.
             is_distilled: with distillation on general speech, as in `asr-edge adapt`.
+            is_shared: store a fine-tuning of the base that other methods need too, or read it.
         """
         return FineTuner(
             bundle=self._bundle,
@@ -221,7 +216,7 @@ class Run:
             distillation_set=self._distillation_set if is_distilled else (),
             domain=domain,
             examples=self.examples.of(domain),
-            folder=self.folder.fine_tunings,
+            folder=self.folder.fine_tunings if is_shared else None,
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from editing.errors import BadInputError, BundleError
+from editing.errors import BadInputError
 from editing.files import write_atomically
 from editing.former_names import CELL
 from editing.method import Tensors
 from editing.methods import METHODS
 from editing.task_vector import apply
-from export.weights import read_weights, write_weights
+from export.weights import write_weights
 from trainer.lifelong.config import Experiment, step_seed
 from trainer.lifelong.metrics import wer
 from trainer.lifelong.preparation import load_domains
-from trainer.lifelong.run_folder import open_run_folder, read_record
+from trainer.lifelong.run_folder import open_run_folder, read_record, read_stored_weights
 from trainer.lifelong.runner import Report, Run
 
 LAMBDAS = tuple(round(0.1 * n, 1) for n in range(1, 10))
@@ -129,20 +128,15 @@ def _finetuned_weights(run: Run, step: _Step, theta: Tensors, report: Report) ->
     """Fine-tunes for a step and stores the weights in a file, or reads that file."""
     path = step.path.with_suffix(".safetensors")
     if path.is_file():
-        try:
-            return read_weights(path)
-        except BundleError as error:
-            raise BadInputError(f"{error}; delete {path.parent} and start the command again") from error
+        return read_stored_weights(path, delete=path.parent)
     report(f"fine-tuning on {step.domain} ({step.number} of {len(run.experiment.order)})")
     began = time.perf_counter()
-    fine_tuner = run.fine_tuner(step.domain, step_seed(run.experiment.seeds[0], step.number))
+    fine_tuner = run.fine_tuner(step.domain, step_seed(run.experiment.seeds[0], step.number), is_shared=False)
     tuned = fine_tuner(theta, run.examples.of(step.domain))
-    tuning_s = time.perf_counter() - began + fine_tuner.saved_s
-    step.record |= {"tuning_s": tuning_s, "merging_s": 0.0, "recognition_s": 0.0}
+    step.record |= {"tuning_s": time.perf_counter() - began, "merging_s": 0.0, "recognition_s": 0.0}
     path.parent.mkdir(parents=True, exist_ok=True)
     step.save()  # first: a kill in between only repeats the fine-tuning
     write_weights(path, dict(tuned))
-    shutil.rmtree(run.folder.fine_tunings, ignore_errors=True)  # the one of the first step is in `path` now
     return tuned
 
 
