@@ -191,7 +191,9 @@ def _utterance(manifest: Path, number: int, line: str, *, needs_text: bool, only
 
 
 def _first(record: dict[str, Any], keys: Sequence[str]) -> Any:
-    return next((record[key] for key in keys if key in record), None)
+    """The value of the first of these keys that a record has; an empty text only if no other key has a value."""
+    values = [record[key] for key in keys if key in record]
+    return next((value for value in values if not isinstance(value, str) or value.strip()), next(iter(values), None))
 
 
 def _name(record: dict[str, Any], key: str, location: str) -> str:

@@ -47,9 +47,9 @@ def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = len(re.findall(rb"\r\n|\n" if b"\n" in data else rb"\r", data[: error.start])) + 1
-        reason = _other_file(path, data) or (
-            f"line {line} is not UTF-8; convert the file, for instance: iconv -f {_encoding(data)} -t UTF-8"
-        )
+        encoding = _encoding(data)
+        remedy = f", for instance: iconv -f {encoding} -t UTF-8" if encoding else " with iconv -f ITS-ENCODING -t UTF-8"
+        reason = _other_file(path, data) or f"line {line} is not UTF-8; convert the file{remedy}"
         raise BadInputError(f"{path}: cannot be read as text: {reason}") from error
     if "\0" in text and (other := _other_file(path, data)) is not None:
         raise BadInputError(f"{path}: cannot be read as text: {other}")
@@ -73,11 +73,13 @@ def _other_file(path: Path, data: bytes) -> str | None:
     return None
 
 
-def _encoding(data: bytes) -> str:
-    """The encoding that a text which is not UTF-8 probably has, as iconv calls it."""
+def _encoding(data: bytes) -> str | None:
+    """The encoding that a text which is not UTF-8 probably has, as iconv calls it; None if it is hard to tell."""
     for mark, encoding in _MARKED_ENCODINGS.items():
         if data.startswith(mark):
             return encoding
+    if re.search(rb"[\xa1-\xff]{3}", data):  # no three letters in a row: another alphabet than the Latin one
+        return None
     # In ISO-8859-1, these bytes are control characters, which no text has.
     return "WINDOWS-1252" if re.search(rb"[\x80-\x9f]", data) else "ISO-8859-1"
 

@@ -52,6 +52,9 @@ _WITHOUT_SPACES = re.compile(
 )
 _VOWEL_MARKS = re.compile("[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u0652\u0670]")
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+# Of several full stops, Whisper's normaliser removes every second one.
+_ELLIPSIS = re.compile(r"\.{2,}")
+_OTHER_DIGIT = re.compile(r"(?![0-9])\d")  # such as an Arabic one
 # Digits that are read one by one: those with a leading zero, unless a decimal point or a thousands separator is near
 # ("0.5", "3.05", "1,005"); and 16 or more, of which Whisper's normaliser may round the last, or fail.
 _READ_BY_DIGIT = re.compile(r"(?<![0-9])(?<![0-9][.,])(0[0-9]+|[0-9]{16,})(?![0-9]|[.,][0-9])(%?)")
@@ -84,15 +87,17 @@ def basic(text: str) -> str:
 def english(text: str) -> str:
     """Applies Whisper's English normaliser, and splits numbers into single digits.
 
-    The kind of apostrophe makes no difference, nor do characters that cannot be seen. Digits with a leading zero are
-    kept, as they are spoken.
+    The kind of apostrophe makes no difference, nor do characters that cannot be seen, ellipses, and in which script
+    digits are written. Digits with a leading zero are kept, as they are spoken.
 
     >>> english("It's colour 42, Mr. Smith")
     'it is color 4 2 mister smith'
     >>> english("call 0161") == english("call oh one six one")
     True
     """
-    text = _without_brackets(" ".join(text.translate(_APOSTROPHES).translate(_INVISIBLE).split()))
+    text = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES).translate(_INVISIBLE))
+    text = _OTHER_DIGIT.sub(lambda digit: str(int(digit[0])), _ELLIPSIS.sub(" ", text))
+    text = _without_brackets(" ".join(text.split()))
     text = _READ_BY_DIGIT.sub(_spoken_digits, _ORDINAL_ZEROS.sub("", text))
     text = _HOURS.sub(r"zero \1 zero zero", text)
     try:

@@ -142,7 +142,7 @@ def _metadata(table: Path, root: Path) -> Iterator[Utterance]:
 def _metadata_rows(table: Path) -> Iterator[Utterance]:
     optional = (*TEXT_COLUMNS, *CUT_COLUMNS, "speaker", "split")
     for row in read_table(table, ("file_name",), csv.excel, optional):
-        texts = [row[column] for column in TEXT_COLUMNS if column in row]
+        texts = [one_spaced(row[column]) for column in TEXT_COLUMNS if column in row]
         if not texts:
             raise BadInputError(f"{row.location}: has no column transcription, text or sentence")
         start, end = _cut(row)
@@ -150,7 +150,7 @@ def _metadata_rows(table: Path) -> Iterator[Utterance]:
             audio=path_of(table.parent, row["file_name"], row.location),
             start=start,
             end=end,
-            text=one_spaced(texts[0]) or None,
+            text=next(filter(None, texts), None),
             speaker=cleaned_name(row.get("speaker", "")) or None,
             split=row.get("split", ""),
             location=row.location,

@@ -79,7 +79,7 @@ def read_table(
         row = Row(head, cells, location)
         if any(column not in row for column in columns):
             raise BadInputError(f"{location}: has too few columns")
-        if any(_holds_row(cell, len(head), head.index(columns[0]), path.parent) for cell in cells):
+        if _holds_row(cells, head.index(columns[0]), path.parent):
             raise BadInputError(f"{location}: contains the rows after it; {OPEN_QUOTE}")
         yield row
 
@@ -100,13 +100,17 @@ def _rows(path: Path, reader: Iterator[list[str]]) -> Iterator[tuple[str, list[s
             yield location, cells
 
 
-def _holds_row(cell: str, width: int, column: int, folder: Path) -> bool:
-    """Whether a cell of several lines contains a row of the table: one that names an existing recording.
+def _holds_row(cells: Sequence[str], column: int, folder: Path) -> bool:
+    """Whether a cell of several lines contains cells of other rows: a line of it has an existing recording in `column`.
 
     Only tables with commas have such cells: in `TabSeparated` no quotation mark joins lines.
     """
-    for line in cell.split("\n")[1:]:
-        cells = line.split(",")
-        if len(cells) >= width and (name := cells[column].strip()) and os.path.lexists(folder / name):
-            return True
+    for place, cell in enumerate(cells):
+        first, *others = cell.split("\n")
+        lines = [(first, column - place), *((line, column) for line in others)] if others else []
+        for line, position in lines:  # the first line begins in the column of the cell, the others in the first column
+            inner = line.split(",")
+            is_row = 0 <= position < len(inner) > 1
+            if is_row and (name := inner[position].strip()) and os.path.lexists(folder / name):
+                return True
     return False

@@ -83,6 +83,11 @@ def test_a_corpus_is_recognised_by_its_files(tmp_path, kind):
     ]
 
 
+def test_an_empty_text_does_not_hide_that_of_another_column(tmp_path):
+    write(tmp_path, {"metadata.csv": "file_name,transcription,text\na.wav, ,one\nb.wav,two,other\nc.wav,,\n"})
+    assert [one.text for one in find_utterances(tmp_path)[1]] == ["one", "two", None]
+
+
 def test_audiofolder_may_be_json_lines(tmp_path):
     write(tmp_path, {"metadata.jsonl": json.dumps({"file_name": "a.wav", "transcription": "one"})})
     (found,) = find_utterances(tmp_path)[1]
@@ -106,6 +111,14 @@ def test_audiofolder_may_be_json_lines(tmp_path):
         ({"metadata.csv": 'file_name,transcription\na.wav,"open\nb.wav,"x"\nc.wav,y\n'}, "line 2: .*never closed"),
         (
             {"metadata.csv": 'file_name,transcription\na.wav,"open\nb.wav,said"\nc.wav,y\n', "b.wav": ""},
+            "line 2: contains the rows after it; is its quotation mark never closed",
+        ),
+        (
+            {"metadata.csv": 'file_name,text,speaker\na.wav,"open,s1\nb.wav,said",s2\nc.wav,y,s3\n', "b.wav": ""},
+            "line 2: contains the rows after it; is its quotation mark never closed",
+        ),
+        (
+            {"metadata.csv": 'text,file_name,speaker\n"open,a.wav,s1\nsaid",b.wav,s2\nx,c.wav,s3\n', "a.wav": ""},
             "line 2: contains the rows after it; is its quotation mark never closed",
         ),
         ({"metadata.csv": 'file_name,transcription\na.wav,"' + "x" * 200_000}, "line 2: .*never closed"),

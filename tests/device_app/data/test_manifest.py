@@ -98,6 +98,12 @@ def test_an_invalid_line_is_named(manifest, line, message):
         read_manifest(path)
 
 
+@pytest.mark.parametrize("empty", ["", " ", None])
+def test_an_empty_value_does_not_hide_that_of_another_key(manifest, empty):
+    path = manifest({"audio": empty, "audio_filepath": "a.wav", "text": empty, "transcription": "one"})
+    assert [(one.audio.name, one.text) for one in read_manifest(path)] == [("a.wav", "one")]
+
+
 @pytest.mark.parametrize(("data", "message"), [(b"", "no utterances"), (b"\xff\xfe\x00", "cannot be read")])
 def test_a_file_that_is_not_a_manifest_is_reported(tmp_path, data, message):
     (tmp_path / "m").write_bytes(data)
@@ -156,6 +162,10 @@ def test_a_manifest_may_have_an_upper_case_name_and_lines_that_end_in_cr(manifes
     [
         (b'{"text": "don\x92t"}', "line 1 is not UTF-8; .* iconv -f WINDOWS-1252 -t UTF-8"),
         (b'{}\r{"text": "caf\xe9"}', "line 2 is not UTF-8; .* iconv -f ISO-8859-1 -t UTF-8"),
+        (
+            '{"text": "привет"}'.encode("cp1251"),
+            "line 1 is not UTF-8; convert the file with iconv -f ITS-ENCODING -t UTF-8",
+        ),
         ('{"text": "one"}'.encode("utf-16-le"), "in UTF-16LE; convert the file: iconv -f UTF-16LE"),
         ('{"text": "one"}'.encode("utf-32"), "iconv -f UTF-32"),
         (gzip.compress(b"{}", mtime=0), r"is compressed \(gzip\); unpack it first"),

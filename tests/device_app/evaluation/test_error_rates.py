@@ -110,6 +110,9 @@ def test_english_normalises_spelling_and_numbers(text, expected):
         ("it is 0.5", "it is zero point five"),
         ("3.05", "three point oh five"),
         ("1,005", "one thousand and five"),
+        ("\uff10\uff18\uff10\uff10", "zero eight zero zero"),  # full width
+        ("0\uff1800", "zero eight zero zero"),
+        ("\u0660\u0665", "oh five"),  # Arabic
     ],
 )
 def test_english_keeps_leading_zeros_as_they_are_spoken(written, spoken):
@@ -133,6 +136,24 @@ def test_english_reads_digits_that_stand_alone_as_it_reads_words(written, spoken
 
 def test_numbers_that_differ_in_leading_zeros_differ():
     assert english("007") != english("7") == english("seven")
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("wait\u2026", "wait"),
+        ("Well\u2026 yes.", "well yes"),
+        ("\u2026and then", "and then"),
+        ("wait\u2025 what", "wait what"),
+        ("0800\u2026", "0 8 0 0"),
+        ("wait....", "wait"),
+        ("...", ""),
+        ("two...three", "2 3"),
+        ("No\u2026 it is 3.5\u2026 I think...", "no it is 3.5 i think"),
+    ],
+)
+def test_an_ellipsis_is_no_word(written, expected):
+    assert english(written) == expected
 
 
 @pytest.mark.parametrize("apostrophe", "'\u2019\u2018\u201b\u02bc\u02bb\u2032\u02b9`\u00b4\uff07\ua78c")
