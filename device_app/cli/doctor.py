@@ -59,7 +59,7 @@ def doctor(
             options.tell(f"Repaired.{where}")
     remaining = remaining_faults() if is_repaired else faults(found.models)
     if is_repaired and remaining and not as_json:
-        options.tell("Faults remain; 'asr-edge doctor' repairs what it can:")
+        options.tell("Faults remain; another 'asr-edge doctor' may repair some of them:")
         _show_groups(remaining)
     if remaining or (found.store and not is_repaired):
         raise typer.Exit(1)

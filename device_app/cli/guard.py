@@ -22,9 +22,10 @@ def add(
     manifest: Annotated[
         Path, typer.Argument(help="A manifest, or a folder with manifest.jsonl; every line has a text.")
     ],
+    as_json: options.Json = False,
 ) -> None:
     """Add recordings with texts. They are only transcribed, never trained on."""
-    from dataclasses import replace
+    from dataclasses import asdict, replace
 
     from device_app.data.importing import import_utterances, is_all_capitals
     from device_app.data.manifest import read_manifest
@@ -34,7 +35,10 @@ def add(
     found = [replace(one, split="test") for one in read_manifest(manifest)]
     with Store() as store, progress("importing", len(found)) as advance:
         report = import_utterances(store, found, GUARD_SET, lower_case=is_all_capitals(found), on_done=advance)
-    print_report(report)
+    if as_json:
+        print_json(asdict(report))
+    else:
+        print_report(report)
     if report.unreadable or report.bad_texts or report.too_long or report.in_domains:
         raise typer.Exit(1)
 

@@ -5,6 +5,7 @@ The store of utterances and a host's database use it, each with its own migratio
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import time
@@ -102,7 +103,7 @@ def _use_journal(connection: sqlite3.Connection, path: Path) -> None:
             connection.execute("PRAGMA journal_mode = WAL")
             return
         except sqlite3.OperationalError:
-            if time.monotonic() > end or is_full(path):
+            if time.monotonic() > end or is_full(path) or not os.access(path.parent, os.W_OK):
                 raise
             time.sleep(0.05)
 

@@ -98,7 +98,7 @@ def import_utterances(
     remaining = iter(utterances)
     with CutReader() as reader, ThreadPoolExecutor(READERS) as pool:
         while batch := list(islice(remaining, BATCH)):
-            labelled = _checked_texts(report, batch, lower_case)
+            labelled = _checked_texts(report, batch, lower_case, needs_text=domain == GUARD_SET)
             new = [replace(one, domain=domain or one.domain) for one in _read(report, labelled, reader, pool)]
             new = [one for one in new if not _is_in_domain(report, store, one)]
             _count(report, store, new, store.add(new))
@@ -161,19 +161,23 @@ def _line(one: Utterance) -> str:
     return f"{one.location}: {one.audio}" if one.location else str(one.audio)
 
 
-def _checked_texts(report: ImportReport, batch: Sequence[Utterance], lower_case: bool) -> list[Utterance]:
+def _checked_texts(
+    report: ImportReport, batch: Sequence[Utterance], lower_case: bool, *, needs_text: bool
+) -> list[Utterance]:
     """The utterances with their texts as they are stored; those whose text is refused go to the report."""
     checked = []
     for one in batch:
         text = one.text.lower() if one.text and lower_case else one.text
         try:
-            checked.append(replace(one, text=None if text is None else _checked_label(text)))
+            if text is None and needs_text:
+                raise BadInputError("has no text; write what is said")
+            checked.append(replace(one, text=None if text is None else _checked_label(text, needs_text=needs_text)))
         except BadInputError as error:
             report.bad_texts.append(f"{_line(one)}: {error}")
     return checked
 
 
-def _checked_label(text: str) -> str:
+def _checked_label(text: str, *, needs_text: bool) -> str:
     """Checks a text as `checked_text` does; it must also have a letter or digit.
 
     Raises:
@@ -181,7 +185,8 @@ def _checked_label(text: str) -> str:
     """
     text = checked_text(text)
     if not any(character.isalnum() for character in text):
-        raise BadInputError(f"the text {one_line(text)!r} has no word; write what is said, or leave the text empty")
+        choice = "" if needs_text else ", or leave the text empty"
+        raise BadInputError(f"the text {one_line(text)!r} has no word; write what is said{choice}")
     return text
 
 

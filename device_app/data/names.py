@@ -60,6 +60,19 @@ def is_reserved(name: str) -> bool:
     return name.casefold() in DOMAINS or looks_like(name, GUARD_SET)
 
 
+def refuse_guard_set(domain: str) -> None:
+    """Refuses to take recordings out of the guard set: edits would no longer be checked on them, and nothing say so.
+
+    Raises:
+        BadInputError: this domain is the guard set.
+    """
+    if domain == GUARD_SET:
+        raise BadInputError(
+            f"every edit is checked on the recordings of {domain!r}; nothing was changed. 'asr-edge guard remove' "
+            "deletes some of them; then 'asr-edge import' can add them to a domain"
+        )
+
+
 def looks_like(name: str, other: str) -> bool:
     """Whether two names can be mistaken for each other.
 

@@ -12,7 +12,7 @@ from device_app.evaluation.transfer import backward_transfer
 from trainer.lifelong.config import Experiment
 from trainer.lifelong.methods import find_methods
 from trainer.lifelong.metrics import WordErrors, wer
-from trainer.lifelong.run_folder import RunFolder, read_scores
+from trainer.lifelong.run_folder import RunFolder, damaged, read_scores
 
 COSTS = ("seconds", "stored_mb", "peak_gb")  # of a step
 
@@ -25,7 +25,13 @@ def read_step(experiment: Experiment, folder: RunFolder, method: str, seed: int,
         BadInputError: the file is damaged.
     """
     scored = experiment.all_domains if find_methods()[method].is_one_model else [experiment.order[number - 1]]
-    return read_scores(folder.step(method, seed, number), scored, COSTS, delete=folder.cell(method, seed))
+    path, cell = folder.step(method, seed, number), folder.cell(method, seed)
+    record = read_scores(path, scored, COSTS, delete=cell)
+    base = read_scores(folder.base_scores, experiment.all_domains)["errors"]
+    for domain in scored:
+        if record["errors"][domain]["words"] != base[domain]["words"]:
+            raise damaged(path, f"the utterances of {domain} are not those of {folder.base_scores}", cell)
+    return record
 
 
 class Cell:

@@ -15,7 +15,7 @@ from device_app.outputs import check_outside_data
 from editing.errors import BadInputError, BundleError, one_line
 from editing.files import refuse_overwriting, write_atomically
 from editing.former_names import CELL, FINE_TUNING, translated
-from editing.json_text import JSONTextError, is_whole_number, read_json
+from editing.json_text import JSONTextError, is_number, is_whole_number, read_json
 from editing.lock import locked
 from editing.method import Tensors
 from export.weights import read_weights
@@ -77,7 +77,7 @@ def read_record(
     path: Path,
     keys: Collection[str],
     names: Mapping[str, str],
-    delete: Path | None = None,
+    delete: Path | str | None = None,
     numbers: Collection[str] = (),
 ) -> dict[str, Any]:
     """Reads a JSON object from the folder of a run, perhaps of a former version.
@@ -95,9 +95,9 @@ def read_record(
     """
     record = _read(path, names, delete)
     if not isinstance(record, dict) or not {*keys, *numbers} <= record.keys():
-        raise _damaged(path, f"expected an object with {', '.join(sorted({*keys, *numbers}))}", delete)
-    if any(isinstance(record[key], bool) or not isinstance(record[key], int | float) for key in numbers):
-        raise _damaged(path, f"expected numbers as {', '.join(sorted(numbers))}", delete)
+        raise damaged(path, f"expected an object with {', '.join(sorted({*keys, *numbers}))}", delete)
+    if not all(is_number(record[key]) for key in numbers):
+        raise damaged(path, f"expected numbers as {', '.join(sorted(numbers))}", delete)
     return record
 
 
@@ -121,9 +121,9 @@ def read_scores(
     record = read_record(path, ("errors",), CELL, delete, costs)
     errors = record["errors"]
     if not isinstance(errors, dict) or not all(map(_are_word_errors, errors.values())):
-        raise _damaged(path, "expected numbers of word errors by domain", delete)
+        raise damaged(path, "expected numbers of word errors by domain", delete)
     if missing := sorted({*domains} - errors.keys()):
-        raise _damaged(path, f"has no scores of {', '.join(missing)}", delete)
+        raise damaged(path, f"has no scores of {', '.join(missing)}", delete)
     return record
 
 
@@ -160,7 +160,7 @@ def read_examples(path: Path) -> list[tuple[str, int, int, str]]:
     """
     record = _read(path, {})
     if not isinstance(record, list) or not all(map(_is_example, record)):
-        raise _damaged(path, "expected a list of utterances")
+        raise damaged(path, "expected a list of utterances")
     return [(audio, start, end, text) for audio, start, end, text in record]
 
 
@@ -172,14 +172,15 @@ def _is_example(one: object) -> bool:
     return are_texts and is_whole_number(start) and is_whole_number(end, minimum=start + 1)
 
 
-def _read(path: Path, names: Mapping[str, str], delete: Path | None = None) -> Any:
+def _read(path: Path, names: Mapping[str, str], delete: Path | str | None = None) -> Any:
     try:
         return translated(read_json(path), names)
     except JSONTextError as error:
-        raise _damaged(path, one_line(str(error)), delete) from error
+        raise damaged(path, one_line(str(error)), delete) from error
 
 
-def _damaged(path: Path, reason: str, delete: Path | None = None) -> BadInputError:
+def damaged(path: Path, reason: str, delete: Path | str | None = None) -> BadInputError:
+    """The error to raise for a damaged file: what to delete, by default the file, so that it is made again."""
     return BadInputError(f"{path}: is damaged ({reason}); delete {delete or 'it'} and start the command again")
 
 
@@ -194,6 +195,9 @@ def open_run_folder(experiment: Experiment, out: Path) -> Iterator[RunFolder]:
     check_outside_data(out)
     refuse_overwriting([out / name for name in WRITTEN], experiment.manifests.values())
     found = [out / name for name in WRITTEN if (out / name).exists()]
+    for path in found:
+        if path.is_dir():
+            raise BadInputError(f"{path}: is a folder; nothing was changed. Name another folder with --out")
     if found and out / RECORD not in found:
         raise BadInputError(
             f"{found[0]}: is there already, and no run has written it; nothing was changed. Name another folder "
@@ -208,9 +212,10 @@ def open_run_folder(experiment: Experiment, out: Path) -> Iterator[RunFolder]:
         record["base_weights"] = find_bundle(experiment.base or EMBEDDED_NAME).weights_hash
         path = out / RECORD
         if path.is_file():
-            before = read_record(path, ("methods", "settings"), FINE_TUNING, delete=out)
-            if not isinstance(before["methods"], list) or not isinstance(before["settings"], dict):
-                raise _damaged(path, "expected a list of methods and an object of settings", out)
+            all_results = f"{out} with all its results"
+            before = read_record(path, ("methods", "settings"), FINE_TUNING, all_results)
+            if not _is_experiment(before):
+                raise damaged(path, "expected methods, settings and contents", all_results)
             done = [method for method in experiment.methods if (out / "cells" / method).is_dir()]
             if changed := _changed(before, record, done):
                 raise BadInputError(
@@ -219,6 +224,13 @@ def open_run_folder(experiment: Experiment, out: Path) -> Iterator[RunFolder]:
             record["settings"] = {**before["settings"], **record["settings"]}  # of methods that are left out now, too
         write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
         yield RunFolder(out)
+
+
+def _is_experiment(record: Mapping[str, Any]) -> bool:
+    """Whether the values of a stored experiment that are used have the right types."""
+    methods, tables = record["methods"], (record["settings"], record.get("contents", {}))
+    are_names = isinstance(methods, list) and all(isinstance(method, str) for method in methods)
+    return are_names and all(isinstance(table, dict) for table in tables)
 
 
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any], done: Collection[str]) -> list[str]:

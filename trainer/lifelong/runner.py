@@ -14,6 +14,7 @@ from typing import Any
 
 from device_app.evaluation.memory import peak_memory_mb, reset_peak_memory
 from device_app.models.bundles import EMBEDDED_NAME, find_bundle
+from editing.errors import BadInputError, BundleError
 from editing.files import write_atomically
 from editing.layers import check_parts
 from editing.method import Tensors
@@ -181,7 +182,11 @@ class Run:
             seed=seed,
             general=self._distillation_set,
         )
-        result = method.function(step, **{**method.settings, **self.experiment.settings.get(method.name, {})})
+        try:
+            result = method.function(step, **{**method.settings, **self.experiment.settings.get(method.name, {})})
+        except BundleError as error:  # of a file in `memory`: nothing else is read during a step
+            cell = self.folder.cell(method.name, seed)
+            raise BadInputError(f"{error}; delete {cell} and start the command again") from error
         theta = dict(result.theta if isinstance(result, Mixture) else result)
         record = {
             "domain": domain,

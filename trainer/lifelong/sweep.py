@@ -14,6 +14,7 @@ import numpy as np
 from editing.errors import BadInputError
 from editing.files import write_atomically
 from editing.former_names import CELL
+from editing.json_text import is_number, is_scores
 from editing.method import Tensors
 from editing.methods import METHODS
 from editing.task_vector import apply
@@ -21,13 +22,14 @@ from export.weights import write_weights
 from trainer.lifelong.config import Experiment, step_seed
 from trainer.lifelong.metrics import wer
 from trainer.lifelong.preparation import load_domains
-from trainer.lifelong.run_folder import open_run_folder, read_record, read_stored_weights
+from trainer.lifelong.run_folder import damaged, open_run_folder, read_record, read_stored_weights
 from trainer.lifelong.runner import Report, Run
 
 LAMBDAS = tuple(round(0.1 * n, 1) for n in range(1, 10))
 DENSITIES = LAMBDAS
 # The weights from which the next step starts are merged with the settings of the paper (arXiv 2406.17935).
 NEXT_STEP_SETTINGS = {"lam": 0.6, "density": 0.5}
+COSTS = ("tuning_s", "merging_s", "recognition_s")  # of a step, in seconds
 
 
 def sweep(
@@ -83,7 +85,14 @@ def sweep(
 
 
 class _Step:
-    """The record of a step, stored in a file: costs, and a cell for each scored pair."""
+    """The record of a step, stored in a file: costs, and a cell for each scored pair.
+
+    Attributes:
+        number, domain: of the step; the numbers count from 1.
+        path: the file.
+        record: its content.
+        is_tuned: whether there was a file; it is written after the fine-tuning.
+    """
 
     def __init__(self, number: int, domain: str, path: Path, conditions: Mapping[str, int | None]) -> None:
         """
@@ -93,15 +102,15 @@ class _Step:
             conditions: under which its cells are scored, by name; the file keeps them.
 
         Raises:
-            BadInputError: the file is of a step with other conditions.
+            BadInputError: the file is damaged, or of a step with other conditions.
         """
         self.number, self.domain, self.path = number, domain, path
-        self.record: dict[str, Any] = (
-            read_record(path, ("number", "domain", "cells"), CELL, delete=path.parent)
-            if path.is_file()
-            else {"number": number, "domain": domain, "cells": []}
-        )
-
+        self.record: dict[str, Any] = {"number": number, "domain": domain, "cells": []}
+        self.is_tuned = path.is_file()
+        if self.is_tuned:
+            self.record = read_record(path, ("number", "domain", "cells"), CELL, path.parent, COSTS)
+            if not isinstance(self.record["cells"], list) or not all(map(_is_cell, self.record["cells"])):
+                raise damaged(path, "expected a list of cells", path.parent)
         for name, value in conditions.items():
             before = self.record.get(name, value)  # former versions did not store it
             if before != value:
@@ -124,16 +133,24 @@ class _Step:
         return best
 
 
+def _is_cell(one: object) -> bool:
+    """Whether a JSON value is a scored pair of a step."""
+    if not isinstance(one, dict):
+        return False
+    are_numbers = all(is_number(one.get(name)) for name in ("lam", "density", "average_wer"))
+    return are_numbers and is_scores(one.get("wer"))
+
+
 def _finetuned_weights(run: Run, step: _Step, theta: Tensors, report: Report) -> Tensors:
     """Fine-tunes for a step and stores the weights in a file, or reads that file."""
     path = step.path.with_suffix(".safetensors")
-    if path.is_file():
+    if path.is_file() and step.is_tuned:
         return read_stored_weights(path, delete=path.parent)
     report(f"fine-tuning on {step.domain} ({step.number} of {len(run.experiment.order)})")
     began = time.perf_counter()
     fine_tuner = run.fine_tuner(step.domain, step_seed(run.experiment.seeds[0], step.number), is_shared=False)
     tuned = fine_tuner(theta, run.examples.of(step.domain))
-    step.record |= {"tuning_s": time.perf_counter() - began, "merging_s": 0.0, "recognition_s": 0.0}
+    step.record |= dict.fromkeys(COSTS, 0.0) | {"tuning_s": time.perf_counter() - began}
     path.parent.mkdir(parents=True, exist_ok=True)
     step.save()  # first: a kill in between only repeats the fine-tuning
     write_weights(path, dict(tuned))

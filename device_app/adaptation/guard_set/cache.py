@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from device_app.adaptation.divergence import TOP_K, TopOutputs
 from device_app.adaptation.gate import Hypotheses
@@ -22,8 +24,9 @@ from editing.errors import StorageError
 from editing.files import write_atomically
 from export.bundle import BAKE_VERSION, Bundle
 
-FORMAT = 2  # to be increased when a change of the code changes hypotheses or outputs between two releases
+FORMAT = 3  # to be increased when a change of the code changes hypotheses or outputs between two releases
 FILE = "guard-set.safetensors"
+TENSORS = ("rows", "outputs", "log_probabilities", "losses")
 
 
 def read_cached(folder: Path, bundle: Bundle, utterances: Sequence[Utterance]) -> Hypotheses | None:
@@ -38,16 +41,22 @@ def read_cached(folder: Path, bundle: Bundle, utterances: Sequence[Utterance]) -
 
     try:
         with safe_open(folder / FILE, framework="numpy") as file:
-            if (file.metadata() or {}).get("key") != _key(bundle, utterances):
+            metadata = file.metadata() or {}
+            if metadata.get("key") != _key(bundle, utterances):
                 return None
-            hypotheses = json.loads(file.metadata()["hypotheses"])
-            rows, outputs, logs = (file.get_tensor(name) for name in ("rows", "outputs", "log_probabilities"))
-            losses = tuple(file.get_tensor("losses").tolist())
+            tensors = {name: file.get_tensor(name) for name in TENSORS}
+            if metadata["content"] != _hash_of_content(tensors, metadata["hypotheses"]):
+                return None
     except (OSError, SafetensorError, ValueError, KeyError):  # missing, damaged or of another version
         return None
-    bounds = np.cumsum(rows)[:-1]
-    tops = map(TopOutputs, np.split(outputs, bounds), np.split(logs, bounds))
-    return Hypotheses([one.transcript for one in utterances], hypotheses, list(tops), losses=losses)
+    bounds = np.cumsum(tensors["rows"])[:-1]
+    tops = map(TopOutputs, np.split(tensors["outputs"], bounds), np.split(tensors["log_probabilities"], bounds))
+    return Hypotheses(
+        [one.transcript for one in utterances],
+        json.loads(metadata["hypotheses"]),
+        list(tops),
+        losses=tuple(tensors["losses"].tolist()),
+    )
 
 
 def write_cached(folder: Path, bundle: Bundle, utterances: Sequence[Utterance], results: Hypotheses) -> None:
@@ -62,9 +71,19 @@ def write_cached(folder: Path, bundle: Bundle, utterances: Sequence[Utterance], 
         "log_probabilities": np.concatenate([one.log_probabilities for one in results.outputs]),
         "losses": np.array(results.losses, np.float64),
     }
-    metadata = {"key": _key(bundle, utterances), "hypotheses": json.dumps(list(results.hypotheses))}
+    hypotheses = json.dumps(list(results.hypotheses))
+    content = _hash_of_content(tensors, hypotheses)
+    metadata = {"key": _key(bundle, utterances), "hypotheses": hypotheses, "content": content}
     with suppress(OSError, StorageError):  # it only saves time
         write_atomically(folder / FILE, save(tensors, metadata), private=True)
+
+
+def _hash_of_content(tensors: Mapping[str, NDArray[Any]], hypotheses: str) -> str:
+    """The SHA-256 of all results: the gate would compare an edit with damaged ones and not see its harm."""
+    digest = hashlib.sha256(hypotheses.encode())
+    for name in TENSORS:
+        digest.update(np.ascontiguousarray(tensors[name]).data)
+    return digest.hexdigest()
 
 
 def _key(bundle: Bundle, utterances: Sequence[Utterance]) -> str:

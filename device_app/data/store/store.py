@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from device_app.data.names import GUARD_SET, checked_name, checked_text
+from device_app.data.names import GUARD_SET, checked_name, checked_text, refuse_guard_set
 from device_app.data.store import damage, deletion, reattachment, reserve, splits
 from device_app.data.store.connection import Connection
 from device_app.data.store.migrations import schema_problem
@@ -227,14 +227,13 @@ class Store(Queries):
         """Gives a domain another name.
 
         Raises:
-            BadInputError: there is no such domain, or one of the new name exists.
+            BadInputError: there is no such domain, it is the guard set, or one of the new name exists.
         """
-        domain_id = self._connection.existing_id("domain", domain)
+        refuse_guard_set(domain)
+        values = checked_name(name, "domain"), self._connection.existing_id("domain", domain)
         try:
             with self._connection.transaction():
-                self._connection.sql.execute(
-                    "UPDATE domain SET name = ? WHERE id = ?", (checked_name(name, "domain"), domain_id)
-                )
+                self._connection.sql.execute("UPDATE domain SET name = ? WHERE id = ?", values)
         except sqlite3.IntegrityError:
             raise BadInputError(
                 f"there is a domain {name!r} already; 'asr-edge dataset move' puts utterances into it"
@@ -244,7 +243,7 @@ class Store(Queries):
         """Moves utterances into another domain, which is created if there is none; each keeps its split.
 
         Raises:
-            BadInputError: one of them does not exist, or the domain holds the same recording; none is moved.
+            BadInputError: one does not exist or is in the guard set, or the domain has its recording; none is moved.
         """
         checked_name(domain, "domain")
         moving = [self.get(number) for number in numbers]
@@ -254,6 +253,7 @@ class Store(Queries):
     def _move(self, utterances: Sequence[StoredUtterance], domain: str) -> None:
         target = self._connection.ensured_id("domain", domain)
         for utterance in utterances:
+            refuse_guard_set(utterance.domain)
             same = self.find(domain, utterance.sha256)
             if same is not None and same.number != utterance.number:
                 raise BadInputError(

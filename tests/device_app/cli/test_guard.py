@@ -9,6 +9,8 @@ from device_app.data.store import Store
 from device_app.paths import RECORDINGS
 from tests.device_app.cli.conftest import call
 
+TEXTS = {"invalid": "invalid", "vm-newuser": "", "ss-noservice": "..."}
+
 
 @pytest.fixture
 def manifest(tmp_path):
@@ -59,6 +61,33 @@ def test_a_recording_of_a_domain_is_not_added(empty_home, manifest):
     assert "2 not added, because a domain has the same recording" in done.stderr
     assert "invalid.flac: is utterance 1 of 'prompts'" in done.stderr
     assert listed() == []
+
+
+def test_a_line_without_a_text_is_not_added(empty_home, manifest):
+    """It could not be compared with what is recognised, so it would not be checked."""
+    lines = [{"audio": str(RECORDINGS / f"{name}.flac"), "text": text} for name, text in TEXTS.items()]
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    report = json.loads(call("guard", "add", manifest, "--json", code=1).stdout)
+    assert (report["imported"], report["unlabelled"]) == (1, 0)
+    empty, no_word = report["bad_texts"]
+    assert empty.endswith("vm-newuser.flac: has no text; write what is said")
+    assert no_word.endswith("ss-noservice.flac: the text '...' has no word; write what is said")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("dataset", "rename", GUARD_SET, "others"),
+        ("dataset", "move", "1", "--to", "others"),
+        ("correct", "1", "a text", "--domain", "others"),
+    ],
+    ids=" ".join,
+)
+def test_recordings_do_not_leave_it_for_a_domain(empty_home, manifest, arguments):
+    call("guard", "add", manifest)
+    message = call(*arguments, code=1).stderr
+    assert "every edit is checked on the recordings of 'general speech'; nothing was changed" in message
+    assert len(listed()) == 2
 
 
 def test_nothing_is_trained_on_the_guard_set(empty_home, manifest):

@@ -68,6 +68,9 @@ def distillation_set(manifests, tiny_bundle, monkeypatch):
 ERRORS = {"wrong": [1], "words": [3]}
 
 
+OF_TWO_UTTERANCES = {name: {"wrong": [1, 0], "words": [3, 3]} for name in ("first", "second", "third")}
+
+
 def step_record(*, wrong=None, **changes):
     """The content of a `step-N.json` with something wrong."""
     one = ERRORS if wrong is None else {**ERRORS, "wrong": wrong}
@@ -147,9 +150,11 @@ def test_an_interrupted_run_gives_the_same_results(experiment, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("place", "content", "delete"),
     [
-        ("experiment.json", '{"methods"', ""),
-        ("experiment.json", "[]", ""),
-        ("experiment.json", '{"methods": 5, "settings": 3}', ""),
+        ("experiment.json", '{"methods"', "with all its results"),
+        ("experiment.json", "[]", "with all its results"),
+        ("experiment.json", '{"methods": 5, "settings": 3}', "with all its results"),
+        ("experiment.json", '{"methods": [{}], "settings": {}}', "with all its results"),
+        ("experiment.json", '{"methods": [], "settings": {}, "contents": 5}', "with all its results"),
         ("prepared/second.json", "[[", "it"),
         ("prepared/second.json", "[1]", "it"),
         ("prepared/second.json", '[["a.wav", 5, 5, "a text"]]', "it"),
@@ -157,6 +162,8 @@ def test_an_interrupted_run_gives_the_same_results(experiment, tmp_path, monkeyp
         ("cells/base/step-0.json", '{"errors": {}}', "it"),
         ("cells/ties/seed-0/step-1.json", "{}", "cells/ties/seed-0"),
         ("cells/ties/seed-0/step-1.json", step_record(errors=5), "cells/ties/seed-0"),
+        ("cells/ties/seed-0/step-1.json", step_record(seconds=float("nan")), "cells/ties/seed-0"),
+        ("cells/ties/seed-0/step-1.json", step_record(errors=OF_TWO_UTTERANCES), "cells/ties/seed-0"),
         ("cells/ties/seed-0/step-1.json", step_record(seconds="x"), "cells/ties/seed-0"),
         ("cells/ties/seed-0/step-1.json", step_record(errors={"second": ERRORS}), "cells/ties/seed-0"),
         ("cells/ties/seed-0/step-1.json", step_record(wrong=[1, 2]), "cells/ties/seed-0"),
@@ -176,6 +183,23 @@ def test_a_damaged_file_of_a_run_is_named_with_what_to_delete(
     with pytest.raises(BadInputError, match=rf"{Path(place).name}: .*; delete .*{delete or tmp_path.name} and start"):
         run(one, tmp_path, silent, 2)
         write_results(one, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [("ewc", "1.safetensors"), ("smear", "1.safetensors"), ("smear", "mean-1.safetensors")],
+    ids=" ".join,
+)
+def test_a_damaged_file_of_a_method_is_named_with_what_to_delete(experiment, tmp_path, monkeypatch, method, name):
+    one = replace(experiment, methods=[method])
+    monkeypatch.setattr(runner.Run, "_run_step", stop_at(2))
+    with pytest.raises(TrainingError):
+        run(one, tmp_path, silent, 2)
+    monkeypatch.undo()
+    path = tmp_path / "cells" / method / "seed-0" / "memory" / name
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(BadInputError, match=rf"{name}: .*; delete .*cells/{method}/seed-0 and start"):
+        run(one, tmp_path, silent, 2)
 
 
 def test_a_damaged_file_of_a_finished_cell_is_reported_before_other_cells_run(experiment, tmp_path, monkeypatch):
@@ -326,6 +350,39 @@ def test_a_sweep_fine_tunes_once_per_step(experiment, tmp_path, monkeypatch):
     again = sweep(experiment, tmp_path, silent, **grid)
     assert len(calls) == 2
     assert again["steps"] == found["steps"]
+
+
+def test_a_sweep_fine_tunes_again_if_only_its_weights_are_left(experiment, tmp_path, monkeypatch):
+    one = replace(experiment, order=["second"])
+    grid = {"lambdas": (0.3,), "densities": (0.2,), "threads": 2}
+    found = sweep(one, tmp_path, silent, **grid)
+    (tmp_path / "sweep" / "step-1.json").unlink()
+    again = sweep(one, tmp_path, silent, **grid)
+    assert again["steps"][0]["cells"] == found["steps"][0]["cells"]
+
+
+@pytest.mark.parametrize(
+    "record", [[1], {}, {"cells": 5}, {"cells": [1]}, {"cells": [{"lam": 0.1}]}, {"tuning_s": None}], ids=str
+)
+def test_a_damaged_file_of_a_sweep_is_named_with_what_to_delete(experiment, tmp_path, monkeypatch, record):
+    one = replace(experiment, order=["second"])
+    grid = {"lambdas": (0.3,), "densities": (0.2,), "threads": 2}
+    sweep(one, tmp_path, silent, **grid)
+    path = tmp_path / "sweep" / "step-1.json"
+    before = json.loads(path.read_text())
+    path.write_text(json.dumps({**before, **record} if record and isinstance(record, dict) else record))
+    with pytest.raises(BadInputError, match=rf"step-1\.json: is damaged .*; delete {path.parent} and start"):
+        sweep(one, tmp_path, silent, **grid)
+
+
+def test_a_folder_in_the_place_of_a_result_is_reported_before_anything_runs(experiment, tmp_path):
+    (tmp_path / "experiment.json").write_text("{}")
+    (tmp_path / "summary.md").mkdir()
+    with (
+        pytest.raises(BadInputError, match=r"summary\.md: is a folder; nothing was changed"),
+        open_run_folder(experiment, tmp_path),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(("method", "is_distilled"), [("fine-tuning", False), ("ties", True), ("joint", True)])

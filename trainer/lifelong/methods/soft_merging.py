@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from device_app.audio.samples import SAMPLE_RATE, Samples
-from editing.files import write_atomically
+from editing.errors import BundleError
 from editing.method import Tensors
 from editing.ranges import Range
 from export.weights import read_weights, write_weights
@@ -35,17 +35,17 @@ def smear(step: Step, *, temperature: Annotated[float, Range(0, 1000, excludes_l
     tuned = step.finetune(step.base, step.training)
     vector = {name: tuned[name] - step.base[name] for name in step.base}
     write_weights(step.memory / f"{step.number}.safetensors", vector)
-    _store_mean(step.memory / f"{step.number}.mean", encode, step.training)
+    _store_mean(step, step.number, encode, step.training)
     vectors: list[Tensors] = []
     means = []
     has_base_domain = len(step.earlier) == step.number  # it is the first
     if of_base := step.earlier[0] if has_base_domain else step.general:
-        _store_mean(step.memory / "0.mean", encode, of_base)
+        _store_mean(step, 0, encode, of_base)
         vectors.append({name: np.zeros_like(tensor) for name, tensor in step.base.items()})
-        means.append(_read_mean(step.memory / "0.mean"))
+        means.append(_read_mean(step, 0))
     for number in range(1, step.number + 1):
         vectors.append(read_weights(step.memory / f"{number}.safetensors"))
-        means.append(_read_mean(step.memory / f"{number}.mean"))
+        means.append(_read_mean(step, number))
     router = np.stack(means)
 
     def shares_of(audio: Samples) -> NDArray[np.float64]:
@@ -89,11 +89,20 @@ class _UtteranceEncoder:
         return mean
 
 
-def _store_mean(path: Path, encode: _UtteranceEncoder, examples: Sequence[TrainingUtterance]) -> None:
+def _store_mean(step: Step, expert: int, encode: _UtteranceEncoder, examples: Sequence[TrainingUtterance]) -> None:
+    path = _path_of_mean(step, expert)
     if not path.is_file():
         mean = np.mean([encode(example.read()) for example in examples], axis=0)
-        write_atomically(path, mean.tobytes())
+        write_weights(path, {"mean": mean.astype(np.float32)})
 
 
-def _read_mean(path: Path) -> NDArray[np.float64]:
-    return np.frombuffer(path.read_bytes())
+def _read_mean(step: Step, expert: int) -> NDArray[np.float64]:
+    path = _path_of_mean(step, expert)
+    mean = read_weights(path).get("mean")
+    if mean is None:
+        raise BundleError(f"{path}: has no mean")
+    return mean.astype(np.float64)
+
+
+def _path_of_mean(step: Step, expert: int) -> Path:
+    return step.memory / f"mean-{expert}.safetensors"

@@ -5,10 +5,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save
 
 from device_app.adaptation.divergence import TopOutputs
 from device_app.adaptation.gate import Hypotheses
-from device_app.adaptation.guard_set.cache import FILE, read_cached, write_cached
+from device_app.adaptation.guard_set.cache import FILE, TENSORS, read_cached, write_cached
 from device_app.data.utterance import Utterance
 
 VERSION = SimpleNamespace(bake_inputs=["base", "edit"])  # what the cache reads of a bundle
@@ -51,6 +53,22 @@ def test_a_missing_or_damaged_file_is_ignored(folder, content):
     (folder / FILE).unlink()
     if content is not None:
         (folder / FILE).write_bytes(content)
+    assert read_cached(folder, VERSION, UTTERANCES) is None
+
+
+@pytest.mark.parametrize("byte", [-1, -17, -40, -60], ids=str)
+def test_a_file_with_a_changed_bit_is_ignored(folder, byte):
+    content = bytearray((folder / FILE).read_bytes())
+    content[byte] ^= 0x40
+    (folder / FILE).write_bytes(content)
+    assert read_cached(folder, VERSION, UTTERANCES) is None
+
+
+@pytest.mark.parametrize("hypotheses", ["null", "[1, 2]", '["level"]'])
+def test_a_file_with_other_hypotheses_is_ignored(folder, hypotheses):
+    with safe_open(folder / FILE, framework="numpy") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in TENSORS}
+    (folder / FILE).write_bytes(save(tensors, {**metadata, "hypotheses": hypotheses}))
     assert read_cached(folder, VERSION, UTTERANCES) is None
 
 
