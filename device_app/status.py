@@ -121,7 +121,7 @@ def next_steps(domains: Sequence[DomainStatus], interrupted: Sequence[str] = ())
         interrupted: those whose adaptation was interrupted.
     """
     steps = [
-        Step(f"asr-edge adapt{domain_option(name)}", "continue the adaptation that was interrupted")
+        Step(f"asr-edge adapt{domain_option(name)}", "continue the adaptation that was interrupted, with its options")
         for name in interrupted
     ]
     steps += [

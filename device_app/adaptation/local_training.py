@@ -81,6 +81,11 @@ class LocalFineTuning:
         finally:  # of one that is stopped too
             pace.keep(training_set.origin.base, _speech_s(training_set) * epochs)
 
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether a checkpoint was stored, which is done once a minute."""
+        return self._run is not None and self._run.checkpoint.is_file()
+
     def remove_checkpoint(self) -> None:
         """Removes the checkpoint. Call it when the adaptation has ended, whatever its outcome."""
         if self._run is not None:

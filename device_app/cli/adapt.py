@@ -110,7 +110,8 @@ def _here(
             try:
                 outcome = run(store, ledger, settings, finetune, context)
             except KeyboardInterrupt:
-                options.tell("Interrupted; nothing was changed. The same command continues it.")
+                then = "continues it" if finetune.has_checkpoint else "starts it again"
+                options.tell(f"Interrupted; nothing was changed. The same command {then}.")
                 raise
             finetune.remove_checkpoint()
     return ledger, outcome

@@ -9,6 +9,7 @@ import typer
 
 from device_app.cli import options
 from device_app.cli.import_ import print_report
+from device_app.cli.judging import open_ledger
 from device_app.cli.printing import ask, echo, print_json
 from device_app.cli.terminal.progress import progress
 from device_app.cli.terminal.table import print_table
@@ -39,6 +40,8 @@ def add(
         print_json(asdict(report))
     else:
         print_report(report)
+    if report.imported:
+        _tell_of_other_rates()
     if report.unreadable or report.bad_texts or report.too_long or report.in_domains:
         raise typer.Exit(1)
 
@@ -83,3 +86,13 @@ def remove(
             raise typer.Exit(1)
         store.delete(chosen)
     echo(f"{len(chosen)} deleted")
+    _tell_of_other_rates()
+
+
+def _tell_of_other_rates() -> None:
+    """Says that stored error rates are of another guard set than those that will be measured; after a change of it."""
+    if open_ledger(None).current.applied:
+        options.tell(
+            "'asr-edge status' and 'report' have error rates of general speech that were measured on other recordings "
+            "than the next ones will be. 'asr-edge report --html FILE' measures all of them again."
+        )

@@ -111,7 +111,7 @@ def correct(
     'asr-edge transcribe --save' stores utterances; 'correct' stores what was really said, for the next 'adapt'.
     Without TEXT it shows what the model recognises now; you edit the stored text, or that if there is none.
     """
-    from device_app.data.names import checked_name, checked_text
+    from device_app.data.names import GUARD_SET, checked_label, checked_name
     from device_app.data.store import Store
 
     if last:  # the only argument is the text
@@ -122,7 +122,7 @@ def correct(
         raise BadInputError(f"{number!r} is not the number of an utterance. {USAGE}")
     if domain is not None:
         checked_name(domain, "domain")
-    new = None if text is None else checked_text(text)
+    new = None if text is None else checked_label(text)
     keyboard = Keyboard("correct", "'asr-edge correct ID TEXT'") if new is None else None
     with Store() as store:
         utterance = store.last_recognised() if number is None else store.get(int(number))
@@ -136,7 +136,8 @@ def correct(
         _print_utterance(utterance)
         if not no_term:
             add_corrected_terms(utterance.hypothesis, utterance.text)
-        tell_progress(store, open_ledger(model), utterance.domain)
+        if utterance.domain != GUARD_SET:
+            tell_progress(store, open_ledger(model), utterance.domain)
 
 
 def _transcriber(model: str | None, threads: int | None) -> Transcriber:

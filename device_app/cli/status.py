@@ -56,7 +56,7 @@ def _print(found: Status) -> None:
     if found.missing_audio is not None:
         echo(f"The recordings cannot be found: {found.missing_audio} is missing or empty. Is its disk mounted?")
     for domain in found.interrupted:
-        echo(f"An adaptation to {domain} was interrupted. With the same recordings, 'adapt' continues it.")
+        echo(f"An adaptation to {domain} was interrupted. With the same recordings and options, 'adapt' continues it.")
     echo()
     echo("What to do next:")
     width = max(len(step.command) for step in found.next[:STEPS])

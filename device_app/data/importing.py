@@ -19,7 +19,7 @@ from device_app.audio.samples import SAMPLE_RATE, Samples
 from device_app.data.cuts import CutReader
 from device_app.data.folders import not_a_file
 from device_app.data.manifest import fit_cut
-from device_app.data.names import GUARD_SET, checked_text
+from device_app.data.names import GUARD_SET, checked_label
 from device_app.data.overlaps import with_parts
 from device_app.data.recordings import is_stored_form, recording_of
 from device_app.data.store import Store
@@ -171,23 +171,11 @@ def _checked_texts(
         try:
             if text is None and needs_text:
                 raise BadInputError("has no text; write what is said")
-            checked.append(replace(one, text=None if text is None else _checked_label(text, needs_text=needs_text)))
+            label = None if text is None else checked_label(text, may_be_empty=not needs_text)
+            checked.append(replace(one, text=label))
         except BadInputError as error:
             report.bad_texts.append(f"{_line(one)}: {error}")
     return checked
-
-
-def _checked_label(text: str, *, needs_text: bool) -> str:
-    """Checks a text as `checked_text` does; it must also have a letter or digit.
-
-    Raises:
-        BadInputError: it has none, such as "..." where nobody wrote the text, or is not valid.
-    """
-    text = checked_text(text)
-    if not any(character.isalnum() for character in text):
-        choice = "" if needs_text else ", or leave the text empty"
-        raise BadInputError(f"the text {one_line(text)!r} has no word; write what is said{choice}")
-    return text
 
 
 @dataclass(frozen=True)

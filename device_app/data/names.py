@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from editing.errors import BadInputError
+from editing.errors import BadInputError, one_line
 from editing.former_names import DOMAINS
 
 DEFAULT_DOMAIN = "my-speech"  # of recordings and adaptations for which no domain is named
@@ -132,4 +132,21 @@ def checked_text(text: str) -> str:
     invisible = [c for c in text if not is_permitted(c)]
     if invisible:
         raise BadInputError(f"the text has the character {invisible[0]!a}, which cannot be seen; take it out")
+    return text
+
+
+def checked_label(text: str, *, may_be_empty: bool = False) -> str:
+    """Checks the text of an utterance as `checked_text` does; it must also have a letter or digit.
+
+    Args:
+        text: what somebody wrote.
+        may_be_empty: whether the message proposes to leave the text empty, too.
+
+    Raises:
+        BadInputError: it has none, such as "..." where nobody wrote the text, or is not valid.
+    """
+    text = checked_text(text)
+    if not any(character.isalnum() for character in text):
+        choice = ", or leave the text empty" if may_be_empty else ""
+        raise BadInputError(f"the text {one_line(text)!r} has no word; write what is said{choice}")
     return text

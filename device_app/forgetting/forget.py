@@ -76,9 +76,15 @@ def plan(store: Store, selection: Selection) -> Plan:
     An edit is found by its domain: of a speaker's recordings it is not recorded which edit used which.
 
     Raises:
-        BadInputError: there is no such speaker or domain, or a host is training on its recordings.
+        BadInputError: there is no such speaker or domain, the domain is the guard set, or a host is training on its
+            recordings.
         StorageError: a ledger is damaged.
     """
+    if selection.domain == GUARD_SET:
+        raise BadInputError(
+            f"{GUARD_SET!r} is your own guard set, which no edit was trained on; nothing was changed. "
+            "'asr-edge guard remove' deletes recordings of it"
+        )
     read = {files: ledgers.read_record(files) for files in _ledgers()}
     found = {files: record for files, record in read.items() if record is not None}
     records = {files.folder: record for files, record in found.items()}

@@ -30,11 +30,11 @@ def play(audio: Samples, keyboard: Keyboard) -> None:
 
 def edited(text: str, keyboard: Keyboard) -> str | None:
     """Lets the user edit a text until it is a valid label; returns None if they cancel."""
-    from device_app.data.names import checked_text, is_permitted
+    from device_app.data.names import checked_label, is_permitted
 
     while (line := keyboard.edit(text)) is not None:
         try:
-            return checked_text(line)
+            return checked_label(line)
         except BadInputError as error:
             options.tell(f"  {error}")
             text = "".join(filter(is_permitted, line))

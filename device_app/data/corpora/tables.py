@@ -43,13 +43,14 @@ def read_table(
 
     Args:
         path: the table.
-        columns: those that every row must have.
+        columns: those that every row must have; in a table with quotation marks, the first one names the recording.
         dialect: how cells are separated and quoted.
         optional: other columns that the caller reads.
 
     Raises:
-        BadInputError: the table cannot be read, lacks a column, or has one twice; a row has too few or too many
-            cells, or a quotation mark that is not closed. The message names the line in which the row begins.
+        BadInputError: the table cannot be read, lacks a column, or has one twice; a row has too few or too many cells,
+            or a quotation mark that is not closed. The message names the line in which the row begins. After the last
+            row: a text of several lines names a recording that no row has.
     """
     # Only LF and CRLF end a line: U+2028 and the like belong to the text.
     text = re.sub(r"\r(?!\n)", " ", with_line_feeds(read_text(path)))
@@ -66,6 +67,8 @@ def read_table(
             raise BadInputError(f"{path}: the column {column} is missing (there are {having}){remedy}")
         if head.count(column) > 1:
             raise BadInputError(f"{path}: the column {column} occurs twice; rename or delete one (there are {having})")
+    recordings: set[str] = set()
+    swallowed: list[tuple[str, str]] = []  # rows and the recordings that a text of several lines in them names
     for location, cells in rows:
         surplus = cells[len(head) :]
         # A separator in a text moves the cells after it. So even an empty cell too many shows that, unless there are
@@ -79,9 +82,15 @@ def read_table(
         row = Row(head, cells, location)
         if any(column not in row for column in columns):
             raise BadInputError(f"{location}: has too few columns")
-        if _holds_row(cells, head.index(columns[0]), path.parent):
-            raise BadInputError(f"{location}: contains the rows after it; {OPEN_QUOTE}")
+        recordings.add(row[columns[0]].strip())
+        swallowed += [(location, name) for name in _swallowed(cells, row[columns[0]], path.parent)]
         yield row
+    for location, name in swallowed:
+        if name not in recordings:
+            raise BadInputError(
+                f"{location}: a text of several lines names {one_line(name)}, which no row has, so it may contain "
+                f"the rows after it; {OPEN_QUOTE}"
+            )
 
 
 def _rows(path: Path, reader: Iterator[list[str]]) -> Iterator[tuple[str, list[str]]]:
@@ -100,17 +109,22 @@ def _rows(path: Path, reader: Iterator[list[str]]) -> Iterator[tuple[str, list[s
             yield location, cells
 
 
-def _holds_row(cells: Sequence[str], column: int, folder: Path) -> bool:
-    """Whether a cell of several lines contains cells of other rows: a line of it has an existing recording in `column`.
+def _swallowed(cells: Sequence[str], own: str, folder: Path) -> list[str]:
+    """The recordings that cells of several lines name: those of rows after an open quotation mark, or of a text.
 
-    Only tables with commas have such cells: in `TabSeparated` no quotation mark joins lines.
+    Args:
+        cells: of a row.
+        own: its recording.
+        folder: of the table.
+
+    Returns:
+        Parts between commas that are the name of an existing file, or end like the name of the row's recording. In
+        `TabSeparated`, no quotation mark joins lines.
     """
-    for place, cell in enumerate(cells):
-        first, *others = cell.split("\n")
-        lines = [(first, column - place), *((line, column) for line in others)] if others else []
-        for line, position in lines:  # the first line begins in the column of the cell, the others in the first column
-            inner = line.split(",")
-            is_row = 0 <= position < len(inner) > 1
-            if is_row and (name := inner[position].strip()) and os.path.lexists(folder / name):
-                return True
-    return False
+    parts = [part.strip(' "') for cell in cells if "\n" in cell for part in re.split("[,\n]", cell)]
+    of_own = Path(own).suffix.lower()
+    return [
+        part
+        for part in parts
+        if (suffix := Path(part).suffix.lower()) and (suffix == of_own or os.path.lexists(folder / part))
+    ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from device_app.data.names import GUARD_SET, checked_name, checked_text, refuse_guard_set
+from device_app.data.names import GUARD_SET, checked_label, checked_name, checked_text, refuse_guard_set
 from device_app.data.store import damage, deletion, reattachment, reserve, splits
 from device_app.data.store.connection import Connection
 from device_app.data.store.migrations import schema_problem
@@ -208,10 +208,10 @@ class Store(Queries):
             domain: also moves it into this domain, in the same transaction; by default it stays in its own.
 
         Raises:
-            BadInputError: there is no such utterance, the text is invalid (see `checked_text`), or `move` fails.
+            BadInputError: there is no such utterance, the text is invalid (see `checked_label`), or `move` fails.
         """
         before = self.get(number)
-        text = checked_text(text)
+        text = checked_label(text)
         source = before.source if before.hypothesis in (None, text) else "corrected"
         if domain is not None:
             checked_name(domain, "domain")

@@ -1,6 +1,7 @@
 """asr-edge guard: the user's own recordings of general speech."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -88,6 +89,26 @@ def test_recordings_do_not_leave_it_for_a_domain(empty_home, manifest, arguments
     message = call(*arguments, code=1).stderr
     assert "every edit is checked on the recordings of 'general speech'; nothing was changed" in message
     assert len(listed()) == 2
+
+
+@pytest.mark.parametrize("command", [("correct", "1", "..."), ("label", "set", "1", "!!")], ids=" ".join)
+def test_a_text_without_a_word_is_refused(empty_home, manifest, command):
+    call("guard", "add", manifest)
+    assert "has no word; write what is said" in call(*command, code=1).stderr
+    assert listed()[0]["text"] == "invalid"
+
+
+def test_no_adaptation_to_it_is_proposed(empty_home, manifest):
+    call("guard", "add", manifest)
+    assert "record" not in call("correct", "1", "an invalid number", "--no-term").stderr
+
+
+def test_a_change_says_that_stored_error_rates_are_of_other_recordings(empty_home, manifest, monkeypatch):
+    assert "measured on other recordings" not in call("guard", "add", manifest).stderr
+    edited = SimpleNamespace(current=SimpleNamespace(applied=["an edit"]))
+    monkeypatch.setattr("device_app.cli.guard.open_ledger", lambda _model: edited)
+    assert "measured on other recordings" not in call("guard", "add", manifest).stderr  # nothing was added
+    assert "measured on other recordings" in call("guard", "remove", "--all", "--yes").stderr
 
 
 def test_nothing_is_trained_on_the_guard_set(empty_home, manifest):

@@ -8,6 +8,7 @@ import pytest
 from device_app.adaptation.settings import AdaptationSettings
 from device_app.backup.create import back_up
 from device_app.backup.restore import prepared
+from device_app.data.names import GUARD_SET
 from device_app.data.store import Store
 from device_app.forgetting.forget import Selection, forget, plan
 from device_app.models.bundles import embedded_bundle
@@ -54,6 +55,11 @@ def test_a_domain_with_its_edit(filled_home):
     assert any((now[name] != before[name]).any() for name in now)
     with Store() as store:
         assert store.domains() == ["garden"]
+
+
+def test_the_guard_set_is_no_domain_to_forget(filled_home):
+    with pytest.raises(BadInputError, match="'asr-edge guard remove' deletes recordings of it"):
+        forgotten(domain=GUARD_SET)
 
 
 @pytest.mark.parametrize("selection", [{"domain": "kitchen"}, {"everything": True}])
