@@ -54,6 +54,8 @@ _VOWEL_MARKS = re.compile("[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 # Of several full stops, Whisper's normaliser removes every second one.
 _ELLIPSIS = re.compile(r"\.{2,}")
+_FRACTION = re.compile("[\N{VULGAR FRACTION ONE QUARTER}-\N{VULGAR FRACTION THREE QUARTERS}\u2150-\u215e\u2189]")
+_ARABIC_SEPARATORS = str.maketrans({"\N{ARABIC DECIMAL SEPARATOR}": ".", "\N{ARABIC THOUSANDS SEPARATOR}": ","})
 _OTHER_DIGIT = re.compile(r"(?![0-9])\d")  # such as an Arabic one
 # Digits that are read one by one: those with a leading zero, unless a decimal point or a thousands separator is near
 # ("0.5", "3.05", "1,005"); and 16 or more, of which Whisper's normaliser may round the last, or fail.
@@ -76,7 +78,7 @@ def basic(text: str) -> str:
     >>> basic("Don't re-enter: it\N{RIGHT SINGLE QUOTATION MARK}s 5 o'clock!")
     "don't re enter it's 5 o'clock"
     """
-    text = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES).translate(_INVISIBLE)).lower()
+    text = _compatible(text).lower()
     if not text.isascii():
         text = _WITHOUT_SPACES.sub(r" \g<0> ", _VOWEL_MARKS.sub("", text))
     kept = (c if c == "'" or unicodedata.category(c)[0] not in "PS" else " " for c in text)
@@ -95,7 +97,7 @@ def english(text: str) -> str:
     >>> english("call 0161") == english("call oh one six one")
     True
     """
-    text = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES).translate(_INVISIBLE))
+    text = _compatible(text).translate(_ARABIC_SEPARATORS)
     text = _OTHER_DIGIT.sub(lambda digit: str(int(digit[0])), _ELLIPSIS.sub(" ", text))
     text = _without_brackets(" ".join(text.split()))
     text = _READ_BY_DIGIT.sub(_spoken_digits, _ORDINAL_ZEROS.sub("", text))
@@ -107,6 +109,12 @@ def english(text: str) -> str:
     digits = " ".join(re.sub(r"(?<=\d)(?=\d)", " ", normalised).split())
     # Whisper's normaliser writes a single 1 as "one", also among other digits.
     return _ONE_AMONG_DIGITS.sub(lambda found: found[0].replace("one", "1"), digits)
+
+
+def _compatible(text: str) -> str:
+    """A text in the Unicode form NFKC, with one kind of apostrophe and without invisible characters."""
+    visible = text.translate(_APOSTROPHES).translate(_INVISIBLE)
+    return unicodedata.normalize("NFKC", _FRACTION.sub(r" \g<0> ", visible))
 
 
 def _spoken_digits(found: re.Match[str]) -> str:

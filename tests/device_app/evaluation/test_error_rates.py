@@ -113,6 +113,8 @@ def test_english_normalises_spelling_and_numbers(text, expected):
         ("\uff10\uff18\uff10\uff10", "zero eight zero zero"),  # full width
         ("0\uff1800", "zero eight zero zero"),
         ("\u0660\u0665", "oh five"),  # Arabic
+        ("\u0663\u066b\u0665", "three point five"),
+        ("2\u00bd", "2 1/2"),  # a vulgar fraction
     ],
 )
 def test_english_keeps_leading_zeros_as_they_are_spoken(written, spoken):
@@ -154,6 +156,10 @@ def test_numbers_that_differ_in_leading_zeros_differ():
 )
 def test_an_ellipsis_is_no_word(written, expected):
     assert english(written) == expected
+
+
+def test_a_fraction_does_not_continue_a_number():
+    assert basic("2\u00bd cups") == basic("2 \u00bd cups") == "2 1 2 cups"
 
 
 @pytest.mark.parametrize("apostrophe", "'\u2019\u2018\u201b\u02bc\u02bb\u2032\u02b9`\u00b4\uff07\ua78c")
