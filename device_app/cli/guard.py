@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from device_app.cli.judging import open_ledger
 from device_app.cli.printing import ask, echo, print_json
 from device_app.cli.terminal.progress import progress
 from device_app.cli.terminal.table import print_table
-from editing.errors import counted
+from editing.errors import StorageError, counted
 
 app = typer.Typer(help="Recordings that an edit must not make worse, beside the bundled ones.", no_args_is_help=True)
 
@@ -86,12 +87,15 @@ def remove(
             raise typer.Exit(1)
         store.delete(chosen)
     echo(f"{len(chosen)} deleted")
-    _tell_of_other_rates()
+    if chosen:
+        _tell_of_other_rates()
 
 
 def _tell_of_other_rates() -> None:
     """Says that stored error rates are of another guard set than those that will be measured; after a change of it."""
-    if open_ledger(None).current.applied:
+    with suppress(StorageError):  # a damaged ledger is reported by the commands that need it
+        if not open_ledger(None).current.applied:
+            return
         options.tell(
             "'asr-edge status' and 'report' have error rates of general speech that were measured on other recordings "
             "than the next ones will be. 'asr-edge report --html FILE' measures all of them again."

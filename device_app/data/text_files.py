@@ -78,7 +78,8 @@ def _encoding(data: bytes) -> str | None:
     for mark, encoding in _MARKED_ENCODINGS.items():
         if data.startswith(mark):
             return encoding
-    if re.search(rb"[\xa1-\xff]{3}", data):  # no three letters in a row: another alphabet than the Latin one
+    # Another alphabet than the Latin one has such letters in a row; or the file is UTF-8 with a damaged character.
+    if re.search(rb"[\xa1-\xff]{3}|[\xc3\xc4\xc5][\x80-\xbf]", data):
         return None
     # In ISO-8859-1, these bytes are control characters, which no text has.
     return "WINDOWS-1252" if re.search(rb"[\x80-\x9f]", data) else "ISO-8859-1"

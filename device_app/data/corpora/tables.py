@@ -82,14 +82,15 @@ def read_table(
         row = Row(head, cells, location)
         if any(column not in row for column in columns):
             raise BadInputError(f"{location}: has too few columns")
-        recordings.add(row[columns[0]].strip())
+        own = Path(row[columns[0]].strip())
+        recordings |= {str(own), own.name}
         swallowed += [(location, name) for name in _swallowed(cells, row[columns[0]], path.parent)]
         yield row
     for location, name in swallowed:
-        if name not in recordings:
+        if str(Path(name)) not in recordings or "offset" in head:  # with offsets, several rows have one recording
             raise BadInputError(
-                f"{location}: a text of several lines names {one_line(name)}, which no row has, so it may contain "
-                f"the rows after it; {OPEN_QUOTE}"
+                f"{location}: a text of several lines names the recording {one_line(name)}, so it may contain the "
+                f"rows after it; {OPEN_QUOTE}"
             )
 
 
@@ -118,13 +119,18 @@ def _swallowed(cells: Sequence[str], own: str, folder: Path) -> list[str]:
         folder: of the table.
 
     Returns:
-        Parts between commas that are the name of an existing file, or end like the name of the row's recording. In
-        `TabSeparated`, no quotation mark joins lines.
+        Parts between commas that are the name of an existing file, or a word that ends like the name of the row's
+        recording. In `TabSeparated`, no quotation mark joins lines.
     """
-    parts = [part.strip(' "') for cell in cells if "\n" in cell for part in re.split("[,\n]", cell)]
-    of_own = Path(own).suffix.lower()
-    return [
-        part
-        for part in parts
-        if (suffix := Path(part).suffix.lower()) and (suffix == of_own or os.path.lexists(folder / part))
-    ]
+    parts = [part.strip(' "\r\t') for cell in cells if "\n" in cell for part in re.split("[,\n]", cell)]
+    suffix = Path(own).suffix.lower()
+    return [part for part in parts if _is_file(folder / part) or (suffix and _is_name(part, suffix))]
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file or a link; False also for a name that no file can have."""
+    return os.path.lexists(path) and not path.is_dir()
+
+
+def _is_name(part: str, suffix: str) -> bool:
+    return len(part.split()) == 1 and Path(part).suffix.lower() == suffix

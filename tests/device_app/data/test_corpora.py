@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 
@@ -90,18 +91,27 @@ def test_a_corpus_is_recognised_by_its_files(tmp_path, kind):
         ('text,file_name,speaker\n"Well, it, is late,a.wav,s1\nlet us go.",b.wav,s2\n', "a.wav"),
         ('speaker,text,file_name\ns1,"Well, it is late,a.wav\ns2,let us go.",b.wav\n', "a.wav"),
         ('file_name,text,speaker\na.wav,"Well it is late\ngone.wav,let us go.",s1\n', "gone.wav"),  # no such file
+        ('text,file_name\r\n"Well it is late,a.wav\r\nlet us go.",b.wav\r\n', "a.wav"),
+        ('file_name,text\na,"hello\nb,lost"\nc,x\n', "b"),
+        ('file_name,offset,duration,text\na.wav,0,1,"hello\na.wav,1,1,lost"\na.wav,2,1,third\n', "a.wav"),
     ],
 )
 def test_rows_inside_a_text_are_found_in_any_column(tmp_path, table, name):
-    write(tmp_path, {"metadata.csv": table, "a.wav": "", "b.wav": ""})
-    with pytest.raises(BadInputError, match=f"line 2: a text of several lines names {name}, which no row has"):
+    write(tmp_path, {"metadata.csv": table, "a.wav": "", "b.wav": "", "a": "", "b": "", "c": ""})
+    with pytest.raises(BadInputError, match=f"line 2: a text of several lines names the recording {name}, so it may"):
         find_utterances(tmp_path)
 
 
 def test_a_text_of_several_lines_may_name_other_recordings(tmp_path):
-    table = 'file_name,text\na.wav,"first\nb.wav, the second"\nb.wav,"later, a.wav\nand, so on"\n'
-    write(tmp_path, {"metadata.csv": table, "a.wav": "", "b.wav": ""})
-    assert [one.text for one in find_utterances(tmp_path)[1]] == ["first b.wav, the second", "later, a.wav and, so on"]
+    rows = [
+        ("a.wav", "first\nb.wav, the second"),
+        ("./b.wav", "later, a.wav\nand, so on"),
+        ("c.wav", 'please open d.wav\nor "b.wav"'),
+    ]
+    write(tmp_path, {name: "" for name, _ in rows})
+    with (tmp_path / "metadata.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("file_name", "text"), *rows])
+    assert [one.text for one in find_utterances(tmp_path)[1]] == [" ".join(text.split()) for _, text in rows]
 
 
 def test_an_empty_text_does_not_hide_that_of_another_column(tmp_path):
@@ -132,15 +142,15 @@ def test_audiofolder_may_be_json_lines(tmp_path):
         ({"metadata.csv": 'file_name,transcription\na.wav,"open\nb.wav,"x"\nc.wav,y\n'}, "line 2: .*never closed"),
         (
             {"metadata.csv": 'file_name,transcription\na.wav,"open\nb.wav,said"\nc.wav,y\n', "b.wav": ""},
-            "line 2: a text of several lines names [ab].wav, which no row has, so it may contain the rows after",
+            "line 2: a text of several lines names the recording [ab].wav, so it may contain the rows after",
         ),
         (
             {"metadata.csv": 'file_name,text,speaker\na.wav,"open,s1\nb.wav,said",s2\nc.wav,y,s3\n', "b.wav": ""},
-            "line 2: a text of several lines names [ab].wav, which no row has, so it may contain the rows after",
+            "line 2: a text of several lines names the recording [ab].wav, so it may contain the rows after",
         ),
         (
             {"metadata.csv": 'text,file_name,speaker\n"open,a.wav,s1\nsaid",b.wav,s2\nx,c.wav,s3\n', "a.wav": ""},
-            "line 2: a text of several lines names [ab].wav, which no row has, so it may contain the rows after",
+            "line 2: a text of several lines names the recording [ab].wav, so it may contain the rows after",
         ),
         ({"metadata.csv": 'file_name,transcription\na.wav,"' + "x" * 200_000}, "line 2: .*never closed"),
         ({"train.tsv": "path\tsentence\na\tb\n", "clips/a": ""}, "column client_id is missing"),

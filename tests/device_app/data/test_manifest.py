@@ -166,6 +166,7 @@ def test_a_manifest_may_have_an_upper_case_name_and_lines_that_end_in_cr(manifes
             '{"text": "привет"}'.encode("cp1251"),
             "line 1 is not UTF-8; convert the file with iconv -f ITS-ENCODING -t UTF-8",
         ),
+        ('{"text": "café fo'.encode() + b"\xc3", "line 1 is not UTF-8; convert the file with iconv -f ITS-ENCODING"),
         ('{"text": "one"}'.encode("utf-16-le"), "in UTF-16LE; convert the file: iconv -f UTF-16LE"),
         ('{"text": "one"}'.encode("utf-32"), "iconv -f UTF-32"),
         (gzip.compress(b"{}", mtime=0), r"is compressed \(gzip\); unpack it first"),
