@@ -149,7 +149,7 @@ def read_stored_weights(path: Path, delete: Path) -> Tensors:
     try:
         return read_weights(path)
     except BundleError as error:
-        raise BadInputError(f"{error}; delete {delete} and start the command again") from error
+        raise to_delete(error, delete) from error
 
 
 def read_examples(path: Path) -> list[tuple[str, int, int, str]]:
@@ -181,7 +181,12 @@ def _read(path: Path, names: Mapping[str, str], delete: Path | str | None = None
 
 def damaged(path: Path, reason: str, delete: Path | str | None = None) -> BadInputError:
     """The error to raise for a damaged file: what to delete, by default the file, so that it is made again."""
-    return BadInputError(f"{path}: is damaged ({reason}); delete {delete or 'it'} and start the command again")
+    return to_delete(f"{path}: is damaged ({reason})", delete or "it")
+
+
+def to_delete(problem: object, delete: Path | str) -> BadInputError:
+    """The error to raise for a problem, with what to delete, so that it is made again."""
+    return BadInputError(f"{problem}; delete {delete} and start the command again")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 
 from device_app.evaluation.memory import peak_memory_mb, reset_peak_memory
 from device_app.models.bundles import EMBEDDED_NAME, find_bundle
-from editing.errors import BadInputError, BundleError
+from editing.errors import BundleError
 from editing.files import write_atomically
 from editing.layers import check_parts
 from editing.method import Tensors
@@ -28,7 +28,7 @@ from trainer.lifelong.method import Method, Mixture, Step
 from trainer.lifelong.methods import find_methods
 from trainer.lifelong.methods.references import REFERENCE
 from trainer.lifelong.preparation import Domain, TrainingExamples, load_domains, with_limited_base_domain
-from trainer.lifelong.run_folder import RunFolder, open_run_folder, read_scores, read_stored_weights
+from trainer.lifelong.run_folder import RunFolder, open_run_folder, read_scores, read_stored_weights, to_delete
 from trainer.lifelong.scoring import Scorer
 from trainer.training.data import TrainingUtterance
 from trainer.training.distillation import load_distillation_set
@@ -185,8 +185,7 @@ class Run:
         try:
             result = method.function(step, **{**method.settings, **self.experiment.settings.get(method.name, {})})
         except BundleError as error:  # of a file in `memory`: nothing else is read during a step
-            cell = self.folder.cell(method.name, seed)
-            raise BadInputError(f"{error}; delete {cell} and start the command again") from error
+            raise to_delete(error, self.folder.cell(method.name, seed)) from error
         theta = dict(result.theta if isinstance(result, Mixture) else result)
         record = {
             "domain": domain,

@@ -90,8 +90,7 @@ class _Step:
     Attributes:
         number, domain: of the step; the numbers count from 1.
         path: the file.
-        record: its content.
-        is_tuned: whether there was a file; it is written after the fine-tuning.
+        record: its content; without costs until the fine-tuning is done.
     """
 
     def __init__(self, number: int, domain: str, path: Path, conditions: Mapping[str, int | None]) -> None:
@@ -106,8 +105,7 @@ class _Step:
         """
         self.number, self.domain, self.path = number, domain, path
         self.record: dict[str, Any] = {"number": number, "domain": domain, "cells": []}
-        self.is_tuned = path.is_file()
-        if self.is_tuned:
+        if path.is_file():
             self.record = read_record(path, ("number", "domain", "cells"), CELL, path.parent, COSTS)
             if not isinstance(self.record["cells"], list) or not all(map(_is_cell, self.record["cells"])):
                 raise damaged(path, "expected a list of cells", path.parent)
@@ -144,7 +142,7 @@ def _is_cell(one: object) -> bool:
 def _finetuned_weights(run: Run, step: _Step, theta: Tensors, report: Report) -> Tensors:
     """Fine-tunes for a step and stores the weights in a file, or reads that file."""
     path = step.path.with_suffix(".safetensors")
-    if path.is_file() and step.is_tuned:
+    if path.is_file() and "tuning_s" in step.record:
         return read_stored_weights(path, delete=path.parent)
     report(f"fine-tuning on {step.domain} ({step.number} of {len(run.experiment.order)})")
     began = time.perf_counter()

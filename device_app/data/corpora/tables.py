@@ -50,7 +50,7 @@ def read_table(
     Raises:
         BadInputError: the table cannot be read, lacks a column, or has one twice; a row has too few or too many cells,
             or a quotation mark that is not closed. The message names the line in which the row begins. After the last
-            row: a text of several lines names a recording that no row has.
+            row: a text of several lines names a recording that no row has, or any one in a table with offsets.
     """
     # Only LF and CRLF end a line: U+2028 and the like belong to the text.
     text = re.sub(r"\r(?!\n)", " ", with_line_feeds(read_text(path)))
@@ -67,6 +67,7 @@ def read_table(
             raise BadInputError(f"{path}: the column {column} is missing (there are {having}){remedy}")
         if head.count(column) > 1:
             raise BadInputError(f"{path}: the column {column} occurs twice; rename or delete one (there are {having})")
+    is_quoted = dialect.quoting != csv.QUOTE_NONE  # otherwise, no cell has several lines
     recordings: set[str] = set()
     swallowed: list[tuple[str, str]] = []  # rows and the recordings that a text of several lines in them names
     for location, cells in rows:
@@ -74,7 +75,6 @@ def read_table(
         # A separator in a text moves the cells after it. So even an empty cell too many shows that, unless there are
         # only two columns: then it follows the text.
         if surplus and (len(head) > 2 or any(cell.strip() for cell in surplus)):
-            is_quoted = dialect.quoting != csv.QUOTE_NONE
             raise BadInputError(
                 f"{location}: has {counted(len(cells), 'cell')}, but the table has {counted(len(head), 'column')}; "
                 + ("put quotation marks around a text that contains the separator" if is_quoted else NO_TAB)
@@ -82,9 +82,10 @@ def read_table(
         row = Row(head, cells, location)
         if any(column not in row for column in columns):
             raise BadInputError(f"{location}: has too few columns")
-        own = Path(row[columns[0]].strip())
-        recordings |= {str(own), own.name}
-        swallowed += [(location, name) for name in _swallowed(cells, row[columns[0]], path.parent)]
+        if is_quoted:
+            own = Path(row[columns[0]].strip())
+            recordings |= {str(own), own.name}
+            swallowed += [(location, name) for name in _swallowed(cells, own.suffix.lower(), path.parent)]
         yield row
     for location, name in swallowed:
         if str(Path(name)) not in recordings or "offset" in head:  # with offsets, several rows have one recording
@@ -110,20 +111,19 @@ def _rows(path: Path, reader: Iterator[list[str]]) -> Iterator[tuple[str, list[s
             yield location, cells
 
 
-def _swallowed(cells: Sequence[str], own: str, folder: Path) -> list[str]:
+def _swallowed(cells: Sequence[str], suffix: str, folder: Path) -> list[str]:
     """The recordings that cells of several lines name: those of rows after an open quotation mark, or of a text.
 
     Args:
         cells: of a row.
-        own: its recording.
+        suffix: of its recording, in lower case; may be empty.
         folder: of the table.
 
     Returns:
         Parts between commas that are the name of an existing file, or a word that ends like the name of the row's
-        recording. In `TabSeparated`, no quotation mark joins lines.
+        recording.
     """
     parts = [part.strip(' "\r\t') for cell in cells if "\n" in cell for part in re.split("[,\n]", cell)]
-    suffix = Path(own).suffix.lower()
     return [part for part in parts if _is_file(folder / part) or (suffix and _is_name(part, suffix))]
 
 
